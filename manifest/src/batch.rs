@@ -1,0 +1,170 @@
+//! When the pending files of a date become manifests, and which files go together.
+
+use crate::ObjectUri;
+use chrono::{DateTime, Utc};
+
+/// Bytes in a gigabyte, as the size cap counts them.
+const GB: f64 = 1024.0 * 1024.0 * 1024.0;
+
+/// The caps of one manifest. Both hold at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchCaps {
+    /// At most this many bytes, unless a single file alone is larger.
+    pub max_bytes: u64,
+    /// At most this many files.
+    pub max_files: usize,
+    /// A rest of less than half a batch waits at most this long, counted from its oldest file.
+    pub max_wait_seconds: u64,
+}
+
+impl BatchCaps {
+    /// Caps from the settings `MAX_BATCH_SIZE_GB`, `MAX_FILES_PER_MANIFEST` and `MAX_WAIT_SECONDS`.
+    pub fn new(max_batch_size_gb: f64, max_files: usize, max_wait_seconds: u64) -> Self {
+        Self { max_bytes: (max_batch_size_gb * GB) as u64, max_files: max_files.max(1), max_wait_seconds }
+    }
+}
+
+impl Default for BatchCaps {
+    fn default() -> Self {
+        Self::new(0.7, 200, 1800)
+    }
+}
+
+/// A file that waits to be put in a manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingFile {
+    /// Where it is.
+    pub uri: ObjectUri,
+    /// Its size as stored.
+    pub size_bytes: u64,
+    /// When it arrived.
+    pub arrived_at: DateTime<Utc>,
+}
+
+/// What to do with a rest that fills less than half a manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// Let it wait for more, up to [`BatchCaps::max_wait_seconds`] of age at this time.
+    WhenAged(DateTime<Utc>),
+    /// Cut it now.
+    Now,
+}
+
+/// Cuts the pending files of one date into batches, keeping their order. The files in no batch wait for more.
+///
+/// Every batch holds to both caps; a file above the size cap is a batch of its own.
+pub fn cut(files: &[PendingFile], caps: &BatchCaps, flush: Flush) -> Vec<Vec<PendingFile>> {
+    let mut batches = Vec::new();
+    let mut open: Vec<PendingFile> = Vec::new();
+    let mut open_bytes = 0;
+    for file in files {
+        if file.size_bytes > caps.max_bytes {
+            batches.push(vec![file.clone()]);
+            continue;
+        }
+        if open_bytes + file.size_bytes > caps.max_bytes {
+            batches.push(std::mem::take(&mut open));
+            open_bytes = 0;
+        }
+        open_bytes += file.size_bytes;
+        open.push(file.clone());
+        if open.len() >= caps.max_files || open_bytes >= caps.max_bytes {
+            batches.push(std::mem::take(&mut open));
+            open_bytes = 0;
+        }
+    }
+    if !open.is_empty() && rest_is_due(&open, open_bytes, caps, flush) {
+        batches.push(open);
+    }
+    batches
+}
+
+fn rest_is_due(rest: &[PendingFile], rest_bytes: u64, caps: &BatchCaps, flush: Flush) -> bool {
+    let half_full = rest_bytes >= caps.max_bytes.div_ceil(2) || rest.len() >= caps.max_files.div_ceil(2);
+    let aged = match flush {
+        Flush::Now => true,
+        Flush::WhenAged(now) => rest.iter().map(|file| file.arrived_at).min().is_some_and(|oldest| {
+            (now - oldest).num_seconds() >= i64::try_from(caps.max_wait_seconds).unwrap_or(i64::MAX)
+        }),
+    };
+    half_full || aged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    fn files(sizes: &[u64]) -> Vec<PendingFile> {
+        let file = |(i, size_bytes): (usize, &u64)| PendingFile {
+            uri: format!("s3://in/2025-12-23-{i}.ndjson").parse().unwrap(),
+            size_bytes: *size_bytes,
+            arrived_at: at(i as i64),
+        };
+        sizes.iter().enumerate().map(file).collect()
+    }
+
+    fn caps(max_bytes: u64, max_files: usize) -> BatchCaps {
+        BatchCaps { max_bytes, max_files, max_wait_seconds: 1800 }
+    }
+
+    fn lengths(batches: &[Vec<PendingFile>]) -> Vec<usize> {
+        batches.iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn two_hundred_files_of_three_and_a_half_megabytes_are_one_manifest() {
+        let batches = cut(&files(&[3_670_016; 200]), &BatchCaps::default(), Flush::WhenAged(at(0)));
+        assert_eq!(lengths(&batches), [200]);
+    }
+
+    #[test]
+    fn a_small_rest_waits_until_its_oldest_file_is_old_enough() {
+        let pending = files(&[10; 3]);
+        assert!(cut(&pending, &caps(100, 100), Flush::WhenAged(at(1799))).is_empty());
+        assert_eq!(lengths(&cut(&pending, &caps(100, 100), Flush::WhenAged(at(1800)))), [3]);
+        assert_eq!(lengths(&cut(&pending, &caps(100, 100), Flush::Now)), [3]);
+    }
+
+    #[test]
+    fn a_rest_of_half_a_batch_goes() {
+        assert_eq!(lengths(&cut(&files(&[10; 5]), &caps(100, 100), Flush::WhenAged(at(0)))), [5]);
+        assert_eq!(lengths(&cut(&files(&[1; 5]), &caps(100, 10), Flush::WhenAged(at(0)))), [5]);
+    }
+
+    #[test]
+    fn a_file_above_the_cap_goes_alone() {
+        assert_eq!(lengths(&cut(&files(&[10, 500, 10]), &caps(100, 100), Flush::Now)), [1, 2]);
+    }
+
+    proptest! {
+        #[test]
+        fn caps_hold_and_no_file_is_lost_or_doubled(
+            sizes in prop::collection::vec(0u64..150, 0..200), max_bytes in 1u64..200, max_files in 1usize..20,
+        ) {
+            let pending = files(&sizes);
+            let caps = caps(max_bytes, max_files);
+            let batches = cut(&pending, &caps, Flush::Now);
+            for batch in &batches {
+                let bytes: u64 = batch.iter().map(|f| f.size_bytes).sum();
+                prop_assert!(!batch.is_empty() && batch.len() <= max_files);
+                prop_assert!(bytes <= max_bytes || batch.len() == 1);
+            }
+            let mut cut_files: Vec<_> = batches.concat();
+            cut_files.sort_by_key(|f| f.arrived_at);
+            prop_assert_eq!(cut_files, pending);
+        }
+
+        #[test]
+        fn what_waits_is_less_than_half_a_batch(sizes in prop::collection::vec(1u64..150, 0..200)) {
+            let caps = caps(200, 10);
+            let pending = files(&sizes);
+            let cut_count: usize = lengths(&cut(&pending, &caps, Flush::WhenAged(at(0)))).iter().sum();
+            prop_assert!(pending.len() - cut_count < 5);
+        }
+    }
+}

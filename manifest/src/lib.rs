@@ -1,0 +1,21 @@
+//! What a manifest is: dates, object URIs, ids, the manifest document, the rules by which an arriving file is
+//! accepted and files become batches, and the states a file goes through.
+//!
+//! Everything here is a pure function or a plain type. This crate never reads a file, a clock or the
+//! environment, and knows nothing of DataFusion, AWS or tokio.
+
+mod batch;
+mod date;
+mod document;
+mod id;
+mod state;
+mod uri;
+mod validate;
+
+pub use batch::{BatchCaps, Flush, PendingFile, cut};
+pub use date::DatePrefix;
+pub use document::{Manifest, ManifestError, ManifestFile};
+pub use id::{InvalidManifestId, ManifestId};
+pub use state::{FileState, IllegalTransition};
+pub use uri::{InvalidUri, ObjectUri};
+pub use validate::{Arrival, Compression, FileRules, MissingDate, QuarantineReason};

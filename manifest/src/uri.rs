@@ -1,0 +1,126 @@
+//! Where an object is.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// The address of an object: `file:///absolute/path` (percent-encoded, RFC 8089) or `s3://bucket/key` (the key as
+/// it is, as the AWS tools write it).
+///
+/// A plain path is read as the file URI it stands for, so that two spellings of one local file compare equal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ObjectUri(String);
+
+/// Why a text is no object URI.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{uri}` is no object URI: {reason}")]
+pub struct InvalidUri {
+    /// What was given.
+    pub uri: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+impl ObjectUri {
+    /// The URI of a local path, which must be absolute.
+    pub fn from_path(path: &Path) -> Result<Self, InvalidUri> {
+        url::Url::from_file_path(path)
+            .map(|url| Self(url.into()))
+            .map_err(|()| InvalidUri { uri: path.display().to_string(), reason: "a local path must be absolute" })
+    }
+
+    /// The local path, if this is a local file.
+    pub fn to_path(&self) -> Option<PathBuf> {
+        if !self.0.starts_with("file://") {
+            return None;
+        }
+        url::Url::parse(&self.0).ok()?.to_file_path().ok()
+    }
+
+    /// The URI as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The part after the scheme and the bucket, decoded: what a date is looked for in.
+    pub fn key(&self) -> String {
+        match self.to_path() {
+            Some(path) => path.to_string_lossy().trim_start_matches('/').to_owned(),
+            None => {
+                self.0.trim_start_matches("s3://").split_once('/').map_or_else(String::new, |(_, key)| key.to_owned())
+            }
+        }
+    }
+}
+
+impl FromStr for ObjectUri {
+    type Err = InvalidUri;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUri> {
+        let invalid = |reason| InvalidUri { uri: text.to_owned(), reason };
+        if let Some(rest) = text.strip_prefix("s3://") {
+            return match rest.split_once('/') {
+                Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => Ok(Self(text.to_owned())),
+                _ => Err(invalid("an S3 URI is s3://bucket/key")),
+            };
+        }
+        if text.starts_with("file://") {
+            let path = url::Url::parse(text).ok().and_then(|url| url.to_file_path().ok());
+            return Self::from_path(&path.ok_or_else(|| invalid("a file URI is file:///absolute/path"))?);
+        }
+        if text.contains("://") {
+            return Err(invalid("the schemes known are file:// and s3://"));
+        }
+        Self::from_path(Path::new(text))
+    }
+}
+
+impl TryFrom<String> for ObjectUri {
+    type Error = InvalidUri;
+
+    fn try_from(text: String) -> Result<Self, InvalidUri> {
+        text.parse()
+    }
+}
+
+impl From<ObjectUri> for String {
+    fn from(uri: ObjectUri) -> Self {
+        uri.0
+    }
+}
+
+impl fmt::Display for ObjectUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_and_its_file_uri_are_one() {
+        let path: ObjectUri = "/in/a b+%.ndjson".parse().unwrap();
+        assert_eq!(path.as_str(), "file:///in/a%20b+%25.ndjson");
+        assert_eq!("file:///in/a%20b+%25.ndjson".parse::<ObjectUri>().unwrap(), path);
+        assert_eq!(path.to_path().unwrap(), Path::new("/in/a b+%.ndjson"));
+    }
+
+    #[test]
+    fn keys_leave_out_the_bucket() {
+        assert_eq!(
+            "s3://in/folder/2025-12-23-a.ndjson".parse::<ObjectUri>().unwrap().key(),
+            "folder/2025-12-23-a.ndjson"
+        );
+    }
+
+    #[test]
+    fn other_schemes_and_relative_paths_are_refused() {
+        for bad in ["http://x/y", "s3://bucket", "s3://bucket/", "a/b.ndjson", ""] {
+            assert!(bad.parse::<ObjectUri>().is_err(), "{bad}");
+        }
+    }
+}

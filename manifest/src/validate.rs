@@ -1,0 +1,196 @@
+//! The rules an arriving file is held to.
+
+use crate::DatePrefix;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// Bytes in a megabyte, as the size rules count them.
+const MB: f64 = 1024.0 * 1024.0;
+
+/// How a file is compressed, by its extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// `.ndjson`
+    None,
+    /// `.ndjson.gz`: one or more gzip members (RFC 1952).
+    Gzip,
+    /// `.ndjson.zst`: one or more Zstandard frames (RFC 8878).
+    Zstd,
+}
+
+impl Compression {
+    /// The compression that the extension of `key` names, if Millwork reads it.
+    pub fn of_key(key: &str) -> Option<Self> {
+        [(".ndjson", Self::None), (".ndjson.gz", Self::Gzip), (".ndjson.zst", Self::Zstd)]
+            .into_iter()
+            .find_map(|(extension, compression)| key.ends_with(extension).then_some(compression))
+    }
+
+    /// Whether a reader can start in the middle.
+    pub fn is_splittable(self) -> bool {
+        self == Self::None
+    }
+}
+
+/// What becomes of a file whose key holds no date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MissingDate {
+    /// It is quarantined.
+    Quarantine,
+    /// It counts as of today, in UTC.
+    Today,
+}
+
+impl FromStr for MissingDate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "quarantine" => Ok(Self::Quarantine),
+            "today" => Ok(Self::Today),
+            _ => Err(format!("`{text}` is neither `quarantine` nor `today`")),
+        }
+    }
+}
+
+/// What a file must be to be accepted. The defaults accept 0.1 to 19.9 MB.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FileRules {
+    /// The size a file is expected to have, in MB of 1024² bytes.
+    pub expected_file_size_mb: f64,
+    /// How far from it a file may be, either way, in percent.
+    pub size_tolerance_percent: f64,
+    /// What becomes of a file whose key holds no date.
+    pub missing_date: MissingDate,
+}
+
+impl Default for FileRules {
+    fn default() -> Self {
+        Self { expected_file_size_mb: 10.0, size_tolerance_percent: 99.0, missing_date: MissingDate::Quarantine }
+    }
+}
+
+/// Why a file was quarantined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QuarantineReason {
+    /// Not `.ndjson`, `.ndjson.gz` or `.ndjson.zst`.
+    BadExtension,
+    /// Below the smallest size accepted.
+    TooSmall,
+    /// Above the largest size accepted.
+    TooLarge,
+    /// No calendar day in the key.
+    NoDate,
+    /// Announced, or tracked earlier, but not there.
+    MissingObject,
+}
+
+impl QuarantineReason {
+    /// The name under which the reason is stored, shown and used as a folder.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadExtension => "bad-extension",
+            Self::TooSmall => "too-small",
+            Self::TooLarge => "too-large",
+            Self::NoDate => "no-date",
+            Self::MissingObject => "missing-object",
+        }
+    }
+}
+
+impl fmt::Display for QuarantineReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What the rules say of an arriving file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// It can be converted, under this date.
+    Accepted(DatePrefix),
+    /// It cannot, for this reason; the date is there if the key has one.
+    Quarantined(QuarantineReason, Option<DatePrefix>),
+}
+
+impl FileRules {
+    /// The smallest and the largest size accepted, in bytes, both included.
+    pub fn size_bounds_bytes(&self) -> (u64, u64) {
+        let share = self.size_tolerance_percent / 100.0;
+        let low = (self.expected_file_size_mb * (1.0 - share)).max(0.0) * MB;
+        let high = self.expected_file_size_mb * (1.0 + share) * MB;
+        (low.ceil() as u64, high.floor() as u64)
+    }
+
+    /// Judges a file by its key and its stored size. The extension comes before the size, the size before the
+    /// date.
+    pub fn judge(&self, key: &str, size_bytes: u64, today: DatePrefix) -> Arrival {
+        let date = DatePrefix::of_key(key);
+        let refused = |reason| Arrival::Quarantined(reason, date);
+        let (low, high) = self.size_bounds_bytes();
+        if Compression::of_key(key).is_none() {
+            return refused(QuarantineReason::BadExtension);
+        }
+        if size_bytes < low {
+            return refused(QuarantineReason::TooSmall);
+        }
+        if size_bytes > high {
+            return refused(QuarantineReason::TooLarge);
+        }
+        match (date, self.missing_date) {
+            (Some(date), _) => Arrival::Accepted(date),
+            (None, MissingDate::Today) => Arrival::Accepted(today),
+            (None, MissingDate::Quarantine) => refused(QuarantineReason::NoDate),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day(text: &str) -> DatePrefix {
+        text.parse().unwrap()
+    }
+
+    fn judge(key: &str, size_bytes: u64) -> Arrival {
+        FileRules::default().judge(key, size_bytes, day("2030-01-01"))
+    }
+
+    #[test]
+    fn defaults_accept_a_tenth_to_19_9_megabytes() {
+        assert_eq!(FileRules::default().size_bounds_bytes(), (104_858, 20_866_662));
+        let key = "2025-12-23-a.ndjson";
+        let date = Some(day("2025-12-23"));
+        assert_eq!(judge(key, 104_858), Arrival::Accepted(day("2025-12-23")));
+        assert_eq!(judge(key, 104_857), Arrival::Quarantined(QuarantineReason::TooSmall, date));
+        assert_eq!(judge(key, 20_866_662), Arrival::Accepted(day("2025-12-23")));
+        assert_eq!(judge(key, 20_866_663), Arrival::Quarantined(QuarantineReason::TooLarge, date));
+    }
+
+    #[test]
+    fn a_tolerance_of_one_hundred_percent_accepts_an_empty_file() {
+        let rules = FileRules { size_tolerance_percent: 100.0, ..FileRules::default() };
+        assert_eq!(rules.size_bounds_bytes().0, 0);
+    }
+
+    #[test]
+    fn three_extensions_are_read() {
+        for good in ["2025-12-23.ndjson", "2025-12-23.ndjson.gz", "2025-12-23.ndjson.zst"] {
+            assert!(matches!(judge(good, 1 << 20), Arrival::Accepted(_)), "{good}");
+        }
+        for bad in ["2025-12-23.json", "2025-12-23.ndjson.bz2", "2025-12-23.NDJSON", "2025-12-23"] {
+            assert!(matches!(judge(bad, 1 << 20), Arrival::Quarantined(QuarantineReason::BadExtension, _)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_missing_date_is_quarantined_or_today() {
+        assert_eq!(judge("a.ndjson", 1 << 20), Arrival::Quarantined(QuarantineReason::NoDate, None));
+        let rules = FileRules { missing_date: MissingDate::Today, ..FileRules::default() };
+        assert_eq!(rules.judge("a.ndjson", 1 << 20, day("2030-01-01")), Arrival::Accepted(day("2030-01-01")));
+    }
+}
