@@ -1,0 +1,52 @@
+//! What can go wrong with an object, by what the caller can do about it.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+
+/// The result of a storage operation.
+pub type StorageResult<T> = Result<T, StorageError>;
+
+/// An operation on an object that failed. Its text names the operation, the object and the cause.
+#[derive(Debug)]
+pub struct StorageError {
+    /// What was being done: `read`, `write`, …
+    pub operation: &'static str,
+    /// The object or directory.
+    pub object: String,
+    /// The cause.
+    pub source: io::Error,
+}
+
+impl StorageError {
+    pub(crate) fn new(operation: &'static str, object: impl fmt::Display, source: io::Error) -> Self {
+        Self { operation, object: object.to_string(), source }
+    }
+
+    /// Whether the object is not there.
+    pub fn is_not_found(&self) -> bool {
+        self.source.kind() == ErrorKind::NotFound
+    }
+
+    /// What the operator can do, where that is known.
+    fn advice(&self) -> &'static str {
+        match self.source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; free space there, then run again",
+            ErrorKind::PermissionDenied => "; check its owner and mode",
+            ErrorKind::ReadOnlyFilesystem => "; the file system is mounted read-only",
+            ErrorKind::CrossesDevices => "; both must be on one file system",
+            _ => "",
+        }
+    }
+}
+
+impl fmt::Display for StorageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} `{}`: {}{}", self.operation, self.object, self.source, self.advice())
+    }
+}
+
+impl std::error::Error for StorageError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}

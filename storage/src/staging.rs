@@ -1,0 +1,177 @@
+//! Atomic publication: an attempt writes under private names; publishing gives its files their final ones.
+//!
+//! If the process dies before publication, the files stand in the attempt's own directory, where no reader looks,
+//! and the directory is removed as a whole. If it dies in the middle, publishing again finishes: each file is
+//! either still private or already in its place.
+
+use crate::{StorageError, StorageResult};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// The private directory of one attempt at one manifest: `{output}/_millwork/staging/{manifest}/{attempt}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Staging {
+    directory: PathBuf,
+}
+
+/// A finished private file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedFile {
+    /// Its name in the attempt's directory.
+    pub name: String,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+/// A private file that is being written.
+pub struct StagingWriter {
+    file: File,
+    path: PathBuf,
+    size_bytes: u64,
+}
+
+impl Staging {
+    /// The staging directory below an output root of every manifest and attempt.
+    pub fn root(output: &Path) -> PathBuf {
+        output.join("_millwork/staging")
+    }
+
+    /// The directory of one attempt. Nothing is created yet.
+    pub fn new(output: &Path, manifest: &str, attempt: u32) -> Self {
+        Self { directory: Self::root(output).join(manifest).join(attempt.to_string()) }
+    }
+
+    /// Creates the directory, empty: what an earlier process left of the same attempt goes.
+    pub fn prepare(&self) -> StorageResult<()> {
+        self.discard()?;
+        let fail = |e| StorageError::new("create", self.directory.display(), e);
+        fs::create_dir_all(&self.directory).map_err(fail)
+    }
+
+    /// Starts a private file. It fails once the attempt's directory is gone: a task that outlives its attempt can
+    /// leave nothing behind.
+    pub fn create(&self, name: &str) -> StorageResult<StagingWriter> {
+        let path = self.directory.join(name);
+        let file = File::create_new(&path).map_err(|e| StorageError::new("create", path.display(), e))?;
+        Ok(StagingWriter { file, path, size_bytes: 0 })
+    }
+
+    /// The path of a private file.
+    pub fn path(&self, file: &StagedFile) -> PathBuf {
+        self.directory.join(&file.name)
+    }
+
+    /// Gives a private file its final name. Doing it again is no error.
+    pub fn publish(&self, file: &StagedFile, to: &Path) -> StorageResult<()> {
+        let fail = |e| StorageError::new("publish", to.display(), e);
+        let directory = to.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(directory).map_err(fail)?;
+        match fs::rename(self.path(file), to) {
+            Ok(()) => File::open(directory).and_then(|d| d.sync_all()).map_err(fail),
+            Err(e) if e.kind() == ErrorKind::NotFound && is_published(file, to) => Ok(()),
+            Err(e) => Err(fail(e)),
+        }
+    }
+
+    /// Removes the attempt's directory with all that is in it. Doing it again is no error.
+    pub fn discard(&self) -> StorageResult<()> {
+        let fail = |e| StorageError::new("remove", self.directory.display(), e);
+        match fs::remove_dir_all(&self.directory) {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(fail(e)),
+        }
+        // The manifest's directory and the staging root go when empty; another attempt may be using them.
+        for parent in self.directory.ancestors().skip(1).take(2) {
+            if fs::remove_dir(parent).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_published(file: &StagedFile, to: &Path) -> bool {
+    fs::metadata(to).is_ok_and(|metadata| metadata.len() == file.size_bytes)
+}
+
+impl StagingWriter {
+    /// Makes what was written durable and closes the file.
+    pub fn finish(self) -> StorageResult<StagedFile> {
+        self.file.sync_data().map_err(|e| StorageError::new("write", self.path.display(), e))?;
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(StagedFile { name, size_bytes: self.size_bytes })
+    }
+
+    /// Where the file stands.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Write for StagingWriter {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let name_it = |e: io::Error| {
+            let kind = e.kind();
+            io::Error::new(kind, StorageError::new("write", self.path.display(), e))
+        };
+        let written = self.file.write(buffer).map_err(name_it)?;
+        self.size_bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn staged(staging: &Staging, name: &str) -> StagedFile {
+        let mut writer = staging.create(name).unwrap();
+        writer.write_all(b"content").unwrap();
+        writer.finish().unwrap()
+    }
+
+    #[test]
+    fn publishing_twice_is_once() {
+        let root = tempfile::tempdir().unwrap();
+        let staging = Staging::new(root.path(), "m", 1);
+        staging.prepare().unwrap();
+        let file = staged(&staging, "a");
+        let to = root.path().join("merged-parquet-2025-12-23/m-part-00000.parquet");
+        staging.publish(&file, &to).unwrap();
+        staging.publish(&file, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"content");
+        staging.discard().unwrap();
+        assert!(!Staging::root(root.path()).exists());
+    }
+
+    #[test]
+    fn a_task_that_outlives_its_attempt_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let (one, two) = (Staging::new(root.path(), "m", 1), Staging::new(root.path(), "m", 2));
+        one.prepare().unwrap();
+        two.prepare().unwrap();
+        let mut open = one.create("a").unwrap();
+        one.discard().unwrap();
+        open.write_all(b"late").unwrap();
+        assert!(one.create("b").is_err_and(|e| e.is_not_found()));
+        staged(&two, "a");
+        assert_eq!(fs::read_dir(Staging::root(root.path())).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_lost_file_cannot_be_published() {
+        let root = tempfile::tempdir().unwrap();
+        let staging = Staging::new(root.path(), "m", 1);
+        staging.prepare().unwrap();
+        let file = staged(&staging, "a");
+        fs::remove_file(staging.path(&file)).unwrap();
+        assert!(staging.publish(&file, &root.path().join("x.parquet")).is_err());
+    }
+}
