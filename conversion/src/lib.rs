@@ -1,1 +1,27 @@
+//! The conversion of a manifest, as DataFusion sees it: a table function over the manifest's files, a source that scans
+//! NDJSON into text columns, a sink that writes Parquet under private names, and the codec by which such a plan
+//! reaches the executors.
+//!
+//! The order of things for one attempt: [`survey`] the files, [`plan_attempt`], run the plan on whatever runs
+//! DataFusion plans, [`judge`] the reports of its tasks. Committing is not this crate's business, nor does it know the
+//! scheduler or the tracking store.
 
+mod codec;
+mod ledger;
+mod ndjson;
+mod plan;
+mod query;
+mod report;
+mod sink;
+mod source;
+mod survey;
+mod table;
+
+pub use codec::MillworkCodec;
+pub use ledger::{FileLedger, LedgerError, RangeLedger, add_up};
+pub use ndjson::{ColumnNames, Defect, Field, MAX_DEPTH, MAX_LINE_BYTES, Scanned, ValueKind, scan_line, unescape};
+pub use plan::{AttemptOutcome, ConversionOptions, PlannedAttempt, Verdict, judge, plan_attempt};
+pub use query::Query;
+pub use report::{StagedPart, TaskReport, set_executor_name};
+pub use sink::OutputCompression;
+pub use survey::{Columns, Survey, survey};

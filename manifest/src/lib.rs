@@ -7,6 +7,7 @@
 mod batch;
 mod date;
 mod document;
+mod failure;
 mod id;
 mod state;
 mod uri;
@@ -15,6 +16,7 @@ mod validate;
 pub use batch::{BatchCaps, Flush, PendingFile, cut};
 pub use date::DatePrefix;
 pub use document::{Manifest, ManifestError, ManifestFile};
+pub use failure::{Failure, FailureClass};
 pub use id::{InvalidManifestId, ManifestId};
 pub use state::{FileState, IllegalTransition};
 pub use uri::{InvalidUri, ObjectUri};

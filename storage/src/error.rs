@@ -22,6 +22,12 @@ impl StorageError {
         Self { operation, object: object.to_string(), source }
     }
 
+    /// Makes errors of reading one object.
+    pub fn on_read(object: &impl fmt::Display) -> impl Fn(io::Error) -> Self {
+        let object = object.to_string();
+        move |source| Self { operation: "read", object: object.clone(), source }
+    }
+
     /// Whether the object is not there.
     pub fn is_not_found(&self) -> bool {
         self.source.kind() == ErrorKind::NotFound

@@ -1,0 +1,125 @@
+//! Opening a file of a manifest: the byte range, decompressed, and proof that it is the object that was planned.
+
+use millwork_manifest::{Compression, ObjectUri};
+use millwork_storage::{StorageError, identity, path_of};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Why a file could not be read through. Each names the file.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InputError {
+    #[error("input file `{0}` does not exist")]
+    Missing(ObjectUri),
+    #[error(transparent)]
+    Unreadable(#[from] StorageError),
+    #[error("input file `{0}` changed since it was planned: it has another size or time of change now")]
+    Changed(ObjectUri),
+    #[error("input file `{uri}` cannot be decompressed as {format}, after {bytes} bytes of content: {source}")]
+    Corrupt { uri: ObjectUri, format: &'static str, bytes: u64, source: io::Error },
+    #[error("cannot read input file `{uri}`, after {bytes} bytes of content: {source}")]
+    Broken { uri: ObjectUri, bytes: u64, source: io::Error },
+}
+
+/// An open byte range of a file.
+pub(crate) struct Input {
+    uri: ObjectUri,
+    compression: Compression,
+    content: Box<dyn Read + Send>,
+    file: File,
+    etag: String,
+    /// Bytes of content handed out.
+    bytes: u64,
+    /// Bytes of the stored object consumed.
+    stored: Arc<AtomicU64>,
+}
+
+/// Opens `range` of the stored object. Only the whole of a compressed file can be read.
+pub(crate) fn open_range(
+    uri: &ObjectUri,
+    etag: &str,
+    range: Range<u64>,
+    compression: Compression,
+) -> Result<Input, InputError> {
+    let fail = |e: io::Error| match e.kind() {
+        ErrorKind::NotFound => InputError::Missing(uri.clone()),
+        _ => InputError::Unreadable(StorageError { operation: "read", object: uri.to_string(), source: e }),
+    };
+    let mut file = File::open(path_of(uri)?).map_err(fail)?;
+    let metadata = file.metadata().map_err(fail)?;
+    if identity(&metadata) != etag {
+        return Err(InputError::Changed(uri.clone()));
+    }
+    file.seek(SeekFrom::Start(range.start)).map_err(fail)?;
+    let stored = Arc::new(AtomicU64::new(0));
+    let bytes = file.try_clone().map_err(fail)?.take(range.end - range.start);
+    let counted = Counted { inner: bytes, count: stored.clone() };
+    let content: Box<dyn Read + Send> = match compression {
+        Compression::None => Box::new(counted),
+        // An object without a single byte is an empty file in any format.
+        _ if range.is_empty() => Box::new(io::empty()),
+        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(counted)),
+        Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(counted).map_err(fail)?),
+    };
+    Ok(Input { uri: uri.clone(), compression, content, file, etag: etag.to_owned(), bytes: 0, stored })
+}
+
+/// The decompressed content of a byte range, and what is known of the object behind it.
+pub(crate) trait Content: Read {
+    /// Bytes of the stored object consumed so far.
+    fn stored_bytes(&self) -> u64;
+    /// What a failed read means.
+    fn explain(&self, source: io::Error) -> InputError;
+    /// Checks, once all is read, that the object is still the one that was opened.
+    fn check_unchanged(&self) -> Result<(), InputError>;
+}
+
+impl Content for Input {
+    fn stored_bytes(&self) -> u64 {
+        self.stored.load(Ordering::Relaxed)
+    }
+
+    fn explain(&self, source: io::Error) -> InputError {
+        let (uri, bytes) = (self.uri.clone(), self.bytes);
+        match self.compression {
+            Compression::None => InputError::Broken { uri, bytes, source },
+            Compression::Gzip => InputError::Corrupt { uri, format: "gzip", bytes, source },
+            Compression::Zstd => InputError::Corrupt { uri, format: "zstd", bytes, source },
+        }
+    }
+
+    fn check_unchanged(&self) -> Result<(), InputError> {
+        let read = StorageError::on_read(&self.uri);
+        let open = self.file.metadata().map_err(&read)?;
+        let there = match std::fs::metadata(path_of(&self.uri)?) {
+            Ok(metadata) => metadata,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Err(InputError::Missing(self.uri.clone())),
+            Err(e) => return Err(read(e).into()),
+        };
+        let is_same = identity(&open) == self.etag && identity(&there) == self.etag;
+        if is_same { Ok(()) } else { Err(InputError::Changed(self.uri.clone())) }
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.content.read(buffer)?;
+        self.bytes += read as u64;
+        Ok(read)
+    }
+}
+
+struct Counted<R> {
+    inner: R,
+    count: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.count.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}

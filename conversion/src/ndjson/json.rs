@@ -1,0 +1,444 @@
+//! A strict scanner for the top level of one JSON object (RFC 8259).
+//!
+//! It finds the keys and the spans of their values and validates all the rest without building anything: nested
+//! values are checked and kept as they stand. It relies on every line ending in a newline, which no JSON token may
+//! contain, so that no loop needs to know where the line ends.
+
+/// How deep objects and arrays may nest, the line's own object included.
+pub const MAX_DEPTH: u32 = 128;
+
+/// What a value is, as far as its text in a column depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueKind {
+    /// `null`
+    Null,
+    /// Kept as it stands in the source: a number, `true`, `false`, an object or an array.
+    Verbatim,
+    /// A string without escapes; the span is what is between the quotes.
+    Text,
+    /// A string with escapes; the span is what is between the quotes.
+    Escaped,
+}
+
+/// A key of the line's object and where its value stands, as positions in the scanned bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Where the key's text starts, after its quote.
+    pub key_start: u32,
+    /// Where it ends, before its quote.
+    pub key_end: u32,
+    /// Where the value's text starts.
+    pub start: u32,
+    /// Where it ends.
+    pub end: u32,
+    /// Whether the key has escapes.
+    pub key_is_escaped: bool,
+    /// What the value is.
+    pub kind: ValueKind,
+}
+
+/// What a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scanned {
+    /// White space only.
+    Blank,
+    /// An object; its fields are in the list.
+    Object,
+}
+
+/// Why a line is no row, with the position at which that was noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// Not JSON; the text says what was expected.
+    Malformed(usize, &'static str),
+    /// JSON, but not an object.
+    NotAnObject(usize),
+    /// Nested deeper than [`MAX_DEPTH`].
+    TooDeep(usize),
+}
+
+type Step = Result<usize, Defect>;
+
+/// Scans the line that starts at `start`, listing its fields. Returns what it is and where its newline stands.
+///
+/// `bytes` must hold a newline at or after `start`; the scan never looks past it.
+pub fn scan_line(bytes: &[u8], start: usize, fields: &mut Vec<Field>) -> Result<(Scanned, usize), Defect> {
+    fields.clear();
+    let mut at = skip_space(bytes, start);
+    match byte(bytes, at) {
+        b'\n' => return Ok((Scanned::Blank, at)),
+        b'{' => {}
+        _ => {
+            let after = skip_space(bytes, skip_value(bytes, at, 0)?);
+            let whole = byte(bytes, after) == b'\n';
+            return Err(if whole { Defect::NotAnObject(at) } else { trailing(after) });
+        }
+    }
+    at = skip_space(bytes, at + 1);
+    if byte(bytes, at) == b'}' {
+        at += 1;
+    } else {
+        loop {
+            at = field(bytes, at, fields)?;
+            match byte(bytes, at) {
+                b',' => at = skip_space(bytes, at + 1),
+                b'}' => {
+                    at += 1;
+                    break;
+                }
+                _ => return Err(Defect::Malformed(at, "expected `,` or `}`")),
+            }
+        }
+    }
+    at = skip_space(bytes, at);
+    if byte(bytes, at) == b'\n' { Ok((Scanned::Object, at)) } else { Err(trailing(at)) }
+}
+
+fn trailing(at: usize) -> Defect {
+    Defect::Malformed(at, "expected the end of the line")
+}
+
+/// One `"key": value`, up to the `,` or `}` after it.
+#[inline(always)]
+fn field(bytes: &[u8], mut at: usize, fields: &mut Vec<Field>) -> Step {
+    if byte(bytes, at) != b'"' {
+        return Err(Defect::Malformed(at, "expected a key"));
+    }
+    let key_start = at + 1;
+    let (key_end, key_is_escaped) = string_end(bytes, key_start)?;
+    at = skip_space(bytes, key_end + 1);
+    if byte(bytes, at) != b':' {
+        return Err(Defect::Malformed(at, "expected `:`"));
+    }
+    at = skip_space(bytes, at + 1);
+    let (start, end, after, kind) = match byte(bytes, at) {
+        b'"' => {
+            let (end, is_escaped) = string_end(bytes, at + 1)?;
+            (at + 1, end, end + 1, if is_escaped { ValueKind::Escaped } else { ValueKind::Text })
+        }
+        first => {
+            let end = skip_value(bytes, at, 1)?;
+            (at, end, end, if first == b'n' { ValueKind::Null } else { ValueKind::Verbatim })
+        }
+    };
+    fields.push(Field {
+        key_start: key_start as u32,
+        key_end: key_end as u32,
+        start: start as u32,
+        end: end as u32,
+        key_is_escaped,
+        kind,
+    });
+    Ok(skip_space(bytes, after))
+}
+
+/// The byte at a position; past the end, the newline that ends every line.
+#[inline(always)]
+fn byte(bytes: &[u8], at: usize) -> u8 {
+    bytes.get(at).copied().unwrap_or(b'\n')
+}
+
+/// Skips JSON white space other than the newline.
+#[inline(always)]
+fn skip_space(bytes: &[u8], mut at: usize) -> usize {
+    while matches!(byte(bytes, at), b' ' | b'\t' | b'\r') {
+        at += 1;
+    }
+    at
+}
+
+/// Skips a value of any kind that stands inside `depth` containers.
+#[inline(always)]
+fn skip_value(bytes: &[u8], at: usize, depth: u32) -> Step {
+    match byte(bytes, at) {
+        b'{' | b'[' => skip_container(bytes, at, depth),
+        _ => skip_scalar(bytes, at),
+    }
+}
+
+#[inline(always)]
+fn skip_scalar(bytes: &[u8], at: usize) -> Step {
+    match byte(bytes, at) {
+        b'"' => string_end(bytes, at + 1).map(|(end, _)| end + 1),
+        b'-' | b'0'..=b'9' => skip_number(bytes, at),
+        b't' => literal(bytes, at, b"true"),
+        b'f' => literal(bytes, at, b"false"),
+        b'n' => literal(bytes, at, b"null"),
+        _ => Err(Defect::Malformed(at, "expected a value")),
+    }
+}
+
+#[inline(always)]
+fn literal(bytes: &[u8], at: usize, text: &'static [u8]) -> Step {
+    let end = at + text.len();
+    if bytes.get(at..end) == Some(text) { Ok(end) } else { Err(Defect::Malformed(at, "expected a value")) }
+}
+
+#[inline(always)]
+fn skip_digits(bytes: &[u8], at: usize) -> Step {
+    let mut end = at;
+    while byte(bytes, end).is_ascii_digit() {
+        end += 1;
+    }
+    if end > at { Ok(end) } else { Err(Defect::Malformed(at, "expected a digit")) }
+}
+
+#[inline(always)]
+fn skip_number(bytes: &[u8], mut at: usize) -> Step {
+    if byte(bytes, at) == b'-' {
+        at += 1;
+    }
+    at = if byte(bytes, at) == b'0' { at + 1 } else { skip_digits(bytes, at)? };
+    if byte(bytes, at) == b'.' {
+        at = skip_digits(bytes, at + 1)?;
+    }
+    if matches!(byte(bytes, at), b'e' | b'E') {
+        at += 1;
+        if matches!(byte(bytes, at), b'+' | b'-') {
+            at += 1;
+        }
+        at = skip_digits(bytes, at)?;
+    }
+    Ok(at)
+}
+
+/// Skips an object or array with all that is in it, without recursion: one bit per open container says which of
+/// the two it is.
+fn skip_container(bytes: &[u8], start: usize, outer_depth: u32) -> Step {
+    enum Next {
+        Key,
+        Value,
+        After,
+    }
+    let mut open: u128 = 0;
+    let mut depth = outer_depth;
+    let mut at = start;
+    let mut next = Next::Value;
+    loop {
+        match next {
+            Next::Key => {
+                if byte(bytes, at) != b'"' {
+                    return Err(Defect::Malformed(at, "expected a key"));
+                }
+                at = skip_space(bytes, string_end(bytes, at + 1)?.0 + 1);
+                if byte(bytes, at) != b':' {
+                    return Err(Defect::Malformed(at, "expected `:`"));
+                }
+                at = skip_space(bytes, at + 1);
+                next = Next::Value;
+            }
+            Next::Value => {
+                let first = byte(bytes, at);
+                if first != b'{' && first != b'[' {
+                    at = skip_scalar(bytes, at)?;
+                    next = Next::After;
+                    continue;
+                }
+                if depth >= MAX_DEPTH {
+                    return Err(Defect::TooDeep(at));
+                }
+                let is_object = first == b'{';
+                depth += 1;
+                open = (open << 1) | u128::from(is_object);
+                at = skip_space(bytes, at + 1);
+                next = match (byte(bytes, at), is_object) {
+                    (b'}', true) | (b']', false) => Next::After,
+                    (_, true) => Next::Key,
+                    (_, false) => Next::Value,
+                };
+            }
+            Next::After => {
+                at = skip_space(bytes, at);
+                match (byte(bytes, at), open & 1 == 1) {
+                    (b',', is_object) => {
+                        at = skip_space(bytes, at + 1);
+                        next = if is_object { Next::Key } else { Next::Value };
+                    }
+                    (b'}', true) | (b']', false) => {
+                        at += 1;
+                        depth -= 1;
+                        open >>= 1;
+                        if depth == outer_depth {
+                            return Ok(at);
+                        }
+                    }
+                    (_, true) => return Err(Defect::Malformed(at, "expected `,` or `}`")),
+                    (_, false) => return Err(Defect::Malformed(at, "expected `,` or `]`")),
+                }
+            }
+        }
+    }
+}
+
+/// Where the string whose text starts at `at` ends, and whether it has escapes.
+#[inline(always)]
+fn string_end(bytes: &[u8], mut at: usize) -> Result<(usize, bool), Defect> {
+    let mut is_escaped = false;
+    loop {
+        at = next_special(bytes, at);
+        match byte(bytes, at) {
+            b'"' => return Ok((at, is_escaped)),
+            b'\\' => {
+                is_escaped = true;
+                at = escape_end(bytes, at)?;
+            }
+            b'\n' => return Err(Defect::Malformed(at, "the line ends inside a string")),
+            _ => return Err(Defect::Malformed(at, "a control character inside a string must be escaped")),
+        }
+    }
+}
+
+fn escape_end(bytes: &[u8], at: usize) -> Step {
+    match byte(bytes, at + 1) {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(at + 2),
+        b'u' if (at + 2..at + 6).all(|i| byte(bytes, i).is_ascii_hexdigit()) => Ok(at + 6),
+        b'u' => Err(Defect::Malformed(at, "expected four hexadecimal digits after `\\u`")),
+        _ => Err(Defect::Malformed(at, "no such escape")),
+    }
+}
+
+/// The position of the next quote, backslash or control character at or after `at`, or the end of `bytes`.
+#[inline(always)]
+fn next_special(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<16>) {
+        let offset = first_special(chunk);
+        if offset < 16 {
+            return at + offset;
+        }
+        at += 16;
+    }
+    while bytes.get(at).is_some_and(|b| !matches!(b, b'"' | b'\\' | 0..=0x1f)) {
+        at += 1;
+    }
+    at
+}
+
+/// The index of the first quote, backslash or control character of sixteen bytes, or 16.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn first_special(chunk: &[u8; 16]) -> usize {
+    use std::arch::x86_64::{
+        __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
+    };
+    // SAFETY: SSE2 is part of every x86-64 processor, and the load reads the sixteen bytes of `chunk`.
+    let mask = unsafe {
+        let v = _mm_loadu_si128(chunk.as_ptr().cast::<__m128i>());
+        let quote = _mm_cmpeq_epi8(v, _mm_set1_epi8(b'"' as i8));
+        let backslash = _mm_cmpeq_epi8(v, _mm_set1_epi8(b'\\' as i8));
+        let control = _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v);
+        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), control))
+    };
+    (mask | 0x1_0000).trailing_zeros() as usize
+}
+
+/// The index of the first quote, backslash or control character of sixteen bytes, or 16.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn first_special(chunk: &[u8; 16]) -> usize {
+    chunk.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f)).unwrap_or(16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde::de::IgnoredAny;
+    use std::collections::BTreeMap;
+
+    fn scan(line: &str) -> Result<Vec<(String, String, ValueKind)>, Defect> {
+        let bytes = [line.as_bytes(), b"\n"].concat();
+        let mut fields = Vec::new();
+        let (_, end) = scan_line(&bytes, 0, &mut fields)?;
+        assert_eq!(end, line.len());
+        let text = |start: u32, end: u32| String::from_utf8(bytes[start as usize..end as usize].to_vec()).unwrap();
+        Ok(fields.iter().map(|f| (text(f.key_start, f.key_end), text(f.start, f.end), f.kind)).collect())
+    }
+
+    #[test]
+    fn every_kind_of_value_keeps_its_text() {
+        let line =
+            r#" {"a" : "x" ,"b":1.0,"c": -0.0e+10 ,"d":null,"e":[1, {"f":"]"}],"g":{ },"h":"\u00e9\"","i":true}  "#;
+        let fields = scan(line).unwrap();
+        let values: Vec<_> = fields.iter().map(|(k, v, _)| (k.as_str(), v.as_str())).collect();
+        let expected = [
+            ("a", "x"),
+            ("b", "1.0"),
+            ("c", "-0.0e+10"),
+            ("d", "null"),
+            ("e", r#"[1, {"f":"]"}]"#),
+            ("g", "{ }"),
+            ("h", r#"\u00e9\""#),
+            ("i", "true"),
+        ];
+        assert_eq!(values, expected);
+        assert_eq!(fields[3].2, ValueKind::Null);
+        assert_eq!(fields[6].2, ValueKind::Escaped);
+    }
+
+    #[test]
+    fn what_is_not_an_object_is_told_apart_from_what_is_not_json() {
+        for line in ["[]", "1", "null", r#""x""#, " [1, 2] "] {
+            assert!(matches!(scan(line), Err(Defect::NotAnObject(_))), "{line}");
+        }
+        for line in ["[1", "nul", "{", "x", r#"{"a":1}x"#, r#"{"a":1}{"b":2}"#, "[] x"] {
+            assert!(matches!(scan(line), Err(Defect::Malformed(..))), "{line}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_limited() {
+        let nested = |n: usize| format!(r#"{{"a":{}{}}}"#, "[".repeat(n), "]".repeat(n));
+        assert!(scan(&nested(127)).is_ok());
+        assert!(matches!(scan(&nested(128)), Err(Defect::TooDeep(_))));
+        assert!(matches!(scan(&"[".repeat(100_000)), Err(Defect::TooDeep(_))));
+    }
+
+    /// A line is accepted exactly when `serde_json` reads it as an object.
+    fn agrees_with_serde(line: &str) {
+        let is_blank = line.chars().all(|c| " \t\r".contains(c));
+        let oracle = serde_json::from_str::<BTreeMap<String, IgnoredAny>>(line);
+        let ours = scan(line);
+        assert_eq!(ours.is_ok(), oracle.is_ok() || is_blank, "{line:?}: {ours:?} {oracle:?}");
+    }
+
+    fn json() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            Just("true".to_owned()),
+            "-?(0|[1-9][0-9]{0,3})(\\.[0-9]{1,3})?([eE][+-]?[0-9]{1,2})?",
+            "\"([a-z é\u{1F600}]|\\\\[\"\\\\/bfnrt]|\\\\u00[0-9a-fA-F]{2}){0,24}\"",
+        ];
+        leaf.prop_recursive(4, 24, 5, |inner| {
+            let key = "\"[a-z]{0,20}\"";
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(|v| format!("[{}]", v.join(" , "))),
+                prop::collection::vec((key, inner), 0..5).prop_map(|v| {
+                    let members: Vec<_> = v.into_iter().map(|(k, v)| format!("{k}: {v}")).collect();
+                    format!("{{{}}}", members.join(","))
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn valid_documents_agree_with_serde_json(line in json()) {
+            agrees_with_serde(&line);
+        }
+
+        #[test]
+        fn damaged_documents_agree_with_serde_json(line in json(), at in any::<prop::sample::Index>(), with in "[\\x00-\\x09\\x0b-\\x7f]{0,2}") {
+            let mut chars: Vec<char> = line.chars().collect();
+            let at = at.index(chars.len());
+            chars.splice(at..at + 1, with.chars());
+            agrees_with_serde(&chars.into_iter().collect::<String>());
+        }
+
+        #[test]
+        fn noise_agrees_with_serde_json(line in "[\\[\\]{}\":,0-9a-z\\\\ .eE+-]{0,40}") {
+            agrees_with_serde(&line);
+        }
+    }
+}

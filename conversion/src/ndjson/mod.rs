@@ -1,0 +1,23 @@
+//! From bytes to text columns: lines, strict JSON, and the builders that each value is copied into once.
+//!
+//! Nothing here knows of DataFusion's plans or of Parquet.
+
+mod blocks;
+mod columns;
+mod input;
+mod json;
+mod keys;
+mod rejects;
+mod scan;
+mod unescape;
+
+pub(crate) use columns::{ColumnLayout, METADATA_COLUMNS};
+pub(crate) use input::{Content, Input, InputError, open_range};
+pub use keys::ColumnNames;
+pub(crate) use keys::{Cursor, KeyIndex, NewKey, Position};
+pub(crate) use rejects::RejectSink;
+pub(crate) use scan::{FileScan, ScanContext, ScanError};
+
+pub use blocks::MAX_LINE_BYTES;
+pub use json::{Defect, Field, MAX_DEPTH, Scanned, ValueKind, scan_line};
+pub use unescape::unescape;

@@ -1,0 +1,411 @@
+//! A file, or a byte range of one, as record batches of text columns and metadata.
+
+use super::blocks::{Blocks, Next};
+use super::columns::TextColumn;
+use super::input::{Content, InputError};
+use super::json::{Defect, Field, Scanned, ValueKind, scan_line};
+use super::keys::{Cursor, KeyIndex, Position};
+use super::rejects::{RejectSink, Rejection};
+use super::unescape::unescape;
+use crate::ledger::RangeLedger;
+use crate::source::{FileRange, OutputColumn, RowSource};
+use datafusion::arrow::array::{
+    ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray, TimestampMicrosecondArray,
+};
+use datafusion::arrow::buffer::{Buffer, ScalarBuffer};
+use datafusion::arrow::datatypes::SchemaRef;
+use std::borrow::Cow;
+use std::io;
+use std::sync::Arc;
+
+/// A batch ends at this many rows …
+const BATCH_ROWS: usize = 4096;
+/// … or at this many bytes of lines: it stays in the cache until it is encoded.
+const BATCH_BYTES: usize = 1 << 20;
+/// More columns than this are refused: keys that are data, such as ids, make a column each.
+pub(crate) const MAX_COLUMNS: usize = 20_000;
+
+/// What can end the scan of a file.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ScanError {
+    #[error(transparent)]
+    Input(#[from] InputError),
+    #[error("the manifest has more than {MAX_COLUMNS} different keys (the limit), the last of them in `{0}`")]
+    TooManyColumns(String),
+    #[error("cannot write rejected lines: {0}")]
+    Rejects(#[from] io::Error),
+}
+
+/// What the scans of one task share, file after file.
+pub(crate) struct ScanContext {
+    pub(crate) source: Arc<RowSource>,
+    pub(crate) schema: SchemaRef,
+    pub(crate) keys: KeyIndex,
+    pub(crate) rejects: RejectSink,
+    pub(crate) ledger: Vec<RangeLedger>,
+    /// Bytes of stored objects consumed by finished and current scans.
+    pub(crate) stored_bytes: u64,
+    builder: BatchBuilder,
+}
+
+impl ScanContext {
+    pub(crate) fn new(source: Arc<RowSource>, schema: SchemaRef, rejects: RejectSink) -> Self {
+        let keys = KeyIndex::new(&source.layout.keys, source.names);
+        let builder = BatchBuilder::new(&source);
+        Self { source, schema, keys, rejects, ledger: Vec::new(), stored_bytes: 0, builder }
+    }
+}
+
+/// The scan of one byte range.
+pub(crate) struct FileScan<R> {
+    range: FileRange,
+    blocks: Blocks<R>,
+    /// Where the next line starts in the current block.
+    at: usize,
+    has_block: bool,
+    /// Whether the current block is valid UTF-8 throughout.
+    is_utf8: bool,
+    is_done: bool,
+    counts: RangeLedger,
+    stored_before: u64,
+    fields: Vec<Field>,
+    columns: Vec<u32>,
+}
+
+impl<R: Content> FileScan<R> {
+    /// A scan of `range`, whose bytes `content` holds, decompressed.
+    pub(crate) fn new(context: &ScanContext, range: &FileRange, content: R) -> Self {
+        let counts = RangeLedger { file: range.file, start: range.start, end: range.end, ..RangeLedger::default() };
+        Self {
+            range: range.clone(),
+            blocks: Blocks::new(content, range.start),
+            at: 0,
+            has_block: false,
+            is_utf8: true,
+            is_done: false,
+            counts,
+            stored_before: context.stored_bytes,
+            fields: Vec::new(),
+            columns: Vec::new(),
+        }
+    }
+
+    /// The next rows, or nothing at the end of the range, when its ledger has been added to the context's.
+    ///
+    /// Once a key has come that the plan has no column for, no more rows are built: the rest is only looked
+    /// through for further keys, since the attempt has to be planned again.
+    pub(crate) fn next_batch(&mut self, context: &mut ScanContext) -> Result<Option<RecordBatch>, ScanError> {
+        while !self.is_done {
+            if !self.has_block && !self.next_block(context)? {
+                self.finish(context)?;
+                return self.take_batch(context);
+            }
+            self.scan_block(context)?;
+            if context.keys.has_new_keys() {
+                if context.keys.column_count() > MAX_COLUMNS {
+                    return Err(ScanError::TooManyColumns(self.range.uri.to_string()));
+                }
+                context.builder.reset();
+            } else if context.builder.is_full() {
+                return self.take_batch(context);
+            }
+        }
+        Ok(None)
+    }
+
+    fn take_batch(&mut self, context: &mut ScanContext) -> Result<Option<RecordBatch>, ScanError> {
+        if context.builder.rows == 0 {
+            return Ok(None);
+        }
+        let batch = context.builder.finish(&context.source, &context.schema, self.range.uri.as_str());
+        batch.map(Some).map_err(|e| ScanError::Rejects(io::Error::other(e)))
+    }
+
+    /// Moves to the next block of lines, past lines that are too long; false at the end.
+    fn next_block(&mut self, context: &mut ScanContext) -> Result<bool, ScanError> {
+        loop {
+            let next = self.blocks.next();
+            context.stored_bytes = self.stored_before + self.blocks.input().stored_bytes();
+            match next.map_err(|e| self.blocks.input().explain(e))? {
+                Next::End => return Ok(false),
+                Next::LongLine => self.reject_long_line(context)?,
+                Next::Lines => {
+                    self.at = 0;
+                    self.has_block = true;
+                    self.is_utf8 = simdutf8::basic::from_utf8(self.blocks.lines()).is_ok();
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, context: &mut ScanContext) -> Result<(), ScanError> {
+        self.is_done = true;
+        self.blocks.input().check_unchanged()?;
+        context.ledger.push(std::mem::take(&mut self.counts));
+        Ok(())
+    }
+
+    fn line_number(&self) -> u64 {
+        self.range.lines_before + self.counts.lines
+    }
+
+    /// Scans lines of the current block until it ends or the batch is full.
+    fn scan_block(&mut self, context: &mut ScanContext) -> Result<(), ScanError> {
+        let base = self.blocks.offset();
+        while self.at < self.blocks.lines().len() && !context.builder.is_full() {
+            let start = self.at;
+            self.counts.lines += 1;
+            let block = self.blocks.lines();
+            if !self.is_utf8 {
+                self.scan_lossy_line(context)?;
+                continue;
+            }
+            match scan_line(block, start, &mut self.fields) {
+                Ok((Scanned::Blank, newline)) => {
+                    self.counts.blank += 1;
+                    self.at = newline + 1;
+                }
+                Ok((Scanned::Object, newline)) => {
+                    let is_row = resolve(&mut context.keys, block, &self.fields, &mut self.columns, |at| Position {
+                        file: self.range.file,
+                        offset: base + u64::from(at),
+                    });
+                    if is_row {
+                        let line = self.range.lines_before + self.counts.lines;
+                        let replaced =
+                            context.builder.append(block, &self.fields, &self.columns, line, newline - start);
+                        self.counts.replaced_characters += replaced;
+                    }
+                    self.counts.rows += 1;
+                    self.at = newline + 1;
+                }
+                Err(defect) => {
+                    let newline = start + memchr::memchr(b'\n', &block[start..]).unwrap_or(block.len() - start);
+                    self.reject(context, start..newline, defect, start)?;
+                    self.at = newline + 1;
+                }
+            }
+        }
+        self.has_block = self.at < self.blocks.lines().len();
+        Ok(())
+    }
+
+    /// Scans a line of a block that is not valid UTF-8 throughout.
+    fn scan_lossy_line(&mut self, context: &mut ScanContext) -> Result<(), ScanError> {
+        let (base, start) = (self.blocks.offset(), self.at);
+        let block = self.blocks.lines();
+        let newline = start + memchr::memchr(b'\n', &block[start..]).unwrap_or(block.len() - start);
+        let text = String::from_utf8_lossy(&block[start..newline]);
+        let replaced = match &text {
+            Cow::Borrowed(_) => 0,
+            Cow::Owned(_) => block[start..newline].utf8_chunks().filter(|chunk| !chunk.invalid().is_empty()).count(),
+        };
+        let line = [text.as_bytes(), b"\n"].concat();
+        self.at = newline + 1;
+        match scan_line(&line, 0, &mut self.fields) {
+            Ok((Scanned::Blank, _)) => self.counts.blank += 1,
+            Ok((Scanned::Object, _)) => {
+                let is_row = resolve(&mut context.keys, &line, &self.fields, &mut self.columns, |at| Position {
+                    file: self.range.file,
+                    offset: base + start as u64 + u64::from(at),
+                });
+                if is_row {
+                    let number = self.range.lines_before + self.counts.lines;
+                    let lone = context.builder.append(&line, &self.fields, &self.columns, number, newline - start);
+                    self.counts.replaced_characters += lone + replaced as u64;
+                }
+                self.counts.rows += 1;
+            }
+            Err(defect) => self.reject(context, start..newline, defect, 0)?,
+        }
+        Ok(())
+    }
+
+    fn reject(
+        &mut self,
+        context: &mut ScanContext,
+        line: std::ops::Range<usize>,
+        defect: Defect,
+        scanned_from: usize,
+    ) -> Result<(), ScanError> {
+        let (reason, message) = describe(defect, scanned_from);
+        let rejection = Rejection {
+            source_file: self.range.uri.as_str(),
+            line: self.line_number(),
+            offset: self.blocks.offset() + line.start as u64,
+            length: line.len() as u64,
+            reason,
+            message,
+        };
+        context.rejects.write(&rejection, &self.blocks.lines()[line])?;
+        self.counts.rejected += 1;
+        Ok(())
+    }
+
+    fn reject_long_line(&mut self, context: &mut ScanContext) -> Result<(), ScanError> {
+        self.counts.lines += 1;
+        self.counts.rejected += 1;
+        let rejection = Rejection {
+            source_file: self.range.uri.as_str(),
+            line: self.line_number(),
+            offset: self.blocks.offset(),
+            length: 0,
+            reason: "too-long",
+            message: format!("longer than {} bytes", super::MAX_LINE_BYTES),
+        };
+        let mut record = context.rejects.write_long(&rejection)?;
+        let mut failed = None;
+        let skipped = self.blocks.skip_long_line(|piece| record.piece(piece).inspect_err(|e| failed = Some(e.kind())));
+        match skipped {
+            Ok(length) => Ok(record.finish(length)?),
+            Err(e) if failed.is_some() => Err(ScanError::Rejects(e)),
+            Err(e) => Err(self.blocks.input().explain(e).into()),
+        }
+    }
+}
+
+fn describe(defect: Defect, line_start: usize) -> (&'static str, String) {
+    let column = |at: usize| at - line_start + 1;
+    match defect {
+        Defect::Malformed(at, expected) => ("malformed", format!("{expected}, at byte {} of the line", column(at))),
+        Defect::NotAnObject(at) => ("not-an-object", format!("a JSON value, but no object, at byte {}", column(at))),
+        Defect::TooDeep(at) => {
+            ("too-deep", format!("nested deeper than {}, at byte {} of the line", super::MAX_DEPTH, column(at)))
+        }
+    }
+}
+
+/// Finds the columns of a line's fields. False if one of them has none.
+#[inline(always)]
+fn resolve(
+    keys: &mut KeyIndex,
+    bytes: &[u8],
+    fields: &[Field],
+    columns: &mut Vec<u32>,
+    position: impl Fn(u32) -> Position,
+) -> bool {
+    let mut cursor = Cursor::LINE_START;
+    let mut is_row = true;
+    columns.clear();
+    for field in fields {
+        let key = &bytes[field.key_start as usize..field.key_end as usize];
+        let at = position(field.key_start);
+        let column = if field.key_is_escaped {
+            let mut text = Vec::with_capacity(key.len());
+            unescape(key, &mut text);
+            keys.column(&mut cursor, &text, at)
+        } else {
+            keys.column(&mut cursor, key, at)
+        };
+        match column {
+            Some(column) => columns.push(column),
+            None => is_row = false,
+        }
+    }
+    is_row && !keys.has_new_keys()
+}
+
+/// Rows on their way to a batch.
+struct BatchBuilder {
+    /// By column of the layout; none for a column that the query does not read.
+    columns: Vec<Option<TextColumn>>,
+    line_numbers: Vec<i64>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl BatchBuilder {
+    fn new(source: &RowSource) -> Self {
+        let mut columns: Vec<Option<TextColumn>> = source.layout.keys.iter().map(|_| None).collect();
+        for column in &source.output {
+            if let OutputColumn::Input(index) = column {
+                columns[*index] = Some(TextColumn::default());
+            }
+        }
+        Self { columns, line_numbers: Vec::new(), rows: 0, bytes: 0 }
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES
+    }
+
+    /// Adds a row. Returns how many characters were replaced in it.
+    #[inline(always)]
+    fn append(&mut self, bytes: &[u8], fields: &[Field], columns: &[u32], line: u64, length: usize) -> u64 {
+        let row = self.rows;
+        let mut replaced = 0;
+        for (field, column) in fields.iter().zip(columns) {
+            let Some(column) = &mut self.columns[*column as usize] else { continue };
+            let value = &bytes[field.start as usize..field.end as usize];
+            match field.kind {
+                ValueKind::Text | ValueKind::Verbatim => column.set(row, |text| text.extend_from_slice(value)),
+                ValueKind::Null => column.clear(row),
+                ValueKind::Escaped => column.set(row, |text| replaced += unescape(value, text)),
+            }
+        }
+        self.line_numbers.push(line as i64);
+        self.rows += 1;
+        self.bytes += length;
+        replaced
+    }
+
+    fn reset(&mut self) {
+        let rows = std::mem::take(&mut self.rows);
+        for column in self.columns.iter_mut().flatten() {
+            column.finish(rows);
+        }
+        self.line_numbers.clear();
+        self.bytes = 0;
+    }
+
+    fn finish(
+        &mut self,
+        source: &RowSource,
+        schema: &SchemaRef,
+        file: &str,
+    ) -> Result<RecordBatch, datafusion::arrow::error::ArrowError> {
+        let rows = std::mem::take(&mut self.rows);
+        self.bytes = 0;
+        let line_numbers = std::mem::take(&mut self.line_numbers);
+        let lines: ArrayRef = Arc::new(Int64Array::from(line_numbers));
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(source.output.len());
+        for column in &source.output {
+            arrays.push(match column {
+                OutputColumn::Input(index) => match &mut self.columns[*index] {
+                    Some(column) => column.finish(rows),
+                    None => TextColumn::default().finish(rows),
+                },
+                OutputColumn::SourceFile => repeated(file, rows),
+                OutputColumn::SourceLine => lines.clone(),
+                OutputColumn::ManifestId => repeated(source.manifest_id.as_str(), rows),
+                OutputColumn::Date => repeated(&source.date.to_string(), rows),
+                OutputColumn::IngestedAt => {
+                    let micros = vec![source.ingested_at.timestamp_micros(); rows];
+                    Arc::new(TimestampMicrosecondArray::from(micros).with_timezone("UTC"))
+                }
+            });
+        }
+        // A column may be read into two places of the output only through a projection above the scan.
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(schema.clone(), arrays, &options)
+    }
+}
+
+/// One text, many times: every row is a view of the same bytes.
+fn repeated(text: &str, rows: usize) -> ArrayRef {
+    use datafusion::arrow::array::ByteView;
+    let bytes = text.as_bytes();
+    let view = if bytes.len() <= 12 {
+        let mut inline = [0u8; 16];
+        inline[..4].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
+        inline[4..4 + bytes.len()].copy_from_slice(bytes);
+        u128::from_le_bytes(inline)
+    } else {
+        ByteView::new(bytes.len() as u32, &bytes[..4]).as_u128()
+    };
+    let views = ScalarBuffer::from(vec![view; rows]);
+    let buffers = if bytes.len() <= 12 { vec![] } else { vec![Buffer::from(bytes)] };
+    // SAFETY: the view is inline, or covers the whole of the one buffer, which is valid UTF-8.
+    Arc::new(unsafe { StringViewArray::new_unchecked(views, buffers, None) })
+}

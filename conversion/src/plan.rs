@@ -1,0 +1,210 @@
+//! From a surveyed manifest to the physical plan of an attempt: one partition for each output file, one stage.
+
+use crate::ledger::{FileLedger, add_up};
+use crate::ndjson::ColumnNames;
+use crate::query::Query;
+use crate::report::TaskReport;
+use crate::sink::{OutputCompression, ParquetPartsSink, SinkOptions, encoded_size};
+use crate::source::{FileRange, NdjsonSource, RowSource};
+use crate::survey::{Columns, Survey};
+use crate::table::ReadManifest;
+use datafusion::physical_plan::{ExecutionPlan, displayable};
+use millwork_manifest::{Failure, FailureClass, Manifest};
+use millwork_storage::Staging;
+use std::sync::Arc;
+
+/// How manifests are converted.
+#[derive(Clone, Debug)]
+pub struct ConversionOptions {
+    /// The query.
+    pub query: Query,
+    /// How keys become column names.
+    pub names: ColumnNames,
+    /// The size an output file should have.
+    pub target_file_bytes: u64,
+    /// How the output is compressed.
+    pub compression: OutputCompression,
+}
+
+impl Default for ConversionOptions {
+    fn default() -> Self {
+        Self {
+            query: Query::default(),
+            names: ColumnNames::default(),
+            target_file_bytes: 128 << 20,
+            compression: OutputCompression::default(),
+        }
+    }
+}
+
+/// An attempt that is ready to be submitted.
+pub struct PlannedAttempt {
+    /// The plan: one partition a task. It returns a row of [`TaskReport::schema`] from each.
+    pub plan: Arc<dyn ExecutionPlan>,
+    /// The columns it was planned with.
+    pub columns: Columns,
+    logical: String,
+}
+
+/// Plans an attempt at a manifest with these columns, for up to `slots` tasks at once.
+pub async fn plan_attempt(
+    manifest: &Manifest,
+    survey: &Survey,
+    columns: Columns,
+    staging: Staging,
+    options: &ConversionOptions,
+    slots: usize,
+) -> Result<PlannedAttempt, Failure> {
+    let layout = columns.layout();
+    let rows = RowSource {
+        manifest_id: manifest.id.clone(),
+        date: manifest.date,
+        ingested_at: manifest.created_at,
+        names: options.names,
+        output: RowSource::all_columns(&layout),
+        layout,
+        staging: Some(staging.clone()),
+    };
+    let mut sink = SinkOptions {
+        manifest_id: manifest.id.clone(),
+        staging,
+        target_file_bytes: options.target_file_bytes,
+        compression: options.compression,
+        lanes: 1,
+    };
+    let ratio = output_ratio(survey, &rows, &sink, options).await?;
+    let groups = file_groups(survey, ratio, options.target_file_bytes);
+    sink.lanes = slots.div_ceil(groups.len()).max(1);
+    let query = &options.query;
+    let (context, logical) = query.plan(ReadManifest::of_files(NdjsonSource::new(rows), groups)).await?;
+    let scan = context.state().create_physical_plan(&logical).await.map_err(|e| query.explain_failure(&e))?;
+    let plan = Arc::new(ParquetPartsSink::new(scan, sink));
+    Ok(PlannedAttempt { plan, columns, logical: logical.display_indent().to_string() })
+}
+
+impl PlannedAttempt {
+    /// The plan as text: what the query means, and what the tasks do.
+    pub fn explain(&self) -> String {
+        let physical = displayable(self.plan.as_ref()).set_show_schema(false).indent(false).to_string();
+        format!("logical plan\n{}\n\nphysical plan\n{physical}", self.logical)
+    }
+}
+
+/// Encoded bytes of output for each byte of content, from a trial on a sample.
+async fn output_ratio(
+    survey: &Survey,
+    rows: &RowSource,
+    sink: &SinkOptions,
+    options: &ConversionOptions,
+) -> Result<f64, Failure> {
+    let (mut batches, content_bytes) = survey.sample_batches(rows);
+    if !options.query.is_default() {
+        batches = options.query.run_on(rows.full_schema(), batches).await?;
+    }
+    let encoded = encoded_size(&batches, sink).map_err(|e| Failure::new(FailureClass::Bug, e))?;
+    Ok(encoded as f64 / content_bytes.max(1) as f64)
+}
+
+/// Cuts the files into groups of about one output file each, in order, so that all but the last come close to the
+/// target size.
+fn file_groups(survey: &Survey, ratio: f64, target_file_bytes: u64) -> Vec<Vec<FileRange>> {
+    let expected: Vec<f64> = survey.ranges.iter().map(|range| survey.content_bytes(range) * ratio).collect();
+    let goals = group_goals(expected.iter().sum(), target_file_bytes as f64);
+    let mut groups: Vec<Vec<FileRange>> = Vec::new();
+    let (mut before, mut goal_end, mut goals) = (0.0, 0.0, goals.into_iter());
+    for (range, bytes) in survey.ranges.iter().zip(expected) {
+        // The group in whose goal the middle of the range falls; no group stays empty.
+        if groups.is_empty() || before + bytes / 2.0 > goal_end {
+            if let Some(goal) = goals.next() {
+                groups.push(Vec::new());
+                goal_end += goal;
+            }
+        }
+        before += bytes;
+        if let Some(group) = groups.last_mut() {
+            group.push(range.clone());
+        }
+    }
+    groups
+}
+
+/// The bytes that each file of an output should have, given what they are together.
+///
+/// Equal shares come closest to the target where there is enough for two and more; a little over one file is one
+/// whole file and a rest, since only the last file of a manifest may be small.
+fn group_goals(total: f64, target: f64) -> Vec<f64> {
+    let files = total / target;
+    if files <= 1.25 {
+        return vec![total];
+    }
+    if files < 1.7 {
+        return vec![target, total - target];
+    }
+    // The number whose equal share is nearest to the target, as a factor.
+    let (few, many) = (files.floor(), files.ceil());
+    let count = if files / few < many / files { few } else { many };
+    vec![total / count; count as usize]
+}
+
+/// The results of an attempt's tasks, put together.
+#[derive(Debug)]
+pub struct AttemptOutcome {
+    /// The tasks' reports, in the order of their input.
+    pub reports: Vec<TaskReport>,
+    /// What became of each file. It adds up.
+    pub ledger: Vec<FileLedger>,
+    /// The columns in order of first appearance, now that every line has been seen.
+    pub columns: Columns,
+}
+
+/// What the tasks of an attempt amount to.
+#[derive(Debug)]
+pub enum Verdict {
+    /// All is written and proved; it can be committed.
+    Complete(AttemptOutcome),
+    /// There are columns that the plan did not know, or they appear in another order: plan again with these.
+    Replan(Columns),
+    /// A task failed, or the ledger does not add up.
+    Failed(Failure),
+}
+
+/// Judges an attempt by its tasks' reports.
+pub fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec<TaskReport>) -> Verdict {
+    reports.sort_by_key(|report| report.first);
+    if let Some(failure) = reports.iter().find_map(|report| report.failure.clone()) {
+        return Verdict::Failed(failure);
+    }
+    let first_seen = reports
+        .iter()
+        .flat_map(|report| report.first_seen.iter().enumerate().filter_map(|(column, at)| at.map(|at| (column, at))));
+    let new_keys = reports.iter().flat_map(|report| report.new_keys.iter().cloned());
+    let columns = planned.after(first_seen, new_keys);
+    let has_new_keys = reports.iter().any(|report| !report.new_keys.is_empty());
+    if has_new_keys || (query.is_default() && columns.names() != planned.names()) {
+        return Verdict::Replan(columns);
+    }
+    let ranges: Vec<_> = reports.iter().flat_map(|report| report.ledger.iter().cloned()).collect();
+    match add_up(&survey.files, &ranges) {
+        Ok(ledger) => Verdict::Complete(AttemptOutcome { reports, ledger, columns }),
+        Err(error) => Verdict::Failed(Failure::new(FailureClass::Bug, error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_file_but_the_last_is_within_a_quarter_of_the_target(files in 0.01f64..40.0) {
+            let goals = group_goals(files * 128.0, 128.0);
+            let sum: f64 = goals.iter().sum();
+            prop_assert!((sum - files * 128.0).abs() < 1e-6);
+            for goal in &goals[..goals.len() - 1] {
+                prop_assert!((96.0..=160.0).contains(goal), "{goals:?}");
+            }
+            prop_assert!(goals[goals.len() - 1] <= 160.0);
+        }
+    }
+}

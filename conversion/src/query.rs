@@ -1,0 +1,235 @@
+//! The SQL of a conversion: the one that comes with Millwork, or a user's own.
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::Span;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::context::SQLOptions;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use millwork_manifest::{Failure, FailureClass};
+use std::sync::Arc;
+
+use crate::table::ReadManifest;
+
+/// A query over `read_manifest($manifest)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// The file it came from, for errors.
+    origin: String,
+    sql: String,
+}
+
+impl Default for Query {
+    /// `sql/convert.sql`.
+    fn default() -> Self {
+        Self { origin: "sql/convert.sql".to_owned(), sql: include_str!("../../sql/convert.sql").to_owned() }
+    }
+}
+
+impl Query {
+    /// A user's query, and the file it was read from.
+    pub fn new(origin: impl Into<String>, sql: impl Into<String>) -> Self {
+        Self { origin: origin.into(), sql: sql.into() }
+    }
+
+    /// Whether this is the query that keeps every row as it is.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether this is an `EXPLAIN`, and the query it explains.
+    pub fn explained(&self) -> Option<Self> {
+        let text = self.sql.trim_start_matches(|c: char| c.is_whitespace());
+        // Comments may come first.
+        let statement_at = text.lines().scan(0, |at, line| {
+            let here = *at;
+            *at += line.len() + 1;
+            Some((here, line.trim_start()))
+        });
+        let (at, line) = statement_at.into_iter().find(|(_, line)| !line.is_empty() && !line.starts_with("--"))?;
+        let indent = text[at..].len() - text[at..].trim_start().len();
+        let is_explain = line.get(..7).is_some_and(|word| word.eq_ignore_ascii_case("explain"));
+        is_explain.then(|| Self::new(self.origin.clone(), &text[at + indent + 7..]))
+    }
+
+    /// Plans the query over a table, and checks that it works row by row.
+    pub(crate) async fn plan(&self, table: ReadManifest) -> Result<(SessionContext, LogicalPlan), Failure> {
+        let context = context();
+        context.register_udtf(ReadManifest::NAME, Arc::new(table));
+        let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        let planned = async {
+            let plan = context.sql_with_options(&self.sql, options).await?.into_optimized_plan()?;
+            check_row_by_row(&plan)?;
+            check_columns(plan.schema().inner())?;
+            Ok(plan)
+        };
+        let plan = planned.await.map_err(|error: DataFusionError| self.explain_failure(&error))?;
+        Ok((context, plan))
+    }
+
+    /// The rows that the query makes of a sample.
+    pub(crate) async fn run_on(
+        &self,
+        schema: SchemaRef,
+        batches: Vec<RecordBatch>,
+    ) -> Result<Vec<RecordBatch>, Failure> {
+        let table = ReadManifest::of_sample(schema, batches).map_err(|e| self.explain_failure(&e))?;
+        let (context, plan) = self.plan(table).await?;
+        let rows = async { context.execute_logical_plan(plan).await?.collect().await };
+        rows.await.map_err(|error| self.explain_failure(&error))
+    }
+
+    /// A failure that says where in the query the error is, where that is known.
+    pub(crate) fn explain_failure(&self, error: &DataFusionError) -> Failure {
+        let message = error.strip_backtrace();
+        let place = error.diagnostic().and_then(|d| d.span).map(start).or_else(|| place_in(&message));
+        let text = match place {
+            None => format!("{}: {message}", self.origin),
+            Some((line, column)) => {
+                let source = self.sql.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+                let caret = " ".repeat(column.saturating_sub(1));
+                format!("{}:{line}:{column}: {message}\n  {source}\n  {caret}^", self.origin)
+            }
+        };
+        Failure::new(FailureClass::Input, text)
+    }
+}
+
+fn start(span: Span) -> (usize, usize) {
+    (span.start.line as usize, span.start.column as usize)
+}
+
+/// The place that the SQL parser writes into its messages: `… at Line: 1, Column: 8`.
+fn place_in(message: &str) -> Option<(usize, usize)> {
+    let number = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
+    let (_, after_line) = message.rsplit_once("Line: ")?;
+    let (_, after_column) = after_line.split_once("Column: ")?;
+    Some((number(after_line)?, number(after_column)?))
+}
+
+fn context() -> SessionContext {
+    let mut config = SessionConfig::new().with_target_partitions(1).with_information_schema(false);
+    let options = config.options_mut();
+    // A task reads what its file group says, no more and no less.
+    options.optimizer.repartition_file_scans = false;
+    options.optimizer.enable_round_robin_repartition = false;
+    options.sql_parser.collect_spans = true;
+    SessionContext::new_with_config(config)
+}
+
+/// Refuses what would need rows of other tasks.
+fn check_row_by_row(plan: &LogicalPlan) -> Result<()> {
+    let mut scans = 0;
+    plan.apply_with_subqueries(|node| {
+        let what = match node {
+            LogicalPlan::Projection(_)
+            | LogicalPlan::Filter(_)
+            | LogicalPlan::SubqueryAlias(_)
+            | LogicalPlan::Unnest(_) => return Ok(TreeNodeRecursion::Continue),
+            LogicalPlan::TableScan(scan) if scan.fetch.is_none() => {
+                scans += 1;
+                return Ok(TreeNodeRecursion::Continue);
+            }
+            LogicalPlan::Sort(_) => "ORDER BY",
+            LogicalPlan::Limit(_) | LogicalPlan::TableScan(_) => "LIMIT",
+            LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_) => "GROUP BY, DISTINCT or an aggregate function",
+            LogicalPlan::Window(_) => "a window function",
+            LogicalPlan::Join(_) | LogicalPlan::Subquery(_) => "a join or a subquery",
+            LogicalPlan::Union(_) => "UNION",
+            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => return Ok(TreeNodeRecursion::Continue),
+            other => return Err(DataFusionError::Plan(format!("a conversion cannot run {}", other.display()))),
+        };
+        Err(DataFusionError::Plan(format!(
+            "{what} needs rows of other tasks; a conversion works row by row: select, compute, rename, filter"
+        )))
+    })?;
+    if scans == 1 {
+        return Ok(());
+    }
+    Err(DataFusionError::Plan("a conversion reads FROM read_manifest($manifest)".to_owned()))
+}
+
+/// Refuses columns that Parquet cannot hold.
+fn check_columns(schema: &SchemaRef) -> Result<()> {
+    if schema.fields().is_empty() {
+        return Err(DataFusionError::Plan("the query gives no columns".to_owned()));
+    }
+    let unfit = schema.fields().iter().find(|field| {
+        matches!(
+            field.data_type(),
+            DataType::Null | DataType::Interval(_) | DataType::Union(..) | DataType::RunEndEncoded(..)
+        )
+    });
+    match unfit {
+        None => Ok(()),
+        Some(field) => Err(DataFusionError::Plan(format!(
+            "column `{}` is of type {}, which Parquet does not hold: cast it",
+            field.name(),
+            field.data_type()
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::datatypes::{Field, Schema};
+
+    async fn plan(sql: &str) -> Result<String, String> {
+        let schema =
+            Arc::new(Schema::new(vec![Field::new("a", DataType::Utf8, true), Field::new("B c", DataType::Utf8, true)]));
+        let table = ReadManifest::of_sample(schema, vec![]).unwrap();
+        let planned = Query::new("q.sql", sql).plan(table).await;
+        planned.map(|(_, plan)| plan.display_indent().to_string()).map_err(|failure| failure.message)
+    }
+
+    #[tokio::test]
+    async fn rows_can_be_computed_and_filtered() {
+        for sql in [
+            "SELECT * FROM read_manifest($manifest)",
+            "SELECT * EXCLUDE (a), sha256(a) AS h FROM read_manifest($manifest) WHERE \"B c\" = 'x'",
+            "WITH t AS (SELECT upper(a) AS u FROM read_manifest($manifest)) SELECT u FROM t WHERE u IS NOT NULL",
+        ] {
+            plan(sql).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_needs_other_rows_is_refused() {
+        for (sql, word) in [
+            ("SELECT * FROM read_manifest($manifest) ORDER BY a", "ORDER BY"),
+            ("SELECT * FROM read_manifest($manifest) LIMIT 3", "LIMIT"),
+            ("SELECT a, count(*) FROM read_manifest($manifest) GROUP BY a", "GROUP BY"),
+            ("SELECT DISTINCT a FROM read_manifest($manifest)", "DISTINCT"),
+            ("SELECT row_number() OVER (ORDER BY a) FROM read_manifest($manifest)", "window"),
+            ("SELECT a FROM read_manifest($manifest) UNION ALL SELECT a FROM read_manifest($manifest)", "once"),
+            ("SELECT 1 AS one", "FROM read_manifest"),
+            ("SELECT * FROM read_manifest('x')", "$manifest"),
+            ("SELECT NULL AS n FROM read_manifest($manifest)", "cast it"),
+            ("CREATE TABLE t AS SELECT 1", "DDL"),
+        ] {
+            let error = plan(sql).await.unwrap_err();
+            assert!(error.contains(word), "{sql}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_says_where() {
+        let error = plan("SELECT a,\n  nope FROM read_manifest($manifest)").await.unwrap_err();
+        assert!(
+            error.starts_with("q.sql:2:3: ") && error.ends_with("\n    nope FROM read_manifest($manifest)\n    ^"),
+            "{error}"
+        );
+        let error = plan("SELECT a\nFORM read_manifest($manifest) x y").await.unwrap_err();
+        assert!(error.starts_with("q.sql:2:"), "{error}");
+    }
+
+    #[test]
+    fn an_explain_is_seen_behind_comments() {
+        let query = Query::new("q", "-- what\n  Explain SELECT 1").explained().unwrap();
+        assert_eq!(query.sql.trim(), "SELECT 1");
+        assert!(Query::default().explained().is_none());
+    }
+}

@@ -1,0 +1,325 @@
+//! The scan: NDJSON files as a DataFusion file source.
+//!
+//! It is a [`FileSource`] inside a [`FileScanConfig`] because those are the leaves that Ballista cuts into one task a
+//! file group. A file group is the files, or byte ranges of files, whose rows make one output file or a few.
+
+use crate::ndjson::{
+    ColumnLayout, ColumnNames, FileScan, InputError, METADATA_COLUMNS, RejectSink, ScanContext, ScanError, open_range,
+};
+use crate::report::failure_of_scan;
+use chrono::{DateTime, Utc};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::object_store::ObjectStoreUrl;
+use datafusion::datasource::physical_plan::{
+    FileGroup, FileOpenFuture, FileOpener, FileScanConfig, FileScanConfigBuilder, FileSource,
+};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, PhysicalExpr};
+use futures::StreamExt;
+use millwork_manifest::{Compression, DatePrefix, ManifestId, ObjectUri};
+use millwork_storage::Staging;
+use object_store::ObjectStore;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What the rows of one attempt at a manifest are made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RowSource {
+    pub(crate) manifest_id: ManifestId,
+    pub(crate) date: DatePrefix,
+    pub(crate) ingested_at: DateTime<Utc>,
+    pub(crate) names: ColumnNames,
+    pub(crate) layout: ColumnLayout,
+    /// The columns that the query reads, in the order in which the scan gives them.
+    pub(crate) output: Vec<OutputColumn>,
+    /// Where rejected lines go; nowhere in a trial.
+    pub(crate) staging: Option<Staging>,
+}
+
+/// A column that the scan gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum OutputColumn {
+    /// An input column, by its place in the layout.
+    Input(usize),
+    SourceFile,
+    SourceLine,
+    ManifestId,
+    Date,
+    IngestedAt,
+}
+
+const METADATA: [OutputColumn; METADATA_COLUMNS.len()] = [
+    OutputColumn::SourceFile,
+    OutputColumn::SourceLine,
+    OutputColumn::ManifestId,
+    OutputColumn::Date,
+    OutputColumn::IngestedAt,
+];
+
+/// A byte range of a file of the manifest, starting and ending between lines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileRange {
+    /// The file's place in the manifest.
+    pub(crate) file: u32,
+    pub(crate) uri: ObjectUri,
+    /// The entity tag the file had when the attempt was planned.
+    pub(crate) etag: String,
+    /// The first byte of the stored object, and the one after the last.
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) compression: Compression,
+    /// Lines of the file before this range.
+    pub(crate) lines_before: u64,
+}
+
+impl RowSource {
+    /// Every column there is: the input columns, then the metadata.
+    pub(crate) fn all_columns(layout: &ColumnLayout) -> Vec<OutputColumn> {
+        (0..layout.keys.len()).map(OutputColumn::Input).chain(METADATA).collect()
+    }
+
+    /// The schema of [`Self::all_columns`].
+    pub(crate) fn full_schema(&self) -> SchemaRef {
+        let input = self.layout.names.iter().map(|name| Field::new(name, DataType::Utf8, true));
+        let metadata = METADATA.iter().zip(METADATA_COLUMNS).map(|(column, name)| {
+            let kind = match column {
+                OutputColumn::SourceLine => DataType::Int64,
+                OutputColumn::IngestedAt => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+                _ => DataType::Utf8View,
+            };
+            Field::new(name, kind, false)
+        });
+        Arc::new(Schema::new(input.chain(metadata).collect::<Vec<_>>()))
+    }
+}
+
+/// The file source: rows of NDJSON as text columns and metadata.
+#[derive(Clone)]
+pub(crate) struct NdjsonSource {
+    rows: Arc<RowSource>,
+    table_schema: TableSchema,
+    projection: ProjectionExprs,
+    metrics: ExecutionPlanMetricsSet,
+    contexts: Contexts,
+}
+
+/// The scan contexts of one execution, by partition.
+type Contexts = Arc<Mutex<Vec<Option<SharedContext>>>>;
+type SharedContext = Arc<Mutex<ScanContext>>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl NdjsonSource {
+    /// A source of all columns.
+    pub(crate) fn new(rows: RowSource) -> Self {
+        let schema = rows.full_schema();
+        let all: Vec<usize> = (0..schema.fields().len()).collect();
+        Self {
+            rows: Arc::new(rows),
+            projection: ProjectionExprs::from_indices(&all, &schema),
+            table_schema: TableSchema::from(schema),
+            metrics: ExecutionPlanMetricsSet::new(),
+            contexts: Contexts::default(),
+        }
+    }
+
+    /// The rows it gives.
+    pub(crate) fn rows(&self) -> &RowSource {
+        &self.rows
+    }
+
+    /// The projection as indices into the full schema and names.
+    pub(crate) fn projected(&self) -> Vec<(usize, String)> {
+        let column = |expr: &Arc<dyn PhysicalExpr>| expr.downcast_ref::<Column>().map_or(0, Column::index);
+        self.projection.iter().map(|p| (column(&p.expr), p.alias.clone())).collect()
+    }
+
+    /// The same source with a projection, as [`Self::projected`] gives it.
+    pub(crate) fn with_projected(&self, projected: &[(usize, String)]) -> Self {
+        let schema = self.table_schema.table_schema();
+        let indices: Vec<usize> = projected.iter().map(|(index, _)| *index).collect();
+        let all = RowSource::all_columns(&self.rows.layout);
+        let columns = ProjectionExprs::from_indices(&indices, schema);
+        let renamed = columns.iter().zip(projected).map(|(p, (_, name))| ProjectionExpr::new(p.expr.clone(), name));
+        Self {
+            rows: Arc::new(RowSource {
+                output: indices.iter().filter_map(|i| all.get(*i).copied()).collect(),
+                ..(*self.rows).clone()
+            }),
+            projection: ProjectionExprs::new(renamed.collect::<Vec<_>>()),
+            ..self.clone()
+        }
+    }
+
+    /// The same source, for an execution of its own.
+    pub(crate) fn fresh(&self) -> Self {
+        Self { contexts: Contexts::default(), metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }
+    }
+
+    /// What the scans of a partition found, once its stream has ended.
+    pub(crate) fn take_context(&self, partition: usize) -> Option<ScanContext> {
+        let shared = lock(&self.contexts).get_mut(partition)?.take()?;
+        Arc::try_unwrap(shared).ok().map(|mutex| mutex.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Bytes of stored objects that the scans of a partition have consumed so far.
+    pub(crate) fn stored_bytes(&self, partition: usize) -> u64 {
+        let shared = lock(&self.contexts).get(partition).cloned().flatten();
+        shared.map_or(0, |context| lock(&context).stored_bytes)
+    }
+
+    fn context(&self, partition: usize, schema: SchemaRef) -> SharedContext {
+        let mut contexts = lock(&self.contexts);
+        if contexts.len() <= partition {
+            contexts.resize_with(partition + 1, || None);
+        }
+        let make = || {
+            let name = format!("{}.rejected.ndjson", uuid::Uuid::new_v4());
+            let rejects = RejectSink::new(self.rows.staging.clone(), name);
+            Arc::new(Mutex::new(ScanContext::new(self.rows.clone(), schema, rejects)))
+        };
+        contexts[partition].get_or_insert_with(make).clone()
+    }
+}
+
+impl FileSource for NdjsonSource {
+    fn create_file_opener(
+        &self,
+        _object_store: Arc<dyn ObjectStore>,
+        config: &FileScanConfig,
+        partition: usize,
+    ) -> Result<Arc<dyn FileOpener>> {
+        let schema = config.projected_schema()?;
+        Ok(Arc::new(NdjsonOpener { context: self.context(partition, schema) }))
+    }
+
+    fn table_schema(&self) -> &TableSchema {
+        &self.table_schema
+    }
+
+    fn with_batch_size(&self, _batch_size: usize) -> Arc<dyn FileSource> {
+        // Batches are cut by bytes, so that they stay in the cache whatever the width of the rows.
+        Arc::new(self.clone())
+    }
+
+    /// Takes in projections to distinct columns; expressions stay in a projection above.
+    fn try_pushdown_projection(&self, projection: &ProjectionExprs) -> Result<Option<Arc<dyn FileSource>>> {
+        let merged = self.projection.try_merge(projection)?;
+        let mut seen = HashSet::new();
+        let columns: Option<Vec<(usize, String)>> = merged
+            .iter()
+            .map(|p| p.expr.downcast_ref::<Column>().map(|column| (column.index(), p.alias.clone())))
+            .collect();
+        Ok(columns
+            .filter(|columns| columns.iter().all(|(index, _)| seen.insert(*index)))
+            .map(|columns| Arc::new(self.with_projected(&columns)) as Arc<dyn FileSource>))
+    }
+
+    fn projection(&self) -> Option<&ProjectionExprs> {
+        Some(&self.projection)
+    }
+
+    fn metrics(&self) -> &ExecutionPlanMetricsSet {
+        &self.metrics
+    }
+
+    fn file_type(&self) -> &str {
+        "ndjson"
+    }
+
+    fn fmt_extra(&self, _t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, ", manifest={}", self.rows.manifest_id)
+    }
+
+    /// Ranges are cut when the attempt is planned, between lines.
+    fn supports_repartitioning(&self) -> bool {
+        false
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        datafusion::physical_plan::apply_expression_roots(self.projection.iter(), f)
+    }
+}
+
+struct NdjsonOpener {
+    context: SharedContext,
+}
+
+impl fmt::Debug for NdjsonOpener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NdjsonOpener")
+    }
+}
+
+impl FileOpener for NdjsonOpener {
+    fn open(&self, file: PartitionedFile) -> Result<FileOpenFuture> {
+        let context = self.context.clone();
+        let range = file
+            .extension::<FileRange>()
+            .cloned()
+            .ok_or_else(|| DataFusionError::Internal(format!("no byte range for {}", file.path())))?;
+        // The next file is opened while this one is read; its scan starts with its first batch.
+        Ok(Box::pin(async move {
+            let mut scan = None;
+            let batches = std::iter::from_fn(move || {
+                let mut context = lock(&context);
+                let next = open_scan(&mut scan, &context, &range).and_then(|scan| scan.next_batch(&mut context));
+                next.transpose()
+                    .map(|batch| batch.map_err(|e| DataFusionError::External(Box::new(failure_of_scan(&e)))))
+            });
+            Ok(futures::stream::iter(batches).boxed())
+        }))
+    }
+}
+
+type Scan = FileScan<crate::ndjson::Input>;
+
+fn open_scan<'a>(
+    scan: &'a mut Option<Scan>,
+    context: &ScanContext,
+    range: &FileRange,
+) -> Result<&'a mut Scan, ScanError> {
+    if scan.is_none() {
+        let input = open_range(&range.uri, &range.etag, range.start..range.end, range.compression)?;
+        *scan = Some(FileScan::new(context, range, input));
+    }
+    scan.as_mut().ok_or_else(|| InputError::Missing(range.uri.clone()).into())
+}
+
+/// A scan of file groups by a source.
+pub(crate) fn scan_exec(source: NdjsonSource, groups: Vec<Vec<FileRange>>) -> Arc<dyn ExecutionPlan> {
+    let group = |ranges: Vec<FileRange>| FileGroup::new(ranges.into_iter().map(partitioned_file).collect());
+    let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+        .with_file_groups(groups.into_iter().map(group).collect())
+        // Idle partitions must not take files from others: a group is an output file.
+        .with_preserve_order(true)
+        .build();
+    DataSourceExec::from_data_source(config)
+}
+
+fn partitioned_file(range: FileRange) -> PartitionedFile {
+    let path = range.uri.to_path().map_or_else(|| range.uri.to_string(), |path| path.to_string_lossy().into_owned());
+    PartitionedFile::new(path, range.end).with_range(range.start as i64, range.end as i64).with_extension(range)
+}
+
+/// The source and the file groups of a plan node, if it is a scan of ours.
+pub(crate) fn as_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<(&NdjsonSource, Vec<Vec<FileRange>>)> {
+    let config = plan.downcast_ref::<DataSourceExec>()?.data_source().downcast_ref::<FileScanConfig>()?;
+    let source = config.file_source().downcast_ref::<NdjsonSource>()?;
+    let ranges = |group: &FileGroup| group.iter().filter_map(|file| file.extension::<FileRange>().cloned()).collect();
+    Some((source, config.file_groups.iter().map(ranges).collect()))
+}

@@ -1,0 +1,396 @@
+//! What has to be known of a manifest's files before an attempt can be planned: that they are there and unchanged,
+//! which columns their first lines have, where the lines of large files start, and how small the rows will get.
+
+use crate::ndjson::{
+    ColumnLayout, ColumnNames, Content, FileScan, InputError, KeyIndex, NewKey, Position, RejectSink, ScanContext,
+    Scanned, open_range, scan_line, unescape,
+};
+use crate::report::failure_of_scan;
+use crate::source::{FileRange, RowSource};
+use datafusion::arrow::array::RecordBatch;
+use millwork_manifest::{Compression, Failure, FailureClass, Manifest, ManifestFile};
+use millwork_storage::{Object, StorageError, head};
+use std::collections::HashMap;
+use std::io::{self, Cursor, Read};
+use std::sync::Arc;
+
+/// Files above this size are read in ranges of about this size.
+pub(crate) const SPLIT_BYTES: u64 = 32 << 20;
+/// How much of each file is looked at for its columns.
+const FIRST_BLOCK_BYTES: usize = 64 << 10;
+/// How far the look goes where the first line is longer than that.
+const MAX_FIRST_BLOCK_BYTES: usize = 4 << 20;
+/// How much of all first blocks is converted in trial.
+const SAMPLE_BYTES: usize = 4 << 20;
+
+/// What is known of a manifest's files.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// Every file's ranges, in order.
+    pub(crate) ranges: Vec<FileRange>,
+    /// The files with their stored sizes.
+    pub files: Vec<(String, u64)>,
+    /// The columns seen, in order of first appearance.
+    pub(crate) keys: Vec<NewKey>,
+    /// The first lines of some files.
+    sample: Vec<(FileRange, Vec<u8>)>,
+    /// Bytes of content for each stored byte, by compression.
+    expansion: HashMap<Compression, f64>,
+}
+
+/// The first lines of a file.
+struct FirstBlock {
+    range: FileRange,
+    lines: Vec<u8>,
+    /// Stored bytes that were read for them.
+    stored_bytes: u64,
+}
+
+/// Looks at every file of a manifest, on as many threads as there are cores.
+pub async fn survey(manifest: &Manifest, names: ColumnNames) -> Result<Survey, Failure> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let files: Vec<(u32, ManifestFile)> = (0..).zip(manifest.files.iter().cloned()).collect();
+    let chunk_size = files.len().div_ceil(threads).max(1);
+    let chunks = files.chunks(chunk_size).map(|chunk| {
+        let chunk = chunk.to_vec();
+        tokio::task::spawn_blocking(move || survey_chunk(&chunk, names))
+    });
+    let mut all = Vec::new();
+    let mut keys = HashMap::new();
+    for chunk in futures::future::join_all(chunks).await {
+        let (surveyed, new_keys) = chunk.map_err(|e| Failure::new(FailureClass::Bug, e))??;
+        all.extend(surveyed);
+        merge_keys(&mut keys, new_keys);
+    }
+    let mut ranges = Vec::new();
+    for block in &all {
+        match is_to_be_split(&block.range) {
+            true => ranges.extend(split_at_lines(&block.range).await?),
+            false => ranges.push(block.range.clone()),
+        }
+    }
+    let files = all.iter().map(|block| (block.range.uri.to_string(), block.range.end)).collect();
+    Ok(Survey { ranges, files, keys: in_order(keys), expansion: expansion(&all), sample: sample(all) })
+}
+
+fn is_to_be_split(range: &FileRange) -> bool {
+    range.compression.is_splittable() && range.end > SPLIT_BYTES * 3 / 2
+}
+
+/// Adds keys, each with its first place.
+pub(crate) fn merge_keys(into: &mut HashMap<String, Position>, keys: impl IntoIterator<Item = NewKey>) {
+    for NewKey { key, at } in keys {
+        let first = into.entry(key).or_insert(at);
+        *first = at.min(*first);
+    }
+}
+
+/// Keys in order of first appearance.
+pub(crate) fn in_order(keys: HashMap<String, Position>) -> Vec<NewKey> {
+    let mut keys: Vec<_> = keys.into_iter().map(|(key, at)| NewKey { key, at }).collect();
+    keys.sort_by(|a, b| (a.at, &a.key).cmp(&(b.at, &b.key)));
+    keys
+}
+
+fn survey_chunk(files: &[(u32, ManifestFile)], names: ColumnNames) -> Result<(Vec<FirstBlock>, Vec<NewKey>), Failure> {
+    let mut index = KeyIndex::learning(names);
+    let mut blocks = Vec::with_capacity(files.len());
+    for (number, file) in files {
+        let object = check(file)?;
+        let block = first_block(*number, file, &object).map_err(|e| failure_of_scan(&e.into()))?;
+        learn_keys(&mut index, &block);
+        blocks.push(block);
+    }
+    Ok((blocks, index.seen_keys().collect()))
+}
+
+/// The object behind a file of the manifest, if it is still the one the manifest lists.
+fn check(file: &ManifestFile) -> Result<Object, Failure> {
+    let input = |message: String| Failure { class: FailureClass::Input, message };
+    let object = head(&file.uri).map_err(|e: StorageError| match e.is_not_found() {
+        true => input(InputError::Missing(file.uri.clone()).to_string()),
+        false => Failure::new(FailureClass::Input, e),
+    })?;
+    if let Some(size) = file.size_bytes.filter(|size| *size != object.size_bytes) {
+        let found = object.size_bytes;
+        return Err(input(format!("input file `{}` changed: {found} bytes, the manifest says {size}", file.uri)));
+    }
+    if file.etag.as_ref().is_some_and(|etag| *etag != object.etag) {
+        return Err(input(format!("input file `{}` changed: it is not the one the manifest lists", file.uri)));
+    }
+    if Compression::of_key(file.uri.as_str()).is_none() {
+        return Err(input(format!("input file `{}` is not .ndjson, .ndjson.gz or .ndjson.zst", file.uri)));
+    }
+    Ok(object)
+}
+
+fn first_block(number: u32, file: &ManifestFile, object: &Object) -> Result<FirstBlock, InputError> {
+    let range = FileRange {
+        file: number,
+        uri: file.uri.clone(),
+        etag: object.etag.clone(),
+        start: 0,
+        end: object.size_bytes,
+        compression: Compression::of_key(file.uri.as_str()).unwrap_or(Compression::None),
+        lines_before: 0,
+    };
+    let mut input = open_range(&range.uri, &range.etag, 0..range.end, range.compression)?;
+    let mut lines = Vec::new();
+    let mut wanted = FIRST_BLOCK_BYTES;
+    loop {
+        let missing = (wanted - lines.len()) as u64;
+        let read = Read::by_ref(&mut input).take(missing).read_to_end(&mut lines).map_err(|e| input.explain(e))?;
+        let is_end = (read as u64) < missing;
+        if let Some(newline) = memchr::memrchr(b'\n', &lines).filter(|_| !is_end) {
+            lines.truncate(newline + 1);
+        } else if !is_end && wanted < MAX_FIRST_BLOCK_BYTES {
+            wanted *= 4;
+            continue;
+        } else if !is_end {
+            lines.clear();
+        } else if lines.last().is_some_and(|last| *last != b'\n') {
+            lines.push(b'\n');
+        }
+        return Ok(FirstBlock { range, lines, stored_bytes: input.stored_bytes() });
+    }
+}
+
+fn learn_keys(index: &mut KeyIndex, block: &FirstBlock) {
+    let mut fields = Vec::new();
+    let text = String::from_utf8_lossy(&block.lines);
+    let bytes = text.as_bytes();
+    let mut start = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    while start < bytes.len() {
+        let newline = start + memchr::memchr(b'\n', &bytes[start..]).unwrap_or(bytes.len() - start);
+        if let Ok((Scanned::Object, _)) = scan_line(bytes, start, &mut fields) {
+            let mut cursor = crate::ndjson::Cursor::LINE_START;
+            for field in &fields {
+                let key = &bytes[field.key_start as usize..field.key_end as usize];
+                let at = Position { file: block.range.file, offset: u64::from(field.key_start) };
+                if field.key_is_escaped {
+                    let mut text = Vec::new();
+                    unescape(key, &mut text);
+                    index.column(&mut cursor, &text, at);
+                } else {
+                    index.column(&mut cursor, key, at);
+                }
+            }
+        }
+        start = newline + 1;
+    }
+}
+
+fn expansion(blocks: &[FirstBlock]) -> HashMap<Compression, f64> {
+    let mut sums: HashMap<Compression, (u64, u64)> = HashMap::new();
+    for block in blocks {
+        let sum = sums.entry(block.range.compression).or_default();
+        sum.0 += block.lines.len() as u64;
+        sum.1 += block.stored_bytes;
+    }
+    sums.into_iter()
+        .map(|(compression, (content, stored))| (compression, content as f64 / stored.max(1) as f64))
+        .collect()
+}
+
+/// First blocks spread over the manifest, up to [`SAMPLE_BYTES`].
+fn sample(blocks: Vec<FirstBlock>) -> Vec<(FileRange, Vec<u8>)> {
+    let total: usize = blocks.iter().map(|block| block.lines.len()).sum();
+    let step = total.div_ceil(SAMPLE_BYTES).max(1);
+    blocks.into_iter().step_by(step).map(|block| (block.range, block.lines)).collect()
+}
+
+/// The ranges of a large file, cut where lines start, each with the number of lines before it.
+async fn split_at_lines(file: &FileRange) -> Result<Vec<FileRange>, Failure> {
+    let windows: Vec<u64> = (0..file.end.div_ceil(SPLIT_BYTES)).map(|i| i * SPLIT_BYTES).collect();
+    let count = |start: u64| {
+        let file = file.clone();
+        tokio::task::spawn_blocking(move || count_newlines(&file, start))
+    };
+    let mut ranges: Vec<FileRange> = vec![file.clone()];
+    let mut lines = 0;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    for batch in windows.chunks(threads) {
+        let counts = futures::future::join_all(batch.iter().map(|start| count(*start))).await;
+        for (start, counted) in batch.iter().zip(counts) {
+            let (newlines, first) =
+                counted.map_err(|e| Failure::new(FailureClass::Bug, e))?.map_err(|e| failure_of_scan(&e.into()))?;
+            if let (Some(first), true) = (first.filter(|first| first + 1 < file.end), *start > 0) {
+                let next = FileRange { start: first + 1, lines_before: lines + 1, ..file.clone() };
+                if let Some(last) = ranges.last_mut() {
+                    last.end = next.start;
+                }
+                ranges.push(next);
+            }
+            lines += newlines;
+        }
+    }
+    Ok(ranges)
+}
+
+/// Counts the newlines of a window of a file, and finds the first.
+///
+/// The windows start one byte early, so that a line that starts right at a multiple of the split size is found by the
+/// newline before it.
+fn count_newlines(file: &FileRange, start: u64) -> Result<(u64, Option<u64>), InputError> {
+    let (from, to) = (start.saturating_sub(1), (start + SPLIT_BYTES).min(file.end + 1) - 1);
+    let mut input = open_range(&file.uri, &file.etag, from..to, Compression::None)?;
+    let mut buffer = vec![0; 256 << 10];
+    let (mut newlines, mut first, mut at) = (0, None, from);
+    loop {
+        let read = input.read(&mut buffer).map_err(|e| input.explain(e))?;
+        if read == 0 {
+            return Ok((newlines, first));
+        }
+        let block = &buffer[..read];
+        if first.is_none() {
+            first = memchr::memchr(b'\n', block).map(|newline| at + newline as u64);
+        }
+        newlines += memchr::memchr_iter(b'\n', block).count() as u64;
+        at += read as u64;
+    }
+}
+
+impl Survey {
+    /// The columns of the first attempt.
+    pub fn columns(&self) -> Columns {
+        Columns(self.keys.clone())
+    }
+
+    /// The first lines of some files as record batches of all columns, and how many bytes of content they are.
+    pub(crate) fn sample_batches(&self, rows: &RowSource) -> (Vec<RecordBatch>, u64) {
+        let trial = RowSource { staging: None, ..rows.clone() };
+        let rejects = RejectSink::new(None, String::new());
+        let mut context = ScanContext::new(Arc::new(trial), rows.full_schema(), rejects);
+        let mut batches = Vec::new();
+        let mut bytes = 0;
+        for (range, lines) in &self.sample {
+            bytes += lines.len() as u64;
+            let mut scan = FileScan::new(&context, range, InMemory(Cursor::new(lines)));
+            // What is wrong with the data is found, and told, by the real scan.
+            while let Ok(Some(batch)) = scan.next_batch(&mut context) {
+                batches.push(batch);
+            }
+        }
+        (batches, bytes)
+    }
+
+    /// The expected content of a range, in bytes.
+    pub(crate) fn content_bytes(&self, range: &FileRange) -> f64 {
+        (range.end - range.start) as f64 * self.expansion.get(&range.compression).copied().unwrap_or(1.0)
+    }
+}
+
+struct InMemory<'a>(Cursor<&'a Vec<u8>>);
+
+impl Read for InMemory<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Content for InMemory<'_> {
+    fn stored_bytes(&self) -> u64 {
+        self.0.position()
+    }
+
+    fn explain(&self, source: io::Error) -> InputError {
+        InputError::Unreadable(StorageError { operation: "read", object: "a sample".to_owned(), source })
+    }
+
+    fn check_unchanged(&self) -> Result<(), InputError> {
+        Ok(())
+    }
+}
+
+/// The columns that an attempt is planned with, and where each came first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Columns(Vec<NewKey>);
+
+impl Columns {
+    pub(crate) fn layout(&self) -> ColumnLayout {
+        ColumnLayout::new(self.0.iter().map(|new| new.key.clone()).collect())
+    }
+
+    /// The columns with what the tasks of an attempt found.
+    pub(crate) fn after(
+        &self,
+        first_seen: impl Iterator<Item = (usize, Position)>,
+        new_keys: impl Iterator<Item = NewKey>,
+    ) -> Self {
+        let mut keys: HashMap<String, Position> = self.0.iter().map(|new| (new.key.clone(), new.at)).collect();
+        let seen =
+            first_seen.filter_map(|(column, at)| self.0.get(column).map(|new| NewKey { key: new.key.clone(), at }));
+        merge_keys(&mut keys, seen);
+        merge_keys(&mut keys, new_keys);
+        Self(in_order(keys))
+    }
+
+    /// The names, in order.
+    pub fn names(&self) -> Vec<String> {
+        self.layout().names
+    }
+
+    /// The keys that got another name, since theirs is a metadata column's.
+    pub fn renamed(&self) -> Vec<(String, String)> {
+        self.layout().renamed().map(|(key, name)| (key.to_owned(), name.to_owned())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn file(content: &[u8]) -> (tempfile::TempDir, FileRange) {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("2025-12-23-a.ndjson");
+        std::fs::write(&path, content).unwrap();
+        let uri = millwork_manifest::ObjectUri::from_path(&path).unwrap();
+        let object = head(&uri).unwrap();
+        let file = ManifestFile { uri, size_bytes: None, etag: None, version_id: None };
+        let range = first_block(0, &file, &object).unwrap().range;
+        (root, range)
+    }
+
+    /// A line of `length` bytes with its newline.
+    fn line(length: usize) -> Vec<u8> {
+        let mut line = vec![b'x'; length];
+        line[length - 1] = b'\n';
+        line
+    }
+
+    fn split(content: &[u8]) -> Vec<(u64, u64, u64)> {
+        let (_root, range) = file(content);
+        let ranges = futures::executor::block_on(async {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            std::thread::spawn(move || runtime.block_on(split_at_lines(&range))).join().unwrap().unwrap()
+        });
+        ranges.iter().map(|range| (range.start, range.end, range.lines_before)).collect()
+    }
+
+    #[test]
+    fn ranges_start_at_lines_and_know_their_numbers() {
+        let split_bytes = SPLIT_BYTES as usize;
+        // A line that starts exactly at the boundary, one that crosses it, and one that covers a whole window.
+        let exact = [line(split_bytes - 10), line(10), line(20), line(split_bytes)].concat();
+        let at = SPLIT_BYTES;
+        assert_eq!(split(&exact), [(0, at, 0), (at, 2 * at + 20, 2)]);
+        let crossing = [line(10), line(split_bytes), line(10), line(split_bytes)].concat();
+        assert_eq!(split(&crossing), [(0, at + 10, 0), (at + 10, 2 * at + 20, 2)]);
+        let covering = [line(10), line(2 * split_bytes + 50), line(60)].concat();
+        assert_eq!(split(&covering), [(0, 2 * at + 60, 0), (2 * at + 60, 2 * at + 120, 2)]);
+    }
+
+    proptest! {
+        #[test]
+        fn first_places_order_the_columns(places in prop::collection::vec((0u32..5, 0u64..100), 1..30)) {
+            let mut keys = HashMap::new();
+            let new = |(i, (file, offset)): (usize, &(u32, u64))| {
+                NewKey { key: format!("k{}", i % 7), at: Position { file: *file, offset: *offset } }
+            };
+            merge_keys(&mut keys, places.iter().enumerate().map(new));
+            let ordered = in_order(keys);
+            prop_assert!(ordered.windows(2).all(|pair| pair[0].at <= pair[1].at));
+        }
+    }
+}

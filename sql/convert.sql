@@ -1,0 +1,11 @@
+-- What a conversion does with the rows of a manifest: by default, keeps them all as they are.
+--
+-- read_manifest($manifest) gives one row for each line that is a JSON object: every key as a nullable text column, in
+-- order of first appearance, then _source_file, _source_line, _manifest_id, _date and _ingested_at.
+--
+-- A query of your own (--sql FILE) may drop, add, rename and compute columns and filter rows, row by row:
+--
+--   SELECT * EXCLUDE (email), sha256(email) AS email_hash FROM read_manifest($manifest) WHERE country = 'DE'
+--
+-- It may not sort, group, join, limit or combine: each task works on its own files, and no row crosses over.
+SELECT * FROM read_manifest($manifest)
