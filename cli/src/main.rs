@@ -1,1 +1,65 @@
-fn main() {}
+//! `millwork`: everything a person types. Data goes to stdout, the rest to stderr.
+
+mod embedded;
+mod explain;
+mod generate;
+mod report;
+mod run;
+mod submit;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Turns many small NDJSON files into well-sized Parquet.
+///
+/// Every column is text, exactly as it stands in the source; metadata columns say where each row came from. The output
+/// of a manifest appears whole or not at all.
+#[derive(Parser)]
+#[command(name = "millwork", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 something failed, and stderr says what; 2 the command line is \
+wrong; 130 interrupted.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Convert all that is new in a directory, in one process, then exit
+    Run(run::Options),
+    /// Show how a manifest would be converted, without converting it
+    Explain(explain::Options),
+    /// Submit manifests to a scheduler
+    Submit(submit::Options),
+    /// Write test data: the same for the same seed
+    Generate(generate::Options),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let quiet = "warn,millwork_scheduler=error,ballista=off,ballista_core=off,ballista_scheduler=off,ballista_executor=off,datafusion=off";
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| quiet.into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let done = match cli.command {
+        Command::Generate(options) => generate::generate(&options).map(|()| ExitCode::SUCCESS),
+        Command::Run(options) => block_on(run::run(options)),
+        Command::Explain(options) => block_on(explain::explain(options)),
+        Command::Submit(options) => block_on(submit::submit(options)),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("millwork: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(work);
+    // Work that was given up must not hold up the end.
+    runtime.shutdown_background();
+    done
+}

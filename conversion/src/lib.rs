@@ -19,7 +19,9 @@ mod table;
 
 pub use codec::MillworkCodec;
 pub use ledger::{FileLedger, LedgerError, RangeLedger, add_up};
-pub use ndjson::{ColumnNames, Defect, Field, MAX_DEPTH, MAX_LINE_BYTES, Scanned, ValueKind, scan_line, unescape};
+pub use ndjson::{
+    ColumnNames, Defect, Field, MAX_DEPTH, MAX_LINE_BYTES, Scanned, ValueKind, input_bytes_read, scan_line, unescape,
+};
 pub use plan::{AttemptOutcome, ConversionOptions, PlannedAttempt, Verdict, judge, plan_attempt};
 pub use query::Query;
 pub use report::{StagedPart, TaskReport, set_executor_name};

@@ -1,1 +1,17 @@
+//! Runs: one for each manifest, taken from the queue to published output.
+//!
+//! [`Engine`] is Ballista, to which executors connect; [`Scheduler`] admits manifests, runs attempts on the engine,
+//! judges and commits them. This crate knows nothing of how NDJSON is parsed.
 
+mod commit;
+mod engine;
+mod http;
+mod options;
+mod run;
+mod service;
+
+pub use commit::{OutputFile, RunResult};
+pub use engine::{Engine, ExecutorInfo, HEARTBEAT_SECONDS};
+pub use http::{check_listen, router};
+pub use options::{OutputLayout, RunOptions};
+pub use service::{EndedRun, Scheduler};

@@ -56,6 +56,8 @@ pub enum Tracked {
     New,
     /// It was not known; it is quarantined now.
     Quarantined(QuarantineReason),
+    /// It is known as quarantined, and as it was.
+    StillQuarantined(QuarantineReason),
     /// It is known, and as it was.
     Known,
     /// It is known with other content, and still to be converted: size and entity tag are those found now.

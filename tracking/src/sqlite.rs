@@ -54,14 +54,13 @@ impl SqliteStore {
     /// Runs `work` as one transaction.
     fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Problem>) -> TrackingResult<T> {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let done = connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(Problem::Sql)
-            .and_then(|transaction| {
+        let done = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(Problem::Sql).and_then(
+            |transaction| {
                 let value = work(&transaction)?;
                 transaction.commit()?;
                 Ok(value)
-            });
+            },
+        );
         done.map_err(|problem| self.explain(problem))
     }
 
@@ -85,7 +84,8 @@ impl SqliteStore {
     /// The files of each date that wait for a manifest, oldest first: the pending ones, and those whose run failed.
     pub fn waiting(&self) -> TrackingResult<Vec<TrackedFile>> {
         self.read(|c| {
-            let sql = format!("{FILE_COLUMNS} WHERE status IN ('pending', 'failed') ORDER BY date_prefix, upload_time, uri");
+            let sql =
+                format!("{FILE_COLUMNS} WHERE status IN ('pending', 'failed') ORDER BY date_prefix, upload_time, uri");
             collect(c.prepare_cached(&sql)?.query_map([], tracked_file)?)
         })
     }
@@ -171,7 +171,9 @@ impl SqliteStore {
             let rows = statement.query_map([], |row| {
                 let (document, uri): (String, String) = (row.get(0)?, row.get(1)?);
                 let manifest = Manifest::parse(&uri, document.as_bytes(), DateTime::default());
-                manifest.map(|manifest| QueuedManifest { manifest, uri }).map_err(|e| invalid(0, "a manifest", e.to_string()))
+                manifest
+                    .map(|manifest| QueuedManifest { manifest, uri })
+                    .map_err(|e| invalid(0, "a manifest", e.to_string()))
             })?;
             collect(rows)
         })
@@ -266,9 +268,8 @@ impl SqliteStore {
         self.read(|c| {
             let mut statement =
                 c.prepare_cached("SELECT at, status, detail FROM timeline WHERE uri = ?1 ORDER BY rowid")?;
-            let rows = statement.query_map([uri.as_str()], |row| {
-                Ok((instant(row, 0)?, parsed(row, 1, "file state")?, row.get(2)?))
-            })?;
+            let rows = statement
+                .query_map([uri.as_str()], |row| Ok((instant(row, 0)?, parsed(row, 1, "file state")?, row.get(2)?)))?;
             collect(rows)
         })
     }
@@ -360,7 +361,8 @@ fn run(row: &Row<'_>) -> SqlResult<Run> {
     let state: String = row.get(3)?;
     let json = |column| -> SqlResult<Option<serde_json::Value>> {
         let text: Option<String> = row.get(column)?;
-        text.map(|text| serde_json::from_str(&text).map_err(|e| invalid(column, "a document", e.to_string()))).transpose()
+        text.map(|text| serde_json::from_str(&text).map_err(|e| invalid(column, "a document", e.to_string())))
+            .transpose()
     };
     Ok(Run {
         manifest_id: parsed(row, 0, "manifest id")?,
@@ -375,9 +377,19 @@ fn run(row: &Row<'_>) -> SqlResult<Run> {
     })
 }
 
-fn note(t: &Transaction<'_>, uri: &str, state: FileState, detail: Option<&str>, now: DateTime<Utc>) -> Result<(), Problem> {
-    t.prepare_cached("INSERT INTO timeline VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![uri, time(now), state.as_str(), detail])?;
+fn note(
+    t: &Transaction<'_>,
+    uri: &str,
+    state: FileState,
+    detail: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<(), Problem> {
+    t.prepare_cached("INSERT INTO timeline VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+        uri,
+        time(now),
+        state.as_str(),
+        detail
+    ])?;
     Ok(())
 }
 
@@ -397,10 +409,11 @@ fn track_one(t: &Transaction<'_>, file: &FoundFile, now: DateTime<Utc>) -> Resul
     }
     match known.state {
         FileState::Pending | FileState::Failed | FileState::Quarantined => {
-            if known.state == FileState::Quarantined && known.etag == file.etag && file.quarantine.is_some() {
-                return Ok(Tracked::Known);
+            let is_same = known.state == FileState::Quarantined && known.etag == file.etag;
+            match file.quarantine.filter(|_| is_same) {
+                Some(reason) => Ok(Tracked::StillQuarantined(reason)),
+                None => update_found(t, file, &known, now),
             }
-            update_found(t, file, &known, now)
         }
         FileState::Manifested | FileState::Processing | FileState::Completed => {
             let detail = format!("overwritten: etag {}", file.etag);
@@ -416,7 +429,12 @@ fn track_one(t: &Transaction<'_>, file: &FoundFile, now: DateTime<Utc>) -> Resul
 }
 
 /// Takes over what was found now of a file that is not converted.
-fn update_found(t: &Transaction<'_>, file: &FoundFile, known: &TrackedFile, now: DateTime<Utc>) -> Result<Tracked, Problem> {
+fn update_found(
+    t: &Transaction<'_>,
+    file: &FoundFile,
+    known: &TrackedFile,
+    now: DateTime<Utc>,
+) -> Result<Tracked, Problem> {
     let state = match (known.state, file.quarantine) {
         (_, Some(_)) => FileState::Quarantined,
         (FileState::Quarantined, None) => FileState::Pending,
@@ -507,7 +525,13 @@ fn check_owns_files(t: &Transaction<'_>, id: &ManifestId, state: FileState) -> R
 }
 
 /// Moves those of a manifest's files that are in one state to the next, each with a note.
-fn move_files(t: &Transaction<'_>, id: &ManifestId, from: FileState, to: FileState, now: DateTime<Utc>) -> Result<(), Problem> {
+fn move_files(
+    t: &Transaction<'_>,
+    id: &ManifestId,
+    from: FileState,
+    to: FileState,
+    now: DateTime<Utc>,
+) -> Result<(), Problem> {
     t.execute(
         "INSERT INTO timeline SELECT uri, ?3, ?4, ?1 FROM files WHERE manifest_id = ?1 AND status = ?2",
         params![id.as_str(), from.as_str(), time(now), to.as_str()],
@@ -528,9 +552,8 @@ fn set_run_state(
     wanted: &'static str,
     now: DateTime<Utc>,
 ) -> Result<(), Problem> {
-    let found: Option<String> = t
-        .query_row("SELECT status FROM runs WHERE manifest_id = ?1", [id.as_str()], |row| row.get(0))
-        .optional()?;
+    let found: Option<String> =
+        t.query_row("SELECT status FROM runs WHERE manifest_id = ?1", [id.as_str()], |row| row.get(0)).optional()?;
     if !from.iter().any(|state| found.as_deref() == Some(state.as_str())) {
         let found = found.unwrap_or_else(|| "unknown".to_owned());
         return ours(TrackingError::Conflict { manifest_id: id.to_string(), found, wanted });
@@ -563,7 +586,8 @@ mod tests {
     }
 
     fn manifest(id: &str, names: &[&str]) -> QueuedManifest {
-        let file = |name: &&str| ManifestFile { uri: found(name, "").uri, size_bytes: Some(7), etag: None, version_id: None };
+        let file =
+            |name: &&str| ManifestFile { uri: found(name, "").uri, size_bytes: Some(7), etag: None, version_id: None };
         let manifest = Manifest {
             id: id.parse().unwrap(),
             date: "2025-12-23".parse().unwrap(),
@@ -658,7 +682,10 @@ mod tests {
         store.queue(&manifest("m", &["a"]), now()).unwrap();
         assert_eq!(store.track(&[found("a", "3"), found("a", "3")], now()).unwrap(), [Tracked::Overwritten; 2]);
         let overwritten = store.timeline(&found("a", "").uri).unwrap();
-        assert_eq!(overwritten.iter().filter(|(_, _, detail)| detail.as_deref() == Some("overwritten: etag 3")).count(), 1);
+        assert_eq!(
+            overwritten.iter().filter(|(_, _, detail)| detail.as_deref() == Some("overwritten: etag 3")).count(),
+            1
+        );
     }
 
     #[test]
@@ -666,7 +693,8 @@ mod tests {
         let (_root, store) = store();
         let bad = |etag: &str| FoundFile { quarantine: Some(QuarantineReason::TooSmall), ..found("a", etag) };
         assert_eq!(store.track(&[bad("1")], now()).unwrap(), [Tracked::Quarantined(QuarantineReason::TooSmall)]);
-        assert_eq!(store.track(&[bad("1")], now()).unwrap(), [Tracked::Known]);
+        let still = Tracked::StillQuarantined(QuarantineReason::TooSmall);
+        assert_eq!(store.track(&[bad("1")], now()).unwrap(), [still]);
         assert_eq!(store.track(&[found("a", "2")], now()).unwrap(), [Tracked::Updated]);
         store.mark_missing(&found("a", "").uri, now()).unwrap();
         assert_eq!(states(&store), [(FileState::Quarantined, 1)]);

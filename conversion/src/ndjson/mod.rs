@@ -20,4 +20,5 @@ pub(crate) use scan::{FileScan, ScanContext, ScanError};
 
 pub use blocks::MAX_LINE_BYTES;
 pub use json::{Defect, Field, MAX_DEPTH, Scanned, ValueKind, scan_line};
+pub use scan::input_bytes_read;
 pub use unescape::unescape;

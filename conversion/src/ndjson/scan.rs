@@ -17,6 +17,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A batch ends at this many rows …
 const BATCH_ROWS: usize = 4096;
@@ -24,6 +25,13 @@ const BATCH_ROWS: usize = 4096;
 const BATCH_BYTES: usize = 1 << 20;
 /// More columns than this are refused: keys that are data, such as ids, make a column each.
 pub(crate) const MAX_COLUMNS: usize = 20_000;
+
+static INPUT_BYTES_READ: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes of stored input that this process has read so far in all its scans: for showing progress.
+pub fn input_bytes_read() -> u64 {
+    INPUT_BYTES_READ.load(Ordering::Relaxed)
+}
 
 /// What can end the scan of a file.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +133,9 @@ impl<R: Content> FileScan<R> {
     fn next_block(&mut self, context: &mut ScanContext) -> Result<bool, ScanError> {
         loop {
             let next = self.blocks.next();
-            context.stored_bytes = self.stored_before + self.blocks.input().stored_bytes();
+            let stored_bytes = self.stored_before + self.blocks.input().stored_bytes();
+            INPUT_BYTES_READ.fetch_add(stored_bytes - context.stored_bytes, Ordering::Relaxed);
+            context.stored_bytes = stored_bytes;
             match next.map_err(|e| self.blocks.input().explain(e))? {
                 Next::End => return Ok(false),
                 Next::LongLine => self.reject_long_line(context)?,

@@ -1,0 +1,95 @@
+//! `millwork explain`: how a manifest would be converted.
+
+use clap::Args;
+use millwork_conversion::{ConversionOptions, Query, plan_attempt, survey};
+use millwork_manifest::{Manifest, ManifestFile, ObjectUri};
+use millwork_manifest_builder::Intake;
+use millwork_scheduler::RunOptions;
+use millwork_storage::{Staging, head, list, read};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Show how a manifest would be converted, without converting it.
+///
+/// Prints the logical plan of the query and the physical plan of the tasks: one file group is one task.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Path or URI of a manifest
+    manifest: String,
+
+    /// Query to explain instead of `SELECT * FROM read_manifest($manifest)`
+    #[arg(long, value_name = "FILE")]
+    sql: Option<PathBuf>,
+
+    /// How many tasks could run at once
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    vcores: u32,
+
+    /// Size an output file should have, in MiB
+    #[arg(long, env = "TARGET_FILE_MB", value_name = "MB", default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..=8192))]
+    target_file_mb: u64,
+}
+
+pub(crate) async fn explain(options: Options) -> anyhow::Result<ExitCode> {
+    let manifest = load(&options.manifest)?;
+    let mut conversion = ConversionOptions { target_file_bytes: options.target_file_mb << 20, ..Default::default() };
+    if let Some(path) = &options.sql {
+        let sql = std::fs::read_to_string(path)
+            .map_err(|e| anyhow::anyhow!("cannot read the query `{}`: {e}", path.display()))?;
+        conversion.query = Query::new(path.display().to_string(), sql);
+        if let Some(explained) = conversion.query.explained() {
+            conversion.query = explained;
+        }
+    }
+    print_plan(&manifest, &conversion, options.vcores as usize).await
+}
+
+/// Reads a manifest by path or URI.
+pub(crate) fn load(name: &str) -> anyhow::Result<Manifest> {
+    let uri: ObjectUri = match name.contains("://") {
+        true => name.parse()?,
+        false => ObjectUri::from_path(&std::path::absolute(name)?)?,
+    };
+    let object = head(&uri)?;
+    Ok(Manifest::parse(uri.as_str(), &read(&uri)?, object.modified_at)?)
+}
+
+/// Shows the plan of a query on a directory, as one manifest of its first date's files.
+pub(crate) async fn explain_input(
+    intake: &Intake,
+    run: &RunOptions,
+    query: Query,
+    vcores: usize,
+) -> anyhow::Result<ExitCode> {
+    let today = chrono::Utc::now().date_naive().into();
+    let accepted: Vec<_> = list(&intake.input)?
+        .into_iter()
+        .filter_map(|object| match intake.rules.judge(&object.key, object.size_bytes, today) {
+            millwork_manifest::Arrival::Accepted(date) => Some((date, object)),
+            millwork_manifest::Arrival::Quarantined(..) => None,
+        })
+        .collect();
+    let Some(date) = accepted.iter().map(|(date, _)| *date).min() else {
+        anyhow::bail!("no file in `{}` can be converted, so there is nothing to plan", intake.input.display());
+    };
+    let file = |(_, object): (_, millwork_storage::Object)| ManifestFile {
+        uri: object.uri,
+        size_bytes: Some(object.size_bytes),
+        etag: Some(object.etag),
+        version_id: None,
+    };
+    let files = accepted.into_iter().filter(|(of, _)| *of == date).take(intake.caps.max_files).map(file).collect();
+    let manifest = Manifest { id: "explained".parse()?, date, created_at: chrono::Utc::now(), files };
+    let conversion = ConversionOptions { query, ..run.conversion()? };
+    print_plan(&manifest, &conversion, vcores).await
+}
+
+async fn print_plan(manifest: &Manifest, conversion: &ConversionOptions, vcores: usize) -> anyhow::Result<ExitCode> {
+    let survey = survey(manifest, conversion.names).await?;
+    let columns = survey.columns();
+    // Nothing is executed, so nothing is staged.
+    let staging = Staging::new(std::path::Path::new("/nonexistent"), manifest.id.as_str(), 0);
+    let planned = plan_attempt(manifest, &survey, columns, staging, conversion, vcores).await?;
+    println!("{}", planned.explain());
+    Ok(ExitCode::SUCCESS)
+}

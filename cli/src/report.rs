@@ -1,0 +1,126 @@
+//! What a run came to, for a person and for a program.
+
+use millwork_manifest::Failure;
+use millwork_manifest_builder::QuarantinedFile;
+use millwork_scheduler::{OutputFile, RunResult};
+use serde::Serialize;
+use std::fmt::Write as _;
+
+/// The document that `--json` prints.
+#[derive(Default, Serialize)]
+pub(crate) struct Report {
+    /// Files converted.
+    pub(crate) files: u64,
+    /// Files refused.
+    pub(crate) quarantined: u64,
+    /// Manifests that were run.
+    pub(crate) manifests: u64,
+    pub(crate) rows: u64,
+    pub(crate) rejected: u64,
+    pub(crate) input_bytes: u64,
+    pub(crate) output_bytes: u64,
+    pub(crate) seconds: f64,
+    pub(crate) outputs: Vec<OutputFile>,
+    /// Manifests without output, with the reason.
+    pub(crate) failed: Vec<FailedManifest>,
+    pub(crate) quarantined_files: Vec<QuarantinedFile>,
+    /// Files of rejected lines.
+    pub(crate) rejected_lines: Vec<String>,
+    /// Keys that got another name, since theirs is a metadata column's.
+    pub(crate) renamed_columns: Vec<(String, String)>,
+    /// Files that were converted before and have other content now.
+    pub(crate) overwritten: Vec<String>,
+    pub(crate) replaced_characters: u64,
+}
+
+#[derive(Serialize)]
+pub(crate) struct FailedManifest {
+    pub(crate) manifest_id: String,
+    pub(crate) class: String,
+    pub(crate) message: String,
+}
+
+impl Report {
+    pub(crate) fn add(&mut self, manifest_id: &str, outcome: &Result<std::sync::Arc<RunResult>, Failure>) {
+        self.manifests += 1;
+        match outcome {
+            Ok(result) => self.add_result(result),
+            Err(failure) => self.failed.push(FailedManifest {
+                manifest_id: manifest_id.to_owned(),
+                class: failure.class.to_string(),
+                message: failure.message.clone(),
+            }),
+        }
+    }
+
+    fn add_result(&mut self, result: &RunResult) {
+        self.files += result.ledger.len() as u64;
+        self.rows += result.rows;
+        self.rejected += result.rejected;
+        self.input_bytes += result.input_bytes;
+        self.output_bytes += result.output_bytes;
+        self.replaced_characters += result.replaced_characters;
+        self.outputs.extend(result.outputs.iter().cloned());
+        self.rejected_lines.extend(result.rejected_lines.clone());
+        for renamed in &result.renamed_columns {
+            if !self.renamed_columns.contains(renamed) {
+                self.renamed_columns.push(renamed.clone());
+            }
+        }
+    }
+
+    /// Puts what came in any order in a fixed one.
+    pub(crate) fn sort(&mut self) {
+        self.outputs.sort_by(|a, b| a.uri.cmp(&b.uri));
+        self.failed.sort_by(|a, b| a.manifest_id.cmp(&b.manifest_id));
+        self.rejected_lines.sort();
+        self.renamed_columns.sort();
+    }
+
+    /// The report as text.
+    pub(crate) fn to_text(&self) -> String {
+        let mut text = String::new();
+        for output in &self.outputs {
+            let _ = writeln!(text, "{}  {} rows  {}", output.uri, output.rows, bytes(output.bytes));
+        }
+        let rate = self.input_bytes as f64 / 1e6 / self.seconds.max(1e-9);
+        let _ = writeln!(
+            text,
+            "{} files, {} in {} manifests: {} rows in {} Parquet files, {}, in {:.2} s ({rate:.0} MB/s)",
+            self.files,
+            bytes(self.input_bytes),
+            self.manifests,
+            self.rows,
+            self.outputs.len(),
+            bytes(self.output_bytes),
+            self.seconds,
+        );
+        if self.rejected > 0 {
+            let _ = writeln!(text, "{} lines rejected, kept in:", self.rejected);
+            for file in &self.rejected_lines {
+                let _ = writeln!(text, "  {file}");
+            }
+        }
+        if self.quarantined > 0 {
+            let _ = writeln!(text, "{} files refused:", self.quarantined);
+            for file in self.quarantined_files.iter().take(20) {
+                let place = file.moved_to.as_ref().map_or_else(|| file.uri.to_string(), |to| to.display().to_string());
+                let _ = writeln!(text, "  {}: {place}", file.reason);
+            }
+            if self.quarantined_files.len() > 20 {
+                let _ = writeln!(text, "  … and {} more", self.quarantined_files.len() - 20);
+            }
+        }
+        for (key, name) in &self.renamed_columns {
+            let _ = writeln!(text, "key `{key}` is column `{name}`: `{key}` is a metadata column");
+        }
+        for uri in &self.overwritten {
+            let _ = writeln!(text, "changed after it was converted, left as it is: {uri}");
+        }
+        text
+    }
+}
+
+fn bytes(count: u64) -> String {
+    indicatif::DecimalBytes(count).to_string()
+}

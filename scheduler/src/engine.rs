@@ -1,0 +1,220 @@
+//! Ballista, as the scheduler uses it: executors register over gRPC, physical plans go in, task reports come out.
+//!
+//! Ballista keeps jobs in memory only. What must survive is in the tracking store; a job that is lost is submitted
+//! again as a new attempt.
+
+use ballista_core::JobId;
+use ballista_core::client::BallistaClient;
+use ballista_core::extension::SessionConfigExt;
+use ballista_core::serde::protobuf::{JobStatus, PartitionLocation, job_status::Status};
+use ballista_core::serde::scheduler::ShuffleLayout;
+use ballista_scheduler::cluster::BallistaCluster;
+use ballista_scheduler::config::{SchedulerConfig, TaskDistributionPolicy};
+use ballista_scheduler::scheduler_process::{create_scheduler, start_grpc_service_with_listener};
+use ballista_scheduler::scheduler_server::SchedulerServer;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
+use futures::TryStreamExt;
+use millwork_conversion::{MillworkCodec, TaskReport};
+use millwork_manifest::{Failure, FailureClass};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+/// An executor that stays silent this long is taken for dead, and its tasks go to others. Ballista's own default is
+/// three minutes; executors send a heartbeat every [`HEARTBEAT_SECONDS`].
+const EXECUTOR_TIMEOUT_SECONDS: u64 = 8;
+/// How often silent executors are looked for.
+const EXPIRY_CHECK_SECONDS: u64 = 1;
+/// How often an executor shows that it is alive.
+pub const HEARTBEAT_SECONDS: u64 = 2;
+/// How long a draining executor may finish its tasks before they are given to others. At 0, Ballista's default, they
+/// would be written twice. At least the grace period of a pod.
+const TERMINATION_GRACE_SECONDS: u64 = 60;
+/// How long a job waits for a first executor.
+const NO_EXECUTORS_GRACE_SECONDS: u64 = 600;
+/// How long the state of finished jobs stays in memory. The runs are in the tracking store.
+const FINISHED_JOB_SECONDS: u64 = 60;
+/// The largest message between scheduler and executors. A task's plan names its files, a report has a line for each.
+const MAX_MESSAGE_BYTES: u32 = 64 << 20;
+
+type Server = SchedulerServer<LogicalPlanNode, PhysicalPlanNode>;
+
+/// A running Ballista scheduler.
+#[derive(Clone)]
+pub struct Engine {
+    server: Server,
+    cluster: BallistaCluster,
+    session: Arc<SessionContext>,
+    address: SocketAddr,
+}
+
+/// An executor that is connected.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct ExecutorInfo {
+    /// Its id.
+    pub id: String,
+    /// Where it can be reached.
+    pub host: String,
+    /// How many tasks it runs at once.
+    pub vcores: u32,
+}
+
+/// A job that has been submitted.
+pub(crate) struct Job {
+    id: JobId,
+    updates: mpsc::Receiver<JobStatus>,
+}
+
+impl Engine {
+    /// Starts a scheduler whose executors connect to `listener`.
+    pub async fn start(listener: TcpListener) -> Result<Self, anyhow::Error> {
+        let address = listener.local_addr()?;
+        let config = Arc::new(config(address));
+        let cluster = BallistaCluster::new_from_config(&config).await?;
+        let server: Server = create_scheduler(cluster.clone(), config).await?;
+        let session_config = SessionConfig::new_with_ballista()
+            // One task for each partition: one partition is one output file.
+            .set_usize("ballista.scheduler.max_partitions_per_task", 1);
+        let session = server.state.session_manager.create_or_update_session("millwork", &session_config).await?;
+        let grpc = start_grpc_service_with_listener(listener, server.clone());
+        tokio::spawn(async move {
+            if let Err(error) = grpc.await {
+                tracing::error!(%error, "the scheduler's executor endpoint ended");
+            }
+        });
+        Ok(Self { server, cluster, session, address })
+    }
+
+    /// Where executors connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The executors that are connected.
+    pub async fn executors(&self) -> Vec<ExecutorInfo> {
+        let registered = self.cluster.cluster_state().registered_executor_metadata().await;
+        let info = |e: ballista_core::serde::scheduler::ExecutorMetadata| ExecutorInfo {
+            id: e.id,
+            host: format!("{}:{}", e.host, e.port),
+            vcores: e.specification.vcores,
+        };
+        let mut executors: Vec<_> = registered.into_iter().map(info).collect();
+        executors.sort_by(|a, b| a.id.cmp(&b.id));
+        executors
+    }
+
+    /// How many tasks all executors together run at once.
+    pub async fn slots(&self) -> usize {
+        self.executors().await.iter().map(|e| e.vcores as usize).sum()
+    }
+
+    /// Submits a plan.
+    pub(crate) async fn submit(&self, name: &str, plan: Arc<dyn ExecutionPlan>) -> Result<Job, Failure> {
+        // Updates are few: queued, running, and the end.
+        let (sender, updates) = mpsc::channel(64);
+        let submitted = self.server.submit_physical_plan(name, self.session.clone(), plan, Some(sender)).await;
+        let id = submitted.map_err(|e| Failure::new(FailureClass::Bug, e))?;
+        Ok(Job { id, updates })
+    }
+
+    /// Cancels a job; its tasks are stopped.
+    pub(crate) async fn cancel(&self, job: &Job) {
+        if let Err(error) = self.server.cancel_job(job.id.clone()).await {
+            tracing::warn!(job = %job.id, %error, "cannot cancel a job");
+        }
+    }
+
+    /// Waits for a job's end and fetches the reports of its tasks.
+    pub(crate) async fn wait(&self, job: &mut Job) -> Result<Vec<TaskReport>, Failure> {
+        let locations = loop {
+            let status = tokio::time::timeout(Duration::from_secs(5), job.updates.recv()).await;
+            let status = match status {
+                Ok(Some(update)) => update.status,
+                // An update may have been dropped: ask.
+                _ => self.status(&job.id).await?,
+            };
+            match status {
+                Some(Status::Successful(done)) => break done.partition_location,
+                Some(Status::Failed(failed)) => return Err(failure_of_job(&failed.error)),
+                _ => {}
+            }
+        };
+        let mut reports = Vec::new();
+        for location in locations {
+            reports.extend(fetch_reports(location).await?);
+        }
+        Ok(reports)
+    }
+
+    async fn status(&self, id: &JobId) -> Result<Option<Status>, Failure> {
+        let found = self.cluster.job_state().get_job_status(id).await;
+        let status = found.map_err(|e| Failure::new(FailureClass::Bug, e))?;
+        match status {
+            Some(status) => Ok(status.status),
+            None => Ok(None),
+        }
+    }
+}
+
+fn config(address: SocketAddr) -> SchedulerConfig {
+    SchedulerConfig {
+        bind_host: address.ip().to_string(),
+        external_host: address.ip().to_string(),
+        bind_port: address.port(),
+        override_physical_codec: Some(Arc::new(MillworkCodec::default())),
+        // Bias, the default, fills one executor before it uses the next.
+        task_distribution: TaskDistributionPolicy::RoundRobin,
+        executor_timeout_seconds: EXECUTOR_TIMEOUT_SECONDS,
+        expire_dead_executor_interval_seconds: EXPIRY_CHECK_SECONDS,
+        executor_termination_grace_period: TERMINATION_GRACE_SECONDS,
+        no_executors_grace_period_seconds: NO_EXECUTORS_GRACE_SECONDS,
+        finished_job_data_clean_up_interval_seconds: FINISHED_JOB_SECONDS,
+        finished_job_state_clean_up_interval_seconds: FINISHED_JOB_SECONDS,
+        grpc_server_max_decoding_message_size: MAX_MESSAGE_BYTES,
+        grpc_server_max_encoding_message_size: MAX_MESSAGE_BYTES,
+        grpc_client_max_message_size: MAX_MESSAGE_BYTES,
+        ..SchedulerConfig::default()
+    }
+}
+
+/// What a job's error means. What goes wrong with data and storage comes in reports; what Ballista itself reports is
+/// the loss of executors, or a defect.
+fn failure_of_job(error: &str) -> Failure {
+    let is_loss = ["ExecutorLost", "executor lost", "Executor lost", "No executors", "no executors", "FetchFailed"]
+        .iter()
+        .any(|sign| error.contains(sign));
+    let is_cancel = error.contains("Cancelled") || error.contains("cancelled");
+    let class = match (is_loss, is_cancel) {
+        (true, _) => FailureClass::LostExecutor,
+        (_, true) => FailureClass::Cancelled,
+        _ => FailureClass::Bug,
+    };
+    Failure::new(class, error)
+}
+
+/// Fetches the report of one task from the executor that ran it.
+async fn fetch_reports(location: PartitionLocation) -> Result<Vec<TaskReport>, Failure> {
+    let lost = |e: &dyn std::fmt::Display| {
+        Failure::new(FailureClass::LostExecutor, format!("cannot fetch a task's report from its executor: {e}"))
+    };
+    let layout = if location.is_sort_shuffle { ShuffleLayout::Sort } else { ShuffleLayout::Passthrough };
+    let (Some(executor), Some(partition)) = (location.executor_meta, location.partition_id) else {
+        return Err(Failure::new(FailureClass::Bug, "a task's result is nowhere"));
+    };
+    let port = u16::try_from(executor.port).unwrap_or(0);
+    let mut client =
+        BallistaClient::try_new(&executor.host, port, MAX_MESSAGE_BYTES as usize, false, None, 3, 200, 0, 0)
+            .await
+            .map_err(|e| lost(&e))?;
+    let rows = client
+        .fetch_partition(&executor.id, &partition.into(), location.file_id, layout, true)
+        .await
+        .map_err(|e| lost(&e))?;
+    let batches: Vec<_> = rows.try_collect().await.map_err(|e| lost(&e))?;
+    let reports = batches.iter().map(TaskReport::from_batch).collect::<Result<Vec<_>, _>>();
+    reports.map(|reports| reports.concat()).map_err(|e| Failure::new(FailureClass::Bug, e))
+}

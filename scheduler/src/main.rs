@@ -1,0 +1,98 @@
+//! `millwork-scheduler`: takes manifests over HTTP and runs them on the executors that connect to it.
+
+use anyhow::Context;
+use clap::Parser;
+use millwork_scheduler::{Engine, RunOptions, Scheduler, check_listen, router};
+use millwork_storage::absolute;
+use millwork_tracking::SqliteStore;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Runs manifests on a fleet of executors.
+///
+/// Manifests come over HTTP (`millwork submit`). Each becomes a run: planned here, converted by executors, committed
+/// and published here. What is running when the scheduler stops goes on when it is started again.
+#[derive(Parser)]
+#[command(version)]
+struct Options {
+    /// Address for executors (gRPC). It has neither encryption nor authentication: keep it inside a network you trust
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:50050")]
+    listen: SocketAddr,
+
+    /// Address for the HTTP API
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    http: SocketAddr,
+
+    /// Where runs and files are remembered
+    #[arg(long, value_name = "sqlite:PATH")]
+    state: String,
+
+    /// File with the token that API clients must send; MILLWORK_TOKEN in the environment does the same
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    /// Listen on addresses that others can reach, without a token
+    #[arg(long)]
+    insecure: bool,
+
+    #[command(flatten)]
+    run: RunOptions,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| "info,ballista=warn,ballista_core=warn,ballista_scheduler=warn,datafusion=warn".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    serve(Options::parse()).await
+}
+
+async fn serve(options: Options) -> anyhow::Result<()> {
+    let token = token(&options)?;
+    check_listen(options.http, token.is_some(), options.insecure)?;
+    anyhow::ensure!(
+        options.listen.ip().is_loopback() || options.insecure,
+        "refusing to listen for executors on {}, which others can reach: that endpoint has no authentication; limit \
+         who can reach it, then say --insecure",
+        options.listen
+    );
+    let path = options.state.strip_prefix("sqlite:").context("--state is sqlite:PATH")?;
+    let store = Arc::new(SqliteStore::open_as_owner(&absolute(path.as_ref())?)?);
+    let listener =
+        TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
+    let http = TcpListener::bind(options.http).await.with_context(|| format!("cannot listen on {}", options.http))?;
+    let engine = Engine::start(listener).await?;
+    let scheduler = Scheduler::new(engine.clone(), store, options.run)?;
+    let resumed = scheduler.resume()?;
+    tracing::info!(executors = %engine.address(), http = %http.local_addr()?, resumed, "scheduler started");
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        tracing::info!("stopping: running attempts are cancelled and go on at the next start");
+    };
+    axum::serve(http, router(scheduler.clone(), token)).with_graceful_shutdown(stop).await?;
+    scheduler.shut_down().await;
+    Ok(())
+}
+
+fn token(options: &Options) -> anyhow::Result<Option<String>> {
+    let from_file = match &options.token_file {
+        Some(path) => Some(
+            std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the token file `{}`", path.display()))?,
+        ),
+        None => std::env::var("MILLWORK_TOKEN").ok(),
+    };
+    let token = from_file.map(|token| token.trim().to_owned());
+    anyhow::ensure!(token.as_deref() != Some(""), "the token is empty");
+    Ok(token)
+}

@@ -1,0 +1,137 @@
+//! What can be set of a scheduler, the same for the service and for `millwork run`.
+
+use clap::Args;
+use millwork_conversion::{ColumnNames, ConversionOptions, OutputCompression, Query};
+use millwork_manifest::Manifest;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// How manifests are converted and where their output goes.
+#[derive(Args, Clone, Debug)]
+pub struct RunOptions {
+    /// Directory for the Parquet files; created if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
+
+    /// Directory for refused files and rejected lines. Without it, refused files stay where they are, and rejected
+    /// lines go to {output}/_quarantine
+    #[arg(long, env = "QUARANTINE_BUCKET", value_name = "DIR")]
+    pub quarantine: Option<PathBuf>,
+
+    /// Path of an output file below --output. {manifest_id} and {part} must be in it; {date} can be
+    #[arg(long, env = "OUTPUT_LAYOUT", value_name = "TEMPLATE", default_value = OutputLayout::DEFAULT)]
+    pub layout: OutputLayout,
+
+    /// Size an output file should have, in MiB
+    #[arg(long, env = "TARGET_FILE_MB", value_name = "MB", default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..=8192))]
+    pub target_file_mb: u64,
+
+    /// Compression of the output: snappy, zstd or none
+    #[arg(long, env = "COMPRESSION", value_name = "NAME", default_value = "snappy")]
+    pub compression: OutputCompression,
+
+    /// How keys become column names: exact, or lower, which merges names that differ only in case, as AWS Glue does
+    #[arg(long, env = "COLUMN_NAMES", value_name = "RULE", default_value = "exact")]
+    pub column_names: ColumnNames,
+
+    /// Query to run instead of `SELECT * FROM read_manifest($manifest)`; one that starts with EXPLAIN shows the plan
+    /// and converts nothing
+    #[arg(long, value_name = "FILE")]
+    pub sql: Option<PathBuf>,
+
+    /// Fail a manifest when more than this share of its lines is rejected, in percent
+    #[arg(long, env = "MAX_REJECTED_PERCENT", value_name = "PERCENT", default_value_t = 100.0)]
+    pub max_rejected_percent: f64,
+
+    /// How many manifests are converted at once
+    #[arg(long, env = "MAX_CONCURRENT_RUNS", value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub max_concurrent_runs: u32,
+
+    /// How often a manifest is tried again after a failure that can pass
+    #[arg(long, env = "MAX_RETRIES", value_name = "N", default_value_t = 2)]
+    pub max_retries: u32,
+
+    /// How long one attempt may take, in minutes
+    #[arg(long, env = "RUN_TIMEOUT_MINUTES", value_name = "MINUTES", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+    pub run_timeout_minutes: u64,
+}
+
+impl RunOptions {
+    /// What the conversion has to know, with the user's query read.
+    pub fn conversion(&self) -> anyhow::Result<ConversionOptions> {
+        let query = match &self.sql {
+            None => Query::default(),
+            Some(path) => {
+                let sql = std::fs::read_to_string(path)
+                    .map_err(|e| anyhow::anyhow!("cannot read the query `{}`: {e}", path.display()))?;
+                Query::new(path.display().to_string(), sql)
+            }
+        };
+        Ok(ConversionOptions {
+            query,
+            names: self.column_names,
+            target_file_bytes: self.target_file_mb << 20,
+            compression: self.compression,
+        })
+    }
+}
+
+/// The path of an output file below the output directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputLayout(String);
+
+impl OutputLayout {
+    /// The layout of the pipeline that Millwork replaces.
+    pub const DEFAULT: &str = "merged-parquet-{date}/{manifest_id}-part-{part}.parquet";
+
+    /// The path of one file of a manifest.
+    pub(crate) fn path(&self, manifest: &Manifest, part: usize) -> String {
+        self.0
+            .replace("{date}", &manifest.date.to_string())
+            .replace("{manifest_id}", manifest.id.as_str())
+            .replace("{part}", &format!("{part:05}"))
+    }
+}
+
+impl FromStr for OutputLayout {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let without = text.replace("{date}", "").replace("{manifest_id}", "").replace("{part}", "");
+        let leaves = text.split('/').any(|part| part == ".." || part.is_empty());
+        if !text.contains("{manifest_id}") || !text.contains("{part}") {
+            return Err("an output path needs {manifest_id} and {part}, or files would overwrite each other".to_owned());
+        }
+        if without.contains(['{', '}']) {
+            return Err("an output path knows {date}, {manifest_id} and {part}".to_owned());
+        }
+        if leaves || text.starts_with("_millwork") {
+            return Err("an output path is relative, without empty parts or `..`, and outside _millwork/".to_owned());
+        }
+        if !text.ends_with(".parquet") {
+            return Err("an output path ends in .parquet".to_owned());
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_keep_files_apart() {
+        assert!(OutputLayout::DEFAULT.parse::<OutputLayout>().is_ok());
+        assert!("date={date}/{manifest_id}-{part}.parquet".parse::<OutputLayout>().is_ok());
+        for bad in [
+            "{date}/{part}.parquet",
+            "{manifest_id}.parquet",
+            "../{manifest_id}{part}.parquet",
+            "/{manifest_id}{part}.parquet",
+            "{manifest_id}{part}{x}.parquet",
+            "{manifest_id}{part}",
+        ] {
+            assert!(bad.parse::<OutputLayout>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! One run: from a manifest to published output, through as many attempts as it takes.
+
+use crate::commit::{CommitRecord, Destination, RunResult};
+use crate::engine::{Engine, Job};
+use crate::options::RunOptions;
+use chrono::Utc;
+use millwork_conversion::{AttemptOutcome, ConversionOptions, Survey, Verdict, judge, plan_attempt, survey};
+use millwork_manifest::{Failure, FailureClass, Manifest};
+use millwork_storage::Staging;
+use millwork_tracking::{Commit, SqliteStore, TrackingError};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// The pause before the first retry; it doubles with each.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+/// How often an attempt is planned again because columns turned up that its plan did not know. One pass finds them
+/// all; a second would mean that the input changes.
+const MAX_REPLANS: usize = 2;
+
+/// What all runs of a scheduler share.
+pub(crate) struct Runner {
+    pub(crate) engine: Engine,
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) options: RunOptions,
+    pub(crate) conversion: ConversionOptions,
+    /// Absolute.
+    pub(crate) output: PathBuf,
+    /// Absolute: where rejected lines go.
+    pub(crate) quarantine: PathBuf,
+}
+
+/// Why a run has no output.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// It failed; that is in its record.
+    Failed(Failure),
+    /// The scheduler is shutting down: the run is as it was in the store, and goes on next time.
+    Interrupted,
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<TrackingError> for Ended {
+    fn from(error: TrackingError) -> Self {
+        Self::Failed(Failure::new(FailureClass::Storage, error))
+    }
+}
+
+impl Runner {
+    /// Takes a run to its end. What an earlier process left of it is finished or undone first.
+    pub(crate) async fn run(&self, manifest: &Manifest, stop: &CancellationToken) -> Result<RunResult, Ended> {
+        match self.store.unpublished(&manifest.id)? {
+            Some(commit) => Ok(self.finish(&commit).await?),
+            None => self.attempts(manifest, stop).await,
+        }
+    }
+
+    async fn attempts(&self, manifest: &Manifest, stop: &CancellationToken) -> Result<RunResult, Ended> {
+        let mut backoff = FIRST_BACKOFF;
+        let mut failures = 0;
+        loop {
+            let failure = match self.attempt(manifest, stop).await {
+                Err(Ended::Failed(failure)) => failure,
+                done => return done,
+            };
+            tracing::warn!(manifest = %manifest.id, class = %failure.class, error = %failure, "an attempt failed");
+            failures += 1;
+            if !failure.class.can_pass() || failures > self.options.max_retries {
+                self.store.fail(&manifest.id, &failure, Utc::now())?;
+                return Err(Ended::Failed(failure));
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Err(Ended::Interrupted),
+                () = tokio::time::sleep(backoff) => backoff *= 2,
+            }
+        }
+    }
+
+    /// One attempt, planned again where its columns turn out to be others. Leaves nothing behind unless it commits.
+    async fn attempt(&self, manifest: &Manifest, stop: &CancellationToken) -> Result<RunResult, Ended> {
+        let mut columns = None;
+        for _ in 0..=MAX_REPLANS {
+            let attempt = self.store.start_attempt(&manifest.id, Utc::now())?;
+            let staging = Staging::new(&self.output, manifest.id.as_str(), attempt);
+            let time_limit = Duration::from_secs(self.options.run_timeout_minutes * 60);
+            let tried = tokio::select! {
+                () = stop.cancelled() => Err(Ended::Interrupted),
+                tried = tokio::time::timeout(time_limit, self.convert(manifest, &staging, columns.take(), stop)) => {
+                    tried.unwrap_or_else(|_| Err(Ended::Failed(timed_out(time_limit))))
+                }
+            };
+            let verdict = match tried {
+                Ok(Converted::Complete(outcome)) => match self.check_rejected(&outcome) {
+                    Ok(()) => return self.commit(manifest, attempt, staging, &outcome).await,
+                    Err(failure) => Err(Ended::Failed(failure)),
+                },
+                Ok(Converted::Replan(found)) => Ok(found),
+                Err(ended) => Err(ended),
+            };
+            discard(staging).await?;
+            columns = Some(verdict?);
+            tracing::info!(manifest = %manifest.id, "planning again: columns turned up beyond the first lines");
+        }
+        Err(Failure::new(FailureClass::Input, "the columns keep changing: the input changes while it is read").into())
+    }
+
+    async fn convert(
+        &self,
+        manifest: &Manifest,
+        staging: &Staging,
+        columns: Option<(Arc<Survey>, millwork_conversion::Columns)>,
+        stop: &CancellationToken,
+    ) -> Result<Converted, Ended> {
+        let (survey, columns) = match columns {
+            Some(known) => known,
+            None => {
+                let survey = Arc::new(survey(manifest, self.conversion.names).await?);
+                let columns = survey.columns();
+                (survey, columns)
+            }
+        };
+        let prepared = staging.clone();
+        blocking(move || prepared.prepare()).await?.map_err(storage_failure)?;
+        let slots = self.engine.slots().await.max(1);
+        let planned = plan_attempt(manifest, &survey, columns, staging.clone(), &self.conversion, slots).await?;
+        let job = self.engine.submit(manifest.id.as_str(), planned.plan.clone()).await?;
+        // Whatever ends the wait, time or a request, ends the job.
+        let mut job = CancelOnDrop { engine: self.engine.clone(), job: Some(job) };
+        let reports = tokio::select! {
+            () = stop.cancelled() => return Err(Ended::Interrupted),
+            reports = job.wait() => reports?,
+        };
+        match judge(&survey, &planned.columns, &self.conversion.query, reports) {
+            Verdict::Complete(outcome) => Ok(Converted::Complete(Box::new(outcome))),
+            Verdict::Replan(columns) => Ok(Converted::Replan((survey, columns))),
+            Verdict::Failed(failure) => Err(Ended::Failed(failure)),
+        }
+    }
+
+    fn check_rejected(&self, outcome: &AttemptOutcome) -> Result<(), Failure> {
+        let lines: u64 = outcome.ledger.iter().map(|file| file.lines).sum();
+        let rejected: u64 = outcome.ledger.iter().map(|file| file.rejected).sum();
+        let limit = self.options.max_rejected_percent;
+        if rejected as f64 * 100.0 <= limit * lines as f64 {
+            return Ok(());
+        }
+        let worst = outcome.ledger.iter().max_by_key(|file| file.rejected).map_or("", |file| file.uri.as_str());
+        let message =
+            format!("{rejected} of {lines} lines are rejected, more than {limit} %; most of them in `{worst}`");
+        Err(Failure::new(FailureClass::Input, message))
+    }
+
+    async fn commit(
+        &self,
+        manifest: &Manifest,
+        attempt: u32,
+        staging: Staging,
+        outcome: &AttemptOutcome,
+    ) -> Result<RunResult, Ended> {
+        let to = Destination { output: &self.output, quarantine: &self.quarantine, layout: &self.options.layout };
+        let (record, result) = CommitRecord::new(manifest, staging.clone(), outcome, &to);
+        let bug = |e: serde_json::Error| Failure::new(FailureClass::Bug, e);
+        let record = serde_json::to_string(&record).map_err(bug)?;
+        let commit = Commit { manifest_id: manifest.id.clone(), attempt, record };
+        let won = self.store.commit(&commit, &serde_json::to_value(&result).map_err(bug)?, Utc::now());
+        match won {
+            Ok(true) => Ok(self.finish(&commit).await?),
+            Ok(false) => {
+                discard(staging).await?;
+                Err(Failure::new(FailureClass::Bug, "another attempt at this manifest has won").into())
+            }
+            Err(error) => {
+                discard(staging).await?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Publishes a committed attempt, now or after a crash.
+    async fn finish(&self, commit: &Commit) -> Result<RunResult, Failure> {
+        let record: CommitRecord =
+            serde_json::from_str(&commit.record).map_err(|e| Failure::new(FailureClass::Bug, e))?;
+        blocking(move || record.publish()).await?.map_err(storage_failure)?;
+        let stored = |e: TrackingError| Failure::new(FailureClass::Storage, e);
+        self.store.complete(&commit.manifest_id, Utc::now()).map_err(stored)?;
+        let run = self.store.run(&commit.manifest_id).map_err(stored)?;
+        let result = run.and_then(|run| run.result).unwrap_or_default();
+        serde_json::from_value(result).map_err(|e| Failure::new(FailureClass::Bug, e))
+    }
+}
+
+enum Converted {
+    Complete(Box<AttemptOutcome>),
+    Replan((Arc<Survey>, millwork_conversion::Columns)),
+}
+
+struct CancelOnDrop {
+    engine: Engine,
+    job: Option<Job>,
+}
+
+impl CancelOnDrop {
+    async fn wait(&mut self) -> Result<Vec<millwork_conversion::TaskReport>, Failure> {
+        let Some(job) = &mut self.job else { return Ok(Vec::new()) };
+        let done = self.engine.wait(job).await;
+        self.job = None;
+        done
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let Some(job) = self.job.take() {
+            let engine = self.engine.clone();
+            tokio::spawn(async move { engine.cancel(&job).await });
+        }
+    }
+}
+
+fn timed_out(limit: Duration) -> Failure {
+    Failure::new(FailureClass::Timeout, format!("the attempt took longer than {} minutes", limit.as_secs() / 60))
+}
+
+fn storage_failure(error: millwork_storage::StorageError) -> Failure {
+    use std::io::ErrorKind;
+    let class = match error.source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => FailureClass::Resources,
+        _ => FailureClass::Storage,
+    };
+    Failure::new(class, error)
+}
+
+async fn discard(staging: Staging) -> Result<(), Failure> {
+    blocking(move || staging.discard()).await?.map_err(storage_failure)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Failure::new(FailureClass::Bug, e))
+}

@@ -1,0 +1,158 @@
+//! The scheduler as a service: manifests in, runs taken to their end, a few at a time, oldest first.
+
+use crate::commit::RunResult;
+use crate::engine::Engine;
+use crate::options::RunOptions;
+use crate::run::{Ended, Runner};
+use chrono::Utc;
+use millwork_manifest::{Failure, Manifest, ManifestId};
+use millwork_storage::absolute;
+use millwork_tracking::{QueuedManifest, Run, RunState, SqliteStore, TrackingResult};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{Semaphore, broadcast};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How many ended runs a slow listener may lag behind.
+const EVENT_BUFFER: usize = 4096;
+
+/// A run that has ended.
+#[derive(Clone, Debug)]
+pub struct EndedRun {
+    /// Its manifest.
+    pub manifest_id: ManifestId,
+    /// What it produced, or why not.
+    pub outcome: Result<Arc<RunResult>, Failure>,
+}
+
+/// The scheduler.
+#[derive(Clone)]
+pub struct Scheduler {
+    runner: Arc<Runner>,
+    turns: Arc<Semaphore>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    events: broadcast::Sender<EndedRun>,
+    /// Runs that are waiting or going on in this process.
+    active: Arc<Mutex<HashSet<ManifestId>>>,
+}
+
+impl Scheduler {
+    /// A scheduler on an engine and a store. Nothing runs yet; see [`Self::resume`].
+    pub fn new(engine: Engine, store: Arc<SqliteStore>, options: RunOptions) -> anyhow::Result<Self> {
+        let output = absolute(&options.output)?;
+        let quarantine = match &options.quarantine {
+            Some(directory) => absolute(directory)?,
+            None => output.join("_quarantine"),
+        };
+        let conversion = options.conversion()?;
+        let turns = Arc::new(Semaphore::new(options.max_concurrent_runs as usize));
+        let runner = Arc::new(Runner { engine, store, options, conversion, output, quarantine });
+        let (events, _) = broadcast::channel(EVENT_BUFFER);
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        Ok(Self { runner, turns, tasks, stop, events, active: Arc::default() })
+    }
+
+    /// Takes up the runs that an earlier process left unfinished.
+    pub fn resume(&self) -> TrackingResult<usize> {
+        let unfinished = self.runner.store.unfinished()?;
+        let count = unfinished.len();
+        for queued in unfinished {
+            self.start(queued.manifest);
+        }
+        Ok(count)
+    }
+
+    /// Queues a manifest. One that is known is not run again: its run is returned as it is.
+    pub fn submit(&self, manifest: Manifest, uri: &str) -> TrackingResult<Option<Run>> {
+        let id = manifest.id.clone();
+        let queued = QueuedManifest { manifest, uri: uri.to_owned() };
+        if self.runner.store.queue(&queued, Utc::now())? {
+            self.start(queued.manifest);
+        }
+        self.runner.store.run(&id)
+    }
+
+    /// Queues a run that failed once more.
+    pub fn retry(&self, manifest: Manifest) -> TrackingResult<Option<Run>> {
+        self.runner.store.requeue(&manifest.id, Utc::now())?;
+        let id = manifest.id.clone();
+        self.start(manifest);
+        self.runner.store.run(&id)
+    }
+
+    /// The store behind it.
+    pub fn store(&self) -> &SqliteStore {
+        &self.runner.store
+    }
+
+    /// The engine behind it.
+    pub fn engine(&self) -> &Engine {
+        &self.runner.engine
+    }
+
+    /// Tells of runs that end from now on.
+    pub fn events(&self) -> broadcast::Receiver<EndedRun> {
+        self.events.subscribe()
+    }
+
+    /// Waits until every run has ended.
+    pub async fn idle(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.tasks.reopen();
+    }
+
+    /// Stops: running attempts are cancelled and leave nothing, their runs go on next time.
+    pub async fn shut_down(&self) {
+        self.stop.cancel();
+        self.idle().await;
+    }
+
+    fn start(&self, manifest: Manifest) {
+        let is_new = self.active.lock().unwrap_or_else(PoisonError::into_inner).insert(manifest.id.clone());
+        if !is_new {
+            return;
+        }
+        let this = self.clone();
+        self.tasks.spawn(async move {
+            // The semaphore is fair: runs get their turn in the order in which they were started.
+            let ended = tokio::select! {
+                () = this.stop.cancelled() => Err(Ended::Interrupted),
+                turn = this.turns.acquire() => {
+                    let ended = this.runner.run(&manifest, &this.stop).await;
+                    drop(turn);
+                    ended
+                }
+            };
+            this.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&manifest.id);
+            this.report(manifest.id, ended);
+        });
+    }
+
+    fn report(&self, manifest_id: ManifestId, ended: Result<RunResult, Ended>) {
+        let outcome = match ended {
+            Ok(result) => {
+                let files = result.outputs.len();
+                tracing::info!(manifest = %manifest_id, rows = result.rows, rejected = result.rejected, files, "run completed");
+                Ok(Arc::new(result))
+            }
+            Err(Ended::Failed(failure)) => {
+                tracing::error!(manifest = %manifest_id, class = %failure.class, error = %failure, "run failed");
+                Err(failure)
+            }
+            Err(Ended::Interrupted) => {
+                tracing::info!(manifest = %manifest_id, "run interrupted; it goes on when the scheduler is started again");
+                return;
+            }
+        };
+        // Nobody may be listening.
+        let _ = self.events.send(EndedRun { manifest_id, outcome });
+    }
+}
+
+/// Whether a run needs a retry to be run again.
+pub(crate) fn has_ended_without_output(run: &Run) -> bool {
+    matches!(run.state, RunState::Failed | RunState::Cancelled)
+}
