@@ -1,0 +1,206 @@
+#!/usr/bin/env python3
+"""check.py --input DIR --output DIR [--rejected DIR] [--lower] [--manifest FILE]... : is the output what the input says?
+
+An oracle that shares no code with Millwork: it parses every line with Python's json, and compares every row, column and
+value with what pyarrow, DuckDB and Polars read from the Parquet files. Files of one date must have been converted together
+unless manifests are named. Exits 1 with the first differences."""
+import argparse, base64, collections, glob, gzip, json, os, re, sys
+from pathlib import Path
+import duckdb, polars, pyarrow, pyarrow.parquet as pq
+
+META = ["_source_file", "_source_line", "_manifest_id", "_date", "_ingested_at"]
+MAX_DEPTH, MAX_LINE = 128, 64 << 20
+
+
+class Reject(Exception):
+    pass
+
+
+def refuse_constant(text):
+    raise Reject(text)
+
+
+DECODER = json.JSONDecoder(parse_constant=refuse_constant, parse_int=str, parse_float=str)
+SPACE = re.compile(r"[ \t\r]*")
+
+
+def depth_of(text):
+    depth = most = 0
+    in_string = escaped = False
+    for c in text:
+        if in_string:
+            if escaped: escaped = False
+            elif c == "\\": escaped = True
+            elif c == '"': in_string = False
+        elif c == '"': in_string = True
+        elif c in "[{":
+            depth += 1
+            most = max(most, depth)
+        elif c in "]}": depth -= 1
+    return most
+
+
+def lone(text):
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def parse(line, lower):
+    """The row of a line as {column: text or None}, None for a blank line."""
+    text = line.decode("utf-8", "replace")
+    if not text.strip(" \t\r"): return None
+    if len(line) > MAX_LINE or depth_of(text) > MAX_DEPTH: raise Reject()
+    try:
+        i = SPACE.match(text, 0).end()
+        if text[i] != "{": raise Reject()
+        row = {}
+        i = SPACE.match(text, i + 1).end()
+        if text[i] == "}": i += 1
+        else:
+            while True:
+                if text[i] != '"': raise Reject()
+                key, i = DECODER.raw_decode(text, i)
+                i = SPACE.match(text, i).end()
+                if text[i] != ":": raise Reject()
+                i = SPACE.match(text, i + 1).end()
+                value, end = DECODER.raw_decode(text, i)
+                if value is None: value = None
+                elif text[i] == '"': value = lone(value)
+                else: value = text[i:end]
+                key = lone(key)
+                row[key.lower() if lower else key] = value
+                i = SPACE.match(text, end).end()
+                if text[i] == ",": i = SPACE.match(text, i + 1).end()
+                elif text[i] == "}":
+                    i += 1
+                    break
+                else: raise Reject()
+        if text[i:].strip(" \t\r"): raise Reject()
+        return row
+    except (ValueError, IndexError, RecursionError):
+        raise Reject()
+
+
+def content(path):
+    data = open(path, "rb").read()
+    if path.endswith(".gz"): data = gzip.decompress(data) if data else b""
+    if path.endswith(".zst"):
+        data = pyarrow.input_stream(path, compression="zstd").read() if data else b""
+    return data[3:] if data.startswith(b"\xef\xbb\xbf") else data
+
+
+def expect(files, lower):
+    """Rows by (uri, line), columns in order of first appearance, rejected raw lines by (uri, line)."""
+    rows, columns, rejected = {}, {}, {}
+    for path in files:
+        uri = Path(path).as_uri()
+        lines = content(path).split(b"\n")
+        if lines[-1] == b"": lines.pop()
+        for number, line in enumerate(lines, 1):
+            try:
+                row = parse(line, lower)
+            except Reject:
+                rejected[uri, number] = line
+                continue
+            if row is not None:
+                rows[uri, number] = row
+                for key in row: columns.setdefault(key)
+    names, taken = {}, set(columns)
+    for key in columns:
+        name, n = key, 1
+        if key in META:
+            while (name := f"{key}_{n}") in taken: n += 1
+        names[key] = name
+    return rows, names, rejected
+
+
+def fail(message):
+    sys.exit("oracle: " + message)
+
+
+def check(files, outputs, lower, what):
+    rows, names, rejected = expect(files, lower)
+    want_columns = list(names.values()) + META
+    tables = []
+    for path in outputs:
+        table = pq.ParquetFile(path).read()
+        if table.column_names != want_columns:
+            fail(f"{what}: {path} has columns\n  {table.column_names}, expected\n  {want_columns}")
+        for name in names.values():
+            if table.schema.field(name).type not in (pyarrow.string(), pyarrow.large_string()): fail(f"{name} is {table.schema.field(name).type}")
+            if not table.schema.field(name).nullable: fail(f"{name} is not nullable")
+        if table.schema.field("_source_line").type != pyarrow.int64(): fail("_source_line is no int64")
+        if table.schema.field("_ingested_at").type != pyarrow.timestamp("us", tz="UTC"): fail("_ingested_at: " + str(table.schema.field("_ingested_at").type))
+        tables.append(table)
+    seen = set()
+    for table in tables:
+        columns = {name: table.column(name).to_pylist() for name in want_columns}
+        for i in range(table.num_rows):
+            at = columns["_source_file"][i], columns["_source_line"][i]
+            if at in seen: fail(f"{what}: {at} is there twice")
+            seen.add(at)
+            if at not in rows: fail(f"{what}: {at} should not be a row")
+            for key, name in names.items():
+                if columns[name][i] != rows[at].get(key): fail(f"{what}: {at} {name}: {columns[name][i]!r}, expected {rows[at].get(key)!r}")
+    missing = set(rows) - seen
+    if missing: fail(f"{what}: {len(missing)} rows are missing, such as {sorted(missing)[:3]}")
+    for path, table in zip(outputs, tables):
+        if duckdb.sql("SELECT count(*) FROM read_parquet($f)", params={"f": path}).fetchall()[0][0] != table.num_rows: fail(f"DuckDB: {path}")
+        if polars.read_parquet(path).height != table.num_rows: fail(f"Polars: {path}")
+        plain = [n for n in names.values() if '"' not in n and "\0" not in n][:40]
+        folded = collections.Counter(n.lower() for n in want_columns)
+        for name in plain:
+            values = table.column(name)
+            text_bytes = sum(len(v.encode()) for v in values.to_pylist() if v is not None)
+            if folded[name.lower()] == 1 and name:
+                got = duckdb.sql(f'SELECT count("{name}"), coalesce(sum(strlen("{name}")), 0) FROM read_parquet($f)', params={"f": path}).fetchall()[0]
+                if (got[0], int(got[1])) != (len(values) - values.null_count, text_bytes): fail(f"DuckDB: {path} {name}: {got}")
+            column = polars.read_parquet(path, columns=[name])[name]
+            if (column.len() - column.null_count(), column.str.len_bytes().sum()) != (len(values) - values.null_count, text_bytes): fail(f"Polars: {path} {name}")
+    return rejected, len(rows)
+
+
+def check_rejected(directory, rejected):
+    found = {}
+    for path in glob.glob(f"{glob.escape(directory)}/rejected-lines/**/*.ndjson", recursive=True):
+        for line in open(path, "rb"):
+            record = json.loads(line)
+            raw = record["raw"].encode() if "raw" in record else base64.b64decode(record["raw_base64"])
+            at = record["source_file"], record["line"]
+            if at in found: fail(f"rejected twice: {at}")
+            if record["length"] != len(raw) or not record["reason"]: fail(f"rejected record: {record}")
+            found[at] = raw
+    if found != rejected:
+        odd = [at for at in set(found) | set(rejected) if found.get(at) != rejected.get(at)]
+        fail(f"rejected lines differ in {len(odd)}: {[(at, found.get(at), rejected.get(at)) for at in sorted(odd)[:3]]}")
+
+
+def main():
+    args = argparse.ArgumentParser()
+    args.add_argument("--input", required=True)
+    args.add_argument("--output", required=True)
+    args.add_argument("--rejected")
+    args.add_argument("--lower", action="store_true")
+    args.add_argument("--manifest", action="append", default=[])
+    args = args.parse_args()
+    outputs = sorted(glob.glob(f"{glob.escape(os.path.abspath(args.output))}/**/*.parquet", recursive=True))
+    by_manifest = collections.defaultdict(list)
+    for path in outputs: by_manifest[pq.ParquetFile(path).metadata.metadata[b"millwork.manifest_id"].decode()].append(path)
+    documents = args.manifest or glob.glob(f"{glob.escape(os.path.abspath(args.output))}/_millwork/manifests/**/*.json", recursive=True)
+    rejected, total, listed = {}, 0, set()
+    for document in documents:
+        manifest = json.load(open(document))
+        uris = [uri for location in manifest["fileLocations"] for uri in location["URIPrefixes"]]
+        files = [path for path in sorted(glob.glob(f"{glob.escape(os.path.realpath(args.input))}/**/*", recursive=True)) if os.path.isfile(path) and Path(path).as_uri() in uris]
+        files.sort(key=lambda path: uris.index(Path(path).as_uri()))
+        if len(files) != len(uris): fail(f"{document} lists {len(uris)} files, {len(files)} of them are in the input")
+        listed.update(files)
+        lines, count = check(files, by_manifest.pop(manifest["metadata"]["manifest_id"], []), args.lower, document)
+        rejected.update(lines)
+        total += count
+    if by_manifest: fail(f"output of unknown manifests: {list(by_manifest)}")
+    if args.rejected: check_rejected(os.path.abspath(args.rejected), rejected)
+    print(json.dumps({"files": len(listed), "rows": total, "rejected": len(rejected), "outputs": len(outputs)}))
+
+
+if __name__ == "__main__":
+    main()
