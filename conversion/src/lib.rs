@@ -11,6 +11,7 @@ mod ledger;
 mod ndjson;
 mod plan;
 mod query;
+mod reorder;
 mod report;
 mod sink;
 mod source;

@@ -3,6 +3,7 @@
 use crate::ledger::{FileLedger, add_up};
 use crate::ndjson::ColumnNames;
 use crate::query::Query;
+use crate::reorder::{as_io, reorder_columns};
 use crate::report::TaskReport;
 use crate::sink::{OutputCompression, ParquetPartsSink, SinkOptions, encoded_size};
 use crate::source::{FileRange, NdjsonSource, RowSource};
@@ -90,19 +91,29 @@ impl PlannedAttempt {
     }
 }
 
-/// Encoded bytes of output for each byte of content, from a trial on a sample.
+/// Encoded bytes of output for each further byte of content, from a trial on a sample.
+///
+/// Dictionaries and headers are paid once for a row group, which a sample is much smaller than; so what counts is what
+/// the second half of the sample adds to the first.
 async fn output_ratio(
     survey: &Survey,
     rows: &RowSource,
     sink: &SinkOptions,
     options: &ConversionOptions,
 ) -> Result<f64, Failure> {
-    let (mut batches, content_bytes) = survey.sample_batches(rows);
-    if !options.query.is_default() {
-        batches = options.query.run_on(rows.full_schema(), batches).await?;
+    let halves = survey.sample_batches(rows);
+    let mut encoded = Vec::new();
+    let mut batches = Vec::new();
+    for half in &halves {
+        batches.extend(match options.query.is_default() {
+            true => half.batches.clone(),
+            false => options.query.run_on(rows.full_schema(), half.batches.clone()).await?,
+        });
+        encoded.push(encoded_size(&batches, sink).map_err(|e| Failure::new(FailureClass::Bug, e))?);
     }
-    let encoded = encoded_size(&batches, sink).map_err(|e| Failure::new(FailureClass::Bug, e))?;
-    Ok(encoded as f64 / content_bytes.max(1) as f64)
+    let added = encoded[1].saturating_sub(encoded[0]);
+    tracing::debug!(content_bytes = halves[1].content_bytes, first = encoded[0], added, "converted a sample");
+    Ok(added as f64 / halves[1].content_bytes.max(1) as f64)
 }
 
 /// Cuts the files into groups of about one output file each, in order, so that all but the last come close to the
@@ -155,6 +166,27 @@ pub struct AttemptOutcome {
     pub ledger: Vec<FileLedger>,
     /// The columns in order of first appearance, now that every line has been seen.
     pub columns: Columns,
+    /// Where each column of the output stands in the files, if that is not its place.
+    order: Option<Vec<usize>>,
+}
+
+impl AttemptOutcome {
+    /// Puts the columns of the private files in their order, if they are not. To be called before the commit.
+    pub fn settle_columns(&mut self, staging: &Staging) -> Result<(), Failure> {
+        let Some(order) = self.order.take() else { return Ok(()) };
+        for part in self.reports.iter_mut().flat_map(|report| &mut report.parts) {
+            let path = staging.path(&part.file);
+            let size = reorder_columns(&path, &order);
+            part.file.size_bytes = size.map_err(|e| {
+                let source = as_io(e);
+                Failure::new(
+                    FailureClass::Storage,
+                    format!("cannot rewrite the footer of `{}`: {source}", path.display()),
+                )
+            })?;
+        }
+        Ok(())
+    }
 }
 
 /// What the tasks of an attempt amount to.
@@ -162,7 +194,7 @@ pub struct AttemptOutcome {
 pub enum Verdict {
     /// All is written and proved; it can be committed.
     Complete(AttemptOutcome),
-    /// There are columns that the plan did not know, or they appear in another order: plan again with these.
+    /// There are columns that the plan did not know: plan again with these.
     Replan(Columns),
     /// A task failed, or the ledger does not add up.
     Failed(Failure),
@@ -180,12 +212,14 @@ pub fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec
     let new_keys = reports.iter().flat_map(|report| report.new_keys.iter().cloned());
     let columns = planned.after(first_seen, new_keys);
     let has_new_keys = reports.iter().any(|report| !report.new_keys.is_empty());
-    if has_new_keys || (query.is_default() && columns.names() != planned.names()) {
+    if has_new_keys {
         return Verdict::Replan(columns);
     }
+    // A query of the user's says itself in which order its columns stand.
+    let order = if query.is_default() { planned.places_of(&columns) } else { None };
     let ranges: Vec<_> = reports.iter().flat_map(|report| report.ledger.iter().cloned()).collect();
     match add_up(&survey.files, &ranges) {
-        Ok(ledger) => Verdict::Complete(AttemptOutcome { reports, ledger, columns }),
+        Ok(ledger) => Verdict::Complete(AttemptOutcome { reports, ledger, columns, order }),
         Err(error) => Verdict::Failed(Failure::new(FailureClass::Bug, error)),
     }
 }

@@ -1,6 +1,7 @@
 //! What has to be known of a manifest's files before an attempt can be planned: that they are there and unchanged,
 //! which columns their first lines have, where the lines of large files start, and how small the rows will get.
 
+use crate::ndjson::METADATA_COLUMNS;
 use crate::ndjson::{
     ColumnLayout, ColumnNames, Content, FileScan, InputError, KeyIndex, NewKey, Position, RejectSink, ScanContext,
     Scanned, open_range, scan_line, unescape,
@@ -15,13 +16,17 @@ use std::io::{self, Cursor, Read};
 use std::sync::Arc;
 
 /// Files above this size are read in ranges of about this size.
-pub(crate) const SPLIT_BYTES: u64 = 32 << 20;
+pub(crate) const SPLIT_BYTES: u64 = 16 << 20;
 /// How much of each file is looked at for its columns.
 const FIRST_BLOCK_BYTES: usize = 64 << 10;
 /// How far the look goes where the first line is longer than that.
 const MAX_FIRST_BLOCK_BYTES: usize = 4 << 20;
-/// How much of all first blocks is converted in trial.
-const SAMPLE_BYTES: usize = 4 << 20;
+/// How much content is converted in trial: this share of the input, within bounds, from places all over it.
+const SAMPLE_SHARE: u64 = 200;
+const MIN_SAMPLE_BYTES: u64 = 4 << 20;
+const MAX_SAMPLE_BYTES: u64 = 24 << 20;
+/// From how many places.
+const SAMPLE_PLACES: usize = 64;
 
 /// What is known of a manifest's files.
 #[derive(Clone, Debug)]
@@ -32,14 +37,15 @@ pub struct Survey {
     pub files: Vec<(String, u64)>,
     /// The columns seen, in order of first appearance.
     pub(crate) keys: Vec<NewKey>,
-    /// The first lines of some files.
-    sample: Vec<(FileRange, Vec<u8>)>,
+    /// Lines from places all over the manifest.
+    sample: Vec<Sample>,
     /// Bytes of content for each stored byte, by compression.
     expansion: HashMap<Compression, f64>,
 }
 
-/// The first lines of a file.
-struct FirstBlock {
+/// The first lines of a range.
+#[derive(Clone, Debug)]
+struct Sample {
     range: FileRange,
     lines: Vec<u8>,
     /// Stored bytes that were read for them.
@@ -70,7 +76,30 @@ pub async fn survey(manifest: &Manifest, names: ColumnNames) -> Result<Survey, F
         }
     }
     let files = all.iter().map(|block| (block.range.uri.to_string(), block.range.end)).collect();
-    Ok(Survey { ranges, files, keys: in_order(keys), expansion: expansion(&all), sample: sample(all) })
+    let (sample, more_keys) = sample(&ranges, names).await?;
+    merge_keys(&mut keys, more_keys);
+    Ok(Survey { ranges, files, keys: in_order(keys), expansion: expansion(&sample), sample })
+}
+
+/// Lines from the starts of ranges all over the manifest, and the keys in them.
+async fn sample(ranges: &[FileRange], names: ColumnNames) -> Result<(Vec<Sample>, Vec<NewKey>), Failure> {
+    let step = ranges.len().div_ceil(SAMPLE_PLACES).max(1);
+    let places: Vec<FileRange> = ranges.iter().step_by(step).cloned().collect();
+    let input: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+    let sample_bytes = (input / SAMPLE_SHARE).clamp(MIN_SAMPLE_BYTES, MAX_SAMPLE_BYTES);
+    let share = sample_bytes as usize / places.len().max(1);
+    let read = move || {
+        let mut index = KeyIndex::learning(names);
+        let mut samples = Vec::with_capacity(places.len());
+        for range in &places {
+            let sample = first_lines(range, share)?;
+            learn_keys(&mut index, &sample);
+            samples.push(sample);
+        }
+        Ok::<_, InputError>((samples, index.seen_keys().collect()))
+    };
+    let read = tokio::task::spawn_blocking(read).await.map_err(|e| Failure::new(FailureClass::Bug, e))?;
+    read.map_err(|e| failure_of_scan(&e.into()))
 }
 
 fn is_to_be_split(range: &FileRange) -> bool {
@@ -92,12 +121,13 @@ pub(crate) fn in_order(keys: HashMap<String, Position>) -> Vec<NewKey> {
     keys
 }
 
-fn survey_chunk(files: &[(u32, ManifestFile)], names: ColumnNames) -> Result<(Vec<FirstBlock>, Vec<NewKey>), Failure> {
+fn survey_chunk(files: &[(u32, ManifestFile)], names: ColumnNames) -> Result<(Vec<Sample>, Vec<NewKey>), Failure> {
     let mut index = KeyIndex::learning(names);
     let mut blocks = Vec::with_capacity(files.len());
     for (number, file) in files {
         let object = check(file)?;
-        let block = first_block(*number, file, &object).map_err(|e| failure_of_scan(&e.into()))?;
+        let range = whole_file(*number, file, &object);
+        let block = first_lines(&range, FIRST_BLOCK_BYTES).map_err(|e| failure_of_scan(&e.into()))?;
         learn_keys(&mut index, &block);
         blocks.push(block);
     }
@@ -124,8 +154,8 @@ fn check(file: &ManifestFile) -> Result<Object, Failure> {
     Ok(object)
 }
 
-fn first_block(number: u32, file: &ManifestFile, object: &Object) -> Result<FirstBlock, InputError> {
-    let range = FileRange {
+fn whole_file(number: u32, file: &ManifestFile, object: &Object) -> FileRange {
+    FileRange {
         file: number,
         uri: file.uri.clone(),
         etag: object.etag.clone(),
@@ -133,10 +163,13 @@ fn first_block(number: u32, file: &ManifestFile, object: &Object) -> Result<Firs
         end: object.size_bytes,
         compression: Compression::of_key(file.uri.as_str()).unwrap_or(Compression::None),
         lines_before: 0,
-    };
-    let mut input = open_range(&range.uri, &range.etag, 0..range.end, range.compression)?;
+    }
+}
+
+/// The lines that the first `wanted` bytes of a range's content hold whole; more is read where that is not even one.
+fn first_lines(range: &FileRange, mut wanted: usize) -> Result<Sample, InputError> {
+    let mut input = open_range(&range.uri, &range.etag, range.start..range.end, range.compression)?;
     let mut lines = Vec::new();
-    let mut wanted = FIRST_BLOCK_BYTES;
     loop {
         let missing = (wanted - lines.len()) as u64;
         let read = Read::by_ref(&mut input).take(missing).read_to_end(&mut lines).map_err(|e| input.explain(e))?;
@@ -151,11 +184,11 @@ fn first_block(number: u32, file: &ManifestFile, object: &Object) -> Result<Firs
         } else if lines.last().is_some_and(|last| *last != b'\n') {
             lines.push(b'\n');
         }
-        return Ok(FirstBlock { range, lines, stored_bytes: input.stored_bytes() });
+        return Ok(Sample { range: range.clone(), lines, stored_bytes: input.stored_bytes() });
     }
 }
 
-fn learn_keys(index: &mut KeyIndex, block: &FirstBlock) {
+fn learn_keys(index: &mut KeyIndex, block: &Sample) {
     let mut fields = Vec::new();
     let text = String::from_utf8_lossy(&block.lines);
     let bytes = text.as_bytes();
@@ -166,7 +199,8 @@ fn learn_keys(index: &mut KeyIndex, block: &FirstBlock) {
             let mut cursor = crate::ndjson::Cursor::LINE_START;
             for field in &fields {
                 let key = &bytes[field.key_start as usize..field.key_end as usize];
-                let at = Position { file: block.range.file, offset: u64::from(field.key_start) };
+                let offset = block.range.start + u64::from(field.key_start);
+                let at = Position { file: block.range.file, offset };
                 if field.key_is_escaped {
                     let mut text = Vec::new();
                     unescape(key, &mut text);
@@ -180,7 +214,7 @@ fn learn_keys(index: &mut KeyIndex, block: &FirstBlock) {
     }
 }
 
-fn expansion(blocks: &[FirstBlock]) -> HashMap<Compression, f64> {
+fn expansion(blocks: &[Sample]) -> HashMap<Compression, f64> {
     let mut sums: HashMap<Compression, (u64, u64)> = HashMap::new();
     for block in blocks {
         let sum = sums.entry(block.range.compression).or_default();
@@ -190,13 +224,6 @@ fn expansion(blocks: &[FirstBlock]) -> HashMap<Compression, f64> {
     sums.into_iter()
         .map(|(compression, (content, stored))| (compression, content as f64 / stored.max(1) as f64))
         .collect()
-}
-
-/// First blocks spread over the manifest, up to [`SAMPLE_BYTES`].
-fn sample(blocks: Vec<FirstBlock>) -> Vec<(FileRange, Vec<u8>)> {
-    let total: usize = blocks.iter().map(|block| block.lines.len()).sum();
-    let step = total.div_ceil(SAMPLE_BYTES).max(1);
-    blocks.into_iter().step_by(step).map(|block| (block.range, block.lines)).collect()
 }
 
 /// The ranges of a large file, cut where lines start, each with the number of lines before it.
@@ -256,22 +283,26 @@ impl Survey {
         Columns(self.keys.clone())
     }
 
-    /// The first lines of some files as record batches of all columns, and how many bytes of content they are.
-    pub(crate) fn sample_batches(&self, rows: &RowSource) -> (Vec<RecordBatch>, u64) {
-        let trial = RowSource { staging: None, ..rows.clone() };
-        let rejects = RejectSink::new(None, String::new());
-        let mut context = ScanContext::new(Arc::new(trial), rows.full_schema(), rejects);
-        let mut batches = Vec::new();
-        let mut bytes = 0;
-        for (range, lines) in &self.sample {
-            bytes += lines.len() as u64;
-            let mut scan = FileScan::new(&context, range, InMemory(Cursor::new(lines)));
-            // What is wrong with the data is found, and told, by the real scan.
-            while let Ok(Some(batch)) = scan.next_batch(&mut context) {
-                batches.push(batch);
+    /// Lines from all over the manifest, as record batches of all columns, in two halves.
+    pub(crate) fn sample_batches(&self, rows: &RowSource) -> [SampleHalf; 2] {
+        let trial = Arc::new(RowSource { staging: None, ..rows.clone() });
+        let mut context = ScanContext::new(trial, rows.full_schema(), RejectSink::new(None, String::new()));
+        let mut halves = [SampleHalf::default(), SampleHalf::default()];
+        for (number, Sample { range, lines, .. }) in self.sample.iter().enumerate() {
+            // Each place gives to both halves, so that they are alike.
+            let middle = memchr::memchr(b'\n', &lines[lines.len() / 2..]).map_or(0, |at| lines.len() / 2 + at + 1);
+            let (first, second) = lines.split_at(middle);
+            for (half, part) in [first, second].into_iter().enumerate() {
+                let half = &mut halves[(half + number) % 2];
+                half.content_bytes += part.len() as u64;
+                let mut scan = FileScan::new(&context, range, InMemory(Cursor::new(part)));
+                // What is wrong with the data is found, and told, by the real scan.
+                while let Ok(Some(batch)) = scan.next_batch(&mut context) {
+                    half.batches.push(batch);
+                }
             }
         }
-        (batches, bytes)
+        halves
     }
 
     /// The expected content of a range, in bytes.
@@ -280,7 +311,15 @@ impl Survey {
     }
 }
 
-struct InMemory<'a>(Cursor<&'a Vec<u8>>);
+/// One half of a sample.
+#[derive(Default)]
+pub(crate) struct SampleHalf {
+    pub(crate) batches: Vec<RecordBatch>,
+    /// What the batches were made of.
+    pub(crate) content_bytes: u64,
+}
+
+struct InMemory<'a>(Cursor<&'a [u8]>);
 
 impl Read for InMemory<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -325,6 +364,15 @@ impl Columns {
         Self(in_order(keys))
     }
 
+    /// Where the output columns that these would give stand among those of `self`, if not in the same places.
+    pub(crate) fn places_of(&self, settled: &Self) -> Option<Vec<usize>> {
+        let (old, new) = (self.names(), settled.names());
+        let at: HashMap<&str, usize> = old.iter().zip(0..).map(|(name, place)| (name.as_str(), place)).collect();
+        let places = new.iter().filter_map(|name| at.get(name.as_str()).copied());
+        let metadata = old.len()..old.len() + METADATA_COLUMNS.len();
+        (old != new).then(|| places.chain(metadata).collect())
+    }
+
     /// The names, in order.
     pub fn names(&self) -> Vec<String> {
         self.layout().names
@@ -348,8 +396,7 @@ mod tests {
         let uri = millwork_manifest::ObjectUri::from_path(&path).unwrap();
         let object = head(&uri).unwrap();
         let file = ManifestFile { uri, size_bytes: None, etag: None, version_id: None };
-        let range = first_block(0, &file, &object).unwrap().range;
-        (root, range)
+        (root, whole_file(0, &file, &object))
     }
 
     /// A line of `length` bytes with its newline.

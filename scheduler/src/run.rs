@@ -96,8 +96,8 @@ impl Runner {
                 }
             };
             let verdict = match tried {
-                Ok(Converted::Complete(outcome)) => match self.check_rejected(&outcome) {
-                    Ok(()) => return self.commit(manifest, attempt, staging, &outcome).await,
+                Ok(Converted::Complete(outcome)) => match self.settle(*outcome, &staging).await {
+                    Ok(outcome) => return self.commit(manifest, attempt, staging, &outcome).await,
                     Err(failure) => Err(Ended::Failed(failure)),
                 },
                 Ok(Converted::Replan(found)) => Ok(found),
@@ -141,6 +141,13 @@ impl Runner {
             Verdict::Replan(columns) => Ok(Converted::Replan((survey, columns))),
             Verdict::Failed(failure) => Err(Ended::Failed(failure)),
         }
+    }
+
+    /// The last checks and changes before the commit.
+    async fn settle(&self, mut outcome: AttemptOutcome, staging: &Staging) -> Result<AttemptOutcome, Failure> {
+        self.check_rejected(&outcome)?;
+        let staging = staging.clone();
+        blocking(move || outcome.settle_columns(&staging).map(|()| outcome)).await?
     }
 
     fn check_rejected(&self, outcome: &AttemptOutcome) -> Result<(), Failure> {
