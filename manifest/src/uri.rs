@@ -24,11 +24,25 @@ pub struct InvalidUri {
 }
 
 impl ObjectUri {
-    /// The URI of a local path, which must be absolute.
+    /// The URI of a local path, which must be absolute. All but letters, digits, `-._~` and `/` is percent-encoded.
     pub fn from_path(path: &Path) -> Result<Self, InvalidUri> {
-        url::Url::from_file_path(path)
-            .map(|url| Self(url.into()))
-            .map_err(|()| InvalidUri { uri: path.display().to_string(), reason: "a local path must be absolute" })
+        if !path.is_absolute() {
+            return Err(InvalidUri { uri: path.display().to_string(), reason: "a local path must be absolute" });
+        }
+        let mut uri = "file://".to_owned();
+        for byte in path.as_os_str().as_encoded_bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                    uri.push(char::from(*byte))
+                }
+                _ => {
+                    use std::fmt::Write;
+                    // Writing to a string cannot fail.
+                    let _ = write!(uri, "%{byte:02X}");
+                }
+            }
+        }
+        Ok(Self(uri))
     }
 
     /// The local path, if this is a local file.
@@ -104,7 +118,7 @@ mod tests {
     #[test]
     fn a_path_and_its_file_uri_are_one() {
         let path: ObjectUri = "/in/a b+%.ndjson".parse().unwrap();
-        assert_eq!(path.as_str(), "file:///in/a%20b+%25.ndjson");
+        assert_eq!(path.as_str(), "file:///in/a%20b%2B%25.ndjson");
         assert_eq!("file:///in/a%20b+%25.ndjson".parse::<ObjectUri>().unwrap(), path);
         assert_eq!(path.to_path().unwrap(), Path::new("/in/a b+%.ndjson"));
     }

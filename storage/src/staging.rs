@@ -43,9 +43,12 @@ impl Staging {
         Self { directory: Self::root(output).join(manifest).join(attempt.to_string()) }
     }
 
-    /// Creates the directory, empty: what an earlier process left of the same attempt goes.
+    /// Creates the directory, empty. What earlier attempts at the same manifest left goes: only one is alive, this one.
     pub fn prepare(&self) -> StorageResult<()> {
         self.discard()?;
+        if let Some(manifest) = self.directory.parent() {
+            remove_all(manifest)?;
+        }
         let fail = |e| StorageError::new("create", self.directory.display(), e);
         fs::create_dir_all(&self.directory).map_err(fail)
     }
@@ -77,12 +80,7 @@ impl Staging {
 
     /// Removes the attempt's directory with all that is in it. Doing it again is no error.
     pub fn discard(&self) -> StorageResult<()> {
-        let fail = |e| StorageError::new("remove", self.directory.display(), e);
-        match fs::remove_dir_all(&self.directory) {
-            Ok(()) => {}
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(fail(e)),
-        }
+        remove_all(&self.directory)?;
         // The manifest's directory and the staging root go when empty; another attempt may be using them.
         for parent in self.directory.ancestors().skip(1).take(2) {
             if fs::remove_dir(parent).is_err() {
@@ -90,6 +88,13 @@ impl Staging {
             }
         }
         Ok(())
+    }
+}
+
+fn remove_all(directory: &Path) -> StorageResult<()> {
+    match fs::remove_dir_all(directory) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(StorageError::new("remove", directory.display(), e)),
+        _ => Ok(()),
     }
 }
 
@@ -156,9 +161,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (one, two) = (Staging::new(root.path(), "m", 1), Staging::new(root.path(), "m", 2));
         one.prepare().unwrap();
-        two.prepare().unwrap();
         let mut open = one.create("a").unwrap();
-        one.discard().unwrap();
+        two.prepare().unwrap();
         open.write_all(b"late").unwrap();
         assert!(one.create("b").is_err_and(|e| e.is_not_found()));
         staged(&two, "a");

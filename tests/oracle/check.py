@@ -187,9 +187,13 @@ def main():
     for path in outputs: by_manifest[pq.ParquetFile(path).metadata.metadata[b"millwork.manifest_id"].decode()].append(path)
     documents = args.manifest or glob.glob(f"{glob.escape(os.path.abspath(args.output))}/_millwork/manifests/**/*.json", recursive=True)
     rejected, total, listed = {}, 0, set()
-    for document in documents:
-        manifest = json.load(open(document))
-        uris = [uri for location in manifest["fileLocations"] for uri in location["URIPrefixes"]]
+    manifests = {document: json.load(open(document)) for document in sorted(documents)}
+    as_uri = lambda uri: Path(uri).as_uri() if uri.startswith("/") else uri
+    uris_of = {d: [as_uri(uri) for location in m["fileLocations"] for uri in location["URIPrefixes"]] for d, m in manifests.items()}
+    last = {uri: document for document, uris in uris_of.items() for uri in uris}
+    for document, manifest in manifests.items():
+        uris = uris_of[document]
+        if any(last[uri] != document for uri in uris): continue  # failed; its files are in a newer manifest
         files = [path for path in sorted(glob.glob(f"{glob.escape(os.path.realpath(args.input))}/**/*", recursive=True)) if os.path.isfile(path) and Path(path).as_uri() in uris]
         files.sort(key=lambda path: uris.index(Path(path).as_uri()))
         if len(files) != len(uris): fail(f"{document} lists {len(uris)} files, {len(files)} of them are in the input")

@@ -1,0 +1,154 @@
+//! Bad input gets an error that names the file, and costs no other file anything.
+
+use crate::place::{Done, Place, binary};
+use std::process::Command;
+
+#[test]
+fn refused_files_are_moved_by_date_and_reason() {
+    let place = Place::new();
+    place.input("2025-01-01-small.ndjson", "x");
+    place.input("deep/2025-01-01-large.ndjson", vec![b'\n'; 3 << 20]);
+    place.input("no-date.ndjson", vec![b'\n'; 1 << 20]);
+    place.input("2025-01-01.csv", vec![b'\n'; 1 << 20]);
+    place.input("2025-01-01-good.ndjson", format!("{{\"a\":\"{}\"}}\n", "x".repeat(1 << 20)));
+    let report = place.run_well(&["--expected-file-size-mb", "1", "--size-tolerance-percent", "50"]);
+    assert_eq!((&report["files"], &report["quarantined"]), (&1.into(), &4.into()));
+    let expected = [
+        "2025-01-01/bad-extension/2025-01-01.csv",
+        "2025-01-01/too-large/deep/2025-01-01-large.ndjson",
+        "2025-01-01/too-small/2025-01-01-small.ndjson",
+        "no-date/no-date/no-date.ndjson",
+    ];
+    assert_eq!(place.files("quarantine"), expected);
+    assert_eq!(place.files("in"), ["2025-01-01-good.ndjson"]);
+}
+
+#[test]
+fn an_empty_directory_is_said_to_be_empty() {
+    let place = Place::new();
+    let done = place.run(&[]);
+    assert_eq!(done.code, Some(0));
+    assert!(done.stderr.contains("the input is empty"), "{}", done.stderr);
+    assert_eq!(done.json()["files"], 0);
+}
+
+#[test]
+fn an_input_that_is_not_there_is_named_and_nothing_is_created() {
+    let place = Place::new();
+    std::fs::remove_dir(place.path("in")).unwrap();
+    let done = place.run(&[]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.stderr.contains(&format!("cannot list `{}`", place.path("in").display())), "{}", done.stderr);
+    assert!(!place.path("out").exists());
+}
+
+/// One bad manifest among good ones: it fails naming the file, publishes nothing, and the others complete.
+fn expect_one_failure(place: &Place, words: &[&str]) -> Done {
+    place.input("2025-02-02-other.ndjson", "{\"a\":\"other\"}\n");
+    let done = place.run(&[]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    let report = done.json();
+    assert_eq!(report["failed"].as_array().unwrap().len(), 1, "{report}");
+    assert_eq!(report["failed"][0]["class"], "input");
+    let message = report["failed"][0]["message"].as_str().unwrap();
+    for word in words {
+        assert!(message.contains(word) && done.stderr.contains(word), "{message}");
+    }
+    let published = place.parquet_files();
+    assert!(published.iter().all(|name| name.starts_with("merged-parquet-2025-02-02/")), "{published:?}");
+    place.assert_tidy();
+    done
+}
+
+#[test]
+fn a_truncated_gzip_fails_its_manifest_by_name_until_it_is_mended() {
+    let place = Place::new();
+    place.input("2025-01-01-good.ndjson", "{\"a\":\"good\"}\n");
+    let whole = {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, "{\"a\":\"packed\"}\n".repeat(9999).as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    place.input("2025-01-01-bad.ndjson.gz", &whole[..whole.len() - 20]);
+    expect_one_failure(&place, &["2025-01-01-bad.ndjson.gz", "gzip"]);
+    place.input("2025-01-01-bad.ndjson.gz", &whole);
+    let report = place.run_well(&[]);
+    assert_eq!((&report["files"], &report["rows"]), (&2.into(), &10_000.into()));
+    place.ask_oracle(&[]);
+}
+
+#[test]
+fn a_damaged_zstd_file_is_named() {
+    let place = Place::new();
+    let mut packed = zstd::encode_all("{\"a\":\"packed\"}\n".repeat(9999).as_bytes(), 3).unwrap();
+    packed.truncate(packed.len() / 2);
+    place.input("2025-01-01-bad.ndjson.zst", packed);
+    expect_one_failure(&place, &["2025-01-01-bad.ndjson.zst", "zstd"]);
+}
+
+#[test]
+fn a_file_that_is_no_gzip_is_named() {
+    let place = Place::new();
+    place.input("2025-01-01-bad.ndjson.gz", "{\"a\":\"not packed\"}\n");
+    expect_one_failure(&place, &["2025-01-01-bad.ndjson.gz", "gzip"]);
+}
+
+#[test]
+fn too_many_rejected_lines_fail_a_manifest_where_that_is_asked_for() {
+    let place = Place::new();
+    place.input("2025-01-01.ndjson", "{\"a\":1}\nnope\n{\"a\":2}\n");
+    let done = place.run(&["--max-rejected-percent", "20"]);
+    assert_eq!(done.code, Some(1));
+    let failed = &done.json()["failed"][0];
+    assert!(failed["message"].as_str().unwrap().contains("1 of 3 lines are rejected, more than 20 %"), "{failed}");
+    assert!(place.parquet_files().is_empty());
+    assert!(place.files("quarantine").is_empty());
+    assert_eq!(place.run_well(&["--max-rejected-percent", "40"])["rows"], 2);
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_named() {
+    let place = Place::new();
+    place.input("2025-01-01.ndjson", "{\"a\":1}\n");
+    std::fs::write(place.path("out"), "a file where a directory should be").unwrap();
+    let done = place.run(&[]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.stderr.contains(place.path("out").to_str().unwrap()), "{}", done.stderr);
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_leaves_nothing_visible() {
+    let place = Place::new();
+    place.generate(&["--files", "4", "--size-mb", "2"]);
+    // A file system of its own, seen by this one process only.
+    let script = "mkdir -p \"$1\" && mount -t tmpfs -o size=1m tmpfs \"$1\" && shift && \"$@\"; code=$?; \
+                  find \"$OUT\" -name '*.parquet' -o -path '*staging*'; exit $code";
+    let run = place.run_command(&["--max-retries", "0"]);
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .arg(place.path("out"))
+        .arg(run.get_program())
+        .args(run.get_args())
+        .env("SIZE_TOLERANCE_PERCENT", "100")
+        .env("OUT", place.path("out"))
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("No space left on device") && stderr.contains("free space there"), "{stderr}");
+    assert!(stdout.trim_end().ends_with('}'), "something is left: {stdout}");
+}
+
+#[test]
+fn directories_that_would_feed_each_other_are_refused() {
+    let place = Place::new();
+    let inside = place.path("in/out");
+    let done = place.run(&["--output", inside.to_str().unwrap()]);
+    assert_eq!(done.code, Some(2), "an option given twice is a usage error");
+    let mut command = Command::new(binary("millwork"));
+    command.arg("run").arg("--input").arg(place.path("in")).arg("--output").arg(inside);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is inside the input"));
+}

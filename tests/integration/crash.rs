@@ -1,0 +1,53 @@
+//! Processes that end in the middle.
+
+use crate::place::{Place, signal, start, wait_until};
+use std::time::Duration;
+
+fn busy_place() -> Place {
+    let place = Place::new();
+    place.generate(&["--files", "12", "--size-mb", "4", "--dates", "2", "--dirty", "1"]);
+    place
+}
+
+/// Waits until conversion is under way: something is being staged.
+fn wait_for_staging(place: &Place) {
+    wait_until("something is staged", || place.files("out/_millwork/staging").iter().any(|f| f.ends_with(".parquet")));
+}
+
+#[test]
+fn an_interrupt_leaves_nothing_half_visible_and_the_next_run_goes_on() {
+    let place = busy_place();
+    let mut running = start(place.run_command(&["--vcores", "1"]), &place.path("log"));
+    wait_for_staging(&place);
+    signal(&running, "INT");
+    assert_eq!(running.0.wait().unwrap().code(), Some(130));
+    place.assert_tidy();
+    place.run_well(&[]);
+    place.ask_oracle(&[]);
+    place.assert_tidy();
+}
+
+#[test]
+fn a_kill_at_any_time_loses_and_doubles_nothing() {
+    let place = busy_place();
+    for delay in [30, 150, 400, 700] {
+        let mut running = start(place.run_command(&["--target-file-mb", "4"]), &place.path("log"));
+        std::thread::sleep(Duration::from_millis(delay));
+        let _ = running.0.kill();
+        let _ = running.0.wait();
+    }
+    place.run_well(&["--target-file-mb", "4"]);
+    place.ask_oracle(&[]);
+    place.assert_tidy();
+}
+
+#[test]
+fn two_at_once_on_one_state_are_refused() {
+    let place = busy_place();
+    let running = start(place.run_command(&["--vcores", "1"]), &place.path("log"));
+    wait_for_staging(&place);
+    let second = place.run(&[]);
+    assert_eq!(second.code, Some(1));
+    assert!(second.stderr.contains("is in use by another millwork process"), "{}", second.stderr);
+    drop(running);
+}

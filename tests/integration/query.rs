@@ -1,0 +1,70 @@
+//! A user's own query, and the plan that can be looked at.
+
+use crate::place::{Place, python};
+
+fn rows(place: &Place) -> serde_json::Value {
+    let script = "import sys, json, glob, pyarrow.parquet as pq\n\
+        rows = [r for f in sorted(glob.glob(sys.argv[1] + '/merged*/*.parquet')) for r in pq.read_table(f).to_pylist()]\n\
+        print(json.dumps(rows, default=str))";
+    let output = python().args(["-c", script]).arg(place.path("out")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn with_query(sql: &str) -> Place {
+    let place = Place::new();
+    place.input("2025-01-01-a.ndjson", "{\"a\":\"x\",\"b\":1}\nbad\n{\"a\":\"y\",\"b\":2}\n{\"b\":3}\n");
+    std::fs::write(place.path("q.sql"), sql).unwrap();
+    place
+}
+
+#[test]
+fn a_query_computes_renames_and_filters() {
+    let place = with_query(
+        "SELECT b, upper(a) AS shout, b AS again, encode(sha256(a), 'hex') AS hash, _source_line AS line\n\
+         FROM read_manifest($manifest) WHERE a IS NOT NULL",
+    );
+    let report = place.run_well(&["--sql", place.path("q.sql").to_str().unwrap()]);
+    assert_eq!((&report["rows"], &report["rejected"]), (&2.into(), &1.into()));
+    let rows = rows(&place);
+    assert_eq!(rows.as_array().unwrap().len(), 2);
+    assert_eq!(
+        (&rows[1]["shout"], &rows[1]["b"], &rows[1]["again"], &rows[1]["line"]),
+        (&"Y".into(), &"2".into(), &"2".into(), &3.into())
+    );
+    // SHA-256 of "y", from coreutils' sha256sum.
+    assert_eq!(rows[1]["hash"], "a1fce4363854ff888cff4b8e7875d600c2682390412a8cf79b37d0b11148b0fa");
+}
+
+#[test]
+fn a_query_that_does_not_plan_says_where() {
+    let place = with_query("SELECT a,\n       nope\nFROM read_manifest($manifest)");
+    let path = place.path("q.sql");
+    let done = place.run(&["--sql", path.to_str().unwrap()]);
+    assert_eq!(done.code, Some(1));
+    let message = done.json()["failed"][0]["message"].as_str().unwrap().to_owned();
+    assert!(message.starts_with(&format!("{}:2:8: ", path.display())), "{message}");
+    assert!(message.ends_with("\n         nope\n         ^"), "{message}");
+    assert!(place.parquet_files().is_empty());
+}
+
+#[test]
+fn a_query_that_fails_on_the_data_fails_the_manifest() {
+    let place = with_query("SELECT CAST(a AS INT) AS n FROM read_manifest($manifest)");
+    let done = place.run(&["--sql", place.path("q.sql").to_str().unwrap()]);
+    assert_eq!(done.code, Some(1));
+    assert_eq!(done.json()["failed"][0]["class"], "input");
+    assert!(place.parquet_files().is_empty());
+    place.assert_tidy();
+}
+
+#[test]
+fn an_explain_shows_the_plan_and_converts_nothing() {
+    let place = with_query("EXPLAIN SELECT a FROM read_manifest($manifest) WHERE b = '1'");
+    let done = place.run(&["--sql", place.path("q.sql").to_str().unwrap()]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    for word in ["Filter:", "ParquetPartsSink", "DataSourceExec", "file_type=ndjson", "2025-01-01-a.ndjson"] {
+        assert!(done.stdout.contains(word), "{}", done.stdout);
+    }
+    assert!(!place.path("out").exists());
+}

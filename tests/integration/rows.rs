@@ -1,0 +1,157 @@
+//! Every row, every value, every column.
+
+use crate::place::Place;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use std::io::Write;
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn generated_days_of_every_shape_come_out_as_they_went_in() {
+    let place = Place::new();
+    place.generate(&[
+        "--shape",
+        "mixed",
+        "--files",
+        "7",
+        "--size-mb",
+        "0.6",
+        "--dates",
+        "2",
+        "--dirty",
+        "2",
+        "--late-columns",
+        "3",
+    ]);
+    place.generate(&["--files", "3", "--size-mb", "0.3", "--dirty", "1", "--compress", "gzip", "--date", "2025-12-25"]);
+    place.generate(&["--files", "3", "--size-mb", "0.3", "--compress", "zstd", "--date", "2025-12-25", "--seed", "9"]);
+    let report = place.run_well(&["--target-file-mb", "1"]);
+    let oracle = place.ask_oracle(&[]);
+    for count in ["files", "rows", "rejected"] {
+        assert_eq!(report[count], oracle[count], "{count}");
+    }
+    assert_eq!(report["manifests"], 3);
+    assert!(report["outputs"].as_array().unwrap().len() > 3);
+    place.assert_tidy();
+}
+
+#[test]
+fn what_a_file_may_hold() {
+    let place = Place::new();
+    let first = b"\xef\xbb\xbf{\"a\":1.0,\"b\":\"x\\u00e9\\ud800y\",\"c\":{\"z\": 1e-7, \"y\":[1, 2]},\"_date\":\"mine\",\"\":5}\r\n\r\n\
+        {\"a\":12345678901234567890,\"a\":\"last\",\"B\":true}\n{\"a\":\"twice\",\"a\":null}\n  \n[1]\n\"s\"\n{\"a\":1}x\n\
+        {\"k\\u0041\":\"escaped\",\"kA\":\"plain\"}\n{\"b\":\"\xff\xfe bad\",\"c\":false}\n{\"nul\\u0000key\":\"v\",\"sp ace\":\"1\"}\n\
+        {\"_date_1\":\"taken\",\"dot.key\":\"3\",\"\xc3\xbc\":\"\xf0\x9f\x98\x80\"}\n{\"a\":-0.0,\"b\":1E+2}";
+    place.input("2025-01-01-a.ndjson", first);
+    place.input(
+        "2025-01-01-b b+%20\u{fc}.ndjson.gz",
+        [gzip(b"{\"gz\":1}\n{\"gz\":"), gzip(b"2}\n{\"late\":1}\n")].concat(),
+    );
+    place.input("2025-01-01-c.ndjson.zst", zstd::encode_all(&b"{\"zst\":\"\xe6\x9d\xb1\"}\n"[..], 3).unwrap());
+    place.input("2025-01-01-d-empty.ndjson", "");
+    place.input("2025-01-01-d-empty.ndjson.gz", "");
+    place.input("2025-01-01-e-blank.ndjson", "\n \r\n\t");
+    place.input("2025-01-01-f-bom.ndjson", "\u{feff}");
+    place.input("2025-01-01-g-bom.ndjson.gz", gzip("\u{feff}{\"a\":\"behind a BOM\"}".as_bytes()));
+    place.input("x/2025-01-01-a.ndjson", "{\"a\":\"same name, other folder\"}");
+    place.input("2025-01-02-only-bad.ndjson", "nope\n");
+    let report = place.run_well(&[]);
+    let oracle = place.ask_oracle(&[]);
+    assert_eq!((&report["rows"], &report["rejected"]), (&oracle["rows"], &oracle["rejected"]));
+    assert_eq!(report["files"], 10);
+    assert_eq!(report["replaced_characters"], 3);
+    assert_eq!(report["renamed_columns"], serde_json::json!([["_date", "_date_2"]]));
+    place.assert_tidy();
+}
+
+#[test]
+fn names_that_differ_in_case_are_merged_on_request() {
+    let place = Place::new();
+    place.input("2025-01-01.ndjson", "{\"Id\":1,\"name\":\"a\"}\n{\"ID\":2,\"id\":3,\"NAME\":null}\n");
+    place.run_well(&["--column-names", "lower"]);
+    place.ask_oracle(&["--lower"]);
+}
+
+#[test]
+fn a_large_file_is_read_in_ranges_with_the_right_line_numbers() {
+    let place = Place::new();
+    place.generate(&["--files", "1", "--size-mb", "60", "--dirty", "0.2", "--late-columns", "1"]);
+    place.generate(&["--files", "2", "--size-mb", "1", "--seed", "5", "--compress", "gzip"]);
+    let report = place.run_well(&["--expected-file-size-mb", "100", "--target-file-mb", "6"]);
+    place.ask_oracle(&[]);
+    let sizes: Vec<u64> = report["outputs"].as_array().unwrap().iter().map(|o| o["bytes"].as_u64().unwrap()).collect();
+    assert!(sizes.len() > 2, "{sizes:?}");
+    for size in &sizes[..sizes.len() - 1] {
+        assert!((4_500_000..=7_900_000).contains(size), "{sizes:?}");
+    }
+}
+
+#[test]
+fn columns_stand_in_order_of_first_appearance_however_late_that_is() {
+    let place = Place::new();
+    let filler = "{\"a\":1}\n".repeat(40_000);
+    place.input("2025-01-01-a.ndjson", format!("{filler}{{\"late\":1}}\n{{\"later\":1}}\n"));
+    place.input(
+        "2025-01-01-b.ndjson",
+        format!("{{\"first of b\":1,\"later\":2,\"late\":3}}\n{filler}{{\"a\":2,\"last\":1}}\n"),
+    );
+    place.run_well(&[]);
+    place.ask_oracle(&[]);
+}
+
+#[test]
+fn only_what_is_new_is_converted() {
+    let place = Place::new();
+    place.input("2025-01-01-a.ndjson", "{\"a\":1}\n");
+    assert_eq!(place.run_well(&[])["rows"], 1);
+    let again = place.run_well(&[]);
+    assert_eq!((&again["files"], &again["outputs"]), (&0.into(), &serde_json::json!([])));
+    place.input("2025-01-01-b.ndjson", "{\"b\":1}\n{\"b\":2}\n");
+    let third = place.run_well(&[]);
+    assert_eq!((&third["files"], &third["rows"]), (&1.into(), &2.into()));
+    assert_eq!(place.parquet_files().len(), 2);
+    place.ask_oracle(&[]);
+}
+
+#[test]
+fn a_file_that_changes_after_its_conversion_is_left_and_named() {
+    let place = Place::new();
+    let path = place.input("2025-01-01-a.ndjson", "{\"a\":1}\n");
+    place.run_well(&[]);
+    std::fs::write(&path, "{\"a\":1}\n{\"a\":2}\n").unwrap();
+    let report = place.run_well(&[]);
+    assert_eq!(report["rows"], 0);
+    assert!(report["overwritten"][0].as_str().unwrap().ends_with("2025-01-01-a.ndjson"));
+    assert_eq!(place.parquet_files().len(), 1);
+}
+
+#[test]
+fn a_line_above_the_limit_is_rejected_whole_and_costs_no_other() {
+    let place = Place::new();
+    let long = format!("{{\"a\":\"{}\"}}", "x".repeat(64 << 20));
+    place.input("2025-01-01.ndjson", format!("{{\"a\":\"before\"}}\n{long}\n{{\"a\":\"after\"}}\n"));
+    let report = place.run_well(&["--expected-file-size-mb", "100"]);
+    assert_eq!((&report["rows"], &report["rejected"]), (&2.into(), &1.into()));
+    place.ask_oracle(&[]);
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    let place = Place::new();
+    place.generate(&["--files", "4", "--size-mb", "1"]);
+    place.run_well(&[]);
+    let manifest = place.files("out/_millwork/manifests").pop().unwrap();
+    let text = std::fs::read(place.path("out/_millwork/manifests").join(manifest)).unwrap();
+    let first = std::fs::read(place.path("out").join(&place.parquet_files()[0])).unwrap();
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let cluster = crate::cluster::Cluster::start(&place, "again", cores, &[]);
+    std::fs::write(place.path("m.json"), text).unwrap();
+    cluster.submit(&["m.json"]).json();
+    let second = std::fs::read(cluster.output().join(&place.files("again")[0])).unwrap();
+    assert!(first == second);
+}
