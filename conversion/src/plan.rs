@@ -122,14 +122,13 @@ fn file_groups(survey: &Survey, ratio: f64, target_file_bytes: u64) -> Vec<Vec<F
     let expected: Vec<f64> = survey.ranges.iter().map(|range| survey.content_bytes(range) * ratio).collect();
     let goals = group_goals(expected.iter().sum(), target_file_bytes as f64);
     let mut groups: Vec<Vec<FileRange>> = Vec::new();
-    let (mut before, mut goal_end, mut goals) = (0.0, 0.0, goals.into_iter());
+    let (mut before, mut goal_end, mut goals) = (0.0, 0.0, goals.into_iter().peekable());
     for (range, bytes) in survey.ranges.iter().zip(expected) {
         // The group in whose goal the middle of the range falls; no group stays empty.
-        if groups.is_empty() || before + bytes / 2.0 > goal_end {
-            if let Some(goal) = goals.next() {
-                groups.push(Vec::new());
-                goal_end += goal;
-            }
+        let is_past = groups.is_empty() || before + bytes / 2.0 > goal_end;
+        if let Some(goal) = goals.next_if(|_| is_past) {
+            groups.push(Vec::new());
+            goal_end += goal;
         }
         before += bytes;
         if let Some(group) = groups.last_mut() {

@@ -346,13 +346,11 @@ async fn run_lane(
             };
             group.write(&encoder, &batch)?;
         }
-        if is_end || open.as_ref().is_some_and(|group| group.is_full(&encoder)) {
-            if let Some(group) = open.take() {
-                let now = source.stored_bytes(lane);
-                let encoded = group.close(now - std::mem::replace(&mut consumed, now))?;
-                if sender.send(encoded).await.is_err() {
-                    return Ok(());
-                }
+        if let Some(group) = open.take_if(|group| is_end || group.is_full(&encoder)) {
+            let now = source.stored_bytes(lane);
+            let encoded = group.close(now - std::mem::replace(&mut consumed, now))?;
+            if sender.send(encoded).await.is_err() {
+                return Ok(());
             }
         }
         if is_end {

@@ -49,6 +49,17 @@ pub struct TrackedFile {
     pub arrived_at: DateTime<Utc>,
 }
 
+/// A change in a file's life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TimelineEntry {
+    /// When it changed.
+    pub at: DateTime<Utc>,
+    /// The state it had then.
+    pub state: FileState,
+    /// What there is to say of it: the manifest, a reason.
+    pub detail: Option<String>,
+}
+
 /// What tracking a found file came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tracked {

@@ -3,7 +3,10 @@
 //! Each method is one transaction: it happens whole or not at all, whenever the process dies.
 
 use crate::schema::{TABLES, VERSION};
-use crate::{Commit, FoundFile, QueuedManifest, Run, RunState, Tracked, TrackedFile, TrackingError, TrackingResult};
+use crate::{
+    Commit, FoundFile, QueuedManifest, Run, RunState, TimelineEntry, Tracked, TrackedFile, TrackingError,
+    TrackingResult,
+};
 use chrono::{DateTime, SecondsFormat, Utc};
 use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestId, ObjectUri, QuarantineReason};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
@@ -263,13 +266,14 @@ impl SqliteStore {
         })
     }
 
-    /// A file's timeline: time, state, and what there is to say of it.
-    pub fn timeline(&self, uri: &ObjectUri) -> TrackingResult<Vec<(DateTime<Utc>, FileState, Option<String>)>> {
+    /// A file's timeline, oldest first.
+    pub fn timeline(&self, uri: &ObjectUri) -> TrackingResult<Vec<TimelineEntry>> {
         self.read(|c| {
             let mut statement =
                 c.prepare_cached("SELECT at, status, detail FROM timeline WHERE uri = ?1 ORDER BY rowid")?;
-            let rows = statement
-                .query_map([uri.as_str()], |row| Ok((instant(row, 0)?, parsed(row, 1, "file state")?, row.get(2)?)))?;
+            let rows = statement.query_map([uri.as_str()], |row| {
+                Ok(TimelineEntry { at: instant(row, 0)?, state: parsed(row, 1, "file state")?, detail: row.get(2)? })
+            })?;
             collect(rows)
         })
     }
@@ -633,7 +637,7 @@ mod tests {
         let run = store.run(id).unwrap().unwrap();
         assert_eq!((run.state, run.result.unwrap()["rows"].as_u64()), (RunState::Completed, Some(3)));
         let timeline = store.timeline(&found("a", "").uri).unwrap();
-        let seen: Vec<_> = timeline.into_iter().map(|(_, state, _)| state).collect();
+        let seen: Vec<_> = timeline.into_iter().map(|entry| entry.state).collect();
         assert_eq!(seen, [FileState::Pending, FileState::Manifested, FileState::Processing, FileState::Completed]);
     }
 
@@ -683,7 +687,7 @@ mod tests {
         assert_eq!(store.track(&[found("a", "3"), found("a", "3")], now()).unwrap(), [Tracked::Overwritten; 2]);
         let overwritten = store.timeline(&found("a", "").uri).unwrap();
         assert_eq!(
-            overwritten.iter().filter(|(_, _, detail)| detail.as_deref() == Some("overwritten: etag 3")).count(),
+            overwritten.iter().filter(|entry| entry.detail.as_deref() == Some("overwritten: etag 3")).count(),
             1
         );
     }
