@@ -38,6 +38,8 @@ const TERMINATION_GRACE_SECONDS: u64 = 60;
 const NO_EXECUTORS_GRACE_SECONDS: u64 = 600;
 /// How long the state of finished jobs stays in memory. The runs are in the tracking store.
 const FINISHED_JOB_SECONDS: u64 = 60;
+/// How long to wait for news of a job before asking.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// The largest message between scheduler and executors. A task's plan names its files, a report has a line for each.
 const MAX_MESSAGE_BYTES: u32 = 64 << 20;
 
@@ -131,11 +133,14 @@ impl Engine {
     /// Waits for a job's end and fetches the reports of its tasks.
     pub(crate) async fn wait(&self, job: &mut Job) -> Result<Vec<TaskReport>, Failure> {
         let locations = loop {
-            let status = tokio::time::timeout(Duration::from_secs(5), job.updates.recv()).await;
-            let status = match status {
+            let status = match tokio::time::timeout(POLL_INTERVAL, job.updates.recv()).await {
                 Ok(Some(update)) => update.status,
                 // An update may have been dropped: ask.
-                _ => self.status(&job.id).await?,
+                Err(_) => self.status(&job.id).await?,
+                Ok(None) => {
+                    tokio::time::sleep(POLL_INTERVAL).await;
+                    self.status(&job.id).await?
+                }
             };
             match status {
                 Some(Status::Successful(done)) => break done.partition_location,
@@ -153,10 +158,8 @@ impl Engine {
     async fn status(&self, id: &JobId) -> Result<Option<Status>, Failure> {
         let found = self.cluster.job_state().get_job_status(id).await;
         let status = found.map_err(|e| Failure::new(FailureClass::Bug, e))?;
-        match status {
-            Some(status) => Ok(status.status),
-            None => Ok(None),
-        }
+        let gone = || Failure::new(FailureClass::LostExecutor, "the job is gone from the engine");
+        Ok(status.ok_or_else(gone)?.status)
     }
 }
 

@@ -127,7 +127,7 @@ pub(super) fn event(random: &mut Random, date: NaiveDate, file: u32, row: u64) -
     if kind == "error" {
         let _ = write!(line, r#","error":{{"code":{},"type":"{}Exception"}}"#, r.below(600), word(r));
     }
-    if file % 7 == 0 {
+    if file.is_multiple_of(7) {
         let _ = write!(line, r#","utm_campaign":"{}""#, word(r));
     }
     let _ = write!(line, r#","offset":{}}}"#, u64::from(file) * 1_000_000 + row);
@@ -139,7 +139,7 @@ pub(super) fn wide(random: &mut Random, date: NaiveDate, file: u32, row: u64) ->
     let r = random;
     let mut line = format!(r#"{{"id":"{}","ts":"{}""#, hex(r, 32), time(date, row));
     for column in 2..150u32 {
-        if (column % 29 == 5 && file % 5 != 0) || r.chance(0.15) {
+        if (column % 29 == 5 && !file.is_multiple_of(5)) || r.chance(0.15) {
             continue;
         }
         let name = ["attr", "metric", "flag", "dim", "net"][column as usize % 5];
