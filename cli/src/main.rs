@@ -29,13 +29,9 @@ wrong; 130 interrupted.";
 
 #[derive(Subcommand)]
 enum Command {
-    /// Convert all that is new in a directory, in one process, then exit
     Run(run::Options),
-    /// Show how a manifest would be converted, without converting it
     Explain(explain::Options),
-    /// Submit manifests to a scheduler
     Submit(submit::Options),
-    /// Write test data: the same for the same seed
     Generate(generate::Options),
 }
 

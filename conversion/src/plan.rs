@@ -40,7 +40,7 @@ impl Default for ConversionOptions {
 
 /// An attempt that is ready to be submitted.
 pub struct PlannedAttempt {
-    /// The plan: one partition a task. It returns a row of [`TaskReport::schema`] from each.
+    /// The plan: one partition a task. Each returns one row, its [`TaskReport`].
     pub plan: Arc<dyn ExecutionPlan>,
     /// The columns it was planned with.
     pub columns: Columns,

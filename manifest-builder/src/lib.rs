@@ -108,7 +108,9 @@ impl Intake {
 
     /// Lists the input, and turns all that is new and valid into queued manifests.
     pub fn collect(&self, store: &SqliteStore, now: DateTime<Utc>) -> Result<Collected, IntakeError> {
-        let objects = list(&self.input)?;
+        // Names that start with a dot are other programs' private files, such as an upload that is not finished.
+        let is_hidden = |object: &Object| object.key.split('/').any(|part| part.starts_with('.'));
+        let objects: Vec<Object> = list(&self.input)?.into_iter().filter(|object| !is_hidden(object)).collect();
         let mut collected = Collected { listed: objects.len(), ..Collected::default() };
         for chunk in objects.chunks(TRACK_CHUNK) {
             self.track(chunk, store, now, &mut collected)?;
@@ -264,7 +266,14 @@ mod tests {
     #[test]
     fn files_become_manifests_of_one_date_once() {
         let place = place();
-        for key in ["2025-12-23-a.ndjson", "2025-12-23-b.ndjson", "x/2025-12-23-a.ndjson", "2025-12-24.ndjson.gz"] {
+        for key in [
+            "2025-12-23-a.ndjson",
+            "2025-12-23-b.ndjson",
+            "x/2025-12-23-a.ndjson",
+            "2025-12-24.ndjson.gz",
+            ".2025-12-23-unfinished.ndjson",
+            ".hidden/2025-12-23.ndjson",
+        ] {
             place.write(key, "{}\n");
         }
         let collected = place.collect();
