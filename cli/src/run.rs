@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Convert all that is new in a directory, in one process, then exit.
 ///
@@ -172,6 +173,7 @@ async fn convert(scheduler: &Scheduler, unfinished: &[QueuedManifest], report: &
     let bar = progress_bar(unfinished);
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     let mut left = unfinished.len();
+    let mut terminate = signal(SignalKind::terminate())?;
     while left > 0 {
         tokio::select! {
             ended = events.recv() => {
@@ -186,13 +188,15 @@ async fn convert(scheduler: &Scheduler, unfinished: &[QueuedManifest], report: &
                 bar.set_position(input_bytes_read().min(bar.length().unwrap_or(0)));
                 bar.set_message(format!("{left} manifests to go"));
             }
-            _ = tokio::signal::ctrl_c() => {
-                bar.abandon();
-                eprintln!("millwork: interrupted: what was finished is published, the rest goes on next time");
-                scheduler.shut_down().await;
-                return Ok(false);
-            }
+            _ = tokio::signal::ctrl_c() => break,
+            _ = terminate.recv() => break,
         }
+    }
+    if left > 0 {
+        bar.abandon();
+        eprintln!("millwork: interrupted: what was finished is published, the rest goes on next time");
+        scheduler.shut_down().await;
+        return Ok(false);
     }
     bar.finish_and_clear();
     Ok(true)

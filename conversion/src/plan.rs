@@ -14,6 +14,9 @@ use millwork_manifest::{Failure, FailureClass, Manifest};
 use millwork_storage::Staging;
 use std::sync::Arc;
 
+/// The ratio of output to content where no line of the sample is a row.
+const UNKNOWN_RATIO: f64 = 0.3;
+
 /// How manifests are converted.
 #[derive(Clone, Debug)]
 pub struct ConversionOptions {
@@ -110,6 +113,9 @@ async fn output_ratio(
             false => options.query.run_on(rows.full_schema(), half.batches.clone()).await?,
         });
         encoded.push(encoded_size(&batches, sink).map_err(|e| Failure::new(FailureClass::Bug, e))?);
+    }
+    if batches.is_empty() {
+        return Ok(UNKNOWN_RATIO);
     }
     let added = encoded[1].saturating_sub(encoded[0]);
     tracing::debug!(content_bytes = halves[1].content_bytes, first = encoded[0], added, "converted a sample");
@@ -213,6 +219,12 @@ pub fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec
     let has_new_keys = reports.iter().any(|report| !report.new_keys.is_empty());
     if has_new_keys {
         return Verdict::Replan(columns);
+    }
+    let written = |report: &TaskReport| report.parts.iter().map(|part| part.rows).sum::<u64>();
+    let scanned = |report: &TaskReport| report.ledger.iter().map(|range| range.rows).sum::<u64>();
+    if let Some(report) = reports.iter().find(|report| query.is_default() && written(report) != scanned(report)) {
+        let message = format!("ledger: {} rows were read, {} written", scanned(report), written(report));
+        return Verdict::Failed(Failure::new(FailureClass::Bug, message));
     }
     // A query of the user's says itself in which order its columns stand.
     let order = if query.is_default() { planned.places_of(&columns) } else { None };

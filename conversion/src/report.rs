@@ -96,7 +96,8 @@ fn class_of_io(kind: ErrorKind) -> FailureClass {
 pub(crate) fn failure_of_scan(error: &ScanError) -> Failure {
     match error {
         ScanError::Input(InputError::Broken { .. }) => Failure::new(FailureClass::Storage, error),
-        ScanError::Input(_) | ScanError::TooManyColumns(_) => Failure::new(FailureClass::Input, error),
+        ScanError::Input(input) => Failure::new(FailureClass::Input, error).of_file(input.uri()),
+        ScanError::TooManyColumns(uri) => Failure::new(FailureClass::Input, error).of_file(uri),
         ScanError::Rejects(cause) => Failure::new(class_of_io(cause.kind()), error),
     }
 }

@@ -496,7 +496,7 @@ impl<'a> PartsWriter<'a> {
 }
 
 fn start_file(encoder: &Encoder, options: &SinkOptions) -> Result<OpenPart, PartError> {
-    let file = options.staging.create(&format!("{}.parquet", uuid::Uuid::new_v4()))?;
+    let file = options.staging.create(&format!("{}.part", uuid::Uuid::new_v4()))?;
     let writer = SerializedFileWriter::new(file, encoder.root.clone(), encoder.properties.clone())?;
     Ok(OpenPart { writer, rows: 0, row_groups: 0 })
 }

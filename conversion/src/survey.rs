@@ -3,8 +3,8 @@
 
 use crate::ndjson::METADATA_COLUMNS;
 use crate::ndjson::{
-    ColumnLayout, ColumnNames, Content, FileScan, InputError, KeyIndex, NewKey, Position, RejectSink, ScanContext,
-    Scanned, open_range, scan_line, unescape,
+    ColumnLayout, ColumnNames, Content, FileScan, InputError, KeyIndex, MAX_COLUMNS, NewKey, Position, RejectSink,
+    ScanContext, Scanned, open_range, scan_line, unescape,
 };
 use crate::report::failure_of_scan;
 use crate::source::{FileRange, RowSource};
@@ -69,15 +69,19 @@ pub async fn survey(manifest: &Manifest, names: ColumnNames) -> Result<Survey, F
         merge_keys(&mut keys, new_keys);
     }
     let mut ranges = Vec::new();
-    for block in &all {
-        match is_to_be_split(&block.range) {
-            true => ranges.extend(split_at_lines(&block.range).await?),
-            false => ranges.push(block.range.clone()),
+    for file in &all {
+        match is_to_be_split(file) {
+            true => ranges.extend(split_at_lines(file).await?),
+            false => ranges.push(file.clone()),
         }
     }
-    let files = all.iter().map(|block| (block.range.uri.to_string(), block.range.end)).collect();
+    let files = all.iter().map(|file| (file.uri.to_string(), file.end)).collect();
     let (sample, more_keys) = sample(&ranges, names).await?;
     merge_keys(&mut keys, more_keys);
+    if keys.len() > MAX_COLUMNS {
+        let message = format!("the manifest has more than {MAX_COLUMNS} different keys (the limit)");
+        return Err(Failure::new(FailureClass::Input, message));
+    }
     Ok(Survey { ranges, files, keys: in_order(keys), expansion: expansion(&sample), sample })
 }
 
@@ -121,7 +125,7 @@ pub(crate) fn in_order(keys: HashMap<String, Position>) -> Vec<NewKey> {
     keys
 }
 
-fn survey_chunk(files: &[(u32, ManifestFile)], names: ColumnNames) -> Result<(Vec<Sample>, Vec<NewKey>), Failure> {
+fn survey_chunk(files: &[(u32, ManifestFile)], names: ColumnNames) -> Result<(Vec<FileRange>, Vec<NewKey>), Failure> {
     let mut index = KeyIndex::learning(names);
     let mut blocks = Vec::with_capacity(files.len());
     for (number, file) in files {
@@ -129,17 +133,17 @@ fn survey_chunk(files: &[(u32, ManifestFile)], names: ColumnNames) -> Result<(Ve
         let range = whole_file(*number, file, &object);
         let block = first_lines(&range, FIRST_BLOCK_BYTES).map_err(|e| failure_of_scan(&e.into()))?;
         learn_keys(&mut index, &block);
-        blocks.push(block);
+        blocks.push(block.range);
     }
     Ok((blocks, index.seen_keys().collect()))
 }
 
 /// The object behind a file of the manifest, if it is still the one the manifest lists.
 fn check(file: &ManifestFile) -> Result<Object, Failure> {
-    let input = |message: String| Failure { class: FailureClass::Input, message };
+    let input = |message: String| Failure::new(FailureClass::Input, message).of_file(&file.uri);
     let object = head(&file.uri).map_err(|e: StorageError| match e.is_not_found() {
         true => input(InputError::Missing(file.uri.clone()).to_string()),
-        false => Failure::new(FailureClass::Input, e),
+        false => input(e.to_string()),
     })?;
     if let Some(size) = file.size_bytes.filter(|size| *size != object.size_bytes) {
         let found = object.size_bytes;

@@ -20,10 +20,13 @@ use millwork_storage::{Object, StorageError, list, move_object, path_of, write_o
 use millwork_tracking::{FoundFile, QueuedManifest, SqliteStore, Tracked, TrackedFile, TrackingError};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// How many files are tracked in one transaction.
 const TRACK_CHUNK: usize = 2000;
+/// How many files of one name the quarantine keeps.
+const MAX_NAMESAKES: u32 = 1000;
 
 /// Where files come from and go to, and the rules they are held to. Paths are absolute.
 #[derive(Clone, Debug)]
@@ -127,7 +130,13 @@ impl Intake {
             }
         }
         for (date, files) in by_date {
-            self.cut_manifests(date, &files, store, now, &mut collected)?;
+            // A file whose run failed goes alone, so that it cannot take others along again.
+            let (failed, pending): (Vec<_>, Vec<_>) =
+                files.into_iter().partition(|file| file.state == FileState::Failed);
+            self.cut_manifests(date, &pending, store, now, &mut collected)?;
+            for file in failed {
+                self.cut_manifests(date, &[file], store, now, &mut collected)?;
+            }
         }
         Ok(collected)
     }
@@ -182,8 +191,19 @@ impl Intake {
         let Some(root) = &self.quarantine else { return Ok(None) };
         let folder = date.map_or_else(|| "no-date".to_owned(), |date| date.to_string());
         let to = root.join(folder).join(reason.as_str()).join(&object.key);
-        move_object(&path_of(&object.uri)?, &to)?;
-        Ok(Some(to))
+        // A file of that name may be there already, from another input or an earlier time: a number keeps both.
+        let numbered = |n: u32| match n {
+            0 => to.clone(),
+            n => PathBuf::from(format!("{}.{n}", to.display())),
+        };
+        let from = path_of(&object.uri)?;
+        for to in (0..MAX_NAMESAKES).map(numbered) {
+            match move_object(&from, &to) {
+                Err(e) if e.source.kind() == ErrorKind::AlreadyExists => {}
+                done => return Ok(done.map(|()| Some(to))?),
+            }
+        }
+        Ok(move_object(&from, &numbered(MAX_NAMESAKES)).map(|()| Some(to))?)
     }
 
     fn cut_manifests(
@@ -302,6 +322,18 @@ mod tests {
         assert!(place.root.path().join("bad/2025-12-23/bad-extension/deep/2025-12-23-a.csv").exists());
         assert!(place.root.path().join("bad/no-date/no-date/b.ndjson").exists());
         assert!(place.collect().quarantined.is_empty());
+    }
+
+    #[test]
+    fn a_refused_file_never_overwrites_another() {
+        let place = place();
+        for content in ["one", "two", "three"] {
+            place.write("a.csv", content);
+            place.collect();
+        }
+        let kept = ["a.csv", "a.csv.1", "a.csv.2"]
+            .map(|name| fs::read_to_string(place.root.path().join("bad/no-date/bad-extension").join(name)));
+        assert_eq!(kept.map(Result::unwrap), ["one", "two", "three"]);
     }
 
     #[test]

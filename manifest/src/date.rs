@@ -23,6 +23,11 @@ impl DatePrefix {
         })
     }
 
+    /// The date that the file name of a key starts with.
+    pub fn of_file_name(key: &str) -> Option<Self> {
+        Self::at(key.rsplit('/').next().unwrap_or(key).as_bytes(), 0)
+    }
+
     /// The date whose ten characters stand at `start`, if they are a real day.
     fn at(bytes: &[u8], start: usize) -> Option<Self> {
         let text = bytes.get(start..start + LENGTH)?;

@@ -197,11 +197,16 @@ fn describe(
 
 fn common_date(name: &str, declared: Option<DatePrefix>, files: &[ManifestFile]) -> Result<DatePrefix, ManifestError> {
     let dates = || files.iter().map(|file| (file, DatePrefix::of_key(&file.uri.key())));
+    // Where a date is declared, one further up the path, such as that of a parent of the input, says nothing.
+    let named = || {
+        let of = if declared.is_some() { DatePrefix::of_file_name } else { DatePrefix::of_key };
+        files.iter().map(move |file| (file, of(&file.uri.key())))
+    };
     let expected = declared.or_else(|| dates().find_map(|(_, date)| date)).ok_or_else(|| ManifestError::NoDate {
         name: name.to_owned(),
         uri: files.first().map(|file| file.uri.to_string()).unwrap_or_default(),
     })?;
-    match dates().find_map(|(file, date)| date.filter(|date| *date != expected).map(|date| (file, date))) {
+    match named().find_map(|(file, date)| date.filter(|date| *date != expected).map(|date| (file, date))) {
         None => Ok(expected),
         Some((file, found)) => {
             Err(ManifestError::MixedDates { name: name.to_owned(), uri: file.uri.to_string(), found, expected })
@@ -279,6 +284,12 @@ mod tests {
         let text =
             r#"{"fileLocations":[{"URIPrefixes":["s3://in/a.ndjson"]}],"metadata":{"date_prefix":"2025-12-24"}}"#;
         assert_eq!(parse(text).unwrap().date.to_string(), "2025-12-24");
+    }
+
+    #[test]
+    fn a_declared_date_stands_against_one_in_a_parent_directory() {
+        let text = r#"{"fileLocations":[{"URIPrefixes":["/d-2023-05-05/in/part-2024-02-29.ndjson"]}],"metadata":{"date_prefix":"2024-02-29"}}"#;
+        assert_eq!(parse(text).unwrap().date.to_string(), "2024-02-29");
     }
 
     #[test]

@@ -57,11 +57,20 @@ pub struct Failure {
     pub class: FailureClass,
     /// What happened, naming the file and line where there is one.
     pub message: String,
+    /// The URI of the one input file that is at fault, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
 }
 
 impl Failure {
+    /// The same failure, with the input file that is at fault.
+    #[must_use]
+    pub fn of_file(self, uri: impl fmt::Display) -> Self {
+        Self { file: Some(uri.to_string()), ..self }
+    }
+
     /// A failure of this kind, described by an error's text.
     pub fn new(class: FailureClass, message: impl fmt::Display) -> Self {
-        Self { class, message: message.to_string() }
+        Self { class, message: message.to_string(), file: None }
     }
 }

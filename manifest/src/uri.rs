@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 /// The address of an object: `file:///absolute/path` (percent-encoded, RFC 8089) or `s3://bucket/key` (the key as
@@ -29,8 +29,17 @@ impl ObjectUri {
         if !path.is_absolute() {
             return Err(InvalidUri { uri: path.display().to_string(), reason: "a local path must be absolute" });
         }
+        // Two spellings of one path are one object.
+        let mut plain = PathBuf::new();
+        for part in path.components() {
+            match part {
+                Component::ParentDir => drop(plain.pop()),
+                Component::CurDir => {}
+                part => plain.push(part),
+            }
+        }
         let mut uri = "file://".to_owned();
-        for byte in path.as_os_str().as_encoded_bytes() {
+        for byte in plain.as_os_str().as_encoded_bytes() {
             match byte {
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
                     uri.push(char::from(*byte))
@@ -121,6 +130,12 @@ mod tests {
         assert_eq!(path.as_str(), "file:///in/a%20b%2B%25.ndjson");
         assert_eq!("file:///in/a%20b+%25.ndjson".parse::<ObjectUri>().unwrap(), path);
         assert_eq!(path.to_path().unwrap(), Path::new("/in/a b+%.ndjson"));
+    }
+
+    #[test]
+    fn spellings_of_one_path_are_one() {
+        let uri: ObjectUri = "/in/./x/../a.ndjson".parse().unwrap();
+        assert_eq!(uri.as_str(), "file:///in/a.ndjson");
     }
 
     #[test]

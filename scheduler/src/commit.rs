@@ -129,7 +129,10 @@ impl CommitRecord {
         for (file, path) in &self.outputs {
             self.staging.publish(file, path)?;
         }
-        self.staging.discard()
+        if let Err(error) = self.staging.discard() {
+            tracing::warn!(%error, "cannot remove the private directory of a published attempt");
+        }
+        Ok(())
     }
 
     /// Puts the files of rejected lines together under a private name, then gives that its place.

@@ -40,6 +40,8 @@ const NO_EXECUTORS_GRACE_SECONDS: u64 = 600;
 const FINISHED_JOB_SECONDS: u64 = 60;
 /// How long to wait for news of a job before asking.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// How often in a row the engine may not know a job before it counts as lost.
+const MAX_UNKNOWN: u32 = 15;
 /// The largest message between scheduler and executors. A task's plan names its files, a report has a line for each.
 const MAX_MESSAGE_BYTES: u32 = 64 << 20;
 
@@ -132,6 +134,7 @@ impl Engine {
 
     /// Waits for a job's end and fetches the reports of its tasks.
     pub(crate) async fn wait(&self, job: &mut Job) -> Result<Vec<TaskReport>, Failure> {
+        let mut unknown = 0;
         let locations = loop {
             let status = match tokio::time::timeout(POLL_INTERVAL, job.updates.recv()).await {
                 Ok(Some(update)) => update.status,
@@ -145,7 +148,10 @@ impl Engine {
             match status {
                 Some(Status::Successful(done)) => break done.partition_location,
                 Some(Status::Failed(failed)) => return Err(failure_of_job(&failed.error)),
-                _ => {}
+                Some(_) => unknown = 0,
+                // A busy engine may not know a new job yet, or move one between its lists just now.
+                None if unknown < MAX_UNKNOWN => unknown += 1,
+                None => return Err(Failure::new(FailureClass::LostExecutor, "the job is gone from the engine")),
             }
         };
         let mut reports = Vec::new();
@@ -158,8 +164,7 @@ impl Engine {
     async fn status(&self, id: &JobId) -> Result<Option<Status>, Failure> {
         let found = self.cluster.job_state().get_job_status(id).await;
         let status = found.map_err(|e| Failure::new(FailureClass::Bug, e))?;
-        let gone = || Failure::new(FailureClass::LostExecutor, "the job is gone from the engine");
-        Ok(status.ok_or_else(gone)?.status)
+        Ok(status.and_then(|status| status.status))
     }
 }
 

@@ -10,6 +10,7 @@ use millwork_storage::Staging;
 use millwork_tracking::{Commit, SqliteStore, TrackingError};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,8 @@ pub(crate) struct Runner {
     pub(crate) output: PathBuf,
     /// Absolute: where rejected lines go.
     pub(crate) quarantine: PathBuf,
+    /// Runs that have their turn.
+    pub(crate) active: AtomicUsize,
 }
 
 /// Why a run has no output.
@@ -53,27 +56,41 @@ impl From<TrackingError> for Ended {
 }
 
 impl Runner {
-    /// Takes a run to its end. What an earlier process left of it is finished or undone first.
+    /// Takes a run to its end. What an earlier attempt or process has committed is finished, never made again.
     pub(crate) async fn run(&self, manifest: &Manifest, stop: &CancellationToken) -> Result<RunResult, Ended> {
-        match self.store.unpublished(&manifest.id)? {
-            Some(commit) => Ok(self.finish(&commit).await?),
-            None => self.attempts(manifest, stop).await,
-        }
+        self.active.fetch_add(1, Ordering::Relaxed);
+        let ended = self.attempts(manifest, stop).await;
+        self.active.fetch_sub(1, Ordering::Relaxed);
+        ended
     }
 
     async fn attempts(&self, manifest: &Manifest, stop: &CancellationToken) -> Result<RunResult, Ended> {
         let mut backoff = FIRST_BACKOFF;
         let mut failures = 0;
         loop {
-            let failure = match self.attempt(manifest, stop).await {
+            let commit = self.store.unpublished(&manifest.id)?;
+            let tried = match &commit {
+                Some(commit) => self.finish(commit).await.map_err(Ended::Failed),
+                None => self.attempt(manifest, stop).await,
+            };
+            let failure = match tried {
                 Err(Ended::Failed(failure)) => failure,
                 done => return done,
             };
             tracing::warn!(manifest = %manifest.id, class = %failure.class, error = %failure, "an attempt failed");
             failures += 1;
-            if !failure.class.can_pass() || failures > self.options.max_retries {
-                self.store.fail(&manifest.id, &failure, Utc::now())?;
-                return Err(Ended::Failed(failure));
+            let gives_up = !failure.class.can_pass() || failures > self.options.max_retries;
+            match self.store.unpublished(&manifest.id)? {
+                // Committed is committed: only its publication is late.
+                Some(_) if gives_up => {
+                    let message = format!("committed, but not published yet; the next start finishes it: {failure}");
+                    return Err(Ended::Failed(Failure { message, ..failure }));
+                }
+                None if gives_up => {
+                    self.store.fail(&manifest.id, &failure, Utc::now())?;
+                    return Err(Ended::Failed(failure));
+                }
+                _ => {}
             }
             tokio::select! {
                 () = stop.cancelled() => return Err(Ended::Interrupted),
@@ -103,7 +120,7 @@ impl Runner {
                 Ok(Converted::Replan(found)) => Ok(found),
                 Err(ended) => Err(ended),
             };
-            discard(staging).await?;
+            discard(staging).await;
             columns = Some(verdict?);
             tracing::info!(manifest = %manifest.id, "planning again: columns turned up beyond the first lines");
         }
@@ -127,7 +144,8 @@ impl Runner {
         };
         let prepared = staging.clone();
         blocking(move || prepared.prepare()).await?.map_err(storage_failure)?;
-        let slots = self.engine.slots().await.max(1);
+        // Runs at the same time share the slots.
+        let slots = self.engine.slots().await.div_ceil(self.active.load(Ordering::Relaxed).max(1)).max(1);
         let planned = plan_attempt(manifest, &survey, columns, staging.clone(), &self.conversion, slots).await?;
         let job = self.engine.submit(manifest.id.as_str(), planned.plan.clone()).await?;
         // Whatever ends the wait, time or a request, ends the job.
@@ -147,7 +165,12 @@ impl Runner {
     async fn settle(&self, mut outcome: AttemptOutcome, staging: &Staging) -> Result<AttemptOutcome, Failure> {
         self.check_rejected(&outcome)?;
         let staging = staging.clone();
-        blocking(move || outcome.settle_columns(&staging).map(|()| outcome)).await?
+        blocking(move || {
+            outcome.settle_columns(&staging)?;
+            staging.sync().map_err(storage_failure)?;
+            Ok(outcome)
+        })
+        .await?
     }
 
     fn check_rejected(&self, outcome: &AttemptOutcome) -> Result<(), Failure> {
@@ -179,13 +202,11 @@ impl Runner {
         match won {
             Ok(true) => Ok(self.finish(&commit).await?),
             Ok(false) => {
-                discard(staging).await?;
+                discard(staging).await;
                 Err(Failure::new(FailureClass::Bug, "another attempt at this manifest has won").into())
             }
-            Err(error) => {
-                discard(staging).await?;
-                Err(error.into())
-            }
+            // The record may be there all the same, so the private files must be, too.
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -215,9 +236,9 @@ struct CancelOnDrop {
 impl CancelOnDrop {
     async fn wait(&mut self) -> Result<Vec<millwork_conversion::TaskReport>, Failure> {
         let Some(job) = &mut self.job else { return Ok(Vec::new()) };
-        let done = self.engine.wait(job).await;
+        let reports = self.engine.wait(job).await?;
         self.job = None;
-        done
+        Ok(reports)
     }
 }
 
@@ -243,8 +264,11 @@ fn storage_failure(error: millwork_storage::StorageError) -> Failure {
     Failure::new(class, error)
 }
 
-async fn discard(staging: Staging) -> Result<(), Failure> {
-    blocking(move || staging.discard()).await?.map_err(storage_failure)
+/// Removes what an attempt wrote. If that fails, the next attempt or start does it.
+async fn discard(staging: Staging) {
+    if let Ok(Err(error)) = blocking(move || staging.discard()).await {
+        tracing::warn!(%error, "cannot remove the private files of an attempt");
+    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {

@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::options::RunOptions;
 use crate::run::{Ended, Runner};
 use chrono::Utc;
-use millwork_manifest::{Failure, Manifest, ManifestId};
+use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
 use millwork_storage::absolute;
 use millwork_tracking::{QueuedManifest, Run, RunState, SqliteStore, TrackingResult};
 use std::collections::HashSet;
@@ -48,7 +48,7 @@ impl Scheduler {
         };
         let conversion = options.conversion()?;
         let turns = Arc::new(Semaphore::new(options.max_concurrent_runs as usize));
-        let runner = Arc::new(Runner { engine, store, options, conversion, output, quarantine });
+        let runner = Arc::new(Runner { engine, store, options, conversion, output, quarantine, active: 0.into() });
         let (events, _) = broadcast::channel(EVENT_BUFFER);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         Ok(Self { runner, turns, tasks, stop, events, active: Arc::default() })
@@ -121,7 +121,7 @@ impl Scheduler {
             let ended = tokio::select! {
                 () = this.stop.cancelled() => Err(Ended::Interrupted),
                 turn = this.turns.acquire() => {
-                    let ended = this.runner.run(&manifest, &this.stop).await;
+                    let ended = this.run_caught(&manifest).await;
                     drop(turn);
                     ended
                 }
@@ -129,6 +129,19 @@ impl Scheduler {
             this.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&manifest.id);
             this.report(manifest.id, ended);
         });
+    }
+
+    /// Runs a manifest; a panic ends this run only.
+    async fn run_caught(&self, manifest: &Manifest) -> Result<RunResult, Ended> {
+        let (runner, stop, of) = (self.runner.clone(), self.stop.clone(), manifest.clone());
+        match tokio::spawn(async move { runner.run(&of, &stop).await }).await {
+            Ok(ended) => ended,
+            Err(panic) => {
+                let failure = Failure::new(FailureClass::Bug, panic);
+                self.runner.store.fail(&manifest.id, &failure, Utc::now())?;
+                Err(Ended::Failed(failure))
+            }
+        }
     }
 
     fn report(&self, manifest_id: ManifestId, ended: Result<RunResult, Ended>) {

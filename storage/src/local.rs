@@ -132,7 +132,7 @@ pub fn write_once(path: &Path, content: &[u8]) -> StorageResult<bool> {
     }
 }
 
-/// Moves an object: a rename where one file system holds both ends, else copy, check, then delete.
+/// Moves an object, never over another: a link where one file system holds both ends, else copy, check, then delete.
 ///
 /// Dying in the middle leaves the source, so that the move can be made again.
 pub fn move_object(from: &Path, to: &Path) -> StorageResult<()> {
@@ -140,9 +140,14 @@ pub fn move_object(from: &Path, to: &Path) -> StorageResult<()> {
     if let Some(directory) = to.parent() {
         fs::create_dir_all(directory).map_err(fail)?;
     }
-    match fs::rename(from, to) {
-        Err(e) if e.kind() == ErrorKind::CrossesDevices => {}
-        done => return done.map_err(fail),
+    match fs::hard_link(from, to) {
+        Ok(()) => return fs::remove_file(from).map_err(fail),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(fail(e)),
+        // Another file system, or one without links.
+        Err(_) => {}
+    }
+    if to.exists() {
+        return Err(fail(ErrorKind::AlreadyExists.into()));
     }
     let copied = fs::copy(from, to).and_then(|bytes| Ok((bytes, fs::metadata(from)?.len()))).map_err(fail)?;
     if copied.0 != copied.1 {

@@ -16,6 +16,9 @@ pub struct Staging {
     directory: PathBuf,
 }
 
+/// How often a change of directories is made again when another process interferes.
+const RETRIES: usize = 10;
+
 /// A finished private file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StagedFile {
@@ -50,7 +53,20 @@ impl Staging {
             remove_all(manifest)?;
         }
         let fail = |e| StorageError::new("create", self.directory.display(), e);
-        fs::create_dir_all(&self.directory).map_err(fail)
+        // Another manifest's clean-up may remove a parent that is empty just now.
+        (0..RETRIES)
+            .find_map(|_| fs::create_dir_all(&self.directory).ok())
+            .map_or_else(|| fs::create_dir_all(&self.directory).map_err(fail), Ok)
+    }
+
+    /// Makes the names of the private files durable. To be called before a record names them.
+    pub fn sync(&self) -> StorageResult<()> {
+        // The attempt's directory, and those that were made for it, up to the output root.
+        for directory in self.directory.ancestors().take(5) {
+            let fail = |e| StorageError::new("write", directory.display(), e);
+            File::open(directory).and_then(|d| d.sync_all()).map_err(fail)?;
+        }
+        Ok(())
     }
 
     /// Starts a private file. It fails once the attempt's directory is gone: a task that outlives its attempt can
@@ -92,9 +108,17 @@ impl Staging {
 }
 
 fn remove_all(directory: &Path) -> StorageResult<()> {
-    match fs::remove_dir_all(directory) {
-        Err(e) if e.kind() != ErrorKind::NotFound => Err(StorageError::new("remove", directory.display(), e)),
-        _ => Ok(()),
+    // A task that is being cancelled may put a file in it just now.
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match fs::remove_dir_all(directory) {
+            Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty && tries < RETRIES => {}
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(StorageError::new("remove", directory.display(), e));
+            }
+            _ => return Ok(()),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ fn busy_place() -> Place {
 
 /// Waits until conversion is under way: something is being staged.
 fn wait_for_staging(place: &Place) {
-    wait_until("something is staged", || place.files("out/_millwork/staging").iter().any(|f| f.ends_with(".parquet")));
+    wait_until("something is staged", || place.files("out/_millwork/staging").iter().any(|f| f.ends_with(".part")));
 }
 
 #[test]

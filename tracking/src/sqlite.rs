@@ -131,11 +131,11 @@ impl SqliteStore {
     pub fn queue(&self, queued: &QueuedManifest, now: DateTime<Utc>) -> TrackingResult<bool> {
         let manifest = &queued.manifest;
         self.write(|t| {
-            let known = t
-                .query_row("SELECT 1 FROM runs WHERE manifest_id = ?1", [manifest.id.as_str()], |_| Ok(()))
+            let known: Option<String> = t
+                .query_row("SELECT document FROM runs WHERE manifest_id = ?1", [manifest.id.as_str()], |row| row.get(0))
                 .optional()?;
-            if known.is_some() {
-                return Ok(false);
+            if let Some(document) = known {
+                return check_same_files(manifest, &document);
             }
             for file in &manifest.files {
                 claim(t, manifest, file, now)?;
@@ -193,13 +193,26 @@ impl SqliteStore {
         })
     }
 
-    /// Ends a run without output; its files can be put in a manifest again.
+    /// Ends a run without output. If one file is at fault, it alone fails, and the others wait for a new manifest; else
+    /// all of them fail.
     pub fn fail(&self, id: &ManifestId, failure: &Failure, now: DateTime<Utc>) -> TrackingResult<()> {
         self.write(|t| {
             let wanted = "only a run that is not committed can fail";
             let from = [RunState::Queued, RunState::Running];
             set_run_state(t, id, &from, RunState::Failed, Some(failure), wanted, now)?;
             move_files(t, id, FileState::Manifested, FileState::Processing, now)?;
+            if let Some(culprit) = &failure.file {
+                t.execute(
+                    "UPDATE files SET status = 'failed', version = version + 1
+                     WHERE manifest_id = ?1 AND uri = ?2 AND status = 'processing'",
+                    params![id.as_str(), culprit],
+                )?;
+                if t.changes() > 0 {
+                    note(t, culprit, FileState::Failed, Some(&failure.message), now)?;
+                    move_files(t, id, FileState::Processing, FileState::Manifested, now)?;
+                    return move_files(t, id, FileState::Manifested, FileState::Pending, now);
+                }
+            }
             move_files(t, id, FileState::Processing, FileState::Failed, now)
         })
     }
@@ -212,6 +225,7 @@ impl SqliteStore {
             set_run_state(t, id, &from, RunState::Queued, None, wanted, now)?;
             move_files(t, id, FileState::Processing, FileState::Manifested, now)?;
             move_files(t, id, FileState::Failed, FileState::Manifested, now)?;
+            move_files(t, id, FileState::Pending, FileState::Manifested, now)?;
             check_owns_files(t, id, FileState::Manifested)
         })
     }
@@ -512,6 +526,21 @@ fn claim(
     note(t, file.uri.as_str(), FileState::Manifested, Some(id), now)
 }
 
+/// Refuses a manifest that has the id of another one. Returns false: it is known.
+fn check_same_files(manifest: &Manifest, document: &str) -> Result<bool, Problem> {
+    let known = Manifest::parse(manifest.id.as_str(), document.as_bytes(), DateTime::default());
+    let uris = |manifest: &Manifest| manifest.files.iter().map(|file| file.uri.clone()).collect::<Vec<_>>();
+    if known.is_ok_and(|known| uris(&known) == uris(manifest)) {
+        return Ok(false);
+    }
+    let found = "known with other files".to_owned();
+    ours(TrackingError::Conflict {
+        manifest_id: manifest.id.to_string(),
+        found,
+        wanted: "give the new manifest an id of its own",
+    })
+}
+
 /// Refuses to go on with a manifest some of whose files are in another one by now: their rows would be there twice.
 fn check_owns_files(t: &Transaction<'_>, id: &ManifestId, state: FileState) -> Result<(), Problem> {
     let (listed, owned): (u64, u64) = t.query_row(
@@ -675,6 +704,28 @@ mod tests {
         let error = store.requeue(&first.manifest.id, now()).unwrap_err().to_string();
         assert!(error.contains("left with 1 of its 2 files"), "{error}");
         assert_eq!(store.run(&first.manifest.id).unwrap().unwrap().state, RunState::Failed);
+    }
+
+    #[test]
+    fn one_bad_file_fails_alone() {
+        let (_root, store) = store();
+        let queued = manifest("m", &["a", "b", "c"]);
+        store.queue(&queued, now()).unwrap();
+        store.start_attempt(&queued.manifest.id, now()).unwrap();
+        let failure = Failure::new(FailureClass::Input, "bad file").of_file(found("b", "").uri);
+        store.fail(&queued.manifest.id, &failure, now()).unwrap();
+        assert_eq!(states(&store), [(FileState::Failed, 1), (FileState::Pending, 2)]);
+        store.requeue(&queued.manifest.id, now()).unwrap();
+        assert_eq!(states(&store), [(FileState::Manifested, 3)]);
+    }
+
+    #[test]
+    fn an_id_stands_for_the_same_files_for_ever() {
+        let (_root, store) = store();
+        store.queue(&manifest("m", &["a"]), now()).unwrap();
+        let error = store.queue(&manifest("m", &["a", "b"]), now()).unwrap_err().to_string();
+        assert!(error.contains("known with other files"), "{error}");
+        assert_eq!(states(&store), [(FileState::Manifested, 1)]);
     }
 
     #[test]

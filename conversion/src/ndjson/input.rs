@@ -23,6 +23,18 @@ pub(crate) enum InputError {
     Broken { uri: ObjectUri, bytes: u64, source: io::Error },
 }
 
+impl InputError {
+    /// The file.
+    pub(crate) fn uri(&self) -> String {
+        match self {
+            Self::Missing(uri) | Self::Changed(uri) | Self::Corrupt { uri, .. } | Self::Broken { uri, .. } => {
+                uri.to_string()
+            }
+            Self::Unreadable(error) => error.object.clone(),
+        }
+    }
+}
+
 /// An open byte range of a file.
 pub(crate) struct Input {
     uri: ObjectUri,

@@ -16,7 +16,7 @@ pub(crate) use input::{Content, Input, InputError, open_range};
 pub use keys::ColumnNames;
 pub(crate) use keys::{Cursor, KeyIndex, NewKey, Position};
 pub(crate) use rejects::RejectSink;
-pub(crate) use scan::{FileScan, ScanContext, ScanError};
+pub(crate) use scan::{FileScan, MAX_COLUMNS, ScanContext, ScanError};
 
 pub use blocks::MAX_LINE_BYTES;
 pub use json::{Defect, Field, MAX_DEPTH, Scanned, ValueKind, scan_line};

@@ -21,6 +21,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A batch ends at this many rows …
 const BATCH_ROWS: usize = 4096;
+/// … or, in wide data, at this many values, null or not, but not below so many rows …
+const BATCH_VALUES: usize = 2_000_000;
+const MIN_BATCH_ROWS: usize = 64;
 /// … or at this many bytes of lines: it stays in the cache until it is encoded.
 const BATCH_BYTES: usize = 1 << 20;
 /// More columns than this are refused: keys that are data, such as ids, make a column each.
@@ -323,6 +326,7 @@ struct BatchBuilder {
     line_numbers: Vec<i64>,
     rows: usize,
     bytes: usize,
+    max_rows: usize,
 }
 
 impl BatchBuilder {
@@ -333,11 +337,12 @@ impl BatchBuilder {
                 columns[*index] = Some(TextColumn::default());
             }
         }
-        Self { columns, line_numbers: Vec::new(), rows: 0, bytes: 0 }
+        let max_rows = (BATCH_VALUES / columns.len().max(1)).clamp(MIN_BATCH_ROWS, BATCH_ROWS);
+        Self { columns, line_numbers: Vec::new(), rows: 0, bytes: 0, max_rows }
     }
 
     fn is_full(&self) -> bool {
-        self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES
+        self.rows >= self.max_rows || self.bytes >= BATCH_BYTES
     }
 
     /// Adds a row. Returns how many characters were replaced in it.
