@@ -39,7 +39,7 @@ impl Query {
     }
 
     /// Whether this is the query that keeps every row as it is.
-    pub(crate) fn is_default(&self) -> bool {
+    pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 

@@ -3,8 +3,8 @@
 
 use crate::ndjson::METADATA_COLUMNS;
 use crate::ndjson::{
-    ColumnLayout, ColumnNames, Content, FileScan, InputError, KeyIndex, MAX_COLUMNS, NewKey, Position, RejectSink,
-    ScanContext, Scanned, open_range, scan_line, unescape,
+    Blocks, ColumnLayout, ColumnNames, Content, FileScan, InputError, KeyIndex, MAX_COLUMNS, NewKey, Next, Position,
+    RejectSink, ScanContext, Scanned, open_range, scan_line, unescape,
 };
 use crate::report::failure_of_scan;
 use crate::source::{FileRange, RowSource};
@@ -97,7 +97,7 @@ async fn sample(ranges: &[FileRange], names: ColumnNames) -> Result<(Vec<Sample>
         let mut samples = Vec::with_capacity(places.len());
         for range in &places {
             let sample = first_lines(range, share)?;
-            learn_keys(&mut index, &sample);
+            learn_keys(&mut index, range.file, range.start, &sample.lines);
             samples.push(sample);
         }
         Ok::<_, InputError>((samples, index.seen_keys().collect()))
@@ -132,7 +132,7 @@ fn survey_chunk(files: &[(u32, ManifestFile)], names: ColumnNames) -> Result<(Ve
         let object = check(file)?;
         let range = whole_file(*number, file, &object);
         let block = first_lines(&range, FIRST_BLOCK_BYTES).map_err(|e| failure_of_scan(&e.into()))?;
-        learn_keys(&mut index, &block);
+        learn_keys(&mut index, *number, 0, &block.lines);
         blocks.push(block.range);
     }
     Ok((blocks, index.seen_keys().collect()))
@@ -192,9 +192,10 @@ fn first_lines(range: &FileRange, mut wanted: usize) -> Result<Sample, InputErro
     }
 }
 
-fn learn_keys(index: &mut KeyIndex, block: &Sample) {
+/// Notes the keys of whole lines, the first of which stands at `offset` of the file's content.
+fn learn_keys(index: &mut KeyIndex, file: u32, offset: u64, lines: &[u8]) {
     let mut fields = Vec::new();
-    let text = String::from_utf8_lossy(&block.lines);
+    let text = String::from_utf8_lossy(lines);
     let bytes = text.as_bytes();
     let mut start = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     while start < bytes.len() {
@@ -203,8 +204,7 @@ fn learn_keys(index: &mut KeyIndex, block: &Sample) {
             let mut cursor = crate::ndjson::Cursor::LINE_START;
             for field in &fields {
                 let key = &bytes[field.key_start as usize..field.key_end as usize];
-                let offset = block.range.start + u64::from(field.key_start);
-                let at = Position { file: block.range.file, offset };
+                let at = Position { file, offset: offset + u64::from(field.key_start) };
                 if field.key_is_escaped {
                     let mut text = Vec::new();
                     unescape(key, &mut text);
@@ -216,6 +216,27 @@ fn learn_keys(index: &mut KeyIndex, block: &Sample) {
         }
         start = newline + 1;
     }
+}
+
+/// The keys of every line of some ranges.
+fn keys_of(ranges: &[FileRange], names: ColumnNames) -> Result<Vec<NewKey>, Failure> {
+    let fail = |e: InputError| failure_of_scan(&e.into());
+    let mut index = KeyIndex::learning(names);
+    for range in ranges {
+        let input = open_range(&range.uri, &range.etag, range.start..range.end, range.compression).map_err(fail)?;
+        let mut blocks = Blocks::new(input, range.start);
+        loop {
+            match blocks.next().map_err(|e| fail(blocks.input().explain(e)))? {
+                Next::End => break,
+                Next::Lines => learn_keys(&mut index, range.file, blocks.offset(), blocks.lines()),
+                Next::LongLine => {
+                    let skipped = blocks.skip_long_line(|_| Ok::<_, io::Error>(()));
+                    skipped.map_err(|e| fail(blocks.input().explain(e)))?;
+                }
+            }
+        }
+    }
+    Ok(index.seen_keys().collect())
 }
 
 fn expansion(blocks: &[Sample]) -> HashMap<Compression, f64> {
@@ -285,6 +306,20 @@ impl Survey {
     /// The columns of the first attempt.
     pub fn columns(&self) -> Columns {
         Columns(self.keys.clone())
+    }
+
+    /// The columns of every line, from a pass over all of the input: for a query that names one which samples lack.
+    pub async fn all_columns(&self, names: ColumnNames) -> Result<Columns, Failure> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let chunks = self.ranges.chunks(self.ranges.len().div_ceil(threads).max(1)).map(|ranges| {
+            let ranges = ranges.to_vec();
+            tokio::task::spawn_blocking(move || keys_of(&ranges, names))
+        });
+        let mut keys = HashMap::new();
+        for chunk in futures::future::join_all(chunks).await {
+            merge_keys(&mut keys, chunk.map_err(|e| Failure::new(FailureClass::Bug, e))??);
+        }
+        Ok(Columns(in_order(keys)))
     }
 
     /// Lines from all over the manifest, as record batches of all columns, in two halves.

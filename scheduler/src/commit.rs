@@ -123,6 +123,11 @@ impl CommitRecord {
         (record, result)
     }
 
+    /// A final name that something else has already. To be asked before the commit.
+    pub(crate) fn foreign_output(&self) -> Option<&Path> {
+        self.outputs.iter().map(|(_, path)| path.as_path()).find(|path| path.exists())
+    }
+
     /// Gives every file its final name. Doing it again, or going on where another stopped, is no error.
     pub(crate) fn publish(&self) -> StorageResult<()> {
         self.publish_rejects()?;

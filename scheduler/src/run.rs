@@ -8,6 +8,7 @@ use millwork_conversion::{AttemptOutcome, ConversionOptions, Survey, Verdict, ju
 use millwork_manifest::{Failure, FailureClass, Manifest};
 use millwork_storage::Staging;
 use millwork_tracking::{Commit, SqliteStore, TrackingError};
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,6 +33,8 @@ pub(crate) struct Runner {
     pub(crate) quarantine: PathBuf,
     /// Runs that have their turn.
     pub(crate) active: AtomicUsize,
+    /// Held as long as this process may write to the output.
+    pub(crate) _output_lock: File,
 }
 
 /// Why a run has no output.
@@ -146,7 +149,15 @@ impl Runner {
         blocking(move || prepared.prepare()).await?.map_err(storage_failure)?;
         // Runs at the same time share the slots.
         let slots = self.engine.slots().await.div_ceil(self.active.load(Ordering::Relaxed).max(1)).max(1);
-        let planned = plan_attempt(manifest, &survey, columns, staging.clone(), &self.conversion, slots).await?;
+        let plan = |columns| plan_attempt(manifest, &survey, columns, staging.clone(), &self.conversion, slots);
+        let planned = match plan(columns.clone()).await {
+            // The query may name a column that only lines beyond the samples have.
+            Err(failure) if !self.conversion.query.is_default() => {
+                let all = survey.all_columns(self.conversion.names).await?;
+                if all == columns { Err(failure) } else { plan(all).await }
+            }
+            planned => planned,
+        }?;
         let job = self.engine.submit(manifest.id.as_str(), planned.plan.clone()).await?;
         // Whatever ends the wait, time or a request, ends the job.
         let mut job = CancelOnDrop { engine: self.engine.clone(), job: Some(job) };
@@ -195,6 +206,12 @@ impl Runner {
     ) -> Result<RunResult, Ended> {
         let to = Destination { output: &self.output, quarantine: &self.quarantine, layout: &self.options.layout };
         let (record, result) = CommitRecord::new(manifest, staging.clone(), outcome, &to);
+        if let Some(path) = record.foreign_output() {
+            discard(staging).await;
+            let message =
+                format!("`{}` is there already, and is not of this run: move it away, then retry", path.display());
+            return Err(Failure::new(FailureClass::Input, message).into());
+        }
         let bug = |e: serde_json::Error| Failure::new(FailureClass::Bug, e);
         let record = serde_json::to_string(&record).map_err(bug)?;
         let commit = Commit { manifest_id: manifest.id.clone(), attempt, record };

@@ -4,11 +4,14 @@ use crate::commit::RunResult;
 use crate::engine::Engine;
 use crate::options::RunOptions;
 use crate::run::{Ended, Runner};
+use anyhow::Context;
 use chrono::Utc;
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
 use millwork_storage::absolute;
 use millwork_tracking::{QueuedManifest, Run, RunState, SqliteStore, TrackingResult};
 use std::collections::HashSet;
+use std::fs::File;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
@@ -46,9 +49,19 @@ impl Scheduler {
             Some(directory) => absolute(directory)?,
             None => output.join("_quarantine"),
         };
+        let output_lock = lock_output(&output)?;
         let conversion = options.conversion()?;
         let turns = Arc::new(Semaphore::new(options.max_concurrent_runs as usize));
-        let runner = Arc::new(Runner { engine, store, options, conversion, output, quarantine, active: 0.into() });
+        let runner = Arc::new(Runner {
+            engine,
+            store,
+            options,
+            conversion,
+            output,
+            quarantine,
+            active: 0.into(),
+            _output_lock: output_lock,
+        });
         let (events, _) = broadcast::channel(EVENT_BUFFER);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         Ok(Self { runner, turns, tasks, stop, events, active: Arc::default() })
@@ -162,6 +175,23 @@ impl Scheduler {
         };
         // Nobody may be listening.
         let _ = self.events.send(EndedRun { manifest_id, outcome });
+    }
+}
+
+/// Makes this the one process that writes to an output. The system lets go of it when the process ends.
+fn lock_output(output: &Path) -> anyhow::Result<File> {
+    let path = output.join("_millwork/output.lock");
+    let open = || {
+        std::fs::create_dir_all(output.join("_millwork"))?;
+        File::create(&path)
+    };
+    let lock = open().with_context(|| format!("cannot write to the output `{}`", output.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            anyhow::bail!("another millwork process writes to the output `{}`", output.display())
+        }
+        Err(std::fs::TryLockError::Error(e)) => Err(e).with_context(|| format!("cannot lock `{}`", path.display())),
     }
 }
 

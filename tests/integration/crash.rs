@@ -49,5 +49,9 @@ fn two_at_once_on_one_state_are_refused() {
     let second = place.run(&[]);
     assert_eq!(second.code, Some(1));
     assert!(second.stderr.contains("is in use by another millwork process"), "{}", second.stderr);
+    let state = format!("sqlite:{}", place.path("other.db").display());
+    let third = place.run(&["--state", &state]);
+    assert_eq!(third.code, Some(1));
+    assert!(third.stderr.contains("another millwork process writes to the output"), "{}", third.stderr);
     drop(running);
 }

@@ -144,6 +144,7 @@ impl Place {
         let known = |name: &String| {
             name.starts_with("merged-parquet-") && name.ends_with(".parquet")
                 || name.starts_with("_millwork/state.")
+                || name == "_millwork/output.lock"
                 || name.starts_with("_millwork/manifests/")
         };
         let stray: Vec<_> = self.files("out").into_iter().filter(|name| !known(name)).collect();

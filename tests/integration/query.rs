@@ -37,6 +37,16 @@ fn a_query_computes_renames_and_filters() {
 }
 
 #[test]
+fn a_query_may_name_a_column_that_comes_late() {
+    let place = with_query("SELECT rare, a FROM read_manifest($manifest) WHERE rare IS NOT NULL");
+    let filler = "{\"a\":1}\n".repeat(300_000);
+    place.input("2025-01-01-b.ndjson", format!("{filler}{{\"a\":2,\"rare\":3}}\n{filler}"));
+    let report = place.run_well(&["--sql", place.path("q.sql").to_str().unwrap()]);
+    assert_eq!(report["rows"], 1);
+    assert_eq!(rows(&place)[0]["rare"], "3");
+}
+
+#[test]
 fn a_query_that_does_not_plan_says_where() {
     let place = with_query("SELECT a,\n       nope\nFROM read_manifest($manifest)");
     let path = place.path("q.sql");

@@ -11,6 +11,7 @@ mod rejects;
 mod scan;
 mod unescape;
 
+pub(crate) use blocks::{Blocks, Next};
 pub(crate) use columns::{ColumnLayout, METADATA_COLUMNS};
 pub(crate) use input::{Content, Input, InputError, open_range};
 pub use keys::ColumnNames;

@@ -180,10 +180,14 @@ impl<R: Content> FileScan<R> {
                     self.at = newline + 1;
                 }
                 Ok((Scanned::Object, newline)) => {
-                    let is_row = resolve(&mut context.keys, block, &self.fields, &mut self.columns, |at| Position {
-                        file: self.range.file,
-                        offset: base + u64::from(at),
-                    });
+                    let is_row = resolve(
+                        &mut context.keys,
+                        block,
+                        &self.fields,
+                        &mut self.columns,
+                        &mut self.counts.replaced_characters,
+                        |at| Position { file: self.range.file, offset: base + u64::from(at) },
+                    );
                     if is_row {
                         let line = self.range.lines_before + self.counts.lines;
                         let replaced =
@@ -219,10 +223,14 @@ impl<R: Content> FileScan<R> {
         match scan_line(&line, 0, &mut self.fields) {
             Ok((Scanned::Blank, _)) => self.counts.blank += 1,
             Ok((Scanned::Object, _)) => {
-                let is_row = resolve(&mut context.keys, &line, &self.fields, &mut self.columns, |at| Position {
-                    file: self.range.file,
-                    offset: base + start as u64 + u64::from(at),
-                });
+                let is_row = resolve(
+                    &mut context.keys,
+                    &line,
+                    &self.fields,
+                    &mut self.columns,
+                    &mut self.counts.replaced_characters,
+                    |at| Position { file: self.range.file, offset: base + start as u64 + u64::from(at) },
+                );
                 if is_row {
                     let number = self.range.lines_before + self.counts.lines;
                     let lone = context.builder.append(&line, &self.fields, &self.columns, number, newline - start);
@@ -296,6 +304,7 @@ fn resolve(
     bytes: &[u8],
     fields: &[Field],
     columns: &mut Vec<u32>,
+    replaced_characters: &mut u64,
     position: impl Fn(u32) -> Position,
 ) -> bool {
     let mut cursor = Cursor::LINE_START;
@@ -306,7 +315,7 @@ fn resolve(
         let at = position(field.key_start);
         let column = if field.key_is_escaped {
             let mut text = Vec::with_capacity(key.len());
-            unescape(key, &mut text);
+            *replaced_characters += unescape(key, &mut text);
             keys.column(&mut cursor, &text, at)
         } else {
             keys.column(&mut cursor, key, at)
