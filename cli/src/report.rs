@@ -81,28 +81,28 @@ impl Report {
     pub(crate) fn to_text(&self) -> String {
         let mut text = String::new();
         for output in &self.outputs {
-            let _ = writeln!(text, "{}  {} rows  {}", output.uri, output.rows, bytes(output.bytes));
+            let _ = writeln!(text, "{}  {}  {}", output.uri, count(output.rows, "row"), bytes(output.bytes));
         }
         let rate = self.input_bytes as f64 / 1e6 / self.seconds.max(1e-9);
         let _ = writeln!(
             text,
-            "{} files, {} in {} manifests: {} rows in {} Parquet files, {}, in {:.2} s ({rate:.0} MB/s)",
-            self.files,
+            "{}, {} in {}: {} in {}, {}, in {:.2} s ({rate:.0} MB/s)",
+            count(self.files, "file"),
             bytes(self.input_bytes),
-            self.manifests,
-            self.rows,
-            self.outputs.len(),
+            count(self.manifests, "manifest"),
+            count(self.rows, "row"),
+            count(self.outputs.len() as u64, "Parquet file"),
             bytes(self.output_bytes),
             self.seconds,
         );
         if self.rejected > 0 {
-            let _ = writeln!(text, "{} lines rejected, kept in:", self.rejected);
+            let _ = writeln!(text, "{} rejected, kept in:", count(self.rejected, "line"));
             for file in &self.rejected_lines {
                 let _ = writeln!(text, "  {file}");
             }
         }
         if self.quarantined > 0 {
-            let _ = writeln!(text, "{} files refused:", self.quarantined);
+            let _ = writeln!(text, "{} refused:", count(self.quarantined, "file"));
             for file in self.quarantined_files.iter().take(20) {
                 let place = file.moved_to.as_ref().map_or_else(|| file.uri.to_string(), |to| to.display().to_string());
                 let _ = writeln!(text, "  {}: {place}", file.reason);
@@ -119,6 +119,11 @@ impl Report {
         }
         text
     }
+}
+
+/// `1 file`, `2 files`.
+pub(crate) fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn bytes(count: u64) -> String {

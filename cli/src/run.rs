@@ -1,7 +1,7 @@
 //! `millwork run`: all of it in one process, on a directory.
 
 use crate::embedded::Embedded;
-use crate::report::Report;
+use crate::report::{Report, count};
 use anyhow::Context;
 use chrono::Utc;
 use clap::Args;
@@ -186,7 +186,7 @@ async fn convert(scheduler: &Scheduler, unfinished: &[QueuedManifest], report: &
             }
             _ = tick.tick() => {
                 bar.set_position(input_bytes_read().min(bar.length().unwrap_or(0)));
-                bar.set_message(format!("{left} manifests to go"));
+                bar.set_message(format!("{} to go", count(left as u64, "manifest")));
             }
             _ = tokio::signal::ctrl_c() => break,
             _ = terminate.recv() => break,
