@@ -55,3 +55,20 @@ fn two_at_once_on_one_state_are_refused() {
     assert!(third.stderr.contains("another millwork process writes to the output"), "{}", third.stderr);
     drop(running);
 }
+
+#[test]
+fn a_publication_that_fails_after_the_commit_is_finished_by_the_next_run() {
+    let place = Place::new();
+    place.input("2025-01-01-a.ndjson", "{\"a\":1}\nbad\n");
+    let in_the_way = place.path("out/merged-parquet-2025-01-01");
+    std::fs::create_dir_all(place.path("out")).unwrap();
+    std::fs::write(&in_the_way, "a file where a directory should be").unwrap();
+    let done = place.run(&["--max-retries", "1"]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.stderr.contains("committed, but not published yet"), "{}", done.stderr);
+    std::fs::remove_file(in_the_way).unwrap();
+    let report = place.run_well(&[]);
+    assert_eq!((&report["rows"], &report["rejected"]), (&1.into(), &1.into()));
+    place.ask_oracle(&[]);
+    place.assert_tidy();
+}
