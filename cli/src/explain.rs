@@ -3,9 +3,10 @@
 use clap::Args;
 use millwork_conversion::{ConversionOptions, Query, plan_attempt, survey};
 use millwork_manifest::{Manifest, ManifestFile, ObjectUri};
-use millwork_manifest_builder::Intake;
+use millwork_manifest_builder::Rules;
 use millwork_scheduler::RunOptions;
-use millwork_storage::{Staging, head, list, read};
+use futures::TryStreamExt;
+use millwork_storage::{Location, Objects, Staging, Storage};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -31,7 +32,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn explain(options: Options) -> anyhow::Result<ExitCode> {
-    let manifest = load(&options.manifest)?;
+    let manifest = load(&options.manifest).await?;
     let mut conversion = ConversionOptions { target_file_bytes: options.target_file_mb << 20, ..Default::default() };
     if let Some(path) = &options.sql {
         let sql = std::fs::read_to_string(path)
@@ -45,40 +46,45 @@ pub(crate) async fn explain(options: Options) -> anyhow::Result<ExitCode> {
 }
 
 /// Reads a manifest by path or URI.
-pub(crate) fn load(name: &str) -> anyhow::Result<Manifest> {
+pub(crate) async fn load(name: &str) -> anyhow::Result<Manifest> {
     let uri: ObjectUri = match name.contains("://") {
         true => name.parse()?,
         false => ObjectUri::from_path(&std::path::absolute(name)?)?,
     };
-    let object = head(&uri)?;
-    Ok(Manifest::parse(uri.as_str(), &read(&uri)?, object.modified_at)?)
+    let storage = Storage::from_env();
+    let object = storage.head(&uri).await?;
+    Ok(Manifest::parse(uri.as_str(), &storage.read(&uri).await?, object.modified_at)?)
 }
 
 /// Shows the plan of a query on a directory, as one manifest of its first date's files.
 pub(crate) async fn explain_input(
-    intake: &Intake,
+    input: &Location,
+    rules: &Rules,
     run: &RunOptions,
     query: Query,
     vcores: usize,
 ) -> anyhow::Result<ExitCode> {
     let today = chrono::Utc::now().date_naive().into();
-    let accepted: Vec<_> = list(&intake.input)?
+    let settings = rules.settings(".", None, None)?;
+    let mut objects: Vec<_> = Storage::from_env().list(input).await?.try_collect().await?;
+    objects.sort_by(|a, b| a.key.cmp(&b.key));
+    let accepted: Vec<_> = objects
         .into_iter()
-        .filter_map(|object| match intake.rules.judge(&object.key, object.size_bytes, today) {
+        .filter_map(|object| match settings.rules.judge(&object.key, object.size_bytes, today) {
             millwork_manifest::Arrival::Accepted(date) => Some((date, object)),
             millwork_manifest::Arrival::Quarantined(..) => None,
         })
         .collect();
     let Some(date) = accepted.iter().map(|(date, _)| *date).min() else {
-        anyhow::bail!("no file in `{}` can be converted, so there is nothing to plan", intake.input.display());
+        anyhow::bail!("no file in `{input}` can be converted, so there is nothing to plan");
     };
     let file = |(_, object): (_, millwork_storage::Object)| ManifestFile {
         uri: object.uri,
         size_bytes: Some(object.size_bytes),
         etag: Some(object.etag),
-        version_id: None,
+        version_id: object.version_id,
     };
-    let files = accepted.into_iter().filter(|(of, _)| *of == date).take(intake.caps.max_files).map(file).collect();
+    let files = accepted.into_iter().filter(|(of, _)| *of == date).take(settings.caps.max_files).map(file).collect();
     let manifest = Manifest { id: "explained".parse()?, date, created_at: chrono::Utc::now(), files };
     let conversion = ConversionOptions { query, ..run.conversion()? };
     print_plan(&manifest, &conversion, vcores).await

@@ -104,7 +104,7 @@ impl Report {
         if self.quarantined > 0 {
             let _ = writeln!(text, "{} refused:", count(self.quarantined, "file"));
             for file in self.quarantined_files.iter().take(20) {
-                let place = file.moved_to.as_ref().map_or_else(|| file.uri.to_string(), |to| to.display().to_string());
+                let place = file.moved_to.as_ref().unwrap_or(&file.uri);
                 let _ = writeln!(text, "  {}: {place}", file.reason);
             }
             if self.quarantined_files.len() > 20 {

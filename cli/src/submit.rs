@@ -44,7 +44,7 @@ pub(crate) async fn submit(options: Options) -> anyhow::Result<ExitCode> {
     for manifest in &options.manifests {
         let body = match manifest.starts_with("s3://") {
             true => json!({"uri": manifest}),
-            false => serde_json::from_str(&crate::explain::load(manifest)?.to_json())?,
+            false => serde_json::from_str(&crate::explain::load(manifest).await?.to_json())?,
         };
         let run = client.call(&format!("manifests?retry={}", options.retry), Some(&body)).await;
         runs.push(run.with_context(|| format!("manifest `{manifest}`"))?);

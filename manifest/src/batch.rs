@@ -24,6 +24,13 @@ impl BatchCaps {
     }
 }
 
+impl BatchCaps {
+    /// Whether this much fills a manifest.
+    pub fn are_reached(&self, files: u64, bytes: u64) -> bool {
+        files >= self.max_files as u64 || bytes >= self.max_bytes
+    }
+}
+
 impl Default for BatchCaps {
     fn default() -> Self {
         Self::new(0.7, 200, 1800)
@@ -48,6 +55,8 @@ pub enum Flush {
     WhenAged(DateTime<Utc>),
     /// Cut it now.
     Now,
+    /// Let it wait: there are more files than these.
+    Never,
 }
 
 /// Cuts the pending files of one date into batches, keeping their order. The files in no batch wait for more.
@@ -80,14 +89,18 @@ pub fn cut(files: &[PendingFile], caps: &BatchCaps, flush: Flush) -> Vec<Vec<Pen
 }
 
 fn rest_is_due(rest: &[PendingFile], rest_bytes: u64, caps: &BatchCaps, flush: Flush) -> bool {
-    let half_full = rest_bytes >= caps.max_bytes.div_ceil(2) || rest.len() >= caps.max_files.div_ceil(2);
-    let aged = match flush {
-        Flush::Now => true,
-        Flush::WhenAged(now) => rest.iter().map(|file| file.arrived_at).min().is_some_and(|oldest| {
-            (now - oldest).num_seconds() >= i64::try_from(caps.max_wait_seconds).unwrap_or(i64::MAX)
-        }),
+    let is_aged = |now: DateTime<Utc>| {
+        let wait = i64::try_from(caps.max_wait_seconds).unwrap_or(i64::MAX);
+        rest.iter().map(|file| file.arrived_at).min().is_some_and(|oldest| (now - oldest).num_seconds() >= wait)
     };
-    half_full || aged
+    match flush {
+        Flush::Never => false,
+        Flush::Now => true,
+        Flush::WhenAged(now) => {
+            let half_full = rest_bytes >= caps.max_bytes.div_ceil(2) || rest.len() >= caps.max_files.div_ceil(2);
+            half_full || is_aged(now)
+        }
+    }
 }
 
 #[cfg(test)]

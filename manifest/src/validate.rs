@@ -73,7 +73,7 @@ impl Default for FileRules {
 }
 
 /// Why a file was quarantined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum QuarantineReason {
     /// Not `.ndjson`, `.ndjson.gz` or `.ndjson.zst`.

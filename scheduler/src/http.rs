@@ -11,6 +11,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use chrono::Utc;
 use millwork_manifest::{Manifest, ManifestId, ObjectUri};
+use millwork_storage::{Objects, Storage};
 use millwork_tracking::{Run, TrackingError};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -102,29 +103,28 @@ async fn submit_manifest(
             (manifest, uri)
         }
     };
-    let run = scheduler.submit(manifest.clone(), &uri)?;
+    let run = scheduler.submit(manifest.clone(), &uri).await?;
     let run = match run {
-        Some(run) if options.retry && has_ended_without_output(&run) => scheduler.retry(manifest)?,
+        Some(run) if options.retry && has_ended_without_output(&run) => scheduler.retry(manifest).await?,
         run => run,
     };
     run.map(|run| (StatusCode::ACCEPTED, Json(run))).ok_or_else(ApiError::vanished)
 }
 
 async fn read_manifest(uri: String) -> Result<(Manifest, String), ApiError> {
-    let read = move || -> anyhow::Result<(Manifest, String)> {
+    let read = async {
         let uri: ObjectUri = uri.parse()?;
-        let object = millwork_storage::head(&uri)?;
+        let storage = Storage::from_env();
+        let object = storage.head(&uri).await?;
         anyhow::ensure!(
             object.size_bytes <= MAX_BODY_BYTES as u64,
             "manifest `{uri}` has {} bytes; the limit is {MAX_BODY_BYTES}",
             object.size_bytes
         );
-        let text = millwork_storage::read(&uri)?;
-        Ok((Manifest::parse(uri.as_str(), &text, object.modified_at)?, uri.to_string()))
+        let text = storage.read(&uri).await?;
+        anyhow::Ok((Manifest::parse(uri.as_str(), &text, object.modified_at)?, uri.to_string()))
     };
-    let done = tokio::task::spawn_blocking(read).await;
-    let done = done.map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "bug", e))?;
-    done.map_err(|e| ApiError::new(StatusCode::BAD_REQUEST, "bad-manifest", format!("{e:#}")))
+    read.await.map_err(|e| ApiError::new(StatusCode::BAD_REQUEST, "bad-manifest", format!("{e:#}")))
 }
 
 #[derive(Serialize)]
@@ -142,7 +142,7 @@ async fn list_runs(
     Query(options): Query<ListOptions>,
 ) -> Result<Json<Listing<Run>>, ApiError> {
     let limit = options.limit.unwrap_or(100).min(MAX_RUNS);
-    let mut items = scheduler.store().runs(limit)?;
+    let mut items = scheduler.store().runs(limit).await?;
     // Outputs and ledger are for the detail.
     for run in &mut items {
         if let Some(result) = run.result.as_mut().and_then(serde_json::Value::as_object_mut) {
@@ -155,7 +155,7 @@ async fn list_runs(
 async fn get_run(State(scheduler): State<Scheduler>, Path(id): Path<String>) -> Result<Json<Run>, ApiError> {
     let id: ManifestId = id.parse().map_err(|e| ApiError::new(StatusCode::BAD_REQUEST, "bad-id", e))?;
     let missing = || ApiError::new(StatusCode::NOT_FOUND, "no-such-run", format!("no run of manifest `{id}`"));
-    scheduler.store().run(&id)?.map(Json).ok_or_else(missing)
+    scheduler.store().run(&id).await?.map(Json).ok_or_else(missing)
 }
 
 async fn list_executors(State(scheduler): State<Scheduler>) -> Json<Listing<crate::engine::ExecutorInfo>> {

@@ -9,9 +9,11 @@ mod http;
 mod options;
 mod run;
 mod service;
+mod state;
 
 pub use commit::{OutputFile, RunResult};
 pub use engine::{Engine, ExecutorInfo, HEARTBEAT_SECONDS};
 pub use http::{check_listen, router};
 pub use options::{OutputLayout, RunOptions};
 pub use service::{EndedRun, Scheduler};
+pub use state::open_state;

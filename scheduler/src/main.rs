@@ -2,12 +2,9 @@
 
 use anyhow::Context;
 use clap::Parser;
-use millwork_scheduler::{Engine, RunOptions, Scheduler, check_listen, router};
-use millwork_storage::absolute;
-use millwork_tracking::SqliteStore;
+use millwork_scheduler::{Engine, RunOptions, Scheduler, check_listen, open_state, router};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -29,8 +26,8 @@ struct Options {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     http: SocketAddr,
 
-    /// Where runs and files are remembered
-    #[arg(long, value_name = "sqlite:PATH")]
+    /// Where runs and files are remembered: sqlite:PATH or dynamodb:TABLE
+    #[arg(long, value_name = "URL")]
     state: String,
 
     /// File with the token that API clients must send; MILLWORK_TOKEN in the environment does the same
@@ -62,14 +59,13 @@ async fn serve(options: Options) -> anyhow::Result<()> {
          who can reach it, then say --insecure",
         options.listen
     );
-    let path = options.state.strip_prefix("sqlite:").context("--state is sqlite:PATH")?;
-    let store = Arc::new(SqliteStore::open_as_owner(&absolute(path.as_ref())?)?);
+    let store = open_state(&options.state).await?;
     let listener =
         TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
     let http = TcpListener::bind(options.http).await.with_context(|| format!("cannot listen on {}", options.http))?;
     let engine = Engine::start(listener).await?;
     let scheduler = Scheduler::new(engine.clone(), store, options.run)?;
-    let resumed = scheduler.resume()?;
+    let resumed = scheduler.resume().await?;
     tracing::info!(executors = %engine.address(), http = %http.local_addr()?, resumed, "scheduler started");
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = async move {

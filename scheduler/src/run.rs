@@ -7,7 +7,7 @@ use chrono::Utc;
 use millwork_conversion::{AttemptOutcome, ConversionOptions, Survey, Verdict, judge, plan_attempt, survey};
 use millwork_manifest::{Failure, FailureClass, Manifest};
 use millwork_storage::Staging;
-use millwork_tracking::{Commit, SqliteStore, TrackingError};
+use millwork_tracking::{Commit, TrackingError, TrackingStore};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ const MAX_REPLANS: usize = 2;
 /// What all runs of a scheduler share.
 pub(crate) struct Runner {
     pub(crate) engine: Engine,
-    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) store: Arc<dyn TrackingStore>,
     pub(crate) options: RunOptions,
     pub(crate) conversion: ConversionOptions,
     /// Absolute.
@@ -71,7 +71,7 @@ impl Runner {
         let mut backoff = FIRST_BACKOFF;
         let mut failures = 0;
         loop {
-            let commit = self.store.unpublished(&manifest.id)?;
+            let commit = self.store.unpublished(&manifest.id).await?;
             let tried = match &commit {
                 Some(commit) => self.finish(commit).await.map_err(Ended::Failed),
                 None => self.attempt(manifest, stop).await,
@@ -83,14 +83,14 @@ impl Runner {
             tracing::warn!(manifest = %manifest.id, class = %failure.class, error = %failure, "an attempt failed");
             failures += 1;
             let gives_up = !failure.class.can_pass() || failures > self.options.max_retries;
-            match self.store.unpublished(&manifest.id)? {
+            match self.store.unpublished(&manifest.id).await? {
                 // Committed is committed: only its publication is late.
                 Some(_) if gives_up => {
                     let message = format!("committed, but not published yet; the next start finishes it: {failure}");
                     return Err(Ended::Failed(Failure { message, ..failure }));
                 }
                 None if gives_up => {
-                    self.store.fail(&manifest.id, &failure, Utc::now())?;
+                    self.store.fail(&manifest.id, &failure, Utc::now()).await?;
                     return Err(Ended::Failed(failure));
                 }
                 _ => {}
@@ -106,7 +106,7 @@ impl Runner {
     async fn attempt(&self, manifest: &Manifest, stop: &CancellationToken) -> Result<RunResult, Ended> {
         let mut columns = None;
         for _ in 0..=MAX_REPLANS {
-            let attempt = self.store.start_attempt(&manifest.id, Utc::now())?;
+            let attempt = self.store.start_attempt(&manifest.id, Utc::now()).await?;
             let staging = Staging::new(&self.output, manifest.id.as_str(), attempt);
             let time_limit = Duration::from_secs(self.options.run_timeout_minutes * 60);
             let tried = tokio::select! {
@@ -215,7 +215,7 @@ impl Runner {
         let bug = |e: serde_json::Error| Failure::new(FailureClass::Bug, e);
         let record = serde_json::to_string(&record).map_err(bug)?;
         let commit = Commit { manifest_id: manifest.id.clone(), attempt, record };
-        let won = self.store.commit(&commit, &serde_json::to_value(&result).map_err(bug)?, Utc::now());
+        let won = self.store.commit(&commit, &serde_json::to_value(&result).map_err(bug)?, Utc::now()).await;
         match won {
             Ok(true) => Ok(self.finish(&commit).await?),
             Ok(false) => {
@@ -233,8 +233,8 @@ impl Runner {
             serde_json::from_str(&commit.record).map_err(|e| Failure::new(FailureClass::Bug, e))?;
         blocking(move || record.publish()).await?.map_err(storage_failure)?;
         let stored = |e: TrackingError| Failure::new(FailureClass::Storage, e);
-        self.store.complete(&commit.manifest_id, Utc::now()).map_err(stored)?;
-        let run = self.store.run(&commit.manifest_id).map_err(stored)?;
+        self.store.complete(&commit.manifest_id, Utc::now()).await.map_err(stored)?;
+        let run = self.store.run(&commit.manifest_id).await.map_err(stored)?;
         let result = run.and_then(|run| run.result).unwrap_or_default();
         serde_json::from_value(result).map_err(|e| Failure::new(FailureClass::Bug, e))
     }

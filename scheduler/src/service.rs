@@ -8,7 +8,7 @@ use anyhow::Context;
 use chrono::Utc;
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
 use millwork_storage::absolute;
-use millwork_tracking::{QueuedManifest, Run, RunState, SqliteStore, TrackingResult};
+use millwork_tracking::{QueuedManifest, Run, RunState, TrackingResult, TrackingStore};
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
@@ -43,7 +43,7 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// A scheduler on an engine and a store. Nothing runs yet; see [`Self::resume`].
-    pub fn new(engine: Engine, store: Arc<SqliteStore>, options: RunOptions) -> anyhow::Result<Self> {
+    pub fn new(engine: Engine, store: Arc<dyn TrackingStore>, options: RunOptions) -> anyhow::Result<Self> {
         let output = absolute(&options.output)?;
         let quarantine = match &options.quarantine {
             Some(directory) => absolute(directory)?,
@@ -68,8 +68,8 @@ impl Scheduler {
     }
 
     /// Takes up the runs that an earlier process left unfinished.
-    pub fn resume(&self) -> TrackingResult<usize> {
-        let unfinished = self.runner.store.unfinished()?;
+    pub async fn resume(&self) -> TrackingResult<usize> {
+        let unfinished = self.runner.store.unfinished().await?;
         let count = unfinished.len();
         for queued in unfinished {
             self.start(queued.manifest);
@@ -78,26 +78,26 @@ impl Scheduler {
     }
 
     /// Queues a manifest. One that is known is not run again: its run is returned as it is.
-    pub fn submit(&self, manifest: Manifest, uri: &str) -> TrackingResult<Option<Run>> {
+    pub async fn submit(&self, manifest: Manifest, uri: &str) -> TrackingResult<Option<Run>> {
         let id = manifest.id.clone();
         let queued = QueuedManifest { manifest, uri: uri.to_owned() };
-        if self.runner.store.queue(&queued, Utc::now())? {
+        if self.runner.store.submit(&queued, Utc::now()).await? {
             self.start(queued.manifest);
         }
-        self.runner.store.run(&id)
+        self.runner.store.run(&id).await
     }
 
     /// Queues a run that failed once more.
-    pub fn retry(&self, manifest: Manifest) -> TrackingResult<Option<Run>> {
-        self.runner.store.requeue(&manifest.id, Utc::now())?;
+    pub async fn retry(&self, manifest: Manifest) -> TrackingResult<Option<Run>> {
+        self.runner.store.requeue(&manifest.id, Utc::now()).await?;
         let id = manifest.id.clone();
         self.start(manifest);
-        self.runner.store.run(&id)
+        self.runner.store.run(&id).await
     }
 
     /// The store behind it.
-    pub fn store(&self) -> &SqliteStore {
-        &self.runner.store
+    pub fn store(&self) -> &dyn TrackingStore {
+        &*self.runner.store
     }
 
     /// The engine behind it.
@@ -151,7 +151,7 @@ impl Scheduler {
             Ok(ended) => ended,
             Err(panic) => {
                 let failure = Failure::new(FailureClass::Bug, panic);
-                self.runner.store.fail(&manifest.id, &failure, Utc::now())?;
+                self.runner.store.fail(&manifest.id, &failure, Utc::now()).await?;
                 Err(Ended::Failed(failure))
             }
         }

@@ -1,13 +1,22 @@
 //! Objects and what can be done with them: list, identify, move, write once, and publish many files so that a
 //! reader sees all of them or none.
 //!
-//! This crate knows nothing of manifests' contents, of DataFusion or of the tracking store. So far it speaks to
-//! local directories.
+//! [`Location`] is where a URL points: a local directory or a folder of a bucket. [`Objects`] is what the control
+//! plane does there; [`Storage`] does it for real, [`MemoryObjects`] in memory. This crate knows nothing of manifests'
+//! contents, of DataFusion or of the tracking store.
 
+mod bucket;
 mod error;
 mod local;
+mod location;
+mod memory;
+mod objects;
 mod staging;
 
+pub use bucket::client_from_env;
 pub use error::{StorageError, StorageResult};
 pub use local::{Object, absolute, head, identity, list, move_object, path_of, read, write_once};
+pub use location::{Location, bucket_and_key};
+pub use memory::MemoryObjects;
+pub use objects::{Objects, Storage};
 pub use staging::{StagedFile, Staging, StagingWriter};

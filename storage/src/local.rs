@@ -19,6 +19,8 @@ pub struct Object {
     pub size_bytes: u64,
     /// Its entity tag: another one means other content.
     pub etag: String,
+    /// Its version, in a bucket that keeps versions, where it was asked for.
+    pub version_id: Option<String>,
     /// When it was last written.
     pub modified_at: DateTime<Utc>,
 }
@@ -26,7 +28,7 @@ pub struct Object {
 /// The local path behind a URI.
 pub fn path_of(uri: &ObjectUri) -> StorageResult<PathBuf> {
     uri.to_path().ok_or_else(|| {
-        let reason = "only local files can be reached so far";
+        let reason = "it is no local file";
         StorageError::new("open", uri, io::Error::new(ErrorKind::Unsupported, reason))
     })
 }
@@ -72,7 +74,7 @@ pub fn head(uri: &ObjectUri) -> StorageResult<Object> {
 
 fn object(uri: ObjectUri, key: String, metadata: &Metadata) -> Object {
     let (etag, modified_at) = (identity(metadata), modified_at(metadata));
-    Object { uri, key, size_bytes: metadata.len(), etag, modified_at }
+    Object { uri, key, size_bytes: metadata.len(), etag, version_id: None, modified_at }
 }
 
 /// Every file below `root`, ordered by key. Links to files are followed, links to directories are not; a file

@@ -4,9 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod bad_input;
+mod builder;
 mod cluster;
 mod crash;
 mod json;
 mod place;
 mod query;
 mod rows;
+mod servers;
+mod simulation;
+mod store;

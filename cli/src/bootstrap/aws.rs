@@ -1,0 +1,71 @@
+//! The clients, and what their errors say.
+
+use anyhow::Context;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_s3::config::ProvideCredentials;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use std::error::Error;
+use std::fmt::Display;
+
+/// AWS, as the environment names it.
+pub(super) struct Aws {
+    pub(super) s3: aws_sdk_s3::Client,
+    pub(super) sqs: aws_sdk_sqs::Client,
+    pub(super) dynamodb: aws_sdk_dynamodb::Client,
+    pub(super) region: String,
+}
+
+impl Aws {
+    /// Finds region and credentials first, so that their absence is one error and not a request's.
+    pub(super) async fn connect() -> anyhow::Result<Self> {
+        let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let region = config.region().map(Region::to_string);
+        let region = region.context("no AWS region: set AWS_REGION, or AWS_PROFILE to a profile that has one")?;
+        let advice = "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN), \
+                      or AWS_PROFILE, or run where a role gives them";
+        let provider = config.credentials_provider().context(advice)?;
+        provider.provide_credentials().await.map_err(|e| anyhow::anyhow!("{}", chain(&e))).context(advice)?;
+        // Servers other than AWS want the bucket in the path.
+        let has_endpoint =
+            ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].into_iter().any(|name| std::env::var_os(name).is_some());
+        let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(has_endpoint).build();
+        Ok(Self {
+            s3: aws_sdk_s3::Client::from_conf(s3),
+            sqs: aws_sdk_sqs::Client::new(&config),
+            dynamodb: aws_sdk_dynamodb::Client::new(&config),
+            region,
+        })
+    }
+}
+
+/// What could not be done, and why.
+pub(super) fn failed<E>(what: impl Display, error: &SdkError<E>) -> anyhow::Error
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match (error.code(), error.message()) {
+        (Some(code), Some(message)) => anyhow::anyhow!("{what}: {code}: {message}"),
+        (Some(code), None) => anyhow::anyhow!("{what}: {code}"),
+        _ => anyhow::anyhow!("{what}: {}", chain(error)),
+    }
+}
+
+/// What was read; nothing, if the error says with this code that it is not there.
+pub(super) fn unless<T, E>(absent: &str, result: Result<T, SdkError<E>>, what: String) -> anyhow::Result<Option<T>>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.code() == Some(absent) => Ok(None),
+        Err(error) => Err(failed(what, &error)),
+    }
+}
+
+/// An error and its causes.
+fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.dedup();
+    texts.join(": ")
+}

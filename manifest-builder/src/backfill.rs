@@ -1,0 +1,175 @@
+//! The listing of a place, reconciled with the store: what events missed is tracked, what is gone is marked.
+
+use crate::builder::{Arrived, Builder, BuilderError, key_in};
+use crate::cut::Cut;
+use futures::StreamExt;
+use millwork_manifest::{DatePrefix, FileState, Flush, ObjectUri, QuarantineReason};
+use millwork_storage::{Location, Object};
+use millwork_tracking::{FileFilter, FoundFile, QueuedManifest, Tracked, TrackedFile};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+
+/// How many files are tracked at once.
+const CHUNK: usize = 2000;
+
+/// What a listing came to.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Backfilled {
+    /// Files listed.
+    pub listed: u64,
+    /// Files that were not known, or had other content, and are pending now.
+    pub pending: u64,
+    /// Files that were known as they are.
+    pub known: u64,
+    /// Files refused now.
+    pub quarantined: Vec<QuarantinedFile>,
+    /// Converted files that have other content now. They stay as they are.
+    pub overwritten: Vec<ObjectUri>,
+    /// Files that were waiting, but are gone.
+    pub missing: Vec<ObjectUri>,
+}
+
+/// A file that was refused.
+#[derive(Clone, Debug, Serialize)]
+pub struct QuarantinedFile {
+    /// Where it was found.
+    pub uri: ObjectUri,
+    /// Why it was refused.
+    pub reason: QuarantineReason,
+    /// Where it is now, if it was moved.
+    pub moved_to: Option<ObjectUri>,
+}
+
+impl Builder {
+    /// Lists a place and tracks what is missing in the store. It can be made again at any time.
+    pub async fn backfill(&self, place: &Location) -> Result<Backfilled, BuilderError> {
+        self.check_loops(place)?;
+        let mut done = Backfilled::default();
+        // Hashes are enough: two files of one hash can only hide that one of them is gone until the next listing.
+        let hasher = RandomState::new();
+        let mut listed: HashSet<u64> = HashSet::new();
+        let waiting = self.waiting(place).await?;
+        let mut chunks = self.objects.list(place).await?.chunks(CHUNK);
+        while let Some(chunk) = chunks.next().await {
+            let objects = chunk.into_iter().collect::<Result<Vec<Object>, _>>()?;
+            listed.extend(objects.iter().map(|object| hasher.hash_one(&object.uri)));
+            self.track_listed(&objects, place, &mut done).await?;
+        }
+        for file in waiting {
+            if listed.contains(&hasher.hash_one(&file.uri)) {
+                continue;
+            }
+            let gone = FoundFile {
+                uri: file.uri.clone(),
+                date: file.date,
+                size_bytes: 0,
+                etag: String::new(),
+                version_id: None,
+                sequencer: None,
+                quarantine: None,
+            };
+            if self.store.mark_missing(&gone, self.now()).await? {
+                done.missing.push(file.uri);
+            }
+        }
+        Ok(done)
+    }
+
+    /// The files of a place that wait for a manifest, or failed: those that a listing must show.
+    async fn waiting(&self, place: &Location) -> Result<Vec<TrackedFile>, BuilderError> {
+        let mut waiting = self.files_in(FileState::Pending, place).await?;
+        waiting.extend(self.files_in(FileState::Failed, place).await?);
+        Ok(waiting)
+    }
+
+    /// The files of a place in one state.
+    pub(crate) async fn files_in(&self, state: FileState, place: &Location) -> Result<Vec<TrackedFile>, BuilderError> {
+        let mut filter = FileFilter { state: Some(state), limit: CHUNK, ..FileFilter::default() };
+        let mut found = Vec::new();
+        loop {
+            let page = self.store.list_files(&filter).await?;
+            found.extend(page.items.into_iter().filter(|file| place.key_of(&file.uri).is_some()));
+            match page.next_cursor {
+                Some(cursor) => filter.cursor = Some(cursor),
+                None => return Ok(found),
+            }
+        }
+    }
+
+    async fn track_listed(
+        &self,
+        objects: &[Object],
+        place: &Location,
+        done: &mut Backfilled,
+    ) -> Result<(), BuilderError> {
+        let found: Vec<FoundFile> = objects.iter().map(|object| self.judge_object(object, place)).collect();
+        let tracked = self.store.track(&found, self.settings.overwrites, self.now()).await?;
+        done.listed += objects.len() as u64;
+        for (file, outcome) in found.iter().zip(tracked.outcomes) {
+            match outcome {
+                Tracked::New | Tracked::Updated => done.pending += 1,
+                Tracked::Known | Tracked::Outdated => done.known += 1,
+                Tracked::Overwritten => done.overwritten.push(file.uri.clone()),
+                Tracked::Quarantined(reason) => {
+                    let moved_to = self.quarantine(file, &key_in(place, &file.uri), reason).await?;
+                    done.quarantined.push(QuarantinedFile { uri: file.uri.clone(), reason, moved_to });
+                }
+                // Its move may have been cut short.
+                Tracked::StillQuarantined(reason) => {
+                    done.known += 1;
+                    self.quarantine(file, &key_in(place, &file.uri), reason).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes manifests of all that is pending, as `flush` says, oldest date first.
+    pub async fn cut_all(&self, flush: Flush) -> Result<Vec<QueuedManifest>, BuilderError> {
+        let mut made = Vec::new();
+        for (date, _) in self.store.backlogs().await? {
+            match self.cut(date, flush).await? {
+                Cut::Made(manifests) => made.extend(manifests),
+                Cut::Busy => tracing::info!(%date, "somebody else is making manifests of this date"),
+            }
+        }
+        Ok(made)
+    }
+
+    /// Makes manifests of the files of a place whose runs failed, each of one file, so that none can take others along
+    /// again.
+    pub async fn cut_failed(&self, place: &Location) -> Result<Vec<QueuedManifest>, BuilderError> {
+        let mut by_date: BTreeMap<DatePrefix, Vec<TrackedFile>> = BTreeMap::new();
+        for file in self.files_in(FileState::Failed, place).await? {
+            if let Some(date) = file.date {
+                by_date.entry(date).or_default().push(file);
+            }
+        }
+        let mut made = Vec::new();
+        for (date, files) in by_date {
+            if let Cut::Made(manifests) = self.cut_alone(date, &files).await? {
+                made.extend(manifests);
+            }
+        }
+        Ok(made)
+    }
+}
+
+impl Backfilled {
+    /// The same in numbers, as for events.
+    pub fn arrived(&self) -> Arrived {
+        let mut quarantined = BTreeMap::new();
+        for file in &self.quarantined {
+            *quarantined.entry(file.reason).or_default() += 1;
+        }
+        Arrived {
+            pending: self.pending,
+            known: self.known,
+            quarantined,
+            overwritten: self.overwritten.len() as u64,
+            removed: self.missing.len() as u64,
+            ..Arrived::default()
+        }
+    }
+}

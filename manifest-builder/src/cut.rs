@@ -1,0 +1,158 @@
+//! Manifests are cut: under the lock of their date, from a draft, through claims, to a document and a queued run.
+
+use crate::builder::{Builder, BuilderError};
+use millwork_manifest::{DatePrefix, Flush, Manifest, ManifestFile, ManifestId, ObjectUri, PendingFile, cut};
+use millwork_tracking::{Draft, Lock, QueuedManifest, TrackedFile};
+use std::collections::{HashMap, HashSet};
+
+/// What cutting a date came to.
+#[derive(Clone, Debug)]
+pub enum Cut {
+    /// Somebody else is at it.
+    Busy,
+    /// These manifests were made.
+    Made(Vec<QueuedManifest>),
+}
+
+/// The name of the lock of a date.
+pub(crate) fn lock_name(date: DatePrefix) -> String {
+    format!("LOCK#{date}")
+}
+
+impl Builder {
+    /// Cuts the manifests that the pending files of a date fill, and the rest as `flush` says.
+    ///
+    /// Reads no more pending files than go into the manifests, but for one manifest's worth.
+    pub async fn cut(&self, date: DatePrefix, flush: Flush) -> Result<Cut, BuilderError> {
+        let Some(lock) = self.lock(date).await? else { return Ok(Cut::Busy) };
+        let made = self.cut_pending(date, flush, lock.clone()).await;
+        self.unlock(&lock).await;
+        made.map(Cut::Made)
+    }
+
+    /// Makes a manifest of each of these failed files of a date, so that none can take others along again.
+    pub async fn cut_alone(&self, date: DatePrefix, files: &[TrackedFile]) -> Result<Cut, BuilderError> {
+        let Some(mut lock) = self.lock(date).await? else { return Ok(Cut::Busy) };
+        let mut made = Vec::new();
+        let mut failed = None;
+        for file in files {
+            match self.make(date, vec![file.clone()], &mut lock).await {
+                Ok(manifest) => made.extend(manifest),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        self.unlock(&lock).await;
+        failed.map_or(Ok(Cut::Made(made)), Err)
+    }
+
+    pub(crate) async fn lock(&self, date: DatePrefix) -> Result<Option<Lock>, BuilderError> {
+        Ok(self.store.lock(&lock_name(date), &self.holder, self.settings.lock_ttl, self.now()).await?)
+    }
+
+    pub(crate) async fn unlock(&self, lock: &Lock) {
+        if let Err(error) = self.store.unlock(lock).await {
+            tracing::warn!(lock = lock.name, %error, "cannot let go of a lock: it ends by itself");
+        }
+    }
+
+    async fn cut_pending(
+        &self,
+        date: DatePrefix,
+        flush: Flush,
+        mut lock: Lock,
+    ) -> Result<Vec<QueuedManifest>, BuilderError> {
+        let window = self.settings.caps.max_files.saturating_add(1);
+        let mut made = Vec::new();
+        loop {
+            let listed = self.store.pending(date, window).await?;
+            let is_all = listed.len() < window;
+            let pending = self.as_they_are(&listed).await?;
+            let flush = if is_all { flush } else { Flush::Never };
+            let sizes: Vec<PendingFile> = pending.iter().map(pending_file).collect();
+            let batches = cut(&sizes, &self.settings.caps, flush);
+            let mut by_uri: HashMap<&ObjectUri, &TrackedFile> = pending.iter().map(|file| (&file.uri, file)).collect();
+            let made_before = made.len();
+            for batch in &batches {
+                let files = batch.iter().filter_map(|file| by_uri.remove(&file.uri)).cloned().collect();
+                made.extend(self.make(date, files, &mut lock).await?);
+            }
+            // A listing that lags behind can show nothing new.
+            if is_all || made.len() == made_before {
+                return Ok(made);
+            }
+        }
+    }
+
+    /// Those of the listed files that are pending in fact, as they are now.
+    async fn as_they_are(&self, listed: &[TrackedFile]) -> Result<Vec<TrackedFile>, BuilderError> {
+        let uris: Vec<ObjectUri> = listed.iter().map(|file| file.uri.clone()).collect();
+        let files = self.store.files(&uris).await?;
+        let is_pending = |file: &TrackedFile| file.state == millwork_manifest::FileState::Pending;
+        Ok(files.into_iter().flatten().filter(is_pending).collect())
+    }
+
+    /// Makes one manifest; none, if all its files changed meanwhile.
+    async fn make(
+        &self,
+        date: DatePrefix,
+        seen: Vec<TrackedFile>,
+        lock: &mut Lock,
+    ) -> Result<Option<QueuedManifest>, BuilderError> {
+        let ttl = self.settings.lock_ttl;
+        if lock.expires_at - self.now() < ttl / 2 {
+            *lock = self.store.renew(lock, ttl, self.now()).await?;
+        }
+        let index = self.store.next_batch_index(date).await?;
+        let now = self.now();
+        let path = Manifest::path(date, index, now);
+        let stem = path.rsplit('/').next().unwrap_or(&path).trim_end_matches(".json").to_owned();
+        let id: ManifestId = format!("{date}-{stem}").parse()?;
+        let files = seen.iter().map(manifest_file).collect();
+        let uri = self.settings.manifests.object(&path)?.to_string();
+        let manifest = Manifest { id: id.clone(), date, created_at: now, files };
+        let draft = Draft { manifest, uri, begun_at: now };
+        self.store.begin_draft(&draft, lock).await?;
+        let held = self.store.claim(&id, &seen, lock, self.now()).await?;
+        self.finish(draft, &held.into_iter().collect(), lock).await
+    }
+
+    /// Writes the document of a draft with the files it holds, and queues its run. Whoever does it again does the same.
+    pub(crate) async fn finish(
+        &self,
+        mut draft: Draft,
+        held: &HashSet<ObjectUri>,
+        lock: &Lock,
+    ) -> Result<Option<QueuedManifest>, BuilderError> {
+        draft.manifest.files.retain(|file| held.contains(&file.uri));
+        if draft.manifest.files.is_empty() {
+            self.store.drop_draft(&draft.manifest.id, lock).await?;
+            return Ok(None);
+        }
+        let uri: ObjectUri = draft.uri.parse()?;
+        let document = draft.manifest.to_json();
+        if !self.objects.write_once(&uri, document.as_bytes()).await?
+            && self.objects.read(&uri).await? != document.as_bytes()
+        {
+            return Err(BuilderError::Foreign(draft.uri));
+        }
+        let queued = QueuedManifest { manifest: draft.manifest, uri: draft.uri };
+        self.store.finish_draft(&queued, self.now()).await?;
+        Ok(Some(queued))
+    }
+}
+
+fn pending_file(file: &TrackedFile) -> PendingFile {
+    PendingFile { uri: file.uri.clone(), size_bytes: file.size_bytes, arrived_at: file.arrived_at }
+}
+
+fn manifest_file(file: &TrackedFile) -> ManifestFile {
+    ManifestFile {
+        uri: file.uri.clone(),
+        size_bytes: Some(file.size_bytes),
+        etag: Some(file.etag.clone()),
+        version_id: file.version_id.clone(),
+    }
+}

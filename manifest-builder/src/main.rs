@@ -1,0 +1,323 @@
+//! `millwork-manifest-builder`: events and listings in, manifests out.
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use millwork_manifest::Flush;
+use millwork_manifest_builder::{Builder, Rules, ServiceOptions, run_lambda, serve, watch};
+use millwork_storage::{Location, Storage};
+use serde::Serialize;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Turns files that arrive in object storage into manifests of one date each.
+///
+/// Each file is checked by its name, size and date, and tracked; when the files of a date fill a manifest, one is
+/// written. Refused files are quarantined. Any number of these processes can work on one state.
+///
+/// On AWS Lambda (with AWS_LAMBDA_RUNTIME_API set) no command is given.
+#[derive(Parser)]
+#[command(version)]
+struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args, Clone)]
+struct Common {
+    /// Where files are remembered: sqlite:PATH or dynamodb:TABLE [default: dynamodb:$TRACKING_TABLE]
+    #[arg(long, global = true, env = "MILLWORK_STATE", value_name = "URL")]
+    state: Option<String>,
+
+    /// Where manifests are written, below manifests/: a directory or s3://BUCKET [default: s3://$MANIFEST_BUCKET]
+    #[arg(long, global = true, value_name = "PLACE")]
+    manifests: Option<String>,
+
+    /// Where refused files are moved to: a directory or s3://BUCKET. Without it they stay and are only marked
+    /// [default: s3://$QUARANTINE_BUCKET]
+    #[arg(long, global = true, value_name = "PLACE")]
+    quarantine: Option<String>,
+
+    /// Where output is written, if that is in the bucket or directory that is read: its objects are left alone
+    #[arg(long, global = true, value_name = "PLACE")]
+    output: Option<String>,
+
+    #[command(flatten)]
+    rules: Rules,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Read object events from an SQS queue until told to stop
+    Serve(Serve),
+    /// Look at a directory or bucket at intervals until told to stop
+    Watch(Watch),
+    /// List a directory or bucket once, track what events missed, and say what was done
+    Backfill(Backfill),
+    /// Finish what a crash left, count anew what waits, make manifests of what is due
+    Sweep {
+        /// Print one JSON document on stdout
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put quarantined files back that the rules accept by now
+    Redrive(Redrive),
+}
+
+#[derive(Args)]
+struct Serve {
+    /// Queue with the events of the input bucket
+    #[arg(long, env = "QUEUE_URL", value_name = "URL")]
+    queue_url: String,
+
+    /// Queue for messages that can never be processed [default: that of the queue's redrive policy]
+    #[arg(long, env = "DEAD_LETTER_QUEUE_URL", value_name = "URL")]
+    dead_letter_queue_url: Option<String>,
+
+    /// How many batches of ten messages are handled at once
+    #[arg(long, env = "WORKERS", value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
+    workers: u32,
+
+    /// How long a message stays hidden from others while it is handled; extended while that goes on
+    #[arg(long, env = "VISIBILITY_TIMEOUT_SECONDS", value_name = "SECONDS", default_value_t = 360, value_parser = clap::value_parser!(u32).range(2..=43_200))]
+    visibility_timeout_seconds: u32,
+
+    /// How long one receive waits for messages
+    #[arg(long, env = "POLL_SECONDS", value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=20))]
+    poll_seconds: u32,
+
+    /// How long a worker tries for the lock of a date
+    #[arg(long, env = "MAX_LOCK_WAIT_SECONDS", value_name = "SECONDS", default_value_t = 10)]
+    max_lock_wait_seconds: u64,
+
+    /// How often the sweep is made, by one of all processes
+    #[arg(long, env = "SWEEP_INTERVAL_SECONDS", value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    sweep_interval_seconds: u64,
+
+    #[command(flatten)]
+    listen: Listen,
+}
+
+#[derive(Args)]
+struct Listen {
+    /// Address for /healthz, /readyz and /metrics
+    #[arg(long, env = "HTTP_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:8081")]
+    http: SocketAddr,
+
+    /// Serve health and metrics on an address that others can reach: they need no token
+    #[arg(long)]
+    insecure: bool,
+}
+
+#[derive(Args)]
+struct Watch {
+    /// What is looked at: a directory or s3://BUCKET/FOLDER
+    #[arg(long, value_name = "PLACE")]
+    input: String,
+
+    /// How long to wait between two looks
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    interval_seconds: u64,
+
+    #[command(flatten)]
+    listen: Listen,
+}
+
+#[derive(Args)]
+struct Backfill {
+    /// What is listed: a directory or s3://BUCKET/FOLDER
+    #[arg(long, value_name = "PLACE")]
+    prefix: String,
+
+    /// Make manifests of every rest too, however small
+    #[arg(long)]
+    flush: bool,
+
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Redrive {
+    /// Where the files came from: a directory or s3://BUCKET/FOLDER
+    #[arg(long, value_name = "PLACE")]
+    prefix: String,
+
+    /// Only files refused for this reason, such as too-small
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
+
+    /// Put them back; without it, only say what would be
+    #[arg(long)]
+    yes: bool,
+
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(Options::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("millwork-manifest-builder: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Options) -> anyhow::Result<()> {
+    let builder = builder(&options.common).await?;
+    match options.command {
+        Some(Command::Serve(serve)) => serve_queue(builder, serve).await,
+        Some(Command::Watch(options)) => {
+            let http = options.listen.address()?;
+            let interval = Duration::from_secs(options.interval_seconds);
+            watch(builder, Location::parse(&options.input)?, interval, Some(http), stop_signal()?).await
+        }
+        Some(Command::Backfill(backfill)) => backfill_once(&builder, &backfill).await,
+        Some(Command::Sweep { json }) => show(&builder.sweep().await?, json),
+        Some(Command::Redrive(redrive)) => {
+            let place = Location::parse(&redrive.prefix)?;
+            let done = builder.redrive(&place, redrive.reason.as_deref(), !redrive.yes).await?;
+            show(&done, redrive.json)?;
+            if !redrive.yes && !done.pending.is_empty() {
+                eprintln!("nothing was changed: say --yes to put them back");
+            }
+            Ok(())
+        }
+        None if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some() => {
+            let seconds = env_or("MAX_LOCK_WAIT_SECONDS", 10)?;
+            let dead_letters = std::env::var("DEAD_LETTER_QUEUE_URL").ok();
+            run_lambda(builder, dead_letters, Duration::from_secs(seconds)).await
+        }
+        None => anyhow::bail!("say what to do: serve, watch, backfill, sweep or redrive; see --help"),
+    }
+}
+
+async fn builder(common: &Common) -> anyhow::Result<Builder> {
+    let bucket = |name: &str| std::env::var(name).ok().filter(|name| !name.is_empty()).map(as_place);
+    let manifests = common.manifests.clone().or_else(|| bucket("MANIFEST_BUCKET"));
+    let manifests = manifests.context("say where manifests go: --manifests PLACE, or MANIFEST_BUCKET")?;
+    let quarantine = common.quarantine.clone().or_else(|| bucket("QUARANTINE_BUCKET"));
+    let output = common.output.clone().or_else(|| bucket("OUTPUT_BUCKET"));
+    let table = std::env::var("TRACKING_TABLE").ok().map(|table| format!("dynamodb:{table}"));
+    let state = common.state.clone().or(table);
+    let state =
+        state.context("say where files are remembered: --state sqlite:PATH or dynamodb:TABLE, or TRACKING_TABLE")?;
+    let settings = common.rules.settings(&manifests, quarantine.as_deref(), output.as_deref())?;
+    let store = millwork_tracking::open(&state).await?;
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let holder = format!("{}:{}", host.trim(), std::process::id());
+    Ok(Builder::new(store, Arc::new(Storage::from_env()), settings, holder))
+}
+
+/// The names of buckets in the environment are bare, as other tools have them.
+fn as_place(name: String) -> String {
+    if name.contains('/') { name } else { format!("s3://{name}") }
+}
+
+fn env_or(name: &str, default: u64) -> anyhow::Result<u64> {
+    match std::env::var(name) {
+        Ok(text) => text.parse().with_context(|| format!("{name} is `{text}`, which is no number of seconds")),
+        Err(_) => Ok(default),
+    }
+}
+
+impl Listen {
+    fn address(&self) -> anyhow::Result<SocketAddr> {
+        anyhow::ensure!(
+            self.http.ip().is_loopback() || self.insecure,
+            "refusing to listen on {}, which others can reach: health and metrics need no token; say --insecure if that \
+             is as it should be",
+            self.http
+        );
+        Ok(self.http)
+    }
+}
+
+async fn serve_queue(builder: Builder, options: Serve) -> anyhow::Result<()> {
+    let service = ServiceOptions {
+        http: Some(options.listen.address()?),
+        queue_url: options.queue_url,
+        dead_letter_queue_url: options.dead_letter_queue_url,
+        workers: options.workers as usize,
+        visibility_seconds: options.visibility_timeout_seconds,
+        poll_seconds: options.poll_seconds,
+        max_lock_wait: Duration::from_secs(options.max_lock_wait_seconds),
+        sweep_interval: Duration::from_secs(options.sweep_interval_seconds),
+    };
+    serve(builder, service, stop_signal()?).await
+}
+
+/// Told to stop by SIGTERM or Ctrl-C.
+fn stop_signal() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let (mut terminate, told) = (signal(SignalKind::terminate())?, stop.clone());
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        tracing::info!("stopping: what was received is finished first");
+        told.cancel();
+    });
+    Ok(stop)
+}
+
+async fn backfill_once(builder: &Builder, options: &Backfill) -> anyhow::Result<()> {
+    #[derive(Serialize)]
+    struct Report {
+        #[serde(flatten)]
+        found: millwork_manifest_builder::Backfilled,
+        manifests: Vec<String>,
+    }
+    let place = Location::parse(&options.prefix)?;
+    let found = builder.backfill(&place).await?;
+    let flush = if options.flush { Flush::Now } else { Flush::WhenAged(chrono::Utc::now()) };
+    let manifests = builder.cut_all(flush).await?.into_iter().map(|queued| queued.uri).collect();
+    show(&Report { found, manifests }, options.json)
+}
+
+/// Prints a report: as JSON for programs, else a line for each of its numbers and lists.
+fn show(report: &impl Serialize, json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report)?);
+        return Ok(());
+    }
+    let value = serde_json::to_value(report)?;
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let name = name.replace('_', " ");
+        match value {
+            serde_json::Value::Array(items) => {
+                println!("{name}: {}", items.len());
+                for item in items {
+                    println!("  {}", line(item));
+                }
+            }
+            value => println!("{name}: {value}"),
+        }
+    }
+    Ok(())
+}
+
+fn line(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Object(fields) => {
+            fields.values().filter(|value| !value.is_null()).map(line).collect::<Vec<_>>().join("  ")
+        }
+        serde_json::Value::Array(items) => items.iter().map(line).collect::<Vec<_>>().join("  "),
+        value => value.to_string(),
+    }
+}

@@ -1,0 +1,107 @@
+//! The builder as an AWS Lambda function.
+//!
+//! Its event is a batch of SQS messages; the answer names those that failed (`ReportBatchItemFailures`), so that only
+//! they come again. A scheduled event, or `{"action": "sweep"}`, makes a sweep.
+
+use super::handle::{Message, Verdict, handle};
+use super::maker::Maker;
+use super::queue::{DeadLetters, client_from_env, put_away};
+use super::tally::Tally;
+use crate::builder::Builder;
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::time::Duration;
+
+#[derive(Deserialize)]
+struct Batch {
+    #[serde(rename = "Records")]
+    records: Vec<Record>,
+}
+
+#[derive(Deserialize)]
+struct Record {
+    #[serde(rename = "messageId")]
+    message_id: String,
+    body: String,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Answer {
+    #[serde(rename = "batchItemFailures")]
+    failures: Vec<ItemFailure>,
+}
+
+#[derive(Debug, Serialize)]
+struct ItemFailure {
+    #[serde(rename = "itemIdentifier")]
+    id: String,
+}
+
+struct Function {
+    builder: Builder,
+    maker: Maker,
+    tally: Tally,
+    dead_letters: Option<DeadLetters>,
+}
+
+/// Serves invocations until the runtime ends the process. Without a dead-letter queue of its own, a message that can
+/// never be processed is answered as failed, and the queue's redrive policy takes it.
+pub async fn run_lambda(
+    builder: Builder,
+    dead_letter_queue_url: Option<String>,
+    max_lock_wait: Duration,
+) -> anyhow::Result<()> {
+    let dead_letters = match dead_letter_queue_url {
+        Some(url) => Some(DeadLetters::new(client_from_env().await, url)),
+        None => None,
+    };
+    let tally = Tally::new(builder.store.clone());
+    let maker = Maker::new(builder.clone(), tally.clone(), max_lock_wait);
+    let function = &Function { builder, maker, tally, dead_letters };
+    let serving = lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
+        let answer = function.invoke(event.payload).await;
+        // The process sleeps between invocations: nothing may be left for later.
+        function.tally.flush().await;
+        answer
+    }));
+    serving.await.map_err(|e| anyhow::anyhow!("the Lambda runtime: {e}"))
+}
+
+impl Function {
+    async fn invoke(&self, payload: Value) -> Result<Value, lambda_runtime::Error> {
+        if payload.get("Records").is_some() {
+            let batch: Batch = serde_json::from_value(payload)?;
+            return Ok(serde_json::to_value(self.take_in(batch).await)?);
+        }
+        let is_scheduled = payload.get("detail-type").and_then(Value::as_str) == Some("Scheduled Event");
+        if is_scheduled || payload.get("action").and_then(Value::as_str) == Some("sweep") {
+            let swept = self.builder.sweep().await?;
+            self.tally.swept(&swept);
+            return Ok(serde_json::to_value(swept)?);
+        }
+        Err("the event is neither a batch of SQS messages nor a scheduled one".into())
+    }
+
+    async fn take_in(&self, batch: Batch) -> Answer {
+        let messages: Vec<Message> =
+            batch.records.into_iter().map(|record| Message { id: record.message_id, body: record.body }).collect();
+        let (verdicts, arrived) = handle(&self.builder, &messages).await;
+        let mut answer = Answer::default();
+        for (message, verdict) in messages.iter().zip(&verdicts) {
+            let is_finished = match (verdict, &self.dead_letters) {
+                (Verdict::Done, _) => true,
+                (Verdict::Bad(bad), Some(queue)) => put_away(&self.builder, queue, message, bad).await,
+                (Verdict::Bad(_), None) | (Verdict::Retry(_), _) => false,
+            };
+            if !is_finished {
+                answer.failures.push(ItemFailure { id: message.id.clone() });
+            }
+        }
+        self.tally.arrived(&arrived);
+        for date in &arrived.due {
+            self.maker.make(*date).await;
+        }
+        answer
+    }
+}

@@ -1,0 +1,134 @@
+//! The builder as a service: messages in, manifests out, until it is told to stop.
+//!
+//! A message is deleted after what it says is durable. One that can never be processed goes to the dead-letter queue,
+//! with the reason, and is deleted after that. All else comes again.
+
+mod handle;
+mod http;
+pub(crate) mod lambda;
+mod maker;
+mod queue;
+mod tally;
+
+use http::Health;
+
+use crate::builder::{Builder, BuilderError};
+use maker::Maker;
+use millwork_storage::Location;
+use queue::{Queue, QueueUrls};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tally::Tally;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How often the day's numbers are written to the store.
+const TALLY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What the service is told.
+#[derive(Clone, Debug)]
+pub struct ServiceOptions {
+    /// The queue that is read.
+    pub queue_url: String,
+    /// Where messages go that can never be processed; else the one of the queue's redrive policy.
+    pub dead_letter_queue_url: Option<String>,
+    /// How many batches of messages are handled at once.
+    pub workers: usize,
+    /// How long a message stays hidden while it is handled; extended while that goes on.
+    pub visibility_seconds: u32,
+    /// How long a receive waits for messages.
+    pub poll_seconds: u32,
+    /// How long a worker tries for the lock of a date.
+    pub max_lock_wait: Duration,
+    /// How often the sweep is made, by one of all processes.
+    pub sweep_interval: Duration,
+    /// Where health and metrics are served.
+    pub http: Option<SocketAddr>,
+}
+
+/// Runs until `stop`; what was received is then finished or released.
+pub async fn serve(builder: Builder, options: ServiceOptions, stop: CancellationToken) -> anyhow::Result<()> {
+    let health = Health::start(options.http).await?;
+    let tally = Tally::new(builder.store.clone());
+    let urls = QueueUrls { queue: options.queue_url.clone(), dead_letters: options.dead_letter_queue_url.clone() };
+    let queue = Arc::new(Queue::connect(urls, &options).await?);
+    let maker = Maker::new(builder.clone(), tally.clone(), options.max_lock_wait);
+    tracing::info!(queue = options.queue_url, workers = options.workers, "manifest builder started");
+    let tasks = TaskTracker::new();
+    for _ in 0..options.workers {
+        let worker = queue.clone().work(builder.clone(), maker.clone(), tally.clone(), health.clone(), stop.clone());
+        tasks.spawn(worker);
+    }
+    tasks.close();
+    // These go on until the last worker has ended, so that what it leaves is still counted and cut.
+    let done = CancellationToken::new();
+    let helpers = TaskTracker::new();
+    helpers.spawn(maker.clone().work(done.clone()));
+    helpers.spawn(sweep_often(builder, tally.clone(), options.sweep_interval, stop));
+    helpers.spawn(tally.clone().flush_often(TALLY_INTERVAL, done.clone()));
+    helpers.close();
+    tasks.wait().await;
+    done.cancel();
+    helpers.wait().await;
+    tally.flush().await;
+    tracing::info!("manifest builder stopped");
+    Ok(())
+}
+
+/// Sweeps at intervals; of all processes on a store, one at a time.
+async fn sweep_often(builder: Builder, tally: Tally, interval: Duration, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(interval) => {}
+        }
+        // The lock is never released: it ends when the next sweep is due.
+        let ttl = chrono::Duration::from_std(interval).unwrap_or(chrono::Duration::minutes(1));
+        match builder.store.lock("LOCK#sweep", &builder.holder, ttl, builder.now()).await {
+            Ok(Some(_)) => {}
+            Ok(None) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "cannot take the lock of the sweep");
+                continue;
+            }
+        }
+        match builder.sweep().await {
+            Ok(swept) => tally.swept(&swept),
+            Err(error) => tracing::error!(%error, "a sweep failed; the next one goes on"),
+        }
+    }
+}
+
+/// Watches a place by listing it at intervals, until `stop`.
+pub async fn watch(
+    builder: Builder,
+    place: Location,
+    interval: Duration,
+    http: Option<SocketAddr>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    builder.check_loops(&place)?;
+    let health = Health::start(http).await?;
+    let tally = Tally::new(builder.store.clone());
+    tracing::info!(input = %place, seconds = interval.as_secs(), "watching");
+    while !stop.is_cancelled() {
+        match watch_once(&builder, &place, &tally).await {
+            Ok(()) => health.beat(),
+            Err(error) => tracing::error!(%error, "a look at the input failed; the next one goes on"),
+        }
+        tally.flush().await;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(interval) => {}
+        }
+    }
+    Ok(())
+}
+
+async fn watch_once(builder: &Builder, place: &Location, tally: &Tally) -> Result<(), BuilderError> {
+    let found = builder.backfill(place).await?;
+    tally.arrived(&found.arrived());
+    tally.swept(&builder.sweep().await?);
+    Ok(())
+}

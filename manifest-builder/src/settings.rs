@@ -1,0 +1,102 @@
+//! What can be set, the same for every way in which the builder runs.
+
+use clap::Args;
+use millwork_manifest::{BatchCaps, FileRules, MissingDate};
+use millwork_storage::Location;
+use millwork_tracking::Overwrites;
+
+/// Where files go to, and the rules they are held to.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where refused files go; without it they stay and are only marked.
+    pub quarantine: Option<Location>,
+    /// Where manifest documents go: below it, `manifests/{date}/…`.
+    pub manifests: Location,
+    /// Where output goes, if it is known: events of objects in it are left alone.
+    pub output: Option<Location>,
+    /// What a file must be.
+    pub rules: FileRules,
+    /// How large a manifest gets.
+    pub caps: BatchCaps,
+    /// What becomes of a converted file that has other content now.
+    pub overwrites: Overwrites,
+    /// How long the lock of a date is held at most without being renewed.
+    pub lock_ttl: chrono::Duration,
+}
+
+impl Settings {
+    /// The places that are written to, by what they are for.
+    pub(crate) fn own_places(&self) -> impl Iterator<Item = (&'static str, &Location)> {
+        let manifests = Some(("the manifest directory", &self.manifests));
+        let quarantine = self.quarantine.as_ref().map(|place| ("the quarantine", place));
+        let output = self.output.as_ref().map(|place| ("the output", place));
+        [manifests, quarantine, output].into_iter().flatten()
+    }
+}
+
+/// The rules, as options and environment variables.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Files and manifests")]
+pub struct Rules {
+    /// Size a file is expected to have, in MiB
+    #[arg(long, global = true, env = "EXPECTED_FILE_SIZE_MB", value_name = "MB", default_value_t = 10.0)]
+    pub expected_file_size_mb: f64,
+
+    /// How far from that it may be, in percent: 99 accepts 0.1 to 19.9 MiB of 10; 100 accepts empty files
+    #[arg(long, global = true, env = "SIZE_TOLERANCE_PERCENT", value_name = "PERCENT", default_value_t = 99.0)]
+    pub size_tolerance_percent: f64,
+
+    /// What becomes of a file without a date in its key: quarantine, or today (UTC)
+    #[arg(long, global = true, env = "MISSING_DATE", value_name = "RULE", default_value = "quarantine")]
+    pub missing_date: MissingDate,
+
+    /// Size of a manifest's files at most, in GiB
+    #[arg(long, global = true, env = "MAX_BATCH_SIZE_GB", value_name = "GB", default_value_t = 0.7)]
+    pub max_batch_size_gb: f64,
+
+    /// Number of a manifest's files at most
+    #[arg(long, global = true, env = "MAX_FILES_PER_MANIFEST", value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_files_per_manifest: u32,
+
+    /// How long a rest of less than half a manifest waits for more, in seconds from its oldest file
+    #[arg(long, global = true, env = "MAX_WAIT_SECONDS", value_name = "SECONDS", default_value_t = 1800)]
+    pub max_wait_seconds: u64,
+
+    /// What becomes of a converted file whose object has other content now: record, or reprocess, which converts it
+    /// again beside its old rows
+    #[arg(long, global = true, env = "OVERWRITES", value_name = "RULE", default_value = "record")]
+    pub overwrites: Overwrites,
+
+    /// How long the lock of a date is held at most, in seconds
+    #[arg(long, global = true, env = "LOCK_TTL_SECONDS", value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub lock_ttl_seconds: u32,
+}
+
+impl Rules {
+    /// The settings they make, with the places where things go.
+    pub fn settings(
+        &self,
+        manifests: &str,
+        quarantine: Option<&str>,
+        output: Option<&str>,
+    ) -> anyhow::Result<Settings> {
+        anyhow::ensure!(
+            self.expected_file_size_mb > 0.0 && self.size_tolerance_percent >= 0.0 && self.max_batch_size_gb > 0.0,
+            "the expected size and the batch size must be above 0, the tolerance not below"
+        );
+        let place = |text: Option<&str>| text.map(Location::parse).transpose();
+        Ok(Settings {
+            quarantine: place(quarantine)?,
+            manifests: Location::parse(manifests)?,
+            output: place(output)?,
+            rules: FileRules {
+                expected_file_size_mb: self.expected_file_size_mb,
+                size_tolerance_percent: self.size_tolerance_percent,
+                missing_date: self.missing_date,
+            },
+            caps: BatchCaps::new(self.max_batch_size_gb, self.max_files_per_manifest as usize, self.max_wait_seconds),
+            overwrites: self.overwrites,
+            lock_ttl: chrono::Duration::seconds(self.lock_ttl_seconds.into()),
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! The sweep: what a crash left is finished, backlogs are counted anew, rests that have waited long enough go.
+
+use crate::builder::{Builder, BuilderError};
+use crate::cut::Cut;
+use chrono::Duration;
+use millwork_manifest::{DatePrefix, FileState, Flush};
+use millwork_tracking::{Backlog, Draft, Lock, QueuedManifest, RunState, TrackedFile};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashSet};
+
+/// What a sweep did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Swept {
+    /// Manifests that a crash had left unfinished, by id.
+    pub finished: Vec<String>,
+    /// Drafts that held no file and were forgotten.
+    pub dropped: u64,
+    /// Manifests cut from what was due, by id.
+    pub made: Vec<String>,
+    /// Dates at which somebody else is at work.
+    pub busy: Vec<DatePrefix>,
+    /// What waits now.
+    pub pending_files: u64,
+    /// Its bytes.
+    pub pending_bytes: u64,
+}
+
+impl Builder {
+    /// Does it once. Any number can do it at the same time.
+    pub async fn sweep(&self) -> Result<Swept, BuilderError> {
+        let mut swept = Swept::default();
+        let mut by_date: BTreeMap<DatePrefix, Vec<Draft>> = BTreeMap::new();
+        for draft in self.store.drafts(self.now() + Duration::seconds(1)).await? {
+            by_date.entry(draft.manifest.date).or_default().push(draft);
+        }
+        for (date, drafts) in by_date {
+            self.finish_abandoned(date, &drafts, &mut swept).await?;
+        }
+        let mut dates: Vec<DatePrefix> = self.store.backlogs().await?.into_iter().map(|(date, _)| date).collect();
+        dates.dedup();
+        for date in dates {
+            let backlog = self.store.recount(date).await?;
+            if self.is_due(&backlog) {
+                match self.cut(date, Flush::WhenAged(self.now())).await? {
+                    Cut::Busy => swept.busy.push(date),
+                    Cut::Made(made) => swept.made.extend(ids(&made)),
+                }
+            }
+        }
+        for (_, backlog) in self.store.backlogs().await? {
+            swept.pending_files += backlog.pending_files;
+            swept.pending_bytes += backlog.pending_bytes;
+        }
+        Ok(swept)
+    }
+
+    fn is_due(&self, backlog: &Backlog) -> bool {
+        let caps = &self.settings.caps;
+        let wait = Duration::seconds(i64::try_from(caps.max_wait_seconds).unwrap_or(i64::from(i32::MAX)));
+        let is_aged = backlog.oldest_pending.is_some_and(|oldest| self.now() - oldest >= wait);
+        is_aged || caps.are_reached(backlog.pending_files, backlog.pending_bytes)
+    }
+
+    /// Drafts are made and finished under the lock of their date: one that is there while we hold it was abandoned.
+    async fn finish_abandoned(
+        &self,
+        date: DatePrefix,
+        drafts: &[Draft],
+        swept: &mut Swept,
+    ) -> Result<(), BuilderError> {
+        let Some(lock) = self.lock(date).await? else {
+            swept.busy.push(date);
+            return Ok(());
+        };
+        let mut failed = None;
+        for draft in drafts {
+            match self.finish_one(draft, &lock).await {
+                Ok(Some(finished)) => swept.finished.push(finished.manifest.id.to_string()),
+                Ok(None) => swept.dropped += 1,
+                // The other drafts are not at fault.
+                Err(error) => failed = Some(error),
+            }
+        }
+        self.unlock(&lock).await;
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn finish_one(&self, draft: &Draft, lock: &Lock) -> Result<Option<QueuedManifest>, BuilderError> {
+        let id = &draft.manifest.id;
+        let uris: Vec<_> = draft.manifest.files.iter().map(|file| file.uri.clone()).collect();
+        let holds = |file: &TrackedFile| {
+            file.manifest_id.as_deref() == Some(id.as_str()) && file.state == FileState::Manifested
+        };
+        let files = self.store.files(&uris).await?;
+        let held: HashSet<_> = files.into_iter().flatten().filter(holds).map(|file| file.uri).collect();
+        // A run that has left the draft since the listing may have moved its files on.
+        match self.store.run(id).await? {
+            Some(run) if run.state == RunState::Draft => self.finish(draft.clone(), &held, lock).await,
+            _ => Ok(None),
+        }
+    }
+}
+
+pub(crate) fn ids(manifests: &[QueuedManifest]) -> impl Iterator<Item = String> {
+    manifests.iter().map(|queued| queued.manifest.id.to_string())
+}

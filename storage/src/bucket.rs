@@ -1,0 +1,238 @@
+//! Objects in buckets: S3, and servers that speak its protocol.
+
+use crate::objects::is_hidden;
+use crate::{Object, StorageError, StorageResult, bucket_and_key};
+use aws_config::BehaviorVersion;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use chrono::{DateTime, Utc};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use millwork_manifest::ObjectUri;
+use std::fmt::Display;
+use std::io::{self, ErrorKind};
+use tokio::sync::OnceCell;
+
+/// The largest object that one request copies (S3 API reference, CopyObject).
+const MAX_COPY_BYTES: u64 = 5 << 30;
+/// The size of a part of a larger one's copy: 10,000 of them are more than an object can have.
+const COPY_PART_BYTES: u64 = 1 << 30;
+
+/// The client, made when it is first needed.
+#[derive(Default)]
+pub(crate) struct Buckets {
+    client: OnceCell<Client>,
+}
+
+/// A client as the environment says. Servers other than AWS want the bucket in the path.
+pub async fn client_from_env() -> Client {
+    let shared = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let has_endpoint =
+        ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].into_iter().any(|name| std::env::var_os(name).is_some());
+    Client::from_conf(aws_sdk_s3::config::Builder::from(&shared).force_path_style(has_endpoint).build())
+}
+
+impl Buckets {
+    async fn client(&self) -> &Client {
+        self.client.get_or_init(client_from_env).await
+    }
+
+    pub(crate) async fn list(
+        &self,
+        bucket: &str,
+        prefix: &str,
+    ) -> StorageResult<BoxStream<'static, StorageResult<Object>>> {
+        let folder = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        let place = format!("s3://{bucket}/{folder}");
+        let pages = self.client().await.list_objects_v2().bucket(bucket).prefix(&folder).into_paginator().send();
+        let bucket = bucket.to_owned();
+        let pages = stream::unfold(pages, |mut pages| async { pages.next().await.map(|page| (page, pages)) });
+        let objects = pages.map(move |page| -> StorageResult<Vec<Object>> {
+            let page = page.map_err(|e| fail("list", &place, e))?;
+            let object = |found: &aws_sdk_s3::types::Object| {
+                let full_key = found.key()?;
+                let key = full_key.strip_prefix(&folder)?.to_owned();
+                // A name that ends in a slash is a folder that a console made.
+                let is_shown = !is_hidden(&key) && !key.is_empty() && !key.ends_with('/');
+                let uri: ObjectUri = format!("s3://{bucket}/{full_key}").parse().ok()?;
+                is_shown.then(|| Object {
+                    uri,
+                    key,
+                    size_bytes: found.size().and_then(|size| size.try_into().ok()).unwrap_or(0),
+                    etag: unquoted(found.e_tag()),
+                    version_id: None,
+                    modified_at: instant(found.last_modified()),
+                })
+            };
+            Ok(page.contents().iter().filter_map(object).collect())
+        });
+        Ok(objects.map_ok(|page| stream::iter(page.into_iter().map(Ok))).try_flatten().boxed())
+    }
+
+    pub(crate) async fn head(&self, uri: &ObjectUri) -> StorageResult<Object> {
+        let (bucket, key) = located("read", uri)?;
+        let meta = self.meta(bucket, key).await.map_err(|e| fail("read", uri, e))?;
+        Ok(Object {
+            uri: uri.clone(),
+            key: key.to_owned(),
+            size_bytes: size(&meta),
+            etag: unquoted(meta.e_tag()),
+            version_id: meta.version_id().map(ToOwned::to_owned),
+            modified_at: instant(meta.last_modified()),
+        })
+    }
+
+    async fn meta(
+        &self,
+        bucket: &str,
+        key: &str,
+    ) -> Result<HeadObjectOutput, SdkError<aws_sdk_s3::operation::head_object::HeadObjectError>> {
+        self.client().await.head_object().bucket(bucket).key(key).send().await
+    }
+
+    pub(crate) async fn read(&self, uri: &ObjectUri) -> StorageResult<Vec<u8>> {
+        let (bucket, key) = located("read", uri)?;
+        let got = self.client().await.get_object().bucket(bucket).key(key).send().await;
+        let body = got.map_err(|e| fail("read", uri, e))?.body.collect().await;
+        Ok(body.map_err(|e| StorageError::new("read", uri, io::Error::other(e)))?.to_vec())
+    }
+
+    pub(crate) async fn write_once(&self, uri: &ObjectUri, content: &[u8]) -> StorageResult<bool> {
+        let (bucket, key) = located("write", uri)?;
+        let request = self.client().await.put_object().bucket(bucket).key(key).if_none_match("*");
+        match request.body(content.to_vec().into()).send().await {
+            Ok(_) => Ok(true),
+            Err(e) if status(&e) == Some(412) => Ok(false),
+            Err(e) => Err(fail("write", uri, e)),
+        }
+    }
+
+    pub(crate) async fn move_object(&self, from: &ObjectUri, to: &ObjectUri, etag: &str) -> StorageResult<()> {
+        let what = format!("{from}` to `{to}");
+        let (from_bucket, from_key) = located("move", from)?;
+        let (to_bucket, to_key) = located("move", to)?;
+        let source = self.meta(from_bucket, from_key).await.map_err(|e| fail("move", &what, e))?;
+        check_etag(from, etag, &unquoted(source.e_tag()))?;
+        match self.meta(to_bucket, to_key).await {
+            // A move that was cut short after its copy goes on; anything else of that name stays.
+            Ok(there) if size(&there) == size(&source) && there.e_tag() == source.e_tag() => {}
+            Ok(_) => return Err(StorageError::new("move", &what, ErrorKind::AlreadyExists.into())),
+            Err(e) if status(&e) == Some(404) => {
+                self.copy(from, to, size(&source)).await?;
+                let copied = self.meta(to_bucket, to_key).await.map_err(|e| fail("move", &what, e))?;
+                if size(&copied) != size(&source) {
+                    let reason = format!("copied {} of {} bytes", size(&copied), size(&source));
+                    return Err(StorageError::new("move", &what, io::Error::other(reason)));
+                }
+            }
+            Err(e) => return Err(fail("move", &what, e)),
+        }
+        // Content that came meanwhile stays.
+        let request = self.client().await.delete_object().bucket(from_bucket).key(from_key);
+        let deleted = request.set_if_match(source.e_tag().map(ToOwned::to_owned)).send().await;
+        deleted.map(|_| ()).map_err(|e| fail("move", &what, e))
+    }
+
+    /// Copies on the server.
+    async fn copy(&self, from: &ObjectUri, to: &ObjectUri, size_bytes: u64) -> StorageResult<()> {
+        let (from_bucket, from_key) = located("copy", from)?;
+        let (bucket, key) = located("copy", to)?;
+        let source = format!("{from_bucket}/{}", encoded(from_key));
+        if size_bytes <= MAX_COPY_BYTES {
+            let copied = self.client().await.copy_object().copy_source(source).bucket(bucket).key(key).send().await;
+            return copied.map(|_| ()).map_err(|e| fail("copy", from, e));
+        }
+        let client = self.client().await;
+        let upload = client.create_multipart_upload().bucket(bucket).key(key).send().await;
+        let upload = upload.map_err(|e| fail("copy", from, e))?;
+        let id = upload.upload_id().unwrap_or_default();
+        let done = self.copy_parts(&source, to, id, size_bytes).await;
+        if done.is_err() {
+            // What cannot be aborted now goes with the bucket's rule for incomplete uploads.
+            let _ = client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).send().await;
+        }
+        done
+    }
+
+    async fn copy_parts(&self, source: &str, to: &ObjectUri, id: &str, size_bytes: u64) -> StorageResult<()> {
+        let (bucket, key) = located("copy", to)?;
+        let client = self.client().await;
+        let mut parts = Vec::new();
+        let ranges = (0..size_bytes).step_by(COPY_PART_BYTES as usize);
+        for (number, start) in (1..).zip(ranges) {
+            let end = (start + COPY_PART_BYTES).min(size_bytes) - 1;
+            let request = client.upload_part_copy().copy_source(source).bucket(bucket).key(key).upload_id(id);
+            let copied = request.part_number(number).copy_source_range(format!("bytes={start}-{end}")).send().await;
+            let copied = copied.map_err(|e| fail("copy", to, e))?;
+            let etag = copied.copy_part_result().and_then(|part| part.e_tag()).map(ToOwned::to_owned);
+            parts.push(CompletedPart::builder().part_number(number).set_e_tag(etag).build());
+        }
+        let upload = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+        let request = client.complete_multipart_upload().bucket(bucket).key(key).upload_id(id);
+        let completed = request.multipart_upload(upload).send().await;
+        completed.map(|_| ()).map_err(|e| fail("copy", to, e))
+    }
+}
+
+/// Refuses to go on with an object that is no longer the one that was meant.
+pub(crate) fn check_etag(uri: &ObjectUri, wanted: &str, found: &str) -> StorageResult<()> {
+    if wanted.is_empty() || wanted == found {
+        return Ok(());
+    }
+    let reason = format!("it has other content by now: etag {found}, not {wanted}");
+    Err(StorageError::new("move", uri, io::Error::new(ErrorKind::NotFound, reason)))
+}
+
+fn located<'a>(operation: &'static str, uri: &'a ObjectUri) -> StorageResult<(&'a str, &'a str)> {
+    let not_there = || io::Error::new(ErrorKind::Unsupported, "it is in no bucket");
+    bucket_and_key(uri).ok_or_else(|| StorageError::new(operation, uri, not_there()))
+}
+
+fn size(meta: &HeadObjectOutput) -> u64 {
+    meta.content_length().and_then(|size| size.try_into().ok()).unwrap_or(0)
+}
+
+/// An entity tag without the quotes that it has in HTTP and lacks in events.
+fn unquoted(etag: Option<&str>) -> String {
+    etag.unwrap_or_default().trim_matches('"').to_owned()
+}
+
+fn instant(at: Option<&aws_sdk_s3::primitives::DateTime>) -> DateTime<Utc> {
+    at.and_then(|at| DateTime::from_timestamp(at.secs(), at.subsec_nanos())).unwrap_or_default()
+}
+
+/// A key as the header `x-amz-copy-source` wants it: percent-encoded but for the slashes.
+fn encoded(key: &str) -> String {
+    use std::fmt::Write;
+    key.bytes().fold(String::new(), |mut text, byte| {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => text.push(char::from(byte)),
+            // Writing to a string cannot fail.
+            _ => drop(write!(text, "%{byte:02X}")),
+        }
+        text
+    })
+}
+
+fn status<E>(error: &SdkError<E>) -> Option<u16> {
+    error.raw_response().map(|response| response.status().as_u16())
+}
+
+fn fail<E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static>(
+    operation: &'static str,
+    object: impl Display,
+    error: SdkError<E>,
+) -> StorageError {
+    let kind = match status(&error) {
+        Some(404) => ErrorKind::NotFound,
+        Some(401 | 403) => ErrorKind::PermissionDenied,
+        _ => ErrorKind::Other,
+    };
+    let message = match (error.code(), error.message()) {
+        (Some(code), Some(message)) => format!("{message} ({code})"),
+        (Some(code), None) => code.to_owned(),
+        _ => DisplayErrorContext(&error).to_string(),
+    };
+    StorageError::new(operation, object, io::Error::new(kind, message))
+}

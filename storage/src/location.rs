@@ -1,0 +1,155 @@
+//! A place that holds objects: a local directory, or a folder of a bucket.
+
+use crate::{StorageError, StorageResult, absolute};
+use millwork_manifest::{InvalidUri, ObjectUri};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A local directory, or a bucket and the folder in it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Location {
+    /// An absolute path.
+    Local(PathBuf),
+    /// A bucket of S3, or of a server that speaks its protocol.
+    Bucket {
+        /// The bucket.
+        bucket: String,
+        /// The folder, without slashes at its ends; empty for the whole bucket.
+        prefix: String,
+    },
+}
+
+impl Location {
+    /// From what a user named: `s3://bucket/folder`, `file:///folder` or a path, relative ones from here.
+    pub fn parse(text: &str) -> StorageResult<Self> {
+        if let Some(rest) = text.strip_prefix("s3://") {
+            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            let prefix = prefix.trim_matches('/').to_owned();
+            return match bucket {
+                "" => Err(invalid(text, "a bucket is s3://NAME or s3://NAME/FOLDER")),
+                bucket => Ok(Self::Bucket { bucket: bucket.to_owned(), prefix }),
+            };
+        }
+        match text.parse::<ObjectUri>().ok().and_then(|uri| uri.to_path()) {
+            Some(path) => Ok(Self::Local(absolute(&path)?)),
+            None if text.contains("://") => Err(invalid(text, "a place is a path, file:///… or s3://…")),
+            None => Ok(Self::Local(absolute(Path::new(text))?)),
+        }
+    }
+
+    /// The object of this key, below.
+    pub fn object(&self, key: &str) -> Result<ObjectUri, InvalidUri> {
+        match self {
+            Self::Local(path) => ObjectUri::from_path(&path.join(key)),
+            Self::Bucket { bucket, prefix } if prefix.is_empty() => format!("s3://{bucket}/{key}").parse(),
+            Self::Bucket { bucket, prefix } => format!("s3://{bucket}/{prefix}/{key}").parse(),
+        }
+    }
+
+    /// The place of this name, below.
+    #[must_use]
+    pub fn join(&self, name: &str) -> Self {
+        match self {
+            Self::Local(path) => Self::Local(path.join(name)),
+            Self::Bucket { bucket, prefix } if prefix.is_empty() => {
+                Self::Bucket { bucket: bucket.clone(), prefix: name.to_owned() }
+            }
+            Self::Bucket { bucket, prefix } => {
+                Self::Bucket { bucket: bucket.clone(), prefix: format!("{prefix}/{name}") }
+            }
+        }
+    }
+
+    /// Whether another place is this one, or lies in it.
+    pub fn contains(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Local(outer), Self::Local(inner)) => inner.starts_with(outer),
+            (Self::Bucket { bucket: a, prefix: outer }, Self::Bucket { bucket: b, prefix: inner }) => {
+                a == b && is_below(outer, inner)
+            }
+            _ => false,
+        }
+    }
+
+    /// The key, below this place, of an object in it.
+    pub fn key_of(&self, uri: &ObjectUri) -> Option<String> {
+        match self {
+            Self::Local(root) => Some(uri.to_path()?.strip_prefix(root).ok()?.to_string_lossy().into_owned()),
+            Self::Bucket { bucket, prefix } => {
+                let (found, key) = bucket_and_key(uri)?;
+                if found != bucket || !is_below(prefix, key) {
+                    return None;
+                }
+                Some(key[prefix.len()..].trim_start_matches('/').to_owned())
+            }
+        }
+    }
+
+    /// The path, if it is local.
+    pub fn local_path(&self) -> Option<&Path> {
+        match self {
+            Self::Local(path) => Some(path),
+            Self::Bucket { .. } => None,
+        }
+    }
+}
+
+/// The bucket and the key of an object in a bucket.
+pub fn bucket_and_key(uri: &ObjectUri) -> Option<(&str, &str)> {
+    uri.as_str().strip_prefix("s3://")?.split_once('/')
+}
+
+fn is_below(outer: &str, inner: &str) -> bool {
+    outer.is_empty() || inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn invalid(text: &str, reason: &str) -> StorageError {
+    StorageError::new("open", text, io::Error::new(io::ErrorKind::InvalidInput, reason))
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(path) => write!(f, "{}", path.display()),
+            Self::Bucket { bucket, prefix } if prefix.is_empty() => write!(f, "s3://{bucket}"),
+            Self::Bucket { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Location {
+        Location::parse(text).unwrap()
+    }
+
+    #[test]
+    fn buckets_have_folders() {
+        assert_eq!(at("s3://in/a/b/").to_string(), "s3://in/a/b");
+        assert_eq!(at("s3://in/a").object("x y.ndjson").unwrap().as_str(), "s3://in/a/x y.ndjson");
+        assert_eq!(at("s3://in").join("a").object("x").unwrap().as_str(), "s3://in/a/x");
+        assert!(Location::parse("s3://").is_err());
+        assert!(Location::parse("gs://x").is_err());
+    }
+
+    #[test]
+    fn a_folder_of_a_longer_name_is_another() {
+        assert!(at("s3://in/a").contains(&at("s3://in/a/b")));
+        assert!(at("s3://in").contains(&at("s3://in/a")));
+        for other in ["s3://in/ab", "s3://in2/a", "s3://in", "/in/a"] {
+            assert!(!at("s3://in/a").contains(&at(other)), "{other}");
+        }
+    }
+
+    #[test]
+    fn keys_are_below_their_place() {
+        let uri = "s3://in/a/b.ndjson".parse().unwrap();
+        assert_eq!(at("s3://in/a").key_of(&uri).as_deref(), Some("b.ndjson"));
+        assert_eq!(at("s3://in").key_of(&uri).as_deref(), Some("a/b.ndjson"));
+        assert_eq!(at("s3://in/b").key_of(&uri), None);
+        assert_eq!(at("/in").key_of(&"/in/a b.ndjson".parse().unwrap()).as_deref(), Some("a b.ndjson"));
+    }
+}

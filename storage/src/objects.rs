@@ -1,0 +1,121 @@
+//! What is done with objects, wherever they are.
+
+use crate::bucket::{Buckets, check_etag};
+use crate::{Location, Object, StorageError, StorageResult, local};
+use async_trait::async_trait;
+use futures::stream::{self, BoxStream, StreamExt};
+use millwork_manifest::ObjectUri;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+
+/// Where objects are listed, read, written once and moved.
+#[async_trait]
+pub trait Objects: Send + Sync {
+    /// Every object below a place, as it is found. Names that start with a dot are other programs' private files and are
+    /// left out.
+    async fn list(&self, place: &Location) -> StorageResult<BoxStream<'static, StorageResult<Object>>>;
+
+    /// Size, entity tag and time of one object.
+    async fn head(&self, uri: &ObjectUri) -> StorageResult<Object>;
+
+    /// The whole of a small object.
+    async fn read(&self, uri: &ObjectUri) -> StorageResult<Vec<u8>>;
+
+    /// Writes an object that must not exist yet, whole or not at all. Returns whether this call wrote it; an object of
+    /// that name is left as it is.
+    async fn write_once(&self, uri: &ObjectUri, content: &[u8]) -> StorageResult<bool>;
+
+    /// Moves an object, never over another: [`ErrorKind::AlreadyExists`] then. One that is gone, or has another entity tag
+    /// than `etag` by now (unless that is empty), is [`ErrorKind::NotFound`]. In a bucket, the server copies it, the copy
+    /// is checked, then the source deleted. Dying in the middle leaves the source, so that the move can be made again.
+    async fn move_object(&self, from: &ObjectUri, to: &ObjectUri, etag: &str) -> StorageResult<()>;
+}
+
+/// Local directories and buckets.
+#[derive(Clone, Default)]
+pub struct Storage {
+    buckets: Arc<Buckets>,
+}
+
+impl Storage {
+    /// Buckets as the environment says: `AWS_REGION`, `AWS_ENDPOINT_URL_S3`, and the credentials that other AWS tools
+    /// find.
+    pub fn from_env() -> Self {
+        Self::default()
+    }
+}
+
+#[async_trait]
+impl Objects for Storage {
+    async fn list(&self, place: &Location) -> StorageResult<BoxStream<'static, StorageResult<Object>>> {
+        match place {
+            Location::Bucket { bucket, prefix } => self.buckets.list(bucket, prefix).await,
+            Location::Local(path) => {
+                let path = path.clone();
+                let objects = blocking(move || local::list(&path)).await?;
+                let shown = objects.into_iter().filter(|object| !is_hidden(&object.key));
+                Ok(stream::iter(shown.map(Ok)).boxed())
+            }
+        }
+    }
+
+    async fn head(&self, uri: &ObjectUri) -> StorageResult<Object> {
+        match crate::bucket_and_key(uri) {
+            Some(_) => self.buckets.head(uri).await,
+            None => {
+                let uri = uri.clone();
+                blocking(move || local::head(&uri)).await
+            }
+        }
+    }
+
+    async fn read(&self, uri: &ObjectUri) -> StorageResult<Vec<u8>> {
+        match crate::bucket_and_key(uri) {
+            Some(_) => self.buckets.read(uri).await,
+            None => {
+                let uri = uri.clone();
+                blocking(move || local::read(&uri)).await
+            }
+        }
+    }
+
+    async fn write_once(&self, uri: &ObjectUri, content: &[u8]) -> StorageResult<bool> {
+        match crate::bucket_and_key(uri) {
+            Some(_) => self.buckets.write_once(uri, content).await,
+            None => {
+                let (path, content) = (local::path_of(uri)?, content.to_vec());
+                blocking(move || local::write_once(&path, &content)).await
+            }
+        }
+    }
+
+    async fn move_object(&self, from: &ObjectUri, to: &ObjectUri, etag: &str) -> StorageResult<()> {
+        match (crate::bucket_and_key(from), crate::bucket_and_key(to)) {
+            (Some(_), Some(_)) => self.buckets.move_object(from, to, etag).await,
+            (None, None) => {
+                let (source, to, etag) = (from.clone(), local::path_of(to)?, etag.to_owned());
+                blocking(move || {
+                    check_etag(&source, &etag, &local::head(&source)?.etag)?;
+                    local::move_object(&local::path_of(&source)?, &to)
+                })
+                .await
+            }
+            _ => {
+                let reason = io::Error::new(ErrorKind::Unsupported, "one is in a bucket, the other in a directory");
+                Err(StorageError::new("move", format!("{from}` to `{to}"), reason))
+            }
+        }
+    }
+}
+
+/// Whether a key is another program's private file, such as an upload that is not finished.
+pub(crate) fn is_hidden(key: &str) -> bool {
+    key.split('/').any(|part| part.starts_with('.'))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> StorageResult<T> + Send + 'static) -> StorageResult<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(e) => Err(StorageError::new("reach", "a local file", io::Error::other(e))),
+    }
+}

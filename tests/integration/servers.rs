@@ -1,0 +1,76 @@
+//! Servers that speak the protocols of S3, SQS and DynamoDB, on loopback: ministack, from the Python package index.
+
+use crate::place::{Running, python, start, wait_until};
+use aws_config::BehaviorVersion;
+use aws_sdk_sqs::config::Credentials;
+use millwork_tracking::{DynamoStore, TableNames, TrackingStore, create_tables};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// One server of its own for a test, gone with it.
+pub(crate) struct Aws {
+    endpoint: String,
+    stores: AtomicUsize,
+    _server: Running,
+    _log: tempfile::TempDir,
+}
+
+const REGION: &str = "eu-central-1";
+
+impl Aws {
+    pub(crate) fn start() -> Self {
+        let log = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let ministack = std::path::Path::new(python().get_program()).with_file_name("ministack");
+        let mut command = Command::new(ministack);
+        command.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string());
+        let server = start(command, &log.path().join("log"));
+        wait_until("the server listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let endpoint = format!("http://127.0.0.1:{port}");
+        Self { endpoint, stores: AtomicUsize::new(0), _server: server, _log: log }
+    }
+
+    /// The environment with which a process finds it.
+    pub(crate) fn environment(&self) -> [(&'static str, &str); 4] {
+        [
+            ("AWS_ENDPOINT_URL", &self.endpoint),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("AWS_REGION", REGION),
+        ]
+    }
+
+    pub(crate) async fn config(&self) -> aws_config::SdkConfig {
+        aws_config::defaults(BehaviorVersion::latest())
+            .endpoint_url(&self.endpoint)
+            .region(REGION)
+            .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+            .load()
+            .await
+    }
+
+    pub(crate) async fn s3(&self) -> aws_sdk_s3::Client {
+        let config = aws_sdk_s3::config::Builder::from(&self.config().await).force_path_style(true).build();
+        aws_sdk_s3::Client::from_conf(config)
+    }
+
+    pub(crate) async fn sqs(&self) -> aws_sdk_sqs::Client {
+        aws_sdk_sqs::Client::new(&self.config().await)
+    }
+
+    /// A store on tables of its own.
+    pub(crate) async fn fresh_store(&self) -> Arc<dyn TrackingStore> {
+        let number = self.stores.fetch_add(1, Ordering::Relaxed);
+        let names = TableNames {
+            tracking: format!("files-{number}"),
+            lock: format!("files-{number}"),
+            metrics: format!("metrics-{number}"),
+            runs: format!("runs-{number}"),
+        };
+        let client = aws_sdk_dynamodb::Client::new(&self.config().await);
+        create_tables(&client, &names).await.unwrap();
+        Arc::new(DynamoStore::new(client, names))
+    }
+}

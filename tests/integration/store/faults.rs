@@ -1,0 +1,124 @@
+//! A store that fails as its gate says: before an operation, after it, or by showing an old listing.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Duration, Utc};
+use millwork_manifest::{DatePrefix, Failure, FileState, ManifestId, ObjectUri};
+use millwork_tracking::{
+    AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest, Run,
+    TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
+};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// What happens to one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Succeeds,
+    /// Nothing happens, and an error is returned.
+    FailsBefore,
+    /// It happens, and an error is returned all the same.
+    FailsAfter,
+    /// A listing is that of an earlier time.
+    IsStale,
+}
+
+/// Decides what happens to operations.
+#[async_trait]
+pub(crate) trait Gate: Send + Sync {
+    async fn fate(&self, operation: &'static str) -> Fate;
+}
+
+/// A store behind a gate.
+pub(crate) struct Faulty<G> {
+    inner: Arc<dyn TrackingStore>,
+    gate: Arc<G>,
+    listed: Mutex<HashMap<DatePrefix, Vec<TrackedFile>>>,
+}
+
+fn unavailable(operation: &str, when: &str) -> TrackingError {
+    TrackingError::Unavailable { store: "faulty".to_owned(), message: format!("{operation} fails {when} its effect") }
+}
+
+impl<G: Gate> Faulty<G> {
+    pub(crate) fn new(inner: Arc<dyn TrackingStore>, gate: Arc<G>) -> Self {
+        Self { inner, gate, listed: Mutex::default() }
+    }
+
+    async fn through<T>(
+        &self,
+        operation: &'static str,
+        effect: impl Future<Output = TrackingResult<T>> + Send,
+    ) -> TrackingResult<T> {
+        let fate = self.gate.fate(operation).await;
+        if fate == Fate::FailsBefore {
+            return Err(unavailable(operation, "before"));
+        }
+        let done = effect.await;
+        if fate == Fate::FailsAfter && done.is_ok() { Err(unavailable(operation, "after")) } else { done }
+    }
+
+    async fn pending_through(&self, date: DatePrefix, limit: usize) -> TrackingResult<Vec<TrackedFile>> {
+        let fate = self.gate.fate("pending").await;
+        if fate == Fate::FailsBefore || fate == Fate::FailsAfter {
+            return Err(unavailable("pending", "before"));
+        }
+        if fate == Fate::IsStale {
+            return Ok(self.listed.lock().unwrap().get(&date).cloned().unwrap_or_default());
+        }
+        let now = self.inner.pending(date, limit).await?;
+        self.listed.lock().unwrap().insert(date, now.clone());
+        Ok(now)
+    }
+}
+
+/// Each operation goes through the gate.
+macro_rules! delegate {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
+        #[async_trait]
+        impl<G: Gate> TrackingStore for Faulty<G> {
+            $(async fn $name(&self, $($argument: $type),*) -> TrackingResult<$result> {
+                self.through(stringify!($name), self.inner.$name($($argument),*)).await
+            })*
+
+            async fn pending(&self, date: DatePrefix, limit: usize) -> TrackingResult<Vec<TrackedFile>> {
+                self.pending_through(date, limit).await
+            }
+        }
+    };
+}
+
+delegate! {
+    fn track(found: &[FoundFile], overwrites: Overwrites, now: DateTime<Utc>) -> TrackedBatch;
+    fn mark_missing(found: &FoundFile, now: DateTime<Utc>) -> bool;
+    fn mark_moved(uri: &ObjectUri, to: &str, now: DateTime<Utc>) -> ();
+    fn files(uris: &[ObjectUri]) -> Vec<Option<TrackedFile>>;
+    fn list_files(filter: &FileFilter) -> Page<TrackedFile>;
+    fn count_files() -> Vec<(FileState, u64)>;
+    fn timeline(uri: &ObjectUri) -> Vec<TimelineEntry>;
+    fn backlog(date: DatePrefix) -> Backlog;
+    fn backlogs() -> Vec<(DatePrefix, Backlog)>;
+    fn recount(date: DatePrefix) -> Backlog;
+    fn lock(name: &str, holder: &str, ttl: Duration, now: DateTime<Utc>) -> Option<Lock>;
+    fn renew(lock: &Lock, ttl: Duration, now: DateTime<Utc>) -> Lock;
+    fn unlock(lock: &Lock) -> ();
+    fn next_batch_index(date: DatePrefix) -> u64;
+    fn begin_draft(draft: &Draft, lock: &Lock) -> ();
+    fn claim(id: &ManifestId, seen: &[TrackedFile], lock: &Lock, now: DateTime<Utc>) -> Vec<ObjectUri>;
+    fn finish_draft(queued: &QueuedManifest, now: DateTime<Utc>) -> ();
+    fn drop_draft(id: &ManifestId, lock: &Lock) -> ();
+    fn drafts(begun_before: DateTime<Utc>) -> Vec<Draft>;
+    fn submit(queued: &QueuedManifest, now: DateTime<Utc>) -> bool;
+    fn run(id: &ManifestId) -> Option<Run>;
+    fn runs(limit: usize) -> Vec<Run>;
+    fn unfinished() -> Vec<QueuedManifest>;
+    fn start_attempt(id: &ManifestId, now: DateTime<Utc>) -> u32;
+    fn fail(id: &ManifestId, failure: &Failure, now: DateTime<Utc>) -> ();
+    fn requeue(id: &ManifestId, now: DateTime<Utc>) -> ();
+    fn commit(commit: &Commit, result: &serde_json::Value, now: DateTime<Utc>) -> bool;
+    fn unpublished(id: &ManifestId) -> Option<Commit>;
+    fn complete(id: &ManifestId, now: DateTime<Utc>) -> ();
+    fn count(counts: &[(&str, u64)], now: DateTime<Utc>) -> ();
+    fn metrics(day: DatePrefix) -> Vec<Metric>;
+    fn audit(entry: &AuditEntry) -> ();
+    fn audits(day: DatePrefix) -> Vec<AuditEntry>;
+}

@@ -1,0 +1,152 @@
+//! What becomes of a known file that is found again: the same for every store.
+
+use crate::{FoundFile, Overwrites, Tracked, TrackedFile};
+use millwork_manifest::{FileState, QuarantineReason};
+
+/// What to do with the record of a known file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Leave it.
+    Leave(Tracked),
+    /// Take over what was found, in this state.
+    Replace(FileState, Tracked),
+    /// Keep its state, and note the other content.
+    NoteOverwrite,
+}
+
+/// Decides by what is known, what was found, and the rule for converted files.
+pub(crate) fn decide(known: &TrackedFile, found: &FoundFile, overwrites: Overwrites) -> Decision {
+    use FileState::{Completed, Failed, Manifested, Pending, Processing, Quarantined};
+    let is_older = known.sequencer.as_ref().zip(found.sequencer.as_ref()).is_some_and(|(known, found)| found < known);
+    if is_older {
+        return Decision::Leave(Tracked::Outdated);
+    }
+    // A file that came with a manifest may have had none.
+    let is_same = known.etag == found.etag || known.etag.is_empty();
+    match (known.state, found.quarantine) {
+        (Quarantined, Some(reason)) if is_same && known.reason.as_deref() == Some(reason.as_str()) => {
+            Decision::Leave(Tracked::StillQuarantined(reason))
+        }
+        (Quarantined | Pending | Failed, Some(reason)) if !is_same || known.state == Quarantined => {
+            Decision::Replace(Quarantined, Tracked::Quarantined(reason))
+        }
+        // The rules have changed, or the object has.
+        (Quarantined, None) => Decision::Replace(Pending, Tracked::Updated),
+        _ if is_same => Decision::Leave(Tracked::Known),
+        (Pending, _) => Decision::Replace(Pending, Tracked::Updated),
+        (Failed, _) if overwrites == Overwrites::Reprocess => Decision::Replace(Pending, Tracked::Updated),
+        (Failed, _) => Decision::Replace(Failed, Tracked::Updated),
+        (Completed, None) if overwrites == Overwrites::Reprocess => Decision::Replace(Pending, Tracked::Updated),
+        (Manifested | Processing | Completed | Quarantined, _)
+            if known.overwritten_etag.as_deref() == Some(&found.etag) =>
+        {
+            Decision::Leave(Tracked::Overwritten)
+        }
+        (Manifested | Processing | Completed | Quarantined, _) => Decision::NoteOverwrite,
+    }
+}
+
+/// The state of a file that was not known, and what that is called.
+pub(crate) fn arrival(found: &FoundFile) -> (FileState, Tracked) {
+    match found.quarantine {
+        Some(reason) => (FileState::Quarantined, Tracked::Quarantined(reason)),
+        None => (FileState::Pending, Tracked::New),
+    }
+}
+
+/// What becomes of a known file that is gone: its new state and reason, if it changes.
+pub(crate) fn decide_missing(known: &TrackedFile, found: &FoundFile) -> Option<(FileState, QuarantineReason)> {
+    let is_older = known.sequencer.as_ref().zip(found.sequencer.as_ref()).is_some_and(|(known, found)| found < known);
+    let can_go = matches!(known.state, FileState::Pending | FileState::Failed);
+    (can_go && !is_older).then_some((FileState::Quarantined, QuarantineReason::MissingObject))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Sequencer;
+    use chrono::DateTime;
+
+    fn found(etag: &str, sequencer: Option<&str>, quarantine: Option<QuarantineReason>) -> FoundFile {
+        FoundFile {
+            uri: "s3://in/2025-12-23-a.ndjson".parse().unwrap(),
+            date: "2025-12-23".parse().ok(),
+            size_bytes: 7,
+            etag: etag.to_owned(),
+            version_id: None,
+            sequencer: sequencer.map(Sequencer::new),
+            quarantine,
+        }
+    }
+
+    fn known(state: FileState) -> TrackedFile {
+        let found = found("1", Some("5"), None);
+        TrackedFile {
+            uri: found.uri,
+            date: found.date,
+            size_bytes: 7,
+            etag: found.etag,
+            version_id: None,
+            sequencer: found.sequencer,
+            state,
+            version: 1,
+            manifest_id: None,
+            reason: (state == FileState::Quarantined).then(|| "too-small".to_owned()),
+            quarantine_uri: None,
+            overwritten_etag: None,
+            arrived_at: DateTime::UNIX_EPOCH,
+            updated_at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn an_event_that_comes_twice_changes_nothing() {
+        for state in FileState::ALL.into_iter().filter(|state| *state != FileState::Quarantined) {
+            let decision = decide(&known(state), &found("1", Some("5"), None), Overwrites::Reprocess);
+            assert_eq!(decision, Decision::Leave(Tracked::Known), "{state}");
+        }
+    }
+
+    #[test]
+    fn an_older_event_changes_nothing() {
+        for state in FileState::ALL {
+            let decision = decide(&known(state), &found("0", Some("4"), None), Overwrites::Reprocess);
+            assert_eq!(decision, Decision::Leave(Tracked::Outdated), "{state}");
+        }
+        assert!(decide_missing(&known(FileState::Pending), &found("", Some("4"), None)).is_none());
+    }
+
+    #[test]
+    fn new_content_is_taken_while_the_file_waits_and_noted_later() {
+        let decision = |state| decide(&known(state), &found("2", Some("6"), None), Overwrites::Record);
+        assert_eq!(decision(FileState::Pending), Decision::Replace(FileState::Pending, Tracked::Updated));
+        assert_eq!(decision(FileState::Failed), Decision::Replace(FileState::Failed, Tracked::Updated));
+        assert_eq!(decision(FileState::Quarantined), Decision::Replace(FileState::Pending, Tracked::Updated));
+        for state in [FileState::Manifested, FileState::Processing, FileState::Completed] {
+            assert_eq!(decision(state), Decision::NoteOverwrite, "{state}");
+            let noted = TrackedFile { overwritten_etag: Some("2".to_owned()), ..known(state) };
+            let again = decide(&noted, &found("2", Some("6"), None), Overwrites::Record);
+            assert_eq!(again, Decision::Leave(Tracked::Overwritten));
+        }
+        let reprocessed = decide(&known(FileState::Completed), &found("2", None, None), Overwrites::Reprocess);
+        assert_eq!(reprocessed, Decision::Replace(FileState::Pending, Tracked::Updated));
+    }
+
+    #[test]
+    fn a_refused_file_stays_refused_until_the_rules_or_its_content_change() {
+        let small = Some(QuarantineReason::TooSmall);
+        let decision =
+            |etag, reason| decide(&known(FileState::Quarantined), &found(etag, None, reason), Overwrites::Record);
+        assert_eq!(decision("1", small), Decision::Leave(Tracked::StillQuarantined(QuarantineReason::TooSmall)));
+        assert!(matches!(decision("2", small), Decision::Replace(FileState::Quarantined, _)));
+        assert_eq!(decision("1", None), Decision::Replace(FileState::Pending, Tracked::Updated));
+    }
+
+    #[test]
+    fn only_what_waits_can_go_missing() {
+        for state in FileState::ALL {
+            let goes = decide_missing(&known(state), &found("", None, None)).is_some();
+            assert_eq!(goes, matches!(state, FileState::Pending | FileState::Failed), "{state}");
+        }
+    }
+}

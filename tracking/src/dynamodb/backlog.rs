@@ -1,0 +1,196 @@
+//! What waits: pending files by date, and how many there are.
+//!
+//! Each date has one item of counters, which every change of a pending file corrects after it happened. They are hints:
+//! a process that dies in between leaves them wrong until they are counted anew. Which files wait is told by an index of
+//! nothing but them; it lags behind a little, so that a file read from it is claimed on condition that it still waits.
+
+use super::DynamoStore;
+use super::expression::Expression;
+use super::item::{Item, backlog, epoch, get, number, optional, parsed, text, time, tracked_file};
+use super::key;
+use super::request::{Query, Written, all};
+use super::tables::PENDING_INDEX;
+use crate::{Backlog, TrackedFile, TrackingResult};
+use chrono::{DateTime, Duration, Utc};
+use millwork_manifest::{DatePrefix, FileState};
+use std::collections::BTreeMap;
+
+/// How long the counters of a date of which nothing waits are kept.
+const KEEP_EMPTY: Duration = Duration::days(90);
+
+/// What a number of changes does to the backlogs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Deltas(BTreeMap<DatePrefix, Delta>);
+
+/// What they do to the backlog of one date.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Delta {
+    files: i64,
+    bytes: i64,
+    /// The arrival of the oldest file that waits from now on.
+    oldest_gained: Option<DateTime<Utc>>,
+}
+
+impl Deltas {
+    /// Takes a change of a file into account.
+    pub(super) fn change(&mut self, before: Option<&TrackedFile>, after: &TrackedFile) {
+        let waits = |file: &&TrackedFile| file.state == FileState::Pending;
+        let (before, after) = (before.filter(waits), Some(after).filter(waits));
+        for (file, sign) in [(before, -1), (after, 1)].into_iter().filter_map(|(file, sign)| Some((file?, sign))) {
+            let Some(date) = file.date else { continue };
+            let delta = self.0.entry(date).or_default();
+            delta.files += sign;
+            delta.bytes += sign * i64::try_from(file.size_bytes).unwrap_or(i64::MAX);
+        }
+        if let (None, Some(file)) = (before, after)
+            && let Some(delta) = file.date.and_then(|date| self.0.get_mut(&date))
+        {
+            delta.oldest_gained = [delta.oldest_gained, Some(file.arrived_at)].into_iter().flatten().min();
+        }
+    }
+
+    /// Asks for the backlog of a date, even if nothing changes it.
+    pub(super) fn show(&mut self, date: Option<DatePrefix>) {
+        if let Some(date) = date {
+            self.0.entry(date).or_default();
+        }
+    }
+}
+
+impl DynamoStore {
+    /// Corrects the counters, and tells them.
+    pub(super) async fn apply(&self, deltas: Deltas) -> TrackingResult<Vec<(DatePrefix, Backlog)>> {
+        all(deltas.0.into_iter().map(|(date, delta)| self.apply_to_date(date, delta)).collect()).await
+    }
+
+    async fn apply_to_date(&self, date: DatePrefix, delta: Delta) -> TrackingResult<(DatePrefix, Backlog)> {
+        if delta == Delta::default() {
+            return Ok((date, self.backlog_of(date).await?));
+        }
+        let change = Expression::new().add("pending_files", delta.files).add("pending_bytes", delta.bytes);
+        let change = match delta.oldest_gained {
+            Some(oldest) => change.set_once("oldest_pending", time(oldest)).remove("ttl"),
+            None => change,
+        };
+        let (Written::Done(item) | Written::Refused(Some(item))) = self.write_counters(date, &change).await? else {
+            return Ok((date, Backlog::default()));
+        };
+        Ok((date, self.correct_oldest(date, delta, &item).await?))
+    }
+
+    /// Corrects the time of the oldest file, which adding and subtracting cannot.
+    async fn correct_oldest(&self, date: DatePrefix, delta: Delta, item: &Item) -> TrackingResult<Backlog> {
+        let counted = backlog(item)?;
+        let (files, oldest) = (parsed::<i64>(item, "pending_files", "backlog")?, counted.oldest_pending);
+        if files <= 0 {
+            let empty = Expression::new()
+                .set("pending_files", number(0))
+                .set("pending_bytes", number(0))
+                .set("ttl", epoch(Utc::now() + KEEP_EMPTY))
+                .remove("oldest_pending")
+                .when("pending_files", "=", number(files));
+            self.write_counters(date, &empty).await?;
+            return Ok(Backlog::default());
+        }
+        let found = match delta.oldest_gained {
+            Some(gained) => Some(gained).filter(|gained| oldest.is_none_or(|oldest| *gained < oldest)),
+            None if delta.files < 0 => {
+                self.pending_files(date, 1).await?.first().map(|file| file.arrived_at).filter(|at| oldest != Some(*at))
+            }
+            None => None,
+        };
+        let Some(found) = found else { return Ok(counted) };
+        let seen = get(item, "oldest_pending").map(text);
+        let correction = Expression::new().set("oldest_pending", time(found));
+        let correction = match seen {
+            Some(seen) => correction.when("oldest_pending", "=", seen),
+            None => correction.when_absent("oldest_pending"),
+        };
+        self.write_counters(date, &correction).await?;
+        Ok(Backlog { oldest_pending: Some(found), ..counted })
+    }
+
+    async fn write_counters(&self, date: DatePrefix, expression: &Expression) -> TrackingResult<Written> {
+        self.update(&self.names.metrics, key::metric(key::BACKLOGS, date.to_string()), expression).await
+    }
+
+    pub(super) async fn pending_files(&self, date: DatePrefix, limit: usize) -> TrackingResult<Vec<TrackedFile>> {
+        let items = self.query(&self.names.tracking, &Query { limit: Some(limit), ..pending_of(date) }).await?;
+        items.iter().map(tracked_file).collect()
+    }
+
+    pub(super) async fn backlog_of(&self, date: DatePrefix) -> TrackingResult<Backlog> {
+        let item = self.get(&self.names.metrics, key::metric(key::BACKLOGS, date.to_string())).await?;
+        item.as_ref().map_or_else(|| Ok(Backlog::default()), backlog)
+    }
+
+    pub(super) async fn all_backlogs(&self) -> TrackingResult<Vec<(DatePrefix, Backlog)>> {
+        let expression = Expression::new().when("metric_date", "=", text(key::BACKLOGS));
+        let items = self.query(&self.names.metrics, &Query { expression, ..Query::default() }).await?;
+        let backlogs = items.iter().map(|item| Ok((parsed(item, "metric_type", "date")?, backlog(item)?)));
+        let waits = |result: &TrackingResult<(DatePrefix, Backlog)>| {
+            result.as_ref().map_or(true, |(_, backlog)| backlog.pending_files > 0)
+        };
+        backlogs.filter(waits).collect()
+    }
+
+    pub(super) async fn recount_date(&self, date: DatePrefix) -> TrackingResult<Backlog> {
+        let items = self.query(&self.names.tracking, &pending_of(date)).await?;
+        let mut bytes: u64 = 0;
+        for item in &items {
+            bytes = bytes.saturating_add(parsed(item, "file_size_bytes", "file size")?);
+        }
+        let oldest: Option<DateTime<Utc>> =
+            items.first().map(|item| optional(item, "upload_time", "time")).transpose()?.flatten();
+        let counted = Expression::new()
+            .set("pending_files", number(items.len()))
+            .set("pending_bytes", number(bytes))
+            .put("oldest_pending", oldest.map(time))
+            .put("ttl", oldest.is_none().then(|| epoch(Utc::now() + KEEP_EMPTY)));
+        self.write_counters(date, &counted).await?;
+        Ok(Backlog { pending_files: items.len() as u64, pending_bytes: bytes, oldest_pending: oldest })
+    }
+}
+
+/// The pending files of a date, oldest first.
+fn pending_of(date: DatePrefix) -> Query {
+    let expression = Expression::new().when("pending_date", "=", text(date.to_string()));
+    Query { index: Some(PENDING_INDEX), expression, ..Query::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::change::{Change, new_file};
+    use super::*;
+    use crate::FoundFile;
+
+    fn pending(size_bytes: u64, at: i64) -> TrackedFile {
+        let found = FoundFile {
+            uri: "s3://in/2025-12-23-a.ndjson".parse().unwrap(),
+            date: "2025-12-23".parse().ok(),
+            size_bytes,
+            etag: "1".to_owned(),
+            version_id: None,
+            sequencer: None,
+            quarantine: None,
+        };
+        new_file(&found, FileState::Pending, None, DateTime::from_timestamp(at, 0).unwrap()).after
+    }
+
+    #[test]
+    fn only_what_begins_or_ends_to_wait_counts() {
+        let (file, now) = (pending(7, 5), DateTime::UNIX_EPOCH);
+        let claimed = Change::of(&file, now).to(FileState::Manifested, None).after;
+        let processing = Change::of(&claimed, now).to(FileState::Processing, None).after;
+        let mut deltas = Deltas::default();
+        deltas.change(None, &file);
+        deltas.change(None, &pending(3, 2));
+        deltas.change(Some(&claimed), &processing);
+        let delta = deltas.0[&file.date.unwrap()];
+        assert_eq!((delta.files, delta.bytes, delta.oldest_gained.unwrap().timestamp()), (2, 10, 2));
+        deltas.change(Some(&file), &claimed);
+        deltas.change(Some(&pending(3, 2)), &pending(4, 2));
+        let delta = deltas.0[&file.date.unwrap()];
+        assert_eq!((delta.files, delta.bytes), (1, 4));
+    }
+}

@@ -1,0 +1,258 @@
+//! Files: how they are remembered and changed.
+//!
+//! A file is one item, and each change of it is one conditional write: it happens whole or not at all. What a batch of
+//! changes does to the backlogs is written after them. A process that dies in between leaves the files right and the
+//! counters wrong, until they are counted anew; the call can be made again, and finds its files known.
+
+use super::DynamoStore;
+use super::backlog::Deltas;
+use super::change::{Change, new_file, replaced};
+use super::expression::Expression;
+use super::item::{Item, StoredFile, file_item, number, timeline_entry, tracked_file};
+use super::key;
+use super::request::{Written, all, all_until_error, pause};
+use crate::decide::{Decision, arrival, decide, decide_missing};
+use crate::{FoundFile, Overwrites, TimelineEntry, Tracked, TrackedBatch, TrackedFile, TrackingError, TrackingResult};
+use chrono::{DateTime, Utc};
+use millwork_manifest::{FileState, ObjectUri, QuarantineReason};
+use std::collections::{BTreeMap, HashMap};
+
+/// How often a file that changes all the time is decided on anew.
+const TRIES: u32 = 6;
+
+/// What became of one file.
+#[derive(Clone, Debug)]
+pub(super) struct Changed<T> {
+    /// What was decided.
+    pub(super) outcome: T,
+    /// The file before, if it was known.
+    pub(super) before: Option<TrackedFile>,
+    /// The file now.
+    pub(super) after: TrackedFile,
+}
+
+impl DynamoStore {
+    pub(super) async fn track_files(
+        &self,
+        found: &[FoundFile],
+        overwrites: Overwrites,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<TrackedBatch> {
+        let groups = by_uri(found).into_iter().map(|group| self.track_in_turn(group, overwrites, now)).collect();
+        let (tracked, end) = all_until_error(groups).await;
+        let mut tracked: Vec<_> = tracked.into_iter().flatten().collect();
+        tracked.sort_by_key(|(position, _)| *position);
+        let mut deltas = Deltas::default();
+        for (_, changed) in &tracked {
+            deltas.change(changed.before.as_ref(), &changed.after);
+            if matches!(changed.outcome, Tracked::New | Tracked::Updated) {
+                deltas.show(changed.after.date);
+            }
+        }
+        let backlogs = self.apply(deltas).await;
+        end?;
+        Ok(TrackedBatch { outcomes: tracked.iter().map(|(_, changed)| changed.outcome).collect(), backlogs: backlogs? })
+    }
+
+    /// Tracks what was found of one file, one thing after the other.
+    async fn track_in_turn(
+        &self,
+        found: Vec<(usize, FoundFile)>,
+        overwrites: Overwrites,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<Vec<(usize, Changed<Tracked>)>> {
+        let mut tracked = Vec::with_capacity(found.len());
+        for (position, found) in found {
+            let (state, outcome) = arrival(&found);
+            let new = new_file(&found, state, None, now);
+            let decided = |known: &TrackedFile| track_known(known, &found, overwrites, now);
+            tracked.push((position, self.put_or_change(&new, outcome, decided).await?));
+        }
+        Ok(tracked)
+    }
+
+    pub(super) async fn mark_file_missing(&self, found: &FoundFile, now: DateTime<Utc>) -> TrackingResult<bool> {
+        let gone = FoundFile { quarantine: Some(QuarantineReason::MissingObject), ..found.clone() };
+        let new = new_file(&gone, FileState::Quarantined, None, now);
+        let changed = self.put_or_change(&new, true, |known| missing(known, found, now)).await?;
+        let mut deltas = Deltas::default();
+        deltas.change(changed.before.as_ref(), &changed.after);
+        self.apply(deltas).await?;
+        Ok(changed.outcome)
+    }
+
+    pub(super) async fn mark_file_moved(&self, uri: &ObjectUri, to: &str, now: DateTime<Utc>) -> TrackingResult<()> {
+        let Some(item) = self.get(&self.names.tracking, key::file(uri)).await? else { return Ok(()) };
+        let moved = |file: &TrackedFile| {
+            let is_new = file.state == FileState::Quarantined && file.quarantine_uri.as_deref() != Some(to);
+            ((), is_new.then(|| Change::of(file, now).with(|after| after.quarantine_uri = Some(to.to_owned()))))
+        };
+        self.change_file(&item, moved).await.map(drop)
+    }
+
+    /// Files as they are, in the order asked for.
+    pub(super) async fn stored_files(&self, uris: &[ObjectUri]) -> TrackingResult<Vec<Option<Item>>> {
+        let keys: HashMap<ObjectUri, Item> = uris.iter().map(|uri| (uri.clone(), key::file(uri))).collect();
+        let items = self.get_many(&self.names.tracking, keys.into_values().collect()).await?;
+        let by_uri: HashMap<String, Item> =
+            items.into_iter().filter_map(|item| Some((item.get("file_path")?.as_s().ok()?.clone(), item))).collect();
+        Ok(uris.iter().map(|uri| by_uri.get(uri.as_str()).cloned()).collect())
+    }
+
+    pub(super) async fn tracked_files(&self, uris: &[ObjectUri]) -> TrackingResult<Vec<Option<TrackedFile>>> {
+        let items = self.stored_files(uris).await?;
+        items.iter().map(|item| item.as_ref().map(tracked_file).transpose()).collect()
+    }
+
+    pub(super) async fn timeline_of(&self, uri: &ObjectUri) -> TrackingResult<Vec<TimelineEntry>> {
+        let item = self.get(&self.names.tracking, key::file(uri)).await?;
+        let entries = item.map(|item| StoredFile::of_item(&item)).transpose()?.map(|stored| stored.timeline);
+        entries.unwrap_or_default().iter().map(timeline_entry).collect()
+    }
+
+    /// Remembers a file that is not known, or changes the one that is, as `decide` says.
+    pub(super) async fn put_or_change<T: Clone>(
+        &self,
+        new: &Change,
+        outcome: T,
+        decide: impl Fn(&TrackedFile) -> (T, Option<Change>),
+    ) -> TrackingResult<Changed<T>> {
+        let table = &self.names.tracking;
+        let item = file_item(key::file(&new.after.uri), &new.after, &new.notes);
+        let if_unknown = Expression::new().when_absent("date_prefix");
+        for retry in 0..TRIES {
+            match self.put(table, item.clone(), &if_unknown).await? {
+                Written::Done(_) => return Ok(Changed { outcome, before: None, after: new.after.clone() }),
+                Written::Refused(Some(known)) => {
+                    if let Some(changed) = self.change_file(&known, &decide).await? {
+                        return Ok(changed);
+                    }
+                }
+                // It was there, and expired.
+                Written::Refused(None) => pause(retry).await,
+            }
+        }
+        Err(self.restless(&new.after.uri))
+    }
+
+    /// Changes a file as `decide` says, anew if it has changed meanwhile. None if it is gone.
+    pub(super) async fn change_file<T>(
+        &self,
+        item: &Item,
+        decide: impl Fn(&TrackedFile) -> (T, Option<Change>),
+    ) -> TrackingResult<Option<Changed<T>>> {
+        let mut stored = StoredFile::of_item(item)?;
+        for retry in 0..TRIES {
+            let (outcome, change) = decide(&stored.file);
+            let Some(change) = change else {
+                return Ok(Some(Changed { outcome, before: Some(stored.file.clone()), after: stored.file }));
+            };
+            match self.write_change(&stored, &change).await? {
+                Written::Done(_) => {
+                    return Ok(Some(Changed { outcome, before: Some(stored.file), after: change.after }));
+                }
+                Written::Refused(Some(now)) => stored = StoredFile::of_item(&now)?,
+                Written::Refused(None) => return Ok(None),
+            }
+            pause(retry).await;
+        }
+        Err(self.restless(&stored.file.uri))
+    }
+
+    /// Makes a change of a file, if it is as it was seen.
+    pub(super) async fn write_change(&self, seen: &StoredFile, change: &Change) -> TrackingResult<Written> {
+        self.update(&self.names.tracking, key::file(&seen.file.uri), &change.expression_on(seen)).await
+    }
+
+    /// Changes many files as `decide` says, and the backlogs with them.
+    pub(super) async fn change_files<T>(
+        &self,
+        items: &[Item],
+        decide: impl Fn(&TrackedFile) -> (T, Option<Change>),
+    ) -> TrackingResult<Vec<Changed<T>>> {
+        let work = items.iter().map(|item| self.change_file(item, &decide)).collect();
+        let (changed, end) = all_until_error(work).await;
+        let changed: Vec<_> = changed.into_iter().flatten().collect();
+        let mut deltas = Deltas::default();
+        changed.iter().for_each(|changed| deltas.change(changed.before.as_ref(), &changed.after));
+        let applied = self.apply(deltas).await;
+        end?;
+        applied?;
+        Ok(changed)
+    }
+
+    /// Puts files back that were changed, as they were; those that were not known are forgotten. A file that changed
+    /// again stays.
+    pub(super) async fn put_back<T>(&self, changed: &[Changed<T>], now: DateTime<Utc>) -> TrackingResult<()> {
+        let mut deltas = Deltas::default();
+        changed.iter().filter_map(|file| Some((file, file.before.as_ref()?))).for_each(|(file, before)| {
+            deltas.change(Some(&file.after), before);
+        });
+        all(changed.iter().map(|file| self.put_one_back(&file.after, file.before.as_ref(), now)).collect()).await?;
+        self.apply(deltas).await.map(drop)
+    }
+
+    async fn put_one_back(
+        &self,
+        file: &TrackedFile,
+        before: Option<&TrackedFile>,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        let (table, key) = (&self.names.tracking, key::file(&file.uri));
+        match before {
+            None => {
+                let unchanged = Expression::new().when("version", "=", number(file.version));
+                self.delete(table, key, &unchanged).await
+            }
+            Some(before) => {
+                let undo = |after: &mut TrackedFile| {
+                    after.manifest_id.clone_from(&before.manifest_id);
+                    after.reason.clone_from(&before.reason);
+                };
+                let change = Change::of(file, now).with(undo).to(before.state, Some("put back".to_owned()));
+                self.update(table, key, &change.expression(file)).await.map(drop)
+            }
+        }
+    }
+
+    fn restless(&self, uri: &ObjectUri) -> TrackingError {
+        let message = format!("`{uri}` changes all the time");
+        TrackingError::Unavailable { store: self.names.tracking.clone(), message }
+    }
+}
+
+/// What is found together, by file, with its position: what is of one file must come one after the other.
+fn by_uri(found: &[FoundFile]) -> Vec<Vec<(usize, FoundFile)>> {
+    let mut groups: BTreeMap<&ObjectUri, Vec<(usize, FoundFile)>> = BTreeMap::new();
+    for (position, file) in found.iter().enumerate() {
+        groups.entry(&file.uri).or_default().push((position, file.clone()));
+    }
+    groups.into_values().collect()
+}
+
+fn track_known(
+    known: &TrackedFile,
+    found: &FoundFile,
+    overwrites: Overwrites,
+    now: DateTime<Utc>,
+) -> (Tracked, Option<Change>) {
+    match decide(known, found, overwrites) {
+        Decision::Leave(outcome) => (outcome, None),
+        Decision::Replace(state, outcome) => (outcome, Some(replaced(known, found, state, now))),
+        Decision::NoteOverwrite => {
+            let change = Change::of(known, now)
+                .with(|after| after.overwritten_etag = Some(found.etag.clone()))
+                .to(known.state, Some(format!("overwritten: etag {}", found.etag)));
+            (Tracked::Overwritten, Some(change))
+        }
+    }
+}
+
+fn missing(known: &TrackedFile, found: &FoundFile, now: DateTime<Utc>) -> (bool, Option<Change>) {
+    let Some((state, reason)) = decide_missing(known, found) else { return (false, None) };
+    let gone = |after: &mut TrackedFile| {
+        after.reason = Some(reason.as_str().to_owned());
+        after.sequencer = found.sequencer.clone().or_else(|| known.sequencer.clone());
+    };
+    (true, Some(Change::of(known, now).with(gone).to(state, Some(reason.as_str().to_owned()))))
+}

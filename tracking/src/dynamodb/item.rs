@@ -1,0 +1,177 @@
+//! Items, and the types they stand for.
+
+use crate::{Backlog, Run, RunState, Sequencer, TimelineEntry, TrackedFile, TrackingError, TrackingResult};
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{DateTime, Duration, SecondsFormat, Utc};
+use millwork_manifest::FileState;
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::str::FromStr;
+
+/// An item, or the key of one.
+pub(super) type Item = HashMap<String, AttributeValue>;
+
+/// How long a completed file is remembered.
+const KEEP_FILE: Duration = Duration::days(7);
+/// The stored state of a run that has failed, while its files are still being moved.
+pub(super) const FAILING: &str = "failing";
+/// How much of a text goes in a timeline, in bytes.
+const MAX_DETAIL: usize = 256;
+
+pub(super) fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+pub(super) fn number(value: impl Display) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// A time as it is stored: texts of the same length, so that their order is that of time.
+pub(super) fn time(at: DateTime<Utc>) -> AttributeValue {
+    text(at.to_rfc3339_opts(SecondsFormat::Micros, true))
+}
+
+/// When an item may be forgotten.
+pub(super) fn epoch(at: DateTime<Utc>) -> AttributeValue {
+    number(at.timestamp())
+}
+
+/// The text of an attribute, whether it is stored as text or as a number.
+pub(super) fn get<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+    match item.get(name)? {
+        AttributeValue::S(value) | AttributeValue::N(value) => Some(value),
+        _ => None,
+    }
+}
+
+fn owned(item: &Item, name: &str) -> Option<String> {
+    get(item, name).map(str::to_owned)
+}
+
+/// An attribute that must be there and valid.
+pub(super) fn parsed<T: FromStr>(item: &Item, name: &str, what: &'static str) -> TrackingResult<T> {
+    let value = get(item, name).unwrap_or_default();
+    value.parse().map_err(|_| TrackingError::Corrupt { what, value: format!("{name}={value}") })
+}
+
+/// An attribute that is valid if it is there.
+pub(super) fn optional<T: FromStr>(item: &Item, name: &str, what: &'static str) -> TrackingResult<Option<T>> {
+    get(item, name).map(|_| parsed(item, name, what)).transpose()
+}
+
+/// A file, and its timeline as it is stored.
+#[derive(Clone, Debug)]
+pub(super) struct StoredFile {
+    pub(super) file: TrackedFile,
+    pub(super) timeline: Vec<AttributeValue>,
+}
+
+impl StoredFile {
+    pub(super) fn of_item(item: &Item) -> TrackingResult<Self> {
+        let timeline = item.get("timeline").and_then(|value| value.as_l().ok()).cloned().unwrap_or_default();
+        Ok(Self { file: tracked_file(item)?, timeline })
+    }
+}
+
+pub(super) fn tracked_file(item: &Item) -> TrackingResult<TrackedFile> {
+    Ok(TrackedFile {
+        uri: parsed(item, "file_path", "object URI")?,
+        date: optional(item, "date", "date")?,
+        size_bytes: parsed(item, "file_size_bytes", "file size")?,
+        etag: owned(item, "etag").unwrap_or_default(),
+        version_id: owned(item, "version_id"),
+        sequencer: get(item, "sequencer").map(Sequencer::new),
+        state: parsed(item, "status", "file state")?,
+        version: parsed(item, "version", "version")?,
+        manifest_id: owned(item, "manifest_id"),
+        reason: owned(item, "reason"),
+        quarantine_uri: owned(item, "quarantine_uri"),
+        overwritten_etag: owned(item, "overwritten_etag"),
+        arrived_at: parsed(item, "upload_time", "time")?,
+        updated_at: parsed(item, "updated_at", "time")?,
+    })
+}
+
+/// The attributes of a file that can change, in a fixed order; none for those it has not.
+pub(super) fn file_attributes(file: &TrackedFile) -> [(&'static str, Option<AttributeValue>); 16] {
+    let date = || file.date.map(|date| text(date.to_string()));
+    let optional = |value: &Option<String>| value.as_ref().map(text);
+    let is = |state| file.state == state;
+    [
+        ("status", Some(text(file.state.as_str()))),
+        ("file_size_bytes", Some(number(file.size_bytes))),
+        ("file_size_mb", Some(number(format!("{:.3}", file.size_bytes as f64 / 1_048_576.0)))),
+        ("etag", Some(text(&file.etag))),
+        ("version_id", optional(&file.version_id)),
+        ("sequencer", file.sequencer.as_ref().map(|sequencer| text(sequencer.as_str()))),
+        ("version", Some(number(file.version))),
+        ("manifest_id", optional(&file.manifest_id)),
+        ("reason", optional(&file.reason)),
+        ("quarantine_uri", optional(&file.quarantine_uri)),
+        ("overwritten_etag", optional(&file.overwritten_etag)),
+        ("date", date()),
+        ("updated_at", Some(time(file.updated_at))),
+        ("upload_time", Some(time(file.arrived_at))),
+        // Only a pending file is in the index of what waits.
+        ("pending_date", date().filter(|_| is(FileState::Pending))),
+        ("ttl", is(FileState::Completed).then(|| epoch(file.updated_at + KEEP_FILE))),
+    ]
+}
+
+/// The item of a file that was not known.
+pub(super) fn file_item(key: Item, file: &TrackedFile, notes: &[TimelineEntry]) -> Item {
+    let attributes = file_attributes(file).into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    let notes = AttributeValue::L(notes.iter().map(timeline_value).collect());
+    let more = [("file_path".to_owned(), text(file.uri.as_str())), ("timeline".to_owned(), notes)];
+    key.into_iter().chain(attributes).chain(more).collect()
+}
+
+pub(super) fn timeline_value(entry: &TimelineEntry) -> AttributeValue {
+    let mut map = Item::from([("at".to_owned(), time(entry.at)), ("state".to_owned(), text(entry.state.as_str()))]);
+    if let Some(detail) = &entry.detail {
+        let end = (0..=MAX_DETAIL.min(detail.len())).rev().find(|end| detail.is_char_boundary(*end)).unwrap_or(0);
+        map.insert("detail".to_owned(), text(&detail[..end]));
+    }
+    AttributeValue::M(map)
+}
+
+pub(super) fn timeline_entry(value: &AttributeValue) -> TrackingResult<TimelineEntry> {
+    let corrupt = |_: &AttributeValue| TrackingError::Corrupt { what: "timeline entry", value: format!("{value:?}") };
+    let map = value.as_m().map_err(corrupt)?;
+    Ok(TimelineEntry {
+        at: parsed(map, "at", "time")?,
+        state: parsed(map, "state", "file state")?,
+        detail: owned(map, "detail"),
+    })
+}
+
+/// A run as its item tells it. What it produced is in another item.
+pub(super) fn run(item: &Item) -> TrackingResult<Run> {
+    let state = match get(item, "status") {
+        Some(FAILING) => RunState::Failed,
+        _ => parsed(item, "status", "run state")?,
+    };
+    let invalid = |e: serde_json::Error| TrackingError::Corrupt { what: "failure", value: e.to_string() };
+    Ok(Run {
+        manifest_id: parsed(item, "manifest_id", "manifest id")?,
+        date: parsed(item, "date_prefix", "date")?,
+        manifest_uri: owned(item, "manifest_uri").unwrap_or_default(),
+        state,
+        attempts: parsed(item, "attempts", "number of attempts")?,
+        failure: get(item, "failure").map(serde_json::from_str).transpose().map_err(invalid)?,
+        created_at: parsed(item, "created_at", "time")?,
+        updated_at: parsed(item, "updated_at", "time")?,
+        result: None,
+    })
+}
+
+/// A backlog. Its counters are corrected by differences, which a crash can lose: none is shown below 0.
+pub(super) fn backlog(item: &Item) -> TrackingResult<Backlog> {
+    let count = |name| TrackingResult::Ok(optional::<i64>(item, name, "backlog")?.unwrap_or(0).max(0).unsigned_abs());
+    let pending_files = count("pending_files")?;
+    if pending_files == 0 {
+        return Ok(Backlog::default());
+    }
+    let oldest_pending = optional(item, "oldest_pending", "time")?;
+    Ok(Backlog { pending_files, pending_bytes: count("pending_bytes")?, oldest_pending })
+}

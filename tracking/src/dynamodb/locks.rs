@@ -1,0 +1,91 @@
+//! Locks with fencing tokens, and batch indexes.
+//!
+//! A lock is one item, which stays when it is let go of: its token must only grow. Its time is compared with that of who
+//! wants it, and never left to the expiry of items, which can come days late. A holder that sleeps past its time learns
+//! that it lost the lock from its next write, which shows the token in the same transaction.
+
+use super::DynamoStore;
+use super::expression::Expression;
+use super::item::{get, number, parsed, text};
+use super::key;
+use super::request::{Written, incomplete};
+use crate::{Lock, TrackingError, TrackingResult};
+use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
+use chrono::{DateTime, Duration, Utc};
+use millwork_manifest::DatePrefix;
+
+impl DynamoStore {
+    pub(super) async fn take_lock(
+        &self,
+        name: &str,
+        holder: &str,
+        ttl: Duration,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<Option<Lock>> {
+        let expires_at = now + ttl;
+        // The SDK repeats a request whose answer was lost: that the first one took the lock is seen by this mark.
+        let mark = uuid::Uuid::new_v4().to_string();
+        let take = Expression::new()
+            .set("holder", text(holder))
+            .set("expires_at", number(expires_at.timestamp_millis()))
+            .set("mark", text(mark.as_str()))
+            .add("token", 1)
+            .when_absent_or("expires_at", "<=", number(now.timestamp_millis()));
+        let item = match self.update(&self.names.lock, key::lock(name), &take).await? {
+            Written::Done(item) => item,
+            Written::Refused(Some(item)) if get(&item, "mark") == Some(mark.as_str()) => item,
+            Written::Refused(_) => return Ok(None),
+        };
+        let token = parsed(&item, "token", "lock token")?;
+        Ok(Some(Lock { name: name.to_owned(), holder: holder.to_owned(), token, expires_at }))
+    }
+
+    pub(super) async fn renew_lock(&self, lock: &Lock, ttl: Duration, now: DateTime<Utc>) -> TrackingResult<Lock> {
+        let expires_at = now + ttl;
+        let renewed = Expression::new().set("expires_at", number(expires_at.timestamp_millis())).when(
+            "token",
+            "=",
+            number(lock.token),
+        );
+        match self.update(&self.names.lock, key::lock(&lock.name), &renewed).await? {
+            Written::Done(_) => Ok(Lock { expires_at, ..lock.clone() }),
+            Written::Refused(_) => Err(lost(lock)),
+        }
+    }
+
+    pub(super) async fn release_lock(&self, lock: &Lock) -> TrackingResult<()> {
+        let free = Expression::new().set("expires_at", number(0)).when("token", "=", number(lock.token));
+        self.update(&self.names.lock, key::lock(&lock.name), &free).await.map(drop)
+    }
+
+    /// What refuses a transaction once somebody else holds the lock.
+    pub(super) fn lock_check(&self, lock: &Lock) -> TrackingResult<TransactWriteItem> {
+        let held = Expression::new().when("token", "=", number(lock.token));
+        let check = ConditionCheck::builder()
+            .table_name(&self.names.lock)
+            .set_key(Some(key::lock(&lock.name)))
+            .set_condition_expression(held.condition_text())
+            .set_expression_attribute_names(held.names())
+            .set_expression_attribute_values(held.values());
+        Ok(TransactWriteItem::builder().condition_check(check.build().map_err(incomplete)?).build())
+    }
+
+    /// The same for an operation that turns out to write nothing.
+    pub(super) async fn check_lock(&self, lock: &Lock) -> TrackingResult<()> {
+        let item = self.get(&self.names.lock, key::lock(&lock.name)).await?;
+        let token: Option<u64> = item.map(|item| parsed(&item, "token", "lock token")).transpose()?;
+        if token == Some(lock.token) { Ok(()) } else { Err(lost(lock)) }
+    }
+
+    pub(super) async fn new_batch_index(&self, date: DatePrefix) -> TrackingResult<u64> {
+        let next = Expression::new().add("last_index", 1);
+        match self.update(&self.names.lock, key::batch_index(date), &next).await? {
+            Written::Done(item) => parsed(&item, "last_index", "batch index"),
+            Written::Refused(_) => Err(TrackingError::Corrupt { what: "batch index", value: date.to_string() }),
+        }
+    }
+}
+
+pub(super) fn lost(lock: &Lock) -> TrackingError {
+    TrackingError::LockLost { name: lock.name.clone(), token: lock.token }
+}

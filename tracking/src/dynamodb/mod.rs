@@ -1,0 +1,278 @@
+//! The store in DynamoDB, shared by any number of processes.
+//!
+//! | table | item | key | holds |
+//! |---|---|---|---|
+//! | tracking | file | date in its key or `no-date`, URI | its state, version, manifest and timeline |
+//! | lock | lock | `LOCK#…`, `LOCK` | its holder, token and time |
+//! | lock | batch index | `BATCH#{date}`, `INDEX` | the last one given out |
+//! | metrics | backlog | `PENDING`, date | how much waits |
+//! | metrics | number | day, what is counted | how many |
+//! | metrics | note | `AUDIT#{day}`, time and hash | who did what |
+//! | runs | run | manifest id | its state and attempts |
+//! | runs | document | `DOC#{id}` | the manifest |
+//! | runs | commit record | `COMMIT#{id}` | the attempt that won, and how to finish its publication |
+//! | runs | part | `PART#{id}#{hash}#{n}` | a part of a text that is too long for one item |
+//!
+//! There are no transactions over a whole operation, which may have hundreds of files. Where one decision is all that
+//! matters it is one write, or one transaction: taking a lock, claiming files under it, committing. The rest follows
+//! from that decision, and each module says what is left when the process dies in between, and who goes on.
+
+mod backlog;
+mod change;
+mod commits;
+mod documents;
+mod drafts;
+mod expression;
+mod files;
+mod item;
+mod key;
+mod listing;
+mod locks;
+mod metrics;
+mod request;
+mod runs;
+mod submit;
+mod tables;
+
+pub use tables::{IndexDefinition, TableDefinition, create_table, create_tables, table_definitions};
+
+use crate::{
+    AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest, Run,
+    TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
+};
+use async_trait::async_trait;
+use aws_config::retry::RetryConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_dynamodb::Client;
+use chrono::{DateTime, Duration, Utc};
+use millwork_manifest::{DatePrefix, Failure, FileState, ManifestId, ObjectUri};
+
+/// How often the SDK makes a request that is throttled or gets no answer.
+const ATTEMPTS: u32 = 5;
+
+/// The names of the tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableNames {
+    /// Files.
+    pub tracking: String,
+    /// Locks and batch indexes; may be the tracking table.
+    pub lock: String,
+    /// Backlogs, numbers and notes.
+    pub metrics: String,
+    /// Runs, documents and commit records.
+    pub runs: String,
+}
+
+impl TableNames {
+    /// The names that go with a tracking table, unless `LOCK_TABLE`, `METRICS_TABLE` and `RUNS_TABLE` say otherwise.
+    pub fn from_env(tracking: &str) -> Self {
+        Self::named(tracking, |name| std::env::var(name).ok())
+    }
+
+    fn named(tracking: &str, variable: impl Fn(&str) -> Option<String>) -> Self {
+        let name = |key, default: String| variable(key).filter(|name| !name.is_empty()).unwrap_or(default);
+        Self {
+            tracking: tracking.to_owned(),
+            lock: name("LOCK_TABLE", tracking.to_owned()),
+            metrics: name("METRICS_TABLE", format!("{tracking}-metrics")),
+            runs: name("RUNS_TABLE", format!("{tracking}-runs")),
+        }
+    }
+}
+
+/// The store in DynamoDB.
+#[derive(Clone, Debug)]
+pub struct DynamoStore {
+    client: Client,
+    names: TableNames,
+}
+
+impl DynamoStore {
+    /// Opens the store with the region, credentials and endpoint of the environment.
+    pub async fn open(names: TableNames) -> TrackingResult<Self> {
+        let client = Client::new(&sdk_config().await);
+        if let Err(error) = client.describe_table().table_name(&names.tracking).send().await {
+            let is_missing = error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception());
+            let message = if is_missing {
+                "there is no such table: run `millwork bootstrap aws`".to_owned()
+            } else {
+                request::describe(&error)
+            };
+            return Err(TrackingError::Open { store: format!("dynamodb:{}", names.tracking), message });
+        }
+        Ok(Self::new(client, names))
+    }
+
+    /// The store behind a client.
+    pub fn new(client: Client, names: TableNames) -> Self {
+        Self { client, names }
+    }
+}
+
+async fn sdk_config() -> SdkConfig {
+    let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS);
+    aws_config::defaults(BehaviorVersion::latest()).retry_config(retries).load().await
+}
+
+#[async_trait]
+impl TrackingStore for DynamoStore {
+    async fn track(
+        &self,
+        found: &[FoundFile],
+        overwrites: Overwrites,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<TrackedBatch> {
+        self.track_files(found, overwrites, now).await
+    }
+
+    async fn mark_missing(&self, found: &FoundFile, now: DateTime<Utc>) -> TrackingResult<bool> {
+        self.mark_file_missing(found, now).await
+    }
+
+    async fn mark_moved(&self, uri: &ObjectUri, to: &str, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.mark_file_moved(uri, to, now).await
+    }
+
+    async fn files(&self, uris: &[ObjectUri]) -> TrackingResult<Vec<Option<TrackedFile>>> {
+        self.tracked_files(uris).await
+    }
+
+    async fn list_files(&self, filter: &FileFilter) -> TrackingResult<Page<TrackedFile>> {
+        self.list(filter).await
+    }
+
+    async fn count_files(&self) -> TrackingResult<Vec<(FileState, u64)>> {
+        self.count_states().await
+    }
+
+    async fn timeline(&self, uri: &ObjectUri) -> TrackingResult<Vec<TimelineEntry>> {
+        self.timeline_of(uri).await
+    }
+
+    async fn pending(&self, date: DatePrefix, limit: usize) -> TrackingResult<Vec<TrackedFile>> {
+        self.pending_files(date, limit).await
+    }
+
+    async fn backlog(&self, date: DatePrefix) -> TrackingResult<Backlog> {
+        self.backlog_of(date).await
+    }
+
+    async fn backlogs(&self) -> TrackingResult<Vec<(DatePrefix, Backlog)>> {
+        self.all_backlogs().await
+    }
+
+    async fn recount(&self, date: DatePrefix) -> TrackingResult<Backlog> {
+        self.recount_date(date).await
+    }
+
+    async fn lock(&self, name: &str, holder: &str, ttl: Duration, now: DateTime<Utc>) -> TrackingResult<Option<Lock>> {
+        self.take_lock(name, holder, ttl, now).await
+    }
+
+    async fn renew(&self, lock: &Lock, ttl: Duration, now: DateTime<Utc>) -> TrackingResult<Lock> {
+        self.renew_lock(lock, ttl, now).await
+    }
+
+    async fn unlock(&self, lock: &Lock) -> TrackingResult<()> {
+        self.release_lock(lock).await
+    }
+
+    async fn next_batch_index(&self, date: DatePrefix) -> TrackingResult<u64> {
+        self.new_batch_index(date).await
+    }
+
+    async fn begin_draft(&self, draft: &Draft, lock: &Lock) -> TrackingResult<()> {
+        self.put_draft(draft, lock).await
+    }
+
+    async fn claim(
+        &self,
+        id: &ManifestId,
+        seen: &[TrackedFile],
+        lock: &Lock,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<Vec<ObjectUri>> {
+        self.claim_files(id, seen, lock, now).await
+    }
+
+    async fn finish_draft(&self, queued: &QueuedManifest, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.queue_draft(queued, now).await
+    }
+
+    async fn drop_draft(&self, id: &ManifestId, lock: &Lock) -> TrackingResult<()> {
+        self.forget_draft(id, lock).await
+    }
+
+    async fn drafts(&self, begun_before: DateTime<Utc>) -> TrackingResult<Vec<Draft>> {
+        self.drafts_before(begun_before).await
+    }
+
+    async fn submit(&self, queued: &QueuedManifest, now: DateTime<Utc>) -> TrackingResult<bool> {
+        self.submit_manifest(queued, now).await
+    }
+
+    async fn run(&self, id: &ManifestId) -> TrackingResult<Option<Run>> {
+        self.whole_run(id).await
+    }
+
+    async fn runs(&self, limit: usize) -> TrackingResult<Vec<Run>> {
+        self.newest_runs(limit).await
+    }
+
+    async fn unfinished(&self) -> TrackingResult<Vec<QueuedManifest>> {
+        self.unfinished_runs().await
+    }
+
+    async fn start_attempt(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<u32> {
+        self.start(id, now).await
+    }
+
+    async fn fail(&self, id: &ManifestId, failure: &Failure, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.fail_run(id, failure, now).await
+    }
+
+    async fn requeue(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.requeue_run(id, now).await
+    }
+
+    async fn commit(&self, commit: &Commit, result: &serde_json::Value, now: DateTime<Utc>) -> TrackingResult<bool> {
+        self.put_commit(commit, result, now).await
+    }
+
+    async fn unpublished(&self, id: &ManifestId) -> TrackingResult<Option<Commit>> {
+        self.open_commit(id).await
+    }
+
+    async fn complete(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.complete_run(id, now).await
+    }
+
+    async fn count(&self, counts: &[(&str, u64)], now: DateTime<Utc>) -> TrackingResult<()> {
+        self.add_counts(counts, now).await
+    }
+
+    async fn metrics(&self, day: DatePrefix) -> TrackingResult<Vec<Metric>> {
+        self.metrics_of(day).await
+    }
+
+    async fn audit(&self, entry: &AuditEntry) -> TrackingResult<()> {
+        self.put_audit(entry).await
+    }
+
+    async fn audits(&self, day: DatePrefix) -> TrackingResult<Vec<AuditEntry>> {
+        self.audits_of(day).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_names_the_other_tables() {
+        let names = TableNames::named("files", |name| (name == "RUNS_TABLE").then(|| "jobs".to_owned()));
+        assert_eq!((names.lock.as_str(), names.metrics.as_str()), ("files", "files-metrics"));
+        assert_eq!(names.runs, "jobs");
+        assert_eq!(TableNames::named("files", |_| Some(String::new())).runs, "files-runs");
+    }
+}

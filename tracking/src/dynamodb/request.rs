@@ -1,0 +1,303 @@
+//! Requests: reads that follow pages, writes on conditions, transactions, and what errors become.
+//!
+//! The SDK repeats requests that were throttled or got no answer. What it leaves to us is repeated here: items that a
+//! batch did not process, and writes that met a transaction of somebody else's.
+
+use super::DynamoStore;
+use super::expression::Expression;
+use super::item::Item;
+use crate::{TrackingError, TrackingResult};
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::{
+    KeysAndAttributes, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use std::error::Error;
+use std::time::Duration;
+
+/// How many requests one operation has under way.
+pub(super) const CONCURRENCY: usize = 16;
+/// The most items that one batch may read.
+const MAX_BATCH: usize = 100;
+/// How often a request that met another is made again.
+const RETRIES: u32 = 5;
+/// The longest wait before the first of them; it doubles.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+
+/// What a conditional write came to.
+#[derive(Debug)]
+pub(super) enum Written {
+    /// It happened; this is the item now.
+    Done(Item),
+    /// The condition did not hold; this is the item, if there is one.
+    Refused(Option<Item>),
+}
+
+/// What a transaction came to.
+#[derive(Debug)]
+pub(super) enum Transacted {
+    /// All of it happened.
+    Done,
+    /// None of it did; for each action, whether its condition failed.
+    Refused(Vec<bool>),
+}
+
+/// What is read from a table or an index, by the conditions and filters of the expression.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Query {
+    pub(super) index: Option<&'static str>,
+    pub(super) expression: Expression,
+    pub(super) newest_first: bool,
+    /// At most so many items are looked at; all, if not given.
+    pub(super) limit: Option<usize>,
+}
+
+/// Runs requests side by side, and gives what they came to in their order.
+pub(super) async fn all<T>(work: Vec<impl Future<Output = TrackingResult<T>>>) -> TrackingResult<Vec<T>> {
+    stream::iter(work).buffered(CONCURRENCY).try_collect().await
+}
+
+/// The same, but tells of those that succeeded even if one did not; no more begin then.
+pub(super) async fn all_until_error<T>(
+    work: Vec<impl Future<Output = TrackingResult<T>>>,
+) -> (Vec<T>, TrackingResult<()>) {
+    let mut done = Vec::with_capacity(work.len());
+    let mut results = stream::iter(work).buffered(CONCURRENCY);
+    while let Some(result) = results.next().await {
+        match result {
+            Ok(value) => done.push(value),
+            Err(error) => return (done, Err(error)),
+        }
+    }
+    (done, Ok(()))
+}
+
+/// Waits before a request is made again: up to twice as long each time, at random, so that two do not meet again.
+pub(super) async fn pause(retry: u32) {
+    tokio::time::sleep(FIRST_WAIT.mul_f64(f64::from(1 << retry) * fastrand::f64())).await;
+}
+
+/// The text of an error and of all its causes.
+pub(super) fn describe<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> String {
+    let mut texts: Vec<String> = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(cause) = source {
+        texts.push(cause.to_string());
+        source = cause.source();
+    }
+    texts.extend(error.message().filter(|message| !texts.iter().any(|text| text.contains(message))).map(str::to_owned));
+    texts.dedup();
+    texts.join(": ")
+}
+
+pub(super) fn unavailable<E: ProvideErrorMetadata + Error + 'static>(
+    table: &str,
+    error: &SdkError<E>,
+) -> TrackingError {
+    TrackingError::Unavailable { store: table.to_owned(), message: describe(error) }
+}
+
+/// What a request that lacks a required part becomes; none of ours does.
+pub(super) fn incomplete(error: impl Error) -> TrackingError {
+    TrackingError::Corrupt { what: "a request", value: error.to_string() }
+}
+
+/// Makes a request again that met a transaction.
+async fn repeated<T, E, F>(request: impl Fn() -> F) -> Result<T, SdkError<E>>
+where
+    E: ProvideErrorMetadata,
+    F: Future<Output = Result<T, SdkError<E>>>,
+{
+    for retry in 0..RETRIES {
+        match request().await {
+            Err(error) if error.code() == Some("TransactionConflictException") => pause(retry).await,
+            result => return result,
+        }
+    }
+    request().await
+}
+
+impl DynamoStore {
+    /// One item, as it is now.
+    pub(super) async fn get(&self, table: &str, key: Item) -> TrackingResult<Option<Item>> {
+        let request = self.client.get_item().table_name(table).set_key(Some(key)).consistent_read(true);
+        Ok(request.send().await.map_err(|e| unavailable(table, &e))?.item)
+    }
+
+    /// Those of these items that are there, as they are now, in no order. No key may be given twice.
+    pub(super) async fn get_many(&self, table: &str, keys: Vec<Item>) -> TrackingResult<Vec<Item>> {
+        let chunks: Vec<_> = keys.chunks(MAX_BATCH).map(|chunk| self.get_batch(table, chunk.to_vec())).collect();
+        Ok(all(chunks).await?.into_iter().flatten().collect())
+    }
+
+    async fn get_batch(&self, table: &str, keys: Vec<Item>) -> TrackingResult<Vec<Item>> {
+        let mut found = Vec::with_capacity(keys.len());
+        let mut rest = keys;
+        let mut fruitless = 0;
+        while !rest.is_empty() {
+            let wanted = KeysAndAttributes::builder().set_keys(Some(rest.clone())).consistent_read(true);
+            let request = self.client.batch_get_item().request_items(table, wanted.build().map_err(incomplete)?);
+            let output = request.send().await.map_err(|e| unavailable(table, &e))?;
+            let unprocessed = output.unprocessed_keys.unwrap_or_default().remove(table).map(|keys| keys.keys);
+            found.extend(output.responses.unwrap_or_default().remove(table).unwrap_or_default());
+            let left = unprocessed.unwrap_or_default();
+            fruitless = if left.len() < rest.len() { 0 } else { fruitless + 1 };
+            if fruitless > RETRIES {
+                let message = "throttled: no item of a batch was read".to_owned();
+                return Err(TrackingError::Unavailable { store: table.to_owned(), message });
+            }
+            if !left.is_empty() {
+                pause(fruitless).await;
+            }
+            rest = left;
+        }
+        Ok(found)
+    }
+
+    /// Changes an item, or makes it, if the condition holds.
+    pub(super) async fn update(&self, table: &str, key: Item, expression: &Expression) -> TrackingResult<Written> {
+        let request = self
+            .client
+            .update_item()
+            .table_name(table)
+            .set_key(Some(key))
+            .set_update_expression(expression.update_text())
+            .set_condition_expression(expression.condition_text())
+            .set_expression_attribute_names(expression.names())
+            .set_expression_attribute_values(expression.values())
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match repeated(|| request.clone().send()).await {
+            Ok(output) => Ok(Written::Done(output.attributes.unwrap_or_default())),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(e)) => Ok(Written::Refused(e.item.clone())),
+                _ => Err(unavailable(table, &error)),
+            },
+        }
+    }
+
+    /// Writes an item, if the condition holds.
+    pub(super) async fn put(&self, table: &str, item: Item, condition: &Expression) -> TrackingResult<Written> {
+        use aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException;
+        let request = self
+            .client
+            .put_item()
+            .table_name(table)
+            .set_item(Some(item.clone()))
+            .set_condition_expression(condition.condition_text())
+            .set_expression_attribute_names(condition.names())
+            .set_expression_attribute_values(condition.values())
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match repeated(|| request.clone().send()).await {
+            Ok(_) => Ok(Written::Done(item)),
+            Err(error) => match error.as_service_error() {
+                Some(ConditionalCheckFailedException(e)) => Ok(Written::Refused(e.item.clone())),
+                _ => Err(unavailable(table, &error)),
+            },
+        }
+    }
+
+    /// Removes an item, if the condition holds.
+    pub(super) async fn delete(&self, table: &str, key: Item, condition: &Expression) -> TrackingResult<()> {
+        use aws_sdk_dynamodb::operation::delete_item::DeleteItemError::ConditionalCheckFailedException;
+        let request = self
+            .client
+            .delete_item()
+            .table_name(table)
+            .set_key(Some(key))
+            .set_condition_expression(condition.condition_text())
+            .set_expression_attribute_names(condition.names())
+            .set_expression_attribute_values(condition.values());
+        match repeated(|| request.clone().send()).await {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                Some(ConditionalCheckFailedException(_)) => Ok(()),
+                _ => Err(unavailable(table, &error)),
+            },
+        }
+    }
+
+    /// Makes at most 100 writes, all or none. One that meets another transaction, or is throttled, is made again.
+    pub(super) async fn transact(&self, actions: &[TransactWriteItem]) -> TrackingResult<Transacted> {
+        let mut retry = 0;
+        loop {
+            let request = self.client.transact_write_items().set_transact_items(Some(actions.to_vec()));
+            let Err(error) = request.send().await else { return Ok(Transacted::Done) };
+            let reasons = match error.as_service_error() {
+                Some(TransactWriteItemsError::TransactionCanceledException(e)) => e.cancellation_reasons(),
+                _ => return Err(unavailable(&self.names.tracking, &error)),
+            };
+            let codes: Vec<&str> = reasons.iter().map(|reason| reason.code().unwrap_or("None")).collect();
+            let failed: Vec<bool> = codes.iter().map(|code| *code == "ConditionalCheckFailed").collect();
+            if failed.contains(&true) {
+                return Ok(Transacted::Refused(failed));
+            }
+            if retry >= RETRIES || !codes.iter().all(|code| can_pass(code)) {
+                return Err(unavailable(&self.names.tracking, &error));
+            }
+            pause(retry).await;
+            retry += 1;
+        }
+    }
+
+    /// Everything that a query finds, page by page.
+    pub(super) async fn query(&self, table: &str, query: &Query) -> TrackingResult<Vec<Item>> {
+        let mut items = Vec::new();
+        let mut start = None;
+        loop {
+            let left = query.limit.map(|limit| limit.saturating_sub(items.len()));
+            if left == Some(0) {
+                return Ok(items);
+            }
+            let output = self
+                .client
+                .query()
+                .table_name(table)
+                .set_index_name(query.index.map(str::to_owned))
+                .set_key_condition_expression(query.expression.condition_text())
+                .set_filter_expression(query.expression.filter_text())
+                .set_expression_attribute_names(query.expression.names())
+                .set_expression_attribute_values(query.expression.values())
+                .scan_index_forward(!query.newest_first)
+                .set_limit(left.map(|left| i32::try_from(left).unwrap_or(i32::MAX)))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|e| unavailable(table, &e))?;
+            items.extend(output.items.unwrap_or_default());
+            start = output.last_evaluated_key;
+            if start.is_none() {
+                return Ok(items);
+            }
+        }
+    }
+}
+
+fn can_pass(code: &str) -> bool {
+    matches!(code, "None" | "TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded")
+}
+
+/// An update as part of a transaction.
+pub(super) fn update_action(table: &str, key: Item, expression: &Expression) -> TrackingResult<TransactWriteItem> {
+    let update = Update::builder()
+        .table_name(table)
+        .set_key(Some(key))
+        .set_update_expression(expression.update_text())
+        .set_condition_expression(expression.condition_text())
+        .set_expression_attribute_names(expression.names())
+        .set_expression_attribute_values(expression.values());
+    Ok(TransactWriteItem::builder().update(update.build().map_err(incomplete)?).build())
+}
+
+/// A new item as part of a transaction.
+pub(super) fn put_action(table: &str, item: Item, condition: &Expression) -> TrackingResult<TransactWriteItem> {
+    let put = Put::builder()
+        .table_name(table)
+        .set_item(Some(item))
+        .set_condition_expression(condition.condition_text())
+        .set_expression_attribute_names(condition.names())
+        .set_expression_attribute_values(condition.values());
+    Ok(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
+}

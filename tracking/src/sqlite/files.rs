@@ -1,0 +1,191 @@
+//! Files and what waits.
+
+use super::rows::{FILE_COLUMNS, collect, find_file, insert_file, instant, note, parsed, time, tracked_file};
+use super::worker::Done;
+use crate::decide::{Decision, arrival, decide, decide_missing};
+use crate::{
+    Backlog, FileFilter, FoundFile, Overwrites, Page, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile,
+    TrackingError,
+};
+use chrono::{DateTime, Utc};
+use millwork_manifest::{DatePrefix, FileState, ObjectUri, QuarantineReason};
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use std::collections::BTreeSet;
+
+pub(super) fn track(
+    c: &Connection,
+    found: &[FoundFile],
+    overwrites: Overwrites,
+    now: DateTime<Utc>,
+) -> Done<TrackedBatch> {
+    let mut batch = TrackedBatch::default();
+    let mut dates = BTreeSet::new();
+    for file in found {
+        let outcome = track_one(c, file, overwrites, now)?;
+        if matches!(outcome, Tracked::New | Tracked::Updated) {
+            dates.extend(file.date);
+        }
+        batch.outcomes.push(outcome);
+    }
+    for date in dates {
+        batch.backlogs.push((date, backlog(c, date)?));
+    }
+    Ok(batch)
+}
+
+fn track_one(c: &Connection, file: &FoundFile, overwrites: Overwrites, now: DateTime<Utc>) -> Done<Tracked> {
+    let Some(known) = find_file(c, &file.uri)? else {
+        let (state, outcome) = arrival(file);
+        insert_file(c, file, state, None, now)?;
+        return Ok(outcome);
+    };
+    match decide(&known, file, overwrites) {
+        Decision::Leave(outcome) => Ok(outcome),
+        Decision::Replace(state, outcome) => {
+            replace(c, file, state, now)?;
+            Ok(outcome)
+        }
+        Decision::NoteOverwrite => {
+            let now = time(now);
+            let sql = "UPDATE files SET overwritten_etag = ?2, version = version + 1, updated_at = ?3 WHERE uri = ?1";
+            c.prepare_cached(sql)?.execute(params![file.uri.as_str(), file.etag, now])?;
+            let detail = format!("overwritten: etag {}", file.etag);
+            note(c, file.uri.as_str(), known.state, Some(&detail), &now)?;
+            Ok(Tracked::Overwritten)
+        }
+    }
+}
+
+/// Takes over what was found now.
+fn replace(c: &Connection, file: &FoundFile, state: FileState, now: DateTime<Utc>) -> Done<()> {
+    let now = time(now);
+    let sql = "UPDATE files SET date_prefix = coalesce(date_prefix, ?2), size_bytes = ?3, etag = ?4, version_id = ?5,
+        sequencer = coalesce(?6, sequencer), status = ?7, reason = ?8, manifest_id = NULL, quarantine_uri = NULL,
+        overwritten_etag = NULL, version = version + 1, updated_at = ?9 WHERE uri = ?1";
+    let reason = file.quarantine.map(QuarantineReason::as_str);
+    c.prepare_cached(sql)?.execute(params![
+        file.uri.as_str(),
+        file.date.map(|date| date.to_string()),
+        file.size_bytes,
+        file.etag,
+        file.version_id,
+        file.sequencer.as_ref().map(Sequencer::as_str),
+        state.as_str(),
+        reason,
+        now
+    ])?;
+    note(c, file.uri.as_str(), state, reason.or(Some("found with other content")), &now)
+}
+
+pub(super) fn mark_missing(c: &Connection, found: &FoundFile, now: DateTime<Utc>) -> Done<bool> {
+    let reason = QuarantineReason::MissingObject;
+    let Some(known) = find_file(c, &found.uri)? else {
+        let gone = FoundFile { quarantine: Some(reason), ..found.clone() };
+        insert_file(c, &gone, FileState::Quarantined, None, now)?;
+        return Ok(true);
+    };
+    let Some((state, reason)) = decide_missing(&known, found) else { return Ok(false) };
+    let now = time(now);
+    let sql = "UPDATE files SET status = ?2, reason = ?3, sequencer = coalesce(?4, sequencer), version = version + 1,
+        updated_at = ?5 WHERE uri = ?1";
+    let sequencer = found.sequencer.as_ref().map(Sequencer::as_str);
+    c.prepare_cached(sql)?.execute(params![found.uri.as_str(), state.as_str(), reason.as_str(), sequencer, now])?;
+    note(c, found.uri.as_str(), state, Some(reason.as_str()), &now)?;
+    Ok(true)
+}
+
+pub(super) fn mark_moved(c: &Connection, uri: &ObjectUri, to: &str, now: DateTime<Utc>) -> Done<()> {
+    let sql = "UPDATE files SET quarantine_uri = ?2, version = version + 1, updated_at = ?3
+        WHERE uri = ?1 AND status = 'quarantined'";
+    c.prepare_cached(sql)?.execute(params![uri.as_str(), to, time(now)])?;
+    Ok(())
+}
+
+/// A page begins after the file of its cursor, which is `{upload_time} {uri}`.
+pub(super) fn list(c: &Connection, filter: &FileFilter) -> Done<Page<TrackedFile>> {
+    let mut conditions = vec!["true".to_owned()];
+    let mut values: Vec<String> = Vec::new();
+    let mut add = |condition: &str, given: &[&str]| {
+        let first = values.len() + 1;
+        let numbered = given
+            .iter()
+            .enumerate()
+            .fold(condition.to_owned(), |text, (i, _)| text.replacen('?', &format!("${}", first + i), 1));
+        conditions.push(numbered.replace('$', "?"));
+        values.extend(given.iter().map(|value| (*value).to_owned()));
+    };
+    if let Some(state) = filter.state {
+        add("status = ?", &[state.as_str()]);
+    }
+    if let Some(date) = filter.date {
+        add("date_prefix = ?", &[&date.to_string()]);
+    }
+    if let Some(cursor) = &filter.cursor {
+        let corrupt = || TrackingError::Corrupt { what: "cursor", value: cursor.clone() };
+        let (at, uri) = cursor.split_once(' ').ok_or_else(corrupt)?;
+        add("(upload_time, uri) > (?, ?)", &[at, uri]);
+    }
+    let limit = filter.limit.max(1);
+    let sql = format!(
+        "{FILE_COLUMNS} WHERE {} ORDER BY upload_time, uri LIMIT {}",
+        conditions.join(" AND "),
+        limit.saturating_add(1)
+    );
+    let mut items = collect(c.prepare_cached(&sql)?.query_map(params_from_iter(values), tracked_file)?)?;
+    let has_more = items.len() > limit;
+    items.truncate(limit);
+    let last = items.last().filter(|_| has_more);
+    let next_cursor = last.map(|file| format!("{} {}", time(file.arrived_at), file.uri));
+    Ok(Page { items, next_cursor })
+}
+
+pub(super) fn count(c: &Connection) -> Done<Vec<(FileState, u64)>> {
+    let mut statement = c.prepare_cached("SELECT status, count(*) FROM files GROUP BY status")?;
+    collect(statement.query_map([], |row| Ok((parsed(row, 0, "file state")?, row.get(1)?)))?)
+}
+
+pub(super) fn timeline(c: &Connection, uri: &ObjectUri) -> Done<Vec<TimelineEntry>> {
+    let mut statement = c.prepare_cached("SELECT at, status, detail FROM timeline WHERE uri = ?1 ORDER BY rowid")?;
+    let rows = statement.query_map([uri.as_str()], |row| {
+        Ok(TimelineEntry { at: instant(row, 0)?, state: parsed(row, 1, "file state")?, detail: row.get(2)? })
+    })?;
+    collect(rows)
+}
+
+pub(super) fn pending(c: &Connection, date: DatePrefix, limit: usize) -> Done<Vec<TrackedFile>> {
+    let sql =
+        format!("{FILE_COLUMNS} WHERE status = 'pending' AND date_prefix = ?1 ORDER BY upload_time, uri LIMIT ?2");
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    collect(c.prepare_cached(&sql)?.query_map(params![date.to_string(), limit], tracked_file)?)
+}
+
+pub(super) fn backlog(c: &Connection, date: DatePrefix) -> Done<Backlog> {
+    let date = date.to_string();
+    let sql = "SELECT pending_files, pending_bytes, (SELECT upload_time FROM files WHERE status = 'pending'
+        AND date_prefix = ?1 ORDER BY upload_time LIMIT 1) FROM backlogs WHERE date_prefix = ?1";
+    let mut statement = c.prepare_cached(sql)?;
+    let backlog = statement.query_row([date], |row| {
+        let oldest: Option<String> = row.get(2)?;
+        Ok(Backlog {
+            pending_files: row.get(0)?,
+            pending_bytes: row.get(1)?,
+            oldest_pending: oldest.map(|_| instant(row, 2)).transpose()?,
+        })
+    });
+    Ok(backlog.optional()?.unwrap_or_default())
+}
+
+pub(super) fn backlogs(c: &Connection) -> Done<Vec<(DatePrefix, Backlog)>> {
+    let sql = "SELECT date_prefix FROM backlogs WHERE pending_files > 0 ORDER BY date_prefix";
+    let dates: Vec<DatePrefix> = collect(c.prepare_cached(sql)?.query_map([], |row| parsed(row, 0, "date"))?)?;
+    dates.into_iter().map(|date| Ok((date, backlog(c, date)?))).collect()
+}
+
+pub(super) fn recount(c: &Connection, date: DatePrefix) -> Done<Backlog> {
+    c.execute(
+        "INSERT OR REPLACE INTO backlogs SELECT ?1, count(*), coalesce(sum(size_bytes), 0) FROM files
+         WHERE status = 'pending' AND date_prefix = ?1",
+        [date.to_string()],
+    )?;
+    backlog(c, date)
+}

@@ -1,0 +1,284 @@
+//! The embedded store: one SQLite file in WAL mode, safe for several processes.
+//!
+//! One thread holds the connection. Operations that wait for it at the same time share a transaction, each in a
+//! savepoint of its own, so that they share the cost of making it durable too. An operation is answered after that: it
+//! happens whole or not at all, whenever the process dies.
+
+mod files;
+mod locks;
+mod manifests;
+mod numbers;
+mod rows;
+mod runs;
+mod schema;
+mod worker;
+
+use crate::{
+    AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest, Run,
+    TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
+};
+use async_trait::async_trait;
+use chrono::{DateTime, Duration, Utc};
+use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestId, ObjectUri};
+use rusqlite::{Connection, TransactionBehavior};
+use std::fs::File;
+use std::path::Path;
+use worker::Worker;
+
+/// How long an operation waits for another process's write.
+const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+/// How many prepared statements are kept.
+const STATEMENTS: usize = 100;
+
+/// The embedded store.
+pub struct SqliteStore {
+    worker: Worker,
+    /// Held by the one process that runs manifests; the system lets go of it when that process ends, however it does.
+    _owner: Option<File>,
+}
+
+impl SqliteStore {
+    /// Opens the store, creating it if it is not there.
+    pub fn open(path: &Path) -> TrackingResult<Self> {
+        let name = path.display().to_string();
+        let fail = |e: &dyn std::fmt::Display| TrackingError::Open { store: name.clone(), message: e.to_string() };
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory).map_err(|e| fail(&e))?;
+        }
+        let connection = Connection::open(path).map_err(|e| fail(&e))?;
+        Self::on(connection, name)
+    }
+
+    /// Opens the store as the one process that runs its manifests.
+    pub fn open_as_owner(path: &Path) -> TrackingResult<Self> {
+        let store = Self::open(path)?;
+        let lock_path = path.with_extension("lock");
+        let fail =
+            |e: std::io::Error| TrackingError::Open { store: lock_path.display().to_string(), message: e.to_string() };
+        let lock = File::create(&lock_path).map_err(fail)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { _owner: Some(lock), ..store }),
+            Err(std::fs::TryLockError::WouldBlock) => Err(TrackingError::InUse(path.display().to_string())),
+            Err(std::fs::TryLockError::Error(e)) => Err(fail(e)),
+        }
+    }
+
+    /// A store in memory, which goes when this does.
+    pub fn in_memory() -> TrackingResult<Self> {
+        let name = ":memory:".to_owned();
+        let connection = Connection::open_in_memory()
+            .map_err(|e| TrackingError::Open { store: name.clone(), message: e.to_string() })?;
+        Self::on(connection, name)
+    }
+
+    fn on(mut connection: Connection, name: String) -> TrackingResult<Self> {
+        let found = prepare(&mut connection)
+            .map_err(|e| TrackingError::Open { store: name.clone(), message: e.to_string() })?;
+        if found != schema::VERSION {
+            return Err(TrackingError::Format { store: name, found, known: schema::VERSION });
+        }
+        let worker = Worker::start(connection, name.clone())
+            .map_err(|e| TrackingError::Open { store: name, message: e.to_string() })?;
+        Ok(Self { worker, _owner: None })
+    }
+}
+
+/// Sets the connection up, creates the tables of a new database, and tells its format.
+fn prepare(connection: &mut Connection) -> rusqlite::Result<i64> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // A commit record that power loss takes back would let a manifest be written twice.
+    connection.pragma_update(None, "synchronous", "full")?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found != 0 {
+        return Ok(found);
+    }
+    transaction.execute_batch(schema::TABLES)?;
+    transaction.pragma_update(None, "user_version", schema::VERSION)?;
+    transaction.commit()?;
+    Ok(schema::VERSION)
+}
+
+#[async_trait]
+impl TrackingStore for SqliteStore {
+    async fn track(
+        &self,
+        found: &[FoundFile],
+        overwrites: Overwrites,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<TrackedBatch> {
+        let found = found.to_vec();
+        self.worker.write(move |c| files::track(c, &found, overwrites, now)).await
+    }
+
+    async fn mark_missing(&self, found: &FoundFile, now: DateTime<Utc>) -> TrackingResult<bool> {
+        let found = found.clone();
+        self.worker.write(move |c| files::mark_missing(c, &found, now)).await
+    }
+
+    async fn mark_moved(&self, uri: &ObjectUri, to: &str, now: DateTime<Utc>) -> TrackingResult<()> {
+        let (uri, to) = (uri.clone(), to.to_owned());
+        self.worker.write(move |c| files::mark_moved(c, &uri, &to, now)).await
+    }
+
+    async fn files(&self, uris: &[ObjectUri]) -> TrackingResult<Vec<Option<TrackedFile>>> {
+        let uris = uris.to_vec();
+        self.worker.read(move |c| uris.iter().map(|uri| rows::find_file(c, uri)).collect()).await
+    }
+
+    async fn list_files(&self, filter: &FileFilter) -> TrackingResult<Page<TrackedFile>> {
+        let filter = filter.clone();
+        self.worker.read(move |c| files::list(c, &filter)).await
+    }
+
+    async fn count_files(&self) -> TrackingResult<Vec<(FileState, u64)>> {
+        self.worker.read(files::count).await
+    }
+
+    async fn timeline(&self, uri: &ObjectUri) -> TrackingResult<Vec<TimelineEntry>> {
+        let uri = uri.clone();
+        self.worker.read(move |c| files::timeline(c, &uri)).await
+    }
+
+    async fn pending(&self, date: DatePrefix, limit: usize) -> TrackingResult<Vec<TrackedFile>> {
+        self.worker.read(move |c| files::pending(c, date, limit)).await
+    }
+
+    async fn backlog(&self, date: DatePrefix) -> TrackingResult<Backlog> {
+        self.worker.read(move |c| files::backlog(c, date)).await
+    }
+
+    async fn backlogs(&self) -> TrackingResult<Vec<(DatePrefix, Backlog)>> {
+        self.worker.read(files::backlogs).await
+    }
+
+    async fn recount(&self, date: DatePrefix) -> TrackingResult<Backlog> {
+        self.worker.write(move |c| files::recount(c, date)).await
+    }
+
+    async fn lock(&self, name: &str, holder: &str, ttl: Duration, now: DateTime<Utc>) -> TrackingResult<Option<Lock>> {
+        let (name, holder) = (name.to_owned(), holder.to_owned());
+        self.worker.write(move |c| locks::lock(c, name, holder, ttl, now)).await
+    }
+
+    async fn renew(&self, lock: &Lock, ttl: Duration, now: DateTime<Utc>) -> TrackingResult<Lock> {
+        let lock = Lock { expires_at: now + ttl, ..lock.clone() };
+        self.worker.write(move |c| locks::renew(c, lock)).await
+    }
+
+    async fn unlock(&self, lock: &Lock) -> TrackingResult<()> {
+        let lock = lock.clone();
+        self.worker.write(move |c| locks::unlock(c, &lock)).await
+    }
+
+    async fn next_batch_index(&self, date: DatePrefix) -> TrackingResult<u64> {
+        self.worker.write(move |c| manifests::next_batch_index(c, date)).await
+    }
+
+    async fn begin_draft(&self, draft: &Draft, lock: &Lock) -> TrackingResult<()> {
+        let (draft, lock) = (draft.clone(), lock.clone());
+        self.worker.write(move |c| manifests::begin_draft(c, &draft, &lock)).await
+    }
+
+    async fn claim(
+        &self,
+        id: &ManifestId,
+        seen: &[TrackedFile],
+        lock: &Lock,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<Vec<ObjectUri>> {
+        let (id, seen, lock) = (id.clone(), seen.to_vec(), lock.clone());
+        self.worker.write(move |c| manifests::claim(c, &id, &seen, &lock, now)).await
+    }
+
+    async fn finish_draft(&self, queued: &QueuedManifest, now: DateTime<Utc>) -> TrackingResult<()> {
+        let queued = queued.clone();
+        self.worker.write(move |c| manifests::finish_draft(c, &queued, now)).await
+    }
+
+    async fn drop_draft(&self, id: &ManifestId, lock: &Lock) -> TrackingResult<()> {
+        let (id, lock) = (id.clone(), lock.clone());
+        self.worker.write(move |c| manifests::drop_draft(c, &id, &lock)).await
+    }
+
+    async fn drafts(&self, begun_before: DateTime<Utc>) -> TrackingResult<Vec<Draft>> {
+        self.worker.read(move |c| manifests::drafts(c, begun_before)).await
+    }
+
+    async fn submit(&self, queued: &QueuedManifest, now: DateTime<Utc>) -> TrackingResult<bool> {
+        let queued = queued.clone();
+        self.worker.write(move |c| manifests::submit(c, &queued, now)).await
+    }
+
+    async fn run(&self, id: &ManifestId) -> TrackingResult<Option<Run>> {
+        let id = id.clone();
+        self.worker.read(move |c| runs::run(c, &id)).await
+    }
+
+    async fn runs(&self, limit: usize) -> TrackingResult<Vec<Run>> {
+        self.worker.read(move |c| runs::runs(c, limit)).await
+    }
+
+    async fn unfinished(&self) -> TrackingResult<Vec<QueuedManifest>> {
+        self.worker.read(runs::unfinished).await
+    }
+
+    async fn start_attempt(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<u32> {
+        let id = id.clone();
+        self.worker.write(move |c| runs::start_attempt(c, &id, now)).await
+    }
+
+    async fn fail(&self, id: &ManifestId, failure: &Failure, now: DateTime<Utc>) -> TrackingResult<()> {
+        let (id, failure) = (id.clone(), failure.clone());
+        self.worker.write(move |c| runs::fail(c, &id, &failure, now)).await
+    }
+
+    async fn requeue(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
+        let id = id.clone();
+        self.worker.write(move |c| runs::requeue(c, &id, now)).await
+    }
+
+    async fn commit(&self, commit: &Commit, result: &serde_json::Value, now: DateTime<Utc>) -> TrackingResult<bool> {
+        let (commit, result) = (commit.clone(), result.to_string());
+        self.worker.write(move |c| runs::commit(c, &commit, &result, now)).await
+    }
+
+    async fn unpublished(&self, id: &ManifestId) -> TrackingResult<Option<Commit>> {
+        let id = id.clone();
+        self.worker.read(move |c| runs::unpublished(c, &id)).await
+    }
+
+    async fn complete(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
+        let id = id.clone();
+        self.worker.write(move |c| runs::complete(c, &id, now)).await
+    }
+
+    async fn count(&self, counts: &[(&str, u64)], now: DateTime<Utc>) -> TrackingResult<()> {
+        let counts: Vec<(String, u64)> = counts.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+        self.worker.write(move |c| numbers::count(c, &counts, now)).await
+    }
+
+    async fn metrics(&self, day: DatePrefix) -> TrackingResult<Vec<Metric>> {
+        self.worker.read(move |c| numbers::metrics(c, day)).await
+    }
+
+    async fn audit(&self, entry: &AuditEntry) -> TrackingResult<()> {
+        let entry = entry.clone();
+        self.worker.write(move |c| numbers::audit(c, &entry)).await
+    }
+
+    async fn audits(&self, day: DatePrefix) -> TrackingResult<Vec<AuditEntry>> {
+        self.worker.read(move |c| numbers::audits(c, day)).await
+    }
+}
+
+/// The document of a manifest as the store holds it.
+fn parse_document(id: &str, document: &str) -> TrackingResult<Manifest> {
+    Manifest::parse(id, document.as_bytes(), DateTime::default())
+        .map_err(|e| TrackingError::Corrupt { what: "a manifest", value: e.to_string() })
+}
+
+#[cfg(test)]
+mod tests;

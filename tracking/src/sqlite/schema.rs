@@ -1,0 +1,101 @@
+//! The tables.
+
+/// The format of the database, kept in `user_version`.
+pub(super) const VERSION: i64 = 2;
+
+/// The backlogs are kept by triggers, so that no way of changing a file's state can forget them.
+pub(super) const TABLES: &str = "
+CREATE TABLE files (
+    uri              TEXT PRIMARY KEY,
+    date_prefix      TEXT,
+    size_bytes       INTEGER NOT NULL,
+    etag             TEXT NOT NULL,
+    version_id       TEXT,
+    sequencer        TEXT,
+    status           TEXT NOT NULL,
+    version          INTEGER NOT NULL,
+    manifest_id      TEXT,
+    reason           TEXT,
+    quarantine_uri   TEXT,
+    overwritten_etag TEXT,
+    upload_time      TEXT NOT NULL,
+    updated_at       TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX files_by_status ON files (status, upload_time, uri);
+CREATE INDEX files_pending ON files (date_prefix, upload_time, uri) WHERE status = 'pending';
+CREATE INDEX files_by_manifest ON files (manifest_id) WHERE manifest_id IS NOT NULL;
+
+CREATE TABLE backlogs (
+    date_prefix   TEXT PRIMARY KEY,
+    pending_files INTEGER NOT NULL,
+    pending_bytes INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER backlog_grows AFTER INSERT ON files WHEN new.status = 'pending' BEGIN
+    INSERT INTO backlogs VALUES (new.date_prefix, 1, new.size_bytes) ON CONFLICT DO UPDATE
+        SET pending_files = pending_files + 1, pending_bytes = pending_bytes + new.size_bytes;
+END;
+CREATE TRIGGER backlog_changes AFTER UPDATE OF status, size_bytes, date_prefix ON files
+WHEN old.status = 'pending' OR new.status = 'pending' BEGIN
+    UPDATE backlogs SET pending_files = pending_files - 1, pending_bytes = pending_bytes - old.size_bytes
+        WHERE old.status = 'pending' AND date_prefix = old.date_prefix;
+    INSERT INTO backlogs SELECT new.date_prefix, 1, new.size_bytes WHERE new.status = 'pending' ON CONFLICT DO UPDATE
+        SET pending_files = pending_files + 1, pending_bytes = pending_bytes + new.size_bytes;
+END;
+
+CREATE TABLE timeline (
+    uri    TEXT NOT NULL,
+    at     TEXT NOT NULL,
+    status TEXT NOT NULL,
+    detail TEXT
+) STRICT;
+CREATE INDEX timeline_by_uri ON timeline (uri);
+
+CREATE TABLE locks (
+    name       TEXT PRIMARY KEY,
+    holder     TEXT NOT NULL,
+    token      INTEGER NOT NULL,
+    expires_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE batch_indexes (
+    date_prefix TEXT PRIMARY KEY,
+    last_index  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE runs (
+    manifest_id   TEXT PRIMARY KEY,
+    date_prefix   TEXT NOT NULL,
+    manifest_uri  TEXT NOT NULL,
+    document      TEXT NOT NULL,
+    status        TEXT NOT NULL,
+    attempts      INTEGER NOT NULL,
+    failure       TEXT,
+    created_at    TEXT NOT NULL,
+    updated_at    TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX runs_by_status ON runs (status, created_at);
+CREATE INDEX runs_by_age ON runs (created_at, manifest_id);
+
+CREATE TABLE commits (
+    manifest_id TEXT PRIMARY KEY,
+    attempt     INTEGER NOT NULL,
+    record      TEXT NOT NULL,
+    result      TEXT NOT NULL,
+    at          TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE metrics (
+    metric_date TEXT NOT NULL,
+    metric_type TEXT NOT NULL,
+    value       INTEGER NOT NULL,
+    PRIMARY KEY (metric_date, metric_type)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE audits (
+    at     TEXT NOT NULL,
+    actor  TEXT NOT NULL,
+    action TEXT NOT NULL,
+    detail TEXT NOT NULL
+) STRICT;
+CREATE INDEX audits_by_time ON audits (at);
+";

@@ -1,0 +1,347 @@
+//! What is remembered.
+
+use chrono::{DateTime, Utc};
+use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestId, ObjectUri, QuarantineReason};
+use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+
+/// The order of the events of one key, as S3 gives it: hexadecimal digits of varying number, compared as numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sequencer(String);
+
+impl Sequencer {
+    /// From an event's text.
+    pub fn new(text: &str) -> Self {
+        Self(text.trim_start_matches('0').to_ascii_uppercase())
+    }
+
+    /// As it is stored.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Ord for Sequencer {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.len().cmp(&other.0.len()).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for Sequencer {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// A file as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundFile {
+    /// Where it is: its identity.
+    pub uri: ObjectUri,
+    /// Its date; none if it has none, which is a reason to quarantine it.
+    pub date: Option<DatePrefix>,
+    /// Its size.
+    pub size_bytes: u64,
+    /// Its entity tag, without quotes.
+    pub etag: String,
+    /// Its version, in a bucket that keeps versions.
+    pub version_id: Option<String>,
+    /// Where the event that told of it stands among the events of its key. A listing has none.
+    pub sequencer: Option<Sequencer>,
+    /// Why it is quarantined, if it is.
+    pub quarantine: Option<QuarantineReason>,
+}
+
+/// A file as it is remembered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TrackedFile {
+    /// Where it is.
+    pub uri: ObjectUri,
+    /// Its date.
+    pub date: Option<DatePrefix>,
+    /// Its size when it was last looked at.
+    pub size_bytes: u64,
+    /// Its entity tag then.
+    pub etag: String,
+    /// Its version then.
+    pub version_id: Option<String>,
+    /// The newest event known of it.
+    #[serde(skip)]
+    pub sequencer: Option<Sequencer>,
+    /// Where it is in its life.
+    pub state: FileState,
+    /// Grows by one with each change.
+    pub version: u64,
+    /// The manifest it is in.
+    pub manifest_id: Option<String>,
+    /// Why it is quarantined, or why it failed.
+    pub reason: Option<String>,
+    /// Where it was moved to, if it was.
+    pub quarantine_uri: Option<String>,
+    /// The entity tag of newer content that was seen when the file was no longer pending.
+    pub overwritten_etag: Option<String>,
+    /// When it was first seen.
+    pub arrived_at: DateTime<Utc>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A change in a file's life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineEntry {
+    /// When it changed.
+    pub at: DateTime<Utc>,
+    /// The state it had then.
+    pub state: FileState,
+    /// What there is to say of it: the manifest, a reason.
+    pub detail: Option<String>,
+}
+
+/// What tracking a found file came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracked {
+    /// It was not known; it is pending now.
+    New,
+    /// It was not known, or had other content; it is quarantined now.
+    Quarantined(QuarantineReason),
+    /// It is known as quarantined, and as it was.
+    StillQuarantined(QuarantineReason),
+    /// It is known, and as it was.
+    Known,
+    /// It is known with other content, and still to be converted: size and entity tag are those found now.
+    Updated,
+    /// It is known with other content, but its rows are converted or being converted: it stays so, noted once in its
+    /// timeline.
+    Overwritten,
+    /// The event is older than what is known: nothing changed.
+    Outdated,
+}
+
+/// What becomes of a converted file whose object has other content now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overwrites {
+    /// It is noted and shown.
+    #[default]
+    Record,
+    /// It is pending again: its new rows are converted beside the old ones.
+    Reprocess,
+}
+
+impl FromStr for Overwrites {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "record" => Ok(Self::Record),
+            "reprocess" => Ok(Self::Reprocess),
+            _ => Err(format!("`{text}` is neither `record` nor `reprocess`")),
+        }
+    }
+}
+
+/// How much of a date waits for a manifest. A hint: a crash can leave it wrong until it is recounted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Backlog {
+    /// Pending files.
+    pub pending_files: u64,
+    /// Their bytes.
+    pub pending_bytes: u64,
+    /// When the oldest of them arrived.
+    pub oldest_pending: Option<DateTime<Utc>>,
+}
+
+/// What tracking a batch of files came to.
+#[derive(Clone, Debug, Default)]
+pub struct TrackedBatch {
+    /// What became of each file, in their order.
+    pub outcomes: Vec<Tracked>,
+    /// The backlogs of the dates that gained pending files.
+    pub backlogs: Vec<(DatePrefix, Backlog)>,
+}
+
+/// A lock that is held, or was: each write under it shows the token, and is refused once somebody else holds the lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lock {
+    /// What is locked.
+    pub name: String,
+    /// Who holds it, for people.
+    pub holder: String,
+    /// Grows with each holder.
+    pub token: u64,
+    /// When others may take it.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// A manifest that is being made: its files are being claimed, or its document being written.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// The manifest as it was meant; some of its files may not have been claimed.
+    pub manifest: Manifest,
+    /// Where its document goes.
+    pub uri: String,
+    /// When it was begun.
+    pub begun_at: DateTime<Utc>,
+}
+
+/// A manifest and what goes with its run.
+#[derive(Clone, Debug)]
+pub struct QueuedManifest {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Where its document is.
+    pub uri: String,
+}
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// Its manifest is being made.
+    Draft,
+    /// Waiting for its turn.
+    Queued,
+    /// Being planned and converted.
+    Running,
+    /// Committed; its files are being given their names.
+    Committing,
+    /// Done.
+    Completed,
+    /// Ended without output.
+    Failed,
+    /// Ended by request.
+    Cancelled,
+}
+
+impl RunState {
+    /// Every state, in the order of a run's life.
+    pub const ALL: [Self; 7] =
+        [Self::Draft, Self::Queued, Self::Running, Self::Committing, Self::Completed, Self::Failed, Self::Cancelled];
+
+    /// The name under which the state is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Committing => "committing",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing more happens to the run by itself.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl fmt::Display for RunState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for RunState {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| format!("`{text}` is no run state"))
+    }
+}
+
+/// The run of a manifest.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Run {
+    /// The manifest.
+    pub manifest_id: ManifestId,
+    /// Its date.
+    pub date: DatePrefix,
+    /// Where its document is.
+    pub manifest_uri: String,
+    /// Where the run is.
+    pub state: RunState,
+    /// Attempts started so far.
+    pub attempts: u32,
+    /// Why it failed, if it did.
+    pub failure: Option<Failure>,
+    /// When the run was queued.
+    pub created_at: DateTime<Utc>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+    /// What it produced, once it is committed.
+    pub result: Option<serde_json::Value>,
+}
+
+/// A commit: from now on, this attempt's output is the manifest's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// The manifest.
+    pub manifest_id: ManifestId,
+    /// The attempt that won.
+    pub attempt: u32,
+    /// What is needed to finish publication.
+    pub record: String,
+}
+
+/// Which files a listing shows.
+#[derive(Clone, Debug, Default)]
+pub struct FileFilter {
+    /// The state they are in. The order is that of arrival.
+    pub state: Option<FileState>,
+    /// Their date.
+    pub date: Option<DatePrefix>,
+    /// How many at most, above 0.
+    pub limit: usize,
+    /// Where the page before this one ended.
+    pub cursor: Option<String>,
+}
+
+/// A part of a listing.
+#[derive(Clone, Debug, Serialize)]
+pub struct Page<T> {
+    /// The items, perhaps none though there are more pages.
+    pub items: Vec<T>,
+    /// Where the next page begins, unless this is the last.
+    pub next_cursor: Option<String>,
+}
+
+/// A number that is counted per day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Metric {
+    /// The day it happened.
+    pub metric_date: String,
+    /// What is counted, such as `files_tracked`.
+    pub metric_type: String,
+    /// How many.
+    pub value: u64,
+}
+
+/// A note of what an operator, or a sweep on nobody's behalf, did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Who: a user and host, or a process.
+    pub actor: String,
+    /// What was done.
+    pub action: String,
+    /// To what, and with what result.
+    pub detail: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequencers_of_different_length_compare_as_numbers() {
+        let new = Sequencer::new;
+        assert!(new("0A") < new("00ff"));
+        assert!(new("0055AED6DCD90281E5") < new("0055AED6DCD90281E6"));
+        assert_eq!(new("00ff"), new("FF"));
+    }
+}
