@@ -1,11 +1,11 @@
 //! `millwork explain`: how a manifest would be converted.
 
 use clap::Args;
+use futures::TryStreamExt;
 use millwork_conversion::{ConversionOptions, Query, plan_attempt, survey};
 use millwork_manifest::{Manifest, ManifestFile, ObjectUri};
 use millwork_manifest_builder::Rules;
 use millwork_scheduler::RunOptions;
-use futures::TryStreamExt;
 use millwork_storage::{Location, Objects, Staging, Storage};
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,5 +1,6 @@
 //! `millwork`: everything a person types. Data goes to stdout, the rest to stderr.
 
+mod bootstrap;
 mod embedded;
 mod explain;
 mod generate;
@@ -33,6 +34,7 @@ enum Command {
     Explain(explain::Options),
     Submit(submit::Options),
     Generate(generate::Options),
+    Bootstrap(bootstrap::Options),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Run(options) => block_on(run::run(options)),
         Command::Explain(options) => block_on(explain::explain(options)),
         Command::Submit(options) => block_on(submit::submit(options)),
+        Command::Bootstrap(options) => block_on(bootstrap::bootstrap(options)),
     };
     done.unwrap_or_else(|error| {
         eprintln!("millwork: {error:#}");
