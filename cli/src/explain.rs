@@ -94,7 +94,7 @@ async fn print_plan(manifest: &Manifest, conversion: &ConversionOptions, vcores:
     let survey = survey(manifest, conversion.names).await?;
     let columns = survey.columns();
     // Nothing is executed, so nothing is staged.
-    let staging = Staging::new(std::path::Path::new("/nonexistent"), manifest.id.as_str(), 0);
+    let staging = Staging::new(&Location::parse("/nonexistent")?, manifest.id.as_str(), 0, "");
     let planned = plan_attempt(manifest, &survey, columns, staging, conversion, vcores).await?;
     println!("{}", planned.explain());
     Ok(ExitCode::SUCCESS)

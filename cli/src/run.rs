@@ -7,10 +7,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use millwork_conversion::input_bytes_read;
 use millwork_manifest::Flush;
 use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings};
-use millwork_scheduler::{RunOptions, Scheduler, open_state};
-use millwork_storage::{Location, Storage, absolute};
+use millwork_scheduler::{RunOptions, Scheduler, State};
+use millwork_storage::{Location, Storage};
 use millwork_tracking::{QueuedManifest, TrackingStore};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// publishes the output. Run it again, and only what is new is converted; after a crash it goes on where it was.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Directory with .ndjson, .ndjson.gz and .ndjson.zst files, at any depth
+    /// Where the .ndjson, .ndjson.gz and .ndjson.zst files are, at any depth: a directory or s3://BUCKET/FOLDER
     #[arg(long, value_name = "PLACE")]
     input: String,
 
@@ -49,7 +48,7 @@ pub(crate) struct Options {
 /// Runs it; the exit code says whether every manifest completed.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let output = absolute(&options.run.output)?;
+    let output = options.run.output()?;
     let input = Location::parse(&options.input)?;
     if let Some(query) = options.run.conversion()?.query.explained() {
         return crate::explain::explain_input(&input, &options.rules, &options.run, query, vcores(&options)).await;
@@ -62,11 +61,28 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let builder = |store: Arc<dyn TrackingStore>| {
         Builder::new(store, Arc::new(Storage::from_env()), settings, format!("millwork-run:{}", std::process::id()))
     };
-    let state = options.state.clone().unwrap_or_else(|| format!("sqlite:{}/_millwork/state.db", output.display()));
-    let store = open_state(&state).await?;
-    let builder = builder(store.clone());
-    let collected = collect(&builder, &input).await?;
-    let unfinished = store.unfinished().await?;
+    let state = match (&options.state, output.local_path()) {
+        (Some(state), _) => state.clone(),
+        (None, Some(directory)) => format!("sqlite:{}/_millwork/state.db", directory.display()),
+        (None, None) => anyhow::bail!("say where files and runs are remembered: --state sqlite:PATH or dynamodb:TABLE"),
+    };
+    let state = State::open(&state).await?;
+    let builder = builder(state.store.clone());
+    let done = run_on(&state, &builder, &input, &options, started).await;
+    state.close().await;
+    done
+}
+
+/// Collects and converts, and shows what came of it.
+async fn run_on(
+    state: &State,
+    builder: &Builder,
+    input: &Location,
+    options: &Options,
+    started: Instant,
+) -> anyhow::Result<ExitCode> {
+    let collected = collect(builder, input).await?;
+    let unfinished = state.store.unfinished().await?;
     let mut report = Report::default();
     note_collected(&mut report, &collected);
     let mut code = ExitCode::SUCCESS;
@@ -74,8 +90,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         let nothing = if collected.listed == 0 { "the input is empty" } else { "nothing new in the input" };
         eprintln!("millwork: {nothing}: {input}");
     } else {
-        let embedded = Embedded::start(vcores(&options)).await?;
-        let scheduler = Scheduler::new(embedded.engine.clone(), store, options.run.clone())?;
+        let embedded = Embedded::start(vcores(options)).await?;
+        let scheduler = Scheduler::new(embedded.engine.clone(), state.store.clone(), options.run.clone())?;
         if !convert(&scheduler, &unfinished, &mut report).await? {
             code = ExitCode::from(130);
         }
@@ -90,11 +106,9 @@ fn vcores(options: &Options) -> usize {
     options.vcores.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |n| n as usize)
 }
 
-fn settings(options: &Options, output: &Path) -> anyhow::Result<Settings> {
-    let quarantine = options.run.quarantine.as_deref().map(absolute).transpose()?;
-    let quarantine = quarantine.map(|path| path.display().to_string());
-    let output = output.display().to_string();
-    options.rules.settings(&format!("{output}/_millwork"), quarantine.as_deref(), Some(&output))
+fn settings(options: &Options, output: &Location) -> anyhow::Result<Settings> {
+    let output = output.to_string();
+    options.rules.settings(&format!("{output}/_millwork"), options.run.quarantine.as_deref(), Some(&output))
 }
 
 /// Tracks what is new in the input, and makes manifests of all that waits: the process ends, nothing waits for more.

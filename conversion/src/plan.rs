@@ -75,9 +75,11 @@ pub async fn plan_attempt(
         target_file_bytes: options.target_file_bytes,
         compression: options.compression,
         lanes: 1,
+        starts: Vec::new(),
     };
     let ratio = output_ratio(survey, &rows, &sink, options).await?;
     let groups = file_groups(survey, ratio, options.target_file_bytes);
+    sink.starts = groups.iter().filter_map(|group| group.first()).map(|range| (range.file, range.start)).collect();
     sink.lanes = slots.div_ceil(groups.len()).max(1);
     let query = &options.query;
     let (context, logical) = query.plan(ReadManifest::of_files(NdjsonSource::new(rows), groups)).await?;
@@ -176,19 +178,18 @@ pub struct AttemptOutcome {
 }
 
 impl AttemptOutcome {
-    /// Puts the columns of the private files in their order, if they are not. To be called before the commit.
-    pub fn settle_columns(&mut self, staging: &Staging) -> Result<(), Failure> {
-        let Some(order) = self.order.take() else { return Ok(()) };
+    /// Settles the footers of the private files: their columns are put in their order, if they are not in it. To be called
+    /// before the commit.
+    pub fn settle(&mut self, staging: &Staging) -> Result<(), Failure> {
+        let order = self.order.take();
+        if order.is_none() && !staging.needs_settling() {
+            return Ok(());
+        }
+        let reorder = |tail: &[u8]| reorder_columns(tail, order.as_deref().unwrap_or_default()).map_err(as_io);
+        let reorder: &dyn Fn(&[u8]) -> std::io::Result<Vec<u8>> = &reorder;
         for part in self.reports.iter_mut().flat_map(|report| &mut report.parts) {
-            let path = staging.path(&part.file);
-            let size = reorder_columns(&path, &order);
-            part.file.size_bytes = size.map_err(|e| {
-                let source = as_io(e);
-                Failure::new(
-                    FailureClass::Storage,
-                    format!("cannot rewrite the footer of `{}`: {source}", path.display()),
-                )
-            })?;
+            let settled = staging.settle(&mut part.file, order.as_ref().map(|_| reorder));
+            settled.map_err(|e| Failure::new(FailureClass::Storage, e))?;
         }
         Ok(())
     }

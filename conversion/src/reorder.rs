@@ -10,37 +10,29 @@ use datafusion::parquet::file::metadata::{
     RowGroupMetaData,
 };
 use datafusion::parquet::schema::types::{SchemaDescriptor, Type};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom};
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 
 /// The length of what ends a Parquet file: the footer's length, and the magic bytes.
-const TAIL_BYTES: u64 = 8;
+const TAIL_BYTES: usize = 8;
 
-/// Rewrites the footer of a file with flat columns: the column that was at `order[i]` will be at `i`. Returns the size
-/// of the file.
-pub(crate) fn reorder_columns(path: &Path, order: &[usize]) -> Result<u64, ParquetError> {
-    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+/// Rewrites the end of a file with flat columns, footer included: the column that was at `order[i]` will be at `i`.
+pub(crate) fn reorder_columns(tail: &[u8], order: &[usize]) -> Result<Vec<u8>, ParquetError> {
+    let footer = footer_start(tail)?;
     let everything = ParquetMetaDataOptions::new().with_encoding_stats_as_mask(false);
-    let metadata = ParquetMetaDataReader::new().with_metadata_options(Some(everything)).parse_and_finish(&file)?;
-    let reordered = reorder(&metadata, order)?;
-    let footer_start = footer_start(&file)?;
-    file.set_len(footer_start)?;
-    file.seek(SeekFrom::Start(footer_start))?;
+    let thrift = &tail[footer..tail.len() - TAIL_BYTES];
+    let metadata = ParquetMetaDataReader::decode_metadata_with_options(thrift, Some(&everything))?;
     // The page indexes stay where they are: the chunks' metadata says where.
-    ParquetMetaDataWriter::new(&file, &reordered).finish()?;
-    file.sync_data()?;
-    Ok(file.metadata()?.len())
+    let mut rewritten = tail[..footer].to_vec();
+    ParquetMetaDataWriter::new(&mut rewritten, &reorder(&metadata, order)?).finish()?;
+    Ok(rewritten)
 }
 
-fn footer_start(mut file: &File) -> Result<u64, ParquetError> {
-    use std::io::Read;
-    let end = file.seek(SeekFrom::End(-(TAIL_BYTES as i64)))?;
-    let mut length = [0; 4];
-    file.read_exact(&mut length)?;
-    let too_long = || ParquetError::General("the footer is longer than the file".to_owned());
-    end.checked_sub(u64::from(u32::from_le_bytes(length))).ok_or_else(too_long)
+fn footer_start(tail: &[u8]) -> Result<usize, ParquetError> {
+    let too_long = || ParquetError::General("the footer is longer than what was read of it".to_owned());
+    let end = tail.len().checked_sub(TAIL_BYTES).ok_or_else(too_long)?;
+    let length = tail[end..end + 4].try_into().map(u32::from_le_bytes).map_err(|_| too_long())?;
+    end.checked_sub(length as usize).ok_or_else(too_long)
 }
 
 fn reorder(metadata: &ParquetMetaData, order: &[usize]) -> Result<ParquetMetaData, ParquetError> {
@@ -98,6 +90,7 @@ mod tests {
     use datafusion::parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
     use datafusion::parquet::file::metadata::PageIndexPolicy;
     use datafusion::parquet::file::properties::WriterProperties;
+    use std::fs::File;
 
     #[test]
     fn only_the_order_changes() {
@@ -113,8 +106,12 @@ mod tests {
         writer.write(&batch).unwrap();
         writer.close().unwrap();
         let before = std::fs::metadata(&path).unwrap().len();
-        let size = reorder_columns(&path, &[2, 0, 1]).unwrap();
-        assert_eq!(size, std::fs::metadata(&path).unwrap().len());
+        // Any end of the file will do that has the footer in it.
+        let content = std::fs::read(&path).unwrap();
+        let (data, tail) = content.split_at(content.len() - 3000);
+        let tail = reorder_columns(tail, &[2, 0, 1]).unwrap();
+        std::fs::write(&path, [data, &tail].concat()).unwrap();
+        let size = std::fs::metadata(&path).unwrap().len();
         assert!(size.abs_diff(before) < 128, "{size} {before}");
         let options =
             ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_page_index_policy(PageIndexPolicy::Required);

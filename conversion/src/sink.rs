@@ -75,6 +75,8 @@ pub(crate) struct SinkOptions {
     pub(crate) compression: OutputCompression,
     /// How many threads of one task scan and encode at once.
     pub(crate) lanes: usize,
+    /// Where the input of each task starts, by file and offset: the tasks' numbers for output files must not meet.
+    pub(crate) starts: Vec<(u32, u64)>,
 }
 
 impl SinkOptions {
@@ -206,7 +208,9 @@ async fn run_task(
     let first = groups.first().and_then(|group| group.first()).map(|range| (range.file, range.start));
     let input_bytes = groups.iter().flatten().map(|range| range.end - range.start).sum();
     let streams: Vec<_> = (0..groups.len()).map(|lane| plan.execute(lane, context.clone())).collect::<Result<_>>()?;
-    let parts = write_parts(streams, &source, input_bytes, options).await;
+    // The engine may give a task its partition under another number.
+    let task = options.starts.iter().position(|start| Some(*start) == first).unwrap_or(partition);
+    let parts = write_parts(streams, &source, input_bytes, task, options).await;
     let mut report = TaskReport { executor: executor_name(), first, ..TaskReport::default() };
     match parts {
         Ok(parts) => report.parts = parts,
@@ -293,6 +297,7 @@ async fn write_parts(
     streams: Vec<SendableRecordBatchStream>,
     source: &NdjsonSource,
     input_bytes: u64,
+    task: usize,
     options: &SinkOptions,
 ) -> Result<Vec<StagedPart>, PartError> {
     let Some(schema) = streams.first().map(|stream| stream.schema()) else { return Ok(Vec::new()) };
@@ -304,7 +309,7 @@ async fn write_parts(
         receivers.push(receiver);
         lanes.spawn(run_lane(stream, encoder.clone(), source.clone(), lane, sender));
     }
-    let mut writer = PartsWriter::new(&encoder, input_bytes, options);
+    let mut writer = PartsWriter::new(&encoder, input_bytes, task, options);
     // Row groups are taken from the lanes in turn, whichever is ready first.
     let mut turn = 0;
     while !receivers.is_empty() {
@@ -426,6 +431,8 @@ struct PartsWriter<'a> {
     consumed_bytes: u64,
     /// Bytes of finished files.
     written_bytes: u64,
+    /// The number of the next file.
+    number: usize,
 }
 
 struct OpenPart {
@@ -435,8 +442,17 @@ struct OpenPart {
 }
 
 impl<'a> PartsWriter<'a> {
-    fn new(encoder: &'a Encoder, input_bytes: u64, options: &'a SinkOptions) -> Self {
-        Self { encoder, options, open: None, done: Vec::new(), input_bytes, consumed_bytes: 0, written_bytes: 0 }
+    fn new(encoder: &'a Encoder, input_bytes: u64, task: usize, options: &'a SinkOptions) -> Self {
+        Self {
+            encoder,
+            options,
+            open: None,
+            done: Vec::new(),
+            input_bytes,
+            consumed_bytes: 0,
+            written_bytes: 0,
+            number: task,
+        }
     }
 
     fn append(&mut self, group: EncodedGroup) -> Result<(), PartError> {
@@ -447,7 +463,11 @@ impl<'a> PartsWriter<'a> {
         self.consumed_bytes += group.input_bytes;
         let open = match &mut self.open {
             Some(open) => open,
-            None => self.open.insert(start_file(self.encoder, self.options)?),
+            None => {
+                let number = self.number;
+                self.number += self.options.starts.len().max(1);
+                self.open.insert(start_file(self.encoder, number, self.options)?)
+            }
         };
         let mut row_group = open.writer.next_row_group()?;
         for chunk in group.chunks {
@@ -478,8 +498,12 @@ impl<'a> PartsWriter<'a> {
         if let Some(open) = self.open.take() {
             self.written_bytes += open.writer.bytes_written() as u64;
             self.done.push(tokio::task::spawn_blocking(move || {
-                let (rows, row_groups) = (open.rows, open.row_groups);
-                let file = open.writer.into_inner()?.finish()?;
+                let (mut open, rows, row_groups) = (open.writer, open.rows, open.row_groups);
+                // Page indexes and footer follow.
+                let external = |e| ParquetError::External(Box::new(e));
+                open.flush().map_err(external)?;
+                open.inner_mut().start_tail().map_err(external)?;
+                let file = open.into_inner()?.finish()?;
                 Ok(StagedPart { file, rows, row_groups })
             }));
         }
@@ -495,8 +519,8 @@ impl<'a> PartsWriter<'a> {
     }
 }
 
-fn start_file(encoder: &Encoder, options: &SinkOptions) -> Result<OpenPart, PartError> {
-    let file = options.staging.create(&format!("{}.part", uuid::Uuid::new_v4()))?;
+fn start_file(encoder: &Encoder, number: usize, options: &SinkOptions) -> Result<OpenPart, PartError> {
+    let file = options.staging.create_output(number)?;
     let writer = SerializedFileWriter::new(file, encoder.root.clone(), encoder.properties.clone())?;
     Ok(OpenPart { writer, rows: 0, row_groups: 0 })
 }

@@ -4,7 +4,8 @@
 //! file group. A file group is the files, or byte ranges of files, whose rows make one output file or a few.
 
 use crate::ndjson::{
-    ColumnLayout, ColumnNames, FileScan, InputError, METADATA_COLUMNS, RejectSink, ScanContext, ScanError, open_range,
+    ColumnLayout, ColumnNames, FileScan, Input, InputError, METADATA_COLUMNS, RejectSink, ScanContext, ScanError,
+    open_range,
 };
 use crate::report::failure_of_scan;
 use chrono::{DateTime, Utc};
@@ -24,7 +25,7 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, PhysicalExpr};
 use futures::StreamExt;
 use millwork_manifest::{Compression, DatePrefix, ManifestId, ObjectUri};
-use millwork_storage::Staging;
+use millwork_storage::{Staging, bucket_and_key};
 use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -272,12 +273,15 @@ impl FileOpener for NdjsonOpener {
             .extension::<FileRange>()
             .cloned()
             .ok_or_else(|| DataFusionError::Internal(format!("no byte range for {}", file.path())))?;
-        // The next file is opened while this one is read; its scan starts with its first batch.
+        // The next file is opened while this one is read: in a bucket that is when its requests begin. Its scan starts with
+        // its first batch.
         Ok(Box::pin(async move {
+            let mut early = bucket_and_key(&range.uri).map(|_| open_input(&range));
             let mut scan = None;
             let batches = std::iter::from_fn(move || {
                 let mut context = lock(&context);
-                let next = open_scan(&mut scan, &context, &range).and_then(|scan| scan.next_batch(&mut context));
+                let next =
+                    open_scan(&mut scan, &mut early, &context, &range).and_then(|scan| scan.next_batch(&mut context));
                 next.transpose()
                     .map(|batch| batch.map_err(|e| DataFusionError::External(Box::new(failure_of_scan(&e)))))
             });
@@ -286,15 +290,20 @@ impl FileOpener for NdjsonOpener {
     }
 }
 
-type Scan = FileScan<crate::ndjson::Input>;
+type Scan = FileScan<Input>;
+
+fn open_input(range: &FileRange) -> Result<Input, InputError> {
+    open_range(&range.uri, &range.etag, range.start..range.end, range.compression)
+}
 
 fn open_scan<'a>(
     scan: &'a mut Option<Scan>,
+    early: &mut Option<Result<Input, InputError>>,
     context: &ScanContext,
     range: &FileRange,
 ) -> Result<&'a mut Scan, ScanError> {
     if scan.is_none() {
-        let input = open_range(&range.uri, &range.etag, range.start..range.end, range.compression)?;
+        let input = early.take().unwrap_or_else(|| open_input(range))?;
         *scan = Some(FileScan::new(context, range, input));
     }
     scan.as_mut().ok_or_else(|| InputError::Missing(range.uri.clone()).into())

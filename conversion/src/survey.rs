@@ -9,8 +9,8 @@ use crate::ndjson::{
 use crate::report::failure_of_scan;
 use crate::source::{FileRange, RowSource};
 use datafusion::arrow::array::RecordBatch;
-use millwork_manifest::{Compression, Failure, FailureClass, Manifest, ManifestFile};
-use millwork_storage::{Object, StorageError, head};
+use millwork_manifest::{Compression, Failure, FailureClass, Manifest, ManifestFile, ObjectUri};
+use millwork_storage::{Object, StorageError, bucket_and_key, head_blocking};
 use std::collections::HashMap;
 use std::io::{self, Cursor, Read};
 use std::sync::Arc;
@@ -27,6 +27,8 @@ const MIN_SAMPLE_BYTES: u64 = 4 << 20;
 const MAX_SAMPLE_BYTES: u64 = 24 << 20;
 /// From how many places.
 const SAMPLE_PLACES: usize = 64;
+/// How many requests are made to buckets at once.
+const BUCKET_THREADS: usize = 32;
 
 /// What is known of a manifest's files.
 #[derive(Clone, Debug)]
@@ -54,8 +56,8 @@ struct Sample {
 
 /// Looks at every file of a manifest, on as many threads as there are cores.
 pub async fn survey(manifest: &Manifest, names: ColumnNames) -> Result<Survey, Failure> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let files: Vec<(u32, ManifestFile)> = (0..).zip(manifest.files.iter().cloned()).collect();
+    let threads = threads(manifest.files.iter().map(|file| &file.uri));
     let chunk_size = files.len().div_ceil(threads).max(1);
     let chunks = files.chunks(chunk_size).map(|chunk| {
         let chunk = chunk.to_vec();
@@ -85,6 +87,14 @@ pub async fn survey(manifest: &Manifest, names: ColumnNames) -> Result<Survey, F
     Ok(Survey { ranges, files, keys: in_order(keys), expansion: expansion(&sample), sample })
 }
 
+/// How many threads look at files: as many as there are cores, or, where they mostly wait for a bucket's answers, more.
+fn threads<'a>(mut uris: impl Iterator<Item = &'a ObjectUri>) -> usize {
+    match uris.any(|uri| bucket_and_key(uri).is_some()) {
+        true => BUCKET_THREADS,
+        false => std::thread::available_parallelism().map_or(1, usize::from),
+    }
+}
+
 /// Lines from the starts of ranges all over the manifest, and the keys in them.
 async fn sample(ranges: &[FileRange], names: ColumnNames) -> Result<(Vec<Sample>, Vec<NewKey>), Failure> {
     let step = ranges.len().div_ceil(SAMPLE_PLACES).max(1);
@@ -92,18 +102,23 @@ async fn sample(ranges: &[FileRange], names: ColumnNames) -> Result<(Vec<Sample>
     let input: u64 = ranges.iter().map(|range| range.end - range.start).sum();
     let sample_bytes = (input / SAMPLE_SHARE).clamp(MIN_SAMPLE_BYTES, MAX_SAMPLE_BYTES);
     let share = sample_bytes as usize / places.len().max(1);
-    let read = move || {
-        let mut index = KeyIndex::learning(names);
-        let mut samples = Vec::with_capacity(places.len());
-        for range in &places {
-            let sample = first_lines(range, share)?;
-            learn_keys(&mut index, range.file, range.start, &sample.lines);
-            samples.push(sample);
-        }
-        Ok::<_, InputError>((samples, index.seen_keys().collect()))
-    };
-    let read = tokio::task::spawn_blocking(read).await.map_err(|e| Failure::new(FailureClass::Bug, e))?;
-    read.map_err(|e| failure_of_scan(&e.into()))
+    let threads = threads(places.iter().map(|range| &range.uri));
+    let chunks = places.chunks(places.len().div_ceil(threads).max(1)).map(|places| {
+        let places = places.to_vec();
+        tokio::task::spawn_blocking(move || {
+            places.iter().map(|range| first_lines(range, share)).collect::<Result<Vec<_>, _>>()
+        })
+    });
+    let mut samples = Vec::with_capacity(places.len());
+    let mut index = KeyIndex::learning(names);
+    for chunk in futures::future::join_all(chunks).await {
+        let chunk = chunk.map_err(|e| Failure::new(FailureClass::Bug, e))?;
+        samples.extend(chunk.map_err(|e| failure_of_scan(&e.into()))?);
+    }
+    for sample in &samples {
+        learn_keys(&mut index, sample.range.file, sample.range.start, &sample.lines);
+    }
+    Ok((samples, index.seen_keys().collect()))
 }
 
 fn is_to_be_split(range: &FileRange) -> bool {
@@ -141,7 +156,7 @@ fn survey_chunk(files: &[(u32, ManifestFile)], names: ColumnNames) -> Result<(Ve
 /// The object behind a file of the manifest, if it is still the one the manifest lists.
 fn check(file: &ManifestFile) -> Result<Object, Failure> {
     let input = |message: String| Failure::new(FailureClass::Input, message).of_file(&file.uri);
-    let object = head(&file.uri).map_err(|e: StorageError| match e.is_not_found() {
+    let object = head_blocking(&file.uri).map_err(|e: StorageError| match e.is_not_found() {
         true => input(InputError::Missing(file.uri.clone()).to_string()),
         false => input(e.to_string()),
     })?;

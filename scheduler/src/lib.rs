@@ -16,4 +16,4 @@ pub use engine::{Engine, ExecutorInfo, HEARTBEAT_SECONDS};
 pub use http::{check_listen, router};
 pub use options::{OutputLayout, RunOptions};
 pub use service::{EndedRun, Scheduler};
-pub use state::open_state;
+pub use state::State;

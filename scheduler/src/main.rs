@@ -2,14 +2,18 @@
 
 use anyhow::Context;
 use clap::Parser;
-use millwork_scheduler::{Engine, RunOptions, Scheduler, check_listen, open_state, router};
+use millwork_scheduler::{Engine, RunOptions, Scheduler, State, check_listen, router};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How often the store is asked for runs that a manifest builder has queued.
+const TAKE_UP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs manifests on a fleet of executors.
 ///
@@ -59,14 +63,15 @@ async fn serve(options: Options) -> anyhow::Result<()> {
          who can reach it, then say --insecure",
         options.listen
     );
-    let store = open_state(&options.state).await?;
+    let state = State::open(&options.state).await?;
     let listener =
         TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
     let http = TcpListener::bind(options.http).await.with_context(|| format!("cannot listen on {}", options.http))?;
     let engine = Engine::start(listener).await?;
-    let scheduler = Scheduler::new(engine.clone(), store, options.run)?;
+    let scheduler = Scheduler::new(engine.clone(), state.store.clone(), options.run)?;
     let resumed = scheduler.resume().await?;
     tracing::info!(executors = %engine.address(), http = %http.local_addr()?, resumed, "scheduler started");
+    tokio::spawn(scheduler.clone().take_up(TAKE_UP_INTERVAL));
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = async move {
         tokio::select! {
@@ -77,6 +82,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     };
     axum::serve(http, router(scheduler.clone(), token)).with_graceful_shutdown(stop).await?;
     scheduler.shut_down().await;
+    state.close().await;
     Ok(())
 }
 

@@ -3,20 +3,21 @@
 use clap::Args;
 use millwork_conversion::{ColumnNames, ConversionOptions, OutputCompression, Query};
 use millwork_manifest::Manifest;
+use millwork_storage::{Location, StorageResult};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 /// How manifests are converted and where their output goes.
 #[derive(Args, Clone, Debug)]
 pub struct RunOptions {
-    /// Directory for the Parquet files; created if it is not there
-    #[arg(long, value_name = "DIR")]
-    pub output: PathBuf,
+    /// Where the Parquet files go: a directory, which is created if it is not there, or s3://BUCKET/FOLDER
+    #[arg(long, value_name = "PLACE")]
+    pub output: String,
 
-    /// Directory for refused files and rejected lines. Without it, refused files stay where they are, and rejected
-    /// lines go to {output}/_quarantine
-    #[arg(long, env = "QUARANTINE_BUCKET", value_name = "DIR")]
-    pub quarantine: Option<PathBuf>,
+    /// Where refused files and rejected lines go: a directory or s3://BUCKET/FOLDER. Without it, refused files stay where
+    /// they are, and rejected lines go to {output}/_quarantine
+    #[arg(long, env = "QUARANTINE_BUCKET", value_name = "PLACE")]
+    pub quarantine: Option<String>,
 
     /// Path of an output file below --output. {manifest_id} and {part} must be in it; {date} can be
     #[arg(long, env = "OUTPUT_LAYOUT", value_name = "TEMPLATE", default_value = OutputLayout::DEFAULT)]
@@ -57,6 +58,11 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
+    /// Where the Parquet files go.
+    pub fn output(&self) -> StorageResult<Location> {
+        Location::parse(&self.output)
+    }
+
     /// What the conversion has to know, with the user's query read.
     pub fn conversion(&self) -> anyhow::Result<ConversionOptions> {
         let query = match &self.sql {
@@ -86,10 +92,12 @@ impl OutputLayout {
 
     /// The path of one file of a manifest.
     pub(crate) fn path(&self, manifest: &Manifest, part: usize) -> String {
-        self.0
-            .replace("{date}", &manifest.date.to_string())
-            .replace("{manifest_id}", manifest.id.as_str())
-            .replace("{part}", &format!("{part:05}"))
+        self.template(manifest).replace("{part}", &format!("{part:05}"))
+    }
+
+    /// The path of the files of a manifest, with `{part}` for their number.
+    pub(crate) fn template(&self, manifest: &Manifest) -> String {
+        self.0.replace("{date}", &manifest.date.to_string()).replace("{manifest_id}", manifest.id.as_str())
     }
 }
 

@@ -6,10 +6,9 @@ use crate::options::RunOptions;
 use chrono::Utc;
 use millwork_conversion::{AttemptOutcome, ConversionOptions, Survey, Verdict, judge, plan_attempt, survey};
 use millwork_manifest::{Failure, FailureClass, Manifest};
-use millwork_storage::Staging;
+use millwork_storage::{Location, Staging};
 use millwork_tracking::{Commit, TrackingError, TrackingStore};
 use std::fs::File;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -27,14 +26,13 @@ pub(crate) struct Runner {
     pub(crate) store: Arc<dyn TrackingStore>,
     pub(crate) options: RunOptions,
     pub(crate) conversion: ConversionOptions,
-    /// Absolute.
-    pub(crate) output: PathBuf,
-    /// Absolute: where rejected lines go.
-    pub(crate) quarantine: PathBuf,
+    pub(crate) output: Location,
+    /// Where rejected lines go.
+    pub(crate) quarantine: Location,
     /// Runs that have their turn.
     pub(crate) active: AtomicUsize,
     /// Held as long as this process may write to the output.
-    pub(crate) _output_lock: File,
+    pub(crate) _output_lock: Option<File>,
 }
 
 /// Why a run has no output.
@@ -107,7 +105,8 @@ impl Runner {
         let mut columns = None;
         for _ in 0..=MAX_REPLANS {
             let attempt = self.store.start_attempt(&manifest.id, Utc::now()).await?;
-            let staging = Staging::new(&self.output, manifest.id.as_str(), attempt);
+            let layout = self.options.layout.template(manifest);
+            let staging = Staging::new(&self.output, manifest.id.as_str(), attempt, &layout);
             let time_limit = Duration::from_secs(self.options.run_timeout_minutes * 60);
             let tried = tokio::select! {
                 () = stop.cancelled() => Err(Ended::Interrupted),
@@ -177,7 +176,7 @@ impl Runner {
         self.check_rejected(&outcome)?;
         let staging = staging.clone();
         blocking(move || {
-            outcome.settle_columns(&staging)?;
+            outcome.settle(&staging)?;
             staging.sync().map_err(storage_failure)?;
             Ok(outcome)
         })
@@ -205,11 +204,16 @@ impl Runner {
         outcome: &AttemptOutcome,
     ) -> Result<RunResult, Ended> {
         let to = Destination { output: &self.output, quarantine: &self.quarantine, layout: &self.options.layout };
-        let (record, result) = CommitRecord::new(manifest, staging.clone(), outcome, &to);
-        if let Some(path) = record.foreign_output() {
+        let made = CommitRecord::new(manifest, staging.clone(), outcome, &to);
+        let (record, result) = made.map_err(|e| Failure::new(FailureClass::Bug, e))?;
+        let asked = blocking(move || {
+            let foreign = record.foreign_output().map(|uri| uri.map(ToString::to_string));
+            (record, foreign)
+        });
+        let (record, foreign) = asked.await?;
+        if let Some(uri) = foreign.map_err(storage_failure)? {
             discard(staging).await;
-            let message =
-                format!("`{}` is there already, and is not of this run: move it away, then retry", path.display());
+            let message = format!("`{uri}` is there already, and is not of this run: move it away, then retry");
             return Err(Failure::new(FailureClass::Input, message).into());
         }
         let bug = |e: serde_json::Error| Failure::new(FailureClass::Bug, e);

@@ -7,12 +7,13 @@ use crate::run::{Ended, Runner};
 use anyhow::Context;
 use chrono::Utc;
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
-use millwork_storage::absolute;
+use millwork_storage::Location;
 use millwork_tracking::{QueuedManifest, Run, RunState, TrackingResult, TrackingStore};
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -44,12 +45,13 @@ pub struct Scheduler {
 impl Scheduler {
     /// A scheduler on an engine and a store. Nothing runs yet; see [`Self::resume`].
     pub fn new(engine: Engine, store: Arc<dyn TrackingStore>, options: RunOptions) -> anyhow::Result<Self> {
-        let output = absolute(&options.output)?;
+        let output = options.output()?;
         let quarantine = match &options.quarantine {
-            Some(directory) => absolute(directory)?,
+            Some(place) => Location::parse(place)?,
             None => output.join("_quarantine"),
         };
-        let output_lock = lock_output(&output)?;
+        // A bucket has no such lock: there, the lock of the state must do.
+        let output_lock = output.local_path().map(lock_output).transpose()?;
         let conversion = options.conversion()?;
         let turns = Arc::new(Semaphore::new(options.max_concurrent_runs as usize));
         let runner = Arc::new(Runner {
@@ -77,14 +79,32 @@ impl Scheduler {
         Ok(count)
     }
 
+    /// Takes up at intervals what others have queued in the store, such as a manifest builder, until the end.
+    pub async fn take_up(self, interval: Duration) {
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(interval) => {}
+            }
+            match self.resume().await {
+                Ok(0) => {}
+                Ok(unfinished) => tracing::debug!(unfinished, "looked for queued runs"),
+                Err(error) => tracing::warn!(%error, "cannot look for queued runs"),
+            }
+        }
+    }
+
     /// Queues a manifest. One that is known is not run again: its run is returned as it is.
     pub async fn submit(&self, manifest: Manifest, uri: &str) -> TrackingResult<Option<Run>> {
         let id = manifest.id.clone();
         let queued = QueuedManifest { manifest, uri: uri.to_owned() };
-        if self.runner.store.submit(&queued, Utc::now()).await? {
+        self.runner.store.submit(&queued, Utc::now()).await?;
+        let run = self.runner.store.run(&id).await?;
+        // It may have been queued by the manifest builder, or by a request whose answer was lost.
+        if run.as_ref().is_some_and(|run| !run.state.is_final()) {
             self.start(queued.manifest);
         }
-        self.runner.store.run(&id).await
+        Ok(run)
     }
 
     /// Queues a run that failed once more.

@@ -5,6 +5,8 @@ use chrono::{Duration, Utc};
 use millwork_storage::absolute;
 use millwork_tracking::{Lock, SqliteStore, TrackingError, TrackingStore};
 use std::sync::Arc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// The lock of the process that runs things, where the store is shared by machines.
 const LOCK: &str = "LOCK#runs";
@@ -13,26 +15,55 @@ const TTL_SECONDS: i64 = 30;
 /// How often it is renewed.
 const RENEW: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// Opens `sqlite:PATH` or `dynamodb:TABLE` to run manifests; refused while another process does.
-///
-/// A SQLite file is held by a lock of the system, which goes with the process. In DynamoDB a lock is renewed; a process
-/// that loses it ends at once, so that there are never two.
-pub async fn open_state(url: &str) -> anyhow::Result<Arc<dyn TrackingStore>> {
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        anyhow::ensure!(!path.is_empty(), "--state is sqlite:PATH or dynamodb:TABLE");
-        return Ok(Arc::new(SqliteStore::open_as_owner(&absolute(path.as_ref())?)?));
-    }
-    let store = millwork_tracking::open(url).await?;
-    let holder = format!("{}", std::process::id());
-    let lock = store.lock(LOCK, &holder, Duration::seconds(TTL_SECONDS), Utc::now()).await?;
-    let lock = lock.with_context(|| TrackingError::InUse(url.to_owned()))?;
-    tokio::spawn(hold(store.clone(), lock));
-    Ok(store)
+/// A state that this process runs.
+pub struct State {
+    /// The store.
+    pub store: Arc<dyn TrackingStore>,
+    /// Ends the renewing of the lock, and the task that does it.
+    renewing: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
-async fn hold(store: Arc<dyn TrackingStore>, mut lock: Lock) {
+impl State {
+    /// Opens `sqlite:PATH` or `dynamodb:TABLE` to run manifests; refused while another process does.
+    ///
+    /// A SQLite file is held by a lock of the system, which goes with the process. In DynamoDB a lock is renewed; a
+    /// process that loses it ends at once, so that there are never two.
+    pub async fn open(url: &str) -> anyhow::Result<Self> {
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            anyhow::ensure!(!path.is_empty(), "a state is sqlite:PATH or dynamodb:TABLE");
+            let store = Arc::new(SqliteStore::open_as_owner(&absolute(path.as_ref())?)?);
+            return Ok(Self { store, renewing: None });
+        }
+        let store = millwork_tracking::open(url).await?;
+        let holder = format!("process {}", std::process::id());
+        let lock = store.lock(LOCK, &holder, Duration::seconds(TTL_SECONDS), Utc::now()).await?;
+        let lock = lock.with_context(|| TrackingError::InUse(url.to_owned()))?;
+        let done = CancellationToken::new();
+        let task = tokio::spawn(hold(store.clone(), lock, done.clone()));
+        Ok(Self { store, renewing: Some((done, task)) })
+    }
+
+    /// Lets others have it. A process that dies without doing so holds it until the lock's time is over.
+    pub async fn close(self) {
+        if let Some((done, task)) = self.renewing {
+            done.cancel();
+            // The lock ends by itself, too.
+            let _ = task.await;
+        }
+    }
+}
+
+async fn hold(store: Arc<dyn TrackingStore>, mut lock: Lock, done: CancellationToken) {
     loop {
-        tokio::time::sleep(RENEW).await;
+        tokio::select! {
+            () = done.cancelled() => {
+                if let Err(error) = store.unlock(&lock).await {
+                    tracing::warn!(%error, "cannot let go of the lock of the runs: it ends by itself");
+                }
+                return;
+            }
+            () = tokio::time::sleep(RENEW) => {}
+        }
         match store.renew(&lock, Duration::seconds(TTL_SECONDS), Utc::now()).await {
             Ok(renewed) => lock = renewed,
             Err(error) if error.can_pass() && lock.expires_at > Utc::now() => {

@@ -5,7 +5,7 @@ use crate::{Object, StorageError, StorageResult, bucket_and_key};
 use aws_config::BehaviorVersion;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use chrono::{DateTime, Utc};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
@@ -71,24 +71,11 @@ impl Buckets {
     }
 
     pub(crate) async fn head(&self, uri: &ObjectUri) -> StorageResult<Object> {
-        let (bucket, key) = located("read", uri)?;
-        let meta = self.meta(bucket, key).await.map_err(|e| fail("read", uri, e))?;
-        Ok(Object {
-            uri: uri.clone(),
-            key: key.to_owned(),
-            size_bytes: size(&meta),
-            etag: unquoted(meta.e_tag()),
-            version_id: meta.version_id().map(ToOwned::to_owned),
-            modified_at: instant(meta.last_modified()),
-        })
+        head(self.client().await, uri).await
     }
 
-    async fn meta(
-        &self,
-        bucket: &str,
-        key: &str,
-    ) -> Result<HeadObjectOutput, SdkError<aws_sdk_s3::operation::head_object::HeadObjectError>> {
-        self.client().await.head_object().bucket(bucket).key(key).send().await
+    async fn meta(&self, bucket: &str, key: &str) -> Result<HeadObjectOutput, SdkError<HeadObjectError>> {
+        meta(self.client().await, bucket, key).await
     }
 
     pub(crate) async fn read(&self, uri: &ObjectUri) -> StorageResult<Vec<u8>> {
@@ -103,7 +90,7 @@ impl Buckets {
         let request = self.client().await.put_object().bucket(bucket).key(key).if_none_match("*");
         match request.body(content.to_vec().into()).send().await {
             Ok(_) => Ok(true),
-            Err(e) if status(&e) == Some(412) => Ok(false),
+            Err(e) if is_changed(&e) => Ok(false),
             Err(e) => Err(fail("write", uri, e)),
         }
     }
@@ -184,12 +171,30 @@ pub(crate) fn check_etag(uri: &ObjectUri, wanted: &str, found: &str) -> StorageR
     Err(StorageError::new("move", uri, io::Error::new(ErrorKind::NotFound, reason)))
 }
 
+/// What is known of one object.
+pub(crate) async fn head(client: &Client, uri: &ObjectUri) -> StorageResult<Object> {
+    let (bucket, key) = located("read", uri)?;
+    let meta = meta(client, bucket, key).await.map_err(|e| fail("read", uri, e))?;
+    Ok(Object {
+        uri: uri.clone(),
+        key: key.to_owned(),
+        size_bytes: size(&meta),
+        etag: unquoted(meta.e_tag()),
+        version_id: meta.version_id().map(ToOwned::to_owned),
+        modified_at: instant(meta.last_modified()),
+    })
+}
+
+async fn meta(client: &Client, bucket: &str, key: &str) -> Result<HeadObjectOutput, SdkError<HeadObjectError>> {
+    client.head_object().bucket(bucket).key(key).send().await
+}
+
 fn located<'a>(operation: &'static str, uri: &'a ObjectUri) -> StorageResult<(&'a str, &'a str)> {
     let not_there = || io::Error::new(ErrorKind::Unsupported, "it is in no bucket");
     bucket_and_key(uri).ok_or_else(|| StorageError::new(operation, uri, not_there()))
 }
 
-fn size(meta: &HeadObjectOutput) -> u64 {
+pub(crate) fn size(meta: &HeadObjectOutput) -> u64 {
     meta.content_length().and_then(|size| size.try_into().ok()).unwrap_or(0)
 }
 
@@ -215,11 +220,16 @@ fn encoded(key: &str) -> String {
     })
 }
 
+/// Whether a request was refused because the object has another entity tag.
+pub(crate) fn is_changed<E>(error: &SdkError<E>) -> bool {
+    status(error) == Some(412)
+}
+
 fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
 
-fn fail<E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static>(
+pub(crate) fn fail<E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static>(
     operation: &'static str,
     object: impl Display,
     error: SdkError<E>,

@@ -12,11 +12,13 @@ mod location;
 mod memory;
 mod objects;
 mod staging;
+mod transfer;
 
 pub use bucket::client_from_env;
 pub use error::{StorageError, StorageResult};
-pub use local::{Object, absolute, head, identity, list, move_object, path_of, read, write_once};
+pub use local::{Object, absolute, identity, list, path_of};
 pub use location::{Location, bucket_and_key};
 pub use memory::MemoryObjects;
 pub use objects::{Objects, Storage};
 pub use staging::{StagedFile, Staging, StagingWriter};
+pub use transfer::{ObjectReader, exists_blocking, head_blocking};

@@ -66,7 +66,7 @@ fn modified_at(metadata: &Metadata) -> DateTime<Utc> {
 }
 
 /// Size, entity tag and time of one object.
-pub fn head(uri: &ObjectUri) -> StorageResult<Object> {
+pub(crate) fn head(uri: &ObjectUri) -> StorageResult<Object> {
     let path = path_of(uri)?;
     let metadata = fs::metadata(&path).map_err(|e| StorageError::new("read", uri, e))?;
     Ok(object(uri.clone(), path.display().to_string(), &metadata))
@@ -109,13 +109,13 @@ pub fn list(root: &Path) -> StorageResult<Vec<Object>> {
 }
 
 /// The whole of a small object.
-pub fn read(uri: &ObjectUri) -> StorageResult<Vec<u8>> {
+pub(crate) fn read(uri: &ObjectUri) -> StorageResult<Vec<u8>> {
     fs::read(path_of(uri)?).map_err(|e| StorageError::new("read", uri, e))
 }
 
 /// Writes an object that must not exist yet, whole or not at all. Returns whether this call wrote it; an object
 /// of that name is left as it is.
-pub fn write_once(path: &Path, content: &[u8]) -> StorageResult<bool> {
+pub(crate) fn write_once(path: &Path, content: &[u8]) -> StorageResult<bool> {
     let fail = |e| StorageError::new("write", path.display(), e);
     let directory = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(directory).map_err(fail)?;
@@ -137,7 +137,7 @@ pub fn write_once(path: &Path, content: &[u8]) -> StorageResult<bool> {
 /// Moves an object, never over another: a link where one file system holds both ends, else copy, check, then delete.
 ///
 /// Dying in the middle leaves the source, so that the move can be made again.
-pub fn move_object(from: &Path, to: &Path) -> StorageResult<()> {
+pub(crate) fn move_object(from: &Path, to: &Path) -> StorageResult<()> {
     let fail = |e| StorageError::new("move", format!("{}` to `{}", from.display(), to.display()), e);
     if let Some(directory) = to.parent() {
         fs::create_dir_all(directory).map_err(fail)?;

@@ -4,6 +4,7 @@ use crate::place::{Done, Place, binary, signal, start};
 use crate::servers::Aws;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
 fn bootstrap(aws: &Aws, arguments: &[&str]) -> Done {
@@ -121,4 +122,146 @@ async fn objects_in_a_new_account_become_manifests_of_their_dates() {
     assert_eq!(listed("acme-input").await, strange.map(str::to_owned).into());
     signal(&service, "TERM");
     assert!(service.0.wait().unwrap().success(), "{}", log());
+}
+
+/// Copies every file of a directory into a bucket.
+async fn upload(s3: &aws_sdk_s3::Client, place: &Place, bucket: &str) {
+    for name in place.files("in") {
+        let content = std::fs::read(place.path("in").join(&name)).unwrap();
+        s3.put_object().bucket(bucket).key(name).body(content.into()).send().await.unwrap();
+    }
+}
+
+/// Copies every object of a bucket into a directory. Returns the keys.
+async fn download(s3: &aws_sdk_s3::Client, bucket: &str, to: &Path) -> Vec<String> {
+    let listed = s3.list_objects_v2().bucket(bucket).send().await.unwrap();
+    let mut keys = Vec::new();
+    for object in listed.contents() {
+        let key = object.key().unwrap().to_owned();
+        let got = s3.get_object().bucket(bucket).key(&key).send().await.unwrap();
+        let path = to.join(&key);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, got.body.collect().await.unwrap().to_vec()).unwrap();
+        keys.push(key);
+    }
+    keys
+}
+
+async fn open_uploads(s3: &aws_sdk_s3::Client, bucket: &str) -> usize {
+    s3.list_multipart_uploads().bucket(bucket).send().await.unwrap().uploads().len()
+}
+
+struct Account {
+    aws: Aws,
+    place: Place,
+    s3: aws_sdk_s3::Client,
+}
+
+impl Account {
+    async fn new() -> Self {
+        let aws = Aws::start();
+        assert_eq!(bootstrap(&aws, &[]).code, Some(0));
+        let s3 = aws.s3().await;
+        Self { aws, place: Place::new(), s3 }
+    }
+
+    /// `millwork run` on buckets and tables, ready to be started.
+    fn run_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary("millwork"));
+        command.args(["run", "--json", "--input", "s3://acme-input", "--output", "s3://acme-output/lake"]);
+        command.args(["--quarantine", "s3://acme-quarantine", "--state", "dynamodb:acme"]).args(arguments);
+        command.envs(self.aws.environment());
+        command.env("SIZE_TOLERANCE_PERCENT", "100").env("EXPECTED_FILE_SIZE_MB", "100");
+        command
+    }
+
+    /// Checks all that is published with the oracle, and that nothing private is left.
+    async fn check(&self, arguments: &[&str]) -> Value {
+        let keys = download(&self.s3, "acme-output", &self.place.path("out")).await;
+        let is_known =
+            |key: &&String| key.starts_with("lake/merged-parquet-") || key.starts_with("lake/_millwork/manifests/");
+        assert_eq!(keys.iter().filter(is_known).count(), keys.len(), "{keys:?}");
+        assert_eq!(open_uploads(&self.s3, "acme-output").await, 0);
+        download(&self.s3, "acme-quarantine", &self.place.path("quarantine")).await;
+        let _ = std::fs::rename(self.place.path("out/lake/_millwork"), self.place.path("out/_millwork"));
+        let mut all = vec!["--uri", "s3://acme-input/"];
+        all.extend(arguments);
+        self.place.ask_oracle(&all)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_reads_and_writes_buckets_and_remembers_in_dynamodb() {
+    let account = Account::new().await;
+    let place = &account.place;
+    place.generate(&["--files", "8", "--size-mb", "0.5", "--dirty", "1", "--late-columns", "2", "--seed", "5"]);
+    place.generate(&["--files", "3", "--size-mb", "0.4", "--shape", "wide", "--compress", "gzip", "--seed", "6"]);
+    // One is large enough to be read in ranges and written in parts.
+    let line = format!("{{\"n\": 1, \"t\": \"{}\"}}\n", "x".repeat(100));
+    let large: String = (0..300_000_u64).map(|i| line.replacen('1', &format!("{}", i * 7919 % 100_003), 1)).collect();
+    place.input("2025-12-23-large.ndjson", large);
+    upload(&account.s3, place, "acme-input").await;
+    let done = Done::of(account.run_command(&["--target-file-mb", "1"]).output().unwrap());
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    let (report, found) = (done.json(), account.check(&[]).await);
+    assert_eq!((&report["rows"], &report["rejected"]), (&found["rows"], &found["rejected"]), "{report}");
+    assert!(report["rejected"].as_u64().unwrap() > 0);
+    let again = Done::of(account.run_command(&[]).output().unwrap());
+    assert_eq!((again.code, &again.json()["manifests"]), (Some(0), &json!(0)), "{}", again.stderr);
+    assert!(again.stderr.contains("nothing new"), "{}", again.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_on_buckets_that_is_killed_leaves_nothing_half_visible_and_goes_on() {
+    let account = Account::new().await;
+    account.place.generate(&["--files", "12", "--size-mb", "1", "--seed", "7"]);
+    upload(&account.s3, &account.place, "acme-input").await;
+    let options = ["--target-file-mb", "1", "--max-files-per-manifest", "2", "--lock-ttl-seconds", "2"];
+    for millis in [700, 1100, 1500, 1900] {
+        let running = start(account.run_command(&options), &account.place.path("log"));
+        tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
+        signal(&running, "KILL");
+        drop(running);
+        // Until the lock of the runs has passed on.
+        wait_for_lock(&account).await;
+    }
+    let done = Done::of(account.run_command(&options).output().unwrap());
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    let found = account.check(&[]).await;
+    assert_eq!(found["files"], json!(12));
+}
+
+/// The lock of the runs is held for half a minute after its holder died; a test does not wait that long.
+async fn wait_for_lock(account: &Account) {
+    let client = aws_sdk_dynamodb::Client::new(&account.aws.config().await);
+    let key = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());
+    let expire =
+        client.update_item().table_name("acme").key("date_prefix", key("LOCK#runs")).key("file_key", key("LOCK"));
+    let past = aws_sdk_dynamodb::types::AttributeValue::N("0".to_owned());
+    expire.update_expression("SET expires_at = :past").expression_attribute_values(":past", past).send().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_changed_or_went_since_its_listing_fails_its_manifest_by_name() {
+    let account = Account::new().await;
+    account.place.input("2025-12-23-a.ndjson", "{\"a\": 1}\n");
+    account.place.input("2025-12-24-b.ndjson", "{\"b\": 1}\n");
+    upload(&account.s3, &account.place, "acme-input").await;
+    // Manifests are made; then one object is written anew.
+    let mut backfill = Command::new(binary("millwork-manifest-builder"));
+    backfill.args(["backfill", "--prefix", "s3://acme-input", "--flush", "--state", "dynamodb:acme"]);
+    backfill.args(["--manifests", "s3://acme-output/lake/_millwork"]).envs(account.aws.environment());
+    let made = Done::of(backfill.env("SIZE_TOLERANCE_PERCENT", "100").output().unwrap());
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let other = b"{\"a\": 2}\n".to_vec();
+    account.s3.put_object().bucket("acme-input").key("2025-12-23-a.ndjson").body(other.into()).send().await.unwrap();
+    let done = Done::of(account.run_command(&[]).output().unwrap());
+    let failed = done.json()["failed"].as_array().unwrap().clone();
+    assert_eq!((done.code, failed.len()), (Some(1), 1), "{}", done.stderr);
+    assert_eq!(failed[0]["class"], json!("input"));
+    assert!(
+        failed[0]["message"].as_str().unwrap().contains("s3://acme-input/2025-12-23-a.ndjson` changed"),
+        "{failed:?}"
+    );
+    assert_eq!(done.json()["rows"], json!(1));
 }

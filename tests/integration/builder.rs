@@ -48,7 +48,9 @@ fn manifests(place: &Place) -> Vec<Vec<String>> {
         assert!(name.contains(&date) && uris.iter().all(|uri| uri.contains(&date)), "{name}: {uris:?}");
         uris
     };
-    place.files("out").iter().filter(|name| name.starts_with("manifests/")).map(read).collect()
+    // One that is killed while it writes can leave a hidden file.
+    let is_manifest = |name: &&String| name.starts_with("manifests/") && !name.contains("/.");
+    place.files("out").iter().filter(is_manifest).map(read).collect()
 }
 
 /// Every file of every manifest; none may be there twice.

@@ -92,7 +92,7 @@ def expect(files, lower):
     """Rows by (uri, line), columns in order of first appearance, rejected raw lines by (uri, line)."""
     rows, columns, rejected = {}, {}, {}
     for path in files:
-        uri = Path(path).as_uri()
+        uri = uri_of(path)
         lines = content(path).split(b"\n")
         if lines[-1] == b"": lines.pop()
         for number, line in enumerate(lines, 1):
@@ -111,6 +111,15 @@ def expect(files, lower):
             while (name := f"{key}_{n}") in taken: n += 1
         names[key] = name
     return rows, names, rejected
+
+
+URI = {}
+
+
+def uri_of(path):
+    """The URI under which Millwork read a file: its own, or that of the same key in a bucket."""
+    if not URI: return Path(path).as_uri()
+    return URI["bucket"] + os.path.relpath(path, URI["input"])
 
 
 def fail(message):
@@ -179,9 +188,11 @@ def main():
     args.add_argument("--input", required=True)
     args.add_argument("--output", required=True)
     args.add_argument("--rejected")
+    args.add_argument("--uri", help="s3://BUCKET/ that --input is a copy of")
     args.add_argument("--lower", action="store_true")
     args.add_argument("--manifest", action="append", default=[])
     args = args.parse_args()
+    if args.uri: URI.update(bucket=args.uri, input=os.path.realpath(args.input))
     outputs = sorted(glob.glob(f"{glob.escape(os.path.abspath(args.output))}/**/*.parquet", recursive=True))
     by_manifest = collections.defaultdict(list)
     for path in outputs: by_manifest[pq.ParquetFile(path).metadata.metadata[b"millwork.manifest_id"].decode()].append(path)
@@ -194,8 +205,8 @@ def main():
     for document, manifest in manifests.items():
         uris = uris_of[document]
         if any(last[uri] != document for uri in uris): continue  # failed; its files are in a newer manifest
-        files = [path for path in sorted(glob.glob(f"{glob.escape(os.path.realpath(args.input))}/**/*", recursive=True)) if os.path.isfile(path) and Path(path).as_uri() in uris]
-        files.sort(key=lambda path: uris.index(Path(path).as_uri()))
+        files = [path for path in sorted(glob.glob(f"{glob.escape(os.path.realpath(args.input))}/**/*", recursive=True)) if os.path.isfile(path) and uri_of(path) in uris]
+        files.sort(key=lambda path: uris.index(uri_of(path)))
         if len(files) != len(uris): fail(f"{document} lists {len(uris)} files, {len(files)} of them are in the input")
         listed.update(files)
         lines, count = check(files, by_manifest.pop(manifest["metadata"]["manifest_id"], []), args.lower, document)

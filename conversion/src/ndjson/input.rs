@@ -1,7 +1,7 @@
 //! Opening a file of a manifest: the byte range, decompressed, and proof that it is the object that was planned.
 
 use millwork_manifest::{Compression, ObjectUri};
-use millwork_storage::{StorageError, identity, path_of};
+use millwork_storage::{ObjectReader, StorageError, bucket_and_key, identity, path_of};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -40,7 +40,8 @@ pub(crate) struct Input {
     uri: ObjectUri,
     compression: Compression,
     content: Box<dyn Read + Send>,
-    file: File,
+    /// The file, if it is a local one: what is read from a bucket cannot change on the way.
+    file: Option<File>,
     etag: String,
     /// Bytes of content handed out.
     bytes: u64,
@@ -59,14 +60,18 @@ pub(crate) fn open_range(
         ErrorKind::NotFound => InputError::Missing(uri.clone()),
         _ => InputError::Unreadable(StorageError { operation: "read", object: uri.to_string(), source: e }),
     };
-    let mut file = File::open(path_of(uri)?).map_err(fail)?;
-    let metadata = file.metadata().map_err(fail)?;
-    if identity(&metadata) != etag {
-        return Err(InputError::Changed(uri.clone()));
-    }
-    file.seek(SeekFrom::Start(range.start)).map_err(fail)?;
     let stored = Arc::new(AtomicU64::new(0));
-    let bytes = file.try_clone().map_err(fail)?.take(range.end - range.start);
+    let (bytes, file): (Box<dyn Read + Send>, _) = match bucket_and_key(uri) {
+        Some(_) => (Box::new(ObjectReader::open(uri, etag, range.clone()).map_err(fail)?), None),
+        None => {
+            let mut file = File::open(path_of(uri)?).map_err(fail)?;
+            if identity(&file.metadata().map_err(fail)?) != etag {
+                return Err(InputError::Changed(uri.clone()));
+            }
+            file.seek(SeekFrom::Start(range.start)).map_err(fail)?;
+            (Box::new(file.try_clone().map_err(fail)?.take(range.end - range.start)), Some(file))
+        }
+    };
     let counted = Counted { inner: bytes, count: stored.clone() };
     let content: Box<dyn Read + Send> = match compression {
         Compression::None => Box::new(counted),
@@ -96,6 +101,8 @@ impl Content for Input {
     fn explain(&self, source: io::Error) -> InputError {
         let (uri, bytes) = (self.uri.clone(), self.bytes);
         match self.compression {
+            _ if source.kind() == ErrorKind::StaleNetworkFileHandle => InputError::Changed(uri),
+            _ if self.file.is_none() && source.kind() == ErrorKind::NotFound => InputError::Missing(uri),
             Compression::None => InputError::Broken { uri, bytes, source },
             Compression::Gzip => InputError::Corrupt { uri, format: "gzip", bytes, source },
             Compression::Zstd => InputError::Corrupt { uri, format: "zstd", bytes, source },
@@ -103,8 +110,9 @@ impl Content for Input {
     }
 
     fn check_unchanged(&self) -> Result<(), InputError> {
+        let Some(file) = &self.file else { return Ok(()) };
         let read = StorageError::on_read(&self.uri);
-        let open = self.file.metadata().map_err(&read)?;
+        let open = file.metadata().map_err(&read)?;
         let there = match std::fs::metadata(path_of(&self.uri)?) {
             Ok(metadata) => metadata,
             Err(e) if e.kind() == ErrorKind::NotFound => return Err(InputError::Missing(self.uri.clone())),

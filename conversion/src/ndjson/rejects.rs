@@ -118,15 +118,19 @@ impl LongRejection<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use millwork_manifest::ObjectUri;
+    use millwork_storage::Location;
     use std::path::Path;
 
     fn written(root: &Path, write: impl FnOnce(&mut RejectSink)) -> Vec<serde_json::Value> {
-        let staging = Staging::new(root, "m", 1);
+        let staging = Staging::new(&Location::Local(root.to_owned()), "m", 1, "");
         staging.prepare().unwrap();
         let mut sink = RejectSink::new(Some(staging.clone()), "r".to_owned());
         write(&mut sink);
         let file = sink.finish().unwrap().unwrap();
-        let text = std::fs::read_to_string(staging.path(&file)).unwrap();
+        let to = root.join("published");
+        staging.publish(&file, &ObjectUri::from_path(&to).unwrap()).unwrap();
+        let text = std::fs::read_to_string(to).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
@@ -158,7 +162,7 @@ mod tests {
     #[test]
     fn without_a_rejected_line_there_is_no_file() {
         let root = tempfile::tempdir().unwrap();
-        let staging = Staging::new(root.path(), "m", 1);
+        let staging = Staging::new(&Location::Local(root.path().to_owned()), "m", 1, "");
         assert!(RejectSink::new(Some(staging), "r".to_owned()).finish().unwrap().is_none());
     }
 }

@@ -1,9 +1,10 @@
-//! Atomic publication: an attempt writes under private names; publishing gives its files their final ones.
+//! Publication in a directory: private names, then renames.
 //!
 //! If the process dies before publication, the files stand in the attempt's own directory, where no reader looks,
 //! and the directory is removed as a whole. If it dies in the middle, publishing again finishes: each file is
 //! either still private or already in its place.
 
+use super::StagedFile;
 use crate::{StorageError, StorageResult};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -12,42 +13,35 @@ use std::path::{Path, PathBuf};
 
 /// The private directory of one attempt at one manifest: `{output}/_millwork/staging/{manifest}/{attempt}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Staging {
+pub(crate) struct LocalStaging {
     directory: PathBuf,
 }
 
+/// What ends a Parquet file: the length of its footer in four bytes, and four magic ones.
+const FOOTER_END_BYTES: i64 = 8;
 /// How often a change of directories is made again when another process interferes.
 const RETRIES: usize = 10;
 
-/// A finished private file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StagedFile {
-    /// Its name in the attempt's directory.
-    pub name: String,
-    /// Its size.
-    pub size_bytes: u64,
-}
-
 /// A private file that is being written.
-pub struct StagingWriter {
+pub(crate) struct LocalWriter {
     file: File,
     path: PathBuf,
     size_bytes: u64,
 }
 
-impl Staging {
+impl LocalStaging {
     /// The staging directory below an output root of every manifest and attempt.
-    pub fn root(output: &Path) -> PathBuf {
+    pub(super) fn root(output: &Path) -> PathBuf {
         output.join("_millwork/staging")
     }
 
     /// The directory of one attempt. Nothing is created yet.
-    pub fn new(output: &Path, manifest: &str, attempt: u32) -> Self {
+    pub(super) fn new(output: &Path, manifest: &str, attempt: u32) -> Self {
         Self { directory: Self::root(output).join(manifest).join(attempt.to_string()) }
     }
 
     /// Creates the directory, empty. What earlier attempts at the same manifest left goes: only one is alive, this one.
-    pub fn prepare(&self) -> StorageResult<()> {
+    pub(super) fn prepare(&self) -> StorageResult<()> {
         self.discard()?;
         if let Some(manifest) = self.directory.parent() {
             remove_all(manifest)?;
@@ -60,7 +54,7 @@ impl Staging {
     }
 
     /// Makes the names of the private files durable. To be called before a record names them.
-    pub fn sync(&self) -> StorageResult<()> {
+    pub(super) fn sync(&self) -> StorageResult<()> {
         // The attempt's directory, and those that were made for it, up to the output root.
         for directory in self.directory.ancestors().take(5) {
             let fail = |e| StorageError::new("write", directory.display(), e);
@@ -71,31 +65,83 @@ impl Staging {
 
     /// Starts a private file. It fails once the attempt's directory is gone: a task that outlives its attempt can
     /// leave nothing behind.
-    pub fn create(&self, name: &str) -> StorageResult<StagingWriter> {
+    pub(super) fn create(&self, name: &str) -> StorageResult<LocalWriter> {
         let path = self.directory.join(name);
         let file = File::create_new(&path).map_err(|e| StorageError::new("create", path.display(), e))?;
-        Ok(StagingWriter { file, path, size_bytes: 0 })
+        Ok(LocalWriter { file, path, size_bytes: 0 })
     }
 
     /// The path of a private file.
-    pub fn path(&self, file: &StagedFile) -> PathBuf {
+    pub(super) fn path(&self, file: &StagedFile) -> PathBuf {
         self.directory.join(&file.name)
     }
 
     /// Gives a private file its final name. Doing it again is no error.
-    pub fn publish(&self, file: &StagedFile, to: &Path) -> StorageResult<()> {
+    pub(super) fn publish(&self, file: &StagedFile, to: &Path) -> StorageResult<()> {
         let fail = |e| StorageError::new("publish", to.display(), e);
         let directory = to.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(directory).map_err(fail)?;
         match fs::rename(self.path(file), to) {
+            Err(e) if e.kind() == ErrorKind::CrossesDevices => {
+                return publish_across(&self.path(file), to).map_err(fail);
+            }
             Ok(()) => File::open(directory).and_then(|d| d.sync_all()).map_err(fail),
             Err(e) if e.kind() == ErrorKind::NotFound && is_published(file, to) => Ok(()),
             Err(e) => Err(fail(e)),
         }
     }
 
+    /// Puts private files together as one, and gives that its final name. Doing it again is no error.
+    pub(super) fn publish_joined(&self, files: &[StagedFile], to: &Path) -> StorageResult<()> {
+        if to.exists() {
+            return Ok(());
+        }
+        let joined = StagedFile {
+            name: "joined".to_owned(),
+            size_bytes: files.iter().map(|file| file.size_bytes).sum(),
+            upload: None,
+        };
+        let path = self.path(&joined);
+        let join = || -> io::Result<()> {
+            let mut into = File::create(&path)?;
+            for file in files {
+                io::copy(&mut File::open(self.path(file))?, &mut into)?;
+            }
+            into.sync_all()
+        };
+        join().map_err(|e| StorageError::new("write", path.display(), e))?;
+        self.publish(&joined, to)
+    }
+
+    /// Changes the last bytes of a private file, which start with the page indexes or the footer.
+    pub(super) fn rewrite_tail(
+        &self,
+        file: &StagedFile,
+        rewrite: impl FnOnce(&[u8]) -> io::Result<Vec<u8>>,
+    ) -> StorageResult<u64> {
+        use std::io::{Read, Seek, SeekFrom};
+        let path = self.path(file);
+        let work = || -> io::Result<u64> {
+            let mut open = fs::OpenOptions::new().read(true).write(true).open(&path)?;
+            let mut length = [0; 4];
+            let end = open.seek(SeekFrom::End(-FOOTER_END_BYTES))?;
+            open.read_exact(&mut length)?;
+            let start = end.saturating_sub(u64::from(u32::from_le_bytes(length)));
+            let mut tail = Vec::new();
+            open.seek(SeekFrom::Start(start))?;
+            open.read_to_end(&mut tail)?;
+            let tail = rewrite(&tail)?;
+            open.set_len(start)?;
+            open.seek(SeekFrom::Start(start))?;
+            open.write_all(&tail)?;
+            open.sync_data()?;
+            Ok(start + tail.len() as u64)
+        };
+        work().map_err(|e| StorageError::new("rewrite the footer of", path.display(), e))
+    }
+
     /// Removes the attempt's directory with all that is in it. Doing it again is no error.
-    pub fn discard(&self) -> StorageResult<()> {
+    pub(super) fn discard(&self) -> StorageResult<()> {
         remove_all(&self.directory)?;
         // The manifest's directory and the staging root go when empty; another attempt may be using them.
         for parent in self.directory.ancestors().skip(1).take(2) {
@@ -122,25 +168,28 @@ fn remove_all(directory: &Path) -> StorageResult<()> {
     }
 }
 
+/// Publishes to another file system, through a private name beside the final one.
+fn publish_across(from: &Path, to: &Path) -> io::Result<()> {
+    let private = to.with_extension("tmp");
+    fs::copy(from, &private)?;
+    File::open(&private).and_then(|copy| copy.sync_all())?;
+    fs::rename(&private, to)
+}
+
 fn is_published(file: &StagedFile, to: &Path) -> bool {
     fs::metadata(to).is_ok_and(|metadata| metadata.len() == file.size_bytes)
 }
 
-impl StagingWriter {
+impl LocalWriter {
     /// Makes what was written durable and closes the file.
-    pub fn finish(self) -> StorageResult<StagedFile> {
+    pub(super) fn finish(self) -> StorageResult<StagedFile> {
         self.file.sync_data().map_err(|e| StorageError::new("write", self.path.display(), e))?;
         let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(StagedFile { name, size_bytes: self.size_bytes })
-    }
-
-    /// Where the file stands.
-    pub fn path(&self) -> &Path {
-        &self.path
+        Ok(StagedFile { name, size_bytes: self.size_bytes, upload: None })
     }
 }
 
-impl Write for StagingWriter {
+impl Write for LocalWriter {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let name_it = |e: io::Error| {
             let kind = e.kind();
@@ -160,7 +209,7 @@ impl Write for StagingWriter {
 mod tests {
     use super::*;
 
-    fn staged(staging: &Staging, name: &str) -> StagedFile {
+    fn staged(staging: &LocalStaging, name: &str) -> StagedFile {
         let mut writer = staging.create(name).unwrap();
         writer.write_all(b"content").unwrap();
         writer.finish().unwrap()
@@ -169,7 +218,7 @@ mod tests {
     #[test]
     fn publishing_twice_is_once() {
         let root = tempfile::tempdir().unwrap();
-        let staging = Staging::new(root.path(), "m", 1);
+        let staging = LocalStaging::new(root.path(), "m", 1);
         staging.prepare().unwrap();
         let file = staged(&staging, "a");
         let to = root.path().join("merged-parquet-2025-12-23/m-part-00000.parquet");
@@ -177,26 +226,26 @@ mod tests {
         staging.publish(&file, &to).unwrap();
         assert_eq!(fs::read(&to).unwrap(), b"content");
         staging.discard().unwrap();
-        assert!(!Staging::root(root.path()).exists());
+        assert!(!LocalStaging::root(root.path()).exists());
     }
 
     #[test]
     fn a_task_that_outlives_its_attempt_leaves_nothing() {
         let root = tempfile::tempdir().unwrap();
-        let (one, two) = (Staging::new(root.path(), "m", 1), Staging::new(root.path(), "m", 2));
+        let (one, two) = (LocalStaging::new(root.path(), "m", 1), LocalStaging::new(root.path(), "m", 2));
         one.prepare().unwrap();
         let mut open = one.create("a").unwrap();
         two.prepare().unwrap();
         open.write_all(b"late").unwrap();
         assert!(one.create("b").is_err_and(|e| e.is_not_found()));
         staged(&two, "a");
-        assert_eq!(fs::read_dir(Staging::root(root.path())).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(LocalStaging::root(root.path())).unwrap().count(), 1);
     }
 
     #[test]
     fn a_lost_file_cannot_be_published() {
         let root = tempfile::tempdir().unwrap();
-        let staging = Staging::new(root.path(), "m", 1);
+        let staging = LocalStaging::new(root.path(), "m", 1);
         staging.prepare().unwrap();
         let file = staged(&staging, "a");
         fs::remove_file(staging.path(&file)).unwrap();
