@@ -65,7 +65,7 @@ pub(crate) async fn explain_input(
     vcores: usize,
 ) -> anyhow::Result<ExitCode> {
     let today = chrono::Utc::now().date_naive().into();
-    let settings = rules.settings(".", None, None)?;
+    let settings = rules.settings(".", None, None, "")?;
     let mut objects: Vec<_> = Storage::from_env().list(input).await?.try_collect().await?;
     objects.sort_by(|a, b| a.key.cmp(&b.key));
     let accepted: Vec<_> = objects

@@ -9,7 +9,7 @@ use millwork_manifest::Flush;
 use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings};
 use millwork_scheduler::{RunOptions, Scheduler, State};
 use millwork_storage::{Location, Storage};
-use millwork_tracking::{QueuedManifest, TrackingStore};
+use millwork_tracking::QueuedManifest;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,17 +57,15 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         // Nothing is created for an input that is not there.
         millwork_storage::list(directory)?;
     }
-    let settings = settings(&options, &output)?;
-    let builder = |store: Arc<dyn TrackingStore>| {
-        Builder::new(store, Arc::new(Storage::from_env()), settings, format!("millwork-run:{}", std::process::id()))
-    };
     let state = match (&options.state, output.local_path()) {
         (Some(state), _) => state.clone(),
         (None, Some(directory)) => format!("sqlite:{}/_millwork/state.db", directory.display()),
         (None, None) => anyhow::bail!("say where files and runs are remembered: --state sqlite:PATH or dynamodb:TABLE"),
     };
+    let settings = settings(&options, &output, &state)?;
     let state = State::open(&state).await?;
-    let builder = builder(state.store.clone());
+    let holder = format!("millwork-run:{}", std::process::id());
+    let builder = Builder::new(state.store.clone(), Arc::new(Storage::from_env()), settings, holder);
     let done = run_on(&state, &builder, &input, &options, started).await;
     state.close().await;
     done
@@ -106,9 +104,9 @@ fn vcores(options: &Options) -> usize {
     options.vcores.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |n| n as usize)
 }
 
-fn settings(options: &Options, output: &Location) -> anyhow::Result<Settings> {
+fn settings(options: &Options, output: &Location, state: &str) -> anyhow::Result<Settings> {
     let output = output.to_string();
-    options.rules.settings(&format!("{output}/_millwork"), options.run.quarantine.as_deref(), Some(&output))
+    options.rules.settings(&format!("{output}/_millwork"), options.run.quarantine.as_deref(), Some(&output), state)
 }
 
 /// Tracks what is new in the input, and makes manifests of all that waits: the process ends, nothing waits for more.
@@ -124,6 +122,10 @@ fn note_collected(report: &mut Report, collected: &Backfilled) {
     report.quarantined = collected.quarantined.len() as u64;
     report.quarantined_files.clone_from(&collected.quarantined);
     report.overwritten = collected.overwritten.iter().map(ToString::to_string).collect();
+    if !collected.too_old.is_empty() {
+        let (files, example) = (count(collected.too_old.len() as u64, "file"), &collected.too_old[0]);
+        eprintln!("millwork: {files} older than the state remembers left alone, such as {example}; see --max-age-days");
+    }
     for uri in &collected.missing {
         eprintln!("millwork: a file that was waiting is gone: {uri}");
     }

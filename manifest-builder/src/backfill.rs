@@ -28,6 +28,8 @@ pub struct Backfilled {
     pub overwritten: Vec<ObjectUri>,
     /// Files that were waiting, but are gone.
     pub missing: Vec<ObjectUri>,
+    /// Files that are not known and older than the store remembers: they may have been converted, and were left alone.
+    pub too_old: Vec<ObjectUri>,
 }
 
 /// A file that was refused.
@@ -54,10 +56,14 @@ impl Builder {
         while let Some(chunk) = chunks.next().await {
             let objects = chunk.into_iter().collect::<Result<Vec<Object>, _>>()?;
             listed.extend(objects.iter().map(|object| hasher.hash_one(&object.uri)));
+            done.listed += objects.len() as u64;
+            let objects = self.leave_out_forgotten(objects, &mut done).await?;
             self.track_listed(&objects, place, &mut done).await?;
         }
         for file in waiting {
-            if listed.contains(&hasher.hash_one(&file.uri)) {
+            // It may have been written behind the listing's back.
+            let is_there = || async { !matches!(self.objects.head(&file.uri).await, Err(e) if e.is_not_found()) };
+            if listed.contains(&hasher.hash_one(&file.uri)) || is_there().await {
                 continue;
             }
             let gone = FoundFile {
@@ -74,6 +80,25 @@ impl Builder {
             }
         }
         Ok(done)
+    }
+
+    /// Leaves out the objects that are older than the store remembers, and that it does not know.
+    async fn leave_out_forgotten(
+        &self,
+        objects: Vec<Object>,
+        done: &mut Backfilled,
+    ) -> Result<Vec<Object>, BuilderError> {
+        let Some(max_age) = self.settings.max_age else { return Ok(objects) };
+        let oldest = self.now() - max_age;
+        let (old, mut objects): (Vec<_>, Vec<_>) = objects.into_iter().partition(|object| object.modified_at < oldest);
+        let uris: Vec<ObjectUri> = old.iter().map(|object| object.uri.clone()).collect();
+        for (object, known) in old.into_iter().zip(self.store.files(&uris).await?) {
+            match known {
+                Some(_) => objects.push(object),
+                None => done.too_old.push(object.uri),
+            }
+        }
+        Ok(objects)
     }
 
     /// The files of a place that wait for a manifest, or failed: those that a listing must show.
@@ -105,7 +130,6 @@ impl Builder {
     ) -> Result<(), BuilderError> {
         let found: Vec<FoundFile> = objects.iter().map(|object| self.judge_object(object, place)).collect();
         let tracked = self.store.track(&found, self.settings.overwrites, self.now()).await?;
-        done.listed += objects.len() as u64;
         for (file, outcome) in found.iter().zip(tracked.outcomes) {
             match outcome {
                 Tracked::New | Tracked::Updated => done.pending += 1,

@@ -4,7 +4,7 @@ use crate::event::{EventKind, ObjectEvent};
 use crate::settings::Settings;
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Arrival, DatePrefix, InvalidUri, ObjectUri, QuarantineReason};
-use millwork_storage::{Location, Object, Objects, StorageError};
+use millwork_storage::{Location, Object, Objects, StorageError, is_hidden};
 use millwork_tracking::{FoundFile, Tracked, TrackingError, TrackingStore};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -70,7 +70,7 @@ pub struct Arrived {
     pub overwritten: u64,
     /// Files that are gone.
     pub removed: u64,
-    /// Events older than what is known, or of objects that Millwork itself wrote.
+    /// Events older than what is known, or of hidden objects.
     pub ignored: u64,
     /// The dates whose pending files fill a manifest.
     pub due: Vec<DatePrefix>,
@@ -122,16 +122,18 @@ impl Builder {
     /// Takes in what events say. When this returns, it is durable: their messages can be deleted.
     pub async fn arrive(&self, events: &[ObjectEvent]) -> Result<Arrived, BuilderError> {
         let mut arrived = Arrived::default();
-        let (own, events): (Vec<_>, Vec<_>) = events.iter().partition(|event| self.is_own(&event.uri));
-        arrived.ignored = own.len() as u64;
+        // As in listings: names that start with a dot are other programs' private files.
+        let (hidden, events): (Vec<_>, Vec<_>) = events.iter().partition(|event| is_hidden(&event.uri.key()));
+        arrived.ignored = hidden.len() as u64;
         // Which of an object's events is the last, their sequencers say.
         let (created, removed): (Vec<_>, Vec<_>) =
             events.into_iter().partition(|event| event.kind == EventKind::Created);
         let found: Vec<FoundFile> = created.into_iter().map(|event| self.judge_event(event)).collect();
         arrived.merge(self.track(&found).await?);
         for event in removed {
-            let gone = self.judge_event(event);
-            if self.store.mark_missing(&gone, self.now()).await? {
+            // What was removed may have been a version, or be there again.
+            let is_gone = matches!(self.objects.head(&event.uri).await, Err(e) if e.is_not_found());
+            if is_gone && self.store.mark_missing(&self.judge_event(event), self.now()).await? {
                 arrived.removed += 1;
             } else {
                 arrived.ignored += 1;
@@ -140,8 +142,9 @@ impl Builder {
         Ok(arrived)
     }
 
-    fn is_own(&self, uri: &ObjectUri) -> bool {
-        self.settings.own_places().any(|(_, place)| place.key_of(uri).is_some())
+    /// Which place that is written to an object is in, if it is in one: its event must not have come.
+    pub(crate) fn own_place_of(&self, uri: &ObjectUri) -> Option<&'static str> {
+        self.settings.own_places().find(|(_, place)| place.key_of(uri).is_some()).map(|(what, _)| what)
     }
 
     fn judge_event(&self, event: &ObjectEvent) -> FoundFile {

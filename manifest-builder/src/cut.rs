@@ -149,10 +149,12 @@ fn pending_file(file: &TrackedFile) -> PendingFile {
 }
 
 fn manifest_file(file: &TrackedFile) -> ManifestFile {
+    // A file that came with a manifest may be known by its name only.
+    let is_known = !file.etag.is_empty();
     ManifestFile {
         uri: file.uri.clone(),
-        size_bytes: Some(file.size_bytes),
-        etag: Some(file.etag.clone()),
+        size_bytes: is_known.then_some(file.size_bytes),
+        etag: is_known.then(|| file.etag.clone()),
         version_id: file.version_id.clone(),
     }
 }

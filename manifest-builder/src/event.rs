@@ -48,6 +48,8 @@ pub enum BadReason {
     BadRecord,
     /// Its key is not encoded as it should be.
     BadKey,
+    /// It tells of an object in a place that Millwork writes to.
+    OwnObject,
 }
 
 impl BadReason {
@@ -59,6 +61,7 @@ impl BadReason {
             Self::UnknownVersion => "unknown-version",
             Self::BadRecord => "bad-record",
             Self::BadKey => "bad-key",
+            Self::OwnObject => "own-object",
         }
     }
 }

@@ -215,7 +215,7 @@ async fn builder(common: &Common) -> anyhow::Result<Builder> {
     let state = common.state.clone().or(table);
     let state =
         state.context("say where files are remembered: --state sqlite:PATH or dynamodb:TABLE, or TRACKING_TABLE")?;
-    let settings = common.rules.settings(&manifests, quarantine.as_deref(), output.as_deref())?;
+    let settings = common.rules.settings(&manifests, quarantine.as_deref(), output.as_deref(), &state)?;
     let store = millwork_tracking::open(&state).await?;
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let holder = format!("{}:{}", host.trim(), std::process::id());
@@ -224,7 +224,7 @@ async fn builder(common: &Common) -> anyhow::Result<Builder> {
 
 /// The names of buckets in the environment are bare, as other tools have them.
 fn as_place(name: String) -> String {
-    if name.contains('/') { name } else { format!("s3://{name}") }
+    if name.contains("://") || name.starts_with(['/', '.']) { name } else { format!("s3://{name}") }
 }
 
 fn env_or(name: &str, default: u64) -> anyhow::Result<u64> {

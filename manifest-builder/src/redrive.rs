@@ -55,16 +55,24 @@ impl Builder {
         dry_run: bool,
         done: &mut Redriven,
     ) -> Result<(), BuilderError> {
-        let stands_at: ObjectUri = match &file.quarantine_uri {
+        let mut stands_at: ObjectUri = match &file.quarantine_uri {
             Some(uri) => uri.parse()?,
             None => file.uri.clone(),
         };
         let object = match self.objects.head(&stands_at).await {
             Ok(object) => object,
-            Err(e) if e.is_not_found() => {
-                done.missing.push(file.uri.clone());
-                return Ok(());
-            }
+            // It may have been moved back before, and not been tracked since.
+            Err(e) if e.is_not_found() => match self.objects.head(&file.uri).await {
+                Ok(back) => {
+                    stands_at = file.uri.clone();
+                    back
+                }
+                Err(e) if e.is_not_found() => {
+                    done.missing.push(file.uri.clone());
+                    return Ok(());
+                }
+                Err(e) => return Err(e.into()),
+            },
             Err(e) => return Err(e.into()),
         };
         let original = millwork_storage::Object { uri: file.uri.clone(), ..object };

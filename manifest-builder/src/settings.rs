@@ -12,7 +12,7 @@ pub struct Settings {
     pub quarantine: Option<Location>,
     /// Where manifest documents go: below it, `manifests/{date}/…`.
     pub manifests: Location,
-    /// Where output goes, if it is known: events of objects in it are left alone.
+    /// Where output goes, if it is known: objects in it are no input.
     pub output: Option<Location>,
     /// What a file must be.
     pub rules: FileRules,
@@ -22,14 +22,16 @@ pub struct Settings {
     pub overwrites: Overwrites,
     /// How long the lock of a date is held at most without being renewed.
     pub lock_ttl: chrono::Duration,
+    /// Listed objects that are older than this and not known may have been converted, and forgotten since.
+    pub max_age: Option<chrono::Duration>,
 }
 
 impl Settings {
     /// The places that are written to, by what they are for.
-    pub(crate) fn own_places(&self) -> impl Iterator<Item = (&'static str, &Location)> {
-        let manifests = Some(("the manifest directory", &self.manifests));
-        let quarantine = self.quarantine.as_ref().map(|place| ("the quarantine", place));
-        let output = self.output.as_ref().map(|place| ("the output", place));
+    pub(crate) fn own_places(&self) -> impl Iterator<Item = (&'static str, Location)> {
+        let manifests = Some(("the manifest directory", self.manifests.join("manifests")));
+        let quarantine = self.quarantine.clone().map(|place| ("the quarantine", place));
+        let output = self.output.clone().map(|place| ("the output", place));
         [manifests, quarantine, output].into_iter().flatten()
     }
 }
@@ -67,18 +69,24 @@ pub struct Rules {
     #[arg(long, global = true, env = "OVERWRITES", value_name = "RULE", default_value = "record")]
     pub overwrites: Overwrites,
 
+    /// Leave listed files alone that are older than this, in days, and not known: a store that forgets converted files
+    /// after seven days, as DynamoDB's does, may have known them. 0 takes files of any age
+    #[arg(long, global = true, env = "MAX_AGE_DAYS", value_name = "DAYS", default_value_t = 6)]
+    pub max_age_days: u32,
+
     /// How long the lock of a date is held at most, in seconds
     #[arg(long, global = true, env = "LOCK_TTL_SECONDS", value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub lock_ttl_seconds: u32,
 }
 
 impl Rules {
-    /// The settings they make, with the places where things go.
+    /// The settings they make, with the places where things go and the state's URL.
     pub fn settings(
         &self,
         manifests: &str,
         quarantine: Option<&str>,
         output: Option<&str>,
+        state: &str,
     ) -> anyhow::Result<Settings> {
         anyhow::ensure!(
             self.expected_file_size_mb > 0.0 && self.size_tolerance_percent >= 0.0 && self.max_batch_size_gb > 0.0,
@@ -97,6 +105,10 @@ impl Rules {
             caps: BatchCaps::new(self.max_batch_size_gb, self.max_files_per_manifest as usize, self.max_wait_seconds),
             overwrites: self.overwrites,
             lock_ttl: chrono::Duration::seconds(self.lock_ttl_seconds.into()),
+            // SQLite forgets nothing.
+            max_age: Some(self.max_age_days)
+                .filter(|days| *days > 0 && !state.starts_with("sqlite:"))
+                .map(|days| chrono::Duration::days(days.into())),
         })
     }
 }

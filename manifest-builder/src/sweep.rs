@@ -4,9 +4,12 @@ use crate::builder::{Builder, BuilderError};
 use crate::cut::Cut;
 use chrono::Duration;
 use millwork_manifest::{DatePrefix, FileState, Flush};
-use millwork_tracking::{Backlog, Draft, Lock, QueuedManifest, RunState, TrackedFile};
+use millwork_tracking::{Backlog, Draft, FileFilter, Lock, QueuedManifest, RunState, TrackedFile};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// How many files are asked for at once.
+const PAGE: usize = 1000;
 
 /// What a sweep did.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -29,35 +32,69 @@ impl Builder {
     /// Does it once. Any number can do it at the same time.
     pub async fn sweep(&self) -> Result<Swept, BuilderError> {
         let mut swept = Swept::default();
+        let mut first_error = None;
         let mut by_date: BTreeMap<DatePrefix, Vec<Draft>> = BTreeMap::new();
         for draft in self.store.drafts(self.now() + Duration::seconds(1)).await? {
             by_date.entry(draft.manifest.date).or_default().push(draft);
         }
+        // What goes wrong with one date holds up no other.
         for (date, drafts) in by_date {
-            self.finish_abandoned(date, &drafts, &mut swept).await?;
+            if let Err(error) = self.finish_abandoned(date, &drafts, &mut swept).await {
+                tracing::error!(%date, %error, "an unfinished manifest stays so");
+                first_error.get_or_insert(error);
+            }
         }
-        let mut dates: Vec<DatePrefix> = self.store.backlogs().await?.into_iter().map(|(date, _)| date).collect();
-        dates.dedup();
+        let counted = self.store.backlogs().await?.into_iter().map(|(date, _)| date);
+        let dates: BTreeSet<DatePrefix> = counted.chain(self.overdue().await?).collect();
         for date in dates {
-            let backlog = self.store.recount(date).await?;
-            if self.is_due(&backlog) {
-                match self.cut(date, Flush::WhenAged(self.now())).await? {
-                    Cut::Busy => swept.busy.push(date),
-                    Cut::Made(made) => swept.made.extend(ids(&made)),
-                }
+            if let Err(error) = self.cut_if_due(date, &mut swept).await {
+                tracing::error!(%date, %error, "no manifests could be made");
+                first_error.get_or_insert(error);
             }
         }
         for (_, backlog) in self.store.backlogs().await? {
             swept.pending_files += backlog.pending_files;
             swept.pending_bytes += backlog.pending_bytes;
         }
-        Ok(swept)
+        first_error.map_or(Ok(swept), Err)
+    }
+
+    async fn cut_if_due(&self, date: DatePrefix, swept: &mut Swept) -> Result<(), BuilderError> {
+        if self.is_due(&self.store.recount(date).await?) {
+            match self.cut(date, Flush::WhenAged(self.now())).await? {
+                Cut::Busy => swept.busy.push(date),
+                Cut::Made(made) => swept.made.extend(ids(&made)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The dates of files that have waited too long, whatever the counters say: where all is well there are none.
+    async fn overdue(&self) -> Result<BTreeSet<DatePrefix>, BuilderError> {
+        let mut filter = FileFilter { state: Some(FileState::Pending), limit: PAGE, ..FileFilter::default() };
+        let mut dates = BTreeSet::new();
+        loop {
+            let page = self.store.list_files(&filter).await?;
+            for file in page.items {
+                if self.now() - file.arrived_at < self.max_wait() {
+                    return Ok(dates);
+                }
+                dates.extend(file.date);
+            }
+            match page.next_cursor {
+                Some(cursor) => filter.cursor = Some(cursor),
+                None => return Ok(dates),
+            }
+        }
+    }
+
+    fn max_wait(&self) -> Duration {
+        Duration::seconds(i64::try_from(self.settings.caps.max_wait_seconds).unwrap_or(i64::from(i32::MAX)))
     }
 
     fn is_due(&self, backlog: &Backlog) -> bool {
         let caps = &self.settings.caps;
-        let wait = Duration::seconds(i64::try_from(caps.max_wait_seconds).unwrap_or(i64::from(i32::MAX)));
-        let is_aged = backlog.oldest_pending.is_some_and(|oldest| self.now() - oldest >= wait);
+        let is_aged = backlog.oldest_pending.is_some_and(|oldest| self.now() - oldest >= self.max_wait());
         is_aged || caps.are_reached(backlog.pending_files, backlog.pending_bytes)
     }
 

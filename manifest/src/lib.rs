@@ -18,6 +18,6 @@ pub use date::DatePrefix;
 pub use document::{Manifest, ManifestError, ManifestFile};
 pub use failure::{Failure, FailureClass};
 pub use id::{InvalidManifestId, ManifestId};
-pub use state::{FileState, IllegalTransition};
+pub use state::FileState;
 pub use uri::{InvalidUri, ObjectUri};
 pub use validate::{Arrival, Compression, FileRules, MissingDate, QuarantineReason};

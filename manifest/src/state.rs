@@ -11,6 +11,11 @@ use std::str::FromStr;
 ///    │                        └─────→ failed ──(retry)──▶ manifested
 ///    └ (on arrival) quarantined
 /// ```
+///
+/// Beside the forward steps: files of a failed run that are not at fault are pending again, an interrupted run is queued
+/// again (processing → manifested), a quarantined file can be put back, and a completed one whose object has other
+/// content can be pending again where overwrites are reprocessed. The store makes each step only from a state that has
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileState {
@@ -28,16 +33,6 @@ pub enum FileState {
     Quarantined,
 }
 
-/// A change of state that a file's life does not have.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("a {from} file cannot become {to}")]
-pub struct IllegalTransition {
-    /// The state it is in.
-    pub from: FileState,
-    /// The state that was asked for.
-    pub to: FileState,
-}
-
 impl FileState {
     /// Every state, in the order of a file's life.
     pub const ALL: [Self; 6] =
@@ -53,24 +48,6 @@ impl FileState {
             Self::Failed => "failed",
             Self::Quarantined => "quarantined",
         }
-    }
-
-    /// Allows or refuses a change of state.
-    ///
-    /// Beside the forward steps: a claim can be undone (manifested → pending) when its manifest was never
-    /// started, an interrupted run is queued again (processing → manifested), and a quarantined file can be put
-    /// back.
-    pub fn check_transition(self, to: Self) -> Result<(), IllegalTransition> {
-        use FileState::*;
-        let legal = matches!(
-            (self, to),
-            (Pending, Manifested | Quarantined)
-                | (Manifested, Processing | Pending)
-                | (Processing, Completed | Failed | Manifested)
-                | (Failed, Manifested | Quarantined)
-                | (Quarantined, Pending)
-        );
-        if legal { Ok(()) } else { Err(IllegalTransition { from: self, to }) }
     }
 }
 
@@ -91,20 +68,6 @@ impl FromStr for FileState {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_completed_file_never_changes() {
-        for to in FileState::ALL {
-            assert!(FileState::Completed.check_transition(to).is_err());
-        }
-    }
-
-    #[test]
-    fn nothing_completes_that_was_not_processed() {
-        for from in FileState::ALL {
-            assert_eq!(from.check_transition(FileState::Completed).is_ok(), from == FileState::Processing);
-        }
-    }
 
     #[test]
     fn names_round_trip() {

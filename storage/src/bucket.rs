@@ -106,7 +106,7 @@ impl Buckets {
             Ok(there) if size(&there) == size(&source) && there.e_tag() == source.e_tag() => {}
             Ok(_) => return Err(StorageError::new("move", &what, ErrorKind::AlreadyExists.into())),
             Err(e) if status(&e) == Some(404) => {
-                self.copy(from, to, size(&source)).await?;
+                self.copy(from, to, size(&source), source.e_tag()).await?;
                 let copied = self.meta(to_bucket, to_key).await.map_err(|e| fail("move", &what, e))?;
                 if size(&copied) != size(&source) {
                     let reason = format!("copied {} of {} bytes", size(&copied), size(&source));
@@ -121,20 +121,21 @@ impl Buckets {
         deleted.map(|_| ()).map_err(|e| fail("move", &what, e))
     }
 
-    /// Copies on the server.
-    async fn copy(&self, from: &ObjectUri, to: &ObjectUri, size_bytes: u64) -> StorageResult<()> {
+    /// Copies on the server, if the object is still the one with this entity tag.
+    async fn copy(&self, from: &ObjectUri, to: &ObjectUri, size_bytes: u64, etag: Option<&str>) -> StorageResult<()> {
         let (from_bucket, from_key) = located("copy", from)?;
         let (bucket, key) = located("copy", to)?;
         let source = format!("{from_bucket}/{}", encoded(from_key));
         if size_bytes <= MAX_COPY_BYTES {
-            let copied = self.client().await.copy_object().copy_source(source).bucket(bucket).key(key).send().await;
+            let request = self.client().await.copy_object().copy_source(source).bucket(bucket).key(key);
+            let copied = request.set_copy_source_if_match(etag.map(str::to_owned)).send().await;
             return copied.map(|_| ()).map_err(|e| fail("copy", from, e));
         }
         let client = self.client().await;
         let upload = client.create_multipart_upload().bucket(bucket).key(key).send().await;
         let upload = upload.map_err(|e| fail("copy", from, e))?;
         let id = upload.upload_id().unwrap_or_default();
-        let done = self.copy_parts(&source, to, id, size_bytes).await;
+        let done = self.copy_parts(&source, to, id, size_bytes, etag).await;
         if done.is_err() {
             // What cannot be aborted now goes with the bucket's rule for incomplete uploads.
             let _ = client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).send().await;
@@ -142,14 +143,23 @@ impl Buckets {
         done
     }
 
-    async fn copy_parts(&self, source: &str, to: &ObjectUri, id: &str, size_bytes: u64) -> StorageResult<()> {
+    async fn copy_parts(
+        &self,
+        source: &str,
+        to: &ObjectUri,
+        id: &str,
+        size_bytes: u64,
+        etag: Option<&str>,
+    ) -> StorageResult<()> {
         let (bucket, key) = located("copy", to)?;
         let client = self.client().await;
         let mut parts = Vec::new();
         let ranges = (0..size_bytes).step_by(COPY_PART_BYTES as usize);
         for (number, start) in (1..).zip(ranges) {
             let end = (start + COPY_PART_BYTES).min(size_bytes) - 1;
-            let request = client.upload_part_copy().copy_source(source).bucket(bucket).key(key).upload_id(id);
+            let request =
+                client.upload_part_copy().copy_source(source).set_copy_source_if_match(etag.map(str::to_owned));
+            let request = request.bucket(bucket).key(key).upload_id(id);
             let copied = request.part_number(number).copy_source_range(format!("bytes={start}-{end}")).send().await;
             let copied = copied.map_err(|e| fail("copy", to, e))?;
             let etag = copied.copy_part_result().and_then(|part| part.e_tag()).map(ToOwned::to_owned);

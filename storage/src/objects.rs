@@ -109,7 +109,7 @@ impl Objects for Storage {
 }
 
 /// Whether a key is another program's private file, such as an upload that is not finished.
-pub(crate) fn is_hidden(key: &str) -> bool {
+pub fn is_hidden(key: &str) -> bool {
     key.split('/').any(|part| part.starts_with('.'))
 }
 

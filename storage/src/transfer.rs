@@ -156,6 +156,7 @@ pub fn head_blocking(uri: &ObjectUri) -> StorageResult<Object> {
 /// Whether there is an object, for callers that block.
 pub fn exists_blocking(uri: &ObjectUri) -> StorageResult<bool> {
     match head_blocking(uri) {
+        _ if bucket_and_key(uri).is_none() => Ok(local::path_of(uri)?.exists()),
         Ok(_) => Ok(true),
         Err(e) if e.is_not_found() => Ok(false),
         Err(e) => Err(e),

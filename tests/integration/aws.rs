@@ -115,6 +115,10 @@ async fn objects_in_a_new_account_become_manifests_of_their_dates() {
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
     let log = || std::fs::read_to_string(place.path("log")).unwrap();
+    // Another two sweeps: the file that was removed is in no manifest, and stays so.
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    let dates = listed("acme-manifests").await;
+    assert!(dates.iter().all(|key| !key.contains("2025-12-25")), "{dates:?}");
     let expected: BTreeSet<String> = strange.iter().map(|key| format!("s3://acme-input/{key}")).collect();
     assert_eq!(found, expected, "{}", log());
     let refused = ["2025-12-23/bad-extension/other/2025-12-23-a.csv", "2025-12-23/too-small/d/2025-12-23-small.ndjson"];

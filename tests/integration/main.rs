@@ -7,6 +7,7 @@ mod aws;
 mod bad_input;
 mod builder;
 mod cluster;
+mod cost;
 mod crash;
 mod json;
 mod place;

@@ -32,6 +32,8 @@ pub(crate) fn decide(known: &TrackedFile, found: &FoundFile, overwrites: Overwri
         }
         // The rules have changed, or the object has.
         (Quarantined, None) => Decision::Replace(Pending, Tracked::Updated),
+        // It came with a manifest that did not say what its content is.
+        (Pending, None) if known.etag.is_empty() => Decision::Replace(Pending, Tracked::Updated),
         _ if is_same => Decision::Leave(Tracked::Known),
         (Pending, _) => Decision::Replace(Pending, Tracked::Updated),
         (Failed, _) if overwrites == Overwrites::Reprocess => Decision::Replace(Pending, Tracked::Updated),

@@ -16,6 +16,17 @@ pub enum TrackingError {
         /// The cause.
         message: String,
     },
+    /// The store does not do what is asked, however often it is.
+    #[error("state `{store}` refuses: {message}")]
+    Refused {
+        /// The database file or table.
+        store: String,
+        /// The cause.
+        message: String,
+    },
+    /// A cursor that no listing gave.
+    #[error("`{0}` is no cursor of this listing: take `next_cursor` of the page before")]
+    BadCursor(String),
     /// The store cannot be opened.
     #[error("cannot open state `{store}`: {message}")]
     Open {

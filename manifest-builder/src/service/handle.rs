@@ -1,7 +1,7 @@
 //! What becomes of a batch of messages, whoever delivers them.
 
 use crate::builder::{Arrived, Builder, BuilderError};
-use crate::event::{BadMessage, Decoded, ObjectEvent, decode};
+use crate::event::{BadMessage, BadReason, Decoded, ObjectEvent, decode};
 use metrics::counter;
 
 /// A message.
@@ -24,7 +24,7 @@ pub(crate) enum Verdict {
 
 /// Takes in a batch. A message that cannot be taken in holds up none of the others.
 pub(crate) async fn handle(builder: &Builder, messages: &[Message]) -> (Vec<Verdict>, Arrived) {
-    let decoded: Vec<Decoded> = messages.iter().map(|message| decode(&message.body)).collect();
+    let decoded: Vec<Decoded> = messages.iter().map(|message| refuse_own(builder, decode(&message.body))).collect();
     let events: Vec<ObjectEvent> = decoded.iter().flat_map(|decoded| decoded.events.clone()).collect();
     let mut arrived = Arrived::default();
     let together = builder.arrive(&events).await;
@@ -63,4 +63,19 @@ pub(crate) async fn handle(builder: &Builder, messages: &[Message]) -> (Vec<Verd
         counter!("millwork_messages_total", "outcome" => outcome).increment(1);
     }
     (verdicts, arrived)
+}
+
+/// Takes out events of objects that Millwork itself wrote: notifications of the places it writes to would make a loop.
+fn refuse_own(builder: &Builder, mut decoded: Decoded) -> Decoded {
+    let mut own = None;
+    decoded.events.retain(|event| match builder.own_place_of(&event.uri) {
+        None => true,
+        Some(place) => {
+            let detail = format!("`{}` is in {place}: let the input's notifications leave that out", event.uri);
+            own.get_or_insert(BadMessage { reason: BadReason::OwnObject, detail });
+            false
+        }
+    });
+    decoded.bad = decoded.bad.or(own);
+    decoded
 }

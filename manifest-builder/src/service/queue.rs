@@ -64,7 +64,8 @@ impl DeadLetters {
     /// Puts a message there, with the reason as attributes.
     pub(crate) async fn put(&self, message: &Message, bad: &BadMessage) -> anyhow::Result<()> {
         let attribute = |text: &str| {
-            let text: String = text.chars().take(MAX_ATTRIBUTE_CHARS).collect();
+            // SQS takes no other control characters.
+            let text: String = text.chars().filter(|c| !c.is_control()).take(MAX_ATTRIBUTE_CHARS).collect();
             MessageAttributeValue::builder().data_type("String").string_value(text).build()
         };
         self.client
@@ -240,18 +241,14 @@ pub(crate) async fn put_away(
     bad: &BadMessage,
 ) -> bool {
     let name = format!("messages_bad:{}", bad.reason.as_str());
-    let done = async {
-        dead_letters.put(message, bad).await?;
-        builder.store.count(&[(&name, 1)], Utc::now()).await?;
-        anyhow::Ok(())
-    };
-    match done.await {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::error!(message = message.id, error = %format!("{error:#}"), "a bad message stays in the queue");
-            false
-        }
+    if let Err(error) = dead_letters.put(message, bad).await {
+        tracing::error!(message = message.id, error = %format!("{error:#}"), "a bad message stays in the queue");
+        return false;
     }
+    if let Err(error) = builder.store.count(&[(&name, 1)], Utc::now()).await {
+        tracing::warn!(message = message.id, %error, "a bad message was put away, but not counted");
+    }
+    true
 }
 
 /// The dead-letter queue that the queue's redrive policy names.

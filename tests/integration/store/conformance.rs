@@ -406,7 +406,7 @@ async fn listings_have_pages(store: Store) {
     let filter = FileFilter { state: Some(FileState::Failed), limit: 3, ..FileFilter::default() };
     assert!(again!(store.list_files(&filter)).unwrap().items.is_empty());
     let wrong = FileFilter { limit: 1, cursor: Some("nonsense".to_owned()), ..FileFilter::default() };
-    assert!(matches!(again!(store.list_files(&wrong)), Err(TrackingError::Corrupt { .. })));
+    assert!(matches!(again!(store.list_files(&wrong)), Err(TrackingError::BadCursor(_))));
 }
 
 async fn long_keys_and_strange_ones_are_files_of_their_own(store: Store) {

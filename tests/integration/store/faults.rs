@@ -80,6 +80,15 @@ macro_rules! delegate {
                 self.through(stringify!($name), self.inner.$name($($argument),*)).await
             })*
 
+            async fn backlogs(&self) -> TrackingResult<Vec<(DatePrefix, Backlog)>> {
+                match self.gate.fate("backlogs").await {
+                    Fate::Succeeds => self.inner.backlogs().await,
+                    // Counters that were lost.
+                    Fate::IsStale => Ok(Vec::new()),
+                    _ => Err(unavailable("backlogs", "before")),
+                }
+            }
+
             async fn pending(&self, date: DatePrefix, limit: usize) -> TrackingResult<Vec<TrackedFile>> {
                 self.pending_through(date, limit).await
             }
@@ -96,7 +105,6 @@ delegate! {
     fn count_files() -> Vec<(FileState, u64)>;
     fn timeline(uri: &ObjectUri) -> Vec<TimelineEntry>;
     fn backlog(date: DatePrefix) -> Backlog;
-    fn backlogs() -> Vec<(DatePrefix, Backlog)>;
     fn recount(date: DatePrefix) -> Backlog;
     fn lock(name: &str, holder: &str, ttl: Duration, now: DateTime<Utc>) -> Option<Lock>;
     fn renew(lock: &Lock, ttl: Duration, now: DateTime<Utc>) -> Lock;

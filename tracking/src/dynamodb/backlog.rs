@@ -135,20 +135,26 @@ impl DynamoStore {
     }
 
     pub(super) async fn recount_date(&self, date: DatePrefix) -> TrackingResult<Backlog> {
-        let items = self.query(&self.names.tracking, &pending_of(date)).await?;
-        let mut bytes: u64 = 0;
-        for item in &items {
-            bytes = bytes.saturating_add(parsed(item, "file_size_bytes", "file size")?);
-        }
-        let oldest: Option<DateTime<Utc>> =
-            items.first().map(|item| optional(item, "upload_time", "time")).transpose()?.flatten();
+        let (mut files, mut bytes) = (0_u64, 0_u64);
+        let mut oldest: Option<DateTime<Utc>> = None;
+        let add = |page: Vec<Item>| {
+            for item in &page {
+                files += 1;
+                bytes = bytes.saturating_add(parsed(item, "file_size_bytes", "file size")?);
+                if oldest.is_none() {
+                    oldest = optional(item, "upload_time", "time")?;
+                }
+            }
+            Ok(())
+        };
+        self.query_pages(&self.names.tracking, &pending_of(date), add).await?;
         let counted = Expression::new()
-            .set("pending_files", number(items.len()))
+            .set("pending_files", number(files))
             .set("pending_bytes", number(bytes))
             .put("oldest_pending", oldest.map(time))
             .put("ttl", oldest.is_none().then(|| epoch(Utc::now() + KEEP_EMPTY)));
         self.write_counters(date, &counted).await?;
-        Ok(Backlog { pending_files: items.len() as u64, pending_bytes: bytes, oldest_pending: oldest })
+        Ok(Backlog { pending_files: files, pending_bytes: bytes, oldest_pending: oldest })
     }
 }
 

@@ -162,7 +162,7 @@ fn cursor_of(place: &Place) -> String {
 }
 
 fn place_of(cursor: &str) -> TrackingResult<Place> {
-    let corrupt = || TrackingError::Corrupt { what: "cursor", value: cursor.to_owned() };
+    let corrupt = || TrackingError::BadCursor(cursor.to_owned());
     let json = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| corrupt())?;
     let key: BTreeMap<String, String> = serde_json::from_slice(&json).map_err(|_| corrupt())?;
     if key.is_empty() {
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_cursor_of_something_else_is_refused() {
         for bad in ["", "%", "bm8", &URL_SAFE_NO_PAD.encode(r#"{"manifest_id":"x"}"#)] {
-            assert!(matches!(place_of(bad), Err(TrackingError::Corrupt { what: "cursor", .. })), "{bad}");
+            assert!(matches!(place_of(bad), Err(TrackingError::BadCursor(_))), "{bad}");
         }
     }
 }

@@ -96,8 +96,22 @@ pub(super) fn unavailable<E: ProvideErrorMetadata + Error + 'static>(
     table: &str,
     error: &SdkError<E>,
 ) -> TrackingError {
-    TrackingError::Unavailable { store: table.to_owned(), message: describe(error) }
+    let (store, message) = (table.to_owned(), describe(error));
+    match error.code() {
+        Some(code) if NOT_TO_BE_REPEATED.contains(&code) => TrackingError::Refused { store, message },
+        _ => TrackingError::Unavailable { store, message },
+    }
 }
+
+/// Codes of errors that come again however often a request is made (Amazon DynamoDB API reference, "Common errors").
+const NOT_TO_BE_REPEATED: [&str; 6] = [
+    "AccessDeniedException",
+    "InvalidSignatureException",
+    "MissingAuthenticationTokenException",
+    "ResourceNotFoundException",
+    "UnrecognizedClientException",
+    "ValidationException",
+];
 
 /// What a request that lacks a required part becomes; none of ours does.
 pub(super) fn incomplete(error: impl Error) -> TrackingError {
@@ -242,14 +256,29 @@ impl DynamoStore {
         }
     }
 
-    /// Everything that a query finds, page by page.
+    /// Everything that a query finds.
     pub(super) async fn query(&self, table: &str, query: &Query) -> TrackingResult<Vec<Item>> {
         let mut items = Vec::new();
-        let mut start = None;
+        let keep = |page: Vec<Item>| {
+            items.extend(page);
+            Ok(())
+        };
+        self.query_pages(table, query, keep).await?;
+        Ok(items)
+    }
+
+    /// Hands on what a query finds, page by page.
+    pub(super) async fn query_pages(
+        &self,
+        table: &str,
+        query: &Query,
+        mut each: impl FnMut(Vec<Item>) -> TrackingResult<()> + Send,
+    ) -> TrackingResult<()> {
+        let (mut found, mut start) = (0, None);
         loop {
-            let left = query.limit.map(|limit| limit.saturating_sub(items.len()));
+            let left = query.limit.map(|limit| limit.saturating_sub(found));
             if left == Some(0) {
-                return Ok(items);
+                return Ok(());
             }
             let output = self
                 .client
@@ -266,10 +295,12 @@ impl DynamoStore {
                 .send()
                 .await
                 .map_err(|e| unavailable(table, &e))?;
-            items.extend(output.items.unwrap_or_default());
+            let page = output.items.unwrap_or_default();
+            found += page.len();
+            each(page)?;
             start = output.last_evaluated_key;
             if start.is_none() {
-                return Ok(items);
+                return Ok(());
             }
         }
     }

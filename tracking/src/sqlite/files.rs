@@ -121,7 +121,7 @@ pub(super) fn list(c: &Connection, filter: &FileFilter) -> Done<Page<TrackedFile
         add("date_prefix = ?", &[&date.to_string()]);
     }
     if let Some(cursor) = &filter.cursor {
-        let corrupt = || TrackingError::Corrupt { what: "cursor", value: cursor.clone() };
+        let corrupt = || TrackingError::BadCursor(cursor.clone());
         let (at, uri) = cursor.split_once(' ').ok_or_else(corrupt)?;
         add("(upload_time, uri) > (?, ?)", &[at, uri]);
     }

@@ -1,0 +1,111 @@
+//! What a file costs at the store, counted as the requests that leave the client.
+
+use crate::servers::Aws;
+use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::error::BoxError;
+use millwork_manifest::{BatchCaps, FileRules, Flush};
+use millwork_manifest_builder::{Builder, Cut, EventKind, ObjectEvent, Settings};
+use millwork_storage::{Location, MemoryObjects};
+use millwork_tracking::{DynamoStore, Overwrites, TableNames, create_tables};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// Requests by operation; a transaction counts as the writes in it.
+#[derive(Clone, Debug, Default)]
+struct Counts(Arc<Mutex<BTreeMap<String, usize>>>);
+
+impl Intercept for Counts {
+    fn name(&self) -> &'static str {
+        "counts"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let request = context.request();
+        let operation =
+            request.headers().get("x-amz-target").unwrap_or_default().rsplit('.').next().unwrap_or_default();
+        let body = String::from_utf8_lossy(request.body().bytes().unwrap_or_default());
+        let writes = match operation {
+            "TransactWriteItems" => body.matches("\"Update\":").count() + body.matches("\"Put\":").count(),
+            _ => 1,
+        };
+        *self.0.lock().unwrap().entry(operation.to_owned()).or_default() += writes;
+        Ok(())
+    }
+}
+
+impl Counts {
+    fn take(&self) -> BTreeMap<String, usize> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+fn of(counts: &BTreeMap<String, usize>, operations: &[&str]) -> usize {
+    operations.iter().filter_map(|operation| counts.get(*operation)).sum()
+}
+
+const WRITES: [&str; 5] = ["PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchWriteItem"];
+const READS: [&str; 5] = ["GetItem", "BatchGetItem", "Query", "Scan", "TransactGetItems"];
+
+fn events(first: usize, count: usize) -> Vec<ObjectEvent> {
+    (first..first + count)
+        .map(|number| ObjectEvent {
+            kind: EventKind::Created,
+            uri: format!("s3://in/2025-12-23-{number}.ndjson").parse().unwrap(),
+            size_bytes: Some(1),
+            etag: Some(number.to_string()),
+            version_id: None,
+            sequencer: None,
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_costs_at_most_three_writes_and_no_read_that_grows_with_what_is_pending() {
+    let (aws, counts) = (Aws::start(), Counts::default());
+    let config = aws_sdk_dynamodb::config::Builder::from(&aws.config().await).interceptor(counts.clone()).build();
+    let client = aws_sdk_dynamodb::Client::from_conf(config);
+    let names = TableNames {
+        tracking: "files".to_owned(),
+        lock: "files".to_owned(),
+        metrics: "metrics".to_owned(),
+        runs: "runs".to_owned(),
+    };
+    create_tables(&client, &names).await.unwrap();
+    let settings = Settings {
+        quarantine: None,
+        manifests: Location::parse("s3://manifests").unwrap(),
+        output: None,
+        rules: FileRules { size_tolerance_percent: 100.0, ..FileRules::default() },
+        caps: BatchCaps { max_bytes: 1 << 30, max_files: 200, max_wait_seconds: 1800 },
+        overwrites: Overwrites::Record,
+        lock_ttl: chrono::Duration::seconds(300),
+        max_age: None,
+    };
+    let store = Arc::new(DynamoStore::new(client, names));
+    let builder = Builder::new(store, Arc::new(MemoryObjects::default()), settings, "test".to_owned());
+    let track = async |first: usize, count: usize| {
+        counts.take();
+        for batch in events(first, count).chunks(10) {
+            builder.arrive(batch).await.unwrap();
+        }
+        counts.take()
+    };
+    let empty = track(0, 200).await;
+    track(200, 1000).await;
+    let full = track(1200, 200).await;
+    assert_eq!(of(&full, &READS), of(&empty, &READS), "{empty:?} {full:?}");
+    assert_eq!(of(&full, &WRITES), of(&empty, &WRITES), "{empty:?} {full:?}");
+    let Cut::Made(made) = builder.cut("2025-12-23".parse().unwrap(), Flush::Now).await.unwrap() else { panic!() };
+    let cut = counts.take();
+    assert_eq!(made.len(), 7);
+    let writes = of(&full, &WRITES) as f64 / 200.0 + of(&cut, &WRITES) as f64 / 1400.0;
+    let reads = of(&full, &READS) as f64 / 200.0 + of(&cut, &READS) as f64 / 1400.0;
+    eprintln!("a file costs {writes:.2} writes and {reads:.2} reads; cutting {cut:?}");
+    assert!(writes <= 3.0 && reads < 0.2, "{writes} writes, {reads} reads: {full:?} {cut:?}");
+}
