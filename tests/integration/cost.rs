@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::error::BoxError;
 use millwork_manifest::{BatchCaps, FileRules, Flush};
 use millwork_manifest_builder::{Builder, Cut, EventKind, ObjectEvent, Settings};
 use millwork_storage::{Location, MemoryObjects};
-use millwork_tracking::{DynamoStore, Overwrites, TableNames, create_tables};
+use millwork_tracking::Overwrites;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -68,15 +68,7 @@ fn events(first: usize, count: usize) -> Vec<ObjectEvent> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_costs_at_most_three_writes_and_no_read_that_grows_with_what_is_pending() {
     let (aws, counts) = (Aws::start(), Counts::default());
-    let config = aws_sdk_dynamodb::config::Builder::from(&aws.config().await).interceptor(counts.clone()).build();
-    let client = aws_sdk_dynamodb::Client::from_conf(config);
-    let names = TableNames {
-        tracking: "files".to_owned(),
-        lock: "files".to_owned(),
-        metrics: "metrics".to_owned(),
-        runs: "runs".to_owned(),
-    };
-    create_tables(&client, &names).await.unwrap();
+    let store = aws.fresh_store_through(counts.clone()).await;
     let settings = Settings {
         quarantine: None,
         manifests: Location::parse("s3://manifests").unwrap(),
@@ -87,7 +79,6 @@ async fn a_file_costs_at_most_three_writes_and_no_read_that_grows_with_what_is_p
         lock_ttl: chrono::Duration::seconds(300),
         max_age: None,
     };
-    let store = Arc::new(DynamoStore::new(client, names));
     let builder = Builder::new(store, Arc::new(MemoryObjects::default()), settings, "test".to_owned());
     let track = async |first: usize, count: usize| {
         counts.take();

@@ -2,6 +2,7 @@
 
 use crate::place::{Running, python, start, wait_until};
 use aws_config::BehaviorVersion;
+use aws_sdk_dynamodb::config::Intercept;
 use aws_sdk_sqs::config::Credentials;
 use millwork_tracking::{DynamoStore, TableNames, TrackingStore, create_tables};
 use std::net::{TcpListener, TcpStream};
@@ -62,6 +63,18 @@ impl Aws {
 
     /// A store on tables of its own.
     pub(crate) async fn fresh_store(&self) -> Arc<dyn TrackingStore> {
+        let names = self.fresh_tables().await;
+        Arc::new(DynamoStore::new(aws_sdk_dynamodb::Client::new(&self.config().await), names))
+    }
+
+    /// The same, through a client that an interceptor watches.
+    pub(crate) async fn fresh_store_through(&self, interceptor: impl Intercept + 'static) -> Arc<dyn TrackingStore> {
+        let names = self.fresh_tables().await;
+        let config = aws_sdk_dynamodb::config::Builder::from(&self.config().await).interceptor(interceptor).build();
+        Arc::new(DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(config), names))
+    }
+
+    async fn fresh_tables(&self) -> TableNames {
         let number = self.stores.fetch_add(1, Ordering::Relaxed);
         let names = TableNames {
             tracking: format!("files-{number}"),
@@ -71,6 +84,6 @@ impl Aws {
         };
         let client = aws_sdk_dynamodb::Client::new(&self.config().await);
         create_tables(&client, &names).await.unwrap();
-        Arc::new(DynamoStore::new(client, names))
+        names
     }
 }

@@ -4,6 +4,11 @@
 use super::faults::{Fate, Faulty, Gate};
 use crate::servers::Aws;
 use async_trait::async_trait;
+use aws_sdk_dynamodb::config::interceptors::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+};
+use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::error::BoxError;
 use chrono::{DateTime, Duration, TimeZone, Utc};
 use millwork_manifest::{
     DatePrefix, Failure, FailureClass, FileState, Manifest, ManifestFile, ObjectUri, QuarantineReason,
@@ -481,6 +486,14 @@ fn faulty(store: Store) -> Store {
 
 /// Runs every case on a fresh store.
 async fn conforms<F: Future<Output = Store>>(fresh: impl Fn() -> F) {
+    conforms_whatever_is_lost(&fresh).await;
+    // These count, or make very many requests.
+    a_large_manifest_fits(fresh().await).await;
+    numbers_add_up_and_notes_stay(fresh().await).await;
+}
+
+/// Runs the cases whose operations can be made again at will.
+async fn conforms_whatever_is_lost<F: Future<Output = Store>>(fresh: &impl Fn() -> F) {
     a_run_goes_through_its_life(fresh().await).await;
     found_twice_is_once(fresh().await).await;
     changed_content_is_taken_until_it_is_converted(fresh().await).await;
@@ -497,8 +510,50 @@ async fn conforms<F: Future<Output = Store>>(fresh: impl Fn() -> F) {
     files_of_a_failed_run_go_into_another_but_not_into_two(fresh().await).await;
     listings_have_pages(fresh().await).await;
     long_keys_and_strange_ones_are_files_of_their_own(fresh().await).await;
-    a_large_manifest_fits(fresh().await).await;
-    numbers_add_up_and_notes_stay(fresh().await).await;
+}
+
+/// Loses one request in ten before it is sent, and one answer in ten: inside of operations, too.
+#[derive(Debug, Default)]
+struct Lossy(AtomicU64);
+
+impl Lossy {
+    fn lose(&self) -> Result<(), BoxError> {
+        // SplitMix64 of the number of the event.
+        let mut z = self.0.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        if (z ^ (z >> 31)) % 10 == 0 { Err("lost".into()) } else { Ok(()) }
+    }
+}
+
+impl Intercept for Lossy {
+    fn name(&self) -> &'static str {
+        "lossy"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.lose()
+    }
+
+    fn read_before_deserialization(
+        &self,
+        _context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.lose()
+    }
+}
+
+#[tokio::test]
+async fn dynamodb_conforms_whichever_requests_are_lost() {
+    let aws = Aws::start();
+    conforms_whatever_is_lost(&|| async { aws.fresh_store_through(Lossy::default()).await }).await;
 }
 
 #[tokio::test]
