@@ -25,6 +25,8 @@ const FILES: usize = 30;
 const MAX_FILES: usize = 4;
 const MAX_BYTES: u64 = 400;
 const LOCK_TTL_SECONDS: i64 = 300;
+/// How long an actor pauses.
+const PAUSE_STEPS: usize = 100;
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
 struct Random(Mutex<u64>);
@@ -277,15 +279,22 @@ fn simulate(seed: u64) {
         }
     }
     let mut actors: Vec<Actor> = (0..5).map(|i| new_actor(i, &builder, &world)).collect();
-    for _ in 0..1500 {
+    // An actor that pauses comes back after the others have had time for much, its lock among it.
+    let mut pause = (actors.len(), 0);
+    for now in 0..1500 {
         let i = world.random.below(actors.len());
+        if world.random.percent(1) {
+            pause = (i, now + PAUSE_STEPS);
+            world.clock.fetch_add(LOCK_TTL_SECONDS + 60, Ordering::Relaxed);
+        }
+        if pause.0 == i && now < pause.1 {
+            continue;
+        }
         step(&mut actors[i], &world);
         if world.random.percent(2) {
             actors[i] = new_actor(i, &builder, &world);
         }
-        // Mostly little time passes; now and then, so much that a lock passes on.
-        let seconds = if world.random.percent(1) { LOCK_TTL_SECONDS + 60 } else { world.random.below(3) as i64 };
-        world.clock.fetch_add(seconds, Ordering::Relaxed);
+        world.clock.fetch_add(world.random.below(3) as i64, Ordering::Relaxed);
     }
     drop(actors);
     settle(&world, &builder);
