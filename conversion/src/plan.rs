@@ -11,7 +11,7 @@ use crate::survey::{Columns, Survey};
 use crate::table::ReadManifest;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millwork_manifest::{Failure, FailureClass, Manifest};
-use millwork_storage::Staging;
+use millwork_storage::{RewriteTail, Staging};
 use std::sync::Arc;
 
 /// The ratio of output to content where no line of the sample is a row.
@@ -186,7 +186,7 @@ impl AttemptOutcome {
             return Ok(());
         }
         let reorder = |tail: &[u8]| reorder_columns(tail, order.as_deref().unwrap_or_default()).map_err(as_io);
-        let reorder: &dyn Fn(&[u8]) -> std::io::Result<Vec<u8>> = &reorder;
+        let reorder: RewriteTail<'_> = &reorder;
         for part in self.reports.iter_mut().flat_map(|report| &mut report.parts) {
             let settled = staging.settle(&mut part.file, order.as_ref().map(|_| reorder));
             settled.map_err(|e| Failure::new(FailureClass::Storage, e))?;

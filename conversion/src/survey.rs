@@ -448,7 +448,7 @@ mod tests {
         let path = root.path().join("2025-12-23-a.ndjson");
         std::fs::write(&path, content).unwrap();
         let uri = millwork_manifest::ObjectUri::from_path(&path).unwrap();
-        let object = head(&uri).unwrap();
+        let object = head_blocking(&uri).unwrap();
         let file = ManifestFile { uri, size_bytes: None, etag: None, version_id: None };
         (root, whole_file(0, &file, &object))
     }

@@ -4,7 +4,7 @@
 //! the task's report. If a process dies, its uploads stay open and unseen; the next attempt at the manifest, or the end
 //! of its run, aborts those below the manifest's own keys, and no others.
 
-use super::{StagedFile, Upload};
+use super::{RewriteTail, StagedFile, Upload};
 use crate::bucket::{fail, size};
 use crate::transfer::{ObjectReader, client, exists_blocking, start, wait};
 use crate::{Location, StorageError, StorageResult, bucket_and_key};
@@ -62,11 +62,7 @@ impl BucketStaging {
     }
 
     /// Uploads the end of an output as its last part.
-    pub(super) fn settle(
-        &self,
-        file: &mut StagedFile,
-        rewrite: Option<&dyn Fn(&[u8]) -> io::Result<Vec<u8>>>,
-    ) -> StorageResult<()> {
+    pub(super) fn settle(&self, file: &mut StagedFile, rewrite: Option<RewriteTail<'_>>) -> StorageResult<()> {
         let Some(upload) = &mut file.upload else { return Ok(()) };
         if upload.tail.is_empty() {
             return Ok(());

@@ -82,9 +82,7 @@ impl LocalStaging {
         let directory = to.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(directory).map_err(fail)?;
         match fs::rename(self.path(file), to) {
-            Err(e) if e.kind() == ErrorKind::CrossesDevices => {
-                return publish_across(&self.path(file), to).map_err(fail);
-            }
+            Err(e) if e.kind() == ErrorKind::CrossesDevices => publish_across(&self.path(file), to).map_err(fail),
             Ok(()) => File::open(directory).and_then(|d| d.sync_all()).map_err(fail),
             Err(e) if e.kind() == ErrorKind::NotFound && is_published(file, to) => Ok(()),
             Err(e) => Err(fail(e)),

@@ -47,6 +47,9 @@ pub(crate) struct Upload {
     pub(crate) tail: Vec<u8>,
 }
 
+/// Changes the end of an output: from the bytes that stand there to those that are to stand there.
+pub type RewriteTail<'a> = &'a dyn Fn(&[u8]) -> io::Result<Vec<u8>>;
+
 /// Bytes as text.
 mod base64_text {
     use base64::Engine;
@@ -120,11 +123,7 @@ impl Staging {
 
     /// Settles the end of an output, changed by `rewrite` if there is one; it is given bytes that end with the footer, the
     /// page indexes perhaps before it, and returns what is to stand in their place.
-    pub fn settle(
-        &self,
-        file: &mut StagedFile,
-        rewrite: Option<&dyn Fn(&[u8]) -> io::Result<Vec<u8>>>,
-    ) -> StorageResult<()> {
+    pub fn settle(&self, file: &mut StagedFile, rewrite: Option<RewriteTail<'_>>) -> StorageResult<()> {
         match (&self.0, rewrite) {
             (Kind::Local(_), None) => Ok(()),
             (Kind::Local(staging), Some(rewrite)) => {

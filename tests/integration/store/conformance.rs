@@ -522,7 +522,7 @@ impl Lossy {
         let mut z = self.0.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        if (z ^ (z >> 31)) % 10 == 0 { Err("lost".into()) } else { Ok(()) }
+        if (z ^ (z >> 31)).is_multiple_of(10) { Err("lost".into()) } else { Ok(()) }
     }
 }
 
