@@ -4,7 +4,7 @@
 use crate::ndjson::METADATA_COLUMNS;
 use crate::ndjson::{
     Blocks, ColumnLayout, ColumnNames, Content, FileScan, InputError, KeyIndex, MAX_COLUMNS, NewKey, Next, Position,
-    RejectSink, ScanContext, Scanned, open_range, scan_line, unescape,
+    RejectSink, ScanContext, Scanned, open_range, open_start, scan_line, unescape,
 };
 use crate::report::failure_of_scan;
 use crate::source::{FileRange, RowSource};
@@ -12,7 +12,7 @@ use datafusion::arrow::array::RecordBatch;
 use millwork_manifest::{Compression, Failure, FailureClass, Manifest, ManifestFile, ObjectUri};
 use millwork_storage::{Object, StorageError, bucket_and_key, head_blocking};
 use std::collections::HashMap;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Cursor, ErrorKind, Read};
 use std::sync::Arc;
 
 /// Files above this size are read in ranges of about this size.
@@ -158,7 +158,11 @@ fn check(file: &ManifestFile) -> Result<Object, Failure> {
     let input = |message: String| Failure::new(FailureClass::Input, message).of_file(&file.uri);
     let object = head_blocking(&file.uri).map_err(|e: StorageError| match e.is_not_found() {
         true => input(InputError::Missing(file.uri.clone()).to_string()),
-        false => input(e.to_string()),
+        // A file that may not be read stays so; a server that does not answer may do so later.
+        false if bucket_and_key(&file.uri).is_none() || e.source.kind() == ErrorKind::PermissionDenied => {
+            input(e.to_string())
+        }
+        false => Failure::new(FailureClass::Storage, e),
     })?;
     if let Some(size) = file.size_bytes.filter(|size| *size != object.size_bytes) {
         let found = object.size_bytes;
@@ -187,7 +191,8 @@ fn whole_file(number: u32, file: &ManifestFile, object: &Object) -> FileRange {
 
 /// The lines that the first `wanted` bytes of a range's content hold whole; more is read where that is not even one.
 fn first_lines(range: &FileRange, mut wanted: usize) -> Result<Sample, InputError> {
-    let mut input = open_range(&range.uri, &range.etag, range.start..range.end, range.compression)?;
+    let whole = range.start..range.end;
+    let mut input = open_start(&range.uri, &range.etag, whole, range.compression, wanted as u64)?;
     let mut lines = Vec::new();
     loop {
         let missing = (wanted - lines.len()) as u64;

@@ -123,7 +123,8 @@ impl CommitRecord {
 
     /// A final name that something else has already. To be asked before the commit.
     pub(crate) fn foreign_output(&self) -> StorageResult<Option<&ObjectUri>> {
-        for (_, uri) in &self.outputs {
+        let rejects = (!self.rejects.is_empty()).then_some(&self.rejects_uri);
+        for uri in self.outputs.iter().map(|(_, uri)| uri).chain(rejects) {
             if exists_blocking(uri)? {
                 return Ok(Some(uri));
             }
@@ -139,7 +140,7 @@ impl CommitRecord {
         for (file, uri) in &self.outputs {
             self.staging.publish(file, uri)?;
         }
-        if let Err(error) = self.staging.discard() {
+        if let Err(error) = self.staging.clear() {
             tracing::warn!(%error, "cannot remove what is left of a published attempt");
         }
         Ok(())

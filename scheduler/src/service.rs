@@ -18,6 +18,8 @@ use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// Smaller files than this have no part that S3 takes as such, and would pass through the scheduler.
+const MIN_BUCKET_FILE_MB: u64 = 8;
 /// How many ended runs a slow listener may lag behind.
 const EVENT_BUFFER: usize = 4096;
 
@@ -50,6 +52,10 @@ impl Scheduler {
             Some(place) => Location::parse(place)?,
             None => output.join("_quarantine"),
         };
+        anyhow::ensure!(
+            output.local_path().is_some() || options.target_file_mb >= MIN_BUCKET_FILE_MB,
+            "files in a bucket are of at least {MIN_BUCKET_FILE_MB} MiB: raise --target-file-mb"
+        );
         // A bucket has no such lock: there, the lock of the state must do.
         let output_lock = output.local_path().map(lock_output).transpose()?;
         let conversion = options.conversion()?;

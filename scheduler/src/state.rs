@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 const LOCK: &str = "LOCK#runs";
 /// How long it is held without being renewed.
 const TTL_SECONDS: i64 = 30;
+/// How long before its end this process ends if it could not renew it.
+const MARGIN_SECONDS: i64 = 5;
 /// How often it is renewed.
 const RENEW: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -64,15 +66,22 @@ async fn hold(store: Arc<dyn TrackingStore>, mut lock: Lock, done: CancellationT
             }
             () = tokio::time::sleep(RENEW) => {}
         }
-        match store.renew(&lock, Duration::seconds(TTL_SECONDS), Utc::now()).await {
-            Ok(renewed) => lock = renewed,
-            Err(error) if error.can_pass() && lock.expires_at > Utc::now() => {
+        // An answer that comes when the lock has ended is of no use.
+        let left = (lock.expires_at - Utc::now() - Duration::seconds(MARGIN_SECONDS)).to_std().unwrap_or_default();
+        let renewing = store.renew(&lock, Duration::seconds(TTL_SECONDS), Utc::now());
+        let lost = match tokio::time::timeout(left, renewing).await {
+            Ok(Ok(renewed)) => {
+                lock = renewed;
+                continue;
+            }
+            Ok(Err(error)) if error.can_pass() => {
                 tracing::warn!(%error, "cannot renew the lock of the runs; trying again");
+                continue;
             }
-            Err(error) => {
-                tracing::error!(%error, "the lock of the runs is lost: another process may run them, so this one ends");
-                std::process::exit(1);
-            }
-        }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the store does not answer".to_owned(),
+        };
+        tracing::error!(error = lost, "the lock of the runs is lost: another process may run them, so this one ends");
+        std::process::exit(1);
     }
 }

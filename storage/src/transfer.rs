@@ -12,13 +12,20 @@ use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OnceCell, Semaphore};
+use tokio::task::AbortHandle;
 
 /// What one request reads at most.
 const CHUNK_BYTES: u64 = 8 << 20;
 /// How many chunks of one reader are on their way, and how many wait to be consumed.
 const CHUNKS_AHEAD: usize = 2;
+/// How often a chunk is requested, and the pause after the first time; it quadruples.
+const TRIES: u32 = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// What goes wrong between here and the server.
+const BROKEN: ErrorKind = ErrorKind::ConnectionReset;
 /// Threads for requests: they mostly wait.
 const THREADS: usize = 2;
 
@@ -59,48 +66,58 @@ pub(crate) fn wait<T: Send + 'static>(
 
 /// Reads a byte range of an object that must be the one with this entity tag. Reading begins at once.
 ///
-/// An object that is gone gives [`ErrorKind::NotFound`], one that changed [`ErrorKind::StaleNetworkFileHandle`].
+/// An object that is gone gives [`ErrorKind::NotFound`], one that changed [`ErrorKind::StaleNetworkFileHandle`], a server
+/// that does not answer as it should [`ErrorKind::ConnectionReset`].
 pub struct ObjectReader {
     chunks: Receiver<io::Result<bytes::Bytes>>,
     current: bytes::Bytes,
     /// One permit for each chunk that may come.
     room: Arc<Semaphore>,
     remaining: u64,
+    task: AbortHandle,
 }
 
 impl ObjectReader {
-    /// Begins to read.
-    pub fn open(uri: &ObjectUri, etag: &str, range: Range<u64>) -> io::Result<Self> {
+    /// Begins to read. The first request asks for `first_bytes`, for callers that may need no more.
+    pub fn open(uri: &ObjectUri, etag: &str, range: Range<u64>, first_bytes: u64) -> io::Result<Self> {
         let (sender, chunks) = channel();
         let room = Arc::new(Semaphore::new(CHUNKS_AHEAD));
         let remaining = range.end.saturating_sub(range.start);
-        runtime()?.spawn(fetch(uri.clone(), etag.to_owned(), range, sender, room.clone()));
-        Ok(Self { chunks, current: bytes::Bytes::new(), room, remaining })
+        let requests = fetch(uri.clone(), etag.to_owned(), cut(range, first_bytes), sender, room.clone());
+        let task = runtime()?.spawn(requests).abort_handle();
+        Ok(Self { chunks, current: bytes::Bytes::new(), room, remaining, task })
     }
 }
 
 impl Drop for ObjectReader {
     fn drop(&mut self) {
-        self.room.close();
+        self.task.abort();
     }
 }
 
-/// Requests the chunks of a range, several ahead of the reader, and hands them on in order.
+/// The ranges of the requests for a range.
+fn cut(range: Range<u64>, first_bytes: u64) -> Vec<Range<u64>> {
+    let mut chunks = Vec::new();
+    let (mut start, mut size) = (range.start, first_bytes.clamp(1, CHUNK_BYTES));
+    while start < range.end {
+        let end = (start + size).min(range.end);
+        chunks.push(start..end);
+        (start, size) = (end, (size * 4).min(CHUNK_BYTES));
+    }
+    chunks
+}
+
+/// Requests chunks, several ahead of the reader, and hands them on in order.
 async fn fetch(
     uri: ObjectUri,
     etag: String,
-    range: Range<u64>,
+    chunks: Vec<Range<u64>>,
     sender: Sender<io::Result<bytes::Bytes>>,
     room: Arc<Semaphore>,
 ) {
-    let starts = (range.start..range.end).step_by(CHUNK_BYTES as usize);
-    let requests = futures::stream::iter(starts).map(|start| {
-        let chunk = start..(start + CHUNK_BYTES).min(range.end);
-        tokio::spawn(get(uri.clone(), etag.clone(), chunk))
-    });
+    let requests = futures::stream::iter(chunks).map(|chunk| get_again(&uri, &etag, chunk));
     let mut answers = requests.buffered(CHUNKS_AHEAD);
-    while let Some(answer) = answers.next().await {
-        let chunk = answer.unwrap_or_else(|e| Err(io::Error::other(e)));
+    while let Some(chunk) = answers.next().await {
         match room.acquire().await {
             Ok(permit) => permit.forget(),
             Err(_) => return,
@@ -111,22 +128,41 @@ async fn fetch(
     }
 }
 
-async fn get(uri: ObjectUri, etag: String, range: Range<u64>) -> io::Result<bytes::Bytes> {
-    let (bucket, key) = bucket_and_key(&uri).ok_or_else(|| io::Error::from(ErrorKind::Unsupported))?;
+/// Requests a chunk, again where the answer broke off: the client's own retries end where the body begins.
+async fn get_again(uri: &ObjectUri, etag: &str, chunk: Range<u64>) -> io::Result<bytes::Bytes> {
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..TRIES {
+        match get(uri, etag, chunk.clone()).await {
+            Err(e) if e.kind() == BROKEN => tokio::time::sleep(pause).await,
+            done => return done,
+        }
+        pause *= 4;
+    }
+    get(uri, etag, chunk).await
+}
+
+async fn get(uri: &ObjectUri, etag: &str, range: Range<u64>) -> io::Result<bytes::Bytes> {
+    let (bucket, key) = bucket_and_key(uri).ok_or_else(|| io::Error::from(ErrorKind::Unsupported))?;
     let request = client().await.get_object().bucket(bucket).key(key);
     let request = request.range(format!("bytes={}-{}", range.start, range.end - 1));
     let request = if etag.is_empty() { request } else { request.if_match(format!("\"{etag}\"")) };
     let answer = request.send().await.map_err(|e| match is_changed(&e) {
         true => io::Error::new(ErrorKind::StaleNetworkFileHandle, "it has other content by now"),
-        false => fail("read", &uri, e).source,
+        false => match fail("read", uri, e).source {
+            e if e.kind() == ErrorKind::Other => broken(e),
+            e => e,
+        },
     })?;
-    let content = answer.body.collect().await.map_err(io::Error::other)?.into_bytes();
+    let content = answer.body.collect().await.map_err(broken)?.into_bytes();
     let (found, wanted) = (content.len() as u64, range.end - range.start);
     if found != wanted {
-        let short = format!("{found} of {wanted} bytes came");
-        return Err(io::Error::new(ErrorKind::UnexpectedEof, short));
+        return Err(broken(format!("{found} of {wanted} bytes came")));
     }
     Ok(content)
+}
+
+fn broken(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(BROKEN, cause)
 }
 
 impl Read for ObjectReader {

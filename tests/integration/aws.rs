@@ -200,12 +200,18 @@ async fn a_run_reads_and_writes_buckets_and_remembers_in_dynamodb() {
     let place = &account.place;
     place.generate(&["--files", "8", "--size-mb", "0.5", "--dirty", "1", "--late-columns", "2", "--seed", "5"]);
     place.generate(&["--files", "3", "--size-mb", "0.4", "--shape", "wide", "--compress", "gzip", "--seed", "6"]);
-    // One is large enough to be read in ranges and written in parts.
-    let line = format!("{{\"n\": 1, \"t\": \"{}\"}}\n", "x".repeat(100));
-    let large: String = (0..300_000_u64).map(|i| line.replacen('1', &format!("{}", i * 7919 % 100_003), 1)).collect();
+    // One is large enough to be read in ranges and written in parts, and does not compress.
+    let mut state = 1_u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 11
+    };
+    let line =
+        |n: usize| format!("{{\"n\": {n}, \"t\": \"{:x}{:x}{:x}{:x}\"}}\n", random(), random(), random(), random());
+    let large: String = (0..350_000).map(line).collect();
     place.input("2025-12-23-large.ndjson", large);
     upload(&account.s3, place, "acme-input").await;
-    let done = Done::of(account.run_command(&["--target-file-mb", "1"]).output().unwrap());
+    let done = Done::of(account.run_command(&["--target-file-mb", "8"]).output().unwrap());
     assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
     let (report, found) = (done.json(), account.check(&[]).await);
     assert_eq!((&report["rows"], &report["rejected"]), (&found["rows"], &found["rejected"]), "{report}");
@@ -220,7 +226,7 @@ async fn a_run_on_buckets_that_is_killed_leaves_nothing_half_visible_and_goes_on
     let account = Account::new().await;
     account.place.generate(&["--files", "12", "--size-mb", "1", "--seed", "7"]);
     upload(&account.s3, &account.place, "acme-input").await;
-    let options = ["--target-file-mb", "1", "--max-files-per-manifest", "2", "--lock-ttl-seconds", "2"];
+    let options = ["--target-file-mb", "8", "--max-files-per-manifest", "2", "--lock-ttl-seconds", "2"];
     for millis in [700, 1100, 1500, 1900] {
         let running = start(account.run_command(&options), &account.place.path("log"));
         tokio::time::sleep(std::time::Duration::from_millis(millis)).await;

@@ -56,13 +56,24 @@ pub(crate) fn open_range(
     range: Range<u64>,
     compression: Compression,
 ) -> Result<Input, InputError> {
+    open_start(uri, etag, range, compression, u64::MAX)
+}
+
+/// The same, for a caller that may need no more than the first bytes.
+pub(crate) fn open_start(
+    uri: &ObjectUri,
+    etag: &str,
+    range: Range<u64>,
+    compression: Compression,
+    first_bytes: u64,
+) -> Result<Input, InputError> {
     let fail = |e: io::Error| match e.kind() {
         ErrorKind::NotFound => InputError::Missing(uri.clone()),
         _ => InputError::Unreadable(StorageError { operation: "read", object: uri.to_string(), source: e }),
     };
     let stored = Arc::new(AtomicU64::new(0));
     let (bytes, file): (Box<dyn Read + Send>, _) = match bucket_and_key(uri) {
-        Some(_) => (Box::new(ObjectReader::open(uri, etag, range.clone()).map_err(fail)?), None),
+        Some(_) => (Box::new(ObjectReader::open(uri, etag, range.clone(), first_bytes).map_err(fail)?), None),
         None => {
             let mut file = File::open(path_of(uri)?).map_err(fail)?;
             if identity(&file.metadata().map_err(fail)?) != etag {
@@ -102,6 +113,10 @@ impl Content for Input {
         let (uri, bytes) = (self.uri.clone(), self.bytes);
         match self.compression {
             _ if source.kind() == ErrorKind::StaleNetworkFileHandle => InputError::Changed(uri),
+            // What the server did says nothing of the content.
+            _ if self.file.is_none() && source.kind() == ErrorKind::ConnectionReset => {
+                InputError::Broken { uri, bytes, source }
+            }
             _ if self.file.is_none() && source.kind() == ErrorKind::NotFound => InputError::Missing(uri),
             Compression::None => InputError::Broken { uri, bytes, source },
             Compression::Gzip => InputError::Corrupt { uri, format: "gzip", bytes, source },

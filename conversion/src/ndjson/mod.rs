@@ -13,7 +13,7 @@ mod unescape;
 
 pub(crate) use blocks::{Blocks, Next};
 pub(crate) use columns::{ColumnLayout, METADATA_COLUMNS};
-pub(crate) use input::{Content, Input, InputError, open_range};
+pub(crate) use input::{Content, Input, InputError, open_range, open_start};
 pub use keys::ColumnNames;
 pub(crate) use keys::{Cursor, KeyIndex, NewKey, Position};
 pub(crate) use rejects::RejectSink;

@@ -1,13 +1,16 @@
 //! Publication in a bucket: multipart uploads that only the commit completes.
 //!
 //! An executor uploads the parts of an output, but for its end: the footer, which may change until the commit, travels in
-//! the task's report. If a process dies, its uploads stay open and unseen; the next attempt at the manifest, or the end
-//! of its run, aborts those below the manifest's own keys, and no others.
+//! the task's report. For each upload a private object notes its key, before it is begun, then its id, so that an attempt's
+//! uploads are aborted, and no others. An attempt that gives up aborts its own by id. Where no other attempt can be alive,
+//! at the start of the next one and after publication, an upload that was begun and whose id was not noted any more is
+//! found by its key.
 
 use super::{RewriteTail, StagedFile, Upload};
 use crate::bucket::{fail, size};
 use crate::transfer::{ObjectReader, client, exists_blocking, start, wait};
 use crate::{Location, StorageError, StorageResult, bucket_and_key};
+use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 use millwork_manifest::{InvalidUri, ObjectUri};
@@ -21,6 +24,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 const PART_BYTES: usize = 8 << 20;
 /// The least that any part but the last may have (Amazon S3 User Guide, "Multipart upload limits").
 const MIN_PART_BYTES: usize = 5 << 20;
+/// What the private keys go on with that note uploads.
+const NOTES: &str = "uploads/";
 /// How many parts of one file are on their way at once.
 const PARTS_AT_ONCE: usize = 3;
 
@@ -54,11 +59,18 @@ impl BucketStaging {
     }
 
     pub(super) fn create_output(&self, number: usize) -> BucketWriter {
-        BucketWriter::new(&self.bucket, self.output.replace("{part}", &format!("{number:05}")), true)
+        let key = self.output.replace("{part}", &format!("{number:05}"));
+        BucketWriter { is_output: true, notes: Some(self.notes()), ..BucketWriter::new(&self.bucket, key) }
     }
 
     pub(super) fn create(&self, name: &str) -> BucketWriter {
-        BucketWriter::new(&self.bucket, format!("{}{}/{name}", self.private, self.attempt), false)
+        let key = format!("{}{}/{name}", self.private, self.attempt);
+        BucketWriter { notes: Some(self.notes()), ..BucketWriter::new(&self.bucket, key) }
+    }
+
+    /// Where the attempt's open uploads are noted.
+    fn notes(&self) -> String {
+        format!("{}{}/{NOTES}", self.private, self.attempt)
     }
 
     /// Uploads the end of an output as its last part.
@@ -90,22 +102,21 @@ impl BucketStaging {
 
     pub(super) fn publish_joined(&self, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
         let write = |e| StorageError::new("write", to, e);
-        let parts = || -> io::Result<Vec<ObjectReader>> {
-            let open = |file: &StagedFile| {
+        // One after the other: each holds some megabytes.
+        let copy_all = |into: &mut dyn Write| -> io::Result<()> {
+            for file in files {
                 let uri = self.uri(&file.name).map_err(io::Error::other)?;
-                ObjectReader::open(&uri, "", 0..file.size_bytes)
-            };
-            files.iter().map(open).collect()
+                io::copy(&mut ObjectReader::open(&uri, "", 0..file.size_bytes, u64::MAX)?, into)?;
+            }
+            Ok(())
         };
         match bucket_and_key(to) {
             Some((bucket, key)) => {
                 if exists_blocking(to)? {
                     return Ok(());
                 }
-                let mut writer = BucketWriter::new(bucket, key.to_owned(), false);
-                for mut part in parts().map_err(write)? {
-                    io::copy(&mut part, &mut writer).map_err(write)?;
-                }
+                let mut writer = BucketWriter::new(bucket, key.to_owned());
+                copy_all(&mut writer).map_err(write)?;
                 writer.finish().map(|_| ())
             }
             None => {
@@ -117,9 +128,7 @@ impl BucketStaging {
                     std::fs::create_dir_all(path.parent().unwrap_or(&path))?;
                     let private = path.with_extension("tmp");
                     let mut into = File::create(&private)?;
-                    for mut part in parts()? {
-                        io::copy(&mut part, &mut into)?;
-                    }
+                    copy_all(&mut into)?;
                     into.sync_all()?;
                     std::fs::rename(&private, &path)
                 };
@@ -128,9 +137,14 @@ impl BucketStaging {
         }
     }
 
-    /// Aborts the open uploads and removes the private objects of the manifest, of this attempt and of earlier ones.
+    /// Aborts the open uploads and removes the private objects of this attempt, while others may be alive.
     pub(super) fn discard(&self) -> StorageResult<()> {
-        wait(discard(self.clone()))
+        wait(discard(self.clone(), Reach::Own))
+    }
+
+    /// The same for this attempt and earlier ones, of which none is alive.
+    pub(super) fn clear(&self) -> StorageResult<()> {
+        wait(discard(self.clone(), Reach::AllSoFar))
     }
 }
 
@@ -145,7 +159,7 @@ pub(super) fn publish_local(
     if exists_blocking(to)? {
         return Ok(());
     }
-    let mut writer = BucketWriter::new(bucket, key.to_owned(), false);
+    let mut writer = BucketWriter::new(bucket, key.to_owned());
     for file in files {
         let mut part = File::open(path(file)).map_err(write)?;
         io::copy(&mut part, &mut writer).map_err(write)?;
@@ -169,25 +183,82 @@ async fn complete(bucket: String, key: String, upload: Upload, size_bytes: u64) 
     }
 }
 
-async fn discard(staging: BucketStaging) -> StorageResult<()> {
+/// Whose uploads and private objects go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// This attempt's.
+    Own,
+    /// This attempt's and those of earlier ones, all of them dead.
+    AllSoFar,
+}
+
+/// What is noted of an upload.
+#[derive(Serialize, Deserialize)]
+struct Note {
+    key: String,
+    /// None while it is being begun.
+    upload_id: Option<String>,
+}
+
+async fn put_note(bucket: &str, name: Option<&str>, note: &Note) -> StorageResult<()> {
+    let Some(name) = name else { return Ok(()) };
+    let write = |e: serde_json::Error| StorageError::new("write", name, e.into());
+    let content = serde_json::to_vec(note).map_err(write)?;
+    let put = client().await.put_object().bucket(bucket).key(name).body(content.into()).send().await;
+    put.map(|_| ()).map_err(|e| fail("write", format!("s3://{bucket}/{name}"), e))
+}
+
+/// Aborts the noted uploads and removes the private objects of some attempts.
+async fn discard(staging: BucketStaging, reach: Reach) -> StorageResult<()> {
     let client = client().await;
     let bucket = &staging.bucket;
-    let prefix = staging.output.split("{part}").next().unwrap_or(&staging.output);
-    let what = || format!("s3://{bucket}/{prefix}…");
-    let listed = client.list_multipart_uploads().bucket(bucket).prefix(prefix).send().await;
-    for upload in listed.map_err(|e| fail("list the uploads of", what(), e))?.uploads() {
-        let (Some(key), Some(id)) = (upload.key(), upload.upload_id()) else { continue };
-        let aborted = client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).send().await;
-        match aborted.map_err(|e| fail("abort the upload of", format!("s3://{bucket}/{key}"), e)) {
+    let place = format!("s3://{bucket}/{}", staging.private);
+    let mut pages = client.list_objects_v2().bucket(bucket).prefix(&staging.private).into_paginator().send();
+    while let Some(page) = pages.next().await {
+        for object in page.map_err(|e| fail("list", &place, e))?.contents() {
+            let Some(key) = object.key() else { continue };
+            let rest = key.strip_prefix(&staging.private).unwrap_or_default();
+            let (attempt, name) = rest.split_once('/').unwrap_or_default();
+            let is_meant = |attempt: u32| match reach {
+                Reach::Own => attempt == staging.attempt,
+                Reach::AllSoFar => attempt <= staging.attempt,
+            };
+            if !attempt.parse().is_ok_and(is_meant) {
+                continue;
+            }
+            if name.starts_with(NOTES) {
+                abort_noted(&client, bucket, key, reach).await?;
+            }
+            let deleted = client.delete_object().bucket(bucket).key(key).send().await;
+            deleted.map_err(|e| fail("delete", format!("s3://{bucket}/{key}"), e))?;
+        }
+    }
+    Ok(())
+}
+
+/// Aborts the upload of a note, if it is still open.
+async fn abort_noted(client: &Client, bucket: &str, note: &str, reach: Reach) -> StorageResult<()> {
+    let what = format!("s3://{bucket}/{note}");
+    let got = client.get_object().bucket(bucket).key(note).send().await.map_err(|e| fail("read", &what, e))?;
+    let read = |e: io::Error| StorageError::new("read", &what, e);
+    let content = got.body.collect().await.map_err(|e| read(io::Error::other(e)))?.to_vec();
+    let note: Note = serde_json::from_slice(&content).map_err(|e| read(e.into()))?;
+    let ids = match (note.upload_id, reach) {
+        (Some(id), _) => vec![id],
+        (None, Reach::Own) => Vec::new(),
+        (None, Reach::AllSoFar) => {
+            let listed = client.list_multipart_uploads().bucket(bucket).prefix(&note.key).send().await;
+            let listed = listed.map_err(|e| fail("list the uploads of", format!("s3://{bucket}/{}", note.key), e))?;
+            let of_key = listed.uploads().iter().filter(|upload| upload.key() == Some(&note.key));
+            of_key.filter_map(|upload| upload.upload_id().map(str::to_owned)).collect()
+        }
+    };
+    for id in ids {
+        let aborted = client.abort_multipart_upload().bucket(bucket).key(&note.key).upload_id(id).send().await;
+        match aborted.map_err(|e| fail("abort the upload of", format!("s3://{bucket}/{}", note.key), e)) {
             Err(e) if !e.is_not_found() => return Err(e),
             _ => {}
         }
-    }
-    let listed = client.list_objects_v2().bucket(bucket).prefix(&staging.private).send().await;
-    for object in listed.map_err(|e| fail("list", format!("s3://{bucket}/{}", staging.private), e))?.contents() {
-        let Some(key) = object.key() else { continue };
-        let deleted = client.delete_object().bucket(bucket).key(key).send().await;
-        deleted.map_err(|e| fail("delete", format!("s3://{bucket}/{key}"), e))?;
     }
     Ok(())
 }
@@ -218,6 +289,10 @@ pub(super) struct BucketWriter {
     is_output: bool,
     buffer: Vec<u8>,
     upload: Option<String>,
+    /// Where the upload is noted, if it must be aborted when its attempt dies.
+    notes: Option<String>,
+    /// Whether what comes now may still be changed.
+    is_in_tail: bool,
     /// The entity tags of the parts, as they come in, each with its place.
     done: Receiver<(usize, StorageResult<String>)>,
     doing: Sender<(usize, StorageResult<String>)>,
@@ -227,14 +302,16 @@ pub(super) struct BucketWriter {
 }
 
 impl BucketWriter {
-    fn new(bucket: &str, key: String, is_output: bool) -> Self {
+    fn new(bucket: &str, key: String) -> Self {
         let (doing, done) = channel();
         Self {
             bucket: bucket.to_owned(),
             key,
-            is_output,
+            is_output: false,
             buffer: Vec::new(),
             upload: None,
+            notes: None,
+            is_in_tail: false,
             done,
             doing,
             etags: Vec::new(),
@@ -248,11 +325,17 @@ impl BucketWriter {
         if let Some(id) = &self.upload {
             return Ok(id.clone());
         }
-        let (bucket, key) = (self.bucket.clone(), self.key.clone());
+        let (bucket, key, notes) = (self.bucket.clone(), self.key.clone(), self.notes.clone());
         let id = wait(async move {
+            let what = format!("s3://{bucket}/{key}");
+            let name = notes.map(|notes| format!("{notes}{}.json", uuid::Uuid::new_v4()));
+            let mut note = Note { key: key.clone(), upload_id: None };
+            put_note(&bucket, name.as_deref(), &note).await?;
             let created = client().await.create_multipart_upload().bucket(&bucket).key(&key).send().await;
-            let created = created.map_err(|e| fail("write", format!("s3://{bucket}/{key}"), e))?;
-            Ok(created.upload_id.unwrap_or_default())
+            let id = created.map_err(|e| fail("write", &what, e))?.upload_id.unwrap_or_default();
+            note.upload_id = Some(id.clone());
+            put_note(&bucket, name.as_deref(), &note).await?;
+            Ok(id)
         })?;
         self.upload = Some(id.clone());
         Ok(id)
@@ -283,6 +366,7 @@ impl BucketWriter {
 
     /// What comes from here on can be changed until it is settled; what came before is sent, if it is enough for a part.
     pub(super) fn start_tail(&mut self) -> io::Result<()> {
+        self.is_in_tail = true;
         if self.buffer.len() < MIN_PART_BYTES {
             return Ok(());
         }
@@ -321,7 +405,7 @@ impl Write for BucketWriter {
         self.buffer.extend_from_slice(buffer);
         self.size_bytes += buffer.len() as u64;
         // What stays behind is always enough for a part, whenever the tail starts.
-        while self.buffer.len() >= 2 * PART_BYTES {
+        while self.buffer.len() >= 2 * PART_BYTES && !self.is_in_tail {
             self.send(PART_BYTES).map_err(|e| io::Error::new(e.source.kind(), e))?;
         }
         Ok(buffer.len())

@@ -87,7 +87,7 @@ impl Staging {
     pub fn prepare(&self) -> StorageResult<()> {
         match &self.0 {
             Kind::Local(staging) => staging.prepare(),
-            Kind::Bucket(staging) => staging.discard(),
+            Kind::Bucket(staging) => staging.clear(),
         }
     }
 
@@ -161,7 +161,15 @@ impl Staging {
         }
     }
 
-    /// Removes what the attempt wrote, or what is left of it. Doing it again is no error.
+    /// Removes what is left once the attempt is published. Doing it again is no error.
+    pub fn clear(&self) -> StorageResult<()> {
+        match &self.0 {
+            Kind::Local(staging) => staging.discard(),
+            Kind::Bucket(staging) => staging.clear(),
+        }
+    }
+
+    /// Removes what the attempt wrote, when it gives up; another one may be alive. Doing it again is no error.
     pub fn discard(&self) -> StorageResult<()> {
         match &self.0 {
             Kind::Local(staging) => staging.discard(),
