@@ -45,6 +45,9 @@ pub(crate) struct Options {
     rules: Rules,
 }
 
+/// How long interrupted runs may take to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Runs it; the exit code says whether every manifest completed.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
@@ -134,11 +137,12 @@ fn note_collected(report: &mut Report, collected: &Backfilled) {
 /// Takes every unfinished run to its end. False if the user interrupted it.
 async fn convert(scheduler: &Scheduler, unfinished: &[QueuedManifest], report: &mut Report) -> anyhow::Result<bool> {
     let mut events = scheduler.events();
+    // Listened to throughout: a signal that comes while something else is looked at must not be lost.
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     scheduler.resume().await?;
     let bar = progress_bar(unfinished);
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     let mut left = unfinished.len();
-    let mut terminate = signal(SignalKind::terminate())?;
     while left > 0 {
         tokio::select! {
             ended = events.recv() => {
@@ -153,14 +157,16 @@ async fn convert(scheduler: &Scheduler, unfinished: &[QueuedManifest], report: &
                 bar.set_position(input_bytes_read().min(bar.length().unwrap_or(0)));
                 bar.set_message(format!("{} to go", count(left as u64, "manifest")));
             }
-            _ = tokio::signal::ctrl_c() => break,
+            _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
         }
     }
     if left > 0 {
         bar.abandon();
         eprintln!("millwork: interrupted: what was finished is published, the rest goes on next time");
-        scheduler.shut_down().await;
+        if tokio::time::timeout(STOP_TIMEOUT, scheduler.shut_down()).await.is_err() {
+            eprintln!("millwork: not all runs stopped in time: the next start removes what they left");
+        }
         return Ok(false);
     }
     bar.finish_and_clear();
