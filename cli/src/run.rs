@@ -13,7 +13,7 @@ use millwork_tracking::QueuedManifest;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Convert all that is new in a directory, in one process, then exit.
 ///
@@ -91,9 +91,11 @@ async fn run_on(
         let nothing = if collected.listed == 0 { "the input is empty" } else { "nothing new in the input" };
         eprintln!("millwork: {nothing}: {input}");
     } else {
+        // Before the executor, which listens too and stops at once: what only it heard of would leave its runs waiting.
+        let signals = Signals::listen()?;
         let embedded = Embedded::start(vcores(options)).await?;
         let scheduler = Scheduler::new(embedded.engine.clone(), state.store.clone(), options.run.clone())?;
-        if !convert(&scheduler, &unfinished, &mut report).await? {
+        if !convert(&scheduler, &unfinished, signals, &mut report).await? {
             code = ExitCode::from(130);
         }
     }
@@ -134,11 +136,33 @@ fn note_collected(report: &mut Report, collected: &Backfilled) {
     }
 }
 
+/// The signals that end a run. None is lost, whenever it comes.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
 /// Takes every unfinished run to its end. False if the user interrupted it.
-async fn convert(scheduler: &Scheduler, unfinished: &[QueuedManifest], report: &mut Report) -> anyhow::Result<bool> {
+async fn convert(
+    scheduler: &Scheduler,
+    unfinished: &[QueuedManifest],
+    mut signals: Signals,
+    report: &mut Report,
+) -> anyhow::Result<bool> {
     let mut events = scheduler.events();
-    // Listened to throughout: a signal that comes while something else is looked at must not be lost.
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     scheduler.resume().await?;
     let bar = progress_bar(unfinished);
     let mut tick = tokio::time::interval(Duration::from_millis(100));
@@ -157,8 +181,7 @@ async fn convert(scheduler: &Scheduler, unfinished: &[QueuedManifest], report: &
                 bar.set_position(input_bytes_read().min(bar.length().unwrap_or(0)));
                 bar.set_message(format!("{} to go", count(left as u64, "manifest")));
             }
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            () = signals.received() => break,
         }
     }
     if left > 0 {

@@ -1,6 +1,6 @@
 //! From an empty account to manifests: what `millwork bootstrap aws` creates, and the builder on it.
 
-use crate::place::{Done, Place, binary, signal, start};
+use crate::place::{Done, Place, binary, signal, start, wait_for_end};
 use crate::servers::Aws;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,7 +125,7 @@ async fn objects_in_a_new_account_become_manifests_of_their_dates() {
     assert_eq!(listed("acme-quarantine").await, refused.map(str::to_owned).into());
     assert_eq!(listed("acme-input").await, strange.map(str::to_owned).into());
     signal(&service, "TERM");
-    assert!(service.0.wait().unwrap().success(), "{}", log());
+    assert_eq!(wait_for_end(&mut service), Some(0), "{}", log());
 }
 
 /// Copies every file of a directory into a bucket.

@@ -1,6 +1,6 @@
 //! The manifest builder as its users run it: on a queue, on Lambda, watching, once.
 
-use crate::place::{Done, Place, Running, binary, signal, start, wait_until};
+use crate::place::{Done, Place, Running, binary, signal, start, wait_for_end, wait_until};
 use crate::servers::Aws;
 use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
 use axum::extract::State;
@@ -237,8 +237,7 @@ async fn a_service_that_is_told_to_stop_leaves_the_rest_to_others() {
     wait_until("some manifests are there", || !manifests(&place).is_empty());
     let stopped = Instant::now();
     signal(&service, "TERM");
-    let status = service.0.wait().unwrap();
-    assert!(status.success(), "{}", std::fs::read_to_string(place.path("log")).unwrap());
+    assert_eq!(wait_for_end(&mut service), Some(0), "{}", std::fs::read_to_string(place.path("log")).unwrap());
     assert!(stopped.elapsed() < Duration::from_secs(10), "{:?}", stopped.elapsed());
     // What it held is finished, or visible to others at once: nothing is hidden.
     assert_eq!(queues.counts(&queues.url).await.1, 0);
@@ -266,7 +265,7 @@ fn a_place_is_watched_and_refused_files_come_back_on_request() {
         place.files("bad") == ["2025-12-23/too-small/deep/2025-12-23-small.ndjson"]
     });
     signal(&watcher, "TERM");
-    assert!(watcher.0.wait().unwrap().success());
+    assert_eq!(wait_for_end(&mut watcher), Some(0));
     // The rules are what they were: it stays. Then they accept it; first as a dry run.
     let redrive = |more: &[&str], tolerance: &str| {
         let mut command = common(&["redrive", "--prefix", &input, "--json"]);

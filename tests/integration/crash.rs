@@ -1,6 +1,6 @@
 //! Processes that end in the middle.
 
-use crate::place::{Place, signal, start, wait_until};
+use crate::place::{Place, signal, start, wait_for_end, wait_until};
 use std::time::Duration;
 
 fn busy_place() -> Place {
@@ -20,8 +20,24 @@ fn an_interrupt_leaves_nothing_half_visible_and_the_next_run_goes_on() {
     let mut running = start(place.run_command(&["--vcores", "1"]), &place.path("log"));
     wait_for_staging(&place);
     signal(&running, "INT");
-    assert_eq!(running.0.wait().unwrap().code(), Some(130));
+    assert_eq!(wait_for_end(&mut running), Some(130));
     place.assert_tidy();
+    place.run_well(&[]);
+    place.ask_oracle(&[]);
+    place.assert_tidy();
+}
+
+#[test]
+fn an_interrupt_ends_a_run_whenever_it_comes() {
+    let place = busy_place();
+    for delay in [10, 25, 40, 60, 80, 100, 130, 160, 200, 300] {
+        let mut running = start(place.run_command(&["--vcores", "1"]), &place.path("log"));
+        std::thread::sleep(Duration::from_millis(delay));
+        signal(&running, "INT");
+        // Before anything is begun, the signal itself ends the process.
+        let code = wait_for_end(&mut running);
+        assert!(matches!(code, None | Some(130)), "{delay} ms: {code:?}");
+    }
     place.run_well(&[]);
     place.ask_oracle(&[]);
     place.assert_tidy();

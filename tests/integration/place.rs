@@ -169,6 +169,16 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Waits until a process has ended. Returns its exit code; none, if a signal ended it.
+pub(crate) fn wait_for_end(process: &mut Running) -> Option<i32> {
+    let mut status = None;
+    wait_until("the process ends", || {
+        status = process.0.try_wait().unwrap();
+        status.is_some()
+    });
+    status.and_then(|status| status.code())
+}
+
 /// Sends a signal by name, such as `KILL`.
 pub(crate) fn signal(process: &Running, name: &str) {
     let status = Command::new("kill").arg(format!("-{name}")).arg(process.0.id().to_string()).status();
