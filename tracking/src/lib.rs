@@ -19,6 +19,6 @@ pub use error::{TrackingError, TrackingResult};
 pub use sqlite::SqliteStore;
 pub use store::{TrackingStore, open};
 pub use types::{
-    AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest, Run,
-    RunState, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile,
+    Attempt, AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest,
+    Run, RunCount, RunFilter, RunState, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile,
 };

@@ -2,12 +2,14 @@
 
 use crate::{
     AuditEntry, Backlog, Commit, Draft, DynamoStore, FileFilter, FoundFile, Lock, Metric, Overwrites, Page,
-    QueuedManifest, Run, SqliteStore, TableNames, TimelineEntry, TrackedBatch, TrackedFile, TrackingError,
-    TrackingResult,
+    QueuedManifest, Run, RunCount, RunFilter, RunState, SqliteStore, TableNames, TimelineEntry, TrackedBatch,
+    TrackedFile, TrackingError, TrackingResult,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
-use millwork_manifest::{DatePrefix, Failure, ManifestId, ObjectUri};
+#[cfg(doc)]
+use millwork_manifest::FailureClass;
+use millwork_manifest::{DatePrefix, Failure, Manifest, ManifestId, ObjectUri};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -104,39 +106,85 @@ pub trait TrackingStore: Send + Sync {
     async fn drafts(&self, begun_before: DateTime<Utc>) -> TrackingResult<Vec<Draft>>;
 
     // Runs.
+    //
+    // The lock of the runs, which `start_attempt` shows, keeps two schedulers from starting attempts at a time; the number
+    // of an attempt keeps whoever made an older one from everything else.
 
     /// Puts a manifest's files in it and queues its run. A file that is unknown is tracked; one that is in another
     /// manifest, or converted, refuses the whole. A run that is there stays as it is; returns whether it is new.
-    async fn submit(&self, queued: &QueuedManifest, now: DateTime<Utc>) -> TrackingResult<bool>;
+    async fn submit(&self, queued: &QueuedManifest, priority: i32, now: DateTime<Utc>) -> TrackingResult<bool>;
 
-    /// One run.
+    /// One run, with its attempts and what it produced.
     async fn run(&self, id: &ManifestId) -> TrackingResult<Option<Run>>;
 
-    /// The newest runs, newest first.
-    async fn runs(&self, limit: usize) -> TrackingResult<Vec<Run>>;
+    /// The manifest of a run.
+    async fn manifest(&self, id: &ManifestId) -> TrackingResult<Option<Manifest>>;
 
-    /// The manifests whose runs have not ended, oldest first; drafts are not among them.
-    async fn unfinished(&self) -> TrackingResult<Vec<QueuedManifest>>;
+    /// A listing of runs, newest first. It may lag behind.
+    async fn list_runs(&self, filter: &RunFilter) -> TrackingResult<Page<Run>>;
 
-    /// Starts an attempt at a run that is queued or, after a crash, running. Returns the attempt's number, from 1.
-    async fn start_attempt(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<u32>;
+    /// The runs that have not ended, by state. It may lag behind, and its cost grows with their number.
+    async fn count_runs(&self) -> TrackingResult<Vec<RunCount>>;
 
-    /// Ends a run without output. If one file is at fault, it alone fails, and the others wait for a new manifest; else
-    /// all of them fail.
-    async fn fail(&self, id: &ManifestId, failure: &Failure, now: DateTime<Utc>) -> TrackingResult<()>;
+    /// The queued runs whose time has come, in the order in which they are to start: by priority, then by age. Its cost
+    /// does not grow with their number. It may lag behind: only [`Self::start_attempt`] tells.
+    async fn due(&self, limit: usize, now: DateTime<Utc>) -> TrackingResult<Vec<Run>>;
 
-    /// Puts an interrupted or failed run back in the queue, with all its files; refused if some are in another manifest
-    /// by now.
+    /// The runs in [`RunState::OPEN`], oldest first. It may lag behind. What a crash left of runs that were about to fail is
+    /// finished here.
+    async fn open_runs(&self) -> TrackingResult<Vec<Run>>;
+
+    /// Starts an attempt at a run that is queued or, after a crash, planning or running; [`TrackingError::LockLost`] if
+    /// somebody else runs manifests now. Refused if some of the files are in another manifest by now, or if the run is
+    /// to be cancelled. Returns the attempt's number, from 1. Made again, it starts another attempt.
+    async fn start_attempt(&self, id: &ManifestId, lock: &Lock, now: DateTime<Utc>) -> TrackingResult<u32>;
+
+    /// Notes that an attempt's plan is with the executors. Nothing happens if the run is further, or elsewhere.
+    async fn set_running(&self, id: &ManifestId, attempt: u32, now: DateTime<Utc>) -> TrackingResult<()>;
+
+    /// Puts a run back in the queue after an attempt that failed, not to be started before a time. False, and no change, if
+    /// the run is to be cancelled. Refused if the attempt is not the run's newest, or is committed.
+    async fn retry_later(
+        &self,
+        id: &ManifestId,
+        attempt: u32,
+        failure: &Failure,
+        not_before: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<bool>;
+
+    /// Ends a run without output, after this attempt, or 0 if there was none. By [`FailureClass::Cancelled`] it is
+    /// cancelled, else failed. If one file is at fault, it alone fails, and the others wait for a new manifest; else all of
+    /// them fail. A forced run is completed again instead, with the output it had, and its files stay as they are. Refused
+    /// if the attempt is not the run's newest, or is committed.
+    async fn fail(&self, id: &ManifestId, attempt: u32, failure: &Failure, now: DateTime<Utc>) -> TrackingResult<()>;
+
+    /// Ends a run by request: one that is queued at once, as by [`Self::fail`]; for one that has a turn it is noted, and its
+    /// attempt can no longer be committed. Returns the state it is in then. Refused if it is committed or has ended.
+    async fn cancel(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<RunState>;
+
+    /// Puts a failed or cancelled run back in the queue, with all its files; refused if some are in another manifest
+    /// by now. No error if it is queued.
     async fn requeue(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()>;
 
-    /// Decides that this attempt's output is the manifest's, for ever. False if another attempt, or the same one
-    /// before, has won: then nothing changes.
+    /// Queues a completed run once more, for an output that takes the place of the one it has. Its files stay completed.
+    /// No error if it is queued.
+    async fn force(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()>;
+
+    /// Changes the priority of a run that is queued; nothing happens to others.
+    async fn prioritise(&self, id: &ManifestId, priority: i32, now: DateTime<Utc>) -> TrackingResult<()>;
+
+    /// Decides that this attempt's output is the manifest's (of this generation), for ever. False if another attempt, or the
+    /// same one before, has won, or if the run is to be cancelled: then nothing changes.
     ///
     /// The record must hold all that is needed to finish the publication, by whoever comes.
     async fn commit(&self, commit: &Commit, result: &serde_json::Value, now: DateTime<Utc>) -> TrackingResult<bool>;
 
     /// The commit of a run whose publication is not finished.
     async fn unpublished(&self, id: &ManifestId) -> TrackingResult<Option<Commit>>;
+
+    /// The record of the output that a forced run is to replace, until it is committed.
+    async fn replaced(&self, id: &ManifestId) -> TrackingResult<Option<Commit>>;
 
     /// Notes that a committed run's output is in its place: the run and its files are completed.
     async fn complete(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()>;

@@ -1,7 +1,9 @@
 //! What is remembered.
 
 use chrono::{DateTime, Utc};
-use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestId, ObjectUri, QuarantineReason};
+use millwork_manifest::{
+    DatePrefix, Failure, FailureClass, FileState, Manifest, ManifestId, ObjectUri, QuarantineReason,
+};
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::fmt;
@@ -203,7 +205,9 @@ pub enum RunState {
     Draft,
     /// Waiting for its turn.
     Queued,
-    /// Being planned and converted.
+    /// An attempt has started: its input is being looked at and its plan made.
+    Planning,
+    /// Executors are converting it.
     Running,
     /// Committed; its files are being given their names.
     Committing,
@@ -217,14 +221,25 @@ pub enum RunState {
 
 impl RunState {
     /// Every state, in the order of a run's life.
-    pub const ALL: [Self; 7] =
-        [Self::Draft, Self::Queued, Self::Running, Self::Committing, Self::Completed, Self::Failed, Self::Cancelled];
+    pub const ALL: [Self; 8] = [
+        Self::Draft,
+        Self::Queued,
+        Self::Planning,
+        Self::Running,
+        Self::Committing,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+    /// The states of a run that has a turn: whoever runs manifests takes care of it.
+    pub const OPEN: [Self; 3] = [Self::Planning, Self::Running, Self::Committing];
 
     /// The name under which the state is stored and shown.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Draft => "draft",
             Self::Queued => "queued",
+            Self::Planning => "planning",
             Self::Running => "running",
             Self::Committing => "committing",
             Self::Completed => "completed",
@@ -264,16 +279,87 @@ pub struct Run {
     pub manifest_uri: String,
     /// Where the run is.
     pub state: RunState,
-    /// Attempts started so far.
+    /// Runs of higher priority go first; of the same, the oldest.
+    pub priority: i32,
+    /// The files of the manifest.
+    pub files: u64,
+    /// Their bytes, as far as the manifest tells.
+    pub bytes: u64,
+    /// Attempts started so far, those that a crash ended included.
     pub attempts: u32,
-    /// Why it failed, if it did.
+    /// Attempts that failed since somebody queued the run.
+    pub failures: u32,
+    /// Which output of the manifest this is: 1, and one more each time it is forced.
+    pub generation: u32,
+    /// When the next attempt may start, after a failure that can pass.
+    pub not_before: Option<DateTime<Utc>>,
+    /// Whether somebody wants it cancelled, and it has not come to that yet.
+    pub cancel_requested: bool,
+    /// Why it failed, or the attempt before did. A completed run has one if it was forced and that failed: its output is
+    /// the one before.
     pub failure: Option<Failure>,
     /// When the run was queued.
     pub created_at: DateTime<Utc>,
     /// When it last changed.
     pub updated_at: DateTime<Utc>,
-    /// What it produced, once it is committed.
+    /// When its newest attempt started.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When its output was decided on.
+    pub committed_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Its newest attempts, at most [`Run::HISTORY`], oldest first. Listings have none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Attempt>,
+    /// What it produced, once it is committed. Listings have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<serde_json::Value>,
+}
+
+impl Run {
+    /// How many attempts are remembered.
+    pub const HISTORY: usize = 20;
+}
+
+/// An attempt at a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub number: u32,
+    /// When it started.
+    pub started_at: DateTime<Utc>,
+    /// When it ended. One that never did was given up: its scheduler died, or its columns turned out to be others.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Why it failed, if it did.
+    pub failure: Option<Failure>,
+}
+
+/// Which runs a listing shows, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    /// The state they are in.
+    pub state: Option<RunState>,
+    /// The date of their manifest.
+    pub date: Option<DatePrefix>,
+    /// The class of their failure.
+    pub failure_class: Option<FailureClass>,
+    /// How many at most, above 0.
+    pub limit: usize,
+    /// Where the page before this one ended.
+    pub cursor: Option<String>,
+}
+
+/// The runs in one state that have not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct RunCount {
+    /// The state.
+    pub state: RunState,
+    /// How many there are.
+    pub runs: u64,
+    /// The bytes of their manifests.
+    pub bytes: u64,
+    /// When the oldest of them was queued.
+    pub oldest: Option<DateTime<Utc>>,
 }
 
 /// A commit: from now on, this attempt's output is the manifest's.
