@@ -8,6 +8,7 @@
 mod decide;
 mod dynamodb;
 mod error;
+mod life;
 mod sqlite;
 mod store;
 mod types;

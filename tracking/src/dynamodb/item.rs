@@ -151,16 +151,29 @@ pub(super) fn run(item: &Item) -> TrackingResult<Run> {
         Some(FAILING) => RunState::Failed,
         _ => parsed(item, "status", "run state")?,
     };
-    let invalid = |e: serde_json::Error| TrackingError::Corrupt { what: "failure", value: e.to_string() };
+    let invalid = |e: serde_json::Error| TrackingError::Corrupt { what: "run", value: e.to_string() };
+    let attempts = item.get("history").and_then(|history| history.as_l().ok()).into_iter().flatten();
+    let attempts = attempts.filter_map(|attempt| Some(serde_json::from_str(attempt.as_s().ok()?)));
     Ok(Run {
         manifest_id: parsed(item, "manifest_id", "manifest id")?,
         date: parsed(item, "date_prefix", "date")?,
         manifest_uri: owned(item, "manifest_uri").unwrap_or_default(),
         state,
+        priority: parsed(item, "priority", "priority")?,
+        files: parsed(item, "files", "number of files")?,
+        bytes: parsed(item, "bytes", "number of bytes")?,
         attempts: parsed(item, "attempts", "number of attempts")?,
+        failures: parsed(item, "failures", "number of failures")?,
+        generation: parsed(item, "generation", "generation")?,
+        not_before: optional(item, "not_before", "time")?,
+        cancel_requested: item.contains_key("cancel_requested"),
         failure: get(item, "failure").map(serde_json::from_str).transpose().map_err(invalid)?,
         created_at: parsed(item, "created_at", "time")?,
         updated_at: parsed(item, "updated_at", "time")?,
+        started_at: optional(item, "started_at", "time")?,
+        committed_at: optional(item, "committed_at", "time")?,
+        ended_at: optional(item, "ended_at", "time")?,
+        history: attempts.collect::<Result<_, _>>().map_err(invalid)?,
         result: None,
     })
 }

@@ -38,14 +38,15 @@ pub use tables::{IndexDefinition, TableDefinition, create_table, create_tables, 
 
 use crate::{
     AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest, Run,
-    TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
+    RunCount, RunFilter, RunState, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult,
+    TrackingStore,
 };
 use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::Client;
 use chrono::{DateTime, Duration, Utc};
-use millwork_manifest::{DatePrefix, Failure, FileState, ManifestId, ObjectUri};
+use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestId, ObjectUri};
 
 /// How often the SDK makes a request that is throttled or gets no answer.
 const ATTEMPTS: u32 = 5;
@@ -101,6 +102,10 @@ impl DynamoStore {
             return Err(TrackingError::Open { store: format!("dynamodb:{}", names.tracking), message });
         }
         Ok(Self::new(client, names))
+    }
+
+    fn not_yet(&self) -> TrackingError {
+        TrackingError::Refused { store: self.names.runs.clone(), message: "not yet".to_owned() }
     }
 
     /// The store behind a client.
@@ -207,44 +212,75 @@ impl TrackingStore for DynamoStore {
         self.drafts_before(begun_before).await
     }
 
-    async fn submit(&self, queued: &QueuedManifest, now: DateTime<Utc>) -> TrackingResult<bool> {
-        self.submit_manifest(queued, now).await
+    async fn submit(&self, _queued: &QueuedManifest, _priority: i32, _now: DateTime<Utc>) -> TrackingResult<bool> {
+        Err(self.not_yet())
     }
-
-    async fn run(&self, id: &ManifestId) -> TrackingResult<Option<Run>> {
-        self.whole_run(id).await
+    async fn run(&self, _id: &ManifestId) -> TrackingResult<Option<Run>> {
+        Err(self.not_yet())
     }
-
-    async fn runs(&self, limit: usize) -> TrackingResult<Vec<Run>> {
-        self.newest_runs(limit).await
+    async fn manifest(&self, _id: &ManifestId) -> TrackingResult<Option<Manifest>> {
+        Err(self.not_yet())
     }
-
-    async fn unfinished(&self) -> TrackingResult<Vec<QueuedManifest>> {
-        self.unfinished_runs().await
+    async fn list_runs(&self, _filter: &RunFilter) -> TrackingResult<Page<Run>> {
+        Err(self.not_yet())
     }
-
-    async fn start_attempt(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<u32> {
-        self.start(id, now).await
+    async fn count_runs(&self) -> TrackingResult<Vec<RunCount>> {
+        Err(self.not_yet())
     }
-
-    async fn fail(&self, id: &ManifestId, failure: &Failure, now: DateTime<Utc>) -> TrackingResult<()> {
-        self.fail_run(id, failure, now).await
+    async fn due(&self, _limit: usize, _now: DateTime<Utc>) -> TrackingResult<Vec<Run>> {
+        Err(self.not_yet())
     }
-
-    async fn requeue(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
-        self.requeue_run(id, now).await
+    async fn open_runs(&self) -> TrackingResult<Vec<Run>> {
+        Err(self.not_yet())
     }
-
-    async fn commit(&self, commit: &Commit, result: &serde_json::Value, now: DateTime<Utc>) -> TrackingResult<bool> {
-        self.put_commit(commit, result, now).await
+    async fn start_attempt(&self, _id: &ManifestId, _lock: &Lock, _now: DateTime<Utc>) -> TrackingResult<u32> {
+        Err(self.not_yet())
     }
-
-    async fn unpublished(&self, id: &ManifestId) -> TrackingResult<Option<Commit>> {
-        self.open_commit(id).await
+    async fn set_running(&self, _id: &ManifestId, _attempt: u32, _now: DateTime<Utc>) -> TrackingResult<()> {
+        Err(self.not_yet())
     }
-
-    async fn complete(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
-        self.complete_run(id, now).await
+    async fn retry_later(
+        &self,
+        _id: &ManifestId,
+        _attempt: u32,
+        _failure: &Failure,
+        _not_before: DateTime<Utc>,
+        _now: DateTime<Utc>,
+    ) -> TrackingResult<bool> {
+        Err(self.not_yet())
+    }
+    async fn fail(
+        &self,
+        _id: &ManifestId,
+        _attempt: u32,
+        _failure: &Failure,
+        _now: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        Err(self.not_yet())
+    }
+    async fn cancel(&self, _id: &ManifestId, _now: DateTime<Utc>) -> TrackingResult<RunState> {
+        Err(self.not_yet())
+    }
+    async fn requeue(&self, _id: &ManifestId, _now: DateTime<Utc>) -> TrackingResult<()> {
+        Err(self.not_yet())
+    }
+    async fn force(&self, _id: &ManifestId, _now: DateTime<Utc>) -> TrackingResult<()> {
+        Err(self.not_yet())
+    }
+    async fn prioritise(&self, _id: &ManifestId, _priority: i32, _now: DateTime<Utc>) -> TrackingResult<()> {
+        Err(self.not_yet())
+    }
+    async fn commit(&self, _commit: &Commit, _result: &serde_json::Value, _now: DateTime<Utc>) -> TrackingResult<bool> {
+        Err(self.not_yet())
+    }
+    async fn unpublished(&self, _id: &ManifestId) -> TrackingResult<Option<Commit>> {
+        Err(self.not_yet())
+    }
+    async fn replaced(&self, _id: &ManifestId) -> TrackingResult<Option<Commit>> {
+        Err(self.not_yet())
+    }
+    async fn complete(&self, _id: &ManifestId, _now: DateTime<Utc>) -> TrackingResult<()> {
+        Err(self.not_yet())
     }
 
     async fn count(&self, counts: &[(&str, u64)], now: DateTime<Utc>) -> TrackingResult<()> {

@@ -2,8 +2,8 @@
 
 use super::rows::{collect, find_file, insert_file, instant, note, time};
 use super::worker::Done;
-use super::{locks, parse_document};
-use crate::{Draft, FoundFile, Lock, QueuedManifest, TrackedFile, TrackingError};
+use super::{locks, parse_document, runs};
+use crate::{Draft, FoundFile, Lock, QueuedManifest, RunState, TrackedFile, TrackingError};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{DatePrefix, FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -16,15 +16,34 @@ pub(super) fn next_batch_index(c: &Connection, date: DatePrefix) -> Done<u64> {
 
 pub(super) fn begin_draft(c: &Connection, draft: &Draft, lock: &Lock) -> Done<()> {
     locks::check(c, lock)?;
-    insert_run(c, &draft.manifest, &draft.uri, "draft", draft.begun_at)?;
-    Ok(())
+    insert_run(c, &draft.manifest, &draft.uri, (RunState::Draft, 0), draft.begun_at)
 }
 
-/// Whether the run is new.
-fn insert_run(c: &Connection, manifest: &Manifest, uri: &str, status: &str, at: DateTime<Utc>) -> Done<bool> {
-    let sql = "INSERT INTO runs VALUES (?1, ?2, ?3, ?4, ?5, 0, NULL, ?6, ?6) ON CONFLICT DO NOTHING";
-    let values = params![manifest.id.as_str(), manifest.date.to_string(), uri, manifest.to_json(), status, time(at)];
-    Ok(c.prepare_cached(sql)?.execute(values)? > 0)
+/// Remembers a run that is not known, and its document.
+fn insert_run(
+    c: &Connection,
+    manifest: &Manifest,
+    uri: &str,
+    (state, priority): (RunState, i32),
+    at: DateTime<Utc>,
+) -> Done<()> {
+    let sql = "INSERT INTO runs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 1, NULL, 0, NULL, NULL, ?8, ?8, NULL, NULL,
+        NULL, '[]') ON CONFLICT DO NOTHING";
+    let is_new = c.prepare_cached(sql)?.execute(params![
+        manifest.id.as_str(),
+        manifest.date.to_string(),
+        uri,
+        state.as_str(),
+        priority,
+        manifest.files.len(),
+        manifest.total_bytes(),
+        time(at)
+    ])?;
+    if is_new > 0 {
+        let sql = "INSERT INTO documents VALUES (?1, ?2)";
+        c.prepare_cached(sql)?.execute(params![manifest.id.as_str(), manifest.to_json()])?;
+    }
+    Ok(())
 }
 
 pub(super) fn claim(
@@ -53,7 +72,7 @@ fn is_held(file: &TrackedFile, id: &ManifestId) -> bool {
     file.state == FileState::Manifested && file.manifest_id.as_deref() == Some(id.as_str())
 }
 
-fn set_manifested(c: &Connection, uri: &ObjectUri, id: &ManifestId, now: DateTime<Utc>) -> Done<()> {
+pub(super) fn set_manifested(c: &Connection, uri: &ObjectUri, id: &ManifestId, now: DateTime<Utc>) -> Done<()> {
     let now = time(now);
     let sql = "UPDATE files SET status = 'manifested', manifest_id = ?2, reason = NULL, version = version + 1,
         updated_at = ?3 WHERE uri = ?1";
@@ -61,11 +80,17 @@ fn set_manifested(c: &Connection, uri: &ObjectUri, id: &ManifestId, now: DateTim
     note(c, uri.as_str(), FileState::Manifested, Some(id.as_str()), &now)
 }
 
-pub(super) fn finish_draft(c: &Connection, queued: &QueuedManifest, now: DateTime<Utc>) -> Done<()> {
+pub(super) fn finish_draft(c: &Connection, queued: &QueuedManifest, priority: i32, now: DateTime<Utc>) -> Done<()> {
     let manifest = &queued.manifest;
-    let sql = "UPDATE runs SET status = 'queued', document = ?2, updated_at = ?3
+    let sql =
+        "UPDATE runs SET status = 'queued', priority = ?2, files = ?3, bytes = ?4, created_at = ?5, updated_at = ?5
         WHERE manifest_id = ?1 AND status = 'draft'";
-    c.prepare_cached(sql)?.execute(params![manifest.id.as_str(), manifest.to_json(), time(now)])?;
+    let (id, files) = (manifest.id.as_str(), manifest.files.len());
+    let values = params![id, priority, files, manifest.total_bytes(), time(now)];
+    if c.prepare_cached(sql)?.execute(values)? > 0 {
+        let sql = "UPDATE documents SET document = ?2 WHERE manifest_id = ?1";
+        c.prepare_cached(sql)?.execute(params![id, manifest.to_json()])?;
+    }
     Ok(())
 }
 
@@ -73,12 +98,14 @@ pub(super) fn drop_draft(c: &Connection, id: &ManifestId, lock: &Lock) -> Done<(
     locks::check(c, lock)?;
     let sql = "DELETE FROM runs WHERE manifest_id = ?1 AND status = 'draft'
         AND NOT EXISTS (SELECT 1 FROM files WHERE manifest_id = ?1)";
-    c.prepare_cached(sql)?.execute([id.as_str()])?;
+    if c.prepare_cached(sql)?.execute([id.as_str()])? > 0 {
+        c.prepare_cached("DELETE FROM documents WHERE manifest_id = ?1")?.execute([id.as_str()])?;
+    }
     Ok(())
 }
 
 pub(super) fn drafts(c: &Connection, begun_before: DateTime<Utc>) -> Done<Vec<Draft>> {
-    let sql = "SELECT manifest_id, document, manifest_uri, created_at FROM runs
+    let sql = "SELECT manifest_id, document, manifest_uri, created_at FROM runs JOIN documents USING (manifest_id)
         WHERE status = 'draft' AND created_at < ?1 ORDER BY created_at";
     let mut statement = c.prepare_cached(sql)?;
     let rows: Vec<(String, String, String, DateTime<Utc>)> = collect(
@@ -91,28 +118,25 @@ pub(super) fn drafts(c: &Connection, begun_before: DateTime<Utc>) -> Done<Vec<Dr
     rows.into_iter().map(draft).collect()
 }
 
-pub(super) fn submit(c: &Connection, queued: &QueuedManifest, now: DateTime<Utc>) -> Done<bool> {
+pub(super) fn manifest(c: &Connection, id: &ManifestId) -> Done<Option<Manifest>> {
+    let sql = "SELECT document FROM documents WHERE manifest_id = ?1";
+    let document: Option<String> = c.prepare_cached(sql)?.query_row([id.as_str()], |row| row.get(0)).optional()?;
+    Ok(document.map(|document| parse_document(id.as_str(), &document)).transpose()?)
+}
+
+pub(super) fn submit(c: &Connection, queued: &QueuedManifest, priority: i32, now: DateTime<Utc>) -> Done<bool> {
     let manifest = &queued.manifest;
-    let sql = "SELECT status, document FROM runs WHERE manifest_id = ?1";
-    let known: Option<(String, String)> =
-        c.prepare_cached(sql)?.query_row([manifest.id.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let known = runs::find(c, &manifest.id)?.map(|run| run.state);
+    if known.is_some_and(|state| state != RunState::Draft) {
+        check_same_files(c, manifest)?;
+        return Ok(false);
+    }
+    for file in &manifest.files {
+        claim_submitted(c, manifest, file, now)?;
+    }
     match known {
-        Some((status, document)) if status != "draft" => {
-            check_same_files(manifest, &document)?;
-            return Ok(false);
-        }
-        Some(_) => {
-            for file in &manifest.files {
-                claim_submitted(c, manifest, file, now)?;
-            }
-            finish_draft(c, queued, now)?;
-        }
-        None => {
-            for file in &manifest.files {
-                claim_submitted(c, manifest, file, now)?;
-            }
-            insert_run(c, manifest, &queued.uri, "queued", now)?;
-        }
+        Some(_) => finish_draft(c, queued, priority, now)?,
+        None => insert_run(c, manifest, &queued.uri, (RunState::Queued, priority), now)?,
     }
     Ok(true)
 }
@@ -145,10 +169,10 @@ fn claim_submitted(c: &Connection, manifest: &Manifest, file: &ManifestFile, now
 }
 
 /// Refuses a manifest that has the id of another one.
-fn check_same_files(manifest: &Manifest, document: &str) -> Done<()> {
-    let known = parse_document(manifest.id.as_str(), document)?;
+fn check_same_files(c: &Connection, manifest: &Manifest) -> Done<()> {
+    let known = self::manifest(c, &manifest.id)?;
     let uris = |manifest: &Manifest| manifest.files.iter().map(|file| file.uri.clone()).collect::<Vec<_>>();
-    if uris(&known) == uris(manifest) {
+    if known.as_ref().map(uris) == Some(uris(manifest)) {
         return Ok(());
     }
     Err(TrackingError::Conflict {

@@ -11,11 +11,13 @@ mod numbers;
 mod rows;
 mod runs;
 mod schema;
+mod turns;
 mod worker;
 
 use crate::{
     AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest, Run,
-    TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
+    RunCount, RunFilter, RunState, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult,
+    TrackingStore,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
@@ -195,7 +197,7 @@ impl TrackingStore for SqliteStore {
 
     async fn finish_draft(&self, queued: &QueuedManifest, now: DateTime<Utc>) -> TrackingResult<()> {
         let queued = queued.clone();
-        self.worker.write(move |c| manifests::finish_draft(c, &queued, now)).await
+        self.worker.write(move |c| manifests::finish_draft(c, &queued, 0, now)).await
     }
 
     async fn drop_draft(&self, id: &ManifestId, lock: &Lock) -> TrackingResult<()> {
@@ -207,52 +209,103 @@ impl TrackingStore for SqliteStore {
         self.worker.read(move |c| manifests::drafts(c, begun_before)).await
     }
 
-    async fn submit(&self, queued: &QueuedManifest, now: DateTime<Utc>) -> TrackingResult<bool> {
+    async fn submit(&self, queued: &QueuedManifest, priority: i32, now: DateTime<Utc>) -> TrackingResult<bool> {
         let queued = queued.clone();
-        self.worker.write(move |c| manifests::submit(c, &queued, now)).await
+        self.worker.write(move |c| manifests::submit(c, &queued, priority, now)).await
     }
 
     async fn run(&self, id: &ManifestId) -> TrackingResult<Option<Run>> {
         let id = id.clone();
-        self.worker.read(move |c| runs::run(c, &id)).await
+        self.worker.read(move |c| runs::whole(c, &id)).await
     }
 
-    async fn runs(&self, limit: usize) -> TrackingResult<Vec<Run>> {
-        self.worker.read(move |c| runs::runs(c, limit)).await
-    }
-
-    async fn unfinished(&self) -> TrackingResult<Vec<QueuedManifest>> {
-        self.worker.read(runs::unfinished).await
-    }
-
-    async fn start_attempt(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<u32> {
+    async fn manifest(&self, id: &ManifestId) -> TrackingResult<Option<Manifest>> {
         let id = id.clone();
-        self.worker.write(move |c| runs::start_attempt(c, &id, now)).await
+        self.worker.read(move |c| manifests::manifest(c, &id)).await
     }
 
-    async fn fail(&self, id: &ManifestId, failure: &Failure, now: DateTime<Utc>) -> TrackingResult<()> {
+    async fn list_runs(&self, filter: &RunFilter) -> TrackingResult<Page<Run>> {
+        let filter = filter.clone();
+        self.worker.read(move |c| runs::list(c, &filter)).await
+    }
+
+    async fn count_runs(&self) -> TrackingResult<Vec<RunCount>> {
+        self.worker.read(runs::count).await
+    }
+
+    async fn due(&self, limit: usize, now: DateTime<Utc>) -> TrackingResult<Vec<Run>> {
+        self.worker.read(move |c| runs::due(c, limit, now)).await
+    }
+
+    async fn open_runs(&self) -> TrackingResult<Vec<Run>> {
+        self.worker.read(runs::open).await
+    }
+
+    async fn start_attempt(&self, id: &ManifestId, lock: &Lock, now: DateTime<Utc>) -> TrackingResult<u32> {
+        let (id, lock) = (id.clone(), lock.clone());
+        self.worker.write(move |c| turns::start_attempt(c, &id, &lock, now)).await
+    }
+
+    async fn set_running(&self, id: &ManifestId, attempt: u32, now: DateTime<Utc>) -> TrackingResult<()> {
+        let id = id.clone();
+        self.worker.write(move |c| turns::set_running(c, &id, attempt, now)).await
+    }
+
+    async fn retry_later(
+        &self,
+        id: &ManifestId,
+        attempt: u32,
+        failure: &Failure,
+        not_before: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<bool> {
         let (id, failure) = (id.clone(), failure.clone());
-        self.worker.write(move |c| runs::fail(c, &id, &failure, now)).await
+        self.worker.write(move |c| turns::retry_later(c, &id, attempt, &failure, not_before, now)).await
+    }
+
+    async fn fail(&self, id: &ManifestId, attempt: u32, failure: &Failure, now: DateTime<Utc>) -> TrackingResult<()> {
+        let (id, failure) = (id.clone(), failure.clone());
+        self.worker.write(move |c| turns::fail(c, &id, attempt, &failure, now)).await
+    }
+
+    async fn cancel(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<RunState> {
+        let id = id.clone();
+        self.worker.write(move |c| turns::cancel(c, &id, now)).await
     }
 
     async fn requeue(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
         let id = id.clone();
-        self.worker.write(move |c| runs::requeue(c, &id, now)).await
+        self.worker.write(move |c| turns::requeue(c, &id, now)).await
+    }
+
+    async fn force(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
+        let id = id.clone();
+        self.worker.write(move |c| turns::force(c, &id, now)).await
+    }
+
+    async fn prioritise(&self, id: &ManifestId, priority: i32, now: DateTime<Utc>) -> TrackingResult<()> {
+        let id = id.clone();
+        self.worker.write(move |c| turns::prioritise(c, &id, priority, now)).await
     }
 
     async fn commit(&self, commit: &Commit, result: &serde_json::Value, now: DateTime<Utc>) -> TrackingResult<bool> {
         let (commit, result) = (commit.clone(), result.to_string());
-        self.worker.write(move |c| runs::commit(c, &commit, &result, now)).await
+        self.worker.write(move |c| turns::commit(c, &commit, &result, now)).await
     }
 
     async fn unpublished(&self, id: &ManifestId) -> TrackingResult<Option<Commit>> {
         let id = id.clone();
-        self.worker.read(move |c| runs::unpublished(c, &id)).await
+        self.worker.read(move |c| turns::unpublished(c, &id)).await
+    }
+
+    async fn replaced(&self, id: &ManifestId) -> TrackingResult<Option<Commit>> {
+        let id = id.clone();
+        self.worker.read(move |c| turns::replaced(c, &id)).await
     }
 
     async fn complete(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
         let id = id.clone();
-        self.worker.write(move |c| runs::complete(c, &id, now)).await
+        self.worker.write(move |c| turns::complete(c, &id, now)).await
     }
 
     async fn count(&self, counts: &[(&str, u64)], now: DateTime<Utc>) -> TrackingResult<()> {

@@ -5,12 +5,14 @@ use crate::{FoundFile, Run, Sequencer, TrackedFile, TrackingError};
 use chrono::{DateTime, SecondsFormat, Utc};
 use millwork_manifest::{FileState, ObjectUri};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::de::DeserializeOwned;
 use std::str::FromStr;
 
 pub(super) const FILE_COLUMNS: &str = "SELECT uri, date_prefix, size_bytes, etag, version_id, sequencer, status,
     version, manifest_id, reason, quarantine_uri, overwritten_etag, upload_time, updated_at FROM files";
-pub(super) const RUN_COLUMNS: &str = "SELECT r.manifest_id, r.date_prefix, r.manifest_uri, r.status, r.attempts,
-    r.failure, r.created_at, r.updated_at, c.result FROM runs r LEFT JOIN commits c USING (manifest_id)";
+pub(super) const RUN_COLUMNS: &str = "SELECT manifest_id, date_prefix, manifest_uri, status, priority, files, bytes,
+    attempts, failures, generation, not_before, cancel_requested, failure, created_at, updated_at, started_at,
+    committed_at, ended_at, history FROM runs";
 
 pub(super) fn collect<T>(rows: impl Iterator<Item = rusqlite::Result<T>>) -> Done<Vec<T>> {
     Ok(rows.collect::<rusqlite::Result<Vec<T>>>()?)
@@ -55,23 +57,45 @@ pub(super) fn tracked_file(row: &Row<'_>) -> rusqlite::Result<TrackedFile> {
     })
 }
 
+fn optional_instant(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<DateTime<Utc>>> {
+    let text: Option<String> = row.get(column)?;
+    text.map(|_| instant(row, column)).transpose()
+}
+
+fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize, what: &'static str) -> rusqlite::Result<Option<T>> {
+    let text: Option<String> = row.get(column)?;
+    text.map(|text| serde_json::from_str(&text).map_err(|e| invalid(column, what, e.to_string()))).transpose()
+}
+
+/// A run with its attempts, without what it produced.
 pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
-    let json = |column| -> rusqlite::Result<Option<serde_json::Value>> {
-        let text: Option<String> = row.get(column)?;
-        text.map(|text| serde_json::from_str(&text).map_err(|e| invalid(column, "a document", e.to_string())))
-            .transpose()
-    };
     Ok(Run {
         manifest_id: parsed(row, 0, "manifest id")?,
         date: parsed(row, 1, "date")?,
         manifest_uri: row.get(2)?,
         state: parsed(row, 3, "run state")?,
-        attempts: row.get(4)?,
-        failure: json(5)?.and_then(|value| serde_json::from_value(value).ok()),
-        created_at: instant(row, 6)?,
-        updated_at: instant(row, 7)?,
-        result: json(8)?,
+        priority: row.get(4)?,
+        files: row.get(5)?,
+        bytes: row.get(6)?,
+        attempts: row.get(7)?,
+        failures: row.get(8)?,
+        generation: row.get(9)?,
+        not_before: optional_instant(row, 10)?,
+        cancel_requested: row.get(11)?,
+        failure: json(row, 12, "failure")?,
+        created_at: instant(row, 13)?,
+        updated_at: instant(row, 14)?,
+        started_at: optional_instant(row, 15)?,
+        committed_at: optional_instant(row, 16)?,
+        ended_at: optional_instant(row, 17)?,
+        history: json(row, 18, "attempts")?.unwrap_or_default(),
+        result: None,
     })
+}
+
+/// A run as a listing shows it.
+pub(super) fn listed_run(row: &Row<'_>) -> rusqlite::Result<Run> {
+    Ok(Run { history: Vec::new(), ..run(row)? })
 }
 
 pub(super) fn find_file(c: &Connection, uri: &ObjectUri) -> Done<Option<TrackedFile>> {

@@ -1,7 +1,7 @@
 //! The tables.
 
 /// The format of the database, kept in `user_version`.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// The backlogs are kept by triggers, so that no way of changing a file's state can forget them.
 pub(super) const TABLES: &str = "
@@ -63,25 +63,47 @@ CREATE TABLE batch_indexes (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE runs (
-    manifest_id   TEXT PRIMARY KEY,
-    date_prefix   TEXT NOT NULL,
-    manifest_uri  TEXT NOT NULL,
-    document      TEXT NOT NULL,
-    status        TEXT NOT NULL,
-    attempts      INTEGER NOT NULL,
-    failure       TEXT,
-    created_at    TEXT NOT NULL,
-    updated_at    TEXT NOT NULL
+    manifest_id      TEXT PRIMARY KEY,
+    date_prefix      TEXT NOT NULL,
+    manifest_uri     TEXT NOT NULL,
+    status           TEXT NOT NULL,
+    priority         INTEGER NOT NULL,
+    files            INTEGER NOT NULL,
+    bytes            INTEGER NOT NULL,
+    attempts         INTEGER NOT NULL,
+    failures         INTEGER NOT NULL,
+    generation       INTEGER NOT NULL,
+    not_before       TEXT,
+    cancel_requested INTEGER NOT NULL,
+    failure          TEXT,
+    failure_class    TEXT,
+    created_at       TEXT NOT NULL,
+    updated_at       TEXT NOT NULL,
+    started_at       TEXT,
+    committed_at     TEXT,
+    ended_at         TEXT,
+    history          TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX runs_by_status ON runs (status, created_at);
+CREATE INDEX runs_queued ON runs (priority DESC, created_at, manifest_id, not_before) WHERE status = 'queued';
+CREATE INDEX runs_by_status ON runs (status, created_at, manifest_id, bytes);
+CREATE INDEX runs_by_date ON runs (date_prefix, created_at, manifest_id);
+CREATE INDEX runs_by_failure ON runs (failure_class, created_at, manifest_id) WHERE failure_class IS NOT NULL;
 CREATE INDEX runs_by_age ON runs (created_at, manifest_id);
 
-CREATE TABLE commits (
+-- The manifest of each run.
+CREATE TABLE documents (
     manifest_id TEXT PRIMARY KEY,
+    document    TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE commits (
+    manifest_id TEXT NOT NULL,
+    generation  INTEGER NOT NULL,
     attempt     INTEGER NOT NULL,
     record      TEXT NOT NULL,
     result      TEXT NOT NULL,
-    at          TEXT NOT NULL
+    at          TEXT NOT NULL,
+    PRIMARY KEY (manifest_id, generation)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE metrics (

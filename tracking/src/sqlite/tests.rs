@@ -74,7 +74,7 @@ async fn an_operation_that_is_refused_leaves_nothing_and_costs_its_neighbours_no
         uri: format!("s3://m/{id}.json"),
     };
     let (first, second, third) = (manifest("m", &["a"]), manifest("n", &["b", "a"]), manifest("o", &["c"]));
-    let all = futures::join!(store.submit(&first, now), store.submit(&second, now), store.submit(&third, now));
+    let all = futures::join!(store.submit(&first, 0, now), store.submit(&second, 0, now), store.submit(&third, 0, now));
     assert!(matches!((&all.0, &all.1, &all.2), (Ok(true), Err(TrackingError::Taken { .. }), Ok(true))), "{all:?}");
     assert_eq!(store.count_files().await.unwrap(), [(FileState::Manifested, 2)]);
 }

@@ -1,0 +1,208 @@
+//! What becomes of a run: the same for every store.
+//!
+//! Each function says what an operation makes of a run as it is, or that it leaves it, or refuses. An operation that is
+//! made again finds the run as it left it, and leaves it.
+
+use crate::{Attempt, Run, RunState, TrackingError, TrackingResult};
+use chrono::{DateTime, Utc};
+use millwork_manifest::{Failure, FailureClass};
+
+/// The outcome of an operation, and the run after it, if it changes.
+pub(crate) type Decided<T> = TrackingResult<(T, Option<Run>)>;
+
+pub(crate) fn start(run: &Run, now: DateTime<Utc>) -> TrackingResult<Run> {
+    if run.cancel_requested {
+        return Err(refused(run, "to be cancelled", "no attempt is started any more"));
+    }
+    if !(run.state == RunState::Queued || is_under_way(run)) {
+        return Err(conflict(run, "an attempt needs a queued or interrupted run"));
+    }
+    let mut after = changed(run, now);
+    after.state = RunState::Planning;
+    after.attempts += 1;
+    after.not_before = None;
+    after.started_at = Some(now);
+    after.history.push(Attempt { number: after.attempts, started_at: now, ended_at: None, failure: None });
+    after.history.drain(..after.history.len().saturating_sub(Run::HISTORY));
+    Ok(after)
+}
+
+pub(crate) fn set_running(run: &Run, attempt: u32, now: DateTime<Utc>) -> Option<Run> {
+    let is_planned = run.state == RunState::Planning && run.attempts == attempt;
+    is_planned.then(|| Run { state: RunState::Running, ..changed(run, now) })
+}
+
+pub(crate) fn retry_later(
+    run: &Run,
+    attempt: u32,
+    failure: &Failure,
+    not_before: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Decided<bool> {
+    check_newest(run, attempt)?;
+    if run.state == RunState::Queued && run.failure.as_ref() == Some(failure) {
+        return Ok((true, None));
+    }
+    if !is_under_way(run) {
+        return Err(conflict(run, "only an attempt that is under way can be put off"));
+    }
+    if run.cancel_requested {
+        return Ok((false, None));
+    }
+    let mut after = failed(run, failure, now);
+    after.state = RunState::Queued;
+    after.not_before = Some(not_before);
+    Ok((true, Some(after)))
+}
+
+/// The files of a run that is after this in [`RunState::Failed`] or [`RunState::Cancelled`] are to be released.
+pub(crate) fn fail(run: &Run, attempt: u32, failure: &Failure, now: DateTime<Utc>) -> TrackingResult<Option<Run>> {
+    check_newest(run, attempt)?;
+    let end = match failure.class {
+        _ if run.generation > 1 => RunState::Completed,
+        FailureClass::Cancelled => RunState::Cancelled,
+        _ => RunState::Failed,
+    };
+    if run.state == end && run.failure.as_ref() == Some(failure) {
+        return Ok(None);
+    }
+    if !(run.state == RunState::Queued || is_under_way(run)) {
+        return Err(conflict(run, "only a run that is not committed can fail"));
+    }
+    let mut after = failed(run, failure, now);
+    after.state = end;
+    after.not_before = None;
+    after.cancel_requested = false;
+    after.ended_at = Some(now);
+    Ok(Some(after))
+}
+
+pub(crate) fn cancel(run: &Run, now: DateTime<Utc>) -> Decided<RunState> {
+    let is_cancelled = match run.state {
+        RunState::Queued => {
+            let failure = Failure::new(FailureClass::Cancelled, "cancelled before its turn");
+            let after = fail(run, run.attempts, &failure, now)?;
+            return Ok((after.as_ref().map_or(run.state, |after| after.state), after));
+        }
+        RunState::Planning | RunState::Running if run.cancel_requested => true,
+        RunState::Planning | RunState::Running => {
+            return Ok((run.state, Some(Run { cancel_requested: true, ..changed(run, now) })));
+        }
+        RunState::Cancelled => true,
+        // A forced run that was cancelled.
+        RunState::Completed => run.failure.as_ref().is_some_and(|failure| failure.class == FailureClass::Cancelled),
+        RunState::Draft | RunState::Committing | RunState::Failed => false,
+    };
+    if is_cancelled { Ok((run.state, None)) } else { Err(conflict(run, "it is too late to cancel it, or too early")) }
+}
+
+pub(crate) fn requeue(run: &Run, now: DateTime<Utc>) -> TrackingResult<Option<Run>> {
+    match run.state {
+        RunState::Queued => Ok(None),
+        RunState::Failed | RunState::Cancelled => Ok(Some(queued_again(run, now))),
+        _ => Err(conflict(run, "only a run that failed or was cancelled can be queued again")),
+    }
+}
+
+pub(crate) fn force(run: &Run, now: DateTime<Utc>) -> TrackingResult<Option<Run>> {
+    match run.state {
+        RunState::Queued => Ok(None),
+        RunState::Completed => Ok(Some(Run { generation: run.generation + 1, ..queued_again(run, now) })),
+        _ => Err(conflict(run, "only a completed run can be forced")),
+    }
+}
+
+pub(crate) fn prioritise(run: &Run, priority: i32, now: DateTime<Utc>) -> Option<Run> {
+    let changes = run.state == RunState::Queued && run.priority != priority;
+    changes.then(|| Run { priority, ..changed(run, now) })
+}
+
+/// None if the attempt does not win.
+pub(crate) fn commit(run: &Run, attempt: u32, now: DateTime<Utc>) -> TrackingResult<Option<Run>> {
+    let has_output = matches!(run.state, RunState::Committing | RunState::Completed);
+    if run.attempts != attempt || run.cancel_requested || has_output {
+        return Ok(None);
+    }
+    if !is_under_way(run) {
+        return Err(conflict(run, "only an attempt that is under way can be committed"));
+    }
+    let mut after = changed(run, now);
+    end_attempt(&mut after, None, now);
+    after.state = RunState::Committing;
+    after.failure = None;
+    after.committed_at = Some(now);
+    Ok(Some(after))
+}
+
+pub(crate) fn complete(run: &Run, now: DateTime<Utc>) -> TrackingResult<Option<Run>> {
+    match run.state {
+        RunState::Completed => Ok(None),
+        RunState::Committing => Ok(Some(Run { state: RunState::Completed, ended_at: Some(now), ..changed(run, now) })),
+        _ => Err(conflict(run, "only a committed run can be completed")),
+    }
+}
+
+/// Whether a run is to replace an output.
+pub(crate) fn replaces(run: &Run) -> bool {
+    run.generation > 1 && (run.state == RunState::Queued || is_under_way(run))
+}
+
+fn changed(run: &Run, now: DateTime<Utc>) -> Run {
+    Run { updated_at: now, ..run.clone() }
+}
+
+fn is_under_way(run: &Run) -> bool {
+    matches!(run.state, RunState::Planning | RunState::Running)
+}
+
+fn queued_again(run: &Run, now: DateTime<Utc>) -> Run {
+    Run { state: RunState::Queued, failures: 0, failure: None, not_before: None, ended_at: None, ..changed(run, now) }
+}
+
+/// Notes a failure, of the newest attempt if one is under way.
+fn failed(run: &Run, failure: &Failure, now: DateTime<Utc>) -> Run {
+    let mut after = changed(run, now);
+    if is_under_way(run) {
+        after.failures += u32::from(failure.class != FailureClass::Cancelled);
+        end_attempt(&mut after, Some(failure), now);
+    }
+    after.failure = Some(failure.clone());
+    after
+}
+
+fn end_attempt(run: &mut Run, failure: Option<&Failure>, now: DateTime<Utc>) {
+    if let Some(attempt) = run.history.last_mut() {
+        attempt.ended_at = Some(now);
+        attempt.failure = failure.cloned();
+    }
+}
+
+fn check_newest(run: &Run, attempt: u32) -> TrackingResult<()> {
+    if run.attempts == attempt {
+        return Ok(());
+    }
+    Err(refused(run, &format!("at attempt {}", run.attempts), "an older attempt changes nothing"))
+}
+
+fn conflict(run: &Run, wanted: &'static str) -> TrackingError {
+    refused(run, run.state.as_str(), wanted)
+}
+
+fn refused(run: &Run, found: &str, wanted: &'static str) -> TrackingError {
+    TrackingError::Conflict { manifest_id: run.manifest_id.to_string(), found: found.to_owned(), wanted }
+}
+
+/// What asking something of a run that is not there comes to.
+pub(crate) fn unknown(id: &millwork_manifest::ManifestId) -> TrackingError {
+    let wanted = "submit its manifest first";
+    TrackingError::Conflict { manifest_id: id.to_string(), found: "unknown".to_owned(), wanted }
+}
+
+/// Refuses to go on with a manifest some of whose files are in another one by now: their rows would be there twice.
+pub(crate) fn check_owned(run: &Run, owned: u64) -> TrackingResult<()> {
+    if owned == run.files {
+        return Ok(());
+    }
+    let found = format!("left with {owned} of its {} files", run.files);
+    Err(refused(run, &found, "the others are in a newer manifest: submit that one"))
+}

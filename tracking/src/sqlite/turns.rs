@@ -1,0 +1,188 @@
+//! What is done with runs: `life` says what becomes of the run, here its files follow.
+//!
+//! The files of a run that was started once are processing until it has ended, also while it waits to be started again.
+//! Those of a forced run stay completed.
+
+use super::locks;
+use super::manifests::{manifest, set_manifested};
+use super::rows::{find_file, time};
+use super::runs::{find, known, save};
+use super::worker::Done;
+use crate::life::{self, check_owned};
+use crate::{Commit, Lock, Run, RunState, TrackedFile};
+use chrono::{DateTime, Utc};
+use millwork_manifest::{Failure, FileState, ManifestId};
+use rusqlite::{Connection, OptionalExtension, params};
+
+pub(super) fn start_attempt(c: &Connection, id: &ManifestId, lock: &Lock, now: DateTime<Utc>) -> Done<u32> {
+    locks::check(c, lock)?;
+    let run = life::start(&known(c, id)?, now)?;
+    if run.generation == 1 {
+        move_files(c, id, FileState::Manifested, FileState::Processing, now)?;
+    }
+    check_owns_files(c, &run)?;
+    save(c, &run)?;
+    Ok(run.attempts)
+}
+
+pub(super) fn set_running(c: &Connection, id: &ManifestId, attempt: u32, now: DateTime<Utc>) -> Done<()> {
+    let after = find(c, id)?.and_then(|run| life::set_running(&run, attempt, now));
+    after.map_or(Ok(()), |after| save(c, &after))
+}
+
+pub(super) fn retry_later(
+    c: &Connection,
+    id: &ManifestId,
+    attempt: u32,
+    failure: &Failure,
+    not_before: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Done<bool> {
+    let (is_queued, after) = life::retry_later(&known(c, id)?, attempt, failure, not_before, now)?;
+    if let Some(after) = after {
+        save(c, &after)?;
+    }
+    Ok(is_queued)
+}
+
+pub(super) fn fail(c: &Connection, id: &ManifestId, attempt: u32, failure: &Failure, now: DateTime<Utc>) -> Done<()> {
+    match life::fail(&known(c, id)?, attempt, failure, now)? {
+        Some(after) => end(c, &after, now),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn cancel(c: &Connection, id: &ManifestId, now: DateTime<Utc>) -> Done<RunState> {
+    let (state, after) = life::cancel(&known(c, id)?, now)?;
+    match after {
+        Some(after) if after.state.is_final() => end(c, &after, now)?,
+        Some(after) => save(c, &after)?,
+        None => {}
+    }
+    Ok(state)
+}
+
+/// Writes a run that ended without output, and releases its files.
+fn end(c: &Connection, run: &Run, now: DateTime<Utc>) -> Done<()> {
+    save(c, run)?;
+    if run.state == RunState::Completed {
+        return Ok(());
+    }
+    let id = &run.manifest_id;
+    let (message, culprit) = match &run.failure {
+        Some(failure) => (failure.message.as_str(), failure.file.as_deref()),
+        None => ("", None),
+    };
+    move_files(c, id, FileState::Manifested, FileState::Processing, now)?;
+    if let Some(culprit) = culprit
+        && fail_files(c, id, Some(culprit), message, now)? > 0
+    {
+        move_files(c, id, FileState::Processing, FileState::Manifested, now)?;
+        return move_files(c, id, FileState::Manifested, FileState::Pending, now);
+    }
+    fail_files(c, id, None, message, now).map(drop)
+}
+
+/// Fails one file of a run, or all.
+fn fail_files(c: &Connection, id: &ManifestId, uri: Option<&str>, message: &str, now: DateTime<Utc>) -> Done<usize> {
+    let at = time(now);
+    let sql = "INSERT INTO timeline SELECT uri, ?2, 'failed', ?3 FROM files
+        WHERE manifest_id = ?1 AND status = 'processing' AND uri = coalesce(?4, uri)";
+    c.prepare_cached(sql)?.execute(params![id.as_str(), at, message, uri])?;
+    let sql = "UPDATE files SET status = 'failed', reason = ?3, version = version + 1, updated_at = ?2
+        WHERE manifest_id = ?1 AND status = 'processing' AND uri = coalesce(?4, uri)";
+    Ok(c.prepare_cached(sql)?.execute(params![id.as_str(), at, message, uri])?)
+}
+
+pub(super) fn requeue(c: &Connection, id: &ManifestId, now: DateTime<Utc>) -> Done<()> {
+    let Some(after) = life::requeue(&known(c, id)?, now)? else { return Ok(()) };
+    let mut owned = 0;
+    for file in manifest(c, id)?.into_iter().flat_map(|manifest| manifest.files) {
+        if find_file(c, &file.uri)?.is_some_and(|file| can_return(&file, id)) {
+            set_manifested(c, &file.uri, id, now)?;
+            owned += 1;
+        }
+    }
+    check_owned(&after, owned)?;
+    save(c, &after)
+}
+
+pub(super) fn force(c: &Connection, id: &ManifestId, now: DateTime<Utc>) -> Done<()> {
+    life::force(&known(c, id)?, now)?.map_or(Ok(()), |after| save(c, &after))
+}
+
+pub(super) fn prioritise(c: &Connection, id: &ManifestId, priority: i32, now: DateTime<Utc>) -> Done<()> {
+    let after = find(c, id)?.and_then(|run| life::prioritise(&run, priority, now));
+    after.map_or(Ok(()), |after| save(c, &after))
+}
+
+pub(super) fn commit(c: &Connection, commit: &Commit, result: &str, now: DateTime<Utc>) -> Done<bool> {
+    let id = &commit.manifest_id;
+    let Some(run) = find(c, id)? else { return Ok(false) };
+    let Some(after) = life::commit(&run, commit.attempt, now)? else { return Ok(false) };
+    check_owns_files(c, &after)?;
+    let sql = "INSERT INTO commits VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let values = params![id.as_str(), after.generation, commit.attempt, commit.record, result, time(now)];
+    c.prepare_cached(sql)?.execute(values)?;
+    save(c, &after)?;
+    Ok(true)
+}
+
+pub(super) fn unpublished(c: &Connection, id: &ManifestId) -> Done<Option<Commit>> {
+    let is_open = find(c, id)?.is_some_and(|run| run.state == RunState::Committing);
+    if is_open { newest_commit(c, id) } else { Ok(None) }
+}
+
+pub(super) fn replaced(c: &Connection, id: &ManifestId) -> Done<Option<Commit>> {
+    let is_to_be = find(c, id)?.is_some_and(|run| life::replaces(&run));
+    if is_to_be { newest_commit(c, id) } else { Ok(None) }
+}
+
+fn newest_commit(c: &Connection, id: &ManifestId) -> Done<Option<Commit>> {
+    let sql = "SELECT attempt, record FROM commits WHERE manifest_id = ?1 ORDER BY generation DESC LIMIT 1";
+    let mut statement = c.prepare_cached(sql)?;
+    let commit = statement.query_row([id.as_str()], |row| {
+        Ok(Commit { manifest_id: id.clone(), attempt: row.get(0)?, record: row.get(1)? })
+    });
+    Ok(commit.optional()?)
+}
+
+pub(super) fn complete(c: &Connection, id: &ManifestId, now: DateTime<Utc>) -> Done<()> {
+    let Some(after) = life::complete(&known(c, id)?, now)? else { return Ok(()) };
+    if after.generation == 1 {
+        move_files(c, id, FileState::Manifested, FileState::Processing, now)?;
+        move_files(c, id, FileState::Processing, FileState::Completed, now)?;
+    }
+    save(c, &after)
+}
+
+/// Whether a run can have a file again: it has it, or had it last, or nobody has.
+fn can_return(file: &TrackedFile, id: &ManifestId) -> bool {
+    let is_free = matches!(file.state, FileState::Pending | FileState::Failed);
+    match &file.manifest_id {
+        Some(holder) => {
+            holder == id.as_str() && (is_free || matches!(file.state, FileState::Manifested | FileState::Processing))
+        }
+        None => is_free,
+    }
+}
+
+/// Refuses to go on with a run that has lost files.
+fn check_owns_files(c: &Connection, run: &Run) -> Done<()> {
+    let state = if run.generation > 1 { FileState::Completed } else { FileState::Processing };
+    let sql = "SELECT count(*) FROM files WHERE manifest_id = ?1 AND status = ?2";
+    let values = params![run.manifest_id.as_str(), state.as_str()];
+    let owned = c.prepare_cached(sql)?.query_row(values, |row| row.get(0))?;
+    Ok(check_owned(run, owned)?)
+}
+
+/// Moves those of a manifest's files that are in one state to the next, each with a note.
+fn move_files(c: &Connection, id: &ManifestId, from: FileState, to: FileState, now: DateTime<Utc>) -> Done<()> {
+    let at = time(now);
+    let sql = "INSERT INTO timeline SELECT uri, ?3, ?4, ?1 FROM files WHERE manifest_id = ?1 AND status = ?2";
+    c.prepare_cached(sql)?.execute(params![id.as_str(), from.as_str(), at, to.as_str()])?;
+    let sql = "UPDATE files SET status = ?3, version = version + 1, updated_at = ?4
+        WHERE manifest_id = ?1 AND status = ?2";
+    c.prepare_cached(sql)?.execute(params![id.as_str(), from.as_str(), to.as_str(), at])?;
+    Ok(())
+}
