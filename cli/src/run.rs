@@ -2,14 +2,15 @@
 
 use crate::embedded::Embedded;
 use crate::report::{Report, count};
+use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use millwork_conversion::input_bytes_read;
 use millwork_manifest::Flush;
 use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings};
-use millwork_scheduler::{RunOptions, Scheduler, State};
+use millwork_scheduler::{EndedRun, Lease, RunOptions, Scheduler};
 use millwork_storage::{Location, Storage};
-use millwork_tracking::QueuedManifest;
+use millwork_tracking::{RunCount, TrackingError, TrackingStore};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,8 +46,8 @@ pub(crate) struct Options {
     rules: Rules,
 }
 
-/// How long interrupted runs may take to stop.
-const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often the store is asked what is left.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Runs it; the exit code says whether every manifest completed.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
@@ -66,36 +67,37 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         (None, None) => anyhow::bail!("say where files and runs are remembered: --state sqlite:PATH or dynamodb:TABLE"),
     };
     let settings = settings(&options, &output, &state)?;
-    let state = State::open(&state).await?;
+    let store = millwork_tracking::open(&state).await?;
+    let lease = Lease::take(&state, &store).await?.with_context(|| TrackingError::InUse(state.clone()))?;
     let holder = format!("millwork-run:{}", std::process::id());
-    let builder = Builder::new(state.store.clone(), Arc::new(Storage::from_env()), settings, holder);
-    let done = run_on(&state, &builder, &input, &options, started).await;
-    state.close().await;
+    let builder = Builder::new(store.clone(), Arc::new(Storage::from_env()), settings, holder);
+    let done = run_on(&lease, &builder, &input, &options, started).await;
+    lease.release().await;
     done
 }
 
 /// Collects and converts, and shows what came of it.
 async fn run_on(
-    state: &State,
+    lease: &Lease,
     builder: &Builder,
     input: &Location,
     options: &Options,
     started: Instant,
 ) -> anyhow::Result<ExitCode> {
     let collected = collect(builder, input).await?;
-    let unfinished = state.store.unfinished().await?;
+    let left = Left::in_store(lease.store()).await?;
     let mut report = Report::default();
     note_collected(&mut report, &collected);
     let mut code = ExitCode::SUCCESS;
-    if unfinished.is_empty() {
+    if left.runs == 0 {
         let nothing = if collected.listed == 0 { "the input is empty" } else { "nothing new in the input" };
         eprintln!("millwork: {nothing}: {input}");
     } else {
         // Before the executor, which listens too and stops at once: what only it heard of would leave its runs waiting.
         let signals = Signals::listen()?;
         let embedded = Embedded::start(vcores(options)).await?;
-        let scheduler = Scheduler::new(embedded.engine.clone(), state.store.clone(), options.run.clone())?;
-        if !convert(&scheduler, &unfinished, signals, &mut report).await? {
+        let scheduler = Scheduler::start(embedded.engine.clone(), lease, options.run.clone())?;
+        if !convert(&scheduler, left, signals, &mut report).await? {
             code = ExitCode::from(130);
         }
     }
@@ -103,6 +105,20 @@ async fn run_on(
     report.sort();
     show(&report, options.json)?;
     Ok(if report.failed.is_empty() { code } else { ExitCode::FAILURE })
+}
+
+/// What is still to be converted.
+#[derive(Clone, Copy, Default)]
+struct Left {
+    runs: u64,
+    bytes: u64,
+}
+
+impl Left {
+    async fn in_store(store: &Arc<dyn TrackingStore>) -> anyhow::Result<Self> {
+        let add = |left: Self, count: RunCount| Self { runs: left.runs + count.runs, bytes: left.bytes + count.bytes };
+        Ok(store.count_runs().await?.into_iter().fold(Self::default(), add))
+    }
 }
 
 fn vcores(options: &Options) -> usize {
@@ -155,49 +171,57 @@ impl Signals {
     }
 }
 
-/// Takes every unfinished run to its end. False if the user interrupted it.
+/// Takes every run to its end. False if the user interrupted it.
 async fn convert(
     scheduler: &Scheduler,
-    unfinished: &[QueuedManifest],
+    mut left: Left,
     mut signals: Signals,
     report: &mut Report,
 ) -> anyhow::Result<bool> {
-    let mut events = scheduler.events();
-    scheduler.resume().await?;
-    let bar = progress_bar(unfinished);
+    let mut ended = scheduler.ended();
+    let bar = progress_bar(left.bytes);
     let mut tick = tokio::time::interval(Duration::from_millis(100));
-    let mut left = unfinished.len();
-    while left > 0 {
+    let mut look = tokio::time::interval(LOOK);
+    let add = |run: EndedRun, left: &mut Left, report: &mut Report| {
+        left.runs = left.runs.saturating_sub(1);
+        if let Err(failure) = &run.outcome {
+            bar.suspend(|| eprintln!("millwork: manifest {} failed ({}): {failure}", run.manifest_id, failure.class));
+        }
+        report.add(run.manifest_id.as_str(), &run.outcome);
+    };
+    let mut is_over = false;
+    while left.runs > 0 && !is_over {
         tokio::select! {
-            ended = events.recv() => {
-                let ended = ended?;
-                left -= 1;
-                if let Err(failure) = &ended.outcome {
-                    bar.suspend(|| eprintln!("millwork: manifest {} failed ({}): {failure}", ended.manifest_id, failure.class));
-                }
-                report.add(ended.manifest_id.as_str(), &ended.outcome);
-            }
+            biased;
+            // One that was told too late to be heard is in the store.
+            Ok(run) = ended.recv() => add(run, &mut left, report),
+            () = signals.received() => break,
+            () = scheduler.deposed().cancelled() => anyhow::bail!("another process runs the manifests of this state now"),
             _ = tick.tick() => {
                 bar.set_position(input_bytes_read().min(bar.length().unwrap_or(0)));
-                bar.set_message(format!("{} to go", count(left as u64, "manifest")));
+                bar.set_message(format!("{} to go", count(left.runs, "manifest")));
             }
-            () = signals.received() => break,
+            // A run may end without a word here, such as one that another process has cancelled.
+            _ = look.tick() => match Left::in_store(scheduler.store()).await {
+                Ok(in_store) => is_over = in_store.runs == 0 && scheduler.is_idle(),
+                Err(error) => tracing::debug!(%error, "cannot ask what is left"),
+            },
         }
     }
-    if left > 0 {
+    while let Ok(run) = ended.try_recv() {
+        add(run, &mut left, report);
+    }
+    if left.runs > 0 && !is_over {
         bar.abandon();
         eprintln!("millwork: interrupted: what was finished is published, the rest goes on next time");
-        if tokio::time::timeout(STOP_TIMEOUT, scheduler.shut_down()).await.is_err() {
-            eprintln!("millwork: not all runs stopped in time: the next start removes what they left");
-        }
+        scheduler.shut_down().await;
         return Ok(false);
     }
     bar.finish_and_clear();
     Ok(true)
 }
 
-fn progress_bar(unfinished: &[QueuedManifest]) -> ProgressBar {
-    let bytes = unfinished.iter().map(|queued| queued.manifest.total_bytes()).sum();
+fn progress_bar(bytes: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
     let style = ProgressStyle::with_template(
         "{bar:32} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} {msg}",

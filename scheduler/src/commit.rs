@@ -9,7 +9,7 @@
 use crate::options::OutputLayout;
 use millwork_conversion::{AttemptOutcome, FileLedger, StagedPart, TaskReport};
 use millwork_manifest::{InvalidUri, Manifest, ObjectUri};
-use millwork_storage::{Location, StagedFile, Staging, StorageResult, exists_blocking};
+use millwork_storage::{Location, StagedFile, Staging, StorageResult, exists_blocking, remove_blocking};
 use serde::{Deserialize, Serialize};
 
 /// All that is needed to finish the publication of an attempt.
@@ -21,12 +21,15 @@ pub(crate) struct CommitRecord {
     /// Private files of rejected lines, in the order in which they become one file, and its place.
     rejects: Vec<StagedFile>,
     rejects_uri: ObjectUri,
+    /// The output that this one takes the place of, if it was forced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    replaces: Vec<ObjectUri>,
     /// What became of each file.
     pub(crate) ledger: Vec<FileLedger>,
 }
 
 /// What a committed run produced.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
     /// Rows in the output.
     pub rows: u64,
@@ -68,6 +71,8 @@ pub(crate) struct Destination<'a> {
     pub(crate) output: &'a Location,
     pub(crate) quarantine: &'a Location,
     pub(crate) layout: &'a OutputLayout,
+    /// Which output of the manifest it is, from 1.
+    pub(crate) generation: u32,
 }
 
 impl CommitRecord {
@@ -82,18 +87,20 @@ impl CommitRecord {
         let place = |(number, (report, part)): (usize, (_, &StagedPart))| {
             let uri = match staging.place_of(&part.file) {
                 Some(uri) => uri,
-                None => to.output.object(&to.layout.path(manifest, number))?,
+                None => to.output.object(&to.layout.path(manifest, to.generation, number))?,
             };
             Ok((report, part.clone(), uri))
         };
         let placed: Vec<(&TaskReport, _, ObjectUri)> =
             parts.enumerate().map(place).collect::<Result<_, InvalidUri>>()?;
-        let rejects_uri = to.quarantine.object(&format!("rejected-lines/{}/{}.ndjson", manifest.date, manifest.id))?;
+        let name = OutputLayout::name(manifest, to.generation);
+        let rejects_uri = to.quarantine.object(&format!("rejected-lines/{}/{name}.ndjson", manifest.date))?;
         let record = Self {
             staging,
             outputs: placed.iter().map(|(_, part, uri)| (part.file.clone(), uri.clone())).collect(),
             rejects: outcome.reports.iter().flat_map(|report| report.rejects.clone()).collect(),
             rejects_uri,
+            replaces: Vec::new(),
             ledger: outcome.ledger.clone(),
         };
         let sum = |of: fn(&FileLedger) -> u64| outcome.ledger.iter().map(of).sum();
@@ -121,10 +128,20 @@ impl CommitRecord {
         Ok((record, result))
     }
 
+    /// The same, whose publication removes what another record published.
+    pub(crate) fn in_place_of(self, replaced: &Self) -> Self {
+        Self { replaces: replaced.published().cloned().collect(), ..self }
+    }
+
+    /// The final names of all it publishes.
+    fn published(&self) -> impl Iterator<Item = &ObjectUri> {
+        let rejects = (!self.rejects.is_empty()).then_some(&self.rejects_uri);
+        self.outputs.iter().map(|(_, uri)| uri).chain(rejects)
+    }
+
     /// A final name that something else has already. To be asked before the commit.
     pub(crate) fn foreign_output(&self) -> StorageResult<Option<&ObjectUri>> {
-        let rejects = (!self.rejects.is_empty()).then_some(&self.rejects_uri);
-        for uri in self.outputs.iter().map(|(_, uri)| uri).chain(rejects) {
+        for uri in self.published() {
             if exists_blocking(uri)? {
                 return Ok(Some(uri));
             }
@@ -133,7 +150,12 @@ impl CommitRecord {
     }
 
     /// Gives every file its final name. Doing it again, or going on where another stopped, is no error.
+    ///
+    /// An output that is replaced goes first: for a moment a reader sees no rows of the manifest, never those of both.
     pub(crate) fn publish(&self) -> StorageResult<()> {
+        for uri in &self.replaces {
+            remove_blocking(uri)?;
+        }
         if !self.rejects.is_empty() {
             self.staging.publish_joined(&self.rejects, &self.rejects_uri)?;
         }

@@ -6,13 +6,14 @@
 use ballista_core::JobId;
 use ballista_core::client::BallistaClient;
 use ballista_core::extension::SessionConfigExt;
-use ballista_core::serde::protobuf::{JobStatus, PartitionLocation, job_status::Status};
+use ballista_core::serde::protobuf::{JobStatus, PartitionLocation, job_status::Status, task_status};
 use ballista_core::serde::scheduler::ShuffleLayout;
 use ballista_scheduler::cluster::BallistaCluster;
 use ballista_scheduler::config::{SchedulerConfig, TaskDistributionPolicy};
 use ballista_scheduler::scheduler_process::{create_scheduler, start_grpc_service_with_listener};
 use ballista_scheduler::scheduler_server::SchedulerServer;
-use datafusion::physical_plan::ExecutionPlan;
+use ballista_scheduler::state::execution_stage::{ExecutionStage, TaskInfo};
+use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use futures::TryStreamExt;
@@ -71,6 +72,49 @@ pub struct ExecutorInfo {
 pub(crate) struct Job {
     id: JobId,
     updates: mpsc::Receiver<JobStatus>,
+}
+
+impl Job {
+    pub(crate) fn id(&self) -> &JobId {
+        &self.id
+    }
+}
+
+/// How far a job is.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct JobProgress {
+    /// Its stages, in order. A conversion has one.
+    pub stages: Vec<StageProgress>,
+}
+
+/// How far a stage is.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct StageProgress {
+    /// Its number in the job.
+    pub id: usize,
+    /// `Running`, `Successful` and the like, in Ballista's words.
+    pub state: String,
+    /// How many partitions it has in all; each is a task.
+    pub partitions: usize,
+    /// The stage's physical plan.
+    pub plan: String,
+    /// The tasks that have been given to executors.
+    pub tasks: Vec<TaskProgress>,
+}
+
+/// A task that an executor has, or had.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct TaskProgress {
+    /// Its number in the stage.
+    pub id: usize,
+    /// `running`, `successful` or `failed`.
+    pub state: &'static str,
+    /// The executor it was given to.
+    pub executor: Option<String>,
+    /// When it was given away, in milliseconds since 1970.
+    pub launched_at_ms: u64,
+    /// When it ended, in the same.
+    pub ended_at_ms: Option<u64>,
 }
 
 impl Engine {
@@ -161,11 +205,43 @@ impl Engine {
         Ok(reports)
     }
 
+    /// How far a job is, as long as the engine knows it.
+    pub(crate) async fn progress(&self, id: &JobId) -> Option<JobProgress> {
+        let graph = self.cluster.job_state().get_execution_graph(id).await.ok().flatten()?;
+        let mut stages: Vec<StageProgress> = graph.stages().iter().map(|(id, stage)| progress_of(*id, stage)).collect();
+        stages.sort_by_key(|stage| stage.id);
+        Some(JobProgress { stages })
+    }
+
     async fn status(&self, id: &JobId) -> Result<Option<Status>, Failure> {
         let found = self.cluster.job_state().get_job_status(id).await;
         let status = found.map_err(|e| Failure::new(FailureClass::Bug, e))?;
         Ok(status.and_then(|status| status.status))
     }
+}
+
+fn progress_of(id: usize, stage: &ExecutionStage) -> StageProgress {
+    let tasks: Vec<TaskProgress> = stage.task_infos().unwrap_or_default().iter().map(task_progress).collect();
+    let partitions = match stage {
+        ExecutionStage::Resolved(stage) => stage.partitions,
+        ExecutionStage::Running(stage) => stage.partitions,
+        ExecutionStage::Successful(stage) => stage.partitions,
+        ExecutionStage::Failed(stage) => stage.partitions,
+        ExecutionStage::UnResolved(_) => 0,
+    };
+    let plan = displayable(stage.plan()).indent(false).to_string();
+    StageProgress { id, state: stage.variant_name().to_owned(), partitions, plan, tasks }
+}
+
+fn task_progress(task: &TaskInfo) -> TaskProgress {
+    let (state, executor) = match &task.task_status {
+        task_status::Status::Running(running) => ("running", Some(running.executor_id.clone())),
+        task_status::Status::Successful(done) => ("successful", Some(done.executor_id.clone())),
+        task_status::Status::Failed(_) => ("failed", None),
+    };
+    let millis = |time: u128| u64::try_from(time).unwrap_or(u64::MAX);
+    let ended_at_ms = (task.finish_time > 0).then(|| millis(task.finish_time));
+    TaskProgress { id: task.task_id, state, executor, launched_at_ms: millis(task.launch_time), ended_at_ms }
 }
 
 fn config(address: SocketAddr) -> SchedulerConfig {

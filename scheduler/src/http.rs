@@ -2,7 +2,7 @@
 //!
 //! Errors have one shape: `{"error": {"code": "…", "message": "…"}}`.
 
-use crate::service::{Scheduler, has_ended_without_output};
+use crate::service::Service;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use chrono::Utc;
 use millwork_manifest::{Manifest, ManifestId, ObjectUri};
 use millwork_storage::{Objects, Storage};
-use millwork_tracking::{Run, TrackingError};
+use millwork_tracking::{Run, RunFilter, RunState, TrackingError};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -22,7 +22,7 @@ const MAX_BODY_BYTES: usize = 32 << 20;
 const MAX_RUNS: usize = 1000;
 
 /// The API's routes. With a token, all but the health checks ask for it.
-pub fn router(scheduler: Scheduler, token: Option<String>) -> Router {
+pub fn router(service: Service, token: Option<String>) -> Router {
     let api = Router::new()
         .route("/api/v1/manifests", post(submit_manifest))
         .route("/api/v1/runs", get(list_runs))
@@ -35,7 +35,7 @@ pub fn router(scheduler: Scheduler, token: Option<String>) -> Router {
         .route("/readyz", get(ready))
         .merge(api)
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "not-found", "no such path") })
-        .with_state(scheduler)
+        .with_state(service)
 }
 
 /// Whether the API may listen here: beyond this machine only with a token, or where the operator takes the risk.
@@ -65,7 +65,11 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
-async fn ready(State(scheduler): State<Scheduler>) -> Response {
+async fn ready(State(service): State<Service>) -> Response {
+    let Some(scheduler) = service.leader() else {
+        return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "standby", "another scheduler runs the manifests")
+            .into_response();
+    };
     match scheduler.engine().slots().await {
         0 => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "no-executors", "no executor is connected").into_response(),
         slots => format!("ready: {slots} task slots\n").into_response(),
@@ -88,7 +92,7 @@ enum Submission {
 }
 
 async fn submit_manifest(
-    State(scheduler): State<Scheduler>,
+    State(service): State<Service>,
     Query(options): Query<SubmitOptions>,
     body: axum::body::Bytes,
 ) -> Result<(StatusCode, Json<Run>), ApiError> {
@@ -103,12 +107,11 @@ async fn submit_manifest(
             (manifest, uri)
         }
     };
-    let run = scheduler.submit(manifest.clone(), &uri).await?;
-    let run = match run {
-        Some(run) if options.retry && has_ended_without_output(&run) => scheduler.retry(manifest).await?,
-        run => run,
-    };
-    run.map(|run| (StatusCode::ACCEPTED, Json(run))).ok_or_else(ApiError::vanished)
+    let mut run = service.submit(manifest.clone(), &uri, 0).await?;
+    if options.retry && matches!(run.state, RunState::Failed | RunState::Cancelled) {
+        run = service.retry(&manifest.id).await?;
+    }
+    Ok((StatusCode::ACCEPTED, Json(run)))
 }
 
 async fn read_manifest(uri: String) -> Result<(Manifest, String), ApiError> {
@@ -138,28 +141,26 @@ struct ListOptions {
 }
 
 async fn list_runs(
-    State(scheduler): State<Scheduler>,
+    State(service): State<Service>,
     Query(options): Query<ListOptions>,
 ) -> Result<Json<Listing<Run>>, ApiError> {
-    let limit = options.limit.unwrap_or(100).min(MAX_RUNS);
-    let mut items = scheduler.store().runs(limit).await?;
-    // Outputs and ledger are for the detail.
-    for run in &mut items {
-        if let Some(result) = run.result.as_mut().and_then(serde_json::Value::as_object_mut) {
-            result.retain(|key, _| key != "ledger" && key != "outputs");
-        }
-    }
-    Ok(Json(Listing { items }))
+    let limit = options.limit.unwrap_or(100).clamp(1, MAX_RUNS);
+    let runs = service.store().list_runs(&RunFilter { limit, ..RunFilter::default() }).await?;
+    Ok(Json(Listing { items: runs.items }))
 }
 
-async fn get_run(State(scheduler): State<Scheduler>, Path(id): Path<String>) -> Result<Json<Run>, ApiError> {
+async fn get_run(State(service): State<Service>, Path(id): Path<String>) -> Result<Json<Run>, ApiError> {
     let id: ManifestId = id.parse().map_err(|e| ApiError::new(StatusCode::BAD_REQUEST, "bad-id", e))?;
     let missing = || ApiError::new(StatusCode::NOT_FOUND, "no-such-run", format!("no run of manifest `{id}`"));
-    scheduler.store().run(&id).await?.map(Json).ok_or_else(missing)
+    service.store().run(&id).await?.map(Json).ok_or_else(missing)
 }
 
-async fn list_executors(State(scheduler): State<Scheduler>) -> Json<Listing<crate::engine::ExecutorInfo>> {
-    Json(Listing { items: scheduler.engine().executors().await })
+async fn list_executors(State(service): State<Service>) -> Json<Listing<crate::engine::ExecutorInfo>> {
+    let items = match service.leader() {
+        Some(scheduler) => scheduler.engine().executors().await,
+        None => Vec::new(),
+    };
+    Json(Listing { items })
 }
 
 /// An error as the API tells it.
@@ -173,10 +174,6 @@ struct ApiError {
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, message: impl std::fmt::Display) -> Self {
         Self { status, code, message: message.to_string() }
-    }
-
-    fn vanished() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "bug", "the run is not in the store")
     }
 }
 

@@ -1,19 +1,22 @@
 //! Runs: one for each manifest, taken from the queue to published output.
 //!
-//! [`Engine`] is Ballista, to which executors connect; [`Scheduler`] admits manifests, runs attempts on the engine,
-//! judges and commits them. This crate knows nothing of how NDJSON is parsed.
+//! [`Engine`] is Ballista, to which executors connect. [`Lease`] makes one process the one that runs the manifests of a
+//! store, and [`Scheduler`] does so: [`run`] decides what is to be done, the shell does it. This crate knows nothing of how
+//! NDJSON is parsed.
 
 mod commit;
 mod engine;
 mod http;
+mod lease;
 mod options;
-mod run;
+pub mod run;
 mod service;
-mod state;
+mod shell;
 
 pub use commit::{OutputFile, RunResult};
-pub use engine::{Engine, ExecutorInfo, HEARTBEAT_SECONDS};
+pub use engine::{Engine, ExecutorInfo, HEARTBEAT_SECONDS, JobProgress, StageProgress, TaskProgress};
 pub use http::{check_listen, router};
+pub use lease::Lease;
 pub use options::{OutputLayout, RunOptions};
-pub use service::{EndedRun, Scheduler};
-pub use state::State;
+pub use service::Service;
+pub use shell::{Change, EndedRun, Scheduler};

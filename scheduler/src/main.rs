@@ -2,23 +2,23 @@
 
 use anyhow::Context;
 use clap::Parser;
-use millwork_scheduler::{Engine, RunOptions, Scheduler, State, check_listen, router};
+use millwork_scheduler::{Engine, Lease, RunOptions, Scheduler, Service, check_listen, router};
+use millwork_tracking::TrackingStore;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How often the store is asked for runs that a manifest builder has queued.
-const TAKE_UP_INTERVAL: Duration = Duration::from_secs(5);
-
 /// Runs manifests on a fleet of executors.
 ///
 /// Manifests come over HTTP (`millwork submit`). Each becomes a run: planned here, converted by executors, committed
-/// and published here. What is running when the scheduler stops goes on when it is started again.
+/// and published here. What is running when the scheduler stops goes on when it is started again. Of several schedulers
+/// on one state, one runs the manifests; the others stand by, answer over HTTP, and take over when it dies.
 #[derive(Parser)]
 #[command(version)]
 struct Options {
@@ -63,27 +63,70 @@ async fn serve(options: Options) -> anyhow::Result<()> {
          who can reach it, then say --insecure",
         options.listen
     );
-    let state = State::open(&options.state).await?;
+    let http = TcpListener::bind(options.http).await.with_context(|| format!("cannot listen on {}", options.http))?;
+    let store = millwork_tracking::open(&options.state).await?;
+    let service = Service::new(store.clone());
+    let stop = CancellationToken::new();
+    let server =
+        axum::serve(http, router(service.clone(), token)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    tracing::info!(http = %options.http, "standing by");
+    let mut signals = Signals::listen()?;
+    let led = tokio::select! {
+        served = server.into_future() => { served?; Ok(()) }
+        led = lead(&options, &store, &service, &mut signals) => led,
+    };
+    stop.cancel();
+    led
+}
+
+/// Waits for its turn to run the manifests, then does so until it is told to stop, or another has taken over.
+async fn lead(
+    options: &Options,
+    store: &Arc<dyn TrackingStore>,
+    service: &Service,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
+    let lease = tokio::select! {
+        lease = Lease::wait(&options.state, store) => lease?,
+        () = signals.received() => return Ok(()),
+    };
+    // Not before: executors connect to who listens.
     let listener =
         TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
-    let http = TcpListener::bind(options.http).await.with_context(|| format!("cannot listen on {}", options.http))?;
     let engine = Engine::start(listener).await?;
-    let scheduler = Scheduler::new(engine.clone(), state.store.clone(), options.run)?;
-    let resumed = scheduler.resume().await?;
-    tracing::info!(executors = %engine.address(), http = %http.local_addr()?, resumed, "scheduler started");
-    tokio::spawn(scheduler.clone().take_up(TAKE_UP_INTERVAL));
-    let mut terminate = signal(SignalKind::terminate())?;
-    let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
+    let scheduler = Scheduler::start(engine.clone(), &lease, options.run.clone())?;
+    service.lead(scheduler.clone());
+    tracing::info!(executors = %engine.address(), token = lease.lock().token, "running manifests");
+    tokio::select! {
+        () = signals.received() => {
+            tracing::info!("stopping: running attempts are given up and go on at the next start");
+            scheduler.shut_down().await;
+            lease.release().await;
+            Ok(())
         }
-        tracing::info!("stopping: running attempts are cancelled and go on at the next start");
-    };
-    axum::serve(http, router(scheduler.clone(), token)).with_graceful_shutdown(stop).await?;
-    scheduler.shut_down().await;
-    state.close().await;
-    Ok(())
+        () = scheduler.deposed().cancelled() => {
+            anyhow::bail!("another scheduler runs the manifests now: start this one again to stand by")
+        }
+    }
+}
+
+/// The signals that end the process. None is lost, whenever it comes.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 fn token(options: &Options) -> anyhow::Result<Option<String>> {

@@ -91,13 +91,23 @@ impl OutputLayout {
     pub const DEFAULT: &str = "merged-parquet-{date}/{manifest_id}-part-{part}.parquet";
 
     /// The path of one file of a manifest.
-    pub(crate) fn path(&self, manifest: &Manifest, part: usize) -> String {
-        self.template(manifest).replace("{part}", &format!("{part:05}"))
+    pub(crate) fn path(&self, manifest: &Manifest, generation: u32, part: usize) -> String {
+        self.template(manifest, generation).replace("{part}", &format!("{part:05}"))
     }
 
     /// The path of the files of a manifest, with `{part}` for their number.
-    pub(crate) fn template(&self, manifest: &Manifest) -> String {
-        self.0.replace("{date}", &manifest.date.to_string()).replace("{manifest_id}", manifest.id.as_str())
+    pub(crate) fn template(&self, manifest: &Manifest, generation: u32) -> String {
+        let name = Self::name(manifest, generation);
+        self.0.replace("{date}", &manifest.date.to_string()).replace("{manifest_id}", &name)
+    }
+
+    /// What stands for the manifest in names of files: its id, and after a forced run the number of its output, since the
+    /// files it replaces are there until its own take their place.
+    pub(crate) fn name(manifest: &Manifest, generation: u32) -> String {
+        match generation {
+            0 | 1 => manifest.id.to_string(),
+            _ => format!("{}-g{generation}", manifest.id),
+        }
     }
 }
 

@@ -20,5 +20,5 @@ pub use local::{Object, absolute, identity, list, path_of};
 pub use location::{Location, bucket_and_key};
 pub use memory::MemoryObjects;
 pub use objects::{Objects, Storage, is_hidden};
-pub use staging::{RewriteTail, StagedFile, Staging, StagingWriter};
-pub use transfer::{ObjectReader, exists_blocking, head_blocking};
+pub use staging::{RewriteTail, StagedFile, Staging, StagingWriter, remove_staged, staged_manifests};
+pub use transfer::{ObjectReader, exists_blocking, head_blocking, remove_blocking};

@@ -189,6 +189,21 @@ pub fn head_blocking(uri: &ObjectUri) -> StorageResult<Object> {
     }
 }
 
+/// Removes an object, for callers that block. One that is not there is no error.
+pub fn remove_blocking(uri: &ObjectUri) -> StorageResult<()> {
+    let Some((bucket, key)) = bucket_and_key(uri) else {
+        return match std::fs::remove_file(local::path_of(uri)?) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StorageError::new("delete", uri, e)),
+            _ => Ok(()),
+        };
+    };
+    let (bucket, key, uri) = (bucket.to_owned(), key.to_owned(), uri.clone());
+    wait(async move {
+        let deleted = client().await.delete_object().bucket(bucket).key(key).send().await;
+        deleted.map(|_| ()).map_err(|e| crate::bucket::fail("delete", uri, e))
+    })
+}
+
 /// Whether there is an object, for callers that block.
 pub fn exists_blocking(uri: &ObjectUri) -> StorageResult<bool> {
     match head_blocking(uri) {

@@ -148,6 +148,25 @@ impl BucketStaging {
     }
 }
 
+/// The manifests of which private objects are there.
+pub(super) fn staged_manifests(output: &Location) -> StorageResult<Vec<String>> {
+    let root = BucketStaging::new(output, "", 0, "");
+    wait(async move {
+        let (bucket, client) = (&root.bucket, client().await);
+        // The private keys of a manifest without a name: two slashes.
+        let prefix = root.private.trim_end_matches('/').to_owned() + "/";
+        let pages = client.list_objects_v2().bucket(bucket).prefix(&prefix).delimiter("/");
+        let mut pages = pages.into_paginator().send();
+        let mut names = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| fail("list", format!("s3://{bucket}/{prefix}"), e))?;
+            let below = page.common_prefixes().iter().filter_map(|found| found.prefix()?.strip_prefix(&prefix));
+            names.extend(below.map(|name| name.trim_end_matches('/').to_owned()));
+        }
+        Ok(names)
+    })
+}
+
 /// Puts private files of a directory together as an object.
 pub(super) fn publish_local(
     path: impl Fn(&StagedFile) -> PathBuf,

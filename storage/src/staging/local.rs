@@ -22,6 +22,23 @@ const FOOTER_END_BYTES: i64 = 8;
 /// How often a change of directories is made again when another process interferes.
 const RETRIES: usize = 10;
 
+/// The manifests that have a directory.
+pub(super) fn staged_manifests(output: &Path) -> StorageResult<Vec<String>> {
+    let root = LocalStaging::root(output);
+    let fail = |e| StorageError::new("list", root.display(), e);
+    let entries = match fs::read_dir(&root) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(fail)?,
+    };
+    let name = |entry: io::Result<fs::DirEntry>| Ok(entry.map_err(fail)?.file_name().into_string().ok());
+    entries.map(name).filter_map(Result::transpose).collect()
+}
+
+/// Removes a manifest's directory.
+pub(super) fn remove_staged(output: &Path, manifest: &str) -> StorageResult<()> {
+    remove_all(&LocalStaging::root(output).join(manifest))
+}
+
 /// A private file that is being written.
 pub(crate) struct LocalWriter {
     file: File,

@@ -178,6 +178,22 @@ impl Staging {
     }
 }
 
+/// The names of the manifests of which something private is below an output.
+pub fn staged_manifests(output: &Location) -> StorageResult<Vec<String>> {
+    match output {
+        Location::Local(directory) => local::staged_manifests(directory),
+        Location::Bucket { .. } => bucket::staged_manifests(output),
+    }
+}
+
+/// Removes all that is private of a manifest, of which no attempt is to go on.
+pub fn remove_staged(output: &Location, manifest: &str) -> StorageResult<()> {
+    match output {
+        Location::Local(directory) => local::remove_staged(directory, manifest),
+        Location::Bucket { .. } => BucketStaging::new(output, manifest, u32::MAX, "").clear(),
+    }
+}
+
 impl StagingWriter {
     /// Says that what comes now may still be changed by [`Staging::settle`].
     pub fn start_tail(&mut self) -> io::Result<()> {

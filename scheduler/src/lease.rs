@@ -1,0 +1,134 @@
+//! Who runs the manifests of a store: one process at a time.
+//!
+//! A SQLite file is held by a lock of the system, which goes with the process, however that ends. In DynamoDB it is a
+//! lock that is renewed; when its holder dies, another takes it after at most eight seconds. Either way the holder has a
+//! token that is larger than any before, and shows it to start an attempt: one that was away and comes back starts
+//! nothing. So a holder that cannot reach the store goes on meanwhile, and ends when it learns that another has taken over.
+
+use anyhow::Context;
+use chrono::{DateTime, Duration, Utc};
+use millwork_storage::absolute;
+use millwork_tracking::{Lock, TrackingError, TrackingStore};
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The lock's name.
+const LOCK: &str = "LOCK#runs";
+/// How long it is held without being renewed.
+const TTL_SECONDS: i64 = 8;
+/// How often it is renewed.
+const RENEW: std::time::Duration = std::time::Duration::from_secs(2);
+/// How often one who waits tries to take it.
+const TRY: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// The right to run the manifests of a store.
+pub struct Lease {
+    store: Arc<dyn TrackingStore>,
+    lock: Lock,
+    lost: CancellationToken,
+    /// Ends the renewing, and the task that does it.
+    renewing: Option<(CancellationToken, JoinHandle<()>)>,
+    _file: Option<File>,
+}
+
+impl Lease {
+    /// Takes it, if nobody has it. `url` is what the store was opened by.
+    pub async fn take(url: &str, store: &Arc<dyn TrackingStore>) -> anyhow::Result<Option<Self>> {
+        let holder = format!("process {} on {}", std::process::id(), host());
+        let lost = CancellationToken::new();
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            let Some(file) = lock_file(&absolute(path.as_ref())?.with_extension("lock"))? else { return Ok(None) };
+            // The file says that the holder before is gone, whatever its time.
+            let lock = store.lock(LOCK, &holder, Duration::zero(), DateTime::UNIX_EPOCH).await?;
+            let lock = lock.context("the lock of the runs was taken by a process that does not hold the file")?;
+            return Ok(Some(Self { store: store.clone(), lock, lost, renewing: None, _file: Some(file) }));
+        }
+        let lock = store.lock(LOCK, &holder, Duration::seconds(TTL_SECONDS), Utc::now()).await?;
+        Ok(lock.map(|lock| {
+            let done = CancellationToken::new();
+            let task = tokio::spawn(renew(store.clone(), lock.clone(), lost.clone(), done.clone()));
+            Self { store: store.clone(), lock, lost, renewing: Some((done, task)), _file: None }
+        }))
+    }
+
+    /// Waits until it can be taken. Errors that can pass are waited out.
+    pub async fn wait(url: &str, store: &Arc<dyn TrackingStore>) -> anyhow::Result<Self> {
+        loop {
+            match Self::take(url, store).await {
+                Ok(Some(lease)) => return Ok(lease),
+                Ok(None) => {}
+                Err(error) => match error.downcast_ref::<TrackingError>() {
+                    Some(cause) if cause.can_pass() => {
+                        tracing::warn!(%error, "cannot take the lock of the runs; trying again")
+                    }
+                    _ => return Err(error),
+                },
+            }
+            tokio::time::sleep(TRY).await;
+        }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn TrackingStore> {
+        &self.store
+    }
+
+    /// What is shown to start an attempt.
+    pub fn lock(&self) -> &Lock {
+        &self.lock
+    }
+
+    /// Cancelled once another has it.
+    pub fn lost(&self) -> &CancellationToken {
+        &self.lost
+    }
+
+    /// Lets others have it at once. A process that dies without doing so holds it until its time is over.
+    pub async fn release(mut self) {
+        if let Some((done, task)) = self.renewing.take() {
+            done.cancel();
+            // The lock ends by itself, too.
+            let _ = task.await;
+        }
+    }
+}
+
+fn host() -> String {
+    std::env::var("HOSTNAME").unwrap_or_else(|_| "this host".to_owned())
+}
+
+/// A file that one process holds; none if another does.
+fn lock_file(path: &Path) -> anyhow::Result<Option<File>> {
+    let file = File::create(path).with_context(|| format!("cannot create `{}`", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(e)) => Err(e).with_context(|| format!("cannot lock `{}`", path.display())),
+    }
+}
+
+async fn renew(store: Arc<dyn TrackingStore>, mut lock: Lock, lost: CancellationToken, done: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = done.cancelled() => {
+                if let Err(error) = store.unlock(&lock).await {
+                    tracing::warn!(%error, "cannot let go of the lock of the runs: it ends by itself");
+                }
+                return;
+            }
+            () = tokio::time::sleep(RENEW) => {}
+        }
+        match store.renew(&lock, Duration::seconds(TTL_SECONDS), Utc::now()).await {
+            Ok(renewed) => lock = renewed,
+            Err(error) if error.can_pass() => tracing::warn!(%error, "cannot renew the lock of the runs; trying again"),
+            Err(error) => {
+                tracing::error!(%error, "another scheduler runs the manifests now: this one ends");
+                lost.cancel();
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! The machine.
+
+use super::pauses;
+use super::words::{Action, Event, Seen};
+use chrono::{DateTime, Duration, Utc};
+use millwork_manifest::{Failure, FailureClass, ManifestId};
+use millwork_tracking::RunState;
+use std::collections::{BTreeMap, VecDeque};
+
+/// How often the queue is looked at when nothing says that something is in it.
+const LOOK_FOR_DUE: Duration = Duration::seconds(2);
+/// How often the store is asked for the runs that have a turn: those of a scheduler that died, and requests to cancel
+/// that another process took.
+const LOOK_FOR_OPEN: Duration = Duration::seconds(5);
+/// How many of the queue's beginning are fetched at once, at least.
+const MIN_LOOK: usize = 32;
+/// How often an attempt is planned again because columns turned up that its plan did not know. One pass finds them
+/// all; more would mean that the input changes.
+const MAX_REPLANS: u32 = 2;
+
+/// What is set.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How many runs have a turn at once.
+    pub max_concurrent_runs: usize,
+    /// How often a run is tried again after a failure that can pass.
+    pub max_retries: u32,
+    /// How long an attempt's conversion may take.
+    pub run_timeout: Duration,
+    /// How many attempts may have ended without a word, because the scheduler died: a manifest that kills it must not
+    /// do so for ever.
+    pub max_lost_attempts: u32,
+}
+
+/// Where a run is.
+#[derive(Clone, Debug, PartialEq)]
+enum Phase {
+    Starting,
+    Converting,
+    /// The conversion was told to stop, for this reason; none if only this process ends.
+    Aborting(Option<Failure>),
+    Committing,
+    Publishing,
+    Completing,
+    /// What the attempt left is being removed; then it ends so.
+    Discarding(Option<Failure>),
+    /// The store is being told that it failed, for now or for good.
+    Ending,
+    /// The store is being asked how the run is; if a start was refused, why.
+    Inspecting(Option<Failure>),
+}
+
+#[derive(Clone, Debug)]
+struct Active {
+    /// The newest attempt, 0 before the first.
+    attempt: u32,
+    failures: u32,
+    replans: u32,
+    phase: Phase,
+    /// When the conversion must have ended.
+    deadline: Option<DateTime<Utc>>,
+    /// What is to be asked again, and when.
+    again: Option<(DateTime<Utc>, Action)>,
+    /// What was asked last, and how often in a row without an answer.
+    asked: Option<Action>,
+    tries: u32,
+}
+
+impl Active {
+    fn new(seen: &Seen, phase: Phase) -> Self {
+        Self {
+            attempt: seen.attempts,
+            failures: seen.failures,
+            replans: 0,
+            phase,
+            deadline: None,
+            again: None,
+            asked: None,
+            tries: 0,
+        }
+    }
+
+    /// Whether it takes one of the turns. One whose output only waits for storage does not hold up others.
+    fn has_turn(&self) -> bool {
+        !matches!(self.phase, Phase::Publishing | Phase::Completing) || self.tries == 0
+    }
+}
+
+/// All runs that this process takes care of, from the moment it is the one that runs manifests. It stays so until it ends.
+#[derive(Debug)]
+pub struct Machine {
+    limits: Limits,
+    stops: bool,
+    runs: BTreeMap<ManifestId, Active>,
+    /// The beginning of the queue, as it was when last looked at.
+    ready: VecDeque<Seen>,
+    /// Whether there may be more in the queue than was fetched.
+    has_more: bool,
+    look_for_due: Look,
+    look_for_open: Look,
+}
+
+/// When to look next, or none while a look is going on.
+type Look = Option<DateTime<Utc>>;
+
+impl Machine {
+    /// A machine that looks into the store first.
+    pub fn new(limits: Limits) -> Self {
+        let at_once = Some(DateTime::UNIX_EPOCH);
+        Self {
+            limits,
+            stops: false,
+            runs: BTreeMap::new(),
+            ready: VecDeque::new(),
+            has_more: false,
+            look_for_due: at_once,
+            look_for_open: at_once,
+        }
+    }
+
+    /// Whether nothing is going on.
+    pub fn is_idle(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// How many runs are being taken care of.
+    pub fn len(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// Whether a run is being taken care of.
+    pub fn has(&self, id: &ManifestId) -> bool {
+        self.runs.contains_key(id)
+    }
+
+    /// How many attempts are being converted.
+    pub fn converting(&self) -> usize {
+        self.runs.values().filter(|run| run.phase == Phase::Converting).count()
+    }
+
+    /// When [`Event::Tick`] is due at the latest.
+    pub fn wakes_at(&self) -> Option<DateTime<Utc>> {
+        let runs =
+            self.runs.values().flat_map(|run| run.deadline.into_iter().chain(run.again.as_ref().map(|(at, _)| *at)));
+        let looks = [self.look_for_due, self.look_for_open].into_iter().flatten().filter(|_| !self.stops);
+        runs.chain(looks).min()
+    }
+
+    /// What is to be done about what happened.
+    pub fn step(&mut self, event: Event, now: DateTime<Utc>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Tick => {}
+            Event::Stop => self.stop(&mut actions),
+            Event::Queued { is_urgent } => {
+                if is_urgent {
+                    self.ready.clear();
+                }
+                self.look_soon(now);
+            }
+            Event::Due(seen) => {
+                self.has_more = seen.len() >= self.look_limit();
+                self.look_for_due = Some(now + LOOK_FOR_DUE);
+                self.ready = seen.into();
+            }
+            Event::Open(seen) => {
+                self.look_for_open = Some(now + LOOK_FOR_OPEN);
+                if !self.stops {
+                    seen.iter().for_each(|seen| self.adopt(seen, &mut actions));
+                }
+            }
+            Event::LookFailed => {
+                let soon = Some(now + Duration::seconds(1));
+                self.look_for_due = self.look_for_due.or(soon);
+                self.look_for_open = self.look_for_open.or(soon);
+            }
+            Event::Cancel(id) => self.cancel(&id, &mut actions),
+            Event::Started(id, attempt) => self.started(id, attempt, now, &mut actions),
+            Event::Planned(id, attempt) => {
+                if self.is_at(&id, attempt, |phase| *phase == Phase::Converting) {
+                    actions.push(Action::SetRunning(id, attempt));
+                }
+            }
+            Event::Converted(id, attempt) => self.converted(id, attempt, &mut actions),
+            Event::NeedsReplan(id, attempt) => self.needs_replan(id, attempt, &mut actions),
+            Event::AttemptFailed(id, attempt, failure) => self.attempt_failed(id, attempt, failure, &mut actions),
+            Event::Committed(id, attempt) => {
+                if self.is_at(&id, attempt, |phase| *phase == Phase::Committing) {
+                    self.ask(&id, Phase::Publishing, Action::Publish(id.clone()), &mut actions);
+                }
+            }
+            Event::Published(id) => {
+                if self.phase(&id) == Some(&Phase::Publishing) {
+                    self.ask(&id, Phase::Completing, Action::Complete(id.clone()), &mut actions);
+                }
+            }
+            Event::PublishFailed(id, _) => self.again(&id, now, pauses::before_publishing_again),
+            Event::Discarded(id, attempt) => self.discarded(id, attempt, now, &mut actions),
+            Event::Settled(id) => {
+                if matches!(self.phase(&id), Some(Phase::Ending | Phase::Completing)) {
+                    self.forget(id, &mut actions);
+                }
+            }
+            Event::Refused(id, failure) => self.refused(id, failure, now, &mut actions),
+            Event::Unanswered(id) => self.again(&id, now, pauses::before_asking_again),
+            Event::Found(id, seen) => self.found(id, seen, &mut actions),
+        }
+        self.ask_again(now, &mut actions);
+        self.time_out(now, &mut actions);
+        self.admit(now, &mut actions);
+        actions
+    }
+
+    // Taking up.
+
+    fn admit(&mut self, now: DateTime<Utc>, actions: &mut Vec<Action>) {
+        if self.stops {
+            return;
+        }
+        while self.free_turns() > 0 {
+            let Some(seen) = self.ready.pop_front() else { break };
+            if !self.runs.contains_key(&seen.id) {
+                self.begin(&seen, actions);
+            }
+        }
+        if self.free_turns() > 0 && self.ready.is_empty() && std::mem::take(&mut self.has_more) {
+            self.look_soon(now);
+        }
+        if self.free_turns() > 0 && self.look_for_due.is_some_and(|at| at <= now) {
+            self.look_for_due = None;
+            actions.push(Action::LookForDue(self.look_limit()));
+        }
+        if self.look_for_open.is_some_and(|at| at <= now) {
+            self.look_for_open = None;
+            actions.push(Action::LookForOpen);
+        }
+    }
+
+    fn look_soon(&mut self, now: DateTime<Utc>) {
+        match &mut self.look_for_due {
+            Some(at) => *at = now.min(*at),
+            // A look is going on that may not have seen it.
+            None => self.has_more = true,
+        }
+    }
+
+    fn look_limit(&self) -> usize {
+        self.limits.max_concurrent_runs.max(MIN_LOOK)
+    }
+
+    fn free_turns(&self) -> usize {
+        self.limits.max_concurrent_runs.saturating_sub(self.runs.values().filter(|run| run.has_turn()).count())
+    }
+
+    fn begin(&mut self, seen: &Seen, actions: &mut Vec<Action>) {
+        let id = &seen.id;
+        self.runs.insert(id.clone(), Active::new(seen, Phase::Starting));
+        let lost = seen.attempts.saturating_sub(seen.failures);
+        if lost >= self.limits.max_lost_attempts && seen.state != RunState::Queued {
+            let message = format!("{lost} attempts ended without a word: the scheduler died, or was stopped, in each");
+            let failure = Failure::new(FailureClass::Bug, message);
+            self.ask(id, Phase::Ending, Action::Fail(id.clone(), seen.attempts, failure), actions);
+        } else {
+            self.ask(id, Phase::Starting, Action::Start(id.clone()), actions);
+        }
+    }
+
+    /// Takes up what a scheduler before this one left.
+    fn adopt(&mut self, seen: &Seen, actions: &mut Vec<Action>) {
+        let id = &seen.id;
+        if self.runs.contains_key(id) {
+            if seen.cancel_requested {
+                self.cancel(id, actions);
+            }
+            return;
+        }
+        match seen.state {
+            RunState::Committing => {
+                self.runs.insert(id.clone(), Active::new(seen, Phase::Publishing));
+                self.ask(id, Phase::Publishing, Action::Publish(id.clone()), actions);
+            }
+            RunState::Planning | RunState::Running if seen.cancel_requested => {
+                self.runs.insert(id.clone(), Active::new(seen, Phase::Discarding(None)));
+                self.discard(id, Some(cancelled()), actions);
+            }
+            RunState::Planning | RunState::Running => self.begin(seen, actions),
+            _ => {}
+        }
+    }
+
+    // An attempt.
+
+    fn started(&mut self, id: ManifestId, attempt: u32, now: DateTime<Utc>, actions: &mut Vec<Action>) {
+        let Some(run) = self.runs.get_mut(&id).filter(|run| run.phase == Phase::Starting) else { return };
+        run.attempt = attempt;
+        run.deadline = Some(now + self.limits.run_timeout);
+        if self.stops {
+            // The next scheduler finds it planning.
+            self.forget(id, actions);
+        } else {
+            self.ask(&id, Phase::Converting, Action::Convert(id.clone(), attempt), actions);
+        }
+    }
+
+    fn converted(&mut self, id: ManifestId, attempt: u32, actions: &mut Vec<Action>) {
+        match self.at(&id, attempt) {
+            Some(Phase::Converting) => self.ask(&id, Phase::Committing, Action::Commit(id.clone(), attempt), actions),
+            // It was told to stop just then.
+            Some(Phase::Aborting(reason)) => {
+                let reason = reason.clone();
+                self.discard(&id, reason, actions);
+            }
+            _ => {}
+        }
+    }
+
+    fn needs_replan(&mut self, id: ManifestId, attempt: u32, actions: &mut Vec<Action>) {
+        let reason = match self.at(&id, attempt) {
+            Some(Phase::Converting) => None,
+            Some(Phase::Aborting(reason)) => Some(reason.clone()),
+            _ => return,
+        };
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        if let Some(reason) = reason {
+            return self.discard(&id, reason, actions);
+        }
+        run.replans += 1;
+        if run.replans > MAX_REPLANS {
+            let message = "the columns keep changing: the input changes while it is read";
+            return self.discard(&id, Some(Failure::new(FailureClass::Input, message)), actions);
+        }
+        // What the attempt left is removed by the next one.
+        run.deadline = None;
+        self.ask(&id, Phase::Starting, Action::Start(id.clone()), actions);
+    }
+
+    fn attempt_failed(&mut self, id: ManifestId, attempt: u32, failure: Failure, actions: &mut Vec<Action>) {
+        let reason = match self.at(&id, attempt) {
+            Some(Phase::Converting | Phase::Committing) => Some(failure),
+            Some(Phase::Aborting(reason)) => reason.clone(),
+            _ => return,
+        };
+        self.discard(&id, reason, actions);
+    }
+
+    fn discarded(&mut self, id: ManifestId, attempt: u32, now: DateTime<Utc>, actions: &mut Vec<Action>) {
+        let Some(Phase::Discarding(reason)) = self.at(&id, attempt) else { return };
+        let Some(failure) = reason.clone() else { return self.forget(id, actions) };
+        let Some(run) = self.runs.get(&id) else { return };
+        let action = if failure.class.can_pass() && run.failures < self.limits.max_retries {
+            let not_before = now + pauses::before_retry(failure.class, run.failures);
+            Action::RetryLater(id.clone(), attempt, failure, not_before)
+        } else {
+            Action::Fail(id.clone(), attempt, failure)
+        };
+        self.ask(&id, Phase::Ending, action, actions);
+    }
+
+    fn cancel(&mut self, id: &ManifestId, actions: &mut Vec<Action>) {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        // In the other phases the store refuses what comes next, or it is too late.
+        if run.phase == Phase::Converting {
+            run.phase = Phase::Aborting(Some(cancelled()));
+            run.deadline = None;
+            actions.push(Action::Abort(id.clone(), run.attempt));
+        }
+    }
+
+    fn time_out(&mut self, now: DateTime<Utc>, actions: &mut Vec<Action>) {
+        let minutes = self.limits.run_timeout.num_minutes();
+        for (id, run) in &mut self.runs {
+            if run.phase == Phase::Converting && run.deadline.is_some_and(|at| at <= now) {
+                let message = format!("the attempt took longer than {minutes} minutes (the limit)");
+                run.phase = Phase::Aborting(Some(Failure::new(FailureClass::Timeout, message)));
+                run.deadline = None;
+                actions.push(Action::Abort(id.clone(), run.attempt));
+            }
+        }
+    }
+
+    // When the store objects.
+
+    fn refused(&mut self, id: ManifestId, failure: Failure, now: DateTime<Utc>, actions: &mut Vec<Action>) {
+        let phase = match self.phase(&id) {
+            // If the run turns out to be as it was, its files are in another manifest: it cannot start for good.
+            Some(Phase::Starting) => Phase::Inspecting(Some(failure)),
+            Some(Phase::Committing | Phase::Ending) => Phase::Inspecting(None),
+            // Committed is committed.
+            Some(Phase::Publishing | Phase::Completing) => {
+                return self.again(&id, now, pauses::before_publishing_again);
+            }
+            _ => return,
+        };
+        self.ask(&id, phase, Action::Inspect(id.clone()), actions);
+    }
+
+    fn found(&mut self, id: ManifestId, seen: Option<Seen>, actions: &mut Vec<Action>) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let Phase::Inspecting(refused_start) = &run.phase else { return };
+        let refused_start = refused_start.clone();
+        let Some(seen) = seen else { return self.forget(id, actions) };
+        let is_mine = run.attempt == seen.attempts;
+        (run.attempt, run.failures) = (seen.attempts, seen.failures);
+        match seen.state {
+            RunState::Committing => self.ask(&id, Phase::Publishing, Action::Publish(id.clone()), actions),
+            RunState::Queued | RunState::Planning | RunState::Running if seen.cancel_requested => {
+                self.discard(&id, Some(cancelled()), actions);
+            }
+            RunState::Queued | RunState::Planning | RunState::Running => match refused_start {
+                Some(failure) => {
+                    self.ask(&id, Phase::Ending, Action::Fail(id.clone(), seen.attempts, failure), actions);
+                }
+                None if seen.state == RunState::Queued || !is_mine => self.forget(id, actions),
+                // A commit that the store would not take, of an attempt that nobody else has passed.
+                None => {
+                    let message = "the store refuses to commit the attempt: its files are in another manifest";
+                    self.discard(&id, Some(Failure::new(FailureClass::Bug, message)), actions);
+                }
+            },
+            RunState::Draft | RunState::Completed | RunState::Failed | RunState::Cancelled => self.forget(id, actions),
+        }
+    }
+
+    // Endings.
+
+    fn stop(&mut self, actions: &mut Vec<Action>) {
+        self.stops = true;
+        self.ready.clear();
+        for (id, run) in &mut self.runs {
+            if run.phase == Phase::Converting {
+                run.phase = Phase::Aborting(None);
+                run.deadline = None;
+                actions.push(Action::Abort(id.clone(), run.attempt));
+            }
+        }
+        // What only waits to be asked again is left to the next scheduler.
+        let waiting = self.runs.iter().filter(|(_, run)| run.again.is_some());
+        let waiting: Vec<ManifestId> = waiting.map(|(id, _)| id.clone()).collect();
+        waiting.into_iter().for_each(|id| self.forget(id, actions));
+    }
+
+    fn forget(&mut self, id: ManifestId, actions: &mut Vec<Action>) {
+        self.runs.remove(&id);
+        actions.push(Action::Forget(id));
+    }
+
+    fn discard(&mut self, id: &ManifestId, reason: Option<Failure>, actions: &mut Vec<Action>) {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        run.deadline = None;
+        let attempt = run.attempt;
+        self.ask(id, Phase::Discarding(reason), Action::Discard(id.clone(), attempt), actions);
+    }
+
+    // Asking.
+
+    fn ask(&mut self, id: &ManifestId, phase: Phase, action: Action, actions: &mut Vec<Action>) {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        run.phase = phase;
+        run.tries = 0;
+        run.again = None;
+        run.asked = Some(action.clone());
+        actions.push(action);
+    }
+
+    /// What was asked last is to be asked again, after a pause.
+    fn again(&mut self, id: &ManifestId, now: DateTime<Utc>, pause: fn(u32) -> Duration) {
+        if self.stops {
+            // Nobody waits for it any more; the next scheduler goes on.
+            self.runs.remove(id);
+            return;
+        }
+        let Some(run) = self.runs.get_mut(id) else { return };
+        if let Some(action) = run.asked.clone() {
+            run.again = Some((now + pause(run.tries), action));
+            run.tries += 1;
+        }
+    }
+
+    fn ask_again(&mut self, now: DateTime<Utc>, actions: &mut Vec<Action>) {
+        for run in self.runs.values_mut() {
+            if let Some((_, action)) = run.again.take_if(|(at, _)| *at <= now) {
+                actions.push(action);
+            }
+        }
+    }
+
+    fn phase(&self, id: &ManifestId) -> Option<&Phase> {
+        self.runs.get(id).map(|run| &run.phase)
+    }
+
+    /// The phase of a run, if this is its attempt.
+    fn at(&self, id: &ManifestId, attempt: u32) -> Option<&Phase> {
+        self.runs.get(id).filter(|run| run.attempt == attempt).map(|run| &run.phase)
+    }
+
+    fn is_at(&self, id: &ManifestId, attempt: u32, is: impl Fn(&Phase) -> bool) -> bool {
+        self.at(id, attempt).is_some_and(is)
+    }
+}
+
+fn cancelled() -> Failure {
+    Failure::new(FailureClass::Cancelled, "cancelled by request")
+}

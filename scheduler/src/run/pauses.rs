@@ -1,0 +1,32 @@
+//! How long to wait before trying again.
+
+use chrono::Duration;
+use millwork_manifest::FailureClass;
+
+/// The pause before an attempt is made again: what it was about decides how soon that makes sense.
+///
+/// | class | first | then | why |
+/// |---|---|---|---|
+/// | lost-executor | 1 s | × 4 | another executor is there, or a new one soon |
+/// | storage | 10 s | × 4 | the client has tried for some seconds; an outage takes minutes |
+/// | resources | 15 s | × 4 | other runs must end first |
+/// | others | 5 s | × 4 | |
+pub(super) fn before_retry(class: FailureClass, failures: u32) -> Duration {
+    let first = match class {
+        FailureClass::LostExecutor => 1,
+        FailureClass::Storage => 10,
+        FailureClass::Resources => 15,
+        _ => 5,
+    };
+    Duration::seconds((first << (2 * failures.min(5))).min(600))
+}
+
+/// The pause before the store is asked the same thing again, in the `tries`th row: from a quarter of a second to four.
+pub(super) fn before_asking_again(tries: u32) -> Duration {
+    Duration::milliseconds(250 << tries.min(4))
+}
+
+/// The pause before a publication is tried again.
+pub(super) fn before_publishing_again(tries: u32) -> Duration {
+    Duration::seconds(1 << tries.min(6))
+}

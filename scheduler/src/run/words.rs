@@ -1,0 +1,114 @@
+//! What the machine hears and says.
+
+use chrono::{DateTime, Utc};
+use millwork_manifest::{Failure, ManifestId};
+use millwork_tracking::{Run, RunState};
+
+/// A run as the store shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its manifest.
+    pub id: ManifestId,
+    /// Where it is.
+    pub state: RunState,
+    /// Attempts started so far.
+    pub attempts: u32,
+    /// Attempts that failed since it was queued.
+    pub failures: u32,
+    /// Whether it is to be cancelled.
+    pub cancel_requested: bool,
+}
+
+impl From<&Run> for Seen {
+    fn from(run: &Run) -> Self {
+        Self {
+            id: run.manifest_id.clone(),
+            state: run.state,
+            attempts: run.attempts,
+            failures: run.failures,
+            cancel_requested: run.cancel_requested,
+        }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Time has passed.
+    Tick,
+    /// This process is to end: attempts are given up, commits are finished.
+    Stop,
+    /// Something is in the queue; if it is urgent, the beginning of the queue may be another now.
+    Queued {
+        /// Whether it may go before what was there.
+        is_urgent: bool,
+    },
+    /// The queue's beginning, in answer to [`Action::LookForDue`].
+    Due(Vec<Seen>),
+    /// The runs that have a turn, in answer to [`Action::LookForOpen`].
+    Open(Vec<Seen>),
+    /// The store did not answer one of these looks.
+    LookFailed,
+    /// Somebody wants the run cancelled; the store knows.
+    Cancel(ManifestId),
+    /// An attempt has started.
+    Started(ManifestId, u32),
+    /// Its plan is with the executors.
+    Planned(ManifestId, u32),
+    /// Its output is complete, and private.
+    Converted(ManifestId, u32),
+    /// Its plan lacked columns; they are known now.
+    NeedsReplan(ManifestId, u32),
+    /// It came to nothing: before its commit, or by having been aborted.
+    AttemptFailed(ManifestId, u32, Failure),
+    /// Its output is the manifest's.
+    Committed(ManifestId, u32),
+    /// The output is visible.
+    Published(ManifestId),
+    /// The publication did not come to its end; it must, later.
+    PublishFailed(ManifestId, Failure),
+    /// What the attempt left is removed, as far as that was possible.
+    Discarded(ManifestId, u32),
+    /// What was asked of the store for a run is done: the run is queued, or has ended.
+    Settled(ManifestId),
+    /// The store says that the run is not as it should be: another process, or a request, was faster.
+    Refused(ManifestId, Failure),
+    /// The store did not answer; what was asked may have happened.
+    Unanswered(ManifestId),
+    /// The run as it is, in answer to [`Action::Inspect`].
+    Found(ManifestId, Option<Seen>),
+}
+
+/// What is to be done. Of the actions of one run, one is going on at a time, beside [`Action::SetRunning`] and
+/// [`Action::Abort`], which have no answer of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Ask the store for the beginning of the queue.
+    LookForDue(usize),
+    /// Ask the store for the runs that have a turn.
+    LookForOpen,
+    /// Start an attempt.
+    Start(ManifestId),
+    /// Survey, plan, submit, wait.
+    Convert(ManifestId, u32),
+    /// Note that executors are at work.
+    SetRunning(ManifestId, u32),
+    /// Give up the conversion; it ends as an attempt that failed.
+    Abort(ManifestId, u32),
+    /// Check the outcome and decide that it is the manifest's.
+    Commit(ManifestId, u32),
+    /// Make the committed output visible.
+    Publish(ManifestId),
+    /// Note that it is.
+    Complete(ManifestId),
+    /// Remove what an attempt left.
+    Discard(ManifestId, u32),
+    /// Queue the run again.
+    RetryLater(ManifestId, u32, Failure, DateTime<Utc>),
+    /// End the run without output.
+    Fail(ManifestId, u32, Failure),
+    /// Ask the store how the run is.
+    Inspect(ManifestId),
+    /// Forget what is remembered of the run here: it is queued, or has ended, or is another process's.
+    Forget(ManifestId),
+}

@@ -1,0 +1,148 @@
+//! The commit of an attempt and its publication.
+
+use super::work::Prepared;
+use super::{Shell, blocking, storage_failure};
+use crate::commit::{CommitRecord, Destination};
+use crate::run::Event;
+use chrono::Utc;
+use millwork_conversion::AttemptOutcome;
+use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
+use millwork_storage::Staging;
+use millwork_tracking::{Commit, RunState};
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Shell {
+    pub(super) async fn commit(&self, id: ManifestId, attempt: u32) -> Event {
+        let started = Instant::now();
+        let prepared = match self.prepared(&id, attempt).await {
+            Ok(prepared) => prepared,
+            Err(event) => return event,
+        };
+        let result = match serde_json::to_value(&prepared.result) {
+            Ok(result) => result,
+            Err(error) => return Event::AttemptFailed(id, attempt, Failure::new(FailureClass::Bug, error)),
+        };
+        match self.store.commit(&prepared.commit, &result, Utc::now()).await {
+            Ok(true) => {
+                metrics::histogram!("millwork_commit_seconds").record(started.elapsed().as_secs_f64());
+                self.works.with(&id, |work| work.committed = Some(prepared));
+                self.changed(&id, RunState::Committing, attempt, None);
+                Event::Committed(id, attempt)
+            }
+            // Perhaps this one, when it was asked before.
+            Ok(false) => Event::Refused(id, Failure::new(FailureClass::Bug, "another attempt has won")),
+            // The record may be there all the same, so the private files must be, too.
+            Err(error) => self.objection(id, &error),
+        }
+    }
+
+    /// The commit of an attempt: made once, even if the store has to be asked more often.
+    async fn prepared(&self, id: &ManifestId, attempt: u32) -> Result<Arc<Prepared>, Event> {
+        let (prepared, outcome, manifest, generation) = self
+            .works
+            .with(id, |work| (work.prepared.clone(), work.outcome.take(), work.manifest.clone(), work.generation));
+        if let Some(prepared) = prepared {
+            return Ok(prepared);
+        }
+        let failed = |failure| Event::AttemptFailed(id.clone(), attempt, failure);
+        let (Some((staging, outcome)), Some(manifest)) = (outcome, manifest) else {
+            return Err(failed(Failure::new(FailureClass::Bug, "there is nothing to commit")));
+        };
+        let replaced = match generation {
+            0 | 1 => None,
+            _ => match self.store.replaced(id).await {
+                Ok(commit) => commit,
+                Err(error) => {
+                    self.works.with(id, |work| work.outcome = Some((staging, outcome)));
+                    return Err(self.objection(id.clone(), &error));
+                }
+            },
+        };
+        let prepared =
+            self.prepare(&manifest, attempt, generation, staging, *outcome, replaced).await.map_err(failed)?;
+        let prepared = Arc::new(prepared);
+        self.works.with(id, |work| work.prepared = Some(prepared.clone()));
+        Ok(prepared)
+    }
+
+    async fn prepare(
+        &self,
+        manifest: &Manifest,
+        attempt: u32,
+        generation: u32,
+        staging: Staging,
+        outcome: AttemptOutcome,
+        replaced: Option<Commit>,
+    ) -> Result<Prepared, Failure> {
+        let bug = |e: serde_json::Error| Failure::new(FailureClass::Bug, e);
+        let outcome = self.settle(outcome, &staging).await?;
+        let replaced = replaced.map(|commit| serde_json::from_str(&commit.record)).transpose().map_err(bug)?;
+        let layout = &self.options.layout;
+        let to = Destination { output: &self.output, quarantine: &self.quarantine, layout, generation };
+        let made = CommitRecord::new(manifest, staging, &outcome, &to);
+        let (record, result) = made.map_err(|e| Failure::new(FailureClass::Bug, e))?;
+        let record = match &replaced {
+            Some(replaced) => record.in_place_of(replaced),
+            None => record,
+        };
+        let text = serde_json::to_string(&record).map_err(bug)?;
+        let foreign = blocking(move || record.foreign_output().map(|uri| uri.map(ToString::to_string))).await?;
+        if let Some(uri) = foreign.map_err(storage_failure)? {
+            let message = format!("`{uri}` is there already, and is not of this run: move it away, then retry");
+            return Err(Failure::new(FailureClass::Input, message));
+        }
+        Ok(Prepared { commit: Commit { manifest_id: manifest.id.clone(), attempt, record: text }, result })
+    }
+
+    /// The last checks and changes before the commit.
+    async fn settle(&self, mut outcome: AttemptOutcome, staging: &Staging) -> Result<AttemptOutcome, Failure> {
+        self.check_rejected(&outcome)?;
+        let staging = staging.clone();
+        blocking(move || {
+            outcome.settle(&staging)?;
+            staging.sync().map_err(storage_failure)?;
+            Ok(outcome)
+        })
+        .await?
+    }
+
+    fn check_rejected(&self, outcome: &AttemptOutcome) -> Result<(), Failure> {
+        let lines: u64 = outcome.ledger.iter().map(|file| file.lines).sum();
+        let rejected: u64 = outcome.ledger.iter().map(|file| file.rejected).sum();
+        let limit = self.options.max_rejected_percent;
+        if rejected as f64 * 100.0 <= limit * lines as f64 {
+            return Ok(());
+        }
+        let worst = outcome.ledger.iter().max_by_key(|file| file.rejected).map_or("", |file| file.uri.as_str());
+        let message =
+            format!("{rejected} of {lines} lines are rejected, more than {limit} %; most of them in `{worst}`");
+        Err(Failure::new(FailureClass::Input, message))
+    }
+
+    /// Publishes a committed attempt, now or after a crash.
+    pub(super) async fn publish(&self, id: ManifestId) -> Event {
+        // Only what the store took: another attempt may have been faster.
+        let commit = match self.works.with(&id, |work| work.committed.clone()) {
+            Some(committed) => Some(committed.commit.clone()),
+            None => match self.store.unpublished(&id).await {
+                Ok(commit) => commit,
+                Err(error) => return Event::PublishFailed(id, Failure::new(FailureClass::Storage, error)),
+            },
+        };
+        // Without a record it is published already.
+        let Some(commit) = commit else { return Event::Published(id) };
+        let published = blocking(move || {
+            let record: CommitRecord =
+                serde_json::from_str(&commit.record).map_err(|e| Failure::new(FailureClass::Bug, e))?;
+            record.publish().map_err(storage_failure)
+        });
+        match published.await.flatten() {
+            Ok(()) => Event::Published(id),
+            Err(failure) => {
+                tracing::error!(manifest = %id, error = %failure, "cannot publish a committed run; trying again");
+                Event::PublishFailed(id, failure)
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The conversion of an attempt: survey, plan, submit, wait, judge.
+
+use super::{Shell, blocking, storage_failure};
+use crate::engine::{Engine, Job};
+use crate::run::Event;
+use millwork_conversion::{AttemptOutcome, Columns, Survey, Verdict, judge, plan_attempt, survey};
+use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
+use millwork_storage::Staging;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// What a conversion came to.
+enum Converted {
+    Complete(Staging, Box<AttemptOutcome>),
+    /// Columns turned up that its plan did not know.
+    Replan(Arc<Survey>, Columns),
+}
+
+impl Shell {
+    pub(super) async fn convert(&self, id: ManifestId, attempt: u32) -> Event {
+        let (manifest, generation, columns, abort) = self
+            .works
+            .with(&id, |work| (work.manifest.clone(), work.generation, work.columns.take(), work.abort.clone()));
+        let Some(manifest) = manifest else {
+            return Event::AttemptFailed(id, attempt, Failure::new(FailureClass::Bug, "its manifest is not known"));
+        };
+        let layout = self.options.layout.template(&manifest, generation);
+        let staging = Staging::new(&self.output, id.as_str(), attempt, &layout);
+        let converted = tokio::select! {
+            () = abort.cancelled() => Err(Failure::new(FailureClass::Cancelled, "the attempt was given up")),
+            converted = self.convert_manifest(&manifest, attempt, staging, columns) => converted,
+        };
+        self.works.with(&id, |work| {
+            work.job = None;
+            match converted {
+                Ok(Converted::Complete(staging, outcome)) => {
+                    work.outcome = Some((staging, outcome));
+                    Event::Converted(id.clone(), attempt)
+                }
+                Ok(Converted::Replan(survey, columns)) => {
+                    tracing::info!(manifest = %id, "planning again: columns turned up beyond the first lines");
+                    work.columns = Some((survey, columns));
+                    Event::NeedsReplan(id.clone(), attempt)
+                }
+                Err(failure) => Event::AttemptFailed(id.clone(), attempt, failure),
+            }
+        })
+    }
+
+    async fn convert_manifest(
+        &self,
+        manifest: &Manifest,
+        attempt: u32,
+        staging: Staging,
+        columns: Option<(Arc<Survey>, Columns)>,
+    ) -> Result<Converted, Failure> {
+        let started = Instant::now();
+        let (survey, columns) = match columns {
+            Some(known) => known,
+            None => {
+                let survey = Arc::new(survey(manifest, self.conversion.names).await?);
+                let columns = survey.columns();
+                (survey, columns)
+            }
+        };
+        let prepared = staging.clone();
+        blocking(move || prepared.prepare()).await?.map_err(storage_failure)?;
+        // Runs at the same time share the slots.
+        let slots = self.engine.slots().await.div_ceil(self.converting.load(Ordering::Relaxed).max(1)).max(1);
+        let plan = |columns| plan_attempt(manifest, &survey, columns, staging.clone(), &self.conversion, slots);
+        let planned = match plan(columns.clone()).await {
+            // The query may name a column that only lines beyond the samples have.
+            Err(failure) if !self.conversion.query.is_default() => {
+                let all = survey.all_columns(self.conversion.names).await?;
+                if all == columns { Err(failure) } else { plan(all).await }
+            }
+            planned => planned,
+        }?;
+        let job = self.engine.submit(manifest.id.as_str(), planned.plan.clone()).await?;
+        metrics::histogram!("millwork_planning_seconds").record(started.elapsed().as_secs_f64());
+        self.works.with(&manifest.id, |work| work.job = Some(job.id().clone()));
+        self.tell(Event::Planned(manifest.id.clone(), attempt));
+        // Whatever ends the wait, ends the job.
+        let mut job = CancelOnDrop { engine: self.engine.clone(), job: Some(job) };
+        let reports = job.wait().await?;
+        match judge(&survey, &planned.columns, &self.conversion.query, reports) {
+            Verdict::Complete(outcome) => Ok(Converted::Complete(staging, Box::new(outcome))),
+            Verdict::Replan(columns) => Ok(Converted::Replan(survey, columns)),
+            Verdict::Failed(failure) => Err(failure),
+        }
+    }
+}
+
+struct CancelOnDrop {
+    engine: Engine,
+    job: Option<Job>,
+}
+
+impl CancelOnDrop {
+    async fn wait(&mut self) -> Result<Vec<millwork_conversion::TaskReport>, Failure> {
+        let Some(job) = &mut self.job else { return Ok(Vec::new()) };
+        let reports = self.engine.wait(job).await?;
+        self.job = None;
+        Ok(reports)
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let Some(job) = self.job.take() {
+            let engine = self.engine.clone();
+            tokio::spawn(async move { engine.cancel(&job).await });
+        }
+    }
+}

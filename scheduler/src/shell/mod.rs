@@ -1,0 +1,206 @@
+//! The scheduler at work: what the machine says is done here, and it is told what came of it.
+//!
+//! One task owns the [`Machine`] and takes events from a mailbox, one after the other. Each action is a task of its own
+//! that ends in an event. Nothing here decides; what each action must withstand is in `run/`.
+
+mod commit;
+mod convert;
+mod scheduler;
+mod store;
+mod sweep;
+mod work;
+
+pub use scheduler::{Change, EndedRun, Scheduler};
+
+use crate::engine::Engine;
+use crate::options::RunOptions;
+use crate::run::{Action, Event, Machine, Seen};
+use chrono::Utc;
+use futures::FutureExt;
+use millwork_conversion::ConversionOptions;
+use millwork_manifest::{Failure, FailureClass, ManifestId};
+use millwork_storage::{Location, Staging};
+use millwork_tracking::{Lock, Run, RunState, TrackingStore};
+use std::fs::File;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::{broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use work::Works;
+
+/// What all actions share.
+pub(crate) struct Shell {
+    engine: Engine,
+    store: Arc<dyn TrackingStore>,
+    /// Shown with each start of an attempt.
+    lock: Lock,
+    options: RunOptions,
+    conversion: ConversionOptions,
+    output: Location,
+    /// Where rejected lines go.
+    quarantine: Location,
+    works: Works,
+    mail: mpsc::UnboundedSender<Event>,
+    changes: broadcast::Sender<Change>,
+    ended: broadcast::Sender<EndedRun>,
+    /// Attempts that are being converted: they share the slots.
+    converting: AtomicUsize,
+    tasks: TaskTracker,
+    /// Cancelled once the store says that another scheduler runs the manifests.
+    deposed: CancellationToken,
+    /// Held as long as this process may write to the output.
+    _output_lock: Option<File>,
+}
+
+/// Takes events from the mailbox until the machine has stopped.
+async fn serve(shell: Arc<Shell>, mut machine: Machine, mut mailbox: mpsc::UnboundedReceiver<Event>) {
+    let mut stops = false;
+    while !(stops && machine.is_idle()) {
+        let wait = machine.wakes_at().map(|at| (at - Utc::now()).to_std().unwrap_or_default());
+        let event = tokio::select! {
+            event = mailbox.recv() => event,
+            () = sleep(wait) => Some(Event::Tick),
+        };
+        let Some(event) = event else { return };
+        stops |= matches!(event, Event::Stop);
+        let actions = machine.step(event, Utc::now());
+        shell.converting.store(machine.converting(), Ordering::Relaxed);
+        for action in actions {
+            shell.perform(action);
+        }
+    }
+}
+
+async fn sleep(wait: Option<std::time::Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Shell {
+    fn perform(self: &Arc<Self>, action: Action) {
+        match action {
+            Action::Abort(id, attempt) => self.works.abort(&id, attempt),
+            Action::Forget(id) => self.works.remove(&id),
+            action => {
+                let this = self.clone();
+                self.tasks.spawn(async move {
+                    if let Some(event) = this.caught(action).await {
+                        this.tell(event);
+                    }
+                });
+            }
+        }
+    }
+
+    /// Performs an action; a panic ends only its run.
+    async fn caught(self: &Arc<Self>, action: Action) -> Option<Event> {
+        let performed = AssertUnwindSafe(self.event_of(action.clone())).catch_unwind().await;
+        performed.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            let message = format!("the scheduler panicked: {}", text.unwrap_or("without a word"));
+            tracing::error!(?action, "{message}");
+            let failure = Failure::new(FailureClass::Bug, message);
+            match action {
+                Action::Convert(id, attempt) | Action::Commit(id, attempt) => {
+                    Some(Event::AttemptFailed(id, attempt, failure))
+                }
+                Action::Discard(id, attempt) => Some(Event::Discarded(id, attempt)),
+                Action::Publish(id) => Some(Event::PublishFailed(id, failure)),
+                Action::LookForDue(_) | Action::LookForOpen => Some(Event::LookFailed),
+                Action::Inspect(id) => Some(Event::Found(id, None)),
+                Action::Start(id) | Action::Complete(id) | Action::RetryLater(id, ..) | Action::Fail(id, ..) => {
+                    Some(Event::Refused(id, failure))
+                }
+                Action::SetRunning(..) | Action::Abort(..) | Action::Forget(_) => None,
+            }
+        })
+    }
+
+    async fn event_of(self: &Arc<Self>, action: Action) -> Option<Event> {
+        Some(match action {
+            Action::LookForDue(limit) => self.look("due", self.store.due(limit, Utc::now()).await, Event::Due),
+            Action::LookForOpen => self.look("open", self.store.open_runs().await, Event::Open),
+            Action::Start(id) => self.start(id).await,
+            Action::Convert(id, attempt) => self.convert(id, attempt).await,
+            Action::SetRunning(id, attempt) => {
+                self.set_running(&id, attempt).await;
+                return None;
+            }
+            Action::Commit(id, attempt) => self.commit(id, attempt).await,
+            Action::Publish(id) => self.publish(id).await,
+            Action::Complete(id) => self.complete(id).await,
+            Action::Discard(id, attempt) => {
+                self.discard(&id, attempt).await;
+                Event::Discarded(id, attempt)
+            }
+            Action::RetryLater(id, attempt, failure, not_before) => {
+                self.retry_later(id, attempt, failure, not_before).await
+            }
+            Action::Fail(id, attempt, failure) => self.fail(id, attempt, failure).await,
+            Action::Inspect(id) => self.inspect(id).await,
+            Action::Abort(..) | Action::Forget(_) => return None,
+        })
+    }
+
+    fn look(
+        &self,
+        what: &str,
+        runs: millwork_tracking::TrackingResult<Vec<Run>>,
+        event: fn(Vec<Seen>) -> Event,
+    ) -> Event {
+        match runs {
+            Ok(runs) => event(runs.iter().map(Seen::from).collect()),
+            Err(error) => {
+                tracing::warn!(%error, "cannot look for runs that are {what}; trying again");
+                Event::LookFailed
+            }
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        // After the end nobody listens.
+        let _ = self.mail.send(event);
+    }
+
+    /// Tells whoever listens that a run has changed.
+    fn changed(&self, id: &ManifestId, state: RunState, attempt: u32, failure: Option<&Failure>) {
+        let change = Change { manifest_id: id.clone(), state, attempt, failure: failure.cloned(), at: Utc::now() };
+        let _ = self.changes.send(change);
+    }
+
+    /// The private place of an attempt, for reading and removing.
+    fn staging(&self, id: &ManifestId, attempt: u32) -> Staging {
+        Staging::new(&self.output, id.as_str(), attempt, "")
+    }
+
+    /// Removes what an attempt wrote. If that fails, the next attempt or the sweep does it.
+    async fn discard(&self, id: &ManifestId, attempt: u32) {
+        let staging = self.staging(id, attempt);
+        match blocking(move || staging.discard()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(manifest = %id, attempt, %error, "cannot remove the private files of an attempt")
+            }
+            Err(failure) => {
+                tracing::warn!(manifest = %id, attempt, error = %failure, "cannot remove the private files of an attempt")
+            }
+        }
+    }
+}
+
+fn storage_failure(error: millwork_storage::StorageError) -> Failure {
+    use std::io::ErrorKind;
+    let class = match error.source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => FailureClass::Resources,
+        _ => FailureClass::Storage,
+    };
+    Failure::new(class, error)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Failure::new(FailureClass::Bug, e))
+}

@@ -1,0 +1,193 @@
+//! The scheduler as others see it.
+
+use super::work::Works;
+use super::{Shell, serve, sweep};
+use crate::commit::RunResult;
+use crate::engine::{Engine, JobProgress};
+use crate::lease::Lease;
+use crate::options::RunOptions;
+use crate::run::{Event, Limits, Machine};
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+use millwork_manifest::{Failure, ManifestId};
+use millwork_storage::Location;
+use millwork_tracking::{RunState, TrackingStore};
+use serde::Serialize;
+use std::fs::File;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Smaller files than this have no part that S3 takes as such, and would pass through the scheduler.
+const MIN_BUCKET_FILE_MB: u64 = 8;
+/// How many changes a slow listener may lag behind.
+const CHANGES: usize = 4096;
+/// How many attempts of a run may end without a word.
+const MAX_LOST_ATTEMPTS: u32 = 20;
+/// How long a stop waits for actions that are going on.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A change in a run's life.
+#[derive(Clone, Debug, Serialize)]
+pub struct Change {
+    /// The run.
+    pub manifest_id: ManifestId,
+    /// Where it is now.
+    pub state: RunState,
+    /// Its attempt; 0 if that does not matter any more.
+    pub attempt: u32,
+    /// Why it failed, or its attempt did.
+    pub failure: Option<Failure>,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// A run that has ended.
+#[derive(Clone, Debug)]
+pub struct EndedRun {
+    /// Its manifest.
+    pub manifest_id: ManifestId,
+    /// What it produced, or why not.
+    pub outcome: Result<Arc<RunResult>, Failure>,
+}
+
+/// The one process that runs the manifests of a store.
+#[derive(Clone)]
+pub struct Scheduler {
+    shell: Arc<Shell>,
+    serving: Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>,
+    /// What has ended before anybody could listen.
+    first_ended: Arc<Mutex<Option<broadcast::Receiver<EndedRun>>>>,
+}
+
+impl Scheduler {
+    /// Takes up what is queued and what a scheduler before this one left, and goes on until [`Self::shut_down`].
+    pub fn start(engine: Engine, lease: &Lease, options: RunOptions) -> anyhow::Result<Self> {
+        let output = options.output()?;
+        let quarantine = match &options.quarantine {
+            Some(place) => Location::parse(place)?,
+            None => output.join("_quarantine"),
+        };
+        anyhow::ensure!(
+            output.local_path().is_some() || options.target_file_mb >= MIN_BUCKET_FILE_MB,
+            "files in a bucket are of at least {MIN_BUCKET_FILE_MB} MiB: raise --target-file-mb"
+        );
+        let limits = Limits {
+            max_concurrent_runs: options.max_concurrent_runs as usize,
+            max_retries: options.max_retries,
+            run_timeout: chrono::Duration::minutes(options.run_timeout_minutes.try_into()?),
+            max_lost_attempts: MAX_LOST_ATTEMPTS,
+        };
+        let (mail, mailbox) = mpsc::unbounded_channel();
+        let (ended, first_ended) = broadcast::channel(CHANGES);
+        let shell = Arc::new(Shell {
+            engine,
+            store: lease.store().clone(),
+            lock: lease.lock().clone(),
+            conversion: options.conversion()?,
+            // A bucket has no such lock: there, the lock of the runs must do.
+            _output_lock: output.local_path().map(lock_output).transpose()?,
+            options,
+            output,
+            quarantine,
+            works: Works::default(),
+            mail,
+            changes: broadcast::channel(CHANGES).0,
+            ended,
+            converting: 0.into(),
+            tasks: TaskTracker::new(),
+            deposed: lease.lost().clone(),
+        });
+        tokio::spawn(sweep::sweep_at_intervals(shell.clone()));
+        let serving = tokio::spawn(serve(shell.clone(), Machine::new(limits), mailbox));
+        let first_ended = Arc::new(Mutex::new(Some(first_ended)));
+        Ok(Self { shell, serving: Arc::new(Some(serving).into()), first_ended })
+    }
+
+    /// Says that something was put in the queue. It would be found without, a little later.
+    pub fn queued(&self, id: &ManifestId, is_urgent: bool) {
+        self.shell.changed(id, RunState::Queued, 0, None);
+        self.shell.tell(Event::Queued { is_urgent });
+    }
+
+    /// Says that the store knows of a request to cancel a run.
+    pub fn cancel(&self, id: &ManifestId) {
+        self.shell.tell(Event::Cancel(id.clone()));
+    }
+
+    /// How far the conversion of a run is, if it is with the executors.
+    pub async fn progress(&self, id: &ManifestId) -> Option<JobProgress> {
+        self.shell.engine.progress(&self.shell.works.job(id)?).await
+    }
+
+    /// The store behind it.
+    pub fn store(&self) -> &Arc<dyn TrackingStore> {
+        &self.shell.store
+    }
+
+    /// The engine behind it.
+    pub fn engine(&self) -> &Engine {
+        &self.shell.engine
+    }
+
+    /// Tells of runs that change from now on.
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.shell.changes.subscribe()
+    }
+
+    /// Tells of runs that end from now on; who asks first hears of all.
+    pub fn ended(&self) -> broadcast::Receiver<EndedRun> {
+        let first = self.first_ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        first.unwrap_or_else(|| self.shell.ended.subscribe())
+    }
+
+    /// Whether no run has a turn.
+    pub fn is_idle(&self) -> bool {
+        self.shell.works.is_empty()
+    }
+
+    /// Cancelled once another scheduler runs the manifests: this process must end.
+    pub fn deposed(&self) -> &CancellationToken {
+        &self.shell.deposed
+    }
+
+    /// Stops: attempts are given up and leave nothing, their runs go on next time; commits come to their end.
+    pub async fn shut_down(&self) {
+        self.shell.tell(Event::Stop);
+        let stopped = async {
+            if let Some(serving) = self.serving.lock().await.take() {
+                // It ends when nothing is going on any more.
+                let _ = serving.await;
+            }
+            self.shell.tasks.close();
+            self.shell.tasks.wait().await;
+        };
+        if tokio::time::timeout(STOP_TIMEOUT, stopped).await.is_err() {
+            tracing::warn!(
+                "not everything came to its end in {} s; the next start goes on with it",
+                STOP_TIMEOUT.as_secs()
+            );
+        }
+    }
+}
+
+/// Makes this the one process that writes to an output. The system lets go of it when the process ends.
+fn lock_output(output: &Path) -> anyhow::Result<File> {
+    let path = output.join("_millwork/output.lock");
+    let open = || {
+        std::fs::create_dir_all(output.join("_millwork"))?;
+        File::create(&path)
+    };
+    let lock = open().with_context(|| format!("cannot write to the output `{}`", output.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            anyhow::bail!("another millwork process writes to the output `{}`", output.display())
+        }
+        Err(std::fs::TryLockError::Error(e)) => Err(e).with_context(|| format!("cannot lock `{}`", path.display())),
+    }
+}

@@ -1,0 +1,154 @@
+//! Actions that only ask the store.
+
+use super::{EndedRun, Shell};
+use crate::commit::RunResult;
+use crate::run::{Event, Seen};
+use chrono::{DateTime, Utc};
+use millwork_manifest::{Failure, FailureClass, ManifestId};
+use millwork_tracking::{RunState, TrackingError};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+impl Shell {
+    pub(super) async fn start(&self, id: ManifestId) -> Event {
+        if let Err(event) = self.load(&id).await {
+            return event;
+        }
+        match self.store.start_attempt(&id, &self.lock, Utc::now()).await {
+            Ok(attempt) => {
+                self.changed(&id, RunState::Planning, attempt, None);
+                self.works.with(&id, |work| {
+                    work.attempt = attempt;
+                    work.abort = CancellationToken::new();
+                    work.outcome = None;
+                    (work.prepared, work.committed) = (None, None);
+                });
+                Event::Started(id, attempt)
+            }
+            Err(error) => self.objection(id, &error),
+        }
+    }
+
+    /// Reads what does not change from one attempt to the next, once.
+    async fn load(&self, id: &ManifestId) -> Result<(), Event> {
+        if self.works.with(id, |work| work.manifest.is_some()) {
+            return Ok(());
+        }
+        let (manifest, run) = futures::join!(self.store.manifest(id), self.store.run(id));
+        let objection = |error| self.objection(id.clone(), &error);
+        let (Some(manifest), Some(run)) = (manifest.map_err(objection)?, run.map_err(objection)?) else {
+            let failure = Failure::new(FailureClass::Bug, "its manifest is not in the store");
+            return Err(Event::Refused(id.clone(), failure));
+        };
+        self.works.with(id, |work| {
+            work.manifest = Some(Arc::new(manifest));
+            work.generation = run.generation;
+        });
+        Ok(())
+    }
+
+    pub(super) async fn set_running(&self, id: &ManifestId, attempt: u32) {
+        self.changed(id, RunState::Running, attempt, None);
+        // Only for those who look on; the next change says more.
+        if let Err(error) = self.store.set_running(id, attempt, Utc::now()).await {
+            tracing::warn!(manifest = %id, %error, "cannot note that a run is running");
+        }
+    }
+
+    pub(super) async fn complete(&self, id: ManifestId) -> Event {
+        if let Err(error) = self.store.complete(&id, Utc::now()).await {
+            return self.objection(id, &error);
+        }
+        let committed = self.works.with(&id, |work| work.committed.clone());
+        let result = match committed {
+            Some(committed) => committed.result.clone(),
+            // Committed by a process before this one.
+            None => match self.store.run(&id).await {
+                Ok(run) => run
+                    .and_then(|run| run.result)
+                    .and_then(|result| serde_json::from_value(result).ok())
+                    .unwrap_or_default(),
+                Err(error) => return self.objection(id, &error),
+            },
+        };
+        self.completed(&id, result);
+        Event::Settled(id)
+    }
+
+    fn completed(&self, id: &ManifestId, result: RunResult) {
+        let (rows, rejected, files) = (result.rows, result.rejected, result.outputs.len());
+        tracing::info!(manifest = %id, rows, rejected, files, "run completed");
+        metrics::counter!("millwork_runs_ended_total", "state" => "completed").increment(1);
+        metrics::counter!("millwork_input_bytes_total").increment(result.input_bytes);
+        metrics::counter!("millwork_output_bytes_total").increment(result.output_bytes);
+        metrics::counter!("millwork_rows_total").increment(rows);
+        metrics::counter!("millwork_rejected_lines_total").increment(rejected);
+        self.changed(id, RunState::Completed, 0, None);
+        self.ended(id, Ok(Arc::new(result)));
+    }
+
+    pub(super) async fn retry_later(
+        &self,
+        id: ManifestId,
+        attempt: u32,
+        failure: Failure,
+        not_before: DateTime<Utc>,
+    ) -> Event {
+        match self.store.retry_later(&id, attempt, &failure, not_before, Utc::now()).await {
+            Ok(true) => {
+                tracing::warn!(manifest = %id, attempt, class = %failure.class, error = %failure, %not_before, "an attempt failed; it is made again");
+                metrics::counter!("millwork_retries_total", "class" => failure.class.as_str()).increment(1);
+                self.changed(&id, RunState::Queued, attempt, Some(&failure));
+                Event::Settled(id)
+            }
+            Ok(false) => Event::Refused(id, failure),
+            Err(error) => self.objection(id, &error),
+        }
+    }
+
+    pub(super) async fn fail(&self, id: ManifestId, attempt: u32, failure: Failure) -> Event {
+        if let Err(error) = self.store.fail(&id, attempt, &failure, Utc::now()).await {
+            return self.objection(id, &error);
+        }
+        let state = if failure.class == FailureClass::Cancelled { RunState::Cancelled } else { RunState::Failed };
+        tracing::error!(manifest = %id, attempt, class = %failure.class, error = %failure, "run {state}");
+        metrics::counter!("millwork_runs_ended_total", "state" => state.as_str()).increment(1);
+        metrics::counter!("millwork_failures_total", "class" => failure.class.as_str()).increment(1);
+        self.changed(&id, state, attempt, Some(&failure));
+        self.ended(&id, Err(failure));
+        Event::Settled(id)
+    }
+
+    pub(super) async fn inspect(&self, id: ManifestId) -> Event {
+        match self.store.run(&id).await {
+            Ok(run) => Event::Found(id, run.as_ref().map(Seen::from)),
+            Err(error) if error.can_pass() => self.objection(id, &error),
+            Err(error) => {
+                tracing::error!(manifest = %id, %error, "the store holds a run that cannot be read: it is left alone");
+                Event::Found(id, None)
+            }
+        }
+    }
+
+    fn ended(&self, id: &ManifestId, outcome: Result<Arc<RunResult>, Failure>) {
+        let _ = self.ended.send(EndedRun { manifest_id: id.clone(), outcome });
+    }
+
+    /// What an error of the store means for the run that asked.
+    pub(super) fn objection(&self, id: ManifestId, error: &TrackingError) -> Event {
+        match error {
+            TrackingError::LockLost { .. } => {
+                self.deposed.cancel();
+                Event::Unanswered(id)
+            }
+            error if error.can_pass() => {
+                tracing::warn!(manifest = %id, %error, "the store does not answer; trying again");
+                Event::Unanswered(id)
+            }
+            TrackingError::Taken { .. } | TrackingError::Conflict { .. } => {
+                Event::Refused(id, Failure::new(FailureClass::Input, error))
+            }
+            error => Event::Refused(id, Failure::new(FailureClass::Bug, error)),
+        }
+    }
+}

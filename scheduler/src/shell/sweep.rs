@@ -1,0 +1,70 @@
+//! What dead attempts left in the output: private files and open uploads.
+//!
+//! An attempt removes what it wrote when it fails, and each start of an attempt what those before it left. What remains
+//! is of runs that have ended while a task of theirs was still alive somewhere, and of attempts whose scheduler died just
+//! then. No run that has a turn is touched.
+
+use super::{Shell, blocking};
+use millwork_manifest::ManifestId;
+use millwork_storage::{StorageResult, remove_staged, staged_manifests};
+use millwork_tracking::{RunState, TrackingResult};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long after the start the first sweep is, and how long after each the next.
+const FIRST: Duration = Duration::from_secs(30);
+const INTERVAL: Duration = Duration::from_secs(300);
+
+pub(super) async fn sweep_at_intervals(shell: Arc<Shell>) {
+    let mut wait = FIRST;
+    loop {
+        tokio::select! {
+            () = shell.deposed.cancelled() => return,
+            () = shell.mail.closed() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = INTERVAL;
+        shell.sweep().await;
+    }
+}
+
+impl Shell {
+    async fn sweep(&self) {
+        let output = self.output.clone();
+        let staged: StorageResult<Vec<String>> = match blocking(move || staged_manifests(&output)).await {
+            Ok(staged) => staged,
+            Err(error) => return tracing::warn!(%error, "the sweep broke off"),
+        };
+        let staged = match staged {
+            Ok(staged) => staged,
+            Err(error) => return tracing::warn!(%error, "cannot look for what dead attempts left"),
+        };
+        for name in staged {
+            // Whatever else stands there is nobody's business here.
+            let Ok(id) = name.parse::<ManifestId>() else { continue };
+            match self.is_over(&id).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    let output = self.output.clone();
+                    match blocking(move || remove_staged(&output, &name)).await {
+                        Ok(Ok(())) => tracing::info!(manifest = %id, "removed what dead attempts left"),
+                        Ok(Err(error)) => {
+                            tracing::warn!(manifest = %id, %error, "cannot remove what dead attempts left")
+                        }
+                        Err(error) => tracing::warn!(manifest = %id, %error, "the sweep broke off"),
+                    }
+                }
+                Err(error) => tracing::warn!(manifest = %id, %error, "cannot ask whether a run is over"),
+            }
+        }
+    }
+
+    /// Whether a run has ended, so that nothing private of it is needed any more.
+    async fn is_over(&self, id: &ManifestId) -> TrackingResult<bool> {
+        if self.works.has(id) {
+            return Ok(false);
+        }
+        let state = self.store.run(id).await?.map(|run| run.state);
+        Ok(matches!(state, Some(RunState::Completed | RunState::Failed | RunState::Cancelled)))
+    }
+}

@@ -1,0 +1,78 @@
+//! What is known here of the runs that have a turn. All of it can be read or made anew.
+
+use crate::commit::RunResult;
+use ballista_core::JobId;
+use millwork_conversion::{AttemptOutcome, Columns, Survey};
+use millwork_manifest::{Manifest, ManifestId};
+use millwork_storage::Staging;
+use millwork_tracking::Commit;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio_util::sync::CancellationToken;
+
+/// What is known of one run.
+#[derive(Default)]
+pub(super) struct Work {
+    pub(super) manifest: Option<Arc<Manifest>>,
+    /// Which output of the manifest it is, from 1.
+    pub(super) generation: u32,
+    /// The newest attempt that was started here.
+    pub(super) attempt: u32,
+    /// What the attempt before found out about the input.
+    pub(super) columns: Option<(Arc<Survey>, Columns)>,
+    /// Ends the conversion.
+    pub(super) abort: CancellationToken,
+    /// The Ballista job, while there is one.
+    pub(super) job: Option<JobId>,
+    /// What the conversion came to.
+    pub(super) outcome: Option<(Staging, Box<AttemptOutcome>)>,
+    /// The same, checked and settled.
+    pub(super) prepared: Option<Arc<Prepared>>,
+    /// The same, once the store has taken it.
+    pub(super) committed: Option<Arc<Prepared>>,
+}
+
+/// A commit that is ready to be made, or was.
+pub(super) struct Prepared {
+    pub(super) commit: Commit,
+    pub(super) result: RunResult,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct Works(Mutex<HashMap<ManifestId, Work>>);
+
+impl Works {
+    fn all(&self) -> MutexGuard<'_, HashMap<ManifestId, Work>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads or changes what is known of a run.
+    pub(super) fn with<T>(&self, id: &ManifestId, access: impl FnOnce(&mut Work) -> T) -> T {
+        access(self.all().entry(id.clone()).or_default())
+    }
+
+    /// The job of a run, if it has one.
+    pub(super) fn job(&self, id: &ManifestId) -> Option<JobId> {
+        self.all().get(id).and_then(|work| work.job.clone())
+    }
+
+    /// Whether a run has a turn.
+    pub(super) fn has(&self, id: &ManifestId) -> bool {
+        self.all().contains_key(id)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all().is_empty()
+    }
+
+    pub(super) fn abort(&self, id: &ManifestId, attempt: u32) {
+        if let Some(work) = self.all().get(id).filter(|work| work.attempt == attempt) {
+            work.abort.cancel();
+        }
+    }
+
+    pub(super) fn remove(&self, id: &ManifestId) {
+        self.all().remove(id);
+    }
+}
