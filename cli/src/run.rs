@@ -83,7 +83,7 @@ async fn run_on(
     started: Instant,
 ) -> anyhow::Result<ExitCode> {
     let collected = collect(builder, input).await?;
-    let unfinished = state.store.unfinished().await?;
+    let unfinished = millwork_scheduler::unfinished(&*state.store).await?;
     let mut report = Report::default();
     note_collected(&mut report, &collected);
     let mut code = ExitCode::SUCCESS;

@@ -142,7 +142,8 @@ async fn list_runs(
     Query(options): Query<ListOptions>,
 ) -> Result<Json<Listing<Run>>, ApiError> {
     let limit = options.limit.unwrap_or(100).min(MAX_RUNS);
-    let mut items = scheduler.store().runs(limit).await?;
+    let filter = millwork_tracking::RunFilter { limit, ..Default::default() };
+    let mut items = scheduler.store().list_runs(&filter).await?.items;
     // Outputs and ledger are for the detail.
     for run in &mut items {
         if let Some(result) = run.result.as_mut().and_then(serde_json::Value::as_object_mut) {

@@ -15,5 +15,5 @@ pub use commit::{OutputFile, RunResult};
 pub use engine::{Engine, ExecutorInfo, HEARTBEAT_SECONDS};
 pub use http::{check_listen, router};
 pub use options::{OutputLayout, RunOptions};
-pub use service::{EndedRun, Scheduler};
+pub use service::{EndedRun, Scheduler, unfinished};
 pub use state::State;

@@ -88,7 +88,8 @@ impl Runner {
                     return Err(Ended::Failed(Failure { message, ..failure }));
                 }
                 None if gives_up => {
-                    self.store.fail(&manifest.id, &failure, Utc::now()).await?;
+                    let attempt = self.store.run(&manifest.id).await?.map_or(0, |run| run.attempts);
+                    self.store.fail(&manifest.id, attempt, &failure, Utc::now()).await?;
                     return Err(Ended::Failed(failure));
                 }
                 _ => {}
@@ -104,7 +105,10 @@ impl Runner {
     async fn attempt(&self, manifest: &Manifest, stop: &CancellationToken) -> Result<RunResult, Ended> {
         let mut columns = None;
         for _ in 0..=MAX_REPLANS {
-            let attempt = self.store.start_attempt(&manifest.id, Utc::now()).await?;
+            let name = format!("LOCK#attempts#{}", manifest.id);
+            let lock = self.store.lock(&name, "scheduler", chrono::Duration::zero(), Utc::now()).await?;
+            let lock = lock.ok_or_else(|| Failure::new(FailureClass::Storage, "another attempt starts"))?;
+            let attempt = self.store.start_attempt(&manifest.id, &lock, Utc::now()).await?;
             let layout = self.options.layout.template(manifest);
             let staging = Staging::new(&self.output, manifest.id.as_str(), attempt, &layout);
             let time_limit = Duration::from_secs(self.options.run_timeout_minutes * 60);

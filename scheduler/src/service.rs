@@ -77,7 +77,7 @@ impl Scheduler {
 
     /// Takes up the runs that an earlier process left unfinished.
     pub async fn resume(&self) -> TrackingResult<usize> {
-        let unfinished = self.runner.store.unfinished().await?;
+        let unfinished = unfinished(&*self.runner.store).await?;
         let count = unfinished.len();
         for queued in unfinished {
             self.start(queued.manifest);
@@ -104,7 +104,7 @@ impl Scheduler {
     pub async fn submit(&self, manifest: Manifest, uri: &str) -> TrackingResult<Option<Run>> {
         let id = manifest.id.clone();
         let queued = QueuedManifest { manifest, uri: uri.to_owned() };
-        self.runner.store.submit(&queued, Utc::now()).await?;
+        self.runner.store.submit(&queued, 0, Utc::now()).await?;
         let run = self.runner.store.run(&id).await?;
         // It may have been queued by the manifest builder, or by a request whose answer was lost.
         if run.as_ref().is_some_and(|run| !run.state.is_final()) {
@@ -177,7 +177,8 @@ impl Scheduler {
             Ok(ended) => ended,
             Err(panic) => {
                 let failure = Failure::new(FailureClass::Bug, panic);
-                self.runner.store.fail(&manifest.id, &failure, Utc::now()).await?;
+                let attempt = self.runner.store.run(&manifest.id).await?.map_or(0, |run| run.attempts);
+                self.runner.store.fail(&manifest.id, attempt, &failure, Utc::now()).await?;
                 Err(Ended::Failed(failure))
             }
         }
@@ -202,6 +203,19 @@ impl Scheduler {
         // Nobody may be listening.
         let _ = self.events.send(EndedRun { manifest_id, outcome });
     }
+}
+
+/// The manifests of the runs that wait or are under way.
+pub async fn unfinished(store: &dyn TrackingStore) -> TrackingResult<Vec<QueuedManifest>> {
+    let mut runs = store.open_runs().await?;
+    runs.extend(store.due(100_000, Utc::now() + chrono::Duration::days(1)).await?);
+    let mut all = Vec::new();
+    for run in runs {
+        if let Some(manifest) = store.manifest(&run.manifest_id).await? {
+            all.push(QueuedManifest { manifest, uri: run.manifest_uri });
+        }
+    }
+    Ok(all)
 }
 
 /// Makes this the one process that writes to an output. The system lets go of it when the process ends.
