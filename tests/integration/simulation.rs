@@ -13,7 +13,7 @@ use futures::stream::BoxStream;
 use millwork_manifest::{BatchCaps, FileRules, FileState, Flush, Manifest, ObjectUri};
 use millwork_manifest_builder::{Builder, Cut, Settings, decode};
 use millwork_storage::{Location, MemoryObjects, Object, Objects, StorageError, StorageResult};
-use millwork_tracking::{Overwrites, RunState, SqliteStore, TrackingStore};
+use millwork_tracking::{Overwrites, Run, RunState, SqliteStore, TrackingStore};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -304,7 +304,7 @@ fn check(files: &[(ObjectUri, usize)], objects: &MemoryObjects, store: &Arc<dyn 
     let contents = objects.all();
     let documents = contents.iter().filter(|(uri, _)| uri.as_str().starts_with("s3://manifests/"));
     let mut in_manifest: BTreeMap<ObjectUri, String> = BTreeMap::new();
-    let queued = run(store.unfinished()).unwrap();
+    let queued = run(store.due(1000, Utc::now() + Duration::days(10_000))).unwrap();
     let mut count = 0;
     for (uri, text) in documents {
         // It reads well: it is not empty, mixes no dates, and lists nothing twice.
@@ -312,8 +312,10 @@ fn check(files: &[(ObjectUri, usize)], objects: &MemoryObjects, store: &Arc<dyn 
         let bytes = manifest.total_bytes();
         assert!(manifest.files.len() <= MAX_FILES, "{uri}: {} files", manifest.files.len());
         assert!(bytes <= MAX_BYTES || manifest.files.len() == 1, "{uri}: {bytes} bytes");
-        let run = queued.iter().find(|queued| queued.uri == uri.as_str()).unwrap_or_else(|| panic!("{uri} has no run"));
-        assert_eq!(run.manifest, manifest);
+        let is_of = |queued: &&Run| queued.manifest_uri == uri.as_str();
+        let of = queued.iter().find(is_of).unwrap_or_else(|| panic!("{uri} has no run"));
+        assert_eq!((of.files, of.bytes), (manifest.files.len() as u64, bytes));
+        assert_eq!(run(store.manifest(&of.manifest_id)).unwrap().as_ref(), Some(&manifest));
         for file in &manifest.files {
             let other = in_manifest.insert(file.uri.clone(), manifest.id.to_string());
             assert_eq!(other, None, "{} is in two manifests", file.uri);
