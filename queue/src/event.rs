@@ -4,8 +4,8 @@
 //! (Amazon S3 User Guide, "Event message structure" and "Using EventBridge"). The keys of the first two are
 //! form-encoded, those of the third are not.
 
+use crate::{BadMessage, BadReason};
 use millwork_manifest::ObjectUri;
-use millwork_tracking::Sequencer;
 use serde::Deserialize;
 use std::fmt;
 
@@ -31,54 +31,8 @@ pub struct ObjectEvent {
     pub etag: Option<String>,
     /// Its version, in a bucket that keeps versions.
     pub version_id: Option<String>,
-    /// Where the event stands among those of its key.
-    pub sequencer: Option<Sequencer>,
-}
-
-/// Why a message, or a record in it, can never be processed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum BadReason {
-    /// It is not JSON.
-    NotJson,
-    /// It is JSON, but none of the shapes known.
-    UnknownShape,
-    /// Its event version is not 2.x.
-    UnknownVersion,
-    /// It lacks a bucket, a key, a size or an entity tag, or one is not valid.
-    BadRecord,
-    /// Its key is not encoded as it should be.
-    BadKey,
-    /// It tells of an object in a place that Millwork writes to.
-    OwnObject,
-}
-
-impl BadReason {
-    /// The name under which the reason is counted and shown.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotJson => "not-json",
-            Self::UnknownShape => "unknown-shape",
-            Self::UnknownVersion => "unknown-version",
-            Self::BadRecord => "bad-record",
-            Self::BadKey => "bad-key",
-            Self::OwnObject => "own-object",
-        }
-    }
-}
-
-/// A message, or a record in it, that can never be processed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadMessage {
-    /// The kind of fault.
-    pub reason: BadReason,
-    /// What exactly, for a person.
-    pub detail: String,
-}
-
-impl fmt::Display for BadMessage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.reason.as_str(), self.detail)
-    }
+    /// Where the event stands among those of its key: hexadecimal digits, as S3 gives them.
+    pub sequencer: Option<String>,
 }
 
 /// What a message says: of its records, those that can be processed, and the first that cannot.
@@ -182,19 +136,15 @@ fn collect(records: impl Iterator<Item = Result<Option<ObjectEvent>, BadMessage>
 
 impl Decoded {
     fn bad(reason: BadReason, detail: impl fmt::Display) -> Self {
-        Self { events: Vec::new(), bad: Some(bad(reason, detail)) }
+        Self { events: Vec::new(), bad: Some(BadMessage::new(reason, detail)) }
     }
 }
 
-fn bad(reason: BadReason, detail: impl fmt::Display) -> BadMessage {
-    BadMessage { reason, detail: detail.to_string() }
-}
-
 fn s3_event(record: &serde_json::Value) -> Result<Option<ObjectEvent>, BadMessage> {
-    let record = S3Record::deserialize(record).map_err(|e| bad(BadReason::BadRecord, e))?;
+    let record = S3Record::deserialize(record).map_err(|e| BadMessage::new(BadReason::BadRecord, e))?;
     if let Some(version) = record.version.filter(|version| !version.starts_with("2.")) {
         let detail = format!("the event version is {version}; 2.x is known");
-        return Err(bad(BadReason::UnknownVersion, detail));
+        return Err(BadMessage::new(BadReason::UnknownVersion, detail));
     }
     // With and without the prefix that the names have in a configuration.
     let Some(kind) = kind_of(record.name.trim_start_matches("s3:")) else { return Ok(None) };
@@ -216,10 +166,10 @@ fn event_bridge_event(value: &serde_json::Value) -> Result<Option<ObjectEvent>, 
         Some("Object Created") => EventKind::Created,
         Some("Object Deleted") => EventKind::Removed,
         Some(_) => return Ok(None),
-        None => return Err(bad(BadReason::BadRecord, "an EventBridge event without detail-type")),
+        None => return Err(BadMessage::new(BadReason::BadRecord, "an EventBridge event without detail-type")),
     };
     let detail = value.get("detail").unwrap_or(&serde_json::Value::Null);
-    let detail = EventBridgeDetail::deserialize(detail).map_err(|e| bad(BadReason::BadRecord, e))?;
+    let detail = EventBridgeDetail::deserialize(detail).map_err(|e| BadMessage::new(BadReason::BadRecord, e))?;
     let object = detail.object;
     event(kind, &detail.bucket.name, &object.key, object.size, object.etag, object.version_id, object.sequencer)
 }
@@ -237,9 +187,9 @@ fn event(
     if key.ends_with('/') {
         return Ok(None);
     }
-    let uri: ObjectUri = format!("s3://{bucket}/{key}").parse().map_err(|e| bad(BadReason::BadRecord, e))?;
+    let uri: ObjectUri = format!("s3://{bucket}/{key}").parse().map_err(|e| BadMessage::new(BadReason::BadRecord, e))?;
     if kind == EventKind::Created && (size_bytes.is_none() || etag.is_none()) {
-        return Err(bad(BadReason::BadRecord, format!("`{uri}` has no size or no entity tag")));
+        return Err(BadMessage::new(BadReason::BadRecord, format!("`{uri}` has no size or no entity tag")));
     }
     Ok(Some(ObjectEvent {
         kind,
@@ -248,13 +198,13 @@ fn event(
         etag: etag.map(|etag| etag.trim_matches('"').to_owned()),
         // S3 writes "null" for objects that are older than the bucket's versions.
         version_id: version_id.filter(|id| !id.is_empty() && id != "null"),
-        sequencer: sequencer.as_deref().filter(|text| !text.is_empty()).map(Sequencer::new),
+        sequencer: sequencer.filter(|text| !text.is_empty()),
     }))
 }
 
 /// A key as it was before its form encoding: `+` is a space, `%2B` a plus.
 fn form_decoded(key: &str) -> Result<String, BadMessage> {
-    let wrong = || bad(BadReason::BadKey, format!("`{key}` is not form-encoded UTF-8"));
+    let wrong = || BadMessage::new(BadReason::BadKey, format!("`{key}` is not form-encoded UTF-8"));
     let mut bytes = Vec::with_capacity(key.len());
     let mut rest = key.bytes();
     while let Some(byte) = rest.next() {
@@ -294,7 +244,7 @@ mod tests {
             size_bytes: Some(7),
             etag: Some("abc".to_owned()),
             version_id: Some("v1".to_owned()),
-            sequencer: Some(Sequencer::new("A")),
+            sequencer: Some("0A".to_owned()),
         }
     }
 
