@@ -1,13 +1,15 @@
-//! `millwork-scheduler`: takes manifests over HTTP and runs them on the executors that connect to it.
+//! `millwork-scheduler`: takes manifests over HTTP, from a queue or from a directory, and runs them on the executors that connect to it.
 
 use anyhow::Context;
 use clap::Parser;
-use millwork_scheduler::{Engine, RunOptions, Scheduler, State, check_listen, router};
+use millwork_scheduler::{Engine, Intake, IntakeOptions, RunOptions, Scheduler, State, check_listen, router};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -17,8 +19,8 @@ const TAKE_UP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs manifests on a fleet of executors.
 ///
-/// Manifests come over HTTP (`millwork submit`). Each becomes a run: planned here, converted by executors, committed
-/// and published here. What is running when the scheduler stops goes on when it is started again.
+/// Manifests come over HTTP (`millwork submit`), from the state where a manifest builder queues them, from the events of
+/// a bucket or from a directory. Each becomes a run: planned here, converted by executors, committed and published here. What is running when the scheduler stops goes on when it is started again.
 #[derive(Parser)]
 #[command(version)]
 struct Options {
@@ -41,6 +43,9 @@ struct Options {
     /// Listen on addresses that others can reach, without a token
     #[arg(long)]
     insecure: bool,
+
+    #[command(flatten)]
+    intake: IntakeOptions,
 
     #[command(flatten)]
     run: RunOptions,
@@ -73,15 +78,19 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     tracing::info!(executors = %engine.address(), http = %http.local_addr()?, resumed, "scheduler started");
     tokio::spawn(scheduler.clone().take_up(TAKE_UP_INTERVAL));
     let mut terminate = signal(SignalKind::terminate())?;
+    let stopped = CancellationToken::new();
+    let intake = Intake::new(Arc::new(scheduler.clone())).start(&options.intake, &stopped).await?;
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = tokio::signal::ctrl_c() => {}
         }
         tracing::info!("stopping: running attempts are cancelled and go on at the next start");
+        stopped.cancel();
     };
     axum::serve(http, router(scheduler.clone(), token)).with_graceful_shutdown(stop).await?;
-    scheduler.shut_down().await;
+    // What the queue still hands out is submitted, and goes on at the next start.
+    tokio::join!(scheduler.shut_down(), intake.wait());
     state.close().await;
     Ok(())
 }

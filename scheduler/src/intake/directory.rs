@@ -76,6 +76,7 @@ impl Watch {
         let listed: Vec<Object> = self.intake.objects.list(&self.place).await?.try_collect().await?;
         let mut before = std::mem::take(&mut self.seen);
         let (mut done, mut failed) = (0, 0);
+        let was_full = self.is_full;
         // Files that are gone are forgotten.
         for object in listed.into_iter().filter(|object| object.key.ends_with(".json")) {
             if stop.is_cancelled() {
@@ -95,7 +96,14 @@ impl Watch {
                     }
                 },
             };
-            self.remember(object, fate);
+            if self.seen.len() < MAX_REMEMBERED {
+                self.seen.insert(object.key, Seen { etag: object.etag, fate });
+            }
+        }
+        self.is_full = self.seen.len() >= MAX_REMEMBERED;
+        if self.is_full && !was_full {
+            let advice = "manifests beyond that are read again at each look: move away those that have run";
+            tracing::warn!(directory = %self.place, manifests = MAX_REMEMBERED, "{advice}");
         }
         Ok(failed == 0 || done > 0)
     }
@@ -123,17 +131,5 @@ impl Watch {
             }
         }
         Some(Fate::Settled)
-    }
-
-    fn remember(&mut self, object: Object, fate: Fate) {
-        if self.seen.len() < MAX_REMEMBERED {
-            self.seen.insert(object.key, Seen { etag: object.etag, fate });
-        } else if !self.is_full {
-            self.is_full = true;
-            tracing::warn!(
-                directory = %self.place,
-                "more than {MAX_REMEMBERED} manifests are there: the others are read at each look; move away those that have run"
-            );
-        }
     }
 }

@@ -29,6 +29,7 @@ use crate::service::Scheduler;
 use anyhow::Context;
 use async_trait::async_trait;
 use directory::Watch;
+use futures::TryStreamExt;
 use metrics::counter;
 use millwork_manifest::{Manifest, ObjectUri};
 use millwork_queue::{BadMessage, BadReason, Consumer, Verdict};
@@ -80,7 +81,8 @@ impl Intake {
         }
         if let Some(place) = &options.manifest_dir {
             let place = Location::parse(place)?;
-            self.objects.list(&place).await.context("--manifest-dir must be there when the scheduler starts")?;
+            let first = async { self.objects.list(&place).await?.try_next().await };
+            first.await.context("--manifest-dir must be there when the scheduler starts")?;
             tracing::info!(directory = %place, "taking in manifests from a directory");
             tasks.spawn(Watch::new(self.clone(), place).work(stop.clone()));
         }
