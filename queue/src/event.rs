@@ -187,7 +187,8 @@ fn event(
     if key.ends_with('/') {
         return Ok(None);
     }
-    let uri: ObjectUri = format!("s3://{bucket}/{key}").parse().map_err(|e| BadMessage::new(BadReason::BadRecord, e))?;
+    let uri: ObjectUri =
+        format!("s3://{bucket}/{key}").parse().map_err(|e| BadMessage::new(BadReason::BadRecord, e))?;
     if kind == EventKind::Created && (size_bytes.is_none() || etag.is_none()) {
         return Err(BadMessage::new(BadReason::BadRecord, format!("`{uri}` has no size or no entity tag")));
     }

@@ -1,6 +1,6 @@
 //! A scheduler and executors as processes of their own.
 
-use crate::place::{Done, PATIENCE, Place, Running, binary, signal, start, wait_until};
+use crate::place::{Done, PATIENCE, Place, Running, binary, signal, start, wait_for_end, wait_until};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -59,6 +59,13 @@ impl<'a> Cluster<'a> {
     pub(crate) fn kill_scheduler(&mut self) {
         signal(self.scheduler.as_ref().unwrap(), "KILL");
         self.scheduler = None;
+    }
+
+    /// Tells the scheduler to stop. Returns its exit code.
+    pub(crate) fn stop_scheduler(&mut self) -> Option<i32> {
+        let mut scheduler = self.scheduler.take().unwrap();
+        signal(&scheduler, "TERM");
+        wait_for_end(&mut scheduler)
     }
 
     pub(crate) fn start_scheduler(&mut self) {

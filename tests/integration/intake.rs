@@ -66,7 +66,8 @@ impl Bucket {
     }
 
     fn put(&self, name: &str, content: &[u8]) {
-        let request = self.s3.put_object().bucket(BUCKET).key(format!("manifests/{name}")).body(content.to_vec().into());
+        let request =
+            self.s3.put_object().bucket(BUCKET).key(format!("manifests/{name}")).body(content.to_vec().into());
         self.runtime.block_on(request.send()).unwrap();
     }
 
@@ -128,6 +129,10 @@ fn a_bucket_of_manifests_is_run_once_whatever_is_killed_doubled_or_bad() {
     names.iter().for_each(|name| bucket.tell_again(name));
     bucket.wait_until_empty();
     assert_eq!(attempts(&cluster), before);
+    // It lets go of what it holds, and of the queue.
+    bucket.tell_again(&names[0]);
+    assert_eq!(cluster.stop_scheduler(), Some(0), "{}", std::fs::read_to_string(place.path("scheduler.log")).unwrap());
+    assert_eq!(bucket.runtime.block_on(bucket.queues.counts(&bucket.queues.url)).1, 0);
     check_output(&place, &names.iter().map(|name| place.path(name)).collect::<Vec<_>>());
 
     let mut bad = bucket.runtime.block_on(bucket.queues.bad_details());

@@ -100,7 +100,8 @@ pub(crate) fn s3_event(bucket: &str, key: &str, size: u64, sequencer: usize) -> 
 pub(crate) fn message(bucket: &str, key: &str, size: u64, number: usize) -> String {
     match number % 3 {
         0 => s3_event(bucket, key, size, number),
-        1 => json!({"Type": "Notification", "MessageId": "m", "Message": s3_event(bucket, key, size, number)}).to_string(),
+        1 => json!({"Type": "Notification", "MessageId": "m", "Message": s3_event(bucket, key, size, number)})
+            .to_string(),
         _ => json!({"version": "0", "source": "aws.s3", "detail-type": "Object Created", "detail": {
             "bucket": {"name": bucket}, "object": {"key": key, "size": size, "etag": format!("e{number}"),
             "sequencer": format!("{number:016X}")}}})

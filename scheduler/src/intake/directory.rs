@@ -26,6 +26,8 @@ pub(super) struct Watch {
     intake: Intake,
     place: Location,
     seen: HashMap<String, Seen>,
+    /// How many files are remembered at most.
+    pub(super) capacity: usize,
     is_full: bool,
 }
 
@@ -46,7 +48,7 @@ enum Fate {
 
 impl Watch {
     pub(super) fn new(intake: Intake, place: Location) -> Self {
-        Self { intake, place, seen: HashMap::new(), is_full: false }
+        Self { intake, place, seen: HashMap::new(), capacity: MAX_REMEMBERED, is_full: false }
     }
 
     /// Looks at it at intervals, until `stop`.
@@ -96,14 +98,14 @@ impl Watch {
                     }
                 },
             };
-            if self.seen.len() < MAX_REMEMBERED {
+            if self.seen.len() < self.capacity {
                 self.seen.insert(object.key, Seen { etag: object.etag, fate });
             }
         }
-        self.is_full = self.seen.len() >= MAX_REMEMBERED;
+        self.is_full = self.seen.len() >= self.capacity;
         if self.is_full && !was_full {
             let advice = "manifests beyond that are read again at each look: move away those that have run";
-            tracing::warn!(directory = %self.place, manifests = MAX_REMEMBERED, "{advice}");
+            tracing::warn!(directory = %self.place, manifests = self.capacity, "{advice}");
         }
         Ok(failed == 0 || done > 0)
     }

@@ -219,3 +219,16 @@ async fn what_the_store_cannot_take_now_is_tried_at_each_look_and_holds_up_nothi
     assert!(watched.watch.look(&CancellationToken::new()).await.unwrap());
     assert_eq!(watched.look().await, ["down", "down", "down", "e"]);
 }
+
+#[tokio::test]
+async fn what_is_more_than_can_be_remembered_is_taken_all_the_same() {
+    let mut watched = Watched::new();
+    watched.watch.capacity = 1;
+    watched.put("a.json", &manifest("a", &["2025-12-23-a.ndjson"]));
+    watched.put("b.json", &manifest("b", &["2025-12-23-b.ndjson"]));
+    assert_eq!(watched.look().await, ["a", "b"]);
+    assert_eq!(watched.look().await, ["b"]);
+    std::fs::remove_file(watched.root.path().join("a.json")).unwrap();
+    assert_eq!(watched.look().await, ["b"]);
+    assert!(watched.look().await.is_empty());
+}
