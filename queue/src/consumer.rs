@@ -46,7 +46,8 @@ pub enum Verdict {
 #[async_trait]
 pub trait Handler: Send + Sync {
     /// Takes in a batch, and returns a verdict for each message, in their order. A message that is taken in twice must
-    /// change nothing the second time, and one that cannot be taken in must hold up none of the others.
+    /// change nothing the second time, and one that cannot be taken in must hold up none of the others. One without a
+    /// verdict comes again.
     async fn handle(&self, messages: &[Message]) -> Vec<Verdict>;
 
     /// Hears that a message is in the dead-letter queue now.

@@ -1,4 +1,5 @@
-//! `millwork-scheduler`: takes manifests over HTTP, from a queue or from a directory, and runs them on the executors that connect to it.
+//! `millwork-scheduler`: takes manifests over HTTP, from a queue or from a directory, and runs them on the executors that
+//! connect to it.
 
 use anyhow::Context;
 use clap::Parser;
@@ -20,7 +21,8 @@ const TAKE_UP_INTERVAL: Duration = Duration::from_secs(5);
 /// Runs manifests on a fleet of executors.
 ///
 /// Manifests come over HTTP (`millwork submit`), from the state where a manifest builder queues them, from the events of
-/// a bucket or from a directory. Each becomes a run: planned here, converted by executors, committed and published here. What is running when the scheduler stops goes on when it is started again.
+/// a bucket or from a directory. Each becomes a run: planned here, converted by executors, committed and published here.
+/// What is running when the scheduler stops goes on when it is started again.
 #[derive(Parser)]
 #[command(version)]
 struct Options {

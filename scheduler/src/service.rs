@@ -158,6 +158,8 @@ impl Scheduler {
         self.tasks.spawn(async move {
             // The semaphore is fair: runs get their turn in the order in which they were started.
             let ended = tokio::select! {
+                // What is submitted while the scheduler stops is not begun.
+                biased;
                 () = this.stop.cancelled() => Err(Ended::Interrupted),
                 turn = this.turns.acquire() => {
                     let ended = this.run_caught(&manifest).await;

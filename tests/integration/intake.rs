@@ -15,7 +15,7 @@ const BUCKET: &str = "acme-manifests";
 
 /// Input of six dates, of which each has a manifest of this name below the place.
 fn generate(place: &Place) -> Vec<String> {
-    place.generate(&["--files", "18", "--size-mb", "0.3", "--dates", "6", "--date", "2025-12-20", "--dirty", "0.5"]);
+    place.generate(&["--files", "6", "--size-mb", "0.3", "--dates", "6", "--date", "2025-12-20", "--dirty", "0.5"]);
     (20..26).map(|day| manifest(place, &format!("m{day}"), &format!("2025-12-{day}"))).collect()
 }
 
@@ -150,8 +150,56 @@ fn a_bucket_of_manifests_is_run_once_whatever_is_killed_doubled_or_bad() {
     }
 }
 
+#[test]
+fn a_manifest_that_its_builder_queues_and_its_bucket_tells_of_is_one_run() {
+    let (aws, place) = (Aws::start(), Place::new());
+    let bucket = Bucket::create(&aws);
+    place.generate(&["--files", "8", "--size-mb", "0.1", "--dates", "3", "--date", "2025-12-20"]);
+    let options = ["--manifest-queue-url", &bucket.queues.url, "--poll-seconds", "1"];
+    let mut cluster = Cluster::start_in(&aws.environment(), &place, "out", 1, &options);
+    let mut builder = Command::new(binary("millwork-manifest-builder"));
+    builder.args(["backfill", "--flush", "--json", "--manifests", &format!("s3://{BUCKET}"), "--prefix"]);
+    builder.arg(place.path("in")).arg("--state").arg(format!("sqlite:{}", place.path("scheduler.db").display()));
+    builder.envs(aws.environment()).env("SIZE_TOLERANCE_PERCENT", "100").env("MAX_FILES_PER_MANIFEST", "2");
+    let made = Done::of(builder.output().unwrap());
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let made = made.json()["manifests"].as_array().unwrap().len();
+    assert_eq!(made, 12);
+    wait_until("all runs are completed", || {
+        let runs = cluster.get("runs?limit=1000")["items"].as_array().unwrap().clone();
+        runs.len() == made && runs.iter().all(|run| run["state"] == "completed")
+    });
+    bucket.wait_until_empty();
+    assert!(attempts(&cluster).values().all(|attempts| *attempts == json!(1)), "{:?}", attempts(&cluster));
+    assert_eq!(bucket.runtime.block_on(bucket.queues.bad_details()), []);
+    assert_eq!(cluster.stop_scheduler(), Some(0));
+    place.ask_oracle(&[]);
+    place.assert_tidy();
+}
+
 fn occurrences(log: &Path, text: &str) -> usize {
     std::fs::read_to_string(log).unwrap().matches(text).count()
+}
+
+#[test]
+fn a_manifest_that_cannot_be_read_now_comes_again() {
+    let (aws, place) = (Aws::start(), Place::new());
+    let bucket = Bucket::create(&aws);
+    place.input("2025-12-23-a.ndjson", "{\"a\": 1}\n");
+    let name = manifest(&place, "late", "2025-12-23");
+    let options =
+        ["--manifest-queue-url", &bucket.queues.url, "--visibility-timeout-seconds", "2", "--poll-seconds", "1"];
+    let mut environment = aws.environment().to_vec();
+    environment.push(("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1"));
+    let cluster = Cluster::start_in(&environment, &place, "out", 0, &options);
+    bucket.put_file(&place, &name);
+    let log = place.path("scheduler.log");
+    wait_until("it cannot be read", || occurrences(&log, "was not taken in; its message comes again") == 1);
+    drop(cluster);
+    let cluster = Cluster::start_in(&aws.environment(), &place, "out", 1, &options);
+    wait_until_completed(&cluster, &[name]);
+    bucket.wait_until_empty();
+    assert_eq!(bucket.runtime.block_on(bucket.queues.bad_details()), []);
 }
 
 #[test]
