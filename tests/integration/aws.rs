@@ -137,7 +137,7 @@ async fn upload(s3: &aws_sdk_s3::Client, place: &Place, bucket: &str) {
 }
 
 /// Copies every object of a bucket into a directory. Returns the keys.
-async fn download(s3: &aws_sdk_s3::Client, bucket: &str, to: &Path) -> Vec<String> {
+pub(crate) async fn download(s3: &aws_sdk_s3::Client, bucket: &str, to: &Path) -> Vec<String> {
     let listed = s3.list_objects_v2().bucket(bucket).send().await.unwrap();
     let mut keys = Vec::new();
     for object in listed.contents() {

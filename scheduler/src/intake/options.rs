@@ -10,6 +10,7 @@ pub struct IntakeOptions {
     #[arg(long, env = "MANIFEST_QUEUE_URL", value_name = "URL")]
     pub manifest_queue_url: Option<String>,
 
+    // Not DEAD_LETTER_QUEUE_URL: in the environment that bootstrap prints, that is the builder's.
     /// Queue for messages that can never be processed [default: that of the manifest queue's redrive policy]
     #[arg(long, env = "MANIFEST_DEAD_LETTER_QUEUE_URL", value_name = "URL", requires = "manifest_queue_url")]
     pub dead_letter_queue_url: Option<String>,
