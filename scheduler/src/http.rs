@@ -2,6 +2,7 @@
 //!
 //! Errors have one shape: `{"error": {"code": "…", "message": "…"}}`.
 
+use crate::intake::{MAX_MANIFEST_BYTES, read_manifest};
 use crate::service::Service;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
@@ -11,13 +12,11 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use chrono::Utc;
 use millwork_manifest::{Manifest, ManifestId, ObjectUri};
-use millwork_storage::{Objects, Storage};
+use millwork_storage::Storage;
 use millwork_tracking::{Run, RunFilter, RunState, TrackingError};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
-/// The largest manifest document taken, in bytes: room for a hundred thousand files and more.
-const MAX_BODY_BYTES: usize = 32 << 20;
 /// How many runs a listing returns at most.
 const MAX_RUNS: usize = 1000;
 
@@ -28,7 +27,7 @@ pub fn router(service: Service, token: Option<String>) -> Router {
         .route("/api/v1/runs", get(list_runs))
         .route("/api/v1/runs/{id}", get(get_run))
         .route("/api/v1/executors", get(list_executors))
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(DefaultBodyLimit::max(MAX_MANIFEST_BYTES as usize))
         .layer(middleware::from_fn(move |request, next| check_token(token.clone(), request, next)));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
@@ -99,7 +98,11 @@ async fn submit_manifest(
     let bad = |e: &dyn std::fmt::Display| ApiError::new(StatusCode::BAD_REQUEST, "bad-manifest", e);
     let submission: Submission = serde_json::from_slice(&body).map_err(|e| bad(&e))?;
     let (manifest, uri) = match submission {
-        Submission::At { uri } => read_manifest(uri).await?,
+        Submission::At { uri } => {
+            let uri: ObjectUri = uri.parse().map_err(|e| bad(&e))?;
+            let manifest = read_manifest(&Storage::from_env(), &uri).await.map_err(|e| bad(&e))?;
+            (manifest, uri.to_string())
+        }
         Submission::Inline(document) => {
             let text = serde_json::to_vec(&document).map_err(|e| bad(&e))?;
             let manifest = Manifest::parse("inline", &text, Utc::now()).map_err(|e| bad(&e))?;
@@ -112,22 +115,6 @@ async fn submit_manifest(
         run = service.retry(&manifest.id).await?;
     }
     Ok((StatusCode::ACCEPTED, Json(run)))
-}
-
-async fn read_manifest(uri: String) -> Result<(Manifest, String), ApiError> {
-    let read = async {
-        let uri: ObjectUri = uri.parse()?;
-        let storage = Storage::from_env();
-        let object = storage.head(&uri).await?;
-        anyhow::ensure!(
-            object.size_bytes <= MAX_BODY_BYTES as u64,
-            "manifest `{uri}` has {} bytes; the limit is {MAX_BODY_BYTES}",
-            object.size_bytes
-        );
-        let text = storage.read(&uri).await?;
-        anyhow::Ok((Manifest::parse(uri.as_str(), &text, object.modified_at)?, uri.to_string()))
-    };
-    read.await.map_err(|e| ApiError::new(StatusCode::BAD_REQUEST, "bad-manifest", format!("{e:#}")))
 }
 
 #[derive(Serialize)]

@@ -1,12 +1,13 @@
 //! Runs: one for each manifest, taken from the queue to published output.
 //!
 //! [`Engine`] is Ballista, to which executors connect. [`Lease`] makes one process the one that runs the manifests of a
-//! store, and [`Scheduler`] does so: [`run`] decides what is to be done, the shell does it. This crate knows nothing of how
-//! NDJSON is parsed.
+//! store, and [`Scheduler`] does so: [`run`] decides what is to be done, the shell does it. [`Intake`] brings manifests from
+//! a queue or a directory. This crate knows nothing of how NDJSON is parsed.
 
 mod commit;
 mod engine;
 mod http;
+mod intake;
 mod lease;
 mod options;
 pub mod run;
@@ -16,6 +17,7 @@ mod shell;
 pub use commit::{OutputFile, RunResult};
 pub use engine::{Engine, ExecutorInfo, HEARTBEAT_SECONDS, JobProgress, StageProgress, TaskProgress};
 pub use http::{check_listen, router};
+pub use intake::{Intake, IntakeOptions, Submit};
 pub use lease::Lease;
 pub use options::{OutputLayout, RunOptions};
 pub use service::Service;
