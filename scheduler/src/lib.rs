@@ -18,7 +18,7 @@ pub use commit::{OutputFile, RunResult};
 pub use engine::{Engine, ExecutorInfo, HEARTBEAT_SECONDS, JobProgress, StageProgress, TaskProgress};
 pub use http::{check_listen, router};
 pub use intake::{Intake, IntakeOptions, Submit};
-pub use lease::Lease;
+pub use lease::{Lease, OutputLock};
 pub use options::{OutputLayout, RunOptions};
 pub use service::Service;
 pub use shell::{Change, EndedRun, Scheduler};

@@ -3,7 +3,9 @@
 
 use anyhow::Context;
 use clap::Parser;
-use millwork_scheduler::{Engine, Intake, IntakeOptions, Lease, RunOptions, Scheduler, Service, check_listen, router};
+use millwork_scheduler::{
+    Engine, Intake, IntakeOptions, Lease, OutputLock, RunOptions, Scheduler, Service, check_listen, router,
+};
 use millwork_tracking::TrackingStore;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -95,11 +97,12 @@ async fn lead(
         lease = Lease::wait(&options.state, store) => lease?,
         () = signals.received() => return Ok(()),
     };
+    let output = OutputLock::take(options.run.output()?)?;
     // Not before: executors connect to who listens.
     let listener =
         TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
     let engine = Engine::start(listener).await?;
-    let scheduler = Scheduler::start(engine.clone(), &lease, options.run.clone())?;
+    let scheduler = Scheduler::start(engine.clone(), &lease, output, options.run.clone())?;
     service.lead(scheduler.clone());
     tracing::info!(executors = %engine.address(), token = lease.lock().token, "running manifests");
     let stopped = CancellationToken::new();
