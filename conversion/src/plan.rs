@@ -8,7 +8,6 @@ use crate::report::TaskReport;
 use crate::sink::{OutputCompression, ParquetPartsSink, SinkOptions, encoded_size};
 use crate::source::{FileRange, NdjsonSource, RowSource};
 use crate::survey::{Columns, Survey};
-use crate::table::ReadManifest;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millwork_manifest::{Failure, FailureClass, Manifest};
 use millwork_storage::{RewriteTail, Staging};
@@ -77,15 +76,18 @@ pub async fn plan_attempt(
         lanes: 1,
         starts: Vec::new(),
     };
-    let ratio = output_ratio(survey, &rows, &sink, options).await?;
+    let content: f64 = survey.ranges.iter().map(|range| survey.content_bytes(range)).sum();
+    let ratio = match content <= options.target_file_bytes as f64 {
+        // One output file, however well it compresses.
+        true => UNKNOWN_RATIO,
+        false => output_ratio(survey, &rows, &sink, options).await?,
+    };
     let groups = file_groups(survey, ratio, options.target_file_bytes);
     sink.starts = groups.iter().filter_map(|group| group.first()).map(|range| (range.file, range.start)).collect();
     sink.lanes = slots.div_ceil(groups.len()).max(1);
-    let query = &options.query;
-    let (context, logical) = query.plan(ReadManifest::of_files(NdjsonSource::new(rows), groups)).await?;
-    let scan = context.state().create_physical_plan(&logical).await.map_err(|e| query.explain_failure(&e))?;
+    let (scan, logical) = options.query.plan_files(NdjsonSource::new(rows), groups).await?;
     let plan = Arc::new(ParquetPartsSink::new(scan, sink));
-    Ok(PlannedAttempt { plan, columns, logical: logical.display_indent().to_string() })
+    Ok(PlannedAttempt { plan, columns, logical })
 }
 
 impl PlannedAttempt {

@@ -4,17 +4,18 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::Span;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::physical_optimizer::projection_pushdown::ProjectionPushdown;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use millwork_manifest::{Failure, FailureClass};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use crate::source::{FileRange, NdjsonSource, scan_exec};
 use crate::table::ReadManifest;
 
 /// A query over `read_manifest($manifest)`.
@@ -58,16 +59,25 @@ impl Query {
         is_explain.then(|| Self::new(self.origin.clone(), &text[at + indent + 7..]))
     }
 
-    /// Plans the query over a table, and checks that it works row by row.
-    pub(crate) async fn plan(&self, table: ReadManifest) -> Result<(SessionContext, LogicalPlan), Failure> {
-        let context = context();
+    /// Plans the query over the files of a manifest: the tasks' plan, and what the query means as text.
+    pub(crate) async fn plan_files(
+        &self,
+        source: NdjsonSource,
+        groups: Vec<Vec<FileRange>>,
+    ) -> Result<(Arc<dyn ExecutionPlan>, String), Failure> {
         if self.is_default() {
             // The scan itself is what the query means. Planning it as SQL takes time that grows with the square of the
             // number of columns.
-            let scan = LogicalPlanBuilder::scan(ReadManifest::NAME, provider_as_source(table.into_table()), None);
-            let plan = scan.and_then(LogicalPlanBuilder::build).map_err(|error| self.explain_failure(&error))?;
-            return Ok((context, plan));
+            return Ok((scan_exec(source, groups), format!("TableScan: {}", ReadManifest::NAME)));
         }
+        let (context, logical) = self.plan(ReadManifest::of_files(source, groups)).await?;
+        let physical = context.state().create_physical_plan(&logical).await;
+        Ok((physical.map_err(|e| self.explain_failure(&e))?, logical.display_indent().to_string()))
+    }
+
+    /// Plans the query over a table, and checks that it works row by row.
+    async fn plan(&self, table: ReadManifest) -> Result<(SessionContext, LogicalPlan), Failure> {
+        let context = context();
         context.register_udtf(ReadManifest::NAME, Arc::new(table));
         let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         let planned = async {
@@ -121,6 +131,11 @@ fn place_in(message: &str) -> Option<(usize, usize)> {
 }
 
 fn context() -> SessionContext {
+    SessionContext::new_with_state(SESSION.clone())
+}
+
+/// What all plans begin with: making the hundreds of functions anew takes longer than planning.
+static SESSION: LazyLock<SessionState> = LazyLock::new(|| {
     let mut config = SessionConfig::new().with_target_partitions(1).with_information_schema(false);
     let options = config.options_mut();
     // A task reads what its file group says, no more and no less.
@@ -129,14 +144,13 @@ fn context() -> SessionContext {
     options.sql_parser.collect_spans = true;
     // A projection and a filter over one scan have little to optimise, and most rules take time that grows with the
     // square of the number of columns.
-    let state = SessionStateBuilder::new()
+    SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
         .with_optimizer_rules(vec![Arc::new(OptimizeProjections::new())])
         .with_physical_optimizer_rules(vec![Arc::new(ProjectionPushdown::new())])
-        .build();
-    SessionContext::new_with_state(state)
-}
+        .build()
+});
 
 /// Refuses what would need rows of other tasks.
 fn check_row_by_row(plan: &LogicalPlan) -> Result<()> {

@@ -32,11 +32,6 @@ impl ReadManifest {
         Ok(Self::new(Arc::new(MemTable::try_new(schema, vec![batches])?)))
     }
 
-    /// The table that a call gives.
-    pub(crate) fn into_table(self) -> Arc<dyn TableProvider> {
-        self.table
-    }
-
     fn new(table: Arc<dyn TableProvider>) -> Self {
         Self { table, calls: 0.into() }
     }

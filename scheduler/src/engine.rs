@@ -19,8 +19,9 @@ use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use futures::TryStreamExt;
 use millwork_conversion::{MillworkCodec, TaskReport};
 use millwork_manifest::{Failure, FailureClass};
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -38,7 +39,7 @@ const TERMINATION_GRACE_SECONDS: u64 = 60;
 /// How long a job waits for a first executor.
 const NO_EXECUTORS_GRACE_SECONDS: u64 = 600;
 /// How long the state of finished jobs stays in memory. The runs are in the tracking store.
-const FINISHED_JOB_SECONDS: u64 = 60;
+const FINISHED_JOB_SECONDS: u64 = 20;
 /// How long to wait for news of a job before asking.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How often in a row the engine may not know a job before it counts as lost.
@@ -55,6 +56,8 @@ pub struct Engine {
     cluster: BallistaCluster,
     session: Arc<SessionContext>,
     address: SocketAddr,
+    /// Connections over which reports are fetched, by the executor's address.
+    clients: Arc<Mutex<HashMap<(String, u16), BallistaClient>>>,
 }
 
 /// An executor that is connected.
@@ -134,7 +137,7 @@ impl Engine {
                 tracing::error!(%error, "the scheduler's executor endpoint ended");
             }
         });
-        Ok(Self { server, cluster, session, address })
+        Ok(Self { server, cluster, session, address, clients: Arc::default() })
     }
 
     /// Where executors connect.
@@ -200,9 +203,47 @@ impl Engine {
         };
         let mut reports = Vec::new();
         for location in locations {
-            reports.extend(fetch_reports(location).await?);
+            reports.extend(self.fetch_reports(location).await?);
         }
         Ok(reports)
+    }
+
+    /// Fetches the report of one task from the executor that ran it.
+    async fn fetch_reports(&self, location: PartitionLocation) -> Result<Vec<TaskReport>, Failure> {
+        let lost = |e: &dyn std::fmt::Display| {
+            Failure::new(FailureClass::LostExecutor, format!("cannot fetch a task's report from its executor: {e}"))
+        };
+        let layout = if location.is_sort_shuffle { ShuffleLayout::Sort } else { ShuffleLayout::Passthrough };
+        let (Some(executor), Some(partition)) = (location.executor_meta, location.partition_id) else {
+            return Err(Failure::new(FailureClass::Bug, "a task's result is nowhere"));
+        };
+        let address = (executor.host, u16::try_from(executor.port).unwrap_or(0));
+        let known = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&address).cloned();
+        let mut client = match known {
+            Some(client) => client,
+            None => self.connect(&address).await.map_err(|e| lost(&e))?,
+        };
+        let fetched = async {
+            let rows = client
+                .fetch_partition(&executor.id, &partition.into(), location.file_id, layout, true)
+                .await
+                .map_err(|e| lost(&e))?;
+            rows.try_collect::<Vec<_>>().await.map_err(|e| lost(&e))
+        };
+        let batches = fetched.await.inspect_err(|_| {
+            // The executor may be another at the same address next time.
+            self.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&address);
+        })?;
+        let reports = batches.iter().map(TaskReport::from_batch).collect::<Result<Vec<_>, _>>();
+        reports.map(|reports| reports.concat()).map_err(|e| Failure::new(FailureClass::Bug, e))
+    }
+
+    async fn connect(&self, address: &(String, u16)) -> ballista_core::error::Result<BallistaClient> {
+        let (host, port) = address;
+        let client =
+            BallistaClient::try_new(host, *port, MAX_MESSAGE_BYTES as usize, false, None, 3, 200, 0, 0).await?;
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).insert(address.clone(), client.clone());
+        Ok(client)
     }
 
     /// How far a job is, as long as the engine knows it.
@@ -278,27 +319,4 @@ fn failure_of_job(error: &str) -> Failure {
         _ => FailureClass::Bug,
     };
     Failure::new(class, error)
-}
-
-/// Fetches the report of one task from the executor that ran it.
-async fn fetch_reports(location: PartitionLocation) -> Result<Vec<TaskReport>, Failure> {
-    let lost = |e: &dyn std::fmt::Display| {
-        Failure::new(FailureClass::LostExecutor, format!("cannot fetch a task's report from its executor: {e}"))
-    };
-    let layout = if location.is_sort_shuffle { ShuffleLayout::Sort } else { ShuffleLayout::Passthrough };
-    let (Some(executor), Some(partition)) = (location.executor_meta, location.partition_id) else {
-        return Err(Failure::new(FailureClass::Bug, "a task's result is nowhere"));
-    };
-    let port = u16::try_from(executor.port).unwrap_or(0);
-    let mut client =
-        BallistaClient::try_new(&executor.host, port, MAX_MESSAGE_BYTES as usize, false, None, 3, 200, 0, 0)
-            .await
-            .map_err(|e| lost(&e))?;
-    let rows = client
-        .fetch_partition(&executor.id, &partition.into(), location.file_id, layout, true)
-        .await
-        .map_err(|e| lost(&e))?;
-    let batches: Vec<_> = rows.try_collect().await.map_err(|e| lost(&e))?;
-    let reports = batches.iter().map(TaskReport::from_batch).collect::<Result<Vec<_>, _>>();
-    reports.map(|reports| reports.concat()).map_err(|e| Failure::new(FailureClass::Bug, e))
 }
