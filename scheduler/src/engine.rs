@@ -19,6 +19,7 @@ use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use futures::TryStreamExt;
 use millwork_conversion::{MillworkCodec, TaskReport};
 use millwork_manifest::{Failure, FailureClass};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,14 +82,14 @@ impl Job {
 }
 
 /// How far a job is.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct JobProgress {
     /// Its stages, in order. A conversion has one.
     pub stages: Vec<StageProgress>,
 }
 
 /// How far a stage is.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct StageProgress {
     /// Its number in the job.
     pub id: usize,
@@ -103,7 +104,7 @@ pub struct StageProgress {
 }
 
 /// A task that an executor has, or had.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct TaskProgress {
     /// Its number in the stage.
     pub id: usize,
@@ -153,6 +154,18 @@ impl Engine {
         let mut executors: Vec<_> = registered.into_iter().map(info).collect();
         executors.sort_by(|a, b| a.id.cmp(&b.id));
         executors
+    }
+
+    /// How many tasks each executor runs now. Its cost grows with the tasks of the jobs that are going on.
+    pub(crate) async fn running_tasks(&self) -> HashMap<String, u64> {
+        let mut running = HashMap::new();
+        for job in self.cluster.job_state().get_jobs().await.unwrap_or_default() {
+            let graph = self.cluster.job_state().get_execution_graph(&job).await.ok().flatten();
+            for task in graph.map(|graph| graph.running_tasks()).unwrap_or_default() {
+                *running.entry(task.executor_id).or_default() += 1;
+            }
+        }
+        running
     }
 
     /// How many tasks all executors together run at once.

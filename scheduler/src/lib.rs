@@ -4,9 +4,9 @@
 //! store, and [`Scheduler`] does so: [`run`] decides what is to be done, the shell does it. This crate knows nothing of how
 //! NDJSON is parsed.
 
+mod api;
 mod commit;
 mod engine;
-mod http;
 mod lease;
 mod options;
 pub mod run;
@@ -15,7 +15,7 @@ mod shell;
 
 pub use commit::{OutputFile, RunResult};
 pub use engine::{Engine, ExecutorInfo, HEARTBEAT_SECONDS, JobProgress, StageProgress, TaskProgress};
-pub use http::{check_listen, router};
+pub use api::{check_listen, document, router};
 pub use lease::Lease;
 pub use options::{OutputLayout, RunOptions};
 pub use service::Service;
