@@ -11,7 +11,7 @@ ALLOWED = {
     "executor": {"conversion"},
     "scheduler": {"manifest", "storage", "tracking", "conversion"},
     "cli": {"manifest", "storage", "tracking", "conversion", "manifest-builder", "executor", "scheduler"},
-    "tests": {"manifest", "storage", "tracking", "manifest-builder"},
+    "tests": {"manifest", "storage", "tracking", "manifest-builder", "scheduler"},
 }
 metadata = json.loads(subprocess.check_output(["cargo", "metadata", "--format-version", "1", "--no-deps"]))
 name = lambda text: text.removeprefix("millwork-")

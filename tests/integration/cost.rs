@@ -4,10 +4,10 @@ use crate::servers::Aws;
 use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
-use millwork_manifest::{BatchCaps, FileRules, Flush};
+use millwork_manifest::{BatchCaps, Failure, FailureClass, FileRules, Flush, Manifest, ManifestFile};
 use millwork_manifest_builder::{Builder, Cut, EventKind, ObjectEvent, Settings};
 use millwork_storage::{Location, MemoryObjects};
-use millwork_tracking::Overwrites;
+use millwork_tracking::{Commit, Overwrites, QueuedManifest};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -63,6 +63,41 @@ fn events(first: usize, count: usize) -> Vec<ObjectEvent> {
             sequencer: None,
         })
         .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_costs_two_writes_a_file_and_a_retry_two_more() {
+    const FILES: usize = 50;
+    let (aws, counts) = (Aws::start(), Counts::default());
+    let store = aws.fresh_store_through(counts.clone()).await;
+    let files = (0..FILES).map(|number| ManifestFile {
+        uri: format!("s3://in/2025-12-23-{number}.ndjson").parse().unwrap(),
+        size_bytes: Some(1),
+        etag: None,
+        version_id: None,
+    });
+    let (id, date, now) = ("m".parse().unwrap(), "2025-12-23".parse().unwrap(), chrono::Utc::now());
+    let manifest = Manifest { id, date, created_at: now, files: files.collect() };
+    let queued = QueuedManifest { manifest, uri: "s3://m/m.json".to_owned() };
+    store.submit(&queued, 0, now).await.unwrap();
+    let id = &queued.manifest.id;
+    let lock = store.lock("LOCK#runs", "test", chrono::Duration::seconds(30), now).await.unwrap().unwrap();
+    counts.take();
+    let attempt = store.start_attempt(id, &lock, now).await.unwrap();
+    let first = counts.take();
+    let failure = Failure::new(FailureClass::Storage, "slow");
+    assert!(store.retry_later(id, attempt, &failure, now, now).await.unwrap());
+    let attempt = store.start_attempt(id, &lock, now).await.unwrap();
+    let retry = counts.take();
+    assert_eq!(of(&retry, &WRITES), 2, "{retry:?}");
+    store.set_running(id, attempt, now).await.unwrap();
+    let commit = Commit { manifest_id: id.clone(), attempt, record: "record".to_owned() };
+    assert!(store.commit(&commit, &"result".into(), now).await.unwrap());
+    store.complete(id, now).await.unwrap();
+    let rest = counts.take();
+    let writes = of(&first, &WRITES) + of(&rest, &WRITES);
+    eprintln!("a run of {FILES} files costs {writes} writes: {first:?}, {rest:?}");
+    assert!(writes <= 2 * FILES + 6, "{writes} writes: {first:?} {rest:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -74,6 +74,20 @@ impl Aws {
         Arc::new(DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(config), names))
     }
 
+    /// Two stores on the same tables; the second makes each request once, through an interceptor.
+    pub(crate) async fn fresh_stores(
+        &self,
+        interceptor: impl Intercept + 'static,
+    ) -> (Arc<dyn TrackingStore>, Arc<dyn TrackingStore>) {
+        let (names, config) = (self.fresh_tables().await, self.config().await);
+        let once = aws_sdk_dynamodb::config::Builder::from(&config)
+            .retry_config(aws_config::retry::RetryConfig::disabled())
+            .interceptor(interceptor)
+            .build();
+        let first = DynamoStore::new(aws_sdk_dynamodb::Client::new(&config), names.clone());
+        (Arc::new(first), Arc::new(DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(once), names)))
+    }
+
     async fn fresh_tables(&self) -> TableNames {
         let number = self.stores.fetch_add(1, Ordering::Relaxed);
         let names = TableNames {

@@ -3,9 +3,9 @@
 //! Each function says what an operation makes of a run as it is, or that it leaves it, or refuses. An operation that is
 //! made again finds the run as it left it, and leaves it.
 
-use crate::{Attempt, Run, RunState, TrackingError, TrackingResult};
+use crate::{Attempt, Run, RunState, TrackedFile, TrackingError, TrackingResult};
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Failure, FailureClass};
+use millwork_manifest::{Failure, FailureClass, FileState, ManifestId};
 
 /// The outcome of an operation, and the run after it, if it changes.
 pub(crate) type Decided<T> = TrackingResult<(T, Option<Run>)>;
@@ -193,7 +193,7 @@ fn refused(run: &Run, found: &str, wanted: &'static str) -> TrackingError {
 }
 
 /// What asking something of a run that is not there comes to.
-pub(crate) fn unknown(id: &millwork_manifest::ManifestId) -> TrackingError {
+pub(crate) fn unknown(id: &ManifestId) -> TrackingError {
     let wanted = "submit its manifest first";
     TrackingError::Conflict { manifest_id: id.to_string(), found: "unknown".to_owned(), wanted }
 }
@@ -205,4 +205,14 @@ pub(crate) fn check_owned(run: &Run, owned: u64) -> TrackingResult<()> {
     }
     let found = format!("left with {owned} of its {} files", run.files);
     Err(refused(run, &found, "the others are in a newer manifest: submit that one"))
+}
+
+/// Whether a run that ended without output can have a file again: it has it, or had it last, or nobody has.
+pub(crate) fn can_return(file: &TrackedFile, id: &ManifestId) -> bool {
+    let is_free = matches!(file.state, FileState::Pending | FileState::Failed);
+    let is_in_run = matches!(file.state, FileState::Manifested | FileState::Processing);
+    match &file.manifest_id {
+        Some(holder) => holder == id.as_str() && (is_free || is_in_run),
+        None => is_free,
+    }
 }

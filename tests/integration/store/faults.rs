@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
-use millwork_manifest::{DatePrefix, Failure, FileState, ManifestId, ObjectUri};
+use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestId, ObjectUri};
 use millwork_tracking::{
     AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest, Run,
-    TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
+    RunCount, RunFilter, RunState, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult,
+    TrackingStore,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -115,15 +116,30 @@ delegate! {
     fn finish_draft(queued: &QueuedManifest, now: DateTime<Utc>) -> ();
     fn drop_draft(id: &ManifestId, lock: &Lock) -> ();
     fn drafts(begun_before: DateTime<Utc>) -> Vec<Draft>;
-    fn submit(queued: &QueuedManifest, now: DateTime<Utc>) -> bool;
+    fn submit(queued: &QueuedManifest, priority: i32, now: DateTime<Utc>) -> bool;
     fn run(id: &ManifestId) -> Option<Run>;
-    fn runs(limit: usize) -> Vec<Run>;
-    fn unfinished() -> Vec<QueuedManifest>;
-    fn start_attempt(id: &ManifestId, now: DateTime<Utc>) -> u32;
-    fn fail(id: &ManifestId, failure: &Failure, now: DateTime<Utc>) -> ();
+    fn manifest(id: &ManifestId) -> Option<Manifest>;
+    fn list_runs(filter: &RunFilter) -> Page<Run>;
+    fn count_runs() -> Vec<RunCount>;
+    fn due(limit: usize, now: DateTime<Utc>) -> Vec<Run>;
+    fn open_runs() -> Vec<Run>;
+    fn start_attempt(id: &ManifestId, lock: &Lock, now: DateTime<Utc>) -> u32;
+    fn set_running(id: &ManifestId, attempt: u32, now: DateTime<Utc>) -> ();
+    fn retry_later(
+        id: &ManifestId,
+        attempt: u32,
+        failure: &Failure,
+        not_before: DateTime<Utc>,
+        now: DateTime<Utc>
+    ) -> bool;
+    fn fail(id: &ManifestId, attempt: u32, failure: &Failure, now: DateTime<Utc>) -> ();
+    fn cancel(id: &ManifestId, now: DateTime<Utc>) -> RunState;
     fn requeue(id: &ManifestId, now: DateTime<Utc>) -> ();
+    fn force(id: &ManifestId, now: DateTime<Utc>) -> ();
+    fn prioritise(id: &ManifestId, priority: i32, now: DateTime<Utc>) -> ();
     fn commit(commit: &Commit, result: &serde_json::Value, now: DateTime<Utc>) -> bool;
     fn unpublished(id: &ManifestId) -> Option<Commit>;
+    fn replaced(id: &ManifestId) -> Option<Commit>;
     fn complete(id: &ManifestId, now: DateTime<Utc>) -> ();
     fn count(counts: &[(&str, u64)], now: DateTime<Utc>) -> ();
     fn metrics(day: DatePrefix) -> Vec<Metric>;

@@ -1,4 +1,11 @@
 //! What every tracking store does, and a wrapper that lets it fail.
 
 mod conformance;
+mod deaths;
 pub(crate) mod faults;
+mod files;
+mod forces;
+mod manifests;
+mod queues;
+mod runs;
+mod support;

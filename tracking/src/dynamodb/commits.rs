@@ -1,22 +1,22 @@
 //! Commit records, and runs with what they produced.
 //!
-//! One transaction decides who won: it writes the commit record, of which there can be one, and moves the run from
-//! running to committing, on condition that no newer attempt has started. What is too long for the record was written
-//! before it, under a name of its own. The files need not be looked at: as long as a run is running, they are its own.
+//! One transaction decides who won: it writes the commit record, of which there can be one a generation, and moves the run
+//! to committing, on condition that it is as it was seen: under way in this attempt, and not to be cancelled. What is too
+//! long for the record was written before it, under a name of its own. The files need not be looked at: as long as a run
+//! is under way, they are its own. Only those of a forced run can have become pending; they are looked at just before.
 
 use super::DynamoStore;
 use super::expression::Expression;
-use super::item::{self, FAILING, Item, number, parsed, text, time};
+use super::item::{Item, get, number, parsed, text, time};
 use super::key;
-use super::request::{Transacted, all, put_action, update_action};
-use super::runs::conflict;
+use super::request::{Transacted, pause, put_action, update_action};
+use super::run_item::StoredRun;
+use super::runs::TRIES;
+use crate::life;
 use crate::{Commit, Run, RunState, TrackingError, TrackingResult};
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 use millwork_manifest::ManifestId;
-
-/// The states of a run that has a commit record.
-const WITH_RECORD: [RunState; 2] = [RunState::Committing, RunState::Completed];
 
 impl DynamoStore {
     pub(super) async fn put_commit(
@@ -26,50 +26,82 @@ impl DynamoStore {
         now: DateTime<Utc>,
     ) -> TrackingResult<bool> {
         let id = &commit.manifest_id;
-        let Some(run) = self.stored_run(id).await? else { return Ok(false) };
-        // A newer attempt has started, or this one has won before.
-        if run.attempts != commit.attempt || WITH_RECORD.contains(&run.state) {
-            return Ok(false);
+        // The SDK repeats a request whose answer was lost: that the first one won is seen by this mark.
+        let mark = uuid::Uuid::new_v4().to_string();
+        let mut record: Option<Item> = None;
+        for retry in 0..TRIES {
+            let Some(before) = self.stored_run(id).await? else { return Ok(false) };
+            let Some(after) = life::commit(&before.run, commit.attempt, now)? else {
+                let winner = self.commit_item(id, before.run.generation).await?;
+                return Ok(winner.is_some_and(|winner| get(&winner, "mark") == Some(mark.as_str())));
+            };
+            if after.generation > 1 {
+                self.take_files(&after, now).await?;
+            }
+            let item = match record.take() {
+                Some(item) => item,
+                None => self.record_item(commit, after.generation, result, &mark, now).await?,
+            };
+            record = Some(item.clone());
+            let actions = [
+                put_action(&self.names.runs, item, &Expression::new().when_absent("manifest_id"))?,
+                update_action(&self.names.runs, key::run(id), &before.committed_as(after).expression(&before)?)?,
+            ];
+            match self.transact(&actions).await? {
+                Transacted::Done => return Ok(true),
+                // What it is now decides.
+                Transacted::Refused(_) => pause(retry).await,
+            }
         }
-        let mut record = key::commit(id);
-        record.extend([
+        Err(self.restless_run(id))
+    }
+
+    async fn record_item(
+        &self,
+        commit: &Commit,
+        generation: u32,
+        result: &serde_json::Value,
+        mark: &str,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<Item> {
+        let id = &commit.manifest_id;
+        let mut item = key::commit(id, generation);
+        item.extend([
             ("attempt".to_owned(), number(commit.attempt)),
             ("record".to_owned(), self.store_text(id, &commit.record).await?),
             ("result".to_owned(), self.store_text(id, &result.to_string()).await?),
             ("created_at".to_owned(), time(now)),
+            ("mark".to_owned(), text(mark)),
         ]);
-        let committing = Expression::new()
-            .set("status", text(RunState::Committing.as_str()))
-            .set("updated_at", time(now))
-            .when("status", "=", text(RunState::Running.as_str()))
-            .when("attempts", "=", number(commit.attempt));
-        let actions = [
-            put_action(&self.names.runs, record, &Expression::new().when_absent("manifest_id"))?,
-            update_action(&self.names.runs, key::run(id), &committing)?,
-        ];
-        match self.transact(&actions).await? {
-            Transacted::Done => Ok(true),
-            Transacted::Refused(failed) if failed.first() == Some(&true) => Ok(false),
-            Transacted::Refused(_) => {
-                let run = self.stored_run(id).await?;
-                match run.filter(|run| run.attempts == commit.attempt) {
-                    Some(run) => Err(conflict(id, Some(run.state), "only a running run can be committed")),
-                    None => Ok(false),
-                }
-            }
-        }
+        Ok(item)
     }
 
     pub(super) async fn open_commit(&self, id: &ManifestId) -> TrackingResult<Option<Commit>> {
-        let state = self.stored_run(id).await?.map(|run| run.state);
-        if state != Some(RunState::Committing) {
-            return Ok(None);
+        match self.stored_run(id).await?.filter(|stored| stored.run.state == RunState::Committing) {
+            Some(stored) => self.newest_commit(&stored).await,
+            None => Ok(None),
         }
-        let item = self.get(&self.names.runs, key::commit(id)).await?;
+    }
+
+    pub(super) async fn commit_to_replace(&self, id: &ManifestId) -> TrackingResult<Option<Commit>> {
+        match self.stored_run(id).await?.filter(|stored| life::replaces(&stored.run)) {
+            Some(stored) => self.newest_commit(&stored).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn newest_commit(&self, stored: &StoredRun) -> TrackingResult<Option<Commit>> {
+        let id = &stored.run.manifest_id;
+        let Some(generation) = stored.committed else { return Ok(None) };
+        let item = self.commit_item(id, generation).await?;
         let item = item.ok_or_else(|| TrackingError::Corrupt { what: "commit record", value: id.to_string() })?;
         let attempt = parsed(&item, "attempt", "attempt")?;
         let record = self.text_of(id, &item, "record").await?;
         Ok(Some(Commit { manifest_id: id.clone(), attempt, record }))
+    }
+
+    async fn commit_item(&self, id: &ManifestId, generation: u32) -> TrackingResult<Option<Item>> {
+        self.get(&self.names.runs, key::commit(id, generation)).await
     }
 
     async fn text_of(&self, id: &ManifestId, item: &Item, name: &'static str) -> TrackingResult<String> {
@@ -79,34 +111,11 @@ impl DynamoStore {
 
     /// A run, with what it produced.
     pub(super) async fn whole_run(&self, id: &ManifestId) -> TrackingResult<Option<Run>> {
-        match self.stored_run(id).await? {
-            Some(run) => self.with_result(run).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    async fn with_result(&self, run: Run) -> TrackingResult<Run> {
-        if !WITH_RECORD.contains(&run.state) {
-            return Ok(run);
-        }
-        let id = &run.manifest_id;
-        let Some(item) = self.get(&self.names.runs, key::commit(id)).await? else { return Ok(run) };
+        let Some(stored) = self.stored_run(id).await? else { return Ok(None) };
+        let Some(generation) = stored.committed else { return Ok(Some(stored.run)) };
+        let Some(item) = self.commit_item(id, generation).await? else { return Ok(Some(stored.run)) };
         let result = self.text_of(id, &item, "result").await?;
         let invalid = |e: serde_json::Error| TrackingError::Corrupt { what: "result", value: e.to_string() };
-        Ok(Run { result: Some(serde_json::from_str(&result).map_err(invalid)?), ..run })
-    }
-
-    /// The newest runs of all states, newest first.
-    pub(super) async fn newest_runs(&self, limit: usize) -> TrackingResult<Vec<Run>> {
-        let statuses = RunState::ALL.into_iter().map(RunState::as_str).chain([FAILING]);
-        let found = all(statuses.map(|status| self.runs_in(status, Some(limit))).collect()).await?;
-        let mut runs: Vec<Run> = found.iter().flatten().map(item::run).collect::<TrackingResult<_>>()?;
-        runs.sort_by(|a, b| {
-            (b.created_at, &b.manifest_id, b.updated_at).cmp(&(a.created_at, &a.manifest_id, a.updated_at))
-        });
-        // The index lags behind: a run can be in it under two states.
-        runs.dedup_by(|a, b| a.manifest_id == b.manifest_id);
-        runs.truncate(limit);
-        all(runs.into_iter().map(|run| self.with_result(run)).collect()).await
+        Ok(Some(Run { result: Some(serde_json::from_str(&result).map_err(invalid)?), ..stored.run }))
     }
 }

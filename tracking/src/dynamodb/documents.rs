@@ -71,8 +71,16 @@ impl DynamoStore {
         put_action(&self.names.runs, item, &Expression::new())
     }
 
-    /// The manifest of a run.
-    pub(super) async fn manifest(&self, id: &ManifestId) -> TrackingResult<Manifest> {
+    /// The manifest of a run, if there is such a run.
+    pub(super) async fn manifest_of(&self, id: &ManifestId) -> TrackingResult<Option<Manifest>> {
+        match self.get(&self.names.runs, key::document(id)).await? {
+            Some(item) => self.manifest_of_item(id, Some(&item)).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The manifest of a run that is there.
+    pub(super) async fn known_manifest(&self, id: &ManifestId) -> TrackingResult<Manifest> {
         let item = self.get(&self.names.runs, key::document(id)).await?;
         self.manifest_of_item(id, item.as_ref()).await
     }

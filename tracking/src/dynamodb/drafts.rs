@@ -15,11 +15,12 @@ use super::backlog::Deltas;
 use super::change::{is_in, manifested};
 use super::expression::Expression;
 use super::item::{Item, text, time};
+use super::key;
 use super::locks::lost;
 use super::request::{Query, Transacted, incomplete, put_action, update_action};
+use super::run_item::{StoredRun, new_item};
 use super::tables::STATUS_INDEX;
-use super::{key, runs};
-use crate::{Draft, Lock, QueuedManifest, RunState, TrackedFile, TrackingResult};
+use crate::{Draft, Lock, QueuedManifest, Run, RunState, TrackedFile, TrackingResult};
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{FileState, ManifestId, ObjectUri};
@@ -31,7 +32,7 @@ const CLAIM_CHUNK: usize = 99;
 impl DynamoStore {
     pub(super) async fn put_draft(&self, draft: &Draft, lock: &Lock) -> TrackingResult<()> {
         let queued = QueuedManifest { manifest: draft.manifest.clone(), uri: draft.uri.clone() };
-        let item = runs::new_item(&queued, RunState::Draft, draft.begun_at);
+        let item = new_item(&queued, RunState::Draft, 0, draft.begun_at)?;
         let actions = [
             self.lock_check(lock)?,
             put_action(&self.names.runs, item, &Expression::new().when_absent("manifest_id"))?,
@@ -126,15 +127,27 @@ impl DynamoStore {
         std::iter::once(self.lock_check(lock)).chain(wanted.iter().map(claim)).collect()
     }
 
-    pub(super) async fn queue_draft(&self, queued: &QueuedManifest, now: DateTime<Utc>) -> TrackingResult<()> {
-        let queue = Expression::new()
-            .set("status", text(RunState::Queued.as_str()))
-            .set("created_at", time(now))
-            .set("updated_at", time(now))
-            .when("status", "=", text(RunState::Draft.as_str()));
+    pub(super) async fn queue_draft(
+        &self,
+        queued: &QueuedManifest,
+        priority: i32,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        let manifest = &queued.manifest;
+        let is_draft = |stored: &StoredRun| stored.run.state == RunState::Draft;
+        let Some(before) = self.stored_run(&manifest.id).await?.filter(is_draft) else { return Ok(()) };
+        let run = Run {
+            state: RunState::Queued,
+            priority,
+            files: manifest.files.len() as u64,
+            bytes: manifest.total_bytes(),
+            created_at: now,
+            updated_at: now,
+            ..before.run.clone()
+        };
         let actions = [
-            self.document_action(&queued.manifest).await?,
-            update_action(&self.names.runs, key::run(&queued.manifest.id), &queue)?,
+            self.document_action(manifest).await?,
+            update_action(&self.names.runs, key::run(&manifest.id), &before.with(run).expression(&before)?)?,
         ];
         // Refused: somebody else has finished it.
         self.transact(&actions).await.map(drop)
@@ -144,7 +157,7 @@ impl DynamoStore {
         if self.get(&self.names.runs, key::run(id)).await?.is_none() {
             return self.check_lock(lock).await;
         }
-        let uris: Vec<ObjectUri> = self.manifest(id).await?.files.into_iter().map(|file| file.uri).collect();
+        let uris: Vec<ObjectUri> = self.known_manifest(id).await?.files.into_iter().map(|file| file.uri).collect();
         let files = self.tracked_files(&uris).await?;
         if files.iter().flatten().any(|file| file.manifest_id.as_deref() == Some(id.as_str())) {
             return self.check_lock(lock).await;
@@ -183,8 +196,7 @@ impl DynamoStore {
         let runs: Vec<_> = runs.into_iter().filter(|run| run.state == RunState::Draft).collect();
         let ids: Vec<ManifestId> = runs.iter().map(|run| run.manifest_id.clone()).collect();
         let manifests = self.manifests(&ids).await?;
-        let draft =
-            |(run, manifest): (crate::Run, _)| Draft { manifest, uri: run.manifest_uri, begun_at: run.created_at };
+        let draft = |(run, manifest): (Run, _)| Draft { manifest, uri: run.manifest_uri, begun_at: run.created_at };
         Ok(runs.into_iter().zip(manifests).map(draft).collect())
     }
 }

@@ -92,14 +92,6 @@ impl Expression {
         self
     }
 
-    /// On condition that an attribute is one of these.
-    pub(super) fn when_in(mut self, attribute: &str, values: impl IntoIterator<Item = AttributeValue>) -> Self {
-        let name = self.name(attribute);
-        let values: Vec<String> = values.into_iter().map(|value| self.value(value)).collect();
-        self.conditions.push(format!("{name} IN ({})", values.join(", ")));
-        self
-    }
-
     /// On condition that the item has no such attribute; of a key attribute: that there is no item.
     pub(super) fn when_absent(mut self, attribute: &str) -> Self {
         let name = self.name(attribute);
@@ -118,6 +110,13 @@ impl Expression {
     pub(super) fn only(mut self, attribute: &str, operator: &str, value: AttributeValue) -> Self {
         let text = self.comparison(attribute, operator, value);
         self.filters.push(text);
+        self
+    }
+
+    /// Shows only the items that have no such attribute, or of which it compares so.
+    pub(super) fn only_absent_or(mut self, attribute: &str, operator: &str, value: AttributeValue) -> Self {
+        let text = self.comparison(attribute, operator, value);
+        self.filters.push(format!("(attribute_not_exists(#{attribute}) OR {text})"));
         self
     }
 

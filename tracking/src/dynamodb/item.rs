@@ -1,6 +1,6 @@
 //! Items, and the types they stand for.
 
-use crate::{Backlog, Run, RunState, Sequencer, TimelineEntry, TrackedFile, TrackingError, TrackingResult};
+use crate::{Backlog, Sequencer, TimelineEntry, TrackedFile, TrackingError, TrackingResult};
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
 use millwork_manifest::FileState;
@@ -13,8 +13,6 @@ pub(super) type Item = HashMap<String, AttributeValue>;
 
 /// How long a completed file is remembered.
 const KEEP_FILE: Duration = Duration::days(7);
-/// The stored state of a run that has failed, while its files are still being moved.
-pub(super) const FAILING: &str = "failing";
 /// How much of a text goes in a timeline, in bytes.
 const MAX_DETAIL: usize = 256;
 
@@ -44,8 +42,14 @@ pub(super) fn get<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     }
 }
 
-fn owned(item: &Item, name: &str) -> Option<String> {
+pub(super) fn owned(item: &Item, name: &str) -> Option<String> {
     get(item, name).map(str::to_owned)
+}
+
+/// The beginning of a text, of so many bytes at most.
+pub(super) fn cut(value: &str, max_bytes: usize) -> &str {
+    let end = (0..=max_bytes.min(value.len())).rev().find(|end| value.is_char_boundary(*end)).unwrap_or(0);
+    &value[..end]
 }
 
 /// An attribute that must be there and valid.
@@ -129,8 +133,7 @@ pub(super) fn file_item(key: Item, file: &TrackedFile, notes: &[TimelineEntry]) 
 pub(super) fn timeline_value(entry: &TimelineEntry) -> AttributeValue {
     let mut map = Item::from([("at".to_owned(), time(entry.at)), ("state".to_owned(), text(entry.state.as_str()))]);
     if let Some(detail) = &entry.detail {
-        let end = (0..=MAX_DETAIL.min(detail.len())).rev().find(|end| detail.is_char_boundary(*end)).unwrap_or(0);
-        map.insert("detail".to_owned(), text(&detail[..end]));
+        map.insert("detail".to_owned(), text(cut(detail, MAX_DETAIL)));
     }
     AttributeValue::M(map)
 }
@@ -142,39 +145,6 @@ pub(super) fn timeline_entry(value: &AttributeValue) -> TrackingResult<TimelineE
         at: parsed(map, "at", "time")?,
         state: parsed(map, "state", "file state")?,
         detail: owned(map, "detail"),
-    })
-}
-
-/// A run as its item tells it. What it produced is in another item.
-pub(super) fn run(item: &Item) -> TrackingResult<Run> {
-    let state = match get(item, "status") {
-        Some(FAILING) => RunState::Failed,
-        _ => parsed(item, "status", "run state")?,
-    };
-    let invalid = |e: serde_json::Error| TrackingError::Corrupt { what: "run", value: e.to_string() };
-    let attempts = item.get("history").and_then(|history| history.as_l().ok()).into_iter().flatten();
-    let attempts = attempts.filter_map(|attempt| Some(serde_json::from_str(attempt.as_s().ok()?)));
-    Ok(Run {
-        manifest_id: parsed(item, "manifest_id", "manifest id")?,
-        date: parsed(item, "date_prefix", "date")?,
-        manifest_uri: owned(item, "manifest_uri").unwrap_or_default(),
-        state,
-        priority: parsed(item, "priority", "priority")?,
-        files: parsed(item, "files", "number of files")?,
-        bytes: parsed(item, "bytes", "number of bytes")?,
-        attempts: parsed(item, "attempts", "number of attempts")?,
-        failures: parsed(item, "failures", "number of failures")?,
-        generation: parsed(item, "generation", "generation")?,
-        not_before: optional(item, "not_before", "time")?,
-        cancel_requested: item.contains_key("cancel_requested"),
-        failure: get(item, "failure").map(serde_json::from_str).transpose().map_err(invalid)?,
-        created_at: parsed(item, "created_at", "time")?,
-        updated_at: parsed(item, "updated_at", "time")?,
-        started_at: optional(item, "started_at", "time")?,
-        committed_at: optional(item, "committed_at", "time")?,
-        ended_at: optional(item, "ended_at", "time")?,
-        history: attempts.collect::<Result<_, _>>().map_err(invalid)?,
-        result: None,
     })
 }
 

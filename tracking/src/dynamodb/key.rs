@@ -3,7 +3,7 @@
 //! The lock table may be the tracking table, so locks and batch indexes have keys of the same shape as files. A file's
 //! partition is a date or `no-date`, theirs have a prefix that no date has.
 
-use super::item::{Item, text};
+use super::item::{Item, cut, text};
 use millwork_manifest::{DatePrefix, ManifestId, ObjectUri};
 use sha2::{Digest, Sha256};
 
@@ -61,9 +61,9 @@ pub(super) fn document(id: &ManifestId) -> Item {
     in_runs(format!("DOC#{id}"))
 }
 
-/// The key of a commit record.
-pub(super) fn commit(id: &ManifestId) -> Item {
-    in_runs(format!("COMMIT#{id}"))
+/// The key of the commit record of one generation of a manifest's output.
+pub(super) fn commit(id: &ManifestId, generation: u32) -> Item {
+    in_runs(format!("COMMIT#{id}#{generation}"))
 }
 
 /// The key of a part of a text that is too long for one item.
@@ -76,8 +76,7 @@ fn fitting(uri: &str) -> String {
     if uri.len() <= MAX_SORT_KEY {
         return uri.to_owned();
     }
-    let end = (0..=KEPT_OF_URI).rev().find(|end| uri.is_char_boundary(*end)).unwrap_or(0);
-    format!("{}#{}", &uri[..end], hash(uri.as_bytes()))
+    format!("{}#{}", cut(uri, KEPT_OF_URI), hash(uri.as_bytes()))
 }
 
 /// 128 bits of SHA-256, in hexadecimal: nobody can make two names that share them.

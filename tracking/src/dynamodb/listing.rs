@@ -8,14 +8,12 @@ use super::DynamoStore;
 use super::expression::Expression;
 use super::item::{Item, text, tracked_file};
 use super::key::NO_DATE;
-use super::request::{all, unavailable};
+use super::pages::{self, Part};
+use super::request::{Query, all, unavailable};
 use super::tables::STATUS_INDEX;
 use crate::{FileFilter, Page, TrackedFile, TrackingError, TrackingResult};
-use aws_sdk_dynamodb::types::{AttributeValue, Select};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use aws_sdk_dynamodb::types::Select;
 use millwork_manifest::FileState;
-use std::collections::BTreeMap;
 
 /// How many requests a page may take: a filter can drop all of what each of them looks at.
 const MAX_REQUESTS: usize = 20;
@@ -52,7 +50,6 @@ impl DynamoStore {
         limit: usize,
     ) -> TrackingResult<(Vec<Item>, Option<Place>)> {
         let table = self.names.tracking.as_str();
-        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
         // The lock table may be this one: its items are no files.
         let files = Expression::new().only_with("file_path");
         let files = match filter.date {
@@ -66,28 +63,17 @@ impl DynamoStore {
             (None, Some(_)) if is_last => (None, ("date_prefix", NO_DATE.to_owned())),
             (None, Some(date)) => (None, ("date_prefix", date.to_string())),
         };
-        let files = files.when(partition.0, "=", text(partition.1));
-        let request = self
-            .client
-            .query()
-            .table_name(table)
-            .set_index_name(index.map(str::to_owned))
-            .set_key_condition_expression(files.condition_text())
-            .set_filter_expression(files.filter_text())
-            .set_expression_attribute_names(files.names())
-            .set_expression_attribute_values(files.values())
-            .set_exclusive_start_key(start_key(place))
-            .limit(limit);
-        let output = request.send().await.map_err(|e| unavailable(table, &e))?;
-        let next = output.last_evaluated_key.map(Place::After).or((!is_last).then_some(Place::NoDate));
-        Ok((output.items.unwrap_or_default(), next))
+        let expression = files.when(partition.0, "=", text(partition.1));
+        let query = Query { index, expression, ..Query::default() };
+        let Part { items, next } = self.query_some(table, &query, start_key(place), limit).await?;
+        Ok((items, next.map(Place::After).or((!is_last).then_some(Place::NoDate))))
     }
 
     async fn scan_some(
         &self,
         files: &Expression,
         place: Option<Place>,
-        limit: i32,
+        limit: usize,
     ) -> TrackingResult<(Vec<Item>, Option<Place>)> {
         let table = self.names.tracking.as_str();
         let request = self
@@ -97,7 +83,7 @@ impl DynamoStore {
             .set_filter_expression(files.filter_text())
             .set_expression_attribute_names(files.names())
             .set_exclusive_start_key(start_key(place))
-            .limit(limit);
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX));
         let output = request.send().await.map_err(|e| unavailable(table, &e))?;
         Ok((output.items.unwrap_or_default(), output.last_evaluated_key.map(Place::After)))
     }
@@ -150,29 +136,21 @@ fn is_in_last_partition(filter: &FileFilter, place: Option<&Place>) -> bool {
     filter.state.is_some() || filter.date.is_none() || is_no_date
 }
 
-/// A cursor is the place as JSON, in base64; all keys are texts.
 fn cursor_of(place: &Place) -> String {
-    let key: BTreeMap<&str, &str> = match place {
-        Place::NoDate => BTreeMap::new(),
-        Place::After(key) => {
-            key.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_s().ok()?.as_str()))).collect()
-        }
-    };
-    URL_SAFE_NO_PAD.encode(serde_json::json!(key).to_string())
+    match place {
+        Place::NoDate => pages::cursor_of(&Item::new()),
+        Place::After(key) => pages::cursor_of(key),
+    }
 }
 
 fn place_of(cursor: &str) -> TrackingResult<Place> {
-    let corrupt = || TrackingError::BadCursor(cursor.to_owned());
-    let json = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| corrupt())?;
-    let key: BTreeMap<String, String> = serde_json::from_slice(&json).map_err(|_| corrupt())?;
+    let key = pages::key_of(cursor)?;
     if key.is_empty() {
         return Ok(Place::NoDate);
     }
     let known = ["date_prefix", "file_key", "status", "upload_time"];
-    if !key.keys().all(|name| known.contains(&name.as_str())) {
-        return Err(corrupt());
-    }
-    Ok(Place::After(key.into_iter().map(|(name, value)| (name, AttributeValue::S(value))).collect()))
+    let is_known = key.keys().all(|name| known.contains(&name.as_str()));
+    if is_known { Ok(Place::After(key)) } else { Err(TrackingError::BadCursor(cursor.to_owned())) }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 //! | metrics | note | `AUDIT#{day}`, time and hash | who did what |
 //! | runs | run | manifest id | its state and attempts |
 //! | runs | document | `DOC#{id}` | the manifest |
-//! | runs | commit record | `COMMIT#{id}` | the attempt that won, and how to finish its publication |
+//! | runs | commit record | `COMMIT#{id}#{generation}` | the attempt that won, and how to finish its publication |
 //! | runs | part | `PART#{id}#{hash}#{n}` | a part of a text that is too long for one item |
 //!
 //! There are no transactions over a whole operation, which may have hundreds of files. Where one decision is all that
@@ -29,10 +29,14 @@ mod key;
 mod listing;
 mod locks;
 mod metrics;
+mod pages;
 mod request;
+mod run_files;
+mod run_item;
 mod runs;
 mod submit;
 mod tables;
+mod turns;
 
 pub use tables::{IndexDefinition, TableDefinition, create_table, create_tables, table_definitions};
 
@@ -102,10 +106,6 @@ impl DynamoStore {
             return Err(TrackingError::Open { store: format!("dynamodb:{}", names.tracking), message });
         }
         Ok(Self::new(client, names))
-    }
-
-    fn not_yet(&self) -> TrackingError {
-        TrackingError::Refused { store: self.names.runs.clone(), message: "not yet".to_owned() }
     }
 
     /// The store behind a client.
@@ -201,7 +201,7 @@ impl TrackingStore for DynamoStore {
     }
 
     async fn finish_draft(&self, queued: &QueuedManifest, now: DateTime<Utc>) -> TrackingResult<()> {
-        self.queue_draft(queued, now).await
+        self.queue_draft(queued, 0, now).await
     }
 
     async fn drop_draft(&self, id: &ManifestId, lock: &Lock) -> TrackingResult<()> {
@@ -212,75 +212,87 @@ impl TrackingStore for DynamoStore {
         self.drafts_before(begun_before).await
     }
 
-    async fn submit(&self, _queued: &QueuedManifest, _priority: i32, _now: DateTime<Utc>) -> TrackingResult<bool> {
-        Err(self.not_yet())
+    async fn submit(&self, queued: &QueuedManifest, priority: i32, now: DateTime<Utc>) -> TrackingResult<bool> {
+        self.submit_manifest(queued, priority, now).await
     }
-    async fn run(&self, _id: &ManifestId) -> TrackingResult<Option<Run>> {
-        Err(self.not_yet())
+
+    async fn run(&self, id: &ManifestId) -> TrackingResult<Option<Run>> {
+        self.whole_run(id).await
     }
-    async fn manifest(&self, _id: &ManifestId) -> TrackingResult<Option<Manifest>> {
-        Err(self.not_yet())
+
+    async fn manifest(&self, id: &ManifestId) -> TrackingResult<Option<Manifest>> {
+        self.manifest_of(id).await
     }
-    async fn list_runs(&self, _filter: &RunFilter) -> TrackingResult<Page<Run>> {
-        Err(self.not_yet())
+
+    async fn list_runs(&self, filter: &RunFilter) -> TrackingResult<Page<Run>> {
+        self.list_some_runs(filter).await
     }
+
     async fn count_runs(&self) -> TrackingResult<Vec<RunCount>> {
-        Err(self.not_yet())
+        self.count_unfinished().await
     }
-    async fn due(&self, _limit: usize, _now: DateTime<Utc>) -> TrackingResult<Vec<Run>> {
-        Err(self.not_yet())
+
+    async fn due(&self, limit: usize, now: DateTime<Utc>) -> TrackingResult<Vec<Run>> {
+        self.due_runs(limit, now).await
     }
+
     async fn open_runs(&self) -> TrackingResult<Vec<Run>> {
-        Err(self.not_yet())
+        self.runs_under_way(Utc::now()).await
     }
-    async fn start_attempt(&self, _id: &ManifestId, _lock: &Lock, _now: DateTime<Utc>) -> TrackingResult<u32> {
-        Err(self.not_yet())
+
+    async fn start_attempt(&self, id: &ManifestId, lock: &Lock, now: DateTime<Utc>) -> TrackingResult<u32> {
+        self.start(id, lock, now).await
     }
-    async fn set_running(&self, _id: &ManifestId, _attempt: u32, _now: DateTime<Utc>) -> TrackingResult<()> {
-        Err(self.not_yet())
+
+    async fn set_running(&self, id: &ManifestId, attempt: u32, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.note_running(id, attempt, now).await
     }
+
     async fn retry_later(
         &self,
-        _id: &ManifestId,
-        _attempt: u32,
-        _failure: &Failure,
-        _not_before: DateTime<Utc>,
-        _now: DateTime<Utc>,
+        id: &ManifestId,
+        attempt: u32,
+        failure: &Failure,
+        not_before: DateTime<Utc>,
+        now: DateTime<Utc>,
     ) -> TrackingResult<bool> {
-        Err(self.not_yet())
+        self.put_off(id, attempt, failure, not_before, now).await
     }
-    async fn fail(
-        &self,
-        _id: &ManifestId,
-        _attempt: u32,
-        _failure: &Failure,
-        _now: DateTime<Utc>,
-    ) -> TrackingResult<()> {
-        Err(self.not_yet())
+
+    async fn fail(&self, id: &ManifestId, attempt: u32, failure: &Failure, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.fail_run(id, attempt, failure, now).await
     }
-    async fn cancel(&self, _id: &ManifestId, _now: DateTime<Utc>) -> TrackingResult<RunState> {
-        Err(self.not_yet())
+
+    async fn cancel(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<RunState> {
+        self.cancel_run(id, now).await
     }
-    async fn requeue(&self, _id: &ManifestId, _now: DateTime<Utc>) -> TrackingResult<()> {
-        Err(self.not_yet())
+
+    async fn requeue(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.requeue_run(id, now).await
     }
-    async fn force(&self, _id: &ManifestId, _now: DateTime<Utc>) -> TrackingResult<()> {
-        Err(self.not_yet())
+
+    async fn force(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.force_run(id, now).await
     }
-    async fn prioritise(&self, _id: &ManifestId, _priority: i32, _now: DateTime<Utc>) -> TrackingResult<()> {
-        Err(self.not_yet())
+
+    async fn prioritise(&self, id: &ManifestId, priority: i32, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.set_priority(id, priority, now).await
     }
-    async fn commit(&self, _commit: &Commit, _result: &serde_json::Value, _now: DateTime<Utc>) -> TrackingResult<bool> {
-        Err(self.not_yet())
+
+    async fn commit(&self, commit: &Commit, result: &serde_json::Value, now: DateTime<Utc>) -> TrackingResult<bool> {
+        self.put_commit(commit, result, now).await
     }
-    async fn unpublished(&self, _id: &ManifestId) -> TrackingResult<Option<Commit>> {
-        Err(self.not_yet())
+
+    async fn unpublished(&self, id: &ManifestId) -> TrackingResult<Option<Commit>> {
+        self.open_commit(id).await
     }
-    async fn replaced(&self, _id: &ManifestId) -> TrackingResult<Option<Commit>> {
-        Err(self.not_yet())
+
+    async fn replaced(&self, id: &ManifestId) -> TrackingResult<Option<Commit>> {
+        self.commit_to_replace(id).await
     }
-    async fn complete(&self, _id: &ManifestId, _now: DateTime<Utc>) -> TrackingResult<()> {
-        Err(self.not_yet())
+
+    async fn complete(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.complete_run(id, now).await
     }
 
     async fn count(&self, counts: &[(&str, u64)], now: DateTime<Utc>) -> TrackingResult<()> {

@@ -11,7 +11,7 @@ use super::change::{Change, is_in, manifested, new_file};
 use super::expression::Expression;
 use super::files::Changed;
 use super::request::{Transacted, all_until_error, put_action};
-use super::runs;
+use super::run_item::new_item;
 use crate::{FoundFile, QueuedManifest, RunState, TrackedFile, TrackingError, TrackingResult};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
@@ -20,19 +20,24 @@ use millwork_manifest::{FileState, Manifest, ManifestFile, ManifestId, ObjectUri
 type Claimed = Result<(), Box<TrackingError>>;
 
 impl DynamoStore {
-    pub(super) async fn submit_manifest(&self, queued: &QueuedManifest, now: DateTime<Utc>) -> TrackingResult<bool> {
+    pub(super) async fn submit_manifest(
+        &self,
+        queued: &QueuedManifest,
+        priority: i32,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<bool> {
         let manifest = &queued.manifest;
-        let state = self.stored_run(&manifest.id).await?.map(|run| run.state);
+        let state = self.stored_run(&manifest.id).await?.map(|stored| stored.run.state);
         match state {
             Some(RunState::Draft) => {
                 self.claim_all(manifest, now).await?;
-                self.queue_draft(queued, now).await?;
+                self.queue_draft(queued, priority, now).await?;
                 Ok(true)
             }
             Some(_) => self.check_same_files(manifest).await.map(|()| false),
             None => {
                 self.claim_all(manifest, now).await?;
-                let item = runs::new_item(queued, RunState::Queued, now);
+                let item = new_item(queued, RunState::Queued, priority, now)?;
                 let if_unknown = Expression::new().when_absent("manifest_id");
                 let actions = [put_action(&self.names.runs, item, &if_unknown)?, self.document_action(manifest).await?];
                 match self.transact(&actions).await? {
@@ -109,7 +114,7 @@ impl DynamoStore {
 
     /// Refuses a manifest that has the id of another one.
     async fn check_same_files(&self, manifest: &Manifest) -> TrackingResult<()> {
-        let known = self.manifest(&manifest.id).await?;
+        let known = self.known_manifest(&manifest.id).await?;
         let uris = |manifest: &Manifest| manifest.files.iter().map(|file| file.uri.clone()).collect::<Vec<_>>();
         if uris(&known) == uris(manifest) {
             return Ok(());

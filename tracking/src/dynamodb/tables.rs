@@ -18,6 +18,12 @@ use std::time::Duration;
 pub(super) const STATUS_INDEX: &str = "status-index";
 /// Pending files by their date and time: it holds nothing else, so that its cost is that of what waits.
 pub(super) const PENDING_INDEX: &str = "pending-index";
+/// Runs by the date of their manifest and time.
+pub(super) const DATE_INDEX: &str = "date-index";
+/// All runs by time.
+pub(super) const AGE_INDEX: &str = "age-index";
+/// Runs that wait, in the order in which they are to start, and runs that are failing: it holds nothing else.
+pub(super) const QUEUE_INDEX: &str = "queue-index";
 /// The attribute that holds the time after which an item may go, in seconds since 1970.
 const TTL: &str = "ttl";
 /// How long a new table may take to become usable.
@@ -80,7 +86,12 @@ pub fn table_definitions(names: &TableNames) -> Vec<TableDefinition> {
         name: names.runs.clone(),
         partition_key: "manifest_id",
         sort_key: None,
-        indexes: vec![index(STATUS_INDEX, "status", "created_at")],
+        indexes: vec![
+            index(STATUS_INDEX, "status", "created_at"),
+            index(DATE_INDEX, "date_prefix", "created_at"),
+            index(AGE_INDEX, "kind", "created_at"),
+            index(QUEUE_INDEX, "queue", "queue_key"),
+        ],
         ttl_attribute: None,
     };
     let shared = names.lock == names.tracking;

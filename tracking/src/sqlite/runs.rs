@@ -105,7 +105,7 @@ pub(super) fn count(c: &Connection) -> Done<Vec<RunCount>> {
 
 pub(super) fn due(c: &Connection, limit: usize, now: DateTime<Utc>) -> Done<Vec<Run>> {
     let sql = format!(
-        "{RUN_COLUMNS} WHERE status = 'queued' AND (not_before IS NULL OR not_before <= ?1)
+        "{RUN_COLUMNS} INDEXED BY runs_queued WHERE status = 'queued' AND (not_before IS NULL OR not_before <= ?1)
          ORDER BY priority DESC, created_at, manifest_id LIMIT ?2"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);

@@ -8,8 +8,8 @@ use super::manifests::{manifest, set_manifested};
 use super::rows::{find_file, time};
 use super::runs::{find, known, save};
 use super::worker::Done;
-use crate::life::{self, check_owned};
-use crate::{Commit, Lock, Run, RunState, TrackedFile};
+use crate::life::{self, can_return, check_owned};
+use crate::{Commit, Lock, Run, RunState};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, FileState, ManifestId};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -154,17 +154,6 @@ pub(super) fn complete(c: &Connection, id: &ManifestId, now: DateTime<Utc>) -> D
         move_files(c, id, FileState::Processing, FileState::Completed, now)?;
     }
     save(c, &after)
-}
-
-/// Whether a run can have a file again: it has it, or had it last, or nobody has.
-fn can_return(file: &TrackedFile, id: &ManifestId) -> bool {
-    let is_free = matches!(file.state, FileState::Pending | FileState::Failed);
-    match &file.manifest_id {
-        Some(holder) => {
-            holder == id.as_str() && (is_free || matches!(file.state, FileState::Manifested | FileState::Processing))
-        }
-        None => is_free,
-    }
 }
 
 /// Refuses to go on with a run that has lost files.

@@ -1,0 +1,94 @@
+//! Pages of listings, and the cursors between them.
+//!
+//! A cursor is the key after which the next page begins, as JSON, in base64. It stays good when its item changes or goes.
+
+use super::DynamoStore;
+use super::item::Item;
+use super::request::{Query, unavailable};
+use crate::{TrackingError, TrackingResult};
+use aws_sdk_dynamodb::types::AttributeValue;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::collections::BTreeMap;
+
+/// What one request of a listing found.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub(super) items: Vec<Item>,
+    /// The key after which there may be more.
+    pub(super) next: Option<Item>,
+}
+
+impl DynamoStore {
+    /// Looks at no more than `limit` items of a query, after a key.
+    pub(super) async fn query_some(
+        &self,
+        table: &str,
+        query: &Query,
+        after: Option<Item>,
+        limit: usize,
+    ) -> TrackingResult<Part> {
+        let request = self
+            .client
+            .query()
+            .table_name(table)
+            .set_index_name(query.index.map(str::to_owned))
+            .set_key_condition_expression(query.expression.condition_text())
+            .set_filter_expression(query.expression.filter_text())
+            .set_expression_attribute_names(query.expression.names())
+            .set_expression_attribute_values(query.expression.values())
+            .scan_index_forward(!query.newest_first)
+            .set_exclusive_start_key(after)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX));
+        let output = request.send().await.map_err(|e| unavailable(table, &e))?;
+        Ok(Part { items: output.items.unwrap_or_default(), next: output.last_evaluated_key })
+    }
+}
+
+/// A key as text; all keys are texts.
+pub(super) fn cursor_of(key: &Item) -> String {
+    let key: BTreeMap<&str, &str> =
+        key.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_s().ok()?.as_str()))).collect();
+    URL_SAFE_NO_PAD.encode(serde_json::json!(key).to_string())
+}
+
+/// The key that a cursor holds, whatever it is of.
+pub(super) fn key_of(cursor: &str) -> TrackingResult<Item> {
+    let json = URL_SAFE_NO_PAD.decode(cursor).ok();
+    let key: Option<BTreeMap<String, String>> = json.and_then(|json| serde_json::from_slice(&json).ok());
+    let key = key.ok_or_else(|| TrackingError::BadCursor(cursor.to_owned()))?;
+    Ok(key.into_iter().map(|(name, value)| (name, AttributeValue::S(value))).collect())
+}
+
+/// The key that a cursor holds, if it is one in this partition of an index, with these other names.
+pub(super) fn place_of(
+    cursor: &str,
+    others: &[&str],
+    (partition, value): (&str, &AttributeValue),
+) -> TrackingResult<Item> {
+    let key = key_of(cursor)?;
+    let fits = key.len() == others.len() + 1 && others.iter().all(|name| key.contains_key(*name));
+    if fits && key.get(partition) == Some(value) { Ok(key) } else { Err(TrackingError::BadCursor(cursor.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::item::text;
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_good_in_its_own_partition_only() {
+        let key = [("manifest_id", "m"), ("status", "queued")].map(|(name, value)| (name.to_owned(), text(value)));
+        let key = Item::from(key);
+        let cursor = cursor_of(&key);
+        assert_eq!(place_of(&cursor, &["manifest_id"], ("status", &text("queued"))).unwrap(), key);
+        for (others, partition, value) in [
+            (&["manifest_id"], "status", "failed"),
+            (&["created_at"], "status", "queued"),
+            (&["status"], "kind", "run"),
+        ] {
+            let place = place_of(&cursor, others, (partition, &text(value)));
+            assert!(matches!(place, Err(TrackingError::BadCursor(_))), "{place:?}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The files of runs, which follow them; see `turns`.
+
+use super::backlog::Deltas;
+use super::change::{Change, is_in, manifested};
+use super::files::Changed;
+use super::item::{self, Item, StoredFile};
+use super::request::{Written, all_until_error, pause};
+use super::run_item::StoredRun;
+use super::runs::TRIES;
+use super::{DynamoStore, key};
+use crate::life::{can_return, check_owned};
+use crate::{Run, TrackedFile, TrackingError, TrackingResult};
+use chrono::{DateTime, Utc};
+use millwork_manifest::{Failure, FileState, Manifest, ManifestId, ObjectUri};
+
+/// The states of a file that is in a run.
+const IN_RUN: [FileState; 2] = [FileState::Manifested, FileState::Processing];
+
+impl DynamoStore {
+    /// Moves the files of a run that starts to processing; refused if it has lost some.
+    ///
+    /// Those of a forced run stay as they are; one that is forgotten by now is in no other manifest.
+    pub(super) async fn take_files(&self, run: &Run, now: DateTime<Utc>) -> TrackingResult<()> {
+        let id = &run.manifest_id;
+        if run.generation > 1 {
+            let files = self.known_files(id).await?;
+            let lost = files.iter().filter(|file| !is_in(file, id, &[FileState::Completed])).count();
+            return check_owned(run, run.files.saturating_sub(lost as u64));
+        }
+        let processing = |file: &TrackedFile| {
+            let change = Change::of(file, now).to(FileState::Processing, Some(id.to_string()));
+            (is_in(file, id, &IN_RUN), is_in(file, id, &[FileState::Manifested]).then_some(change))
+        };
+        self.move_all(run, processing).await
+    }
+
+    /// Puts the files of a run that ended without output back in it; refused if it has lost some.
+    pub(super) async fn return_files(&self, run: &Run, now: DateTime<Utc>) -> TrackingResult<()> {
+        let id = &run.manifest_id;
+        // Also those that are manifested: who wants to move them by an older look at them must not.
+        let back = |file: &TrackedFile| {
+            let can_return = can_return(file, id);
+            (can_return, can_return.then(|| manifested(file, id, now)))
+        };
+        self.move_all(run, back).await
+    }
+
+    /// Changes all files of a run, of which `decide` also says whether they are its own. Nothing is written if one is not
+    /// to begin with.
+    async fn move_all(&self, run: &Run, decide: impl Fn(&TrackedFile) -> (bool, Option<Change>)) -> TrackingResult<()> {
+        let items = self.file_items(&run.manifest_id).await?;
+        let files: Vec<TrackedFile> = items.iter().map(item::tracked_file).collect::<TrackingResult<_>>()?;
+        check_owned(run, files.iter().filter(|file| decide(file).0).count() as u64)?;
+        let moved: Vec<Changed<bool>> = self.change_files(&items, decide).await?;
+        check_owned(run, moved.iter().filter(|file| file.outcome).count() as u64)
+    }
+
+    /// Moves the files of a committed run to completed.
+    pub(super) async fn complete_files(&self, run: &Run, now: DateTime<Utc>) -> TrackingResult<()> {
+        let id = &run.manifest_id;
+        if run.generation > 1 {
+            return Ok(());
+        }
+        // One that somebody has tried to queue again meanwhile is manifested; the commit was faster.
+        let completed = |file: &TrackedFile| {
+            let change = towards(file, FileState::Completed, id.as_str(), now);
+            ((), is_in(file, id, &IN_RUN).then_some(change))
+        };
+        self.change_files(&self.file_items(id).await?, completed).await.map(drop)
+    }
+
+    /// Moves the files of a run that is failing, and ends that.
+    pub(super) async fn settle(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
+        if !self.stored_run(id).await?.is_some_and(|run| run.is_failing) {
+            return Ok(());
+        }
+        let manifest = self.known_manifest(id).await?;
+        let uris: Vec<ObjectUri> = manifest.files.iter().map(|file| file.uri.clone()).collect();
+        for retry in 0..TRIES {
+            let files = self.stored_files(&uris).await?;
+            // After the files: once the run is queued again, every file has changed since.
+            let Some(before) = self.stored_run(id).await?.filter(|run| run.is_failing) else { return Ok(()) };
+            let mut moves = Vec::new();
+            for stored in files.iter().flatten() {
+                let stored = StoredFile::of_item(stored)?;
+                let change = released(&stored.file, &manifest, before.run.failure.as_ref(), now);
+                moves.extend(change.map(|change| (stored, change)));
+            }
+            if moves.is_empty() {
+                let settled = StoredRun::with(&before, before.run.clone()).expression(&before)?;
+                match self.update(&self.names.runs, key::run(id), &settled).await? {
+                    Written::Done(_) => return Ok(()),
+                    Written::Refused(_) => {}
+                }
+            }
+            self.move_once(&moves).await?;
+            pause(retry).await;
+        }
+        let message = format!("the files of run `{id}` change all the time");
+        Err(TrackingError::Unavailable { store: self.names.tracking.clone(), message })
+    }
+
+    /// Makes those changes whose file is still as it was seen.
+    async fn move_once(&self, moves: &[(StoredFile, Change)]) -> TrackingResult<()> {
+        let work = moves.iter().map(|(stored, change)| self.write_change(stored, change)).collect();
+        let (written, end) = all_until_error(work).await;
+        let mut deltas = Deltas::default();
+        for ((stored, change), written) in moves.iter().zip(written) {
+            if matches!(written, Written::Done(_)) {
+                deltas.change(Some(&stored.file), &change.after);
+            }
+        }
+        let applied = self.apply(deltas).await;
+        end?;
+        applied.map(drop)
+    }
+
+    async fn file_items(&self, id: &ManifestId) -> TrackingResult<Vec<Item>> {
+        let uris: Vec<ObjectUri> = self.known_manifest(id).await?.files.into_iter().map(|file| file.uri).collect();
+        Ok(self.stored_files(&uris).await?.into_iter().flatten().collect())
+    }
+
+    async fn known_files(&self, id: &ManifestId) -> TrackingResult<Vec<TrackedFile>> {
+        self.file_items(id).await?.iter().map(item::tracked_file).collect()
+    }
+}
+
+/// Moves a file that is in a run to the end of one, by way of processing.
+fn towards(file: &TrackedFile, state: FileState, detail: &str, now: DateTime<Utc>) -> Change {
+    let change = Change::of(file, now);
+    let change = match file.state {
+        FileState::Manifested => change.to(FileState::Processing, None),
+        _ => change,
+    };
+    change.to(state, Some(detail.to_owned()))
+}
+
+/// What a failure makes of a file of the run: if one file is at fault, it alone fails, and the others wait.
+fn released(file: &TrackedFile, manifest: &Manifest, failure: Option<&Failure>, now: DateTime<Utc>) -> Option<Change> {
+    if !is_in(file, &manifest.id, &IN_RUN) {
+        return None;
+    }
+    let culprit = failure.and_then(|failure| failure.file.as_deref());
+    let culprit = culprit.filter(|culprit| manifest.files.iter().any(|file| file.uri.as_str() == *culprit));
+    if culprit.is_some_and(|culprit| culprit != file.uri.as_str()) {
+        let change = Change::of(file, now);
+        let change = match file.state {
+            FileState::Processing => change.to(FileState::Manifested, Some(manifest.id.to_string())),
+            _ => change,
+        };
+        return Some(change.to(FileState::Pending, Some(manifest.id.to_string())));
+    }
+    let message = failure.map(|failure| failure.message.clone()).unwrap_or_default();
+    let failed = towards(file, FileState::Failed, &message, now);
+    Some(failed.with(|after| after.reason = Some(message)))
+}
