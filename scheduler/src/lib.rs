@@ -13,9 +13,9 @@ pub mod run;
 mod service;
 mod shell;
 
+pub use api::{check_listen, router};
 pub use commit::{OutputFile, RunResult};
 pub use engine::{Engine, ExecutorInfo, HEARTBEAT_SECONDS, JobProgress, StageProgress, TaskProgress};
-pub use api::{check_listen, document, router};
 pub use lease::Lease;
 pub use options::{OutputLayout, RunOptions};
 pub use service::Service;

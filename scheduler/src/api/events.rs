@@ -115,9 +115,7 @@ impl Listener {
 #[utoipa::path(get, path = "/api/v1/events", tag = "cluster", responses(
     (status = 200, description = "Events `role`, `run` and `lagged`, each with data of that kind", body = EventData, content_type = "text/event-stream")
 ))]
-pub(super) async fn get_events(
-    State(api): State<Api>,
-) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
+pub(super) async fn get_events(State(api): State<Api>) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
     let listener = Listener { service: api.service, number: 0, changes: None };
     let events = futures::stream::unfold(listener, |mut listener| async move {
         let data = listener.next().await?;

@@ -93,8 +93,7 @@ pub(super) async fn list_files(
     State(api): State<Api>,
     Query(query): Query<FileQuery>,
 ) -> Result<Json<Page<File>>, ApiError> {
-    let filter =
-        FileFilter { state: query.status, date: query.date, limit: query.limit.0, cursor: query.cursor };
+    let filter = FileFilter { state: query.status, date: query.date, limit: query.limit.0, cursor: query.cursor };
     Ok(Json(Page::from(api.service.store().list_files(&filter).await?)))
 }
 

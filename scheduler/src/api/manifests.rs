@@ -87,6 +87,7 @@ struct ManifestMetadata {
     /// Their bytes.
     total_bytes: Option<u64>,
     /// What its files must be like.
+    #[schema(required = false)]
     files: Vec<ManifestFile>,
 }
 

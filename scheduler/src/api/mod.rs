@@ -24,7 +24,6 @@ mod throughput;
 mod words;
 
 pub use auth::check_listen;
-pub use openapi::document;
 
 use crate::service::Service;
 use auth::Token;

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinHandle;
 
 /// How often the numbers of a process that runs manifests are made.
 const INTERVAL: Duration = Duration::from_secs(3);
@@ -78,10 +79,15 @@ impl Numbers {
         Self { service, started: Instant::now(), known: Mutex::default(), asked: true.into() }
     }
 
-    /// What is known now. What is not kept current all the time will be, as long as somebody asks.
+    /// What is known now.
     pub(super) fn known(&self) -> Known {
-        self.asked.store(true, Ordering::Relaxed);
         self.lock().clone()
+    }
+
+    /// The same; what is not kept current all the time will be, as long as somebody asks in this way.
+    pub(super) fn ask(&self) -> Known {
+        self.asked.store(true, Ordering::Relaxed);
+        self.known()
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -91,7 +97,8 @@ impl Numbers {
     /// Keeps the numbers current for ever.
     pub(super) async fn keep_current(self: Arc<Self>, handle: PrometheusHandle) {
         let mut throughput = Throughput::default();
-        let (mut seen, mut listens, mut files_at) = (0, false, None::<Instant>);
+        let (mut seen, mut listens) = (0, false);
+        let (mut files_at, mut counting) = (None::<Instant>, None::<JoinHandle<()>>);
         let mut last = Instant::now();
         loop {
             let leader = self.service.leader();
@@ -104,9 +111,11 @@ impl Numbers {
             if leader.is_some() || asked {
                 self.count_runs().await;
             }
-            if asked && files_at.is_none_or(|at| at.elapsed() >= FILES_INTERVAL) {
+            let is_counting = counting.as_ref().is_some_and(|counting| !counting.is_finished());
+            if asked && !is_counting && files_at.is_none_or(|at| at.elapsed() >= FILES_INTERVAL) {
                 files_at = Some(Instant::now());
-                self.count_files().await;
+                // It may take long; the others do not wait for it.
+                counting = Some(tokio::spawn(self.clone().count_files()));
             }
             if let Some(scheduler) = leader {
                 self.look_at(scheduler).await;
@@ -136,7 +145,7 @@ impl Numbers {
         }
     }
 
-    async fn count_files(&self) {
+    async fn count_files(self: Arc<Self>) {
         match self.service.store().count_files().await {
             Ok(values) => self.lock().files = Some(Counted { at: Utc::now(), values }),
             Err(error) => tracing::warn!(%error, "cannot count the files; trying again"),

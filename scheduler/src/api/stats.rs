@@ -88,7 +88,7 @@ struct Converted {
     (status = 200, description = "All numbers", body = Stats)
 ))]
 pub(super) async fn get_stats(State(api): State<Api>) -> Json<Stats> {
-    let known = api.numbers.known();
+    let known = api.numbers.ask();
     let age = |at: DateTime<Utc>| (Utc::now() - at).as_seconds_f64().max(0.0);
     Json(Stats {
         version: env!("CARGO_PKG_VERSION"),
@@ -102,20 +102,11 @@ pub(super) async fn get_stats(State(api): State<Api>) -> Json<Stats> {
         slots_used: known.slots_used(),
         bytes_per_second: known.bytes_per_second,
         backlog_seconds: known.backlog_seconds(),
-        converted: Converted {
-            input_bytes: known.input_bytes,
-            output_bytes: known.output_bytes,
-            rows: known.rows,
-        },
+        converted: Converted { input_bytes: known.input_bytes, output_bytes: known.output_bytes, rows: known.rows },
         runs: known
             .counts()
             .iter()
-            .map(|count| RunsInState {
-                state: count.state,
-                runs: count.runs,
-                bytes: count.bytes,
-                oldest: count.oldest,
-            })
+            .map(|count| RunsInState { state: count.state, runs: count.runs, bytes: count.bytes, oldest: count.oldest })
             .collect(),
         files: known
             .files
