@@ -67,7 +67,7 @@ pub(super) struct ManifestDocument {
 struct FileLocation {
     /// Whole URIs, whatever the name says. None is named twice in a manifest.
     #[serde(rename = "URIPrefixes")]
-    #[schema(rename = "URIPrefixes", min_items = 1, example = json!(["s3://in/2025-12-23-file001.ndjson"]))]
+    #[schema(rename = "URIPrefixes", example = json!(["s3://in/2025-12-23-file001.ndjson"]))]
     uri_prefixes: Vec<String>,
 }
 
@@ -170,7 +170,7 @@ async fn read_manifest(uri: String) -> Result<(Manifest, String), ApiError> {
 
 /// A manifest's document.
 #[utoipa::path(get, path = "/api/v1/manifests/{id}", tag = "manifests",
-    params(("id" = String, Path, description = "The manifest's id")), responses(
+    params(("id" = String, Path, description = "The manifest's id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,159}$")), responses(
     (status = 200, description = "The document, with complete metadata", body = ManifestDocument),
     (status = 404, description = "`no-such-manifest`", body = ErrorBody)
 ))]

@@ -21,7 +21,7 @@ fn accepted(run: millwork_tracking::Run) -> Accepted {
 
 /// Ends a run: at once if it waits, else as soon as its attempt has stopped (`cancel_requested` until then).
 #[utoipa::path(post, path = "/api/v1/runs/{id}/cancel", tag = "runs",
-    params(("id" = String, Path, description = "The manifest's id")), responses(
+    params(("id" = String, Path, description = "The manifest's id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,159}$")), responses(
     (status = 202, description = "It is cancelled, or will be", body = Run),
     (status = 404, description = "`no-such-run`", body = ErrorBody),
     (status = 409, description = "`conflict`: it is committed, has ended, or is not queued yet", body = ErrorBody)
@@ -33,7 +33,7 @@ pub(super) async fn cancel_run(State(api): State<Api>, Path(id): Path<ManifestId
 
 /// Queues a run that failed or was cancelled once more. One that is queued stays so.
 #[utoipa::path(post, path = "/api/v1/runs/{id}/retry", tag = "runs",
-    params(("id" = String, Path, description = "The manifest's id")), responses(
+    params(("id" = String, Path, description = "The manifest's id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,159}$")), responses(
     (status = 202, description = "It is queued", body = Run),
     (status = 404, description = "`no-such-run`", body = ErrorBody),
     (status = 409, description = "`conflict`: it neither failed nor was cancelled, or some of its files are in another manifest by now", body = ErrorBody)
@@ -45,7 +45,7 @@ pub(super) async fn retry_run(State(api): State<Api>, Path(id): Path<ManifestId>
 
 /// Queues a completed run once more, for an output that takes the place of the one it has. One that is queued stays so.
 #[utoipa::path(post, path = "/api/v1/runs/{id}/force", tag = "runs",
-    params(("id" = String, Path, description = "The manifest's id")), responses(
+    params(("id" = String, Path, description = "The manifest's id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,159}$")), responses(
     (status = 202, description = "It is queued", body = Run),
     (status = 404, description = "`no-such-run`", body = ErrorBody),
     (status = 409, description = "`conflict`: it is not completed", body = ErrorBody)
@@ -84,7 +84,7 @@ pub(super) struct PriorityChange {
 
 /// Changes the priority of a queued run.
 #[utoipa::path(put, path = "/api/v1/runs/{id}/priority", tag = "runs", request_body = PriorityChange,
-    params(("id" = String, Path, description = "The manifest's id")), responses(
+    params(("id" = String, Path, description = "The manifest's id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,159}$")), responses(
     (status = 202, description = "It has this priority", body = Run),
     (status = 404, description = "`no-such-run`", body = ErrorBody),
     (status = 409, description = "`conflict`: it is not queued", body = ErrorBody),

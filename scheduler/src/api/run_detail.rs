@@ -115,7 +115,7 @@ struct LedgerTotals {
 }
 
 /// One run: its attempts, its timeline, what it produced, and how far it is.
-#[utoipa::path(get, path = "/api/v1/runs/{id}", tag = "runs", params(("id" = String, Path, description = "The manifest's id")),
+#[utoipa::path(get, path = "/api/v1/runs/{id}", tag = "runs", params(("id" = String, Path, description = "The manifest's id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,159}$")),
     responses(
         (status = 200, description = "The run", body = RunDetail),
         (status = 404, description = "`no-such-run`", body = super::error::ErrorBody)

@@ -69,7 +69,7 @@ impl RunFile {
 
 /// Lists the files of a run's manifest, in its order, each with the state it is in now.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/files", tag = "runs",
-    params(("id" = String, Path, description = "The manifest's id"), PartQuery), responses(
+    params(("id" = String, Path, description = "The manifest's id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,159}$"), PartQuery), responses(
     (status = 200, description = "A page of files", body = Page<RunFile>),
     (status = 404, description = "`no-such-run`", body = ErrorBody)
 ))]
@@ -121,7 +121,7 @@ impl From<&FileLedger> for LedgerEntry {
 
 /// Lists what became of each file of a run. Empty until the run is committed.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/ledger", tag = "runs",
-    params(("id" = String, Path, description = "The manifest's id"), PartQuery), responses(
+    params(("id" = String, Path, description = "The manifest's id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,159}$"), PartQuery), responses(
     (status = 200, description = "A page of files", body = Page<LedgerEntry>),
     (status = 404, description = "`no-such-run`", body = ErrorBody)
 ))]
