@@ -317,14 +317,19 @@ fn whatever_a_fuzzer_sends_is_answered_as_described() {
         let ended = |id: &str| get(id).is_some_and(|(_, run)| !run.contains("\"ended_at\":null"));
         ["m1", "m2", "m3", "gone"].into_iter().all(ended)
     });
-    let mut command = python();
-    command.args(["-m", "schemathesis.cli"]).arg("--config-file");
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/schemathesis.toml")).args(["--no-color", "run"]);
-    command.arg(format!("{}/api/v1/openapi.json", cluster.url())).args(["-H", "Authorization: Bearer secret"]);
-    // Events have no end.
-    command.args(["--exclude-path", "/api/v1/events", "--seed", "1", "--generation-database", "none"]);
-    command.args(["--max-examples", &std::env::var("MILLWORK_EXAMPLES").unwrap_or_else(|_| "20".to_owned())]);
-    let output = command.current_dir(place.root.path()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    let config = include_str!("../schemathesis.toml");
+    std::fs::write(place.path("any.toml"), config).unwrap();
+    // Random ids are of no run.
+    std::fs::write(place.path("one.toml"), format!("{config}\n[parameters]\n\"path.id\" = \"m1\"\n")).unwrap();
+    for config in ["any.toml", "one.toml"] {
+        let mut command = python();
+        command.args(["-m", "schemathesis.cli", "--no-color", "--config-file", config, "run"]);
+        command.arg(format!("{}/api/v1/openapi.json", cluster.url())).args(["-H", "Authorization: Bearer secret"]);
+        // Events have no end.
+        command.args(["--exclude-path", "/api/v1/events", "--seed", "1", "--generation-database", "none"]);
+        command.args(["--max-examples", &std::env::var("MILLWORK_EXAMPLES").unwrap_or_else(|_| "20".to_owned())]);
+        let output = command.current_dir(place.root.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
 }

@@ -48,8 +48,9 @@ pub(super) enum Submission {
 #[derive(Deserialize, ToSchema)]
 pub(super) struct ManifestReference {
     /// `s3://BUCKET/KEY`, or a path that the scheduler sees. The document has at most 32 MiB.
-    #[schema(example = "s3://manifests/manifests/2025-12-23/batch-0001-20251223-101500.json")]
-    uri: String,
+    #[serde(default)]
+    #[schema(value_type = String, required, example = "s3://manifests/manifests/2025-12-23/batch-0001-20251223-101500.json")]
+    uri: Option<String>,
 }
 
 /// A manifest's document: files of one date.
@@ -135,19 +136,15 @@ pub(super) async fn submit_manifest(
 
 /// The manifest that a body is, or names, and where it is.
 async fn manifest_in(body: &[u8]) -> Result<(Manifest, String), ApiError> {
-    #[derive(Deserialize)]
-    struct Reference {
-        uri: Option<String>,
-    }
-    let bad = |e: &dyn std::fmt::Display| ApiError::new(StatusCode::BAD_REQUEST, "bad-manifest", e);
     let json = |e: serde_json::Error| {
         let code = if e.is_data() { "bad-manifest" } else { "bad-json" };
         ApiError::new(StatusCode::BAD_REQUEST, code, e)
     };
-    if let Some(uri) = serde_json::from_slice::<Reference>(body).map_err(json)?.uri {
+    if let Some(uri) = serde_json::from_slice::<ManifestReference>(body).map_err(json)?.uri {
         return read_manifest(uri).await;
     }
-    let manifest = Manifest::parse("inline", body, Utc::now()).map_err(|e| bad(&e))?;
+    let manifest = Manifest::parse("inline", body, Utc::now())
+        .map_err(|e| ApiError::new(StatusCode::BAD_REQUEST, "bad-manifest", e))?;
     let uri = format!("inline:{}", manifest.id);
     Ok((manifest, uri))
 }
