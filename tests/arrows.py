@@ -6,12 +6,13 @@ ALLOWED = {
     "manifest": set(),
     "storage": {"manifest"},
     "tracking": {"manifest"},
-    "manifest-builder": {"manifest", "storage", "tracking"},
+    "queue": {"manifest"},
+    "manifest-builder": {"manifest", "storage", "tracking", "queue"},
     "conversion": {"manifest", "storage"},
     "executor": {"conversion"},
-    "scheduler": {"manifest", "storage", "tracking", "conversion"},
+    "scheduler": {"manifest", "storage", "tracking", "queue", "conversion"},
     "cli": {"manifest", "storage", "tracking", "conversion", "manifest-builder", "executor", "scheduler"},
-    "tests": {"manifest", "storage", "tracking", "manifest-builder", "scheduler"},
+    "tests": {"manifest", "storage", "tracking", "queue", "manifest-builder", "scheduler"},
 }
 metadata = json.loads(subprocess.check_output(["cargo", "metadata", "--format-version", "1", "--no-deps"]))
 name = lambda text: text.removeprefix("millwork-")

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use millwork_conversion::input_bytes_read;
 use millwork_manifest::Flush;
 use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings};
-use millwork_scheduler::{EndedRun, Lease, RunOptions, Scheduler};
+use millwork_scheduler::{EndedRun, Lease, OutputLock, RunOptions, Scheduler};
 use millwork_storage::{Location, Storage};
 use millwork_tracking::{RunCount, TrackingError, TrackingStore};
 use std::process::ExitCode;
@@ -69,9 +69,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let settings = settings(&options, &output, &state)?;
     let store = millwork_tracking::open(&state).await?;
     let lease = Lease::take(&state, &store).await?.with_context(|| TrackingError::InUse(state.clone()))?;
+    let output = OutputLock::take(output)?;
     let holder = format!("millwork-run:{}", std::process::id());
     let builder = Builder::new(store.clone(), Arc::new(Storage::from_env()), settings, holder);
-    let done = run_on(&lease, &builder, &input, &options, started).await;
+    let done = run_on(&lease, output, &builder, &input, &options, started).await;
     lease.release().await;
     done
 }
@@ -79,6 +80,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
 /// Collects and converts, and shows what came of it.
 async fn run_on(
     lease: &Lease,
+    output: OutputLock,
     builder: &Builder,
     input: &Location,
     options: &Options,
@@ -96,7 +98,7 @@ async fn run_on(
         // Before the executor, which listens too and stops at once: what only it heard of would leave its runs waiting.
         let signals = Signals::listen()?;
         let embedded = Embedded::start(vcores(options)).await?;
-        let scheduler = Scheduler::start(embedded.engine.clone(), lease, options.run.clone())?;
+        let scheduler = Scheduler::start(embedded.engine.clone(), lease, output, options.run.clone())?;
         if !convert(&scheduler, left, signals, &mut report).await? {
             code = ExitCode::from(130);
         }

@@ -6,9 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use millwork_manifest::{BatchCaps, FileRules, Flush};
-use millwork_manifest_builder::{Builder, Cut, EventKind, ObjectEvent, Settings};
+use millwork_manifest_builder::{Builder, Cut, Settings};
+use millwork_queue::{EventKind, ObjectEvent};
 use millwork_storage::{Location, MemoryObjects};
-use millwork_tracking::{Overwrites, Sequencer, SqliteStore, TrackingStore};
+use millwork_tracking::{Overwrites, SqliteStore, TrackingStore};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,7 +25,7 @@ fn event(number: usize) -> ObjectEvent {
         size_bytes: Some(3_670_016),
         etag: Some(format!("{number:032x}")),
         version_id: None,
-        sequencer: Some(Sequencer::new(&format!("{number:X}"))),
+        sequencer: Some(format!("{number:X}")),
     }
 }
 

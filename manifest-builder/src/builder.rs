@@ -1,11 +1,11 @@
 //! The builder: arriving files are judged, tracked, and quarantined where they must be.
 
-use crate::event::{EventKind, ObjectEvent};
 use crate::settings::Settings;
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Arrival, DatePrefix, InvalidUri, ObjectUri, QuarantineReason};
+use millwork_queue::{EventKind, ObjectEvent};
 use millwork_storage::{Location, Object, Objects, StorageError, is_hidden};
-use millwork_tracking::{FoundFile, Tracked, TrackingError, TrackingStore};
+use millwork_tracking::{FoundFile, Sequencer, Tracked, TrackingError, TrackingStore};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -151,7 +151,7 @@ impl Builder {
         let size_bytes = event.size_bytes.unwrap_or(0);
         FoundFile {
             version_id: event.version_id.clone(),
-            sequencer: event.sequencer.clone(),
+            sequencer: event.sequencer.as_deref().map(Sequencer::new),
             ..self.judge(&event.uri, &event.uri.key(), size_bytes, event.etag.clone().unwrap_or_default())
         }
     }

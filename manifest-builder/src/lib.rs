@@ -23,7 +23,6 @@
 mod backfill;
 mod builder;
 mod cut;
-mod event;
 mod redrive;
 mod service;
 mod settings;
@@ -32,7 +31,6 @@ mod sweep;
 pub use backfill::{Backfilled, QuarantinedFile};
 pub use builder::{Arrived, Builder, BuilderError, Clock};
 pub use cut::Cut;
-pub use event::{BadMessage, BadReason, Decoded, EventKind, ObjectEvent, decode};
 pub use redrive::Redriven;
 pub use service::lambda::run_lambda;
 pub use service::{ServiceOptions, serve, watch};

@@ -4,6 +4,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use millwork_manifest::Flush;
 use millwork_manifest_builder::{Builder, Rules, ServiceOptions, run_lambda, serve, watch};
+use millwork_queue::ConsumerOptions;
 use millwork_storage::{Location, Storage};
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -249,11 +250,13 @@ impl Listen {
 async fn serve_queue(builder: Builder, options: Serve) -> anyhow::Result<()> {
     let service = ServiceOptions {
         http: Some(options.listen.address()?),
-        queue_url: options.queue_url,
-        dead_letter_queue_url: options.dead_letter_queue_url,
+        queue: ConsumerOptions {
+            queue_url: options.queue_url,
+            dead_letter_queue_url: options.dead_letter_queue_url,
+            visibility_seconds: options.visibility_timeout_seconds,
+            poll_seconds: options.poll_seconds,
+        },
         workers: options.workers as usize,
-        visibility_seconds: options.visibility_timeout_seconds,
-        poll_seconds: options.poll_seconds,
         max_lock_wait: Duration::from_secs(options.max_lock_wait_seconds),
         sweep_interval: Duration::from_secs(options.sweep_interval_seconds),
     };

@@ -7,7 +7,7 @@
 
 use anyhow::Context;
 use chrono::{DateTime, Duration, Utc};
-use millwork_storage::absolute;
+use millwork_storage::{Location, absolute};
 use millwork_tracking::{Lock, TrackingError, TrackingStore};
 use std::fs::File;
 use std::path::Path;
@@ -98,6 +98,27 @@ impl Lease {
 
 fn host() -> String {
     std::env::var("HOSTNAME").unwrap_or_else(|_| "this host".to_owned())
+}
+
+/// The right to write to an output, which one process has at a time. The system lets go of it when the process ends. A
+/// bucket has no such lock: there, that of the runs must do.
+pub struct OutputLock {
+    pub(crate) output: Location,
+    pub(crate) _file: Option<File>,
+}
+
+impl OutputLock {
+    /// Takes it; an error if another process has it.
+    pub fn take(output: Location) -> anyhow::Result<Self> {
+        let Some(directory) = output.local_path() else { return Ok(Self { output, _file: None }) };
+        let private = directory.join("_millwork");
+        std::fs::create_dir_all(&private)
+            .with_context(|| format!("cannot write to the output `{}`", directory.display()))?;
+        let file = lock_file(&private.join("output.lock"))?;
+        let file =
+            file.with_context(|| format!("another millwork process writes to the output `{}`", directory.display()))?;
+        Ok(Self { output, _file: Some(file) })
+    }
 }
 
 /// A file that one process holds; none if another does.

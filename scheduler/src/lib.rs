@@ -1,12 +1,13 @@
 //! Runs: one for each manifest, taken from the queue to published output.
 //!
 //! [`Engine`] is Ballista, to which executors connect. [`Lease`] makes one process the one that runs the manifests of a
-//! store, and [`Scheduler`] does so: [`run`] decides what is to be done, the shell does it. This crate knows nothing of how
-//! NDJSON is parsed.
+//! store, and [`Scheduler`] does so: [`run`] decides what is to be done, the shell does it. [`Intake`] brings manifests from
+//! a queue or a directory. This crate knows nothing of how NDJSON is parsed.
 
 mod api;
 mod commit;
 mod engine;
+mod intake;
 mod lease;
 mod options;
 pub mod run;
@@ -16,7 +17,8 @@ mod shell;
 pub use api::{check_listen, router};
 pub use commit::{OutputFile, RunResult};
 pub use engine::{Engine, ExecutorInfo, HEARTBEAT_SECONDS, JobProgress, StageProgress, TaskProgress};
-pub use lease::Lease;
+pub use intake::{Intake, IntakeOptions, Submit};
+pub use lease::{Lease, OutputLock};
 pub use options::{OutputLayout, RunOptions};
 pub use service::Service;
 pub use shell::{Change, EndedRun, Scheduler};

@@ -1,8 +1,11 @@
-//! `millwork-scheduler`: takes manifests over HTTP and runs them on the executors that connect to it.
+//! `millwork-scheduler`: takes manifests over HTTP, from a queue or from a directory, and runs them on the executors that
+//! connect to it.
 
 use anyhow::Context;
 use clap::Parser;
-use millwork_scheduler::{Engine, Lease, RunOptions, Scheduler, Service, check_listen, router};
+use millwork_scheduler::{
+    Engine, Intake, IntakeOptions, Lease, OutputLock, RunOptions, Scheduler, Service, check_listen, router,
+};
 use millwork_tracking::TrackingStore;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,9 +19,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Runs manifests on a fleet of executors.
 ///
-/// Manifests come over HTTP (`millwork submit`). Each becomes a run: planned here, converted by executors, committed
-/// and published here. What is running when the scheduler stops goes on when it is started again. Of several schedulers
-/// on one state, one runs the manifests; the others stand by, answer over HTTP, and take over when it dies.
+/// Manifests come over HTTP (`millwork submit`), from the state where a manifest builder queues them, from the events of
+/// a bucket or from a directory. Each becomes a run: planned here, converted by executors, committed and published here.
+/// What is running when the scheduler stops goes on when it is started again. Of several schedulers on one state, one runs
+/// the manifests; the others stand by, answer over HTTP, and take over when it dies.
 #[derive(Parser)]
 #[command(version)]
 struct Options {
@@ -41,6 +45,9 @@ struct Options {
     /// Listen on addresses that others can reach, without a token
     #[arg(long)]
     insecure: bool,
+
+    #[command(flatten)]
+    intake: IntakeOptions,
 
     #[command(flatten)]
     run: RunOptions,
@@ -90,17 +97,22 @@ async fn lead(
         lease = Lease::wait(&options.state, store) => lease?,
         () = signals.received() => return Ok(()),
     };
+    let output = OutputLock::take(options.run.output()?)?;
     // Not before: executors connect to who listens.
     let listener =
         TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
     let engine = Engine::start(listener).await?;
-    let scheduler = Scheduler::start(engine.clone(), &lease, options.run.clone())?;
+    let scheduler = Scheduler::start(engine.clone(), &lease, output, options.run.clone())?;
     service.lead(scheduler.clone());
     tracing::info!(executors = %engine.address(), token = lease.lock().token, "running manifests");
+    let stopped = CancellationToken::new();
+    let intake = Intake::new(Arc::new(service.clone())).start(&options.intake, &stopped).await?;
     tokio::select! {
         () = signals.received() => {
             tracing::info!("stopping: running attempts are given up and go on at the next start");
-            scheduler.shut_down().await;
+            stopped.cancel();
+            // What the queue still hands out is submitted, and goes on at the next start.
+            tokio::join!(scheduler.shut_down(), intake.wait());
             lease.release().await;
             Ok(())
         }

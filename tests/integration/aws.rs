@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
-fn bootstrap(aws: &Aws, arguments: &[&str]) -> Done {
+pub(crate) fn bootstrap(aws: &Aws, arguments: &[&str]) -> Done {
     let mut command = Command::new(binary("millwork"));
     command.args(["bootstrap", "aws", "--prefix", "acme"]).args(arguments).envs(aws.environment());
     Done::of(command.output().unwrap())
@@ -23,7 +23,7 @@ fn actions(done: &Done) -> BTreeMap<String, usize> {
     counts
 }
 
-fn environment(done: &Done) -> BTreeMap<String, String> {
+pub(crate) fn environment(done: &Done) -> BTreeMap<String, String> {
     let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned();
     done.json()["environment"].as_object().unwrap().iter().map(|(name, value)| (name.clone(), text(value))).collect()
 }
@@ -137,7 +137,7 @@ async fn upload(s3: &aws_sdk_s3::Client, place: &Place, bucket: &str) {
 }
 
 /// Copies every object of a bucket into a directory. Returns the keys.
-async fn download(s3: &aws_sdk_s3::Client, bucket: &str, to: &Path) -> Vec<String> {
+pub(crate) async fn download(s3: &aws_sdk_s3::Client, bucket: &str, to: &Path) -> Vec<String> {
     let listed = s3.list_objects_v2().bucket(bucket).send().await.unwrap();
     let mut keys = Vec::new();
     for object in listed.contents() {

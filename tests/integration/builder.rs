@@ -1,8 +1,8 @@
 //! The manifest builder as its users run it: on a queue, on Lambda, watching, once.
 
 use crate::place::{Done, Place, Running, binary, signal, start, wait_for_end, wait_until};
+use crate::queues::{Queues, message, s3_event};
 use crate::servers::Aws;
-use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -61,103 +61,6 @@ fn in_manifests(place: &Place) -> BTreeSet<String> {
     once
 }
 
-struct Queues {
-    client: aws_sdk_sqs::Client,
-    url: String,
-    dead_letters: String,
-}
-
-impl Queues {
-    async fn create(aws: &Aws) -> Self {
-        let client = aws.sqs().await;
-        let create = |name: &str| client.create_queue().queue_name(name);
-        let dead_letters = create("dead").send().await.unwrap().queue_url.unwrap();
-        let attributes = client.get_queue_attributes().queue_url(&dead_letters);
-        let arn = attributes.attribute_names(QueueAttributeName::QueueArn).send().await.unwrap();
-        let arn = arn.attributes.unwrap()[&QueueAttributeName::QueueArn].clone();
-        let policy = json!({"deadLetterTargetArn": arn, "maxReceiveCount": "1000"}).to_string();
-        let created = create("events").attributes(QueueAttributeName::RedrivePolicy, policy).send().await.unwrap();
-        Self { url: created.queue_url.unwrap(), dead_letters, client }
-    }
-
-    async fn send(&self, bodies: &[String]) {
-        for chunk in bodies.chunks(10) {
-            let entry = |(i, body): (usize, &String)| {
-                SendMessageBatchRequestEntry::builder().id(i.to_string()).message_body(body).build().unwrap()
-            };
-            let entries = chunk.iter().enumerate().map(entry).collect();
-            let sent = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries)).send().await;
-            assert!(sent.unwrap().failed.is_empty());
-        }
-    }
-
-    /// Messages that are visible, and that are hidden.
-    async fn counts(&self, url: &str) -> (u64, u64) {
-        use QueueAttributeName::{ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible};
-        let request = self.client.get_queue_attributes().queue_url(url);
-        let request = request.attribute_names(ApproximateNumberOfMessages);
-        let counts = request.attribute_names(ApproximateNumberOfMessagesNotVisible).send().await.unwrap();
-        let counts = counts.attributes.unwrap();
-        let count = |name| counts[&name].parse().unwrap();
-        (count(ApproximateNumberOfMessages), count(ApproximateNumberOfMessagesNotVisible))
-    }
-
-    /// The reasons of the messages in the dead-letter queue, each message once.
-    async fn bad(&self) -> BTreeMap<String, usize> {
-        let mut reasons: BTreeMap<String, String> = BTreeMap::new();
-        loop {
-            let request = self.client.receive_message().queue_url(&self.dead_letters).max_number_of_messages(10);
-            let received = request.message_attribute_names("All").send().await.unwrap().messages.unwrap_or_default();
-            if received.is_empty() {
-                break;
-            }
-            for message in received {
-                let attributes = message.message_attributes.unwrap();
-                let text = |name: &str| attributes[name].string_value.clone().unwrap();
-                assert!(!text("detail").is_empty());
-                reasons.insert(text("source_message_id"), text("reason"));
-                let delete = self.client.delete_message().queue_url(&self.dead_letters);
-                delete.receipt_handle(message.receipt_handle.unwrap()).send().await.unwrap();
-            }
-        }
-        let mut counts = BTreeMap::new();
-        for reason in reasons.into_values() {
-            *counts.entry(reason).or_default() += 1;
-        }
-        counts
-    }
-}
-
-/// A key as S3 events have it.
-fn form_encoded(key: &str) -> String {
-    key.bytes()
-        .map(|byte| match byte {
-            b' ' => "+".to_owned(),
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'/' => char::from(byte).to_string(),
-            byte => format!("%{byte:02X}"),
-        })
-        .collect()
-}
-
-fn s3_event(key: &str, size: u64, sequencer: usize) -> String {
-    json!({"Records": [{"eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {
-        "bucket": {"name": "in"}, "object": {"key": form_encoded(key), "size": size, "eTag": format!("e{sequencer}"),
-        "sequencer": format!("{sequencer:016X}")}}}]})
-    .to_string()
-}
-
-/// The same event in one of three shapes.
-fn message(key: &str, size: u64, number: usize) -> String {
-    match number % 3 {
-        0 => s3_event(key, size, number),
-        1 => json!({"Type": "Notification", "MessageId": "m", "Message": s3_event(key, size, number)}).to_string(),
-        _ => json!({"version": "0", "source": "aws.s3", "detail-type": "Object Created", "detail": {
-            "bucket": {"name": "in"}, "object": {"key": key, "size": size, "etag": format!("e{number}"),
-            "sequencer": format!("{number:016X}")}}})
-        .to_string(),
-    }
-}
-
 /// Puts the items in another order, always the same one.
 fn shuffle<T>(items: &mut [T]) {
     let mut state = 88_172_645_463_325_252_u64;
@@ -176,14 +79,14 @@ async fn workers_that_are_killed_lose_and_double_nothing() {
     let (aws, place) = (Aws::start(), Place::new());
     let queues = Queues::create(&aws).await;
     let keys: Vec<String> = (0..number).map(|i| format!("d {}/2025-12-{}-ü+%{i}.ndjson", i % 7, 20 + i % 5)).collect();
-    let mut bodies: Vec<String> = keys.iter().enumerate().map(|(i, key)| message(key, 5, i)).collect();
+    let mut bodies: Vec<String> = keys.iter().enumerate().map(|(i, key)| message("in", key, 5, i)).collect();
     let twice: Vec<String> = bodies.iter().step_by(10).cloned().collect();
     bodies.extend(twice);
     let bad = number / 100;
     bodies.extend((0..bad).map(|i| match i % 3 {
         0 => "not json".to_owned(),
         1 => json!({"unknown": i}).to_string(),
-        _ => s3_event("x", 1, i).replace("eTag", "noTag"),
+        _ => s3_event("in", "x", 1, i).replace("eTag", "noTag"),
     }));
     shuffle(&mut bodies);
     let start_one = |number: usize| {
@@ -228,7 +131,7 @@ async fn workers_that_are_killed_lose_and_double_nothing() {
 async fn a_service_that_is_told_to_stop_leaves_the_rest_to_others() {
     let (aws, place) = (Aws::start(), Place::new());
     let queues = Queues::create(&aws).await;
-    let bodies: Vec<String> = (0..400).map(|i| message(&format!("2025-12-23-{i}.ndjson"), 5, i)).collect();
+    let bodies: Vec<String> = (0..400).map(|i| message("in", &format!("2025-12-23-{i}.ndjson"), 5, i)).collect();
     queues.send(&bodies).await;
     let mut command =
         builder(&place, &["serve", "--queue-url", &queues.url, "--http", "127.0.0.1:0", "--workers", "1"]);
@@ -374,7 +277,7 @@ async fn on_lambda_only_what_failed_comes_again() {
     };
     let record = |id: &str, body: &str| json!({"messageId": id, "body": body, "eventSource": "aws:sqs"});
     let mut records: Vec<Value> =
-        (0..20).map(|i| record(&format!("m{i}"), &message(&format!("2025-12-23-{i}.ndjson"), 5, i))).collect();
+        (0..20).map(|i| record(&format!("m{i}"), &message("in", &format!("2025-12-23-{i}.ndjson"), 5, i))).collect();
     records.push(record("bad", "not json"));
     records.push(record("test", r#"{"Service":"Amazon S3","Event":"s3:TestEvent"}"#));
     let lambda = function(None);
@@ -386,7 +289,7 @@ async fn on_lambda_only_what_failed_comes_again() {
     assert_eq!(invoke(json!({"Records": records})).1, json!({"batchItemFailures": []}));
     assert_eq!(queues.bad().await, BTreeMap::from([("not-json".to_owned(), 1)]));
     assert_eq!(in_manifests(&place).len(), 20);
-    let more = json!({"Records": [record("n", &message("2025-12-23-late.ndjson", 5, 99))]});
+    let more = json!({"Records": [record("n", &message("in", "2025-12-23-late.ndjson", 5, 99))]});
     assert_eq!(invoke(more).1, json!({"batchItemFailures": []}));
     let (kind, swept) = invoke(json!({"detail-type": "Scheduled Event", "source": "aws.events"}));
     assert_eq!((kind.as_str(), &swept["pending_files"]), ("response", &json!(1)));

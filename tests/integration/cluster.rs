@@ -1,6 +1,6 @@
 //! A scheduler and executors as processes of their own.
 
-use crate::place::{Done, PATIENCE, Place, Running, binary, signal, start, wait_until};
+use crate::place::{Done, PATIENCE, Place, Running, binary, signal, start, wait_for_end, wait_until};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ pub(crate) struct Cluster<'a> {
     listen: u16,
     http: u16,
     options: Vec<String>,
+    environment: Vec<(String, String)>,
     pub(crate) scheduler: Option<Running>,
     executors: Vec<Running>,
 }
@@ -23,10 +24,27 @@ pub(crate) fn free_port() -> u16 {
 impl<'a> Cluster<'a> {
     /// A scheduler with an output directory below the place, and executors of one slot each.
     pub(crate) fn start(place: &'a Place, output: &str, executors: usize, options: &[&str]) -> Self {
-        let options = options.iter().map(|o| (*o).to_owned()).collect();
-        let (listen, http) = (free_port(), free_port());
-        let mut cluster =
-            Self { place, output: output.to_owned(), listen, http, options, scheduler: None, executors: Vec::new() };
+        Self::start_in(&[], place, output, executors, options)
+    }
+
+    /// The same, in an environment such as that of a cloud.
+    pub(crate) fn start_in(
+        environment: &[(&str, &str)],
+        place: &'a Place,
+        output: &str,
+        executors: usize,
+        options: &[&str],
+    ) -> Self {
+        let mut cluster = Self {
+            place,
+            output: output.to_owned(),
+            listen: free_port(),
+            http: free_port(),
+            options: options.iter().map(|o| (*o).to_owned()).collect(),
+            environment: environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            scheduler: None,
+            executors: Vec::new(),
+        };
         cluster.start_scheduler();
         for _ in 0..executors {
             cluster.start_executor();
@@ -37,6 +55,19 @@ impl<'a> Cluster<'a> {
         cluster
     }
 
+    /// Kills the scheduler.
+    pub(crate) fn kill_scheduler(&mut self) {
+        signal(self.scheduler.as_ref().unwrap(), "KILL");
+        self.scheduler = None;
+    }
+
+    /// Tells the scheduler to stop. Returns its exit code.
+    pub(crate) fn stop_scheduler(&mut self) -> Option<i32> {
+        let mut scheduler = self.scheduler.take().unwrap();
+        signal(&scheduler, "TERM");
+        wait_for_end(&mut scheduler)
+    }
+
     pub(crate) fn start_scheduler(&mut self) {
         self.scheduler = Some(start(self.scheduler_command(self.listen, self.http), &self.place.path("scheduler.log")));
         wait_until("the scheduler answers", || self.try_get("/healthz").is_some());
@@ -45,6 +76,7 @@ impl<'a> Cluster<'a> {
     /// The command of a scheduler of this cluster, on these ports.
     pub(crate) fn scheduler_command(&self, listen: u16, http: u16) -> Command {
         let mut command = Command::new(binary("millwork-scheduler"));
+        command.envs(self.environment.iter().cloned());
         command.args(["--listen", &format!("127.0.0.1:{listen}"), "--http", &format!("127.0.0.1:{http}")]);
         command.arg("--output").arg(self.output()).arg("--quarantine").arg(self.place.path("quarantine"));
         command.arg("--state").arg(format!("sqlite:{}", self.place.path("scheduler.db").display())).args(&self.options);
@@ -54,6 +86,7 @@ impl<'a> Cluster<'a> {
     pub(crate) fn start_executor(&mut self) {
         let number = self.executors.len();
         let mut command = Command::new(binary("millwork-executor"));
+        command.envs(self.environment.iter().cloned());
         command.args([
             "--scheduler",
             &format!("127.0.0.1:{}", self.listen),
@@ -162,8 +195,7 @@ fn a_scheduler_that_is_killed_goes_on_where_it_was() {
     let document: Value = serde_json::from_slice(&std::fs::read(place.path(&name)).unwrap()).unwrap();
     assert_eq!(cluster.post("manifests", &document).0, 202);
     wait_until("something is staged", || !place.files("out/_millwork/staging").is_empty());
-    signal(cluster.scheduler.as_ref().unwrap(), "KILL");
-    cluster.scheduler = None;
+    cluster.kill_scheduler();
     assert!(place.parquet_files().iter().all(|name| name.starts_with("_millwork/")));
     cluster.start_scheduler();
     wait_until("the run is completed", || cluster.get("runs/m")["state"] == "completed");

@@ -329,12 +329,8 @@ impl World {
                 let manifest = self.index(&id);
                 let of_it =
                     |task: &&Task| task.manifest == manifest && task.attempt == conversion.attempt && task.is_done;
-                let done: BTreeMap<usize, Upload> = self
-                    .tasks
-                    .iter()
-                    .filter(of_it)
-                    .filter_map(|task| Some((task.task, task.upload?)))
-                    .collect();
+                let done: BTreeMap<usize, Upload> =
+                    self.tasks.iter().filter(of_it).filter_map(|task| Some((task.task, task.upload?))).collect();
                 if !conversion.is_planned || done.len() < self.manifests[manifest].files.len() {
                     continue;
                 }
@@ -651,12 +647,8 @@ fn every_run_ends_and_no_row_is_lost_or_doubled() {
 
 #[test]
 fn slots_are_shared_in_order_and_failures_hold_up_nobody() {
-    let limits = Limits {
-        max_concurrent_runs: SLOTS,
-        max_retries: 2,
-        run_timeout: Duration::minutes(1),
-        max_lost_attempts: 20,
-    };
+    let limits =
+        Limits { max_concurrent_runs: SLOTS, max_retries: 2, run_timeout: Duration::minutes(1), max_lost_attempts: 20 };
     let mut machine = Machine::new(limits);
     let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
     let seen = |n: usize| Seen {
@@ -690,5 +682,7 @@ fn slots_are_shared_in_order_and_failures_hold_up_nobody() {
     // What kills its scheduler again and again ends.
     let lost = Seen { state: RunState::Running, attempts: 20, ..seen(20) };
     let ended = machine.step(Event::Open(vec![lost]), late);
-    assert!(ended.iter().any(|action| matches!(action, Action::Fail(_, 20, failure) if failure.class == FailureClass::Bug)));
+    assert!(
+        ended.iter().any(|action| matches!(action, Action::Fail(_, 20, failure) if failure.class == FailureClass::Bug))
+    );
 }

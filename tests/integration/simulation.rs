@@ -11,7 +11,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
 use futures::stream::BoxStream;
 use millwork_manifest::{BatchCaps, FileRules, FileState, Flush, Manifest, ObjectUri};
-use millwork_manifest_builder::{Builder, Cut, Settings, decode};
+use millwork_manifest_builder::{Builder, Cut, Settings};
+use millwork_queue::decode;
 use millwork_storage::{Location, MemoryObjects, Object, Objects, StorageError, StorageResult};
 use millwork_tracking::{Overwrites, Run, RunState, SqliteStore, TrackingStore};
 use serde_json::json;
@@ -232,7 +233,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 
 fn simulate(seed: u64) {
     let world = Arc::new(World {
-        random: Random(Mutex::new(seed)),
+        random: Random::new(seed),
         clock: AtomicI64::new(1_766_000_000),
         is_rough: AtomicBool::new(true),
         queue: Mutex::default(),

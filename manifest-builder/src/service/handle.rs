@@ -1,25 +1,37 @@
 //! What becomes of a batch of messages, whoever delivers them.
 
+use super::http::Health;
+use super::maker::Maker;
+use super::tally::Tally;
 use crate::builder::{Arrived, Builder, BuilderError};
-use crate::event::{BadMessage, BadReason, Decoded, ObjectEvent, decode};
+use async_trait::async_trait;
 use metrics::counter;
+use millwork_queue::{BadMessage, BadReason, Decoded, Handler, Message, ObjectEvent, Verdict, decode};
 
-/// A message.
-#[derive(Clone, Debug)]
-pub(crate) struct Message {
-    pub(crate) id: String,
-    pub(crate) body: String,
+/// What the workers of the queue share.
+pub(crate) struct Intake {
+    pub(crate) builder: Builder,
+    pub(crate) maker: Maker,
+    pub(crate) tally: Tally,
+    pub(crate) health: Health,
 }
 
-/// What becomes of a message.
-#[derive(Clone, Debug)]
-pub(crate) enum Verdict {
-    /// What it says is durable.
-    Done,
-    /// It, or a record in it, can never be processed; the rest of what it says is durable.
-    Bad(BadMessage),
-    /// It could not be processed now.
-    Retry(String),
+#[async_trait]
+impl Handler for Intake {
+    async fn handle(&self, messages: &[Message]) -> Vec<Verdict> {
+        let (verdicts, arrived) = handle(&self.builder, messages).await;
+        self.tally.arrived(&arrived);
+        self.maker.ask(&arrived.due);
+        verdicts
+    }
+
+    async fn put_away(&self, message: &Message, bad: &BadMessage) {
+        count_bad(&self.builder, message, bad).await;
+    }
+
+    fn answered(&self) {
+        self.health.beat();
+    }
 }
 
 /// Takes in a batch. A message that cannot be taken in holds up none of the others.
@@ -72,10 +84,18 @@ fn refuse_own(builder: &Builder, mut decoded: Decoded) -> Decoded {
         None => true,
         Some(place) => {
             let detail = format!("`{}` is in {place}: let the input's notifications leave that out", event.uri);
-            own.get_or_insert(BadMessage { reason: BadReason::OwnObject, detail });
+            own.get_or_insert(BadMessage::new(BadReason::OwnObject, detail));
             false
         }
     });
     decoded.bad = decoded.bad.or(own);
     decoded
+}
+
+/// Counts a message that is in the dead-letter queue now.
+pub(crate) async fn count_bad(builder: &Builder, message: &Message, bad: &BadMessage) {
+    let name = format!("messages_bad:{}", bad.reason.as_str());
+    if let Err(error) = builder.store.count(&[(&name, 1)], builder.now()).await {
+        tracing::warn!(message = message.id, %error, "a bad message was put away, but not counted");
+    }
 }

@@ -3,12 +3,12 @@
 //! Its event is a batch of SQS messages; the answer names those that failed (`ReportBatchItemFailures`), so that only
 //! they come again. A scheduled event, or `{"action": "sweep"}`, makes a sweep.
 
-use super::handle::{Message, Verdict, handle};
+use super::handle::{count_bad, handle};
 use super::maker::Maker;
-use super::queue::{DeadLetters, client_from_env, put_away};
 use super::tally::Tally;
 use crate::builder::Builder;
 use lambda_runtime::{LambdaEvent, service_fn};
+use millwork_queue::{BadMessage, DeadLetters, Message, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
@@ -53,7 +53,7 @@ pub async fn run_lambda(
     max_lock_wait: Duration,
 ) -> anyhow::Result<()> {
     let dead_letters = match dead_letter_queue_url {
-        Some(url) => Some(DeadLetters::new(client_from_env().await, url)),
+        Some(url) => Some(DeadLetters::from_env(url).await),
         None => None,
     };
     let tally = Tally::new(builder.store.clone());
@@ -91,7 +91,7 @@ impl Function {
         for (message, verdict) in messages.iter().zip(&verdicts) {
             let is_finished = match (verdict, &self.dead_letters) {
                 (Verdict::Done, _) => true,
-                (Verdict::Bad(bad), Some(queue)) => put_away(&self.builder, queue, message, bad).await,
+                (Verdict::Bad(bad), Some(queue)) => self.put_away(queue, message, bad).await,
                 (Verdict::Bad(_), None) | (Verdict::Retry(_), _) => false,
             };
             if !is_finished {
@@ -103,5 +103,14 @@ impl Function {
             self.maker.make(*date).await;
         }
         answer
+    }
+
+    async fn put_away(&self, queue: &DeadLetters, message: &Message, bad: &BadMessage) -> bool {
+        if let Err(error) = queue.put(message, bad).await {
+            tracing::error!(message = message.id, error = %format!("{error:#}"), "a bad message stays in the queue");
+            return false;
+        }
+        count_bad(&self.builder, message, bad).await;
+        true
     }
 }

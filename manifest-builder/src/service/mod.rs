@@ -7,15 +7,14 @@ mod handle;
 mod http;
 pub(crate) mod lambda;
 mod maker;
-mod queue;
 mod tally;
 
-use http::Health;
-
 use crate::builder::{Builder, BuilderError};
+use handle::Intake;
+use http::Health;
 use maker::Maker;
+use millwork_queue::{Consumer, ConsumerOptions};
 use millwork_storage::Location;
-use queue::{Queue, QueueUrls};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,15 +29,9 @@ const TALLY_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct ServiceOptions {
     /// The queue that is read.
-    pub queue_url: String,
-    /// Where messages go that can never be processed; else the one of the queue's redrive policy.
-    pub dead_letter_queue_url: Option<String>,
+    pub queue: ConsumerOptions,
     /// How many batches of messages are handled at once.
     pub workers: usize,
-    /// How long a message stays hidden while it is handled; extended while that goes on.
-    pub visibility_seconds: u32,
-    /// How long a receive waits for messages.
-    pub poll_seconds: u32,
     /// How long a worker tries for the lock of a date.
     pub max_lock_wait: Duration,
     /// How often the sweep is made, by one of all processes.
@@ -51,14 +44,15 @@ pub struct ServiceOptions {
 pub async fn serve(builder: Builder, options: ServiceOptions, stop: CancellationToken) -> anyhow::Result<()> {
     let health = Health::start(options.http).await?;
     let tally = Tally::new(builder.store.clone());
-    let urls = QueueUrls { queue: options.queue_url.clone(), dead_letters: options.dead_letter_queue_url.clone() };
-    let queue = Arc::new(Queue::connect(urls, &options).await?);
+    let consumer = Arc::new(Consumer::connect(options.queue.clone()).await?);
     let maker = Maker::new(builder.clone(), tally.clone(), options.max_lock_wait);
-    tracing::info!(queue = options.queue_url, workers = options.workers, "manifest builder started");
+    let intake = Intake { builder: builder.clone(), maker: maker.clone(), tally: tally.clone(), health };
+    let intake = Arc::new(intake);
+    tracing::info!(queue = options.queue.queue_url, workers = options.workers, "manifest builder started");
     let tasks = TaskTracker::new();
     for _ in 0..options.workers {
-        let worker = queue.clone().work(builder.clone(), maker.clone(), tally.clone(), health.clone(), stop.clone());
-        tasks.spawn(worker);
+        let (consumer, intake, stop) = (consumer.clone(), intake.clone(), stop.clone());
+        tasks.spawn(async move { consumer.work(&*intake, &stop).await });
     }
     tasks.close();
     // These go on until the last worker has ended, so that what it leaves is still counted and cut.

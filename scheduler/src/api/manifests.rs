@@ -5,19 +5,17 @@ use super::error::{ApiError, ErrorBody};
 use super::extract::{JsonText, Path, Query};
 use super::run_actions::Priority;
 use super::runs::Run;
+use crate::intake::read_manifest;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Manifest, ManifestId, ObjectUri};
-use millwork_storage::{Objects, Storage};
+use millwork_storage::Storage;
 use millwork_tracking::RunState;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-
-/// The largest manifest document taken, in bytes: room for a hundred thousand files and more.
-pub(super) const MAX_BODY_BYTES: usize = 32 << 20;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -136,33 +134,19 @@ pub(super) async fn submit_manifest(
 
 /// The manifest that a body is, or names, and where it is.
 async fn manifest_in(body: &[u8]) -> Result<(Manifest, String), ApiError> {
+    let bad = |e: &dyn std::fmt::Display| ApiError::new(StatusCode::BAD_REQUEST, "bad-manifest", e);
     let json = |e: serde_json::Error| {
         let code = if e.is_data() { "bad-manifest" } else { "bad-json" };
         ApiError::new(StatusCode::BAD_REQUEST, code, e)
     };
     if let Some(uri) = serde_json::from_slice::<ManifestReference>(body).map_err(json)?.uri {
-        return read_manifest(uri).await;
+        let uri: ObjectUri = uri.parse().map_err(|e| bad(&e))?;
+        let manifest = read_manifest(&Storage::from_env(), &uri).await.map_err(|e| bad(&e))?;
+        return Ok((manifest, uri.to_string()));
     }
-    let manifest = Manifest::parse("inline", body, Utc::now())
-        .map_err(|e| ApiError::new(StatusCode::BAD_REQUEST, "bad-manifest", e))?;
+    let manifest = Manifest::parse("inline", body, Utc::now()).map_err(|e| bad(&e))?;
     let uri = format!("inline:{}", manifest.id);
     Ok((manifest, uri))
-}
-
-async fn read_manifest(uri: String) -> Result<(Manifest, String), ApiError> {
-    let read = async {
-        let uri: ObjectUri = uri.parse()?;
-        let storage = Storage::from_env();
-        let object = storage.head(&uri).await?;
-        anyhow::ensure!(
-            object.size_bytes <= MAX_BODY_BYTES as u64,
-            "manifest `{uri}` has {} bytes; the limit is {MAX_BODY_BYTES}",
-            object.size_bytes
-        );
-        let text = storage.read(&uri).await?;
-        anyhow::Ok((Manifest::parse(uri.as_str(), &text, object.modified_at)?, uri.to_string()))
-    };
-    read.await.map_err(|e| ApiError::new(StatusCode::BAD_REQUEST, "bad-manifest", format!("{e:#}")))
 }
 
 /// A manifest's document.

@@ -25,6 +25,7 @@ mod words;
 
 pub use auth::check_listen;
 
+use crate::intake::MAX_MANIFEST_BYTES;
 use crate::service::Service;
 use auth::Token;
 use axum::Router;
@@ -90,7 +91,7 @@ fn health() -> OpenApiRouter<Api> {
 fn timed() -> OpenApiRouter<Api> {
     let manifests = OpenApiRouter::new()
         .routes(routes!(manifests::submit_manifest))
-        .layer(DefaultBodyLimit::max(manifests::MAX_BODY_BYTES));
+        .layer(DefaultBodyLimit::max(MAX_MANIFEST_BYTES as usize));
     OpenApiRouter::new()
         .routes(routes!(manifests::get_manifest))
         .routes(routes!(runs::list_runs))

@@ -12,6 +12,9 @@ use millwork_tracking::{Commit, RunState};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// How often a publication may fail before those who wait for the run are told.
+const PATIENCE: u32 = 3;
+
 impl Shell {
     pub(super) async fn commit(&self, id: ManifestId, attempt: u32) -> Event {
         let started = Instant::now();
@@ -141,6 +144,17 @@ impl Shell {
             Ok(()) => Event::Published(id),
             Err(failure) => {
                 tracing::error!(manifest = %id, error = %failure, "cannot publish a committed run; trying again");
+                let tries = self.works.with(&id, |work| {
+                    work.publications += 1;
+                    work.publications
+                });
+                if tries == PATIENCE {
+                    // Whoever waits for it need not wait any longer.
+                    let message = format!(
+                        "committed, but not published yet; it is tried again, also at the next start: {failure}"
+                    );
+                    self.ended(&id, Err(Failure { message, ..failure.clone() }));
+                }
                 Event::PublishFailed(id, failure)
             }
         }

@@ -4,17 +4,14 @@ use super::work::Works;
 use super::{Shell, serve, sweep};
 use crate::commit::RunResult;
 use crate::engine::{Engine, JobProgress};
-use crate::lease::Lease;
+use crate::lease::{Lease, OutputLock};
 use crate::options::RunOptions;
 use crate::run::{Event, Limits, Machine};
-use anyhow::Context;
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, ManifestId};
 use millwork_storage::Location;
 use millwork_tracking::{RunState, TrackingStore};
 use serde::Serialize;
-use std::fs::File;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc};
@@ -66,8 +63,8 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// Takes up what is queued and what a scheduler before this one left, and goes on until [`Self::shut_down`].
-    pub fn start(engine: Engine, lease: &Lease, options: RunOptions) -> anyhow::Result<Self> {
-        let output = options.output()?;
+    pub fn start(engine: Engine, lease: &Lease, output: OutputLock, options: RunOptions) -> anyhow::Result<Self> {
+        let OutputLock { output, _file } = output;
         let quarantine = match &options.quarantine {
             Some(place) => Location::parse(place)?,
             None => output.join("_quarantine"),
@@ -89,8 +86,7 @@ impl Scheduler {
             store: lease.store().clone(),
             lock: lease.lock().clone(),
             conversion: options.conversion()?,
-            // A bucket has no such lock: there, the lock of the runs must do.
-            _output_lock: output.local_path().map(lock_output).transpose()?,
+            _output_lock: _file,
             options,
             output,
             quarantine,
@@ -172,22 +168,5 @@ impl Scheduler {
                 STOP_TIMEOUT.as_secs()
             );
         }
-    }
-}
-
-/// Makes this the one process that writes to an output. The system lets go of it when the process ends.
-fn lock_output(output: &Path) -> anyhow::Result<File> {
-    let path = output.join("_millwork/output.lock");
-    let open = || {
-        std::fs::create_dir_all(output.join("_millwork"))?;
-        File::create(&path)
-    };
-    let lock = open().with_context(|| format!("cannot write to the output `{}`", output.display()))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            anyhow::bail!("another millwork process writes to the output `{}`", output.display())
-        }
-        Err(std::fs::TryLockError::Error(e)) => Err(e).with_context(|| format!("cannot lock `{}`", path.display())),
     }
 }

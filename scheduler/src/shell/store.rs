@@ -130,7 +130,7 @@ impl Shell {
         }
     }
 
-    fn ended(&self, id: &ManifestId, outcome: Result<Arc<RunResult>, Failure>) {
+    pub(super) fn ended(&self, id: &ManifestId, outcome: Result<Arc<RunResult>, Failure>) {
         let _ = self.ended.send(EndedRun { manifest_id: id.clone(), outcome });
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Work {
     pub(super) prepared: Option<Arc<Prepared>>,
     /// The same, once the store has taken it.
     pub(super) committed: Option<Arc<Prepared>>,
+    /// How often its publication failed.
+    pub(super) publications: u32,
 }
 
 /// A commit that is ready to be made, or was.

@@ -157,6 +157,8 @@ fn place_of(cursor: &str) -> TrackingResult<Place> {
 mod tests {
     use super::super::key;
     use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     #[test]
     fn cursors_round_trip() {

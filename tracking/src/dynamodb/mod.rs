@@ -29,6 +29,7 @@ mod key;
 mod listing;
 mod locks;
 mod metrics;
+mod names;
 mod pages;
 mod request;
 mod run_files;
@@ -38,6 +39,7 @@ mod submit;
 mod tables;
 mod turns;
 
+pub use names::TableNames;
 pub use tables::{IndexDefinition, TableDefinition, create_table, create_tables, table_definitions};
 
 use crate::{
@@ -54,36 +56,6 @@ use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestId, Ob
 
 /// How often the SDK makes a request that is throttled or gets no answer.
 const ATTEMPTS: u32 = 5;
-
-/// The names of the tables.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableNames {
-    /// Files.
-    pub tracking: String,
-    /// Locks and batch indexes; may be the tracking table.
-    pub lock: String,
-    /// Backlogs, numbers and notes.
-    pub metrics: String,
-    /// Runs, documents and commit records.
-    pub runs: String,
-}
-
-impl TableNames {
-    /// The names that go with a tracking table, unless `LOCK_TABLE`, `METRICS_TABLE` and `RUNS_TABLE` say otherwise.
-    pub fn from_env(tracking: &str) -> Self {
-        Self::named(tracking, |name| std::env::var(name).ok())
-    }
-
-    fn named(tracking: &str, variable: impl Fn(&str) -> Option<String>) -> Self {
-        let name = |key, default: String| variable(key).filter(|name| !name.is_empty()).unwrap_or(default);
-        Self {
-            tracking: tracking.to_owned(),
-            lock: name("LOCK_TABLE", tracking.to_owned()),
-            metrics: name("METRICS_TABLE", format!("{tracking}-metrics")),
-            runs: name("RUNS_TABLE", format!("{tracking}-runs")),
-        }
-    }
-}
 
 /// The store in DynamoDB.
 #[derive(Clone, Debug)]
@@ -309,18 +281,5 @@ impl TrackingStore for DynamoStore {
 
     async fn audits(&self, day: DatePrefix) -> TrackingResult<Vec<AuditEntry>> {
         self.audits_of(day).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_environment_names_the_other_tables() {
-        let names = TableNames::named("files", |name| (name == "RUNS_TABLE").then(|| "jobs".to_owned()));
-        assert_eq!((names.lock.as_str(), names.metrics.as_str()), ("files", "files-metrics"));
-        assert_eq!(names.runs, "jobs");
-        assert_eq!(TableNames::named("files", |_| Some(String::new())).runs, "files-runs");
     }
 }

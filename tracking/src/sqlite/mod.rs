@@ -8,6 +8,7 @@ mod files;
 mod locks;
 mod manifests;
 mod numbers;
+mod open;
 mod rows;
 mod runs;
 mod schema;
@@ -22,85 +23,14 @@ use crate::{
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestId, ObjectUri};
-use rusqlite::{Connection, TransactionBehavior};
 use std::fs::File;
-use std::path::Path;
 use worker::Worker;
-
-/// How long an operation waits for another process's write.
-const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
-/// How many prepared statements are kept.
-const STATEMENTS: usize = 100;
 
 /// The embedded store.
 pub struct SqliteStore {
     worker: Worker,
     /// Held by the one process that runs manifests; the system lets go of it when that process ends, however it does.
     _owner: Option<File>,
-}
-
-impl SqliteStore {
-    /// Opens the store, creating it if it is not there.
-    pub fn open(path: &Path) -> TrackingResult<Self> {
-        let name = path.display().to_string();
-        let fail = |e: &dyn std::fmt::Display| TrackingError::Open { store: name.clone(), message: e.to_string() };
-        if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory).map_err(|e| fail(&e))?;
-        }
-        let connection = Connection::open(path).map_err(|e| fail(&e))?;
-        Self::on(connection, name)
-    }
-
-    /// Opens the store as the one process that runs its manifests.
-    pub fn open_as_owner(path: &Path) -> TrackingResult<Self> {
-        let store = Self::open(path)?;
-        let lock_path = path.with_extension("lock");
-        let fail =
-            |e: std::io::Error| TrackingError::Open { store: lock_path.display().to_string(), message: e.to_string() };
-        let lock = File::create(&lock_path).map_err(fail)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { _owner: Some(lock), ..store }),
-            Err(std::fs::TryLockError::WouldBlock) => Err(TrackingError::InUse(path.display().to_string())),
-            Err(std::fs::TryLockError::Error(e)) => Err(fail(e)),
-        }
-    }
-
-    /// A store in memory, which goes when this does.
-    pub fn in_memory() -> TrackingResult<Self> {
-        let name = ":memory:".to_owned();
-        let connection = Connection::open_in_memory()
-            .map_err(|e| TrackingError::Open { store: name.clone(), message: e.to_string() })?;
-        Self::on(connection, name)
-    }
-
-    fn on(mut connection: Connection, name: String) -> TrackingResult<Self> {
-        let found = prepare(&mut connection)
-            .map_err(|e| TrackingError::Open { store: name.clone(), message: e.to_string() })?;
-        if found != schema::VERSION {
-            return Err(TrackingError::Format { store: name, found, known: schema::VERSION });
-        }
-        let worker = Worker::start(connection, name.clone())
-            .map_err(|e| TrackingError::Open { store: name, message: e.to_string() })?;
-        Ok(Self { worker, _owner: None })
-    }
-}
-
-/// Sets the connection up, creates the tables of a new database, and tells its format.
-fn prepare(connection: &mut Connection) -> rusqlite::Result<i64> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    connection.pragma_update(None, "journal_mode", "wal")?;
-    // A commit record that power loss takes back would let a manifest be written twice.
-    connection.pragma_update(None, "synchronous", "full")?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found != 0 {
-        return Ok(found);
-    }
-    transaction.execute_batch(schema::TABLES)?;
-    transaction.pragma_update(None, "user_version", schema::VERSION)?;
-    transaction.commit()?;
-    Ok(schema::VERSION)
 }
 
 #[async_trait]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Tracked;
+use rusqlite::Connection;
 
 fn found(name: &str) -> FoundFile {
     FoundFile {

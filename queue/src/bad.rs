@@ -1,0 +1,77 @@
+//! Why a message can never be processed.
+
+use std::fmt;
+
+/// Why a message, or a record in it, can never be processed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BadReason {
+    /// It is not JSON.
+    NotJson,
+    /// It is JSON, but none of the shapes known.
+    UnknownShape,
+    /// Its event version is not 2.x.
+    UnknownVersion,
+    /// It lacks a bucket, a key, a size or an entity tag, or one is not valid.
+    BadRecord,
+    /// Its key is not encoded as it should be.
+    BadKey,
+    /// It tells of an object in a place that Millwork writes to.
+    OwnObject,
+    /// It tells of an object that is not there.
+    MissingObject,
+    /// It tells of a manifest that is larger than manifests may be.
+    TooLarge,
+    /// It tells of an object that is no manifest document, or that lists nothing.
+    NotAManifest,
+    /// It tells of a manifest with files of several dates.
+    MixedDates,
+    /// It tells of a manifest that lists a file twice.
+    DuplicateFile,
+    /// It tells of a manifest with a file that is in another one, or converted.
+    FileTaken,
+    /// It tells of a manifest whose run is known with other files.
+    Conflict,
+}
+
+impl BadReason {
+    /// The name under which the reason is counted and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotJson => "not-json",
+            Self::UnknownShape => "unknown-shape",
+            Self::UnknownVersion => "unknown-version",
+            Self::BadRecord => "bad-record",
+            Self::BadKey => "bad-key",
+            Self::OwnObject => "own-object",
+            Self::MissingObject => "missing-object",
+            Self::TooLarge => "too-large",
+            Self::NotAManifest => "not-a-manifest",
+            Self::MixedDates => "mixed-dates",
+            Self::DuplicateFile => "duplicate-file",
+            Self::FileTaken => "file-taken",
+            Self::Conflict => "conflict",
+        }
+    }
+}
+
+/// A message, or a record in it, that can never be processed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadMessage {
+    /// The kind of fault.
+    pub reason: BadReason,
+    /// What exactly, for a person.
+    pub detail: String,
+}
+
+impl BadMessage {
+    /// One with this fault.
+    pub fn new(reason: BadReason, detail: impl fmt::Display) -> Self {
+        Self { reason, detail: detail.to_string() }
+    }
+}
+
+impl fmt::Display for BadMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason.as_str(), self.detail)
+    }
+}

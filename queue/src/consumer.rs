@@ -1,0 +1,242 @@
+//! Messages, received and handled until told to stop.
+
+use crate::dead_letters::client_from_env;
+use crate::{BadMessage, DeadLetters};
+use async_trait::async_trait;
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::DisplayErrorContext;
+use aws_sdk_sqs::types::{
+    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message as SqsMessage,
+    MessageSystemAttributeName,
+};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// What one receive brings at most (Amazon SQS API reference, ReceiveMessage).
+const BATCH: i32 = 10;
+/// The pauses after failures: the first, doubled up to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LAST_PAUSE: Duration = Duration::from_secs(20);
+/// How long a message is hidden that could not be handled: at first, and at most. It grows fourfold with each delivery,
+/// so that the five that a redrive policy commonly grants outlast an outage of ten minutes.
+const FIRST_RETRY_SECONDS: i32 = 10;
+const MAX_RETRY_SECONDS: i32 = 900;
+
+/// A message.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The queue's id for it.
+    pub id: String,
+    /// What it says.
+    pub body: String,
+}
+
+/// What becomes of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// What it says is durable.
+    Done,
+    /// It, or a record in it, can never be processed; the rest of what it says is durable.
+    Bad(BadMessage),
+    /// It could not be processed now.
+    Retry(String),
+}
+
+/// What works on messages.
+#[async_trait]
+pub trait Handler: Send + Sync {
+    /// Takes in a batch, and returns a verdict for each message, in their order. A message that is taken in twice must
+    /// change nothing the second time, and one that cannot be taken in must hold up none of the others. One without a
+    /// verdict comes again.
+    async fn handle(&self, messages: &[Message]) -> Vec<Verdict>;
+
+    /// Hears that a message is in the dead-letter queue now.
+    async fn put_away(&self, _message: &Message, _bad: &BadMessage) {}
+
+    /// Hears that the queue has answered, with messages or without.
+    fn answered(&self) {}
+}
+
+/// How a queue is read.
+#[derive(Clone, Debug)]
+pub struct ConsumerOptions {
+    /// The queue that is read.
+    pub queue_url: String,
+    /// Where messages go that can never be processed; else the one of the queue's redrive policy.
+    pub dead_letter_queue_url: Option<String>,
+    /// How long a message stays hidden while it is handled; extended while that goes on.
+    pub visibility_seconds: u32,
+    /// How long a receive waits for messages.
+    pub poll_seconds: u32,
+}
+
+/// Reads a queue. Any number of workers can share one.
+pub struct Consumer {
+    client: Client,
+    url: String,
+    dead_letters: DeadLetters,
+    visibility_seconds: i32,
+    poll_seconds: i32,
+}
+
+impl Consumer {
+    /// One in AWS as the environment says. Fails if there is no dead-letter queue.
+    pub async fn connect(options: ConsumerOptions) -> anyhow::Result<Self> {
+        let client = client_from_env().await;
+        Ok(Self {
+            dead_letters: DeadLetters::find(&client, &options.queue_url, options.dead_letter_queue_url).await?,
+            client,
+            url: options.queue_url,
+            visibility_seconds: options.visibility_seconds.try_into()?,
+            poll_seconds: options.poll_seconds.try_into()?,
+        })
+    }
+
+    /// Receives and handles messages until `stop`; what was received by then is finished or released.
+    pub async fn work(&self, handler: &dyn Handler, stop: &CancellationToken) {
+        let mut pause = FIRST_PAUSE;
+        while !stop.is_cancelled() {
+            let is_well = match self.receive().await {
+                Ok(received) if stop.is_cancelled() => {
+                    // Nothing of it is begun: others can have it at once.
+                    return self.hide(received.iter().map(|message| (message, 0))).await;
+                }
+                Ok(received) => {
+                    handler.answered();
+                    received.is_empty() || self.handle_hidden(handler, &received).await
+                }
+                Err(error) => {
+                    tracing::warn!(queue = self.url, error = %format!("{error:#}"), "cannot receive messages");
+                    false
+                }
+            };
+            if is_well {
+                pause = FIRST_PAUSE;
+                continue;
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LAST_PAUSE),
+            }
+        }
+    }
+
+    async fn receive(&self) -> anyhow::Result<Vec<SqsMessage>> {
+        let request = self.client.receive_message().queue_url(&self.url).max_number_of_messages(BATCH);
+        let request = request.wait_time_seconds(self.poll_seconds).visibility_timeout(self.visibility_seconds);
+        let request = request.message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount);
+        let received = request.send().await.map_err(|e| anyhow::anyhow!("{}", DisplayErrorContext(e)))?;
+        Ok(received.messages.unwrap_or_default())
+    }
+
+    /// Handles a batch, and keeps it hidden from others meanwhile. Whether any of it could be handled.
+    async fn handle_hidden(&self, handler: &dyn Handler, received: &[SqsMessage]) -> bool {
+        let handling = self.handle_batch(handler, received);
+        tokio::pin!(handling);
+        let half = Duration::from_secs(u64::try_from(self.visibility_seconds).unwrap_or(1).max(2) / 2);
+        loop {
+            tokio::select! {
+                is_well = &mut handling => return is_well,
+                () = tokio::time::sleep(half) => {
+                    self.hide(received.iter().map(|message| (message, self.visibility_seconds))).await;
+                }
+            }
+        }
+    }
+
+    async fn handle_batch(&self, handler: &dyn Handler, received: &[SqsMessage]) -> bool {
+        let message = |raw: &SqsMessage| Message {
+            id: raw.message_id().unwrap_or_default().to_owned(),
+            body: raw.body().unwrap_or_default().to_owned(),
+        };
+        let messages: Vec<Message> = received.iter().map(message).collect();
+        let verdicts = handler.handle(&messages).await;
+        let (mut finished, mut released) = (Vec::new(), Vec::new());
+        for ((raw, message), verdict) in received.iter().zip(&messages).zip(&verdicts) {
+            let is_finished = match verdict {
+                Verdict::Done => true,
+                Verdict::Bad(bad) => self.put_away(handler, message, bad).await,
+                Verdict::Retry(_) => false,
+            };
+            if is_finished { finished.push(raw) } else { released.push(raw) }
+        }
+        self.delete(&finished).await;
+        // Not at once, or a store that is down would be asked without end.
+        self.hide(released.into_iter().map(|raw| (raw, retry_seconds(deliveries(raw), self.visibility_seconds)))).await;
+        !finished.is_empty()
+    }
+
+    async fn put_away(&self, handler: &dyn Handler, message: &Message, bad: &BadMessage) -> bool {
+        if let Err(error) = self.dead_letters.put(message, bad).await {
+            tracing::error!(message = message.id, error = %format!("{error:#}"), "a bad message stays in the queue");
+            return false;
+        }
+        handler.put_away(message, bad).await;
+        true
+    }
+
+    async fn delete(&self, messages: &[&SqsMessage]) {
+        let entries: Vec<_> = messages
+            .iter()
+            .enumerate()
+            .filter_map(|(i, message)| {
+                let entry = DeleteMessageBatchRequestEntry::builder().id(i.to_string());
+                entry.set_receipt_handle(message.receipt_handle().map(ToOwned::to_owned)).build().ok()
+            })
+            .collect();
+        if entries.is_empty() {
+            return;
+        }
+        // What is not deleted comes again, and changes nothing then.
+        let deleted = self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(entries)).send().await;
+        match deleted {
+            Ok(done) if done.failed().is_empty() => {}
+            Ok(done) => tracing::warn!(messages = done.failed().len(), "messages were not deleted; they come again"),
+            Err(e) => tracing::warn!(error = %DisplayErrorContext(e), "messages were not deleted; they come again"),
+        }
+    }
+
+    /// Hides messages for so many seconds from now.
+    async fn hide(&self, messages: impl Iterator<Item = (&SqsMessage, i32)>) {
+        let entries: Vec<_> = messages
+            .enumerate()
+            .filter_map(|(i, (message, seconds))| {
+                let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(i.to_string());
+                let entry = entry.set_receipt_handle(message.receipt_handle().map(ToOwned::to_owned));
+                entry.visibility_timeout(seconds).build().ok()
+            })
+            .collect();
+        if entries.is_empty() {
+            return;
+        }
+        let request = self.client.change_message_visibility_batch().queue_url(&self.url);
+        if let Err(e) = request.set_entries(Some(entries)).send().await {
+            tracing::warn!(error = %DisplayErrorContext(e), "cannot change how long messages stay hidden");
+        }
+    }
+}
+
+/// How often a message has been delivered.
+fn deliveries(message: &SqsMessage) -> u32 {
+    let counts = message.attributes();
+    let count = counts.and_then(|counts| counts.get(&MessageSystemAttributeName::ApproximateReceiveCount));
+    count.and_then(|count| count.parse().ok()).unwrap_or(1)
+}
+
+/// How long a message is hidden that could not be handled, after so many deliveries.
+fn retry_seconds(deliveries: u32, visibility_seconds: i32) -> i32 {
+    let growth = 4_i32.saturating_pow(deliveries.saturating_sub(1));
+    visibility_seconds.min(FIRST_RETRY_SECONDS).saturating_mul(growth).min(MAX_RETRY_SECONDS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_fails_again_waits_longer() {
+        let waits: Vec<i32> = (0..7).map(|deliveries| retry_seconds(deliveries, 360)).collect();
+        assert_eq!(waits, [10, 10, 40, 160, 640, 900, 900]);
+        assert_eq!((retry_seconds(1, 2), retry_seconds(u32::MAX, 2)), (2, 900));
+    }
+}

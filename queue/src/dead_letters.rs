@@ -1,0 +1,87 @@
+//! The queue for messages that can never be processed.
+
+use crate::{BadMessage, Message};
+use anyhow::Context;
+use aws_config::BehaviorVersion;
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::DisplayErrorContext;
+use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName};
+
+/// How much of a text a message attribute takes.
+const MAX_ATTRIBUTE_CHARS: usize = 1000;
+
+/// The queue for messages that can never be processed.
+#[derive(Clone)]
+pub struct DeadLetters {
+    client: Client,
+    url: String,
+}
+
+impl DeadLetters {
+    /// The queue with this URL, in AWS as the environment says.
+    pub async fn from_env(url: String) -> Self {
+        Self { client: client_from_env().await, url }
+    }
+
+    /// The one with this URL, else the one that the queue's redrive policy names.
+    pub(crate) async fn find(client: &Client, queue: &str, url: Option<String>) -> anyhow::Result<Self> {
+        let url = match url {
+            Some(url) => url,
+            None => url_in_policy(client, queue).await?,
+        };
+        anyhow::ensure!(url != queue, "the dead-letter queue `{url}` is the queue itself: name another one");
+        Ok(Self { client: client.clone(), url })
+    }
+
+    /// Puts a message there, with the attributes `reason`, `detail` and `source_message_id`.
+    pub async fn put(&self, message: &Message, bad: &BadMessage) -> anyhow::Result<()> {
+        let attribute = |text: &str| {
+            // SQS takes no other control characters.
+            let text: String = text.chars().filter(|c| !c.is_control()).take(MAX_ATTRIBUTE_CHARS).collect();
+            MessageAttributeValue::builder().data_type("String").string_value(text).build()
+        };
+        self.client
+            .send_message()
+            .queue_url(&self.url)
+            .message_body(&message.body)
+            .message_attributes("reason", attribute(bad.reason.as_str())?)
+            .message_attributes("detail", attribute(&bad.detail)?)
+            .message_attributes("source_message_id", attribute(&message.id)?)
+            .send()
+            .await
+            .map_err(|e| {
+                anyhow::anyhow!("cannot write to the dead-letter queue `{}`: {}", self.url, DisplayErrorContext(e))
+            })?;
+        Ok(())
+    }
+}
+
+/// A client as the environment says.
+pub(crate) async fn client_from_env() -> Client {
+    Client::new(&aws_config::load_defaults(BehaviorVersion::latest()).await)
+}
+
+/// The dead-letter queue that the queue's redrive policy names.
+async fn url_in_policy(client: &Client, queue: &str) -> anyhow::Result<String> {
+    let advice = || {
+        format!(
+            "the queue `{queue}` has no dead-letter queue: give it a redrive policy (`millwork bootstrap aws` does), or \
+             name one with --dead-letter-queue-url"
+        )
+    };
+    let attributes = client.get_queue_attributes().queue_url(queue).attribute_names(QueueAttributeName::RedrivePolicy);
+    let attributes = attributes
+        .send()
+        .await
+        .map_err(|e| anyhow::anyhow!("cannot read the queue `{queue}`: {}", DisplayErrorContext(e)))?;
+    let policy = attributes.attributes().and_then(|all| all.get(&QueueAttributeName::RedrivePolicy));
+    let policy: serde_json::Value = serde_json::from_str(policy.with_context(advice)?)?;
+    let arn = policy.get("deadLetterTargetArn").and_then(|arn| arn.as_str()).with_context(advice)?;
+    // arn:aws:sqs:REGION:ACCOUNT:NAME
+    let mut parts = arn.rsplit(':');
+    let (name, account) = (parts.next().with_context(advice)?, parts.next().with_context(advice)?);
+    let found = client.get_queue_url().queue_name(name).queue_owner_aws_account_id(account).send().await;
+    let found =
+        found.map_err(|e| anyhow::anyhow!("cannot find the dead-letter queue `{arn}`: {}", DisplayErrorContext(e)))?;
+    found.queue_url.with_context(advice)
+}

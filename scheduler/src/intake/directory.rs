@@ -1,0 +1,137 @@
+//! Manifests in a directory that is looked at again and again.
+//!
+//! A file is read when it is new or has changed, and never while it stays as it was. Whole documents are taken at once;
+//! what is no document yet may be half written, and is refused only when it has not changed between two looks.
+
+use super::{Intake, Source};
+use futures::TryStreamExt;
+use millwork_queue::{BadReason, Verdict};
+use millwork_storage::{Location, Object, StorageResult};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// The pause between two looks at a directory, and at a bucket, where each costs a request for a thousand objects.
+const LOCAL_PAUSE: Duration = Duration::from_secs(1);
+const BUCKET_PAUSE: Duration = Duration::from_secs(10);
+/// The longest pause, after failures and where a look takes long.
+const LAST_PAUSE: Duration = Duration::from_secs(10);
+/// How much longer than a look the pause after it is at least, so that looking costs a tenth of one processor at most.
+const PAUSE_PER_LOOK: u32 = 9;
+/// How many files are remembered, in about 30 MB; what is beyond is read again at each look.
+const MAX_REMEMBERED: usize = 100_000;
+
+/// A directory that is watched.
+pub(super) struct Watch {
+    intake: Intake,
+    place: Location,
+    seen: HashMap<String, Seen>,
+    /// How many files are remembered at most.
+    pub(super) capacity: usize,
+    is_full: bool,
+}
+
+/// A file as it was at the last look.
+#[derive(Clone, Debug)]
+struct Seen {
+    etag: String,
+    fate: Fate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It is submitted, or refused: nothing more is done with it.
+    Settled,
+    /// It may be half written, or could not be read or submitted.
+    Open,
+}
+
+impl Watch {
+    pub(super) fn new(intake: Intake, place: Location) -> Self {
+        Self { intake, place, seen: HashMap::new(), capacity: MAX_REMEMBERED, is_full: false }
+    }
+
+    /// Looks at it at intervals, until `stop`.
+    pub(super) async fn work(mut self, stop: CancellationToken) {
+        let first = if self.place.local_path().is_some() { LOCAL_PAUSE } else { BUCKET_PAUSE };
+        let mut pause = first;
+        while !stop.is_cancelled() {
+            let started = Instant::now();
+            match self.look(&stop).await {
+                Ok(true) => pause = first,
+                Ok(false) => pause = (pause * 2).min(LAST_PAUSE),
+                Err(error) => {
+                    tracing::warn!(directory = %self.place, %error, "cannot look for manifests; trying again");
+                    pause = (pause * 2).min(LAST_PAUSE);
+                }
+            }
+            let pause = pause.max((started.elapsed() * PAUSE_PER_LOOK).min(LAST_PAUSE));
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Takes in what is new. False if some of that failed, and nothing succeeded.
+    pub(super) async fn look(&mut self, stop: &CancellationToken) -> StorageResult<bool> {
+        let listed: Vec<Object> = self.intake.objects.list(&self.place).await?.try_collect().await?;
+        let mut before = std::mem::take(&mut self.seen);
+        let (mut done, mut failed) = (0, 0);
+        let was_full = self.is_full;
+        // Files that are gone are forgotten.
+        for object in listed.into_iter().filter(|object| object.key.ends_with(".json")) {
+            if stop.is_cancelled() {
+                break;
+            }
+            let known = before.remove(&object.key).filter(|seen| seen.etag == object.etag);
+            let fate = match &known {
+                Some(Seen { fate: Fate::Settled, .. }) => Fate::Settled,
+                known => match self.take(&object, known.is_some()).await {
+                    Some(fate) => {
+                        done += 1;
+                        fate
+                    }
+                    None => {
+                        failed += 1;
+                        Fate::Open
+                    }
+                },
+            };
+            if self.seen.len() < self.capacity {
+                self.seen.insert(object.key, Seen { etag: object.etag, fate });
+            }
+        }
+        self.is_full = self.seen.len() >= self.capacity;
+        if self.is_full && !was_full {
+            let advice = "manifests beyond that are read again at each look: move away those that have run";
+            tracing::warn!(directory = %self.place, manifests = self.capacity, "{advice}");
+        }
+        Ok(failed == 0 || done > 0)
+    }
+
+    /// What becomes of a file; none, if it cannot be read or submitted now. `is_known`: it was so at the last look.
+    async fn take(&self, object: &Object, is_known: bool) -> Option<Fate> {
+        let is_whole = is_known || self.is_full || self.place.local_path().is_none();
+        let uri = &object.uri;
+        match self.intake.take(uri).await {
+            Verdict::Done => Source::Directory.count_received(),
+            Verdict::Bad(bad) if bad.reason == BadReason::MissingObject => return Some(Fate::Open),
+            Verdict::Bad(bad) if bad.reason == BadReason::NotAManifest && !is_whole => return Some(Fate::Open),
+            Verdict::Bad(bad) => {
+                let reason = bad.reason.as_str();
+                tracing::error!(file = %uri, reason, detail = bad.detail, "a manifest is refused until its file changes");
+                Source::Directory.count_received();
+                Source::Directory.count_refused(bad.reason);
+            }
+            Verdict::Retry(error) => {
+                // Once is enough.
+                if !is_known {
+                    tracing::warn!(file = %uri, error, "a manifest was not taken in; it is tried again");
+                }
+                return None;
+            }
+        }
+        Some(Fate::Settled)
+    }
+}

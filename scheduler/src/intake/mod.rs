@@ -1,0 +1,149 @@
+//! Manifests that come by themselves: from the events of the manifest bucket, and from a directory that is watched.
+//!
+//! ```text
+//! event, file ─▶ read the manifest ─▶ submit, durably ─▶ forget the message, remember the file
+//! ```
+//!
+//! Submitting a manifest again changes nothing, so that whatever was begun is begun again:
+//!
+//! | the process dies | what is left | what happens then |
+//! |---|---|---|
+//! | before a manifest is submitted | the message, hidden for a while; the file | the message comes again; the first look after the start |
+//! | while it is submitted | files of it in the manifest, no run yet | the same; its submission goes on |
+//! | after it is submitted, before its message is deleted | a queued run, and the message | the run goes on at the start; the message comes again, its manifest is known, and it is deleted |
+//! | after a bad message is in the dead-letter queue, before it is deleted | the message twice | it is put there once more |
+//! | while a directory is watched | nothing but the files | all of them are read again; those that are known change nothing |
+//!
+//! What is refused holds up nothing else. What cannot be done now (the store or the storage does not answer) is done
+//! later: the message comes again, the file is read at the next look.
+
+mod directory;
+mod options;
+mod queue;
+mod read;
+
+pub use options::IntakeOptions;
+pub(crate) use read::{MAX_MANIFEST_BYTES, read_manifest};
+
+use crate::service::Service;
+use anyhow::Context;
+use async_trait::async_trait;
+use directory::Watch;
+use futures::TryStreamExt;
+use metrics::counter;
+use millwork_manifest::{Manifest, ObjectUri};
+use millwork_queue::{BadMessage, BadReason, Consumer, Verdict};
+use millwork_storage::{Location, Objects, Storage};
+use millwork_tracking::{TrackingError, TrackingResult};
+use queue::FromQueue;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What takes manifests.
+#[async_trait]
+pub trait Submit: Send + Sync {
+    /// Queues a manifest that was found at `uri`. When this returns, that is durable. No error for one that is known.
+    async fn submit(&self, manifest: Manifest, uri: &str) -> TrackingResult<()>;
+}
+
+#[async_trait]
+impl Submit for Service {
+    async fn submit(&self, manifest: Manifest, uri: &str) -> TrackingResult<()> {
+        Service::submit(self, manifest, uri, 0).await.map(drop)
+    }
+}
+
+/// Finds manifests and submits them.
+#[derive(Clone)]
+pub struct Intake {
+    submit: Arc<dyn Submit>,
+    objects: Arc<dyn Objects>,
+}
+
+impl Intake {
+    /// One that reads directories and buckets, these as the environment says.
+    pub fn new(submit: Arc<dyn Submit>) -> Self {
+        Self { submit, objects: Arc::new(Storage::from_env()) }
+    }
+
+    /// Starts what the options name. It goes on until `stop`; the tracker then waits until what was begun is finished.
+    ///
+    /// Fails if the queue or the directory cannot be read.
+    pub async fn start(&self, options: &IntakeOptions, stop: &CancellationToken) -> anyhow::Result<TaskTracker> {
+        let tasks = TaskTracker::new();
+        if let Some(queue) = options.queue() {
+            let url = queue.queue_url.clone();
+            let consumer = Consumer::connect(queue).await?;
+            tracing::info!(queue = url, "taking in manifests from the events of a queue");
+            let (handler, stop) = (FromQueue { intake: self.clone() }, stop.clone());
+            tasks.spawn(async move { consumer.work(&handler, &stop).await });
+        }
+        if let Some(place) = &options.manifest_dir {
+            let place = Location::parse(place)?;
+            let first = async { self.objects.list(&place).await?.try_next().await };
+            first.await.context("--manifest-dir must be there when the scheduler starts")?;
+            tracing::info!(directory = %place, "taking in manifests from a directory");
+            tasks.spawn(Watch::new(self.clone(), place).work(stop.clone()));
+        }
+        tasks.close();
+        Ok(tasks)
+    }
+
+    /// Reads a manifest and submits it.
+    async fn take(&self, uri: &ObjectUri) -> Verdict {
+        let manifest = match read_manifest(&*self.objects, uri).await {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                return match error.reason() {
+                    Some(reason) => Verdict::Bad(BadMessage::new(reason, error)),
+                    None => Verdict::Retry(error.to_string()),
+                };
+            }
+        };
+        let id = manifest.id.clone();
+        match self.submit.submit(manifest, uri.as_str()).await {
+            Ok(()) => {
+                tracing::debug!(manifest = %id, %uri, "manifest submitted");
+                Verdict::Done
+            }
+            Err(error @ TrackingError::Taken { .. }) => Verdict::Bad(refused(BadReason::FileTaken, uri, &error)),
+            Err(error @ TrackingError::Conflict { .. }) => Verdict::Bad(refused(BadReason::Conflict, uri, &error)),
+            Err(error) => Verdict::Retry(error.to_string()),
+        }
+    }
+}
+
+fn refused(reason: BadReason, uri: &ObjectUri, error: &TrackingError) -> BadMessage {
+    BadMessage::new(reason, format!("manifest `{uri}`: {error}"))
+}
+
+/// Where a manifest came from, as it is counted.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Queue,
+    Directory,
+}
+
+impl Source {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Directory => "directory",
+        }
+    }
+
+    /// Counts a manifest that was taken in, or refused.
+    fn count_received(self) {
+        counter!("millwork_manifests_received_total", "source" => self.as_str()).increment(1);
+    }
+
+    /// Counts what was refused.
+    fn count_refused(self, reason: BadReason) {
+        counter!("millwork_manifests_refused_total", "source" => self.as_str(), "reason" => reason.as_str())
+            .increment(1);
+    }
+}
+
+#[cfg(test)]
+mod tests;

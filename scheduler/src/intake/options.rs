@@ -1,0 +1,43 @@
+//! Where manifests come from.
+
+use clap::Args;
+use millwork_queue::ConsumerOptions;
+
+/// Where manifests come from, besides the HTTP API.
+#[derive(Args, Clone, Debug)]
+pub struct IntakeOptions {
+    /// Queue with the events of the manifest bucket: each manifest that is written there is run
+    #[arg(long, env = "MANIFEST_QUEUE_URL", value_name = "URL")]
+    pub manifest_queue_url: Option<String>,
+
+    // Not DEAD_LETTER_QUEUE_URL: in the environment that bootstrap prints, that is the builder's.
+    /// Queue for messages that can never be processed [default: that of the manifest queue's redrive policy]
+    #[arg(long, env = "MANIFEST_DEAD_LETTER_QUEUE_URL", value_name = "URL", requires = "manifest_queue_url")]
+    pub dead_letter_queue_url: Option<String>,
+
+    /// How long a message stays hidden while it is handled; extended while that goes on
+    #[arg(long, env = "VISIBILITY_TIMEOUT_SECONDS", value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(2..=43_200))]
+    pub visibility_timeout_seconds: u32,
+
+    /// How long one receive waits for messages
+    #[arg(long, env = "POLL_SECONDS", value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=20))]
+    pub poll_seconds: u32,
+
+    /// Directory, or s3://BUCKET/FOLDER, whose manifests are run: every *.json in it, now and later. They stay where they
+    /// are; one that is changed is looked at again
+    #[arg(long, value_name = "PLACE")]
+    pub manifest_dir: Option<String>,
+}
+
+impl IntakeOptions {
+    /// How the queue is read, if there is one. A variable that is empty is as good as none.
+    pub(super) fn queue(&self) -> Option<ConsumerOptions> {
+        let given = |url: &Option<String>| url.clone().filter(|url| !url.is_empty());
+        Some(ConsumerOptions {
+            queue_url: given(&self.manifest_queue_url)?,
+            dead_letter_queue_url: given(&self.dead_letter_queue_url),
+            visibility_seconds: self.visibility_timeout_seconds,
+            poll_seconds: self.poll_seconds,
+        })
+    }
+}

@@ -1,0 +1,51 @@
+//! A manifest, read from where it is.
+
+use millwork_manifest::{Manifest, ManifestError, ObjectUri};
+use millwork_queue::BadReason;
+use millwork_storage::{Objects, StorageError};
+
+/// The largest manifest document taken, in bytes: room for a hundred thousand files and more.
+pub(crate) const MAX_MANIFEST_BYTES: u64 = 32 << 20;
+
+/// Why a manifest cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// It is gone, or its storage does not answer.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// It is not what anybody writes as a manifest.
+    #[error("manifest `{uri}` has {bytes} bytes; the limit is {MAX_MANIFEST_BYTES}: make several of it")]
+    TooLarge {
+        /// Where it is.
+        uri: ObjectUri,
+        /// Its size.
+        bytes: u64,
+    },
+    /// It is no manifest.
+    #[error(transparent)]
+    Invalid(#[from] ManifestError),
+}
+
+impl ReadError {
+    /// Why it can never be read; none, if it may be later.
+    pub(crate) fn reason(&self) -> Option<BadReason> {
+        match self {
+            Self::Storage(error) if error.is_not_found() => Some(BadReason::MissingObject),
+            Self::Storage(_) => None,
+            Self::TooLarge { .. } => Some(BadReason::TooLarge),
+            Self::Invalid(ManifestError::MixedDates { .. }) => Some(BadReason::MixedDates),
+            Self::Invalid(ManifestError::Duplicate { .. }) => Some(BadReason::DuplicateFile),
+            Self::Invalid(_) => Some(BadReason::NotAManifest),
+        }
+    }
+}
+
+/// Reads a manifest from a directory or a bucket.
+pub(crate) async fn read_manifest(objects: &dyn Objects, uri: &ObjectUri) -> Result<Manifest, ReadError> {
+    let object = objects.head(uri).await?;
+    if object.size_bytes > MAX_MANIFEST_BYTES {
+        return Err(ReadError::TooLarge { uri: uri.clone(), bytes: object.size_bytes });
+    }
+    let text = objects.read(uri).await?;
+    Ok(Manifest::parse(uri.as_str(), &text, object.modified_at)?)
+}
