@@ -149,6 +149,7 @@ fn every_error_has_one_shape() {
 fn runs_are_steered() {
     let (place, documents) = days(6);
     let mut cluster = Cluster::start(&place, "out", 0, &["--max-concurrent-runs", "1"]);
+    wait_until("it leads", || cluster.get("stats")["leads"] == true);
     let events = listen(cluster.url());
     wait_until("the stream begins", || !events.lock().unwrap().is_empty());
     assert_eq!(events.lock().unwrap()[0], ("role".to_owned(), json!({"leads": true})));
