@@ -1,7 +1,9 @@
 //! The API's description of itself.
 
 use super::error::ErrorBody;
-use axum::Json;
+use axum::http::header;
+use axum::response::IntoResponse;
+use std::sync::LazyLock;
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
@@ -73,8 +75,10 @@ fn complete(path: &str, operation: &mut Operation) {
 #[utoipa::path(get, path = "/api/v1/openapi.json", tag = "cluster", responses(
     (status = 200, description = "OpenAPI 3.1", body = Object)
 ))]
-pub(super) async fn get_openapi() -> Json<OpenApi> {
-    Json(document())
+pub(super) async fn get_openapi() -> impl IntoResponse {
+    /// It takes some time to make, and stays the same.
+    static TEXT: LazyLock<String> = LazyLock::new(|| document().to_json().unwrap_or_default());
+    ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str())
 }
 
 #[cfg(test)]
