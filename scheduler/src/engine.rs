@@ -159,9 +159,9 @@ impl Engine {
     /// How many tasks each executor runs now. Its cost grows with the tasks of the jobs that are going on.
     pub(crate) async fn running_tasks(&self) -> HashMap<String, u64> {
         let mut running = HashMap::new();
-        for job in self.cluster.job_state().get_jobs().await.unwrap_or_default() {
-            let graph = self.cluster.job_state().get_execution_graph(&job).await.ok().flatten();
-            for task in graph.map(|graph| graph.running_tasks()).unwrap_or_default() {
+        // What is going on is only here: the job state of the cluster has finished jobs.
+        for job in self.server.state.task_manager.get_running_job_cache().values() {
+            for task in job.execution_graph.read().await.running_tasks() {
                 *running.entry(task.executor_id).or_default() += 1;
             }
         }
@@ -220,7 +220,8 @@ impl Engine {
 
     /// How far a job is, as long as the engine knows it.
     pub(crate) async fn progress(&self, id: &JobId) -> Option<JobProgress> {
-        let graph = self.cluster.job_state().get_execution_graph(id).await.ok().flatten()?;
+        let running = self.server.state.task_manager.get_running_job_cache();
+        let graph = running.get(id)?.execution_graph.read().await;
         let mut stages: Vec<StageProgress> = graph.stages().iter().map(|(id, stage)| progress_of(*id, stage)).collect();
         stages.sort_by_key(|stage| stage.id);
         Some(JobProgress { stages })
