@@ -1,12 +1,16 @@
 //! `millwork`: everything a person types. Data goes to stdout, the rest to stderr.
 
 mod bootstrap;
+mod client;
 mod embedded;
 mod explain;
+mod files;
 mod generate;
 mod report;
 mod run;
+mod runs;
 mod submit;
+mod table;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -33,6 +37,9 @@ enum Command {
     Run(run::Options),
     Explain(explain::Options),
     Submit(submit::Options),
+    Runs(runs::Options),
+    Files(files::Options),
+    Quarantine(files::QuarantineOptions),
     Generate(generate::Options),
     Bootstrap(bootstrap::Options),
 }
@@ -47,6 +54,9 @@ fn main() -> ExitCode {
         Command::Run(options) => block_on(run::run(options)),
         Command::Explain(options) => block_on(explain::explain(options)),
         Command::Submit(options) => block_on(submit::submit(options)),
+        Command::Runs(options) => block_on(runs::runs(options)),
+        Command::Files(options) => block_on(files::files(options)),
+        Command::Quarantine(options) => block_on(files::quarantine(options)),
         Command::Bootstrap(options) => block_on(bootstrap::bootstrap(options)),
     };
     done.unwrap_or_else(|error| {

@@ -24,6 +24,10 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
+    /// Every class.
+    pub const ALL: [Self; 7] =
+        [Self::Input, Self::Storage, Self::Resources, Self::LostExecutor, Self::Timeout, Self::Cancelled, Self::Bug];
+
     /// Whether the same attempt, made again, may succeed.
     pub fn can_pass(self) -> bool {
         matches!(self, Self::Storage | Self::Resources | Self::LostExecutor | Self::Timeout)

@@ -52,7 +52,7 @@ pub struct RunResult {
 }
 
 /// A published file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct OutputFile {
     /// Where it is.
     pub uri: String,

@@ -84,14 +84,14 @@ impl Job {
 }
 
 /// How far a job is.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct JobProgress {
     /// Its stages, in order. A conversion has one.
     pub stages: Vec<StageProgress>,
 }
 
 /// How far a stage is.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct StageProgress {
     /// Its number in the job.
     pub id: usize,
@@ -106,7 +106,7 @@ pub struct StageProgress {
 }
 
 /// A task that an executor has, or had.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct TaskProgress {
     /// Its number in the stage.
     pub id: usize,
@@ -156,6 +156,18 @@ impl Engine {
         let mut executors: Vec<_> = registered.into_iter().map(info).collect();
         executors.sort_by(|a, b| a.id.cmp(&b.id));
         executors
+    }
+
+    /// How many tasks each executor runs now. Its cost grows with the tasks of the jobs that are going on.
+    pub(crate) async fn running_tasks(&self) -> HashMap<String, u64> {
+        let mut running = HashMap::new();
+        // What is going on is only here: the job state of the cluster has finished jobs.
+        for job in self.server.state.task_manager.get_running_job_cache().values() {
+            for task in job.execution_graph.read().await.running_tasks() {
+                *running.entry(task.executor_id).or_default() += 1;
+            }
+        }
+        running
     }
 
     /// How many tasks all executors together run at once.
@@ -248,7 +260,8 @@ impl Engine {
 
     /// How far a job is, as long as the engine knows it.
     pub(crate) async fn progress(&self, id: &JobId) -> Option<JobProgress> {
-        let graph = self.cluster.job_state().get_execution_graph(id).await.ok().flatten()?;
+        let running = self.server.state.task_manager.get_running_job_cache();
+        let graph = running.get(id)?.execution_graph.read().await;
         let mut stages: Vec<StageProgress> = graph.stages().iter().map(|(id, stage)| progress_of(*id, stage)).collect();
         stages.sort_by_key(|stage| stage.id);
         Some(JobProgress { stages })

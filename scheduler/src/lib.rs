@@ -4,9 +4,9 @@
 //! store, and [`Scheduler`] does so: [`run`] decides what is to be done, the shell does it. [`Intake`] brings manifests from
 //! a queue or a directory. This crate knows nothing of how NDJSON is parsed.
 
+mod api;
 mod commit;
 mod engine;
-mod http;
 mod intake;
 mod lease;
 mod options;
@@ -14,9 +14,9 @@ pub mod run;
 mod service;
 mod shell;
 
+pub use api::{check_listen, router};
 pub use commit::{OutputFile, RunResult};
 pub use engine::{Engine, ExecutorInfo, HEARTBEAT_SECONDS, JobProgress, StageProgress, TaskProgress};
-pub use http::{check_listen, router};
 pub use intake::{Intake, IntakeOptions, Submit};
 pub use lease::{Lease, OutputLock};
 pub use options::{OutputLayout, RunOptions};

@@ -75,7 +75,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let service = Service::new(store.clone());
     let stop = CancellationToken::new();
     let server =
-        axum::serve(http, router(service.clone(), token)).with_graceful_shutdown(stop.clone().cancelled_owned());
+        axum::serve(http, router(service.clone(), token)?).with_graceful_shutdown(stop.clone().cancelled_owned());
     tracing::info!(http = %options.http, "standing by");
     let mut signals = Signals::listen()?;
     let led = tokio::select! {

@@ -63,6 +63,12 @@ impl Service {
         self.queue_again(id).await
     }
 
+    /// Changes the place of a queued run in the queue; others stay as they are.
+    pub async fn prioritise(&self, id: &ManifestId, priority: i32) -> TrackingResult<Run> {
+        self.store.prioritise(id, priority, Utc::now()).await?;
+        self.queue_again(id).await
+    }
+
     /// Ends a run, at once if it waits, else as soon as its attempt has stopped.
     pub async fn cancel(&self, id: &ManifestId) -> TrackingResult<Run> {
         self.store.cancel(id, Utc::now()).await?;

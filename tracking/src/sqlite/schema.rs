@@ -23,6 +23,8 @@ CREATE TABLE files (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX files_by_status ON files (status, upload_time, uri);
 CREATE INDEX files_pending ON files (date_prefix, upload_time, uri) WHERE status = 'pending';
+CREATE INDEX files_by_date ON files (date_prefix, upload_time, uri);
+CREATE INDEX files_by_age ON files (upload_time, uri);
 CREATE INDEX files_by_manifest ON files (manifest_id) WHERE manifest_id IS NOT NULL;
 
 CREATE TABLE backlogs (

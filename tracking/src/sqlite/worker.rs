@@ -119,14 +119,13 @@ impl Worker {
 fn serve(mut connection: Connection, queue: &Receiver<Box<dyn Job>>, name: &str) {
     while let Ok(first) = queue.recv() {
         let group = std::iter::once(first).chain(queue.try_iter().take(MAX_GROUP - 1));
-        let (mut writes, mut reads): (Vec<_>, Vec<_>) = group.partition(|job| job.writes());
-        for job in &mut reads {
+        let (mut writes, reads): (Vec<_>, Vec<_>) = group.partition(|job| job.writes());
+        // Reads need not wait for the fsync.
+        for mut job in reads {
             job.perform(&connection);
-        }
-        let committed = if writes.is_empty() { Ok(()) } else { write_group(&mut connection, &mut writes) };
-        for job in reads {
             job.answer(&Ok(()), name);
         }
+        let committed = if writes.is_empty() { Ok(()) } else { write_group(&mut connection, &mut writes) };
         for job in writes {
             job.answer(&committed, name);
         }

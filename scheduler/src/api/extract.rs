@@ -1,0 +1,117 @@
+//! What a request says, taken as axum does, but refused in the API's shape.
+
+use super::error::ApiError;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Parameters of the query.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Ok(Self(axum::extract::Query::from_request_parts(parts, state).await?.0))
+    }
+}
+
+/// Parameters of the path.
+pub(super) struct Path<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Ok(Self(axum::extract::Path::from_request_parts(parts, state).await?.0))
+    }
+}
+
+/// A body of JSON.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        Ok(Self(axum::Json::from_request(request, state).await?.0))
+    }
+}
+
+/// A body of JSON, as it stands.
+pub(super) struct JsonText(pub(super) axum::body::Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for JsonText {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        if !is_json(request.headers()) {
+            let message = "send the body with `Content-Type: application/json`";
+            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong-content-type", message));
+        }
+        Ok(Self(axum::body::Bytes::from_request(request, state).await?))
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    given.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// How many items a page has at most: 1 to 1,000, 100 unless told.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Limit(pub(super) usize);
+
+impl Limit {
+    const MAX: usize = 1000;
+}
+
+impl Default for Limit {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+impl TryFrom<String> for Limit {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let limit = text.parse().ok().filter(|limit| (1..=Self::MAX).contains(limit));
+        limit.map(Self).ok_or_else(|| format!("a limit is 1 to {}, not `{text}`", Self::MAX))
+    }
+}
+
+/// A part of a listing.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Page<T> {
+    /// The items; perhaps fewer than the limit, or none, though there are more pages.
+    pub(super) items: Vec<T>,
+    /// What to send as `cursor` for the next page; null on the last one.
+    #[schema(required)]
+    pub(super) next_cursor: Option<String>,
+}
+
+impl<T> Page<T> {
+    pub(super) fn from<U: Into<T>>(page: millwork_tracking::Page<U>) -> Self {
+        Self { items: page.items.into_iter().map(Into::into).collect(), next_cursor: page.next_cursor }
+    }
+}
+
+/// A part of a list that is at hand, whose cursors are numbers.
+pub(super) fn part_of<'a, T>(
+    list: &'a [T],
+    cursor: Option<&str>,
+    limit: Limit,
+) -> Result<(&'a [T], Option<String>), ApiError> {
+    let bad = |cursor: &str| millwork_tracking::TrackingError::BadCursor(cursor.to_owned());
+    let begin = match cursor {
+        None => 0,
+        Some(cursor) => cursor.parse().ok().filter(|at| *at <= list.len()).ok_or_else(|| bad(cursor))?,
+    };
+    let end = begin.saturating_add(limit.0).min(list.len());
+    Ok((&list[begin..end], (end < list.len()).then(|| end.to_string())))
+}

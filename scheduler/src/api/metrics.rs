@@ -1,0 +1,103 @@
+//! Metrics for Prometheus. The shell counts runs and what they produce; the rest is here, and so is what each one means.
+
+use super::Api;
+use super::numbers::Known;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use chrono::Utc;
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use millwork_tracking::RunState;
+use std::time::Instant;
+
+/// For what takes from a millisecond to half a minute.
+const REQUEST_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
+/// For what takes from ten milliseconds to ten minutes.
+const STEP_BUCKETS: [f64; 12] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 600.0];
+
+/// Makes this the place where the metrics of the process go.
+pub(super) fn install() -> anyhow::Result<PrometheusHandle> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full("millwork_http_request_seconds".to_owned()), &REQUEST_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &STEP_BUCKETS)?
+        .install_recorder()?;
+    describe();
+    Ok(handle)
+}
+
+fn describe() {
+    let counters = [
+        ("millwork_runs_ended_total", "Runs that ended here, by state"),
+        ("millwork_failures_total", "Runs that ended without output, by class of failure"),
+        ("millwork_retries_total", "Attempts that failed and are made again, by class of failure"),
+        ("millwork_input_bytes_total", "Stored bytes of the input of completed runs"),
+        ("millwork_output_bytes_total", "Bytes of Parquet of completed runs"),
+        ("millwork_rows_total", "Rows in the output of completed runs"),
+        ("millwork_rejected_lines_total", "Lines that completed runs rejected"),
+        ("millwork_http_requests_total", "HTTP requests answered, by route, method and status"),
+    ];
+    counters.into_iter().for_each(|(name, help)| describe_counter!(name, help));
+    let gauges = [
+        ("millwork_leader", "1 if this process runs the manifests, 0 if it stands by"),
+        ("millwork_runs", "Runs that have not ended, by state"),
+        ("millwork_queue_age_seconds", "How long ago the oldest run that waits was queued first; 0 if none waits"),
+        ("millwork_backlog_seconds", "Unfinished bytes by the rate of the last completed runs; 0 before the first one"),
+        ("millwork_task_slots", "Tasks that all executors run at once"),
+        ("millwork_task_slots_used", "Tasks that executors run now"),
+        ("millwork_executors", "Executors that are connected"),
+    ];
+    gauges.into_iter().for_each(|(name, help)| describe_gauge!(name, help));
+    let histograms = [
+        ("millwork_planning_seconds", "From an attempt's start to its plan being with the executors"),
+        ("millwork_commit_seconds", "From an attempt's converted input to its commit record"),
+        ("millwork_http_request_seconds", "Time to the answer of an HTTP request, by route"),
+    ];
+    histograms.into_iter().for_each(|(name, help)| describe_histogram!(name, Unit::Seconds, help));
+    // What never happened is 0, not absent, so that its rate can be asked for.
+    for state in [RunState::Completed, RunState::Failed, RunState::Cancelled] {
+        counter!("millwork_runs_ended_total", "state" => state.as_str()).increment(0);
+    }
+    for (name, _) in &counters[3..7] {
+        counter!(*name).increment(0);
+    }
+}
+
+/// Shows what is known. A standby shows no runs: they are not its own, and would count twice.
+pub(super) fn show(known: &Known, leads: bool) {
+    gauge!("millwork_leader").set(f64::from(u8::from(leads)));
+    if !leads {
+        return;
+    }
+    let runs_in = |state| known.counts().iter().find(|count| count.state == state).map_or(0, |count| count.runs);
+    for state in [RunState::Queued, RunState::Planning, RunState::Running, RunState::Committing] {
+        gauge!("millwork_runs", "state" => state.as_str()).set(runs_in(state) as f64);
+    }
+    let age = known.oldest_queued().map_or(0.0, |at| (Utc::now() - at).as_seconds_f64().max(0.0));
+    gauge!("millwork_queue_age_seconds").set(age);
+    gauge!("millwork_backlog_seconds").set(known.backlog_seconds().unwrap_or(0.0));
+    gauge!("millwork_task_slots").set(known.slots as f64);
+    gauge!("millwork_task_slots_used").set(known.slots_used() as f64);
+    gauge!("millwork_executors").set(known.executors as f64);
+}
+
+/// Counts and times each request by its route, not by its path: ids would make endless series.
+pub(super) async fn count_request(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let method = request.method().as_str().to_owned();
+    let started = Instant::now();
+    let response = next.run(request).await;
+    let status = response.status().as_u16().to_string();
+    histogram!("millwork_http_request_seconds", "route" => route.clone()).record(started.elapsed().as_secs_f64());
+    counter!("millwork_http_requests_total", "route" => route, "method" => method, "status" => status).increment(1);
+    response
+}
+
+/// Metrics in the text format of Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "cluster", responses(
+    (status = 200, description = "All metrics", body = String, content_type = "text/plain")
+))]
+pub(super) async fn get_metrics(State(api): State<Api>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics.render())
+}

@@ -1,0 +1,161 @@
+//! The HTTP API, version 1: what people and programs ask of a scheduler.
+//!
+//! Everything is answered from the store, so that a standby answers it too; only what goes on in this process (progress,
+//! executors, events) needs the scheduler that runs the manifests. Nothing on the way of a request grows with the number
+//! of runs: what must be counted is counted in the background ([`numbers`]).
+
+mod auth;
+mod error;
+mod events;
+mod executors;
+mod extract;
+mod files;
+mod manifests;
+mod metrics;
+mod numbers;
+mod openapi;
+mod quarantine;
+mod run_actions;
+mod run_detail;
+mod run_parts;
+mod runs;
+mod stats;
+mod throughput;
+mod words;
+
+pub use auth::check_listen;
+
+use crate::intake::MAX_MANIFEST_BYTES;
+use crate::service::Service;
+use auth::Token;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use error::ApiError;
+use metrics_exporter_prometheus::PrometheusHandle;
+use numbers::Numbers;
+use std::sync::Arc;
+use std::time::Duration;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// The largest body taken, but for manifests.
+const MAX_BODY_BYTES: usize = 64 << 10;
+/// How long a request may take, but for events.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Says in each answer whether this process runs the manifests.
+const ROLE: HeaderName = HeaderName::from_static("millwork-role");
+
+/// What all handlers share.
+#[derive(Clone)]
+struct Api {
+    service: Service,
+    numbers: Arc<Numbers>,
+    metrics: PrometheusHandle,
+}
+
+/// The API's routes. With a token, all but the health checks ask for it. To be called once in a process, in a runtime:
+/// it becomes the place where metrics go, and keeps numbers current as long as the process lives.
+pub fn router(service: Service, token: Option<String>) -> anyhow::Result<Router> {
+    let metrics = metrics::install()?;
+    let numbers = Arc::new(Numbers::new(service.clone()));
+    tokio::spawn(numbers.clone().keep_current(metrics.clone()));
+    let api = Api { service, numbers, metrics };
+    let (health, _) = health().split_for_parts();
+    let (timed, _) = timed().split_for_parts();
+    let (streamed, _) = streamed().split_for_parts();
+    let asked = timed
+        .layer(middleware::from_fn(limit_time))
+        .merge(streamed)
+        .fallback(|| async { ApiError::not_found("not-found", "no such path") })
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(Token::new(token), auth::check_token));
+    Ok(health
+        .method_not_allowed_fallback(wrong_method)
+        .merge(asked)
+        .layer(middleware::from_fn_with_state(api.clone(), say_role))
+        .layer(CatchPanicLayer::custom(error::of_panic))
+        .layer(middleware::from_fn(metrics::count_request))
+        .with_state(api))
+}
+
+/// What needs no token.
+fn health() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(healthz)).routes(routes!(readyz))
+}
+
+/// What is answered at once, or not at all.
+fn timed() -> OpenApiRouter<Api> {
+    let manifests = OpenApiRouter::new()
+        .routes(routes!(manifests::submit_manifest))
+        .layer(DefaultBodyLimit::max(MAX_MANIFEST_BYTES as usize));
+    OpenApiRouter::new()
+        .routes(routes!(manifests::get_manifest))
+        .routes(routes!(runs::list_runs))
+        .routes(routes!(run_detail::get_run))
+        .routes(routes!(run_parts::list_run_files))
+        .routes(routes!(run_parts::list_run_ledger))
+        .routes(routes!(run_actions::cancel_run))
+        .routes(routes!(run_actions::retry_run))
+        .routes(routes!(run_actions::force_run))
+        .routes(routes!(run_actions::prioritise_run))
+        .routes(routes!(files::list_files))
+        .routes(routes!(files::get_file))
+        .routes(routes!(quarantine::list_quarantine))
+        .routes(routes!(executors::list_executors))
+        .routes(routes!(stats::get_stats))
+        .routes(routes!(openapi::get_openapi))
+        .routes(routes!(metrics::get_metrics))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .merge(manifests)
+}
+
+/// What goes on as long as somebody listens.
+fn streamed() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(events::get_events))
+}
+
+async fn wrong_method() -> ApiError {
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", "this path does not take this method: see `allow`")
+}
+
+async fn limit_time(request: Request, next: Next) -> Response {
+    let late = || {
+        let message = format!("no answer within {} s; what was asked may have happened", REQUEST_TIMEOUT.as_secs());
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", message).into_response()
+    };
+    tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| late())
+}
+
+async fn say_role(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let role = if api.service.leader().is_some() { "leader" } else { "standby" };
+    response.headers_mut().insert(ROLE, HeaderValue::from_static(role));
+    response
+}
+
+/// Whether the process is up.
+#[utoipa::path(get, path = "/healthz", tag = "health", security(()), responses(
+    (status = 200, description = "It is", body = String, content_type = "text/plain", example = "ok\n")
+))]
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Whether manifests would be converted now: this process runs them, and an executor is there.
+#[utoipa::path(get, path = "/readyz", tag = "health", security(()), responses(
+    (status = 200, description = "They would", body = String, content_type = "text/plain", example = "ready: 8 task slots\n"),
+    (status = 503, description = "`standby`: another process runs the manifests; `no-executors`: none is connected", body = error::ErrorBody)
+))]
+async fn readyz(State(api): State<Api>) -> Result<String, ApiError> {
+    let unready = |code, message| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, message);
+    let standby = || unready("standby", "another scheduler runs the manifests");
+    let scheduler = api.service.leader().ok_or_else(standby)?;
+    match scheduler.engine().slots().await {
+        0 => Err(unready("no-executors", "no executor is connected")),
+        slots => Ok(format!("ready: {slots} task slots\n")),
+    }
+}

@@ -1,0 +1,181 @@
+//! Numbers that are too costly to be made on request: they are kept current in the background, and served with their time.
+
+use super::metrics;
+use super::throughput::Throughput;
+use crate::service::Service;
+use crate::shell::{EndedRun, Scheduler};
+use chrono::{DateTime, Utc};
+use metrics_exporter_prometheus::PrometheusHandle;
+use millwork_manifest::FileState;
+use millwork_tracking::RunCount;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinHandle;
+
+/// How often the numbers of a process that runs manifests are made.
+const INTERVAL: Duration = Duration::from_secs(3);
+/// How often files are counted, at most: in DynamoDB, each time reads an item for each file.
+const FILES_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Something that was counted.
+#[derive(Clone)]
+pub(super) struct Counted<T> {
+    pub(super) at: DateTime<Utc>,
+    pub(super) values: Vec<T>,
+}
+
+/// What is known.
+#[derive(Clone, Default)]
+pub(super) struct Known {
+    /// The runs that have not ended.
+    pub(super) runs: Option<Counted<RunCount>>,
+    pub(super) files: Option<Counted<(FileState, u64)>>,
+    pub(super) executors: u64,
+    pub(super) slots: u64,
+    /// The tasks that each executor runs.
+    pub(super) tasks: HashMap<String, u64>,
+    pub(super) input_bytes: u64,
+    pub(super) output_bytes: u64,
+    pub(super) rows: u64,
+    pub(super) bytes_per_second: Option<f64>,
+}
+
+impl Known {
+    /// When the oldest queued run was queued.
+    pub(super) fn oldest_queued(&self) -> Option<DateTime<Utc>> {
+        use millwork_tracking::RunState::Queued;
+        self.counts().iter().find(|count| count.state == Queued).and_then(|count| count.oldest)
+    }
+
+    pub(super) fn counts(&self) -> &[RunCount] {
+        self.runs.as_ref().map_or(&[], |counted| &counted.values)
+    }
+
+    pub(super) fn slots_used(&self) -> u64 {
+        self.tasks.values().sum()
+    }
+
+    /// How long the runs that have not ended will take, as fast as the last ones went.
+    pub(super) fn backlog_seconds(&self) -> Option<f64> {
+        let bytes: u64 = self.counts().iter().map(|count| count.bytes).sum();
+        self.bytes_per_second.map(|speed| bytes as f64 / speed)
+    }
+}
+
+/// The numbers, and who keeps them.
+pub(super) struct Numbers {
+    service: Service,
+    pub(super) started: Instant,
+    known: Mutex<Known>,
+    /// Whether somebody has asked since they were made.
+    asked: AtomicBool,
+}
+
+impl Numbers {
+    pub(super) fn new(service: Service) -> Self {
+        Self { service, started: Instant::now(), known: Mutex::default(), asked: true.into() }
+    }
+
+    /// What is known now.
+    pub(super) fn known(&self) -> Known {
+        self.lock().clone()
+    }
+
+    /// The same; what is not kept current all the time will be, as long as somebody asks in this way.
+    pub(super) fn ask(&self) -> Known {
+        self.asked.store(true, Ordering::Relaxed);
+        self.known()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the numbers current for ever.
+    pub(super) async fn keep_current(self: Arc<Self>, handle: PrometheusHandle) {
+        let mut throughput = Throughput::default();
+        let (mut seen, mut listens) = (0, false);
+        let (mut files_at, mut counting) = (None::<Instant>, None::<JoinHandle<()>>);
+        let mut last = Instant::now();
+        loop {
+            let leader = self.service.leader();
+            if let (Some(scheduler), false) = (leader, listens) {
+                tokio::spawn(self.clone().add_up(scheduler.clone()));
+                listens = true;
+            }
+            let asked = self.asked.swap(false, Ordering::Relaxed);
+            let had_work = !self.lock().counts().is_empty();
+            if leader.is_some() || asked {
+                self.count_runs().await;
+            }
+            let is_counting = counting.as_ref().is_some_and(|counting| !counting.is_finished());
+            if asked && !is_counting && files_at.is_none_or(|at| at.elapsed() >= FILES_INTERVAL) {
+                files_at = Some(Instant::now());
+                // It may take long; the others do not wait for it.
+                counting = Some(tokio::spawn(self.clone().count_files()));
+            }
+            if let Some(scheduler) = leader {
+                self.look_at(scheduler).await;
+            }
+            let (elapsed, now) = (last.elapsed().as_secs_f64(), Instant::now());
+            last = now;
+            let known = {
+                let mut known = self.lock();
+                let converted = known.input_bytes - seen;
+                seen = known.input_bytes;
+                if had_work || converted > 0 {
+                    throughput.add(elapsed, converted);
+                }
+                known.bytes_per_second = throughput.bytes_per_second();
+                known.clone()
+            };
+            metrics::show(&known, leader.is_some());
+            handle.run_upkeep();
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    async fn count_runs(&self) {
+        match self.service.store().count_runs().await {
+            Ok(values) => self.lock().runs = Some(Counted { at: Utc::now(), values }),
+            Err(error) => tracing::warn!(%error, "cannot count the runs; trying again"),
+        }
+    }
+
+    async fn count_files(self: Arc<Self>) {
+        match self.service.store().count_files().await {
+            Ok(values) => self.lock().files = Some(Counted { at: Utc::now(), values }),
+            Err(error) => tracing::warn!(%error, "cannot count the files; trying again"),
+        }
+    }
+
+    async fn look_at(&self, scheduler: &Scheduler) {
+        let engine = scheduler.engine();
+        let (executors, tasks) = (engine.executors().await, engine.running_tasks().await);
+        let mut known = self.lock();
+        known.executors = executors.len() as u64;
+        known.slots = executors.iter().map(|executor| u64::from(executor.vcores)).sum();
+        known.tasks = tasks;
+    }
+
+    /// Adds up what completed runs produced, from the first one on.
+    async fn add_up(self: Arc<Self>, scheduler: Scheduler) {
+        let mut ended = scheduler.ended();
+        loop {
+            match ended.recv().await {
+                Ok(EndedRun { outcome: Ok(result), .. }) => {
+                    let mut known = self.lock();
+                    known.input_bytes += result.input_bytes;
+                    known.output_bytes += result.output_bytes;
+                    known.rows += result.rows;
+                }
+                Ok(_) => {}
+                Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "ended runs are missing in the sums"),
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+}
