@@ -7,6 +7,7 @@
 //! scheduler or the tracking store.
 
 mod codec;
+mod encode;
 mod ledger;
 mod ndjson;
 mod plan;

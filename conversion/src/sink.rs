@@ -4,20 +4,17 @@
 //! work: each scans its own part of the task's files and encodes row groups, which are put into the file in a fixed
 //! order, so that the same input gives the same bytes again.
 
+use crate::encode::{EncodedChunk, RowGroupEncoder, RowGroups};
 use crate::report::{StagedPart, TaskReport, executor_name, failure_of_part};
 use crate::source::{FileRange, NdjsonSource, as_scan, scan_exec};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::parquet::arrow::ArrowSchemaConverter;
-use datafusion::parquet::arrow::arrow_writer::{
-    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
-};
 use datafusion::parquet::basic::{Compression as ParquetCompression, ZstdLevel};
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::metadata::KeyValue;
-use datafusion::parquet::file::properties::{WriterProperties, WriterPropertiesPtr};
+use datafusion::parquet::file::properties::WriterProperties;
 use datafusion::parquet::file::writer::SerializedFileWriter;
 use datafusion::physical_expr::{Distribution, EquivalenceProperties};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
@@ -286,7 +283,7 @@ fn split_evenly(ranges: Vec<FileRange>, lanes: usize) -> Vec<Vec<FileRange>> {
 
 /// An encoded row group on its way to the file.
 struct EncodedGroup {
-    chunks: Vec<ArrowColumnChunk>,
+    chunks: Vec<EncodedChunk>,
     rows: u64,
     encoded_bytes: u64,
     /// Bytes of stored input that were consumed since the lane's group before.
@@ -301,15 +298,15 @@ async fn write_parts(
     options: &SinkOptions,
 ) -> Result<Vec<StagedPart>, PartError> {
     let Some(schema) = streams.first().map(|stream| stream.schema()) else { return Ok(Vec::new()) };
-    let encoder = Arc::new(Encoder::new(schema, options)?);
+    let shape = Arc::new(RowGroupShape::new(schema, options)?);
     let mut lanes = JoinSet::new();
     let mut receivers = Vec::new();
     for (lane, stream) in streams.into_iter().enumerate() {
         let (sender, receiver) = mpsc::channel(1);
         receivers.push(receiver);
-        lanes.spawn(run_lane(stream, encoder.clone(), source.clone(), lane, sender));
+        lanes.spawn(run_lane(stream, shape.clone(), source.clone(), lane, sender));
     }
-    let mut writer = PartsWriter::new(&encoder, input_bytes, task, options);
+    let mut writer = PartsWriter::new(&shape, input_bytes, task, options);
     // Row groups are taken from the lanes in turn, whichever is ready first.
     let mut turn = 0;
     while !receivers.is_empty() {
@@ -334,26 +331,23 @@ async fn write_parts(
 /// Scans and encodes the files of one lane.
 async fn run_lane(
     mut stream: SendableRecordBatchStream,
-    encoder: Arc<Encoder>,
+    shape: Arc<RowGroupShape>,
     source: NdjsonSource,
     lane: usize,
     sender: mpsc::Sender<EncodedGroup>,
 ) -> Result<(), PartError> {
     let mut consumed = 0;
-    let mut open: Option<OpenGroup> = None;
+    let mut encoder = RowGroupEncoder::new(shape.columns.clone())?;
     loop {
         let batch = stream.try_next().await?;
-        let is_end = batch.is_none();
-        if let Some(batch) = batch {
-            let group = match &mut open {
-                Some(group) => group,
-                None => open.insert(encoder.start_group()?),
-            };
-            group.write(&encoder, &batch)?;
+        if let Some(batch) = &batch {
+            encoder.write(batch)?;
         }
-        if let Some(group) = open.take_if(|group| is_end || group.is_full(&encoder)) {
+        let is_end = batch.is_none();
+        if encoder.rows() > 0 && (is_end || shape.is_full(&encoder)) {
             let now = source.stored_bytes(lane);
-            let encoded = group.close(now - std::mem::replace(&mut consumed, now))?;
+            let input_bytes = now - std::mem::replace(&mut consumed, now);
+            let encoded = EncodedGroup::close(&mut encoder, input_bytes)?;
             if sender.send(encoded).await.is_err() {
                 return Ok(());
             }
@@ -365,64 +359,34 @@ async fn run_lane(
 }
 
 /// What the row groups of one task have in common.
-struct Encoder {
-    schema: SchemaRef,
-    properties: WriterPropertiesPtr,
-    root: datafusion::parquet::schema::types::TypePtr,
-    factory: ArrowRowGroupWriterFactory,
-    group_bytes: u64,
+struct RowGroupShape {
+    columns: Arc<RowGroups>,
+    target_bytes: u64,
 }
 
-impl Encoder {
+impl RowGroupShape {
     fn new(schema: SchemaRef, options: &SinkOptions) -> Result<Self, PartError> {
-        let root = ArrowSchemaConverter::new().convert(&schema)?.root_schema_ptr();
-        let properties = Arc::new(options.writer_properties());
-        let template = SerializedFileWriter::new(Vec::new(), root.clone(), properties.clone())?;
-        let factory = ArrowRowGroupWriterFactory::new(&template, schema.clone());
-        let group_bytes = (options.target_file_bytes / ROW_GROUPS_PER_FILE).max(1);
-        Ok(Self { schema, properties, root, factory, group_bytes })
+        let columns = Arc::new(RowGroups::new(schema, Arc::new(options.writer_properties()))?);
+        Ok(Self { columns, target_bytes: (options.target_file_bytes / ROW_GROUPS_PER_FILE).max(1) })
     }
 
-    fn start_group(&self) -> Result<OpenGroup, PartError> {
-        Ok(OpenGroup { columns: self.factory.create_column_writers(0)?, rows: 0 })
+    fn is_full(&self, group: &RowGroupEncoder) -> bool {
+        group.rows() >= ROW_GROUP_ROWS || group.estimated_bytes() as u64 >= self.target_bytes
     }
 }
 
-/// A row group that is being encoded.
-struct OpenGroup {
-    columns: Vec<ArrowColumnWriter>,
-    rows: usize,
-}
-
-impl OpenGroup {
-    fn write(&mut self, encoder: &Encoder, batch: &datafusion::arrow::array::RecordBatch) -> Result<(), PartError> {
-        let mut columns = self.columns.iter_mut();
-        for (field, array) in encoder.schema.fields().iter().zip(batch.columns()) {
-            for leaf in compute_leaves(field, array)? {
-                if let Some(column) = columns.next() {
-                    column.write(&leaf)?;
-                }
-            }
-        }
-        self.rows += batch.num_rows();
-        Ok(())
-    }
-
-    fn is_full(&self, encoder: &Encoder) -> bool {
-        let bytes: usize = self.columns.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum();
-        self.rows >= ROW_GROUP_ROWS || bytes as u64 >= encoder.group_bytes
-    }
-
-    fn close(self, input_bytes: u64) -> Result<EncodedGroup, PartError> {
-        let chunks = self.columns.into_iter().map(ArrowColumnWriter::close).collect::<Result<Vec<_>, _>>()?;
-        let encoded_bytes = chunks.iter().map(|chunk| chunk.close().bytes_written).sum();
-        Ok(EncodedGroup { chunks, rows: self.rows as u64, encoded_bytes, input_bytes })
+impl EncodedGroup {
+    fn close(encoder: &mut RowGroupEncoder, input_bytes: u64) -> Result<Self, PartError> {
+        let rows = encoder.rows() as u64;
+        let chunks = encoder.close()?;
+        let encoded_bytes = chunks.iter().map(EncodedChunk::bytes).sum();
+        Ok(Self { chunks, rows, encoded_bytes, input_bytes })
     }
 }
 
 /// Puts row groups into files of about the target size.
 struct PartsWriter<'a> {
-    encoder: &'a Encoder,
+    shape: &'a RowGroupShape,
     options: &'a SinkOptions,
     open: Option<OpenPart>,
     done: Vec<tokio::task::JoinHandle<Result<StagedPart, PartError>>>,
@@ -442,9 +406,9 @@ struct OpenPart {
 }
 
 impl<'a> PartsWriter<'a> {
-    fn new(encoder: &'a Encoder, input_bytes: u64, task: usize, options: &'a SinkOptions) -> Self {
+    fn new(shape: &'a RowGroupShape, input_bytes: u64, task: usize, options: &'a SinkOptions) -> Self {
         Self {
-            encoder,
+            shape,
             options,
             open: None,
             done: Vec::new(),
@@ -466,12 +430,12 @@ impl<'a> PartsWriter<'a> {
             None => {
                 let number = self.number;
                 self.number += self.options.starts.len().max(1);
-                self.open.insert(start_file(self.encoder, number, self.options)?)
+                self.open.insert(start_file(self.shape, number, self.options)?)
             }
         };
         let mut row_group = open.writer.next_row_group()?;
         for chunk in group.chunks {
-            chunk.append_to_row_group(&mut row_group)?;
+            chunk.append_to(&mut row_group)?;
         }
         row_group.close()?;
         open.rows += group.rows;
@@ -519,10 +483,9 @@ impl<'a> PartsWriter<'a> {
     }
 }
 
-fn start_file(encoder: &Encoder, number: usize, options: &SinkOptions) -> Result<OpenPart, PartError> {
+fn start_file(shape: &RowGroupShape, number: usize, options: &SinkOptions) -> Result<OpenPart, PartError> {
     let file = options.staging.create_output(number)?;
-    let writer = SerializedFileWriter::new(file, encoder.root.clone(), encoder.properties.clone())?;
-    Ok(OpenPart { writer, rows: 0, row_groups: 0 })
+    Ok(OpenPart { writer: shape.columns.start_file(file)?, rows: 0, row_groups: 0 })
 }
 
 /// The encoded size of a sample of rows, in bytes.
@@ -531,12 +494,11 @@ pub(crate) fn encoded_size(
     options: &SinkOptions,
 ) -> Result<u64, PartError> {
     let Some(first) = batches.first() else { return Ok(0) };
-    let encoder = Encoder::new(first.schema(), options)?;
-    let mut group = encoder.start_group()?;
+    let mut encoder = RowGroupEncoder::new(RowGroupShape::new(first.schema(), options)?.columns)?;
     for batch in batches {
-        group.write(&encoder, batch)?;
+        encoder.write(batch)?;
     }
-    Ok(group.close(0)?.encoded_bytes)
+    Ok(EncodedGroup::close(&mut encoder, 0)?.encoded_bytes)
 }
 
 #[cfg(test)]

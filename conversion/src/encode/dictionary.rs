@@ -1,0 +1,231 @@
+//! The distinct values of a column chunk, each with its index, found with one look at a table.
+
+use super::statistics::Bounds;
+
+/// What a key of the table stands for: a value of up to seven bytes and its length, or, with the highest bit set, the hash
+/// of a longer one.
+type Word = u64;
+
+const LONG: Word = 1 << 63;
+/// The longest value that a word holds.
+const MAX_SHORT: usize = 7;
+/// So many slots are looked at before the dictionary is given up: whoever makes values collide gains nothing.
+const MAX_PROBES: usize = 128;
+const MIN_SLOTS: usize = 64;
+/// A larger table is not kept.
+const MAX_SPARE_SLOTS: usize = 1 << 16;
+
+#[derive(Clone, Copy)]
+struct Slot {
+    word: Word,
+    /// The index of the value, or [`FREE`].
+    index: u32,
+    /// The page in which the value stood last.
+    page: u32,
+}
+
+const FREE: u32 = u32::MAX;
+const EMPTY: Slot = Slot { word: 0, index: FREE, page: 0 };
+
+/// The dictionary of one column chunk.
+pub(super) struct Dictionary {
+    slots: Vec<Slot>,
+    /// The length of the table is two to the power of 64 less this.
+    shift: u32,
+    /// The dictionary page: each value after its length.
+    page: Vec<u8>,
+    /// Where the length of each value stands in the page.
+    starts: Vec<u32>,
+}
+
+/// The dictionary does not take the value of this row.
+pub(super) struct Full(pub(super) usize);
+
+impl Dictionary {
+    pub(super) fn new() -> Self {
+        Self { slots: Vec::new(), shift: 0, page: Vec::new(), starts: Vec::new() }
+    }
+
+    /// How many values there are.
+    pub(super) fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// The dictionary page so far, in the encoding PLAIN.
+    pub(super) fn page(&self) -> &[u8] {
+        &self.page
+    }
+
+    /// A value with its length before it.
+    pub(super) fn plain(&self, index: u32) -> &[u8] {
+        let start = self.starts[index as usize] as usize;
+        let end = self.starts.get(index as usize + 1).map_or(self.page.len(), |next| *next as usize);
+        &self.page[start..end]
+    }
+
+    /// Forgets all values; memory is kept.
+    pub(super) fn clear(&mut self) {
+        if self.slots.len() > MAX_SPARE_SLOTS {
+            self.slots = Vec::new();
+        }
+        self.slots.fill(EMPTY);
+        self.page.clear();
+        self.starts.clear();
+    }
+
+    /// The index of the value that stands at `start..end` of `text`; none if there is no more room. If the value is new to
+    /// page number `page`, which starts at 1, its `bounds` learn of it.
+    #[inline(always)]
+    pub(super) fn index(
+        &mut self,
+        text: &[u8],
+        start: usize,
+        end: usize,
+        page: u32,
+        bounds: &mut Bounds,
+    ) -> Option<u32> {
+        if self.starts.len() * 2 >= self.slots.len() {
+            self.grow();
+        }
+        let word = word(text, start, end);
+        let mask = self.slots.len() - 1;
+        let mut at = self.place(word);
+        for _ in 0..MAX_PROBES {
+            let slot = &mut self.slots[at & mask];
+            if slot.index == FREE {
+                *slot = Slot { word, index: self.starts.len() as u32, page };
+                let index = slot.index;
+                let place = self.page.len() as u32;
+                self.starts.push(place);
+                self.page.extend_from_slice(&((end - start) as u32).to_le_bytes());
+                self.page.extend_from_slice(&text[start..end]);
+                bounds.add(&self.page, place);
+                return Some(index);
+            }
+            if slot.word == word {
+                let Slot { index, page: last_page, .. } = *slot;
+                if word & LONG == 0 || self.plain(index)[4..] == text[start..end] {
+                    if last_page != page {
+                        self.slots[at & mask].page = page;
+                        bounds.add(&self.page, self.starts[index as usize]);
+                    }
+                    return Some(index);
+                }
+            }
+            at += 1;
+        }
+        None
+    }
+
+    fn place(&self, word: Word) -> usize {
+        (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let size = (self.slots.len() * 2).max(MIN_SLOTS);
+        self.shift = 64 - size.trailing_zeros();
+        let old = std::mem::replace(&mut self.slots, vec![EMPTY; size]);
+        for slot in old.into_iter().filter(|slot| slot.index != FREE) {
+            let mut at = self.place(slot.word);
+            while self.slots[at & (size - 1)].index != FREE {
+                at += 1;
+            }
+            self.slots[at & (size - 1)] = slot;
+        }
+    }
+}
+
+/// The word of the value at `start..end` of `text`.
+#[inline(always)]
+fn word(text: &[u8], start: usize, end: usize) -> Word {
+    let length = end - start;
+    if length > MAX_SHORT {
+        return hash(&text[start..end]) | LONG;
+    }
+    let bytes = match text[start..].first_chunk::<8>() {
+        Some(bytes) => u64::from_le_bytes(*bytes),
+        None => eight(&text[start..end]),
+    };
+    let kept = !(u64::MAX << (length * 8));
+    bytes & kept | (length as u64) << 56
+}
+
+/// Up to eight bytes as a number.
+fn eight(bytes: &[u8]) -> u64 {
+    let mut padded = [0; 8];
+    padded[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(padded)
+}
+
+/// A hash of eight bytes and more.
+#[inline(always)]
+fn hash(value: &[u8]) -> u64 {
+    const A: u64 = 0xa076_1d64_78bd_642f;
+    const B: u64 = 0xe703_7ed1_a0b4_28db;
+    let fold = |a: u64, b: u64| {
+        let product = u128::from(a) * u128::from(b);
+        product as u64 ^ (product >> 64) as u64
+    };
+    let first = |bytes: &[u8]| bytes.first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk));
+    let last = |bytes: &[u8]| bytes.last_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk));
+    let mut state = A ^ value.len() as u64;
+    let mut rest = value;
+    while rest.len() > 16 {
+        state = fold(first(rest) ^ B, first(&rest[8..]) ^ state);
+        rest = &rest[16..];
+    }
+    // The last sixteen bytes, some of them for the second time; of a shorter value all, from both ends.
+    let tail = &value[value.len().saturating_sub(16)..];
+    fold(first(tail) ^ B, last(tail) ^ state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    proptest! {
+        #[test]
+        fn equal_values_have_one_index(values in prop::collection::vec("[ab\\x00]{0,9}|[a-c]{0,40}", 0..600)) {
+            let text = values.concat();
+            let mut dictionary = Dictionary::new();
+            for _ in 0..2 {
+                let (mut bounds, mut start) = (Bounds::default(), 0);
+                let mut expected: HashMap<&str, u32> = HashMap::new();
+                for value in &values {
+                    let next = expected.len() as u32;
+                    let index = dictionary.index(text.as_bytes(), start, start + value.len(), 1, &mut bounds);
+                    start += value.len();
+                    let index = index.unwrap();
+                    prop_assert_eq!(index, *expected.entry(value).or_insert(next));
+                    prop_assert_eq!(&dictionary.plain(index)[4..], value.as_bytes());
+                }
+                prop_assert_eq!(dictionary.len(), expected.len());
+                let found = bounds.values(dictionary.page()).map(|(min, max)| (min.to_vec(), max.to_vec()));
+                let min_max = |v: &String| v.clone().into_bytes();
+                prop_assert_eq!(found, values.iter().min().map(min_max).zip(values.iter().max().map(min_max)));
+                dictionary.clear();
+            }
+        }
+    }
+
+    #[test]
+    fn bounds_are_those_of_a_page() {
+        let mut dictionary = Dictionary::new();
+        let mut add = |page, text: &str, bounds: &mut Bounds| {
+            let _ = dictionary.index(text.as_bytes(), 0, text.len(), page, bounds);
+            bounds
+                .values(dictionary.page())
+                .map(|(min, max)| [min, max].map(|b| String::from_utf8_lossy(b).into_owned()))
+        };
+        let mut bounds = Bounds::default();
+        add(1, "m", &mut bounds);
+        add(1, "zzzzzzzzzz", &mut bounds);
+        let mut bounds = Bounds::default();
+        assert_eq!(add(2, "b", &mut bounds), Some(["b", "b"].map(String::from)));
+        assert_eq!(add(2, "m", &mut bounds), Some(["b", "m"].map(String::from)));
+        assert_eq!(add(3, "b", &mut Bounds::default()), Some(["b", "b"].map(String::from)));
+    }
+}
