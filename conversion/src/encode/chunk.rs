@@ -3,11 +3,12 @@
 //! A chunk starts with a dictionary. One that turns out not to pay is dropped: for the whole chunk if no page is
 //! finished yet, else for the pages that follow.
 
-use super::dictionary::{Dictionary, Full};
+use super::dictionary::{Dictionary, Pushed};
 use super::hybrid::{index_width, put_indices};
 use super::levels::Levels;
 use super::pages::{Compressor, MAX_SPARE_BYTES, Page, PageHeader, Pages};
-use super::statistics::{Bounds, ChunkStatistics};
+use super::statistics::{Bounds, ChunkStatistics, prefix};
+use crate::ndjson::push_text;
 use datafusion::arrow::array::{Array, StringArray};
 use datafusion::parquet::basic::{Compression, Encoding, PageType};
 use datafusion::parquet::column::writer::ColumnCloseResult;
@@ -94,20 +95,19 @@ impl TextChunk {
     pub(super) fn write(&mut self, array: &StringArray, compressor: &mut Compressor) -> Result<(), ParquetError> {
         let (mut start, rows) = (0, array.len());
         while start < rows {
-            let mut end = start + self.open.rows_that_fit(&array.value_offsets()[start..]);
+            let end = start + self.open.rows_that_fit(&array.value_offsets()[start..]);
             let nulls = array.nulls().filter(|_| array.null_count() > 0);
             let validity = nulls.map(|nulls| nulls.slice(start, end - start));
             if self.has_dictionary {
-                let added = match &validity {
+                let full_at = match &validity {
                     Some(validity) => self.add_to_dictionary(array, start, validity.valid_indices()),
                     None => self.add_to_dictionary(array, start, 0..end - start),
                 };
-                if let Err(Full(row)) = added {
+                if let Some(rows) = full_at {
                     // The rest waits for the next page.
-                    end = start + row;
-                    self.open.levels.append(row, validity.map(|validity| validity.slice(0, row)).as_ref());
+                    self.open.levels.append(rows, validity.map(|validity| validity.slice(0, rows)).as_ref());
                     self.drop_dictionary(compressor)?;
-                    start = end;
+                    start += rows;
                     continue;
                 }
             } else {
@@ -156,32 +156,24 @@ impl TextChunk {
         Ok(())
     }
 
-    /// Adds the values of some rows, counted from `start`. Fails at a row that the dictionary does not take.
+    /// Adds the values of some rows, counted from `start`. Returns the row that the dictionary does not take, if there is one.
     fn add_to_dictionary(
         &mut self,
         array: &StringArray,
         start: usize,
         rows: impl Iterator<Item = usize>,
-    ) -> Result<(), Full> {
-        let (text, offsets) = (array.value_data(), &array.value_offsets()[start..]);
+    ) -> Option<usize> {
+        let offsets = &array.value_offsets()[start..];
         let page = self.pages.len() as u32 + 1;
-        let values_before = self.open.indices.len();
-        let mut text_bytes = 0;
-        let mut full = Ok(());
-        for row in rows {
-            let (from, to) = (offsets[row] as usize, offsets[row + 1] as usize);
-            let Some(index) = self.dictionary.index(text, from, to, page, &mut self.open.bounds) else {
-                full = Err(Full(row));
-                break;
-            };
-            self.open.indices.push(index);
-            text_bytes += to - from;
-        }
-        let values = self.open.indices.len() - values_before;
+        let OpenPage { indices, bounds, .. } = &mut self.open;
+        let values_before = indices.len();
+        let text = (array.value_data(), offsets);
+        let Pushed { text_bytes, full_at } = self.dictionary.push_indices(text, rows, page, bounds, indices);
+        let values = indices.len() - values_before;
         self.open.text_bytes += text_bytes;
         self.values += values;
         self.plain_bytes += text_bytes + 4 * values;
-        full
+        full_at
     }
 
     /// Ends what has reached its end: the dictionary, the page.
@@ -302,8 +294,8 @@ impl OpenPage {
             let (from, to) = (offsets[row] as usize, offsets[row + 1] as usize);
             let place = self.plain.len() as u32;
             self.plain.extend_from_slice(&((to - from) as u32).to_le_bytes());
-            self.plain.extend_from_slice(&text[from..to]);
-            self.bounds.add(&self.plain, place);
+            push_text(&mut self.plain, text, from, to);
+            self.bounds.add(&text[from..to], prefix(text, from, to), &self.plain, || place);
             values += 1;
         }
         self.text_bytes += self.plain.len() - before - 4 * values;
@@ -314,8 +306,9 @@ impl OpenPage {
         self.bounds = Bounds::default();
         for index in self.indices.drain(..) {
             let place = self.plain.len() as u32;
-            self.plain.extend_from_slice(dictionary.plain(index));
-            self.bounds.add(&self.plain, place);
+            let plain = dictionary.plain(index);
+            self.plain.extend_from_slice(plain);
+            self.bounds.add(&plain[4..], prefix(plain, 4, plain.len()), &self.plain, || place);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The distinct values of a column chunk, each with its index, found with one look at a table.
 
-use super::statistics::Bounds;
+use super::statistics::{Bounds, prefix};
 
 /// What a key of the table stands for: a value of up to seven bytes and its length, or, with the highest bit set, the hash
 /// of a longer one.
@@ -12,6 +12,8 @@ const MAX_SHORT: usize = 7;
 /// So many slots are looked at before the dictionary is given up: whoever makes values collide gains nothing.
 const MAX_PROBES: usize = 128;
 const MIN_SLOTS: usize = 64;
+/// So many values are looked up at once.
+const AHEAD: usize = 16;
 /// A larger table is not kept.
 const MAX_SPARE_SLOTS: usize = 1 << 16;
 
@@ -27,6 +29,14 @@ struct Slot {
 const FREE: u32 = u32::MAX;
 const EMPTY: Slot = Slot { word: 0, index: FREE, page: 0 };
 
+/// What has become of some rows.
+pub(super) struct Pushed {
+    /// The bytes of their values.
+    pub(super) text_bytes: usize,
+    /// The row at which there was no more room, if there is one.
+    pub(super) full_at: Option<usize>,
+}
+
 /// The dictionary of one column chunk.
 pub(super) struct Dictionary {
     slots: Vec<Slot>,
@@ -37,9 +47,6 @@ pub(super) struct Dictionary {
     /// Where the length of each value stands in the page.
     starts: Vec<u32>,
 }
-
-/// The dictionary does not take the value of this row.
-pub(super) struct Full(pub(super) usize);
 
 impl Dictionary {
     pub(super) fn new() -> Self {
@@ -75,7 +82,6 @@ impl Dictionary {
 
     /// The index of the value that stands at `start..end` of `text`; none if there is no more room. If the value is new to
     /// page number `page`, which starts at 1, its `bounds` learn of it.
-    #[inline(always)]
     pub(super) fn index(
         &mut self,
         text: &[u8],
@@ -84,41 +90,86 @@ impl Dictionary {
         page: u32,
         bounds: &mut Bounds,
     ) -> Option<u32> {
-        if self.starts.len() * 2 >= self.slots.len() {
+        self.index_of(word(text, start, end), &text[start..end], page, bounds)
+    }
+
+    /// Appends the indices of the values of some rows, whose offsets in `text` these are.
+    pub(super) fn push_indices(
+        &mut self,
+        (text, offsets): (&[u8], &[i32]),
+        mut rows: impl Iterator<Item = usize>,
+        page: u32,
+        bounds: &mut Bounds,
+        into: &mut Vec<u32>,
+    ) -> Pushed {
+        let place = |row: usize| (offsets[row] as usize, offsets[row + 1] as usize);
+        let mut text_bytes = 0;
+        loop {
+            // The table is larger than the nearest caches: it is looked at for several values at once.
+            let mut ahead = [(0, 0); AHEAD];
+            let (mut count, mut touched) = (0, 0);
+            for (to, row) in ahead.iter_mut().zip(rows.by_ref()) {
+                let (start, end) = place(row);
+                *to = (row, word(text, start, end));
+                touched ^= self.slots.get(self.place(to.1)).map_or(0, |slot| slot.index);
+                count += 1;
+            }
+            std::hint::black_box(touched);
+            for (row, word) in &ahead[..count] {
+                let (start, end) = place(*row);
+                match self.index_of(*word, &text[start..end], page, bounds) {
+                    Some(index) => into.push(index),
+                    None => return Pushed { text_bytes, full_at: Some(*row) },
+                }
+                text_bytes += end - start;
+            }
+            if count < AHEAD {
+                return Pushed { text_bytes, full_at: None };
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn index_of(&mut self, word: Word, value: &[u8], page: u32, bounds: &mut Bounds) -> Option<u32> {
+        if self.starts.len() * 8 >= self.slots.len() * 5 {
             self.grow();
         }
-        let word = word(text, start, end);
         let mask = self.slots.len() - 1;
         let mut at = self.place(word);
         for _ in 0..MAX_PROBES {
-            let slot = &mut self.slots[at & mask];
+            let slot = self.slots[at & mask];
             if slot.index == FREE {
-                *slot = Slot { word, index: self.starts.len() as u32, page };
-                let index = slot.index;
-                let place = self.page.len() as u32;
-                self.starts.push(place);
-                self.page.extend_from_slice(&((end - start) as u32).to_le_bytes());
-                self.page.extend_from_slice(&text[start..end]);
-                bounds.add(&self.page, place);
+                let index = self.starts.len() as u32;
+                self.slots[at & mask] = Slot { word, index, page };
+                let place = self.add(value);
+                bounds.add(value, word_prefix(word, value), &self.page, || place);
                 return Some(index);
             }
-            if slot.word == word {
-                let Slot { index, page: last_page, .. } = *slot;
-                if word & LONG == 0 || self.plain(index)[4..] == text[start..end] {
-                    if last_page != page {
-                        self.slots[at & mask].page = page;
-                        bounds.add(&self.page, self.starts[index as usize]);
-                    }
-                    return Some(index);
+            if slot.word == word && (word & LONG == 0 || self.plain(slot.index)[4..] == *value) {
+                if slot.page != page {
+                    self.slots[at & mask].page = page;
+                    let place = || self.starts[slot.index as usize];
+                    bounds.add(value, word_prefix(word, value), &self.page, place);
                 }
+                return Some(slot.index);
             }
             at += 1;
         }
         None
     }
 
+    /// Adds a value to the page. Returns its place.
+    fn add(&mut self, value: &[u8]) -> u32 {
+        let place = self.page.len() as u32;
+        self.starts.push(place);
+        self.page.extend_from_slice(&(value.len() as u32).to_le_bytes());
+        self.page.extend_from_slice(value);
+        place
+    }
+
     fn place(&self, word: Word) -> usize {
-        (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
+        // Without slots the shift is zero.
+        (fold(word, 0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
     }
 
     #[cold]
@@ -158,15 +209,24 @@ fn eight(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(padded)
 }
 
+/// The prefix of the value that a word stands for.
+#[inline(always)]
+fn word_prefix(word: Word, value: &[u8]) -> u64 {
+    if word & LONG == 0 { (word & (1 << 56) - 1).swap_bytes() } else { prefix(value, 0, value.len()) }
+}
+
+/// Two numbers made into one that depends on all of their bits.
+#[inline(always)]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
+
 /// A hash of eight bytes and more.
 #[inline(always)]
 fn hash(value: &[u8]) -> u64 {
     const A: u64 = 0xa076_1d64_78bd_642f;
     const B: u64 = 0xe703_7ed1_a0b4_28db;
-    let fold = |a: u64, b: u64| {
-        let product = u128::from(a) * u128::from(b);
-        product as u64 ^ (product >> 64) as u64
-    };
     let first = |bytes: &[u8]| bytes.first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk));
     let last = |bytes: &[u8]| bytes.last_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk));
     let mut state = A ^ value.len() as u64;

@@ -19,50 +19,43 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// Takes in the value whose length stands at `place` of `plain`.
+    /// Takes in a value with this prefix; its length stands at `place` of `plain`.
     #[inline(always)]
-    pub(super) fn add(&mut self, plain: &[u8], place: u32) {
-        let prefix = prefix(plain, place);
+    pub(super) fn add(&mut self, value: &[u8], prefix: u64, plain: &[u8], place: impl Fn() -> u32) {
         let Some(places) = &mut self.places else {
-            (self.places, self.prefixes) = (Some([place; 2]), [prefix; 2]);
+            (self.places, self.prefixes) = (Some([place(); 2]), [prefix; 2]);
             return;
         };
         let [min, max] = self.prefixes;
-        if prefix < min || (prefix == min && value(plain, place) < value(plain, places[0])) {
-            (places[0], self.prefixes[0]) = (place, prefix);
+        if prefix < min || (prefix == min && value < plain_value(plain, places[0])) {
+            (places[0], self.prefixes[0]) = (place(), prefix);
         }
-        if prefix > max || (prefix == max && value(plain, place) > value(plain, places[1])) {
-            (places[1], self.prefixes[1]) = (place, prefix);
+        if prefix > max || (prefix == max && value > plain_value(plain, places[1])) {
+            (places[1], self.prefixes[1]) = (place(), prefix);
         }
     }
 
     /// The smallest and the largest value.
     pub(super) fn values<'a>(&self, plain: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
-        self.places.map(|[min, max]| (value(plain, min), value(plain, max)))
+        self.places.map(|[min, max]| (plain_value(plain, min), plain_value(plain, max)))
     }
 }
 
-/// The first eight bytes of a value, as a number that compares as they do.
+/// The first eight bytes of `text[start..end]`, as a number that compares as they do.
 #[inline(always)]
-fn prefix(plain: &[u8], place: u32) -> u64 {
-    let place = place as usize;
-    match plain.get(place..).and_then(<[u8]>::first_chunk::<12>) {
-        Some([a, b, c, d, text @ ..]) => {
-            let length = u32::from_le_bytes([*a, *b, *c, *d]).min(8);
-            let kept = u64::MAX.checked_shl(64 - 8 * length).unwrap_or(0);
-            u64::from_be_bytes(*text) & kept
-        }
+pub(super) fn prefix(text: &[u8], start: usize, end: usize) -> u64 {
+    let length = (end - start).min(8);
+    match text[start..].first_chunk::<8>() {
+        Some(bytes) => u64::from_be_bytes(*bytes) & u64::MAX.checked_shl(64 - 8 * length as u32).unwrap_or(0),
         None => {
-            let text = value(plain, place as u32);
             let mut padded = [0; 8];
-            let length = text.len().min(8);
-            padded[..length].copy_from_slice(&text[..length]);
+            padded[..length].copy_from_slice(&text[start..end]);
             u64::from_be_bytes(padded)
         }
     }
 }
 
-fn value(plain: &[u8], place: u32) -> &[u8] {
+fn plain_value(plain: &[u8], place: u32) -> &[u8] {
     let Some((length, rest)) = plain.get(place as usize..).and_then(<[u8]>::split_first_chunk::<4>) else { return &[] };
     rest.get(..u32::from_le_bytes(*length) as usize).unwrap_or_default()
 }
