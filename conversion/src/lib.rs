@@ -6,7 +6,10 @@
 //! DataFusion plans, [`judge`] the reports of its tasks. Committing is not this crate's business, nor does it know the
 //! scheduler or the tracking store.
 
+#[doc(hidden)]
+pub mod bench;
 mod codec;
+mod encode;
 mod ledger;
 mod ndjson;
 mod plan;

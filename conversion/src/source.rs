@@ -9,6 +9,7 @@ use crate::ndjson::{
 };
 use crate::report::failure_of_scan;
 use chrono::{DateTime, Utc};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::listing::PartitionedFile;
@@ -178,6 +179,14 @@ impl NdjsonSource {
     pub(crate) fn stored_bytes(&self, partition: usize) -> u64 {
         let shared = lock(&self.contexts).get(partition).cloned().flatten();
         shared.map_or(0, |context| lock(&context).stored_bytes)
+    }
+
+    /// Gives a batch that has been written back to the scans of a partition.
+    pub(crate) fn recycle(&self, partition: usize, batch: RecordBatch) {
+        let shared = lock(&self.contexts).get(partition).cloned().flatten();
+        if let Some(context) = shared {
+            lock(&context).recycle(batch);
+        }
     }
 
     fn context(&self, partition: usize, schema: SchemaRef) -> SharedContext {

@@ -3,8 +3,8 @@
 
 use crate::ndjson::METADATA_COLUMNS;
 use crate::ndjson::{
-    Blocks, ColumnLayout, ColumnNames, Content, FileScan, InputError, KeyIndex, MAX_COLUMNS, NewKey, Next, Position,
-    RejectSink, ScanContext, Scanned, open_range, open_start, scan_line, unescape,
+    Blocks, ColumnLayout, ColumnNames, Content, FileScan, InMemory, InputError, KeyIndex, MAX_COLUMNS, NewKey, Next,
+    Position, RejectSink, ScanContext, Scanned, open_range, open_start, scan_fields,
 };
 use crate::report::failure_of_scan;
 use crate::source::{FileRange, RowSource};
@@ -12,7 +12,7 @@ use datafusion::arrow::array::RecordBatch;
 use millwork_manifest::{Compression, Failure, FailureClass, Manifest, ManifestFile, ObjectUri};
 use millwork_storage::{Object, StorageError, bucket_and_key, head_blocking};
 use std::collections::HashMap;
-use std::io::{self, Cursor, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;
 
 /// Files above this size are read in ranges of about this size.
@@ -213,26 +213,16 @@ fn first_lines(range: &FileRange, mut wanted: usize) -> Result<Sample, InputErro
 }
 
 /// Notes the keys of whole lines, the first of which stands at `offset` of the file's content.
-fn learn_keys(index: &mut KeyIndex, file: u32, offset: u64, lines: &[u8]) {
+pub(crate) fn learn_keys(index: &mut KeyIndex, file: u32, offset: u64, lines: &[u8]) {
     let mut fields = Vec::new();
     let text = String::from_utf8_lossy(lines);
     let bytes = text.as_bytes();
     let mut start = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     while start < bytes.len() {
         let newline = start + memchr::memchr(b'\n', &bytes[start..]).unwrap_or(bytes.len() - start);
-        if let Ok((Scanned::Object, _)) = scan_line(bytes, start, &mut fields) {
-            let mut cursor = crate::ndjson::Cursor::LINE_START;
-            for field in &fields {
-                let key = &bytes[field.key_start as usize..field.key_end as usize];
-                let at = Position { file, offset: offset + u64::from(field.key_start) };
-                if field.key_is_escaped {
-                    let mut text = Vec::new();
-                    unescape(key, &mut text);
-                    index.column(&mut cursor, &text, at);
-                } else {
-                    index.column(&mut cursor, key, at);
-                }
-            }
+        if let Ok((Scanned::Object, _)) = scan_fields(bytes, start, &mut fields, index) {
+            let position = |at| Position { file, offset: offset + u64::from(at) };
+            index.settle(bytes, &mut fields, &mut 0, position);
         }
         start = newline + 1;
     }
@@ -354,7 +344,7 @@ impl Survey {
             for (half, part) in [first, second].into_iter().enumerate() {
                 let half = &mut halves[(half + number) % 2];
                 half.content_bytes += part.len() as u64;
-                let mut scan = FileScan::new(&context, range, InMemory(Cursor::new(part)));
+                let mut scan = FileScan::new(&context, range, InMemory::new(part));
                 // What is wrong with the data is found, and told, by the real scan.
                 while let Ok(Some(batch)) = scan.next_batch(&mut context) {
                     half.batches.push(batch);
@@ -376,28 +366,6 @@ pub(crate) struct SampleHalf {
     pub(crate) batches: Vec<RecordBatch>,
     /// What the batches were made of.
     pub(crate) content_bytes: u64,
-}
-
-struct InMemory<'a>(Cursor<&'a [u8]>);
-
-impl Read for InMemory<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl Content for InMemory<'_> {
-    fn stored_bytes(&self) -> u64 {
-        self.0.position()
-    }
-
-    fn explain(&self, source: io::Error) -> InputError {
-        InputError::Unreadable(StorageError { operation: "read", object: "a sample".to_owned(), source })
-    }
-
-    fn check_unchanged(&self) -> Result<(), InputError> {
-        Ok(())
-    }
 }
 
 /// The columns that an attempt is planned with, and where each came first.

@@ -1,6 +1,6 @@
 //! The columns of an output, and the builder of one text column.
 
-use datafusion::arrow::array::{ArrayRef, StringArray};
+use datafusion::arrow::array::{ArrayRef, AsArray, StringArray};
 use datafusion::arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -41,54 +41,64 @@ impl ColumnLayout {
 #[derive(Default)]
 pub(crate) struct TextColumn {
     text: Vec<u8>,
-    /// One more than the rows so far.
+    /// Where the text of each row up to `rows` starts, and where the last ends; what follows means nothing.
     offsets: Vec<i32>,
     /// A set bit for each row with a value.
     validity: Vec<u8>,
+    rows: usize,
     values: usize,
+    /// How many bytes of text the last array had.
+    last_bytes: usize,
 }
 
 impl TextColumn {
     /// Puts a value in `row`, which is the last row so far or a later one. A value that is there is replaced.
     ///
-    /// `value` must be valid UTF-8, and appends what `write` does to the column's text.
+    /// `write` must append valid UTF-8 to the column's text.
     #[inline(always)]
     pub(crate) fn set(&mut self, row: usize, write: impl FnOnce(&mut Vec<u8>)) {
         self.clear(row);
-        let end = self.text.len() as i32;
-        self.offsets.resize(row + 1, end);
-        write(&mut self.text);
-        self.offsets.push(self.text.len() as i32);
-        if self.validity.len() <= row / 8 {
-            self.validity.resize(row / 8 + 1, 0);
+        if self.offsets.len() <= row + 1 {
+            self.make_room(row);
         }
+        let start = self.text.len() as i32;
+        self.offsets[self.rows..=row].fill(start);
+        write(&mut self.text);
+        self.offsets[row + 1] = self.text.len() as i32;
         self.validity[row / 8] |= 1 << (row % 8);
+        self.rows = row + 1;
         self.values += 1;
     }
 
     /// Makes the value of `row` null, if it has one.
     #[inline(always)]
     pub(crate) fn clear(&mut self, row: usize) {
-        if self.offsets.len() > row + 1 {
+        if self.rows > row {
             self.text.truncate(self.offsets[row] as usize);
-            self.offsets.truncate(row + 1);
+            self.rows = row;
             self.validity[row / 8] &= !(1 << (row % 8));
             self.values -= 1;
         }
     }
 
+    #[cold]
+    fn make_room(&mut self, row: usize) {
+        let rows = (row + 1).max(2 * self.offsets.len()).next_multiple_of(64);
+        self.offsets.resize(rows + 1, 0);
+        self.validity.resize(rows / 8, 0);
+        self.text.reserve(self.last_bytes);
+    }
+
     /// The array of `rows` rows; the column starts again.
     pub(crate) fn finish(&mut self, rows: usize) -> ArrayRef {
-        let end = self.text.len() as i32;
-        self.offsets.resize(rows + 1, end);
+        self.offsets.resize(rows + 1, 0);
+        self.offsets[self.rows..].fill(self.text.len() as i32);
         self.validity.resize(rows.div_ceil(8), 0);
-        let done = std::mem::take(self);
+        let done = std::mem::replace(self, Self { last_bytes: self.text.len(), ..Self::default() });
         let nulls = (done.values < rows).then(|| {
             let validity = BooleanBuffer::new(Buffer::from_vec(done.validity), 0, rows);
             NullBuffer::new(validity)
         });
-        self.text.reserve(done.text.len());
-        self.offsets.reserve(rows + 1);
         // SAFETY: offsets start at 0 and never fall, the last is the text's length, and every value is a whole
         // string of UTF-8: the scanner cuts valid UTF-8 at ASCII bytes, and escapes are encoded as characters.
         let array = unsafe {
@@ -97,12 +107,48 @@ impl TextColumn {
         };
         Arc::new(array)
     }
+
+    /// Forgets what was set.
+    pub(crate) fn reset(&mut self) {
+        self.validity.fill(0);
+        self.text.clear();
+        (self.rows, self.values) = (0, 0);
+    }
+
+    /// Takes the memory of an array that nobody needs any more, if it is not shared.
+    pub(crate) fn recycle(&mut self, array: ArrayRef) {
+        let Some(strings) = array.as_string_opt::<i32>().cloned() else { return };
+        drop(array);
+        let (offsets, text, _) = strings.into_parts();
+        let (offsets, text) = (offsets.into_inner().into_inner().into_vec(), text.into_vec());
+        if let (Ok(offsets), Ok(mut text), true) = (offsets, text, self.offsets.is_empty()) {
+            text.clear();
+            self.validity = vec![0; offsets.len().div_ceil(8)];
+            (self.offsets, self.text) = (offsets, text);
+        }
+    }
+}
+
+/// Appends `bytes[start..end]`, which is short more often than not.
+#[inline(always)]
+pub(crate) fn push_text(text: &mut Vec<u8>, bytes: &[u8], start: usize, end: usize) {
+    const SHORT: usize = 16;
+    let length = end - start;
+    match bytes[start..].first_chunk::<SHORT>().filter(|_| length <= SHORT) {
+        // Copying sixteen bytes is one move.
+        Some(chunk) => {
+            let kept = text.len() + length;
+            text.extend_from_slice(chunk);
+            text.truncate(kept);
+        }
+        None => text.extend_from_slice(&bytes[start..end]),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use datafusion::arrow::array::{Array, AsArray};
+    use datafusion::arrow::array::Array;
 
     #[test]
     fn skipped_rows_are_null_and_the_last_value_counts() {
@@ -122,6 +168,25 @@ mod tests {
         set(&mut column, 0, "again");
         assert_eq!(column.finish(1).as_string::<i32>(), &StringArray::from(vec![Some("again")]));
         assert_eq!(column.finish(2).null_count(), 2);
+    }
+
+    #[test]
+    fn memory_is_used_again() {
+        let mut column = TextColumn::default();
+        for rows in [3000, 10, 2000] {
+            for row in (0..rows).filter(|row| row % 3 > 0) {
+                column.set(row, |text| push_text(text, b"0123456789abcdefghijklmnopqrstuvwxyz", row % 20, 20));
+            }
+            let array = column.finish(rows);
+            for row in 0..rows {
+                let value = array.is_valid(row).then(|| array.as_string::<i32>().value(row).to_owned());
+                let expected = (row % 3 > 0).then(|| "0123456789abcdefghij"[row % 20..].to_owned());
+                assert_eq!(value, expected);
+            }
+            column.recycle(array);
+            column.set(5, |text| text.push(b'x'));
+            column.reset();
+        }
     }
 
     #[test]

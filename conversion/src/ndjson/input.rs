@@ -158,3 +158,32 @@ impl<R: Read> Read for Counted<R> {
         Ok(read)
     }
 }
+
+/// Content that is at hand.
+pub(crate) struct InMemory<'a>(io::Cursor<&'a [u8]>);
+
+impl<'a> InMemory<'a> {
+    pub(crate) fn new(content: &'a [u8]) -> Self {
+        Self(io::Cursor::new(content))
+    }
+}
+
+impl Read for InMemory<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Content for InMemory<'_> {
+    fn stored_bytes(&self) -> u64 {
+        self.0.position()
+    }
+
+    fn explain(&self, source: io::Error) -> InputError {
+        InputError::Unreadable(StorageError { operation: "read", object: "a sample".to_owned(), source })
+    }
+
+    fn check_unchanged(&self) -> Result<(), InputError> {
+        Ok(())
+    }
+}

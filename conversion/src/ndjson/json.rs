@@ -35,6 +35,8 @@ pub struct Field {
     pub key_is_escaped: bool,
     /// What the value is.
     pub kind: ValueKind,
+    /// The number of the key, if it is a known one.
+    pub(crate) spelling: u32,
 }
 
 /// What a line is.
@@ -59,11 +61,53 @@ pub enum Defect {
 
 type Step = Result<usize, Defect>;
 
+/// Those who know which keys to expect.
+pub(crate) trait Keys {
+    /// A key that is not known.
+    const UNKNOWN: u32 = u32::MAX;
+
+    /// A line begins.
+    fn start_line(&mut self);
+
+    /// If the key that is expected next stands at `at`, with its quotes and its colon: its number, and what is after the
+    /// colon.
+    fn expect(&mut self, bytes: &[u8], at: usize) -> Option<(u32, usize)>;
+
+    /// The number of a key that was not expected, as it stands in the source, or [`Self::UNKNOWN`].
+    fn find(&mut self, key: &[u8], is_escaped: bool) -> u32;
+}
+
+/// Knows no keys.
+struct NoKeys;
+
+impl Keys for NoKeys {
+    fn start_line(&mut self) {}
+
+    fn expect(&mut self, _bytes: &[u8], _at: usize) -> Option<(u32, usize)> {
+        None
+    }
+
+    fn find(&mut self, _key: &[u8], _is_escaped: bool) -> u32 {
+        Self::UNKNOWN
+    }
+}
+
 /// Scans the line that starts at `start`, listing its fields. Returns what it is and where its newline stands.
 ///
 /// `bytes` must hold a newline at or after `start`; the scan never looks past it.
 pub fn scan_line(bytes: &[u8], start: usize, fields: &mut Vec<Field>) -> Result<(Scanned, usize), Defect> {
+    scan_fields(bytes, start, fields, &mut NoKeys)
+}
+
+/// [`scan_line`], with numbers for known keys.
+pub(crate) fn scan_fields(
+    bytes: &[u8],
+    start: usize,
+    fields: &mut Vec<Field>,
+    keys: &mut impl Keys,
+) -> Result<(Scanned, usize), Defect> {
     fields.clear();
+    keys.start_line();
     let mut at = skip_space(bytes, start);
     match byte(bytes, at) {
         b'\n' => return Ok((Scanned::Blank, at)),
@@ -79,7 +123,7 @@ pub fn scan_line(bytes: &[u8], start: usize, fields: &mut Vec<Field>) -> Result<
         at += 1;
     } else {
         loop {
-            at = field(bytes, at, fields)?;
+            at = field(bytes, at, fields, keys)?;
             match byte(bytes, at) {
                 b',' => at = skip_space(bytes, at + 1),
                 b'}' => {
@@ -100,36 +144,64 @@ fn trailing(at: usize) -> Defect {
 
 /// One `"key": value`, up to the `,` or `}` after it.
 #[inline(always)]
-fn field(bytes: &[u8], mut at: usize, fields: &mut Vec<Field>) -> Step {
+fn field(bytes: &[u8], at: usize, fields: &mut Vec<Field>, keys: &mut impl Keys) -> Step {
+    let mut field = Field {
+        key_start: at as u32 + 1,
+        key_end: 0,
+        start: 0,
+        end: 0,
+        key_is_escaped: false,
+        kind: ValueKind::Verbatim,
+        spelling: 0,
+    };
+    let value = match keys.expect(bytes, at) {
+        Some((spelling, after)) => {
+            field.spelling = spelling;
+            field.key_end = after as u32 - 2;
+            after
+        }
+        None => key(bytes, at, &mut field, keys)?,
+    };
+    let at = skip_space(bytes, value);
+    field.start = at as u32;
+    let after = match byte(bytes, at) {
+        b'"' => {
+            let (end, is_escaped) = string_end(bytes, at + 1)?;
+            field.start = at as u32 + 1;
+            field.end = end as u32;
+            field.kind = if is_escaped { ValueKind::Escaped } else { ValueKind::Text };
+            end + 1
+        }
+        b'n' => {
+            let end = literal(bytes, at, b"null")?;
+            field.end = end as u32;
+            field.kind = ValueKind::Null;
+            end
+        }
+        _ => {
+            let end = skip_value(bytes, at, 1)?;
+            field.end = end as u32;
+            end
+        }
+    };
+    fields.push(field);
+    Ok(skip_space(bytes, after))
+}
+
+/// A key that was not expected, up to what is after its colon.
+fn key(bytes: &[u8], at: usize, field: &mut Field, keys: &mut impl Keys) -> Step {
     if byte(bytes, at) != b'"' {
         return Err(Defect::Malformed(at, "expected a key"));
     }
-    let key_start = at + 1;
-    let (key_end, key_is_escaped) = string_end(bytes, key_start)?;
-    at = skip_space(bytes, key_end + 1);
-    if byte(bytes, at) != b':' {
-        return Err(Defect::Malformed(at, "expected `:`"));
+    let (end, is_escaped) = string_end(bytes, at + 1)?;
+    field.key_end = end as u32;
+    field.key_is_escaped = is_escaped;
+    let colon = skip_space(bytes, end + 1);
+    if byte(bytes, colon) != b':' {
+        return Err(Defect::Malformed(colon, "expected `:`"));
     }
-    at = skip_space(bytes, at + 1);
-    let (start, end, after, kind) = match byte(bytes, at) {
-        b'"' => {
-            let (end, is_escaped) = string_end(bytes, at + 1)?;
-            (at + 1, end, end + 1, if is_escaped { ValueKind::Escaped } else { ValueKind::Text })
-        }
-        first => {
-            let end = skip_value(bytes, at, 1)?;
-            (at, end, end, if first == b'n' { ValueKind::Null } else { ValueKind::Verbatim })
-        }
-    };
-    fields.push(Field {
-        key_start: key_start as u32,
-        key_end: key_end as u32,
-        start: start as u32,
-        end: end as u32,
-        key_is_escaped,
-        kind,
-    });
-    Ok(skip_space(bytes, after))
+    field.spelling = keys.find(&bytes[at + 1..end], is_escaped);
+    Ok(colon + 1)
 }
 
 /// The byte at a position; past the end, the newline that ends every line.

@@ -1,5 +1,7 @@
 //! Which column a key belongs to, without hashing where keys come in the usual order.
 
+use super::json::{Field, Keys};
+use super::unescape::unescape;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -52,11 +54,45 @@ pub(crate) struct NewKey {
 
 /// A key as it is spelt in the input.
 struct Spelling {
+    token: Token,
     key: Box<[u8]>,
-    column: u32,
-    was_seen: bool,
     /// The two spellings that came after this one last.
     next: [u32; 2],
+}
+
+/// A key with its quotes and its colon, to be compared at once.
+struct Token {
+    words: [u128; 2],
+    masks: [u128; 2],
+    /// Zero for a key that is too long, or never stands like this in JSON.
+    length: usize,
+}
+
+impl Token {
+    const MAX_BYTES: usize = 32;
+
+    fn new(key: &[u8]) -> Self {
+        let text = [b"\"", key, b"\":"].concat();
+        let is_plain = !key.iter().any(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+        let mut token = Self { words: [0; 2], masks: [0; 2], length: 0 };
+        if is_plain && text.len() <= Self::MAX_BYTES {
+            token.length = text.len();
+            for (at, byte) in text.iter().enumerate() {
+                token.words[at / 16] |= u128::from(*byte) << (at % 16 * 8);
+                token.masks[at / 16] |= 0xff << (at % 16 * 8);
+            }
+        }
+        token
+    }
+
+    /// Whether this is what stands at `at`.
+    #[inline(always)]
+    fn stands_at(&self, bytes: &[u8], at: usize) -> bool {
+        let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<{ Self::MAX_BYTES }>) else { return false };
+        let word = |at: usize| chunk[at..].first_chunk().map_or(0, |chunk| u128::from_le_bytes(*chunk));
+        let difference = (word(0) & self.masks[0]) ^ self.words[0] | (word(16) & self.masks[1]) ^ self.words[1];
+        difference == 0 && self.length > 0
+    }
 }
 
 /// From keys to columns, for the columns of one plan.
@@ -64,6 +100,10 @@ pub(crate) struct KeyIndex {
     names: ColumnNames,
     columns: HashMap<String, u32>,
     spellings: Vec<Spelling>,
+    /// The column of each spelling, and whether the spelling has come.
+    column_of: Vec<(u32, bool)>,
+    /// How many spellings have not come yet.
+    unseen: usize,
     by_spelling: HashMap<Box<[u8]>, u32>,
     /// The two spellings that lines started with last.
     first: [u32; 2],
@@ -71,16 +111,52 @@ pub(crate) struct KeyIndex {
     new_keys: HashMap<String, Position>,
     /// Whether an unknown key becomes a column at once.
     learns: bool,
+    /// The spelling before, in the line that is being scanned, and whether the line has a key that is not known.
+    before: u32,
+    has_unknown: bool,
 }
 
-/// Where in a line's keys a look-up stands: the spelling before.
-#[derive(Clone, Copy)]
-pub(crate) struct Cursor(u32);
-
 const START: u32 = u32::MAX;
+/// So many spellings after the last one are tried before a key is looked up: some keys are left out.
+const NEAR: u32 = 4;
 
-impl Cursor {
-    pub(crate) const LINE_START: Self = Self(START);
+impl Keys for KeyIndex {
+    #[inline(always)]
+    fn start_line(&mut self) {
+        (self.before, self.has_unknown) = (START, false);
+    }
+
+    #[inline(always)]
+    fn expect(&mut self, bytes: &[u8], at: usize) -> Option<(u32, usize)> {
+        let [first, second] = self.guesses();
+        let is = |slot: u32| {
+            let token = self.spellings.get(slot as usize).map(|spelling| &spelling.token);
+            token.filter(|token| token.stands_at(bytes, at)).map(|token| at + token.length)
+        };
+        if let Some(after) = is(first) {
+            self.before = first;
+            return Some((first, after));
+        }
+        let after = is(second)?;
+        self.came(second);
+        Some((second, after))
+    }
+
+    fn find(&mut self, key: &[u8], is_escaped: bool) -> u32 {
+        let near = self.before.wrapping_add(1)..self.before.wrapping_add(1).saturating_add(NEAR);
+        let is = |slot: &u32| self.spellings.get(*slot as usize).is_some_and(|spelling| *spelling.key == *key);
+        let known = self.guesses().into_iter().chain(near).find(is);
+        match known.or_else(|| self.by_spelling.get(key).copied()).filter(|_| !is_escaped) {
+            Some(slot) => {
+                self.came(slot);
+                slot
+            }
+            None => {
+                self.has_unknown = true;
+                Self::UNKNOWN
+            }
+        }
+    }
 }
 
 impl KeyIndex {
@@ -90,11 +166,15 @@ impl KeyIndex {
             names,
             columns: keys.iter().zip(0..).map(|(key, column)| (key.clone(), column)).collect(),
             spellings: Vec::with_capacity(keys.len()),
+            column_of: Vec::with_capacity(keys.len()),
+            unseen: 0,
             by_spelling: HashMap::with_capacity(keys.len()),
             first: [0; 2],
             first_seen: vec![None; keys.len()],
             new_keys: HashMap::new(),
             learns: false,
+            before: START,
+            has_unknown: false,
         };
         for (key, column) in keys.iter().zip(0..) {
             index.add_spelling(key.as_bytes(), column);
@@ -109,39 +189,80 @@ impl KeyIndex {
 
     fn add_spelling(&mut self, key: &[u8], column: u32) -> u32 {
         let slot = self.spellings.len() as u32;
-        let next = slot + 1;
-        self.spellings.push(Spelling { key: key.into(), column, was_seen: false, next: [next; 2] });
+        self.spellings.push(Spelling { token: Token::new(key), key: key.into(), next: [slot + 1; 2] });
+        self.column_of.push((column, false));
+        self.unseen += 1;
         self.by_spelling.insert(key.into(), slot);
         slot
     }
 
-    /// The column of `key`, which stands at `at`; none if the plan has no such column, which is noted.
+    /// The two spellings that may come next.
     #[inline(always)]
-    pub(crate) fn column(&mut self, cursor: &mut Cursor, key: &[u8], at: Position) -> Option<u32> {
-        let guesses = match cursor.0 {
-            START => self.first,
-            slot => self.spellings[slot as usize].next,
+    fn guesses(&self) -> [u32; 2] {
+        self.spellings.get(self.before as usize).map_or(self.first, |spelling| spelling.next)
+    }
+
+    /// Notes what came after the spelling before.
+    fn came(&mut self, slot: u32) {
+        let after = match self.spellings.get_mut(self.before as usize) {
+            Some(spelling) => &mut spelling.next,
+            None => &mut self.first,
         };
-        let is = |slot: u32| self.spellings.get(slot as usize).is_some_and(|s| *s.key == *key);
-        let slot = if is(guesses[0]) {
-            guesses[0]
-        } else {
-            let slot = if is(guesses[1]) { guesses[1] } else { self.look_up(key, at)? };
-            let after = match cursor.0 {
-                START => &mut self.first,
-                before => &mut self.spellings[before as usize].next,
-            };
-            *after = [slot, guesses[0]];
-            slot
-        };
-        cursor.0 = slot;
-        let spelling = &mut self.spellings[slot as usize];
-        if !spelling.was_seen {
-            spelling.was_seen = true;
-            let first = &mut self.first_seen[spelling.column as usize];
-            *first = Some(first.map_or(at, |seen| seen.min(at)));
+        *after = [slot, after[0]];
+        self.before = slot;
+    }
+
+    /// The column of a key of a line that is settled.
+    #[inline(always)]
+    pub(crate) fn column(&self, field: &Field) -> u32 {
+        self.column_of[field.spelling as usize].0
+    }
+
+    /// Settles the keys of a line that is a row: looks up those that are not known yet, and notes where keys came first.
+    /// False if the plan has no column for one of them or has had none for another before. Adds to `replaced` the characters of
+    /// keys that had to be.
+    #[inline(always)]
+    pub(crate) fn settle(
+        &mut self,
+        bytes: &[u8],
+        fields: &mut [Field],
+        replaced: &mut u64,
+        position: impl Fn(u32) -> Position,
+    ) -> bool {
+        if self.has_unknown || self.unseen > 0 {
+            self.settle_slowly(bytes, fields, replaced, position);
         }
-        Some(spelling.column)
+        !self.has_new_keys()
+    }
+
+    #[inline(never)]
+    fn settle_slowly(
+        &mut self,
+        bytes: &[u8],
+        fields: &mut [Field],
+        replaced: &mut u64,
+        position: impl Fn(u32) -> Position,
+    ) {
+        for field in fields {
+            let at = position(field.key_start);
+            if field.spelling == Self::UNKNOWN {
+                let key = &bytes[field.key_start as usize..field.key_end as usize];
+                let mut text = Vec::new();
+                if field.key_is_escaped {
+                    *replaced += unescape(key, &mut text);
+                }
+                let key = if field.key_is_escaped { &text } else { key };
+                let Some(slot) = self.look_up(key, at) else { continue };
+                field.spelling = slot;
+            }
+            let (column, was_seen) = &mut self.column_of[field.spelling as usize];
+            if !*was_seen {
+                *was_seen = true;
+                self.unseen -= 1;
+                let first = &mut self.first_seen[*column as usize];
+                *first = Some(first.map_or(at, |seen| seen.min(at)));
+            }
+        }
     }
 
     #[inline(never)]
@@ -199,7 +320,19 @@ impl KeyIndex {
 
 #[cfg(test)]
 mod tests {
+    use super::super::json::scan_fields;
     use super::*;
+
+    /// The columns of a line with these keys; none for a key without one.
+    fn columns(index: &mut KeyIndex, keys: &[&str], offset: u64) -> Vec<Option<u32>> {
+        let members: Vec<_> = keys.iter().map(|key| format!("{}:null", serde_json::to_string(key).unwrap())).collect();
+        let line = format!("{{{}}}\n", members.join(","));
+        let mut fields = Vec::new();
+        scan_fields(line.as_bytes(), 0, &mut fields, index).unwrap();
+        index.settle(line.as_bytes(), &mut fields, &mut 0, |at| Position { file: 0, offset: offset + u64::from(at) });
+        let known = |field: &Field| (field.spelling != KeyIndex::UNKNOWN).then(|| index.column(field));
+        fields.iter().map(known).collect()
+    }
 
     fn at(offset: u64) -> Position {
         Position { file: 0, offset }
@@ -207,26 +340,23 @@ mod tests {
 
     #[test]
     fn keys_are_found_in_any_order() {
-        let keys = ["a", "b", "c"].map(String::from);
-        let mut index = KeyIndex::new(&keys, ColumnNames::Exact);
-        for line in ["abc", "cab", "ac", "bca", "abc"] {
-            let mut cursor = Cursor::LINE_START;
-            for key in line.chars() {
-                let column = index.column(&mut cursor, key.to_string().as_bytes(), at(0));
-                assert_eq!(column, Some(u32::from(key) - u32::from('a')), "{line}");
-            }
+        let long = "k".repeat(40);
+        let keys = ["a", "b", "c", &long, "a\"b", "é"];
+        let mut index = KeyIndex::new(&keys.map(String::from), ColumnNames::Exact);
+        for line in
+            [[0, 1, 2, 3, 4], [2, 0, 1, 4, 3], [0, 2, 5, 5, 0], [1, 2, 0, 3, 4], [0, 1, 2, 3, 4], [0, 1, 2, 3, 4]]
+        {
+            let names = line.map(|column| keys[column]);
+            assert_eq!(columns(&mut index, &names, 0), line.map(|column| Some(column as u32)), "{line:?}");
         }
     }
 
     #[test]
     fn new_keys_and_first_places_are_noted() {
         let mut index = KeyIndex::new(&["a".to_owned(), "b".to_owned()], ColumnNames::Exact);
-        let mut cursor = Cursor::LINE_START;
-        assert_eq!(index.column(&mut cursor, b"z", at(7)), None);
-        assert_eq!(index.column(&mut cursor, b"b", at(9)), Some(1));
-        assert_eq!(index.column(&mut cursor, b"b", at(19)), Some(1));
-        assert_eq!(index.column(&mut cursor, b"A", at(29)), None);
-        assert_eq!(index.first_seen(), [None, Some(at(9))]);
+        assert_eq!(columns(&mut index, &["z", "b"], 100), [None, Some(1)]);
+        assert_eq!(columns(&mut index, &["b", "A"], 200), [Some(1), None]);
+        assert_eq!(index.first_seen(), [None, Some(at(111))]);
         let new: Vec<_> = index.new_keys().into_iter().map(|k| k.key).collect();
         assert_eq!(new, ["z", "A"]);
     }
@@ -234,10 +364,16 @@ mod tests {
     #[test]
     fn lower_merges_spellings() {
         let mut index = KeyIndex::new(&["straße".to_owned()], ColumnNames::Lower);
-        let mut cursor = Cursor::LINE_START;
-        for key in ["straße", "STRAßE", "Straße"] {
-            assert_eq!(index.column(&mut cursor, key.as_bytes(), at(3)), Some(0));
+        for key in ["straße", "STRAßE", "Straße", "STRAßE"] {
+            assert_eq!(columns(&mut index, &[key], 3), [Some(0)]);
         }
         assert!(!index.has_new_keys());
+    }
+
+    #[test]
+    fn a_key_with_quotes_is_no_token() {
+        assert_eq!(Token::new(b"a\"b").length, 0);
+        let padded = [b"\"key\": 1}".as_slice(), &[b' '; 32]].concat();
+        assert!(Token::new(b"key").stands_at(&padded, 0) && !Token::new(b"ke").stands_at(&padded, 0));
     }
 }

@@ -4,6 +4,8 @@
 
 mod blocks;
 mod columns;
+#[cfg(test)]
+mod fuzz;
 mod input;
 mod json;
 mod keys;
@@ -12,10 +14,11 @@ mod scan;
 mod unescape;
 
 pub(crate) use blocks::{Blocks, Next};
-pub(crate) use columns::{ColumnLayout, METADATA_COLUMNS};
-pub(crate) use input::{Content, Input, InputError, open_range, open_start};
+pub(crate) use columns::{ColumnLayout, METADATA_COLUMNS, push_text};
+pub(crate) use input::{Content, InMemory, Input, InputError, open_range, open_start};
+pub(crate) use json::scan_fields;
 pub use keys::ColumnNames;
-pub(crate) use keys::{Cursor, KeyIndex, NewKey, Position};
+pub(crate) use keys::{KeyIndex, NewKey, Position};
 pub(crate) use rejects::RejectSink;
 pub(crate) use scan::{FileScan, MAX_COLUMNS, ScanContext, ScanError};
 

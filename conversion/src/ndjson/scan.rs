@@ -1,10 +1,10 @@
 //! A file, or a byte range of one, as record batches of text columns and metadata.
 
 use super::blocks::{Blocks, Next};
-use super::columns::TextColumn;
+use super::columns::{TextColumn, push_text};
 use super::input::{Content, InputError};
-use super::json::{Defect, Field, Scanned, ValueKind, scan_line};
-use super::keys::{Cursor, KeyIndex, Position};
+use super::json::{Defect, Field, Scanned, ValueKind, scan_fields};
+use super::keys::{KeyIndex, Position};
 use super::rejects::{RejectSink, Rejection};
 use super::unescape::unescape;
 use crate::ledger::RangeLedger;
@@ -65,6 +65,21 @@ impl ScanContext {
         let builder = BatchBuilder::new(&source);
         Self { source, schema, keys, rejects, ledger: Vec::new(), stored_bytes: 0, builder }
     }
+
+    /// Takes the memory of a batch that nobody needs any more, if it is one of these scans.
+    pub(crate) fn recycle(&mut self, batch: RecordBatch) {
+        let (schema, arrays, _) = batch.into_parts();
+        if !Arc::ptr_eq(&schema, &self.schema) {
+            return;
+        }
+        for (column, array) in self.source.output.iter().zip(arrays) {
+            if let OutputColumn::Input(index) = column {
+                if let Some(column) = &mut self.builder.columns[*index] {
+                    column.recycle(array);
+                }
+            }
+        }
+    }
 }
 
 /// The scan of one byte range.
@@ -80,7 +95,6 @@ pub(crate) struct FileScan<R> {
     counts: RangeLedger,
     stored_before: u64,
     fields: Vec<Field>,
-    columns: Vec<u32>,
 }
 
 impl<R: Content> FileScan<R> {
@@ -97,7 +111,6 @@ impl<R: Content> FileScan<R> {
             counts,
             stored_before: context.stored_bytes,
             fields: Vec::new(),
-            columns: Vec::new(),
         }
     }
 
@@ -174,25 +187,18 @@ impl<R: Content> FileScan<R> {
                 self.scan_lossy_line(context)?;
                 continue;
             }
-            match scan_line(block, start, &mut self.fields) {
+            match scan_fields(block, start, &mut self.fields, &mut context.keys) {
                 Ok((Scanned::Blank, newline)) => {
                     self.counts.blank += 1;
                     self.at = newline + 1;
                 }
                 Ok((Scanned::Object, newline)) => {
-                    let is_row = resolve(
-                        &mut context.keys,
-                        block,
-                        &self.fields,
-                        &mut self.columns,
-                        &mut self.counts.replaced_characters,
-                        |at| Position { file: self.range.file, offset: base + u64::from(at) },
-                    );
-                    if is_row {
+                    let replaced = &mut self.counts.replaced_characters;
+                    let file = self.range.file;
+                    let position = |at| Position { file, offset: base + u64::from(at) };
+                    if context.keys.settle(block, &mut self.fields, replaced, position) {
                         let line = self.range.lines_before + self.counts.lines;
-                        let replaced =
-                            context.builder.append(block, &self.fields, &self.columns, line, newline - start);
-                        self.counts.replaced_characters += replaced;
+                        *replaced += context.builder.append(block, &self.fields, &context.keys, line, newline - start);
                     }
                     self.counts.rows += 1;
                     self.at = newline + 1;
@@ -220,20 +226,15 @@ impl<R: Content> FileScan<R> {
         };
         let line = [text.as_bytes(), b"\n"].concat();
         self.at = newline + 1;
-        match scan_line(&line, 0, &mut self.fields) {
+        match scan_fields(&line, 0, &mut self.fields, &mut context.keys) {
             Ok((Scanned::Blank, _)) => self.counts.blank += 1,
             Ok((Scanned::Object, _)) => {
-                let is_row = resolve(
-                    &mut context.keys,
-                    &line,
-                    &self.fields,
-                    &mut self.columns,
-                    &mut self.counts.replaced_characters,
-                    |at| Position { file: self.range.file, offset: base + start as u64 + u64::from(at) },
-                );
-                if is_row {
+                let in_keys = &mut self.counts.replaced_characters;
+                let file = self.range.file;
+                let position = |at| Position { file, offset: base + start as u64 + u64::from(at) };
+                if context.keys.settle(&line, &mut self.fields, in_keys, position) {
                     let number = self.range.lines_before + self.counts.lines;
-                    let lone = context.builder.append(&line, &self.fields, &self.columns, number, newline - start);
+                    let lone = context.builder.append(&line, &self.fields, &context.keys, number, newline - start);
                     self.counts.replaced_characters += lone + replaced as u64;
                 }
                 self.counts.rows += 1;
@@ -297,37 +298,6 @@ fn describe(defect: Defect, line_start: usize) -> (&'static str, String) {
     }
 }
 
-/// Finds the columns of a line's fields. False if one of them has none.
-#[inline(always)]
-fn resolve(
-    keys: &mut KeyIndex,
-    bytes: &[u8],
-    fields: &[Field],
-    columns: &mut Vec<u32>,
-    replaced_characters: &mut u64,
-    position: impl Fn(u32) -> Position,
-) -> bool {
-    let mut cursor = Cursor::LINE_START;
-    let mut is_row = true;
-    columns.clear();
-    for field in fields {
-        let key = &bytes[field.key_start as usize..field.key_end as usize];
-        let at = position(field.key_start);
-        let column = if field.key_is_escaped {
-            let mut text = Vec::with_capacity(key.len());
-            *replaced_characters += unescape(key, &mut text);
-            keys.column(&mut cursor, &text, at)
-        } else {
-            keys.column(&mut cursor, key, at)
-        };
-        match column {
-            Some(column) => columns.push(column),
-            None => is_row = false,
-        }
-    }
-    is_row && !keys.has_new_keys()
-}
-
 /// Rows on their way to a batch.
 struct BatchBuilder {
     /// By column of the layout; none for a column that the query does not read.
@@ -356,16 +326,16 @@ impl BatchBuilder {
 
     /// Adds a row. Returns how many characters were replaced in it.
     #[inline(always)]
-    fn append(&mut self, bytes: &[u8], fields: &[Field], columns: &[u32], line: u64, length: usize) -> u64 {
+    fn append(&mut self, bytes: &[u8], fields: &[Field], keys: &KeyIndex, line: u64, length: usize) -> u64 {
         let row = self.rows;
         let mut replaced = 0;
-        for (field, column) in fields.iter().zip(columns) {
-            let Some(column) = &mut self.columns[*column as usize] else { continue };
-            let value = &bytes[field.start as usize..field.end as usize];
+        for field in fields {
+            let Some(column) = &mut self.columns[keys.column(field) as usize] else { continue };
+            let (start, end) = (field.start as usize, field.end as usize);
             match field.kind {
-                ValueKind::Text | ValueKind::Verbatim => column.set(row, |text| text.extend_from_slice(value)),
+                ValueKind::Text | ValueKind::Verbatim => column.set(row, |text| push_text(text, bytes, start, end)),
                 ValueKind::Null => column.clear(row),
-                ValueKind::Escaped => column.set(row, |text| replaced += unescape(value, text)),
+                ValueKind::Escaped => column.set(row, |text| replaced += unescape(&bytes[start..end], text)),
             }
         }
         self.line_numbers.push(line as i64);
@@ -375,12 +345,9 @@ impl BatchBuilder {
     }
 
     fn reset(&mut self) {
-        let rows = std::mem::take(&mut self.rows);
-        for column in self.columns.iter_mut().flatten() {
-            column.finish(rows);
-        }
+        self.columns.iter_mut().flatten().for_each(TextColumn::reset);
         self.line_numbers.clear();
-        self.bytes = 0;
+        (self.rows, self.bytes) = (0, 0);
     }
 
     fn finish(

@@ -1,0 +1,97 @@
+//! The inside of a conversion, for `benches/`.
+
+use crate::encode::{EncodedChunk, RowGroupEncoder, RowGroups};
+use crate::ndjson::{ColumnLayout, ColumnNames, FileScan, InMemory, KeyIndex, RejectSink, ScanContext, scan_line};
+use crate::source::{FileRange, RowSource};
+use crate::survey::{in_order, learn_keys, merge_keys};
+use chrono::DateTime;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::parquet::basic::Compression;
+use datafusion::parquet::errors::ParquetError;
+use datafusion::parquet::file::properties::WriterProperties;
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::Arc;
+
+/// Scans lines. Returns how many fields they have.
+pub fn scan(lines: &[u8]) -> usize {
+    let (mut fields, mut at, mut count) = (Vec::new(), 0, 0);
+    while at < lines.len() {
+        let Ok((_, newline)) = scan_line(lines, at, &mut fields) else { return count };
+        count += fields.len();
+        at = newline + 1;
+    }
+    count
+}
+
+/// Makes columns of lines.
+pub struct Trial {
+    source: Arc<RowSource>,
+    range: FileRange,
+}
+
+impl Trial {
+    /// For the keys that these lines have.
+    pub fn new(lines: &[u8]) -> Result<Self, Box<dyn Error>> {
+        let mut index = KeyIndex::learning(ColumnNames::Exact);
+        learn_keys(&mut index, 0, 0, lines);
+        let mut keys = HashMap::new();
+        merge_keys(&mut keys, index.seen_keys());
+        let layout = ColumnLayout::new(in_order(keys).into_iter().map(|new| new.key).collect());
+        let source = RowSource {
+            manifest_id: "bench".parse()?,
+            date: "2025-12-23".parse()?,
+            ingested_at: DateTime::UNIX_EPOCH,
+            names: ColumnNames::Exact,
+            output: RowSource::all_columns(&layout),
+            layout,
+            staging: None,
+        };
+        let range = FileRange {
+            file: 0,
+            uri: "file:///2025-12-23.ndjson".parse()?,
+            etag: String::new(),
+            start: 0,
+            end: lines.len() as u64,
+            compression: millwork_manifest::Compression::None,
+            lines_before: 0,
+        };
+        Ok(Self { source: Arc::new(source), range })
+    }
+
+    /// Makes batches of the lines and throws them away. Returns how many rows they had.
+    pub fn rows(&self, lines: &[u8]) -> Result<usize, Box<dyn Error>> {
+        let mut rows = 0;
+        self.each(lines, |context, batch| {
+            rows += batch.num_rows();
+            context.recycle(batch);
+        })?;
+        Ok(rows)
+    }
+
+    /// Makes batches of the lines.
+    pub fn batches(&self, lines: &[u8]) -> Result<Vec<RecordBatch>, Box<dyn Error>> {
+        let mut batches = Vec::new();
+        self.each(lines, |_, batch| batches.push(batch))?;
+        Ok(batches)
+    }
+
+    fn each(&self, lines: &[u8], mut take: impl FnMut(&mut ScanContext, RecordBatch)) -> Result<(), Box<dyn Error>> {
+        let rejects = RejectSink::new(None, String::new());
+        let mut context = ScanContext::new(self.source.clone(), self.source.full_schema(), rejects);
+        let mut scan = FileScan::new(&context, &self.range, InMemory::new(lines));
+        while let Some(batch) = scan.next_batch(&mut context)? {
+            take(&mut context, batch);
+        }
+        Ok(())
+    }
+}
+
+/// Encodes batches as a row group. Returns its size in bytes.
+pub fn encode(batches: &[RecordBatch]) -> Result<u64, ParquetError> {
+    let Some(first) = batches.first() else { return Ok(0) };
+    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+    let mut encoder = RowGroupEncoder::new(Arc::new(RowGroups::new(first.schema(), Arc::new(properties))?))?;
+    batches.iter().try_for_each(|batch| encoder.write(batch))?;
+    Ok(encoder.close()?.iter().map(EncodedChunk::bytes).sum())
+}

@@ -1,0 +1,416 @@
+//! A column chunk of text: values come in batches, pages go out.
+//!
+//! A chunk starts with a dictionary. One that turns out not to pay is dropped: for the whole chunk if no page is
+//! finished yet, else for the pages that follow.
+
+use super::dictionary::{Dictionary, Pushed};
+use super::hybrid::{index_width, put_indices};
+use super::levels::Levels;
+use super::pages::{Compressor, MAX_SPARE_BYTES, Page, PageHeader, Pages};
+use super::statistics::{Bounds, ChunkStatistics, prefix};
+use crate::ndjson::push_text;
+use datafusion::arrow::array::{Array, StringArray};
+use datafusion::parquet::basic::{Compression, Encoding, PageType};
+use datafusion::parquet::column::writer::ColumnCloseResult;
+use datafusion::parquet::errors::ParquetError;
+use datafusion::parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder, PageEncodingStats};
+use datafusion::parquet::schema::types::ColumnDescPtr;
+
+/// A page ends at this many rows …
+const PAGE_ROWS: usize = 20_000;
+/// … or bytes, before compression.
+const PAGE_BYTES: usize = 1 << 20;
+/// A dictionary ends at this many bytes.
+const DICTIONARY_BYTES: usize = 1 << 20;
+/// After this many values a dictionary is judged by what it saves.
+const TRIAL_VALUES: usize = 8192;
+/// Room before the text of an open page for its levels: at least a bit for each of [`PAGE_ROWS`].
+const HEADROOM: usize = 4096;
+
+/// A column chunk that is being encoded. Its memory is used again for the next one.
+pub(super) struct TextChunk {
+    descriptor: ColumnDescPtr,
+    compression: Compression,
+    dictionary: Dictionary,
+    has_dictionary: bool,
+    is_judged: bool,
+    /// Values so far, and their bytes in the encoding PLAIN.
+    values: usize,
+    plain_bytes: usize,
+    open: OpenPage,
+    pages: Vec<DataPage>,
+    statistics: ChunkStatistics,
+}
+
+/// The page that is being filled. Its values are either indices into the dictionary, or text.
+struct OpenPage {
+    levels: Levels,
+    indices: Vec<u32>,
+    /// Text in the encoding PLAIN, after [`HEADROOM`].
+    plain: Vec<u8>,
+    bounds: Bounds,
+    text_bytes: usize,
+    /// What the levels and indices of a page are put together in.
+    content: Vec<u8>,
+}
+
+struct DataPage {
+    page: Page,
+    encoding: Encoding,
+    rows: usize,
+    text_bytes: usize,
+}
+
+/// A finished column chunk.
+pub(crate) struct EncodedText {
+    pub(super) pages: Pages,
+    pub(super) close: ColumnCloseResult,
+}
+
+impl TextChunk {
+    pub(super) fn new(descriptor: ColumnDescPtr, compression: Compression) -> Self {
+        let statistics = ChunkStatistics::new(descriptor.max_def_level() > 0);
+        Self {
+            descriptor,
+            compression,
+            dictionary: Dictionary::new(),
+            has_dictionary: true,
+            is_judged: false,
+            values: 0,
+            plain_bytes: 0,
+            open: OpenPage::new(),
+            pages: Vec::new(),
+            statistics,
+        }
+    }
+
+    /// About how many bytes the chunk would have if it ended now.
+    pub(super) fn estimated_bytes(&self) -> usize {
+        let pages: usize = self.pages.iter().map(|data| data.page.bytes.len()).sum();
+        let indices = index_bytes(self.open.indices.len(), &self.dictionary);
+        pages + self.open.plain.len() - HEADROOM + indices + self.dictionary.page().len()
+    }
+
+    /// Adds a batch of values.
+    pub(super) fn write(&mut self, array: &StringArray, compressor: &mut Compressor) -> Result<(), ParquetError> {
+        let (mut start, rows) = (0, array.len());
+        while start < rows {
+            let end = start + self.open.rows_that_fit(&array.value_offsets()[start..]);
+            let nulls = array.nulls().filter(|_| array.null_count() > 0);
+            let validity = nulls.map(|nulls| nulls.slice(start, end - start));
+            if self.has_dictionary {
+                let full_at = match &validity {
+                    Some(validity) => self.add_to_dictionary(array, start, validity.valid_indices()),
+                    None => self.add_to_dictionary(array, start, 0..end - start),
+                };
+                if let Some(rows) = full_at {
+                    // The rest waits for the next page.
+                    self.open.levels.append(rows, validity.map(|validity| validity.slice(0, rows)).as_ref());
+                    self.drop_dictionary(compressor)?;
+                    start += rows;
+                    continue;
+                }
+            } else {
+                match &validity {
+                    Some(validity) => self.open.add_plain(array, start, validity.valid_indices()),
+                    None => self.open.add_plain(array, start, 0..end - start),
+                }
+            }
+            self.open.levels.append(end - start, validity.as_ref());
+            self.end_step(compressor)?;
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// Adds the same value many times.
+    pub(super) fn write_run(
+        &mut self,
+        value: &str,
+        rows: usize,
+        compressor: &mut Compressor,
+    ) -> Result<(), ParquetError> {
+        let mut left = rows;
+        while left > 0 {
+            let page = self.pages.len() as u32 + 1;
+            let index = match self.has_dictionary {
+                true => self.dictionary.index(value.as_bytes(), 0, value.len(), page, &mut self.open.bounds),
+                false => None,
+            };
+            let now = left.min(PAGE_ROWS - self.open.levels.rows());
+            let Some(index) = index else {
+                let few = now.min(PAGE_BYTES / (4 + value.len()) + 1);
+                let array = StringArray::from_iter_values(std::iter::repeat_n(value, few));
+                self.write(&array, compressor)?;
+                left -= few;
+                continue;
+            };
+            self.open.indices.resize(self.open.indices.len() + now, index);
+            self.open.text_bytes += now * value.len();
+            self.values += now;
+            self.plain_bytes += now * (4 + value.len());
+            self.open.levels.append(now, None);
+            self.end_step(compressor)?;
+            left -= now;
+        }
+        Ok(())
+    }
+
+    /// Adds the values of some rows, counted from `start`. Returns the row that the dictionary does not take, if there is one.
+    fn add_to_dictionary(
+        &mut self,
+        array: &StringArray,
+        start: usize,
+        rows: impl Iterator<Item = usize>,
+    ) -> Option<usize> {
+        let offsets = &array.value_offsets()[start..];
+        let page = self.pages.len() as u32 + 1;
+        let OpenPage { indices, bounds, .. } = &mut self.open;
+        let values_before = indices.len();
+        let text = (array.value_data(), offsets);
+        let Pushed { text_bytes, full_at } = self.dictionary.push_indices(text, rows, page, bounds, indices);
+        let values = indices.len() - values_before;
+        self.open.text_bytes += text_bytes;
+        self.values += values;
+        self.plain_bytes += text_bytes + 4 * values;
+        full_at
+    }
+
+    /// Ends what has reached its end: the dictionary, the page.
+    fn end_step(&mut self, compressor: &mut Compressor) -> Result<(), ParquetError> {
+        let is_page_full = self.open.levels.rows() >= PAGE_ROWS || self.open.bytes() >= PAGE_BYTES;
+        if self.has_dictionary {
+            let is_full = self.dictionary.page().len() >= DICTIONARY_BYTES;
+            let is_trial_over = !self.is_judged && self.values >= TRIAL_VALUES;
+            if is_full || (is_trial_over && !self.dictionary_pays()) {
+                return self.drop_dictionary(compressor);
+            }
+            self.is_judged |= is_trial_over;
+        }
+        if is_page_full { self.finish_page(compressor) } else { Ok(()) }
+    }
+
+    /// Whether the dictionary and the indices are a good deal smaller than the text.
+    fn dictionary_pays(&self) -> bool {
+        let bytes = self.dictionary.page().len() + index_bytes(self.values, &self.dictionary);
+        bytes * 10 < self.plain_bytes * 9
+    }
+
+    /// Goes on without a dictionary. Where it has not paid yet, it is as if there had been none.
+    fn drop_dictionary(&mut self, compressor: &mut Compressor) -> Result<(), ParquetError> {
+        if self.pages.is_empty() && !self.dictionary_pays() {
+            self.open.make_plain(&self.dictionary);
+            self.dictionary.clear();
+            self.has_dictionary = false;
+            return self.end_step(compressor);
+        }
+        if self.open.levels.rows() > 0 {
+            self.finish_page(compressor)?;
+        }
+        self.has_dictionary = false;
+        Ok(())
+    }
+
+    fn finish_page(&mut self, compressor: &mut Compressor) -> Result<(), ParquetError> {
+        let is_first = self.pages.is_empty();
+        // Where nearly every value is another one in the first page, they will be in the next.
+        if self.has_dictionary && is_first && self.dictionary.len() * 50 > self.values * 49 && self.values > 64 {
+            self.open.make_plain(&self.dictionary);
+            self.dictionary.clear();
+            self.has_dictionary = false;
+        }
+        let (rows, nulls) = (self.open.levels.rows(), self.open.levels.nulls());
+        let (values, encoding) = match self.has_dictionary {
+            true => (self.dictionary.page(), Encoding::RLE_DICTIONARY),
+            false => (&*self.open.plain, Encoding::PLAIN),
+        };
+        self.statistics.add_page(rows, nulls, self.open.bounds.values(values));
+        let header = PageHeader { kind: PageType::DATA_PAGE, encoding, values: rows };
+        let has_levels = self.descriptor.max_def_level() > 0;
+        let width = self.has_dictionary.then(|| index_width(self.dictionary.len()));
+        let page = compressor.page(&header, self.open.content(has_levels, width))?;
+        self.pages.push(DataPage { page, encoding, rows, text_bytes: self.open.text_bytes });
+        self.open.clear();
+        Ok(())
+    }
+
+    /// Ends the chunk, and begins the next.
+    pub(super) fn close(&mut self, compressor: &mut Compressor) -> Result<EncodedText, ParquetError> {
+        if self.open.levels.rows() > 0 {
+            self.finish_page(compressor)?;
+        }
+        let has_dictionary = self.pages.iter().any(|data| data.encoding == Encoding::RLE_DICTIONARY);
+        let (kind, encoding) = (PageType::DICTIONARY_PAGE, Encoding::PLAIN);
+        let header = PageHeader { kind, encoding, values: self.dictionary.len() };
+        let dictionary = has_dictionary.then(|| compressor.page(&header, self.dictionary.page())).transpose()?;
+        let fresh = ChunkStatistics::new(self.descriptor.max_def_level() > 0);
+        let statistics = std::mem::replace(&mut self.statistics, fresh);
+        let pages = std::mem::take(&mut self.pages);
+        (self.has_dictionary, self.is_judged, self.values, self.plain_bytes) = (true, false, 0, 0);
+        self.dictionary.clear();
+        finished(self.descriptor.clone(), self.compression, statistics, dictionary, pages)
+    }
+}
+
+impl OpenPage {
+    fn new() -> Self {
+        Self {
+            levels: Levels::new(),
+            indices: Vec::new(),
+            plain: vec![0; HEADROOM],
+            bounds: Bounds::default(),
+            text_bytes: 0,
+            content: Vec::new(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.plain.len() - HEADROOM + self.indices.len() * 4
+    }
+
+    /// How many of the rows with these offsets there is room for, at least one: the value that ends the page may reach over
+    /// its end.
+    fn rows_that_fit(&self, offsets: &[i32]) -> usize {
+        let most = (offsets.len() - 1).min(PAGE_ROWS - self.levels.rows());
+        let room = PAGE_BYTES.saturating_sub(self.bytes());
+        let bytes = |rows: usize| (offsets[rows] - offsets[0]) as usize + 4 * rows;
+        if bytes(most) <= room {
+            return most;
+        }
+        let (mut low, mut high) = (0, most);
+        while low < high {
+            let middle = (low + high).div_ceil(2);
+            if bytes(middle) <= room { low = middle } else { high = middle - 1 }
+        }
+        (low + 1).min(most)
+    }
+
+    /// Adds the values of some rows, counted from `start`, as text.
+    fn add_plain(&mut self, array: &StringArray, start: usize, rows: impl Iterator<Item = usize>) {
+        let (text, offsets) = (array.value_data(), &array.value_offsets()[start..]);
+        let before = self.plain.len();
+        let mut values = 0;
+        for row in rows {
+            let (from, to) = (offsets[row] as usize, offsets[row + 1] as usize);
+            let place = self.plain.len() as u32;
+            self.plain.extend_from_slice(&((to - from) as u32).to_le_bytes());
+            push_text(&mut self.plain, text, from, to);
+            self.bounds.add(&text[from..to], prefix(text, from, to), &self.plain, || place);
+            values += 1;
+        }
+        self.text_bytes += self.plain.len() - before - 4 * values;
+    }
+
+    /// Puts the text in place of the indices.
+    fn make_plain(&mut self, dictionary: &Dictionary) {
+        self.bounds = Bounds::default();
+        for index in self.indices.drain(..) {
+            let place = self.plain.len() as u32;
+            let plain = dictionary.plain(index);
+            self.plain.extend_from_slice(plain);
+            self.bounds.add(&plain[4..], prefix(plain, 4, plain.len()), &self.plain, || place);
+        }
+    }
+
+    /// The content of the page: levels, then indices of this width, or else text.
+    fn content(&mut self, has_levels: bool, index_width: Option<u8>) -> &[u8] {
+        self.content.clear();
+        if has_levels {
+            self.levels.flush(&mut self.content);
+        }
+        if let Some(width) = index_width {
+            self.content.push(width);
+            put_indices(&mut self.content, &self.indices, width);
+            return &self.content;
+        }
+        let levels = self.content.len();
+        match HEADROOM.checked_sub(levels) {
+            Some(start) => {
+                self.plain[start..HEADROOM].copy_from_slice(&self.content);
+                &self.plain[start..]
+            }
+            None => {
+                self.content.extend_from_slice(&self.plain[HEADROOM..]);
+                &self.content
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        self.levels.clear();
+        self.indices.clear();
+        self.plain.truncate(HEADROOM);
+        self.plain.shrink_to(MAX_SPARE_BYTES);
+        self.content.shrink_to(MAX_SPARE_BYTES);
+        (self.bounds, self.text_bytes) = (Bounds::default(), 0);
+    }
+}
+
+/// The bytes of so many indices.
+fn index_bytes(indices: usize, dictionary: &Dictionary) -> usize {
+    indices * usize::from(index_width(dictionary.len())) / 8
+}
+
+/// Puts together what the file will say of a chunk.
+fn finished(
+    descriptor: ColumnDescPtr,
+    compression: Compression,
+    statistics: ChunkStatistics,
+    dictionary: Option<Page>,
+    data: Vec<DataPage>,
+) -> Result<EncodedText, ParquetError> {
+    let mut offsets = OffsetIndexBuilder::new();
+    let mut encodings = vec![Encoding::RLE];
+    let mut encoding_stats: Vec<PageEncodingStats> = Vec::new();
+    let mut count = |page_type, encoding| {
+        if !encodings.contains(&encoding) {
+            encodings.push(encoding);
+        }
+        match encoding_stats.last_mut().filter(|last| last.page_type == page_type && last.encoding == encoding) {
+            Some(last) => last.count += 1,
+            None => encoding_stats.push(PageEncodingStats { page_type, encoding, count: 1 }),
+        }
+    };
+    let data_offset = dictionary.as_ref().map_or(0, |page| page.bytes.len());
+    let (mut compressed, mut uncompressed, mut text_bytes) = (0, 0, 0);
+    let mut pages = Vec::with_capacity(data.len() + 1);
+    let dictionary_offset = dictionary.as_ref().map(|_| 0);
+    if let Some(page) = dictionary {
+        count(PageType::DICTIONARY_PAGE, Encoding::PLAIN);
+        compressed += page.bytes.len();
+        uncompressed += page.uncompressed_bytes;
+        pages.push(page.bytes);
+    }
+    for DataPage { page, encoding, rows, text_bytes: bytes } in data {
+        count(PageType::DATA_PAGE, encoding);
+        offsets.append_row_count(rows as i64);
+        offsets.append_offset_and_size(compressed as i64, page.bytes.len() as i32);
+        offsets.append_unencoded_byte_array_data_bytes(Some(bytes as i64));
+        compressed += page.bytes.len();
+        uncompressed += page.uncompressed_bytes;
+        text_bytes += bytes;
+        pages.push(page.bytes);
+    }
+    let metadata = ColumnChunkMetaData::builder(descriptor)
+        .set_compression(compression)
+        .set_encodings(encodings)
+        .set_page_encoding_stats(encoding_stats)
+        .set_total_compressed_size(compressed as i64)
+        .set_total_uncompressed_size(uncompressed as i64)
+        .set_num_values(statistics.rows() as i64)
+        .set_data_page_offset(data_offset as i64)
+        .set_dictionary_page_offset(dictionary_offset)
+        .set_statistics(statistics.of_chunk())
+        .set_unencoded_byte_array_data_bytes(Some(text_bytes as i64))
+        .set_definition_level_histogram(statistics.levels())
+        .build()?;
+    let close = ColumnCloseResult {
+        bytes_written: compressed as u64,
+        rows_written: statistics.rows(),
+        metadata,
+        bloom_filter: None,
+        column_index: Some(statistics.into_index()?),
+        offset_index: Some(offsets.build()),
+    };
+    Ok(EncodedText { pages: Pages::new(pages), close })
+}

@@ -1,0 +1,291 @@
+//! The distinct values of a column chunk, each with its index, found with one look at a table.
+
+use super::statistics::{Bounds, prefix};
+
+/// What a key of the table stands for: a value of up to seven bytes and its length, or, with the highest bit set, the hash
+/// of a longer one.
+type Word = u64;
+
+const LONG: Word = 1 << 63;
+/// The longest value that a word holds.
+const MAX_SHORT: usize = 7;
+/// So many slots are looked at before the dictionary is given up: whoever makes values collide gains nothing.
+const MAX_PROBES: usize = 128;
+const MIN_SLOTS: usize = 64;
+/// So many values are looked up at once.
+const AHEAD: usize = 16;
+/// A larger table is not kept.
+const MAX_SPARE_SLOTS: usize = 1 << 16;
+
+#[derive(Clone, Copy)]
+struct Slot {
+    word: Word,
+    /// The index of the value, or [`FREE`].
+    index: u32,
+    /// The page in which the value stood last.
+    page: u32,
+}
+
+const FREE: u32 = u32::MAX;
+const EMPTY: Slot = Slot { word: 0, index: FREE, page: 0 };
+
+/// What has become of some rows.
+pub(super) struct Pushed {
+    /// The bytes of their values.
+    pub(super) text_bytes: usize,
+    /// The row at which there was no more room, if there is one.
+    pub(super) full_at: Option<usize>,
+}
+
+/// The dictionary of one column chunk.
+pub(super) struct Dictionary {
+    slots: Vec<Slot>,
+    /// The length of the table is two to the power of 64 less this.
+    shift: u32,
+    /// The dictionary page: each value after its length.
+    page: Vec<u8>,
+    /// Where the length of each value stands in the page.
+    starts: Vec<u32>,
+}
+
+impl Dictionary {
+    pub(super) fn new() -> Self {
+        Self { slots: Vec::new(), shift: 0, page: Vec::new(), starts: Vec::new() }
+    }
+
+    /// How many values there are.
+    pub(super) fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// The dictionary page so far, in the encoding PLAIN.
+    pub(super) fn page(&self) -> &[u8] {
+        &self.page
+    }
+
+    /// A value with its length before it.
+    pub(super) fn plain(&self, index: u32) -> &[u8] {
+        let start = self.starts[index as usize] as usize;
+        let end = self.starts.get(index as usize + 1).map_or(self.page.len(), |next| *next as usize);
+        &self.page[start..end]
+    }
+
+    /// Forgets all values; memory is kept.
+    pub(super) fn clear(&mut self) {
+        if self.slots.len() > MAX_SPARE_SLOTS {
+            self.slots = Vec::new();
+        }
+        self.slots.fill(EMPTY);
+        self.page.clear();
+        self.starts.clear();
+    }
+
+    /// The index of the value that stands at `start..end` of `text`; none if there is no more room. If the value is new to
+    /// page number `page`, which starts at 1, its `bounds` learn of it.
+    pub(super) fn index(
+        &mut self,
+        text: &[u8],
+        start: usize,
+        end: usize,
+        page: u32,
+        bounds: &mut Bounds,
+    ) -> Option<u32> {
+        self.index_of(word(text, start, end), &text[start..end], page, bounds)
+    }
+
+    /// Appends the indices of the values of some rows, whose offsets in `text` these are.
+    pub(super) fn push_indices(
+        &mut self,
+        (text, offsets): (&[u8], &[i32]),
+        mut rows: impl Iterator<Item = usize>,
+        page: u32,
+        bounds: &mut Bounds,
+        into: &mut Vec<u32>,
+    ) -> Pushed {
+        let place = |row: usize| (offsets[row] as usize, offsets[row + 1] as usize);
+        let mut text_bytes = 0;
+        loop {
+            // The table is larger than the nearest caches: it is looked at for several values at once.
+            let mut ahead = [(0, 0); AHEAD];
+            let (mut count, mut touched) = (0, 0);
+            for (to, row) in ahead.iter_mut().zip(rows.by_ref()) {
+                let (start, end) = place(row);
+                *to = (row, word(text, start, end));
+                touched ^= self.slots.get(self.place(to.1)).map_or(0, |slot| slot.index);
+                count += 1;
+            }
+            std::hint::black_box(touched);
+            for (row, word) in &ahead[..count] {
+                let (start, end) = place(*row);
+                match self.index_of(*word, &text[start..end], page, bounds) {
+                    Some(index) => into.push(index),
+                    None => return Pushed { text_bytes, full_at: Some(*row) },
+                }
+                text_bytes += end - start;
+            }
+            if count < AHEAD {
+                return Pushed { text_bytes, full_at: None };
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn index_of(&mut self, word: Word, value: &[u8], page: u32, bounds: &mut Bounds) -> Option<u32> {
+        if self.starts.len() * 8 >= self.slots.len() * 5 {
+            self.grow();
+        }
+        let mask = self.slots.len() - 1;
+        let mut at = self.place(word);
+        for _ in 0..MAX_PROBES {
+            let slot = self.slots[at & mask];
+            if slot.index == FREE {
+                let index = self.starts.len() as u32;
+                self.slots[at & mask] = Slot { word, index, page };
+                let place = self.add(value);
+                bounds.add(value, word_prefix(word, value), &self.page, || place);
+                return Some(index);
+            }
+            if slot.word == word && (word & LONG == 0 || self.plain(slot.index)[4..] == *value) {
+                if slot.page != page {
+                    self.slots[at & mask].page = page;
+                    let place = || self.starts[slot.index as usize];
+                    bounds.add(value, word_prefix(word, value), &self.page, place);
+                }
+                return Some(slot.index);
+            }
+            at += 1;
+        }
+        None
+    }
+
+    /// Adds a value to the page. Returns its place.
+    fn add(&mut self, value: &[u8]) -> u32 {
+        let place = self.page.len() as u32;
+        self.starts.push(place);
+        self.page.extend_from_slice(&(value.len() as u32).to_le_bytes());
+        self.page.extend_from_slice(value);
+        place
+    }
+
+    fn place(&self, word: Word) -> usize {
+        // Without slots the shift is zero.
+        (fold(word, 0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let size = (self.slots.len() * 2).max(MIN_SLOTS);
+        self.shift = 64 - size.trailing_zeros();
+        let old = std::mem::replace(&mut self.slots, vec![EMPTY; size]);
+        for slot in old.into_iter().filter(|slot| slot.index != FREE) {
+            let mut at = self.place(slot.word);
+            while self.slots[at & (size - 1)].index != FREE {
+                at += 1;
+            }
+            self.slots[at & (size - 1)] = slot;
+        }
+    }
+}
+
+/// The word of the value at `start..end` of `text`.
+#[inline(always)]
+fn word(text: &[u8], start: usize, end: usize) -> Word {
+    let length = end - start;
+    if length > MAX_SHORT {
+        return hash(&text[start..end]) | LONG;
+    }
+    let bytes = match text[start..].first_chunk::<8>() {
+        Some(bytes) => u64::from_le_bytes(*bytes),
+        None => eight(&text[start..end]),
+    };
+    let kept = !(u64::MAX << (length * 8));
+    bytes & kept | (length as u64) << 56
+}
+
+/// Up to eight bytes as a number.
+fn eight(bytes: &[u8]) -> u64 {
+    let mut padded = [0; 8];
+    padded[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(padded)
+}
+
+/// The prefix of the value that a word stands for.
+#[inline(always)]
+fn word_prefix(word: Word, value: &[u8]) -> u64 {
+    if word & LONG == 0 { (word & (1 << 56) - 1).swap_bytes() } else { prefix(value, 0, value.len()) }
+}
+
+/// Two numbers made into one that depends on all of their bits.
+#[inline(always)]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// A hash of eight bytes and more.
+#[inline(always)]
+fn hash(value: &[u8]) -> u64 {
+    const A: u64 = 0xa076_1d64_78bd_642f;
+    const B: u64 = 0xe703_7ed1_a0b4_28db;
+    let first = |bytes: &[u8]| bytes.first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk));
+    let last = |bytes: &[u8]| bytes.last_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk));
+    let mut state = A ^ value.len() as u64;
+    let mut rest = value;
+    while rest.len() > 16 {
+        state = fold(first(rest) ^ B, first(&rest[8..]) ^ state);
+        rest = &rest[16..];
+    }
+    // The last sixteen bytes, some of them for the second time; of a shorter value all, from both ends.
+    let tail = &value[value.len().saturating_sub(16)..];
+    fold(first(tail) ^ B, last(tail) ^ state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    proptest! {
+        #[test]
+        fn equal_values_have_one_index(values in prop::collection::vec("[ab\\x00]{0,9}|[a-c]{0,40}", 0..600)) {
+            let text = values.concat();
+            let mut dictionary = Dictionary::new();
+            for _ in 0..2 {
+                let (mut bounds, mut start) = (Bounds::default(), 0);
+                let mut expected: HashMap<&str, u32> = HashMap::new();
+                for value in &values {
+                    let next = expected.len() as u32;
+                    let index = dictionary.index(text.as_bytes(), start, start + value.len(), 1, &mut bounds);
+                    start += value.len();
+                    let index = index.unwrap();
+                    prop_assert_eq!(index, *expected.entry(value).or_insert(next));
+                    prop_assert_eq!(&dictionary.plain(index)[4..], value.as_bytes());
+                }
+                prop_assert_eq!(dictionary.len(), expected.len());
+                let found = bounds.values(dictionary.page()).map(|(min, max)| (min.to_vec(), max.to_vec()));
+                let min_max = |v: &String| v.clone().into_bytes();
+                prop_assert_eq!(found, values.iter().min().map(min_max).zip(values.iter().max().map(min_max)));
+                dictionary.clear();
+            }
+        }
+    }
+
+    #[test]
+    fn bounds_are_those_of_a_page() {
+        let mut dictionary = Dictionary::new();
+        let mut add = |page, text: &str, bounds: &mut Bounds| {
+            let _ = dictionary.index(text.as_bytes(), 0, text.len(), page, bounds);
+            bounds
+                .values(dictionary.page())
+                .map(|(min, max)| [min, max].map(|b| String::from_utf8_lossy(b).into_owned()))
+        };
+        let mut bounds = Bounds::default();
+        add(1, "m", &mut bounds);
+        add(1, "zzzzzzzzzz", &mut bounds);
+        let mut bounds = Bounds::default();
+        assert_eq!(add(2, "b", &mut bounds), Some(["b", "b"].map(String::from)));
+        assert_eq!(add(2, "m", &mut bounds), Some(["b", "m"].map(String::from)));
+        assert_eq!(add(3, "b", &mut Bounds::default()), Some(["b", "b"].map(String::from)));
+    }
+}

@@ -1,0 +1,176 @@
+//! Row groups: batches of rows in, encoded column chunks out.
+//!
+//! Text columns, which is what conversions are made of, have an encoder of their own ([`TextChunk`]): it knows that a column
+//! is one buffer of text, offsets and a bitmap, and does no more with it than has to be done. Other columns that a query
+//! makes are left to the `parquet` crate.
+
+mod chunk;
+mod dictionary;
+mod hybrid;
+mod levels;
+mod pages;
+mod statistics;
+#[cfg(test)]
+mod tests;
+
+use chunk::{EncodedText, TextChunk};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::parquet::arrow::ArrowSchemaConverter;
+use datafusion::parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
+};
+use datafusion::parquet::errors::ParquetError;
+use datafusion::parquet::file::properties::WriterPropertiesPtr;
+use datafusion::parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use datafusion::parquet::schema::types::{SchemaDescPtr, TypePtr};
+use pages::Compressor;
+use std::io::Write;
+use std::sync::Arc;
+
+/// What the row groups of one schema have in common.
+pub(crate) struct RowGroups {
+    schema: SchemaRef,
+    descriptor: SchemaDescPtr,
+    properties: WriterPropertiesPtr,
+    /// Makes writers for the leaves of the columns that are not text.
+    others: ArrowRowGroupWriterFactory,
+}
+
+impl RowGroups {
+    pub(crate) fn new(schema: SchemaRef, properties: WriterPropertiesPtr) -> Result<Self, ParquetError> {
+        let descriptor = Arc::new(ArrowSchemaConverter::new().convert(&schema)?);
+        let others = schema.fields().iter().filter(|field| !is_text(field)).cloned();
+        let others = Arc::new(Schema::new(others.collect::<Vec<_>>()));
+        let root = ArrowSchemaConverter::new().convert(&others)?.root_schema_ptr();
+        let template = SerializedFileWriter::new(Vec::new(), root, properties.clone())?;
+        let others = ArrowRowGroupWriterFactory::new(&template, others);
+        Ok(Self { schema, descriptor, properties, others })
+    }
+
+    /// Starts a file of such row groups.
+    pub(crate) fn start_file<W: Write + Send>(&self, to: W) -> Result<SerializedFileWriter<W>, ParquetError> {
+        let root: TypePtr = self.descriptor.root_schema_ptr();
+        SerializedFileWriter::new(to, root, self.properties.clone())
+    }
+
+    fn field_of(&self, leaf: usize) -> &Field {
+        self.schema.field(self.descriptor.get_column_root_idx(leaf))
+    }
+}
+
+fn is_text(field: &Field) -> bool {
+    matches!(field.data_type(), DataType::Utf8 | DataType::Utf8View)
+}
+
+/// Encodes one row group after the other.
+pub(crate) struct RowGroupEncoder {
+    groups: Arc<RowGroups>,
+    texts: Vec<TextChunk>,
+    /// The writers of the leaves of other columns, in a row group that has begun.
+    others: Vec<ArrowColumnWriter>,
+    compressor: Compressor,
+    rows: usize,
+}
+
+/// A finished column chunk.
+pub(crate) enum EncodedChunk {
+    Text(Box<EncodedText>),
+    Other(Box<ArrowColumnChunk>),
+}
+
+impl RowGroupEncoder {
+    pub(crate) fn new(groups: Arc<RowGroups>) -> Result<Self, ParquetError> {
+        let leaves = (0..groups.descriptor.num_columns()).filter(|leaf| is_text(groups.field_of(*leaf)));
+        let compression = |leaf: usize| groups.properties.compression(groups.descriptor.column(leaf).path());
+        let compressor = Compressor::new(compression(0))?;
+        let texts = leaves.map(|leaf| TextChunk::new(groups.descriptor.column(leaf), compression(leaf))).collect();
+        Ok(Self { texts, others: Vec::new(), compressor, rows: 0, groups })
+    }
+
+    /// The rows of the row group so far.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// About how many bytes the row group would have if it ended now.
+    pub(crate) fn estimated_bytes(&self) -> usize {
+        let texts: usize = self.texts.iter().map(TextChunk::estimated_bytes).sum();
+        texts + self.others.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum::<usize>()
+    }
+
+    /// Adds rows.
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        if self.rows == 0 {
+            self.others = self.groups.others.create_column_writers(0)?;
+        }
+        let (mut texts, mut others) = (self.texts.iter_mut(), self.others.iter_mut());
+        for (field, array) in self.groups.schema.fields().iter().zip(batch.columns()) {
+            if is_text(field) {
+                texts.next().map_or(Ok(()), |text| write_text(text, array, &mut self.compressor))?;
+                continue;
+            }
+            for leaf in compute_leaves(field, array)? {
+                others.next().map_or(Ok(()), |other| other.write(&leaf))?;
+            }
+        }
+        self.rows += batch.num_rows();
+        Ok(())
+    }
+
+    /// Ends the row group, and begins the next.
+    pub(crate) fn close(&mut self) -> Result<Vec<EncodedChunk>, ParquetError> {
+        self.rows = 0;
+        let (mut texts, mut others) = (self.texts.iter_mut(), std::mem::take(&mut self.others).into_iter());
+        let mut chunks = Vec::with_capacity(self.groups.descriptor.num_columns());
+        for leaf in 0..self.groups.descriptor.num_columns() {
+            if is_text(self.groups.field_of(leaf)) {
+                let text = texts.next().map(|text| text.close(&mut self.compressor)).transpose()?;
+                chunks.extend(text.map(|text| EncodedChunk::Text(Box::new(text))));
+            } else {
+                let other = others.next().map(ArrowColumnWriter::close).transpose()?;
+                chunks.extend(other.map(|other| EncodedChunk::Other(Box::new(other))));
+            }
+        }
+        Ok(chunks)
+    }
+}
+
+fn write_text(text: &mut TextChunk, array: &ArrayRef, compressor: &mut Compressor) -> Result<(), ParquetError> {
+    if let Some(strings) = array.as_string_opt::<i32>() {
+        return text.write(strings, compressor);
+    }
+    if let Some(value) = array.as_string_view_opt().and_then(only_value) {
+        return text.write_run(value, array.len(), compressor);
+    }
+    text.write(cast(array, &DataType::Utf8)?.as_string::<i32>(), compressor)
+}
+
+/// The value of all rows, if they are views of one text.
+fn only_value(array: &StringViewArray) -> Option<&str> {
+    let first = array.views().first()?;
+    let is_only = array.null_count() == 0 && array.views().iter().all(|view| view == first);
+    is_only.then(|| array.value(0))
+}
+
+impl EncodedChunk {
+    /// Its size in the file, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Text(text) => text.close.bytes_written,
+            Self::Other(other) => other.close().bytes_written,
+        }
+    }
+
+    /// Writes it as the next column of a row group.
+    pub(crate) fn append_to<W: Write + Send>(
+        self,
+        group: &mut SerializedRowGroupWriter<'_, W>,
+    ) -> Result<(), ParquetError> {
+        match self {
+            Self::Text(text) => group.append_column(&text.pages, text.close),
+            Self::Other(other) => other.append_to_row_group(group),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The text encoder against the `parquet` crate: its reader, and the statistics that its own writer gives.
+
+use super::*;
+use datafusion::arrow::array::{Int64Array, StringArray};
+use datafusion::arrow::compute::concat_batches;
+use datafusion::parquet::arrow::ArrowWriter;
+use datafusion::parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use datafusion::parquet::basic::{Compression, ZstdLevel};
+use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use datafusion::parquet::file::page_index::column_index::ColumnIndexMetaData;
+use datafusion::parquet::file::properties::WriterProperties;
+use proptest::prelude::*;
+
+type Column = Vec<Option<String>>;
+
+fn properties(compression: Compression) -> WriterPropertiesPtr {
+    Arc::new(WriterProperties::builder().set_compression(compression).build())
+}
+
+fn batches_of(columns: &[Column], rows_per_batch: usize) -> Vec<RecordBatch> {
+    let rows = columns[0].len();
+    let starts = (0..rows).step_by(rows_per_batch);
+    let batch = |start: usize| {
+        let end = rows.min(start + rows_per_batch);
+        let text = columns.iter().enumerate().map(|(i, column)| {
+            let array: ArrayRef = Arc::new(StringArray::from(column[start..end].to_vec()));
+            (format!("c{i}"), array, true)
+        });
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(start as i64..end as i64));
+        let constant: ArrayRef = Arc::new(StringViewArray::from(vec!["the same in every row"; end - start]));
+        let all = text.chain([("n".to_owned(), numbers, false), ("k".to_owned(), constant, false)]);
+        RecordBatch::try_from_iter_with_nullable(all).unwrap()
+    };
+    starts.map(batch).collect()
+}
+
+/// Writes row groups of these batches with the encoder.
+fn encode(groups: &[Vec<RecordBatch>], compression: Compression) -> Vec<u8> {
+    let shared = Arc::new(RowGroups::new(groups[0][0].schema(), properties(compression)).unwrap());
+    let mut file = shared.start_file(Vec::new()).unwrap();
+    let mut encoder = RowGroupEncoder::new(shared.clone()).unwrap();
+    for group in groups {
+        group.iter().for_each(|batch| encoder.write(batch).unwrap());
+        let mut writer = file.next_row_group().unwrap();
+        for chunk in encoder.close().unwrap() {
+            chunk.append_to(&mut writer).unwrap();
+        }
+        writer.close().unwrap();
+    }
+    file.into_inner().unwrap()
+}
+
+/// The same with the `parquet` crate's own writer.
+fn encode_with_arrow(groups: &[Vec<RecordBatch>]) -> Vec<u8> {
+    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), groups[0][0].schema(), Some(properties)).unwrap();
+    for group in groups {
+        group.iter().for_each(|batch| writer.write(batch).unwrap());
+        writer.flush().unwrap();
+    }
+    writer.into_inner().unwrap()
+}
+
+fn read(file: Vec<u8>) -> (RecordBatch, Arc<ParquetMetaData>) {
+    let options =
+        ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_page_index_policy(PageIndexPolicy::Required);
+    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes::Bytes::from(file), options).unwrap();
+    let metadata = reader.metadata().clone();
+    let batches: Vec<_> = reader.with_batch_size(1000).build().unwrap().map(|batch| batch.unwrap()).collect();
+    (concat_batches(&batches[0].schema(), &batches).unwrap(), metadata)
+}
+
+/// Writes the columns with both writers, and compares what is read and what is known of it.
+fn check(columns: &[Column], rows_per_batch: usize, compression: Compression) -> Arc<ParquetMetaData> {
+    let batches = batches_of(columns, rows_per_batch);
+    let half = batches.len() / 2;
+    let groups: Vec<_> =
+        [&batches[..half], &batches[half..]].into_iter().filter(|g| !g.is_empty()).map(<[_]>::to_vec).collect();
+    let (ours, metadata) = read(encode(&groups, compression));
+    let (theirs, their_metadata) = read(encode_with_arrow(&groups));
+    assert_eq!(ours, theirs);
+    assert_eq!(metadata.num_row_groups(), groups.len());
+    for (group, their_group) in metadata.row_groups().iter().zip(their_metadata.row_groups()) {
+        for (chunk, their_chunk) in group.columns().iter().zip(their_group.columns()) {
+            let path = chunk.column_path();
+            assert_eq!(chunk.statistics(), their_chunk.statistics(), "{path}");
+            assert_eq!(chunk.definition_level_histogram(), their_chunk.definition_level_histogram());
+            assert_eq!(chunk.unencoded_byte_array_data_bytes(), their_chunk.unencoded_byte_array_data_bytes());
+            assert_eq!(chunk.num_values(), their_chunk.num_values());
+        }
+    }
+    check_page_index(&metadata, columns);
+    metadata
+}
+
+/// Checks the page index against the values.
+fn check_page_index(metadata: &ParquetMetaData, columns: &[Column]) {
+    let (indexes, offsets) = (metadata.column_index().unwrap(), metadata.offset_index().unwrap());
+    let mut group_start = 0;
+    for (group, rows) in metadata.row_groups().iter().map(|group| group.num_rows() as usize).enumerate() {
+        for (column, values) in columns.iter().enumerate() {
+            let ColumnIndexMetaData::BYTE_ARRAY(index) = &indexes[group][column] else { panic!("no column index") };
+            let pages = offsets[group][column].page_locations();
+            for (page, location) in pages.iter().enumerate() {
+                let first = location.first_row_index as usize;
+                let next = pages.get(page + 1).map_or(rows, |next| next.first_row_index as usize);
+                let values = &values[group_start + first..group_start + next];
+                assert_eq!(index.null_count(page), Some(values.iter().filter(|v| v.is_none()).count() as i64));
+                let (min, max) = (values.iter().flatten().min(), values.iter().flatten().max());
+                assert_eq!(index.is_null_page(page), min.is_none());
+                if let (Some(min), Some(max)) = (min, max) {
+                    let (low, high) = (index.min_value(page).unwrap(), index.max_value(page).unwrap());
+                    assert!(low <= min.as_bytes() && high >= max.as_bytes());
+                    assert!(min.len() > 64 || low == min.as_bytes());
+                    assert!(max.len() > 64 || high == max.as_bytes());
+                }
+            }
+        }
+        group_start += rows;
+    }
+}
+
+fn column(rows: usize, value: impl Fn(usize) -> Option<String>) -> Column {
+    (0..rows).map(value).collect()
+}
+
+/// A number that looks random.
+fn scrambled(i: usize) -> u64 {
+    let mixed = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb) >> 1
+}
+
+#[test]
+fn every_way_a_chunk_can_go_is_read_back() {
+    let rows = 50_000;
+    let columns = [
+        column(rows, |_| None),
+        column(rows, |i| Some(format!("{:x}", scrambled(i)))),
+        column(rows, |i| Some(["a", "", "true", "a longer value"][i % 4].to_owned())),
+        column(rows, |i| (i % 7 == 0).then(|| format!("{}", scrambled(i) % 10_000))),
+        // The dictionary pays, and overflows.
+        column(rows, |i| Some(format!("{:0300}", scrambled(i) % 7000))),
+        // Nothing in the first pages, different values after that.
+        column(rows, |i| (i > 30_000).then(|| format!("{:x}", scrambled(i)))),
+        // Repeated at first, different values later.
+        column(rows, |i| Some(if i < 9_000 { "same".to_owned() } else { format!("{:x}", scrambled(i)) })),
+        column(rows, |i| (i < 3).then(|| "few".to_owned())),
+        column(rows, |_| Some(String::new())),
+        column(rows, |i| Some(format!("{i:09}"))),
+    ];
+    for (compression, rows_per_batch) in [
+        (Compression::SNAPPY, 843),
+        (Compression::ZSTD(ZstdLevel::default()), 20_000),
+        (Compression::UNCOMPRESSED, rows),
+    ] {
+        let metadata = check(&columns, rows_per_batch, compression);
+        let pages = metadata.offset_index().unwrap()[0].iter().map(|index| index.page_locations().len());
+        assert!(pages.max() > Some(2));
+    }
+}
+
+#[test]
+fn huge_values_have_pages_of_their_own() {
+    let value = |i: usize| match i % 5 {
+        0 => Some("x".repeat(3_000_000 + i)),
+        1 => None,
+        2 => Some("é".repeat(700_000)),
+        _ => Some(format!("{i}")),
+    };
+    let metadata = check(&[column(23, value)], 9, Compression::SNAPPY);
+    assert!(metadata.offset_index().unwrap()[1][0].page_locations().len() > 3);
+}
+
+#[test]
+fn a_dictionary_costs_nothing_where_it_does_not_pay() {
+    let unique = column(60_000, |i| Some(format!("{:x}", scrambled(i))));
+    let metadata = check(&[unique], 1000, Compression::UNCOMPRESSED);
+    assert!(metadata.row_group(0).column(0).dictionary_page_offset().is_none());
+    let few = column(60_000, |i| Some(format!("{}", scrambled(i) % 10_000)));
+    let metadata = check(&[few], 1000, Compression::UNCOMPRESSED);
+    assert!(metadata.row_group(0).column(0).dictionary_page_offset().is_some());
+}
+
+#[test]
+fn long_runs_of_one_value_end_pages_too() {
+    let text: ArrayRef = Arc::new(StringViewArray::from(vec!["long enough to be a view"; 70_001]));
+    let batch = RecordBatch::try_from_iter_with_nullable([("k", text, true)]).unwrap();
+    let (read, metadata) = read(encode(&[vec![batch.clone()]], Compression::SNAPPY));
+    let expected = cast(batch.column(0), &DataType::Utf8).unwrap();
+    assert_eq!(read.column(0), &expected);
+    assert_eq!(metadata.offset_index().unwrap()[0][0].page_locations().len(), 4);
+}
+
+fn values() -> impl Strategy<Value = Column> {
+    let value = prop_oneof![
+        3 => Just(None),
+        3 => "[ab]{0,3}".prop_map(Some),
+        2 => "[a-z\u{7f}é\u{10ffff}]{0,80}".prop_map(Some),
+        1 => (0usize..20_000).prop_map(|n| Some("z".repeat(n))),
+    ];
+    prop::collection::vec(value, 1..400)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_values_are_read_back(values in values(), copies in 1usize..60, rows_per_batch in 1usize..3000) {
+        let column: Column = values.iter().cycle().take(values.len() * copies).cloned().collect();
+        check(&[column], rows_per_batch, Compression::SNAPPY);
+    }
+}

@@ -1,0 +1,191 @@
+//! The sink: rows to Parquet files of about the target size, under private names.
+//!
+//! Each input partition is written by its own task, so that nothing funnels into one. Inside a task, *lanes* share the
+//! work: each scans its own part of the task's files and encodes row groups, which are put into the file in a fixed
+//! order, so that the same input gives the same bytes again.
+
+mod lanes;
+mod parts;
+mod row_groups;
+
+use crate::report::TaskReport;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::parquet::basic::{Compression as ParquetCompression, ZstdLevel};
+use datafusion::parquet::errors::ParquetError;
+use datafusion::parquet::file::metadata::KeyValue;
+use datafusion::parquet::file::properties::WriterProperties;
+use datafusion::parquet::schema::types::ColumnPath;
+use datafusion::physical_expr::{Distribution, EquivalenceProperties};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
+    ReplaceChildrenOptions,
+};
+use millwork_manifest::ManifestId;
+use millwork_storage::{Staging, StorageError};
+pub(crate) use row_groups::encoded_size;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+/// How the pages of the output are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputCompression {
+    /// Snappy: quick.
+    #[default]
+    Snappy,
+    /// Zstandard at level 1: smaller.
+    Zstd,
+    /// None.
+    None,
+}
+
+impl std::str::FromStr for OutputCompression {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "snappy" => Ok(Self::Snappy),
+            "zstd" => Ok(Self::Zstd),
+            "none" => Ok(Self::None),
+            _ => Err(format!("`{text}` is none of `snappy`, `zstd`, `none`")),
+        }
+    }
+}
+
+/// What a sink writes, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SinkOptions {
+    pub(crate) manifest_id: ManifestId,
+    pub(crate) staging: Staging,
+    pub(crate) target_file_bytes: u64,
+    pub(crate) compression: OutputCompression,
+    /// How many threads of one task scan and encode at once.
+    pub(crate) lanes: usize,
+    /// Where the input of each task starts, by file and offset: the tasks' numbers for output files must not meet.
+    pub(crate) starts: Vec<(u32, u64)>,
+}
+
+impl SinkOptions {
+    pub(crate) fn writer_properties(&self) -> WriterProperties {
+        let compression = match self.compression {
+            OutputCompression::Snappy => ParquetCompression::SNAPPY,
+            OutputCompression::Zstd => ParquetCompression::ZSTD(ZstdLevel::default()),
+            OutputCompression::None => ParquetCompression::UNCOMPRESSED,
+        };
+        let footer =
+            [("millwork.version", env!("CARGO_PKG_VERSION")), ("millwork.manifest_id", self.manifest_id.as_str())];
+        WriterProperties::builder()
+            .set_compression(compression)
+            // Numbers that only grow are no good words.
+            .set_column_dictionary_enabled(ColumnPath::from("_source_line"), false)
+            .set_created_by(format!("millwork version {}", env!("CARGO_PKG_VERSION")))
+            .set_key_value_metadata(Some(
+                footer.map(|(key, value)| KeyValue::new(key.to_owned(), value.to_owned())).to_vec(),
+            ))
+            .build()
+    }
+}
+
+/// What can end the writing of a task's files.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PartError {
+    #[error(transparent)]
+    Stream(#[from] DataFusionError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error("cannot write Parquet: {0}")]
+    Parquet(#[from] ParquetError),
+    #[error("a lane of the task broke off: {0}")]
+    Panic(#[from] tokio::task::JoinError),
+}
+
+/// The plan node.
+#[derive(Debug)]
+pub(crate) struct ParquetPartsSink {
+    input: Arc<dyn ExecutionPlan>,
+    options: SinkOptions,
+    properties: Arc<PlanProperties>,
+}
+
+impl ParquetPartsSink {
+    pub(crate) fn new(input: Arc<dyn ExecutionPlan>, options: SinkOptions) -> Self {
+        let partitions = input.properties().partitioning.partition_count();
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(TaskReport::schema()),
+            Partitioning::UnknownPartitioning(partitions),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        );
+        Self { input, options, properties: Arc::new(properties) }
+    }
+
+    pub(crate) fn options(&self) -> &SinkOptions {
+        &self.options
+    }
+}
+
+impl DisplayAs for ParquetPartsSink {
+    fn fmt_as(&self, _t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SinkOptions { target_file_bytes, compression, lanes, .. } = &self.options;
+        write!(
+            f,
+            "ParquetPartsSink: target_file_mb={}, compression={compression:?}, lanes={lanes}",
+            target_file_bytes >> 20
+        )
+    }
+}
+
+impl ExecutionPlan for ParquetPartsSink {
+    fn name(&self) -> &str {
+        "ParquetPartsSink"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn required_input_distribution(&self) -> Vec<Distribution> {
+        vec![Distribution::UnspecifiedDistribution]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match (children.pop(), children.is_empty()) {
+            (Some(child), true) => Ok(Arc::new(Self::new(child, self.options.clone()))),
+            _ => Err(DataFusionError::Internal("a sink has one input".to_owned())),
+        }
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let (input, options) = (self.input.clone(), self.options.clone());
+        let report = async move { lanes::run_task(&input, partition, &options, &context).await?.to_batch() };
+        Ok(Box::pin(RecordBatchStreamAdapter::new(TaskReport::schema(), futures::stream::once(report))))
+    }
+}

@@ -1,0 +1,114 @@
+//! The files of one task: row groups are put into one until it has its share.
+
+use super::row_groups::{EncodedGroup, RowGroupShape};
+use super::{PartError, SinkOptions};
+use crate::report::StagedPart;
+use datafusion::parquet::errors::ParquetError;
+use datafusion::parquet::file::writer::SerializedFileWriter;
+use millwork_storage::StagingWriter;
+
+/// Puts row groups into files of about the target size.
+pub(super) struct PartsWriter<'a> {
+    shape: &'a RowGroupShape,
+    options: &'a SinkOptions,
+    open: Option<OpenPart>,
+    done: Vec<tokio::task::JoinHandle<Result<StagedPart, PartError>>>,
+    /// Bytes of stored input the task has, and how many of them the row groups so far came from.
+    input_bytes: u64,
+    consumed_bytes: u64,
+    /// Bytes of finished files.
+    written_bytes: u64,
+    /// The number of the next file.
+    number: usize,
+}
+
+struct OpenPart {
+    writer: SerializedFileWriter<StagingWriter>,
+    rows: u64,
+    row_groups: u64,
+}
+
+impl<'a> PartsWriter<'a> {
+    pub(super) fn new(shape: &'a RowGroupShape, input_bytes: u64, task: usize, options: &'a SinkOptions) -> Self {
+        Self {
+            shape,
+            options,
+            open: None,
+            done: Vec::new(),
+            input_bytes,
+            consumed_bytes: 0,
+            written_bytes: 0,
+            number: task,
+        }
+    }
+
+    /// Puts a row group into the open file, or the next.
+    pub(super) fn append(&mut self, group: EncodedGroup) -> Result<(), PartError> {
+        let open_bytes = self.open.as_ref().map_or(0, |open| open.writer.bytes_written() as u64);
+        if open_bytes > 0 && self.is_time_for_next_file(open_bytes, &group) {
+            self.finish_file();
+        }
+        self.consumed_bytes += group.input_bytes;
+        let open = match &mut self.open {
+            Some(open) => open,
+            None => {
+                let number = self.number;
+                self.number += self.options.starts.len().max(1);
+                self.open.insert(start_file(self.shape, number, self.options)?)
+            }
+        };
+        let mut row_group = open.writer.next_row_group()?;
+        for chunk in group.chunks {
+            chunk.append_to(&mut row_group)?;
+        }
+        row_group.close()?;
+        open.rows += group.rows;
+        open.row_groups += 1;
+        Ok(())
+    }
+
+    /// Whether the open file ends before this row group.
+    ///
+    /// What the task will write in all is predicted from what it has written so far, and shared out evenly among
+    /// as many files as come closest to the target size, so that no small rest is left.
+    fn is_time_for_next_file(&self, open_bytes: u64, group: &EncodedGroup) -> bool {
+        let written = (self.written_bytes + open_bytes) as f64;
+        let consumed = (self.consumed_bytes.max(1)) as f64;
+        let total = written * (self.input_bytes as f64 / consumed).max(1.0);
+        let files = (total / self.options.target_file_bytes as f64).round().max(1.0);
+        let goal = total / files;
+        let rest = total - written;
+        open_bytes as f64 + group.encoded_bytes as f64 / 2.0 > goal && rest > goal / 2.0
+    }
+
+    /// Closes the open file; making it durable goes on in the background.
+    fn finish_file(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.written_bytes += open.writer.bytes_written() as u64;
+            self.done.push(tokio::task::spawn_blocking(move || {
+                let (mut open, rows, row_groups) = (open.writer, open.rows, open.row_groups);
+                // Page indexes and footer follow.
+                let external = |e| ParquetError::External(Box::new(e));
+                open.flush().map_err(external)?;
+                open.inner_mut().start_tail().map_err(external)?;
+                let file = open.into_inner()?.finish()?;
+                Ok(StagedPart { file, rows, row_groups })
+            }));
+        }
+    }
+
+    /// Closes the last file, and waits until all are durable.
+    pub(super) async fn finish(mut self) -> Result<Vec<StagedPart>, PartError> {
+        self.finish_file();
+        let mut parts = Vec::new();
+        for part in self.done {
+            parts.push(part.await??);
+        }
+        Ok(parts)
+    }
+}
+
+fn start_file(shape: &RowGroupShape, number: usize, options: &SinkOptions) -> Result<OpenPart, PartError> {
+    let file = options.staging.create_output(number)?;
+    Ok(OpenPart { writer: shape.columns.start_file(file)?, rows: 0, row_groups: 0 })
+}
