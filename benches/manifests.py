@@ -62,7 +62,7 @@ try:
     before, took, memory = usage(scheduler.pid)[0], [], []
     connection = http.client.HTTPConnection("127.0.0.1", a.port)
     started = time.time()
-    paths = ["runs?limit=100", "runs/m-000000", "executors", "runs?limit=50&status=queued"]
+    paths = ["runs?limit=100", "runs/m-000000", "executors", "stats", "runs?limit=50&status=queued"]
     asked, state = 0, sqlite3.connect(f"file:{out}/state.db?mode=ro", uri=True)
     while True:
         at = time.time()

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::broadcast;
 
 /// Convert all that is new in a directory, in one process, then exit.
 ///
@@ -98,8 +99,8 @@ async fn run_on(
         // Before the executor, which listens too and stops at once: what only it heard of would leave its runs waiting.
         let signals = Signals::listen()?;
         let embedded = Embedded::start(vcores(options)).await?;
-        let scheduler = Scheduler::start(embedded.engine.clone(), lease, output, options.run.clone())?;
-        if !convert(&scheduler, left, signals, &mut report).await? {
+        let (scheduler, ended) = Scheduler::start(embedded.engine.clone(), lease, output, options.run.clone())?;
+        if !convert(&scheduler, ended, left, signals, &mut report).await? {
             code = ExitCode::from(130);
         }
     }
@@ -176,11 +177,11 @@ impl Signals {
 /// Takes every run to its end. False if the user interrupted it.
 async fn convert(
     scheduler: &Scheduler,
+    mut ended: broadcast::Receiver<EndedRun>,
     mut left: Left,
     mut signals: Signals,
     report: &mut Report,
 ) -> anyhow::Result<bool> {
-    let mut ended = scheduler.ended();
     let bar = progress_bar(left.bytes);
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     let mut look = tokio::time::interval(LOOK);

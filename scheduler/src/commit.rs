@@ -47,6 +47,9 @@ pub struct RunResult {
     pub rejected_lines: Option<String>,
     /// Keys that got another name, since theirs is a metadata column's.
     pub renamed_columns: Vec<(String, String)>,
+    /// The plan of the attempt that won.
+    #[serde(default)]
+    pub plan: String,
     /// What became of each file.
     pub ledger: Vec<FileLedger>,
 }
@@ -123,6 +126,7 @@ impl CommitRecord {
             outputs,
             rejected_lines: (!record.rejects.is_empty()).then(|| record.rejects_uri.to_string()),
             renamed_columns: outcome.columns.renamed(),
+            plan: String::new(),
             ledger: outcome.ledger.clone(),
         };
         Ok((record, result))

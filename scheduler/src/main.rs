@@ -102,7 +102,7 @@ async fn lead(
     let listener =
         TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
     let engine = Engine::start(listener).await?;
-    let scheduler = Scheduler::start(engine.clone(), &lease, output, options.run.clone())?;
+    let (scheduler, _) = Scheduler::start(engine.clone(), &lease, output, options.run.clone())?;
     service.lead(scheduler.clone());
     tracing::info!(executors = %engine.address(), token = lease.lock().token, "running manifests");
     let stopped = CancellationToken::new();

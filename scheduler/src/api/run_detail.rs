@@ -95,6 +95,8 @@ struct RunOutput {
     rejected_lines: Option<String>,
     /// Keys that got another name, since theirs is a metadata column's: each with its column.
     renamed_columns: Vec<(String, String)>,
+    /// The plan that made it: logical and physical, as `millwork explain` shows it; cut after 64 KiB.
+    plan: String,
     /// The sums of the ledger: lines = rows + rejected + blank. Each file is in `/api/v1/runs/{id}/ledger`.
     ledger: LedgerTotals,
 }
@@ -197,6 +199,7 @@ impl From<RunResult> for RunOutput {
             outputs: result.outputs,
             rejected_lines: result.rejected_lines,
             renamed_columns: result.renamed_columns,
+            plan: result.plan,
             ledger,
         }
     }

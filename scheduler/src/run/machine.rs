@@ -159,7 +159,7 @@ impl Machine {
                 self.look_soon(now);
             }
             Event::Due(seen) => {
-                self.has_more = seen.len() >= self.look_limit();
+                self.has_more |= seen.len() >= self.look_limit();
                 self.look_for_due = Some(now + LOOK_FOR_DUE);
                 self.ready = seen.into();
             }

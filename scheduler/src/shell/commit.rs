@@ -84,7 +84,8 @@ impl Shell {
         let layout = &self.options.layout;
         let to = Destination { output: &self.output, quarantine: &self.quarantine, layout, generation };
         let made = CommitRecord::new(manifest, staging, &outcome, &to);
-        let (record, result) = made.map_err(|e| Failure::new(FailureClass::Bug, e))?;
+        let (record, mut result) = made.map_err(|e| Failure::new(FailureClass::Bug, e))?;
+        result.plan = self.works.with(&manifest.id, |work| std::mem::take(&mut work.plan));
         let record = match &replaced {
             Some(replaced) => record.in_place_of(replaced),
             None => record,

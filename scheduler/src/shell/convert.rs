@@ -10,6 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+/// How much of a plan's text is kept: a query can name thousands of columns.
+const MAX_PLAN_BYTES: usize = 64 << 10;
+
 /// What a conversion came to.
 enum Converted {
     Complete(Staging, Box<AttemptOutcome>),
@@ -79,7 +82,8 @@ impl Shell {
         }?;
         let job = self.engine.submit(manifest.id.as_str(), planned.plan.clone()).await?;
         metrics::histogram!("millwork_planning_seconds").record(started.elapsed().as_secs_f64());
-        self.works.with(&manifest.id, |work| work.job = Some(job.id().clone()));
+        let plan = shortened(planned.explain());
+        self.works.with(&manifest.id, |work| (work.job, work.plan) = (Some(job.id().clone()), plan));
         self.tell(Event::Planned(manifest.id.clone(), attempt));
         // Whatever ends the wait, ends the job.
         let mut job = CancelOnDrop { engine: self.engine.clone(), job: Some(job) };
@@ -90,6 +94,14 @@ impl Shell {
             Verdict::Failed(failure) => Err(failure),
         }
     }
+}
+
+fn shortened(mut plan: String) -> String {
+    if plan.len() > MAX_PLAN_BYTES {
+        plan.truncate(plan.floor_char_boundary(MAX_PLAN_BYTES));
+        plan.push('…');
+    }
+    plan
 }
 
 struct CancelOnDrop {

@@ -12,7 +12,7 @@ use millwork_manifest::{Failure, ManifestId};
 use millwork_storage::Location;
 use millwork_tracking::{RunState, TrackingStore};
 use serde::Serialize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
@@ -57,13 +57,17 @@ pub struct EndedRun {
 pub struct Scheduler {
     shell: Arc<Shell>,
     serving: Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>,
-    /// What has ended before anybody could listen.
-    first_ended: Arc<Mutex<Option<broadcast::Receiver<EndedRun>>>>,
 }
 
 impl Scheduler {
-    /// Takes up what is queued and what a scheduler before this one left, and goes on until [`Self::shut_down`].
-    pub fn start(engine: Engine, lease: &Lease, output: OutputLock, options: RunOptions) -> anyhow::Result<Self> {
+    /// Takes up what is queued and what a scheduler before this one left, and goes on until [`Self::shut_down`]. The receiver
+    /// hears of all runs that end.
+    pub fn start(
+        engine: Engine,
+        lease: &Lease,
+        output: OutputLock,
+        options: RunOptions,
+    ) -> anyhow::Result<(Self, broadcast::Receiver<EndedRun>)> {
         let OutputLock { output, _file } = output;
         let quarantine = match &options.quarantine {
             Some(place) => Location::parse(place)?,
@@ -80,7 +84,7 @@ impl Scheduler {
             max_lost_attempts: MAX_LOST_ATTEMPTS,
         };
         let (mail, mailbox) = mpsc::unbounded_channel();
-        let (ended, first_ended) = broadcast::channel(CHANGES);
+        let (ended, heard) = broadcast::channel(CHANGES);
         let shell = Arc::new(Shell {
             engine,
             store: lease.store().clone(),
@@ -100,8 +104,7 @@ impl Scheduler {
         });
         tokio::spawn(sweep::sweep_at_intervals(shell.clone()));
         let serving = tokio::spawn(serve(shell.clone(), Machine::new(limits), mailbox));
-        let first_ended = Arc::new(Mutex::new(Some(first_ended)));
-        Ok(Self { shell, serving: Arc::new(Some(serving).into()), first_ended })
+        Ok((Self { shell, serving: Arc::new(Some(serving).into()) }, heard))
     }
 
     /// Says that something was put in the queue. It would be found without, a little later.
@@ -135,10 +138,9 @@ impl Scheduler {
         self.shell.changes.subscribe()
     }
 
-    /// Tells of runs that end from now on; who asks first hears of all.
+    /// Tells of runs that end from now on.
     pub fn ended(&self) -> broadcast::Receiver<EndedRun> {
-        let first = self.first_ended.lock().unwrap_or_else(PoisonError::into_inner).take();
-        first.unwrap_or_else(|| self.shell.ended.subscribe())
+        self.shell.ended.subscribe()
     }
 
     /// Whether no run has a turn.

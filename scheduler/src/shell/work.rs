@@ -24,6 +24,8 @@ pub(super) struct Work {
     pub(super) abort: CancellationToken,
     /// The Ballista job, while there is one.
     pub(super) job: Option<JobId>,
+    /// The newest attempt's plan, as text.
+    pub(super) plan: String,
     /// What the conversion came to.
     pub(super) outcome: Option<(Staging, Box<AttemptOutcome>)>,
     /// The same, checked and settled.
