@@ -5,7 +5,7 @@ use crate::ndjson::ColumnNames;
 use crate::query::Query;
 use crate::reorder::{as_io, reorder_columns};
 use crate::report::TaskReport;
-use crate::sink::{OutputCompression, ParquetPartsSink, SinkOptions, encoded_size};
+use crate::sink::{OutputCompression, ParquetPartsSink, ROW_GROUPS_PER_FILE, SinkOptions, encoded_size};
 use crate::source::{FileRange, NdjsonSource, RowSource};
 use crate::survey::{Columns, Survey};
 use datafusion::physical_plan::{ExecutionPlan, displayable};
@@ -77,12 +77,12 @@ pub async fn plan_attempt(
         starts: Vec::new(),
     };
     let content: f64 = survey.ranges.iter().map(|range| survey.content_bytes(range)).sum();
-    let ratio = match content <= options.target_file_bytes as f64 {
+    let rate = match content <= options.target_file_bytes as f64 {
         // One output file, however well it compresses.
-        true => UNKNOWN_RATIO,
-        false => output_ratio(survey, &rows, &sink, options).await?,
+        true => OutputRate { ratio: UNKNOWN_RATIO, row_group_bytes: 0.0 },
+        false => output_rate(survey, &rows, &sink, options).await?,
     };
-    let groups = file_groups(survey, ratio, options.target_file_bytes);
+    let groups = file_groups(survey, &rate, options.target_file_bytes);
     sink.starts = groups.iter().filter_map(|group| group.first()).map(|range| (range.file, range.start)).collect();
     sink.lanes = slots.div_ceil(groups.len()).max(1);
     let (scan, logical) = options.query.plan_files(NdjsonSource::new(rows), groups).await?;
@@ -98,16 +98,24 @@ impl PlannedAttempt {
     }
 }
 
-/// Encoded bytes of output for each further byte of content, from a trial on a sample.
+/// How much output there is for some content.
+struct OutputRate {
+    /// Bytes for each byte of content.
+    ratio: f64,
+    /// Bytes that a row group has beyond that: dictionaries, and its part of the footer.
+    row_group_bytes: f64,
+}
+
+/// The rate of output, from a trial on a sample.
 ///
-/// Dictionaries and headers are paid once for a row group, which a sample is much smaller than; so what counts is what
+/// What is paid once for a row group weighs more in a sample than in the output; so what counts for a byte of content is what
 /// the second half of the sample adds to the first.
-async fn output_ratio(
+async fn output_rate(
     survey: &Survey,
     rows: &RowSource,
     sink: &SinkOptions,
     options: &ConversionOptions,
-) -> Result<f64, Failure> {
+) -> Result<OutputRate, Failure> {
     let halves = survey.sample_batches(rows);
     let mut encoded = Vec::new();
     let mut batches = Vec::new();
@@ -119,16 +127,21 @@ async fn output_ratio(
         encoded.push(encoded_size(&batches, sink).map_err(|e| Failure::new(FailureClass::Bug, e))?);
     }
     if batches.is_empty() {
-        return Ok(UNKNOWN_RATIO);
+        return Ok(OutputRate { ratio: UNKNOWN_RATIO, row_group_bytes: 0.0 });
     }
     let added = encoded[1].saturating_sub(encoded[0]);
     tracing::debug!(content_bytes = halves[1].content_bytes, first = encoded[0], added, "converted a sample");
-    Ok(added as f64 / halves[1].content_bytes.max(1) as f64)
+    let ratio = added as f64 / halves[1].content_bytes.max(1) as f64;
+    let row_group_bytes = (encoded[0] as f64 - ratio * halves[0].content_bytes as f64).max(0.0);
+    Ok(OutputRate { ratio, row_group_bytes })
 }
 
 /// Cuts the files into groups of about one output file each, in order, so that all but the last come close to the
 /// target size.
-fn file_groups(survey: &Survey, ratio: f64, target_file_bytes: u64) -> Vec<Vec<FileRange>> {
+fn file_groups(survey: &Survey, rate: &OutputRate, target_file_bytes: u64) -> Vec<Vec<FileRange>> {
+    let content: f64 = survey.ranges.iter().map(|range| survey.content_bytes(range)).sum();
+    let row_groups = (content * rate.ratio / target_file_bytes as f64 * ROW_GROUPS_PER_FILE as f64).max(1.0);
+    let ratio = rate.ratio + rate.row_group_bytes * row_groups / content.max(1.0);
     let expected: Vec<f64> = survey.ranges.iter().map(|range| survey.content_bytes(range) * ratio).collect();
     let goals = group_goals(expected.iter().sum(), target_file_bytes as f64);
     let mut groups: Vec<Vec<FileRange>> = Vec::new();

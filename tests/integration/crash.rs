@@ -29,8 +29,9 @@ fn an_interrupt_leaves_nothing_half_visible_and_the_next_run_goes_on() {
 
 #[test]
 fn an_interrupt_ends_a_run_whenever_it_comes() {
-    let place = busy_place();
-    for delay in [10, 25, 40, 60, 80, 100, 130, 160, 200, 300] {
+    let place = Place::new();
+    place.generate(&["--files", "30", "--size-mb", "4", "--dates", "2", "--dirty", "1"]);
+    for delay in [10, 25, 40, 60, 80, 100, 130, 160, 200, 250] {
         let mut running = start(place.run_command(&["--vcores", "1"]), &place.path("log"));
         std::thread::sleep(Duration::from_millis(delay));
         signal(&running, "INT");

@@ -135,8 +135,8 @@ impl Dictionary {
             self.grow();
         }
         let mask = self.slots.len() - 1;
-        let mut at = self.place(word);
-        for _ in 0..MAX_PROBES {
+        let first = self.place(word);
+        for at in first..first + MAX_PROBES {
             let slot = self.slots[at & mask];
             if slot.index == FREE {
                 let index = self.starts.len() as u32;
@@ -153,7 +153,6 @@ impl Dictionary {
                 }
                 return Some(slot.index);
             }
-            at += 1;
         }
         None
     }
@@ -212,7 +211,7 @@ fn eight(bytes: &[u8]) -> u64 {
 /// The prefix of the value that a word stands for.
 #[inline(always)]
 fn word_prefix(word: Word, value: &[u8]) -> u64 {
-    if word & LONG == 0 { (word & (1 << 56) - 1).swap_bytes() } else { prefix(value, 0, value.len()) }
+    if word & LONG == 0 { (word & ((1 << 56) - 1)).swap_bytes() } else { prefix(value, 0, value.len()) }
 }
 
 /// Two numbers made into one that depends on all of their bits.

@@ -163,12 +163,11 @@ fn truncated_min(value: &[u8]) -> (Vec<u8>, bool) {
 
 /// A value that is not smaller, of at most 64 bytes if there is such a one, and whether it is another one.
 fn truncated_max(value: &[u8]) -> (Vec<u8>, bool) {
-    if value.len() > MAX_BYTES {
-        if let Some(larger) = std::str::from_utf8(&value[..cut(value)]).ok().and_then(incremented) {
-            return (larger, true);
-        }
+    if value.len() <= MAX_BYTES {
+        return (value.to_vec(), false);
     }
-    (value.to_vec(), false)
+    let larger = std::str::from_utf8(&value[..cut(value)]).ok().and_then(incremented);
+    larger.map_or_else(|| (value.to_vec(), false), |larger| (larger, true))
 }
 
 /// The text up to its last character that has a next one of the same length, with that one in its place.

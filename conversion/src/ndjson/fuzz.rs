@@ -70,7 +70,7 @@ fn damaged(mut line: String, rng: &mut Rng) -> String {
         match rng.u8(..8) {
             0 => line.truncate(a),
             1 => line.replace_range(a.min(b)..a.max(b), ""),
-            2 => line.insert_str(a, &line[a.min(b)..a.max(b)].to_owned()),
+            2 => line = [&line[..a.max(b)], &line[a.min(b)..]].concat(),
             3 | 4 => line.replace_range(a..near, ""),
             5 => line.replace_range(a..near, PIECES[rng.usize(..PIECES.len())]),
             _ => line.insert_str(a, PIECES[rng.usize(..PIECES.len())]),

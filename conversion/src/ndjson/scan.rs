@@ -73,10 +73,10 @@ impl ScanContext {
             return;
         }
         for (column, array) in self.source.output.iter().zip(arrays) {
-            if let OutputColumn::Input(index) = column {
-                if let Some(column) = &mut self.builder.columns[*index] {
-                    column.recycle(array);
-                }
+            if let OutputColumn::Input(index) = column
+                && let Some(column) = &mut self.builder.columns[*index]
+            {
+                column.recycle(array);
             }
         }
     }

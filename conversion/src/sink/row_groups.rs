@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 
 /// A row group ends at about this share of the target file size: a file has a few, and can be ended near its goal.
-const ROW_GROUPS_PER_FILE: u64 = 4;
+pub(crate) const ROW_GROUPS_PER_FILE: u64 = 4;
 /// Or at this many rows.
 const ROW_GROUP_ROWS: usize = 1 << 20;
 
@@ -47,12 +47,19 @@ impl RowGroupShape {
     }
 }
 
-/// The encoded size of a sample of rows, in bytes.
+/// The size of a file with a sample of rows as its one row group, in bytes.
 pub(crate) fn encoded_size(batches: &[RecordBatch], options: &SinkOptions) -> Result<u64, PartError> {
     let Some(first) = batches.first() else { return Ok(0) };
-    let mut encoder = RowGroupEncoder::new(RowGroupShape::new(first.schema(), options)?.columns)?;
+    let shape = RowGroupShape::new(first.schema(), options)?;
+    let mut encoder = RowGroupEncoder::new(shape.columns.clone())?;
     for batch in batches {
         encoder.write(batch)?;
     }
-    Ok(EncodedGroup::close(&mut encoder, 0)?.encoded_bytes)
+    let mut file = shape.columns.start_file(Vec::new())?;
+    let mut row_group = file.next_row_group()?;
+    for chunk in encoder.close()? {
+        chunk.append_to(&mut row_group)?;
+    }
+    row_group.close()?;
+    Ok(file.into_inner()?.len() as u64)
 }
