@@ -6,12 +6,15 @@
 mod aws;
 mod bad_input;
 mod builder;
+mod chaos;
 mod cluster;
 mod cost;
 mod crash;
+mod fleet;
 mod intake;
 mod json;
 mod place;
+mod proxy;
 mod query;
 mod queues;
 mod random;
