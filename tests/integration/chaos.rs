@@ -1,6 +1,7 @@
 //! Processes that die, and servers that do not answer, while manifests are run.
 //!
-//! `MILLWORK_CHAOS_MANIFESTS` and `MILLWORK_OUTAGE_SECONDS` make it longer.
+//! `MILLWORK_CHAOS_MANIFESTS`, `MILLWORK_CHAOS_KILLS` and `MILLWORK_OUTAGE_SECONDS` make it longer, `MILLWORK_CHAOS_SEED`
+//! different.
 
 use crate::fleet::{Fleet, World, gzip};
 use crate::place::{signal, wait_for_end};
@@ -32,10 +33,11 @@ fn killed_all_the_time(undisturbed: Duration, world: &World) {
     let mut fleet = Fleet::start(world, 1, 3);
     let random = Random::new(from_env("MILLWORK_CHAOS_SEED", 5));
     let started = Instant::now();
+    let most = from_env("MILLWORK_CHAOS_KILLS", 6);
     let (mut kills, mut next) = (0, started + Duration::from_millis(800));
     let mut documents = load.documents.iter();
     loop {
-        if next <= Instant::now() {
+        if next <= Instant::now() && kills < most {
             // The second follows the first, so that a short load sees both kinds.
             next += Duration::from_millis(if kills == 0 { 1000 } else { 3000 + random.below(2000) as u64 });
             if kills % 2 == 0 {
@@ -55,7 +57,7 @@ fn killed_all_the_time(undisturbed: Duration, world: &World) {
     }
     let took = started.elapsed();
     let again = fleet.runs(0).iter().filter(|run| run["attempts"].as_u64() > Some(1)).count();
-    let lost = (took.saturating_sub(undisturbed)).as_secs_f64() / f64::from(kills);
+    let lost = (took.saturating_sub(undisturbed)).as_secs_f64() / kills as f64;
     println!(
         "{} manifests, {kills} kills: {took:.1?}, undisturbed {undisturbed:.1?}: {lost:.1} s lost a kill; {again} runs made again",
         manifests()
@@ -104,6 +106,30 @@ fn chaos_a_standby_takes_over_in_buckets() {
 }
 
 #[test]
+fn chaos_an_executor_that_is_told_to_stop_ends_with_and_without_a_scheduler() {
+    let world = World::local();
+    let load = world.load(manifests());
+    let mut fleet = Fleet::start(&world, 1, 3);
+    fleet.submit_all(0, &load);
+    let mut first = fleet.executors.remove(0);
+    signal(&first, "TERM");
+    assert_eq!(wait_for_end(&mut first), Some(0), "{}", fleet.logs());
+    fleet.wait_until("all runs are completed", || fleet.are_completed(0, &load));
+    fleet.kill_scheduler(0);
+    std::thread::sleep(Duration::from_millis(500));
+    let mut second = fleet.executors.remove(0);
+    let told = Instant::now();
+    signal(&second, "TERM");
+    assert_eq!(wait_for_end(&mut second), Some(0), "{}", fleet.logs());
+    assert!(told.elapsed() < Duration::from_secs(3));
+    let started = Instant::now();
+    fleet.start_scheduler(0);
+    fleet.wait_until("the third is there", || fleet.connected(0) == 1);
+    println!("connected {:.1?} after the start of a scheduler", started.elapsed());
+    fleet.check(0, &load);
+}
+
+#[test]
 fn chaos_a_scheduler_that_was_away_ends_and_doubles_nothing() {
     let world = World::cloud();
     let load = world.load(manifests());
@@ -133,7 +159,8 @@ fn an_outage(world: &World, begin: impl FnOnce(), end: impl FnOnce()) {
     end();
     let back = Instant::now();
     fleet.wait_until("all runs are completed", || fleet.are_completed(0, &load));
-    println!("{outage:?} of outage; all completed {:.1?} after it", back.elapsed());
+    let again = fleet.runs(0).iter().filter(|run| run["attempts"].as_u64() > Some(1)).count();
+    println!("{outage:?} of outage; all completed {:.1?} after it, {again} in another attempt", back.elapsed());
     let scheduler = fleet.schedulers[0].as_mut().unwrap();
     assert!(scheduler.0.try_wait().unwrap().is_none(), "the scheduler ended");
     fleet.check(0, &load);
