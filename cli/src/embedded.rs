@@ -1,7 +1,7 @@
 //! A scheduler and an executor in this process.
 
 use anyhow::Context;
-use millwork_executor::{ExecutorOptions, run_executor};
+use millwork_executor::{Address, ExecutorOptions, run_executor};
 use millwork_scheduler::Engine;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -23,9 +23,9 @@ impl Embedded {
             .tempdir()
             .context("cannot make a directory for the executor")?;
         let engine = Engine::start(TcpListener::bind("127.0.0.1:0").await?).await?;
-        let executor = tokio::spawn(run_executor(ExecutorOptions {
+        let scheduler = Address { host: "127.0.0.1".to_owned(), port: engine.address().port() };
+        let options = ExecutorOptions {
             id: format!("embedded:{}", std::process::id()),
-            scheduler: ("127.0.0.1".to_owned(), engine.address().port()),
             bind_host: "127.0.0.1".to_owned(),
             external_host: None,
             port: 0,
@@ -33,8 +33,8 @@ impl Embedded {
             vcores,
             work_dir: work_dir.path().to_owned(),
             heartbeat_seconds: millwork_scheduler::HEARTBEAT_SECONDS,
-            connect_timeout_seconds: 10,
-        }));
+        };
+        let executor = tokio::spawn(run_executor(options, scheduler));
         let connected = async {
             while engine.slots().await == 0 {
                 anyhow::ensure!(!executor.is_finished(), "the executor ended before it was connected");

@@ -3,7 +3,16 @@
 //! It holds nothing that matters: what a task has not reported is written again by another. On SIGTERM it finishes its
 //! tasks and takes no more.
 
+mod address;
+mod follow;
+mod link;
+mod session;
+
+pub use address::Address;
+pub use follow::follow_schedulers;
+
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
+use ballista_executor::health::ExecutorHealth;
 use millwork_conversion::{MillworkCodec, set_executor_name};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -14,8 +23,6 @@ use std::sync::Arc;
 pub struct ExecutorOptions {
     /// Its name in logs and in what is recorded of output files.
     pub id: String,
-    /// The scheduler's address for executors.
-    pub scheduler: (String, u16),
     /// The address it listens on, for the scheduler and for who fetches results.
     pub bind_host: String,
     /// The address others reach it by, if that is another.
@@ -30,28 +37,37 @@ pub struct ExecutorOptions {
     pub work_dir: PathBuf,
     /// How often it shows the scheduler that it is alive.
     pub heartbeat_seconds: u64,
-    /// How long it waits for the scheduler to be there.
-    pub connect_timeout_seconds: u16,
 }
 
 /// The largest message between scheduler and executors.
 const MAX_MESSAGE_BYTES: u32 = 64 << 20;
 
-/// Runs an executor until it is told to stop, by a signal or by the scheduler.
-pub async fn run_executor(options: ExecutorOptions) -> anyhow::Result<()> {
+/// Works for one scheduler, until a signal or the scheduler says stop, or the scheduler is gone.
+pub async fn run_executor(options: ExecutorOptions, scheduler: Address) -> anyhow::Result<()> {
     set_executor_name(options.id.clone());
+    let id = options.id.clone();
+    work(options, id, scheduler, ExecutorHealth::new()).await
+}
+
+/// The same, under a name by which the scheduler knows it.
+async fn work(
+    options: ExecutorOptions,
+    executor_id: String,
+    scheduler: Address,
+    health: ExecutorHealth,
+) -> anyhow::Result<()> {
     std::fs::create_dir_all(&options.work_dir)?;
     let (port, grpc_port) = pick_ports(&options)?;
-    let (scheduler_host, scheduler_port) = options.scheduler;
     let config = ExecutorProcessConfig {
-        executor_id: options.id,
+        executor_id,
         external_host: Some(options.external_host.unwrap_or_else(|| options.bind_host.clone())),
         bind_host: options.bind_host,
         port,
         grpc_port,
-        scheduler_host,
-        scheduler_port,
-        scheduler_connect_timeout_seconds: options.connect_timeout_seconds,
+        scheduler_host: scheduler.host,
+        scheduler_port: scheduler.port,
+        // Once, not for ever: whoever calls has seen that the scheduler is there.
+        scheduler_connect_timeout_seconds: 0,
         vcores: options.vcores,
         work_dir: Some(options.work_dir.display().to_string()),
         executor_heartbeat_interval_seconds: options.heartbeat_seconds,
@@ -63,6 +79,7 @@ pub async fn run_executor(options: ExecutorOptions) -> anyhow::Result<()> {
         // Conversion bounds its memory itself, by row groups in flight; it has nothing to spill.
         memory_pool_size: Some(0),
         override_physical_codec: Some(Arc::new(MillworkCodec::default())),
+        health,
         ..ExecutorProcessConfig::default()
     };
     Ok(start_executor_process(Arc::new(config)).await?)

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use clap::Parser;
-use millwork_executor::{ExecutorOptions, run_executor};
+use millwork_executor::{Address, ExecutorOptions, follow_schedulers};
 use std::path::PathBuf;
 
 #[global_allocator]
@@ -10,14 +10,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Runs conversion tasks for a scheduler.
 ///
+/// Of several schedulers on one state, one runs the manifests: name all of them. The executor works for the first that
+/// accepts it; when that is gone, it gives up its tasks and goes on to the next, round and round.
+///
 /// It reads the input and writes the output itself, so it needs access to both. On SIGTERM it finishes what it is
 /// doing and takes no more.
 #[derive(Parser)]
 #[command(version)]
 struct Options {
-    /// The scheduler's address for executors
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:50050")]
-    scheduler: String,
+    /// The schedulers' addresses for executors: several, if others stand by
+    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',', default_value = "127.0.0.1:50050")]
+    scheduler: Vec<Address>,
 
     /// How many tasks to run at once [default: the number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -47,10 +50,6 @@ struct Options {
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     grpc_port: u16,
 
-    /// How long to wait for the scheduler to be there, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    connect_timeout_seconds: u16,
-
     /// Listen on an address that others can reach: the executor's endpoints have no authentication
     #[arg(long)]
     insecure: bool,
@@ -69,16 +68,13 @@ async fn main() -> anyhow::Result<()> {
         "refusing to listen on {ip}, which others can reach: an executor's endpoints have no authentication; limit who \
          can reach it, then say --insecure"
     );
-    let (host, port) = options.scheduler.rsplit_once(':').context("--scheduler is HOST:PORT")?;
-    let port: u16 = port.parse().context("--scheduler is HOST:PORT")?;
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "localhost".to_owned());
     let id = options.id.unwrap_or_else(|| format!("{}:{}", name.trim(), std::process::id()));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let vcores = options.vcores.map_or(cores, |n| n as usize);
-    tracing::info!(id, vcores, scheduler = options.scheduler, "executor starting");
-    run_executor(ExecutorOptions {
+    tracing::info!(id, vcores, "executor starting");
+    let executor = ExecutorOptions {
         id,
-        scheduler: (host.to_owned(), port),
         bind_host: options.bind,
         external_host: options.external_host,
         port: options.port,
@@ -86,7 +82,6 @@ async fn main() -> anyhow::Result<()> {
         vcores,
         work_dir: options.work_dir,
         heartbeat_seconds: 2,
-        connect_timeout_seconds: options.connect_timeout_seconds,
-    })
-    .await
+    };
+    follow_schedulers(executor, &options.scheduler).await
 }

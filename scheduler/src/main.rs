@@ -7,9 +7,11 @@ use millwork_scheduler::{
     Engine, Intake, IntakeOptions, Lease, OutputLock, RunOptions, Scheduler, Service, check_listen, router,
 };
 use millwork_tracking::TrackingStore;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -53,6 +55,10 @@ struct Options {
     run: RunOptions,
 }
 
+/// How often it is tried to listen, and the pause between.
+const LISTEN_TRIES: u32 = 20;
+const LISTEN_PAUSE: Duration = Duration::from_millis(250);
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
@@ -70,7 +76,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
          who can reach it, then say --insecure",
         options.listen
     );
-    let http = TcpListener::bind(options.http).await.with_context(|| format!("cannot listen on {}", options.http))?;
+    let http = listen(options.http).await?;
     let store = millwork_tracking::open(&options.state).await?;
     let service = Service::new(store.clone());
     let stop = CancellationToken::new();
@@ -99,8 +105,7 @@ async fn lead(
     };
     let output = OutputLock::take(options.run.output()?)?;
     // Not before: executors connect to who listens.
-    let listener =
-        TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
+    let listener = listen(options.listen).await?;
     let engine = Engine::start(listener).await?;
     let (scheduler, _) = Scheduler::start(engine.clone(), &lease, output, options.run.clone())?;
     service.lead(scheduler.clone());
@@ -118,6 +123,23 @@ async fn lead(
         }
         () = scheduler.deposed().cancelled() => {
             anyhow::bail!("another scheduler runs the manifests now: start this one again to stand by")
+        }
+    }
+}
+
+/// Listens. A port may be taken just then by a connection that somebody made from it, and for a minute after its end.
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let mut tries = 0;
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && tries < LISTEN_TRIES => {
+                if tries == 0 {
+                    tracing::warn!(%address, %error, "cannot listen; trying again");
+                }
+                tries += 1;
+                tokio::time::sleep(LISTEN_PAUSE).await;
+            }
+            listener => return listener.with_context(|| format!("cannot listen on {address}")),
         }
     }
 }

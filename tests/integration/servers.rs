@@ -1,6 +1,6 @@
 //! Servers that speak the protocols of S3, SQS and DynamoDB, on loopback: ministack, from the Python package index.
 
-use crate::place::{Running, python, start, wait_until};
+use crate::place::{Running, python, signal, start, wait_until};
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::config::Intercept;
 use aws_sdk_sqs::config::Credentials;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) struct Aws {
     endpoint: String,
     stores: AtomicUsize,
-    _server: Running,
+    server: Running,
     _log: tempfile::TempDir,
 }
 
@@ -30,7 +30,17 @@ impl Aws {
         let server = start(command, &log.path().join("log"));
         wait_until("the server listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         let endpoint = format!("http://127.0.0.1:{port}");
-        Self { endpoint, stores: AtomicUsize::new(0), _server: server, _log: log }
+        Self { endpoint, stores: AtomicUsize::new(0), server, _log: log }
+    }
+
+    /// Its `HOST:PORT`.
+    pub(crate) fn address(&self) -> &str {
+        self.endpoint.trim_start_matches("http://")
+    }
+
+    /// Sends it a signal: `STOP`, and it answers nobody until `CONT`.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(&self.server, name);
     }
 
     /// The environment with which a process finds it.

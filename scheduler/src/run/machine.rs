@@ -123,11 +123,6 @@ impl Machine {
         self.runs.is_empty()
     }
 
-    /// How many runs are being taken care of.
-    pub fn len(&self) -> usize {
-        self.runs.len()
-    }
-
     /// Whether a run is being taken care of.
     pub fn has(&self, id: &ManifestId) -> bool {
         self.runs.contains_key(id)

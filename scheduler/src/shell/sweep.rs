@@ -15,15 +15,20 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_secs(300);
 
+/// Sets both, for tests.
+const SECONDS: &str = "MILLWORK_SWEEP_SECONDS";
+
 pub(super) async fn sweep_at_intervals(shell: Arc<Shell>) {
-    let mut wait = FIRST;
+    let set = std::env::var(SECONDS).ok().and_then(|text| text.parse().ok()).map(Duration::from_secs);
+    let (first, interval) = set.map_or((FIRST, INTERVAL), |set| (set, set));
+    let mut wait = first;
     loop {
         tokio::select! {
             () = shell.deposed.cancelled() => return,
             () = shell.mail.closed() => return,
             () = tokio::time::sleep(wait) => {}
         }
-        wait = INTERVAL;
+        wait = interval;
         shell.sweep().await;
     }
 }

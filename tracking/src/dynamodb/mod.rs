@@ -49,6 +49,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::Client;
 use chrono::{DateTime, Duration, Utc};
@@ -56,6 +57,10 @@ use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestId, Ob
 
 /// How often the SDK makes a request that is throttled or gets no answer.
 const ATTEMPTS: u32 = 5;
+
+/// How long the server has to accept a connection, and to answer. The SDK itself waits for an answer for ever.
+const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
+const ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// The store in DynamoDB.
 #[derive(Clone, Debug)]
@@ -88,7 +93,8 @@ impl DynamoStore {
 
 async fn sdk_config() -> SdkConfig {
     let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS);
-    aws_config::defaults(BehaviorVersion::latest()).retry_config(retries).load().await
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(ANSWER_TIMEOUT).build();
+    aws_config::defaults(BehaviorVersion::latest()).retry_config(retries).timeout_config(timeouts).load().await
 }
 
 #[async_trait]

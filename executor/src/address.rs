@@ -1,0 +1,45 @@
+//! Where a scheduler listens for executors.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// `HOST:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// A name or an IP address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.trim().rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        let (host, port) = parts.ok_or_else(|| format!("`{text}` is not HOST:PORT"))?;
+        let port = port.parse().map_err(|_| format!("`{port}` in `{text}` is no port"))?;
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        let address = |text: &str| text.parse::<Address>().map(|address| address.to_string());
+        assert_eq!(address("scheduler-0.millwork:50050").as_deref(), Ok("scheduler-0.millwork:50050"));
+        assert_eq!(address("[::1]:50050").as_deref(), Ok("[::1]:50050"));
+        for bad in ["", "host", ":1", "host:", "host:x", "host:70000"] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! One scheduler after the other.
+
+use crate::link::Link;
+use crate::session::Session;
+use crate::{Address, ExecutorOptions};
+use millwork_conversion::set_executor_name;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
+
+/// The pause before the next address is tried.
+const PAUSE: Duration = Duration::from_millis(250);
+/// The same after a session that did not end well.
+const LONG_PAUSE: Duration = Duration::from_secs(1);
+
+/// Works for whichever of these schedulers is there, and for the next one when that is gone, until a signal ends it: then
+/// it finishes its tasks. Those of a scheduler that is gone are given up, as nobody waits for them.
+pub async fn follow_schedulers(options: ExecutorOptions, schedulers: &[Address]) -> anyhow::Result<()> {
+    set_executor_name(options.id.clone());
+    let mut signals = Signals::listen()?;
+    let mut was_connected = true;
+    for scheduler in schedulers.iter().cycle() {
+        let connected = tokio::select! {
+            connected = Link::connect(scheduler) => connected,
+            () = signals.received() => return Ok(()),
+        };
+        let pause = match connected {
+            Ok(link) => match serve(&options, scheduler, link, &mut signals).await? {
+                Told::ToStop => return Ok(()),
+                Told::ToGoOn(pause) => {
+                    was_connected = true;
+                    pause
+                }
+            },
+            Err(error) => {
+                if std::mem::take(&mut was_connected) {
+                    tracing::warn!(%scheduler, %error, "no scheduler there; trying on");
+                }
+                PAUSE
+            }
+        };
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = signals.received() => return Ok(()),
+        }
+    }
+    anyhow::bail!("there is no scheduler to work for: say --scheduler")
+}
+
+enum Told {
+    ToStop,
+    ToGoOn(Duration),
+}
+
+async fn serve(
+    options: &ExecutorOptions,
+    scheduler: &Address,
+    mut link: Link,
+    signals: &mut Signals,
+) -> anyhow::Result<Told> {
+    tracing::info!(%scheduler, "connecting");
+    let mut session = Session::start(options.clone(), scheduler.clone())?;
+    let pause = tokio::select! {
+        ended = session.ended() => {
+            match ended {
+                Ok(()) => tracing::warn!(%scheduler, "the scheduler does not want this executor any more; trying on"),
+                Err(error) => tracing::warn!(%scheduler, %error, "cannot work for the scheduler; trying on"),
+            }
+            LONG_PAUSE
+        }
+        () = link.lost() => {
+            tracing::warn!(%scheduler, "the scheduler is gone; looking for another");
+            Duration::ZERO
+        }
+        () = signals.received() => {
+            tracing::info!("stopping: tasks are finished, no more are taken");
+            tokio::select! {
+                drained = session.drain() => drained?,
+                () = link.lost() => tracing::warn!(%scheduler, "the scheduler is gone; its tasks are given up"),
+            }
+            return Ok(Told::ToStop);
+        }
+    };
+    session.end().await;
+    Ok(Told::ToGoOn(pause))
+}
+
+/// The signals that end the process. None is lost, whenever it comes.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

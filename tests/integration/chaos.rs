@@ -1,0 +1,213 @@
+//! Processes that die, and servers that do not answer, while manifests are run.
+//!
+//! `MILLWORK_CHAOS_MANIFESTS`, `MILLWORK_CHAOS_KILLS` and `MILLWORK_OUTAGE_SECONDS` make it longer, `MILLWORK_CHAOS_SEED`
+//! different.
+
+use crate::fleet::{Fleet, World, gzip};
+use crate::place::{signal, wait_for_end};
+use crate::random::Random;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+fn from_env(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+fn manifests() -> usize {
+    from_env("MILLWORK_CHAOS_MANIFESTS", 24) as usize
+}
+
+/// How long a load takes that nothing disturbs.
+fn undisturbed(world: &World) -> Duration {
+    let load = world.load(manifests());
+    let fleet = Fleet::start(world, 1, 3);
+    let started = Instant::now();
+    fleet.submit_all(0, &load);
+    fleet.wait_until("all runs are completed", || fleet.are_completed(0, &load));
+    started.elapsed()
+}
+
+/// Kills the scheduler or an executor every 3 to 5 seconds, and starts it again at once.
+fn killed_all_the_time(undisturbed: Duration, world: &World) {
+    let load = world.load(manifests());
+    let mut fleet = Fleet::start(world, 1, 3);
+    let random = Random::new(from_env("MILLWORK_CHAOS_SEED", 5));
+    let started = Instant::now();
+    let most = from_env("MILLWORK_CHAOS_KILLS", 6);
+    let (mut kills, mut next) = (0, started + Duration::from_millis(800));
+    let mut documents = load.documents.iter();
+    loop {
+        if next <= Instant::now() && kills < most {
+            // The second follows the first, so that a short load sees both kinds.
+            next += Duration::from_millis(if kills == 0 { 1000 } else { 3000 + random.below(2000) as u64 });
+            // One in three is the scheduler: in DynamoDB, it takes up to eight seconds until another leads.
+            if kills % 3 == 0 {
+                fleet.kill_scheduler(0);
+                fleet.start_scheduler(0);
+            } else {
+                fleet.replace_executor(random.below(3));
+            }
+            kills += 1;
+        }
+        match documents.next() {
+            Some(document) => assert_eq!(fleet.submit(0, document).0, 202, "{document}"),
+            None if fleet.are_completed(0, &load) => break,
+            None => std::thread::sleep(Duration::from_millis(200)),
+        }
+        assert!(started.elapsed() < Duration::from_secs(500), "{}", fleet.logs());
+    }
+    let took = started.elapsed();
+    let again = fleet.runs(0).iter().filter(|run| run["attempts"].as_u64() > Some(1)).count();
+    let lost = (took.saturating_sub(undisturbed)).as_secs_f64() / kills as f64;
+    println!(
+        "{} manifests, {kills} kills: {took:.1?}, undisturbed {undisturbed:.1?}: {lost:.1} s lost a kill; {again} runs made again",
+        manifests()
+    );
+    assert!(again > 0, "no kill hit a run");
+    assert!(lost < 15.0, "{}", fleet.logs());
+    fleet.check(0, &load);
+}
+
+#[test]
+fn chaos_kills_lose_and_double_nothing_in_directories() {
+    killed_all_the_time(undisturbed(&World::local()), &World::local());
+}
+
+#[test]
+fn chaos_kills_lose_and_double_nothing_in_buckets() {
+    killed_all_the_time(undisturbed(&World::cloud()), &World::cloud());
+}
+
+/// Kills the scheduler that runs manifests; another takes over within a time.
+fn a_standby_takes_over(world: &World, limit: Duration) {
+    let load = world.load(manifests());
+    let mut fleet = Fleet::start(world, 2, 3);
+    fleet.submit_all(0, &load);
+    fleet.wait_until("work is going on", || fleet.attempts(1) >= 3);
+    let killed = Instant::now();
+    fleet.kill_scheduler(0);
+    let before = fleet.attempts(1);
+    fleet.wait_until("the other starts an attempt", || fleet.attempts(1) > before);
+    let taken_over = killed.elapsed();
+    fleet.wait_until("executors have come over", || fleet.connected(1) == 3);
+    println!("taken over after {taken_over:.1?}, with all executors after {:.1?}", killed.elapsed());
+    fleet.wait_until("all runs are completed", || fleet.are_completed(1, &load));
+    assert!(taken_over < limit, "{taken_over:?} {}", fleet.logs());
+    fleet.check(1, &load);
+}
+
+#[test]
+fn chaos_a_standby_takes_over_in_directories() {
+    a_standby_takes_over(&World::local(), Duration::from_secs(2));
+}
+
+#[test]
+fn chaos_a_standby_takes_over_in_buckets() {
+    a_standby_takes_over(&World::cloud(), Duration::from_secs(10));
+}
+
+#[test]
+fn chaos_an_executor_that_is_told_to_stop_ends_with_and_without_a_scheduler() {
+    let world = World::local();
+    let load = world.load(manifests());
+    let mut fleet = Fleet::start(&world, 1, 3);
+    fleet.submit_all(0, &load);
+    let mut first = fleet.executors.remove(0);
+    signal(&first, "TERM");
+    assert_eq!(wait_for_end(&mut first), Some(0), "{}", fleet.logs());
+    fleet.wait_until("all runs are completed", || fleet.are_completed(0, &load));
+    fleet.kill_scheduler(0);
+    std::thread::sleep(Duration::from_millis(500));
+    let mut second = fleet.executors.remove(0);
+    let told = Instant::now();
+    signal(&second, "TERM");
+    assert_eq!(wait_for_end(&mut second), Some(0), "{}", fleet.logs());
+    assert!(told.elapsed() < Duration::from_secs(3));
+    let started = Instant::now();
+    fleet.start_scheduler(0);
+    fleet.wait_until("the third is there", || fleet.connected(0) == 1);
+    println!("connected {:.1?} after the start of a scheduler", started.elapsed());
+    fleet.check(0, &load);
+}
+
+#[test]
+fn chaos_a_scheduler_that_was_away_ends_and_doubles_nothing() {
+    let world = World::cloud();
+    let load = world.load(manifests());
+    let mut fleet = Fleet::start(&world, 2, 3);
+    fleet.submit_all(0, &load);
+    fleet.wait_until("work is going on", || fleet.attempts(1) >= 3);
+    signal(fleet.schedulers[0].as_ref().unwrap(), "STOP");
+    std::thread::sleep(Duration::from_secs(20));
+    signal(fleet.schedulers[0].as_ref().unwrap(), "CONT");
+    let mut zombie = fleet.schedulers[0].take().unwrap();
+    let resumed = Instant::now();
+    assert_eq!(wait_for_end(&mut zombie), Some(1), "{}", fleet.logs());
+    println!("the one that was away ended after {:.1?}", resumed.elapsed());
+    fleet.wait_until("all runs are completed", || fleet.are_completed(1, &load));
+    fleet.check(1, &load);
+}
+
+/// Storage and state, both, do not answer for a while.
+fn an_outage(world: &World, begin: impl FnOnce(), end: impl FnOnce()) {
+    let outage = Duration::from_secs(from_env("MILLWORK_OUTAGE_SECONDS", 8));
+    let load = world.load(manifests());
+    let mut fleet = Fleet::start(world, 1, 3);
+    fleet.submit_all(0, &load);
+    fleet.wait_until("work is going on", || fleet.attempts(0) >= 3);
+    begin();
+    std::thread::sleep(outage);
+    end();
+    let back = Instant::now();
+    fleet.wait_until("all runs are completed", || fleet.are_completed(0, &load));
+    let again = fleet.runs(0).iter().filter(|run| run["attempts"].as_u64() > Some(1)).count();
+    println!("{outage:?} of outage; all completed {:.1?} after it, {again} in another attempt", back.elapsed());
+    let scheduler = fleet.schedulers[0].as_mut().unwrap();
+    assert!(scheduler.0.try_wait().unwrap().is_none(), "the scheduler ended");
+    fleet.check(0, &load);
+}
+
+#[test]
+fn chaos_an_outage_in_silence_is_waited_out() {
+    let world = World::cloud();
+    let aws = world.aws.as_ref().unwrap();
+    an_outage(&world, || aws.signal("STOP"), || aws.signal("CONT"));
+}
+
+#[test]
+fn chaos_an_outage_that_refuses_connections_is_waited_out() {
+    let world = World::cloud();
+    let proxy = world.proxy.as_ref().unwrap();
+    an_outage(&world, || proxy.refuse(), || proxy.accept());
+}
+
+#[test]
+fn chaos_poisoned_manifests_in_buckets_fail_by_name_and_hold_up_nobody() {
+    let world = World::cloud();
+    let good = world.load(6);
+    let fleet = Fleet::start(&world, 1, 2);
+    let whole = gzip(&b"{\"a\": \"some text that is long enough\"}\n".repeat(2000));
+    let torn = world.input("2025-11-01-torn.ndjson.gz", whole[..whole.len() / 2].to_vec());
+    let there = world.input("2025-11-02-a.ndjson", b"{\"a\": 1}\n".to_vec());
+    let torn = json!({"fileLocations": [{"URIPrefixes": [torn]}], "metadata": {"manifest_id": "torn"}});
+    let gone = json!({"fileLocations": [{"URIPrefixes": [there, "s3://acme-input/2025-11-02-gone.ndjson"]}],
+        "metadata": {"manifest_id": "gone"}});
+    let mixed = json!({"fileLocations": [{"URIPrefixes": ["s3://acme-input/2025-11-03-a.ndjson",
+        "s3://acme-input/2025-11-04-a.ndjson"]}], "metadata": {"manifest_id": "mixed"}});
+    assert_eq!(fleet.submit(0, &torn).0, 202);
+    assert_eq!(fleet.submit(0, &gone).0, 202);
+    let (status, refused) = fleet.submit(0, &mixed);
+    assert!(status == 400 && refused["error"]["message"].as_str().unwrap().contains("mixes dates"), "{refused}");
+    fleet.submit_all(0, &good);
+    let failure = |id: &str| {
+        fleet.wait_until("a poisoned run fails", || fleet.get(0, &format!("runs/{id}"))["state"] == "failed");
+        let failure = fleet.get(0, &format!("runs/{id}"))["failure"].clone();
+        assert_eq!(failure["class"], "input", "{failure}");
+        failure["message"].as_str().unwrap().to_owned()
+    };
+    assert!(failure("gone").contains("2025-11-02-gone.ndjson` does not exist"), "{}", failure("gone"));
+    assert!(failure("torn").contains("2025-11-01-torn.ndjson.gz"), "{}", failure("torn"));
+    let completed = || fleet.runs(0).iter().filter(|run| run["state"] == "completed").count();
+    fleet.wait_until("the good ones are completed", || completed() == good.documents.len());
+    fleet.check(0, &good);
+}
