@@ -300,7 +300,8 @@ impl<'a> Fleet<'a> {
         for id in &ids {
             let run = self.get(scheduler, &format!("runs/{id}"));
             assert_eq!(run["state"], "completed", "{run}");
-            for file in run["result"]["ledger"].as_array().unwrap() {
+            let ledger = self.get(scheduler, &format!("runs/{id}/ledger?limit=1000"));
+            for file in ledger["items"].as_array().unwrap() {
                 let count = |name: &str| file[name].as_u64().unwrap();
                 assert_eq!(count("lines"), count("rows") + count("rejected") + count("blank"), "{file}");
                 rows += count("rows");

@@ -32,6 +32,18 @@ pub struct Limits {
     pub max_lost_attempts: u32,
 }
 
+impl Limits {
+    /// How often a run is tried again after failures, the last of this class. That executors go is mostly not the run's
+    /// fault, but a file that kills them must not do so for ever.
+    fn retries_after(&self, class: FailureClass) -> u32 {
+        match class {
+            FailureClass::LostExecutor => self.max_retries.saturating_mul(5),
+            class if class.can_pass() => self.max_retries,
+            _ => 0,
+        }
+    }
+}
+
 /// Where a run is.
 #[derive(Clone, Debug, PartialEq)]
 enum Phase {
@@ -342,7 +354,7 @@ impl Machine {
         let Some(Phase::Discarding(reason)) = self.at(&id, attempt) else { return };
         let Some(failure) = reason.clone() else { return self.forget(id, actions) };
         let Some(run) = self.runs.get(&id) else { return };
-        let action = if failure.class.can_pass() && run.failures < self.limits.max_retries {
+        let action = if run.failures < self.limits.retries_after(failure.class) {
             let not_before = now + pauses::before_retry(failure.class, run.failures);
             Action::RetryLater(id.clone(), attempt, failure, not_before)
         } else {

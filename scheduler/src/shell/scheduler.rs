@@ -23,8 +23,8 @@ use tokio_util::task::TaskTracker;
 const MIN_BUCKET_FILE_MB: u64 = 8;
 /// How many changes a slow listener may lag behind.
 const CHANGES: usize = 4096;
-/// How many attempts of a run may end without a word.
-const MAX_LOST_ATTEMPTS: u32 = 20;
+/// How many attempts of a run may end without a word. The death of a scheduler counts against every run that had a turn.
+const MAX_LOST_ATTEMPTS: u32 = 100;
 /// How long a stop waits for actions that are going on.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
