@@ -1,39 +1,47 @@
 //! The text that a JSON string with escapes stands for.
 
+use super::columns::push_text;
+
 /// Appends the text of a string whose escapes the scanner has accepted. Returns how many lone surrogates were
 /// replaced by U+FFFD.
 pub fn unescape(source: &[u8], into: &mut Vec<u8>) -> u64 {
-    let mut replaced = 0;
-    let mut rest = source;
-    while let Some(backslash) = memchr::memchr(b'\\', rest) {
-        into.extend_from_slice(&rest[..backslash]);
-        let (consumed, character) = escape(&rest[backslash..]);
-        if character.is_none() {
-            replaced += 1;
-        }
-        let mut utf8 = [0; 4];
-        into.extend_from_slice(character.unwrap_or(char::REPLACEMENT_CHARACTER).encode_utf8(&mut utf8).as_bytes());
-        rest = rest.get(backslash + consumed..).unwrap_or_default();
+    let (mut replaced, mut at) = (0, 0);
+    while let Some(plain) = memchr::memchr(b'\\', &source[at..]) {
+        let backslash = at + plain;
+        push_text(into, source, at, backslash);
+        at = match source.get(backslash + 1) {
+            Some(b'u') => {
+                let (consumed, character) = unicode_escape(&source[backslash..]);
+                replaced += u64::from(character.is_none());
+                let character = character.unwrap_or(char::REPLACEMENT_CHARACTER);
+                into.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                (backslash + consumed).min(source.len())
+            }
+            Some(letter) => {
+                into.push(simple_escape(*letter));
+                backslash + 2
+            }
+            None => source.len(),
+        };
     }
-    into.extend_from_slice(rest);
+    push_text(into, source, at, source.len());
     replaced
 }
 
-/// The length of the escape that `text` starts with, and its character; none for a lone surrogate.
-fn escape(text: &[u8]) -> (usize, Option<char>) {
-    let simple = |c| (2, Some(c));
-    match text.get(1) {
-        Some(b'b') => simple('\u{8}'),
-        Some(b'f') => simple('\u{c}'),
-        Some(b'n') => simple('\n'),
-        Some(b'r') => simple('\r'),
-        Some(b't') => simple('\t'),
-        Some(b'u') => unicode_escape(text),
-        Some(other) => simple(char::from(*other)),
-        None => (1, None),
+/// What a backslash and this stand for.
+#[inline(always)]
+fn simple_escape(letter: u8) -> u8 {
+    match letter {
+        b'b' => 0x8,
+        b'f' => 0xc,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        other => other,
     }
 }
 
+/// The length of the escape that `text` starts with, and its character; none for a lone surrogate.
 fn unicode_escape(text: &[u8]) -> (usize, Option<char>) {
     let first = hex4(text);
     let is_high_surrogate = (0xd800..0xdc00).contains(&first);
