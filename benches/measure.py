@@ -52,6 +52,12 @@ def parquet_sizes(folder):
     return [os.path.getsize(path) / 1e6 for path in sorted(glob.glob(folder + "/**/*.parquet", recursive=True))]
 
 
+def parquet_rows(folder):
+    """Rows that the footers of the Parquet files in a folder tell."""
+    import pyarrow.parquet
+    return sum(pyarrow.parquet.read_metadata(path).num_rows for path in glob.glob(folder + "/**/*.parquet", recursive=True))
+
+
 def medians(runs):
     """The median of each number of runs that are dictionaries of numbers; of what is no number, the last."""
     return {key: statistics.median(run[key] for run in runs) if isinstance(last, (int, float)) else last for key, last in runs[-1].items()}
