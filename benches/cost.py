@@ -23,15 +23,15 @@ for shape, result in results["comparison"]["shapes"].items():
         usd = {machine["name"]: usd_per_tb(m["mb_per_s"], machine["usd_per_hour"] / machine["vcpus"]) for machine in machines}
         if tool == "spark": usd["Glue"] = usd_per_tb(m["mb_per_s"], glue["usd_per_dpu_hour"] / glue["vcpus_per_dpu"])
         found["tools"].setdefault(shape, {})[tool] = {"cpu_seconds_per_gb": m["cpu_seconds_per_gb"], "usd_per_tb": usd}
-        rows.append([shape, tool, f"{m['cpu_seconds_per_gb']:.1f}", *[f"{usd[machine['name']]:.2f}" for machine in machines], f"{usd['Glue']:.2f}" if "Glue" in usd else ""])
+        rows.append([shape, tool, m["cpu_seconds_per_gb"], *[usd[machine["name"]] for machine in machines], usd.get("Glue", "")])
 print("What it costs, on demand in us-east-1")
 measure.table(["shape", "tool", "CPU s a GB", *[f"USD a TB, {machine['name']}" for machine in machines], "USD a TB, Glue's DPUs at this speed"], rows)
 dearest = max(tools["millwork"]["usd_per_tb"][machine["name"]] for tools in found["tools"].values() if "millwork" in tools for machine in machines)
 rows = []
 for job in prices["job"]:
     usd = job["workers"] * job["dpus_per_worker"] * max(job["minutes"], glue["least_minutes"]) / 60 * glue["usd_per_dpu_hour"]
-    found["jobs"][job["name"]] = usd / job["input_gb"] * 1000
-    rows.append([job["name"], f"{usd:.2f}", f"{usd / job['input_gb'] * 1000:,.2f}", f"{usd / job['input_gb'] * 1000 / dearest:,.0f}"])
+    found["jobs"][job["name"]] = usd_per_tb_of_job = usd / job["input_gb"] * 1000
+    rows.append([job["name"], usd, usd_per_tb_of_job, usd_per_tb_of_job / dearest])
 measure.table(["Glue jobs by their settings", "USD a batch", "USD a TB", f"× Millwork at its dearest ({dearest:.2f})"], rows)
 for source in (*machines, {"name": "Glue", **glue}): print(f"{source['name']}: {source['source']}")
 measure.save(path, "cost", found)

@@ -9,7 +9,8 @@ def dataset(millwork, folder, shape, files=200, size_mb=3.34):
     place = os.path.abspath(f"{folder}/{shape}")
     if len(glob.glob(place + "/*.ndjson")) != files:
         shutil.rmtree(place, ignore_errors=True)
-        subprocess.run([millwork, "generate", place, "--shape", shape, "--files", str(files), "--size-mb", str(size_mb)], check=True, stdout=subprocess.DEVNULL)
+        options = ["--shape", shape, "--files", str(files), "--size-mb", str(size_mb)]
+        subprocess.run([millwork, "generate", place, *options], check=True, stdout=subprocess.DEVNULL)
     return sorted(glob.glob(place + "/*.ndjson"))
 
 
@@ -64,10 +65,14 @@ def medians(runs):
 
 
 def table(head, rows):
-    """Prints a Markdown table."""
+    """Prints a Markdown table, numbers that are no integers with about three digits."""
+    show = lambda cell: f"{cell:,.{0 if abs(cell) >= 100 else 1 if abs(cell) >= 10 else 2}f}" if isinstance(cell, float) else str(cell)
     print(f"\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
-    for row in rows: print(f"| {' | '.join(map(str, row))} |")
+    for row in rows: print(f"| {' | '.join(map(show, row))} |")
     print(flush=True)
+
+
+def percent(share): return f"{share * 100:.0f} %"
 
 
 def save(path, key, value):

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""run.py --venv VENV --data DIR --out DIR --millwork BINARY [--limit BINARY] [--json FILE] [--shapes events,wide,text] [--tools …] [--runs 5] [--files 200]
+"""run.py --venv VENV --data DIR --out DIR --millwork BINARY [--limit BINARY] [--json FILE] [--shapes events,wide,text] [--tools …]
+       [--runs 5] [--files 200]
 
 One manifest of 200 files of 3.5 MB for each shape, through each tool in turn (A B C A B C …), so that a machine that drifts
 hurts all alike; files are read once before each run, so that the page cache is warm. Prints medians. `millwork run` is
@@ -32,14 +33,16 @@ def once(tool, inputs, files, expected):
     """One run. `expected` is what the output must have: rows, and names of columns."""
     source, target = os.path.dirname(inputs[0]), measure.fresh(f"{a.out}/{tool}")
     size = measure.warm(inputs)
-    environment = {"PYSPARK_PYTHON": os.path.abspath(f"{a.venv}/bin/python"), "SPARK_LOCAL_IP": "127.0.0.1"} if tool == "spark" else None
+    environment = {"PYSPARK_PYTHON": os.path.abspath(f"{a.venv}/bin/python"), "SPARK_LOCAL_IP": "127.0.0.1"}
     run = measure.timed(command(tool, source, target, files), f"{a.out}/log", environment)
     outputs = [parquet.ParquetFile(path) for path in glob.glob(target + "/**/*.parquet", recursive=True)]
-    rows, missing = sum(file.metadata.num_rows for file in outputs), expected["columns"] - set.intersection(*[set(file.schema_arrow.names) for file in outputs])
+    rows = sum(file.metadata.num_rows for file in outputs)
+    missing = expected["columns"] - set.intersection(*[set(file.schema_arrow.names) for file in outputs])
     if rows != expected["rows"] or missing: sys.exit(f"{tool}: {rows} rows of {expected['rows']}, columns that are missing: {sorted(missing)}")
     sizes = measure.parquet_sizes(target)
     measure.fresh(target)
-    return {**run, "mb_per_s": size / 1e6 / run["seconds"], "cpu_seconds_per_gb": run["cpu_seconds"] / size * 1e9, "output_mb": sum(sizes), "file_mb": sizes}
+    rates = {"mb_per_s": size / 1e6 / run["seconds"], "cpu_seconds_per_gb": run["cpu_seconds"] / size * 1e9}
+    return {**run, **rates, "output_mb": sum(sizes), "file_mb": sizes}
 
 
 def expect(inputs):
@@ -61,9 +64,11 @@ def compare(shape):
         if a.limit:
             probe = subprocess.run([a.limit, os.path.dirname(inputs[0])], check=True, capture_output=True, text=True)
             limits.append(json.loads(probe.stdout))
-    limit = {**measure.medians(limits), **{key: measure.medians([probe[key] for probe in limits]) for key in ("one_thread", "all_cores")}} if limits else None
-    return {"rows": expected["rows"], "columns": len(expected["columns"]), "tools": {tool: measure.medians(of) for tool, of in runs.items()}, "limit": limit,
-            "spread": {tool: [min(run["mb_per_s"] for run in of), max(run["mb_per_s"] for run in of)] for tool, of in runs.items()}}
+    limit = None
+    if limits: limit = {**measure.medians(limits), **{key: measure.medians([probe[key] for probe in limits]) for key in ("one_thread", "all_cores")}}
+    rates = {tool: [run["mb_per_s"] for run in of] for tool, of in runs.items()}
+    return {"rows": expected["rows"], "columns": len(expected["columns"]), "tools": {tool: measure.medians(of) for tool, of in runs.items()},
+            "limit": limit, "spread": {tool: [min(of), max(of)] for tool, of in rates.items()}}
 
 
 def show(shape, result):
@@ -71,33 +76,42 @@ def show(shape, result):
     best = min((tool for tool in tools if tool != "millwork"), key=lambda tool: medians[tool]["seconds"], default="millwork")
     rows = []
     for tool, m in sorted(medians.items(), key=lambda item: item[1]["seconds"]):
-        ratio = f"{medians[best]['seconds'] / m['seconds']:.2f} ({best})" if tool == "millwork" else ""
-        share = f"{m['mb_per_s'] / limit['limit_mb_per_s'] * 100:.0f} %" if limit else ""
         low, high = result["spread"][tool]
-        rows.append([shape, tool, f"{m['seconds']:.2f}", f"{m['mb_per_s']:.0f}", f"{low:.0f} to {high:.0f}", share, f"{m['cpu_seconds']:.1f}", f"{m['peak_mb']:.0f}",
-                     ", ".join(f"{size / 1.048576:.0f}" for size in sorted(m["file_mb"], reverse=True)), ratio])
+        rows.append([shape, tool, m["seconds"], m["mb_per_s"], f"{low:.0f} to {high:.0f}", measure.percent(m["mb_per_s"] / limit["limit_mb_per_s"]) if limit else "",
+                     m["cpu_seconds"], m["peak_mb"], ", ".join(f"{size / 1.048576:.0f}" for size in sorted(m["file_mb"], reverse=True)),
+                     f"{medians[best]['seconds'] / m['seconds']:.2f} ({best})" if tool == "millwork" else ""])
     measure.table(["shape", "tool", "s", "input MB/s", "worst to best", "of the limit", "CPU s", "peak MB", "files, MiB each", "× best other"], rows)
 
 
-def versions():
-    release = {tool: importlib.metadata.version(package) for tool, package in {"clickhouse": "chdb-core", "polars": "polars", "duckdb": "duckdb", "spark": "pyspark"}.items()}
-    return {"millwork": subprocess.check_output([a.millwork, "--version"], text=True).split()[-1], **release}
+def show_limits(shapes):
+    rows = []
+    for shape, result in shapes.items():
+        limit = result["limit"]
+        rates = [limit[threads][probe] for threads in ("one_thread", "all_cores") for probe in ("read", "build", "snappy")]
+        share = measure.percent(result["tools"]["millwork"]["mb_per_s"] / limit["limit_mb_per_s"]) if "millwork" in tools else ""
+        rows.append([shape, *rates, limit["limit_mb_per_s"], share])
+    print("What cannot be avoided, in MB/s of input, on one thread and on all cores; the limit is the cores by the sum of one thread's times")
+    head = ["shape", *[f"{probe}, {threads}" for threads in ("1", "all") for probe in ("read", "parse and copy", "Snappy")]]
+    measure.table([*head, "limit", "Millwork reaches (target 75 %)"], rows)
+
+
+def machine():
+    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
+    packages = {"clickhouse": "chdb-core", "polars": "polars", "duckdb": "duckdb", "spark": "pyspark"}
+    release = {tool: importlib.metadata.version(package) for tool, package in packages.items()}
+    release["millwork"] = subprocess.check_output([a.millwork, "--version"], text=True).split()[-1]
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    return {"cpu": model, "architecture": platform.machine(), "cores": cores, "memory_gb": memory, "versions": release}
 
 
 os.makedirs(a.out, exist_ok=True)
-model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
-machine = {"cpu": model, "architecture": platform.machine(), "cores": cores, "memory_gb": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, "versions": versions()}
-measure.save(a.json, "machine", machine)
-print(f"{machine['cpu']}, {cores} cores, {machine['memory_gb']:.0f} GB; {', '.join(f'{tool} {version}' for tool, version in machine['versions'].items())}")
+here_is = machine()
+measure.save(a.json, "machine", here_is)
+print(f"{here_is['cpu']}, {cores} cores, {here_is['memory_gb']:.0f} GB; {', '.join(f'{tool} {version}' for tool, version in here_is['versions'].items())}")
 print(f"Medians of {a.runs} runs, {a.files} files a shape")
 results = {"runs": a.runs, "files": a.files, "shapes": {}}
 for shape in a.shapes.split(","):
     results["shapes"][shape] = result = compare(shape)
     show(shape, result)
     measure.save(a.json, "comparison", results)
-if a.limit:
-    limits = [[shape, *[f"{limit[threads][probe]:.0f}" for threads in ("one_thread", "all_cores") for probe in ("read", "build", "snappy")], f"{limit['limit_mb_per_s']:.0f}",
-               f"{result['tools']['millwork']['mb_per_s'] / limit['limit_mb_per_s'] * 100:.0f} %" if "millwork" in tools else ""]
-              for shape, result in results["shapes"].items() for limit in [result["limit"]]]
-    print("What cannot be avoided, in MB/s of input, on one thread and on all cores; the limit is the cores by the sum of one thread's times")
-    measure.table(["shape", "read, 1", "parse and copy, 1", "Snappy, 1", "read, all", "parse and copy, all", "Snappy, all", "limit", "Millwork reaches (target 75 %)"], limits)
+if a.limit: show_limits(results["shapes"])

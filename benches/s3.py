@@ -76,7 +76,8 @@ def once(shape, inputs, where):
     if process: used = [measure.cpu_seconds(process.pid) - used[0], requests_of(port) - used[1]]
     written = f"{root}/output" if process else target
     if (rows := measure.parquet_rows(written)) != lines[shape]: sys.exit(f"{where}: {rows} rows of {lines[shape]}")
-    return {**run, "mb_per_s": size / 1e6 / run["seconds"], "server_cpu_seconds": used[0], "requests": used[1], "output_mb": sum(measure.parquet_sizes(written))}
+    found = {"server_cpu_seconds": used[0], "requests": used[1], "output_mb": sum(measure.parquet_sizes(written))}
+    return {**run, "mb_per_s": size / 1e6 / run["seconds"], **found}
 
 
 out, delayed = measure.fresh(f"{a.out}/s3"), f"{a.milliseconds:.0f} ms"
@@ -98,9 +99,8 @@ try:
             for where in runs: runs[where].append(once(shape, inputs[shape], where))
         medians = results["shapes"][shape] = {where: measure.medians(of) for where, of in runs.items()}
         for where, m in medians.items():
-            shares = [f"{m['mb_per_s'] / medians[base]['mb_per_s'] * 100:.0f} %" for base in ("local", "0 ms")]
-            rows.append([shape, where, f"{m['seconds']:.2f}", f"{m['mb_per_s']:.0f}", *shares, *[f"{m[name]:.1f}" for name in ("cpu_seconds", "server_cpu_seconds")],
-                         f"{m['requests']:.0f}", f"{m['peak_mb']:.0f}"])
+            shares = [measure.percent(m["mb_per_s"] / medians[base]["mb_per_s"]) for base in ("local", "0 ms")]
+            rows.append([shape, where, m["seconds"], m["mb_per_s"], *shares, m["cpu_seconds"], float(m["server_cpu_seconds"]), int(m["requests"]), m["peak_mb"]])
     print(f"S3's protocol on loopback, {len(measure.CORES)} cores for Millwork and server; target: {delayed} at least 85 % of local; medians of {a.runs}")
     measure.table(["shape", "", "s", "input MB/s", "of local", "of 0 ms", "CPU s", "server CPU s", "requests", "peak MB"], rows)
     measure.save(a.json, "s3", results)

@@ -28,7 +28,8 @@ def pinned(cores, *command):
 def slots(inputs, cores):
     """`millwork run` with a slot for each of these cores, and no other core."""
     target, size = measure.fresh(f"{a.out}/scaling"), measure.warm(inputs)
-    run = measure.timed(pinned(cores, millwork, "run", "--input", os.path.dirname(inputs[0]), "--output", target, "--vcores", str(len(cores))), f"{a.out}/log")
+    command = [millwork, "run", "--input", os.path.dirname(inputs[0]), "--output", target, "--vcores", str(len(cores))]
+    run = measure.timed(pinned(cores, *command), f"{a.out}/log")
     return {**run, "mb_per_s": size / 1e6 / run["seconds"]}
 
 
@@ -136,8 +137,9 @@ found = rounds({"one": lambda: cluster(inputs, cores[:1], 1), "all": lambda: clu
 results |= {"executors": {"one": found["one"], "all": found["all"]}, "manifests": {"few": found["all"], "tenfold": found["tenfold"]}}
 ratios = {"one": "", "all": f"{found['all']['mb_per_s'] / found['one']['mb_per_s']:.2f} of {count} times as fast as one executor",
           "tenfold": f"{found['tenfold']['seconds'] / found['all']['seconds']:.2f} times as long as {found['all']['manifests']:.0f} manifests"}
-rows = [[1 if name == "one" else count, f"{m['manifests']:.0f}", f"{m['seconds']:.2f}", f"{m['mb_per_s']:.0f}", f"{m['executor_cpu_seconds']:.1f}", f"{m['scheduler_cpu_seconds']:.2f}", ratios[name]]
+rows = [[1 if name == "one" else count, int(m["manifests"]), m["seconds"], m["mb_per_s"], m["executor_cpu_seconds"], m["scheduler_cpu_seconds"], ratios[name]]
         for name, m in found.items()]
-print(f"A cluster: executors of one slot, each pinned to a core; the scheduler on any of {count} cores; manifests of {len(inputs) // a.manifests} files; medians of {a.runs}")
+print(f"A cluster: executors of one slot, each pinned to a core; the scheduler on any of {count} cores; manifests of {len(inputs) // a.manifests} files; "
+      f"medians of {a.runs}; target: ten times the manifests at most ten times as long, within 10 %")
 measure.table(["executors", "manifests", "s", "input MB/s", "executors' CPU s", "scheduler's CPU s", ""], rows)
 measure.save(a.json, "scaling", results)
