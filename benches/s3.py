@@ -6,7 +6,7 @@ into a directory. The server runs on the same cores, so there is a third row wit
 what the protocol and the server cost, between it and the row with latency what waiting costs. Prints medians of rounds local,
 0 ms, 20 ms; CPU seconds of Millwork and of the server; requests; and what the server can do at most when nothing else is to be
 done. No server that is to be had was cheap enough to leave room for what is measured, hence s3_server.py."""
-import argparse, http.client, os, socket, subprocess, sys, threading, time
+import argparse, http.client, os, shutil, socket, subprocess, sys, threading, time
 import measure
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -107,3 +107,4 @@ try:
 finally:
     for process in processes: process.terminate()
     for process in processes: process.wait()
+    for folder in (root, f"{out}/run"): shutil.rmtree(folder, ignore_errors=True)
