@@ -7,7 +7,7 @@ BIN    := target/debug
 # Debian keeps venv in a package of its own.
 APT    := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 
-.PHONY: demo test lint unit integration bench bench-quick bench-build bench-measure build clean
+.PHONY: demo test lint unit integration instructions instructions-accept bench bench-quick bench-build bench-measure build clean
 
 ## build, generate a day of NDJSON, convert it, show what came out
 demo: build $(VENV)/ready
@@ -17,7 +17,7 @@ demo: build $(VENV)/ready
 	$(PYTHON) tests/oracle/show.py demo/out
 
 ## all checks and tests
-test: lint build unit integration
+test: lint build unit instructions integration
 
 build:
 	cargo build --workspace --locked
@@ -33,6 +33,19 @@ unit: build
 
 integration: build $(VENV)/ready
 	cargo test --workspace --locked --test integration
+
+## instructions a byte that a conversion takes; fails if they have grown by more than 5 %
+instructions: /usr/bin/valgrind
+	cargo build --workspace --locked --example instructions
+	python3 tests/instructions.py
+
+## takes the present counts as right
+instructions-accept: /usr/bin/valgrind
+	cargo build --workspace --locked --example instructions
+	python3 tests/instructions.py --accept
+
+/usr/bin/valgrind:
+	$(APT) update && $(APT) install -y valgrind
 
 # What benchmarks are run on, and how: medians of RUNS rounds over FILES files of each shape.
 BENCH       := target/bench-out

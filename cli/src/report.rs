@@ -53,6 +53,13 @@ impl Report {
         }
     }
 
+    /// Takes back that a manifest has no output.
+    pub(crate) fn forget(&mut self, manifest_id: &str) {
+        let before = self.failed.len();
+        self.failed.retain(|failed| failed.manifest_id != manifest_id);
+        self.manifests -= (before - self.failed.len()) as u64;
+    }
+
     fn add_result(&mut self, result: &RunResult) {
         self.files += result.ledger.len() as u64;
         self.rows += result.rows;

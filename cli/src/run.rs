@@ -4,6 +4,7 @@ use crate::embedded::Embedded;
 use crate::report::{Report, count};
 use anyhow::Context;
 use clap::Args;
+use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use millwork_conversion::input_bytes_read;
 use millwork_manifest::Flush;
@@ -11,10 +12,12 @@ use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings};
 use millwork_scheduler::{EndedRun, Lease, OutputLock, RunOptions, Scheduler};
 use millwork_storage::{Location, Storage};
 use millwork_tracking::{RunCount, TrackingError, TrackingStore};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_tokio::Signals;
+use std::collections::HashSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast;
 
 /// Convert all that is new in a directory, in one process, then exit.
@@ -97,7 +100,7 @@ async fn run_on(
         eprintln!("millwork: {nothing}: {input}");
     } else {
         // Before the executor, which listens too and stops at once: what only it heard of would leave its runs waiting.
-        let signals = Signals::listen()?;
+        let signals = Signals::new([SIGINT, SIGTERM])?;
         let embedded = Embedded::start(vcores(options)).await?;
         let (scheduler, ended) = Scheduler::start(embedded.engine.clone(), lease, output, options.run.clone())?;
         if !convert(&scheduler, ended, left, signals, &mut report).await? {
@@ -155,25 +158,6 @@ fn note_collected(report: &mut Report, collected: &Backfilled) {
     }
 }
 
-/// The signals that end a run. None is lost, whenever it comes.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn received(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
 /// Takes every run to its end. False if the user interrupted it.
 async fn convert(
     scheduler: &Scheduler,
@@ -185,8 +169,14 @@ async fn convert(
     let bar = progress_bar(left.bytes);
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     let mut look = tokio::time::interval(LOOK);
-    let add = |run: EndedRun, left: &mut Left, report: &mut Report| {
-        left.runs = left.runs.saturating_sub(1);
+    // One whose publication takes long is told of as failed, and once more when it is completed.
+    let mut told = HashSet::new();
+    let mut add = |run: EndedRun, left: &mut Left, report: &mut Report| {
+        if told.insert(run.manifest_id.clone()) {
+            left.runs = left.runs.saturating_sub(1);
+        } else {
+            report.forget(run.manifest_id.as_str());
+        }
         if let Err(failure) = &run.outcome {
             bar.suspend(|| eprintln!("millwork: manifest {} failed ({}): {failure}", run.manifest_id, failure.class));
         }
@@ -198,8 +188,9 @@ async fn convert(
             biased;
             // One that was told too late to be heard is in the store.
             Ok(run) = ended.recv() => add(run, &mut left, report),
-            () = signals.received() => break,
+            _ = signals.next() => break,
             () = scheduler.deposed().cancelled() => anyhow::bail!("another process runs the manifests of this state now"),
+            () = scheduler.stopped().cancelled() => anyhow::bail!("it broke off, for the reason above: run it again to go on"),
             _ = tick.tick() => {
                 bar.set_position(input_bytes_read().min(bar.length().unwrap_or(0)));
                 bar.set_message(format!("{} to go", count(left.runs, "manifest")));

@@ -5,21 +5,10 @@
 mod lines;
 
 use divan::counter::BytesCount;
+use lines::{SHAPES, lines};
 use millwork_conversion::bench::{Trial, encode, scan};
 
-const SHAPES: [&str; 3] = ["events", "wide", "text"];
 const BYTES: usize = 8 << 20;
-
-/// About [`BYTES`] of lines of a shape, the same each time.
-fn lines(shape: &str) -> Vec<u8> {
-    let mut rng = fastrand::Rng::with_seed(7);
-    let mut lines = String::new();
-    while lines.len() < BYTES {
-        lines += &lines::line(shape, &mut rng);
-        lines.push('\n');
-    }
-    lines.into_bytes()
-}
 
 fn main() {
     divan::main();
@@ -27,20 +16,20 @@ fn main() {
 
 #[divan::bench(args = SHAPES)]
 fn scan_lines(bencher: divan::Bencher<'_, '_>, shape: &str) {
-    let lines = lines(shape);
+    let lines = lines(shape, BYTES);
     bencher.counter(BytesCount::of_slice(&lines)).bench(|| scan(&lines));
 }
 
 #[divan::bench(args = SHAPES)]
 fn scan_and_build_columns(bencher: divan::Bencher<'_, '_>, shape: &str) {
-    let lines = lines(shape);
+    let lines = lines(shape, BYTES);
     let trial = Trial::new(&lines).unwrap();
     bencher.counter(BytesCount::of_slice(&lines)).bench(|| trial.rows(&lines).unwrap());
 }
 
 #[divan::bench(args = SHAPES)]
 fn encode_columns(bencher: divan::Bencher<'_, '_>, shape: &str) {
-    let lines = lines(shape);
+    let lines = lines(shape, BYTES);
     let batches = Trial::new(&lines).unwrap().batches(&lines).unwrap();
     bencher.counter(BytesCount::of_slice(&lines)).bench(|| encode(&batches).unwrap());
 }

@@ -29,7 +29,7 @@ use millwork_manifest::{Compression, DatePrefix, ManifestId, ObjectUri};
 use millwork_storage::{Staging, bucket_and_key};
 use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -211,7 +211,8 @@ impl FileSource for NdjsonSource {
         partition: usize,
     ) -> Result<Arc<dyn FileOpener>> {
         let schema = config.projected_schema()?;
-        Ok(Arc::new(NdjsonOpener { context: self.context(partition, schema) }))
+        let ranges = config.file_groups.get(partition).map(ranges_of).unwrap_or_default();
+        Ok(Arc::new(NdjsonOpener { context: self.context(partition, schema), ahead: Mutex::new(Ahead::of(ranges)) }))
     }
 
     fn table_schema(&self) -> &TableSchema {
@@ -267,6 +268,48 @@ impl FileSource for NdjsonSource {
 
 struct NdjsonOpener {
     context: SharedContext,
+    ahead: Mutex<Ahead>,
+}
+
+/// Reading ahead in a bucket: the requests for the next ranges of a partition are on their way while one is scanned, since
+/// an answer takes longer than the scan of a small file.
+struct Ahead {
+    rest: VecDeque<FileRange>,
+    open: VecDeque<(FileRange, Result<Input, InputError>)>,
+}
+
+/// What may be on its way for one partition, beside the range that is scanned: a range, and others up to so many bytes.
+const AHEAD_BYTES: u64 = 32 << 20;
+const AHEAD_RANGES: usize = 16;
+
+impl Ahead {
+    fn of(ranges: Vec<FileRange>) -> Self {
+        let rest = ranges.into_iter().filter(|range| bucket_and_key(&range.uri).is_some()).collect();
+        Self { rest, open: VecDeque::new() }
+    }
+
+    /// The input of a range, and those after it begun.
+    fn take(&mut self, range: &FileRange) -> Option<Result<Input, InputError>> {
+        bucket_and_key(&range.uri)?;
+        let input = loop {
+            match self.open.pop_front() {
+                Some((opened, input)) if opened == *range => break input,
+                Some(_) => {}
+                None => {
+                    while self.rest.pop_front().is_some_and(|next| next != *range) {}
+                    break open_input(range);
+                }
+            }
+        };
+        let mut bytes: u64 = self.open.iter().map(|(range, _)| range.end - range.start).sum();
+        while self.open.len() < AHEAD_RANGES && bytes < AHEAD_BYTES {
+            let Some(next) = self.rest.pop_front() else { break };
+            bytes += next.end - next.start;
+            let input = open_input(&next);
+            self.open.push_back((next, input));
+        }
+        Some(input)
+    }
 }
 
 impl fmt::Debug for NdjsonOpener {
@@ -282,10 +325,9 @@ impl FileOpener for NdjsonOpener {
             .extension::<FileRange>()
             .cloned()
             .ok_or_else(|| DataFusionError::Internal(format!("no byte range for {}", file.path())))?;
-        // The next file is opened while this one is read: in a bucket that is when its requests begin. Its scan starts with
-        // its first batch.
+        let mut early = lock(&self.ahead).take(&range);
+        // The next file is opened while this one is read; its scan starts with its first batch.
         Ok(Box::pin(async move {
-            let mut early = bucket_and_key(&range.uri).map(|_| open_input(&range));
             let mut scan = None;
             let batches = std::iter::from_fn(move || {
                 let mut context = lock(&context);
@@ -338,6 +380,9 @@ fn partitioned_file(range: FileRange) -> PartitionedFile {
 pub(crate) fn as_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<(&NdjsonSource, Vec<Vec<FileRange>>)> {
     let config = plan.downcast_ref::<DataSourceExec>()?.data_source().downcast_ref::<FileScanConfig>()?;
     let source = config.file_source().downcast_ref::<NdjsonSource>()?;
-    let ranges = |group: &FileGroup| group.iter().filter_map(|file| file.extension::<FileRange>().cloned()).collect();
-    Some((source, config.file_groups.iter().map(ranges).collect()))
+    Some((source, config.file_groups.iter().map(ranges_of).collect()))
+}
+
+fn ranges_of(group: &FileGroup) -> Vec<FileRange> {
+    group.iter().filter_map(|file| file.extension::<FileRange>().cloned()).collect()
 }

@@ -144,12 +144,13 @@ async fn renew(store: Arc<dyn TrackingStore>, mut lock: Lock, lost: Cancellation
         }
         match store.renew(&lock, Duration::seconds(TTL_SECONDS), Utc::now()).await {
             Ok(renewed) => lock = renewed,
-            Err(error) if error.can_pass() => tracing::warn!(%error, "cannot renew the lock of the runs; trying again"),
-            Err(error) => {
+            Err(error @ TrackingError::LockLost { .. }) => {
                 tracing::error!(%error, "another scheduler runs the manifests now: this one ends");
                 lost.cancel();
                 return;
             }
+            // If it goes on like this, another takes the lock, and this one hears of it.
+            Err(error) => tracing::warn!(%error, "cannot renew the lock of the runs; trying again"),
         }
     }
 }

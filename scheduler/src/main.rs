@@ -3,17 +3,19 @@
 
 use anyhow::Context;
 use clap::Parser;
+use futures::StreamExt;
 use millwork_scheduler::{
     Engine, Intake, IntakeOptions, Lease, OutputLock, RunOptions, Scheduler, Service, check_listen, router,
 };
 use millwork_tracking::TrackingStore;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_tokio::Signals;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
@@ -83,7 +85,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let server =
         axum::serve(http, router(service.clone(), token)?).with_graceful_shutdown(stop.clone().cancelled_owned());
     tracing::info!(http = %options.http, "standing by");
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let led = tokio::select! {
         served = server.into_future() => { served?; Ok(()) }
         led = lead(&options, &store, &service, &mut signals) => led,
@@ -101,7 +103,7 @@ async fn lead(
 ) -> anyhow::Result<()> {
     let lease = tokio::select! {
         lease = Lease::wait(&options.state, store) => lease?,
-        () = signals.received() => return Ok(()),
+        _ = signals.next() => return Ok(()),
     };
     let output = OutputLock::take(options.run.output()?)?;
     // Not before: executors connect to who listens.
@@ -113,7 +115,7 @@ async fn lead(
     let stopped = CancellationToken::new();
     let intake = Intake::new(Arc::new(service.clone())).start(&options.intake, &stopped).await?;
     tokio::select! {
-        () = signals.received() => {
+        _ = signals.next() => {
             tracing::info!("stopping: running attempts are given up and go on at the next start");
             stopped.cancel();
             // What the queue still hands out is submitted, and goes on at the next start.
@@ -123,6 +125,9 @@ async fn lead(
         }
         () = scheduler.deposed().cancelled() => {
             anyhow::bail!("another scheduler runs the manifests now: start this one again to stand by")
+        }
+        () = scheduler.stopped().cancelled() => {
+            anyhow::bail!("the scheduler broke off, for the reason above: start it again to go on")
         }
     }
 }
@@ -140,25 +145,6 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
                 tokio::time::sleep(LISTEN_PAUSE).await;
             }
             listener => return listener.with_context(|| format!("cannot listen on {address}")),
-        }
-    }
-}
-
-/// The signals that end the process. None is lost, whenever it comes.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn received(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
         }
     }
 }

@@ -52,8 +52,8 @@ pub struct RunOptions {
     #[arg(long, env = "MAX_RETRIES", value_name = "N", default_value_t = 2)]
     pub max_retries: u32,
 
-    /// How long one attempt may take, in minutes
-    #[arg(long, env = "RUN_TIMEOUT_MINUTES", value_name = "MINUTES", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+    /// How long one attempt may take, in minutes; at most a year
+    #[arg(long, env = "RUN_TIMEOUT_MINUTES", value_name = "MINUTES", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=525_600))]
     pub run_timeout_minutes: u64,
 }
 

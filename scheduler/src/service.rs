@@ -47,7 +47,7 @@ impl Service {
             self.store.prioritise(&id, priority, Utc::now()).await?;
             run = self.known(&id).await?;
         }
-        self.queued(&run);
+        self.queued(&run, run.priority > 0);
         Ok(run)
     }
 
@@ -66,7 +66,9 @@ impl Service {
     /// Changes the place of a queued run in the queue; others stay as they are.
     pub async fn prioritise(&self, id: &ManifestId, priority: i32) -> TrackingResult<Run> {
         self.store.prioritise(id, priority, Utc::now()).await?;
-        self.queue_again(id).await
+        let run = self.known(id).await?;
+        self.queued(&run, true);
+        Ok(run)
     }
 
     /// Ends a run, at once if it waits, else as soon as its attempt has stopped.
@@ -80,13 +82,14 @@ impl Service {
 
     async fn queue_again(&self, id: &ManifestId) -> TrackingResult<Run> {
         let run = self.known(id).await?;
-        self.queued(&run);
+        self.queued(&run, run.priority > 0);
         Ok(run)
     }
 
-    fn queued(&self, run: &Run) {
+    /// Tells the scheduler of a queued run; whether the order of the queue may be another now.
+    fn queued(&self, run: &Run, is_urgent: bool) {
         if let (Some(scheduler), RunState::Queued) = (self.leader(), run.state) {
-            scheduler.queued(&run.manifest_id, run.priority > 0);
+            scheduler.queued(&run.manifest_id, is_urgent);
         }
     }
 

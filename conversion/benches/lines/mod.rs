@@ -1,7 +1,23 @@
 //! Lines like those that conversions meet: `events` with nested values and optional keys, `wide` with many keys and nulls,
 //! `text` with long text and escapes.
 
+// Who includes it uses some of it.
+#![allow(dead_code)]
+
 use fastrand::Rng;
+
+pub(crate) const SHAPES: [&str; 3] = ["events", "wide", "text"];
+
+/// Lines of a shape, `bytes` and a little more, the same each time.
+pub(crate) fn lines(shape: &str, bytes: usize) -> Vec<u8> {
+    let mut rng = Rng::with_seed(7);
+    let mut lines = String::new();
+    while lines.len() < bytes {
+        lines += &line(shape, &mut rng);
+        lines.push('\n');
+    }
+    lines.into_bytes()
+}
 
 /// A line of a shape, without its newline.
 pub(crate) fn line(shape: &str, rng: &mut Rng) -> String {

@@ -24,6 +24,8 @@ const PAGE_BYTES: usize = 1 << 20;
 const DICTIONARY_BYTES: usize = 1 << 20;
 /// After this many values a dictionary is judged by what it saves.
 const TRIAL_VALUES: usize = 8192;
+/// After so many chunks without one, a dictionary is tried again.
+const CHUNKS_WITHOUT: u32 = 7;
 /// Room before the text of an open page for its levels: at least a bit for each of [`PAGE_ROWS`].
 const HEADROOM: usize = 4096;
 
@@ -34,6 +36,8 @@ pub(super) struct TextChunk {
     dictionary: Dictionary,
     has_dictionary: bool,
     is_judged: bool,
+    /// How many of the next chunks are not to have a dictionary, as the last that had one did not keep it.
+    without: u32,
     /// Values so far, and their bytes in the encoding PLAIN.
     values: usize,
     plain_bytes: usize,
@@ -76,6 +80,7 @@ impl TextChunk {
             dictionary: Dictionary::new(),
             has_dictionary: true,
             is_judged: false,
+            without: 0,
             values: 0,
             plain_bytes: 0,
             open: OpenPage::new(),
@@ -246,7 +251,12 @@ impl TextChunk {
         let fresh = ChunkStatistics::new(self.descriptor.max_def_level() > 0);
         let statistics = std::mem::replace(&mut self.statistics, fresh);
         let pages = std::mem::take(&mut self.pages);
-        (self.has_dictionary, self.is_judged, self.values, self.plain_bytes) = (true, false, 0, 0);
+        self.without = match self.without {
+            // A short chunk says little.
+            0 if !has_dictionary && self.values >= TRIAL_VALUES => CHUNKS_WITHOUT,
+            without => without.saturating_sub(1),
+        };
+        (self.has_dictionary, self.is_judged, self.values, self.plain_bytes) = (self.without == 0, false, 0, 0);
         self.dictionary.clear();
         finished(self.descriptor.clone(), self.compression, statistics, dictionary, pages)
     }

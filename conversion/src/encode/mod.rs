@@ -9,6 +9,7 @@ mod dictionary;
 mod hybrid;
 mod levels;
 mod pages;
+mod snappy;
 mod statistics;
 #[cfg(test)]
 mod tests;

@@ -1,21 +1,66 @@
 //! Pages as they stand in the file: a header in Thrift's compact protocol, and compressed content.
 
+use super::snappy::Snappy;
 use bytes::Bytes;
 use datafusion::parquet::basic::{Compression, Encoding, PageType};
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::reader::{ChunkReader, Length};
 use std::io::{self, Read};
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Compresses pages; what it needs for that is kept from page to page.
 pub(super) struct Compressor {
     codec: Codec,
+    /// A page before its header is known, after room for that.
     output: Vec<u8>,
+    spare: Spare,
+}
+
+/// Buffers of large pages, which are used again once the pages are written: the system would clear new memory first.
+#[derive(Clone, Default)]
+struct Spare(Arc<Mutex<Vec<Vec<u8>>>>);
+
+/// Smaller pages are copied.
+const MIN_LARGE_BYTES: usize = 128 << 10;
+/// How many buffers wait to be used again, at most.
+const MAX_SPARE: usize = 64;
+
+impl Spare {
+    fn all(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Vec<u8> {
+        self.all().pop().unwrap_or_default()
+    }
+}
+
+/// A large page, in the buffer that it was made in.
+struct LargePage {
+    buffer: Vec<u8>,
+    range: Range<usize>,
+    spare: Spare,
+}
+
+impl AsRef<[u8]> for LargePage {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer[self.range.clone()]
+    }
+}
+
+impl Drop for LargePage {
+    fn drop(&mut self) {
+        let mut spare = self.spare.all();
+        if spare.len() < MAX_SPARE && self.buffer.len() <= MAX_SPARE_BYTES {
+            spare.push(std::mem::take(&mut self.buffer));
+        }
+    }
 }
 
 enum Codec {
     None,
-    Snappy(Box<snap::raw::Encoder>),
+    Snappy(Snappy),
     Zstd(zstd::bulk::Compressor<'static>),
 }
 
@@ -23,44 +68,48 @@ impl Compressor {
     pub(super) fn new(compression: Compression) -> Result<Self, ParquetError> {
         let codec = match compression {
             Compression::UNCOMPRESSED => Codec::None,
-            Compression::SNAPPY => Codec::Snappy(Box::new(snap::raw::Encoder::new())),
+            Compression::SNAPPY => Codec::Snappy(Snappy::new()),
             Compression::ZSTD(level) => {
                 Codec::Zstd(zstd::bulk::Compressor::new(level.compression_level()).map_err(external)?)
             }
             other => return Err(ParquetError::NYI(format!("text is not compressed as {other}"))),
         };
-        Ok(Self { codec, output: Vec::new() })
+        Ok(Self { codec, output: Vec::new(), spare: Spare::default() })
     }
 
     /// A page of `content`.
     pub(super) fn page(&mut self, header: &PageHeader, content: &[u8]) -> Result<Page, ParquetError> {
         let bound = match &self.codec {
-            Codec::None => 0,
-            Codec::Snappy(_) => snap::raw::max_compress_len(content.len()),
+            Codec::None => content.len(),
+            Codec::Snappy(_) => Snappy::max_bytes(content.len()),
             Codec::Zstd(_) => zstd::zstd_safe::compress_bound(content.len()),
         };
-        if self.output.len() < bound {
-            self.output.resize(bound, 0);
+        if self.output.len() < MAX_HEADER_BYTES + bound {
+            self.output.resize(MAX_HEADER_BYTES + bound, 0);
         }
+        let room = &mut self.output[MAX_HEADER_BYTES..];
         let compressed = match &mut self.codec {
-            Codec::None => content,
-            Codec::Snappy(encoder) => {
-                let length = encoder.compress(content, &mut self.output).map_err(external)?;
-                &self.output[..length]
+            Codec::None => {
+                room[..content.len()].copy_from_slice(content);
+                content.len()
             }
-            Codec::Zstd(compressor) => {
-                let length = compressor.compress_to_buffer(content, &mut self.output[..]).map_err(external)?;
-                &self.output[..length]
-            }
+            Codec::Snappy(snappy) => snappy.compress(content, room),
+            Codec::Zstd(compressor) => compressor.compress_to_buffer(content, room).map_err(external)?,
         };
-        let mut bytes = Vec::with_capacity(MAX_HEADER_BYTES + compressed.len());
-        header.write(content.len(), compressed.len(), &mut bytes)?;
-        let uncompressed_bytes = bytes.len() + content.len();
-        bytes.extend_from_slice(compressed);
+        let mut head = Vec::with_capacity(MAX_HEADER_BYTES);
+        header.write(content.len(), compressed, &mut head)?;
+        let range = MAX_HEADER_BYTES - head.len()..MAX_HEADER_BYTES + compressed;
+        self.output[range.start..MAX_HEADER_BYTES].copy_from_slice(&head);
+        let bytes = if range.len() < MIN_LARGE_BYTES {
+            Bytes::copy_from_slice(&self.output[range])
+        } else {
+            let buffer = std::mem::replace(&mut self.output, self.spare.take());
+            Bytes::from_owner(LargePage { buffer, range, spare: self.spare.clone() })
+        };
         if self.output.len() > MAX_SPARE_BYTES {
             self.output = Vec::new();
         }
-        Ok(Page { bytes: bytes.into(), uncompressed_bytes })
+        Ok(Page { bytes, uncompressed_bytes: head.len() + content.len() })
     }
 }
 

@@ -5,7 +5,7 @@ use super::words::{Action, Event, Seen};
 use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::{Failure, FailureClass, ManifestId};
 use millwork_tracking::RunState;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How often the queue is looked at when nothing says that something is in it.
 const LOOK_FOR_DUE: Duration = Duration::seconds(2);
@@ -27,14 +27,14 @@ pub struct Limits {
     pub max_retries: u32,
     /// How long an attempt's conversion may take.
     pub run_timeout: Duration,
-    /// How many attempts may have ended without a word, because the scheduler died: a manifest that kills it must not
+    /// How many attempts in a row may end without a word, because the scheduler died: a manifest that kills it must not
     /// do so for ever.
-    pub max_lost_attempts: u32,
+    pub max_silent_attempts: u32,
 }
 
 impl Limits {
-    /// How often a run is tried again after failures, the last of this class. That executors go is mostly not the run's
-    /// fault, but a file that kills them must not do so for ever.
+    /// How often a run is tried again after failures of this class. That executors go is mostly not the run's fault, but
+    /// a file that kills them must not do so for ever.
     fn retries_after(&self, class: FailureClass) -> u32 {
         match class {
             FailureClass::LostExecutor => self.max_retries.saturating_mul(5),
@@ -58,8 +58,19 @@ enum Phase {
     Discarding(Option<Failure>),
     /// The store is being told that it failed, for now or for good.
     Ending,
-    /// The store is being asked how the run is; if a start was refused, why.
-    Inspecting(Option<Failure>),
+    /// The store is being asked how the run is, since it refused something.
+    Inspecting(Refusal),
+}
+
+/// What the store refused, and why.
+#[derive(Clone, Debug, PartialEq)]
+enum Refusal {
+    Start(Failure),
+    Commit(Failure),
+    /// To end the attempt, for this reason.
+    End(Failure),
+    /// To note that the output is visible.
+    Complete,
 }
 
 #[derive(Clone, Debug)]
@@ -67,7 +78,11 @@ struct Active {
     /// The newest attempt, 0 before the first.
     attempt: u32,
     failures: u32,
+    /// How many of the failures were lost executors.
+    lost_executors: u32,
     replans: u32,
+    /// How often the store has refused something since the attempt started.
+    refusals: u32,
     phase: Phase,
     /// When the conversion must have ended.
     deadline: Option<DateTime<Utc>>,
@@ -83,12 +98,22 @@ impl Active {
         Self {
             attempt: seen.attempts,
             failures: seen.failures,
+            lost_executors: seen.lost_executors,
             replans: 0,
+            refusals: 0,
             phase,
             deadline: None,
             again: None,
             asked: None,
             tries: 0,
+        }
+    }
+
+    /// How many failures count against another of this class.
+    fn failures_like(&self, class: FailureClass) -> u32 {
+        match class {
+            FailureClass::LostExecutor => self.lost_executors,
+            _ => self.failures.saturating_sub(self.lost_executors),
         }
     }
 
@@ -110,6 +135,8 @@ pub struct Machine {
     has_more: bool,
     look_for_due: Look,
     look_for_open: Look,
+    /// The runs that were settled since [`Action::LookForOpen`]: its answer may show them as they were.
+    settled: BTreeSet<ManifestId>,
 }
 
 /// When to look next, or none while a look is going on.
@@ -127,6 +154,7 @@ impl Machine {
             has_more: false,
             look_for_due: at_once,
             look_for_open: at_once,
+            settled: BTreeSet::new(),
         }
     }
 
@@ -149,7 +177,9 @@ impl Machine {
     pub fn wakes_at(&self) -> Option<DateTime<Utc>> {
         let runs =
             self.runs.values().flat_map(|run| run.deadline.into_iter().chain(run.again.as_ref().map(|(at, _)| *at)));
-        let looks = [self.look_for_due, self.look_for_open].into_iter().flatten().filter(|_| !self.stops);
+        // Without a free turn there is nothing to look for.
+        let look_for_due = self.look_for_due.filter(|_| self.free_turns() > 0);
+        let looks = [look_for_due, self.look_for_open].into_iter().flatten().filter(|_| !self.stops);
         runs.chain(looks).min()
     }
 
@@ -172,8 +202,10 @@ impl Machine {
             }
             Event::Open(seen) => {
                 self.look_for_open = Some(now + LOOK_FOR_OPEN);
+                let settled = std::mem::take(&mut self.settled);
                 if !self.stops {
-                    seen.iter().for_each(|seen| self.adopt(seen, &mut actions));
+                    let open = seen.iter().filter(|seen| !settled.contains(&seen.id));
+                    open.for_each(|seen| self.adopt(seen, &mut actions));
                 }
             }
             Event::LookFailed => {
@@ -224,6 +256,8 @@ impl Machine {
         if self.stops {
             return;
         }
+        // With all turns taken, the one that became free says that it is worth looking whether others go first now.
+        let had_turn = self.free_turns() > 0;
         while self.free_turns() > 0 {
             let Some(seen) = self.ready.pop_front() else { break };
             if !self.runs.contains_key(&seen.id) {
@@ -233,12 +267,13 @@ impl Machine {
         if self.free_turns() > 0 && self.ready.is_empty() && std::mem::take(&mut self.has_more) {
             self.look_soon(now);
         }
-        if self.free_turns() > 0 && self.look_for_due.is_some_and(|at| at <= now) {
+        if had_turn && self.look_for_due.is_some_and(|at| at <= now) {
             self.look_for_due = None;
             actions.push(Action::LookForDue(self.look_limit()));
         }
         if self.look_for_open.is_some_and(|at| at <= now) {
             self.look_for_open = None;
+            self.settled.clear();
             actions.push(Action::LookForOpen);
         }
     }
@@ -262,9 +297,10 @@ impl Machine {
     fn begin(&mut self, seen: &Seen, actions: &mut Vec<Action>) {
         let id = &seen.id;
         self.runs.insert(id.clone(), Active::new(seen, Phase::Starting));
-        let lost = seen.attempts.saturating_sub(seen.failures);
-        if lost >= self.limits.max_lost_attempts && seen.state != RunState::Queued {
-            let message = format!("{lost} attempts ended without a word: the scheduler died, or was stopped, in each");
+        let silent = seen.silent_attempts;
+        if silent >= self.limits.max_silent_attempts && seen.state != RunState::Queued {
+            let message =
+                format!("its last {silent} attempts ended without a word: the scheduler died, or was stopped, in each");
             let failure = Failure::new(FailureClass::Bug, message);
             self.ask(id, Phase::Ending, Action::Fail(id.clone(), seen.attempts, failure), actions);
         } else {
@@ -300,11 +336,12 @@ impl Machine {
     fn started(&mut self, id: ManifestId, attempt: u32, now: DateTime<Utc>, actions: &mut Vec<Action>) {
         let Some(run) = self.runs.get_mut(&id).filter(|run| run.phase == Phase::Starting) else { return };
         run.attempt = attempt;
-        run.deadline = Some(now + self.limits.run_timeout);
+        run.refusals = 0;
         if self.stops {
             // The next scheduler finds it planning.
             self.forget(id, actions);
         } else {
+            run.deadline = Some(now + self.limits.run_timeout);
             self.ask(&id, Phase::Converting, Action::Convert(id.clone(), attempt), actions);
         }
     }
@@ -337,7 +374,6 @@ impl Machine {
             return self.discard(&id, Some(Failure::new(FailureClass::Input, message)), actions);
         }
         // What the attempt left is removed by the next one.
-        run.deadline = None;
         self.ask(&id, Phase::Starting, Action::Start(id.clone()), actions);
     }
 
@@ -354,8 +390,9 @@ impl Machine {
         let Some(Phase::Discarding(reason)) = self.at(&id, attempt) else { return };
         let Some(failure) = reason.clone() else { return self.forget(id, actions) };
         let Some(run) = self.runs.get(&id) else { return };
-        let action = if run.failures < self.limits.retries_after(failure.class) {
-            let not_before = now + pauses::before_retry(failure.class, run.failures);
+        let failures = run.failures_like(failure.class);
+        let action = if failures < self.limits.retries_after(failure.class) {
+            let not_before = now + pauses::before_retry(failure.class, failures);
             Action::RetryLater(id.clone(), attempt, failure, not_before)
         } else {
             Action::Fail(id.clone(), attempt, failure)
@@ -388,41 +425,48 @@ impl Machine {
     // When the store objects.
 
     fn refused(&mut self, id: ManifestId, failure: Failure, now: DateTime<Utc>, actions: &mut Vec<Action>) {
-        let phase = match self.phase(&id) {
-            // If the run turns out to be as it was, its files are in another manifest: it cannot start for good.
-            Some(Phase::Starting) => Phase::Inspecting(Some(failure)),
-            Some(Phase::Committing | Phase::Ending) => Phase::Inspecting(None),
-            // Committed is committed.
-            Some(Phase::Publishing | Phase::Completing) => {
-                return self.again(&id, now, pauses::before_publishing_again);
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let refusal = match (&run.phase, &run.asked) {
+            (Phase::Starting, _) => Refusal::Start(failure),
+            (Phase::Committing, _) => Refusal::Commit(failure),
+            (Phase::Ending, Some(Action::Fail(.., reason) | Action::RetryLater(.., reason, _))) => {
+                Refusal::End(reason.clone())
             }
+            (Phase::Completing, _) => Refusal::Complete,
             _ => return,
         };
-        self.ask(&id, phase, Action::Inspect(id.clone()), actions);
+        run.refusals += 1;
+        let is_again = run.refusals > 1;
+        self.ask(&id, Phase::Inspecting(refusal), Action::Inspect(id.clone()), actions);
+        if is_again {
+            // What is refused without a reason that can be seen is not asked in a circle.
+            actions.pop();
+            self.again(&id, now, pauses::before_asking_again);
+        }
     }
 
     fn found(&mut self, id: ManifestId, seen: Option<Seen>, actions: &mut Vec<Action>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        let Phase::Inspecting(refused_start) = &run.phase else { return };
-        let refused_start = refused_start.clone();
+        let Phase::Inspecting(refusal) = &run.phase else { return };
+        let refusal = refusal.clone();
         let Some(seen) = seen else { return self.forget(id, actions) };
-        let is_mine = run.attempt == seen.attempts;
-        (run.attempt, run.failures) = (seen.attempts, seen.failures);
+        let is_mine = run.attempt == seen.attempts && seen.state != RunState::Queued;
+        run.attempt = seen.attempts;
+        (run.failures, run.lost_executors) = (seen.failures, seen.lost_executors);
         match seen.state {
             RunState::Committing => self.ask(&id, Phase::Publishing, Action::Publish(id.clone()), actions),
             RunState::Queued | RunState::Planning | RunState::Running if seen.cancel_requested => {
                 self.discard(&id, Some(cancelled()), actions);
             }
-            RunState::Queued | RunState::Planning | RunState::Running => match refused_start {
-                Some(failure) => {
+            RunState::Queued | RunState::Planning | RunState::Running => match refusal {
+                // As it can be started and was not, it never can: its files are in another manifest.
+                Refusal::Start(failure) => {
                     self.ask(&id, Phase::Ending, Action::Fail(id.clone(), seen.attempts, failure), actions);
                 }
-                None if seen.state == RunState::Queued || !is_mine => self.forget(id, actions),
-                // A commit that the store would not take, of an attempt that nobody else has passed.
-                None => {
-                    let message = "the store refuses to commit the attempt: its files are in another manifest";
-                    self.discard(&id, Some(Failure::new(FailureClass::Bug, message)), actions);
+                Refusal::Commit(failure) | Refusal::End(failure) if is_mine => {
+                    self.discard(&id, Some(failure), actions);
                 }
+                Refusal::Commit(_) | Refusal::End(_) | Refusal::Complete => self.forget(id, actions),
             },
             RunState::Draft | RunState::Completed | RunState::Failed | RunState::Cancelled => self.forget(id, actions),
         }
@@ -448,12 +492,12 @@ impl Machine {
 
     fn forget(&mut self, id: ManifestId, actions: &mut Vec<Action>) {
         self.runs.remove(&id);
+        self.settled.insert(id.clone());
         actions.push(Action::Forget(id));
     }
 
     fn discard(&mut self, id: &ManifestId, reason: Option<Failure>, actions: &mut Vec<Action>) {
-        let Some(run) = self.runs.get_mut(id) else { return };
-        run.deadline = None;
+        let Some(run) = self.runs.get(id) else { return };
         let attempt = run.attempt;
         self.ask(id, Phase::Discarding(reason), Action::Discard(id.clone(), attempt), actions);
     }
@@ -462,6 +506,9 @@ impl Machine {
 
     fn ask(&mut self, id: &ManifestId, phase: Phase, action: Action, actions: &mut Vec<Action>) {
         let Some(run) = self.runs.get_mut(id) else { return };
+        if phase != Phase::Converting {
+            run.deadline = None;
+        }
         run.phase = phase;
         run.tries = 0;
         run.again = None;

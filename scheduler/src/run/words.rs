@@ -1,7 +1,7 @@
 //! What the machine hears and says.
 
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Failure, ManifestId};
+use millwork_manifest::{Failure, FailureClass, ManifestId};
 use millwork_tracking::{Run, RunState};
 
 /// A run as the store shows it.
@@ -15,13 +15,23 @@ pub struct Seen {
     pub attempts: u32,
     /// Attempts that failed since it was queued.
     pub failures: u32,
+    /// How many of them failed because an executor was lost.
+    pub lost_executors: u32,
+    /// How many of the newest attempts ended without a word.
+    pub silent_attempts: u32,
     /// Whether it is to be cancelled.
     pub cancel_requested: bool,
 }
 
 impl From<&Run> for Seen {
     fn from(run: &Run) -> Self {
+        let failed = run.history.iter().rev().filter_map(|attempt| attempt.failure.as_ref());
+        let counted = failed.filter(|failure| failure.class != FailureClass::Cancelled).take(run.failures as usize);
+        let lost = counted.filter(|failure| failure.class == FailureClass::LostExecutor).count();
+        let silent = run.history.iter().rev().take_while(|attempt| attempt.ended_at.is_none()).count();
         Self {
+            lost_executors: lost as u32,
+            silent_attempts: silent as u32,
             id: run.manifest_id.clone(),
             state: run.state,
             attempts: run.attempts,

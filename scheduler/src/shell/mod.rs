@@ -50,12 +50,16 @@ pub(crate) struct Shell {
     tasks: TaskTracker,
     /// Cancelled once the store says that another scheduler runs the manifests.
     deposed: CancellationToken,
+    /// Cancelled once nothing is run any more.
+    stopped: CancellationToken,
     /// Held as long as this process may write to the output.
     _output_lock: Option<File>,
 }
 
 /// Takes events from the mailbox until the machine has stopped.
 async fn serve(shell: Arc<Shell>, mut machine: Machine, mut mailbox: mpsc::UnboundedReceiver<Event>) {
+    // Whatever ends it: without it nothing runs any more.
+    let _ended = shell.stopped.clone().drop_guard();
     let mut stops = false;
     while !(stops && machine.is_idle()) {
         let wait = machine.wakes_at().map(|at| (at - Utc::now()).to_std().unwrap_or_default());

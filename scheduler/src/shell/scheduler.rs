@@ -10,7 +10,7 @@ use crate::run::{Event, Limits, Machine};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, ManifestId};
 use millwork_storage::Location;
-use millwork_tracking::{RunState, TrackingStore};
+use millwork_tracking::{Run, RunState, TrackingStore};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +23,6 @@ use tokio_util::task::TaskTracker;
 const MIN_BUCKET_FILE_MB: u64 = 8;
 /// How many changes a slow listener may lag behind.
 const CHANGES: usize = 4096;
-/// How many attempts of a run may end without a word. The death of a scheduler counts against every run that had a turn.
-const MAX_LOST_ATTEMPTS: u32 = 100;
 /// How long a stop waits for actions that are going on.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -81,7 +79,8 @@ impl Scheduler {
             max_concurrent_runs: options.max_concurrent_runs as usize,
             max_retries: options.max_retries,
             run_timeout: chrono::Duration::minutes(options.run_timeout_minutes.try_into()?),
-            max_lost_attempts: MAX_LOST_ATTEMPTS,
+            // As many as are remembered. The death of a scheduler counts against every run that had a turn.
+            max_silent_attempts: Run::HISTORY as u32,
         };
         let (mail, mailbox) = mpsc::unbounded_channel();
         let (ended, heard) = broadcast::channel(CHANGES);
@@ -101,6 +100,7 @@ impl Scheduler {
             converting: 0.into(),
             tasks: TaskTracker::new(),
             deposed: lease.lost().clone(),
+            stopped: CancellationToken::new(),
         });
         tokio::spawn(sweep::sweep_at_intervals(shell.clone()));
         let serving = tokio::spawn(serve(shell.clone(), Machine::new(limits), mailbox));
@@ -151,6 +151,11 @@ impl Scheduler {
     /// Cancelled once another scheduler runs the manifests: this process must end.
     pub fn deposed(&self) -> &CancellationToken {
         &self.shell.deposed
+    }
+
+    /// Cancelled once nothing is run any more, for whatever reason.
+    pub fn stopped(&self) -> &CancellationToken {
+        &self.shell.stopped
     }
 
     /// Stops: attempts are given up and leave nothing, their runs go on next time; commits come to their end.

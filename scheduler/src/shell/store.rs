@@ -56,14 +56,13 @@ impl Shell {
     }
 
     pub(super) async fn complete(&self, id: ManifestId) -> Event {
-        if let Err(error) = self.store.complete(&id, Utc::now()).await {
-            return self.objection(id, &error);
-        }
         let committed = self.works.with(&id, |work| work.committed.clone());
         let result = match committed {
             Some(committed) => committed.result.clone(),
             // Committed by a process before this one.
             None => match self.store.run(&id).await {
+                // It has been told of.
+                Ok(Some(run)) if run.state == RunState::Completed => return Event::Settled(id),
                 Ok(run) => run
                     .and_then(|run| run.result)
                     .and_then(|result| serde_json::from_value(result).ok())
@@ -71,6 +70,9 @@ impl Shell {
                 Err(error) => return self.objection(id, &error),
             },
         };
+        if let Err(error) = self.store.complete(&id, Utc::now()).await {
+            return self.objection(id, &error);
+        }
         self.completed(&id, result);
         Event::Settled(id)
     }
@@ -145,10 +147,12 @@ impl Shell {
                 tracing::warn!(manifest = %id, %error, "the store does not answer; trying again");
                 Event::Unanswered(id)
             }
-            TrackingError::Taken { .. } | TrackingError::Conflict { .. } => {
-                Event::Refused(id, Failure::new(FailureClass::Input, error))
+            error => {
+                tracing::warn!(manifest = %id, %error, "the store refuses");
+                let is_about_input = matches!(error, TrackingError::Taken { .. } | TrackingError::Conflict { .. });
+                let class = if is_about_input { FailureClass::Input } else { FailureClass::Bug };
+                Event::Refused(id, Failure::new(class, error))
             }
-            error => Event::Refused(id, Failure::new(FailureClass::Bug, error)),
         }
     }
 }

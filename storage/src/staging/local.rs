@@ -43,8 +43,14 @@ pub(super) fn remove_staged(output: &Path, manifest: &str) -> StorageResult<()> 
 pub(crate) struct LocalWriter {
     file: File,
     path: PathBuf,
+    /// What is not written yet.
+    buffer: Vec<u8>,
     size_bytes: u64,
 }
+
+/// What one write has. The file system clears the rest of a block that is written in part, and Parquet comes in small
+/// pieces, so each write but the last is of whole blocks.
+const WRITE_BYTES: usize = 1 << 20;
 
 impl LocalStaging {
     /// The staging directory below an output root of every manifest and attempt.
@@ -85,7 +91,7 @@ impl LocalStaging {
     pub(super) fn create(&self, name: &str) -> StorageResult<LocalWriter> {
         let path = self.directory.join(name);
         let file = File::create_new(&path).map_err(|e| StorageError::new("create", path.display(), e))?;
-        Ok(LocalWriter { file, path, size_bytes: 0 })
+        Ok(LocalWriter { file, path, buffer: Vec::new(), size_bytes: 0 })
     }
 
     /// The path of a private file.
@@ -197,26 +203,31 @@ fn is_published(file: &StagedFile, to: &Path) -> bool {
 
 impl LocalWriter {
     /// Makes what was written durable and closes the file.
-    pub(super) fn finish(self) -> StorageResult<StagedFile> {
-        self.file.sync_data().map_err(|e| StorageError::new("write", self.path.display(), e))?;
+    pub(super) fn finish(mut self) -> StorageResult<StagedFile> {
+        let durable = self.file.write_all(&self.buffer).and_then(|()| self.file.sync_data());
+        durable.map_err(|e| StorageError::new("write", self.path.display(), e))?;
         let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(StagedFile { name, size_bytes: self.size_bytes, upload: None })
     }
 }
 
 impl Write for LocalWriter {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let name_it = |e: io::Error| {
-            let kind = e.kind();
-            io::Error::new(kind, StorageError::new("write", self.path.display(), e))
-        };
-        let written = self.file.write(buffer).map_err(name_it)?;
-        self.size_bytes += written as u64;
-        Ok(written)
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(WRITE_BYTES - self.buffer.len());
+        self.buffer.extend_from_slice(&bytes[..taken]);
+        self.size_bytes += taken as u64;
+        if self.buffer.len() == WRITE_BYTES {
+            self.file.write_all(&self.buffer).map_err(|e| {
+                let kind = e.kind();
+                io::Error::new(kind, StorageError::new("write", self.path.display(), e))
+            })?;
+            self.buffer.clear();
+        }
+        Ok(taken)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        Ok(())
     }
 }
 
