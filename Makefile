@@ -7,7 +7,7 @@ BIN    := target/debug
 # Debian keeps venv in a package of its own.
 APT    := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 
-.PHONY: demo test lint unit integration instructions instructions-accept bench build clean
+.PHONY: demo test lint unit integration instructions instructions-accept bench bench-quick bench-build bench-measure build clean
 
 ## build, generate a day of NDJSON, convert it, show what came out
 demo: build $(VENV)/ready
@@ -47,10 +47,37 @@ instructions-accept: /usr/bin/valgrind
 /usr/bin/valgrind:
 	$(APT) update && $(APT) install -y valgrind
 
-## the comparison with other tools; takes a release build and about a quarter of an hour
-bench: $(VENV)/bench-ready
-	cargo build --release --locked --bin millwork
-	$(PYTHON) benches/run.py --venv $(VENV) --data target/bench-data --out target/bench-out --millwork target/release/millwork
+# What benchmarks are run on, and how: medians of RUNS rounds over FILES files of each shape.
+BENCH       := target/bench-out
+BENCH_DATA  := target/bench-data
+BENCH_BIN   := target/release
+BENCH_RUNS  := 5
+BENCH_FILES := 200
+BENCH_PLOT  := docs/performance.svg
+BENCH_LARGE := 3338
+bench_on     = --data $(BENCH_DATA) --out $(BENCH) --json $(BENCH)/results.json
+bench_rounds = --runs $(BENCH_RUNS) --files $(BENCH_FILES)
+
+## all measurements: other tools and the limit, one large file, scaling, S3, cost; takes a release build and about half an hour
+bench: bench-build bench-measure
+
+## the same to try it: one round of fewer files, and no picture in docs
+bench-quick: bench-build
+	$(MAKE) bench-measure BENCH_RUNS=1 BENCH_FILES=40 BENCH_LARGE=700 BENCH=target/bench-quick BENCH_DATA=target/bench-quick-data \
+		BENCH_PLOT=target/bench-quick/performance.svg
+
+bench-build:
+	cargo build --release --locked --bin millwork --bin millwork-scheduler --bin millwork-executor
+
+bench-measure: $(VENV)/bench-ready
+	rm -rf $(BENCH)
+	cd benches/limit && RUSTFLAGS="-C target-cpu=native" cargo build --release --locked --target-dir ../../target/limit
+	$(PYTHON) benches/run.py --venv $(VENV) --millwork $(BENCH_BIN)/millwork --limit target/limit/release/limit $(bench_on) $(bench_rounds)
+	$(PYTHON) benches/large.py --millwork $(BENCH_BIN)/millwork --size-mb $(BENCH_LARGE) $(bench_on)
+	$(PYTHON) benches/scaling.py --bin $(BENCH_BIN) $(bench_on) $(bench_rounds)
+	$(PYTHON) benches/s3.py --millwork $(BENCH_BIN)/millwork $(bench_on) $(bench_rounds)
+	$(PYTHON) benches/cost.py $(BENCH)/results.json
+	$(PYTHON) benches/plot.py $(BENCH)/results.json $(BENCH_PLOT)
 
 # Python with the readers that the tests compare with.
 $(VENV)/ready: tests/requirements.txt
@@ -58,7 +85,9 @@ $(VENV)/ready: tests/requirements.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	touch $@
 
+# Spark needs Java.
 $(VENV)/bench-ready: $(VENV)/ready benches/requirements.txt
+	command -v java > /dev/null || ($(APT) update && $(APT) install -y default-jre-headless)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r benches/requirements.txt
 	touch $@
 

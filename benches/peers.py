@@ -2,7 +2,8 @@
 """peers.py TOOL IN OUT FILES: what a user would do instead of Millwork, with the tool's best setting that we know.
 
 Every top-level key a text column, the union of all files, metadata columns, Snappy Parquet in about FILES files. Each tool
-reads the input twice: once for the names, once for the rows; none of them rejects bad lines one by one."""
+reads the input twice: once for the names, once for the rows; none of them rejects bad lines one by one. Spark is to be started
+by spark-submit, which sets its master and its memory."""
 import glob, os, sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -45,4 +46,18 @@ def polars():
     rows.sink_parquet(pl.PartitionBy(target, approximate_bytes_per_file=size // files), compression="snappy", maintain_order=False, mkdir=True)
 
 
-{"clickhouse": clickhouse, "duckdb": duckdb, "polars": polars}[tool]()
+def spark():
+    from pyspark.sql import SparkSession, functions, types
+    settings = {"spark.ui.enabled": "false", "spark.sql.files.maxPartitionBytes": str(64 << 20), "spark.sql.session.timeZone": "UTC"}
+    builder = SparkSession.builder
+    for key, value in settings.items(): builder = builder.config(key, value)
+    session = builder.getOrCreate()
+    names = session.read.option("primitivesAsString", "true").json(source).columns
+    rows = session.read.schema(types.StructType([types.StructField(name, types.StringType()) for name in names])).json(source)
+    extra = {"_date": "2025-12-23", "_manifest_id": "m", "_ingested_at": "2025-12-23T00:00:00Z"}
+    rows = rows.select("*", functions.input_file_name().alias("_source_file"), *[functions.lit(value).alias(name) for name, value in extra.items()])
+    # A file is written by one core: fewer files than cores would leave cores idle.
+    rows.coalesce(max(files, cores)).write.option("compression", "snappy").parquet(target + "/parquet")
+
+
+{"clickhouse": clickhouse, "duckdb": duckdb, "polars": polars, "spark": spark}[tool]()

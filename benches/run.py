@@ -1,54 +1,117 @@
 #!/usr/bin/env python3
-"""run.py --venv VENV --data DIR --out DIR --millwork BINARY [--shapes events,wide,text] [--runs 5] [--files 200]
+"""run.py --venv VENV --data DIR --out DIR --millwork BINARY [--limit BINARY] [--json FILE] [--shapes events,wide,text] [--tools …]
+       [--runs 5] [--files 200]
 
 One manifest of 200 files of 3.5 MB for each shape, through each tool in turn (A B C A B C …), so that a machine that drifts
 hurts all alike; files are read once before each run, so that the page cache is warm. Prints medians. `millwork run` is
-started as a user starts it: process start, state, planning, ledger, commit and all included."""
-import argparse, glob, os, shutil, statistics, subprocess, sys, time
+started as a user starts it: process start, state, planning, ledger, commit and all included. Each tool must write as many rows
+as the input has lines, and all of its columns. `--limit` is the probe of benches/limit: it runs in each round too."""
+import argparse, glob, importlib.metadata, json, os, platform, subprocess, sys
+import measure
+import pyarrow.parquet as parquet
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 for name in ("venv", "data", "out", "millwork"): arguments.add_argument(f"--{name}", required=True)
+arguments.add_argument("--limit")
+arguments.add_argument("--json")
 arguments.add_argument("--shapes", default="events,wide,text")
+arguments.add_argument("--tools", default="millwork,clickhouse,polars,duckdb,spark")
 arguments.add_argument("--runs", type=int, default=5)
 arguments.add_argument("--files", type=int, default=200)
 a = arguments.parse_args()
-here, tools = os.path.dirname(os.path.abspath(__file__)), ["millwork", "clickhouse", "polars", "duckdb"]
+here, tools, cores = os.path.dirname(os.path.abspath(__file__)), a.tools.split(","), len(measure.CORES)
 
 
 def command(tool, source, target, files):
+    python, peer = os.path.abspath(f"{a.venv}/bin/python"), [f"{here}/peers.py", tool, source, target, str(files)]
     if tool == "millwork": return [a.millwork, "run", "--input", source, "--output", target]
-    return [f"{a.venv}/bin/python", f"{here}/peers.py", tool, source, target, str(files)]
+    if tool == "spark": return [f"{a.venv}/bin/spark-submit", "--master", f"local[{cores}]", "--driver-memory", "8g", *peer]
+    return [python, *peer]
 
 
-def once(tool, shape, files):
-    source, target = os.path.abspath(f"{a.data}/{shape}"), os.path.abspath(f"{a.out}/{tool}")
-    shutil.rmtree(target, ignore_errors=True)
-    size = sum(len(open(path, "rb").read()) for path in glob.glob(source + "/*"))
-    os.makedirs(a.out, exist_ok=True)
-    with open(f"{a.out}/log", "w+") as log:
-        started = time.time()
-        process = subprocess.Popen(command(tool, source, target, files), stdout=log, stderr=log)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.time() - started
-        if status: sys.exit(f"{tool} on {shape}: {open(log.name).read()[-900:]}")
-    sizes = [os.path.getsize(path) for path in glob.glob(target + "/**/*.parquet", recursive=True)]
-    shutil.rmtree(target)
-    return {"seconds": seconds, "mb_per_s": size / 1e6 / seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024, "files": len(sizes), "output_mb": sum(sizes) / 1e6}
+def once(tool, inputs, files, expected):
+    """One run. `expected` is what the output must have: rows, and names of columns."""
+    source, target = os.path.dirname(inputs[0]), measure.fresh(f"{a.out}/{tool}")
+    size = measure.warm(inputs)
+    environment = {"PYSPARK_PYTHON": os.path.abspath(f"{a.venv}/bin/python"), "SPARK_LOCAL_IP": "127.0.0.1"}
+    run = measure.timed(command(tool, source, target, files), f"{a.out}/log", environment)
+    outputs = [parquet.ParquetFile(path) for path in glob.glob(target + "/**/*.parquet", recursive=True)]
+    rows = sum(file.metadata.num_rows for file in outputs)
+    missing = expected["columns"] - set.intersection(*[set(file.schema_arrow.names) for file in outputs])
+    if rows != expected["rows"] or missing: sys.exit(f"{tool}: {rows} rows of {expected['rows']}, columns that are missing: {sorted(missing)}")
+    sizes = measure.parquet_sizes(target)
+    measure.fresh(target)
+    rates = {"mb_per_s": size / 1e6 / run["seconds"], "cpu_seconds_per_gb": run["cpu_seconds"] / size * 1e9}
+    return {**run, **rates, "output_mb": sum(sizes), "file_mb": sizes}
 
 
-print(f"{os.cpu_count()} cores, medians of {a.runs} runs\n")
-print("| shape | tool | s | input MB/s | CPU s | peak MB | files | output MB | × best other |\n|---|---|---|---|---|---|---|---|---|")
-for shape in a.shapes.split(","):
-    if len(glob.glob(f"{a.data}/{shape}/*")) != a.files:
-        shutil.rmtree(f"{a.data}/{shape}", ignore_errors=True)
-        subprocess.run([a.millwork, "generate", f"{a.data}/{shape}", "--shape", shape, "--files", str(a.files), "--size-mb", "3.34"], check=True)
-    runs, files = {tool: [] for tool in tools}, 2
+def expect(inputs):
+    rows, columns = 0, set()
+    for path in inputs:
+        for line in open(path, "rb"):
+            rows += 1
+            columns.update(json.loads(line))
+    return {"rows": rows, "columns": columns}
+
+
+def compare(shape):
+    inputs = measure.dataset(a.millwork, a.data, shape, a.files)
+    expected, runs, limits, files = expect(inputs), {tool: [] for tool in tools}, [], 2
     for _ in range(a.runs):
         for tool in tools:
-            runs[tool].append(once(tool, shape, files))
-            if tool == "millwork": files = runs[tool][-1]["files"]
-    median = {tool: {key: statistics.median(run[key] for run in of) for key in of[0]} for tool, of in runs.items()}
-    best = min((tool for tool in tools if tool != "millwork"), key=lambda tool: median[tool]["seconds"])
-    for tool, m in sorted(median.items(), key=lambda item: item[1]["seconds"]):
-        ratio = f"{median[best]['seconds'] / m['seconds']:.2f} ({best})" if tool == "millwork" else ""
-        print(f"| {shape} | {tool} | {m['seconds']:.2f} | {m['mb_per_s']:.0f} | {m['cpu_seconds']:.1f} | {m['peak_mb']:.0f} | {m['files']:.0f} | {m['output_mb']:.0f} | {ratio} |", flush=True)
+            runs[tool].append(once(tool, inputs, files, expected))
+            if tool == "millwork": files = len(runs[tool][-1]["file_mb"])
+        if a.limit:
+            probe = subprocess.run([a.limit, os.path.dirname(inputs[0])], check=True, capture_output=True, text=True)
+            limits.append(json.loads(probe.stdout))
+    limit = None
+    if limits: limit = {**measure.medians(limits), **{key: measure.medians([probe[key] for probe in limits]) for key in ("one_thread", "all_cores")}}
+    rates = {tool: [run["mb_per_s"] for run in of] for tool, of in runs.items()}
+    return {"rows": expected["rows"], "columns": len(expected["columns"]), "tools": {tool: measure.medians(of) for tool, of in runs.items()},
+            "limit": limit, "spread": {tool: [min(of), max(of)] for tool, of in rates.items()}}
+
+
+def show(shape, result):
+    medians, limit = result["tools"], result["limit"]
+    best = min((tool for tool in tools if tool != "millwork"), key=lambda tool: medians[tool]["seconds"], default="millwork")
+    rows = []
+    for tool, m in sorted(medians.items(), key=lambda item: item[1]["seconds"]):
+        low, high = result["spread"][tool]
+        rows.append([shape, tool, m["seconds"], m["mb_per_s"], f"{low:.0f} to {high:.0f}", measure.percent(m["mb_per_s"] / limit["limit_mb_per_s"]) if limit else "",
+                     m["cpu_seconds"], m["peak_mb"], ", ".join(f"{size / 1.048576:.0f}" for size in sorted(m["file_mb"], reverse=True)),
+                     f"{medians[best]['seconds'] / m['seconds']:.2f} ({best})" if tool == "millwork" else ""])
+    measure.table(["shape", "tool", "s", "input MB/s", "worst to best", "of the limit", "CPU s", "peak MB", "files, MiB each", "× best other"], rows)
+
+
+def show_limits(shapes):
+    rows = []
+    for shape, result in shapes.items():
+        limit = result["limit"]
+        rates = [limit[threads][probe] for threads in ("one_thread", "all_cores") for probe in ("read", "build", "snappy")]
+        share = measure.percent(result["tools"]["millwork"]["mb_per_s"] / limit["limit_mb_per_s"]) if "millwork" in tools else ""
+        rows.append([shape, *rates, limit["limit_mb_per_s"], share])
+    print("What cannot be avoided, in MB/s of input, on one thread and on all cores; the limit is the cores by the sum of one thread's times")
+    head = ["shape", *[f"{probe}, {threads}" for threads in ("1", "all") for probe in ("read", "parse and copy", "Snappy")]]
+    measure.table([*head, "limit", "Millwork reaches (target 75 %)"], rows)
+
+
+def machine():
+    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
+    packages = {"clickhouse": "chdb-core", "polars": "polars", "duckdb": "duckdb", "spark": "pyspark"}
+    release = {tool: importlib.metadata.version(package) for tool, package in packages.items()}
+    release["millwork"] = subprocess.check_output([a.millwork, "--version"], text=True).split()[-1]
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    return {"cpu": model, "architecture": platform.machine(), "cores": cores, "memory_gb": memory, "versions": release}
+
+
+os.makedirs(a.out, exist_ok=True)
+here_is = machine()
+measure.save(a.json, "machine", here_is)
+print(f"{here_is['cpu']}, {cores} cores, {here_is['memory_gb']:.0f} GB; {', '.join(f'{tool} {version}' for tool, version in here_is['versions'].items())}")
+print(f"Medians of {a.runs} runs, {a.files} files a shape")
+results = {"runs": a.runs, "files": a.files, "shapes": {}}
+for shape in a.shapes.split(","):
+    results["shapes"][shape] = result = compare(shape)
+    show(shape, result)
+    measure.save(a.json, "comparison", results)
+if a.limit: show_limits(results["shapes"])

@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+"""s3_server.py PORT ROOT MILLISECONDS
+
+As much of S3 as Millwork asks for, for as little CPU as can be: the folders of ROOT are buckets, their files objects, and the
+kernel moves all content (sendfile, splice). Each request is held back for some milliseconds, as a store that is not on this
+machine does. It checks neither signatures nor checksums. `GET /-/requests` answers how many requests there were."""
+import email.utils, itertools, os, re, shutil, socket, sys, threading, time, urllib.parse, uuid, xml.sax.saxutils
+
+port, root, latency = int(sys.argv[1]), os.path.abspath(sys.argv[2]), float(sys.argv[3]) / 1000
+uploads, counter, seen, BLOCK = {}, itertools.count(1), 0, 1 << 20
+ERRORS = {404: "NoSuchKey", 409: "Conflict", 412: "PreconditionFailed", 501: "NotImplemented"}
+escape = xml.sax.saxutils.escape
+
+
+def etag(stat): return f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"'
+
+
+class Connection:
+    def __init__(self, client):
+        self.client, self.received = client, b""
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def until(self, end):
+        """What comes before `end`; None, if nothing comes any more."""
+        while end not in self.received:
+            more = self.client.recv(1 << 16)
+            if not more: return None
+            self.received += more
+        text, self.received = self.received.split(end, 1)
+        return text
+
+    def take(self, count, file):
+        """Moves so many bytes of what comes into a file."""
+        held, self.received = self.received[:count], self.received[count:]
+        os.write(file, held)
+        count -= len(held)
+        if not count: return
+        out, into = os.pipe()
+        try:
+            while count:
+                got = os.splice(self.client.fileno(), into, min(count, BLOCK), flags=os.SPLICE_F_MOVE)
+                if not got: raise ConnectionError("a body that ends early")
+                count -= got
+                while got: got -= os.splice(out, file, got, flags=os.SPLICE_F_MOVE)
+        finally:
+            os.close(out)
+            os.close(into)
+
+    def body(self, path):
+        """Writes the body of a request, in the chunks of `aws-chunked` if it has them, into a new file."""
+        if self.headers.get("expect"): self.client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            if not self.headers.get("x-amz-content-sha256", "").startswith("STREAMING"): return self.take(int(self.headers.get("content-length", 0)), file)
+            while size := int(self.until(b"\r\n").split(b";")[0], 16):
+                self.take(size, file)
+                self.until(b"\r\n")
+            while self.until(b"\r\n"): pass
+        finally: os.close(file)
+
+    def answer(self, status, body="", **headers):
+        content = body.encode()
+        if content: headers = {"content_type": "application/xml", **headers}
+        lines = [f"HTTP/1.1 {status} -", f"content-length: {len(content)}", *[f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]]
+        self.client.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + (b"" if self.method == "HEAD" or status == 204 else content))
+
+    def fail(self, status):
+        self.answer(status, f"<Error><Code>{ERRORS[status]}</Code><Message>{self.method} {escape(self.path)}</Message></Error>")
+
+    def serve(self):
+        global seen
+        with self.client:
+            while head := self.until(b"\r\n\r\n"):
+                first, *lines = head.decode("latin-1").split("\r\n")
+                self.method, target, _ = first.split(" ", 2)
+                self.headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+                path, _, query = target.partition("?")
+                self.path, self.query = urllib.parse.unquote(path), dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
+                if path == "/-/requests": return self.answer(200, str(seen))
+                seen = next(counter)
+                if latency: time.sleep(latency)
+                self.bucket, _, self.key = self.path.lstrip("/").partition("/")
+                self.file = f"{root}/{self.bucket}/{self.key}"
+                try: self.handle()
+                except FileNotFoundError: self.fail(404)
+
+    def handle(self):
+        match self.method, *[name for name in ("uploads", "uploadId", "list-type") if name in self.query]:
+            case ["HEAD"] if not self.key: self.answer(200 if os.path.isdir(self.file) else 404)
+            case ["GET" | "HEAD"]: self.get()
+            case ["GET", "list-type"]: self.list()
+            case ["GET", "uploads"]: self.list_uploads()
+            case ["PUT"]: self.put()
+            case ["PUT", "uploadId"]: self.put_part()
+            case ["POST", "uploads"]: self.create_upload()
+            case ["POST", "uploadId"]: self.complete_upload()
+            case ["DELETE", "uploadId"]:
+                uploads.pop(self.query["uploadId"], None)
+                shutil.rmtree(self.parts(), ignore_errors=True)
+                self.answer(204)
+            case ["DELETE"]:
+                if os.path.exists(self.file): os.remove(self.file)
+                self.answer(204)
+            case _: self.fail(501)
+
+    def get(self):
+        file = os.open(self.file, os.O_RDONLY)
+        try:
+            stat = os.fstat(file)
+            if self.headers.get("if-match", etag(stat)) != etag(stat): return self.fail(412)
+            start, end, status, headers = 0, stat.st_size, 200, {}
+            if found := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", "")):
+                start, end, status = int(found[1]), min(int(found[2] or stat.st_size) + 1, stat.st_size), 206
+                headers = {"content-range": f"bytes {start}-{end - 1}/{stat.st_size}"}
+            headers |= {"content-length": end - start, "etag": etag(stat), "last-modified": email.utils.formatdate(stat.st_mtime, usegmt=True)}
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            self.client.sendall(f"HTTP/1.1 {status} -\r\n{lines}\r\n".encode())
+            while self.method == "GET" and start < end: start += os.sendfile(self.client.fileno(), file, start, end - start)
+        finally: os.close(file)
+
+    def list(self):
+        prefix, found, folder = self.query.get("prefix", ""), [], f"{root}/{self.bucket}"
+        for place, _, names in os.walk(os.path.join(folder, os.path.dirname(prefix))):
+            for name in names:
+                path = os.path.join(place, name)
+                key = os.path.relpath(path, folder)
+                if key.startswith(prefix): found.append((key, os.stat(path)))
+        entry = "<Contents><Key>%s</Key><Size>%d</Size><ETag>%s</ETag><LastModified>%s</LastModified></Contents>"
+        moment = lambda stat: time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(stat.st_mtime))
+        entries = "".join(entry % (escape(key), stat.st_size, escape(etag(stat)), moment(stat)) for key, stat in sorted(found))
+        self.answer(200, f"<ListBucketResult><IsTruncated>false</IsTruncated><KeyCount>{len(found)}</KeyCount>{entries}</ListBucketResult>")
+
+    def publish(self, path):
+        """Gives a finished file its key, over no other one if the request says so."""
+        os.makedirs(os.path.dirname(self.file), exist_ok=True)
+        if self.headers.get("if-none-match") == "*":
+            try: os.link(path, self.file)
+            except FileExistsError: return False
+            finally: os.remove(path)
+        else: os.replace(path, self.file)
+        return True
+
+    def put(self):
+        if "x-amz-copy-source" in self.headers: return self.fail(501)
+        path = f"{root}/.uploads/{uuid.uuid4()}"
+        self.body(path)
+        if not self.publish(path): return self.fail(412)
+        self.answer(200, etag=etag(os.stat(self.file)))
+
+    def parts(self): return f"{root}/.uploads/parts-{self.query['uploadId']}"
+
+    def create_upload(self):
+        self.query["uploadId"] = uuid.uuid4().hex
+        uploads[self.query["uploadId"]] = self.bucket, self.key
+        os.makedirs(self.parts())
+        self.answer(200, f"<InitiateMultipartUploadResult><UploadId>{self.query['uploadId']}</UploadId></InitiateMultipartUploadResult>")
+
+    def put_part(self):
+        path = f"{self.parts()}/{self.query['partNumber']}"
+        os.stat(self.parts())
+        self.body(path)
+        self.answer(200, etag=etag(os.stat(path)))
+
+    def complete_upload(self):
+        self.body(f"{self.parts()}/list")
+        numbers = re.findall(r"<PartNumber>(\d+)<", open(f"{self.parts()}/list").read())
+        whole = os.open(f"{self.parts()}/{numbers[0]}", os.O_RDWR)
+        os.lseek(whole, 0, os.SEEK_END)
+        for number in numbers[1:]:
+            part = os.open(f"{self.parts()}/{number}", os.O_RDONLY)
+            while os.copy_file_range(part, whole, 1 << 30): pass
+            os.close(part)
+        os.close(whole)
+        if not self.publish(f"{self.parts()}/{numbers[0]}"): return self.fail(412)
+        uploads.pop(self.query["uploadId"], None)
+        shutil.rmtree(self.parts())
+        found = escape(etag(os.stat(self.file)))
+        self.answer(200, f"<CompleteMultipartUploadResult><Key>{escape(self.key)}</Key><ETag>{found}</ETag></CompleteMultipartUploadResult>")
+
+    def list_uploads(self):
+        there = [(id, key) for id, (bucket, key) in list(uploads.items()) if bucket == self.bucket and key.startswith(self.query.get("prefix", ""))]
+        entries = "".join(f"<Upload><Key>{escape(key)}</Key><UploadId>{id}</UploadId></Upload>" for id, key in there)
+        self.answer(200, f"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>{entries}</ListMultipartUploadsResult>")
+
+
+def serve(client):
+    try: Connection(client).serve()
+    except (ConnectionError, BrokenPipeError): pass
+
+
+listener = socket.create_server(("127.0.0.1", port), backlog=256)
+while True: threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
