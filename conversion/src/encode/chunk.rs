@@ -6,9 +6,10 @@
 use super::dictionary::{Dictionary, Pushed};
 use super::hybrid::{index_width, put_indices};
 use super::levels::Levels;
-use super::pages::{Compressor, MAX_SPARE_BYTES, Page, PageHeader, Pages};
+use super::pages::{Buffers, Compressor, MAX_SPARE_BYTES, PageHeader, PageSize, Pages};
 use super::statistics::{Bounds, ChunkStatistics, prefix};
 use crate::ndjson::push_text;
+use bytes::Bytes;
 use datafusion::arrow::array::{Array, StringArray};
 use datafusion::parquet::basic::{Compression, Encoding, PageType};
 use datafusion::parquet::column::writer::ColumnCloseResult;
@@ -42,7 +43,10 @@ pub(super) struct TextChunk {
     values: usize,
     plain_bytes: usize,
     open: OpenPage,
+    /// The finished pages, and what they are.
+    encoded: Vec<u8>,
     pages: Vec<DataPage>,
+    buffers: Buffers,
     statistics: ChunkStatistics,
 }
 
@@ -59,7 +63,7 @@ struct OpenPage {
 }
 
 struct DataPage {
-    page: Page,
+    size: PageSize,
     encoding: Encoding,
     rows: usize,
     text_bytes: usize,
@@ -84,16 +88,17 @@ impl TextChunk {
             values: 0,
             plain_bytes: 0,
             open: OpenPage::new(),
+            encoded: Vec::new(),
             pages: Vec::new(),
+            buffers: Buffers::default(),
             statistics,
         }
     }
 
     /// About how many bytes the chunk would have if it ended now.
     pub(super) fn estimated_bytes(&self) -> usize {
-        let pages: usize = self.pages.iter().map(|data| data.page.bytes.len()).sum();
         let indices = index_bytes(self.open.indices.len(), &self.dictionary);
-        pages + self.open.plain.len() - HEADROOM + indices + self.dictionary.page().len()
+        self.encoded.len() + self.open.plain.len() - HEADROOM + indices + self.dictionary.page().len()
     }
 
     /// Adds a batch of values.
@@ -233,8 +238,8 @@ impl TextChunk {
         let header = PageHeader { kind: PageType::DATA_PAGE, encoding, values: rows };
         let has_levels = self.descriptor.max_def_level() > 0;
         let width = self.has_dictionary.then(|| index_width(self.dictionary.len()));
-        let page = compressor.page(&header, self.open.content(has_levels, width))?;
-        self.pages.push(DataPage { page, encoding, rows, text_bytes: self.open.text_bytes });
+        let size = compressor.page(&header, self.open.content(has_levels, width), &mut self.encoded)?;
+        self.pages.push(DataPage { size, encoding, rows, text_bytes: self.open.text_bytes });
         self.open.clear();
         Ok(())
     }
@@ -247,10 +252,16 @@ impl TextChunk {
         let has_dictionary = self.pages.iter().any(|data| data.encoding == Encoding::RLE_DICTIONARY);
         let (kind, encoding) = (PageType::DICTIONARY_PAGE, Encoding::PLAIN);
         let header = PageHeader { kind, encoding, values: self.dictionary.len() };
-        let dictionary = has_dictionary.then(|| compressor.page(&header, self.dictionary.page())).transpose()?;
+        let mut dictionary = None;
+        if has_dictionary {
+            let mut page = Vec::new();
+            let size = compressor.page(&header, self.dictionary.page(), &mut page)?;
+            dictionary = Some((size, page.into()));
+        }
         let fresh = ChunkStatistics::new(self.descriptor.max_def_level() > 0);
         let statistics = std::mem::replace(&mut self.statistics, fresh);
         let pages = std::mem::take(&mut self.pages);
+        let encoded = self.buffers.lend(std::mem::replace(&mut self.encoded, self.buffers.take()));
         self.without = match self.without {
             // A short chunk says little.
             0 if !has_dictionary && self.values >= TRIAL_VALUES => CHUNKS_WITHOUT,
@@ -258,7 +269,7 @@ impl TextChunk {
         };
         (self.has_dictionary, self.is_judged, self.values, self.plain_bytes) = (self.without == 0, false, 0, 0);
         self.dictionary.clear();
-        finished(self.descriptor.clone(), self.compression, statistics, dictionary, pages)
+        finished(self.descriptor.clone(), self.compression, statistics, dictionary, (encoded, pages))
     }
 }
 
@@ -366,8 +377,8 @@ fn finished(
     descriptor: ColumnDescPtr,
     compression: Compression,
     statistics: ChunkStatistics,
-    dictionary: Option<Page>,
-    data: Vec<DataPage>,
+    dictionary: Option<(PageSize, Bytes)>,
+    (encoded, data): (Bytes, Vec<DataPage>),
 ) -> Result<EncodedText, ParquetError> {
     let mut offsets = OffsetIndexBuilder::new();
     let mut encodings = vec![Encoding::RLE];
@@ -381,32 +392,31 @@ fn finished(
             None => encoding_stats.push(PageEncodingStats { page_type, encoding, count: 1 }),
         }
     };
-    let data_offset = dictionary.as_ref().map_or(0, |page| page.bytes.len());
-    let (mut compressed, mut uncompressed, mut text_bytes) = (0, 0, 0);
-    let mut pages = Vec::with_capacity(data.len() + 1);
+    let mut pages = Vec::with_capacity(2);
+    let (mut total, mut text_bytes) = (PageSize::default(), 0);
     let dictionary_offset = dictionary.as_ref().map(|_| 0);
-    if let Some(page) = dictionary {
+    if let Some((size, page)) = dictionary {
         count(PageType::DICTIONARY_PAGE, Encoding::PLAIN);
-        compressed += page.bytes.len();
-        uncompressed += page.uncompressed_bytes;
-        pages.push(page.bytes);
+        total = size;
+        pages.push(page);
     }
-    for DataPage { page, encoding, rows, text_bytes: bytes } in data {
+    let data_offset = total.compressed;
+    for DataPage { size, encoding, rows, text_bytes: bytes } in data {
         count(PageType::DATA_PAGE, encoding);
         offsets.append_row_count(rows as i64);
-        offsets.append_offset_and_size(compressed as i64, page.bytes.len() as i32);
+        offsets.append_offset_and_size(total.compressed as i64, size.compressed as i32);
         offsets.append_unencoded_byte_array_data_bytes(Some(bytes as i64));
-        compressed += page.bytes.len();
-        uncompressed += page.uncompressed_bytes;
+        total.compressed += size.compressed;
+        total.uncompressed += size.uncompressed;
         text_bytes += bytes;
-        pages.push(page.bytes);
     }
+    pages.push(encoded);
     let metadata = ColumnChunkMetaData::builder(descriptor)
         .set_compression(compression)
         .set_encodings(encodings)
         .set_page_encoding_stats(encoding_stats)
-        .set_total_compressed_size(compressed as i64)
-        .set_total_uncompressed_size(uncompressed as i64)
+        .set_total_compressed_size(total.compressed as i64)
+        .set_total_uncompressed_size(total.uncompressed as i64)
         .set_num_values(statistics.rows() as i64)
         .set_data_page_offset(data_offset as i64)
         .set_dictionary_page_offset(dictionary_offset)
@@ -415,7 +425,7 @@ fn finished(
         .set_definition_level_histogram(statistics.levels())
         .build()?;
     let close = ColumnCloseResult {
-        bytes_written: compressed as u64,
+        bytes_written: total.compressed as u64,
         rows_written: statistics.rows(),
         metadata,
         bloom_filter: None,

@@ -6,56 +6,12 @@ use datafusion::parquet::basic::{Compression, Encoding, PageType};
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::reader::{ChunkReader, Length};
 use std::io::{self, Read};
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Compresses pages; what it needs for that is kept from page to page.
 pub(super) struct Compressor {
     codec: Codec,
-    /// A page before its header is known, after room for that.
     output: Vec<u8>,
-    spare: Spare,
-}
-
-/// Buffers of large pages, which are used again once the pages are written: the system would clear new memory first.
-#[derive(Clone, Default)]
-struct Spare(Arc<Mutex<Vec<Vec<u8>>>>);
-
-/// Smaller pages are copied.
-const MIN_LARGE_BYTES: usize = 128 << 10;
-/// How many buffers wait to be used again, at most.
-const MAX_SPARE: usize = 64;
-
-impl Spare {
-    fn all(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self) -> Vec<u8> {
-        self.all().pop().unwrap_or_default()
-    }
-}
-
-/// A large page, in the buffer that it was made in.
-struct LargePage {
-    buffer: Vec<u8>,
-    range: Range<usize>,
-    spare: Spare,
-}
-
-impl AsRef<[u8]> for LargePage {
-    fn as_ref(&self) -> &[u8] {
-        &self.buffer[self.range.clone()]
-    }
-}
-
-impl Drop for LargePage {
-    fn drop(&mut self) {
-        let mut spare = self.spare.all();
-        if spare.len() < MAX_SPARE && self.buffer.len() <= MAX_SPARE_BYTES {
-            spare.push(std::mem::take(&mut self.buffer));
-        }
-    }
 }
 
 enum Codec {
@@ -74,42 +30,43 @@ impl Compressor {
             }
             other => return Err(ParquetError::NYI(format!("text is not compressed as {other}"))),
         };
-        Ok(Self { codec, output: Vec::new(), spare: Spare::default() })
+        Ok(Self { codec, output: Vec::new() })
     }
 
-    /// A page of `content`.
-    pub(super) fn page(&mut self, header: &PageHeader, content: &[u8]) -> Result<Page, ParquetError> {
+    /// Appends a page of `content`.
+    pub(super) fn page(
+        &mut self,
+        header: &PageHeader,
+        content: &[u8],
+        into: &mut Vec<u8>,
+    ) -> Result<PageSize, ParquetError> {
         let bound = match &self.codec {
-            Codec::None => content.len(),
+            Codec::None => 0,
             Codec::Snappy(_) => Snappy::max_bytes(content.len()),
             Codec::Zstd(_) => zstd::zstd_safe::compress_bound(content.len()),
         };
-        if self.output.len() < MAX_HEADER_BYTES + bound {
-            self.output.resize(MAX_HEADER_BYTES + bound, 0);
+        if self.output.len() < bound {
+            self.output.resize(bound, 0);
         }
-        let room = &mut self.output[MAX_HEADER_BYTES..];
         let compressed = match &mut self.codec {
-            Codec::None => {
-                room[..content.len()].copy_from_slice(content);
-                content.len()
+            Codec::None => content,
+            Codec::Snappy(snappy) => {
+                let length = snappy.compress(content, &mut self.output);
+                &self.output[..length]
             }
-            Codec::Snappy(snappy) => snappy.compress(content, room),
-            Codec::Zstd(compressor) => compressor.compress_to_buffer(content, room).map_err(external)?,
+            Codec::Zstd(compressor) => {
+                let length = compressor.compress_to_buffer(content, &mut self.output[..]).map_err(external)?;
+                &self.output[..length]
+            }
         };
-        let mut head = Vec::with_capacity(MAX_HEADER_BYTES);
-        header.write(content.len(), compressed, &mut head)?;
-        let range = MAX_HEADER_BYTES - head.len()..MAX_HEADER_BYTES + compressed;
-        self.output[range.start..MAX_HEADER_BYTES].copy_from_slice(&head);
-        let bytes = if range.len() < MIN_LARGE_BYTES {
-            Bytes::copy_from_slice(&self.output[range])
-        } else {
-            let buffer = std::mem::replace(&mut self.output, self.spare.take());
-            Bytes::from_owner(LargePage { buffer, range, spare: self.spare.clone() })
-        };
+        let start = into.len();
+        header.write(content.len(), compressed.len(), into)?;
+        let uncompressed = into.len() - start + content.len();
+        into.extend_from_slice(compressed);
         if self.output.len() > MAX_SPARE_BYTES {
             self.output = Vec::new();
         }
-        Ok(Page { bytes, uncompressed_bytes: head.len() + content.len() })
+        Ok(PageSize { compressed: into.len() - start, uncompressed })
     }
 }
 
@@ -126,8 +83,6 @@ pub(super) struct PageHeader {
     pub(super) encoding: Encoding,
     pub(super) values: usize,
 }
-
-const MAX_HEADER_BYTES: usize = 48;
 
 impl PageHeader {
     /// `PageHeader` of the Parquet format with a `DataPageHeader` or a `DictionaryPageHeader` inside.
@@ -172,11 +127,57 @@ fn put_i32(into: &mut Vec<u8>, value: usize) -> Result<(), ParquetError> {
     Ok(())
 }
 
-/// A finished page.
-pub(super) struct Page {
-    pub(super) bytes: Bytes,
-    /// Header and content before compression.
-    pub(super) uncompressed_bytes: usize,
+/// The size of a finished page with its header, in bytes.
+#[derive(Clone, Copy, Default)]
+pub(super) struct PageSize {
+    pub(super) compressed: usize,
+    /// Before compression.
+    pub(super) uncompressed: usize,
+}
+
+/// Buffers for the pages of one column's chunks, used again once they are written: the system clears new memory first.
+#[derive(Clone, Default)]
+pub(super) struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+
+/// How many of them wait. A lane has one chunk that is encoded, one that waits to be written, and one that is written.
+const MAX_SPARE_BUFFERS: usize = 2;
+
+impl Buffers {
+    fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An empty one.
+    pub(super) fn take(&self) -> Vec<u8> {
+        self.spare().pop().unwrap_or_default()
+    }
+
+    /// The content of one, which comes back when nobody reads it any more.
+    pub(super) fn lend(&self, buffer: Vec<u8>) -> Bytes {
+        Bytes::from_owner(Lent { buffer, to: self.clone() })
+    }
+}
+
+struct Lent {
+    buffer: Vec<u8>,
+    to: Buffers,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut spare = self.to.spare();
+        // One that a huge value has made larger is not kept.
+        if spare.len() < MAX_SPARE_BUFFERS && self.buffer.capacity() <= 2 * self.buffer.len() + MAX_SPARE_BYTES {
+            self.buffer.clear();
+            spare.push(std::mem::take(&mut self.buffer));
+        }
+    }
 }
 
 /// The pages of a column chunk, one after the other.
