@@ -74,6 +74,8 @@ struct World {
     processes: Vec<Process>,
     tasks: Vec<Task>,
     uploads: BTreeSet<Upload>,
+    /// What a sweep has seen: manifests whose runs are over, and after how many attempts.
+    over: Vec<(usize, u32)>,
     /// What readers see: manifest, generation and task, and the attempt that wrote it.
     objects: BTreeMap<(usize, u32, usize), u32>,
     numbers: u64,
@@ -99,6 +101,7 @@ impl World {
             processes: Vec::new(),
             tasks: Vec::new(),
             uploads: BTreeSet::new(),
+            over: Vec::new(),
             objects: BTreeMap::new(),
             numbers: 0,
             log: Vec::new(),
@@ -512,14 +515,16 @@ impl World {
         Event::Published(id)
     }
 
+    /// Removes what the sweep before saw as over, some time ago, then looks again.
     fn sweep(&mut self) {
+        for (manifest, attempts) in std::mem::take(&mut self.over) {
+            self.uploads.retain(|upload| upload.manifest != manifest || upload.attempt > attempts);
+        }
         let Some(n) = self.awake() else { return };
         for manifest in 0..self.manifests.len() {
             let id = self.manifests[manifest].id.clone();
-            let is_over = self.run(&id).is_none_or(|run| run.state.is_final());
-            if is_over && !self.processes[n].machine.has(&id) {
-                self.uploads.retain(|upload| upload.manifest != manifest);
-            }
+            let over = self.run(&id).filter(|run| run.state.is_final() && !self.processes[n].machine.has(&id));
+            self.over.extend(over.map(|run| (manifest, run.attempts)));
         }
     }
 
