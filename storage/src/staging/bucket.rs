@@ -187,7 +187,7 @@ pub(super) fn publish_local(
 /// Whether what these files become is there; something else is an error.
 fn is_there(to: &ObjectUri, files: &[StagedFile]) -> StorageResult<bool> {
     match head_blocking(to) {
-        Ok(there) if there.size_bytes == files.iter().map(|file| file.size_bytes).sum() => Ok(true),
+        Ok(there) if there.size_bytes == files.iter().map(|file| file.size_bytes).sum::<u64>() => Ok(true),
         Ok(_) => Err(StorageError::taken(to)),
         Err(e) if e.is_not_found() => Ok(false),
         Err(e) => Err(e),
