@@ -1,7 +1,7 @@
 //! Objects in buckets: S3, and servers that speak its protocol.
 
 use crate::objects::is_hidden;
-use crate::{Object, StorageError, StorageResult, bucket_and_key};
+use crate::{MAX_READ_BYTES, Object, StorageError, StorageResult, bucket_and_key};
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
@@ -89,7 +89,11 @@ impl Buckets {
     pub(crate) async fn read(&self, uri: &ObjectUri) -> StorageResult<Vec<u8>> {
         let (bucket, key) = located("read", uri)?;
         let got = self.client().await.get_object().bucket(bucket).key(key).send().await;
-        let body = got.map_err(|e| fail("read", uri, e))?.body.collect().await;
+        let got = got.map_err(|e| fail("read", uri, e))?;
+        if got.content_length().is_some_and(|bytes| bytes as u64 > MAX_READ_BYTES) {
+            return Err(StorageError::new("read", uri, ErrorKind::FileTooLarge.into()));
+        }
+        let body = got.body.collect().await;
         Ok(body.map_err(|e| StorageError::new("read", uri, io::Error::other(e)))?.to_vec())
     }
 
@@ -243,7 +247,7 @@ pub(crate) fn is_changed<E>(error: &SdkError<E>) -> bool {
     status(error) == Some(412)
 }
 
-fn status<E>(error: &SdkError<E>) -> Option<u16> {
+pub(crate) fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
 

@@ -17,7 +17,23 @@ pub struct StorageError {
     pub source: io::Error,
 }
 
+/// What a [`StorageError`] comes from that [`StorageError::is_lost`].
+#[derive(Debug, thiserror::Error)]
+#[error("what was to be shown here is gone from its private place, too")]
+struct Lost;
+
 impl StorageError {
+    /// Something committed that cannot be published any more.
+    pub(crate) fn lost(object: impl fmt::Display) -> Self {
+        Self::new("publish", object, io::Error::new(ErrorKind::NotFound, Lost))
+    }
+
+    /// Something committed whose name another object has.
+    pub(crate) fn taken(object: impl fmt::Display) -> Self {
+        let reason = "something else has this name; move it away, and publication goes on";
+        Self::new("publish", object, io::Error::new(ErrorKind::AlreadyExists, reason))
+    }
+
     pub(crate) fn new(operation: &'static str, object: impl fmt::Display, source: io::Error) -> Self {
         Self { operation, object: object.to_string(), source }
     }
@@ -33,9 +49,16 @@ impl StorageError {
         self.source.kind() == ErrorKind::NotFound
     }
 
+    /// Whether something that was to be published is gone: trying again does not help, unless somebody puts it in its
+    /// final place.
+    pub fn is_lost(&self) -> bool {
+        self.source.get_ref().is_some_and(|cause| cause.is::<Lost>())
+    }
+
     /// What the operator can do, where that is known.
     fn advice(&self) -> &'static str {
         match self.source.kind() {
+            _ if self.is_lost() => "; put it there from a backup, or have its manifest converted anew",
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; free space there, then run again",
             ErrorKind::PermissionDenied => "; check its owner and mode",
             ErrorKind::ReadOnlyFilesystem => "; the file system is mounted read-only",

@@ -19,6 +19,6 @@ pub use error::{StorageError, StorageResult};
 pub use local::{Object, absolute, identity, list, path_of};
 pub use location::{Location, bucket_and_key};
 pub use memory::MemoryObjects;
-pub use objects::{Objects, Storage, is_hidden};
-pub use staging::{RewriteTail, StagedFile, Staging, StagingWriter, remove_staged, staged_manifests};
+pub use objects::{MAX_READ_BYTES, Objects, Storage, is_hidden};
+pub use staging::{RewriteTail, StagedFile, Staging, StagingWriter, staged_manifests};
 pub use transfer::{ObjectReader, exists_blocking, head_blocking, remove_blocking};

@@ -1,10 +1,10 @@
 //! Objects in local directories.
 
-use crate::{StorageError, StorageResult};
+use crate::{MAX_READ_BYTES, StorageError, StorageResult};
 use chrono::{DateTime, Utc};
 use millwork_manifest::ObjectUri;
 use std::fs::{self, File, Metadata};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -65,10 +65,14 @@ fn modified_at(metadata: &Metadata) -> DateTime<Utc> {
     DateTime::from_timestamp(metadata.mtime(), metadata.mtime_nsec().try_into().unwrap_or(0)).unwrap_or_default()
 }
 
-/// Size, entity tag and time of one object.
+/// Size, entity tag and time of one object. Devices and pipes are none: they have no end, or none yet.
 pub(crate) fn head(uri: &ObjectUri) -> StorageResult<Object> {
     let path = path_of(uri)?;
-    let metadata = fs::metadata(&path).map_err(|e| StorageError::new("read", uri, e))?;
+    let fail = |e| StorageError::new("read", uri, e);
+    let metadata = fs::metadata(&path).map_err(fail)?;
+    if !metadata.is_file() {
+        return Err(fail(io::Error::new(ErrorKind::InvalidInput, "it is no regular file")));
+    }
     Ok(object(uri.clone(), path.display().to_string(), &metadata))
 }
 
@@ -110,7 +114,14 @@ pub fn list(root: &Path) -> StorageResult<Vec<Object>> {
 
 /// The whole of a small object.
 pub(crate) fn read(uri: &ObjectUri) -> StorageResult<Vec<u8>> {
-    fs::read(path_of(uri)?).map_err(|e| StorageError::new("read", uri, e))
+    head(uri)?;
+    let fail = |e| StorageError::new("read", uri, e);
+    let mut content = Vec::new();
+    let mut file = File::open(path_of(uri)?).map_err(fail)?.take(MAX_READ_BYTES + 1);
+    match file.read_to_end(&mut content).map_err(fail)? as u64 {
+        0..=MAX_READ_BYTES => Ok(content),
+        _ => Err(fail(ErrorKind::FileTooLarge.into())),
+    }
 }
 
 /// Writes an object that must not exist yet, whole or not at all. Returns whether this call wrote it; an object
@@ -186,6 +197,25 @@ mod tests {
         fs::write(root.path().join("y"), "two").unwrap();
         fs::rename(root.path().join("y"), &path).unwrap();
         assert_ne!(head(&uri).unwrap().etag, before.etag);
+    }
+
+    #[test]
+    fn only_regular_files_of_some_size_are_read() {
+        let root = tempfile::tempdir().unwrap();
+        let pipe = root.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [Path::new("/dev/zero"), &pipe, root.path()] {
+            let uri = ObjectUri::from_path(path).unwrap();
+            for error in [head(&uri).unwrap_err(), read(&uri).unwrap_err()] {
+                assert!(error.to_string().ends_with("it is no regular file"), "{error}");
+            }
+        }
+        let path = root.path().join("large");
+        let uri = ObjectUri::from_path(&path).unwrap();
+        File::create(&path).unwrap().set_len(MAX_READ_BYTES + 1).unwrap();
+        assert_eq!(read(&uri).unwrap_err().source.kind(), ErrorKind::FileTooLarge);
+        File::create(&path).unwrap().set_len(MAX_READ_BYTES).unwrap();
+        assert_eq!(read(&uri).unwrap().len() as u64, MAX_READ_BYTES);
     }
 
     #[test]

@@ -8,6 +8,9 @@ use millwork_manifest::ObjectUri;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
+/// The largest object that [`Objects::read`] reads, in bytes.
+pub const MAX_READ_BYTES: u64 = 32 << 20;
+
 /// Where objects are listed, read, written once and moved.
 #[async_trait]
 pub trait Objects: Send + Sync {
@@ -18,7 +21,7 @@ pub trait Objects: Send + Sync {
     /// Size, entity tag and time of one object.
     async fn head(&self, uri: &ObjectUri) -> StorageResult<Object>;
 
-    /// The whole of a small object.
+    /// The whole of a small object, of at most [`MAX_READ_BYTES`].
     async fn read(&self, uri: &ObjectUri) -> StorageResult<Vec<u8>>;
 
     /// Writes an object that must not exist yet, whole or not at all. Returns whether this call wrote it; an object of

@@ -23,4 +23,5 @@ mod rows;
 mod runs;
 mod servers;
 mod simulation;
+mod staging;
 mod store;

@@ -2,10 +2,10 @@
 
 use millwork_manifest::{Manifest, ManifestError, ObjectUri};
 use millwork_queue::BadReason;
-use millwork_storage::{Objects, StorageError};
+use millwork_storage::{MAX_READ_BYTES, Objects, StorageError};
 
 /// The largest manifest document taken, in bytes: room for a hundred thousand files and more.
-pub(crate) const MAX_MANIFEST_BYTES: u64 = 32 << 20;
+pub(crate) const MAX_MANIFEST_BYTES: u64 = MAX_READ_BYTES;
 
 /// Why a manifest cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -152,6 +152,13 @@ async fn a_manifest_that_is_too_large_is_not_read() {
     assert!(error.to_string().contains("33554433 bytes; the limit is 33554432"), "{error}");
 }
 
+#[tokio::test]
+async fn a_manifest_without_an_end_is_not_read() {
+    let storage = millwork_storage::Storage::from_env();
+    let error = read_manifest(&storage, &"file:///dev/zero".parse().unwrap()).await.unwrap_err();
+    assert!(error.to_string().ends_with("it is no regular file"), "{error}");
+}
+
 /// A directory that is watched, and what a look at it submits.
 struct Watched {
     root: tempfile::TempDir,

@@ -2,12 +2,13 @@
 //!
 //! An attempt removes what it wrote when it fails, and each start of an attempt what those before it left. What remains
 //! is of runs that have ended while a task of theirs was still alive somewhere, and of attempts whose scheduler died just
-//! then. No run that has a turn is touched.
+//! then. No run that has a turn is touched; one that gets a turn meanwhile starts an attempt with a number of its own, which
+//! is not touched either.
 
 use super::{Shell, blocking};
 use millwork_manifest::ManifestId;
-use millwork_storage::{StorageResult, remove_staged, staged_manifests};
-use millwork_tracking::{RunState, TrackingResult};
+use millwork_storage::{StorageResult, staged_manifests};
+use millwork_tracking::TrackingResult;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,11 +48,11 @@ impl Shell {
         for name in staged {
             // Whatever else stands there is nobody's business here.
             let Ok(id) = name.parse::<ManifestId>() else { continue };
-            match self.is_over(&id).await {
-                Ok(false) => {}
-                Ok(true) => {
-                    let output = self.output.clone();
-                    match blocking(move || remove_staged(&output, &name)).await {
+            match self.over_after(&id).await {
+                Ok(None) => {}
+                Ok(Some(attempts)) => {
+                    let staging = self.staging(&id, attempts);
+                    match blocking(move || staging.clear()).await {
                         Ok(Ok(())) => tracing::info!(manifest = %id, "removed what dead attempts left"),
                         Ok(Err(error)) => {
                             tracing::warn!(manifest = %id, %error, "cannot remove what dead attempts left")
@@ -64,12 +65,12 @@ impl Shell {
         }
     }
 
-    /// Whether a run has ended, so that nothing private of it is needed any more.
-    async fn is_over(&self, id: &ManifestId) -> TrackingResult<bool> {
+    /// After how many attempts a run has ended, if it has: nothing private of theirs is needed any more.
+    async fn over_after(&self, id: &ManifestId) -> TrackingResult<Option<u32>> {
         if self.works.has(id) {
-            return Ok(false);
+            return Ok(None);
         }
-        let state = self.store.run(id).await?.map(|run| run.state);
-        Ok(matches!(state, Some(RunState::Completed | RunState::Failed | RunState::Cancelled)))
+        let run = self.store.run(id).await?;
+        Ok(run.filter(|run| run.state.is_final()).map(|run| run.attempts))
     }
 }

@@ -2,15 +2,17 @@
 //!
 //! An executor uploads the parts of an output, but for its end: the footer, which may change until the commit, travels in
 //! the task's report. For each upload a private object notes its key, before it is begun, then its id, so that an attempt's
-//! uploads are aborted, and no others. An attempt that gives up aborts its own by id. Where no other attempt can be alive,
-//! at the start of the next one and after publication, an upload that was begun and whose id was not noted any more is
-//! found by its key.
+//! uploads are aborted, and no others. An attempt that gives up aborts its own by id, and leaves notes without one. Later
+//! ones, publication and the sweep find an upload that was begun, and whose id was not noted any more, by its key. Since
+//! outputs of all attempts have the same keys, they do so only while no later attempt has noted uploads.
 
-use super::{RewriteTail, StagedFile, Upload};
-use crate::bucket::{fail, size};
-use crate::transfer::{ObjectReader, client, exists_blocking, start, wait};
+use super::{RewriteTail, StagedFile, Upload, local};
+use crate::bucket::{fail, is_changed, size, status};
+use crate::transfer::{ObjectReader, client, exists_blocking, head_blocking, start, wait};
 use crate::{Location, StorageError, StorageResult, bucket_and_key};
 use aws_sdk_s3::Client;
+use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 use millwork_manifest::{InvalidUri, ObjectUri};
@@ -26,6 +28,8 @@ const PART_BYTES: usize = 8 << 20;
 const MIN_PART_BYTES: usize = 5 << 20;
 /// What the private keys go on with that note uploads.
 const NOTES: &str = "uploads/";
+/// The metadata that tells which upload became an object.
+const MARK: &str = "millwork-upload";
 /// How many parts of one file are on their way at once.
 const PARTS_AT_ONCE: usize = 3;
 
@@ -69,8 +73,8 @@ impl BucketStaging {
     }
 
     /// Where the attempt's open uploads are noted.
-    fn notes(&self) -> String {
-        format!("{}{}/{NOTES}", self.private, self.attempt)
+    fn notes(&self) -> Notes {
+        Notes { bucket: self.bucket.clone(), prefix: format!("{}{}/{NOTES}", self.private, self.attempt) }
     }
 
     /// Uploads the end of an output as its last part.
@@ -101,7 +105,6 @@ impl BucketStaging {
     }
 
     pub(super) fn publish_joined(&self, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
-        let write = |e| StorageError::new("write", to, e);
         // One after the other: each holds some megabytes.
         let copy_all = |into: &mut dyn Write| -> io::Result<()> {
             for file in files {
@@ -110,31 +113,23 @@ impl BucketStaging {
             }
             Ok(())
         };
-        match bucket_and_key(to) {
-            Some((bucket, key)) => {
-                if exists_blocking(to)? {
-                    return Ok(());
-                }
-                let mut writer = BucketWriter::new(bucket, key.to_owned());
-                copy_all(&mut writer).map_err(write)?;
-                writer.finish().map(|_| ())
-            }
-            None => {
-                let path = crate::path_of(to)?;
-                let joined = || -> io::Result<()> {
-                    if path.exists() {
-                        return Ok(());
-                    }
-                    std::fs::create_dir_all(path.parent().unwrap_or(&path))?;
-                    let private = path.with_extension("tmp");
-                    let mut into = File::create(&private)?;
-                    copy_all(&mut into)?;
-                    into.sync_all()?;
-                    std::fs::rename(&private, &path)
-                };
-                joined().map_err(write)
-            }
+        if is_there(to, files)? {
+            return Ok(());
         }
+        let joined = match bucket_and_key(to) {
+            Some((bucket, key)) => {
+                let writer = BucketWriter { notes: Some(self.notes()), ..BucketWriter::new(bucket, key.to_owned()) };
+                writer.write_whole(copy_all)
+            }
+            None => local::write_elsewhere(&crate::path_of(to)?, |into| copy_all(into)),
+        };
+        joined.map_err(|e| if e.is_not_found() && self.is_any_gone(files) { StorageError::lost(to) } else { e })
+    }
+
+    fn is_any_gone(&self, files: &[StagedFile]) -> bool {
+        let is_gone =
+            |file: &StagedFile| self.uri(&file.name).is_ok_and(|uri| matches!(exists_blocking(&uri), Ok(false)));
+        files.iter().any(is_gone)
     }
 
     /// Aborts the open uploads and removes the private objects of this attempt, while others may be alive.
@@ -173,17 +168,30 @@ pub(super) fn publish_local(
     files: &[StagedFile],
     to: &ObjectUri,
 ) -> StorageResult<()> {
-    let write = |e| StorageError::new("write", to, e);
-    let (bucket, key) = bucket_and_key(to).ok_or_else(|| write(ErrorKind::Unsupported.into()))?;
-    if exists_blocking(to)? {
+    let nowhere = || StorageError::new("write", to, ErrorKind::Unsupported.into());
+    let (bucket, key) = bucket_and_key(to).ok_or_else(nowhere)?;
+    if is_there(to, files)? {
         return Ok(());
     }
-    let mut writer = BucketWriter::new(bucket, key.to_owned());
-    for file in files {
-        let mut part = File::open(path(file)).map_err(write)?;
-        io::copy(&mut part, &mut writer).map_err(write)?;
+    let copy_all = |into: &mut dyn Write| -> io::Result<()> {
+        for file in files {
+            io::copy(&mut File::open(path(file))?, into)?;
+        }
+        Ok(())
+    };
+    let written = BucketWriter::new(bucket, key.to_owned()).write_whole(copy_all);
+    let is_any_gone = || files.iter().any(|file| matches!(path(file).try_exists(), Ok(false)));
+    written.map_err(|e| if e.is_not_found() && is_any_gone() { StorageError::lost(to) } else { e })
+}
+
+/// Whether what these files become is there; something else is an error.
+fn is_there(to: &ObjectUri, files: &[StagedFile]) -> StorageResult<bool> {
+    match head_blocking(to) {
+        Ok(there) if there.size_bytes == files.iter().map(|file| file.size_bytes).sum::<u64>() => Ok(true),
+        Ok(_) => Err(StorageError::taken(to)),
+        Err(e) if e.is_not_found() => Ok(false),
+        Err(e) => Err(e),
     }
-    writer.finish().map(|_| ())
 }
 
 async fn complete(bucket: String, key: String, upload: Upload, size_bytes: u64) -> StorageResult<()> {
@@ -195,11 +203,20 @@ async fn complete(bucket: String, key: String, upload: Upload, size_bytes: u64) 
     let completed = request.multipart_upload(parts).if_none_match("*").send().await;
     let Err(error) = completed else { return Ok(()) };
     // Who asks a second time finds the upload gone, or the object there.
-    let refused = fail("publish", format!("s3://{bucket}/{key}"), error);
+    let what = format!("s3://{bucket}/{key}");
+    let (is_gone, is_taken) = (error.code() == Some("NoSuchUpload"), is_changed(&error));
+    let refused = fail("publish", &what, error);
     match client.head_object().bucket(&bucket).key(&key).send().await {
-        Ok(there) if size(&there) == size_bytes => Ok(()),
+        Ok(there) if size(&there) == size_bytes && has_mark(&there, upload.mark.as_ref()) => Ok(()),
+        Ok(_) if is_gone => Err(StorageError::lost(what)),
+        Ok(_) if is_taken => Err(StorageError::taken(what)),
+        Err(e) if is_gone && status(&e) == Some(404) => Err(StorageError::lost(what)),
         _ => Err(refused),
     }
+}
+
+fn has_mark(there: &HeadObjectOutput, mark: Option<&String>) -> bool {
+    mark.is_none_or(|mark| there.metadata().and_then(|metadata| metadata.get(MARK)) == Some(mark))
 }
 
 /// Whose uploads and private objects go.
@@ -211,16 +228,25 @@ enum Reach {
     AllSoFar,
 }
 
+/// Where uploads are noted.
+#[derive(Clone)]
+struct Notes {
+    bucket: String,
+    prefix: String,
+}
+
 /// What is noted of an upload.
 #[derive(Serialize, Deserialize)]
 struct Note {
+    /// Its bucket, if that is another than the note's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bucket: Option<String>,
     key: String,
     /// None while it is being begun.
     upload_id: Option<String>,
 }
 
-async fn put_note(bucket: &str, name: Option<&str>, note: &Note) -> StorageResult<()> {
-    let Some(name) = name else { return Ok(()) };
+async fn put_note(bucket: &str, name: &str, note: &Note) -> StorageResult<()> {
     let write = |e: serde_json::Error| StorageError::new("write", name, e.into());
     let content = serde_json::to_vec(note).map_err(write)?;
     let put = client().await.put_object().bucket(bucket).key(name).body(content.into()).send().await;
@@ -231,55 +257,86 @@ async fn put_note(bucket: &str, name: Option<&str>, note: &Note) -> StorageResul
 async fn discard(staging: BucketStaging, reach: Reach) -> StorageResult<()> {
     let client = client().await;
     let bucket = &staging.bucket;
-    let place = format!("s3://{bucket}/{}", staging.private);
-    let mut pages = client.list_objects_v2().bucket(bucket).prefix(&staging.private).into_paginator().send();
-    while let Some(page) = pages.next().await {
-        for object in page.map_err(|e| fail("list", &place, e))?.contents() {
-            let Some(key) = object.key() else { continue };
-            let rest = key.strip_prefix(&staging.private).unwrap_or_default();
-            let (attempt, name) = rest.split_once('/').unwrap_or_default();
-            let is_meant = |attempt: u32| match reach {
-                Reach::Own => attempt == staging.attempt,
-                Reach::AllSoFar => attempt <= staging.attempt,
-            };
-            if !attempt.parse().is_ok_and(is_meant) {
-                continue;
-            }
-            if name.starts_with(NOTES) {
-                abort_noted(&client, bucket, key, reach).await?;
-            }
-            let deleted = client.delete_object().bucket(bucket).key(key).send().await;
-            deleted.map_err(|e| fail("delete", format!("s3://{bucket}/{key}"), e))?;
+    for Private { key, attempt, is_note } in staging.list(&client).await? {
+        let is_meant = match reach {
+            Reach::Own => attempt == staging.attempt,
+            Reach::AllSoFar => attempt <= staging.attempt,
+        };
+        if !is_meant || is_note && !staging.abort_noted(&client, &key, reach).await? {
+            continue;
         }
+        let deleted = client.delete_object().bucket(bucket).key(&key).send().await;
+        deleted.map_err(|e| fail("delete", format!("s3://{bucket}/{key}"), e))?;
     }
     Ok(())
 }
 
-/// Aborts the upload of a note, if it is still open.
-async fn abort_noted(client: &Client, bucket: &str, note: &str, reach: Reach) -> StorageResult<()> {
-    let what = format!("s3://{bucket}/{note}");
-    let got = client.get_object().bucket(bucket).key(note).send().await.map_err(|e| fail("read", &what, e))?;
-    let read = |e: io::Error| StorageError::new("read", &what, e);
-    let content = got.body.collect().await.map_err(|e| read(io::Error::other(e)))?.to_vec();
-    let note: Note = serde_json::from_slice(&content).map_err(|e| read(e.into()))?;
-    let ids = match (note.upload_id, reach) {
-        (Some(id), _) => vec![id],
-        (None, Reach::Own) => Vec::new(),
-        (None, Reach::AllSoFar) => {
-            let listed = client.list_multipart_uploads().bucket(bucket).prefix(&note.key).send().await;
-            let listed = listed.map_err(|e| fail("list the uploads of", format!("s3://{bucket}/{}", note.key), e))?;
-            let of_key = listed.uploads().iter().filter(|upload| upload.key() == Some(&note.key));
-            of_key.filter_map(|upload| upload.upload_id().map(str::to_owned)).collect()
+/// A private object of an attempt.
+struct Private {
+    key: String,
+    attempt: u32,
+    is_note: bool,
+}
+
+impl BucketStaging {
+    /// The private objects of all attempts.
+    async fn list(&self, client: &Client) -> StorageResult<Vec<Private>> {
+        let (bucket, prefix) = (&self.bucket, &self.private);
+        let mut pages = client.list_objects_v2().bucket(bucket).prefix(prefix).into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| fail("list", format!("s3://{bucket}/{prefix}"), e))?;
+            found.extend(page.contents().iter().filter_map(|object| {
+                let key = object.key()?.to_owned();
+                let (attempt, name) = key.strip_prefix(prefix.as_str())?.split_once('/')?;
+                let (attempt, is_note) = (attempt.parse().ok()?, name.starts_with(NOTES));
+                Some(Private { key, attempt, is_note })
+            }));
         }
-    };
-    for id in ids {
-        let aborted = client.abort_multipart_upload().bucket(bucket).key(&note.key).upload_id(id).send().await;
-        match aborted.map_err(|e| fail("abort the upload of", format!("s3://{bucket}/{}", note.key), e)) {
-            Err(e) if !e.is_not_found() => return Err(e),
-            _ => {}
-        }
+        Ok(found)
     }
-    Ok(())
+
+    /// Aborts the upload of a note, if it is still open. Returns whether the note is of no more use.
+    async fn abort_noted(&self, client: &Client, note: &str, reach: Reach) -> StorageResult<bool> {
+        let what = format!("s3://{}/{note}", self.bucket);
+        let got = match client.get_object().bucket(&self.bucket).key(note).send().await {
+            // Another has just removed it.
+            Err(e) if status(&e) == Some(404) => return Ok(true),
+            got => got.map_err(|e| fail("read", &what, e))?,
+        };
+        let read = |e: io::Error| StorageError::new("read", &what, e);
+        let content = got.body.collect().await.map_err(|e| read(io::Error::other(e)))?.to_vec();
+        let Note { bucket, key, upload_id } = serde_json::from_slice(&content).map_err(|e| read(e.into()))?;
+        let bucket = bucket.as_ref().unwrap_or(&self.bucket);
+        let ids = match (upload_id, reach) {
+            (Some(id), _) => vec![id],
+            // It may just be begun.
+            (None, Reach::Own) => return Ok(false),
+            (None, Reach::AllSoFar) => {
+                let listed = client.list_multipart_uploads().bucket(bucket).prefix(&key).send().await;
+                let listed = listed.map_err(|e| fail("list the uploads of", format!("s3://{bucket}/{key}"), e))?;
+                // A later attempt's upload has been noted before it could be listed.
+                if self.list(client).await?.iter().any(|found| found.is_note && found.attempt > self.attempt) {
+                    return Ok(false);
+                }
+                let of_key = listed.uploads().iter().filter(|upload| upload.key() == Some(&key));
+                of_key.filter_map(|upload| upload.upload_id().map(str::to_owned)).collect()
+            }
+        };
+        for id in ids {
+            abort(client, bucket, &key, &id).await?;
+        }
+        Ok(true)
+    }
+}
+
+/// Aborts an upload. One that is not open is no error.
+async fn abort(client: &Client, bucket: &str, key: &str, id: &str) -> StorageResult<()> {
+    let aborted = client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).send().await;
+    match aborted.map_err(|e| fail("abort the upload of", format!("s3://{bucket}/{key}"), e)) {
+        Err(e) if !e.is_not_found() => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// A part of an upload.
@@ -308,8 +365,10 @@ pub(super) struct BucketWriter {
     is_output: bool,
     buffer: Vec<u8>,
     upload: Option<String>,
-    /// Where the upload is noted, if it must be aborted when its attempt dies.
-    notes: Option<String>,
+    /// What the object will be known by.
+    mark: String,
+    /// Where the upload is noted, if it can be aborted when its attempt dies.
+    notes: Option<Notes>,
     /// Whether what comes now may still be changed.
     is_in_tail: bool,
     /// The entity tags of the parts, as they come in, each with its place.
@@ -329,6 +388,7 @@ impl BucketWriter {
             is_output: false,
             buffer: Vec::new(),
             upload: None,
+            mark: uuid::Uuid::new_v4().to_string(),
             notes: None,
             is_in_tail: false,
             done,
@@ -344,16 +404,22 @@ impl BucketWriter {
         if let Some(id) = &self.upload {
             return Ok(id.clone());
         }
-        let (bucket, key, notes) = (self.bucket.clone(), self.key.clone(), self.notes.clone());
+        let (bucket, key, mark) = (self.bucket.clone(), self.key.clone(), self.mark.clone());
+        let notes = self.notes.clone();
         let id = wait(async move {
-            let what = format!("s3://{bucket}/{key}");
-            let name = notes.map(|notes| format!("{notes}{}.json", uuid::Uuid::new_v4()));
-            let mut note = Note { key: key.clone(), upload_id: None };
-            put_note(&bucket, name.as_deref(), &note).await?;
-            let created = client().await.create_multipart_upload().bucket(&bucket).key(&key).send().await;
-            let id = created.map_err(|e| fail("write", &what, e))?.upload_id.unwrap_or_default();
-            note.upload_id = Some(id.clone());
-            put_note(&bucket, name.as_deref(), &note).await?;
+            let place = notes.map(|notes| (notes.bucket, format!("{}{mark}.json", notes.prefix)));
+            let note = |upload_id: Option<String>| {
+                let (place, key, of) = (place.clone(), key.clone(), bucket.clone());
+                async move {
+                    let Some((bucket, name)) = place else { return Ok(()) };
+                    put_note(&bucket, &name, &Note { bucket: (of != bucket).then_some(of), key, upload_id }).await
+                }
+            };
+            note(None).await?;
+            let created = client().await.create_multipart_upload().bucket(&bucket).key(&key).metadata(MARK, &mark);
+            let created = created.send().await.map_err(|e| fail("write", format!("s3://{bucket}/{key}"), e))?;
+            let id = created.upload_id.unwrap_or_default();
+            note(Some(id.clone())).await?;
             Ok(id)
         })?;
         self.upload = Some(id.clone());
@@ -392,15 +458,16 @@ impl BucketWriter {
         self.send(self.buffer.len()).map_err(|e| io::Error::new(e.source.kind(), e))
     }
 
-    pub(super) fn finish(mut self) -> StorageResult<StagedFile> {
-        let file = |key, size_bytes, upload| StagedFile { name: key, size_bytes, upload };
+    pub(super) fn finish(&mut self) -> StorageResult<StagedFile> {
+        let (bucket, key, size_bytes) = (self.bucket.clone(), self.key.clone(), self.size_bytes);
+        let mut file = StagedFile { name: key.clone(), size_bytes, upload: None };
         if !self.is_output && self.upload.is_none() {
-            let (bucket, key, content) = (self.bucket.clone(), self.key.clone(), std::mem::take(&mut self.buffer));
+            let content = std::mem::take(&mut self.buffer);
             wait(async move {
                 let put = client().await.put_object().bucket(&bucket).key(&key).body(content.into()).send().await;
                 put.map(|_| ()).map_err(|e| fail("write", format!("s3://{bucket}/{key}"), e))
             })?;
-            return Ok(file(self.key, self.size_bytes, None));
+            return Ok(file);
         }
         let id = self.upload()?;
         if !self.is_output && !self.buffer.is_empty() {
@@ -409,13 +476,32 @@ impl BucketWriter {
         while self.on_the_way > 0 {
             self.receive()?;
         }
-        let parts = self.etags.into_iter().flatten().collect();
-        let upload = Upload { id, parts, tail: self.buffer };
+        let parts = std::mem::take(&mut self.etags).into_iter().flatten().collect();
+        let tail = std::mem::take(&mut self.buffer);
+        let upload = Upload { id, parts, tail, mark: Some(self.mark.clone()) };
         if self.is_output {
-            return Ok(file(self.key, self.size_bytes, Some(upload)));
+            file.upload = Some(upload);
+        } else {
+            wait(complete(bucket, key, upload, size_bytes))?;
         }
-        wait(complete(self.bucket, self.key.clone(), upload, self.size_bytes))?;
-        Ok(file(self.key, self.size_bytes, None))
+        Ok(file)
+    }
+
+    /// Writes a whole object, or nothing.
+    fn write_whole(mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> StorageResult<()> {
+        let written =
+            write(&mut self).map_err(|e| StorageError::new("write", format!("s3://{}/{}", self.bucket, self.key), e));
+        let finished = written.and_then(|()| self.finish().map(|_| ()));
+        if let (Err(_), Some(id)) = (&finished, self.upload.take()) {
+            // A part that comes later would stay.
+            while self.on_the_way > 0 {
+                let _ = self.receive();
+            }
+            let (bucket, key) = (self.bucket, self.key);
+            // What cannot be aborted now is found by its note, or goes with the bucket's rule for incomplete uploads.
+            let _ = wait(async move { abort(&client().await, &bucket, &key, &id).await });
+        }
+        finished
     }
 }
 

@@ -1,14 +1,15 @@
-//! Publication in a directory: private names, then renames.
+//! Publication in a directory: private names, then final ones.
 //!
 //! If the process dies before publication, the files stand in the attempt's own directory, where no reader looks,
 //! and the directory is removed as a whole. If it dies in the middle, publishing again finishes: each file is
-//! either still private or already in its place.
+//! still private, or already in its place, or both. A final name is given as a link, which fails where a rename would
+//! overwrite.
 
 use super::StagedFile;
 use crate::{StorageError, StorageResult};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// The private directory of one attempt at one manifest: `{output}/_millwork/staging/{manifest}/{attempt}`.
@@ -21,6 +22,10 @@ pub(crate) struct LocalStaging {
 const FOOTER_END_BYTES: i64 = 8;
 /// How often a change of directories is made again when another process interferes.
 const RETRIES: usize = 10;
+/// How many directories are above an attempt's, up to the output root.
+const DEPTH: usize = 4;
+/// How many may have been made for a published file outside the output root.
+const DEPTH_ELSEWHERE: usize = 3;
 
 /// The manifests that have a directory.
 pub(super) fn staged_manifests(output: &Path) -> StorageResult<Vec<String>> {
@@ -32,11 +37,6 @@ pub(super) fn staged_manifests(output: &Path) -> StorageResult<Vec<String>> {
     };
     let name = |entry: io::Result<fs::DirEntry>| Ok(entry.map_err(fail)?.file_name().into_string().ok());
     entries.map(name).filter_map(Result::transpose).collect()
-}
-
-/// Removes a manifest's directory.
-pub(super) fn remove_staged(output: &Path, manifest: &str) -> StorageResult<()> {
-    remove_all(&LocalStaging::root(output).join(manifest))
 }
 
 /// A private file that is being written.
@@ -63,12 +63,9 @@ impl LocalStaging {
         Self { directory: Self::root(output).join(manifest).join(attempt.to_string()) }
     }
 
-    /// Creates the directory, empty. What earlier attempts at the same manifest left goes: only one is alive, this one.
+    /// Creates the directory, empty. What earlier attempts left goes; a later one is left alone.
     pub(super) fn prepare(&self) -> StorageResult<()> {
-        self.discard()?;
-        if let Some(manifest) = self.directory.parent() {
-            remove_all(manifest)?;
-        }
+        self.clear()?;
         let fail = |e| StorageError::new("create", self.directory.display(), e);
         // Another manifest's clean-up may remove a parent that is empty just now.
         (0..RETRIES)
@@ -78,12 +75,7 @@ impl LocalStaging {
 
     /// Makes the names of the private files durable. To be called before a record names them.
     pub(super) fn sync(&self) -> StorageResult<()> {
-        // The attempt's directory, and those that were made for it, up to the output root.
-        for directory in self.directory.ancestors().take(5) {
-            let fail = |e| StorageError::new("write", directory.display(), e);
-            File::open(directory).and_then(|d| d.sync_all()).map_err(fail)?;
-        }
-        Ok(())
+        sync_directories(&self.directory, DEPTH + 1)
     }
 
     /// Starts a private file. It fails once the attempt's directory is gone: a task that outlives its attempt can
@@ -102,36 +94,60 @@ impl LocalStaging {
     /// Gives a private file its final name. Doing it again is no error.
     pub(super) fn publish(&self, file: &StagedFile, to: &Path) -> StorageResult<()> {
         let fail = |e| StorageError::new("publish", to.display(), e);
+        let from = self.path(file);
         let directory = to.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(directory).map_err(fail)?;
-        match fs::rename(self.path(file), to) {
-            Err(e) if e.kind() == ErrorKind::CrossesDevices => publish_across(&self.path(file), to).map_err(fail),
-            Ok(()) => File::open(directory).and_then(|d| d.sync_all()).map_err(fail),
-            Err(e) if e.kind() == ErrorKind::NotFound && is_published(file, to) => Ok(()),
-            Err(e) => Err(fail(e)),
+        let shown = match show(&from, to) {
+            Err(e) if e.kind() == ErrorKind::CrossesDevices => {
+                write_new(to, |into| io::copy(&mut File::open(&from)?, into).map(|_| ()))
+            }
+            shown => shown,
+        };
+        match shown {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(StorageError::taken(to.display())),
+            Err(e) if e.kind() == ErrorKind::NotFound && is_gone(&from) => {
+                if !is_published(file, to) {
+                    return Err(StorageError::lost(to.display()));
+                }
+            }
+            Err(e) => return Err(fail(e)),
         }
+        self.sync_names(directory)?;
+        match fs::remove_file(&from) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(fail(e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the names in a directory durable, and that of each directory that may have been made for it.
+    fn sync_names(&self, directory: &Path) -> StorageResult<()> {
+        let root = self.directory.ancestors().nth(DEPTH).unwrap_or(&self.directory);
+        let depth = directory.ancestors().take_while(|parent| parent.starts_with(root)).count();
+        sync_directories(directory, if depth == 0 { DEPTH_ELSEWHERE } else { depth })
     }
 
     /// Puts private files together as one, and gives that its final name. Doing it again is no error.
     pub(super) fn publish_joined(&self, files: &[StagedFile], to: &Path) -> StorageResult<()> {
-        if to.exists() {
-            return Ok(());
-        }
         let joined = StagedFile {
-            name: "joined".to_owned(),
+            name: format!("{}.joined", uuid::Uuid::new_v4()),
             size_bytes: files.iter().map(|file| file.size_bytes).sum(),
             upload: None,
         };
         let path = self.path(&joined);
         let join = || -> io::Result<()> {
-            let mut into = File::create(&path)?;
+            let mut into = File::create_new(&path)?;
             for file in files {
                 io::copy(&mut File::open(self.path(file))?, &mut into)?;
             }
             into.sync_all()
         };
-        join().map_err(|e| StorageError::new("write", path.display(), e))?;
-        self.publish(&joined, to)
+        match join() {
+            Ok(()) => self.publish(&joined, to),
+            Err(e) if e.kind() == ErrorKind::NotFound && is_published(&joined, to) => Ok(()),
+            Err(e) if e.kind() == ErrorKind::NotFound => Err(StorageError::lost(to.display())),
+            Err(e) => Err(StorageError::new("write", path.display(), e)),
+        }
     }
 
     /// Changes the last bytes of a private file, which start with the page indexes or the footer.
@@ -164,13 +180,36 @@ impl LocalStaging {
     /// Removes the attempt's directory with all that is in it. Doing it again is no error.
     pub(super) fn discard(&self) -> StorageResult<()> {
         remove_all(&self.directory)?;
-        // The manifest's directory and the staging root go when empty; another attempt may be using them.
+        self.remove_empty_parents();
+        Ok(())
+    }
+
+    /// Removes the directories of this attempt and of earlier ones, of which none is alive. Doing it again is no error.
+    pub(super) fn clear(&self) -> StorageResult<()> {
+        let number = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
+        let (Some(manifest), Some(attempt)) = (self.directory.parent(), number(&self.directory)) else { return Ok(()) };
+        let fail = |e| StorageError::new("list", manifest.display(), e);
+        let entries = match fs::read_dir(manifest) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(fail)?,
+        };
+        for entry in entries {
+            let path = entry.map_err(fail)?.path();
+            if number(&path).is_some_and(|number| number <= attempt) {
+                remove_all(&path)?;
+            }
+        }
+        self.remove_empty_parents();
+        Ok(())
+    }
+
+    /// The manifest's directory and the staging root go when empty; another attempt may be using them.
+    fn remove_empty_parents(&self) {
         for parent in self.directory.ancestors().skip(1).take(2) {
             if fs::remove_dir(parent).is_err() {
                 break;
             }
         }
-        Ok(())
     }
 }
 
@@ -189,12 +228,71 @@ fn remove_all(directory: &Path) -> StorageResult<()> {
     }
 }
 
-/// Publishes to another file system, through a private name beside the final one.
-fn publish_across(from: &Path, to: &Path) -> io::Result<()> {
+/// Gives a file another name as well, or instead, but never that of another file. Doing it again is no error.
+fn show(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists && is_same(from, to)? => Ok(()),
+        Err(e) if !matches!(e.kind(), ErrorKind::CrossesDevices | ErrorKind::NotFound) => rename_new(from, to),
+        linked => linked,
+    }
+}
+
+/// For file systems without links, and for those who may not make them.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    if to.try_exists()? {
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    fs::rename(from, to)
+}
+
+/// Writes a file outside the output root.
+pub(super) fn write_elsewhere(to: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> StorageResult<()> {
+    let directory = to.parent().unwrap_or(Path::new("/"));
+    let written = fs::create_dir_all(directory).and_then(|()| write_new(to, write));
+    written.map_err(|e| match e.kind() {
+        ErrorKind::AlreadyExists => StorageError::taken(to.display()),
+        _ => StorageError::new("write", to.display(), e),
+    })?;
+    sync_directories(directory, DEPTH_ELSEWHERE)
+}
+
+/// Writes a file under a private name beside its final one, then gives it that.
+fn write_new(to: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let private = to.with_extension("tmp");
-    fs::copy(from, &private)?;
-    File::open(&private).and_then(|copy| copy.sync_all())?;
-    fs::rename(&private, to)
+    let mut into = File::create(&private)?;
+    write(&mut into)?;
+    into.sync_all()?;
+    rename_new(&private, to)
+}
+
+/// Makes the names in a directory durable, and in some that it is in.
+fn sync_directories(directory: &Path, count: usize) -> StorageResult<()> {
+    for directory in directory.ancestors().take(count) {
+        let fail = |e| StorageError::new("write", directory.display(), e);
+        File::open(directory).and_then(|d| d.sync_all()).map_err(fail)?;
+    }
+    Ok(())
+}
+
+/// Whether two files have the same content.
+fn is_same(a: &Path, b: &Path) -> io::Result<bool> {
+    if fs::metadata(a)?.len() != fs::metadata(b)?.len() {
+        return Ok(false);
+    }
+    let (mut a, mut b) = (BufReader::new(File::open(a)?), BufReader::new(File::open(b)?));
+    loop {
+        let (left, right) = (a.fill_buf()?, b.fill_buf()?);
+        let bytes = left.len().min(right.len());
+        if bytes == 0 || left[..bytes] != right[..bytes] {
+            return Ok(left.is_empty() && right.is_empty());
+        }
+        a.consume(bytes);
+        b.consume(bytes);
+    }
+}
+
+fn is_gone(path: &Path) -> bool {
+    matches!(path.try_exists(), Ok(false))
 }
 
 fn is_published(file: &StagedFile, to: &Path) -> bool {
@@ -269,12 +367,82 @@ mod tests {
     }
 
     #[test]
+    fn what_clears_up_late_spares_later_attempts() {
+        let root = tempfile::tempdir().unwrap();
+        let [one, two, three] = [1, 2, 3].map(|attempt| LocalStaging::new(root.path(), "m", attempt));
+        one.prepare().unwrap();
+        three.prepare().unwrap();
+        let file = staged(&three, "a");
+        // The start of an attempt that was given up meanwhile, then a sweep that saw two attempts.
+        two.prepare().unwrap();
+        assert!(one.create("a").is_err() && two.create("a").is_ok());
+        two.clear().unwrap();
+        assert!(two.create("b").is_err());
+        three.publish(&file, &root.path().join("x.parquet")).unwrap();
+        three.clear().unwrap();
+        assert!(!LocalStaging::root(root.path()).exists());
+    }
+
+    #[test]
     fn a_lost_file_cannot_be_published() {
         let root = tempfile::tempdir().unwrap();
         let staging = LocalStaging::new(root.path(), "m", 1);
         staging.prepare().unwrap();
-        let file = staged(&staging, "a");
+        let (file, to) = (staged(&staging, "a"), root.path().join("x.parquet"));
         fs::remove_file(staging.path(&file)).unwrap();
-        assert!(staging.publish(&file, &root.path().join("x.parquet")).is_err());
+        for error in [staging.publish(&file, &to), staging.publish_joined(&[file.clone()], &to)] {
+            let error = error.unwrap_err();
+            assert!(error.is_lost() && error.to_string().contains("; put it there from a backup"), "{error}");
+        }
+        // Other content of that name is not it, unless somebody brought it back.
+        fs::write(&to, "other content").unwrap();
+        assert!(staging.publish(&file, &to).unwrap_err().is_lost());
+        fs::write(&to, "content").unwrap();
+        staging.publish(&file, &to).unwrap();
+        staging.publish_joined(&[file], &to).unwrap();
+    }
+
+    #[test]
+    fn what_has_the_name_already_is_not_overwritten() {
+        let root = tempfile::tempdir().unwrap();
+        let staging = LocalStaging::new(root.path(), "m", 1);
+        staging.prepare().unwrap();
+        let files = [staged(&staging, "a"), staged(&staging, "b")];
+        let [one, joined] = ["x.parquet", "quarantine/x.ndjson"].map(|name| root.path().join(name));
+        fs::create_dir(root.path().join("quarantine")).unwrap();
+        fs::write(&one, "foreign").unwrap();
+        fs::write(&joined, "foreign_foreign").unwrap();
+        for error in [staging.publish(&files[0], &one), staging.publish_joined(&files, &joined)] {
+            let error = error.unwrap_err();
+            assert!(!error.is_lost() && error.to_string().contains("move it away"), "{error}");
+        }
+        assert_eq!(fs::read(&one).unwrap(), b"foreign");
+        fs::remove_file(&one).unwrap();
+        fs::remove_file(&joined).unwrap();
+        for _ in 0..2 {
+            staging.publish_joined(&files, &joined).unwrap();
+            staging.publish(&files[0], &one).unwrap();
+        }
+        assert_eq!(
+            (fs::read(&one).unwrap(), fs::read(&joined).unwrap()),
+            (b"content".into(), b"contentcontent".into())
+        );
+    }
+
+    #[test]
+    fn a_death_between_two_names_of_a_file_is_made_good() {
+        let root = tempfile::tempdir().unwrap();
+        let staging = LocalStaging::new(root.path(), "m", 1);
+        staging.prepare().unwrap();
+        let (file, to) = (staged(&staging, "a"), root.path().join("x.parquet"));
+        fs::hard_link(staging.path(&file), &to).unwrap();
+        staging.publish(&file, &to).unwrap();
+        assert!(is_gone(&staging.path(&file)));
+        // The same on another file system, where it is a copy.
+        let (file, to) = (staged(&staging, "a"), root.path().join("y.parquet"));
+        write_new(&to, |into| into.write_all(b"content")).unwrap();
+        staging.publish(&file, &to).unwrap();
+        assert_eq!(write_new(&to, |_| Ok(())).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&to).unwrap(), b"content");
     }
 }

@@ -45,6 +45,9 @@ pub(crate) struct Upload {
     /// What comes after them, until it is uploaded, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "base64_text")]
     pub(crate) tail: Vec<u8>,
+    /// What its object is known by, so that no other of the same size is taken for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mark: Option<String>,
 }
 
 /// Changes the end of an output: from the bytes that stand there to those that are to stand there.
@@ -83,7 +86,8 @@ impl Staging {
         })
     }
 
-    /// Makes the place, empty. What earlier attempts at the same manifest left goes: only one is alive, this one.
+    /// Makes the place, empty. What earlier attempts at the same manifest left goes; a later one, which may be alive if
+    /// this one was given up meanwhile, is left alone.
     pub fn prepare(&self) -> StorageResult<()> {
         match &self.0 {
             Kind::Local(staging) => staging.prepare(),
@@ -142,7 +146,7 @@ impl Staging {
         }
     }
 
-    /// Shows an output under its final name. Doing it again is no error.
+    /// Shows an output under its final name. Doing it again is no error; another object of that name is, and stays.
     pub fn publish(&self, file: &StagedFile, to: &ObjectUri) -> StorageResult<()> {
         match &self.0 {
             Kind::Local(staging) => staging.publish(file, &crate::path_of(to)?),
@@ -150,7 +154,8 @@ impl Staging {
         }
     }
 
-    /// Puts private files together as one, and shows that. Doing it again is no error.
+    /// Puts private files together as one, and shows that. Doing it again is no error; another object of that name is,
+    /// and stays.
     pub fn publish_joined(&self, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
         match &self.0 {
             Kind::Local(staging) => match to.to_path() {
@@ -161,10 +166,10 @@ impl Staging {
         }
     }
 
-    /// Removes what is left once the attempt is published. Doing it again is no error.
+    /// Removes what is left of this attempt and earlier ones, of which none is alive. Doing it again is no error.
     pub fn clear(&self) -> StorageResult<()> {
         match &self.0 {
-            Kind::Local(staging) => staging.discard(),
+            Kind::Local(staging) => staging.clear(),
             Kind::Bucket(staging) => staging.clear(),
         }
     }
@@ -186,14 +191,6 @@ pub fn staged_manifests(output: &Location) -> StorageResult<Vec<String>> {
     }
 }
 
-/// Removes all that is private of a manifest, of which no attempt is to go on.
-pub fn remove_staged(output: &Location, manifest: &str) -> StorageResult<()> {
-    match output {
-        Location::Local(directory) => local::remove_staged(directory, manifest),
-        Location::Bucket { .. } => BucketStaging::new(output, manifest, u32::MAX, "").clear(),
-    }
-}
-
 impl StagingWriter {
     /// Says that what comes now may still be changed by [`Staging::settle`].
     pub fn start_tail(&mut self) -> io::Result<()> {
@@ -207,7 +204,7 @@ impl StagingWriter {
     pub fn finish(self) -> StorageResult<StagedFile> {
         match self.0 {
             WriterKind::Local(writer) => writer.finish(),
-            WriterKind::Bucket(writer) => writer.finish(),
+            WriterKind::Bucket(mut writer) => writer.finish(),
         }
     }
 }

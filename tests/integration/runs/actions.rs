@@ -158,14 +158,16 @@ impl World {
         Event::Published(id)
     }
 
+    /// Removes what the sweep before saw as over, some time ago, then looks again.
     pub(super) fn sweep(&mut self) {
+        for (manifest, attempts) in std::mem::take(&mut self.over) {
+            self.uploads.retain(|upload| upload.manifest != manifest || upload.attempt > attempts);
+        }
         let Some(n) = self.awake() else { return };
         for manifest in 0..self.manifests.len() {
             let id = self.manifests[manifest].id.clone();
-            let is_over = self.run(&id).is_none_or(|run| run.state.is_final());
-            if is_over && !self.processes[n].machine.has(&id) {
-                self.uploads.retain(|upload| upload.manifest != manifest);
-            }
+            let over = self.run(&id).filter(|run| run.state.is_final() && !self.processes[n].machine.has(&id));
+            self.over.extend(over.map(|run| (manifest, run.attempts)));
         }
     }
 }

@@ -79,6 +79,8 @@ struct World {
     processes: Vec<Process>,
     tasks: Vec<Task>,
     uploads: BTreeSet<Upload>,
+    /// What a sweep has seen: manifests whose runs are over, and after how many attempts.
+    over: Vec<(usize, u32)>,
     /// What readers see: manifest, generation and task, and the attempt that wrote it.
     objects: BTreeMap<(usize, u32, usize), u32>,
     numbers: u64,
@@ -104,6 +106,7 @@ impl World {
             processes: Vec::new(),
             tasks: Vec::new(),
             uploads: BTreeSet::new(),
+            over: Vec::new(),
             objects: BTreeMap::new(),
             numbers: 0,
             log: Vec::new(),

@@ -1,0 +1,205 @@
+//! Publication in a bucket, where attempts die, come late, and lose what they wrote.
+
+use crate::servers::Aws;
+use aws_sdk_s3::Client;
+use millwork_manifest::ObjectUri;
+use millwork_storage::{Location, StagedFile, Staging};
+use serde_json::json;
+use std::io::Write as _;
+use std::process::Command;
+use tokio::runtime::Runtime;
+
+const IS_CHILD: &str = "MILLWORK_STAGING_TEST";
+const KEY: &str = "lake/x-00000.parquet";
+
+struct Bucket {
+    client: Client,
+    runtime: Runtime,
+}
+
+impl Bucket {
+    fn staging(manifest: &str, attempt: u32) -> Staging {
+        Staging::new(&Location::parse("s3://out/lake").unwrap(), manifest, attempt, "x-{part}.parquet")
+    }
+
+    /// Begins an upload that nobody knows, as if its attempt had died before it could note the id. Returns its note's key.
+    fn orphan(&self, manifest: &str, attempt: u32) -> String {
+        self.runtime.block_on(async {
+            self.client.create_multipart_upload().bucket("out").key(KEY).send().await.unwrap();
+            let note = format!("lake/_millwork/staging/{manifest}/{attempt}/uploads/orphan.json");
+            let content = json!({"key": KEY, "upload_id": null}).to_string().into_bytes();
+            self.client.put_object().bucket("out").key(&note).body(content.into()).send().await.unwrap();
+            note
+        })
+    }
+
+    fn put(&self, bucket: &str, key: &str, content: Vec<u8>) {
+        let request = self.client.put_object().bucket(bucket).key(key).body(content.into());
+        self.runtime.block_on(request.send()).unwrap();
+    }
+
+    fn delete(&self, bucket: &str, key: &str) {
+        self.runtime.block_on(self.client.delete_object().bucket(bucket).key(key).send()).unwrap();
+    }
+
+    fn keys(&self, bucket: &str) -> Vec<String> {
+        let listed = self.runtime.block_on(self.client.list_objects_v2().bucket(bucket).send()).unwrap();
+        listed.contents().iter().map(|object| object.key().unwrap().to_owned()).collect()
+    }
+
+    /// The ids of the open uploads.
+    fn uploads(&self, bucket: &str) -> Vec<String> {
+        let listed = self.runtime.block_on(self.client.list_multipart_uploads().bucket(bucket).send()).unwrap();
+        listed.uploads().iter().map(|upload| upload.upload_id().unwrap().to_owned()).collect()
+    }
+
+    fn abort_all(&self) {
+        for id in self.uploads("out") {
+            let request = self.client.abort_multipart_upload().bucket("out").key(KEY).upload_id(id);
+            self.runtime.block_on(request.send()).unwrap();
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        ["out", "quarantine"].iter().all(|bucket| self.keys(bucket).is_empty() && self.uploads(bucket).is_empty())
+    }
+}
+
+/// An output that is ready to be published.
+fn output(staging: &Staging) -> StagedFile {
+    let mut writer = staging.create_output(0).unwrap();
+    writer.start_tail().unwrap();
+    writer.write_all(b"content").unwrap();
+    let mut file = writer.finish().unwrap();
+    staging.settle(&mut file, None).unwrap();
+    file
+}
+
+fn private(staging: &Staging, name: &str, bytes: usize) -> StagedFile {
+    let mut writer = staging.create(name).unwrap();
+    writer.write_all(&vec![b'x'; bytes]).unwrap();
+    writer.finish().unwrap()
+}
+
+fn uri(text: &str) -> ObjectUri {
+    text.parse().unwrap()
+}
+
+/// The client of the storage is made once in a process, as its environment says.
+#[test]
+fn attempts_in_buckets_leave_nothing_and_destroy_nothing_of_others() {
+    if std::env::var_os(IS_CHILD).is_some() {
+        return the_child();
+    }
+    let aws = Aws::start();
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["staging::attempts_in_buckets_leave_nothing_and_destroy_nothing_of_others", "--exact", "--nocapture"]);
+    let done = child.envs(aws.environment()).env(IS_CHILD, "1").output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(done.status.success(), "{}{}", text(&done.stdout), text(&done.stderr));
+}
+
+fn the_child() {
+    let runtime = Runtime::new().unwrap();
+    let client = runtime.block_on(millwork_storage::client_from_env());
+    for bucket in ["out", "quarantine"] {
+        runtime.block_on(client.create_bucket().bucket(bucket).send()).unwrap();
+    }
+    let bucket = Bucket { client, runtime };
+    a_sweep_that_comes_late_spares_a_later_attempt(&bucket);
+    an_attempt_that_gives_up_keeps_the_note_of_an_upload_without_id(&bucket);
+    a_joined_file_that_breaks_off_leaves_no_upload(&bucket);
+    an_upload_that_is_gone_is_lost(&bucket);
+    only_its_own_object_is_taken_for_it(&bucket);
+}
+
+fn a_sweep_that_comes_late_spares_a_later_attempt(bucket: &Bucket) {
+    let later = Bucket::staging("m", 2);
+    later.prepare().unwrap();
+    let file = output(&later);
+    let note = bucket.orphan("m", 1);
+    bucket.put("out", "lake/_millwork/staging/m/1/rejected", b"x".into());
+    Bucket::staging("m", 1).clear().unwrap();
+    assert_eq!(bucket.uploads("out").len(), 2);
+    // What finds the upload of the first attempt stays until it can be told from that of the second.
+    assert_eq!(bucket.keys("out").iter().filter(|key| key.contains("/m/1/")).collect::<Vec<_>>(), [&note]);
+    later.publish(&file, &later.place_of(&file).unwrap()).unwrap();
+    later.clear().unwrap();
+    assert_eq!((bucket.keys("out"), bucket.uploads("out")), (vec![KEY.to_owned()], Vec::new()));
+    bucket.delete("out", KEY);
+}
+
+fn an_attempt_that_gives_up_keeps_the_note_of_an_upload_without_id(bucket: &Bucket) {
+    let staging = Bucket::staging("m", 1);
+    output(&staging);
+    let note = bucket.orphan("m", 1);
+    staging.discard().unwrap();
+    assert_eq!((bucket.keys("out"), bucket.uploads("out").len()), (vec![note], 1));
+    Bucket::staging("m", 2).prepare().unwrap();
+    assert!(bucket.is_empty());
+}
+
+fn a_joined_file_that_breaks_off_leaves_no_upload(bucket: &Bucket) {
+    let staging = Bucket::staging("m", 1);
+    let files = [private(&staging, "a", 17 << 20), private(&staging, "b", 10)];
+    bucket.delete("out", &files[1].name);
+    let to = uri("s3://quarantine/rejected.ndjson");
+    let error = staging.publish_joined(&files, &to).unwrap_err();
+    assert!(error.is_lost(), "{error}");
+    assert!(bucket.uploads("quarantine").is_empty());
+    // One that died in the middle is found by its note.
+    let begun = bucket.client.create_multipart_upload().bucket("quarantine").key("rejected.ndjson").send();
+    bucket.runtime.block_on(begun).unwrap();
+    let note = json!({"bucket": "quarantine", "key": "rejected.ndjson", "upload_id": null}).to_string();
+    bucket.put("out", "lake/_millwork/staging/m/1/uploads/orphan.json", note.into_bytes());
+    bucket.put("out", &files[1].name, vec![b'x'; 10]);
+    staging.publish_joined(&files, &to).unwrap();
+    staging.publish_joined(&files, &to).unwrap();
+    staging.clear().unwrap();
+    assert_eq!((bucket.uploads("quarantine"), bucket.keys("quarantine").len()), (Vec::new(), 1));
+    // The same from a directory.
+    bucket.delete("quarantine", "rejected.ndjson");
+    let root = tempfile::tempdir().unwrap();
+    let staging = Staging::new(&Location::Local(root.path().to_owned()), "m", 1, "");
+    staging.prepare().unwrap();
+    let files = [private(&staging, "a", 17 << 20), private(&staging, "b", 10)];
+    let last = root.path().join("_millwork/staging/m/1/b");
+    std::fs::remove_file(&last).unwrap();
+    assert!(staging.publish_joined(&files, &to).unwrap_err().is_lost());
+    assert!(bucket.is_empty());
+    std::fs::write(&last, [b'x'; 10]).unwrap();
+    staging.publish_joined(&files, &to).unwrap();
+    bucket.delete("quarantine", "rejected.ndjson");
+    assert!(bucket.is_empty());
+}
+
+fn an_upload_that_is_gone_is_lost(bucket: &Bucket) {
+    let staging = Bucket::staging("m", 1);
+    let file = output(&staging);
+    let to = staging.place_of(&file).unwrap();
+    bucket.abort_all();
+    let error = staging.publish(&file, &to).unwrap_err();
+    assert!(error.is_lost() && error.to_string().contains("; put it there from a backup"), "{error}");
+    staging.clear().unwrap();
+    assert!(bucket.is_empty());
+}
+
+fn only_its_own_object_is_taken_for_it(bucket: &Bucket) {
+    let staging = Bucket::staging("m", 1);
+    let file = output(&staging);
+    let to = staging.place_of(&file).unwrap();
+    bucket.put("out", KEY, b"foreign".into());
+    let error = staging.publish(&file, &to).unwrap_err();
+    assert!(!error.is_lost() && error.to_string().contains("move it away"), "{error}");
+    bucket.delete("out", KEY);
+    staging.publish(&file, &to).unwrap();
+    // The server remembers for a while only that the upload was completed.
+    let mut record = serde_json::to_value(&file).unwrap();
+    record["upload"]["id"] = json!("forgotten");
+    staging.publish(&serde_json::from_value(record.clone()).unwrap(), &to).unwrap();
+    record["upload"]["mark"] = json!("another");
+    assert!(staging.publish(&serde_json::from_value(record).unwrap(), &to).unwrap_err().is_lost());
+    staging.clear().unwrap();
+    assert_eq!((bucket.keys("out"), bucket.uploads("out")), (vec![KEY.to_owned()], Vec::new()));
+    bucket.delete("out", KEY);
+}
