@@ -395,7 +395,7 @@ mod tests {
     fn spellings_are_not_kept_without_end() {
         let mut index = KeyIndex::new(&["x".repeat(17)], ColumnNames::Lower);
         for number in 0..MAX_SPELLINGS as u32 + 100 {
-            let letter = |bit| if number >> bit & 1 == 1 { 'X' } else { 'x' };
+            let letter = |bit: u32| if number >> bit & 1 == 1 { 'X' } else { 'x' };
             let key: String = (0..17).map(letter).collect();
             assert_eq!(columns(&mut index, &[&key], u64::from(number)), [Some(0)]);
         }
