@@ -33,8 +33,17 @@ pub struct Trial {
 impl Trial {
     /// For the keys that these lines have.
     pub fn new(lines: &[u8]) -> Result<Self, Box<dyn Error>> {
+        let range = FileRange {
+            file: 0,
+            uri: "file:///2025-12-23.ndjson".parse()?,
+            etag: String::new(),
+            start: 0,
+            end: lines.len() as u64,
+            compression: millwork_manifest::Compression::None,
+            lines_before: 0,
+        };
         let mut index = KeyIndex::learning(ColumnNames::Exact);
-        learn_keys(&mut index, 0, 0, lines);
+        learn_keys(&mut index, &range, 0, lines)?;
         let mut keys = HashMap::new();
         merge_keys(&mut keys, index.seen_keys());
         let layout = ColumnLayout::new(in_order(keys).into_iter().map(|new| new.key).collect());
@@ -46,15 +55,6 @@ impl Trial {
             output: RowSource::all_columns(&layout),
             layout,
             staging: None,
-        };
-        let range = FileRange {
-            file: 0,
-            uri: "file:///2025-12-23.ndjson".parse()?,
-            etag: String::new(),
-            start: 0,
-            end: lines.len() as u64,
-            compression: millwork_manifest::Compression::None,
-            lines_before: 0,
         };
         Ok(Self { source: Arc::new(source), range })
     }

@@ -9,7 +9,7 @@ pub struct RangeLedger {
     pub file: u32,
     /// First byte of the stored object that was read.
     pub start: u64,
-    /// The byte after the last.
+    /// The byte after the last that was read.
     pub end: u64,
     /// Lines seen.
     pub lines: u64,
@@ -19,7 +19,7 @@ pub struct RangeLedger {
     pub rejected: u64,
     /// Lines of white space only.
     pub blank: u64,
-    /// Lone surrogates and bytes that are not UTF-8, replaced by U+FFFD.
+    /// Lone surrogates in keys and in values that the query reads, and bytes that are not UTF-8, replaced by U+FFFD.
     pub replaced_characters: u64,
 }
 
@@ -38,7 +38,7 @@ pub struct FileLedger {
     pub rejected: u64,
     /// Lines of white space only.
     pub blank: u64,
-    /// Lone surrogates and bytes that are not UTF-8, replaced by U+FFFD.
+    /// Lone surrogates in keys and in values that the query reads, and bytes that are not UTF-8, replaced by U+FFFD.
     pub replaced_characters: u64,
 }
 

@@ -5,9 +5,11 @@ use crate::ndjson::ColumnNames;
 use crate::query::Query;
 use crate::reorder::{as_io, reorder_columns};
 use crate::report::TaskReport;
-use crate::sink::{OutputCompression, ParquetPartsSink, ROW_GROUPS_PER_FILE, SinkOptions, encoded_size};
+use crate::sink::{
+    OutputCompression, ParquetPartsSink, ROW_GROUPS_PER_FILE, SinkOptions, encoded_size, max_row_groups,
+};
 use crate::source::{FileRange, NdjsonSource, RowSource};
-use crate::survey::{Columns, Survey};
+use crate::survey::{Columns, OutputRate, Survey};
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millwork_manifest::{Failure, FailureClass, Manifest};
 use millwork_storage::{RewriteTail, Staging};
@@ -77,15 +79,20 @@ pub async fn plan_attempt(
         starts: Vec::new(),
     };
     let content: f64 = survey.ranges.iter().map(|range| survey.content_bytes(range)).sum();
-    let rate = match content <= options.target_file_bytes as f64 {
-        // One output file, however well it compresses.
-        true => OutputRate { ratio: UNKNOWN_RATIO, row_group_bytes: 0.0 },
-        false => output_rate(survey, &rows, &sink, options).await?,
+    let find_rate = || async {
+        match content <= options.target_file_bytes as f64 {
+            // One output file, however well it compresses.
+            true => Ok(OutputRate { ratio: UNKNOWN_RATIO, row_group_bytes: 0.0 }),
+            false => output_rate(survey, &rows, &sink, options).await,
+        }
     };
+    let rate = survey.rate(find_rate).await?;
     let groups = file_groups(survey, &rate, options.target_file_bytes);
     sink.starts = groups.iter().filter_map(|group| group.first()).map(|range| (range.file, range.start)).collect();
-    sink.lanes = slots.div_ceil(groups.len()).max(1);
+    let lanes = slots.div_ceil(groups.len()).max(1);
     let (scan, logical) = options.query.plan_files(NdjsonSource::new(rows), groups).await?;
+    // Each lane writes a row group at least.
+    sink.lanes = lanes.min(max_row_groups(scan.schema().fields().len()));
     let plan = Arc::new(ParquetPartsSink::new(scan, sink));
     Ok(PlannedAttempt { plan, columns, logical })
 }
@@ -96,14 +103,6 @@ impl PlannedAttempt {
         let physical = displayable(self.plan.as_ref()).set_show_schema(false).indent(false).to_string();
         format!("logical plan\n{}\n\nphysical plan\n{physical}", self.logical)
     }
-}
-
-/// How much output there is for some content.
-struct OutputRate {
-    /// Bytes for each byte of content.
-    ratio: f64,
-    /// Bytes that a row group has beyond that: dictionaries, and its part of the footer.
-    row_group_bytes: f64,
 }
 
 /// The rate of output, from a trial on a sample.
@@ -231,7 +230,10 @@ pub fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec
         .iter()
         .flat_map(|report| report.first_seen.iter().enumerate().filter_map(|(column, at)| at.map(|at| (column, at))));
     let new_keys = reports.iter().flat_map(|report| report.new_keys.iter().cloned());
-    let columns = planned.after(first_seen, new_keys);
+    let columns = match planned.after(first_seen, new_keys, &survey.files) {
+        Ok(columns) => columns,
+        Err(failure) => return Verdict::Failed(failure),
+    };
     let has_new_keys = reports.iter().any(|report| !report.new_keys.is_empty());
     if has_new_keys {
         return Verdict::Replan(columns);
@@ -254,6 +256,9 @@ pub fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ndjson::{MAX_COLUMNS, NewKey, Position};
+    use crate::survey::survey;
+    use millwork_manifest::ManifestFile;
     use proptest::prelude::*;
 
     proptest! {
@@ -267,5 +272,47 @@ mod tests {
             }
             prop_assert!(goals[goals.len() - 1] <= 160.0);
         }
+    }
+
+    async fn surveyed(root: &std::path::Path, lines: &str) -> Survey {
+        let path = root.join("2025-12-23-a.ndjson");
+        std::fs::write(&path, lines).unwrap();
+        let uri = millwork_manifest::ObjectUri::from_path(&path).unwrap();
+        let manifest = Manifest {
+            id: "test".parse().unwrap(),
+            date: "2025-12-23".parse().unwrap(),
+            created_at: chrono::DateTime::UNIX_EPOCH,
+            files: vec![ManifestFile { uri, size_bytes: None, etag: None, version_id: None }],
+        };
+        survey(&manifest, ColumnNames::Exact).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn tasks_that_find_too_many_keys_between_them_fail_the_manifest() {
+        let root = tempfile::tempdir().unwrap();
+        let survey = surveyed(root.path(), "{\"a\":1}\n").await;
+        let report = |task: usize, keys: usize| {
+            let new = |key: usize| {
+                let at = Position { file: 0, offset: (task * keys + key + 10) as u64 };
+                NewKey { key: format!("{task}-{key}"), at }
+            };
+            TaskReport { new_keys: (0..keys).map(new).collect(), ..TaskReport::default() }
+        };
+        let judged =
+            |keys| judge(&survey, &survey.columns(), &Query::default(), vec![report(0, keys), report(1, keys)]);
+        assert!(matches!(judged(MAX_COLUMNS / 2 - 1), Verdict::Replan(_)));
+        let Verdict::Failed(failure) = judged(MAX_COLUMNS / 2) else { panic!("too many columns") };
+        assert_eq!((failure.class, failure.file), (FailureClass::Input, Some(survey.files[0].0.clone())));
+        assert!(failure.message.contains("20000"), "{}", failure.message);
+    }
+
+    #[tokio::test]
+    async fn a_pass_over_all_input_ends_at_the_limit() {
+        let root = tempfile::tempdir().unwrap();
+        let line = |i: usize| format!("{{\"k{i}\":\"{}\"}}\n", "x".repeat(400));
+        let lines: String = (0..MAX_COLUMNS + 10).map(line).collect();
+        let survey = surveyed(root.path(), &lines).await;
+        let failure = survey.all_columns(ColumnNames::Exact).await.unwrap_err();
+        assert_eq!((failure.class, failure.file), (FailureClass::Input, Some(survey.files[0].0.clone())));
     }
 }

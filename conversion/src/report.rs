@@ -84,6 +84,21 @@ fn failure_of_storage(error: &StorageError) -> Failure {
     Failure::new(class_of_io(error.source.kind()), error)
 }
 
+/// The class of what keeps a file from being opened.
+pub(crate) fn class_of_unreadable(kind: ErrorKind) -> FailureClass {
+    match kind {
+        // It stays so until somebody changes the file, or the manifest.
+        ErrorKind::NotFound
+        | ErrorKind::PermissionDenied
+        | ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory
+        | ErrorKind::InvalidInput
+        | ErrorKind::InvalidFilename
+        | ErrorKind::Unsupported => FailureClass::Input,
+        other => class_of_io(other),
+    }
+}
+
 fn class_of_io(kind: ErrorKind) -> FailureClass {
     match kind {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::OutOfMemory => FailureClass::Resources,
@@ -92,10 +107,13 @@ fn class_of_io(kind: ErrorKind) -> FailureClass {
 }
 
 /// The class of a failed scan. What is wrong with a file will still be wrong the next time; what is wrong with
-/// writing may pass.
+/// reading or writing may pass.
 pub(crate) fn failure_of_scan(error: &ScanError) -> Failure {
     match error {
         ScanError::Input(InputError::Broken { .. }) => Failure::new(FailureClass::Storage, error),
+        ScanError::Input(InputError::Unreadable(cause)) => {
+            Failure::new(class_of_unreadable(cause.source.kind()), error).of_file(&cause.object)
+        }
         ScanError::Input(input) => Failure::new(FailureClass::Input, error).of_file(input.uri()),
         ScanError::TooManyColumns(uri) => Failure::new(FailureClass::Input, error).of_file(uri),
         ScanError::Rejects(cause) => Failure::new(class_of_io(cause.kind()), error),

@@ -4,7 +4,7 @@
 use crate::ndjson::METADATA_COLUMNS;
 use crate::ndjson::{
     Blocks, ColumnLayout, ColumnNames, Content, FileScan, InMemory, InputError, KeyIndex, MAX_COLUMNS, NewKey, Next,
-    Position, RejectSink, ScanContext, Scanned, open_range, open_start, scan_fields,
+    Position, RawPlaces, RejectSink, ScanContext, ScanError, Scanned, open_range, open_start, scan_fields,
 };
 use crate::report::failure_of_scan;
 use crate::source::{FileRange, RowSource};
@@ -12,14 +12,15 @@ use datafusion::arrow::array::RecordBatch;
 use millwork_manifest::{Compression, Failure, FailureClass, Manifest, ManifestFile, ObjectUri};
 use millwork_storage::{Object, StorageError, bucket_and_key, head_blocking};
 use std::collections::HashMap;
-use std::io::{self, ErrorKind, Read};
-use std::sync::Arc;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::OnceCell;
 
 /// Files above this size are read in ranges of about this size.
 pub(crate) const SPLIT_BYTES: u64 = 16 << 20;
 /// How much of each file is looked at for its columns.
 const FIRST_BLOCK_BYTES: usize = 64 << 10;
-/// How far the look goes where the first line is longer than that.
+/// How far a look goes where the first line is longer than what is looked at.
 const MAX_FIRST_BLOCK_BYTES: usize = 4 << 20;
 /// How much content is converted in trial: this share of the input, within bounds, from places all over it.
 const SAMPLE_SHARE: u64 = 200;
@@ -27,22 +28,34 @@ const MIN_SAMPLE_BYTES: u64 = 4 << 20;
 const MAX_SAMPLE_BYTES: u64 = 24 << 20;
 /// From how many places.
 const SAMPLE_PLACES: usize = 64;
+/// One of so many places gives a line of any length that is looked at; others, lines within their share of the largest sample.
+const LONG_LINES_EVERY: usize = 8;
 /// How many requests are made to buckets at once.
 const BUCKET_THREADS: usize = 32;
 
 /// What is known of a manifest's files.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Survey {
     /// Every file's ranges, in order.
     pub(crate) ranges: Vec<FileRange>,
     /// The files with their stored sizes.
     pub files: Vec<(String, u64)>,
-    /// The columns seen, in order of first appearance.
-    pub(crate) keys: Vec<NewKey>,
-    /// Lines from places all over the manifest.
-    sample: Vec<Sample>,
+    /// The columns seen.
+    columns: Columns,
+    /// Lines from places all over the manifest, until the rate of output is known.
+    sample: Mutex<Vec<Sample>>,
+    rate: OnceCell<OutputRate>,
     /// Bytes of content for each stored byte, by compression.
     expansion: HashMap<Compression, f64>,
+}
+
+/// How much output there is for some content.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutputRate {
+    /// Bytes for each byte of content.
+    pub(crate) ratio: f64,
+    /// Bytes that a row group has beyond that: dictionaries, and its part of the footer.
+    pub(crate) row_group_bytes: f64,
 }
 
 /// The first lines of a range.
@@ -77,14 +90,12 @@ pub async fn survey(manifest: &Manifest, names: ColumnNames) -> Result<Survey, F
             false => ranges.push(file.clone()),
         }
     }
-    let files = all.iter().map(|file| (file.uri.to_string(), file.end)).collect();
+    let files: Vec<_> = all.iter().map(|file| (file.uri.to_string(), file.end)).collect();
     let (sample, more_keys) = sample(&ranges, names).await?;
     merge_keys(&mut keys, more_keys);
-    if keys.len() > MAX_COLUMNS {
-        let message = format!("the manifest has more than {MAX_COLUMNS} different keys (the limit)");
-        return Err(Failure::new(FailureClass::Input, message));
-    }
-    Ok(Survey { ranges, files, keys: in_order(keys), expansion: expansion(&sample), sample })
+    let columns = Columns::of(keys, &files)?;
+    let expansion = expansion(&sample);
+    Ok(Survey { ranges, files, columns, sample: sample.into(), rate: OnceCell::new(), expansion })
 }
 
 /// How many threads look at files: as many as there are cores, or, where they mostly wait for a bucket's answers, more.
@@ -102,11 +113,15 @@ async fn sample(ranges: &[FileRange], names: ColumnNames) -> Result<(Vec<Sample>
     let input: u64 = ranges.iter().map(|range| range.end - range.start).sum();
     let sample_bytes = (input / SAMPLE_SHARE).clamp(MIN_SAMPLE_BYTES, MAX_SAMPLE_BYTES);
     let share = sample_bytes as usize / places.len().max(1);
+    let largest_share = MAX_SAMPLE_BYTES as usize / places.len().max(1);
     let threads = threads(places.iter().map(|range| &range.uri));
+    let most =
+        |number: usize| if number.is_multiple_of(LONG_LINES_EVERY) { MAX_FIRST_BLOCK_BYTES } else { largest_share };
+    let places: Vec<_> = places.into_iter().enumerate().map(|(number, range)| (range, most(number))).collect();
     let chunks = places.chunks(places.len().div_ceil(threads).max(1)).map(|places| {
         let places = places.to_vec();
         tokio::task::spawn_blocking(move || {
-            places.iter().map(|range| first_lines(range, share)).collect::<Result<Vec<_>, _>>()
+            places.iter().map(|(range, most)| first_lines(range, share, *most)).collect::<Result<Vec<_>, _>>()
         })
     });
     let mut samples = Vec::with_capacity(places.len());
@@ -116,7 +131,7 @@ async fn sample(ranges: &[FileRange], names: ColumnNames) -> Result<(Vec<Sample>
         samples.extend(chunk.map_err(|e| failure_of_scan(&e.into()))?);
     }
     for sample in &samples {
-        learn_keys(&mut index, sample.range.file, sample.range.start, &sample.lines);
+        learn_keys(&mut index, &sample.range, sample.range.start, &sample.lines)?;
     }
     Ok((samples, index.seen_keys().collect()))
 }
@@ -146,8 +161,9 @@ fn survey_chunk(files: &[(u32, ManifestFile)], names: ColumnNames) -> Result<(Ve
     for (number, file) in files {
         let object = check(file)?;
         let range = whole_file(*number, file, &object);
-        let block = first_lines(&range, FIRST_BLOCK_BYTES).map_err(|e| failure_of_scan(&e.into()))?;
-        learn_keys(&mut index, *number, 0, &block.lines);
+        let block =
+            first_lines(&range, FIRST_BLOCK_BYTES, MAX_FIRST_BLOCK_BYTES).map_err(|e| failure_of_scan(&e.into()))?;
+        learn_keys(&mut index, &range, 0, &block.lines)?;
         blocks.push(block.range);
     }
     Ok((blocks, index.seen_keys().collect()))
@@ -157,12 +173,8 @@ fn survey_chunk(files: &[(u32, ManifestFile)], names: ColumnNames) -> Result<(Ve
 fn check(file: &ManifestFile) -> Result<Object, Failure> {
     let input = |message: String| Failure::new(FailureClass::Input, message).of_file(&file.uri);
     let object = head_blocking(&file.uri).map_err(|e: StorageError| match e.is_not_found() {
-        true => input(InputError::Missing(file.uri.clone()).to_string()),
-        // A file that may not be read stays so; a server that does not answer may do so later.
-        false if bucket_and_key(&file.uri).is_none() || e.source.kind() == ErrorKind::PermissionDenied => {
-            input(e.to_string())
-        }
-        false => Failure::new(FailureClass::Storage, e),
+        true => failure_of_scan(&InputError::Missing(file.uri.clone()).into()),
+        false => failure_of_scan(&InputError::Unreadable(e).into()),
     })?;
     if let Some(size) = file.size_bytes.filter(|size| *size != object.size_bytes) {
         let found = object.size_bytes;
@@ -189,8 +201,8 @@ fn whole_file(number: u32, file: &ManifestFile, object: &Object) -> FileRange {
     }
 }
 
-/// The lines that the first `wanted` bytes of a range's content hold whole; more is read where that is not even one.
-fn first_lines(range: &FileRange, mut wanted: usize) -> Result<Sample, InputError> {
+/// The lines that the first `wanted` bytes of a range's content hold whole; up to `most` are read where that is not even one.
+fn first_lines(range: &FileRange, mut wanted: usize, most: usize) -> Result<Sample, InputError> {
     let whole = range.start..range.end;
     let mut input = open_start(&range.uri, &range.etag, whole, range.compression, wanted as u64)?;
     let mut lines = Vec::new();
@@ -200,32 +212,38 @@ fn first_lines(range: &FileRange, mut wanted: usize) -> Result<Sample, InputErro
         let is_end = (read as u64) < missing;
         if let Some(newline) = memchr::memrchr(b'\n', &lines).filter(|_| !is_end) {
             lines.truncate(newline + 1);
-        } else if !is_end && wanted < MAX_FIRST_BLOCK_BYTES {
-            wanted *= 4;
+        } else if !is_end && wanted < most {
+            wanted = (wanted * 4).min(most);
             continue;
         } else if !is_end {
-            lines.clear();
+            lines = Vec::new();
         } else if lines.last().is_some_and(|last| *last != b'\n') {
             lines.push(b'\n');
         }
+        lines.shrink_to_fit();
         return Ok(Sample { range: range.clone(), lines, stored_bytes: input.stored_bytes() });
     }
 }
 
 /// Notes the keys of whole lines, the first of which stands at `offset` of the file's content.
-pub(crate) fn learn_keys(index: &mut KeyIndex, file: u32, offset: u64, lines: &[u8]) {
+pub(crate) fn learn_keys(index: &mut KeyIndex, range: &FileRange, offset: u64, lines: &[u8]) -> Result<(), Failure> {
     let mut fields = Vec::new();
     let text = String::from_utf8_lossy(lines);
+    let mut places = RawPlaces::new(lines);
     let bytes = text.as_bytes();
     let mut start = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     while start < bytes.len() {
         let newline = start + memchr::memchr(b'\n', &bytes[start..]).unwrap_or(bytes.len() - start);
         if let Ok((Scanned::Object, _)) = scan_fields(bytes, start, &mut fields, index) {
-            let position = |at| Position { file, offset: offset + u64::from(at) };
+            let position = |at| Position { file: range.file, offset: offset + places.of(at) };
             index.settle(bytes, &mut fields, &mut 0, position);
+            if index.has_too_many_columns() {
+                return Err(failure_of_scan(&ScanError::TooManyColumns(range.uri.to_string())));
+            }
         }
         start = newline + 1;
     }
+    Ok(())
 }
 
 /// The keys of every line of some ranges.
@@ -238,7 +256,7 @@ fn keys_of(ranges: &[FileRange], names: ColumnNames) -> Result<Vec<NewKey>, Fail
         loop {
             match blocks.next().map_err(|e| fail(blocks.input().explain(e)))? {
                 Next::End => break,
-                Next::Lines => learn_keys(&mut index, range.file, blocks.offset(), blocks.lines()),
+                Next::Lines => learn_keys(&mut index, range, blocks.offset(), blocks.lines())?,
                 Next::LongLine => {
                     let skipped = blocks.skip_long_line(|_| Ok::<_, io::Error>(()));
                     skipped.map_err(|e| fail(blocks.input().explain(e)))?;
@@ -315,7 +333,7 @@ fn count_newlines(file: &FileRange, start: u64) -> Result<(u64, Option<u64>), In
 impl Survey {
     /// The columns of the first attempt.
     pub fn columns(&self) -> Columns {
-        Columns(self.keys.clone())
+        self.columns.clone()
     }
 
     /// The columns of every line, from a pass over all of the input: for a query that names one which samples lack.
@@ -329,7 +347,22 @@ impl Survey {
         for chunk in futures::future::join_all(chunks).await {
             merge_keys(&mut keys, chunk.map_err(|e| Failure::new(FailureClass::Bug, e))??);
         }
-        Ok(Columns(in_order(keys)))
+        Columns::of(keys, &self.files)
+    }
+
+    /// The rate of output, found out from the sample once, which is given up then.
+    pub(crate) async fn rate<F>(&self, find: impl FnOnce() -> F) -> Result<OutputRate, Failure>
+    where
+        F: Future<Output = Result<OutputRate, Failure>>,
+    {
+        let rate = *self.rate.get_or_try_init(find).await?;
+        self.sample().clear();
+        self.sample().shrink_to_fit();
+        Ok(rate)
+    }
+
+    fn sample(&self) -> MutexGuard<'_, Vec<Sample>> {
+        self.sample.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lines from all over the manifest, as record batches of all columns, in two halves.
@@ -337,7 +370,7 @@ impl Survey {
         let trial = Arc::new(RowSource { staging: None, ..rows.clone() });
         let mut context = ScanContext::new(trial, rows.full_schema(), RejectSink::new(None, String::new()));
         let mut halves = [SampleHalf::default(), SampleHalf::default()];
-        for (number, Sample { range, lines, .. }) in self.sample.iter().enumerate() {
+        for (number, Sample { range, lines, .. }) in self.sample().iter().enumerate() {
             // Each place gives to both halves, so that they are alike.
             let middle = memchr::memchr(b'\n', &lines[lines.len() / 2..]).map_or(0, |at| lines.len() / 2 + at + 1);
             let (first, second) = lines.split_at(middle);
@@ -373,22 +406,32 @@ pub(crate) struct SampleHalf {
 pub struct Columns(Vec<NewKey>);
 
 impl Columns {
+    /// The columns of these keys, in order of first appearance, if there are not too many of them for the manifest with these
+    /// files.
+    fn of(keys: HashMap<String, Position>, files: &[(String, u64)]) -> Result<Self, Failure> {
+        let keys = in_order(keys);
+        let Some(first) = keys.get(MAX_COLUMNS) else { return Ok(Self(keys)) };
+        let uri = files.get(first.at.file as usize).map(|(uri, _)| uri.clone());
+        Err(failure_of_scan(&ScanError::TooManyColumns(uri.unwrap_or_default())))
+    }
+
     pub(crate) fn layout(&self) -> ColumnLayout {
         ColumnLayout::new(self.0.iter().map(|new| new.key.clone()).collect())
     }
 
-    /// The columns with what the tasks of an attempt found.
+    /// The columns of a manifest with these files, with what the tasks of an attempt found.
     pub(crate) fn after(
         &self,
         first_seen: impl Iterator<Item = (usize, Position)>,
         new_keys: impl Iterator<Item = NewKey>,
-    ) -> Self {
+        files: &[(String, u64)],
+    ) -> Result<Self, Failure> {
         let mut keys: HashMap<String, Position> = self.0.iter().map(|new| (new.key.clone(), new.at)).collect();
         let seen =
             first_seen.filter_map(|(column, at)| self.0.get(column).map(|new| NewKey { key: new.key.clone(), at }));
         merge_keys(&mut keys, seen);
         merge_keys(&mut keys, new_keys);
-        Self(in_order(keys))
+        Self::of(keys, files)
     }
 
     /// Where the output columns that these would give stand among those of `self`, if not in the same places.
@@ -453,6 +496,30 @@ mod tests {
         assert_eq!(split(&crossing), [(0, at + 10, 0), (at + 10, 2 * at + 20, 2)]);
         let covering = [line(10), line(2 * split_bytes + 50), line(60)].concat();
         assert_eq!(split(&covering), [(0, 2 * at + 60, 0), (2 * at + 60, 2 * at + 120, 2)]);
+    }
+
+    #[test]
+    fn a_look_ends_at_its_limit_and_keeps_no_more_than_lines() {
+        let (_root, range) = file(&[line(1 << 20), line(10)].concat());
+        let sample = first_lines(&range, 64 << 10, 384 << 10).unwrap();
+        assert_eq!((sample.lines.len(), sample.lines.capacity()), (0, 0));
+        let sample = first_lines(&range, 64 << 10, 2 << 20).unwrap();
+        assert_eq!(sample.lines.len(), (1 << 20) + 10);
+        let (_root, range) = file(&[line(100), line(1 << 20)].concat());
+        let sample = first_lines(&range, 64 << 10, 384 << 10).unwrap();
+        assert!(sample.lines.len() == 100 && sample.lines.capacity() < 200);
+    }
+
+    #[test]
+    fn keys_after_invalid_bytes_are_where_they_stand() {
+        let lines = [b"{\"a\":\"".as_slice(), &[0xff; 100], b"\",\"z\":1}\n{\"b\":1}\n"].concat();
+        let (_root, range) = file(&lines);
+        let mut index = KeyIndex::learning(ColumnNames::Exact);
+        learn_keys(&mut index, &range, 0, &lines).unwrap();
+        let mut keys = HashMap::new();
+        merge_keys(&mut keys, index.seen_keys());
+        let found: Vec<_> = in_order(keys).into_iter().map(|new| (new.key, new.at.offset)).collect();
+        assert_eq!(found, [("a".to_owned(), 2), ("z".to_owned(), 110), ("b".to_owned(), 117)]);
     }
 
     proptest! {

@@ -1,5 +1,6 @@
 //! The distinct values of a column chunk, each with its index, found with one look at a table.
 
+use super::pages::MAX_SPARE_BYTES;
 use super::statistics::{Bounds, prefix};
 
 /// What a key of the table stands for: a value of up to seven bytes and its length, or, with the highest bit set, the hash
@@ -70,12 +71,15 @@ impl Dictionary {
         &self.page[start..end]
     }
 
-    /// Forgets all values; memory is kept.
+    /// Forgets all values; memory is kept, unless it is more than usual.
     pub(super) fn clear(&mut self) {
         if self.slots.len() > MAX_SPARE_SLOTS {
             self.slots = Vec::new();
         }
         self.slots.fill(EMPTY);
+        if self.page.capacity() > MAX_SPARE_BYTES {
+            self.page = Vec::new();
+        }
         self.page.clear();
         self.starts.clear();
     }
@@ -267,6 +271,17 @@ mod tests {
                 prop_assert_eq!(found, values.iter().min().map(min_max).zip(values.iter().max().map(min_max)));
                 dictionary.clear();
             }
+        }
+    }
+
+    #[test]
+    fn the_memory_of_huge_values_is_not_kept() {
+        let text = "x".repeat(60 << 20);
+        let mut dictionary = Dictionary::new();
+        for (bytes, is_kept) in [(1 << 20, true), (text.len(), false)] {
+            dictionary.index(text.as_bytes(), 0, bytes, 1, &mut Bounds::default());
+            dictionary.clear();
+            assert_eq!(dictionary.page.capacity() > 0, is_kept);
         }
     }
 

@@ -60,12 +60,16 @@ fn plain_value(plain: &[u8], place: u32) -> &[u8] {
     rest.get(..u32::from_le_bytes(*length) as usize).unwrap_or_default()
 }
 
+/// A value that bounds others, and whether it has been cut.
+type Bound = (Vec<u8>, bool);
+
 /// What is known of the values of a column chunk, page by page.
 pub(super) struct ChunkStatistics {
     is_nullable: bool,
     index: ColumnIndexBuilder,
-    bounds: Option<(Vec<u8>, Vec<u8>)>,
-    /// The bounds of the last page with values.
+    /// The smallest and, if it can be told, the largest value, cut like those of the pages: they may be huge.
+    bounds: Option<(Bound, Option<Bound>)>,
+    /// What the index says of the last page with values.
     last: Option<(Vec<u8>, Vec<u8>)>,
     is_ascending: bool,
     is_descending: bool,
@@ -95,20 +99,27 @@ impl ChunkStatistics {
     pub(super) fn add_page(&mut self, rows: usize, nulls: usize, bounds: Option<(&[u8], &[u8])>) {
         self.rows += rows as u64;
         self.nulls += nulls as u64;
-        let (min, max) = bounds.map(|(min, max)| (truncated_min(min).0, truncated_max(max).0)).unwrap_or_default();
-        self.index.append(bounds.is_none(), min, max, nulls as i64);
-        self.index.append_histograms(&None, &self.histogram(rows as u64, nulls as u64));
-        let Some((min, max)) = bounds else { return };
-        if let Some((last_min, last_max)) = &self.last {
-            self.is_ascending &= **last_min <= *min && **last_max <= *max;
-            self.is_descending &= **last_min >= *min && **last_max >= *max;
+        let bounds = bounds.map(|(min, max)| (truncated_min(min), truncated_max(max)));
+        self.bounds = match (self.bounds.take(), &bounds) {
+            (Some((low, high)), Some((min, max))) => {
+                Some((low.min(min.clone()), high.zip(max.clone()).map(|(high, max)| high.max(max))))
+            }
+            (known, new) => known.or_else(|| new.clone()),
+        };
+        let bounds = match bounds {
+            Some((_, None)) => return self.index.to_invalid(),
+            Some(((min, _), Some((max, _)))) => Some((min, max)),
+            None => None,
+        };
+        // What readers rely on is the order of the bounds as they stand in the index.
+        if let (Some((last_min, last_max)), Some((min, max))) = (&self.last, &bounds) {
+            self.is_ascending &= last_min <= min && last_max <= max;
+            self.is_descending &= last_min >= min && last_max >= max;
         }
-        let chunk = self.bounds.get_or_insert_with(|| (min.to_vec(), max.to_vec()));
-        replace_if(&mut chunk.0, min, |known| min < known);
-        replace_if(&mut chunk.1, max, |known| max > known);
-        let last = self.last.get_or_insert_default();
-        replace_if(&mut last.0, min, |_| true);
-        replace_if(&mut last.1, max, |_| true);
+        let (min, max) = bounds.clone().unwrap_or_default();
+        self.index.append(bounds.is_none(), min, max, nulls as i64);
+        self.last = bounds.or(self.last.take());
+        self.index.append_histograms(&None, &self.histogram(rows as u64, nulls as u64));
     }
 
     /// How many rows have no value, and how many one; nothing where all must have one.
@@ -123,30 +134,25 @@ impl ChunkStatistics {
 
     /// The statistics of the whole chunk.
     pub(super) fn of_chunk(&self) -> Statistics {
-        let min = self.bounds.as_ref().map(|(min, _)| truncated_min(min));
-        let max = self.bounds.as_ref().map(|(_, max)| truncated_max(max));
-        let is_exact = |bound: &Option<(Vec<u8>, bool)>| bound.as_ref().is_some_and(|(_, is_cut)| !is_cut);
+        let (min, max) = self.bounds.clone().map_or((None, None), |(min, max)| (Some(min), max));
+        let is_exact = |bound: &Option<Bound>| bound.as_ref().is_some_and(|(_, is_cut)| !is_cut);
         let (min_is_exact, max_is_exact) = (is_exact(&min), is_exact(&max));
-        let bytes = |bound: Option<(Vec<u8>, bool)>| bound.map(|(bytes, _)| ByteArray::from(bytes));
+        let bytes = |bound: Option<Bound>| bound.map(|(bytes, _)| ByteArray::from(bytes));
         let statistics = ValueStatistics::new(bytes(min), bytes(max), None, Some(self.nulls), false);
         Statistics::ByteArray(statistics.with_min_is_exact(min_is_exact).with_max_is_exact(max_is_exact))
     }
 
-    /// The column index.
+    /// The column index; [`ColumnIndexMetaData::NONE`] if the largest value of a page cannot stand there.
     pub(super) fn into_index(mut self) -> Result<ColumnIndexMetaData, ParquetError> {
+        if !self.index.valid() {
+            return Ok(ColumnIndexMetaData::NONE);
+        }
         self.index.set_boundary_order(match (self.is_ascending, self.is_descending) {
             (true, _) => BoundaryOrder::ASCENDING,
             (false, true) => BoundaryOrder::DESCENDING,
             (false, false) => BoundaryOrder::UNORDERED,
         });
         self.index.build()
-    }
-}
-
-fn replace_if(known: &mut Vec<u8>, new: &[u8], is_better: impl Fn(&[u8]) -> bool) {
-    if is_better(known) {
-        known.clear();
-        known.extend_from_slice(new);
     }
 }
 
@@ -157,23 +163,23 @@ fn cut(text: &[u8]) -> usize {
 }
 
 /// A value that is not larger, of at most 64 bytes, and whether it is another one.
-fn truncated_min(value: &[u8]) -> (Vec<u8>, bool) {
+fn truncated_min(value: &[u8]) -> Bound {
     if value.len() <= MAX_BYTES { (value.to_vec(), false) } else { (value[..cut(value)].to_vec(), true) }
 }
 
-/// A value that is not smaller, of at most 64 bytes if there is such a one, and whether it is another one.
-fn truncated_max(value: &[u8]) -> (Vec<u8>, bool) {
+/// A value that is not smaller, of at most 64 bytes, and whether it is another one; none if there is no such value.
+fn truncated_max(value: &[u8]) -> Option<Bound> {
     if value.len() <= MAX_BYTES {
-        return (value.to_vec(), false);
+        return Some((value.to_vec(), false));
     }
-    let larger = std::str::from_utf8(&value[..cut(value)]).ok().and_then(incremented);
-    larger.map_or_else(|| (value.to_vec(), false), |larger| (larger, true))
+    Some((incremented(std::str::from_utf8(&value[..cut(value)]).ok()?)?, true))
 }
 
-/// The text up to its last character that has a next one of the same length, with that one in its place.
+/// The text up to its last character that has a next one for which there is room, with that one in its place.
 fn incremented(text: &str) -> Option<Vec<u8>> {
     text.char_indices().rev().find_map(|(at, last)| {
-        let next = char::from_u32(last as u32 + 1).filter(|next| next.len_utf8() == last.len_utf8())?;
+        // Ranges of characters leave out what is none.
+        let next = (last..=char::MAX).nth(1).filter(|next| at + next.len_utf8() <= MAX_BYTES)?;
         let mut larger = text.as_bytes()[..at].to_vec();
         larger.extend_from_slice(next.encode_utf8(&mut [0; 4]).as_bytes());
         Some(larger)
@@ -191,16 +197,22 @@ mod tests {
             let (min, is_cut) = truncated_min(text.as_bytes());
             prop_assert!(*min <= *text.as_bytes() && min.len() <= MAX_BYTES && std::str::from_utf8(&min).is_ok());
             prop_assert_eq!(is_cut, min != text.as_bytes());
-            let (max, is_cut) = truncated_max(text.as_bytes());
-            prop_assert!(*max >= *text.as_bytes() && std::str::from_utf8(&max).is_ok());
+            let Some((max, is_cut)) = truncated_max(text.as_bytes()) else {
+                prop_assert_eq!(text.chars().take_while(|c| *c == char::MAX).count().min(16), 16);
+                return Ok(());
+            };
+            prop_assert!(*max >= *text.as_bytes() && max.len() <= MAX_BYTES && std::str::from_utf8(&max).is_ok());
             prop_assert_eq!(is_cut, max != text.as_bytes());
-            prop_assert!(!is_cut || max.len() <= MAX_BYTES);
         }
     }
 
     #[test]
-    fn a_bound_that_cannot_be_made_larger_stays_whole() {
-        let text = "\u{10ffff}".repeat(40);
-        assert_eq!(truncated_max(text.as_bytes()), (text.clone().into_bytes(), false));
+    fn the_last_character_of_each_length_has_a_next_one() {
+        for last in ['\u{7f}', '\u{7ff}', '\u{d7ff}', '\u{ffff}'] {
+            let text = last.to_string().repeat(100);
+            let (max, is_cut) = truncated_max(text.as_bytes()).unwrap();
+            assert!(is_cut && *max > *text.as_bytes() && max.len() <= MAX_BYTES, "{last:?}");
+        }
+        assert_eq!(truncated_max("\u{10ffff}".repeat(17).as_bytes()), None);
     }
 }

@@ -37,6 +37,9 @@ impl ColumnLayout {
     }
 }
 
+/// No more room is made in advance.
+const MAX_RESERVED_BYTES: usize = 1 << 20;
+
 /// A nullable text column that is filled row by row. Rows that are skipped are null, at no cost until the end.
 #[derive(Default)]
 pub(crate) struct TextColumn {
@@ -94,7 +97,8 @@ impl TextColumn {
         self.offsets.resize(rows + 1, 0);
         self.offsets[self.rows..].fill(self.text.len() as i32);
         self.validity.resize(rows.div_ceil(8), 0);
-        let done = std::mem::replace(self, Self { last_bytes: self.text.len(), ..Self::default() });
+        let last_bytes = self.text.len().min(MAX_RESERVED_BYTES);
+        let done = std::mem::replace(self, Self { last_bytes, ..Self::default() });
         let nulls = (done.values < rows).then(|| {
             let validity = BooleanBuffer::new(Buffer::from_vec(done.validity), 0, rows);
             NullBuffer::new(validity)
@@ -108,6 +112,12 @@ impl TextColumn {
         Arc::new(array)
     }
 
+    /// The memory that waits for text.
+    #[cfg(test)]
+    pub(super) fn spare_bytes(&self) -> usize {
+        self.text.capacity()
+    }
+
     /// Forgets what was set.
     pub(crate) fn reset(&mut self) {
         self.validity.fill(0);
@@ -115,16 +125,20 @@ impl TextColumn {
         (self.rows, self.values) = (0, 0);
     }
 
-    /// Takes the memory of an array that nobody needs any more, if it is not shared.
-    pub(crate) fn recycle(&mut self, array: ArrayRef) {
+    /// Takes the memory of an array that nobody needs any more, if it is not shared; that of its text only if it is no more
+    /// than `room`, which it is taken from.
+    pub(crate) fn recycle(&mut self, array: ArrayRef, room: &mut usize) {
         let Some(strings) = array.as_string_opt::<i32>().cloned() else { return };
         drop(array);
         let (offsets, text, _) = strings.into_parts();
         let (offsets, text) = (offsets.into_inner().into_inner().into_vec(), text.into_vec());
         if let (Ok(offsets), Ok(mut text), true) = (offsets, text, self.offsets.is_empty()) {
-            text.clear();
             self.validity = vec![0; offsets.len().div_ceil(8)];
-            (self.offsets, self.text) = (offsets, text);
+            self.offsets = offsets;
+            if let Some(rest) = room.checked_sub(text.capacity()) {
+                text.clear();
+                (self.text, *room) = (text, rest);
+            }
         }
     }
 }
@@ -183,9 +197,24 @@ mod tests {
                 let expected = (row % 3 > 0).then(|| "0123456789abcdefghij"[row % 20..].to_owned());
                 assert_eq!(value, expected);
             }
-            column.recycle(array);
+            column.recycle(array, &mut { usize::MAX });
             column.set(5, |text| text.push(b'x'));
             column.reset();
+        }
+    }
+
+    #[test]
+    fn only_so_much_memory_is_kept() {
+        let mut columns: Vec<TextColumn> = (0..10).map(|_| TextColumn::default()).collect();
+        for row in 0..30 {
+            columns[row % 10].set(0, |text| text.resize(1 << 20, b'x'));
+            let mut room = 4 << 20;
+            for column in &mut columns {
+                let array = column.finish(1);
+                column.recycle(array, &mut room);
+            }
+            let kept: usize = columns.iter().map(|column| column.text.capacity()).sum();
+            assert!((1 << 20..=4 << 20).contains(&kept), "{kept}");
         }
     }
 

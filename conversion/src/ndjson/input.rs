@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Why a file could not be read through. Each names the file.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +45,16 @@ pub(crate) struct Input {
     etag: String,
     /// Bytes of content handed out.
     bytes: u64,
-    /// Bytes of the stored object consumed.
-    stored: Arc<AtomicU64>,
+    stored: Arc<Stored>,
+}
+
+/// How the reading of the stored object goes.
+#[derive(Default)]
+struct Stored {
+    /// Bytes consumed.
+    bytes: AtomicU64,
+    /// Whether a read has failed: that says nothing of the content.
+    has_failed: AtomicBool,
 }
 
 /// Opens `range` of the stored object. Only the whole of a compressed file can be read.
@@ -71,7 +79,7 @@ pub(crate) fn open_start(
         ErrorKind::NotFound => InputError::Missing(uri.clone()),
         _ => InputError::Unreadable(StorageError { operation: "read", object: uri.to_string(), source: e }),
     };
-    let stored = Arc::new(AtomicU64::new(0));
+    let stored = Arc::new(Stored::default());
     let (bytes, file): (Box<dyn Read + Send>, _) = match bucket_and_key(uri) {
         Some(_) => (Box::new(ObjectReader::open(uri, etag, range.clone(), first_bytes).map_err(fail)?), None),
         None => {
@@ -83,15 +91,21 @@ pub(crate) fn open_start(
             (Box::new(file.try_clone().map_err(fail)?.take(range.end - range.start)), Some(file))
         }
     };
-    let counted = Counted { inner: bytes, count: stored.clone() };
+    let observed = Observed { inner: bytes, stored: stored.clone() };
     let content: Box<dyn Read + Send> = match compression {
-        Compression::None => Box::new(counted),
         // An object without a single byte is an empty file in any format.
         _ if range.is_empty() => Box::new(io::empty()),
-        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(counted)),
-        Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(counted).map_err(fail)?),
+        _ => decompressed(observed, compression).map_err(fail)?,
     };
     Ok(Input { uri: uri.clone(), compression, content, file, etag: etag.to_owned(), bytes: 0, stored })
+}
+
+fn decompressed(stored: impl Read + Send + 'static, compression: Compression) -> io::Result<Box<dyn Read + Send>> {
+    Ok(match compression {
+        Compression::None => Box::new(stored),
+        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(stored)),
+        Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(stored)?),
+    })
 }
 
 /// The decompressed content of a byte range, and what is known of the object behind it.
@@ -106,18 +120,15 @@ pub(crate) trait Content: Read {
 
 impl Content for Input {
     fn stored_bytes(&self) -> u64 {
-        self.stored.load(Ordering::Relaxed)
+        self.stored.bytes.load(Ordering::Relaxed)
     }
 
     fn explain(&self, source: io::Error) -> InputError {
         let (uri, bytes) = (self.uri.clone(), self.bytes);
         match self.compression {
             _ if source.kind() == ErrorKind::StaleNetworkFileHandle => InputError::Changed(uri),
-            // What the server did says nothing of the content.
-            _ if self.file.is_none() && source.kind() == ErrorKind::ConnectionReset => {
-                InputError::Broken { uri, bytes, source }
-            }
             _ if self.file.is_none() && source.kind() == ErrorKind::NotFound => InputError::Missing(uri),
+            _ if self.stored.has_failed.load(Ordering::Relaxed) => InputError::Broken { uri, bytes, source },
             Compression::None => InputError::Broken { uri, bytes, source },
             Compression::Gzip => InputError::Corrupt { uri, format: "gzip", bytes, source },
             Compression::Zstd => InputError::Corrupt { uri, format: "zstd", bytes, source },
@@ -146,16 +157,20 @@ impl Read for Input {
     }
 }
 
-struct Counted<R> {
+struct Observed<R> {
     inner: R,
-    count: Arc<AtomicU64>,
+    stored: Arc<Stored>,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for Observed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.count.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(read)
+        let read = self.inner.read(buffer);
+        match &read {
+            Ok(bytes) => drop(self.stored.bytes.fetch_add(*bytes as u64, Ordering::Relaxed)),
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(_) => self.stored.has_failed.store(true, Ordering::Relaxed),
+        }
+        read
     }
 }
 
@@ -185,5 +200,67 @@ impl Content for InMemory<'_> {
 
     fn check_unchanged(&self) -> Result<(), InputError> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::failure_of_scan;
+    use millwork_manifest::FailureClass;
+    use std::io::Write;
+
+    /// Bytes, and then, if there is one, an error.
+    struct Failing(io::Cursor<Vec<u8>>, Option<ErrorKind>);
+
+    impl Read for Failing {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            match (self.0.read(buffer)?, self.1) {
+                (0, Some(kind)) => Err(kind.into()),
+                (read, _) => Ok(read),
+            }
+        }
+    }
+
+    fn failure_of(bytes: &[u8], kind: Option<ErrorKind>, compression: Compression) -> FailureClass {
+        let stored = Arc::new(Stored::default());
+        let observed = Observed { inner: Failing(io::Cursor::new(bytes.to_vec()), kind), stored: stored.clone() };
+        let content = decompressed(observed, compression).unwrap();
+        let uri = "file:///2025-12-23.ndjson.gz".parse().unwrap();
+        let mut input = Input { uri, compression, content, file: None, etag: String::new(), bytes: 0, stored };
+        let error = input.read_to_end(&mut Vec::new()).unwrap_err();
+        failure_of_scan(&input.explain(error).into()).class
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_now_may_be_later() {
+        for (kind, class) in [
+            (ErrorKind::PermissionDenied, FailureClass::Input),
+            (ErrorKind::TimedOut, FailureClass::Storage),
+            (ErrorKind::Other, FailureClass::Storage),
+            (ErrorKind::OutOfMemory, FailureClass::Resources),
+        ] {
+            let error = StorageError { operation: "read", object: "a".to_owned(), source: kind.into() };
+            assert_eq!(failure_of_scan(&InputError::Unreadable(error).into()).class, class, "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_keeps_a_file_from_being_read_is_not_its_content() {
+        let text = b"{}\n".repeat(10_000);
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gzip.write_all(&text).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let zstd = zstd::encode_all(text.as_slice(), 1).unwrap();
+        for (bytes, compression) in [(gzip, Compression::Gzip), (zstd, Compression::Zstd)] {
+            let part = &bytes[..bytes.len() / 2];
+            for kind in [ErrorKind::Other, ErrorKind::TimedOut, ErrorKind::ConnectionReset, ErrorKind::UnexpectedEof] {
+                assert_eq!(failure_of(part, Some(kind), compression), FailureClass::Storage, "{kind}");
+            }
+            assert_eq!(failure_of(part, None, compression), FailureClass::Input);
+            let mut damaged = bytes.clone();
+            damaged[0] ^= 0xff;
+            assert_eq!(failure_of(&damaged, None, compression), FailureClass::Input);
+        }
     }
 }

@@ -5,6 +5,11 @@ use super::unescape::unescape;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
+/// More columns than this are refused: keys that are data, such as ids, make a column each.
+pub(crate) const MAX_COLUMNS: usize = 20_000;
+/// So many spellings of keys are known at a glance.
+const MAX_SPELLINGS: usize = 4 * MAX_COLUMNS;
+
 /// How keys become column names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -54,7 +59,9 @@ pub(crate) struct NewKey {
 
 /// A key as it is spelt in the input.
 struct Spelling {
+    /// What the key is recognised by, once it has come.
     token: Token,
+    has_come: bool,
     key: Box<[u8]>,
     /// The two spellings that came after this one last.
     next: [u32; 2],
@@ -70,11 +77,13 @@ struct Token {
 
 impl Token {
     const MAX_BYTES: usize = 32;
+    /// Is nowhere.
+    const NONE: Self = Self { words: [0; 2], masks: [0; 2], length: 0 };
 
     fn new(key: &[u8]) -> Self {
         let text = [b"\"", key, b"\":"].concat();
         let is_plain = !key.iter().any(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
-        let mut token = Self { words: [0; 2], masks: [0; 2], length: 0 };
+        let mut token = Self::NONE;
         if is_plain && text.len() <= Self::MAX_BYTES {
             token.length = text.len();
             for (at, byte) in text.iter().enumerate() {
@@ -98,12 +107,11 @@ impl Token {
 /// From keys to columns, for the columns of one plan.
 pub(crate) struct KeyIndex {
     names: ColumnNames,
+    /// A spelling of each column's key.
     columns: HashMap<String, u32>,
     spellings: Vec<Spelling>,
-    /// The column of each spelling, and whether the spelling has come.
-    column_of: Vec<(u32, bool)>,
-    /// How many spellings have not come yet.
-    unseen: usize,
+    /// The column of each spelling.
+    column_of: Vec<u32>,
     by_spelling: HashMap<Box<[u8]>, u32>,
     /// The two spellings that lines started with last.
     first: [u32; 2],
@@ -111,9 +119,10 @@ pub(crate) struct KeyIndex {
     new_keys: HashMap<String, Position>,
     /// Whether an unknown key becomes a column at once.
     learns: bool,
-    /// The spelling before, in the line that is being scanned, and whether the line has a key that is not known.
+    /// The spelling before, in the line that is being scanned, and whether the line has a key that is not known or has not
+    /// come before.
     before: u32,
-    has_unknown: bool,
+    has_news: bool,
 }
 
 const START: u32 = u32::MAX;
@@ -123,7 +132,7 @@ const NEAR: u32 = 4;
 impl Keys for KeyIndex {
     #[inline(always)]
     fn start_line(&mut self) {
-        (self.before, self.has_unknown) = (START, false);
+        (self.before, self.has_news) = (START, false);
     }
 
     #[inline(always)]
@@ -148,11 +157,12 @@ impl Keys for KeyIndex {
         let known = self.guesses().into_iter().chain(near).find(is);
         match known.or_else(|| self.by_spelling.get(key).copied()).filter(|_| !is_escaped) {
             Some(slot) => {
+                self.has_news |= !self.spellings[slot as usize].has_come;
                 self.came(slot);
                 slot
             }
             None => {
-                self.has_unknown = true;
+                self.has_news = true;
                 Self::UNKNOWN
             }
         }
@@ -167,14 +177,13 @@ impl KeyIndex {
             columns: keys.iter().zip(0..).map(|(key, column)| (key.clone(), column)).collect(),
             spellings: Vec::with_capacity(keys.len()),
             column_of: Vec::with_capacity(keys.len()),
-            unseen: 0,
             by_spelling: HashMap::with_capacity(keys.len()),
             first: [0; 2],
             first_seen: vec![None; keys.len()],
             new_keys: HashMap::new(),
             learns: false,
             before: START,
-            has_unknown: false,
+            has_news: false,
         };
         for (key, column) in keys.iter().zip(0..) {
             index.add_spelling(key.as_bytes(), column);
@@ -189,9 +198,8 @@ impl KeyIndex {
 
     fn add_spelling(&mut self, key: &[u8], column: u32) -> u32 {
         let slot = self.spellings.len() as u32;
-        self.spellings.push(Spelling { token: Token::new(key), key: key.into(), next: [slot + 1; 2] });
-        self.column_of.push((column, false));
-        self.unseen += 1;
+        self.spellings.push(Spelling { token: Token::NONE, has_come: false, key: key.into(), next: [slot + 1; 2] });
+        self.column_of.push(column);
         self.by_spelling.insert(key.into(), slot);
         slot
     }
@@ -215,21 +223,21 @@ impl KeyIndex {
     /// The column of a key of a line that is settled.
     #[inline(always)]
     pub(crate) fn column(&self, field: &Field) -> u32 {
-        self.column_of[field.spelling as usize].0
+        self.column_of[field.spelling as usize]
     }
 
     /// Settles the keys of a line that is a row: looks up those that are not known yet, and notes where keys came first.
     /// False if the plan has no column for one of them or has had none for another before. Adds to `replaced` the characters of
-    /// keys that had to be.
+    /// keys that had to be. `position` is asked for one key after the other.
     #[inline(always)]
     pub(crate) fn settle(
         &mut self,
         bytes: &[u8],
         fields: &mut [Field],
         replaced: &mut u64,
-        position: impl Fn(u32) -> Position,
+        position: impl FnMut(u32) -> Position,
     ) -> bool {
-        if self.has_unknown || self.unseen > 0 {
+        if self.has_news {
             self.settle_slowly(bytes, fields, replaced, position);
         }
         !self.has_new_keys()
@@ -241,7 +249,7 @@ impl KeyIndex {
         bytes: &[u8],
         fields: &mut [Field],
         replaced: &mut u64,
-        position: impl Fn(u32) -> Position,
+        mut position: impl FnMut(u32) -> Position,
     ) {
         for field in fields {
             let at = position(field.key_start);
@@ -255,11 +263,10 @@ impl KeyIndex {
                 let Some(slot) = self.look_up(key, at) else { continue };
                 field.spelling = slot;
             }
-            let (column, was_seen) = &mut self.column_of[field.spelling as usize];
-            if !*was_seen {
-                *was_seen = true;
-                self.unseen -= 1;
-                let first = &mut self.first_seen[*column as usize];
+            let spelling = &mut self.spellings[field.spelling as usize];
+            if !spelling.has_come {
+                (spelling.has_come, spelling.token) = (true, Token::new(&spelling.key));
+                let first = &mut self.first_seen[self.column_of[field.spelling as usize] as usize];
                 *first = Some(first.map_or(at, |seen| seen.min(at)));
             }
         }
@@ -272,12 +279,14 @@ impl KeyIndex {
         }
         let normalized = self.names.normalize(&String::from_utf8_lossy(key));
         match self.columns.get(&normalized) {
-            Some(column) => Some(self.add_spelling(key, *column)),
+            Some(other) if self.spellings.len() >= MAX_SPELLINGS => Some(*other),
+            Some(other) => Some(self.add_spelling(key, self.column_of[*other as usize])),
+            None if self.has_too_many_columns() => None,
             None if self.learns => {
-                let column = self.columns.len() as u32;
-                self.columns.insert(normalized, column);
+                let slot = self.add_spelling(key, self.columns.len() as u32);
+                self.columns.insert(normalized, slot);
                 self.first_seen.push(None);
-                Some(self.add_spelling(key, column))
+                Some(slot)
             }
             None => {
                 let first = self.new_keys.entry(normalized).or_insert(at);
@@ -292,9 +301,9 @@ impl KeyIndex {
         !self.new_keys.is_empty()
     }
 
-    /// How many columns the plan would have with the new keys.
-    pub(crate) fn column_count(&self) -> usize {
-        self.columns.len() + self.new_keys.len()
+    /// Whether the plan would have more columns with the new keys than there may be. Others are not looked for then.
+    pub(crate) fn has_too_many_columns(&self) -> bool {
+        self.columns.len() + self.new_keys.len() > MAX_COLUMNS
     }
 
     /// The keys the plan has no column for.
@@ -306,8 +315,9 @@ impl KeyIndex {
 
     /// Every column's key that came, and where it came first.
     pub(crate) fn seen_keys(&self) -> impl Iterator<Item = NewKey> {
-        let seen = |(key, column): (&String, &u32)| {
-            self.first_seen.get(*column as usize).copied().flatten().map(|at| NewKey { key: key.clone(), at })
+        let seen = |(key, slot): (&String, &u32)| {
+            let first = self.first_seen[self.column_of[*slot as usize] as usize];
+            first.map(|at| NewKey { key: key.clone(), at })
         };
         self.columns.iter().filter_map(seen)
     }
@@ -368,6 +378,40 @@ mod tests {
             assert_eq!(columns(&mut index, &[key], 3), [Some(0)]);
         }
         assert!(!index.has_new_keys());
+    }
+
+    #[test]
+    fn only_lines_with_news_are_settled() {
+        let mut index = KeyIndex::new(&["a", "b", "never"].map(String::from), ColumnNames::Lower);
+        let mut settles = |keys: &[&str]| {
+            columns(&mut index, keys, 0);
+            index.has_news
+        };
+        let lines = [vec!["A", "b"], vec!["A", "b"], vec!["b", "A"], vec!["b", "a"], vec!["a", "A"], vec![]];
+        assert_eq!(lines.map(|keys| settles(&keys)), [true, false, false, true, false, false]);
+    }
+
+    #[test]
+    fn spellings_are_not_kept_without_end() {
+        let mut index = KeyIndex::new(&["x".repeat(17)], ColumnNames::Lower);
+        for number in 0..MAX_SPELLINGS as u32 + 100 {
+            let letter = |bit: u32| if number >> bit & 1 == 1 { 'X' } else { 'x' };
+            let key: String = (0..17).map(letter).collect();
+            assert_eq!(columns(&mut index, &[&key], u64::from(number)), [Some(0)]);
+        }
+        assert_eq!((index.spellings.len(), index.by_spelling.len()), (MAX_SPELLINGS, MAX_SPELLINGS));
+        assert_eq!(index.first_seen(), [Some(at(2))]);
+    }
+
+    #[test]
+    fn keys_beyond_the_limit_are_not_kept() {
+        for mut index in [KeyIndex::learning(ColumnNames::Exact), KeyIndex::new(&[], ColumnNames::Exact)] {
+            for number in 0..MAX_COLUMNS + 100 {
+                assert_eq!(index.has_too_many_columns(), number > MAX_COLUMNS);
+                columns(&mut index, &[&number.to_string()], number as u64);
+            }
+            assert_eq!(index.columns.len() + index.new_keys.len(), MAX_COLUMNS + 1);
+        }
     }
 
     #[test]

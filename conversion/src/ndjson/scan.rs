@@ -4,7 +4,8 @@ use super::blocks::{Blocks, Next};
 use super::columns::{TextColumn, push_text};
 use super::input::{Content, InputError};
 use super::json::{Defect, Field, Scanned, ValueKind, scan_fields};
-use super::keys::{KeyIndex, Position};
+use super::keys::{KeyIndex, MAX_COLUMNS, Position};
+use super::lossy::RawPlaces;
 use super::rejects::{RejectSink, Rejection};
 use super::unescape::unescape;
 use crate::ledger::RangeLedger;
@@ -26,8 +27,10 @@ const BATCH_VALUES: usize = 2_000_000;
 const MIN_BATCH_ROWS: usize = 64;
 /// … or at this many bytes of lines: it stays in the cache until it is encoded.
 const BATCH_BYTES: usize = 1 << 20;
-/// More columns than this are refused: keys that are data, such as ids, make a column each.
-pub(crate) const MAX_COLUMNS: usize = 20_000;
+/// So much memory for text is kept from batch to batch: huge values leave nothing behind.
+const MAX_SPARE_BYTES: usize = 16 << 20;
+/// For so many fields of a line memory is kept.
+const MAX_SPARE_FIELDS: usize = 1 << 16;
 
 static INPUT_BYTES_READ: AtomicU64 = AtomicU64::new(0);
 
@@ -72,11 +75,12 @@ impl ScanContext {
         if !Arc::ptr_eq(&schema, &self.schema) {
             return;
         }
+        let mut room = MAX_SPARE_BYTES;
         for (column, array) in self.source.output.iter().zip(arrays) {
             if let OutputColumn::Input(index) = column
                 && let Some(column) = &mut self.builder.columns[*index]
             {
-                column.recycle(array);
+                column.recycle(array, &mut room);
             }
         }
     }
@@ -100,7 +104,7 @@ pub(crate) struct FileScan<R> {
 impl<R: Content> FileScan<R> {
     /// A scan of `range`, whose bytes `content` holds, decompressed.
     pub(crate) fn new(context: &ScanContext, range: &FileRange, content: R) -> Self {
-        let counts = RangeLedger { file: range.file, start: range.start, end: range.end, ..RangeLedger::default() };
+        let counts = RangeLedger { file: range.file, start: range.start, ..RangeLedger::default() };
         Self {
             range: range.clone(),
             blocks: Blocks::new(content, range.start),
@@ -126,7 +130,7 @@ impl<R: Content> FileScan<R> {
             }
             self.scan_block(context)?;
             if context.keys.has_new_keys() {
-                if context.keys.column_count() > MAX_COLUMNS {
+                if context.keys.has_too_many_columns() {
                     return Err(ScanError::TooManyColumns(self.range.uri.to_string()));
                 }
                 context.builder.reset();
@@ -148,6 +152,8 @@ impl<R: Content> FileScan<R> {
     /// Moves to the next block of lines, past lines that are too long; false at the end.
     fn next_block(&mut self, context: &mut ScanContext) -> Result<bool, ScanError> {
         loop {
+            self.fields.clear();
+            self.fields.shrink_to(MAX_SPARE_FIELDS);
             let next = self.blocks.next();
             let stored_bytes = self.stored_before + self.blocks.input().stored_bytes();
             INPUT_BYTES_READ.fetch_add(stored_bytes - context.stored_bytes, Ordering::Relaxed);
@@ -168,6 +174,8 @@ impl<R: Content> FileScan<R> {
     fn finish(&mut self, context: &mut ScanContext) -> Result<(), ScanError> {
         self.is_done = true;
         self.blocks.input().check_unchanged()?;
+        // What was read, not what was to be read: the ledger compares the two.
+        self.counts.end = self.range.start + self.blocks.input().stored_bytes();
         context.ledger.push(std::mem::take(&mut self.counts));
         Ok(())
     }
@@ -231,7 +239,8 @@ impl<R: Content> FileScan<R> {
             Ok((Scanned::Object, _)) => {
                 let in_keys = &mut self.counts.replaced_characters;
                 let file = self.range.file;
-                let position = |at| Position { file, offset: base + start as u64 + u64::from(at) };
+                let mut places = RawPlaces::new(&block[start..newline]);
+                let position = |at| Position { file, offset: base + start as u64 + places.of(at) };
                 if context.keys.settle(&line, &mut self.fields, in_keys, position) {
                     let number = self.range.lines_before + self.counts.lines;
                     let lone = context.builder.append(&line, &self.fields, &context.keys, number, newline - start);
@@ -399,4 +408,79 @@ fn repeated(text: &str, rows: usize) -> ArrayRef {
     let buffers = if bytes.len() <= 12 { vec![] } else { vec![Buffer::from(bytes)] };
     // SAFETY: the view is inline, or covers the whole of the one buffer, which is valid UTF-8.
     Arc::new(unsafe { StringViewArray::new_unchecked(views, buffers, None) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::columns::ColumnLayout;
+    use super::super::{ColumnNames, InMemory};
+    use super::*;
+    use crate::ledger::add_up;
+    use chrono::DateTime;
+    use millwork_manifest::Compression;
+
+    fn context(keys: &[&str]) -> ScanContext {
+        let layout = ColumnLayout::new(keys.iter().map(|key| (*key).to_owned()).collect());
+        let source = RowSource {
+            manifest_id: "test".parse().unwrap(),
+            date: "2025-12-23".parse().unwrap(),
+            ingested_at: DateTime::UNIX_EPOCH,
+            names: ColumnNames::Exact,
+            output: RowSource::all_columns(&layout),
+            layout,
+            staging: None,
+        };
+        let schema = source.full_schema();
+        ScanContext::new(Arc::new(source), schema, RejectSink::new(None, String::new()))
+    }
+
+    fn scan(context: &mut ScanContext, content: &[u8], size: u64) {
+        let range = FileRange {
+            file: 0,
+            uri: "file:///2025-12-23.ndjson".parse().unwrap(),
+            etag: String::new(),
+            start: 0,
+            end: size,
+            compression: Compression::None,
+            lines_before: 0,
+        };
+        let mut scan = FileScan::new(context, &range, InMemory::new(content));
+        while let Some(batch) = scan.next_batch(context).unwrap() {
+            context.recycle(batch);
+        }
+        assert!(scan.fields.capacity() <= MAX_SPARE_FIELDS);
+    }
+
+    #[test]
+    fn a_reader_that_ends_early_does_not_add_up() {
+        let content = b"{\"a\":1}\n{\"a\":2}\n";
+        for (size, adds_up) in [(content.len() as u64, true), (content.len() as u64 + 1, false)] {
+            let mut context = context(&["a"]);
+            scan(&mut context, content, size);
+            assert_eq!(add_up(&[("a".to_owned(), size)], &context.ledger).is_ok(), adds_up);
+        }
+    }
+
+    #[test]
+    fn places_of_keys_are_those_of_the_file() {
+        let bad = vec![0xff; 100];
+        let content = [b"{\"a\":\"".as_slice(), &bad, b"\",\"z\":1,\"new\":2}\n{\"b\":1}\n"].concat();
+        let mut context = context(&["a", "b", "z"]);
+        scan(&mut context, &content, content.len() as u64);
+        let at = |key: &[u8]| memchr::memmem::find(&content, key).map(|at| Position { file: 0, offset: at as u64 + 1 });
+        assert_eq!(context.keys.first_seen(), [at(b"\"a\""), at(b"\"b\""), at(b"\"z\"")]);
+        assert_eq!(context.keys.new_keys().first().map(|new| new.at), at(b"\"new\""));
+    }
+
+    #[test]
+    fn huge_lines_leave_no_memory_behind() {
+        let keys: Vec<String> = (0..8).map(|i| format!("k{i}")).collect();
+        let mut context = context(&keys.iter().map(String::as_str).collect::<Vec<_>>());
+        let huge = "x".repeat(20 << 20);
+        let mut content: String = keys.iter().map(|key| format!("{{\"{key}\":\"{huge}\"}}\n")).collect();
+        content += &format!("{{{}\"k1\":1}}\n", "\"k0\":1,".repeat(2 * MAX_SPARE_FIELDS));
+        scan(&mut context, content.as_bytes(), content.len() as u64);
+        let kept: usize = context.builder.columns.iter().flatten().map(TextColumn::spare_bytes).sum();
+        assert!(kept <= MAX_SPARE_BYTES, "{kept}");
+    }
 }

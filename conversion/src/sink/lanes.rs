@@ -4,13 +4,16 @@ use super::parts::PartsWriter;
 use super::row_groups::{EncodedGroup, RowGroupShape};
 use super::{PartError, SinkOptions};
 use crate::encode::RowGroupEncoder;
-use crate::report::{StagedPart, TaskReport, executor_name, failure_of_part};
+use crate::ndjson::{MAX_COLUMNS, ScanError};
+use crate::report::{StagedPart, TaskReport, executor_name, failure_of_part, failure_of_scan};
 use crate::source::{FileRange, NdjsonSource, as_scan, scan_exec};
+use crate::survey::{in_order, merge_keys};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::TryStreamExt;
+use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -24,11 +27,12 @@ pub(super) async fn run_task(
 ) -> Result<TaskReport> {
     let Lanes { plan, source, groups } = split_into_lanes(input, partition, options.lanes)?;
     let first = groups.first().and_then(|group| group.first()).map(|range| (range.file, range.start));
-    let input_bytes = groups.iter().flatten().map(|range| range.end - range.start).sum();
+    let bytes = |group: &Vec<FileRange>| group.iter().map(|range| range.end - range.start).sum();
+    let lane_bytes: Vec<u64> = groups.iter().map(bytes).collect();
     let streams: Vec<_> = (0..groups.len()).map(|lane| plan.execute(lane, context.clone())).collect::<Result<_>>()?;
     // The engine may give a task its partition under another number.
     let task = options.starts.iter().position(|start| Some(*start) == first).unwrap_or(partition);
-    let parts = write_parts(streams, &source, input_bytes, task, options).await;
+    let parts = write_parts(streams, &source, &lane_bytes, task, options).await;
     let mut report = TaskReport { executor: executor_name(), first, ..TaskReport::default() };
     match parts {
         Ok(parts) => report.parts = parts,
@@ -37,9 +41,10 @@ pub(super) async fn run_task(
             return Ok(report);
         }
     }
+    let mut new_keys = HashMap::new();
     for lane in 0..groups.len() {
         let Some(scan) = source.take_context(lane) else { continue };
-        report.new_keys.extend(scan.keys.new_keys());
+        merge_keys(&mut new_keys, scan.keys.new_keys());
         merge_first_seen(&mut report.first_seen, scan.keys.first_seen());
         report.ledger.extend(scan.ledger);
         match scan.rejects.finish() {
@@ -47,8 +52,15 @@ pub(super) async fn run_task(
             Err(error) => report.failure = Some(failure_of_part(&error.into())),
         }
     }
-    if !report.new_keys.is_empty() {
+    report.new_keys = in_order(new_keys);
+    if let Some(last) = report.new_keys.last() {
         report.parts.clear();
+        if source.rows().layout.keys.len() + report.new_keys.len() > MAX_COLUMNS {
+            let range = groups.iter().flatten().find(|range| range.file == last.at.file);
+            let uri = range.map(|range| range.uri.to_string());
+            report.failure = Some(failure_of_scan(&ScanError::TooManyColumns(uri.unwrap_or_default())));
+            report.new_keys.clear();
+        }
     }
     Ok(report)
 }
@@ -105,7 +117,7 @@ fn split_evenly(ranges: Vec<FileRange>, lanes: usize) -> Vec<Vec<FileRange>> {
 async fn write_parts(
     streams: Vec<SendableRecordBatchStream>,
     source: &NdjsonSource,
-    input_bytes: u64,
+    lane_bytes: &[u64],
     task: usize,
     options: &SinkOptions,
 ) -> Result<Vec<StagedPart>, PartError> {
@@ -113,12 +125,12 @@ async fn write_parts(
     let shape = Arc::new(RowGroupShape::new(schema, options)?);
     let mut lanes = JoinSet::new();
     let mut receivers = Vec::new();
-    for (lane, stream) in streams.into_iter().enumerate() {
+    for ((lane, stream), bytes) in streams.into_iter().enumerate().zip(lane_bytes) {
         let (sender, receiver) = mpsc::channel(1);
         receivers.push(receiver);
-        lanes.spawn(run_lane(stream, shape.clone(), source.clone(), lane, sender));
+        lanes.spawn(run_lane(stream, shape.clone(), source.clone(), (lane, *bytes), sender));
     }
-    let mut writer = PartsWriter::new(&shape, input_bytes, task, options);
+    let mut writer = PartsWriter::new(&shape, lane_bytes.iter().sum(), task, options);
     // Row groups are taken from the lanes in turn, whichever is ready first.
     let mut turn = 0;
     while !receivers.is_empty() {
@@ -140,15 +152,16 @@ async fn write_parts(
     writer.finish().await
 }
 
-/// Scans and encodes the files of one lane.
+/// Scans and encodes the files of one lane, which have so many bytes.
 async fn run_lane(
     mut stream: SendableRecordBatchStream,
     shape: Arc<RowGroupShape>,
     source: NdjsonSource,
-    lane: usize,
+    (lane, bytes): (usize, u64),
     sender: mpsc::Sender<EncodedGroup>,
 ) -> Result<(), PartError> {
-    let mut consumed = 0;
+    let (mut consumed, mut groups) = (0, 0);
+    let share = || source.stored_bytes(lane) as f64 / bytes.max(1) as f64;
     let mut encoder = RowGroupEncoder::new(shape.columns.clone())?;
     loop {
         let batch = stream.try_next().await?;
@@ -157,7 +170,8 @@ async fn run_lane(
             encoder.write(&batch)?;
             source.recycle(lane, batch);
         }
-        if encoder.rows() > 0 && (is_end || shape.is_full(&encoder)) {
+        if encoder.rows() > 0 && (is_end || shape.is_full(&encoder, groups, share)) {
+            groups += 1;
             let now = source.stored_bytes(lane);
             let input_bytes = now - std::mem::replace(&mut consumed, now);
             let encoded = EncodedGroup::close(&mut encoder, input_bytes)?;
