@@ -144,7 +144,8 @@ impl Client {
     }
 
     async fn answer(&self, request: RequestBuilder) -> anyhow::Result<Value> {
-        let text = self.send(request.timeout(TIMEOUT)).await?.text().await.context("the scheduler's answer broke off")?;
+        let text =
+            self.send(request.timeout(TIMEOUT)).await?.text().await.context("the scheduler's answer broke off")?;
         serde_json::from_str(&text).context("the scheduler's answer is no JSON")
     }
 
@@ -215,6 +216,14 @@ fn event_in(block: &str) -> Option<ServerEvent> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_can_pass_is_waited_for() {
+        let refused = |status| anyhow::Error::from(Trouble::Refused { status, reason: String::new() });
+        assert!(can_pass(&refused(StatusCode::SERVICE_UNAVAILABLE).context("asking")));
+        assert!(can_pass(&Trouble::Ended.into()) && can_pass(&Trouble::Silent(SILENCE).into()));
+        assert!(!can_pass(&refused(StatusCode::UNAUTHORIZED)) && !can_pass(&anyhow::anyhow!("no JSON")));
+    }
 
     #[test]
     fn comments_are_no_events() {

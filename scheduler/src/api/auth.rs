@@ -149,7 +149,10 @@ mod tests {
             assert_eq!(writes(origin), [false, false], "{origin}");
         }
         let origin = (header::ORIGIN, "https://page.example");
-        assert!(allows(&access(None, false), Method::GET, &[host.clone(), origin.clone()]), "no page can read the answer");
+        assert!(
+            allows(&access(None, false), Method::GET, &[host.clone(), origin.clone()]),
+            "no page can read the answer"
+        );
         let token = (header::AUTHORIZATION, "Bearer secret");
         assert!(allows(&access(Some("secret"), false), Method::POST, &[host, origin, token]), "no page knows it");
     }
@@ -173,7 +176,8 @@ mod tests {
 
     #[test]
     fn others_are_listened_to_only_with_a_token_or_at_a_risk() {
-        let new = |token: Option<&str>, insecure| Access::new(([0, 0, 0, 0], 0).into(), token.map(str::to_owned), insecure);
+        let new =
+            |token: Option<&str>, insecure| Access::new(([0, 0, 0, 0], 0).into(), token.map(str::to_owned), insecure);
         assert!(new(None, false).is_err() && new(Some("secret"), false).is_ok() && new(None, true).is_ok());
     }
 }
