@@ -43,6 +43,16 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, code, message)
     }
 
+    /// A body that cannot be taken, by a path that takes so many bytes.
+    pub(super) fn of_body(refused: &BytesRejection, limit: usize) -> Self {
+        match refused.status() {
+            status @ StatusCode::PAYLOAD_TOO_LARGE => {
+                Self::new(status, "too-large", format!("the body has more than {limit} bytes, the limit here"))
+            }
+            status => Self::refused(status, "bad-body", refused.body_text()),
+        }
+    }
+
     /// What axum refused, as a bad request of this kind.
     fn refused(status: StatusCode, code: &'static str, message: String) -> Self {
         match status.is_server_error() {
@@ -94,18 +104,6 @@ impl From<PathRejection> for ApiError {
 impl From<JsonRejection> for ApiError {
     fn from(refused: JsonRejection) -> Self {
         Self::refused(refused.status(), "bad-json", refused.body_text())
-    }
-}
-
-impl ApiError {
-    /// A body that cannot be taken, by a path that takes so many bytes.
-    pub(super) fn of_body(refused: &BytesRejection, limit: usize) -> Self {
-        match refused.status() {
-            status @ StatusCode::PAYLOAD_TOO_LARGE => {
-                Self::new(status, "too-large", format!("the body has more than {limit} bytes, the limit here"))
-            }
-            status => Self::refused(status, "bad-body", refused.body_text()),
-        }
     }
 }
 
