@@ -2,13 +2,19 @@
 
 use anyhow::Context;
 use clap::Args;
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a stream of events may be silent: a scheduler says something every ten seconds.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long a scheduler may be away for those who wait for it.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// The first and the longest pause between two tries.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 /// Which scheduler, and the right to ask it.
 #[derive(Args)]
@@ -37,15 +43,9 @@ pub(crate) struct ServerEvent {
 
 impl Client {
     pub(crate) fn new(options: &ClientOptions) -> anyhow::Result<Self> {
-        let token = match &options.token_file {
-            Some(path) => Some(
-                std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read the token file `{}`", path.display()))?,
-            ),
-            None => std::env::var("MILLWORK_TOKEN").ok(),
-        };
+        let token = millwork_scheduler::read_token(options.token_file.as_deref())?;
         let base = options.scheduler.trim_end_matches('/').to_owned();
-        Ok(Self { http: reqwest::Client::new(), base, token: token.map(|token| token.trim().to_owned()) })
+        Ok(Self { http: reqwest::Client::new(), base, token })
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -91,27 +91,62 @@ impl Client {
         }
     }
 
-    /// Hands on what the scheduler tells by itself, as long as it does and `each` wants more.
-    pub(crate) async fn events(&self, mut each: impl FnMut(ServerEvent) -> anyhow::Result<bool>) -> anyhow::Result<()> {
-        let mut response = self.send(self.request(Method::GET, "events")).await?;
+    /// The same as [`Self::get`], but waits for a scheduler that is away.
+    pub(crate) async fn get_patiently(&self, path: &str) -> anyhow::Result<Value> {
+        let mut away = Away::default();
+        loop {
+            match self.get(path, &[]).await {
+                Err(error) => away.wait(error).await?,
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Hands on what the scheduler tells by itself, for ever. A scheduler that goes is waited for.
+    pub(crate) async fn watch(&self, mut each: impl FnMut(&ServerEvent)) -> anyhow::Result<()> {
+        let mut away: Option<Away> = None;
+        loop {
+            let error = self.events(&mut away, &mut each).await;
+            match &mut away {
+                // It was never there.
+                None => return Err(error),
+                Some(away) => away.wait(error).await?,
+            }
+        }
+    }
+
+    /// Hands on events as long as they come; why they no longer do.
+    async fn events(&self, away: &mut Option<Away>, each: &mut impl FnMut(&ServerEvent)) -> anyhow::Error {
+        let connected = tokio::time::timeout(TIMEOUT, self.send(self.request(Method::GET, "events"))).await;
+        let mut response = match connected {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return error,
+            Err(_) => return Trouble::Silent(TIMEOUT).into(),
+        };
+        if away.replace(Away::default()).is_some_and(|away| away.since.is_some()) {
+            eprintln!("millwork: the scheduler is back; `millwork runs` shows what changed meanwhile");
+        }
         let mut text = Vec::new();
-        while let Some(chunk) = response.chunk().await.context("the scheduler is gone")? {
-            text.extend_from_slice(&chunk);
+        loop {
+            match tokio::time::timeout(SILENCE, response.chunk()).await {
+                Ok(Ok(Some(chunk))) => text.extend_from_slice(&chunk),
+                Ok(Ok(None)) => return Trouble::Ended.into(),
+                Ok(Err(error)) => return anyhow::Error::new(error).context("the scheduler is gone"),
+                Err(_) => return Trouble::Silent(SILENCE).into(),
+            }
             while let Some(end) = text.windows(2).position(|two| two == b"\n\n") {
                 let block: Vec<u8> = text.drain(..end + 2).collect();
-                if let Some(event) = event_in(&String::from_utf8_lossy(&block))
-                    && !each(event)?
-                {
-                    return Ok(());
+                if let Some(event) = event_in(&String::from_utf8_lossy(&block)) {
+                    each(&event);
                 }
             }
         }
-        anyhow::bail!("the scheduler has ended")
     }
 
     async fn answer(&self, request: RequestBuilder) -> anyhow::Result<Value> {
-        let response = self.send(request.timeout(TIMEOUT)).await?;
-        response.json().await.context("the scheduler's answer is no JSON")
+        let text =
+            self.send(request.timeout(TIMEOUT)).await?.text().await.context("the scheduler's answer broke off")?;
+        serde_json::from_str(&text).context("the scheduler's answer is no JSON")
     }
 
     /// Sends a request; an answer that is no success is an error with the scheduler's reason.
@@ -123,7 +158,51 @@ impl Client {
         }
         let text = response.text().await?;
         let body: Value = serde_json::from_str(&text).unwrap_or_else(|_| json!({"error": {"message": text}}));
-        anyhow::bail!("the scheduler answers {status}: {}", body["error"]["message"].as_str().unwrap_or("no reason"))
+        let reason = body["error"]["message"].as_str().unwrap_or("no reason").to_owned();
+        Err(Trouble::Refused { status, reason }.into())
+    }
+}
+
+/// What can go wrong with a scheduler that can be reached.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("the scheduler answers {status}: {reason}")]
+    Refused { status: StatusCode, reason: String },
+    #[error("the scheduler has ended")]
+    Ended,
+    #[error("nothing was heard of the scheduler for {} s", .0.as_secs())]
+    Silent(Duration),
+}
+
+/// Whether the same request may succeed later.
+fn can_pass(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<Trouble>() {
+        Some(Trouble::Refused { status, .. }) => *status == StatusCode::SERVICE_UNAVAILABLE,
+        Some(Trouble::Ended | Trouble::Silent(_)) => true,
+        None => error.downcast_ref::<reqwest::Error>().is_some_and(|error| !error.is_builder()),
+    }
+}
+
+/// A scheduler that does not answer, and since when.
+#[derive(Default)]
+struct Away {
+    since: Option<Instant>,
+    pause: Duration,
+}
+
+impl Away {
+    /// Pauses, longer each time. Fails with what went wrong if waiting does not help, or has not helped for too long.
+    async fn wait(&mut self, error: anyhow::Error) -> anyhow::Result<()> {
+        if !can_pass(&error) || self.since.is_some_and(|since| since.elapsed() > PATIENCE) {
+            return Err(error);
+        }
+        if self.since.is_none() {
+            eprintln!("millwork: {error:#}; waiting for it");
+            self.since = Some(Instant::now());
+        }
+        self.pause = (self.pause * 2).clamp(PAUSES.0, PAUSES.1);
+        tokio::time::sleep(self.pause).await;
+        Ok(())
     }
 }
 
@@ -139,9 +218,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_what_can_pass_is_waited_for() {
+        let refused = |status| anyhow::Error::from(Trouble::Refused { status, reason: String::new() });
+        assert!(can_pass(&refused(StatusCode::SERVICE_UNAVAILABLE).context("asking")));
+        assert!(can_pass(&Trouble::Ended.into()) && can_pass(&Trouble::Silent(SILENCE).into()));
+        assert!(!can_pass(&refused(StatusCode::UNAUTHORIZED)) && !can_pass(&anyhow::anyhow!("no JSON")));
+    }
+
+    #[test]
     fn comments_are_no_events() {
         assert_eq!(event_in(":\n\n"), None);
         let event = ServerEvent { name: "role".to_owned(), data: json!({"leads": true}) };
-        assert_eq!(event_in("event: role\nid: 1\ndata: {\"leads\":true}\n\n"), Some(event));
+        assert_eq!(event_in("event: role\ndata: {\"leads\":true}\n\n"), Some(event));
     }
 }

@@ -9,6 +9,11 @@ use tokio::net::TcpListener;
 /// How long the executor may take to connect to its scheduler, in this very process.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How many tasks run at once: as many as there are cores, unless told.
+pub(crate) fn vcores(given: Option<u32>) -> usize {
+    given.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |n| n as usize)
+}
+
 /// An engine with one executor. The executor's files go when this is dropped.
 pub(crate) struct Embedded {
     pub(crate) engine: Engine,

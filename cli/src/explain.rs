@@ -1,5 +1,6 @@
 //! `millwork explain`: how a manifest would be converted.
 
+use crate::embedded::vcores;
 use clap::Args;
 use futures::TryStreamExt;
 use millwork_conversion::{ConversionOptions, Query, plan_attempt, survey};
@@ -22,9 +23,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     sql: Option<PathBuf>,
 
-    /// How many tasks could run at once
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    vcores: u32,
+    /// How many tasks could run at once [default: the number of cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    vcores: Option<u32>,
 
     /// Size an output file should have, in MiB
     #[arg(long, env = "TARGET_FILE_MB", value_name = "MB", default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..=8192))]
@@ -42,7 +43,7 @@ pub(crate) async fn explain(options: Options) -> anyhow::Result<ExitCode> {
             conversion.query = explained;
         }
     }
-    print_plan(&manifest, &conversion, options.vcores as usize).await
+    print_plan(&manifest, &conversion, vcores(options.vcores)).await
 }
 
 /// Reads a manifest by path or URI.

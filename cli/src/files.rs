@@ -1,13 +1,13 @@
 //! `millwork files` and `millwork quarantine`: input files, as the scheduler's store remembers them.
 
-use crate::client::{Client, ClientOptions};
+use crate::client::Client;
+use crate::list::{ListOptions, Listing, print_json};
 use crate::runs::text;
 use crate::table;
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
 use std::process::ExitCode;
 
-/// List input files, in the order of arrival.
+/// List input files: those of one state in the order of arrival.
 #[derive(Args)]
 pub(crate) struct Options {
     /// Show this file alone, with its timeline
@@ -20,24 +20,6 @@ pub(crate) struct Options {
 
     #[command(flatten)]
     list: ListOptions,
-}
-
-#[derive(Args)]
-struct ListOptions {
-    /// Only files of this date
-    #[arg(long, value_name = "YYYY-MM-DD")]
-    date: Option<String>,
-
-    /// How many files at most
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
-
-    /// Print one JSON document
-    #[arg(long)]
-    json: bool,
-
-    #[command(flatten)]
-    client: ClientOptions,
 }
 
 /// Show files that were refused on arrival.
@@ -67,30 +49,24 @@ pub(crate) async fn quarantine(options: QuarantineOptions) -> anyhow::Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(path: &str, status: Option<String>, options: ListOptions) -> anyhow::Result<()> {
-    let filter = [("status", status), ("date", options.date)];
-    let (items, has_more) = Client::new(&options.client)?.list(path, &filter, options.limit as usize).await?;
-    if options.json {
-        println!("{}", serde_json::to_string_pretty(&json!({"files": items}))?);
-        return Ok(());
-    }
-    let row = |file: &Value| {
-        let size = table::bytes(file["size_bytes"].as_u64().unwrap_or_default());
-        let place = if file["manifest_id"].is_null() { &file["quarantine_uri"] } else { &file["manifest_id"] };
-        [text(&file["uri"]), text(&file["state"]), size, text(&file["reason"]), text(place)]
+async fn list(path: &'static str, status: Option<String>, options: ListOptions) -> anyhow::Result<()> {
+    let files = Listing {
+        path,
+        name: "files",
+        headings: ["FILE", "STATE", "SIZE", "REASON", "WHERE"],
+        row: |file| {
+            let size = table::bytes(file["size_bytes"].as_u64().unwrap_or_default());
+            let place = if file["manifest_id"].is_null() { &file["quarantine_uri"] } else { &file["manifest_id"] };
+            [text(&file["uri"]), text(&file["state"]), size, text(&file["reason"]), text(place)]
+        },
     };
-    table::print(["FILE", "STATE", "SIZE", "REASON", "WHERE"], &items.iter().map(row).collect::<Vec<_>>());
-    if has_more {
-        eprintln!("there are more: --limit shows them");
-    }
-    Ok(())
+    files.print(&options, &[("status", status)]).await
 }
 
 async fn show(uri: String, options: &ListOptions) -> anyhow::Result<()> {
     let file = Client::new(&options.client)?.get("files/by-uri", &[("uri", uri)]).await?;
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&file)?);
-        return Ok(());
+        return print_json(&file);
     }
     println!("{}  {}", text(&file["uri"]), text(&file["state"]));
     for moment in file["timeline"].as_array().into_iter().flatten() {

@@ -6,6 +6,7 @@ mod embedded;
 mod explain;
 mod files;
 mod generate;
+mod list;
 mod report;
 mod run;
 mod runs;

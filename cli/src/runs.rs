@@ -1,6 +1,7 @@
 //! `millwork runs`: what becomes of manifests, and what is to become of them.
 
 use crate::client::{Client, ClientOptions, ServerEvent};
+use crate::list::{ListOptions, Listing, print_json};
 use crate::table;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -16,12 +17,13 @@ pub(crate) struct Options {
     command: Option<Command>,
 
     #[command(flatten)]
-    list: ListOptions,
+    list: ListRunsOptions,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    List(ListOptions),
+    /// List runs, the newest first
+    List(ListRunsOptions),
     /// Show one run: its attempts, what it produced, how far it is
     Show(RunOptions),
     /// End a run: at once if it waits, else as soon as its attempt has stopped
@@ -32,35 +34,22 @@ enum Command {
     Force(RunOptions),
     /// Change the place of a queued run in the queue
     Prioritise(PriorityOptions),
-    /// Print changes of runs as they happen, until interrupted
+    /// Print changes of runs as they happen, until interrupted. When the scheduler goes, its return is waited for
     Watch(WatchOptions),
 }
 
-/// List runs, the newest first
 #[derive(Args)]
-struct ListOptions {
-    /// Only runs in this state: queued, planning, running, committing, completed, failed, cancelled
+struct ListRunsOptions {
+    /// Only runs in this state: draft, queued, planning, running, committing, completed, failed, cancelled
     #[arg(long, value_name = "STATE")]
     status: Option<String>,
-
-    /// Only runs of manifests of this date
-    #[arg(long, value_name = "YYYY-MM-DD")]
-    date: Option<String>,
 
     /// Only runs with a failure of this kind: input, storage, resources, lost-executor, timeout, cancelled, bug
     #[arg(long, value_name = "CLASS")]
     failure_class: Option<String>,
 
-    /// How many runs at most
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
-
-    /// Print one JSON document
-    #[arg(long)]
-    json: bool,
-
     #[command(flatten)]
-    client: ClientOptions,
+    list: ListOptions,
 }
 
 #[derive(Args)]
@@ -110,13 +99,11 @@ pub(crate) async fn runs(options: Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(options: ListOptions) -> anyhow::Result<()> {
-    let filter = [("status", options.status), ("date", options.date), ("failure_class", options.failure_class)];
-    let (items, has_more) = Client::new(&options.client)?.list("runs", &filter, options.limit as usize).await?;
-    if options.json {
-        return print_json(&json!({"runs": items}));
-    }
-    let row = |run: &Value| {
+const RUNS: Listing<8> = Listing {
+    path: "runs",
+    name: "runs",
+    headings: ["RUN", "STATE", "PRIORITY", "ATTEMPTS", "FILES", "SIZE", "CHANGED", "FAILURE"],
+    row: |run| {
         [
             text(&run["manifest_id"]),
             text(&run["state"]),
@@ -127,13 +114,11 @@ async fn list(options: ListOptions) -> anyhow::Result<()> {
             text(&run["updated_at"]),
             text(&run["failure"]["message"]),
         ]
-    };
-    let headings = ["RUN", "STATE", "PRIORITY", "ATTEMPTS", "FILES", "SIZE", "CHANGED", "FAILURE"];
-    table::print(headings, &items.iter().map(row).collect::<Vec<_>>());
-    if has_more {
-        eprintln!("there are more: --limit shows them");
-    }
-    Ok(())
+    },
+};
+
+async fn list(options: ListRunsOptions) -> anyhow::Result<()> {
+    RUNS.print(&options.list, &[("status", options.status), ("failure_class", options.failure_class)]).await
 }
 
 async fn show(options: &RunOptions) -> anyhow::Result<()> {
@@ -170,7 +155,7 @@ async fn prioritise(options: &PriorityOptions) -> anyhow::Result<()> {
 }
 
 async fn watch(options: &WatchOptions) -> anyhow::Result<()> {
-    let print = |event: ServerEvent| {
+    let print = |event: &ServerEvent| {
         let data = &event.data;
         match event.name.as_str() {
             "run" if options.json => println!("{data}"),
@@ -182,9 +167,8 @@ async fn watch(options: &WatchOptions) -> anyhow::Result<()> {
             "lagged" => eprintln!("{} changes were missed: `millwork runs` shows how it is", data["missed"]),
             _ => {}
         }
-        Ok(true)
     };
-    Client::new(&options.client)?.events(print).await
+    Client::new(&options.client)?.watch(print).await
 }
 
 /// The path of a run. An id that is none is refused by the scheduler.
@@ -202,11 +186,6 @@ fn print_run(run: &Value, as_json: bool) -> anyhow::Result<()> {
         return print_json(run);
     }
     println!("{}", line(run));
-    Ok(())
-}
-
-fn print_json(value: &Value) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     client: ClientOptions,
 
-    /// Wait until every run has ended
+    /// Wait until every run has ended. A scheduler that goes away meanwhile may be away for ten minutes
     #[arg(long)]
     wait: bool,
 
@@ -63,14 +63,14 @@ pub(crate) async fn submit(options: Options) -> anyhow::Result<ExitCode> {
             let id = run["manifest_id"].as_str().unwrap_or_default().to_owned();
             // Once at least: the answer to a submission does not say what a run produced.
             loop {
-                *run = client.get(&format!("runs/{id}"), &[]).await?;
+                *run = client.get_patiently(&format!("runs/{id}")).await?;
                 if is_final(run) {
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
             if !options.json {
-                eprintln!("{}", line(run));
+                println!("{}", line(run));
             }
         }
     }

@@ -14,7 +14,7 @@ pub mod run;
 mod service;
 mod shell;
 
-pub use api::{check_listen, router};
+pub use api::{Access, ApiServer, read_token};
 pub use commit::{OutputFile, RunResult};
 pub use engine::{Engine, ExecutorInfo, HEARTBEAT_SECONDS, JobProgress, StageProgress, TaskProgress};
 pub use intake::{Intake, IntakeOptions, Submit};

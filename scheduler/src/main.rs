@@ -5,7 +5,7 @@ use anyhow::Context;
 use clap::Parser;
 use futures::StreamExt;
 use millwork_scheduler::{
-    Engine, Intake, IntakeOptions, Lease, OutputLock, RunOptions, Scheduler, Service, check_listen, router,
+    Access, ApiServer, Engine, Intake, IntakeOptions, Lease, OutputLock, RunOptions, Scheduler, Service, read_token,
 };
 use millwork_tracking::TrackingStore;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -46,7 +46,7 @@ struct Options {
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
-    /// Listen on addresses that others can reach, without a token
+    /// Listen on addresses that others can reach, without a token, and answer under any name
     #[arg(long)]
     insecure: bool,
 
@@ -70,8 +70,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {
-    let token = token(&options)?;
-    check_listen(options.http, token.is_some(), options.insecure)?;
+    let access = Access::new(options.http, read_token(options.token_file.as_deref())?, options.insecure)?;
     anyhow::ensure!(
         options.listen.ip().is_loopback() || options.insecure,
         "refusing to listen for executors on {}, which others can reach: that endpoint has no authentication; limit \
@@ -81,16 +80,11 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let http = listen(options.http).await?;
     let store = millwork_tracking::open(&options.state).await?;
     let service = Service::new(store.clone());
-    let stop = CancellationToken::new();
-    let server =
-        axum::serve(http, router(service.clone(), token)?).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let server = ApiServer::start(http, service.clone(), access)?;
     tracing::info!(http = %options.http, "standing by");
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let led = tokio::select! {
-        served = server.into_future() => { served?; Ok(()) }
-        led = lead(&options, &store, &service, &mut signals) => led,
-    };
-    stop.cancel();
+    let led = lead(&options, &store, &service, &mut signals).await;
+    server.shut_down().await;
     led
 }
 
@@ -147,17 +141,4 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
             listener => return listener.with_context(|| format!("cannot listen on {address}")),
         }
     }
-}
-
-fn token(options: &Options) -> anyhow::Result<Option<String>> {
-    let from_file = match &options.token_file {
-        Some(path) => Some(
-            std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read the token file `{}`", path.display()))?,
-        ),
-        None => std::env::var("MILLWORK_TOKEN").ok(),
-    };
-    let token = from_file.map(|token| token.trim().to_owned());
-    anyhow::ensure!(token.as_deref() != Some(""), "the token is empty");
-    Ok(token)
 }

@@ -100,6 +100,7 @@ fn every_error_has_one_shape() {
     let post = |path: &str, kind: &str, body: Vec<u8>| {
         cluster.call(|c| c.post(url(path)).header("content-type", kind).body(body)).unwrap()
     };
+    let with = |name: &str, value: &str, url: String| cluster.call(|c| c.post(url).header(name, value)).unwrap();
     let json = "application/json";
     let taken = json!({"fileLocations": [{"URIPrefixes": [place.path("in/2025-01-01-a.ndjson")]}], "metadata": {"manifest_id": "other"}});
     let large = vec![b' '; (32 << 20) + 1];
@@ -114,6 +115,7 @@ fn every_error_has_one_shape() {
         (get("/api/v1/runs?status=done"), 400, "bad-query", "completed"),
         (get("/api/v1/runs?date=2025-13-01"), 400, "bad-query", "date"),
         (get("/api/v1/runs?failure_class=x"), 400, "bad-query", "lost-executor"),
+        (get("/api/v1/runs/m1/files?limit=10001"), 400, "bad-query", "1 to 10000"),
         (get("/api/v1/runs?colour=red"), 400, "bad-query", "colour"),
         (get("/api/v1/runs?cursor=x"), 400, "bad-query", "cursor"),
         (get("/api/v1/runs/m1/files?cursor=x"), 400, "bad-query", "cursor"),
@@ -127,15 +129,19 @@ fn every_error_has_one_shape() {
         (post("/api/v1/runs/m1/retry", json, vec![]), 409, "conflict", "failed"),
         (post("/api/v1/manifests", json, b"{".to_vec()), 400, "bad-json", "line 1"),
         (post("/api/v1/manifests", json, b"{}".to_vec()), 400, "bad-manifest", "fileLocations"),
-        (post("/api/v1/manifests", json, b"[1]".to_vec()), 400, "bad-manifest", ""),
+        (post("/api/v1/manifests", json, b"[1]".to_vec()), 400, "bad-manifest", "expected"),
         (post("/api/v1/manifests", json, b"{\"uri\":\"/nowhere.json\"}".to_vec()), 400, "bad-manifest", "nowhere"),
         (post("/api/v1/manifests", "text/plain", b"{}".to_vec()), 415, "wrong-content-type", "application/json"),
-        (post("/api/v1/manifests", json, large), 413, "too-large", ""),
+        (post("/api/v1/manifests", json, large), 413, "too-large", "33554432 bytes"),
         (post("/api/v1/manifests", json, taken.to_string().into_bytes()), 409, "conflict", "in manifest `m1`"),
         (post("/api/v1/manifests?priority=1001", json, b"{}".to_vec()), 400, "bad-query", "-1000 to 1000"),
+        (post("/api/v1/manifests?priority=abc", json, b"{}".to_vec()), 400, "bad-query", "-1000 to 1000, not `abc`"),
         (put_priority(&cluster, "m1", "{\"priority\": 3}"), 409, "conflict", "completed"),
         (put_priority(&cluster, "m1", "{\"priority\": 5000}"), 400, "bad-json", "-1000 to 1000"),
-        (put_priority(&cluster, "m1", &" ".repeat((64 << 10) + 1)), 413, "too-large", ""),
+        (put_priority(&cluster, "m1", "{\"priority\": -2147483648}"), 400, "bad-json", "-1000 to 1000"),
+        (put_priority(&cluster, "m1", &" ".repeat((64 << 10) + 1)), 413, "too-large", "65536 bytes"),
+        (with("host", "page.example", cluster.url() + "/api/v1/runs"), 403, "foreign-host", "`page.example`"),
+        (with("origin", "https://page.example", url("/api/v1/runs/m1/force")), 403, "foreign-origin", "page.example"),
     ];
     for (i, ((status, text), wanted, code, says)) in cases.into_iter().enumerate() {
         let body: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("case {i}: {text}"));
@@ -221,6 +227,7 @@ fn metric(metrics: &str, name: &str) -> Option<f64> {
     metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }
 
+/// What a listener heard: the names of events and their data, and `end` if the stream was ended as it should be.
 type Events = Arc<Mutex<Vec<(String, Value)>>>;
 
 /// Collects the events that a scheduler tells, until it ends.
@@ -236,6 +243,8 @@ fn listen(url: String) -> Events {
                 name = event.to_owned();
             } else if let Some(data) = line.strip_prefix("data: ") {
                 told.lock().unwrap().push((name.clone(), serde_json::from_str(data).unwrap()));
+            } else if line == "0" {
+                told.lock().unwrap().push(("end".to_owned(), Value::Null));
             }
         }
     });
@@ -266,6 +275,46 @@ fn a_standby_answers_from_the_store_and_says_what_it_is() {
     assert_eq!(events.lock().unwrap()[0].1, json!({"leads": false}));
     cluster.scheduler = None;
     wait_until("it takes over", || events.lock().unwrap().iter().any(|(_, data)| data["leads"] == true));
+}
+
+#[test]
+fn a_scheduler_that_is_told_to_stop_ends_what_it_tells() {
+    let place = Place::new();
+    let mut cluster = Cluster::start(&place, "out", 0, &[]);
+    let events = listen(cluster.url());
+    wait_until("the stream begins", || !events.lock().unwrap().is_empty());
+    assert_eq!(cluster.stop_scheduler(), Some(0));
+    wait_until("the stream ends", || events.lock().unwrap().iter().any(|(name, _)| name == "end"));
+}
+
+#[test]
+fn clients_wait_for_a_scheduler_that_is_started_again() {
+    let (place, _) = days(2);
+    let mut cluster = Cluster::start(&place, "out", 0, &[]);
+    let client = |arguments: &[&str]| {
+        let mut command = Command::new(binary("millwork"));
+        command.args(arguments).args(["--scheduler", &cluster.url()]);
+        command
+    };
+    let watching = start(client(&["runs", "watch"]), &place.path("watch.log"));
+    wait_until("the watcher listens", || {
+        let asked = "millwork_http_requests_total{route=\"/api/v1/events\"";
+        cluster.try_get("/metrics").is_some_and(|metrics| metrics.contains(asked))
+    });
+    let log = |name: &str| std::fs::read_to_string(place.path(name)).unwrap_or_default();
+    let first = place.path("m1.json").display().to_string();
+    let mut waiting = client(&["submit", "--wait", &first]);
+    let waiting = std::thread::spawn(move || Done::of(waiting.output().unwrap()));
+    wait_until("the run is told of", || log("watch.log").contains("m1  "));
+    cluster.kill_scheduler();
+    wait_until("the watcher waits", || log("watch.log").contains("waiting for it"));
+    cluster.start_scheduler();
+    wait_until("the watcher is back", || log("watch.log").contains("is back"));
+    cluster.start_executor();
+    let done = waiting.join().unwrap();
+    assert_eq!((done.code, done.stdout.trim()), (Some(0), "m1  completed  2 rows in 1 files, 1 lines rejected"));
+    wait_until("the end is told", || log("watch.log").contains("m1  completed"));
+    drop(watching);
 }
 
 #[test]

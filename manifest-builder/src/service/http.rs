@@ -1,5 +1,6 @@
 //! Health and metrics over HTTP.
 
+use super::tally;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -31,6 +32,7 @@ impl Health {
         let health = Self { last_success: Arc::default() };
         let Some(address) = address else { return Ok(health) };
         let metrics = PrometheusBuilder::new().install_recorder()?;
+        tally::describe();
         let listener =
             TcpListener::bind(address).await.map_err(|e| anyhow::anyhow!("cannot listen on {address}: {e}"))?;
         tracing::info!(address = %listener.local_addr()?, "serving health and metrics");

@@ -2,12 +2,48 @@
 
 use crate::builder::Arrived;
 use crate::sweep::Swept;
-use metrics::{counter, gauge};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+use millwork_manifest::QuarantineReason;
 use millwork_tracking::TrackingStore;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// Says what each metric means. What never happened is 0, not absent, so that its rate can be asked for.
+pub(crate) fn describe() {
+    describe_counter!("millwork_messages_total", "Messages handled, by outcome: done, bad, or retry, which come again");
+    describe_counter!("millwork_files_total", "Files seen, by outcome; those quarantined by reason, too");
+    describe_counter!("millwork_manifests_total", "Manifests made");
+    describe_gauge!("millwork_pending_files", "Files that wait for a manifest, at the last sweep");
+    describe_gauge!("millwork_pending_bytes", "Their bytes");
+    for outcome in ["done", "bad", "retry"] {
+        counter!("millwork_messages_total", "outcome" => outcome).increment(0);
+    }
+    for (outcome, _) in outcomes(&Arrived::default()) {
+        counter!("millwork_files_total", "outcome" => outcome).increment(0);
+    }
+    for reason in [
+        QuarantineReason::BadExtension,
+        QuarantineReason::TooSmall,
+        QuarantineReason::TooLarge,
+        QuarantineReason::NoDate,
+        QuarantineReason::MissingObject,
+    ] {
+        counter!("millwork_files_total", "outcome" => "quarantined", "reason" => reason.as_str()).increment(0);
+    }
+    counter!("millwork_manifests_total").increment(0);
+}
+
+fn outcomes(arrived: &Arrived) -> [(&'static str, u64); 5] {
+    [
+        ("pending", arrived.pending),
+        ("known", arrived.known),
+        ("overwritten", arrived.overwritten),
+        ("removed", arrived.removed),
+        ("ignored", arrived.ignored),
+    ]
+}
 
 /// Numbers on their way to the store.
 #[derive(Clone)]
@@ -28,14 +64,7 @@ impl Tally {
     }
 
     pub(crate) fn arrived(&self, arrived: &Arrived) {
-        let outcomes = [
-            ("pending", arrived.pending),
-            ("known", arrived.known),
-            ("overwritten", arrived.overwritten),
-            ("removed", arrived.removed),
-            ("ignored", arrived.ignored),
-        ];
-        for (outcome, n) in outcomes {
+        for (outcome, n) in outcomes(arrived) {
             counter!("millwork_files_total", "outcome" => outcome).increment(n);
             self.add(&format!("files_{outcome}"), n);
         }
@@ -80,6 +109,26 @@ impl Tally {
                 () = done.cancelled() => return,
                 () = tokio::time::sleep(interval) => self.flush().await,
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_happened_is_zero_and_described() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, describe);
+        let text = recorder.handle().render();
+        for series in [
+            "millwork_messages_total{outcome=\"retry\"} 0",
+            "millwork_files_total{outcome=\"pending\"} 0",
+            "millwork_files_total{outcome=\"quarantined\",reason=\"too-small\"} 0",
+            "# HELP millwork_manifests_total",
+        ] {
+            assert!(text.contains(series), "{series} is not in {text}");
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Errors, in their one shape: `{"error": {"code": "…", "message": "…"}}`.
 
+use crate::intake::ReadError;
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use millwork_tracking::TrackingError;
 use serde::Serialize;
@@ -42,13 +43,21 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, code, message)
     }
 
-    /// What axum refused, as a bad request of this kind, unless it is something of its own.
+    /// A body that cannot be taken, by a path that takes so many bytes.
+    pub(super) fn of_body(refused: &BytesRejection, limit: usize) -> Self {
+        match refused.status() {
+            status @ StatusCode::PAYLOAD_TOO_LARGE => {
+                Self::new(status, "too-large", format!("the body has more than {limit} bytes, the limit here"))
+            }
+            status => Self::refused(status, "bad-body", refused.body_text()),
+        }
+    }
+
+    /// What axum refused, as a bad request of this kind.
     fn refused(status: StatusCode, code: &'static str, message: String) -> Self {
-        match status {
-            StatusCode::PAYLOAD_TOO_LARGE => Self::new(status, "too-large", message),
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::new(status, "wrong-content-type", message),
-            status if status.is_server_error() => Self::new(status, "bug", message),
-            _ => Self::new(StatusCode::BAD_REQUEST, code, message),
+        match status.is_server_error() {
+            true => Self::new(status, "bug", message),
+            false => Self::new(StatusCode::BAD_REQUEST, code, message),
         }
     }
 }
@@ -63,6 +72,18 @@ impl From<TrackingError> for ApiError {
             _ => {
                 tracing::warn!(%error, "a request cannot be answered");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "state", error)
+            }
+        }
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        match error.reason() {
+            Some(_) => Self::new(StatusCode::BAD_REQUEST, "bad-manifest", error),
+            None => {
+                tracing::warn!(%error, "a manifest that is submitted cannot be read now");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "storage", error)
             }
         }
     }
@@ -86,15 +107,10 @@ impl From<JsonRejection> for ApiError {
     }
 }
 
-impl From<BytesRejection> for ApiError {
-    fn from(refused: BytesRejection) -> Self {
-        Self::refused(refused.status(), "bad-body", refused.body_text())
-    }
-}
-
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(ErrorBody { error: self.error })).into_response()
+        let challenge = (self.status == StatusCode::UNAUTHORIZED).then_some([(header::WWW_AUTHENTICATE, "Bearer")]);
+        (self.status, challenge, Json(ErrorBody { error: self.error })).into_response()
     }
 }
 
@@ -104,4 +120,20 @@ pub(super) fn of_panic(panic: Box<dyn Any + Send>) -> Response {
     tracing::error!(panic = text.unwrap_or("without a word"), "a request's handler panicked");
     let message = "a defect of Millwork's: the scheduler's log says more";
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "bug", message).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intake::read_manifest;
+    use millwork_storage::{MemoryObjects, StorageError};
+
+    #[tokio::test]
+    async fn a_manifest_that_cannot_be_read_now_is_not_called_bad() {
+        let uri = "s3://m/gone.json".parse().unwrap();
+        let gone = ApiError::from(read_manifest(&MemoryObjects::default(), &uri).await.unwrap_err());
+        assert_eq!((gone.status, gone.error.code), (StatusCode::BAD_REQUEST, "bad-manifest"));
+        let away = ApiError::from(ReadError::Storage(StorageError::on_read(&uri)(std::io::ErrorKind::TimedOut.into())));
+        assert_eq!((away.status, away.error.code), (StatusCode::SERVICE_UNAVAILABLE, "storage"));
+    }
 }

@@ -8,7 +8,7 @@ use crate::shell::Change;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use chrono::{DateTime, Utc};
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use millwork_manifest::ManifestId;
 use millwork_tracking::RunState;
 use serde::Serialize;
@@ -88,8 +88,8 @@ impl EventData {
 /// Where a listener is.
 struct Listener {
     service: Service,
-    /// The events that it got.
-    number: u64,
+    /// Whether it was told something.
+    was_told: bool,
     changes: Option<Receiver<Change>>,
 }
 
@@ -102,26 +102,57 @@ impl Listener {
                 Err(RecvError::Closed) => None,
             };
         }
-        while self.number > 0 && self.service.leader().is_none() {
+        while self.was_told && self.service.leader().is_none() {
             tokio::time::sleep(LOOK).await;
         }
+        self.was_told = true;
         self.changes = self.service.leader().map(|scheduler| scheduler.changes());
         Some(EventData::Role(Role { leads: self.changes.is_some() }))
     }
 }
 
-/// Tells of runs as they change, as server-sent events, until the listener goes. The stream has no memory: `id` counts the
-/// events of a connection from 1, and who connects again fetches anew what it shows. Comments keep it open.
+/// Tells of runs as they change, as server-sent events, until the listener or the scheduler goes. The stream has no memory:
+/// who connects again fetches anew what it shows. Comments keep it open.
 #[utoipa::path(get, path = "/api/v1/events", tag = "cluster", responses(
     (status = 200, description = "Events `role`, `run` and `lagged`, each with data of that kind", body = EventData, content_type = "text/event-stream")
 ))]
 pub(super) async fn get_events(State(api): State<Api>) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
-    let listener = Listener { service: api.service, number: 0, changes: None };
-    let events = futures::stream::unfold(listener, |mut listener| async move {
+    let listener = Listener { service: api.service, was_told: false, changes: None };
+    let told = tell(listener).take_until(api.stop.cancelled_owned());
+    Sse::new(told).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+}
+
+fn tell(listener: Listener) -> impl Stream<Item = Result<Event, axum::Error>> {
+    futures::stream::unfold(listener, |mut listener| async move {
         let data = listener.next().await?;
-        listener.number += 1;
-        let event = Event::default().event(data.name()).id(listener.number.to_string()).json_data(&data);
-        Some((event, listener))
-    });
-    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        Some((Event::default().event(data.name()).json_data(&data), listener))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::response::IntoResponse;
+    use tokio::sync::broadcast;
+
+    #[tokio::test]
+    async fn who_falls_behind_is_told_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = format!("sqlite:{}", directory.path().join("state.db").display());
+        let service = Service::new(millwork_tracking::open(&state).await.unwrap());
+        let (changes, receiver) = broadcast::channel(2);
+        for attempt in 1..=5 {
+            let (manifest_id, state) = ("m".parse().unwrap(), RunState::Planning);
+            let change = Change { manifest_id, state, attempt, failure: None, at: DateTime::UNIX_EPOCH };
+            changes.send(change).unwrap();
+        }
+        drop(changes);
+        let listener = Listener { service, was_told: true, changes: Some(receiver) };
+        let body = Sse::new(tell(listener)).into_response().into_body();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let text = std::str::from_utf8(&body).unwrap();
+        let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+        assert_eq!(names, ["lagged", "run", "run"], "{text}");
+        assert!(text.contains("data: {\"missed\":3}") && text.contains("\"attempt\":4"), "{text}");
+    }
 }

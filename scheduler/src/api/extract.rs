@@ -1,7 +1,8 @@
 //! What a request says, taken as axum does, but refused in the API's shape.
 
 use super::error::ApiError;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -30,6 +31,9 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
+/// The largest body taken, but for manifests.
+const MAX_BODY_BYTES: usize = 64 << 10;
+
 /// A body of JSON.
 pub(super) struct Json<T>(pub(super) T);
 
@@ -37,22 +41,25 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        Ok(Self(axum::Json::from_request(request, state).await?.0))
+        let JsonText::<MAX_BODY_BYTES>(body) = JsonText::from_request(request, state).await?;
+        Ok(Self(axum::Json::from_bytes(&body)?.0))
     }
 }
 
-/// A body of JSON, as it stands.
-pub(super) struct JsonText(pub(super) axum::body::Bytes);
+/// A body of JSON of at most so many bytes, as it stands.
+pub(super) struct JsonText<const LIMIT: usize>(pub(super) Bytes);
 
-impl<S: Send + Sync> FromRequest<S> for JsonText {
+impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for JsonText<LIMIT> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, ApiError> {
         if !is_json(request.headers()) {
             let message = "send the body with `Content-Type: application/json`";
             return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong-content-type", message));
         }
-        Ok(Self(axum::body::Bytes::from_request(request, state).await?))
+        DefaultBodyLimit::max(LIMIT).apply(&mut request);
+        let body = Bytes::from_request(request, state).await;
+        body.map(Self).map_err(|refused| ApiError::of_body(&refused, LIMIT))
     }
 }
 
@@ -61,27 +68,23 @@ fn is_json(headers: &HeaderMap) -> bool {
     given.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// How many items a page has at most: 1 to 1,000, 100 unless told.
+/// How many items a page has at most: 1 to `MAX`, 100 unless told.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
-pub(super) struct Limit(pub(super) usize);
+pub(super) struct Limit<const MAX: usize = 1000>(pub(super) usize);
 
-impl Limit {
-    const MAX: usize = 1000;
-}
-
-impl Default for Limit {
+impl<const MAX: usize> Default for Limit<MAX> {
     fn default() -> Self {
         Self(100)
     }
 }
 
-impl TryFrom<String> for Limit {
+impl<const MAX: usize> TryFrom<String> for Limit<MAX> {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let limit = text.parse().ok().filter(|limit| (1..=Self::MAX).contains(limit));
-        limit.map(Self).ok_or_else(|| format!("a limit is 1 to {}, not `{text}`", Self::MAX))
+        let limit = text.parse().ok().filter(|limit| (1..=MAX).contains(limit));
+        limit.map(Self).ok_or_else(|| format!("a limit is 1 to {MAX}, not `{text}`"))
     }
 }
 
@@ -105,13 +108,13 @@ impl<T> Page<T> {
 pub(super) fn part_of<'a, T>(
     list: &'a [T],
     cursor: Option<&str>,
-    limit: Limit,
+    limit: usize,
 ) -> Result<(&'a [T], Option<String>), ApiError> {
     let bad = |cursor: &str| millwork_tracking::TrackingError::BadCursor(cursor.to_owned());
     let begin = match cursor {
         None => 0,
         Some(cursor) => cursor.parse().ok().filter(|at| *at <= list.len()).ok_or_else(|| bad(cursor))?,
     };
-    let end = begin.saturating_add(limit.0).min(list.len());
+    let end = begin.saturating_add(limit).min(list.len());
     Ok((&list[begin..end], (end < list.len()).then(|| end.to_string())))
 }

@@ -85,7 +85,7 @@ pub(super) struct FileQuery {
     cursor: Option<String>,
 }
 
-/// Lists files, in the order of arrival.
+/// Lists files: those of one state in the order of arrival, others in any order.
 #[utoipa::path(get, path = "/api/v1/files", tag = "files", params(FileQuery), responses(
     (status = 200, description = "A page of files", body = Page<File>)
 ))]

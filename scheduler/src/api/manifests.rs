@@ -5,7 +5,7 @@ use super::error::{ApiError, ErrorBody};
 use super::extract::{JsonText, Path, Query};
 use super::run_actions::Priority;
 use super::runs::Run;
-use crate::intake::read_manifest;
+use crate::intake::{MAX_MANIFEST_BYTES, read_manifest};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -22,7 +22,7 @@ use utoipa::{IntoParams, ToSchema};
 #[into_params(parameter_in = Query)]
 pub(super) struct SubmitQuery {
     /// Runs of higher priority start first; of the same, the oldest. A queued run takes the higher one of the two.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "Priority::of_query")]
     #[param(value_type = i32, minimum = -1000, maximum = 1000, default = 0, required = false)]
     priority: Priority,
     /// Whether to queue a run that failed or was cancelled once more.
@@ -109,12 +109,13 @@ struct ManifestFile {
     (status = 200, description = "It is known: its run as it is", body = Run),
     (status = 409, description = "`conflict`: a file is in another manifest, or converted already", body = ErrorBody),
     (status = 413, description = "`too-large`: the body has more than 32 MiB", body = ErrorBody),
-    (status = 415, description = "`wrong-content-type`: the body is not declared as application/json", body = ErrorBody)
+    (status = 415, description = "`wrong-content-type`: the body is not declared as application/json", body = ErrorBody),
+    (status = 503, description = "`storage`: the place of the document cannot be read now; `state`: the store does not answer; `timeout`: no answer within 30 s. What was asked may have happened", body = ErrorBody)
 ))]
 pub(super) async fn submit_manifest(
     State(api): State<Api>,
     Query(query): Query<SubmitQuery>,
-    JsonText(body): JsonText,
+    JsonText(body): JsonText<{ MAX_MANIFEST_BYTES as usize }>,
 ) -> Result<(StatusCode, Json<Run>), ApiError> {
     let (manifest, uri) = manifest_in(&body).await?;
     let (service, id) = (&api.service, manifest.id.clone());
@@ -141,7 +142,7 @@ async fn manifest_in(body: &[u8]) -> Result<(Manifest, String), ApiError> {
     };
     if let Some(uri) = serde_json::from_slice::<ManifestReference>(body).map_err(json)?.uri {
         let uri: ObjectUri = uri.parse().map_err(|e| bad(&e))?;
-        let manifest = read_manifest(&Storage::from_env(), &uri).await.map_err(|e| bad(&e))?;
+        let manifest = read_manifest(&Storage::from_env(), &uri).await?;
         return Ok((manifest, uri.to_string()));
     }
     let manifest = Manifest::parse("inline", body, Utc::now()).map_err(|e| bad(&e))?;

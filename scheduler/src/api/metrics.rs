@@ -3,12 +3,13 @@
 use super::Api;
 use super::numbers::Known;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header;
+use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use millwork_manifest::FailureClass;
 use millwork_tracking::RunState;
 use std::time::Instant;
 
@@ -32,13 +33,31 @@ fn describe() {
         ("millwork_runs_ended_total", "Runs that ended here, by state"),
         ("millwork_failures_total", "Runs that ended without output, by class of failure"),
         ("millwork_retries_total", "Attempts that failed and are made again, by class of failure"),
+        ("millwork_manifests_received_total", "Manifests that came by themselves, by source"),
+        ("millwork_manifests_refused_total", "Manifests and messages that were refused, by source and reason"),
+        ("millwork_http_requests_total", "HTTP requests answered, by route, method and status"),
+    ];
+    counters.into_iter().for_each(|(name, help)| describe_counter!(name, help));
+    let of_completed = [
         ("millwork_input_bytes_total", "Stored bytes of the input of completed runs"),
         ("millwork_output_bytes_total", "Bytes of Parquet of completed runs"),
         ("millwork_rows_total", "Rows in the output of completed runs"),
         ("millwork_rejected_lines_total", "Lines that completed runs rejected"),
-        ("millwork_http_requests_total", "HTTP requests answered, by route, method and status"),
     ];
-    counters.into_iter().for_each(|(name, help)| describe_counter!(name, help));
+    // What never happened is 0, not absent, so that its rate can be asked for.
+    for (name, help) in of_completed {
+        describe_counter!(name, help);
+        counter!(name).increment(0);
+    }
+    for state in [RunState::Completed, RunState::Failed, RunState::Cancelled] {
+        counter!("millwork_runs_ended_total", "state" => state.as_str()).increment(0);
+    }
+    for class in FailureClass::ALL {
+        counter!("millwork_failures_total", "class" => class.as_str()).increment(0);
+    }
+    for class in FailureClass::ALL.into_iter().filter(|class| class.can_pass()) {
+        counter!("millwork_retries_total", "class" => class.as_str()).increment(0);
+    }
     let gauges = [
         ("millwork_leader", "1 if this process runs the manifests, 0 if it stands by"),
         ("millwork_runs", "Runs that have not ended, by state"),
@@ -55,13 +74,6 @@ fn describe() {
         ("millwork_http_request_seconds", "Time to the answer of an HTTP request, by route"),
     ];
     histograms.into_iter().for_each(|(name, help)| describe_histogram!(name, Unit::Seconds, help));
-    // What never happened is 0, not absent, so that its rate can be asked for.
-    for state in [RunState::Completed, RunState::Failed, RunState::Cancelled] {
-        counter!("millwork_runs_ended_total", "state" => state.as_str()).increment(0);
-    }
-    for (name, _) in &counters[3..7] {
-        counter!(*name).increment(0);
-    }
 }
 
 /// Shows what is known. A standby shows no runs: they are not its own, and would count twice.
@@ -85,7 +97,7 @@ pub(super) fn show(known: &Known, leads: bool) {
 /// Counts and times each request by its route, not by its path: ids would make endless series.
 pub(super) async fn count_request(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let method = request.method().as_str().to_owned();
+    let method = method_label(request.method());
     let started = Instant::now();
     let response = next.run(request).await;
     let status = response.status().as_u16().to_string();
@@ -94,10 +106,49 @@ pub(super) async fn count_request(request: Request, next: Next) -> Response {
     response
 }
 
+/// What clients make up would make endless series, too.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::PATCH => "PATCH",
+        Method::OPTIONS => "OPTIONS",
+        Method::TRACE => "TRACE",
+        Method::CONNECT => "CONNECT",
+        _ => "other",
+    }
+}
+
 /// Metrics in the text format of Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "cluster", responses(
     (status = 200, description = "All metrics", body = String, content_type = "text/plain")
 ))]
 pub(super) async fn get_metrics(State(api): State<Api>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics.render())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_happened_is_zero_and_described() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, describe);
+        let text = recorder.handle().render();
+        for class in FailureClass::ALL {
+            assert!(text.contains(&format!("millwork_failures_total{{class=\"{class}\"}} 0")), "{text}");
+        }
+        assert!(text.contains("millwork_retries_total{class=\"timeout\"} 0"), "{text}");
+        assert!(text.contains("# HELP millwork_rows_total"), "{text}");
+    }
+
+    #[test]
+    fn only_known_methods_are_labels() {
+        assert_eq!(method_label(&Method::PUT), "PUT");
+        assert_eq!(method_label(&Method::from_bytes(b"X-1234").unwrap()), "other");
+    }
 }

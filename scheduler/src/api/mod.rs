@@ -19,17 +19,17 @@ mod run_actions;
 mod run_detail;
 mod run_parts;
 mod runs;
+mod serve;
 mod stats;
 mod throughput;
 mod words;
 
-pub use auth::check_listen;
+pub use auth::{Access, read_token};
+pub use serve::ApiServer;
 
-use crate::intake::MAX_MANIFEST_BYTES;
 use crate::service::Service;
-use auth::Token;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -38,12 +38,11 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use numbers::Numbers;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// The largest body taken, but for manifests.
-const MAX_BODY_BYTES: usize = 64 << 10;
 /// How long a request may take, but for events.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Says in each answer whether this process runs the manifests.
@@ -55,15 +54,16 @@ struct Api {
     service: Service,
     numbers: Arc<Numbers>,
     metrics: PrometheusHandle,
+    /// Cancelled when the process is about to end.
+    stop: CancellationToken,
 }
 
-/// The API's routes. With a token, all but the health checks ask for it. To be called once in a process, in a runtime:
-/// it becomes the place where metrics go, and keeps numbers current as long as the process lives.
-pub fn router(service: Service, token: Option<String>) -> anyhow::Result<Router> {
+/// The API's routes. All but the health checks ask for access.
+fn router(service: Service, access: Access, stop: CancellationToken) -> anyhow::Result<Router> {
     let metrics = metrics::install()?;
     let numbers = Arc::new(Numbers::new(service.clone()));
     tokio::spawn(numbers.clone().keep_current(metrics.clone()));
-    let api = Api { service, numbers, metrics };
+    let api = Api { service, numbers, metrics, stop };
     let (health, _) = health().split_for_parts();
     let (timed, _) = timed().split_for_parts();
     let (streamed, _) = streamed().split_for_parts();
@@ -72,14 +72,17 @@ pub fn router(service: Service, token: Option<String>) -> anyhow::Result<Router>
         .merge(streamed)
         .fallback(|| async { ApiError::not_found("not-found", "no such path") })
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(Token::new(token), auth::check_token));
-    Ok(health
+        .layer(middleware::from_fn_with_state(access, auth::check_access));
+    let routes = health
         .method_not_allowed_fallback(wrong_method)
         .merge(asked)
-        .layer(middleware::from_fn_with_state(api.clone(), say_role))
-        .layer(CatchPanicLayer::custom(error::of_panic))
-        .layer(middleware::from_fn(metrics::count_request))
-        .with_state(api))
+        .layer(middleware::from_fn_with_state(api.clone(), say_role));
+    Ok(watched(routes).with_state(api))
+}
+
+/// Whatever happens to a request, it is answered and counted.
+fn watched<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
+    routes.layer(CatchPanicLayer::custom(error::of_panic)).layer(middleware::from_fn(metrics::count_request))
 }
 
 /// What needs no token.
@@ -89,10 +92,8 @@ fn health() -> OpenApiRouter<Api> {
 
 /// What is answered at once, or not at all.
 fn timed() -> OpenApiRouter<Api> {
-    let manifests = OpenApiRouter::new()
-        .routes(routes!(manifests::submit_manifest))
-        .layer(DefaultBodyLimit::max(MAX_MANIFEST_BYTES as usize));
     OpenApiRouter::new()
+        .routes(routes!(manifests::submit_manifest))
         .routes(routes!(manifests::get_manifest))
         .routes(routes!(runs::list_runs))
         .routes(routes!(run_detail::get_run))
@@ -109,8 +110,6 @@ fn timed() -> OpenApiRouter<Api> {
         .routes(routes!(stats::get_stats))
         .routes(routes!(openapi::get_openapi))
         .routes(routes!(metrics::get_metrics))
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .merge(manifests)
 }
 
 /// What goes on as long as somebody listens.
@@ -157,5 +156,27 @@ async fn readyz(State(api): State<Api>) -> Result<String, ApiError> {
     match scheduler.engine().slots().await {
         0 => Err(unready("no-executors", "no executor is connected")),
         slots => Ok(format!("ready: {slots} task slots\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::{Body, to_bytes};
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_in_the_one_shape() {
+        async fn broken() -> &'static str {
+            panic!("a secret")
+        }
+        let routes = watched(Router::new().route("/", get(broken)));
+        let response = routes.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"]["code"], "bug");
+        assert!(!body.to_string().contains("secret"), "{body}");
     }
 }

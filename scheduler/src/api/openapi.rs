@@ -62,12 +62,19 @@ fn complete(path: &str, operation: &mut Operation) {
     }
     add("401", "`unauthorized`: the token is missing or wrong");
     add(
+        "403",
+        "`foreign-host`, `foreign-origin`: without a token, only this machine is answered, and no web page changes anything",
+    );
+    add(
         "503",
         "`state`: the store does not answer; `timeout`: no answer within 30 s. What was asked may have happened",
     );
     let takes_input = operation.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty());
     if takes_input || operation.request_body.is_some() {
-        add("400", "`bad-query`, `bad-path`, `bad-json`, `bad-manifest`: names what is wrong, and what would be right");
+        add(
+            "400",
+            "`bad-query`, `bad-path`, `bad-json`, `bad-manifest`: names what is wrong, and what would be right; `bad-body`: it broke off",
+        );
     }
 }
 

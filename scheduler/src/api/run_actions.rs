@@ -9,7 +9,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use millwork_manifest::ManifestId;
 use millwork_tracking::RunState;
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use std::fmt::Display;
 use utoipa::ToSchema;
 
 /// What is asked is noted; the run as it is now.
@@ -61,15 +63,27 @@ pub(super) async fn force_run(State(api): State<Api>, Path(id): Path<ManifestId>
 pub(super) struct Priority(pub(super) i32);
 
 impl Priority {
-    const LIMIT: i32 = 1000;
+    const LIMIT: i64 = 1000;
+
+    /// One that stands in a query.
+    pub(super) fn of_query<'de, D: Deserializer<'de>>(text: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(text)?;
+        let priority = text.parse().ok().and_then(|given: i64| Self::try_from(given).ok());
+        priority.ok_or_else(|| D::Error::custom(Self::refusal(&text)))
+    }
+
+    fn refusal(given: impl Display) -> String {
+        format!("a priority is -{0} to {0}, not `{given}`", Self::LIMIT)
+    }
 }
 
 impl TryFrom<i64> for Priority {
     type Error = String;
 
     fn try_from(given: i64) -> Result<Self, String> {
-        let priority = i32::try_from(given).ok().filter(|priority| priority.abs() <= Self::LIMIT);
-        priority.map(Self).ok_or_else(|| format!("a priority is -{0} to {0}, not {given}", Self::LIMIT))
+        let is_allowed = (-Self::LIMIT..=Self::LIMIT).contains(&given);
+        let priority = i32::try_from(given).ok().filter(|_| is_allowed);
+        priority.map(Self).ok_or_else(|| Self::refusal(given))
     }
 }
 

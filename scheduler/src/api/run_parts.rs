@@ -17,10 +17,10 @@ use utoipa::{IntoParams, ToSchema};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct PartQuery {
-    /// How many files at most.
+    /// How many files at most. Each page costs as much as reading the whole manifest or ledger.
     #[serde(default)]
-    #[param(value_type = u32, minimum = 1, maximum = 1000, default = 100, required = false)]
-    limit: Limit,
+    #[param(value_type = u32, minimum = 1, maximum = 10000, default = 100, required = false)]
+    limit: Limit<10_000>,
     /// `next_cursor` of the page before.
     #[param(value_type = String, required = false)]
     cursor: Option<String>,
@@ -71,7 +71,7 @@ impl RunFile {
 #[utoipa::path(get, path = "/api/v1/runs/{id}/files", tag = "runs",
     params(("id" = String, Path, description = "The manifest's id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,159}$"), PartQuery), responses(
     (status = 200, description = "A page of files", body = Page<RunFile>),
-    (status = 404, description = "`no-such-run`", body = ErrorBody)
+    (status = 404, description = "`no-such-manifest`", body = ErrorBody)
 ))]
 pub(super) async fn list_run_files(
     State(api): State<Api>,
@@ -79,7 +79,7 @@ pub(super) async fn list_run_files(
     Query(query): Query<PartQuery>,
 ) -> Result<Json<Page<RunFile>>, ApiError> {
     let manifest = api.manifest(&id).await?;
-    let (files, next_cursor) = part_of(&manifest.files, query.cursor.as_deref(), query.limit)?;
+    let (files, next_cursor) = part_of(&manifest.files, query.cursor.as_deref(), query.limit.0)?;
     let uris: Vec<_> = files.iter().map(|file| file.uri.clone()).collect();
     let tracked = api.service.store().files(&uris).await?;
     let items = files.iter().zip(tracked).map(|(file, tracked)| RunFile::new(file, tracked)).collect();
@@ -131,6 +131,6 @@ pub(super) async fn list_run_ledger(
     Query(query): Query<PartQuery>,
 ) -> Result<Json<Page<LedgerEntry>>, ApiError> {
     let result = result_of(&known(&api, &id).await?)?.unwrap_or_default();
-    let (files, next_cursor) = part_of(&result.ledger, query.cursor.as_deref(), query.limit)?;
+    let (files, next_cursor) = part_of(&result.ledger, query.cursor.as_deref(), query.limit.0)?;
     Ok(Json(Page { items: files.iter().map(Into::into).collect(), next_cursor }))
 }

@@ -23,7 +23,7 @@ mod queue;
 mod read;
 
 pub use options::IntakeOptions;
-pub(crate) use read::{MAX_MANIFEST_BYTES, read_manifest};
+pub(crate) use read::{MAX_MANIFEST_BYTES, ReadError, read_manifest};
 
 use crate::service::Service;
 use anyhow::Context;

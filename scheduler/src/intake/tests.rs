@@ -1,7 +1,6 @@
 //! What becomes of messages and files, with a store that answers as it is told.
 
 use super::*;
-use crate::intake::read::ReadError;
 use millwork_queue::{Handler, Message};
 use millwork_storage::MemoryObjects;
 use serde_json::json;
