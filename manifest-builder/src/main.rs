@@ -2,16 +2,18 @@
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use futures::StreamExt;
 use millwork_manifest::Flush;
 use millwork_manifest_builder::{Builder, Rules, ServiceOptions, run_lambda, serve, watch};
 use millwork_queue::ConsumerOptions;
 use millwork_storage::{Location, Storage};
 use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_tokio::Signals;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Turns files that arrive in object storage into manifests of one date each.
@@ -266,12 +268,9 @@ async fn serve_queue(builder: Builder, options: Serve) -> anyhow::Result<()> {
 /// Told to stop by SIGTERM or Ctrl-C.
 fn stop_signal() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
-    let (mut terminate, told) = (signal(SignalKind::terminate())?, stop.clone());
+    let (mut signals, told) = (Signals::new([SIGINT, SIGTERM])?, stop.clone());
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
+        signals.next().await;
         tracing::info!("stopping: what was received is finished first");
         told.cancel();
     });

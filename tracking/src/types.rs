@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use millwork_manifest::{
-    DatePrefix, Failure, FailureClass, FileState, Manifest, ManifestId, ObjectUri, QuarantineReason,
+    DatePrefix, Failure, FailureClass, FileState, Manifest, ManifestFile, ManifestId, ObjectUri, QuarantineReason,
 };
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -55,6 +55,21 @@ pub struct FoundFile {
     pub sequencer: Option<Sequencer>,
     /// Why it is quarantined, if it is.
     pub quarantine: Option<QuarantineReason>,
+}
+
+impl FoundFile {
+    /// A file as a manifest lists it.
+    pub(crate) fn listed(file: &ManifestFile, date: DatePrefix) -> Self {
+        Self {
+            uri: file.uri.clone(),
+            date: Some(date),
+            size_bytes: file.size_bytes.unwrap_or(0),
+            etag: file.etag.clone().unwrap_or_default(),
+            version_id: file.version_id.clone(),
+            sequencer: None,
+            quarantine: None,
+        }
+    }
 }
 
 /// A file as it is remembered.

@@ -28,18 +28,8 @@ impl DynamoStore {
         after: Option<Item>,
         limit: usize,
     ) -> TrackingResult<Part> {
-        let request = self
-            .client
-            .query()
-            .table_name(table)
-            .set_index_name(query.index.map(str::to_owned))
-            .set_key_condition_expression(query.expression.condition_text())
-            .set_filter_expression(query.expression.filter_text())
-            .set_expression_attribute_names(query.expression.names())
-            .set_expression_attribute_values(query.expression.values())
-            .scan_index_forward(!query.newest_first)
-            .set_exclusive_start_key(after)
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX));
+        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+        let request = self.query_request(table, query).set_exclusive_start_key(after).limit(limit);
         let output = request.send().await.map_err(|e| unavailable(table, &e))?;
         Ok(Part { items: output.items.unwrap_or_default(), next: output.last_evaluated_key })
     }

@@ -8,6 +8,7 @@ use super::expression::Expression;
 use super::item::Item;
 use crate::{TrackingError, TrackingResult};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
@@ -267,6 +268,19 @@ impl DynamoStore {
         Ok(items)
     }
 
+    /// The request of a query, for any part of it.
+    pub(super) fn query_request(&self, table: &str, query: &Query) -> QueryFluentBuilder {
+        self.client
+            .query()
+            .table_name(table)
+            .set_index_name(query.index.map(str::to_owned))
+            .set_key_condition_expression(query.expression.condition_text())
+            .set_filter_expression(query.expression.filter_text())
+            .set_expression_attribute_names(query.expression.names())
+            .set_expression_attribute_values(query.expression.values())
+            .scan_index_forward(!query.newest_first)
+    }
+
     /// Hands on what a query finds, page by page.
     pub(super) async fn query_pages(
         &self,
@@ -280,21 +294,9 @@ impl DynamoStore {
             if left == Some(0) {
                 return Ok(());
             }
-            let output = self
-                .client
-                .query()
-                .table_name(table)
-                .set_index_name(query.index.map(str::to_owned))
-                .set_key_condition_expression(query.expression.condition_text())
-                .set_filter_expression(query.expression.filter_text())
-                .set_expression_attribute_names(query.expression.names())
-                .set_expression_attribute_values(query.expression.values())
-                .scan_index_forward(!query.newest_first)
-                .set_limit(left.map(|left| i32::try_from(left).unwrap_or(i32::MAX)))
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(|e| unavailable(table, &e))?;
+            let limit = left.map(|left| i32::try_from(left).unwrap_or(i32::MAX));
+            let request = self.query_request(table, query).set_limit(limit).set_exclusive_start_key(start);
+            let output = request.send().await.map_err(|e| unavailable(table, &e))?;
             let page = output.items.unwrap_or_default();
             found += page.len();
             each(page)?;

@@ -99,15 +99,7 @@ impl DynamoStore {
         now: DateTime<Utc>,
     ) -> TrackingResult<Changed<Claimed>> {
         let id = &manifest.id;
-        let found = FoundFile {
-            uri: file.uri.clone(),
-            date: Some(manifest.date),
-            size_bytes: file.size_bytes.unwrap_or(0),
-            etag: file.etag.clone().unwrap_or_default(),
-            version_id: file.version_id.clone(),
-            sequencer: None,
-            quarantine: None,
-        };
+        let found = FoundFile::listed(file, manifest.date);
         let new = new_file(&found, FileState::Manifested, Some(id.as_str()), now);
         self.put_or_change(&new, Ok(()), |known| claim(known, id, now)).await
     }

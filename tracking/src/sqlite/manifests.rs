@@ -144,15 +144,7 @@ pub(super) fn submit(c: &Connection, queued: &QueuedManifest, priority: i32, now
 fn claim_submitted(c: &Connection, manifest: &Manifest, file: &ManifestFile, now: DateTime<Utc>) -> Done<()> {
     let id = &manifest.id;
     let Some(known) = find_file(c, &file.uri)? else {
-        let found = FoundFile {
-            uri: file.uri.clone(),
-            date: Some(manifest.date),
-            size_bytes: file.size_bytes.unwrap_or(0),
-            etag: file.etag.clone().unwrap_or_default(),
-            version_id: file.version_id.clone(),
-            sequencer: None,
-            quarantine: None,
-        };
+        let found = FoundFile::listed(file, manifest.date);
         return insert_file(c, &found, FileState::Manifested, Some(id.as_str()), now);
     };
     match known.state {
