@@ -24,3 +24,4 @@ mod runs;
 mod servers;
 mod simulation;
 mod store;
+mod sweep;

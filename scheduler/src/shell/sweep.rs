@@ -5,6 +5,7 @@
 //! then. No run that has a turn is touched.
 
 use super::{Shell, blocking};
+use chrono::Utc;
 use millwork_manifest::ManifestId;
 use millwork_storage::{StorageResult, remove_staged, staged_manifests};
 use millwork_tracking::{RunState, TrackingResult};
@@ -14,6 +15,9 @@ use std::time::Duration;
 /// How long after the start the first sweep is, and how long after each the next.
 const FIRST: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_secs(300);
+
+/// How long a submission takes at the very most.
+const SUBMISSION: chrono::Duration = chrono::Duration::minutes(10);
 
 /// Sets both, for tests.
 const SECONDS: &str = "MILLWORK_SWEEP_SECONDS";
@@ -35,6 +39,7 @@ pub(super) async fn sweep_at_intervals(shell: Arc<Shell>) {
 
 impl Shell {
     async fn sweep(&self) {
+        self.release_abandoned().await;
         let output = self.output.clone();
         let staged: StorageResult<Vec<String>> = match blocking(move || staged_manifests(&output)).await {
             Ok(staged) => staged,
@@ -64,12 +69,22 @@ impl Shell {
         }
     }
 
+    /// Puts back the files of submissions that died.
+    async fn release_abandoned(&self) {
+        let now = Utc::now();
+        match self.store.release_abandoned(now - SUBMISSION, now).await {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "put back files that were left in a manifest without a run"),
+            Err(error) => tracing::warn!(%error, "cannot look for files of submissions that died"),
+        }
+    }
+
     /// Whether a run has ended, so that nothing private of it is needed any more.
     async fn is_over(&self, id: &ManifestId) -> TrackingResult<bool> {
         if self.works.has(id) {
             return Ok(false);
         }
-        let state = self.store.run(id).await?.map(|run| run.state);
+        let state = self.store.run_head(id).await?.map(|run| run.state);
         Ok(matches!(state, Some(RunState::Completed | RunState::Failed | RunState::Cancelled)))
     }
 }
