@@ -63,7 +63,9 @@ impl Builder {
         match self.cut(date, Flush::WhenAged(self.now())).await? {
             Cut::Busy => swept.busy.push(date),
             // The counters said too much. That they say too little, what is overdue shows.
-            Cut::Made(made) if made.is_empty() => drop(self.store.recount(date).await?),
+            Cut::Made(made) if made.is_empty() => {
+                self.store.recount(date).await?;
+            }
             Cut::Made(made) => swept.made.extend(ids(&made)),
         }
         Ok(())

@@ -1,4 +1,5 @@
-//! What dead attempts left in the output: private files and open uploads.
+//! What the dead left: attempts, private files and open uploads in the output; submissions, files in a manifest without a
+//! run.
 //!
 //! An attempt removes what it wrote when it fails, and each start of an attempt what those before it left. What remains
 //! is of runs that have ended while a task of theirs was still alive somewhere, and of attempts whose scheduler died just

@@ -105,10 +105,8 @@ pub(super) async fn what_is_gone_is_marked_while_it_waits(store: Store) {
 }
 
 pub(super) async fn a_late_event_of_older_content_changes_nothing(store: Store) {
-    let event = |etag: &str, sequencer: &str| FoundFile {
-        sequencer: Some(Sequencer::new(sequencer)),
-        ..found("a", etag)
-    };
+    let event =
+        |etag: &str, sequencer: &str| FoundFile { sequencer: Some(Sequencer::new(sequencer)), ..found("a", etag) };
     // A listing is first, then the event of what it showed.
     track(&store, &[found("a", "2")]).await;
     assert_eq!(track(&store, &[event("2", "2")]).await, [Tracked::Known]);

@@ -12,7 +12,8 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    ConditionCheck, Delete, KeysAndAttributes, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+    ConditionCheck, Delete, KeysAndAttributes, Put, ReturnValue, ReturnValuesOnConditionCheckFailure,
+    TransactWriteItem, Update,
 };
 use futures::stream::{self, StreamExt, TryStreamExt};
 use std::collections::BTreeSet;
@@ -302,7 +303,8 @@ impl DynamoStore {
             if left == Some(0) {
                 return Ok(());
             }
-            let left = left.map(|left| if query.expression.filter_text().is_some() { left.max(MIN_LOOK) } else { left });
+            let left =
+                left.map(|left| if query.expression.filter_text().is_some() { left.max(MIN_LOOK) } else { left });
             let limit = left.map(|left| i32::try_from(left).unwrap_or(i32::MAX));
             let request = self.query_request(table, query).set_limit(limit).set_exclusive_start_key(start);
             let output = request.send().await.map_err(|e| unavailable(table, &e))?;

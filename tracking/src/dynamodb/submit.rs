@@ -42,12 +42,7 @@ impl DynamoStore {
         submitted
     }
 
-    async fn try_to_submit(
-        &self,
-        queued: &QueuedManifest,
-        priority: i32,
-        now: DateTime<Utc>,
-    ) -> TrackingResult<bool> {
+    async fn try_to_submit(&self, queued: &QueuedManifest, priority: i32, now: DateTime<Utc>) -> TrackingResult<bool> {
         let manifest = &queued.manifest;
         let state = self.stored_run(&manifest.id).await?.map(|stored| stored.run.state);
         match state {

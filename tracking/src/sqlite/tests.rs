@@ -68,8 +68,10 @@ async fn several_openers_share_a_file() {
 async fn an_operation_that_is_refused_leaves_nothing_and_costs_its_neighbours_nothing() {
     let store = SqliteStore::in_memory().unwrap();
     let now = Utc::now();
-    let manifest =
-        |id: &str, names: &[&str]| QueuedManifest { manifest: manifest(id, names, now), uri: format!("s3://m/{id}.json") };
+    let manifest = |id: &str, names: &[&str]| QueuedManifest {
+        manifest: manifest(id, names, now),
+        uri: format!("s3://m/{id}.json"),
+    };
     let (first, second, third) = (manifest("m", &["a"]), manifest("n", &["b", "a"]), manifest("o", &["c"]));
     let all = futures::join!(store.submit(&first, 0, now), store.submit(&second, 0, now), store.submit(&third, 0, now));
     assert!(matches!((&all.0, &all.1, &all.2), (Ok(true), Err(TrackingError::Taken { .. }), Ok(true))), "{all:?}");

@@ -170,7 +170,8 @@ fn check_owns_files(c: &Connection, run: &Run) -> Done<()> {
     }
     let files = manifest(c, &run.manifest_id)?.into_iter().flat_map(|manifest| manifest.files);
     let files = files.map(|file| find_file(c, &file.uri)).collect::<Done<Vec<_>>>()?;
-    let is_own = |file: &TrackedFile| file.state == state && file.manifest_id.as_deref() == Some(run.manifest_id.as_str());
+    let is_own =
+        |file: &TrackedFile| file.state == state && file.manifest_id.as_deref() == Some(run.manifest_id.as_str());
     let first_lost = files.iter().flatten().find(|file| !is_own(file));
     Ok(check_owned(run, owned, first_lost)?)
 }
