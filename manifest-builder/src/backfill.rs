@@ -133,7 +133,7 @@ impl Builder {
         for (file, outcome) in found.iter().zip(tracked.outcomes) {
             match outcome {
                 Tracked::New | Tracked::Updated => done.pending += 1,
-                Tracked::Known | Tracked::Outdated => done.known += 1,
+                Tracked::Known | Tracked::StillFailed | Tracked::Outdated => done.known += 1,
                 Tracked::Overwritten => done.overwritten.push(file.uri.clone()),
                 Tracked::Quarantined(reason) => {
                     let moved_to = self.quarantine(file, &key_in(place, &file.uri), reason).await?;
@@ -155,7 +155,7 @@ impl Builder {
         for (date, _) in self.store.backlogs().await? {
             match self.cut(date, flush).await? {
                 Cut::Made(manifests) => made.extend(manifests),
-                Cut::Busy => tracing::info!(%date, "somebody else is making manifests of this date"),
+                Cut::Busy => tell_busy(date),
             }
         }
         Ok(made)
@@ -172,12 +172,17 @@ impl Builder {
         }
         let mut made = Vec::new();
         for (date, files) in by_date {
-            if let Cut::Made(manifests) = self.cut_alone(date, &files).await? {
-                made.extend(manifests);
+            match self.cut_alone(date, &files).await? {
+                Cut::Made(manifests) => made.extend(manifests),
+                Cut::Busy => tell_busy(date),
             }
         }
         Ok(made)
     }
+}
+
+fn tell_busy(date: DatePrefix) {
+    tracing::info!(%date, "somebody else is making manifests of this date");
 }
 
 impl Backfilled {

@@ -131,8 +131,12 @@ impl Builder {
         let found: Vec<FoundFile> = created.into_iter().map(|event| self.judge_event(event)).collect();
         arrived.merge(self.track(&found).await?);
         for event in removed {
-            // What was removed may have been a version, or be there again.
-            let is_gone = matches!(self.objects.head(&event.uri).await, Err(e) if e.is_not_found());
+            let is_gone = match self.objects.head(&event.uri).await {
+                // What was removed may have been a version, or be there again.
+                Ok(_) => false,
+                Err(e) if e.is_not_found() => true,
+                Err(e) => return Err(e.into()),
+            };
             if is_gone && self.store.mark_missing(&self.judge_event(event), self.now()).await? {
                 arrived.removed += 1;
             } else {
@@ -180,7 +184,7 @@ impl Builder {
         for (file, outcome) in found.iter().zip(&tracked.outcomes) {
             match *outcome {
                 Tracked::New | Tracked::Updated => arrived.pending += 1,
-                Tracked::Known => arrived.known += 1,
+                Tracked::Known | Tracked::StillFailed => arrived.known += 1,
                 Tracked::Overwritten => arrived.overwritten += 1,
                 Tracked::Outdated => arrived.ignored += 1,
                 Tracked::Quarantined(reason) => {

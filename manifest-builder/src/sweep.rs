@@ -1,4 +1,4 @@
-//! The sweep: what a crash left is finished, backlogs are counted anew, rests that have waited long enough go.
+//! The sweep: what a crash left is finished, rests that have waited long enough go, wrong backlogs are counted anew.
 
 use crate::builder::{Builder, BuilderError};
 use crate::cut::Cut;
@@ -44,10 +44,10 @@ impl Builder {
                 first_error.get_or_insert(error);
             }
         }
-        let counted = self.store.backlogs().await?.into_iter().map(|(date, _)| date);
-        let dates: BTreeSet<DatePrefix> = counted.chain(self.overdue().await?).collect();
-        for date in dates {
-            if let Err(error) = self.cut_if_due(date, &mut swept).await {
+        let due = self.store.backlogs().await?.into_iter().filter(|(_, backlog)| self.is_due(backlog));
+        let due: BTreeSet<DatePrefix> = due.map(|(date, _)| date).chain(self.overdue().await?).collect();
+        for date in due {
+            if let Err(error) = self.cut_due(date, &mut swept).await {
                 tracing::error!(%date, %error, "no manifests could be made");
                 first_error.get_or_insert(error);
             }
@@ -59,12 +59,14 @@ impl Builder {
         first_error.map_or(Ok(swept), Err)
     }
 
-    async fn cut_if_due(&self, date: DatePrefix, swept: &mut Swept) -> Result<(), BuilderError> {
-        if self.is_due(&self.store.recount(date).await?) {
-            match self.cut(date, Flush::WhenAged(self.now())).await? {
-                Cut::Busy => swept.busy.push(date),
-                Cut::Made(made) => swept.made.extend(ids(&made)),
+    async fn cut_due(&self, date: DatePrefix, swept: &mut Swept) -> Result<(), BuilderError> {
+        match self.cut(date, Flush::WhenAged(self.now())).await? {
+            Cut::Busy => swept.busy.push(date),
+            // The counters said too much. That they say too little, what is overdue shows.
+            Cut::Made(made) if made.is_empty() => {
+                self.store.recount(date).await?;
             }
+            Cut::Made(made) => swept.made.extend(ids(&made)),
         }
         Ok(())
     }
@@ -111,18 +113,16 @@ impl Builder {
         };
         let mut failed = None;
         for draft in drafts {
-            match self.finish_one(draft, &lock).await {
-                Ok(Some(finished)) => swept.finished.push(finished.manifest.id.to_string()),
-                Ok(None) => swept.dropped += 1,
-                // The other drafts are not at fault.
-                Err(error) => failed = Some(error),
+            // The other drafts are not at fault.
+            if let Err(error) = self.finish_one(draft, &lock, swept).await {
+                failed = Some(error);
             }
         }
         self.unlock(&lock).await;
         failed.map_or(Ok(()), Err)
     }
 
-    async fn finish_one(&self, draft: &Draft, lock: &Lock) -> Result<Option<QueuedManifest>, BuilderError> {
+    async fn finish_one(&self, draft: &Draft, lock: &Lock, swept: &mut Swept) -> Result<(), BuilderError> {
         let id = &draft.manifest.id;
         let uris: Vec<_> = draft.manifest.files.iter().map(|file| file.uri.clone()).collect();
         let holds = |file: &TrackedFile| {
@@ -130,11 +130,14 @@ impl Builder {
         };
         let files = self.store.files(&uris).await?;
         let held: HashSet<_> = files.into_iter().flatten().filter(holds).map(|file| file.uri).collect();
-        // A run that has left the draft since the listing may have moved its files on.
-        match self.store.run(id).await? {
-            Some(run) if run.state == RunState::Draft => self.finish(draft.clone(), &held, lock).await,
-            _ => Ok(None),
+        // A run that has left the draft since the listing may have moved its files on: somebody else has finished it.
+        if self.store.run_head(id).await?.is_some_and(|run| run.state == RunState::Draft) {
+            match self.finish(draft.clone(), &held, lock).await? {
+                Some(finished) => swept.finished.push(finished.manifest.id.to_string()),
+                None => swept.dropped += 1,
+            }
         }
+        Ok(())
     }
 }
 

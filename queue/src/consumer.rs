@@ -82,7 +82,7 @@ pub struct Consumer {
 impl Consumer {
     /// One in AWS as the environment says. Fails if there is no dead-letter queue.
     pub async fn connect(options: ConsumerOptions) -> anyhow::Result<Self> {
-        let client = client_from_env().await;
+        let client = client_from_env(options.poll_seconds).await;
         Ok(Self {
             dead_letters: DeadLetters::find(&client, &options.queue_url, options.dead_letter_queue_url).await?,
             client,
@@ -210,8 +210,14 @@ impl Consumer {
             return;
         }
         let request = self.client.change_message_visibility_batch().queue_url(&self.url);
-        if let Err(e) = request.set_entries(Some(entries)).send().await {
-            tracing::warn!(error = %DisplayErrorContext(e), "cannot change how long messages stay hidden");
+        match request.set_entries(Some(entries)).send().await {
+            Ok(done) => {
+                if let Some(first) = done.failed().first() {
+                    let (messages, error) = (done.failed().len(), first.message().unwrap_or_default());
+                    tracing::warn!(messages, error, "cannot change how long messages stay hidden");
+                }
+            }
+            Err(e) => tracing::warn!(error = %DisplayErrorContext(e), "cannot change how long messages stay hidden"),
         }
     }
 }

@@ -3,10 +3,15 @@
 use crate::{BadMessage, Message};
 use anyhow::Context;
 use aws_config::BehaviorVersion;
+use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::DisplayErrorContext;
 use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName};
+use std::time::Duration;
 
+/// How long the server has to accept a connection, and to answer. The SDK itself waits for an answer for ever.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of a text a message attribute takes.
 const MAX_ATTRIBUTE_CHARS: usize = 1000;
 
@@ -20,7 +25,7 @@ pub struct DeadLetters {
 impl DeadLetters {
     /// The queue with this URL, in AWS as the environment says.
     pub async fn from_env(url: String) -> Self {
-        Self { client: client_from_env().await, url }
+        Self { client: client_from_env(0).await, url }
     }
 
     /// The one with this URL, else the one that the queue's redrive policy names.
@@ -56,9 +61,11 @@ impl DeadLetters {
     }
 }
 
-/// A client as the environment says.
-pub(crate) async fn client_from_env() -> Client {
-    Client::new(&aws_config::load_defaults(BehaviorVersion::latest()).await)
+/// A client as the environment says, whose receives wait so long for messages.
+pub(crate) async fn client_from_env(poll_seconds: u32) -> Client {
+    let answer_timeout = ANSWER_TIMEOUT + Duration::from_secs(poll_seconds.into());
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(answer_timeout).build();
+    Client::new(&aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load().await)
 }
 
 /// The dead-letter queue that the queue's redrive policy names.

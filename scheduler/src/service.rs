@@ -94,7 +94,7 @@ impl Service {
     }
 
     async fn known(&self, id: &ManifestId) -> TrackingResult<Run> {
-        let run = self.store.run(id).await?;
+        let run = self.store.run_head(id).await?;
         run.ok_or_else(|| TrackingError::Corrupt { what: "no run of manifest", value: id.to_string() })
     }
 }

@@ -25,3 +25,4 @@ mod servers;
 mod simulation;
 mod staging;
 mod store;
+mod sweep;

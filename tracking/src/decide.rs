@@ -10,17 +10,38 @@ pub(crate) enum Decision {
     Leave(Tracked),
     /// Take over what was found, in this state.
     Replace(FileState, Tracked),
+    /// Keep its state, and what is known of it but for its content: take that over as it was found.
+    Adopt(Tracked),
     /// Keep its state, and note the other content.
     NoteOverwrite,
 }
 
 /// Decides by what is known, what was found, and the rule for converted files.
 pub(crate) fn decide(known: &TrackedFile, found: &FoundFile, overwrites: Overwrites) -> Decision {
-    use FileState::{Completed, Failed, Manifested, Pending, Processing, Quarantined};
-    let is_older = known.sequencer.as_ref().zip(found.sequencer.as_ref()).is_some_and(|(known, found)| found < known);
-    if is_older {
+    if is_older(known, found) {
         return Decision::Leave(Tracked::Outdated);
     }
+    match decide_by_content(known, found, overwrites) {
+        // An older event may still come.
+        Decision::Leave(Tracked::Overwritten) if is_newer(known, found) => Decision::NoteOverwrite,
+        // The first that tells what its content is, or the newest.
+        Decision::Leave(outcome) if is_newer(known, found) || known.etag.is_empty() && !found.etag.is_empty() => {
+            Decision::Adopt(outcome)
+        }
+        decision => decision,
+    }
+}
+
+fn is_older(known: &TrackedFile, found: &FoundFile) -> bool {
+    known.sequencer.as_ref().zip(found.sequencer.as_ref()).is_some_and(|(known, found)| found < known)
+}
+
+fn is_newer(known: &TrackedFile, found: &FoundFile) -> bool {
+    found.sequencer.as_ref().is_some_and(|found| known.sequencer.as_ref().is_none_or(|known| found > known))
+}
+
+fn decide_by_content(known: &TrackedFile, found: &FoundFile, overwrites: Overwrites) -> Decision {
+    use FileState::{Completed, Failed, Manifested, Pending, Processing, Quarantined};
     // A file that came with a manifest may have had none.
     let is_same = known.etag == found.etag || known.etag.is_empty();
     match (known.state, found.quarantine) {
@@ -37,7 +58,7 @@ pub(crate) fn decide(known: &TrackedFile, found: &FoundFile, overwrites: Overwri
         _ if is_same => Decision::Leave(Tracked::Known),
         (Pending, _) => Decision::Replace(Pending, Tracked::Updated),
         (Failed, _) if overwrites == Overwrites::Reprocess => Decision::Replace(Pending, Tracked::Updated),
-        (Failed, _) => Decision::Replace(Failed, Tracked::Updated),
+        (Failed, _) => Decision::Adopt(Tracked::StillFailed),
         (Completed, None) if overwrites == Overwrites::Reprocess => Decision::Replace(Pending, Tracked::Updated),
         (Manifested | Processing | Completed | Quarantined, _)
             if known.overwritten_etag.as_deref() == Some(&found.etag) =>
@@ -45,6 +66,27 @@ pub(crate) fn decide(known: &TrackedFile, found: &FoundFile, overwrites: Overwri
             Decision::Leave(Tracked::Overwritten)
         }
         (Manifested | Processing | Completed | Quarantined, _) => Decision::NoteOverwrite,
+    }
+}
+
+/// Takes over the content of a file as it was found.
+pub(crate) fn adopt(file: &mut TrackedFile, found: &FoundFile) {
+    file.size_bytes = found.size_bytes;
+    file.etag.clone_from(&found.etag);
+    file.version_id.clone_from(&found.version_id);
+    advance(file, found);
+}
+
+/// Notes the content of a file that it has after its own.
+pub(crate) fn note_overwrite(file: &mut TrackedFile, found: &FoundFile) {
+    file.overwritten_etag = Some(found.etag.clone());
+    advance(file, found);
+}
+
+/// Takes over the newest event, by which older ones are known.
+fn advance(file: &mut TrackedFile, found: &FoundFile) {
+    if found.sequencer.is_some() {
+        file.sequencer.clone_from(&found.sequencer);
     }
 }
 
@@ -58,9 +100,8 @@ pub(crate) fn arrival(found: &FoundFile) -> (FileState, Tracked) {
 
 /// What becomes of a known file that is gone: its new state and reason, if it changes.
 pub(crate) fn decide_missing(known: &TrackedFile, found: &FoundFile) -> Option<(FileState, QuarantineReason)> {
-    let is_older = known.sequencer.as_ref().zip(found.sequencer.as_ref()).is_some_and(|(known, found)| found < known);
     let can_go = matches!(known.state, FileState::Pending | FileState::Failed);
-    (can_go && !is_older).then_some((FileState::Quarantined, QuarantineReason::MissingObject))
+    (can_go && !is_older(known, found)).then_some((FileState::Quarantined, QuarantineReason::MissingObject))
 }
 
 #[cfg(test)]
@@ -122,16 +163,33 @@ mod tests {
     fn new_content_is_taken_while_the_file_waits_and_noted_later() {
         let decision = |state| decide(&known(state), &found("2", Some("6"), None), Overwrites::Record);
         assert_eq!(decision(FileState::Pending), Decision::Replace(FileState::Pending, Tracked::Updated));
-        assert_eq!(decision(FileState::Failed), Decision::Replace(FileState::Failed, Tracked::Updated));
+        assert_eq!(decision(FileState::Failed), Decision::Adopt(Tracked::StillFailed));
         assert_eq!(decision(FileState::Quarantined), Decision::Replace(FileState::Pending, Tracked::Updated));
         for state in [FileState::Manifested, FileState::Processing, FileState::Completed] {
             assert_eq!(decision(state), Decision::NoteOverwrite, "{state}");
             let noted = TrackedFile { overwritten_etag: Some("2".to_owned()), ..known(state) };
-            let again = decide(&noted, &found("2", Some("6"), None), Overwrites::Record);
+            let again = decide(&noted, &found("2", Some("5"), None), Overwrites::Record);
             assert_eq!(again, Decision::Leave(Tracked::Overwritten));
+            assert_eq!(decide(&noted, &found("2", Some("6"), None), Overwrites::Record), Decision::NoteOverwrite);
         }
         let reprocessed = decide(&known(FileState::Completed), &found("2", None, None), Overwrites::Reprocess);
         assert_eq!(reprocessed, Decision::Replace(FileState::Pending, Tracked::Updated));
+    }
+
+    #[test]
+    fn what_tells_more_of_the_same_content_is_remembered() {
+        for state in FileState::ALL.into_iter().filter(|state| *state != FileState::Quarantined) {
+            let listed = TrackedFile { sequencer: None, ..known(state) };
+            for (known, sequencer) in [(&listed, "1"), (&known(state), "6")] {
+                let newer = decide(known, &found("1", Some(sequencer), None), Overwrites::Reprocess);
+                assert_eq!(newer, Decision::Adopt(Tracked::Known), "{state}");
+            }
+            let nameless = TrackedFile { etag: String::new(), ..listed };
+            let first = decide(&nameless, &found("1", None, None), Overwrites::Record);
+            let is_pending = state == FileState::Pending;
+            let taken = Decision::Replace(FileState::Pending, Tracked::Updated);
+            assert_eq!(first, if is_pending { taken } else { Decision::Adopt(Tracked::Known) }, "{state}");
+        }
     }
 
     #[test]

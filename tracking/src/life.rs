@@ -198,13 +198,22 @@ pub(crate) fn unknown(id: &ManifestId) -> TrackingError {
     TrackingError::Conflict { manifest_id: id.to_string(), found: "unknown".to_owned(), wanted }
 }
 
-/// Refuses to go on with a manifest some of whose files are in another one by now: their rows would be there twice.
-pub(crate) fn check_owned(run: &Run, owned: u64) -> TrackingResult<()> {
+/// Refuses to go on with a manifest that has lost files, of which it names the first: if that is in another manifest by
+/// now, its rows would be there twice.
+pub(crate) fn check_owned(run: &Run, owned: u64, first_lost: Option<&TrackedFile>) -> TrackingResult<()> {
     if owned == run.files {
         return Ok(());
     }
-    let found = format!("left with {owned} of its {} files", run.files);
-    Err(refused(run, &found, "the others are in a newer manifest: submit that one"))
+    let lost = first_lost.map_or_else(
+        || "the others are no longer known".to_owned(),
+        |file| {
+            let holder = file.manifest_id.as_ref().map(|id| format!(" in manifest `{id}`")).unwrap_or_default();
+            let reason = file.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+            format!("`{}` is {}{holder}{reason}", file.uri, file.state)
+        },
+    );
+    let found = format!("left with {owned} of its {} files: {lost}", run.files);
+    Err(refused(run, &found, "those that are left can go into a new manifest"))
 }
 
 /// Whether a run that ended without output can have a file again: it has it, or had it last, or nobody has.

@@ -114,7 +114,14 @@ pub trait TrackingStore: Send + Sync {
     /// manifest, or converted, refuses the whole. A run that is there stays as it is; returns whether it is new.
     async fn submit(&self, queued: &QueuedManifest, priority: i32, now: DateTime<Utc>) -> TrackingResult<bool>;
 
-    /// One run, with its attempts and what it produced.
+    /// Puts back the files that submissions put in manifests before a time, and that have no run: whoever submitted them
+    /// died. Returns how many. Its cost does not grow with their number: it looks at some of those that came first.
+    async fn release_abandoned(&self, before: DateTime<Utc>, now: DateTime<Utc>) -> TrackingResult<u64>;
+
+    /// One run, with its attempts, but without what it produced.
+    async fn run_head(&self, id: &ManifestId) -> TrackingResult<Option<Run>>;
+
+    /// One run, with its attempts and what it produced. Its cost grows with its files.
     async fn run(&self, id: &ManifestId) -> TrackingResult<Option<Run>>;
 
     /// The manifest of a run.

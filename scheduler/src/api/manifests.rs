@@ -119,7 +119,7 @@ pub(super) async fn submit_manifest(
 ) -> Result<(StatusCode, Json<Run>), ApiError> {
     let (manifest, uri) = manifest_in(&body).await?;
     let (service, id) = (&api.service, manifest.id.clone());
-    let was_known = service.store().run(&id).await?.is_some();
+    let was_known = service.store().run_head(&id).await?.is_some();
     let mut run = service.submit(manifest, &uri, query.priority.0).await?;
     let again = match run.state {
         RunState::Failed | RunState::Cancelled if query.retry => Some(service.retry(&id).await?),

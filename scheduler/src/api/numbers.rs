@@ -19,6 +19,8 @@ use tokio::task::JoinHandle;
 const INTERVAL: Duration = Duration::from_secs(3);
 /// How often files are counted, at most: in DynamoDB, each time reads an item for each file.
 const FILES_INTERVAL: Duration = Duration::from_secs(60);
+/// How much longer the pause after a count is than the count took, at least: what there is much of is counted rarely.
+const PAUSE_FACTOR: u32 = 20;
 
 /// Something that was counted.
 #[derive(Clone)]
@@ -65,6 +67,28 @@ impl Known {
     }
 }
 
+/// When something is to be counted again.
+struct Pace {
+    interval: Duration,
+    due: Mutex<Instant>,
+}
+
+impl Pace {
+    fn new(interval: Duration) -> Self {
+        Self { interval, due: Mutex::new(Instant::now()) }
+    }
+
+    fn is_due(&self) -> bool {
+        *self.due.lock().unwrap_or_else(PoisonError::into_inner) <= Instant::now()
+    }
+
+    /// Notes that it was counted, and how long that took.
+    fn counted(&self, took: Duration) {
+        let pause = self.interval.max(took * PAUSE_FACTOR);
+        *self.due.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + pause;
+    }
+}
+
 /// The numbers, and who keeps them.
 pub(super) struct Numbers {
     service: Service,
@@ -72,11 +96,14 @@ pub(super) struct Numbers {
     known: Mutex<Known>,
     /// Whether somebody has asked since they were made.
     asked: AtomicBool,
+    runs_pace: Pace,
+    files_pace: Pace,
 }
 
 impl Numbers {
     pub(super) fn new(service: Service) -> Self {
-        Self { service, started: Instant::now(), known: Mutex::default(), asked: true.into() }
+        let (runs_pace, files_pace) = (Pace::new(Duration::ZERO), Pace::new(FILES_INTERVAL));
+        Self { service, started: Instant::now(), known: Mutex::default(), asked: true.into(), runs_pace, files_pace }
     }
 
     /// What is known now.
@@ -98,7 +125,7 @@ impl Numbers {
     pub(super) async fn keep_current(self: Arc<Self>, handle: PrometheusHandle) {
         let mut throughput = Throughput::default();
         let (mut seen, mut listens) = (0, false);
-        let (mut files_at, mut counting) = (None::<Instant>, None::<JoinHandle<()>>);
+        let mut counting: Option<JoinHandle<()>> = None;
         let mut last = Instant::now();
         loop {
             let leader = self.service.leader();
@@ -108,12 +135,11 @@ impl Numbers {
             }
             let asked = self.asked.swap(false, Ordering::Relaxed);
             let had_work = !self.lock().counts().is_empty();
-            if leader.is_some() || asked {
+            if (leader.is_some() || asked) && self.runs_pace.is_due() {
                 self.count_runs().await;
             }
             let is_counting = counting.as_ref().is_some_and(|counting| !counting.is_finished());
-            if asked && !is_counting && files_at.is_none_or(|at| at.elapsed() >= FILES_INTERVAL) {
-                files_at = Some(Instant::now());
+            if asked && !is_counting && self.files_pace.is_due() {
                 // It may take long; the others do not wait for it.
                 counting = Some(tokio::spawn(self.clone().count_files()));
             }
@@ -139,17 +165,21 @@ impl Numbers {
     }
 
     async fn count_runs(&self) {
+        let began = Instant::now();
         match self.service.store().count_runs().await {
             Ok(values) => self.lock().runs = Some(Counted { at: Utc::now(), values }),
             Err(error) => tracing::warn!(%error, "cannot count the runs; trying again"),
         }
+        self.runs_pace.counted(began.elapsed());
     }
 
     async fn count_files(self: Arc<Self>) {
+        let began = Instant::now();
         match self.service.store().count_files().await {
             Ok(values) => self.lock().files = Some(Counted { at: Utc::now(), values }),
             Err(error) => tracing::warn!(%error, "cannot count the files; trying again"),
         }
+        self.files_pace.counted(began.elapsed());
     }
 
     async fn look_at(&self, scheduler: &Scheduler) {
@@ -177,5 +207,20 @@ impl Numbers {
                 Err(RecvError::Closed) => return,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_long_is_counted_rarely() {
+        let pace = Pace::new(Duration::ZERO);
+        assert!(pace.is_due());
+        pace.counted(Duration::ZERO);
+        assert!(pace.is_due());
+        pace.counted(Duration::from_secs(1));
+        assert!(!pace.is_due());
     }
 }

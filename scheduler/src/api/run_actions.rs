@@ -3,7 +3,7 @@
 use super::Api;
 use super::error::{ApiError, ErrorBody};
 use super::extract::{Json, Path};
-use super::run_detail::known;
+use super::run_detail::check_known;
 use super::runs::Run;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -29,7 +29,7 @@ fn accepted(run: millwork_tracking::Run) -> Accepted {
     (status = 409, description = "`conflict`: it is committed, has ended, or is not queued yet", body = ErrorBody)
 ))]
 pub(super) async fn cancel_run(State(api): State<Api>, Path(id): Path<ManifestId>) -> Accepted {
-    known(&api, &id).await?;
+    check_known(&api, &id).await?;
     accepted(api.service.cancel(&id).await?)
 }
 
@@ -41,7 +41,7 @@ pub(super) async fn cancel_run(State(api): State<Api>, Path(id): Path<ManifestId
     (status = 409, description = "`conflict`: it neither failed nor was cancelled, or some of its files are in another manifest by now", body = ErrorBody)
 ))]
 pub(super) async fn retry_run(State(api): State<Api>, Path(id): Path<ManifestId>) -> Accepted {
-    known(&api, &id).await?;
+    check_known(&api, &id).await?;
     accepted(api.service.retry(&id).await?)
 }
 
@@ -53,7 +53,7 @@ pub(super) async fn retry_run(State(api): State<Api>, Path(id): Path<ManifestId>
     (status = 409, description = "`conflict`: it is not completed", body = ErrorBody)
 ))]
 pub(super) async fn force_run(State(api): State<Api>, Path(id): Path<ManifestId>) -> Accepted {
-    known(&api, &id).await?;
+    check_known(&api, &id).await?;
     accepted(api.service.force(&id).await?)
 }
 
@@ -110,7 +110,7 @@ pub(super) async fn prioritise_run(
     Path(id): Path<ManifestId>,
     Json(change): Json<PriorityChange>,
 ) -> Accepted {
-    known(&api, &id).await?;
+    check_known(&api, &id).await?;
     let run = api.service.prioritise(&id, change.priority.0).await?;
     if run.state != RunState::Queued {
         let message = format!("run `{id}` is {}; only a queued run has a place in the queue", run.state);

@@ -137,10 +137,19 @@ pub(super) async fn get_run(State(api): State<Api>, Path(id): Path<ManifestId>) 
     }))
 }
 
-/// A run that is asked for.
+/// Refuses what is asked of a run that is not there.
+pub(super) async fn check_known(api: &Api, id: &ManifestId) -> Result<(), ApiError> {
+    api.service.store().run_head(id).await?.map(drop).ok_or_else(|| no_such_run(id))
+}
+
+fn no_such_run(id: &ManifestId) -> ApiError {
+    ApiError::not_found("no-such-run", format!("no run of manifest `{id}`"))
+}
+
+/// A run that is asked for, with what it produced.
 pub(super) async fn known(api: &Api, id: &ManifestId) -> Result<millwork_tracking::Run, ApiError> {
     let run = api.service.store().run(id).await?;
-    run.ok_or_else(|| ApiError::not_found("no-such-run", format!("no run of manifest `{id}`")))
+    run.ok_or_else(|| no_such_run(id))
 }
 
 /// What a run produced, if anything.

@@ -34,7 +34,7 @@ impl Shell {
         if self.works.with(id, |work| work.manifest.is_some()) {
             return Ok(());
         }
-        let (manifest, run) = futures::join!(self.store.manifest(id), self.store.run(id));
+        let (manifest, run) = futures::join!(self.store.manifest(id), self.store.run_head(id));
         let objection = |error| self.objection(id.clone(), &error);
         let (Some(manifest), Some(run)) = (manifest.map_err(objection)?, run.map_err(objection)?) else {
             let failure = Failure::new(FailureClass::Bug, "its manifest is not in the store");
@@ -122,7 +122,7 @@ impl Shell {
     }
 
     pub(super) async fn inspect(&self, id: ManifestId) -> Event {
-        match self.store.run(&id).await {
+        match self.store.run_head(&id).await {
             Ok(run) => Event::Found(id, run.as_ref().map(Seen::from)),
             Err(error) if error.can_pass() => self.objection(id, &error),
             Err(error) => {

@@ -1,4 +1,5 @@
-//! What dead attempts left in the output: private files and open uploads.
+//! What the dead left: attempts, private files and open uploads in the output; submissions, files in a manifest without a
+//! run.
 //!
 //! An attempt removes what it wrote when it fails, and each start of an attempt what those before it left. What remains
 //! is of runs that have ended while a task of theirs was still alive somewhere, and of attempts whose scheduler died just
@@ -6,6 +7,7 @@
 //! is not touched either.
 
 use super::{Shell, blocking};
+use chrono::Utc;
 use millwork_manifest::ManifestId;
 use millwork_storage::{StorageResult, staged_manifests};
 use millwork_tracking::TrackingResult;
@@ -15,6 +17,9 @@ use std::time::Duration;
 /// How long after the start the first sweep is, and how long after each the next.
 const FIRST: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_secs(300);
+
+/// How long a submission takes at the very most.
+const SUBMISSION: chrono::Duration = chrono::Duration::minutes(10);
 
 /// Sets both, for tests.
 const SECONDS: &str = "MILLWORK_SWEEP_SECONDS";
@@ -36,6 +41,7 @@ pub(super) async fn sweep_at_intervals(shell: Arc<Shell>) {
 
 impl Shell {
     async fn sweep(&self) {
+        self.release_abandoned().await;
         let output = self.output.clone();
         let staged: StorageResult<Vec<String>> = match blocking(move || staged_manifests(&output)).await {
             Ok(staged) => staged,
@@ -65,12 +71,22 @@ impl Shell {
         }
     }
 
+    /// Puts back the files of submissions that died.
+    async fn release_abandoned(&self) {
+        let now = Utc::now();
+        match self.store.release_abandoned(now - SUBMISSION, now).await {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "put back files that were left in a manifest without a run"),
+            Err(error) => tracing::warn!(%error, "cannot look for files of submissions that died"),
+        }
+    }
+
     /// After how many attempts a run has ended, if it has: nothing private of theirs is needed any more.
     async fn over_after(&self, id: &ManifestId) -> TrackingResult<Option<u32>> {
         if self.works.has(id) {
             return Ok(None);
         }
-        let run = self.store.run(id).await?;
+        let run = self.store.run_head(id).await?;
         Ok(run.filter(|run| run.state.is_final()).map(|run| run.attempts))
     }
 }

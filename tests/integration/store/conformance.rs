@@ -55,6 +55,9 @@ async fn conforms_whatever_is_lost<F: Future<Output = Store>>(fresh: &impl Fn() 
     files::a_converted_file_is_converted_again_only_when_told(fresh().await).await;
     files::refused_files_come_back_when_the_rules_or_they_change(fresh().await).await;
     files::what_is_gone_is_marked_while_it_waits(fresh().await).await;
+    files::a_late_event_of_older_content_changes_nothing(fresh().await).await;
+    files::the_content_of_a_submitted_file_is_learned(fresh().await).await;
+    files::a_failed_file_keeps_its_reason_when_its_content_changes(fresh().await).await;
     files::locks_have_tokens_that_grow(fresh().await).await;
     files::listings_have_pages(fresh().await).await;
     files::long_keys_and_strange_ones_are_files_of_their_own(fresh().await).await;
@@ -72,6 +75,7 @@ async fn conforms_whatever_is_lost<F: Future<Output = Store>>(fresh: &impl Fn() 
     runs::a_run_fails_before_any_attempt(fresh().await).await;
     runs::one_bad_file_fails_alone(fresh().await).await;
     runs::files_of_a_failed_run_go_into_another_but_not_into_two(fresh().await).await;
+    runs::a_run_that_has_lost_a_file_names_it(fresh().await).await;
     forces::a_forced_run_replaces_its_output(fresh().await).await;
     forces::a_forced_run_that_comes_to_nothing_keeps_the_output_it_had(fresh().await).await;
     forces::a_forced_run_whose_files_are_elsewhere_is_refused(fresh().await).await;

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 use millwork_manifest::{FileState, ManifestId};
-use millwork_tracking::{Lock, RunState, TrackingResult};
+use millwork_tracking::{Lock, RunState, TrackingError, TrackingResult};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -135,4 +135,62 @@ async fn an_operation_that_dies_anywhere_is_finished_by_the_next() {
             assert!(requests < 40, "{step:?} makes very many requests");
         }
     }
+}
+
+/// Submits a manifest of two files, of which only the first is known, and dies after some requests. Whether it died.
+async fn submit_and_die(store: &Store, mortal: &Store, dying: &Dying, name: &str, requests: i64) -> bool {
+    let (a, b) = (format!("{name}a"), format!("{name}b"));
+    track(store, &[found(&a, "1")]).await;
+    dying.0.store(requests, Ordering::Relaxed);
+    mortal.submit(&manifest(name, &[&a, &b]), 0, at(1)).await.is_err()
+}
+
+#[tokio::test]
+async fn a_submission_that_dies_anywhere_keeps_no_files() {
+    let (aws, dying) = (Aws::start(), Dying::default());
+    let (store, mortal) = aws.fresh_stores(dying.clone()).await;
+    for requests in 0..40 {
+        let name = &format!("abandoned-{requests}");
+        let has_died = submit_and_die(&store, &mortal, &dying, name, requests).await;
+        let (a, b) = (format!("{name}a"), format!("{name}b"));
+        let is_there = store.run_head(&name.parse().unwrap()).await.unwrap().is_some();
+        // Whoever submits it may still be at it.
+        store.release_abandoned(at(1), at(2)).await.unwrap();
+        let claimed = file(&store, &a).await.state;
+        let released = store.release_abandoned(at(600), at(601)).await.unwrap();
+        let states = store.files(&[uri(&a), uri(&b)]).await.unwrap().into_iter().map(|file| file.map(|f| f.state));
+        let states: Vec<_> = states.collect();
+        if is_there {
+            assert_eq!((released, states), (0, vec![Some(FileState::Manifested); 2]), "{requests}");
+        } else {
+            assert_eq!(released > 0, claimed == FileState::Manifested, "{requests}");
+            assert_eq!(states, [Some(FileState::Pending), None], "{requests}");
+            submit(&store, &format!("{name}-other"), &[&a, &b], 700).await;
+        }
+        if !has_died {
+            return;
+        }
+    }
+    panic!("a submission makes very many requests");
+}
+
+#[tokio::test]
+async fn a_submission_that_died_and_is_refused_now_keeps_no_files() {
+    let (aws, dying) = (Aws::start(), Dying::default());
+    let (store, mortal) = aws.fresh_stores(dying.clone()).await;
+    for requests in 0..40 {
+        let name = &format!("refused-{requests}");
+        let (a, b) = (format!("{name}a"), format!("{name}b"));
+        let has_died = submit_and_die(&store, &mortal, &dying, name, requests).await;
+        let others = manifest(&format!("{name}-other"), &[&b]);
+        if store.submit(&others, 0, at(2)).await.is_ok() {
+            let refused = store.submit(&manifest(name, &[&a, &b]), 0, at(3)).await;
+            assert!(matches!(refused, Err(TrackingError::Taken { .. })), "{refused:?}");
+            assert_eq!(file(&store, &a).await.state, FileState::Pending, "{requests}");
+        }
+        if !has_died {
+            return;
+        }
+    }
+    panic!("a submission makes very many requests");
 }

@@ -2,7 +2,7 @@
 
 use super::support::*;
 use chrono::Duration;
-use millwork_manifest::{DatePrefix, FileState, ObjectUri, QuarantineReason};
+use millwork_manifest::{DatePrefix, Failure, FailureClass, FileState, ObjectUri, QuarantineReason};
 use millwork_tracking::{AuditEntry, FileFilter, FoundFile, Overwrites, Sequencer, Tracked, TrackingError};
 
 pub(super) async fn found_twice_is_once(store: Store) {
@@ -102,6 +102,48 @@ pub(super) async fn what_is_gone_is_marked_while_it_waits(store: Store) {
     assert_eq!(file(&store, "b").await.state, FileState::Pending);
     let _ = again!(store.submit(&manifest("m", &["b"]), 0, at(2))).unwrap();
     assert!(!again!(store.mark_missing(&other("B"), at(3))).unwrap());
+}
+
+pub(super) async fn a_late_event_of_older_content_changes_nothing(store: Store) {
+    let event =
+        |etag: &str, sequencer: &str| FoundFile { sequencer: Some(Sequencer::new(sequencer)), ..found("a", etag) };
+    // A listing is first, then the event of what it showed.
+    track(&store, &[found("a", "2")]).await;
+    assert_eq!(track(&store, &[event("2", "2")]).await, [Tracked::Known]);
+    assert_eq!(track(&store, &[event("1", "1")]).await, [Tracked::Outdated]);
+    assert_eq!(file(&store, "a").await.etag, "2");
+    let id = &submit(&store, "m", &["a"], 1).await;
+    track(&store, &[event("3", "4")]).await;
+    assert_eq!(track(&store, &[event("1", "3")]).await, [Tracked::Outdated]);
+    assert_eq!(file(&store, "a").await.overwritten_etag.as_deref(), Some("3"));
+    track(&store, &[event("3", "6")]).await;
+    let attempt = start(&store, id, 2).await;
+    finish(&store, id, attempt, "done").await;
+    let late = [event("1", "5")];
+    assert_eq!(again!(store.track(&late, Overwrites::Reprocess, at(200))).unwrap().outcomes, [Tracked::Outdated]);
+    let notes = again!(store.timeline(&uri("a"))).unwrap();
+    assert_eq!(notes.iter().filter(|note| note.detail.as_deref() == Some("overwritten: etag 3")).count(), 1);
+}
+
+pub(super) async fn the_content_of_a_submitted_file_is_learned(store: Store) {
+    submit(&store, "m", &["a"], 0).await;
+    let first = FoundFile { sequencer: Some(Sequencer::new("5")), size_bytes: 9, ..found("a", "1") };
+    assert_eq!(track(&store, std::slice::from_ref(&first)).await, [Tracked::Known]);
+    let learned = file(&store, "a").await;
+    assert_eq!((learned.state, learned.etag.as_str(), learned.size_bytes), (FileState::Manifested, "1", 9));
+    assert_eq!(learned.sequencer, first.sequencer);
+    assert_eq!(track(&store, &[found("a", "2")]).await, [Tracked::Overwritten]);
+}
+
+pub(super) async fn a_failed_file_keeps_its_reason_when_its_content_changes(store: Store) {
+    track(&store, &[found("a", "1")]).await;
+    let id = &submit(&store, "m", &["a"], 0).await;
+    again!(store.fail(id, 0, &Failure::new(FailureClass::Input, "bad"), at(1))).unwrap();
+    track(&store, &[found("a", "2")]).await;
+    let failed = file(&store, "a").await;
+    assert_eq!((failed.state, failed.etag.as_str(), failed.reason.as_deref()), (FileState::Failed, "2", Some("bad")));
+    assert_eq!(failed.manifest_id.as_deref(), Some("m"));
+    again!(store.requeue(id, at(2))).unwrap();
 }
 
 pub(super) async fn locks_have_tokens_that_grow(store: Store) {

@@ -9,3 +9,4 @@ mod manifests;
 mod queues;
 mod runs;
 mod support;
+mod unreadable;

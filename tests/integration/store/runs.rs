@@ -242,9 +242,22 @@ pub(super) async fn files_of_a_failed_run_go_into_another_but_not_into_two(store
     assert_eq!(states(&store).await, [(FileState::Failed, 2)]);
     submit(&store, "n", &["a"], 3).await;
     let error = again!(store.requeue(id, at(4))).unwrap_err().to_string();
-    assert!(error.contains("left with 1 of its 2 files"), "{error}");
+    assert!(
+        error.contains("left with 1 of its 2 files: `s3://in/d/2025-12-23-a.ndjson` is manifested in manifest `n`"),
+        "{error}"
+    );
     assert_eq!(run(&store, id).await.state, RunState::Failed);
     assert_eq!(file(&store, "a").await.manifest_id.as_deref(), Some("n"));
     // The others are free.
     submit(&store, "o", &["b"], 5).await;
+}
+
+pub(super) async fn a_run_that_has_lost_a_file_names_it(store: Store) {
+    let id = &submit(&store, "m", &["a", "b"], 0).await;
+    again!(store.fail(id, 0, &bug("broken"), at(1))).unwrap();
+    let _ = again!(store.mark_missing(&found("b", ""), at(2))).unwrap();
+    let error = again!(store.requeue(id, at(3))).unwrap_err().to_string();
+    let lost =
+        "left with 1 of its 2 files: `s3://in/d/2025-12-23-b.ndjson` is quarantined in manifest `m` (missing-object)";
+    assert!(error.contains(lost), "{error}");
 }

@@ -119,9 +119,12 @@ impl DynamoStore {
         items.iter().map(tracked_file).collect()
     }
 
+    async fn counters(&self, date: DatePrefix) -> TrackingResult<Option<Item>> {
+        self.get(&self.names.metrics, key::metric(key::BACKLOGS, date.to_string())).await
+    }
+
     pub(super) async fn backlog_of(&self, date: DatePrefix) -> TrackingResult<Backlog> {
-        let item = self.get(&self.names.metrics, key::metric(key::BACKLOGS, date.to_string())).await?;
-        item.as_ref().map_or_else(|| Ok(Backlog::default()), backlog)
+        self.counters(date).await?.as_ref().map_or_else(|| Ok(Backlog::default()), backlog)
     }
 
     pub(super) async fn all_backlogs(&self) -> TrackingResult<Vec<(DatePrefix, Backlog)>> {
@@ -135,6 +138,7 @@ impl DynamoStore {
     }
 
     pub(super) async fn recount_date(&self, date: DatePrefix) -> TrackingResult<Backlog> {
+        let seen = self.counters(date).await?.and_then(|item| get(&item, "pending_files").map(str::to_owned));
         let (mut files, mut bytes) = (0_u64, 0_u64);
         let mut oldest: Option<DateTime<Utc>> = None;
         let add = |page: Vec<Item>| {
@@ -153,6 +157,11 @@ impl DynamoStore {
             .set("pending_bytes", number(bytes))
             .put("oldest_pending", oldest.map(time))
             .put("ttl", oldest.is_none().then(|| epoch(Utc::now() + KEEP_EMPTY)));
+        // What has changed meanwhile is not undone: the next count is for that.
+        let counted = match seen {
+            Some(seen) => counted.when("pending_files", "=", number(seen)),
+            None => counted.when_absent("pending_files"),
+        };
         self.write_counters(date, &counted).await?;
         Ok(Backlog { pending_files: files, pending_bytes: bytes, oldest_pending: oldest })
     }

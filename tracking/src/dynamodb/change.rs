@@ -171,6 +171,20 @@ mod tests {
     }
 
     #[test]
+    fn the_news_of_a_removal_expires_unless_the_file_was_known_or_comes() {
+        let gone = FoundFile { quarantine: Some(QuarantineReason::MissingObject), ..found("") };
+        let news = new_file(&gone, FileState::Quarantined, None, DateTime::UNIX_EPOCH).after;
+        let ttl = |file: &TrackedFile| file_attributes(file).into_iter().find(|(name, _)| *name == "ttl").unwrap().1;
+        assert!(ttl(&news).is_some());
+        let came = replaced(&news, &found("1"), FileState::Pending, DateTime::UNIX_EPOCH);
+        assert!(came.expression(&news).update_text().unwrap().contains("#ttl"));
+        let known = Change::of(&pending(), DateTime::UNIX_EPOCH).with(|after| after.reason.clone_from(&news.reason));
+        assert!(ttl(&known.to(FileState::Quarantined, None).after).is_none());
+        let small = FoundFile { quarantine: Some(QuarantineReason::TooSmall), ..found("1") };
+        assert!(ttl(&new_file(&small, FileState::Quarantined, None, DateTime::UNIX_EPOCH).after).is_none());
+    }
+
+    #[test]
     fn a_refused_file_is_quarantined_with_its_reason() {
         let refused = FoundFile { quarantine: Some(QuarantineReason::TooSmall), ..found("1") };
         let change = new_file(&refused, FileState::Quarantined, None, DateTime::UNIX_EPOCH);

@@ -85,8 +85,8 @@ impl DynamoStore {
         self.manifest_of_item(id, item.as_ref()).await
     }
 
-    /// The manifests of many runs, in their order.
-    pub(super) async fn manifests(&self, ids: &[ManifestId]) -> TrackingResult<Vec<Manifest>> {
+    /// The manifests of many runs, in their order, each as far as it can be read.
+    pub(super) async fn manifests(&self, ids: &[ManifestId]) -> TrackingResult<Vec<TrackingResult<Manifest>>> {
         let items = self.get_many(&self.names.runs, ids.iter().map(key::document).collect()).await?;
         let key_of = |item: &Item| item.get("manifest_id").cloned();
         let mut by_key: HashMap<String, Item> =
@@ -94,7 +94,7 @@ impl DynamoStore {
         let mut manifests = Vec::with_capacity(ids.len());
         for id in ids {
             let key = key_of(&key::document(id)).and_then(|key| key.as_s().ok().cloned()).unwrap_or_default();
-            manifests.push(self.manifest_of_item(id, by_key.remove(&key).as_ref()).await?);
+            manifests.push(self.manifest_of_item(id, by_key.remove(&key).as_ref()).await);
         }
         Ok(manifests)
     }

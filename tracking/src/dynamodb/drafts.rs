@@ -19,6 +19,7 @@ use super::key;
 use super::locks::lost;
 use super::request::{Query, Transacted, incomplete, put_action, update_action};
 use super::run_item::{StoredRun, new_item};
+use super::runs::readable;
 use super::tables::STATUS_INDEX;
 use crate::{Draft, Lock, QueuedManifest, Run, RunState, TrackedFile, TrackingResult};
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
@@ -195,8 +196,11 @@ impl DynamoStore {
         let runs = self.reread(self.query(&self.names.runs, &query).await?).await?;
         let runs: Vec<_> = runs.into_iter().filter(|run| run.state == RunState::Draft).collect();
         let ids: Vec<ManifestId> = runs.iter().map(|run| run.manifest_id.clone()).collect();
-        let manifests = self.manifests(&ids).await?;
-        let draft = |(run, manifest): (Run, _)| Draft { manifest, uri: run.manifest_uri, begun_at: run.created_at };
-        Ok(runs.into_iter().zip(manifests).map(draft).collect())
+        let mut drafts = Vec::with_capacity(runs.len());
+        for (run, manifest) in runs.into_iter().zip(self.manifests(&ids).await?) {
+            let draft = |manifest| Draft { manifest, uri: run.manifest_uri, begun_at: run.created_at };
+            drafts.extend(readable(manifest)?.map(draft));
+        }
+        Ok(drafts)
     }
 }

@@ -8,10 +8,10 @@ use super::DynamoStore;
 use super::backlog::Deltas;
 use super::change::{Change, new_file, replaced};
 use super::expression::Expression;
-use super::item::{Item, StoredFile, file_item, number, timeline_entry, tracked_file};
+use super::item::{Item, StoredFile, file_item, timeline_entry, tracked_file};
 use super::key;
-use super::request::{Written, all, all_until_error, pause};
-use crate::decide::{Decision, arrival, decide, decide_missing};
+use super::request::{Written, all_until_error, pause};
+use crate::decide::{Decision, adopt, arrival, decide, decide_missing, note_overwrite};
 use crate::{FoundFile, Overwrites, TimelineEntry, Tracked, TrackedBatch, TrackedFile, TrackingError, TrackingResult};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{FileState, ObjectUri, QuarantineReason};
@@ -181,40 +181,6 @@ impl DynamoStore {
         Ok(changed)
     }
 
-    /// Puts files back that were changed, as they were; those that were not known are forgotten. A file that changed
-    /// again stays.
-    pub(super) async fn put_back<T>(&self, changed: &[Changed<T>], now: DateTime<Utc>) -> TrackingResult<()> {
-        let mut deltas = Deltas::default();
-        changed.iter().filter_map(|file| Some((file, file.before.as_ref()?))).for_each(|(file, before)| {
-            deltas.change(Some(&file.after), before);
-        });
-        all(changed.iter().map(|file| self.put_one_back(&file.after, file.before.as_ref(), now)).collect()).await?;
-        self.apply(deltas).await.map(drop)
-    }
-
-    async fn put_one_back(
-        &self,
-        file: &TrackedFile,
-        before: Option<&TrackedFile>,
-        now: DateTime<Utc>,
-    ) -> TrackingResult<()> {
-        let (table, key) = (&self.names.tracking, key::file(&file.uri));
-        match before {
-            None => {
-                let unchanged = Expression::new().when("version", "=", number(file.version));
-                self.delete(table, key, &unchanged).await
-            }
-            Some(before) => {
-                let undo = |after: &mut TrackedFile| {
-                    after.manifest_id.clone_from(&before.manifest_id);
-                    after.reason.clone_from(&before.reason);
-                };
-                let change = Change::of(file, now).with(undo).to(before.state, Some("put back".to_owned()));
-                self.update(table, key, &change.expression(file)).await.map(drop)
-            }
-        }
-    }
-
     fn restless(&self, uri: &ObjectUri) -> TrackingError {
         let message = format!("`{uri}` changes all the time");
         TrackingError::Unavailable { store: self.names.tracking.clone(), message }
@@ -239,11 +205,12 @@ fn track_known(
     match decide(known, found, overwrites) {
         Decision::Leave(outcome) => (outcome, None),
         Decision::Replace(state, outcome) => (outcome, Some(replaced(known, found, state, now))),
+        Decision::Adopt(outcome) => (outcome, Some(Change::of(known, now).with(|after| adopt(after, found)))),
         Decision::NoteOverwrite => {
-            let change = Change::of(known, now)
-                .with(|after| after.overwritten_etag = Some(found.etag.clone()))
-                .to(known.state, Some(format!("overwritten: etag {}", found.etag)));
-            (Tracked::Overwritten, Some(change))
+            let is_noted = known.overwritten_etag.as_deref() == Some(&found.etag);
+            let change = Change::of(known, now).with(|after| note_overwrite(after, found));
+            let detail = format!("overwritten: etag {}", found.etag);
+            (Tracked::Overwritten, Some(if is_noted { change } else { change.to(known.state, Some(detail)) }))
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::{Backlog, Sequencer, TimelineEntry, TrackedFile, TrackingError, TrackingResult};
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
-use millwork_manifest::FileState;
+use millwork_manifest::{FileState, QuarantineReason};
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use std::str::FromStr;
 /// An item, or the key of one.
 pub(super) type Item = HashMap<String, AttributeValue>;
 
-/// How long a completed file is remembered.
+/// How long a file is remembered that is completed, or that was never more than the news of its removal.
 const KEEP_FILE: Duration = Duration::days(7);
 /// How much of a text goes in a timeline, in bytes.
 const MAX_DETAIL: usize = 256;
@@ -101,6 +101,8 @@ pub(super) fn file_attributes(file: &TrackedFile) -> [(&'static str, Option<Attr
     let date = || file.date.map(|date| text(date.to_string()));
     let optional = |value: &Option<String>| value.as_ref().map(text);
     let is = |state| file.state == state;
+    let is_missing = || file.reason.as_deref() == Some(QuarantineReason::MissingObject.as_str());
+    let was_never_there = is(FileState::Quarantined) && file.version == 1 && is_missing();
     [
         ("status", Some(text(file.state.as_str()))),
         ("file_size_bytes", Some(number(file.size_bytes))),
@@ -118,7 +120,7 @@ pub(super) fn file_attributes(file: &TrackedFile) -> [(&'static str, Option<Attr
         ("upload_time", Some(time(file.arrived_at))),
         // Only a pending file is in the index of what waits.
         ("pending_date", date().filter(|_| is(FileState::Pending))),
-        ("ttl", is(FileState::Completed).then(|| epoch(file.updated_at + KEEP_FILE))),
+        ("ttl", (is(FileState::Completed) || was_never_there).then(|| epoch(file.updated_at + KEEP_FILE))),
     ]
 }
 

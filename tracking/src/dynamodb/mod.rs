@@ -194,6 +194,14 @@ impl TrackingStore for DynamoStore {
         self.submit_manifest(queued, priority, now).await
     }
 
+    async fn release_abandoned(&self, before: DateTime<Utc>, now: DateTime<Utc>) -> TrackingResult<u64> {
+        self.release_files(before, now).await
+    }
+
+    async fn run_head(&self, id: &ManifestId) -> TrackingResult<Option<Run>> {
+        Ok(self.stored_run(id).await?.map(|stored| stored.run))
+    }
+
     async fn run(&self, id: &ManifestId) -> TrackingResult<Option<Run>> {
         self.whole_run(id).await
     }

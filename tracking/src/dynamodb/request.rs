@@ -12,9 +12,11 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    KeysAndAttributes, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+    ConditionCheck, Delete, KeysAndAttributes, Put, ReturnValue, ReturnValuesOnConditionCheckFailure,
+    TransactWriteItem, Update,
 };
 use futures::stream::{self, StreamExt, TryStreamExt};
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::time::Duration;
 
@@ -22,6 +24,8 @@ use std::time::Duration;
 pub(super) const CONCURRENCY: usize = 16;
 /// The most items that one batch may read.
 const MAX_BATCH: usize = 100;
+/// How many items a request with a filter looks at, at least: it may show none of them.
+const MIN_LOOK: usize = 1000;
 /// How often a request that met another is made again.
 const RETRIES: u32 = 5;
 /// The longest wait before the first of them; it doubles.
@@ -51,7 +55,7 @@ pub(super) struct Query {
     pub(super) index: Option<&'static str>,
     pub(super) expression: Expression,
     pub(super) newest_first: bool,
-    /// At most so many items are looked at; all, if not given.
+    /// At most so many items are shown; all, if not given.
     pub(super) limit: Option<usize>,
 }
 
@@ -94,10 +98,10 @@ pub(super) fn describe<E: ProvideErrorMetadata + Error + 'static>(error: &SdkErr
 }
 
 pub(super) fn unavailable<E: ProvideErrorMetadata + Error + 'static>(
-    table: &str,
+    table: impl Into<String>,
     error: &SdkError<E>,
 ) -> TrackingError {
-    let (store, message) = (table.to_owned(), describe(error));
+    let (store, message) = (table.into(), describe(error));
     match error.code() {
         Some(code) if NOT_TO_BE_REPEATED.contains(&code) => TrackingError::Refused { store, message },
         _ => TrackingError::Unavailable { store, message },
@@ -242,15 +246,19 @@ impl DynamoStore {
             let Err(error) = request.send().await else { return Ok(Transacted::Done) };
             let reasons = match error.as_service_error() {
                 Some(TransactWriteItemsError::TransactionCanceledException(e)) => e.cancellation_reasons(),
-                _ => return Err(unavailable(&self.names.tracking, &error)),
+                _ => return Err(unavailable(tables_of(actions), &error)),
             };
             let codes: Vec<&str> = reasons.iter().map(|reason| reason.code().unwrap_or("None")).collect();
             let failed: Vec<bool> = codes.iter().map(|code| *code == "ConditionalCheckFailed").collect();
             if failed.contains(&true) {
                 return Ok(Transacted::Refused(failed));
             }
-            if retry >= RETRIES || !codes.iter().all(|code| can_pass(code)) {
-                return Err(unavailable(&self.names.tracking, &error));
+            if let Some((code, reason)) = codes.iter().zip(reasons).find(|(code, _)| !can_pass(code)) {
+                let message = format!("{code}: {}", reason.message().unwrap_or("no reason is given"));
+                return Err(TrackingError::Refused { store: tables_of(actions), message });
+            }
+            if retry >= RETRIES {
+                return Err(unavailable(tables_of(actions), &error));
             }
             pause(retry).await;
             retry += 1;
@@ -265,6 +273,7 @@ impl DynamoStore {
             Ok(())
         };
         self.query_pages(table, query, keep).await?;
+        items.truncate(query.limit.unwrap_or(usize::MAX));
         Ok(items)
     }
 
@@ -281,7 +290,7 @@ impl DynamoStore {
             .scan_index_forward(!query.newest_first)
     }
 
-    /// Hands on what a query finds, page by page.
+    /// Hands on what a query finds, page by page, until its limit is reached.
     pub(super) async fn query_pages(
         &self,
         table: &str,
@@ -294,6 +303,8 @@ impl DynamoStore {
             if left == Some(0) {
                 return Ok(());
             }
+            let left =
+                left.map(|left| if query.expression.filter_text().is_some() { left.max(MIN_LOOK) } else { left });
             let limit = left.map(|left| i32::try_from(left).unwrap_or(i32::MAX));
             let request = self.query_request(table, query).set_limit(limit).set_exclusive_start_key(start);
             let output = request.send().await.map_err(|e| unavailable(table, &e))?;
@@ -310,6 +321,17 @@ impl DynamoStore {
 
 fn can_pass(code: &str) -> bool {
     matches!(code, "None" | "TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded")
+}
+
+/// The tables that a transaction is on.
+fn tables_of(actions: &[TransactWriteItem]) -> String {
+    let tables = actions.iter().filter_map(|action| {
+        let put = action.put().map(Put::table_name);
+        let update = action.update().map(Update::table_name);
+        let delete = action.delete().map(Delete::table_name);
+        put.or(update).or(delete).or(action.condition_check().map(ConditionCheck::table_name))
+    });
+    tables.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join("`, `")
 }
 
 /// An update as part of a transaction.
@@ -333,4 +355,18 @@ pub(super) fn put_action(table: &str, item: Item, condition: &Expression) -> Tra
         .set_expression_attribute_names(condition.names())
         .set_expression_attribute_values(condition.values());
     Ok(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_is_on_the_tables_of_its_actions() {
+        let key = Item::from([("id".to_owned(), super::super::item::text("x"))]);
+        let put = |table| put_action(table, key.clone(), &Expression::new()).unwrap();
+        let update = update_action("runs", key.clone(), &Expression::new().remove("a")).unwrap();
+        assert_eq!(tables_of(&[put("runs"), update.clone()]), "runs");
+        assert_eq!(tables_of(&[put("lock"), update]), "lock`, `runs");
+    }
 }

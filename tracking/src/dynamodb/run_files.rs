@@ -24,8 +24,10 @@ impl DynamoStore {
         let id = &run.manifest_id;
         if run.generation > 1 {
             let files = self.known_files(id).await?;
-            let lost = files.iter().filter(|file| !is_in(file, id, &[FileState::Completed])).count();
-            return check_owned(run, run.files.saturating_sub(lost as u64));
+            let mut lost = files.iter().filter(|file| !is_in(file, id, &[FileState::Completed]));
+            let first = lost.next();
+            let lost = lost.count() + usize::from(first.is_some());
+            return check_owned(run, run.files.saturating_sub(lost as u64), first);
         }
         let processing = |file: &TrackedFile| {
             let change = Change::of(file, now).to(FileState::Processing, Some(id.to_string()));
@@ -50,9 +52,9 @@ impl DynamoStore {
     async fn move_all(&self, run: &Run, decide: impl Fn(&TrackedFile) -> (bool, Option<Change>)) -> TrackingResult<()> {
         let items = self.file_items(&run.manifest_id).await?;
         let files: Vec<TrackedFile> = items.iter().map(item::tracked_file).collect::<TrackingResult<_>>()?;
-        check_owned(run, files.iter().filter(|file| decide(file).0).count() as u64)?;
+        check_all_owned(run, files.iter().map(|file| (decide(file).0, file)))?;
         let moved: Vec<Changed<bool>> = self.change_files(&items, decide).await?;
-        check_owned(run, moved.iter().filter(|file| file.outcome).count() as u64)
+        check_all_owned(run, moved.iter().map(|file| (file.outcome, &file.after)))
     }
 
     /// Moves the files of a committed run to completed.
@@ -101,7 +103,7 @@ impl DynamoStore {
     }
 
     /// Makes those changes whose file is still as it was seen.
-    async fn move_once(&self, moves: &[(StoredFile, Change)]) -> TrackingResult<()> {
+    pub(super) async fn move_once(&self, moves: &[(StoredFile, Change)]) -> TrackingResult<()> {
         let work = moves.iter().map(|(stored, change)| self.write_change(stored, change)).collect();
         let (written, end) = all_until_error(work).await;
         let mut deltas = Deltas::default();
@@ -123,6 +125,12 @@ impl DynamoStore {
     async fn known_files(&self, id: &ManifestId) -> TrackingResult<Vec<TrackedFile>> {
         self.file_items(id).await?.iter().map(item::tracked_file).collect()
     }
+}
+
+/// Refuses to go on unless all files of a run are its own.
+fn check_all_owned<'a>(run: &Run, files: impl Iterator<Item = (bool, &'a TrackedFile)>) -> TrackingResult<()> {
+    let (owned, lost): (Vec<_>, Vec<_>) = files.partition(|(is_owned, _)| *is_owned);
+    check_owned(run, owned.len() as u64, lost.first().map(|(_, file)| *file))
 }
 
 /// Moves a file that is in a run to the end of one, by way of processing.

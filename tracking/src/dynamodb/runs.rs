@@ -78,7 +78,8 @@ impl DynamoStore {
         let expression = Expression::new().when("queue", "=", text(FAILING));
         let query = Query { index: Some(QUEUE_INDEX), expression, ..Query::default() };
         for failing in self.query(&self.names.runs, &query).await? {
-            self.settle(&parsed(&failing, "manifest_id", "manifest id")?, now).await?;
+            let Some(id) = readable(parsed(&failing, "manifest_id", "manifest id"))? else { continue };
+            readable(self.settle(&id, now).await)?;
         }
         let mut items = Vec::new();
         for state in RunState::OPEN {
@@ -96,7 +97,7 @@ impl DynamoStore {
         ids.dedup();
         let keys = ids.into_iter().map(|id| Item::from([("manifest_id".to_owned(), text(id))])).collect();
         let items = self.get_many(&self.names.runs, keys).await?;
-        let mut runs: Vec<Run> = items.iter().map(listed_run).collect::<TrackingResult<_>>()?;
+        let mut runs = listed_runs(&items)?;
         runs.sort_by(|a, b| (a.created_at, &a.manifest_id).cmp(&(b.created_at, &b.manifest_id)));
         Ok(runs)
     }
@@ -108,10 +109,11 @@ impl DynamoStore {
             let add = |page: Vec<Item>| {
                 for item in &page {
                     count.runs += 1;
-                    count.bytes = count.bytes.saturating_add(parsed(item, "bytes", "number of bytes")?);
+                    let bytes: Option<u64> = readable(parsed(item, "bytes", "number of bytes"))?;
+                    count.bytes = count.bytes.saturating_add(bytes.unwrap_or(0));
                     // They come in the order of their time.
                     if count.oldest.is_none() {
-                        count.oldest = Some(parsed(item, "created_at", "time")?);
+                        count.oldest = readable(parsed(item, "created_at", "time"))?;
                     }
                 }
                 Ok(())
@@ -144,13 +146,33 @@ impl DynamoStore {
         for _ in 0..MAX_REQUESTS {
             let Part { items: found, next } =
                 self.query_some(&self.names.runs, &query, place, limit - items.len()).await?;
-            items.extend(found.iter().map(listed_run).collect::<TrackingResult<Vec<_>>>()?);
+            items.extend(listed_runs(&found)?);
             place = next;
             if place.is_none() || items.len() >= limit {
                 break;
             }
         }
         Ok(Page { items, next_cursor: place.as_ref().map(pages::cursor_of) })
+    }
+}
+
+fn listed_runs(items: &[Item]) -> TrackingResult<Vec<Run>> {
+    let mut runs = Vec::with_capacity(items.len());
+    for item in items {
+        runs.extend(readable(listed_run(item))?);
+    }
+    Ok(runs)
+}
+
+/// What could be read. What never can is told of and passed over, so that it holds up nothing else.
+pub(super) fn readable<T>(read: TrackingResult<T>) -> TrackingResult<Option<T>> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error @ TrackingError::Corrupt { .. }) => {
+            tracing::error!(%error, "something in the state cannot be read, and is passed over");
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -1,20 +1,28 @@
 //! Manifests that somebody else made.
 //!
 //! First every file is put in the manifest, then its document and its run are written, both at once. A process that dies
-//! in between leaves files that are in a manifest without a run; the same call, made again, finds them its own, and goes
-//! on. A file that is taken refuses the whole: the files that were put in are put back, each for itself, so that a
-//! process that dies in the middle leaves some of them in the manifest.
+//! in between leaves files that are in a manifest without a run. The same call, made again, finds them its own, and goes
+//! on; one that is refused puts back whatever is in the manifest and not in its run, whoever put it there; and what nobody
+//! submits again is put back after a while.
 
 use super::DynamoStore;
 use super::backlog::Deltas;
 use super::change::{Change, is_in, manifested, new_file};
 use super::expression::Expression;
 use super::files::Changed;
-use super::request::{Transacted, all_until_error, put_action};
+use super::item::{StoredFile, number, text, timeline_entry, tracked_file};
+use super::key;
+use super::request::{Query, Transacted, all, all_until_error, put_action};
 use super::run_item::new_item;
+use super::tables::STATUS_INDEX;
 use crate::{FoundFile, QueuedManifest, RunState, TrackedFile, TrackingError, TrackingResult};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
+use std::collections::{BTreeMap, HashSet};
+
+/// How many manifested files are looked at for some without a run: those that came first. What has none stays, while
+/// others go on, so that it is among them in the end.
+const MAX_LOOK: usize = 100;
 
 /// Why a file cannot be put in a manifest.
 type Claimed = Result<(), Box<TrackingError>>;
@@ -26,6 +34,15 @@ impl DynamoStore {
         priority: i32,
         now: DateTime<Utc>,
     ) -> TrackingResult<bool> {
+        let submitted = self.try_to_submit(queued, priority, now).await;
+        if let Err(TrackingError::Taken { .. } | TrackingError::Conflict { .. }) = &submitted {
+            let uris: Vec<ObjectUri> = queued.manifest.files.iter().map(|file| file.uri.clone()).collect();
+            self.release(&queued.manifest.id, &uris, DateTime::<Utc>::MAX_UTC, now).await?;
+        }
+        submitted
+    }
+
+    async fn try_to_submit(&self, queued: &QueuedManifest, priority: i32, now: DateTime<Utc>) -> TrackingResult<bool> {
         let manifest = &queued.manifest;
         let state = self.stored_run(&manifest.id).await?.map(|stored| stored.run.state);
         match state {
@@ -49,7 +66,7 @@ impl DynamoStore {
         }
     }
 
-    /// Puts every file in the manifest, or none.
+    /// Puts every file in the manifest, until one is taken.
     async fn claim_all(&self, manifest: &Manifest, now: DateTime<Utc>) -> TrackingResult<()> {
         let uris: Vec<ObjectUri> = manifest.files.iter().map(|file| file.uri.clone()).collect();
         let id = &manifest.id;
@@ -72,15 +89,64 @@ impl DynamoStore {
         claimed.iter().for_each(|file| deltas.change(file.before.as_ref(), &file.after));
         let applied = self.apply(deltas).await;
         if let Some(taken) = refused {
-            let changed = |file: &Changed<Claimed>| {
-                file.before.as_ref().is_none_or(|before| before.version != file.after.version)
-            };
-            let claimed: Vec<_> = claimed.into_iter().filter(changed).collect();
-            self.put_back(&claimed, now).await?;
             return Err(*taken);
         }
         end?;
         applied.map(drop)
+    }
+
+    /// Puts those of these files back that are in a manifest, but not in its run, since before a time: as they were, by
+    /// their timeline.
+    async fn release(
+        &self,
+        id: &ManifestId,
+        uris: &[ObjectUri],
+        before: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<u64> {
+        let known = self.manifest_of(id).await?.map(|known| known.files).unwrap_or_default();
+        let known: HashSet<ObjectUri> = known.into_iter().map(|file| file.uri).collect();
+        let uris: Vec<ObjectUri> = uris.iter().filter(|uri| !known.contains(*uri)).cloned().collect();
+        let (mut forgotten, mut moves) = (Vec::new(), Vec::new());
+        for item in self.stored_files(&uris).await?.iter().flatten() {
+            let stored = StoredFile::of_item(item)?;
+            if !is_in(&stored.file, id, &[FileState::Manifested]) || stored.file.updated_at >= before {
+                continue;
+            }
+            match put_back(&stored, now)? {
+                Some(change) => moves.push((stored, change)),
+                None => forgotten.push(stored.file),
+            }
+        }
+        let forgetting = forgotten.iter().map(|file| {
+            let unchanged = Expression::new().when("version", "=", number(file.version));
+            async move { self.delete(&self.names.tracking, key::file(&file.uri), &unchanged).await }
+        });
+        all(forgetting.collect()).await?;
+        self.move_once(&moves).await?;
+        Ok((forgotten.len() + moves.len()) as u64)
+    }
+
+    /// Puts back what submissions claimed before a time, and then died.
+    pub(super) async fn release_files(&self, before: DateTime<Utc>, now: DateTime<Utc>) -> TrackingResult<u64> {
+        let expression = Expression::new().when("status", "=", text(FileState::Manifested.as_str()));
+        let query = Query { index: Some(STATUS_INDEX), expression, limit: Some(MAX_LOOK), ..Query::default() };
+        let mut claimed: BTreeMap<String, Vec<ObjectUri>> = BTreeMap::new();
+        for item in self.query(&self.names.tracking, &query).await? {
+            let file = tracked_file(&item)?;
+            if let (Some(id), true) = (file.manifest_id, file.updated_at < before) {
+                claimed.entry(id).or_default().push(file.uri);
+            }
+        }
+        let mut released = 0;
+        for (id, uris) in claimed {
+            if let Ok(id) = id.parse()
+                && self.stored_run(&id).await?.is_none()
+            {
+                released += self.release(&id, &uris, before, now).await?;
+            }
+        }
+        Ok(released)
     }
 
     async fn claim_each(
@@ -123,11 +189,30 @@ impl DynamoStore {
 fn claim(file: &TrackedFile, id: &ManifestId, now: DateTime<Utc>) -> (Claimed, Option<Change>) {
     match file.state {
         FileState::Pending | FileState::Failed => (Ok(()), Some(manifested(file, id, now))),
-        _ if is_in(file, id, &[FileState::Manifested]) => (Ok(()), None),
+        // Written anew: who wants to put it back by an older look at it must not.
+        _ if is_in(file, id, &[FileState::Manifested]) => (Ok(()), Some(Change::of(file, now))),
         state => {
             let holder = file.manifest_id.as_ref().map(|id| format!(" in manifest `{id}`")).unwrap_or_default();
             let (uri, manifest_id) = (file.uri.to_string(), id.to_string());
             (Err(Box::new(TrackingError::Taken { uri, state, holder, manifest_id })), None)
         }
     }
+}
+
+/// What a file becomes that is not to be in its manifest after all; none, if nobody else has told of it.
+fn put_back(stored: &StoredFile, now: DateTime<Utc>) -> TrackingResult<Option<Change>> {
+    let notes: Vec<_> = stored.timeline.iter().map(timeline_entry).collect::<TrackingResult<_>>()?;
+    let before = notes.into_iter().rev().find(|note| note.state != FileState::Manifested);
+    if before.is_none() && stored.file.sequencer.is_none() {
+        return Ok(None);
+    }
+    let (state, reason) = match before {
+        Some(before) if before.state == FileState::Failed => (FileState::Failed, before.detail),
+        _ => (FileState::Pending, None),
+    };
+    let undo = |after: &mut TrackedFile| {
+        after.manifest_id = None;
+        after.reason = reason;
+    };
+    Ok(Some(Change::of(&stored.file, now).with(undo).to(state, Some("put back".to_owned()))))
 }

@@ -7,7 +7,7 @@
 //! |---|---|---|---|
 //! | start | files to processing; the run is planning, one attempt more, if the lock is held | a queued run with files in processing | start, again |
 //! | retry later | the run is queued; its files stay in processing | | |
-//! | fail, and cancel of a queued run | the run has ended, and is failing; files to failed or pending; it is failing no more | a failing run | `open_runs`, which a scheduler asks for when it starts, or the same call, again |
+//! | fail, and cancel of a queued run | the run has ended, and is failing; files to failed or pending; it is failing no more | a failing run | `open_runs`, which a scheduler asks for every few seconds, or the same call, again |
 //! | cancel of another | the run is to be cancelled | | |
 //! | requeue | files to manifested; the run is queued | a run that ended, with manifested files | requeue, again |
 //! | force | the run is queued | | |

@@ -2,7 +2,7 @@
 
 use super::rows::{FILE_COLUMNS, collect, find_file, insert_file, instant, note, parsed, time, tracked_file};
 use super::worker::Done;
-use crate::decide::{Decision, arrival, decide, decide_missing};
+use crate::decide::{Decision, adopt, arrival, decide, decide_missing, note_overwrite};
 use crate::{
     Backlog, FileFilter, FoundFile, Overwrites, Page, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile,
     TrackingError,
@@ -45,15 +45,40 @@ fn track_one(c: &Connection, file: &FoundFile, overwrites: Overwrites, now: Date
             replace(c, file, state, now)?;
             Ok(outcome)
         }
+        Decision::Adopt(outcome) => {
+            let mut after = known;
+            adopt(&mut after, file);
+            save_content(c, &after, &time(now))?;
+            Ok(outcome)
+        }
         Decision::NoteOverwrite => {
-            let now = time(now);
-            let sql = "UPDATE files SET overwritten_etag = ?2, version = version + 1, updated_at = ?3 WHERE uri = ?1";
-            c.prepare_cached(sql)?.execute(params![file.uri.as_str(), file.etag, now])?;
-            let detail = format!("overwritten: etag {}", file.etag);
-            note(c, file.uri.as_str(), known.state, Some(&detail), &now)?;
+            let is_noted = known.overwritten_etag.as_deref() == Some(&file.etag);
+            let (mut after, now) = (known, time(now));
+            note_overwrite(&mut after, file);
+            save_content(c, &after, &now)?;
+            if !is_noted {
+                let detail = format!("overwritten: etag {}", file.etag);
+                note(c, file.uri.as_str(), after.state, Some(&detail), &now)?;
+            }
             Ok(Tracked::Overwritten)
         }
     }
+}
+
+/// Writes what is known of a file's content.
+fn save_content(c: &Connection, file: &TrackedFile, now: &str) -> Done<()> {
+    let sql = "UPDATE files SET size_bytes = ?2, etag = ?3, version_id = ?4, sequencer = ?5, overwritten_etag = ?6,
+        version = version + 1, updated_at = ?7 WHERE uri = ?1";
+    c.prepare_cached(sql)?.execute(params![
+        file.uri.as_str(),
+        file.size_bytes,
+        file.etag,
+        file.version_id,
+        file.sequencer.as_ref().map(Sequencer::as_str),
+        file.overwritten_etag,
+        now
+    ])?;
+    Ok(())
 }
 
 /// Takes over what was found now.

@@ -1,6 +1,6 @@
 //! Manifests in the making, and manifests submitted.
 
-use super::rows::{collect, find_file, insert_file, instant, note, time};
+use super::rows::{find_file, insert_file, instant, note, readable, tell_unreadable, time};
 use super::worker::Done;
 use super::{locks, parse_document, runs};
 use crate::{Draft, FoundFile, Lock, QueuedManifest, RunState, TrackedFile, TrackingError};
@@ -108,14 +108,18 @@ pub(super) fn drafts(c: &Connection, begun_before: DateTime<Utc>) -> Done<Vec<Dr
     let sql = "SELECT manifest_id, document, manifest_uri, created_at FROM runs JOIN documents USING (manifest_id)
         WHERE status = 'draft' AND created_at < ?1 ORDER BY created_at";
     let mut statement = c.prepare_cached(sql)?;
-    let rows: Vec<(String, String, String, DateTime<Utc>)> = collect(
+    let rows: Vec<(String, String, String, DateTime<Utc>)> = readable(
         statement
             .query_map([time(begun_before)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, instant(row, 3)?)))?,
     )?;
-    let draft = |(id, document, uri, begun_at): (String, String, String, _)| {
-        Ok(Draft { manifest: parse_document(&id, &document)?, uri, begun_at })
+    let draft = |(id, document, uri, begun_at): (String, String, String, _)| match parse_document(&id, &document) {
+        Ok(manifest) => Some(Draft { manifest, uri, begun_at }),
+        Err(error) => {
+            tell_unreadable(&error);
+            None
+        }
     };
-    rows.into_iter().map(draft).collect()
+    Ok(rows.into_iter().filter_map(draft).collect())
 }
 
 pub(super) fn manifest(c: &Connection, id: &ManifestId) -> Done<Option<Manifest>> {

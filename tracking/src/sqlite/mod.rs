@@ -144,6 +144,16 @@ impl TrackingStore for SqliteStore {
         self.worker.write(move |c| manifests::submit(c, &queued, priority, now)).await
     }
 
+    async fn release_abandoned(&self, _before: DateTime<Utc>, _now: DateTime<Utc>) -> TrackingResult<u64> {
+        // A submission happens whole or not at all.
+        Ok(0)
+    }
+
+    async fn run_head(&self, id: &ManifestId) -> TrackingResult<Option<Run>> {
+        let id = id.clone();
+        self.worker.read(move |c| runs::find(c, &id)).await
+    }
+
     async fn run(&self, id: &ManifestId) -> TrackingResult<Option<Run>> {
         let id = id.clone();
         self.worker.read(move |c| runs::whole(c, &id)).await

@@ -1,6 +1,6 @@
 //! Rows, and the types they stand for.
 
-use super::worker::Done;
+use super::worker::{Done, Problem};
 use crate::{FoundFile, Run, Sequencer, TrackedFile, TrackingError};
 use chrono::{DateTime, SecondsFormat, Utc};
 use millwork_manifest::{FileState, ObjectUri};
@@ -16,6 +16,24 @@ pub(super) const RUN_COLUMNS: &str = "SELECT manifest_id, date_prefix, manifest_
 
 pub(super) fn collect<T>(rows: impl Iterator<Item = rusqlite::Result<T>>) -> Done<Vec<T>> {
     Ok(rows.collect::<rusqlite::Result<Vec<T>>>()?)
+}
+
+/// Those rows that can be read. The others are told of and passed over, so that they hold up nothing else.
+pub(super) fn readable<T>(rows: impl Iterator<Item = rusqlite::Result<T>>) -> Done<Vec<T>> {
+    let mut read = Vec::new();
+    for row in rows {
+        match row.map_err(Problem::from) {
+            Ok(row) => read.push(row),
+            Err(Problem::Ours(error)) => tell_unreadable(&error),
+            Err(problem) => return Err(problem),
+        }
+    }
+    Ok(read)
+}
+
+/// Tells of something that is passed over.
+pub(super) fn tell_unreadable(error: &TrackingError) {
+    tracing::error!(%error, "something in the state cannot be read, and is passed over");
 }
 
 /// A time as it is stored: texts of the same length, so that their order is that of time.

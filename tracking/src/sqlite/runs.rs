@@ -1,6 +1,6 @@
 //! Runs: how they are found and listed.
 
-use super::rows::{RUN_COLUMNS, collect, instant, listed_run, parsed, run as run_of_row, time};
+use super::rows::{RUN_COLUMNS, collect, instant, listed_run, parsed, readable, run as run_of_row, time};
 use super::worker::Done;
 use crate::life;
 use crate::{Page, Run, RunCount, RunFilter, TrackingError};
@@ -79,7 +79,7 @@ pub(super) fn list(c: &Connection, filter: &RunFilter) -> Done<Page<Run>> {
         "{RUN_COLUMNS} WHERE true{conditions} ORDER BY created_at DESC, manifest_id DESC LIMIT {}",
         limit.saturating_add(1)
     );
-    let mut items = collect(c.prepare_cached(&sql)?.query_map(params_from_iter(values), listed_run)?)?;
+    let mut items = readable(c.prepare_cached(&sql)?.query_map(params_from_iter(values), listed_run)?)?;
     let has_more = items.len() > limit;
     items.truncate(limit);
     let last = items.last().filter(|_| has_more);
@@ -109,11 +109,11 @@ pub(super) fn due(c: &Connection, limit: usize, now: DateTime<Utc>) -> Done<Vec<
          ORDER BY priority DESC, created_at, manifest_id LIMIT ?2"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    collect(c.prepare_cached(&sql)?.query_map(params![time(now), limit], listed_run)?)
+    readable(c.prepare_cached(&sql)?.query_map(params![time(now), limit], listed_run)?)
 }
 
 pub(super) fn open(c: &Connection) -> Done<Vec<Run>> {
     let sql =
         format!("{RUN_COLUMNS} WHERE status IN ('planning', 'running', 'committing') ORDER BY created_at, manifest_id");
-    collect(c.prepare_cached(&sql)?.query_map([], listed_run)?)
+    readable(c.prepare_cached(&sql)?.query_map([], listed_run)?)
 }

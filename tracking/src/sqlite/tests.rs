@@ -16,6 +16,17 @@ fn found(name: &str) -> FoundFile {
     }
 }
 
+fn manifest(id: &str, names: &[&str], now: DateTime<Utc>) -> Manifest {
+    let file = |name: &&str| millwork_manifest::ManifestFile {
+        uri: found(name).uri,
+        size_bytes: Some(7),
+        etag: None,
+        version_id: None,
+    };
+    let files = names.iter().map(file).collect();
+    Manifest { id: id.parse().unwrap(), date: "2025-12-23".parse().unwrap(), created_at: now, files }
+}
+
 #[test]
 fn one_process_runs_a_state_and_others_may_read_it() {
     let root = tempfile::tempdir().unwrap();
@@ -58,24 +69,44 @@ async fn an_operation_that_is_refused_leaves_nothing_and_costs_its_neighbours_no
     let store = SqliteStore::in_memory().unwrap();
     let now = Utc::now();
     let manifest = |id: &str, names: &[&str]| QueuedManifest {
-        manifest: Manifest {
-            id: id.parse().unwrap(),
-            date: "2025-12-23".parse().unwrap(),
-            created_at: now,
-            files: names
-                .iter()
-                .map(|name| millwork_manifest::ManifestFile {
-                    uri: found(name).uri,
-                    size_bytes: Some(7),
-                    etag: None,
-                    version_id: None,
-                })
-                .collect(),
-        },
+        manifest: manifest(id, names, now),
         uri: format!("s3://m/{id}.json"),
     };
     let (first, second, third) = (manifest("m", &["a"]), manifest("n", &["b", "a"]), manifest("o", &["c"]));
     let all = futures::join!(store.submit(&first, 0, now), store.submit(&second, 0, now), store.submit(&third, 0, now));
     assert!(matches!((&all.0, &all.1, &all.2), (Ok(true), Err(TrackingError::Taken { .. }), Ok(true))), "{all:?}");
     assert_eq!(store.count_files().await.unwrap(), [(FileState::Manifested, 2)]);
+}
+
+#[tokio::test]
+async fn one_row_that_cannot_be_read_holds_up_no_other() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("state.db");
+    let store = SqliteStore::open(&path).unwrap();
+    let now = Utc::now();
+    let queued = |id: &str| QueuedManifest { manifest: manifest(id, &[id], now), uri: format!("s3://m/{id}.json") };
+    for id in ["waits-badly", "waits", "turn-badly", "turn"] {
+        store.submit(&queued(id), 0, now).await.unwrap();
+    }
+    let lock = store.lock("LOCK", "test", Duration::minutes(1), now).await.unwrap().unwrap();
+    for id in ["draft-badly", "draft"] {
+        let QueuedManifest { manifest, uri } = queued(id);
+        store.begin_draft(&Draft { manifest, uri, begun_at: now }, &lock).await.unwrap();
+    }
+    let database = Connection::open(&path).unwrap();
+    database
+        .execute_batch(
+            "UPDATE runs SET status = 'running' WHERE manifest_id LIKE 'turn%';
+             UPDATE runs SET history = '{' WHERE manifest_id LIKE '%-badly';
+             UPDATE documents SET document = '?' WHERE manifest_id = 'draft-badly';",
+        )
+        .unwrap();
+    let ids = |runs: Vec<Run>| runs.into_iter().map(|run| run.manifest_id.to_string()).collect::<Vec<_>>();
+    assert_eq!(ids(store.due(10, now).await.unwrap()), ["waits"]);
+    assert_eq!(ids(store.open_runs().await.unwrap()), ["turn"]);
+    let drafts = store.drafts(now + Duration::seconds(1)).await.unwrap();
+    assert_eq!(drafts.iter().map(|draft| draft.manifest.id.as_str()).collect::<Vec<_>>(), ["draft"]);
+    // What is not valid stays so.
+    let error = store.run_head(&"turn-badly".parse().unwrap()).await.unwrap_err();
+    assert!(!error.can_pass(), "{error}");
 }

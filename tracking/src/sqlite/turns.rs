@@ -9,7 +9,7 @@ use super::rows::{find_file, time};
 use super::runs::{find, known, save};
 use super::worker::Done;
 use crate::life::{self, can_return, check_owned};
-use crate::{Commit, Lock, Run, RunState};
+use crate::{Commit, Lock, Run, RunState, TrackedFile};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, FileState, ManifestId};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -96,14 +96,17 @@ fn fail_files(c: &Connection, id: &ManifestId, uri: Option<&str>, message: &str,
 
 pub(super) fn requeue(c: &Connection, id: &ManifestId, now: DateTime<Utc>) -> Done<()> {
     let Some(after) = life::requeue(&known(c, id)?, now)? else { return Ok(()) };
-    let mut owned = 0;
+    let (mut owned, mut first_lost) = (0, None);
     for file in manifest(c, id)?.into_iter().flat_map(|manifest| manifest.files) {
-        if find_file(c, &file.uri)?.is_some_and(|file| can_return(&file, id)) {
-            set_manifested(c, &file.uri, id, now)?;
-            owned += 1;
+        match find_file(c, &file.uri)? {
+            Some(known) if can_return(&known, id) => {
+                set_manifested(c, &file.uri, id, now)?;
+                owned += 1;
+            }
+            lost => first_lost = first_lost.or(lost),
         }
     }
-    check_owned(&after, owned)?;
+    check_owned(&after, owned, first_lost.as_ref())?;
     save(c, &after)
 }
 
@@ -162,7 +165,15 @@ fn check_owns_files(c: &Connection, run: &Run) -> Done<()> {
     let sql = "SELECT count(*) FROM files WHERE manifest_id = ?1 AND status = ?2";
     let values = params![run.manifest_id.as_str(), state.as_str()];
     let owned = c.prepare_cached(sql)?.query_row(values, |row| row.get(0))?;
-    Ok(check_owned(run, owned)?)
+    if owned == run.files {
+        return Ok(());
+    }
+    let files = manifest(c, &run.manifest_id)?.into_iter().flat_map(|manifest| manifest.files);
+    let files = files.map(|file| find_file(c, &file.uri)).collect::<Done<Vec<_>>>()?;
+    let is_own =
+        |file: &TrackedFile| file.state == state && file.manifest_id.as_deref() == Some(run.manifest_id.as_str());
+    let first_lost = files.iter().flatten().find(|file| !is_own(file));
+    Ok(check_owned(run, owned, first_lost)?)
 }
 
 /// Moves those of a manifest's files that are in one state to the next, each with a note.

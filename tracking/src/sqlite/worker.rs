@@ -16,7 +16,14 @@ pub(super) enum Problem {
 
 impl From<rusqlite::Error> for Problem {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Sql(error)
+        match &error {
+            // A value that is not valid stays so, however often it is read.
+            rusqlite::Error::FromSqlConversionFailure(_, _, source) => match source.downcast_ref::<TrackingError>() {
+                Some(ours) => Self::Ours(ours.clone()),
+                None => Self::Sql(error),
+            },
+            _ => Self::Sql(error),
+        }
     }
 }
 
