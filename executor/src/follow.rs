@@ -3,9 +3,11 @@
 use crate::link::Link;
 use crate::session::Session;
 use crate::{Address, ExecutorOptions};
+use futures::StreamExt;
 use millwork_conversion::set_executor_name;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_tokio::Signals;
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
 /// The pause before the next address is tried.
@@ -17,12 +19,12 @@ const LONG_PAUSE: Duration = Duration::from_secs(1);
 /// it finishes its tasks. Those of a scheduler that is gone are given up, as nobody waits for them.
 pub async fn follow_schedulers(options: ExecutorOptions, schedulers: &[Address]) -> anyhow::Result<()> {
     set_executor_name(options.id.clone());
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let mut was_connected = true;
     for scheduler in schedulers.iter().cycle() {
         let connected = tokio::select! {
             connected = Link::connect(scheduler) => connected,
-            () = signals.received() => return Ok(()),
+            _ = signals.next() => return Ok(()),
         };
         let pause = match connected {
             Ok(link) => match serve(&options, scheduler, link, &mut signals).await? {
@@ -41,7 +43,7 @@ pub async fn follow_schedulers(options: ExecutorOptions, schedulers: &[Address])
         };
         tokio::select! {
             () = sleep(pause) => {}
-            () = signals.received() => return Ok(()),
+            _ = signals.next() => return Ok(()),
         }
     }
     anyhow::bail!("there is no scheduler to work for: say --scheduler")
@@ -72,7 +74,7 @@ async fn serve(
             tracing::warn!(%scheduler, "the scheduler is gone; looking for another");
             Duration::ZERO
         }
-        () = signals.received() => {
+        _ = signals.next() => {
             tracing::info!("stopping: tasks are finished, no more are taken");
             tokio::select! {
                 drained = session.drain() => drained?,
@@ -83,23 +85,4 @@ async fn serve(
     };
     session.end().await;
     Ok(Told::ToGoOn(pause))
-}
-
-/// The signals that end the process. None is lost, whenever it comes.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn received(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }

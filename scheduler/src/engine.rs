@@ -295,7 +295,7 @@ fn task_progress(task: &TaskInfo) -> TaskProgress {
     };
     let millis = |time: u128| u64::try_from(time).unwrap_or(u64::MAX);
     let ended_at_ms = (task.finish_time > 0).then(|| millis(task.finish_time));
-    TaskProgress { id: task.task_id, state, executor, launched_at_ms: millis(task.launch_time), ended_at_ms }
+    TaskProgress { id: task.task_id, state, executor, launched_at_ms: millis(task.scheduled_time), ended_at_ms }
 }
 
 fn config(address: SocketAddr) -> SchedulerConfig {
