@@ -5,8 +5,9 @@
 //! more is wanted.
 
 use crate::{Address, ExecutorOptions};
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use arrow_flight::flight_service_server::FlightServiceServer;
+use ballista_core::RuntimeProducer;
 use ballista_core::serde::protobuf::executor_status::Status;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
 use ballista_core::serde::protobuf::{ExecutorStatus, HeartBeatParams};
@@ -99,9 +100,9 @@ pub(crate) async fn work(
     let ended = tokio::select! {
         _ = is_let_go.recv() => Ok(()),
         () = stop => Ok(()),
-        () = parts_ended.recv() => Err(anyhow::anyhow!("the scheduler does not take heartbeats")),
-        ended = results => Err(anyhow::anyhow!("results are not served any more: {ended:?}")),
-        ended = calls => Err(anyhow::anyhow!("calls are not taken any more: {ended:?}")),
+        () = parts_ended.recv() => Err(anyhow!("the scheduler does not take heartbeats")),
+        ended = results => Err(anyhow!("results are not served any more: {ended:?}")),
+        ended = calls => Err(anyhow!("calls are not taken any more: {ended:?}")),
     };
     // Fails if all have ended before.
     let _ = parts.notify_shutdown.send(());
@@ -113,7 +114,7 @@ fn executor(config: &Arc<ExecutorProcessConfig>, vcores: usize, work_dir: &Path)
     let metadata = structure_executor_metadata(config, u32::try_from(vcores)?);
     // Conversion bounds its memory itself, by row groups in flight; it has nothing to spill.
     let runtime = RuntimeEnvBuilder::new().with_temp_file_path(work_dir).build_arc()?;
-    let runtime = Arc::new(move |_: &_| Ok(runtime.clone()));
+    let runtime: RuntimeProducer = Arc::new(move |_| Ok(runtime.clone()));
     Ok(Executor::new_basic(metadata, path, runtime, Arc::new(default_config_producer), vcores))
 }
 
