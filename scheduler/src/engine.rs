@@ -358,7 +358,8 @@ mod tests {
         assert_eq!(class(lost), FailureClass::LostExecutor);
         assert_eq!(class("Cancelled"), FailureClass::LostExecutor);
         for cause in ["`cancelled.ndjson`", "Cancelled", "executor lost", "No executors", "FetchFailed"] {
-            let error = format!("Job failed due to stage 1 failed: Task failed due to runtime execution error: {cause}\n");
+            let error =
+                format!("Job failed due to stage 1 failed: Task failed due to runtime execution error: {cause}\n");
             assert_eq!(class(&error), FailureClass::Bug, "{error}");
         }
     }

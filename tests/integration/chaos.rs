@@ -188,8 +188,7 @@ fn chaos_an_executor_that_is_told_to_stop_keeps_its_report_while_others_work_on(
     let random = Random::new(4);
     let line = |_| format!("{{\"text\": \"{:x}{:x}\"}}\n", random.next(), random.next());
     let quick: String = (0..60_000).map(line).collect();
-    let uris =
-        [world.input("2025-12-01-a.ndjson", quick.into_bytes()), world.input("2025-12-01-b.ndjson.gz", content)];
+    let uris = [world.input("2025-12-01-a.ndjson", quick.into_bytes()), world.input("2025-12-01-b.ndjson.gz", content)];
     let document = world.manifest("both", &uris);
     let mut fleet = Fleet::start(&world, 1, 2);
     assert_eq!(fleet.submit(0, &document).0, 202);
