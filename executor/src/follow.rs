@@ -16,7 +16,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 const LONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// Works for whichever of these schedulers is there, and for the next one when that is gone, until a signal ends it: then
-/// it finishes its tasks. Those of a scheduler that is gone are given up, as nobody waits for them.
+/// it finishes its tasks, and stays until their reports are fetched. Those of a scheduler that is gone are given up, as
+/// nobody waits for them.
 pub async fn follow_schedulers(options: ExecutorOptions, schedulers: &[Address]) -> anyhow::Result<()> {
     set_executor_name(options.id.clone());
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
@@ -75,14 +76,25 @@ async fn serve(
             Duration::ZERO
         }
         _ = signals.next() => {
-            tracing::info!("stopping: tasks are finished, no more are taken");
-            tokio::select! {
-                drained = session.drain() => drained?,
-                () = link.lost() => tracing::warn!(%scheduler, "the scheduler is gone; its tasks are given up"),
-            }
+            finish(scheduler, &mut session, link, signals).await;
+            session.end().await;
             return Ok(Told::ToStop);
         }
     };
     session.end().await;
     Ok(Told::ToGoOn(pause))
+}
+
+/// Takes no more tasks, and waits until the scheduler wants nothing more of those that it has.
+async fn finish(scheduler: &Address, session: &mut Session, mut link: Link, signals: &mut Signals) {
+    tracing::info!("stopping: tasks are finished, no more are taken; another signal ends it at once");
+    session.stop();
+    tokio::select! {
+        ended = session.ended() => match ended {
+            Ok(()) => tracing::info!("all that was wanted is done"),
+            Err(error) => tracing::warn!(%scheduler, %error, "cannot finish"),
+        },
+        () = link.lost() => tracing::warn!(%scheduler, "the scheduler is gone; its tasks are given up"),
+        _ = signals.next() => tracing::warn!("told to stop again: tasks are given up"),
+    }
 }

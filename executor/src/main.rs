@@ -13,8 +13,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Of several schedulers on one state, one runs the manifests: name all of them. The executor works for the first that
 /// accepts it; when that is gone, it gives up its tasks and goes on to the next, round and round.
 ///
-/// It reads the input and writes the output itself, so it needs access to both. On SIGTERM it finishes what it is
-/// doing and takes no more.
+/// It reads the input and writes the output itself, so it needs access to both. On SIGTERM it takes no
+/// more tasks, finishes those it has, and ends when their reports are fetched; a second one ends it at once.
 #[derive(Parser)]
 #[command(version)]
 struct Options {

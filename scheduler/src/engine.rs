@@ -3,6 +3,8 @@
 //! Ballista keeps jobs in memory only. What must survive is in the tracking store; a job that is lost is submitted
 //! again as a new attempt.
 
+mod release;
+
 use ballista_core::JobId;
 use ballista_core::client::BallistaClient;
 use ballista_core::extension::SessionConfigExt;
@@ -19,7 +21,7 @@ use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use futures::TryStreamExt;
 use millwork_conversion::{MillworkCodec, TaskReport};
 use millwork_manifest::{Failure, FailureClass};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -33,9 +35,10 @@ const EXECUTOR_TIMEOUT_SECONDS: u64 = 8;
 const EXPIRY_CHECK_SECONDS: u64 = 1;
 /// How often an executor shows that it is alive.
 pub const HEARTBEAT_SECONDS: u64 = 2;
-/// How long a draining executor may finish its tasks before they are given to others. At 0, Ballista's default, they
-/// would be written twice. At least the grace period of a pod.
-const TERMINATION_GRACE_SECONDS: u64 = 60;
+/// How long an executor that takes no more tasks may be silent before those it has are given to others: as long as any
+/// other. At 0, Ballista's default, they would be at once, and be written twice. How long it goes on working is up to
+/// whoever told it to stop, such as the grace period of its pod.
+const TERMINATION_GRACE_SECONDS: u64 = EXECUTOR_TIMEOUT_SECONDS;
 /// How long a job waits for a first executor.
 const NO_EXECUTORS_GRACE_SECONDS: u64 = 600;
 /// How long the state of finished jobs stays in memory. The runs are in the tracking store.
@@ -58,6 +61,8 @@ pub struct Engine {
     address: SocketAddr,
     /// Connections over which reports are fetched, by the executor's address.
     clients: Arc<Mutex<HashMap<(String, u16), BallistaClient>>>,
+    /// Jobs that somebody waits for.
+    awaited: Arc<Mutex<HashSet<JobId>>>,
 }
 
 /// An executor that is connected.
@@ -71,15 +76,22 @@ pub struct ExecutorInfo {
     pub vcores: u32,
 }
 
-/// A job that has been submitted.
+/// A job that has been submitted. Its reports are kept as long as this is.
 pub(crate) struct Job {
     id: JobId,
     updates: mpsc::Receiver<JobStatus>,
+    awaited: Arc<Mutex<HashSet<JobId>>>,
 }
 
 impl Job {
     pub(crate) fn id(&self) -> &JobId {
         &self.id
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
 }
 
@@ -137,7 +149,9 @@ impl Engine {
                 tracing::error!(%error, "the scheduler's executor endpoint ended");
             }
         });
-        Ok(Self { server, cluster, session, address, clients: Arc::default() })
+        let engine = Self { server, cluster, session, address, clients: Arc::default(), awaited: Arc::default() };
+        tokio::spawn(engine.clone().release_executors());
+        Ok(engine)
     }
 
     /// Where executors connect.
@@ -170,9 +184,10 @@ impl Engine {
         running
     }
 
-    /// How many tasks all executors together run at once.
+    /// How many tasks all executors together run at once, those left out that take no more.
     pub async fn slots(&self) -> usize {
-        self.executors().await.iter().map(|e| e.vcores as usize).sum()
+        let stopping = self.stopping_executors();
+        self.executors().await.iter().filter(|e| !stopping.contains(&e.id)).map(|e| e.vcores as usize).sum()
     }
 
     /// Submits a plan.
@@ -181,7 +196,8 @@ impl Engine {
         let (sender, updates) = mpsc::channel(64);
         let submitted = self.server.submit_physical_plan(name, self.session.clone(), plan, Some(sender)).await;
         let id = submitted.map_err(|e| Failure::new(FailureClass::Bug, e))?;
-        Ok(Job { id, updates })
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+        Ok(Job { id, updates, awaited: self.awaited.clone() })
     }
 
     /// Cancels a job; its tasks are stopped.
@@ -319,17 +335,32 @@ fn config(address: SocketAddr) -> SchedulerConfig {
     }
 }
 
+/// How Ballista's own words begin for a job that it gave up, as no executor was left, or somebody cancelled it there. The
+/// scheduler does not wait for the jobs that it cancels.
+const GIVEN_UP: [&str; 2] = ["all executors were lost", "Cancelled"];
+
 /// What a job's error means. What goes wrong with data and storage comes in reports; what Ballista itself reports is
 /// the loss of executors, or a defect.
 fn failure_of_job(error: &str) -> Failure {
-    let is_loss = ["ExecutorLost", "executor lost", "Executor lost", "No executors", "no executors", "FetchFailed"]
-        .iter()
-        .any(|sign| error.contains(sign));
-    let is_cancel = error.contains("Cancelled") || error.contains("cancelled");
-    let class = match (is_loss, is_cancel) {
-        (true, _) => FailureClass::LostExecutor,
-        (_, true) => FailureClass::Cancelled,
-        _ => FailureClass::Bug,
-    };
-    Failure::new(class, error)
+    let is_loss = GIVEN_UP.iter().any(|words| error.starts_with(words));
+    Failure::new(if is_loss { FailureClass::LostExecutor } else { FailureClass::Bug }, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_job_is_a_loss_if_ballista_gave_it_up_and_a_defect_otherwise() {
+        let class = |error: &str| failure_of_job(error).class;
+        let lost = "all executors were lost and no executor re-registered within 600s; no executors remain to run the \
+                    tasks for this job";
+        assert_eq!(class(lost), FailureClass::LostExecutor);
+        assert_eq!(class("Cancelled"), FailureClass::LostExecutor);
+        for cause in ["`cancelled.ndjson`", "Cancelled", "executor lost", "No executors", "FetchFailed"] {
+            let error =
+                format!("Job failed due to stage 1 failed: Task failed due to runtime execution error: {cause}\n");
+            assert_eq!(class(&error), FailureClass::Bug, "{error}");
+        }
+    }
 }

@@ -138,6 +138,94 @@ fn chaos_an_executor_that_is_told_to_stop_ends_with_and_without_a_scheduler() {
     fleet.check(0, &load);
 }
 
+/// A small file whose lines are so many and long that a task has to do with it for seconds. Returns their number, too.
+fn long_file() -> (u64, Vec<u8>) {
+    let line = |text: &str| format!("{{\"text\": \"{text}\"}}\n");
+    // By the first lines it is told how large the output gets: as large as several files.
+    let random = Random::new(3);
+    let first: String = (0..20_000).map(|_| line(&format!("{:x}{:x}", random.next(), random.next()))).collect();
+    let rest = gzip(line(&"long ".repeat(2000)).repeat(100).as_bytes());
+    let members = from_env("MILLWORK_LONG_MEMBERS", 2000) as usize;
+    (20_000 + 100 * members as u64, [gzip(first.as_bytes()), rest.repeat(members)].concat())
+}
+
+/// A run of one attempt has made all rows. Returns the executors that wrote them.
+fn made_at_once(fleet: &Fleet, id: &str, rows: u64) -> Vec<String> {
+    let run = || fleet.get(0, &format!("runs/{id}"));
+    fleet.wait_until("the run has ended", || matches!(run()["state"].as_str(), Some("completed" | "failed")));
+    let run = run();
+    assert_eq!((&run["state"], &run["attempts"]), (&"completed".into(), &1.into()), "{run}\n{}", fleet.logs());
+    assert_eq!(run["result"]["rows"], rows, "{run}");
+    let outputs = run["result"]["outputs"].as_array().unwrap().iter();
+    let mut executors: Vec<_> = outputs.map(|output| output["executor"].as_str().unwrap().to_owned()).collect();
+    executors.sort();
+    executors.dedup();
+    executors
+}
+
+#[test]
+fn chaos_an_executor_that_is_told_to_stop_finishes_its_task_and_is_asked_for_the_report() {
+    let world = World::local();
+    let (rows, content) = long_file();
+    let document = world.manifest("long", &[world.input("2025-12-01-a.ndjson.gz", content)]);
+    let mut fleet = Fleet::start(&world, 1, 2);
+    assert_eq!(fleet.submit(0, &document).0, 202);
+    fleet.wait_until("an executor has the task", || fleet.tasks("long").len() == 1);
+    let (number, _) = fleet.tasks("long")[0];
+    let mut told = fleet.executors.remove(number);
+    signal(&told, "TERM");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(fleet.tasks("long"), [(number, false)], "the task should go on where it is");
+    assert_eq!(made_at_once(&fleet, "long", rows), [format!("executor-{number}")]);
+    assert_eq!(wait_for_end(&mut told), Some(0), "{}", fleet.logs());
+}
+
+#[test]
+fn chaos_an_executor_that_is_told_to_stop_keeps_its_report_while_others_work_on() {
+    let world = World::local();
+    let (rows, content) = long_file();
+    // Large enough for a task of its own.
+    let random = Random::new(4);
+    let line = |_| format!("{{\"text\": \"{:x}{:x}\"}}\n", random.next(), random.next());
+    let quick: String = (0..60_000).map(line).collect();
+    let uris = [world.input("2025-12-01-a.ndjson", quick.into_bytes()), world.input("2025-12-01-b.ndjson.gz", content)];
+    let document = world.manifest("both", &uris);
+    let mut fleet = Fleet::start(&world, 1, 2);
+    assert_eq!(fleet.submit(0, &document).0, 202);
+    let mut tasks = Vec::new();
+    fleet.wait_until("one of two tasks is done", || {
+        tasks = fleet.tasks("both");
+        tasks.len() == 2 && tasks.iter().any(|(_, is_done)| *is_done)
+    });
+    let (number, _) = *tasks.iter().find(|(_, is_done)| *is_done).unwrap();
+    let mut told = fleet.executors.remove(number);
+    signal(&told, "TERM");
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(fleet.tasks("both"), tasks, "the other task should go on");
+    assert!(told.0.try_wait().unwrap().is_none(), "{}", fleet.logs());
+    assert_eq!(made_at_once(&fleet, "both", rows + 60_000), ["executor-0", "executor-1"]);
+    assert_eq!(wait_for_end(&mut told), Some(0), "{}", fleet.logs());
+}
+
+#[test]
+fn chaos_an_executor_that_is_told_to_stop_twice_ends_at_once() {
+    let world = World::local();
+    let (rows, content) = long_file();
+    let document = world.manifest("long", &[world.input("2025-12-01-a.ndjson.gz", content)]);
+    let mut fleet = Fleet::start(&world, 1, 2);
+    assert_eq!(fleet.submit(0, &document).0, 202);
+    fleet.wait_until("an executor has the task", || fleet.tasks("long").len() == 1);
+    let (number, _) = fleet.tasks("long")[0];
+    let mut told = fleet.executors.remove(number);
+    signal(&told, "TERM");
+    std::thread::sleep(Duration::from_millis(500));
+    signal(&told, "TERM");
+    let again = Instant::now();
+    assert_eq!(wait_for_end(&mut told), Some(0), "{}", fleet.logs());
+    assert!(again.elapsed() < Duration::from_secs(3), "{:?}", again.elapsed());
+    assert_eq!(made_at_once(&fleet, "long", rows), [format!("executor-{}", 1 - number)]);
+}
+
 #[test]
 fn chaos_a_scheduler_that_was_away_ends_and_doubles_nothing() {
     let world = World::cloud();

@@ -194,7 +194,7 @@ impl<'a> Fleet<'a> {
         if let Some(proxy) = &self.world.proxy {
             command.env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", proxy.port));
         }
-        command.env("MILLWORK_SWEEP_SECONDS", "2");
+        command.env("MILLWORK_SWEEP_SECONDS", "2").env("TARGET_FILE_MB", "1");
         command
     }
 
@@ -253,6 +253,18 @@ impl<'a> Fleet<'a> {
     /// How many attempts were started.
     pub(crate) fn attempts(&self, scheduler: usize) -> u64 {
         self.runs(scheduler).iter().map(|run| run["attempts"].as_u64().unwrap()).sum()
+    }
+
+    /// The tasks of a run that the first scheduler has given away: its executor's number, and whether it is done.
+    pub(crate) fn tasks(&self, id: &str) -> Vec<(usize, bool)> {
+        let run = self.get(0, &format!("runs/{id}"));
+        let tasks = run["progress"]["stages"][0]["tasks"].as_array().cloned().unwrap_or_default();
+        let task = |task: &Value| {
+            // `executor-NUMBER-TIME`
+            let number = task["executor"].as_str()?.split('-').nth(1)?.parse().ok()?;
+            Some((number, task["state"] == "successful"))
+        };
+        tasks.iter().filter_map(task).collect()
     }
 
     /// Submits, until somebody accepts it. Returns the status.

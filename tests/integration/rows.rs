@@ -1,6 +1,6 @@
 //! Every row, every value, every column.
 
-use crate::place::Place;
+use crate::place::{Done, Place, python};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write;
@@ -155,4 +155,38 @@ fn the_same_input_gives_the_same_bytes() {
     let name = place.files("again").into_iter().find(|name| name.ends_with(".parquet")).unwrap();
     let second = std::fs::read(cluster.output().join(name)).unwrap();
     assert!(first == second);
+}
+
+/// What the oracle says to an output that is wrong.
+fn objection(place: &Place) -> String {
+    let mut command = python();
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/oracle/check.py"));
+    command.arg("--input").arg(place.path("in")).arg("--output").arg(place.path("out"));
+    let done = Done::of(command.output().unwrap());
+    assert_eq!(done.code, Some(1), "{}", done.stdout);
+    done.stderr
+}
+
+#[test]
+fn the_oracle_sees_files_that_are_left_out_and_metadata_that_is_wrong() {
+    let place = Place::new();
+    place.input("2025-01-01-a.ndjson", "{\"a\":1}\n");
+    place.run_well(&[]);
+    place.ask_oracle(&[]);
+    place.input("2025-01-01-b.ndjson", "{\"a\":1}\n");
+    assert!(objection(&place).contains("1 files of the input are in no manifest"), "{}", objection(&place));
+    std::fs::remove_file(place.path("in/2025-01-01-b.ndjson")).unwrap();
+    let path = place.path("out/_millwork/manifests").join(place.files("out/_millwork/manifests").pop().unwrap());
+    let text = std::fs::read_to_string(&path).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (key, column, wrong) in
+        [("date_prefix", "_date", "2025-01-02"), ("created_at", "_ingested_at", "2025-01-01T00:00:00.000001Z")]
+    {
+        let mut other = manifest.clone();
+        other["metadata"][key] = wrong.into();
+        std::fs::write(&path, other.to_string()).unwrap();
+        assert!(objection(&place).contains(&format!("{column}: ")), "{}", objection(&place));
+    }
+    std::fs::write(path, text).unwrap();
+    place.ask_oracle(&[]);
 }

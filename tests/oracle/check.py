@@ -2,9 +2,10 @@
 """check.py --input DIR --output DIR [--rejected DIR] [--lower] [--manifest FILE]... : is the output what the input says?
 
 An oracle that shares no code with Millwork: it parses every line with Python's json, and compares every row, column and
-value with what pyarrow, DuckDB and Polars read from the Parquet files. Files of one date must have been converted together
-unless manifests are named. Exits 1 with the first differences."""
-import argparse, base64, collections, glob, gzip, json, os, re, sys
+value with what pyarrow reads from the Parquet files. DuckDB and Polars must read them, too, and find as many rows, and in
+the first 40 columns as many values and bytes of text. Without --manifest, the manifests are those beside the output, and
+every file of the input must be in one of them. Exits 1 with the first differences."""
+import argparse, base64, collections, datetime, glob, gzip, json, os, re, sys
 from pathlib import Path
 import duckdb, polars, pyarrow, pyarrow.parquet as pq
 
@@ -126,7 +127,18 @@ def fail(message):
     sys.exit("oracle: " + message)
 
 
-def check(files, outputs, lower, what):
+def metadata_of(manifest, files):
+    """What each row of a manifest has in its metadata columns; none where only the product knows."""
+    metadata = manifest["metadata"]
+    date, created_at = metadata.get("date_prefix"), metadata.get("created_at")
+    return {
+        "_manifest_id": metadata["manifest_id"],
+        "_date": date or re.findall(r"\d{4}-\d{2}-\d{2}", uri_of(files[0]))[-1],
+        "_ingested_at": created_at and datetime.datetime.fromisoformat(created_at),
+    }
+
+
+def check(files, outputs, lower, what, metadata):
     rows, names, rejected = expect(files, lower)
     want_columns = list(names.values()) + META
     tables = []
@@ -140,6 +152,9 @@ def check(files, outputs, lower, what):
         if table.schema.field("_source_line").type != pyarrow.int64(): fail("_source_line is no int64")
         if table.schema.field("_ingested_at").type != pyarrow.timestamp("us", tz="UTC"): fail("_ingested_at: " + str(table.schema.field("_ingested_at").type))
         tables.append(table)
+    for name, expected in metadata.items():
+        values = {value for table in tables for value in table.column(name).unique().to_pylist()}
+        if len(values) > 1 or expected is not None and values - {expected}: fail(f"{what}: {name}: {values}, expected {expected!r}")
     seen = set()
     for table in tables:
         columns = {name: table.column(name).to_pylist() for name in want_columns}
@@ -202,16 +217,19 @@ def main():
     as_uri = lambda uri: Path(uri).as_uri() if uri.startswith("/") else uri
     uris_of = {d: [as_uri(uri) for location in m["fileLocations"] for uri in location["URIPrefixes"]] for d, m in manifests.items()}
     last = {uri: document for document, uris in uris_of.items() for uri in uris}
+    everything = [path for path in sorted(glob.glob(f"{glob.escape(os.path.realpath(args.input))}/**/*", recursive=True)) if os.path.isfile(path)]
     for document, manifest in manifests.items():
         uris = uris_of[document]
         if any(last[uri] != document for uri in uris): continue  # failed; its files are in a newer manifest
-        files = [path for path in sorted(glob.glob(f"{glob.escape(os.path.realpath(args.input))}/**/*", recursive=True)) if os.path.isfile(path) and uri_of(path) in uris]
+        files = [path for path in everything if uri_of(path) in uris]
         files.sort(key=lambda path: uris.index(uri_of(path)))
         if len(files) != len(uris): fail(f"{document} lists {len(uris)} files, {len(files)} of them are in the input")
         listed.update(files)
-        lines, count = check(files, by_manifest.pop(manifest["metadata"]["manifest_id"], []), args.lower, document)
+        lines, count = check(files, by_manifest.pop(manifest["metadata"]["manifest_id"], []), args.lower, document, metadata_of(manifest, files))
         rejected.update(lines)
         total += count
+    unlisted = set() if args.manifest else set(everything) - listed
+    if unlisted: fail(f"{len(unlisted)} files of the input are in no manifest, such as {sorted(unlisted)[:3]}")
     if by_manifest: fail(f"output of unknown manifests: {list(by_manifest)}")
     if args.rejected: check_rejected(os.path.abspath(args.rejected), rejected)
     print(json.dumps({"files": len(listed), "rows": total, "rejected": len(rejected), "outputs": len(outputs)}))

@@ -8,7 +8,7 @@ use super::expression::Expression;
 use super::item::{Item, get, parsed, text, time};
 use super::pages::{self, Part};
 use super::request::{Query, Written, pause};
-use super::run_item::{FAILING, QUEUED, RUN, StoredRun, listed_run};
+use super::run_item::{FAILING, QUEUED, RUN, StoredRun, listed_run, run};
 use super::tables::{AGE_INDEX, DATE_INDEX, QUEUE_INDEX, STATUS_INDEX};
 use super::{DynamoStore, key};
 use crate::life;
@@ -97,7 +97,7 @@ impl DynamoStore {
         ids.dedup();
         let keys = ids.into_iter().map(|id| Item::from([("manifest_id".to_owned(), text(id))])).collect();
         let items = self.get_many(&self.names.runs, keys).await?;
-        let mut runs = listed_runs(&items)?;
+        let mut runs = runs_of(&items, run)?;
         runs.sort_by(|a, b| (a.created_at, &a.manifest_id).cmp(&(b.created_at, &b.manifest_id)));
         Ok(runs)
     }
@@ -146,7 +146,7 @@ impl DynamoStore {
         for _ in 0..MAX_REQUESTS {
             let Part { items: found, next } =
                 self.query_some(&self.names.runs, &query, place, limit - items.len()).await?;
-            items.extend(listed_runs(&found)?);
+            items.extend(runs_of(&found, listed_run)?);
             place = next;
             if place.is_none() || items.len() >= limit {
                 break;
@@ -156,10 +156,10 @@ impl DynamoStore {
     }
 }
 
-fn listed_runs(items: &[Item]) -> TrackingResult<Vec<Run>> {
+fn runs_of(items: &[Item], read: fn(&Item) -> TrackingResult<Run>) -> TrackingResult<Vec<Run>> {
     let mut runs = Vec::with_capacity(items.len());
     for item in items {
-        runs.extend(readable(listed_run(item))?);
+        runs.extend(readable(read(item))?);
     }
     Ok(runs)
 }

@@ -109,11 +109,11 @@ pub(super) fn due(c: &Connection, limit: usize, now: DateTime<Utc>) -> Done<Vec<
          ORDER BY priority DESC, created_at, manifest_id LIMIT ?2"
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    readable(c.prepare_cached(&sql)?.query_map(params![time(now), limit], listed_run)?)
+    readable(c.prepare_cached(&sql)?.query_map(params![time(now), limit], run_of_row)?)
 }
 
 pub(super) fn open(c: &Connection) -> Done<Vec<Run>> {
     let sql =
         format!("{RUN_COLUMNS} WHERE status IN ('planning', 'running', 'committing') ORDER BY created_at, manifest_id");
-    readable(c.prepare_cached(&sql)?.query_map([], listed_run)?)
+    readable(c.prepare_cached(&sql)?.query_map([], run_of_row)?)
 }
