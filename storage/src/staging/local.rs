@@ -390,7 +390,7 @@ mod tests {
         staging.prepare().unwrap();
         let (file, to) = (staged(&staging, "a"), root.path().join("x.parquet"));
         fs::remove_file(staging.path(&file)).unwrap();
-        for error in [staging.publish(&file, &to), staging.publish_joined(&[file.clone()], &to)] {
+        for error in [staging.publish(&file, &to), staging.publish_joined(std::slice::from_ref(&file), &to)] {
             let error = error.unwrap_err();
             assert!(error.is_lost() && error.to_string().contains("; put it there from a backup"), "{error}");
         }
