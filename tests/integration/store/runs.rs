@@ -42,7 +42,7 @@ pub(super) async fn a_run_goes_through_its_life(store: Store) {
     assert_eq!((planned.state, planned.attempts, planned.started_at), (RunState::Planning, attempt, Some(at(3))));
     again!(store.set_running(id, attempt, at(4))).unwrap();
     let open = again!(store.open_runs()).unwrap();
-    assert_eq!((open[0].state, open[0].history.len()), (RunState::Running, 0));
+    assert_eq!((open[0].state, open[0].history.len()), (RunState::Running, 1));
     let result = serde_json::json!({"rows": 3});
     let _ = again!(store.commit(&commit("m", attempt), &result, at(5))).unwrap();
     assert!(!again!(store.commit(&commit("m", attempt), &serde_json::json!({}), at(6))).unwrap());
