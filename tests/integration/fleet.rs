@@ -194,7 +194,9 @@ impl<'a> Fleet<'a> {
         if let Some(proxy) = &self.world.proxy {
             command.env("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{}", proxy.port));
         }
-        command.env("MILLWORK_SWEEP_SECONDS", "2").env("TARGET_FILE_MB", "1");
+        // The least that there is.
+        let target_mb = if self.world.aws.is_some() { "8" } else { "1" };
+        command.env("MILLWORK_SWEEP_SECONDS", "2").env("TARGET_FILE_MB", target_mb);
         command
     }
 
