@@ -50,6 +50,9 @@ pub(crate) struct Options {
     rules: Rules,
 }
 
+/// How long a lock of a date lasts at most if nobody lets go of it.
+const LOCK_TTL: chrono::Duration = chrono::Duration::seconds(10);
+
 /// How often the store is asked what is left.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -70,7 +73,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         (None, Some(directory)) => format!("sqlite:{}/_millwork/state.db", directory.display()),
         (None, None) => anyhow::bail!("say where files and runs are remembered: --state sqlite:PATH or dynamodb:TABLE"),
     };
-    let settings = settings(&options, &output, &state)?;
+    let mut settings = settings(&options, &output, &state)?;
+    // Whoever runs it again after it was killed waits so long.
+    settings.lock_ttl = settings.lock_ttl.min(LOCK_TTL);
     let store = millwork_tracking::open(&state).await?;
     let lease = Lease::take(&state, &store).await?.with_context(|| TrackingError::InUse(state.clone()))?;
     let output = OutputLock::take(output)?;
@@ -139,7 +144,7 @@ fn settings(options: &Options, output: &Location, state: &str) -> anyhow::Result
 /// Tracks what is new in the input, and makes manifests of all that waits: the process ends, nothing waits for more.
 async fn collect(builder: &Builder, input: &Location) -> anyhow::Result<Backfilled> {
     let collected = builder.backfill(input).await?;
-    builder.sweep().await?;
+    builder.sweep_all().await?;
     builder.cut_all(Flush::Now).await?;
     builder.cut_failed(input).await?;
     Ok(collected)

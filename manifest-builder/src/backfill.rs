@@ -9,9 +9,14 @@ use millwork_tracking::{FileFilter, FoundFile, QueuedManifest, Tracked, TrackedF
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
 
 /// How many files are tracked at once.
 const CHUNK: usize = 2000;
+/// How often a date at which somebody else is at work is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(250);
+/// How much longer than its time a lock is waited for.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What a listing came to.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -153,10 +158,7 @@ impl Builder {
     pub async fn cut_all(&self, flush: Flush) -> Result<Vec<QueuedManifest>, BuilderError> {
         let mut made = Vec::new();
         for (date, _) in self.store.backlogs().await? {
-            match self.cut(date, flush).await? {
-                Cut::Made(manifests) => made.extend(manifests),
-                Cut::Busy => tell_busy(date),
-            }
+            made.extend(self.when_free(date, async || self.cut(date, flush).await).await?);
         }
         Ok(made)
     }
@@ -172,17 +174,53 @@ impl Builder {
         }
         let mut made = Vec::new();
         for (date, files) in by_date {
-            match self.cut_alone(date, &files).await? {
-                Cut::Made(manifests) => made.extend(manifests),
-                Cut::Busy => tell_busy(date),
-            }
+            made.extend(self.when_free(date, async || self.cut_alone(date, &files).await).await?);
         }
         Ok(made)
     }
-}
 
-fn tell_busy(date: DatePrefix) {
-    tracing::info!(%date, "somebody else is making manifests of this date");
+    /// Makes manifests of a date, once nobody else does. Who died doing so holds its lock to the end of its time.
+    async fn when_free(
+        &self,
+        date: DatePrefix,
+        cut: impl AsyncFn() -> Result<Cut, BuilderError>,
+    ) -> Result<Vec<QueuedManifest>, BuilderError> {
+        let (started, patience) = (Instant::now(), self.patience());
+        let mut is_told = false;
+        loop {
+            match cut().await? {
+                Cut::Made(manifests) => return Ok(manifests),
+                Cut::Busy if started.elapsed() > patience => return Err(BuilderError::Busy(date)),
+                Cut::Busy => {
+                    if !std::mem::replace(&mut is_told, true) {
+                        let seconds = patience.as_secs();
+                        tracing::warn!(%date, "waiting for who makes manifests of this date; if it died, up to {seconds} s");
+                    }
+                    tokio::time::sleep(TRY_AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// How long a lock is waited for.
+    fn patience(&self) -> Duration {
+        self.settings.lock_ttl.to_std().unwrap_or_default() + GRACE
+    }
+
+    /// [`Self::sweep`], until nobody is in its way.
+    pub async fn sweep_all(&self) -> Result<(), BuilderError> {
+        let started = Instant::now();
+        loop {
+            match self.sweep().await?.busy.first() {
+                None => return Ok(()),
+                Some(date) if started.elapsed() > self.patience() => return Err(BuilderError::Busy(*date)),
+                Some(date) => {
+                    tracing::debug!(%date, "waiting for who makes manifests of this date");
+                    tokio::time::sleep(TRY_AGAIN).await;
+                }
+            }
+        }
+    }
 }
 
 impl Backfilled {

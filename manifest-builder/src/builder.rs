@@ -52,6 +52,9 @@ pub enum BuilderError {
     /// An object that cannot be named.
     #[error(transparent)]
     Uri(#[from] InvalidUri),
+    /// Somebody else makes manifests of a date, and goes on.
+    #[error("somebody else is making manifests of {0}: try again when that is done")]
+    Busy(DatePrefix),
     /// Somebody else's object where a manifest was to be written.
     #[error("`{0}` is there already, and is not this manifest: move it away; the sweep then goes on")]
     Foreign(String),

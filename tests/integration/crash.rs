@@ -89,3 +89,22 @@ fn a_publication_that_fails_after_the_commit_is_finished_by_the_next_run() {
     place.ask_oracle(&[]);
     place.assert_tidy();
 }
+
+#[test]
+fn what_a_dead_process_has_locked_is_waited_for() {
+    let place = Place::new();
+    place.generate(&["--files", "3", "--size-mb", "0.5"]);
+    let state = format!("sqlite:{}", place.path("out/_millwork/state.db").display());
+    std::fs::create_dir_all(place.path("out/_millwork")).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let locked = runtime.block_on(async {
+        let store = millwork_tracking::open(&state).await.unwrap();
+        let now = chrono::Utc::now();
+        store.lock("LOCK#2025-12-23", "one that died", chrono::Duration::seconds(3), now).await.unwrap()
+    });
+    assert!(locked.is_some());
+    drop(runtime);
+    place.run_well(&[]);
+    place.ask_oracle(&[]);
+    place.assert_tidy();
+}

@@ -6,6 +6,7 @@
 //! overwrite.
 
 use super::StagedFile;
+use super::blocks::BlockFile;
 use crate::{StorageError, StorageResult};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -40,17 +41,7 @@ pub(super) fn staged_manifests(output: &Path) -> StorageResult<Vec<String>> {
 }
 
 /// A private file that is being written.
-pub(crate) struct LocalWriter {
-    file: File,
-    path: PathBuf,
-    /// What is not written yet.
-    buffer: Vec<u8>,
-    size_bytes: u64,
-}
-
-/// What one write has. The file system clears the rest of a block that is written in part, and Parquet comes in small
-/// pieces, so each write but the last is of whole blocks.
-const WRITE_BYTES: usize = 1 << 20;
+pub(crate) struct LocalWriter(BlockFile);
 
 impl LocalStaging {
     /// The staging directory below an output root of every manifest and attempt.
@@ -82,8 +73,8 @@ impl LocalStaging {
     /// leave nothing behind.
     pub(super) fn create(&self, name: &str) -> StorageResult<LocalWriter> {
         let path = self.directory.join(name);
-        let file = File::create_new(&path).map_err(|e| StorageError::new("create", path.display(), e))?;
-        Ok(LocalWriter { file, path, buffer: Vec::new(), size_bytes: 0 })
+        let file = BlockFile::create(path.clone()).map_err(|e| StorageError::new("create", path.display(), e))?;
+        Ok(LocalWriter(file))
     }
 
     /// The path of a private file.
@@ -301,31 +292,24 @@ fn is_published(file: &StagedFile, to: &Path) -> bool {
 
 impl LocalWriter {
     /// Makes what was written durable and closes the file.
-    pub(super) fn finish(mut self) -> StorageResult<StagedFile> {
-        let durable = self.file.write_all(&self.buffer).and_then(|()| self.file.sync_data());
-        durable.map_err(|e| StorageError::new("write", self.path.display(), e))?;
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(StagedFile { name, size_bytes: self.size_bytes, upload: None })
+    pub(super) fn finish(self) -> StorageResult<StagedFile> {
+        let path = self.0.path().to_owned();
+        let size_bytes = self.0.finish().map_err(|e| StorageError::new("write", path.display(), e))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(StagedFile { name, size_bytes, upload: None })
     }
 }
 
 impl Write for LocalWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let taken = bytes.len().min(WRITE_BYTES - self.buffer.len());
-        self.buffer.extend_from_slice(&bytes[..taken]);
-        self.size_bytes += taken as u64;
-        if self.buffer.len() == WRITE_BYTES {
-            self.file.write_all(&self.buffer).map_err(|e| {
-                let kind = e.kind();
-                io::Error::new(kind, StorageError::new("write", self.path.display(), e))
-            })?;
-            self.buffer.clear();
-        }
-        Ok(taken)
+        self.0.write(bytes).map_err(|e| {
+            let kind = e.kind();
+            io::Error::new(kind, StorageError::new("write", self.0.path().display(), e))
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.0.flush()
     }
 }
 

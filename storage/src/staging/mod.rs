@@ -3,6 +3,7 @@
 //! In a directory, private files stand where no reader looks, and are renamed. In a bucket, outputs are multipart
 //! uploads, which nobody sees until they are completed; what is not Parquet stands under a private key.
 
+mod blocks;
 mod bucket;
 mod local;
 

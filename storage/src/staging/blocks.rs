@@ -1,0 +1,126 @@
+//! A file that is written in whole blocks, past the page cache where the file system can do that.
+//!
+//! An output is made durable as soon as it is written, and not read again soon. In the page cache it would cost a copy, and
+//! memory that the system has to find, and to clear where a write covers a part of a page.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// What one write has. Large, since each is waited for.
+const BLOCK: usize = 4 << 20;
+/// Where memory must start that is written from past the page cache.
+const ALIGNMENT: usize = 4096;
+
+/// A new file that is being written.
+pub(super) struct BlockFile {
+    file: File,
+    path: PathBuf,
+    /// The same, past the page cache.
+    direct: Option<File>,
+    /// What is not written yet, after some bytes that only align it. It never grows beyond its first capacity.
+    buffer: Vec<u8>,
+    padding: usize,
+    written: u64,
+}
+
+impl BlockFile {
+    pub(super) fn create(path: PathBuf) -> io::Result<Self> {
+        let file = File::create_new(&path)?;
+        Ok(Self { file, path, direct: None, buffer: Vec::new(), padding: 0, written: 0 })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.written + self.filled() as u64
+    }
+
+    fn filled(&self) -> usize {
+        self.buffer.len() - self.padding
+    }
+
+    fn make_buffer(&mut self) {
+        self.buffer = Vec::with_capacity(BLOCK + ALIGNMENT);
+        self.padding = self.buffer.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        self.buffer.resize(self.padding, 0);
+    }
+
+    fn write_block(&mut self) -> io::Result<()> {
+        if self.written == 0 {
+            self.direct = open_direct(&self.path).ok();
+        }
+        let block = &self.buffer[self.padding..];
+        let direct = self.direct.take_if(|direct| direct.write_all_at(block, self.written).is_err());
+        if direct.is_some() || self.direct.is_none() {
+            // It says why, if it is not only that the file system wants all writes in the page cache.
+            self.file.write_all_at(block, self.written)?;
+        }
+        self.written += block.len() as u64;
+        self.buffer.truncate(self.padding);
+        Ok(())
+    }
+
+    /// Writes the rest and makes all of it durable. Returns the size.
+    pub(super) fn finish(self) -> io::Result<u64> {
+        self.file.write_all_at(&self.buffer[self.padding..], self.written)?;
+        self.file.sync_data()?;
+        Ok(self.size_bytes())
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn open_direct(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    File::options().write(true).custom_flags(libc::O_DIRECT).open(path)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_direct(_: &Path) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+impl Write for BlockFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.buffer.capacity() == 0 {
+            self.make_buffer();
+        }
+        let taken = bytes.len().min(BLOCK - self.filled());
+        self.buffer.extend_from_slice(&bytes[..taken]);
+        if self.filled() == BLOCK {
+            self.write_block()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_stands_in_the_file() {
+        // One file system that has no page cache to go past, and one that mostly has.
+        for root in [tempfile::tempdir_in("/dev/shm"), tempfile::tempdir()] {
+            let root = root.unwrap();
+            for size in [0, 1, 5000, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 777] {
+                let content: Vec<u8> = (0..size).map(|n| ((n * 31) >> 3) as u8).collect();
+                let path = root.path().join(size.to_string());
+                let mut file = BlockFile::create(path.clone()).unwrap();
+                for piece in content.chunks(100_003) {
+                    file.write_all(piece).unwrap();
+                }
+                assert_eq!(file.size_bytes(), size as u64);
+                assert_eq!(file.finish().unwrap(), size as u64);
+                assert!(std::fs::read(path).unwrap() == content, "{size}");
+            }
+        }
+    }
+}
