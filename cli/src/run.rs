@@ -1,6 +1,6 @@
 //! `millwork run`: all of it in one process, on a directory.
 
-use crate::embedded::Embedded;
+use crate::embedded::{Embedded, vcores};
 use crate::report::{Report, count};
 use anyhow::Context;
 use clap::Args;
@@ -62,7 +62,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let output = options.run.output()?;
     let input = Location::parse(&options.input)?;
     if let Some(query) = options.run.conversion()?.query.explained() {
-        return crate::explain::explain_input(&input, &options.rules, &options.run, query, vcores(&options)).await;
+        return crate::explain::explain_input(&input, &options.rules, &options.run, query, vcores(options.vcores))
+            .await;
     }
     if let (None, Some(directory)) = (&options.state, input.local_path().filter(|path| !path.is_dir())) {
         // Nothing is created for an input that is not there.
@@ -104,9 +105,9 @@ async fn run_on(
         let nothing = if collected.listed == 0 { "the input is empty" } else { "nothing new in the input" };
         eprintln!("millwork: {nothing}: {input}");
     } else {
-        // Before the executor, which listens too and stops at once: what only it heard of would leave its runs waiting.
+        // Before anything is begun: from here on a signal ends it in order.
         let signals = Signals::new([SIGINT, SIGTERM])?;
-        let embedded = Embedded::start(vcores(options)).await?;
+        let embedded = Embedded::start(vcores(options.vcores)).await?;
         let (scheduler, ended) = Scheduler::start(embedded.engine.clone(), lease, output, options.run.clone())?;
         if !convert(&scheduler, ended, left, signals, &mut report).await? {
             code = ExitCode::from(130);
@@ -130,10 +131,6 @@ impl Left {
         let add = |left: Self, count: RunCount| Self { runs: left.runs + count.runs, bytes: left.bytes + count.bytes };
         Ok(store.count_runs().await?.into_iter().fold(Self::default(), add))
     }
-}
-
-fn vcores(options: &Options) -> usize {
-    options.vcores.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |n| n as usize)
 }
 
 fn settings(options: &Options, output: &Location, state: &str) -> anyhow::Result<Settings> {

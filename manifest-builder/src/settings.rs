@@ -74,7 +74,7 @@ pub struct Rules {
     #[arg(long, global = true, env = "MAX_AGE_DAYS", value_name = "DAYS", default_value_t = 6)]
     pub max_age_days: u32,
 
-    /// How long the lock of a date is held at most, in seconds
+    /// How long the lock of a date is held at most, in seconds; `millwork run` takes at most 10
     #[arg(long, global = true, env = "LOCK_TTL_SECONDS", value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub lock_ttl_seconds: u32,
 }

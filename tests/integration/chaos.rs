@@ -4,9 +4,9 @@
 //! different.
 
 use crate::fleet::{Fleet, World, gzip};
-use crate::place::{signal, wait_for_end};
+use crate::place::{Running, signal, wait_for_end};
 use crate::random::Random;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 fn from_env(name: &str, default: u64) -> u64 {
@@ -163,17 +163,23 @@ fn made_at_once(fleet: &Fleet, id: &str, rows: u64) -> Vec<String> {
     executors
 }
 
+/// Has a run of one task, and tells the executor that has it to stop. Returns its number, too.
+fn told_to_stop_in_the_middle(fleet: &mut Fleet<'_>, document: &Value) -> (usize, Running) {
+    assert_eq!(fleet.submit(0, document).0, 202);
+    fleet.wait_until("an executor has the task", || fleet.tasks("long").len() == 1);
+    let (number, _) = fleet.tasks("long")[0];
+    let told = fleet.executors.remove(number);
+    signal(&told, "TERM");
+    (number, told)
+}
+
 #[test]
 fn chaos_an_executor_that_is_told_to_stop_finishes_its_task_and_is_asked_for_the_report() {
     let world = World::local();
     let (rows, content) = long_file();
     let document = world.manifest("long", &[world.input("2025-12-01-a.ndjson.gz", content)]);
     let mut fleet = Fleet::start(&world, 1, 2);
-    assert_eq!(fleet.submit(0, &document).0, 202);
-    fleet.wait_until("an executor has the task", || fleet.tasks("long").len() == 1);
-    let (number, _) = fleet.tasks("long")[0];
-    let mut told = fleet.executors.remove(number);
-    signal(&told, "TERM");
+    let (number, mut told) = told_to_stop_in_the_middle(&mut fleet, &document);
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(fleet.tasks("long"), [(number, false)], "the task should go on where it is");
     assert_eq!(made_at_once(&fleet, "long", rows), [format!("executor-{number}")]);
@@ -213,11 +219,7 @@ fn chaos_an_executor_that_is_told_to_stop_twice_ends_at_once() {
     let (rows, content) = long_file();
     let document = world.manifest("long", &[world.input("2025-12-01-a.ndjson.gz", content)]);
     let mut fleet = Fleet::start(&world, 1, 2);
-    assert_eq!(fleet.submit(0, &document).0, 202);
-    fleet.wait_until("an executor has the task", || fleet.tasks("long").len() == 1);
-    let (number, _) = fleet.tasks("long")[0];
-    let mut told = fleet.executors.remove(number);
-    signal(&told, "TERM");
+    let (number, mut told) = told_to_stop_in_the_middle(&mut fleet, &document);
     std::thread::sleep(Duration::from_millis(500));
     signal(&told, "TERM");
     let again = Instant::now();

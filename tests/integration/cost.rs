@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 /// Requests by operation; a transaction counts as the writes in it.
 #[derive(Clone, Debug, Default)]
-struct Counts(Arc<Mutex<BTreeMap<String, usize>>>);
+pub(crate) struct Counts(Arc<Mutex<BTreeMap<String, usize>>>);
 
 impl Intercept for Counts {
     fn name(&self) -> &'static str {
@@ -41,7 +41,7 @@ impl Intercept for Counts {
 }
 
 impl Counts {
-    fn take(&self) -> BTreeMap<String, usize> {
+    pub(crate) fn take(&self) -> BTreeMap<String, usize> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 }

@@ -2,36 +2,13 @@
 
 use super::runs::storage;
 use super::support::*;
+use crate::cost::Counts;
 use crate::servers::Aws;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
-use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use millwork_manifest::{Failure, FailureClass, FileState};
 use millwork_tracking::{DynamoStore, RunState, TableNames, create_tables};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Counts requests.
-#[derive(Clone, Debug, Default)]
-struct Counting(Arc<AtomicU64>);
-
-impl Intercept for Counting {
-    fn name(&self) -> &'static str {
-        "counting"
-    }
-
-    fn read_before_transmit(
-        &self,
-        _context: &BeforeTransmitInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-}
 
 async fn set(client: &Client, key: &str, attributes: &[(&str, AttributeValue)]) {
     let mut request = client.update_item().table_name("runs").key("manifest_id", AttributeValue::S(key.to_owned()));
@@ -91,8 +68,8 @@ async fn one_item_that_cannot_be_read_holds_up_no_other() {
 
 #[tokio::test]
 async fn runs_that_are_put_off_cost_no_request_each() {
-    let (aws, counting) = (Aws::start(), Counting::default());
-    let (store, counted) = aws.fresh_stores(counting.clone()).await;
+    let (aws, counts) = (Aws::start(), Counts::default());
+    let (store, counted) = aws.fresh_stores(counts.clone()).await;
     let lock = lock_named(&store, "LOCK#runs").await;
     for number in 0..40 {
         let name = format!("m{number:02}");
@@ -106,5 +83,5 @@ async fn runs_that_are_put_off_cost_no_request_each() {
     let found = counted.due(2, at(200)).await.unwrap();
     assert_eq!(found.iter().map(|run| run.manifest_id.as_str()).collect::<Vec<_>>(), ["n1", "n2"]);
     // The index, and the runs themselves.
-    assert_eq!(counting.0.load(Ordering::Relaxed), 2);
+    assert_eq!(counts.take().values().sum::<usize>(), 2);
 }
