@@ -73,6 +73,7 @@ def once(shape, inputs, where):
         environment["AWS_ENDPOINT_URL_S3"] = f"http://127.0.0.1:{port}"
         used = [measure.cpu_seconds(process.pid), requests_of(port)]
     run = measure.timed([a.millwork, "run", *options], f"{out}/log", environment)
+    # In this order: the server puts uploaded parts together when it is asked for its requests.
     if process: used = [measure.cpu_seconds(process.pid) - used[0], requests_of(port) - used[1]]
     written = f"{root}/output" if process else target
     if (rows := measure.parquet_rows(written)) != lines[shape]: sys.exit(f"{where}: {rows} rows of {lines[shape]}")

@@ -2,12 +2,13 @@
 """s3_server.py PORT ROOT MILLISECONDS
 
 As much of S3 as Millwork asks for, for as little CPU as can be: the folders of ROOT are buckets, their files objects, and the
-kernel moves all content (sendfile, splice). Each request is held back for some milliseconds, as a store that is not on this
-machine does. It checks neither signatures nor checksums. `GET /-/requests` answers how many requests there were."""
-import email.utils, itertools, os, re, shutil, socket, sys, threading, time, urllib.parse, uuid, xml.sax.saxutils
+kernel moves content without copies where it can: sendfile out, past the page cache in. Each request is held back for some
+milliseconds, as a store that is not on this machine does. It checks neither signatures nor checksums. As in S3, completing an
+upload copies nothing: the parts become one file when somebody looks. `GET /-/requests` answers how many requests there were."""
+import email.utils, fcntl, itertools, mmap, os, re, shutil, socket, sys, threading, time, urllib.parse, uuid, xml.sax.saxutils
 
 port, root, latency = int(sys.argv[1]), os.path.abspath(sys.argv[2]), float(sys.argv[3]) / 1000
-uploads, counter, seen, BLOCK = {}, itertools.count(1), 0, 1 << 20
+uploads, completed, joining, counter, seen, BLOCK = {}, {}, threading.Lock(), itertools.count(1), 0, 1 << 20
 ERRORS = {404: "NoSuchKey", 409: "Conflict", 412: "PreconditionFailed", 501: "NotImplemented"}
 escape = xml.sax.saxutils.escape
 
@@ -15,9 +16,48 @@ escape = xml.sax.saxutils.escape
 def etag(stat): return f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"'
 
 
+def join(path):
+    """Puts the parts of an object that was uploaded in parts together."""
+    with joining:
+        for part in completed.pop(path, ()):
+            with open(path, "ab") as whole, open(part, "rb") as more: shutil.copyfileobj(more, whole, BLOCK)
+            os.remove(part)
+
+
+class Sink:
+    """A new file that is written in whole blocks past the page cache: nothing but the kernel's copy from the socket costs CPU."""
+
+    def __init__(self, path, block):
+        self.file, self.block, self.filled = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_DIRECT), block, 0
+
+    def room(self, count): return memoryview(self.block)[self.filled:self.filled + count]
+
+    def add(self, count):
+        self.filled += count
+        if self.filled == len(self.block): self.flush()
+
+    def put(self, content):
+        count = min(len(content), len(self.block) - self.filled)
+        self.room(count)[:] = content[:count]
+        self.add(count)
+        return count
+
+    def flush(self):
+        os.write(self.file, memoryview(self.block)[:self.filled])
+        self.filled = 0
+
+    def __enter__(self): return self
+
+    def __exit__(self, *_):
+        # The last bytes are no whole block.
+        fcntl.fcntl(self.file, fcntl.F_SETFL, 0)
+        self.flush()
+        os.close(self.file)
+
+
 class Connection:
     def __init__(self, client):
-        self.client, self.received = client, b""
+        self.client, self.received, self.block = client, b"", mmap.mmap(-1, BLOCK)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def until(self, end):
@@ -29,35 +69,26 @@ class Connection:
         text, self.received = self.received.split(end, 1)
         return text
 
-    def take(self, count, file):
-        """Moves so many bytes of what comes into a file."""
-        held, self.received = self.received[:count], self.received[count:]
-        os.write(file, held)
-        count -= len(held)
-        if not count: return
-        out, into = os.pipe()
-        try:
-            while count:
-                got = os.splice(self.client.fileno(), into, min(count, BLOCK), flags=os.SPLICE_F_MOVE)
-                if not got: raise ConnectionError("a body that ends early")
-                count -= got
-                while got: got -= os.splice(out, file, got, flags=os.SPLICE_F_MOVE)
-        finally:
-            os.close(out)
-            os.close(into)
+    def take(self, count, into):
+        """Moves so many bytes of what comes to a sink."""
+        while count:
+            if self.received:
+                got = into.put(self.received[:count])
+                self.received = self.received[got:]
+            elif not (got := self.client.recv_into(into.room(count))): raise ConnectionError("a body that ends early")
+            else: into.add(got)
+            count -= got
 
     def body(self, path):
         """Writes the body of a request, in the chunks of `aws-chunked` if it has them, into a new file."""
         if self.headers.get("expect"): self.client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        try:
-            if not self.headers.get("x-amz-content-sha256", "").startswith("STREAMING"): return self.take(int(self.headers.get("content-length", 0)), file)
+        with Sink(path, self.block) as into:
+            if not self.headers.get("x-amz-content-sha256", "").startswith("STREAMING"): return self.take(int(self.headers.get("content-length", 0)), into)
             while size := int(self.until(b"\r\n").split(b";")[0], 16):
-                self.take(size, file)
+                self.take(size, into)
                 self.until(b"\r\n")
             while self.until(b"\r\n"): pass
-        finally: os.close(file)
 
     def answer(self, status, body="", **headers):
         content = body.encode()
@@ -77,7 +108,9 @@ class Connection:
                 self.headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
                 path, _, query = target.partition("?")
                 self.path, self.query = urllib.parse.unquote(path), dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
-                if path == "/-/requests": return self.answer(200, str(seen))
+                if path == "/-/requests":
+                    for path in list(completed): join(path)
+                    return self.answer(200, str(seen))
                 seen = next(counter)
                 if latency: time.sleep(latency)
                 self.bucket, _, self.key = self.path.lstrip("/").partition("/")
@@ -96,7 +129,7 @@ class Connection:
             case ["POST", "uploads"]: self.create_upload()
             case ["POST", "uploadId"]: self.complete_upload()
             case ["DELETE", "uploadId"]:
-                uploads.pop(self.query["uploadId"], None)
+                if uploads.pop(self.query["uploadId"], None) is None: return self.fail(404)
                 shutil.rmtree(self.parts(), ignore_errors=True)
                 self.answer(204)
             case ["DELETE"]:
@@ -105,6 +138,7 @@ class Connection:
             case _: self.fail(501)
 
     def get(self):
+        join(self.file)
         file = os.open(self.file, os.O_RDONLY)
         try:
             stat = os.fstat(file)
@@ -164,17 +198,10 @@ class Connection:
 
     def complete_upload(self):
         self.body(f"{self.parts()}/list")
-        numbers = re.findall(r"<PartNumber>(\d+)<", open(f"{self.parts()}/list").read())
-        whole = os.open(f"{self.parts()}/{numbers[0]}", os.O_RDWR)
-        os.lseek(whole, 0, os.SEEK_END)
-        for number in numbers[1:]:
-            part = os.open(f"{self.parts()}/{number}", os.O_RDONLY)
-            while os.copy_file_range(part, whole, 1 << 30): pass
-            os.close(part)
-        os.close(whole)
-        if not self.publish(f"{self.parts()}/{numbers[0]}"): return self.fail(412)
+        first, *rest = [f"{self.parts()}/{number}" for number in re.findall(r"<PartNumber>(\d+)<", open(f"{self.parts()}/list").read())]
+        if not self.publish(first): return self.fail(412)
+        completed[self.file] = rest
         uploads.pop(self.query["uploadId"], None)
-        shutil.rmtree(self.parts())
         found = escape(etag(os.stat(self.file)))
         self.answer(200, f"<CompleteMultipartUploadResult><Key>{escape(self.key)}</Key><ETag>{found}</ETag></CompleteMultipartUploadResult>")
 
