@@ -201,11 +201,9 @@ impl AttemptOutcome {
         }
         let reorder = |tail: &[u8]| reorder_columns(tail, order.as_deref().unwrap_or_default()).map_err(as_io);
         let reorder: RewriteTail<'_> = &reorder;
-        for part in self.reports.iter_mut().flat_map(|report| &mut report.parts) {
-            let settled = staging.settle(&mut part.file, order.as_ref().map(|_| reorder));
-            settled.map_err(|e| Failure::new(FailureClass::Storage, e))?;
-        }
-        Ok(())
+        let files = self.reports.iter_mut().flat_map(|report| &mut report.parts).map(|part| &mut part.file);
+        let settled = staging.settle(files, order.as_ref().map(|_| reorder));
+        settled.map_err(|e| Failure::new(FailureClass::Storage, e))
     }
 }
 

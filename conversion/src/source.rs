@@ -212,7 +212,10 @@ impl FileSource for NdjsonSource {
     ) -> Result<Arc<dyn FileOpener>> {
         let schema = config.projected_schema()?;
         let ranges = config.file_groups.get(partition).map(ranges_of).unwrap_or_default();
-        Ok(Arc::new(NdjsonOpener { context: self.context(partition, schema), ahead: Mutex::new(Ahead::of(ranges)) }))
+        Ok(Arc::new(NdjsonOpener {
+            context: self.context(partition, schema),
+            ahead: Arc::new(Mutex::new(Ahead::of(ranges))),
+        }))
     }
 
     fn table_schema(&self) -> &TableSchema {
@@ -268,24 +271,38 @@ impl FileSource for NdjsonSource {
 
 struct NdjsonOpener {
     context: SharedContext,
-    ahead: Mutex<Ahead>,
+    ahead: Arc<Mutex<Ahead>>,
 }
 
 /// Reading ahead in a bucket: the requests for the next ranges of a partition are on their way while one is scanned, since
-/// an answer takes longer than the scan of a small file.
+/// an answer takes longer than the scan of a small file. How far ahead, the store's answers say: as far as it takes for
+/// none to be waited for.
 struct Ahead {
     rest: VecDeque<FileRange>,
     open: VecDeque<(FileRange, Result<Input, InputError>)>,
+    depth: Depth,
 }
 
 /// What may be on its way for one partition, beside the range that is scanned: a range, and others up to so many bytes.
-const AHEAD_BYTES: u64 = 32 << 20;
-const AHEAD_RANGES: usize = 16;
+#[derive(Clone, Copy)]
+struct Depth {
+    ranges: usize,
+    bytes: u64,
+}
+
+const FIRST_DEPTH: Depth = Depth { ranges: 4, bytes: 8 << 20 };
+const MAX_DEPTH: Depth = Depth { ranges: 64, bytes: 32 << 20 };
 
 impl Ahead {
     fn of(ranges: Vec<FileRange>) -> Self {
         let rest = ranges.into_iter().filter(|range| bucket_and_key(&range.uri).is_some()).collect();
-        Self { rest, open: VecDeque::new() }
+        Self { rest, open: VecDeque::new(), depth: FIRST_DEPTH }
+    }
+
+    /// An input was waited for.
+    fn deepen(&mut self) {
+        let Depth { ranges, bytes } = self.depth;
+        self.depth = Depth { ranges: (ranges * 2).min(MAX_DEPTH.ranges), bytes: (bytes * 2).min(MAX_DEPTH.bytes) };
     }
 
     /// The input of a range, and those after it begun.
@@ -302,7 +319,7 @@ impl Ahead {
             }
         };
         let mut bytes: u64 = self.open.iter().map(|(range, _)| range.end - range.start).sum();
-        while self.open.len() < AHEAD_RANGES && bytes < AHEAD_BYTES {
+        while self.open.len() < self.depth.ranges && bytes < self.depth.bytes {
             let Some(next) = self.rest.pop_front() else { break };
             bytes += next.end - next.start;
             let input = open_input(&next);
@@ -325,12 +342,16 @@ impl FileOpener for NdjsonOpener {
             .extension::<FileRange>()
             .cloned()
             .ok_or_else(|| DataFusionError::Internal(format!("no byte range for {}", file.path())))?;
-        let mut early = lock(&self.ahead).take(&range);
+        let ahead = self.ahead.clone();
+        let mut early = lock(&ahead).take(&range);
         // The next file is opened while this one is read; its scan starts with its first batch.
         Ok(Box::pin(async move {
             let mut scan = None;
             let batches = std::iter::from_fn(move || {
                 let mut context = lock(&context);
+                if matches!(&early, Some(Ok(input)) if !input.has_arrived()) {
+                    lock(&ahead).deepen();
+                }
                 let next =
                     open_scan(&mut scan, &mut early, &context, &range).and_then(|scan| scan.next_batch(&mut context));
                 next.transpose()

@@ -3,15 +3,15 @@
 
 use crate::ndjson::METADATA_COLUMNS;
 use crate::ndjson::{
-    Blocks, ColumnLayout, ColumnNames, Content, FileScan, InMemory, InputError, KeyIndex, MAX_COLUMNS, NewKey, Next,
-    Position, RawPlaces, RejectSink, ScanContext, ScanError, Scanned, open_range, open_start, scan_fields,
+    Blocks, ColumnLayout, ColumnNames, Content, FileScan, InMemory, Input, InputError, KeyIndex, MAX_COLUMNS, NewKey,
+    Next, Position, RawPlaces, RejectSink, ScanContext, ScanError, Scanned, open_range, open_start, scan_fields,
 };
 use crate::report::failure_of_scan;
 use crate::source::{FileRange, RowSource};
 use datafusion::arrow::array::RecordBatch;
 use millwork_manifest::{Compression, Failure, FailureClass, Manifest, ManifestFile, ObjectUri};
-use millwork_storage::{Object, StorageError, bucket_and_key, head_blocking};
-use std::collections::HashMap;
+use millwork_storage::{StorageError, bucket_and_key, heads_blocking};
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::OnceCell;
@@ -30,8 +30,8 @@ const MAX_SAMPLE_BYTES: u64 = 24 << 20;
 const SAMPLE_PLACES: usize = 64;
 /// One of so many places gives a line of any length that is looked at; others, lines within their share of the largest sample.
 const LONG_LINES_EVERY: usize = 8;
-/// How many requests are made to buckets at once.
-const BUCKET_THREADS: usize = 32;
+/// How many files of a bucket are open ahead of those that are looked at: their requests are on their way.
+const OPEN_AHEAD: usize = 64;
 
 /// What is known of a manifest's files.
 #[derive(Debug)]
@@ -70,70 +70,140 @@ struct Sample {
 /// Looks at every file of a manifest, on as many threads as there are cores.
 pub async fn survey(manifest: &Manifest, names: ColumnNames) -> Result<Survey, Failure> {
     let files: Vec<(u32, ManifestFile)> = (0..).zip(manifest.files.iter().cloned()).collect();
-    let threads = threads(manifest.files.iter().map(|file| &file.uri));
-    let chunk_size = files.len().div_ceil(threads).max(1);
-    let chunks = files.chunks(chunk_size).map(|chunk| {
-        let chunk = chunk.to_vec();
-        tokio::task::spawn_blocking(move || survey_chunk(&chunk, names))
-    });
-    let mut all = Vec::new();
-    let mut keys = HashMap::new();
-    for chunk in futures::future::join_all(chunks).await {
-        let (surveyed, new_keys) = chunk.map_err(|e| Failure::new(FailureClass::Bug, e))??;
-        all.extend(surveyed);
-        merge_keys(&mut keys, new_keys);
+    let mut wholes = Vec::with_capacity(files.len());
+    // A large file is read whole to be cut: all must be known to be there before.
+    let is_any_large = manifest.files.iter().any(|file| file.size_bytes.is_some_and(|size| size > SPLIT_BYTES));
+    for checked in on_all_cores(files, move |files| check(files, is_any_large)).await? {
+        wholes.extend(checked?);
     }
-    let mut ranges = Vec::new();
-    for file in &all {
+    let mut ranges = Vec::with_capacity(wholes.len());
+    for file in &wholes {
         match is_to_be_split(file) {
             true => ranges.extend(split_at_lines(file).await?),
             false => ranges.push(file.clone()),
         }
     }
-    let files: Vec<_> = all.iter().map(|file| (file.uri.to_string(), file.end)).collect();
-    let (sample, more_keys) = sample(&ranges, names).await?;
-    merge_keys(&mut keys, more_keys);
+    let (mut sample, mut keys) = (Vec::new(), HashMap::new());
+    for looked in on_all_cores(looks(&ranges, &wholes), move |looks| look(looks, names)).await? {
+        let (samples, new_keys) = looked?;
+        sample.extend(samples);
+        merge_keys(&mut keys, new_keys);
+    }
+    let files: Vec<_> = wholes.iter().map(|file| (file.uri.to_string(), file.end)).collect();
     let columns = Columns::of(keys, &files)?;
     let expansion = expansion(&sample);
     Ok(Survey { ranges, files, columns, sample: sample.into(), rate: OnceCell::new(), expansion })
 }
 
-/// How many threads look at files: as many as there are cores, or, where they mostly wait for a bucket's answers, more.
-fn threads<'a>(mut uris: impl Iterator<Item = &'a ObjectUri>) -> usize {
-    match uris.any(|uri| bucket_and_key(uri).is_some()) {
-        true => BUCKET_THREADS,
-        false => std::thread::available_parallelism().map_or(1, usize::from),
-    }
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Lines from the starts of ranges all over the manifest, and the keys in them.
-async fn sample(ranges: &[FileRange], names: ColumnNames) -> Result<(Vec<Sample>, Vec<NewKey>), Failure> {
-    let step = ranges.len().div_ceil(SAMPLE_PLACES).max(1);
-    let places: Vec<FileRange> = ranges.iter().step_by(step).cloned().collect();
-    let input: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-    let sample_bytes = (input / SAMPLE_SHARE).clamp(MIN_SAMPLE_BYTES, MAX_SAMPLE_BYTES);
-    let share = sample_bytes as usize / places.len().max(1);
-    let largest_share = MAX_SAMPLE_BYTES as usize / places.len().max(1);
-    let threads = threads(places.iter().map(|range| &range.uri));
-    let most =
-        |number: usize| if number.is_multiple_of(LONG_LINES_EVERY) { MAX_FIRST_BLOCK_BYTES } else { largest_share };
-    let places: Vec<_> = places.into_iter().enumerate().map(|(number, range)| (range, most(number))).collect();
-    let chunks = places.chunks(places.len().div_ceil(threads).max(1)).map(|places| {
-        let places = places.to_vec();
-        tokio::task::spawn_blocking(move || {
-            places.iter().map(|(range, most)| first_lines(range, share, *most)).collect::<Result<Vec<_>, _>>()
-        })
+/// Works on as many parts of a list as there are cores. Returns what comes of each, in order.
+async fn on_all_cores<T: Clone + Send + 'static, R: Send + 'static>(
+    items: Vec<T>,
+    work: impl Fn(&[T]) -> R + Clone + Send + 'static,
+) -> Result<Vec<R>, Failure> {
+    let threads = threads();
+    let parts = items.chunks(items.len().div_ceil(threads).max(1)).map(|part| {
+        let (part, work) = (part.to_vec(), work.clone());
+        tokio::task::spawn_blocking(move || work(&part))
     });
-    let mut samples = Vec::with_capacity(places.len());
-    let mut index = KeyIndex::learning(names);
-    for chunk in futures::future::join_all(chunks).await {
-        let chunk = chunk.map_err(|e| Failure::new(FailureClass::Bug, e))?;
-        samples.extend(chunk.map_err(|e| failure_of_scan(&e.into()))?);
+    let done = futures::future::join_all(parts).await.into_iter();
+    done.map(|part| part.map_err(|e| Failure::new(FailureClass::Bug, e))).collect()
+}
+
+/// A look at the start of a range.
+#[derive(Clone)]
+struct Look {
+    range: FileRange,
+    /// How much is looked at, and how far it goes where that is not even one line.
+    bytes: usize,
+    max_bytes: usize,
+    /// The size of the file, if this is its start.
+    size_bytes: Option<u64>,
+    /// If the lines are to be converted in trial: unless they are more than this.
+    sample_bytes: Option<usize>,
+}
+
+/// What is to be looked at: the start of each file for its columns, and places all over the manifest for what its rows are like.
+fn looks(ranges: &[FileRange], wholes: &[FileRange]) -> Vec<Look> {
+    let step = ranges.len().div_ceil(SAMPLE_PLACES).max(1);
+    let places = ranges.len().div_ceil(step).max(1);
+    let input: u64 = wholes.iter().map(|file| file.end).sum();
+    let share = (input / SAMPLE_SHARE).clamp(MIN_SAMPLE_BYTES, MAX_SAMPLE_BYTES) as usize / places;
+    let largest_share = MAX_SAMPLE_BYTES as usize / places;
+    let mut looks = Vec::with_capacity(wholes.len());
+    for (number, range) in ranges.iter().enumerate() {
+        let place = number.is_multiple_of(step).then_some(number / step);
+        let sample_bytes = place.map(|place| match place.is_multiple_of(LONG_LINES_EVERY) {
+            true => MAX_FIRST_BLOCK_BYTES,
+            false => largest_share,
+        });
+        let size_bytes = wholes.get(range.file as usize).filter(|_| range.start == 0).map(|file| file.end);
+        let max_bytes = if size_bytes.is_some() { Some(MAX_FIRST_BLOCK_BYTES) } else { sample_bytes };
+        if let Some(max_bytes) = max_bytes {
+            let bytes = if sample_bytes.is_some() { share.max(FIRST_BLOCK_BYTES) } else { FIRST_BLOCK_BYTES };
+            looks.push(Look { range: range.clone(), bytes, max_bytes, size_bytes, sample_bytes });
+        }
     }
-    for sample in &samples {
-        learn_keys(&mut index, &sample.range, sample.range.start, &sample.lines)?;
+    looks
+}
+
+/// Looks at ranges, some of which are open ahead. Returns the samples, and the keys of all lines.
+fn look(looks: &[Look], names: ColumnNames) -> Result<(Vec<Sample>, Vec<NewKey>), Failure> {
+    let mut index = KeyIndex::learning(names);
+    let (mut opened, mut samples) = (VecDeque::new(), Vec::new());
+    // A local file is opened in no time.
+    let is_remote = looks.iter().any(|look| bucket_and_key(&look.range.uri).is_some());
+    let open_ahead = if is_remote { OPEN_AHEAD.div_ceil(threads()) } else { 1 };
+    for (number, look) in looks.iter().enumerate() {
+        let ahead = looks[number + opened.len()..].iter().take(open_ahead - opened.len());
+        opened.extend(ahead.map(Look::open));
+        let Some(input) = opened.pop_front() else { break };
+        let mut seen = input.and_then(|input| look.lines(input)).map_err(|e| match e {
+            InputError::Changed(uri) if look.size_bytes.is_some() => changed(&uri),
+            e => failure_of_scan(&e.into()),
+        })?;
+        learn_keys(&mut index, &seen.range, seen.range.start, &seen.lines)?;
+        if let Some(most) = look.sample_bytes {
+            if seen.lines.len() > most {
+                (seen.lines, seen.stored_bytes) = (Vec::new(), 0);
+            }
+            samples.push(seen);
+        }
     }
     Ok((samples, index.seen_keys().collect()))
+}
+
+impl Look {
+    fn open(&self) -> Result<Input, InputError> {
+        let Self { range, bytes, size_bytes, .. } = self;
+        let all = range.start..range.end;
+        open_start(&range.uri, &range.etag, all, range.compression, *bytes as u64, *size_bytes)
+    }
+
+    /// The lines that the first bytes hold whole.
+    fn lines(&self, mut input: Input) -> Result<Sample, InputError> {
+        let (mut wanted, mut lines) = (self.bytes, Vec::new());
+        loop {
+            let missing = (wanted - lines.len()) as u64;
+            let read = Read::by_ref(&mut input).take(missing).read_to_end(&mut lines).map_err(|e| input.explain(e))?;
+            let is_end = (read as u64) < missing;
+            if let Some(newline) = memchr::memrchr(b'\n', &lines).filter(|_| !is_end) {
+                lines.truncate(newline + 1);
+            } else if !is_end && wanted < self.max_bytes {
+                wanted = (wanted * 4).min(self.max_bytes);
+                continue;
+            } else if !is_end {
+                lines = Vec::new();
+            } else if lines.last().is_some_and(|last| *last != b'\n') {
+                lines.push(b'\n');
+            }
+            lines.shrink_to_fit();
+            return Ok(Sample { range: self.range.clone(), lines, stored_bytes: input.stored_bytes() });
+        }
+    }
 }
 
 fn is_to_be_split(range: &FileRange) -> bool {
@@ -155,74 +225,50 @@ pub(crate) fn in_order(keys: HashMap<String, Position>) -> Vec<NewKey> {
     keys
 }
 
-fn survey_chunk(files: &[(u32, ManifestFile)], names: ColumnNames) -> Result<(Vec<FileRange>, Vec<NewKey>), Failure> {
-    let mut index = KeyIndex::learning(names);
-    let mut blocks = Vec::with_capacity(files.len());
-    for (number, file) in files {
-        let object = check(file)?;
-        let range = whole_file(*number, file, &object);
-        let block =
-            first_lines(&range, FIRST_BLOCK_BYTES, MAX_FIRST_BLOCK_BYTES).map_err(|e| failure_of_scan(&e.into()))?;
-        learn_keys(&mut index, &range, 0, &block.lines)?;
-        blocks.push(block.range);
-    }
-    Ok((blocks, index.seen_keys().collect()))
+/// The wholes of files, if they are still what the manifest lists. Where an object will be read on the condition that it is, that is
+/// not asked before.
+fn check(files: &[(u32, ManifestFile)], is_any_large: bool) -> Result<Vec<FileRange>, Failure> {
+    let is_known = |file: &ManifestFile| {
+        let has_etag = file.etag.as_ref().is_some_and(|etag| !etag.is_empty());
+        let is_object = bucket_and_key(&file.uri).is_some();
+        !is_any_large && is_object && has_etag && file.size_bytes.is_some_and(|size| size > 0)
+    };
+    let unknown = files.iter().map(|(_, file)| file).filter(|file| !is_known(file));
+    let objects = heads_blocking(unknown.map(|file| file.uri.clone()).collect());
+    let mut objects = objects.map_err(|e| failure_of_scan(&InputError::Unreadable(e).into()))?.into_iter();
+    let check = |(number, file): &(u32, ManifestFile)| {
+        let input = |message: String| Failure::new(FailureClass::Input, message).of_file(&file.uri);
+        let Some(compression) = Compression::of_key(file.uri.as_str()) else {
+            return Err(input(format!("input file `{}` is not .ndjson, .ndjson.gz or .ndjson.zst", file.uri)));
+        };
+        let object = if is_known(file) { None } else { objects.next() }.transpose();
+        let object = object.map_err(|e: StorageError| match e.is_not_found() {
+            true => failure_of_scan(&InputError::Missing(file.uri.clone()).into()),
+            false => failure_of_scan(&InputError::Unreadable(e).into()),
+        })?;
+        let (etag, size) = match object {
+            None => (file.etag.clone().unwrap_or_default(), file.size_bytes.unwrap_or_default()),
+            Some(object) => {
+                if let Some(size) = file.size_bytes.filter(|size| *size != object.size_bytes) {
+                    let found = object.size_bytes;
+                    let message = format!("changed: {found} bytes, the manifest says {size}");
+                    return Err(input(format!("input file `{}` {message}", file.uri)));
+                }
+                if file.etag.as_ref().is_some_and(|etag| *etag != object.etag) {
+                    return Err(changed(&file.uri));
+                }
+                (object.etag, object.size_bytes)
+            }
+        };
+        let uri = file.uri.clone();
+        Ok(FileRange { file: *number, uri, etag, start: 0, end: size, compression, lines_before: 0 })
+    };
+    files.iter().map(check).collect()
 }
 
-/// The object behind a file of the manifest, if it is still the one the manifest lists.
-fn check(file: &ManifestFile) -> Result<Object, Failure> {
-    let input = |message: String| Failure::new(FailureClass::Input, message).of_file(&file.uri);
-    let object = head_blocking(&file.uri).map_err(|e: StorageError| match e.is_not_found() {
-        true => failure_of_scan(&InputError::Missing(file.uri.clone()).into()),
-        false => failure_of_scan(&InputError::Unreadable(e).into()),
-    })?;
-    if let Some(size) = file.size_bytes.filter(|size| *size != object.size_bytes) {
-        let found = object.size_bytes;
-        return Err(input(format!("input file `{}` changed: {found} bytes, the manifest says {size}", file.uri)));
-    }
-    if file.etag.as_ref().is_some_and(|etag| *etag != object.etag) {
-        return Err(input(format!("input file `{}` changed: it is not the one the manifest lists", file.uri)));
-    }
-    if Compression::of_key(file.uri.as_str()).is_none() {
-        return Err(input(format!("input file `{}` is not .ndjson, .ndjson.gz or .ndjson.zst", file.uri)));
-    }
-    Ok(object)
-}
-
-fn whole_file(number: u32, file: &ManifestFile, object: &Object) -> FileRange {
-    FileRange {
-        file: number,
-        uri: file.uri.clone(),
-        etag: object.etag.clone(),
-        start: 0,
-        end: object.size_bytes,
-        compression: Compression::of_key(file.uri.as_str()).unwrap_or(Compression::None),
-        lines_before: 0,
-    }
-}
-
-/// The lines that the first `wanted` bytes of a range's content hold whole; up to `most` are read where that is not even one.
-fn first_lines(range: &FileRange, mut wanted: usize, most: usize) -> Result<Sample, InputError> {
-    let whole = range.start..range.end;
-    let mut input = open_start(&range.uri, &range.etag, whole, range.compression, wanted as u64)?;
-    let mut lines = Vec::new();
-    loop {
-        let missing = (wanted - lines.len()) as u64;
-        let read = Read::by_ref(&mut input).take(missing).read_to_end(&mut lines).map_err(|e| input.explain(e))?;
-        let is_end = (read as u64) < missing;
-        if let Some(newline) = memchr::memrchr(b'\n', &lines).filter(|_| !is_end) {
-            lines.truncate(newline + 1);
-        } else if !is_end && wanted < most {
-            wanted = (wanted * 4).min(most);
-            continue;
-        } else if !is_end {
-            lines = Vec::new();
-        } else if lines.last().is_some_and(|last| *last != b'\n') {
-            lines.push(b'\n');
-        }
-        lines.shrink_to_fit();
-        return Ok(Sample { range: range.clone(), lines, stored_bytes: input.stored_bytes() });
-    }
+fn changed(uri: &ObjectUri) -> Failure {
+    let message = format!("input file `{uri}` changed: it is not the one the manifest lists");
+    Failure::new(FailureClass::Input, message).of_file(uri)
 }
 
 /// Notes the keys of whole lines, the first of which stands at `offset` of the file's content.
@@ -288,7 +334,7 @@ async fn split_at_lines(file: &FileRange) -> Result<Vec<FileRange>, Failure> {
     };
     let mut ranges: Vec<FileRange> = vec![file.clone()];
     let mut lines = 0;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = threads();
     for batch in windows.chunks(threads) {
         let counts = futures::future::join_all(batch.iter().map(|start| count(*start))).await;
         for (start, counted) in batch.iter().zip(counts) {
@@ -338,7 +384,7 @@ impl Survey {
 
     /// The columns of every line, from a pass over all of the input: for a query that names one which samples lack.
     pub async fn all_columns(&self, names: ColumnNames) -> Result<Columns, Failure> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = threads();
         let chunks = self.ranges.chunks(self.ranges.len().div_ceil(threads).max(1)).map(|ranges| {
             let ranges = ranges.to_vec();
             tokio::task::spawn_blocking(move || keys_of(&ranges, names))
@@ -463,10 +509,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("2025-12-23-a.ndjson");
         std::fs::write(&path, content).unwrap();
-        let uri = millwork_manifest::ObjectUri::from_path(&path).unwrap();
-        let object = head_blocking(&uri).unwrap();
+        let uri = ObjectUri::from_path(&path).unwrap();
         let file = ManifestFile { uri, size_bytes: None, etag: None, version_id: None };
-        (root, whole_file(0, &file, &object))
+        (root, check(&[(0, file)], false).unwrap().remove(0))
     }
 
     /// A line of `length` bytes with its newline.
@@ -498,16 +543,50 @@ mod tests {
         assert_eq!(split(&covering), [(0, 2 * at + 60, 0), (2 * at + 60, 2 * at + 120, 2)]);
     }
 
+    /// The lines that a look sees.
+    fn seen(range: &FileRange, max_bytes: usize) -> Vec<u8> {
+        let look = Look { range: range.clone(), bytes: 64 << 10, max_bytes, size_bytes: None, sample_bytes: None };
+        look.lines(look.open().unwrap()).unwrap().lines
+    }
+
     #[test]
     fn a_look_ends_at_its_limit_and_keeps_no_more_than_lines() {
         let (_root, range) = file(&[line(1 << 20), line(10)].concat());
-        let sample = first_lines(&range, 64 << 10, 384 << 10).unwrap();
-        assert_eq!((sample.lines.len(), sample.lines.capacity()), (0, 0));
-        let sample = first_lines(&range, 64 << 10, 2 << 20).unwrap();
-        assert_eq!(sample.lines.len(), 1 << 20);
+        let lines = seen(&range, 384 << 10);
+        assert_eq!((lines.len(), lines.capacity()), (0, 0));
+        assert_eq!(seen(&range, 2 << 20).len(), 1 << 20);
         let (_root, range) = file(&[line(100), line(1 << 20)].concat());
-        let sample = first_lines(&range, 64 << 10, 384 << 10).unwrap();
-        assert!(sample.lines.len() == 100 && sample.lines.capacity() < 200);
+        let lines = seen(&range, 384 << 10);
+        assert!(lines.len() == 100 && lines.capacity() < 200);
+    }
+
+    #[test]
+    fn every_file_is_looked_at_and_some_places_are_sampled() {
+        let range = |file: u32, start: u64, end: u64| FileRange {
+            file,
+            uri: "/a".parse().unwrap(),
+            etag: String::new(),
+            start,
+            end,
+            compression: Compression::None,
+            lines_before: 0,
+        };
+        let wholes: Vec<_> = (0..100).map(|file| range(file, 0, 2000)).collect();
+        let seen = looks(&wholes, &wholes);
+        assert_eq!(seen.iter().map(|look| look.range.file).collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
+        assert!(seen.iter().all(|look| look.size_bytes == Some(2000) && look.max_bytes == MAX_FIRST_BLOCK_BYTES));
+        let sampled: Vec<_> = seen.iter().filter(|look| look.sample_bytes.is_some()).collect();
+        assert_eq!(sampled.len(), 50);
+        assert!(sampled.iter().all(|look| look.bytes == MIN_SAMPLE_BYTES as usize / 50));
+        // Of a file in ranges, too: its start, and places in the middle.
+        let parts: Vec<_> = (0..100).map(|part| range(0, part * 20, part * 20 + 20)).collect();
+        let seen = looks(&parts, &wholes[..1]);
+        assert_eq!(
+            seen.iter().map(|look| look.range.start).collect::<Vec<_>>(),
+            (0..50).map(|n| n * 40).collect::<Vec<_>>()
+        );
+        assert_eq!(seen.iter().filter(|look| look.size_bytes == Some(2000)).count(), 1);
+        assert!(looks(&[], &[]).is_empty());
     }
 
     #[test]

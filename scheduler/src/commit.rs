@@ -9,7 +9,7 @@
 use crate::options::OutputLayout;
 use millwork_conversion::{AttemptOutcome, FileLedger, StagedPart, TaskReport};
 use millwork_manifest::{InvalidUri, Manifest, ObjectUri};
-use millwork_storage::{Location, StagedFile, Staging, StorageResult, exists_blocking, remove_blocking};
+use millwork_storage::{Location, StagedFile, Staging, StorageResult, find_blocking, remove_blocking};
 use serde::{Deserialize, Serialize};
 
 /// All that is needed to finish the publication of an attempt.
@@ -144,13 +144,8 @@ impl CommitRecord {
     }
 
     /// A final name that something else has already. To be asked before the commit.
-    pub(crate) fn foreign_output(&self) -> StorageResult<Option<&ObjectUri>> {
-        for uri in self.published() {
-            if exists_blocking(uri)? {
-                return Ok(Some(uri));
-            }
-        }
-        Ok(None)
+    pub(crate) fn foreign_output(&self) -> StorageResult<Option<ObjectUri>> {
+        find_blocking(&self.published().cloned().collect::<Vec<_>>())
     }
 
     /// Gives every file its final name. Doing it again, or going on where another stopped, is no error.
@@ -163,10 +158,8 @@ impl CommitRecord {
         if !self.rejects.is_empty() {
             self.staging.publish_joined(&self.rejects, &self.rejects_uri)?;
         }
-        for (file, uri) in &self.outputs {
-            self.staging.publish(file, uri)?;
-        }
-        if let Err(error) = self.staging.clear() {
+        self.staging.publish(&self.outputs)?;
+        if let Err(error) = self.staging.clear_published(&self.outputs) {
             tracing::warn!(%error, "cannot remove what is left of a published attempt");
         }
         Ok(())

@@ -21,8 +21,8 @@ const MAX_COPY_BYTES: u64 = 5 << 30;
 /// The size of a part of a larger one's copy: 10,000 of them are more than an object can have.
 const COPY_PART_BYTES: u64 = 1 << 30;
 
-/// How long a server has to accept a connection, and to begin its answer once a request is sent, with up to 8 MiB of a
-/// part. The SDK itself waits for an answer for ever.
+/// How long a server has to accept a connection, and to begin its answer once a request is sent, with some
+/// megabytes of a part. The SDK itself waits for an answer for ever.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -6,6 +6,7 @@
 //! contents, of DataFusion or of the tracking store.
 
 mod bucket;
+mod buffers;
 mod error;
 mod local;
 mod location;
@@ -21,4 +22,4 @@ pub use location::{Location, bucket_and_key};
 pub use memory::MemoryObjects;
 pub use objects::{MAX_READ_BYTES, Objects, Storage, is_hidden};
 pub use staging::{RewriteTail, StagedFile, Staging, StagingWriter, staged_manifests};
-pub use transfer::{ObjectReader, exists_blocking, head_blocking, remove_blocking};
+pub use transfer::{ObjectReader, find_blocking, heads_blocking, remove_blocking};

@@ -4,12 +4,14 @@
 //! them, and can block without holding them up.
 
 use crate::bucket::{client_from_env, fail, is_changed};
+use crate::buffers::Buffer;
 use crate::{Object, StorageError, StorageResult, bucket_and_key, local};
 use aws_sdk_s3::Client;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use millwork_manifest::ObjectUri;
 use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -19,18 +21,23 @@ use tokio::task::AbortHandle;
 
 /// What one request reads at most.
 const CHUNK_BYTES: u64 = 8 << 20;
-/// How many chunks of one reader are on their way, and how many wait to be consumed.
-const CHUNKS_AHEAD: usize = 2;
+/// How many chunks of one reader there are at once: on their way, waiting, and being read.
+const CHUNKS_AHEAD: usize = 3;
 /// How often a chunk is requested, and the pause after the first time; it quadruples.
 const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// What goes wrong between here and the server.
 const BROKEN: ErrorKind = ErrorKind::ConnectionReset;
-/// Threads for requests: they mostly wait.
-const THREADS: usize = 2;
+/// How many objects are looked for at once.
+const LOOKS_AT_ONCE: usize = 32;
+/// So many cores share a thread for requests: it decrypts and copies what they convert, and mostly waits. What a thread
+/// receives and what it is received for have their memory in common.
+const CORES_PER_THREAD: usize = 4;
 
 static RUNTIME: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
-    Builder::new_multi_thread().worker_threads(THREADS).thread_name("millwork-io").enable_all().build()
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores.div_ceil(CORES_PER_THREAD);
+    Builder::new_multi_thread().worker_threads(threads).thread_name("millwork-io").enable_all().build()
 });
 static CLIENT: OnceCell<Client> = OnceCell::const_new();
 
@@ -69,23 +76,63 @@ pub(crate) fn wait<T: Send + 'static>(
 /// An object that is gone gives [`ErrorKind::NotFound`], one that changed [`ErrorKind::StaleNetworkFileHandle`], a server
 /// that does not answer as it should [`ErrorKind::ConnectionReset`].
 pub struct ObjectReader {
-    chunks: Receiver<io::Result<bytes::Bytes>>,
-    current: bytes::Bytes,
+    chunks: Receiver<io::Result<Chunk>>,
+    current: Option<Chunk>,
     /// One permit for each chunk that may come.
     room: Arc<Semaphore>,
     remaining: u64,
+    has_arrived: Arc<AtomicBool>,
     task: AbortHandle,
 }
 
+/// The object that is read.
+struct Stored {
+    uri: ObjectUri,
+    etag: String,
+    /// What all of it must have.
+    size_bytes: Option<u64>,
+}
+
+/// The answer to a request.
+struct Chunk {
+    content: Buffer,
+    /// How much of it has been read.
+    read: usize,
+}
+
 impl ObjectReader {
-    /// Begins to read. The first request asks for `first_bytes`, for callers that may need no more.
-    pub fn open(uri: &ObjectUri, etag: &str, range: Range<u64>, first_bytes: u64) -> io::Result<Self> {
+    /// Begins to read.
+    pub fn open(uri: &ObjectUri, etag: &str, range: Range<u64>) -> io::Result<Self> {
+        let object = Stored { uri: uri.clone(), etag: etag.to_owned(), size_bytes: None };
+        Self::begin(object, range, CHUNK_BYTES, CHUNKS_AHEAD)
+    }
+
+    /// Begins to read, for a caller that may need no more than the first bytes: the rest is requested when it is read. With
+    /// a size, an object that has another is one that changed.
+    pub fn open_start(
+        uri: &ObjectUri,
+        etag: &str,
+        range: Range<u64>,
+        first_bytes: u64,
+        size_bytes: Option<u64>,
+    ) -> io::Result<Self> {
+        let object = Stored { uri: uri.clone(), etag: etag.to_owned(), size_bytes };
+        Self::begin(object, range, first_bytes, 1)
+    }
+
+    fn begin(object: Stored, range: Range<u64>, first_bytes: u64, ahead: usize) -> io::Result<Self> {
         let (sender, chunks) = channel();
-        let room = Arc::new(Semaphore::new(CHUNKS_AHEAD));
+        let room = Arc::new(Semaphore::new(ahead));
         let remaining = range.end.saturating_sub(range.start);
-        let requests = fetch(uri.clone(), etag.to_owned(), cut(range, first_bytes), sender, room.clone());
+        let has_arrived = Arc::new(AtomicBool::new(range.is_empty()));
+        let requests = fetch(object, cut(range, first_bytes), sender, room.clone(), has_arrived.clone());
         let task = runtime()?.spawn(requests).abort_handle();
-        Ok(Self { chunks, current: bytes::Bytes::new(), room, remaining, task })
+        Ok(Self { chunks, current: None, room, remaining, has_arrived, task })
+    }
+
+    /// Says whether there is something to read without waiting.
+    pub fn has_arrived(&self) -> Arc<AtomicBool> {
+        self.has_arrived.clone()
     }
 }
 
@@ -107,58 +154,75 @@ fn cut(range: Range<u64>, first_bytes: u64) -> Vec<Range<u64>> {
     chunks
 }
 
-/// Requests chunks, several ahead of the reader, and hands them on in order.
+/// Requests chunks as there is room for them, and hands them on in order.
 async fn fetch(
-    uri: ObjectUri,
-    etag: String,
+    object: Stored,
     chunks: Vec<Range<u64>>,
-    sender: Sender<io::Result<bytes::Bytes>>,
+    sender: Sender<io::Result<Chunk>>,
     room: Arc<Semaphore>,
+    has_arrived: Arc<AtomicBool>,
 ) {
-    let requests = futures::stream::iter(chunks).map(|chunk| get_again(&uri, &etag, chunk));
+    let requests = futures::stream::iter(chunks).map(|chunk| async {
+        room.acquire().await.map_err(io::Error::other)?.forget();
+        object.get_again(chunk).await
+    });
     let mut answers = requests.buffered(CHUNKS_AHEAD);
     while let Some(chunk) = answers.next().await {
-        match room.acquire().await {
-            Ok(permit) => permit.forget(),
-            Err(_) => return,
-        }
         if sender.send(chunk).is_err() {
             return;
         }
+        has_arrived.store(true, Ordering::Relaxed);
     }
 }
 
-/// Requests a chunk, again where the answer broke off: the client's own retries end where the body begins.
-async fn get_again(uri: &ObjectUri, etag: &str, chunk: Range<u64>) -> io::Result<bytes::Bytes> {
-    let mut pause = FIRST_PAUSE;
-    for _ in 1..TRIES {
-        match get(uri, etag, chunk.clone()).await {
-            Err(e) if e.kind() == BROKEN => tokio::time::sleep(pause).await,
-            done => return done,
+impl Stored {
+    /// Requests a chunk, again where the answer broke off: the client's own retries end where the body begins.
+    async fn get_again(&self, chunk: Range<u64>) -> io::Result<Chunk> {
+        let mut pause = FIRST_PAUSE;
+        for _ in 1..TRIES {
+            match self.get(chunk.clone()).await {
+                Err(e) if e.kind() == BROKEN => tokio::time::sleep(pause).await,
+                done => return done,
+            }
+            pause *= 4;
         }
-        pause *= 4;
+        self.get(chunk).await
     }
-    get(uri, etag, chunk).await
-}
 
-async fn get(uri: &ObjectUri, etag: &str, range: Range<u64>) -> io::Result<bytes::Bytes> {
-    let (bucket, key) = bucket_and_key(uri).ok_or_else(|| io::Error::from(ErrorKind::Unsupported))?;
-    let request = client().await.get_object().bucket(bucket).key(key);
-    let request = request.range(format!("bytes={}-{}", range.start, range.end - 1));
-    let request = if etag.is_empty() { request } else { request.if_match(format!("\"{etag}\"")) };
-    let answer = request.send().await.map_err(|e| match is_changed(&e) {
-        true => io::Error::new(ErrorKind::StaleNetworkFileHandle, "it has other content by now"),
-        false => match fail("read", uri, e).source {
-            e if e.kind() == ErrorKind::Other => broken(e),
-            e => e,
-        },
-    })?;
-    let content = answer.body.collect().await.map_err(broken)?.into_bytes();
-    let (found, wanted) = (content.len() as u64, range.end - range.start);
-    if found != wanted {
-        return Err(broken(format!("{found} of {wanted} bytes came")));
+    async fn get(&self, range: Range<u64>) -> io::Result<Chunk> {
+        let Self { uri, etag, size_bytes } = self;
+        let (bucket, key) = bucket_and_key(uri).ok_or_else(|| io::Error::from(ErrorKind::Unsupported))?;
+        let changed = || io::Error::new(ErrorKind::StaleNetworkFileHandle, "it has other content by now");
+        let request = client().await.get_object().bucket(bucket).key(key);
+        let request = request.range(format!("bytes={}-{}", range.start, range.end - 1));
+        let request = if etag.is_empty() { request } else { request.if_match(format!("\"{etag}\"")) };
+        let mut answer = request.send().await.map_err(|e| match is_changed(&e) {
+            true => changed(),
+            false => match fail("read", uri, e).source {
+                e if e.kind() == ErrorKind::Other => broken(e),
+                e => e,
+            },
+        })?;
+        // As in `bytes 0-99/1234` (RFC 9110, 14.4).
+        let total = answer.content_range().and_then(|range| range.rsplit_once('/')?.1.parse().ok());
+        if size_bytes.zip(total).is_some_and(|(wanted, found): (u64, u64)| wanted != found) {
+            return Err(changed());
+        }
+        // No chunk is as large as memory.
+        let wanted = (range.end - range.start) as usize;
+        let mut content = Buffer::with_capacity(wanted);
+        while let Some(piece) = answer.body.next().await {
+            let piece = piece.map_err(broken)?;
+            if content.len() + piece.len() > wanted {
+                return Err(broken(format!("more than {wanted} bytes came")));
+            }
+            content.extend_from_slice(&piece);
+        }
+        match content.len() {
+            found if found == wanted => Ok(Chunk { content, read: 0 }),
+            found => Err(broken(format!("{found} of {wanted} bytes came"))),
+        }
     }
-    Ok(content)
 }
 
 fn broken(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
@@ -167,19 +231,31 @@ fn broken(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Err
 
 impl Read for ObjectReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() && self.remaining > 0 {
-            self.current = self.chunks.recv().map_err(io::Error::other)??;
+        if self.remaining == 0 {
+            return Ok(0);
+        }
+        if self.current.as_ref().is_some_and(|chunk| chunk.read == chunk.content.len()) {
+            self.current = None;
             self.room.add_permits(1);
         }
-        let count = self.current.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&self.current.split_to(count));
+        let chunk = match &mut self.current {
+            Some(chunk) => chunk,
+            none => none.insert(self.chunks.recv().map_err(io::Error::other)??),
+        };
+        let unread = &chunk.content[chunk.read..];
+        let count = unread.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&unread[..count]);
+        chunk.read += count;
         self.remaining -= count as u64;
+        if self.remaining == 0 {
+            self.current = None;
+        }
         Ok(count)
     }
 }
 
 /// Size, entity tag and time of one object, for callers that block.
-pub fn head_blocking(uri: &ObjectUri) -> StorageResult<Object> {
+pub(crate) fn head_blocking(uri: &ObjectUri) -> StorageResult<Object> {
     match bucket_and_key(uri) {
         None => local::head(uri),
         Some(_) => {
@@ -187,6 +263,21 @@ pub fn head_blocking(uri: &ObjectUri) -> StorageResult<Object> {
             wait(async move { crate::bucket::head(&client().await, &uri).await })
         }
     }
+}
+
+/// The same of many, in the same order.
+pub fn heads_blocking(uris: Vec<ObjectUri>) -> StorageResult<Vec<StorageResult<Object>>> {
+    if uris.iter().all(|uri| bucket_and_key(uri).is_none()) {
+        return Ok(uris.iter().map(local::head).collect());
+    }
+    let head = |uri: ObjectUri| async move {
+        match bucket_and_key(&uri) {
+            None => local::head(&uri),
+            Some(_) => crate::bucket::head(&client().await, &uri).await,
+        }
+    };
+    let heads = futures::stream::iter(uris).map(head).buffered(LOOKS_AT_ONCE);
+    wait(async move { Ok(heads.collect().await) })
 }
 
 /// Removes an object, for callers that block. One that is not there is no error.
@@ -205,11 +296,30 @@ pub fn remove_blocking(uri: &ObjectUri) -> StorageResult<()> {
 }
 
 /// Whether there is an object, for callers that block.
-pub fn exists_blocking(uri: &ObjectUri) -> StorageResult<bool> {
-    match head_blocking(uri) {
-        _ if bucket_and_key(uri).is_none() => Ok(local::path_of(uri)?.exists()),
-        Ok(_) => Ok(true),
-        Err(e) if e.is_not_found() => Ok(false),
-        Err(e) => Err(e),
+pub(crate) fn exists_blocking(uri: &ObjectUri) -> StorageResult<bool> {
+    find_blocking(std::slice::from_ref(uri)).map(|found| found.is_some())
+}
+
+/// An object of these that is there, for callers that block.
+pub fn find_blocking(uris: &[ObjectUri]) -> StorageResult<Option<ObjectUri>> {
+    let (remote, local): (Vec<_>, Vec<_>) = uris.iter().cloned().partition(|uri| bucket_and_key(uri).is_some());
+    for uri in local {
+        if local::path_of(&uri)?.exists() {
+            return Ok(Some(uri));
+        }
     }
+    if remote.is_empty() {
+        return Ok(None);
+    }
+    let look = |uri: ObjectUri| async move {
+        match crate::bucket::head(&client().await, &uri).await {
+            Ok(_) => Ok(Some(uri)),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    };
+    wait(async move {
+        let found = futures::stream::iter(remote).map(look).buffer_unordered(LOOKS_AT_ONCE);
+        std::pin::pin!(found.try_filter_map(async |uri| Ok(uri))).try_next().await
+    })
 }

@@ -3,7 +3,7 @@
 use crate::servers::Aws;
 use aws_sdk_s3::Client;
 use millwork_manifest::ObjectUri;
-use millwork_storage::{Location, StagedFile, Staging};
+use millwork_storage::{Location, StagedFile, Staging, StorageResult};
 use serde_json::json;
 use std::io::Write as _;
 use std::process::Command;
@@ -71,8 +71,13 @@ fn output(staging: &Staging) -> StagedFile {
     writer.start_tail().unwrap();
     writer.write_all(b"content").unwrap();
     let mut file = writer.finish().unwrap();
-    staging.settle(&mut file, None).unwrap();
+    staging.settle([&mut file], None).unwrap();
     file
+}
+
+/// The output at its place.
+fn publish(staging: &Staging, file: &StagedFile) -> StorageResult<()> {
+    staging.publish(&[(file.clone(), staging.place_of(file).unwrap())])
 }
 
 fn private(staging: &Staging, name: &str, bytes: usize) -> StagedFile {
@@ -125,7 +130,7 @@ fn a_sweep_that_comes_late_spares_a_later_attempt(bucket: &Bucket) {
     assert_eq!(bucket.uploads("out").len(), 2);
     // What finds the upload of the first attempt stays until it can be told from that of the second.
     assert_eq!(bucket.keys("out").iter().filter(|key| key.contains("/m/1/")).collect::<Vec<_>>(), [&note]);
-    later.publish(&file, &later.place_of(&file).unwrap()).unwrap();
+    publish(&later, &file).unwrap();
     later.clear().unwrap();
     assert_eq!((bucket.keys("out"), bucket.uploads("out")), (vec![KEY.to_owned()], Vec::new()));
     bucket.delete("out", KEY);
@@ -178,9 +183,8 @@ fn a_joined_file_that_breaks_off_leaves_no_upload(bucket: &Bucket) {
 fn an_upload_that_is_gone_is_lost(bucket: &Bucket) {
     let staging = Bucket::staging("m", 1);
     let file = output(&staging);
-    let to = staging.place_of(&file).unwrap();
     bucket.abort_all();
-    let error = staging.publish(&file, &to).unwrap_err();
+    let error = publish(&staging, &file).unwrap_err();
     assert!(error.is_lost() && error.to_string().contains("; put it there from a backup"), "{error}");
     staging.clear().unwrap();
     assert!(bucket.is_empty());
@@ -189,19 +193,21 @@ fn an_upload_that_is_gone_is_lost(bucket: &Bucket) {
 fn only_its_own_object_is_taken_for_it(bucket: &Bucket) {
     let staging = Bucket::staging("m", 1);
     let file = output(&staging);
-    let to = staging.place_of(&file).unwrap();
     bucket.put("out", KEY, b"foreign".into());
-    let error = staging.publish(&file, &to).unwrap_err();
+    let error = publish(&staging, &file).unwrap_err();
     assert!(!error.is_lost() && error.to_string().contains("move it away"), "{error}");
     bucket.delete("out", KEY);
-    staging.publish(&file, &to).unwrap();
+    publish(&staging, &file).unwrap();
     // The server remembers for a while only that the upload was completed.
     let mut record = serde_json::to_value(&file).unwrap();
     record["upload"]["id"] = json!("forgotten");
-    staging.publish(&serde_json::from_value(record.clone()).unwrap(), &to).unwrap();
+    publish(&staging, &serde_json::from_value(record.clone()).unwrap()).unwrap();
     record["upload"]["mark"] = json!("another");
-    assert!(staging.publish(&serde_json::from_value(record).unwrap(), &to).unwrap_err().is_lost());
-    staging.clear().unwrap();
+    assert!(publish(&staging, &serde_json::from_value(record).unwrap()).unwrap_err().is_lost());
+    let orphan = bucket.orphan("m", 1);
+    // Only the note of what is published is of no more use.
+    staging.clear_published(&[(file.clone(), staging.place_of(&file).unwrap())]).unwrap();
+    assert!(!bucket.keys("out").contains(&orphan));
     assert_eq!((bucket.keys("out"), bucket.uploads("out")), (vec![KEY.to_owned()], Vec::new()));
     bucket.delete("out", KEY);
 }

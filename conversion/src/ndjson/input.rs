@@ -1,5 +1,6 @@
 //! Opening a file of a manifest: the byte range, decompressed, and proof that it is the object that was planned.
 
+use flate2::read::MultiGzDecoder;
 use millwork_manifest::{Compression, ObjectUri};
 use millwork_storage::{ObjectReader, StorageError, bucket_and_key, identity, path_of};
 use std::fs::File;
@@ -43,6 +44,8 @@ pub(crate) struct Input {
     /// The file, if it is a local one: what is read from a bucket cannot change on the way.
     file: Option<File>,
     etag: String,
+    /// Whether there is something to read without waiting; None: always.
+    has_arrived: Option<Arc<AtomicBool>>,
     /// Bytes of content handed out.
     bytes: u64,
     stored: Arc<Stored>,
@@ -64,24 +67,42 @@ pub(crate) fn open_range(
     range: Range<u64>,
     compression: Compression,
 ) -> Result<Input, InputError> {
-    open_start(uri, etag, range, compression, u64::MAX)
+    open(uri, etag, range.clone(), compression, || ObjectReader::open(uri, etag, range))
 }
 
-/// The same, for a caller that may need no more than the first bytes.
+/// The same, for a caller that may need no more than the first bytes. With a size, an object that has another is one that
+/// changed.
 pub(crate) fn open_start(
     uri: &ObjectUri,
     etag: &str,
     range: Range<u64>,
     compression: Compression,
     first_bytes: u64,
+    size_bytes: Option<u64>,
+) -> Result<Input, InputError> {
+    let reader = || ObjectReader::open_start(uri, etag, range.clone(), first_bytes, size_bytes);
+    open(uri, etag, range.clone(), compression, reader)
+}
+
+fn open(
+    uri: &ObjectUri,
+    etag: &str,
+    range: Range<u64>,
+    compression: Compression,
+    reader: impl FnOnce() -> io::Result<ObjectReader>,
 ) -> Result<Input, InputError> {
     let fail = |e: io::Error| match e.kind() {
         ErrorKind::NotFound => InputError::Missing(uri.clone()),
         _ => InputError::Unreadable(StorageError { operation: "read", object: uri.to_string(), source: e }),
     };
     let stored = Arc::new(Stored::default());
+    let mut has_arrived = None;
     let (bytes, file): (Box<dyn Read + Send>, _) = match bucket_and_key(uri) {
-        Some(_) => (Box::new(ObjectReader::open(uri, etag, range.clone(), first_bytes).map_err(fail)?), None),
+        Some(_) => {
+            let reader = reader().map_err(fail)?;
+            has_arrived = Some(reader.has_arrived());
+            (Box::new(reader), None)
+        }
         None => {
             let mut file = File::open(path_of(uri)?).map_err(fail)?;
             if identity(&file.metadata().map_err(fail)?) != etag {
@@ -95,17 +116,44 @@ pub(crate) fn open_start(
     let content: Box<dyn Read + Send> = match compression {
         // An object without a single byte is an empty file in any format.
         _ if range.is_empty() => Box::new(io::empty()),
-        _ => decompressed(observed, compression).map_err(fail)?,
+        _ => decompressed(observed, compression),
     };
-    Ok(Input { uri: uri.clone(), compression, content, file, etag: etag.to_owned(), bytes: 0, stored })
+    Ok(Input { uri: uri.clone(), compression, content, file, etag: etag.to_owned(), has_arrived, bytes: 0, stored })
 }
 
-fn decompressed(stored: impl Read + Send + 'static, compression: Compression) -> io::Result<Box<dyn Read + Send>> {
-    Ok(match compression {
+impl Input {
+    /// Whether there is something to read without waiting for it.
+    pub(crate) fn has_arrived(&self) -> bool {
+        self.has_arrived.as_ref().is_none_or(|has_arrived| has_arrived.load(Ordering::Relaxed))
+    }
+}
+
+fn decompressed(stored: impl Read + Send + 'static, compression: Compression) -> Box<dyn Read + Send> {
+    match compression {
         Compression::None => Box::new(stored),
-        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(stored)),
-        Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(stored)?),
-    })
+        Compression::Gzip => Box::new(Late::Stored(Some(stored), |stored| Ok(MultiGzDecoder::new(stored)))),
+        Compression::Zstd => Box::new(Late::Stored(Some(stored), zstd::stream::read::Decoder::new)),
+    }
+}
+
+/// A decoder that is made when it is first read: some read from their input as soon as they are made, and what is opened ahead must not
+/// wait.
+enum Late<R, D> {
+    Stored(Option<R>, fn(R) -> io::Result<D>),
+    Decoder(D),
+}
+
+impl<R, D: Read> Read for Late<R, D> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Self::Stored(stored, make) = self {
+            let stored = stored.take().ok_or_else(|| io::Error::other("its decoder could not be made"))?;
+            *self = Self::Decoder(make(stored)?);
+        }
+        match self {
+            Self::Decoder(decoder) => decoder.read(buffer),
+            Self::Stored(..) => Ok(0),
+        }
+    }
 }
 
 /// The decompressed content of a byte range, and what is known of the object behind it.
@@ -128,6 +176,9 @@ impl Content for Input {
         match self.compression {
             _ if source.kind() == ErrorKind::StaleNetworkFileHandle => InputError::Changed(uri),
             _ if self.file.is_none() && source.kind() == ErrorKind::NotFound => InputError::Missing(uri),
+            _ if self.file.is_none() && source.kind() == ErrorKind::PermissionDenied => {
+                InputError::Unreadable(StorageError::on_read(&self.uri)(source))
+            }
             _ if self.stored.has_failed.load(Ordering::Relaxed) => InputError::Broken { uri, bytes, source },
             Compression::None => InputError::Broken { uri, bytes, source },
             Compression::Gzip => InputError::Corrupt { uri, format: "gzip", bytes, source },
@@ -225,9 +276,10 @@ mod tests {
     fn failure_of(bytes: &[u8], kind: Option<ErrorKind>, compression: Compression) -> FailureClass {
         let stored = Arc::new(Stored::default());
         let observed = Observed { inner: Failing(io::Cursor::new(bytes.to_vec()), kind), stored: stored.clone() };
-        let content = decompressed(observed, compression).unwrap();
+        let content = decompressed(observed, compression);
         let uri = "file:///2025-12-23.ndjson.gz".parse().unwrap();
-        let mut input = Input { uri, compression, content, file: None, etag: String::new(), bytes: 0, stored };
+        let mut input =
+            Input { uri, compression, content, file: None, etag: String::new(), has_arrived: None, bytes: 0, stored };
         let error = input.read_to_end(&mut Vec::new()).unwrap_err();
         failure_of_scan(&input.explain(error).into()).class
     }

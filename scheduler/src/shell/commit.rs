@@ -91,7 +91,7 @@ impl Shell {
             None => record,
         };
         let text = serde_json::to_string(&record).map_err(bug)?;
-        let foreign = blocking(move || record.foreign_output().map(|uri| uri.map(ToString::to_string))).await?;
+        let foreign = blocking(move || record.foreign_output()).await?;
         if let Some(uri) = foreign.map_err(storage_failure)? {
             let message = format!("`{uri}` is there already, and is not of this run: move it away, then retry");
             return Err(Failure::new(FailureClass::Input, message));

@@ -59,16 +59,22 @@ impl Shell {
         columns: Option<(Arc<Survey>, Columns)>,
     ) -> Result<Converted, Failure> {
         let started = Instant::now();
-        let (survey, columns) = match columns {
-            Some(known) => known,
-            None => {
-                let survey = Arc::new(survey(manifest, self.conversion.names).await?);
-                let columns = survey.columns();
-                (survey, columns)
-            }
+        let surveyed = async {
+            Ok::<_, Failure>(match columns {
+                Some(known) => known,
+                None => {
+                    let survey = Arc::new(survey(manifest, self.conversion.names).await?);
+                    let columns = survey.columns();
+                    (survey, columns)
+                }
+            })
         };
         let prepared = staging.clone();
-        blocking(move || prepared.prepare()).await?.map_err(storage_failure)?;
+        let prepared = async { blocking(move || prepared.prepare()).await?.map_err(storage_failure) };
+        // Both to their ends: a place that is made late would stay.
+        let (surveyed, prepared) = tokio::join!(surveyed, prepared);
+        let (survey, columns) = surveyed?;
+        prepared?;
         // Runs at the same time share the slots.
         let slots = self.engine.slots().await.div_ceil(self.converting.load(Ordering::Relaxed).max(1)).max(1);
         let plan = |columns| plan_attempt(manifest, &survey, columns, staging.clone(), &self.conversion, slots);

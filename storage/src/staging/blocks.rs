@@ -53,22 +53,31 @@ impl BlockFile {
         if self.written == 0 {
             self.direct = open_direct(&self.path).ok();
         }
-        let block = &self.buffer[self.padding..];
-        let direct = self.direct.take_if(|direct| direct.write_all_at(block, self.written).is_err());
-        if direct.is_some() || self.direct.is_none() {
-            // It says why, if it is not only that the file system wants all writes in the page cache.
-            self.file.write_all_at(block, self.written)?;
-        }
-        self.written += block.len() as u64;
+        self.write_start(BLOCK)?;
         self.buffer.truncate(self.padding);
         Ok(())
     }
 
+    /// Writes so many of the bytes that are not written yet: a multiple of [`ALIGNMENT`].
+    fn write_start(&mut self, bytes: usize) -> io::Result<()> {
+        let start = &self.buffer[self.padding..self.padding + bytes];
+        let direct = self.direct.take_if(|direct| direct.write_all_at(start, self.written).is_err());
+        if direct.is_some() || self.direct.is_none() {
+            // It says why, if it is not only that the file system wants all writes in the page cache.
+            self.file.write_all_at(start, self.written)?;
+        }
+        self.written += bytes as u64;
+        Ok(())
+    }
+
     /// Writes the rest and makes all of it durable. Returns the size.
-    pub(super) fn finish(self) -> io::Result<u64> {
-        self.file.write_all_at(&self.buffer[self.padding..], self.written)?;
+    pub(super) fn finish(mut self) -> io::Result<u64> {
+        let size_bytes = self.size_bytes();
+        let whole = self.filled() / ALIGNMENT * ALIGNMENT;
+        self.write_start(whole)?;
+        self.file.write_all_at(&self.buffer[self.padding + whole..], self.written)?;
         self.file.sync_data()?;
-        Ok(self.size_bytes())
+        Ok(size_bytes)
     }
 }
 

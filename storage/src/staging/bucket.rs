@@ -8,13 +8,16 @@
 
 use super::{RewriteTail, StagedFile, Upload, local};
 use crate::bucket::{fail, is_changed, size, status};
+use crate::buffers::Buffer;
 use crate::transfer::{ObjectReader, client, exists_blocking, head_blocking, start, wait};
 use crate::{Location, StorageError, StorageResult, bucket_and_key};
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::RequestChecksumCalculation;
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use millwork_manifest::{InvalidUri, ObjectUri};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -22,16 +25,19 @@ use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-/// The size of a part. 10,000 parts are the most an upload has, so this allows outputs of 78 GiB.
-const PART_BYTES: usize = 8 << 20;
 /// The least that any part but the last may have (Amazon S3 User Guide, "Multipart upload limits").
 const MIN_PART_BYTES: usize = 5 << 20;
+/// So many parts are of the least size, so many more of twice that, and so on: few bytes wait in memory, and the 10,000 parts that an upload has
+/// at the most hold nearly the 5 TiB that an object may have.
+const PARTS_OF_A_SIZE: usize = 1000;
 /// What the private keys go on with that note uploads.
 const NOTES: &str = "uploads/";
 /// The metadata that tells which upload became an object.
 const MARK: &str = "millwork-upload";
 /// How many parts of one file are on their way at once.
-const PARTS_AT_ONCE: usize = 3;
+const PARTS_AT_ONCE: usize = 2;
+/// How many requests about different objects are made at once.
+const REQUESTS_AT_ONCE: usize = 16;
 
 /// The keys of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,31 +83,40 @@ impl BucketStaging {
         Notes { bucket: self.bucket.clone(), prefix: format!("{}{}/{NOTES}", self.private, self.attempt) }
     }
 
-    /// Uploads the end of an output as its last part.
-    pub(super) fn settle(&self, file: &mut StagedFile, rewrite: Option<RewriteTail<'_>>) -> StorageResult<()> {
-        let Some(upload) = &mut file.upload else { return Ok(()) };
-        if upload.tail.is_empty() {
-            return Ok(());
+    /// Uploads the ends of outputs as their last parts.
+    pub(super) fn settle(&self, files: Vec<&mut StagedFile>, rewrite: Option<RewriteTail<'_>>) -> StorageResult<()> {
+        let mut uploads = Vec::new();
+        let mut parts = Vec::new();
+        for StagedFile { name, size_bytes, upload } in files {
+            let Some(upload) = upload.as_mut().filter(|upload| !upload.tail.is_empty()) else { continue };
+            let old = std::mem::take(&mut upload.tail);
+            let old_bytes = old.len() as u64;
+            let tail = match rewrite {
+                Some(rewrite) => rewrite(&old).map_err(|e| StorageError::new("rewrite the footer of", &*name, e))?,
+                None => old,
+            };
+            *size_bytes = *size_bytes - old_bytes + tail.len() as u64;
+            let part = Part {
+                bucket: self.bucket.clone(),
+                key: name.clone(),
+                upload: upload.id.clone(),
+                number: upload.parts.len() + 1,
+            };
+            parts.push(part.put(tail.into()));
+            uploads.push(upload);
         }
-        let old = std::mem::take(&mut upload.tail);
-        let tail = match rewrite {
-            Some(rewrite) => rewrite(&old).map_err(|e| StorageError::new("rewrite the footer of", &file.name, e))?,
-            None => old.clone(),
-        };
-        file.size_bytes = file.size_bytes - old.len() as u64 + tail.len() as u64;
-        let part = Part {
-            bucket: self.bucket.clone(),
-            key: file.name.clone(),
-            upload: upload.id.clone(),
-            number: upload.parts.len() + 1,
-        };
-        upload.parts.push(wait(part.put(tail.into()))?);
+        for (upload, etag) in uploads.into_iter().zip(wait(at_once(parts))?) {
+            upload.parts.push(etag);
+        }
         Ok(())
     }
 
-    pub(super) fn publish(&self, file: &StagedFile) -> StorageResult<()> {
-        let Some(upload) = file.upload.clone() else { return Ok(()) };
-        wait(complete(self.bucket.clone(), file.name.clone(), upload, file.size_bytes))
+    pub(super) fn publish<'a>(&self, files: impl Iterator<Item = &'a StagedFile>) -> StorageResult<()> {
+        let uploads = files.filter_map(|file| {
+            let upload = file.upload.clone()?;
+            Some(complete(self.bucket.clone(), file.name.clone(), upload, file.size_bytes))
+        });
+        wait(at_once(uploads.collect())).map(|_| ())
     }
 
     pub(super) fn publish_joined(&self, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
@@ -109,7 +124,7 @@ impl BucketStaging {
         let copy_all = |into: &mut dyn Write| -> io::Result<()> {
             for file in files {
                 let uri = self.uri(&file.name).map_err(io::Error::other)?;
-                io::copy(&mut ObjectReader::open(&uri, "", 0..file.size_bytes, u64::MAX)?, into)?;
+                io::copy(&mut ObjectReader::open(&uri, "", 0..file.size_bytes)?, into)?;
             }
             Ok(())
         };
@@ -134,12 +149,14 @@ impl BucketStaging {
 
     /// Aborts the open uploads and removes the private objects of this attempt, while others may be alive.
     pub(super) fn discard(&self) -> StorageResult<()> {
-        wait(discard(self.clone(), Reach::Own))
+        wait(discard(self.clone(), Reach::Own, Vec::new()))
     }
 
-    /// The same for this attempt and earlier ones, of which none is alive.
-    pub(super) fn clear(&self) -> StorageResult<()> {
-        wait(discard(self.clone(), Reach::AllSoFar))
+    /// The same for this attempt and earlier ones, of which none is alive. The uploads of what is published have ended.
+    pub(super) fn clear<'a>(&self, published: impl Iterator<Item = &'a StagedFile>) -> StorageResult<()> {
+        let notes = self.notes();
+        let note = |file: &StagedFile| Some(notes.key(file.upload.as_ref()?.mark.as_ref()?));
+        wait(discard(self.clone(), Reach::AllSoFar, published.filter_map(note).collect()))
     }
 }
 
@@ -235,6 +252,13 @@ struct Notes {
     prefix: String,
 }
 
+impl Notes {
+    /// The key of the note of an upload with this mark.
+    fn key(&self, mark: &str) -> String {
+        format!("{}{mark}.json", self.prefix)
+    }
+}
+
 /// What is noted of an upload.
 #[derive(Serialize, Deserialize)]
 struct Note {
@@ -253,22 +277,32 @@ async fn put_note(bucket: &str, name: &str, note: &Note) -> StorageResult<()> {
     put.map(|_| ()).map_err(|e| fail("write", format!("s3://{bucket}/{name}"), e))
 }
 
-/// Aborts the noted uploads and removes the private objects of some attempts.
-async fn discard(staging: BucketStaging, reach: Reach) -> StorageResult<()> {
-    let client = client().await;
-    let bucket = &staging.bucket;
-    for Private { key, attempt, is_note } in staging.list(&client).await? {
-        let is_meant = match reach {
-            Reach::Own => attempt == staging.attempt,
-            Reach::AllSoFar => attempt <= staging.attempt,
-        };
-        if !is_meant || is_note && !staging.abort_noted(&client, &key, reach).await? {
-            continue;
+/// Does some of these at a time, all of them if none fails. Returns their results in order.
+async fn at_once<T>(work: Vec<impl Future<Output = StorageResult<T>>>) -> StorageResult<Vec<T>> {
+    stream::iter(work).buffered(REQUESTS_AT_ONCE).try_collect().await
+}
+
+/// Aborts the noted uploads and removes the private objects of some attempts. The `useless` are notes of uploads that have ended.
+async fn discard(staging: BucketStaging, reach: Reach, useless: Vec<String>) -> StorageResult<()> {
+    let (client, staging) = (&client().await, &staging);
+    let delete = |key: String| async move {
+        let deleted = client.delete_object().bucket(&staging.bucket).key(&key).send().await;
+        deleted.map(|_| ()).map_err(|e| fail("delete", format!("s3://{}/{key}", staging.bucket), e))
+    };
+    let is_meant = |found: &Private| match reach {
+        Reach::Own => found.attempt == staging.attempt,
+        Reach::AllSoFar => found.attempt <= staging.attempt,
+    };
+    let deleted = at_once(useless.iter().cloned().map(delete).collect());
+    let (found, _) = futures::future::try_join(staging.list(client), deleted).await?;
+    let found = found.into_iter().filter(|found| is_meant(found) && !useless.contains(&found.key));
+    let discard = |Private { key, is_note, .. }: Private| async move {
+        if is_note && !staging.abort_noted(client, &key, reach).await? {
+            return Ok(());
         }
-        let deleted = client.delete_object().bucket(bucket).key(&key).send().await;
-        deleted.map_err(|e| fail("delete", format!("s3://{bucket}/{key}"), e))?;
-    }
-    Ok(())
+        delete(key).await
+    };
+    at_once(found.map(discard).collect()).await.map(|_| ())
 }
 
 /// A private object of an attempt.
@@ -339,6 +373,11 @@ async fn abort(client: &Client, bucket: &str, key: &str, id: &str) -> StorageRes
     }
 }
 
+/// The size of the part after so many others.
+fn part_bytes(others: usize) -> usize {
+    MIN_PART_BYTES << (others / PARTS_OF_A_SIZE)
+}
+
 /// A part of an upload.
 struct Part {
     bucket: String,
@@ -349,11 +388,18 @@ struct Part {
 
 impl Part {
     /// Uploads it. Returns its entity tag.
+    ///
+    /// What is signed of the content is its CRC, if the client sends one: that the server has what was sent needs no SHA-256 of
+    /// hundreds of megabytes.
     async fn put(self, content: Bytes) -> StorageResult<String> {
         let what = format!("s3://{}/{}", self.bucket, self.key);
         let number = i32::try_from(self.number).map_err(|e| StorageError::new("write", &what, io::Error::other(e)))?;
-        let request = client().await.upload_part().bucket(self.bucket).key(self.key).upload_id(self.upload);
-        let put = request.part_number(number).body(content.into()).send().await.map_err(|e| fail("write", what, e))?;
+        let client = client().await;
+        let has_crc = client.config().request_checksum_calculation() != Some(&RequestChecksumCalculation::WhenRequired);
+        let request = client.upload_part().bucket(self.bucket).key(self.key).upload_id(self.upload);
+        let request = request.part_number(number).body(content.into()).customize();
+        let request = if has_crc { request.disable_payload_signing() } else { request };
+        let put = request.send().await.map_err(|e| fail("write", what, e))?;
         Ok(put.e_tag.unwrap_or_default())
     }
 }
@@ -363,8 +409,10 @@ pub(super) struct BucketWriter {
     bucket: String,
     key: String,
     is_output: bool,
-    buffer: Vec<u8>,
-    upload: Option<String>,
+    /// A part that is not sent yet: what stays behind is enough for a part, whenever the tail starts.
+    behind: Option<Buffer>,
+    buffer: Option<Buffer>,
+    upload: Begun,
     /// What the object will be known by.
     mark: String,
     /// Where the upload is noted, if it can be aborted when its attempt dies.
@@ -379,6 +427,23 @@ pub(super) struct BucketWriter {
     size_bytes: u64,
 }
 
+/// What comes of an upload that is being begun. It is waited for in any case: an attempt that gives up is to find the id noted.
+struct Beginning(Receiver<StorageResult<String>>);
+
+impl Drop for Beginning {
+    fn drop(&mut self) {
+        let _ = self.0.recv();
+    }
+}
+
+/// How far an upload is begun.
+enum Begun {
+    Not,
+    Being(Beginning),
+    /// With its id.
+    Is(String),
+}
+
 impl BucketWriter {
     fn new(bucket: &str, key: String) -> Self {
         let (doing, done) = channel();
@@ -386,8 +451,9 @@ impl BucketWriter {
             bucket: bucket.to_owned(),
             key,
             is_output: false,
-            buffer: Vec::new(),
-            upload: None,
+            behind: None,
+            buffer: None,
+            upload: Begun::Not,
             mark: uuid::Uuid::new_v4().to_string(),
             notes: None,
             is_in_tail: false,
@@ -399,47 +465,54 @@ impl BucketWriter {
         }
     }
 
-    /// The id of the upload, begun if it is not.
-    fn upload(&mut self) -> StorageResult<String> {
-        if let Some(id) = &self.upload {
-            return Ok(id.clone());
+    /// Begins the upload, if it is not begun, without waiting for it.
+    fn begin(&mut self) -> StorageResult<()> {
+        if !matches!(self.upload, Begun::Not) {
+            return Ok(());
         }
-        let (bucket, key, mark) = (self.bucket.clone(), self.key.clone(), self.mark.clone());
-        let notes = self.notes.clone();
-        let id = wait(async move {
-            let place = notes.map(|notes| (notes.bucket, format!("{}{mark}.json", notes.prefix)));
-            let note = |upload_id: Option<String>| {
-                let (place, key, of) = (place.clone(), key.clone(), bucket.clone());
-                async move {
-                    let Some((bucket, name)) = place else { return Ok(()) };
-                    put_note(&bucket, &name, &Note { bucket: (of != bucket).then_some(of), key, upload_id }).await
-                }
-            };
-            note(None).await?;
-            let created = client().await.create_multipart_upload().bucket(&bucket).key(&key).metadata(MARK, &mark);
-            let created = created.send().await.map_err(|e| fail("write", format!("s3://{bucket}/{key}"), e))?;
-            let id = created.upload_id.unwrap_or_default();
-            note(Some(id.clone())).await?;
-            Ok(id)
-        })?;
-        self.upload = Some(id.clone());
-        Ok(id)
+        let (sender, receiver) = channel();
+        let begun = begin(self.bucket.clone(), self.key.clone(), self.mark.clone(), self.notes.clone());
+        start(begun, sender).map_err(|e| StorageError::new("write", &self.key, e))?;
+        self.upload = Begun::Being(Beginning(receiver));
+        Ok(())
     }
 
-    /// Sends the first bytes of the buffer on their way, once few enough others are.
-    fn send(&mut self, bytes: usize) -> StorageResult<()> {
+    /// The id of the upload, begun if it is not.
+    fn upload(&mut self) -> StorageResult<String> {
+        self.begin()?;
+        if let Begun::Being(beginning) = &self.upload {
+            let id = beginning.0.recv().map_err(|e| StorageError::new("write", &self.key, io::Error::other(e)))?;
+            self.upload = Begun::Is(id?);
+        }
+        match &self.upload {
+            Begun::Is(id) => Ok(id.clone()),
+            _ => Err(StorageError::new("write", &self.key, io::Error::other("its upload was not begun"))),
+        }
+    }
+
+    /// All that is not sent yet.
+    fn take_rest(&mut self) -> Buffer {
+        match (self.behind.take(), self.buffer.take()) {
+            (Some(mut rest), Some(buffer)) => {
+                rest.extend_from_slice(&buffer);
+                rest
+            }
+            (rest, buffer) => rest.or(buffer).unwrap_or_else(|| Buffer::with_capacity(0)),
+        }
+    }
+
+    /// Sends a part on its way, once few enough others are.
+    fn send(&mut self, content: Buffer) -> StorageResult<()> {
         let upload = self.upload()?;
         while self.on_the_way >= PARTS_AT_ONCE {
             self.receive()?;
         }
-        let rest = self.buffer.split_off(bytes);
-        let content = Bytes::from(std::mem::replace(&mut self.buffer, rest));
         let place = self.etags.len();
         let part = Part { bucket: self.bucket.clone(), key: self.key.clone(), upload, number: place + 1 };
         self.etags.push(None);
         self.on_the_way += 1;
-        let sent = start(async move { (place, part.put(content).await) }, self.doing.clone());
-        sent.map_err(|e| StorageError::new("write", &self.key, e))
+        let sent = async move { (place, part.put(Bytes::from_owner(content)).await) };
+        start(sent, self.doing.clone()).map_err(|e| StorageError::new("write", &self.key, e))
     }
 
     fn receive(&mut self) -> StorageResult<()> {
@@ -452,17 +525,25 @@ impl BucketWriter {
     /// What comes from here on can be changed until it is settled; what came before is sent, if it is enough for a part.
     pub(super) fn start_tail(&mut self) -> io::Result<()> {
         self.is_in_tail = true;
-        if self.buffer.len() < MIN_PART_BYTES {
-            return Ok(());
+        let fail = |e: StorageError| io::Error::new(e.source.kind(), e);
+        if let Some(last) = self.buffer.take_if(|buffer| buffer.len() >= MIN_PART_BYTES) {
+            if let Some(behind) = self.behind.take() {
+                self.send(behind).map_err(fail)?;
+            }
+            self.send(last).map_err(fail)
+        } else if self.behind.is_some() {
+            let rest = self.take_rest();
+            self.send(rest).map_err(fail)
+        } else {
+            Ok(())
         }
-        self.send(self.buffer.len()).map_err(|e| io::Error::new(e.source.kind(), e))
     }
 
     pub(super) fn finish(&mut self) -> StorageResult<StagedFile> {
         let (bucket, key, size_bytes) = (self.bucket.clone(), self.key.clone(), self.size_bytes);
         let mut file = StagedFile { name: key.clone(), size_bytes, upload: None };
-        if !self.is_output && self.upload.is_none() {
-            let content = std::mem::take(&mut self.buffer);
+        if !self.is_output && matches!(self.upload, Begun::Not) {
+            let content = Bytes::from_owner(self.take_rest());
             wait(async move {
                 let put = client().await.put_object().bucket(&bucket).key(&key).body(content.into()).send().await;
                 put.map(|_| ()).map_err(|e| fail("write", format!("s3://{bucket}/{key}"), e))
@@ -470,14 +551,17 @@ impl BucketWriter {
             return Ok(file);
         }
         let id = self.upload()?;
-        if !self.is_output && !self.buffer.is_empty() {
-            self.send(self.buffer.len())?;
+        let rest = self.take_rest();
+        let mut tail = Vec::new();
+        if self.is_output {
+            tail.extend_from_slice(&rest);
+        } else if !rest.is_empty() {
+            self.send(rest)?;
         }
         while self.on_the_way > 0 {
             self.receive()?;
         }
         let parts = std::mem::take(&mut self.etags).into_iter().flatten().collect();
-        let tail = std::mem::take(&mut self.buffer);
         let upload = Upload { id, parts, tail, mark: Some(self.mark.clone()) };
         if self.is_output {
             file.upload = Some(upload);
@@ -492,7 +576,8 @@ impl BucketWriter {
         let written =
             write(&mut self).map_err(|e| StorageError::new("write", format!("s3://{}/{}", self.bucket, self.key), e));
         let finished = written.and_then(|()| self.finish().map(|_| ()));
-        if let (Err(_), Some(id)) = (&finished, self.upload.take()) {
+        if finished.is_err() && !matches!(self.upload, Begun::Not) {
+            let Ok(id) = self.upload() else { return finished };
             // A part that comes later would stay.
             while self.on_the_way > 0 {
                 let _ = self.receive();
@@ -505,15 +590,42 @@ impl BucketWriter {
     }
 }
 
-impl Write for BucketWriter {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(buffer);
-        self.size_bytes += buffer.len() as u64;
-        // What stays behind is always enough for a part, whenever the tail starts.
-        while self.buffer.len() >= 2 * PART_BYTES && !self.is_in_tail {
-            self.send(PART_BYTES).map_err(|e| io::Error::new(e.source.kind(), e))?;
+/// Begins an upload, noted before and after. Returns its id.
+async fn begin(bucket: String, key: String, mark: String, notes: Option<Notes>) -> StorageResult<String> {
+    let place = notes.map(|notes| (notes.key(&mark), notes.bucket));
+    let note = |upload_id: Option<String>| {
+        let (place, key, of) = (place.clone(), key.clone(), bucket.clone());
+        async move {
+            let Some((name, bucket)) = place else { return Ok(()) };
+            put_note(&bucket, &name, &Note { bucket: (of != bucket).then_some(of), key, upload_id }).await
         }
-        Ok(buffer.len())
+    };
+    note(None).await?;
+    let created = client().await.create_multipart_upload().bucket(&bucket).key(&key).metadata(MARK, &mark);
+    let created = created.send().await.map_err(|e| fail("write", format!("s3://{bucket}/{key}"), e))?;
+    let id = created.upload_id.unwrap_or_default();
+    note(Some(id.clone())).await?;
+    Ok(id)
+}
+
+impl Write for BucketWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let fail = |e: StorageError| io::Error::new(e.source.kind(), e);
+        if self.is_output {
+            self.begin().map_err(fail)?;
+        }
+        let part = part_bytes(self.etags.len());
+        let room = |buffer: &Buffer| if self.is_in_tail { usize::MAX } else { part.saturating_sub(buffer.len()) };
+        let buffer = self.buffer.get_or_insert_with(|| Buffer::with_capacity(part));
+        let taken = bytes.len().min(room(buffer));
+        buffer.extend_from_slice(&bytes[..taken]);
+        self.size_bytes += taken as u64;
+        if room(buffer) == 0
+            && let Some(behind) = self.buffer.take().and_then(|full| self.behind.replace(full))
+        {
+            self.send(behind).map_err(fail)?;
+        }
+        Ok(taken)
     }
 
     fn flush(&mut self) -> io::Result<()> {

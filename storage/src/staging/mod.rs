@@ -92,7 +92,7 @@ impl Staging {
     pub fn prepare(&self) -> StorageResult<()> {
         match &self.0 {
             Kind::Local(staging) => staging.prepare(),
-            Kind::Bucket(staging) => staging.clear(),
+            Kind::Bucket(_) => self.clear(),
         }
     }
 
@@ -126,16 +126,22 @@ impl Staging {
         matches!(self.0, Kind::Bucket(_))
     }
 
-    /// Settles the end of an output, changed by `rewrite` if there is one; it is given bytes that end with the footer, the
+    /// Settles the ends of outputs, changed by `rewrite` if there is one; it is given bytes that end with the footer, the
     /// page indexes perhaps before it, and returns what is to stand in their place.
-    pub fn settle(&self, file: &mut StagedFile, rewrite: Option<RewriteTail<'_>>) -> StorageResult<()> {
+    pub fn settle<'a>(
+        &self,
+        files: impl IntoIterator<Item = &'a mut StagedFile>,
+        rewrite: Option<RewriteTail<'_>>,
+    ) -> StorageResult<()> {
         match (&self.0, rewrite) {
             (Kind::Local(_), None) => Ok(()),
             (Kind::Local(staging), Some(rewrite)) => {
-                file.size_bytes = staging.rewrite_tail(file, rewrite)?;
+                for file in files {
+                    file.size_bytes = staging.rewrite_tail(file, rewrite)?;
+                }
                 Ok(())
             }
-            (Kind::Bucket(staging), rewrite) => staging.settle(file, rewrite),
+            (Kind::Bucket(staging), rewrite) => staging.settle(files.into_iter().collect(), rewrite),
         }
     }
 
@@ -147,11 +153,13 @@ impl Staging {
         }
     }
 
-    /// Shows an output under its final name. Doing it again is no error; another object of that name is, and stays.
-    pub fn publish(&self, file: &StagedFile, to: &ObjectUri) -> StorageResult<()> {
+    /// Shows outputs under their final names. Doing it again is no error; another object of that name is, and stays.
+    pub fn publish(&self, outputs: &[(StagedFile, ObjectUri)]) -> StorageResult<()> {
         match &self.0 {
-            Kind::Local(staging) => staging.publish(file, &crate::path_of(to)?),
-            Kind::Bucket(staging) => staging.publish(file),
+            Kind::Local(staging) => {
+                outputs.iter().try_for_each(|(file, to)| staging.publish(file, &crate::path_of(to)?))
+            }
+            Kind::Bucket(staging) => staging.publish(outputs.iter().map(|(file, _)| file)),
         }
     }
 
@@ -169,9 +177,14 @@ impl Staging {
 
     /// Removes what is left of this attempt and earlier ones, of which none is alive. Doing it again is no error.
     pub fn clear(&self) -> StorageResult<()> {
+        self.clear_published(&[])
+    }
+
+    /// The same, once these outputs are published.
+    pub fn clear_published(&self, outputs: &[(StagedFile, ObjectUri)]) -> StorageResult<()> {
         match &self.0 {
             Kind::Local(staging) => staging.clear(),
-            Kind::Bucket(staging) => staging.clear(),
+            Kind::Bucket(staging) => staging.clear(outputs.iter().map(|(file, _)| file)),
         }
     }
 
