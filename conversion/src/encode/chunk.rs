@@ -6,7 +6,7 @@
 use super::dictionary::{Dictionary, Pushed};
 use super::hybrid::{index_width, put_indices};
 use super::levels::Levels;
-use super::pages::{Buffers, Compressor, MAX_SPARE_BYTES, PageHeader, PageSize, Pages};
+use super::pages::{ChunkBytes, Compressor, MAX_SPARE_BYTES, PageHeader, PageSize, Pages, SpareBlocks};
 use super::statistics::{Bounds, ChunkStatistics, prefix};
 use crate::ndjson::push_text;
 use bytes::Bytes;
@@ -44,9 +44,8 @@ pub(super) struct TextChunk {
     plain_bytes: usize,
     open: OpenPage,
     /// The finished pages, and what they are.
-    encoded: Vec<u8>,
+    encoded: ChunkBytes,
     pages: Vec<DataPage>,
-    buffers: Buffers,
     statistics: ChunkStatistics,
 }
 
@@ -76,7 +75,7 @@ pub(crate) struct EncodedText {
 }
 
 impl TextChunk {
-    pub(super) fn new(descriptor: ColumnDescPtr, compression: Compression) -> Self {
+    pub(super) fn new(descriptor: ColumnDescPtr, compression: Compression, spare: SpareBlocks) -> Self {
         let statistics = ChunkStatistics::new(descriptor.max_def_level() > 0);
         Self {
             descriptor,
@@ -88,9 +87,8 @@ impl TextChunk {
             values: 0,
             plain_bytes: 0,
             open: OpenPage::new(),
-            encoded: Vec::new(),
+            encoded: ChunkBytes::new(spare),
             pages: Vec::new(),
-            buffers: Buffers::default(),
             statistics,
         }
     }
@@ -252,16 +250,15 @@ impl TextChunk {
         let has_dictionary = self.pages.iter().any(|data| data.encoding == Encoding::RLE_DICTIONARY);
         let (kind, encoding) = (PageType::DICTIONARY_PAGE, Encoding::PLAIN);
         let header = PageHeader { kind, encoding, values: self.dictionary.len() };
+        let data = self.encoded.take();
         let mut dictionary = None;
         if has_dictionary {
-            let mut page = Vec::new();
-            let size = compressor.page(&header, self.dictionary.page(), &mut page)?;
-            dictionary = Some((size, page.into()));
+            let size = compressor.page(&header, self.dictionary.page(), &mut self.encoded)?;
+            dictionary = Some((size, self.encoded.take()));
         }
         let fresh = ChunkStatistics::new(self.descriptor.max_def_level() > 0);
         let statistics = std::mem::replace(&mut self.statistics, fresh);
         let pages = std::mem::take(&mut self.pages);
-        let encoded = self.buffers.lend(std::mem::replace(&mut self.encoded, self.buffers.take()));
         self.without = match self.without {
             // A short chunk says little.
             0 if !has_dictionary && self.values >= TRIAL_VALUES => CHUNKS_WITHOUT,
@@ -269,7 +266,7 @@ impl TextChunk {
         };
         (self.has_dictionary, self.is_judged, self.values, self.plain_bytes) = (self.without == 0, false, 0, 0);
         self.dictionary.clear();
-        finished(self.descriptor.clone(), self.compression, statistics, dictionary, (encoded, pages))
+        finished(self.descriptor.clone(), self.compression, statistics, dictionary, (data, pages))
     }
 }
 
@@ -377,8 +374,8 @@ fn finished(
     descriptor: ColumnDescPtr,
     compression: Compression,
     statistics: ChunkStatistics,
-    dictionary: Option<(PageSize, Bytes)>,
-    (encoded, data): (Bytes, Vec<DataPage>),
+    dictionary: Option<(PageSize, Vec<Bytes>)>,
+    (encoded, data): (Vec<Bytes>, Vec<DataPage>),
 ) -> Result<EncodedText, ParquetError> {
     let mut offsets = OffsetIndexBuilder::new();
     let mut encodings = vec![Encoding::RLE];
@@ -392,13 +389,13 @@ fn finished(
             None => encoding_stats.push(PageEncodingStats { page_type, encoding, count: 1 }),
         }
     };
-    let mut pages = Vec::with_capacity(2);
+    let mut pages = Vec::new();
     let (mut total, mut text_bytes) = (PageSize::default(), 0);
     let dictionary_offset = dictionary.as_ref().map(|_| 0);
     if let Some((size, page)) = dictionary {
         count(PageType::DICTIONARY_PAGE, Encoding::PLAIN);
         total = size;
-        pages.push(page);
+        pages = page;
     }
     let data_offset = total.compressed;
     for DataPage { size, encoding, rows, text_bytes: bytes } in data {
@@ -410,7 +407,7 @@ fn finished(
         total.uncompressed += size.uncompressed;
         text_bytes += bytes;
     }
-    pages.push(encoded);
+    pages.extend(encoded);
     let metadata = ColumnChunkMetaData::builder(descriptor)
         .set_compression(compression)
         .set_encodings(encodings)

@@ -26,7 +26,7 @@ use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::properties::WriterPropertiesPtr;
 use datafusion::parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use datafusion::parquet::schema::types::{SchemaDescPtr, TypePtr};
-use pages::Compressor;
+use pages::{Compressor, SpareBlocks};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -86,7 +86,9 @@ impl RowGroupEncoder {
         let leaves = (0..groups.descriptor.num_columns()).filter(|leaf| is_text(groups.field_of(*leaf)));
         let compression = |leaf: usize| groups.properties.compression(groups.descriptor.column(leaf).path());
         let compressor = Compressor::new(compression(0))?;
-        let texts = leaves.map(|leaf| TextChunk::new(groups.descriptor.column(leaf), compression(leaf))).collect();
+        let spare = SpareBlocks::default();
+        let text = |leaf: usize| TextChunk::new(groups.descriptor.column(leaf), compression(leaf), spare.clone());
+        let texts = leaves.map(text).collect();
         Ok(Self { texts, others: Vec::new(), compressor, rows: 0, groups })
     }
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(super) struct Compressor {
     codec: Codec,
     output: Vec<u8>,
+    header: Vec<u8>,
 }
 
 enum Codec {
@@ -30,7 +31,7 @@ impl Compressor {
             }
             other => return Err(ParquetError::NYI(format!("text is not compressed as {other}"))),
         };
-        Ok(Self { codec, output: Vec::new() })
+        Ok(Self { codec, output: Vec::new(), header: Vec::new() })
     }
 
     /// Appends a page of `content`.
@@ -38,7 +39,7 @@ impl Compressor {
         &mut self,
         header: &PageHeader,
         content: &[u8],
-        into: &mut Vec<u8>,
+        into: &mut ChunkBytes,
     ) -> Result<PageSize, ParquetError> {
         let bound = match &self.codec {
             Codec::None => 0,
@@ -59,14 +60,16 @@ impl Compressor {
                 &self.output[..length]
             }
         };
-        let start = into.len();
-        header.write(content.len(), compressed.len(), into)?;
-        let uncompressed = into.len() - start + content.len();
-        into.extend_from_slice(compressed);
+        self.header.clear();
+        header.write(content.len(), compressed.len(), &mut self.header)?;
+        into.extend(&self.header);
+        into.extend(compressed);
+        let header = self.header.len();
+        let size = PageSize { compressed: header + compressed.len(), uncompressed: header + content.len() };
         if self.output.len() > MAX_SPARE_BYTES {
             self.output = Vec::new();
         }
-        Ok(PageSize { compressed: into.len() - start, uncompressed })
+        Ok(size)
     }
 }
 
@@ -135,48 +138,81 @@ pub(super) struct PageSize {
     pub(super) uncompressed: usize,
 }
 
-/// Buffers for the pages of one column's chunks, used again once they are written: the system clears new memory first.
+/// How much of a chunk's pages is kept in one piece.
+const BLOCK_BYTES: usize = 64 << 10;
+
+/// Memory for the pages of a lane, in blocks of one size that are used again once they are written: new memory is dear, since the
+/// system clears it first, and what grows in one piece takes twice as much of it.
 #[derive(Clone, Default)]
-pub(super) struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+pub(super) struct SpareBlocks(Arc<Mutex<Vec<Vec<u8>>>>);
 
-/// How many of them wait. A lane has one chunk that is encoded, one that waits to be written, and one that is written.
-const MAX_SPARE_BUFFERS: usize = 2;
-
-impl Buffers {
-    fn spare(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+impl SpareBlocks {
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// An empty one.
-    pub(super) fn take(&self) -> Vec<u8> {
-        self.spare().pop().unwrap_or_default()
-    }
-
-    /// The content of one, which comes back when nobody reads it any more.
-    pub(super) fn lend(&self, buffer: Vec<u8>) -> Bytes {
-        Bytes::from_owner(Lent { buffer, to: self.clone() })
     }
 }
 
+/// The pages of a chunk while it grows.
+pub(super) struct ChunkBytes {
+    spare: SpareBlocks,
+    /// Grows as it has to, since most columns of wide rows have little; it is none of the spare ones.
+    first: Vec<u8>,
+    full: Vec<Bytes>,
+    last: Option<Vec<u8>>,
+}
+
+impl ChunkBytes {
+    pub(super) fn new(spare: SpareBlocks) -> Self {
+        Self { spare, first: Vec::new(), full: Vec::new(), last: None }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.first.len() + self.full.len() * BLOCK_BYTES + self.last.as_ref().map_or(0, Vec::len)
+    }
+
+    fn extend(&mut self, mut bytes: &[u8]) {
+        let now = bytes.split_off(..bytes.len().min(BLOCK_BYTES - self.first.len())).unwrap_or_default();
+        self.first.extend_from_slice(now);
+        while !bytes.is_empty() {
+            let spare = || self.spare.lock().pop().unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES));
+            let last = self.last.get_or_insert_with(spare);
+            let now = bytes.split_off(..bytes.len().min(BLOCK_BYTES - last.len())).unwrap_or_default();
+            last.extend_from_slice(now);
+            if last.len() == BLOCK_BYTES {
+                self.full.extend(self.last.take().map(|block| lend(block, &self.spare)));
+            }
+        }
+    }
+
+    /// What there is so far; nothing is left.
+    pub(super) fn take(&mut self) -> Vec<Bytes> {
+        let mut blocks = vec![Bytes::from(std::mem::take(&mut self.first))];
+        blocks.append(&mut self.full);
+        blocks.extend(self.last.take().map(|block| lend(block, &self.spare)));
+        blocks
+    }
+}
+
+/// A block that comes back when nobody reads it any more.
+fn lend(block: Vec<u8>, to: &SpareBlocks) -> Bytes {
+    Bytes::from_owner(Lent { block, to: to.clone() })
+}
+
 struct Lent {
-    buffer: Vec<u8>,
-    to: Buffers,
+    block: Vec<u8>,
+    to: SpareBlocks,
 }
 
 impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
-        &self.buffer
+        &self.block
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let mut spare = self.to.spare();
-        // One that a huge value has made larger is not kept.
-        if spare.len() < MAX_SPARE_BUFFERS && self.buffer.capacity() <= 2 * self.buffer.len() + MAX_SPARE_BYTES {
-            self.buffer.clear();
-            spare.push(std::mem::take(&mut self.buffer));
-        }
+        self.block.clear();
+        self.to.lock().push(std::mem::take(&mut self.block));
     }
 }
 
