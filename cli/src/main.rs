@@ -49,7 +49,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let quiet = "warn,millwork_scheduler=off,ballista=off,ballista_core=off,ballista_scheduler=off,ballista_executor=off,datafusion=off";
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| quiet.into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
+    end_when_nobody_reads();
     let done = match cli.command {
         Command::Generate(options) => generate::generate(&options).map(|()| ExitCode::SUCCESS),
         Command::Run(options) => block_on(run::run(options)),
@@ -65,6 +66,21 @@ fn main() -> ExitCode {
         ExitCode::FAILURE
     })
 }
+
+/// As in `millwork runs | head`: whoever is written to may go, and that is no bug to tell of.
+fn end_when_nobody_reads() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to") && text.contains("Broken pipe") {
+            std::process::exit(CODE_OF_A_BROKEN_PIPE);
+        }
+        tell(panic);
+    }));
+}
+
+/// What a shell says of a process that the signal SIGPIPE has ended.
+const CODE_OF_A_BROKEN_PIPE: i32 = 141;
 
 fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -59,7 +59,8 @@ struct Options {
 async fn main() -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| "info,ballista=warn,ballista_core=warn,ballista_executor=warn,datafusion=warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Who reads the log may go; that must end nothing.
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
     let options = Options::parse();
     let ip: std::net::IpAddr =
         options.bind.parse().with_context(|| format!("--bind `{}` is no IP address", options.bind))?;

@@ -65,7 +65,8 @@ const LISTEN_PAUSE: Duration = Duration::from_millis(250);
 async fn main() -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| "info,ballista=warn,ballista_core=warn,ballista_scheduler=warn,datafusion=warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Who reads the log may go; that must end nothing.
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
     serve(Options::parse()).await
 }
 

@@ -1,6 +1,8 @@
 //! Processes that end in the middle.
 
-use crate::place::{Place, signal, start, wait_for_end, wait_until};
+use crate::place::{Place, Running, signal, start, wait_for_end, wait_until};
+use std::io::Read;
+use std::process::Stdio;
 use std::time::Duration;
 
 fn busy_place() -> Place {
@@ -42,6 +44,20 @@ fn an_interrupt_ends_a_run_whenever_it_comes() {
     place.run_well(&[]);
     place.ask_oracle(&[]);
     place.assert_tidy();
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_nothing() {
+    let place = Place::new();
+    place.generate(&["--files", "2", "--size-mb", "1"]);
+    let mut command = place.run_command(&[]);
+    command.env("RUST_LOG", "debug").stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut running = Running(command.spawn().unwrap());
+    let mut log = running.0.stderr.take().unwrap();
+    log.read_exact(&mut [0; 100]).unwrap();
+    drop(log);
+    assert_eq!(wait_for_end(&mut running), Some(0));
+    place.ask_oracle(&[]);
 }
 
 #[test]
