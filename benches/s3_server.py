@@ -133,6 +133,7 @@ class Connection:
                 shutil.rmtree(self.parts(), ignore_errors=True)
                 self.answer(204)
             case ["DELETE"]:
+                completed.pop(self.file, None)
                 if os.path.exists(self.file): os.remove(self.file)
                 self.answer(204)
             case _: self.fail(501)
@@ -199,8 +200,9 @@ class Connection:
     def complete_upload(self):
         self.body(f"{self.parts()}/list")
         first, *rest = [f"{self.parts()}/{number}" for number in re.findall(r"<PartNumber>(\d+)<", open(f"{self.parts()}/list").read())]
-        if not self.publish(first): return self.fail(412)
-        completed[self.file] = rest
+        with joining:
+            if not self.publish(first): return self.fail(412)
+            completed[self.file] = rest
         uploads.pop(self.query["uploadId"], None)
         found = escape(etag(os.stat(self.file)))
         self.answer(200, f"<CompleteMultipartUploadResult><Key>{escape(self.key)}</Key><ETag>{found}</ETag></CompleteMultipartUploadResult>")

@@ -58,7 +58,7 @@ pub(crate) struct Options {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Shape {
-    /// Typical events: 30 columns, some nested, some rare
+    /// Typical events: about 20 columns, some nested, some rare
     Events,
     /// Wide and sparse: 150 columns, most of them null or absent
     Wide,

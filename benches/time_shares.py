@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""profile.py --data DIR --out DIR --millwork BINARY [--shapes events,wide,text]
+"""time_shares.py --data DIR --out DIR --millwork BINARY [--shapes events,wide,text]
 
 Where `millwork run` spends its time, by `perf record` over one run of each shape: percent of what the cores could have done meanwhile (the
 time that `--json` tells: perf takes some of its own). Functions are sorted into steps by their names; what has no step is orchestration and the rest."""
