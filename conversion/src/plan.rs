@@ -10,6 +10,7 @@ use crate::sink::{
 };
 use crate::source::{FileRange, NdjsonSource, RowSource};
 use crate::survey::{Columns, OutputRate, Survey};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millwork_manifest::{Failure, FailureClass, Manifest};
 use millwork_storage::{RewriteTail, Staging};
@@ -116,22 +117,29 @@ async fn output_rate(
     options: &ConversionOptions,
 ) -> Result<OutputRate, Failure> {
     let halves = survey.sample_batches(rows);
-    let mut encoded = Vec::new();
     let mut batches = Vec::new();
+    let mut first_batches = 0;
     for half in &halves {
+        first_batches = batches.len();
         batches.extend(match options.query.is_default() {
             true => half.batches.clone(),
             false => options.query.run_on(rows.full_schema(), half.batches.clone()).await?,
         });
-        encoded.push(encoded_size(&batches, sink).map_err(|e| Failure::new(FailureClass::Bug, e))?);
     }
     if batches.is_empty() {
         return Ok(OutputRate { ratio: UNKNOWN_RATIO, row_group_bytes: 0.0 });
     }
-    let added = encoded[1].saturating_sub(encoded[0]);
-    tracing::debug!(content_bytes = halves[1].content_bytes, first = encoded[0], added, "converted a sample");
+    let size = |batches: &[RecordBatch]| encoded_size(batches, sink).map_err(|e| Failure::new(FailureClass::Bug, e));
+    let (first, all) = std::thread::scope(|scope| {
+        let first = scope.spawn(|| size(&batches[..first_batches]));
+        let all = size(&batches);
+        (first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), all)
+    });
+    let (first, all) = (first?, all?);
+    let added = all.saturating_sub(first);
+    tracing::debug!(content_bytes = halves[1].content_bytes, first, added, "converted a sample");
     let ratio = added as f64 / halves[1].content_bytes.max(1) as f64;
-    let row_group_bytes = (encoded[0] as f64 - ratio * halves[0].content_bytes as f64).max(0.0);
+    let row_group_bytes = (first as f64 - ratio * halves[0].content_bytes as f64).max(0.0);
     Ok(OutputRate { ratio, row_group_bytes })
 }
 

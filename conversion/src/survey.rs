@@ -11,6 +11,7 @@ use crate::source::{FileRange, RowSource};
 use datafusion::arrow::array::RecordBatch;
 use millwork_manifest::{Compression, Failure, FailureClass, Manifest, ManifestFile, ObjectUri};
 use millwork_storage::{StorageError, bucket_and_key, heads_blocking};
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -274,7 +275,10 @@ fn changed(uri: &ObjectUri) -> Failure {
 /// Notes the keys of whole lines, the first of which stands at `offset` of the file's content.
 pub(crate) fn learn_keys(index: &mut KeyIndex, range: &FileRange, offset: u64, lines: &[u8]) -> Result<(), Failure> {
     let mut fields = Vec::new();
-    let text = String::from_utf8_lossy(lines);
+    let text = match simdutf8::basic::from_utf8(lines) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(lines),
+    };
     let mut places = RawPlaces::new(lines);
     let bytes = text.as_bytes();
     let mut start = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
@@ -411,32 +415,39 @@ impl Survey {
         self.sample.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lines from all over the manifest, as record batches of all columns, in two halves.
+    /// Lines from all over the manifest, as record batches of all columns, in two halves, each on a thread of its own.
     pub(crate) fn sample_batches(&self, rows: &RowSource) -> [SampleHalf; 2] {
-        let trial = Arc::new(RowSource { staging: None, ..rows.clone() });
-        let mut context = ScanContext::new(trial, rows.full_schema(), RejectSink::new(None, String::new()));
-        let mut halves = [SampleHalf::default(), SampleHalf::default()];
-        for (number, Sample { range, lines, .. }) in self.sample().iter().enumerate() {
-            // Each place gives to both halves, so that they are alike.
-            let middle = memchr::memchr(b'\n', &lines[lines.len() / 2..]).map_or(0, |at| lines.len() / 2 + at + 1);
-            let (first, second) = lines.split_at(middle);
-            for (half, part) in [first, second].into_iter().enumerate() {
-                let half = &mut halves[(half + number) % 2];
-                half.content_bytes += part.len() as u64;
-                let mut scan = FileScan::new(&context, range, InMemory::new(part));
-                // What is wrong with the data is found, and told, by the real scan.
-                while let Ok(Some(batch)) = scan.next_batch(&mut context) {
-                    half.batches.push(batch);
-                }
-            }
-        }
-        halves
+        let sample = self.sample();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| sample_half(&sample, 1, rows));
+            let first = sample_half(&sample, 0, rows);
+            [first, second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))]
+        })
     }
 
     /// The expected content of a range, in bytes.
     pub(crate) fn content_bytes(&self, range: &FileRange) -> f64 {
         (range.end - range.start) as f64 * self.expansion.get(&range.compression).copied().unwrap_or(1.0)
     }
+}
+
+fn sample_half(sample: &[Sample], wanted: usize, rows: &RowSource) -> SampleHalf {
+    let trial = Arc::new(RowSource { staging: None, ..rows.clone() });
+    let mut context = ScanContext::new(trial, rows.full_schema(), RejectSink::new(None, String::new()));
+    let mut half = SampleHalf::default();
+    for (number, Sample { range, lines, .. }) in sample.iter().enumerate() {
+        // Each place gives to both halves, so that they are alike.
+        let middle = memchr::memchr(b'\n', &lines[lines.len() / 2..]).map_or(0, |at| lines.len() / 2 + at + 1);
+        let (first, second) = lines.split_at(middle);
+        let part = if (number + wanted).is_multiple_of(2) { first } else { second };
+        half.content_bytes += part.len() as u64;
+        let mut scan = FileScan::new(&context, range, InMemory::new(part));
+        // What is wrong with the data is found, and told, by the real scan.
+        while let Ok(Some(batch)) = scan.next_batch(&mut context) {
+            half.batches.push(batch);
+        }
+    }
+    half
 }
 
 /// One half of a sample.
