@@ -310,6 +310,8 @@ mod tests {
                 assert_eq!(failure_of(part, Some(kind), compression), FailureClass::Storage, "{kind}");
             }
             assert_eq!(failure_of(part, None, compression), FailureClass::Input);
+            // A bucket refuses when it is read, not when it is opened.
+            assert_eq!(failure_of(part, Some(ErrorKind::PermissionDenied), compression), FailureClass::Input);
             let mut damaged = bytes.clone();
             damaged[0] ^= 0xff;
             assert_eq!(failure_of(&damaged, None, compression), FailureClass::Input);
