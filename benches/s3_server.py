@@ -43,7 +43,8 @@ class Sink:
         return count
 
     def flush(self):
-        os.write(self.file, memoryview(self.block)[:self.filled])
+        rest = memoryview(self.block)[:self.filled]
+        while rest: rest = rest[os.write(self.file, rest):]
         self.filled = 0
 
     def __enter__(self): return self

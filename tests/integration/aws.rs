@@ -210,6 +210,9 @@ async fn a_run_reads_and_writes_buckets_and_remembers_in_dynamodb() {
         |n: usize| format!("{{\"n\": {n}, \"t\": \"{:x}{:x}{:x}{:x}\"}}\n", random(), random(), random(), random());
     let large: String = (0..350_000).map(line).collect();
     place.input("2025-12-23-large.ndjson", large);
+    // One begins with a line that is longer than a first look.
+    let long = format!("{{\"a\": \"{}\", \"after\": 1}}\n{{\"b\": 2}}\n", "x".repeat(600_000));
+    place.input("2025-12-24-long.ndjson", long);
     upload(&account.s3, place, "acme-input").await;
     let done = Done::of(account.run_command(&["--target-file-mb", "8"]).output().unwrap());
     assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);

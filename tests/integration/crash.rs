@@ -58,6 +58,15 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
     drop(log);
     assert_eq!(wait_for_end(&mut running), Some(0));
     place.ask_oracle(&[]);
+    // Nobody reads the result: it is told as by a program that the pipe's end ends.
+    let mut command = place.run_command(&[]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = Running(command.spawn().unwrap());
+    drop(running.0.stdout.take());
+    assert_eq!(wait_for_end(&mut running), Some(141));
+    let mut told = String::new();
+    running.0.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert!(!told.contains("panicked"), "{told}");
 }
 
 #[test]

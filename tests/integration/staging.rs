@@ -3,7 +3,7 @@
 use crate::servers::Aws;
 use aws_sdk_s3::Client;
 use millwork_manifest::ObjectUri;
-use millwork_storage::{Location, StagedFile, Staging, StorageResult};
+use millwork_storage::{Location, RewriteTail, StagedFile, Staging, StorageResult};
 use serde_json::json;
 use std::io::Write as _;
 use std::process::Command;
@@ -36,6 +36,13 @@ impl Bucket {
     fn put(&self, bucket: &str, key: &str, content: Vec<u8>) {
         let request = self.client.put_object().bucket(bucket).key(key).body(content.into());
         self.runtime.block_on(request.send()).unwrap();
+    }
+
+    fn get(&self, bucket: &str, key: &str) -> Vec<u8> {
+        self.runtime.block_on(async {
+            let got = self.client.get_object().bucket(bucket).key(key).send().await.unwrap();
+            got.body.collect().await.unwrap().to_vec()
+        })
     }
 
     fn delete(&self, bucket: &str, key: &str) {
@@ -118,6 +125,7 @@ fn the_child() {
     a_joined_file_that_breaks_off_leaves_no_upload(&bucket);
     an_upload_that_is_gone_is_lost(&bucket);
     only_its_own_object_is_taken_for_it(&bucket);
+    outputs_of_any_size_are_what_was_written(&bucket);
 }
 
 fn a_sweep_that_comes_late_spares_a_later_attempt(bucket: &Bucket) {
@@ -210,4 +218,35 @@ fn only_its_own_object_is_taken_for_it(bucket: &Bucket) {
     assert!(!bucket.keys("out").contains(&orphan));
     assert_eq!((bucket.keys("out"), bucket.uploads("out")), (vec![KEY.to_owned()], Vec::new()));
     bucket.delete("out", KEY);
+}
+
+/// Around the sizes at which parts end and are sent, with ends that stay and ends that change.
+fn outputs_of_any_size_are_what_was_written(bucket: &Bucket) {
+    const PART: usize = 5 << 20;
+    let content = |bytes: usize| (0..bytes).map(|n| ((n * 31) >> 3) as u8).collect::<Vec<_>>();
+    let sizes = [0, 1, PART - 1, PART, PART + 1, 2 * PART - 1, 2 * PART, 2 * PART + 1, 3 * PART + 77, 6 * PART - 1];
+    for (number, size) in sizes.into_iter().enumerate() {
+        let staging = Bucket::staging("sizes", 1);
+        let (body, tail) = (content(size), content(1000 + number * PART / 4));
+        let mut writer = staging.create_output(0).unwrap();
+        for piece in body.chunks(1_000_003) {
+            writer.write_all(piece).unwrap();
+        }
+        writer.start_tail().unwrap();
+        writer.write_all(&tail).unwrap();
+        let mut file = writer.finish().unwrap();
+        assert_eq!(file.size_bytes as usize, size + tail.len());
+        // The task's report carries it.
+        file = serde_json::from_value(serde_json::to_value(&file).unwrap()).unwrap();
+        let longer = |end: &[u8]| Ok([end, b"longer"].concat());
+        let is_changed = number % 2 == 1;
+        staging.settle([&mut file], is_changed.then_some(&longer as RewriteTail<'_>)).unwrap();
+        publish(&staging, &file).unwrap();
+        let expected = [body, tail, if is_changed { b"longer".to_vec() } else { Vec::new() }].concat();
+        assert!(bucket.get("out", KEY) == expected, "{size} bytes");
+        assert_eq!(file.size_bytes as usize, expected.len());
+        staging.clear_published(&[(file.clone(), staging.place_of(&file).unwrap())]).unwrap();
+        bucket.delete("out", KEY);
+        assert!(bucket.is_empty());
+    }
 }

@@ -145,13 +145,14 @@ enum Late<R, D> {
 
 impl<R, D: Read> Read for Late<R, D> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if let Self::Stored(stored, make) = self {
-            let stored = stored.take().ok_or_else(|| io::Error::other("its decoder could not be made"))?;
-            *self = Self::Decoder(make(stored)?);
-        }
-        match self {
-            Self::Decoder(decoder) => decoder.read(buffer),
-            Self::Stored(..) => Ok(0),
+        loop {
+            match self {
+                Self::Decoder(decoder) => return decoder.read(buffer),
+                Self::Stored(stored, make) => {
+                    let stored = stored.take().ok_or_else(|| io::Error::other("its decoder could not be made"))?;
+                    *self = Self::Decoder(make(stored)?);
+                }
+            }
         }
     }
 }

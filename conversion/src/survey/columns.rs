@@ -1,0 +1,157 @@
+//! Columns by the keys of lines, in the order in which they came first.
+
+use crate::ndjson::{
+    Blocks, ColumnLayout, ColumnNames, Content, InputError, KeyIndex, MAX_COLUMNS, METADATA_COLUMNS, NewKey, Next,
+    Position, RawPlaces, ScanError, Scanned, open_range, scan_fields,
+};
+use crate::report::failure_of_scan;
+use crate::source::FileRange;
+use millwork_manifest::Failure;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io;
+
+/// The columns that an attempt is planned with, and where each came first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Columns(Vec<NewKey>);
+
+impl Columns {
+    /// The columns of these keys, in order of first appearance, if there are not too many of them for the manifest with these
+    /// files.
+    pub(super) fn of(keys: HashMap<String, Position>, files: &[(String, u64)]) -> Result<Self, Failure> {
+        let keys = in_order(keys);
+        let Some(first) = keys.get(MAX_COLUMNS) else { return Ok(Self(keys)) };
+        let uri = files.get(first.at.file as usize).map(|(uri, _)| uri.clone());
+        Err(failure_of_scan(&ScanError::TooManyColumns(uri.unwrap_or_default())))
+    }
+
+    pub(crate) fn layout(&self) -> ColumnLayout {
+        ColumnLayout::new(self.0.iter().map(|new| new.key.clone()).collect())
+    }
+
+    /// The columns of a manifest with these files, with what the tasks of an attempt found.
+    pub(crate) fn after(
+        &self,
+        first_seen: impl Iterator<Item = (usize, Position)>,
+        new_keys: impl Iterator<Item = NewKey>,
+        files: &[(String, u64)],
+    ) -> Result<Self, Failure> {
+        let mut keys: HashMap<String, Position> = self.0.iter().map(|new| (new.key.clone(), new.at)).collect();
+        let seen =
+            first_seen.filter_map(|(column, at)| self.0.get(column).map(|new| NewKey { key: new.key.clone(), at }));
+        merge_keys(&mut keys, seen);
+        merge_keys(&mut keys, new_keys);
+        Self::of(keys, files)
+    }
+
+    /// Where the output columns that these would give stand among those of `self`, if not in the same places.
+    pub(crate) fn places_of(&self, settled: &Self) -> Option<Vec<usize>> {
+        let (old, new) = (self.names(), settled.names());
+        let at: HashMap<&str, usize> = old.iter().zip(0..).map(|(name, place)| (name.as_str(), place)).collect();
+        let places = new.iter().filter_map(|name| at.get(name.as_str()).copied());
+        let metadata = old.len()..old.len() + METADATA_COLUMNS.len();
+        (old != new).then(|| places.chain(metadata).collect())
+    }
+
+    /// The names, in order.
+    pub fn names(&self) -> Vec<String> {
+        self.layout().names
+    }
+
+    /// The keys that got another name, since theirs is a metadata column's.
+    pub fn renamed(&self) -> Vec<(String, String)> {
+        self.layout().renamed().map(|(key, name)| (key.to_owned(), name.to_owned())).collect()
+    }
+}
+
+/// Adds keys, each with its first place.
+pub(crate) fn merge_keys(into: &mut HashMap<String, Position>, keys: impl IntoIterator<Item = NewKey>) {
+    for NewKey { key, at } in keys {
+        let first = into.entry(key).or_insert(at);
+        *first = at.min(*first);
+    }
+}
+
+/// Keys in order of first appearance.
+pub(crate) fn in_order(keys: HashMap<String, Position>) -> Vec<NewKey> {
+    let mut keys: Vec<_> = keys.into_iter().map(|(key, at)| NewKey { key, at }).collect();
+    keys.sort_by(|a, b| (a.at, &a.key).cmp(&(b.at, &b.key)));
+    keys
+}
+
+/// Notes the keys of whole lines, the first of which stands at `offset` of the file's content.
+pub(crate) fn learn_keys(index: &mut KeyIndex, range: &FileRange, offset: u64, lines: &[u8]) -> Result<(), Failure> {
+    let mut fields = Vec::new();
+    let text = match simdutf8::basic::from_utf8(lines) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(lines),
+    };
+    let mut places = RawPlaces::new(lines);
+    let bytes = text.as_bytes();
+    let mut start = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    while start < bytes.len() {
+        let newline = start + memchr::memchr(b'\n', &bytes[start..]).unwrap_or(bytes.len() - start);
+        if let Ok((Scanned::Object, _)) = scan_fields(bytes, start, &mut fields, index) {
+            let position = |at| Position { file: range.file, offset: offset + places.of(at) };
+            index.settle(bytes, &mut fields, &mut 0, position);
+            if index.has_too_many_columns() {
+                return Err(failure_of_scan(&ScanError::TooManyColumns(range.uri.to_string())));
+            }
+        }
+        start = newline + 1;
+    }
+    Ok(())
+}
+
+/// The keys of every line of some ranges.
+pub(super) fn keys_of(ranges: &[FileRange], names: ColumnNames) -> Result<Vec<NewKey>, Failure> {
+    let fail = |e: InputError| failure_of_scan(&e.into());
+    let mut index = KeyIndex::learning(names);
+    for range in ranges {
+        let input = open_range(&range.uri, &range.etag, range.start..range.end, range.compression).map_err(fail)?;
+        let mut blocks = Blocks::new(input, range.start);
+        loop {
+            match blocks.next().map_err(|e| fail(blocks.input().explain(e)))? {
+                Next::End => break,
+                Next::Lines => learn_keys(&mut index, range, blocks.offset(), blocks.lines())?,
+                Next::LongLine => {
+                    let skipped = blocks.skip_long_line(|_| Ok::<_, io::Error>(()));
+                    skipped.map_err(|e| fail(blocks.input().explain(e)))?;
+                }
+            }
+        }
+    }
+    Ok(index.seen_keys().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::survey::files::tests::file;
+    use proptest::prelude::*;
+
+    #[test]
+    fn keys_after_invalid_bytes_are_where_they_stand() {
+        let lines = [b"{\"a\":\"".as_slice(), &[0xff; 100], b"\",\"z\":1}\n{\"b\":1}\n"].concat();
+        let (_root, range) = file(&lines);
+        let mut index = KeyIndex::learning(ColumnNames::Exact);
+        learn_keys(&mut index, &range, 0, &lines).unwrap();
+        let mut keys = HashMap::new();
+        merge_keys(&mut keys, index.seen_keys());
+        let found: Vec<_> = in_order(keys).into_iter().map(|new| (new.key, new.at.offset)).collect();
+        assert_eq!(found, [("a".to_owned(), 2), ("z".to_owned(), 109), ("b".to_owned(), 117)]);
+    }
+
+    proptest! {
+        #[test]
+        fn first_places_order_the_columns(places in prop::collection::vec((0u32..5, 0u64..100), 1..30)) {
+            let mut keys = HashMap::new();
+            let new = |(i, (file, offset)): (usize, &(u32, u64))| {
+                NewKey { key: format!("k{}", i % 7), at: Position { file: *file, offset: *offset } }
+            };
+            merge_keys(&mut keys, places.iter().enumerate().map(new));
+            let ordered = in_order(keys);
+            prop_assert!(ordered.windows(2).all(|pair| pair[0].at <= pair[1].at));
+        }
+    }
+}

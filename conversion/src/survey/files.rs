@@ -1,0 +1,157 @@
+//! The files of a manifest as they are stored, and the ranges in which large ones are read.
+
+use super::threads;
+use crate::ndjson::{Content, InputError, open_range};
+use crate::report::failure_of_scan;
+use crate::source::FileRange;
+use millwork_manifest::{Compression, Failure, FailureClass, ManifestFile, ObjectUri};
+use millwork_storage::{Object, StorageResult, bucket_and_key, heads_blocking};
+use std::io::Read;
+
+/// Files above this size are read in ranges of about this size.
+pub(crate) const SPLIT_BYTES: u64 = 16 << 20;
+
+/// The wholes of files, if they are still what the manifest lists.
+pub(super) fn check(files: &[(u32, ManifestFile)], is_any_large: bool) -> Result<Vec<FileRange>, Failure> {
+    let unknown = files.iter().map(|(_, file)| file).filter(|file| known(file, is_any_large).is_none());
+    let objects = heads_blocking(unknown.map(|file| file.uri.clone()).collect());
+    let mut objects = objects.map_err(|e| failure_of_scan(&InputError::Unreadable(e).into()))?.into_iter();
+    let check = |(number, file): &(u32, ManifestFile)| {
+        let Some(compression) = Compression::of_key(file.uri.as_str()) else {
+            let message = format!("input file `{}` is not .ndjson, .ndjson.gz or .ndjson.zst", file.uri);
+            return Err(Failure::new(FailureClass::Input, message).of_file(&file.uri));
+        };
+        let known = known(file, is_any_large).map(Ok).or_else(|| objects.next().map(|found| found_of(file, found)));
+        let (etag, end) = known.unwrap_or_else(|| Err(Failure::new(FailureClass::Bug, "a file was not looked for")))?;
+        Ok(FileRange { file: *number, uri: file.uri.clone(), etag, start: 0, end, compression, lines_before: 0 })
+    };
+    files.iter().map(check).collect()
+}
+
+/// Entity tag and size of an object that is read on the condition that it has them, so that it need not be asked for before.
+fn known(file: &ManifestFile, is_any_large: bool) -> Option<(String, u64)> {
+    let is_read_on_condition = bucket_and_key(&file.uri).is_some() && !is_any_large;
+    let etag = file.etag.clone().filter(|etag| is_read_on_condition && !etag.is_empty())?;
+    Some((etag, file.size_bytes.filter(|size| *size > 0)?))
+}
+
+/// Entity tag and size of what was found, if the manifest does not tell others.
+fn found_of(file: &ManifestFile, found: StorageResult<Object>) -> Result<(String, u64), Failure> {
+    let object = found.map_err(|e| match e.is_not_found() {
+        true => failure_of_scan(&InputError::Missing(file.uri.clone()).into()),
+        false => failure_of_scan(&InputError::Unreadable(e).into()),
+    })?;
+    if let Some(size) = file.size_bytes.filter(|size| *size != object.size_bytes) {
+        let found = object.size_bytes;
+        let message = format!("input file `{}` changed: {found} bytes, the manifest says {size}", file.uri);
+        return Err(Failure::new(FailureClass::Input, message).of_file(&file.uri));
+    }
+    if file.etag.as_ref().is_some_and(|etag| *etag != object.etag) {
+        return Err(changed(&file.uri));
+    }
+    Ok((object.etag, object.size_bytes))
+}
+
+/// It is no longer what the manifest lists.
+pub(super) fn changed(uri: &ObjectUri) -> Failure {
+    let message = format!("input file `{uri}` changed: it is not the one the manifest lists");
+    Failure::new(FailureClass::Input, message).of_file(uri)
+}
+
+pub(super) fn is_to_be_split(range: &FileRange) -> bool {
+    range.compression.is_splittable() && range.end > SPLIT_BYTES * 3 / 2
+}
+
+/// The ranges of a large file, cut where lines start, each with the number of lines before it.
+pub(super) async fn split_at_lines(file: &FileRange) -> Result<Vec<FileRange>, Failure> {
+    let windows: Vec<u64> = (0..file.end.div_ceil(SPLIT_BYTES)).map(|i| i * SPLIT_BYTES).collect();
+    let count = |start: u64| {
+        let file = file.clone();
+        tokio::task::spawn_blocking(move || count_newlines(&file, start))
+    };
+    let mut ranges: Vec<FileRange> = vec![file.clone()];
+    let mut lines = 0;
+    let threads = threads();
+    for batch in windows.chunks(threads) {
+        let counts = futures::future::join_all(batch.iter().map(|start| count(*start))).await;
+        for (start, counted) in batch.iter().zip(counts) {
+            let (newlines, first) =
+                counted.map_err(|e| Failure::new(FailureClass::Bug, e))?.map_err(|e| failure_of_scan(&e.into()))?;
+            if let (Some(first), true) = (first.filter(|first| first + 1 < file.end), *start > 0) {
+                let next = FileRange { start: first + 1, lines_before: lines + 1, ..file.clone() };
+                if let Some(last) = ranges.last_mut() {
+                    last.end = next.start;
+                }
+                ranges.push(next);
+            }
+            lines += newlines;
+        }
+    }
+    Ok(ranges)
+}
+
+/// Counts the newlines of a window of a file, and finds the first.
+///
+/// The windows start one byte early, so that a line that starts right at a multiple of the split size is found by the
+/// newline before it.
+fn count_newlines(file: &FileRange, start: u64) -> Result<(u64, Option<u64>), InputError> {
+    let (from, to) = (start.saturating_sub(1), (start + SPLIT_BYTES).min(file.end + 1) - 1);
+    let mut input = open_range(&file.uri, &file.etag, from..to, Compression::None)?;
+    let mut buffer = vec![0; 256 << 10];
+    let (mut newlines, mut first, mut at) = (0, None, from);
+    loop {
+        let read = input.read(&mut buffer).map_err(|e| input.explain(e))?;
+        if read == 0 {
+            return Ok((newlines, first));
+        }
+        let block = &buffer[..read];
+        if first.is_none() {
+            first = memchr::memchr(b'\n', block).map(|newline| at + newline as u64);
+        }
+        newlines += memchr::memchr_iter(b'\n', block).count() as u64;
+        at += read as u64;
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::survey) fn file(content: &[u8]) -> (tempfile::TempDir, FileRange) {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("2025-12-23-a.ndjson");
+        std::fs::write(&path, content).unwrap();
+        let uri = ObjectUri::from_path(&path).unwrap();
+        let file = ManifestFile { uri, size_bytes: None, etag: None, version_id: None };
+        (root, check(&[(0, file)], false).unwrap().remove(0))
+    }
+
+    /// A line of `length` bytes with its newline.
+    pub(in crate::survey) fn line(length: usize) -> Vec<u8> {
+        let mut line = vec![b'x'; length];
+        line[length - 1] = b'\n';
+        line
+    }
+
+    fn split(content: &[u8]) -> Vec<(u64, u64, u64)> {
+        let (_root, range) = file(content);
+        let ranges = futures::executor::block_on(async {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            std::thread::spawn(move || runtime.block_on(split_at_lines(&range))).join().unwrap().unwrap()
+        });
+        ranges.iter().map(|range| (range.start, range.end, range.lines_before)).collect()
+    }
+
+    #[test]
+    fn ranges_start_at_lines_and_know_their_numbers() {
+        let split_bytes = SPLIT_BYTES as usize;
+        // A line that starts exactly at the boundary, one that crosses it, and one that covers a whole window.
+        let exact = [line(split_bytes - 10), line(10), line(20), line(split_bytes)].concat();
+        let at = SPLIT_BYTES;
+        assert_eq!(split(&exact), [(0, at, 0), (at, 2 * at + 20, 2)]);
+        let crossing = [line(10), line(split_bytes), line(10), line(split_bytes)].concat();
+        assert_eq!(split(&crossing), [(0, at + 10, 0), (at + 10, 2 * at + 20, 2)]);
+        let covering = [line(10), line(2 * split_bytes + 50), line(60)].concat();
+        assert_eq!(split(&covering), [(0, 2 * at + 60, 0), (2 * at + 60, 2 * at + 120, 2)]);
+    }
+}

@@ -1,0 +1,225 @@
+//! A look at some lines of each file, which tells of its columns, and of what the rows are like.
+
+use super::files::changed;
+use super::{learn_keys, threads};
+use crate::ndjson::{
+    ColumnNames, Content, FileScan, InMemory, Input, InputError, KeyIndex, NewKey, RejectSink, ScanContext, open_start,
+};
+use crate::report::failure_of_scan;
+use crate::source::{FileRange, RowSource};
+use datafusion::arrow::array::RecordBatch;
+use millwork_manifest::{Compression, Failure};
+use millwork_storage::bucket_and_key;
+use std::collections::{HashMap, VecDeque};
+use std::io::Read;
+use std::sync::Arc;
+
+/// How much of each file is looked at for its columns.
+const FIRST_BLOCK_BYTES: usize = 64 << 10;
+/// How far a look goes where the first line is longer than what is looked at.
+const MAX_FIRST_BLOCK_BYTES: usize = 4 << 20;
+/// How much content is converted in trial: this share of the input, within bounds, from places all over it.
+const SAMPLE_SHARE: u64 = 200;
+const MIN_SAMPLE_BYTES: u64 = 4 << 20;
+const MAX_SAMPLE_BYTES: u64 = 24 << 20;
+/// From how many places.
+const SAMPLE_PLACES: usize = 64;
+/// One of so many places gives a line of any length that is looked at; others, lines within their share of the largest sample.
+const LONG_LINES_EVERY: usize = 8;
+/// How many files of a bucket are open ahead of those that are looked at: their requests are on their way.
+const OPEN_AHEAD: usize = 64;
+
+/// A look at the start of a range.
+#[derive(Clone)]
+pub(super) struct Look {
+    range: FileRange,
+    /// How much is looked at, and how far it goes where that is not even one line.
+    bytes: usize,
+    max_bytes: usize,
+    /// The size of the file, if this is its start.
+    size_bytes: Option<u64>,
+    /// If the lines are to be converted in trial: unless they are more than this.
+    sample_bytes: Option<usize>,
+}
+
+/// What is to be looked at: the start of each file for its columns, and places all over the manifest for what its rows are like.
+pub(super) fn looks(ranges: &[FileRange], wholes: &[FileRange]) -> Vec<Look> {
+    let step = ranges.len().div_ceil(SAMPLE_PLACES).max(1);
+    let places = ranges.len().div_ceil(step).max(1);
+    let input: u64 = wholes.iter().map(|file| file.end).sum();
+    let share = (input / SAMPLE_SHARE).clamp(MIN_SAMPLE_BYTES, MAX_SAMPLE_BYTES) as usize / places;
+    let largest_share = MAX_SAMPLE_BYTES as usize / places;
+    let mut looks = Vec::with_capacity(wholes.len());
+    for (number, range) in ranges.iter().enumerate() {
+        let place = number.is_multiple_of(step).then_some(number / step);
+        let sample_bytes = place.map(|place| match place.is_multiple_of(LONG_LINES_EVERY) {
+            true => MAX_FIRST_BLOCK_BYTES,
+            false => largest_share,
+        });
+        let size_bytes = wholes.get(range.file as usize).filter(|_| range.start == 0).map(|file| file.end);
+        let max_bytes = if size_bytes.is_some() { Some(MAX_FIRST_BLOCK_BYTES) } else { sample_bytes };
+        if let Some(max_bytes) = max_bytes {
+            let bytes = if sample_bytes.is_some() { share.max(FIRST_BLOCK_BYTES) } else { FIRST_BLOCK_BYTES };
+            looks.push(Look { range: range.clone(), bytes, max_bytes, size_bytes, sample_bytes });
+        }
+    }
+    looks
+}
+
+/// Looks at ranges, some of which are open ahead. Returns the samples, and the keys of all lines.
+pub(super) fn look(looks: &[Look], names: ColumnNames) -> Result<(Vec<Sample>, Vec<NewKey>), Failure> {
+    let mut index = KeyIndex::learning(names);
+    let (mut opened, mut samples) = (VecDeque::new(), Vec::new());
+    // A local file is opened in no time.
+    let is_remote = looks.iter().any(|look| bucket_and_key(&look.range.uri).is_some());
+    let open_ahead = if is_remote { OPEN_AHEAD.div_ceil(threads()) } else { 1 };
+    for (number, look) in looks.iter().enumerate() {
+        let ahead = looks[number + opened.len()..].iter().take(open_ahead - opened.len());
+        opened.extend(ahead.map(Look::open));
+        let Some(input) = opened.pop_front() else { break };
+        let mut seen = input.and_then(|input| look.lines(input)).map_err(|e| match e {
+            InputError::Changed(uri) if look.size_bytes.is_some() => changed(&uri),
+            e => failure_of_scan(&e.into()),
+        })?;
+        learn_keys(&mut index, &seen.range, seen.range.start, &seen.lines)?;
+        if let Some(most) = look.sample_bytes {
+            if seen.lines.len() > most {
+                (seen.lines, seen.stored_bytes) = (Vec::new(), 0);
+            }
+            samples.push(seen);
+        }
+    }
+    Ok((samples, index.seen_keys().collect()))
+}
+
+impl Look {
+    fn open(&self) -> Result<Input, InputError> {
+        let Self { range, bytes, size_bytes, .. } = self;
+        let all = range.start..range.end;
+        open_start(&range.uri, &range.etag, all, range.compression, *bytes as u64, *size_bytes)
+    }
+
+    /// The lines that the first bytes hold whole.
+    fn lines(&self, mut input: Input) -> Result<Sample, InputError> {
+        let (mut wanted, mut lines) = (self.bytes, Vec::new());
+        loop {
+            let missing = (wanted - lines.len()) as u64;
+            let read = Read::by_ref(&mut input).take(missing).read_to_end(&mut lines).map_err(|e| input.explain(e))?;
+            let is_end = (read as u64) < missing;
+            if let Some(newline) = memchr::memrchr(b'\n', &lines).filter(|_| !is_end) {
+                lines.truncate(newline + 1);
+            } else if !is_end && wanted < self.max_bytes {
+                wanted = (wanted * 4).min(self.max_bytes);
+                continue;
+            } else if !is_end {
+                lines = Vec::new();
+            } else if lines.last().is_some_and(|last| *last != b'\n') {
+                lines.push(b'\n');
+            }
+            lines.shrink_to_fit();
+            return Ok(Sample { range: self.range.clone(), lines, stored_bytes: input.stored_bytes() });
+        }
+    }
+}
+
+/// The first lines of a range.
+#[derive(Clone, Debug)]
+pub(super) struct Sample {
+    range: FileRange,
+    lines: Vec<u8>,
+    /// Stored bytes that were read for them.
+    stored_bytes: u64,
+}
+
+/// Bytes of content for each stored byte, by compression.
+pub(super) fn expansion(blocks: &[Sample]) -> HashMap<Compression, f64> {
+    let mut sums: HashMap<Compression, (u64, u64)> = HashMap::new();
+    for block in blocks {
+        let sum = sums.entry(block.range.compression).or_default();
+        sum.0 += block.lines.len() as u64;
+        sum.1 += block.stored_bytes;
+    }
+    sums.into_iter()
+        .map(|(compression, (content, stored))| (compression, content as f64 / stored.max(1) as f64))
+        .collect()
+}
+
+/// What one half of each place gives.
+pub(super) fn sample_half(sample: &[Sample], wanted: usize, rows: &RowSource) -> SampleHalf {
+    let trial = Arc::new(RowSource { staging: None, ..rows.clone() });
+    let mut context = ScanContext::new(trial, rows.full_schema(), RejectSink::new(None, String::new()));
+    let mut half = SampleHalf::default();
+    for (number, Sample { range, lines, .. }) in sample.iter().enumerate() {
+        // Each place gives to both halves, so that they are alike.
+        let middle = memchr::memchr(b'\n', &lines[lines.len() / 2..]).map_or(0, |at| lines.len() / 2 + at + 1);
+        let (first, second) = lines.split_at(middle);
+        let part = if (number + wanted).is_multiple_of(2) { first } else { second };
+        half.content_bytes += part.len() as u64;
+        let mut scan = FileScan::new(&context, range, InMemory::new(part));
+        // What is wrong with the data is found, and told, by the real scan.
+        while let Ok(Some(batch)) = scan.next_batch(&mut context) {
+            half.batches.push(batch);
+        }
+    }
+    half
+}
+
+/// One half of a sample.
+#[derive(Default)]
+pub(crate) struct SampleHalf {
+    pub(crate) batches: Vec<RecordBatch>,
+    /// What the batches were made of.
+    pub(crate) content_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::survey::files::tests::{file, line};
+
+    /// The lines that a look sees.
+    fn seen(range: &FileRange, max_bytes: usize) -> Vec<u8> {
+        let look = Look { range: range.clone(), bytes: 64 << 10, max_bytes, size_bytes: None, sample_bytes: None };
+        look.lines(look.open().unwrap()).unwrap().lines
+    }
+
+    #[test]
+    fn a_look_ends_at_its_limit_and_keeps_no_more_than_lines() {
+        let (_root, range) = file(&[line(1 << 20), line(10)].concat());
+        let lines = seen(&range, 384 << 10);
+        assert_eq!((lines.len(), lines.capacity()), (0, 0));
+        assert_eq!(seen(&range, 2 << 20).len(), 1 << 20);
+        let (_root, range) = file(&[line(100), line(1 << 20)].concat());
+        let lines = seen(&range, 384 << 10);
+        assert!(lines.len() == 100 && lines.capacity() < 200);
+    }
+
+    #[test]
+    fn every_file_is_looked_at_and_some_places_are_sampled() {
+        let range = |file: u32, start: u64, end: u64| FileRange {
+            file,
+            uri: "/a".parse().unwrap(),
+            etag: String::new(),
+            start,
+            end,
+            compression: Compression::None,
+            lines_before: 0,
+        };
+        let wholes: Vec<_> = (0..100).map(|file| range(file, 0, 2000)).collect();
+        let seen = looks(&wholes, &wholes);
+        assert_eq!(seen.iter().map(|look| look.range.file).collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
+        assert!(seen.iter().all(|look| look.size_bytes == Some(2000) && look.max_bytes == MAX_FIRST_BLOCK_BYTES));
+        let sampled: Vec<_> = seen.iter().filter(|look| look.sample_bytes.is_some()).collect();
+        assert_eq!(sampled.len(), 50);
+        assert!(sampled.iter().all(|look| look.bytes == MIN_SAMPLE_BYTES as usize / 50));
+        // Of a file in ranges, too: its start, and places in the middle.
+        let parts: Vec<_> = (0..100).map(|part| range(0, part * 20, part * 20 + 20)).collect();
+        let seen = looks(&parts, &wholes[..1]);
+        assert_eq!(
+            seen.iter().map(|look| look.range.start).collect::<Vec<_>>(),
+            (0..50).map(|n| n * 40).collect::<Vec<_>>()
+        );
+        assert_eq!(seen.iter().filter(|look| look.size_bytes == Some(2000)).count(), 1);
+        assert!(looks(&[], &[]).is_empty());
+    }
+}

@@ -1,0 +1,137 @@
+//! What has to be known of a manifest's files before an attempt can be planned: that they are there and unchanged,
+//! which columns their first lines have, where the lines of large files start, and how small the rows will get.
+
+mod columns;
+mod files;
+mod look;
+
+use crate::ndjson::ColumnNames;
+use crate::source::{FileRange, RowSource};
+pub use columns::Columns;
+use columns::keys_of;
+pub(crate) use columns::{in_order, learn_keys, merge_keys};
+pub(crate) use files::SPLIT_BYTES;
+use files::{check, is_to_be_split, split_at_lines};
+pub(crate) use look::SampleHalf;
+use look::{Sample, expansion, look, looks, sample_half};
+use millwork_manifest::{Compression, Failure, FailureClass, Manifest, ManifestFile};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::OnceCell;
+
+/// What is known of a manifest's files.
+#[derive(Debug)]
+pub struct Survey {
+    /// Every file's ranges, in order.
+    pub(crate) ranges: Vec<FileRange>,
+    /// The files with their stored sizes.
+    pub files: Vec<(String, u64)>,
+    /// The columns seen.
+    columns: Columns,
+    /// Lines from places all over the manifest, until the rate of output is known.
+    sample: Mutex<Vec<Sample>>,
+    rate: OnceCell<OutputRate>,
+    /// Bytes of content for each stored byte, by compression.
+    expansion: HashMap<Compression, f64>,
+}
+
+/// How much output there is for some content.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutputRate {
+    /// Bytes for each byte of content.
+    pub(crate) ratio: f64,
+    /// Bytes that a row group has beyond that: dictionaries, and its part of the footer.
+    pub(crate) row_group_bytes: f64,
+}
+
+/// Looks at every file of a manifest, on as many threads as there are cores.
+pub async fn survey(manifest: &Manifest, names: ColumnNames) -> Result<Survey, Failure> {
+    let files: Vec<(u32, ManifestFile)> = (0..).zip(manifest.files.iter().cloned()).collect();
+    let mut wholes = Vec::with_capacity(files.len());
+    // A large file is read whole to be cut: before that, all must be known to be there.
+    let is_any_large = manifest.files.iter().any(|file| file.size_bytes.is_none_or(|size| size > SPLIT_BYTES));
+    for checked in on_all_cores(files, move |files| check(files, is_any_large)).await? {
+        wholes.extend(checked?);
+    }
+    let mut ranges = Vec::with_capacity(wholes.len());
+    for file in &wholes {
+        match is_to_be_split(file) {
+            true => ranges.extend(split_at_lines(file).await?),
+            false => ranges.push(file.clone()),
+        }
+    }
+    let (mut sample, mut keys) = (Vec::new(), HashMap::new());
+    for looked in on_all_cores(looks(&ranges, &wholes), move |looks| look(looks, names)).await? {
+        let (samples, new_keys) = looked?;
+        sample.extend(samples);
+        merge_keys(&mut keys, new_keys);
+    }
+    let files: Vec<_> = wholes.iter().map(|file| (file.uri.to_string(), file.end)).collect();
+    let columns = Columns::of(keys, &files)?;
+    let expansion = expansion(&sample);
+    Ok(Survey { ranges, files, columns, sample: sample.into(), rate: OnceCell::new(), expansion })
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Works on as many parts of a list as there are cores. Returns what comes of each, in order.
+async fn on_all_cores<T: Clone + Send + 'static, R: Send + 'static>(
+    items: Vec<T>,
+    work: impl Fn(&[T]) -> R + Clone + Send + 'static,
+) -> Result<Vec<R>, Failure> {
+    let threads = threads();
+    let parts = items.chunks(items.len().div_ceil(threads).max(1)).map(|part| {
+        let (part, work) = (part.to_vec(), work.clone());
+        tokio::task::spawn_blocking(move || work(&part))
+    });
+    let done = futures::future::join_all(parts).await.into_iter();
+    done.map(|part| part.map_err(|e| Failure::new(FailureClass::Bug, e))).collect()
+}
+
+impl Survey {
+    /// The columns of the first attempt.
+    pub fn columns(&self) -> Columns {
+        self.columns.clone()
+    }
+
+    /// The columns of every line, from a pass over all of the input: for a query that names one which samples lack.
+    pub async fn all_columns(&self, names: ColumnNames) -> Result<Columns, Failure> {
+        let mut keys = HashMap::new();
+        for found in on_all_cores(self.ranges.clone(), move |ranges| keys_of(ranges, names)).await? {
+            merge_keys(&mut keys, found?);
+        }
+        Columns::of(keys, &self.files)
+    }
+
+    /// The rate of output, found out from the sample once, which is given up then.
+    pub(crate) async fn rate<F>(&self, find: impl FnOnce() -> F) -> Result<OutputRate, Failure>
+    where
+        F: Future<Output = Result<OutputRate, Failure>>,
+    {
+        let rate = *self.rate.get_or_try_init(find).await?;
+        self.sample().clear();
+        self.sample().shrink_to_fit();
+        Ok(rate)
+    }
+
+    fn sample(&self) -> MutexGuard<'_, Vec<Sample>> {
+        self.sample.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lines from all over the manifest, as record batches of all columns, in two halves, each on a thread of its own.
+    pub(crate) fn sample_batches(&self, rows: &RowSource) -> [SampleHalf; 2] {
+        let sample = self.sample();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| sample_half(&sample, 1, rows));
+            let first = sample_half(&sample, 0, rows);
+            [first, second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))]
+        })
+    }
+
+    /// The expected content of a range, in bytes.
+    pub(crate) fn content_bytes(&self, range: &FileRange) -> f64 {
+        (range.end - range.start) as f64 * self.expansion.get(&range.compression).copied().unwrap_or(1.0)
+    }
+}

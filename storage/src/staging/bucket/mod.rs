@@ -1,0 +1,233 @@
+//! Publication in a bucket: multipart uploads that only the commit completes.
+//!
+//! An executor uploads the parts of an output, but for its end: the footer, which may change until the commit, travels in
+//! the task's report. For each upload a private object notes its key, before it is begun, then its id, so that an attempt's
+//! uploads are aborted, and no others. An attempt that gives up aborts its own by id, and leaves notes without one. Later
+//! ones, publication and the sweep find an upload that was begun, and whose id was not noted any more, by its key. Since
+//! outputs of all attempts have the same keys, they do so only while no later attempt has noted uploads.
+
+mod notes;
+mod writer;
+
+use super::{RewriteTail, StagedFile, Upload, local};
+use crate::bucket::{fail, is_changed, size, status};
+use crate::transfer::{ObjectReader, client, exists_blocking, head_blocking, wait};
+use crate::{Location, StorageError, StorageResult, bucket_and_key};
+use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use millwork_manifest::{InvalidUri, ObjectUri};
+use notes::{Notes, Reach, discard};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
+pub(super) use writer::BucketWriter;
+use writer::Part;
+
+/// The metadata that tells which upload became an object.
+const MARK: &str = "millwork-upload";
+/// How many requests about different objects are made at once.
+const REQUESTS_AT_ONCE: usize = 16;
+
+/// The keys of one attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct BucketStaging {
+    bucket: String,
+    /// Private keys of the manifest start with this, and those of the attempt go on with its number.
+    private: String,
+    attempt: u32,
+    /// The key of an output, with `{part}` for its number.
+    output: String,
+}
+
+impl BucketStaging {
+    pub(super) fn new(output: &Location, manifest: &str, attempt: u32, output_path: &str) -> Self {
+        let Location::Bucket { bucket, prefix } = output else {
+            return Self { bucket: String::new(), private: String::new(), attempt, output: String::new() };
+        };
+        let below = |path: &str| if prefix.is_empty() { path.to_owned() } else { format!("{prefix}/{path}") };
+        Self {
+            bucket: bucket.clone(),
+            private: below(&format!("_millwork/staging/{manifest}/")),
+            attempt,
+            output: below(output_path),
+        }
+    }
+
+    pub(super) fn uri(&self, key: &str) -> Result<ObjectUri, InvalidUri> {
+        format!("s3://{}/{key}", self.bucket).parse()
+    }
+
+    pub(super) fn create_output(&self, number: usize) -> BucketWriter {
+        let key = self.output.replace("{part}", &format!("{number:05}"));
+        BucketWriter::new(&self.bucket, key).noted_in(self.notes()).of_output()
+    }
+
+    pub(super) fn create(&self, name: &str) -> BucketWriter {
+        let key = format!("{}{}/{name}", self.private, self.attempt);
+        BucketWriter::new(&self.bucket, key).noted_in(self.notes())
+    }
+
+    /// Where the attempt's open uploads are noted.
+    fn notes(&self) -> Notes {
+        Notes::new(&self.bucket, format!("{}{}/", self.private, self.attempt))
+    }
+
+    /// Uploads the ends of outputs as their last parts.
+    pub(super) fn settle(&self, files: Vec<&mut StagedFile>, rewrite: Option<RewriteTail<'_>>) -> StorageResult<()> {
+        let mut uploads = Vec::new();
+        let mut parts = Vec::new();
+        for StagedFile { name, size_bytes, upload } in files {
+            let Some(upload) = upload.as_mut().filter(|upload| !upload.tail.is_empty()) else { continue };
+            let old = std::mem::take(&mut upload.tail);
+            let old_bytes = old.len() as u64;
+            let tail = match rewrite {
+                Some(rewrite) => rewrite(&old).map_err(|e| StorageError::new("rewrite the footer of", &*name, e))?,
+                None => old,
+            };
+            *size_bytes = *size_bytes - old_bytes + tail.len() as u64;
+            let part = Part {
+                bucket: self.bucket.clone(),
+                key: name.clone(),
+                upload: upload.id.clone(),
+                number: upload.parts.len() + 1,
+            };
+            parts.push(part.put(tail.into()));
+            uploads.push(upload);
+        }
+        for (upload, etag) in uploads.into_iter().zip(wait(at_once(parts))?) {
+            upload.parts.push(etag);
+        }
+        Ok(())
+    }
+
+    pub(super) fn publish<'a>(&self, files: impl Iterator<Item = &'a StagedFile>) -> StorageResult<()> {
+        let uploads = files.filter_map(|file| {
+            let upload = file.upload.clone()?;
+            Some(complete(self.bucket.clone(), file.name.clone(), upload, file.size_bytes))
+        });
+        wait(at_once(uploads.collect())).map(|_| ())
+    }
+
+    pub(super) fn publish_joined(&self, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
+        // One after the other: each holds some megabytes.
+        let copy_all = |into: &mut dyn Write| -> io::Result<()> {
+            for file in files {
+                let uri = self.uri(&file.name).map_err(io::Error::other)?;
+                io::copy(&mut ObjectReader::open(&uri, "", 0..file.size_bytes)?, into)?;
+            }
+            Ok(())
+        };
+        if is_there(to, files)? {
+            return Ok(());
+        }
+        let joined = match bucket_and_key(to) {
+            Some((bucket, key)) => {
+                BucketWriter::new(bucket, key.to_owned()).noted_in(self.notes()).write_whole(copy_all)
+            }
+            None => local::write_elsewhere(&crate::path_of(to)?, |into| copy_all(into)),
+        };
+        joined.map_err(|e| if e.is_not_found() && self.is_any_gone(files) { StorageError::lost(to) } else { e })
+    }
+
+    fn is_any_gone(&self, files: &[StagedFile]) -> bool {
+        let is_gone =
+            |file: &StagedFile| self.uri(&file.name).is_ok_and(|uri| matches!(exists_blocking(&uri), Ok(false)));
+        files.iter().any(is_gone)
+    }
+
+    /// Aborts the open uploads and removes the private objects of this attempt, while others may be alive.
+    pub(super) fn discard(&self) -> StorageResult<()> {
+        wait(discard(self.clone(), Reach::Own, Vec::new()))
+    }
+
+    /// The same for this attempt and earlier ones, of which none is alive. The uploads of what is published have ended.
+    pub(super) fn clear<'a>(&self, published: impl Iterator<Item = &'a StagedFile>) -> StorageResult<()> {
+        let notes = self.notes();
+        let note = |file: &StagedFile| Some(notes.key(file.upload.as_ref()?.mark.as_ref()?));
+        wait(discard(self.clone(), Reach::AllSoFar, published.filter_map(note).collect()))
+    }
+}
+
+/// The manifests of which private objects are there.
+pub(super) fn staged_manifests(output: &Location) -> StorageResult<Vec<String>> {
+    let root = BucketStaging::new(output, "", 0, "");
+    wait(async move {
+        let (bucket, client) = (&root.bucket, client().await);
+        // The private keys of a manifest without a name: two slashes.
+        let prefix = root.private.trim_end_matches('/').to_owned() + "/";
+        let pages = client.list_objects_v2().bucket(bucket).prefix(&prefix).delimiter("/");
+        let mut pages = pages.into_paginator().send();
+        let mut names = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| fail("list", format!("s3://{bucket}/{prefix}"), e))?;
+            let below = page.common_prefixes().iter().filter_map(|found| found.prefix()?.strip_prefix(&prefix));
+            names.extend(below.map(|name| name.trim_end_matches('/').to_owned()));
+        }
+        Ok(names)
+    })
+}
+
+/// Puts private files of a directory together as an object.
+pub(super) fn publish_local(
+    path: impl Fn(&StagedFile) -> PathBuf,
+    files: &[StagedFile],
+    to: &ObjectUri,
+) -> StorageResult<()> {
+    let nowhere = || StorageError::new("write", to, ErrorKind::Unsupported.into());
+    let (bucket, key) = bucket_and_key(to).ok_or_else(nowhere)?;
+    if is_there(to, files)? {
+        return Ok(());
+    }
+    let copy_all = |into: &mut dyn Write| -> io::Result<()> {
+        for file in files {
+            io::copy(&mut File::open(path(file))?, into)?;
+        }
+        Ok(())
+    };
+    let written = BucketWriter::new(bucket, key.to_owned()).write_whole(copy_all);
+    let is_any_gone = || files.iter().any(|file| matches!(path(file).try_exists(), Ok(false)));
+    written.map_err(|e| if e.is_not_found() && is_any_gone() { StorageError::lost(to) } else { e })
+}
+
+/// Whether what these files become is there; something else is an error.
+fn is_there(to: &ObjectUri, files: &[StagedFile]) -> StorageResult<bool> {
+    match head_blocking(to) {
+        Ok(there) if there.size_bytes == files.iter().map(|file| file.size_bytes).sum::<u64>() => Ok(true),
+        Ok(_) => Err(StorageError::taken(to)),
+        Err(e) if e.is_not_found() => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+async fn complete(bucket: String, key: String, upload: Upload, size_bytes: u64) -> StorageResult<()> {
+    let client = client().await;
+    let part = |(number, etag): (i32, String)| CompletedPart::builder().part_number(number).e_tag(etag).build();
+    let parts = (1..).zip(upload.parts).map(part).collect();
+    let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+    let request = client.complete_multipart_upload().bucket(&bucket).key(&key).upload_id(&upload.id);
+    let completed = request.multipart_upload(parts).if_none_match("*").send().await;
+    let Err(error) = completed else { return Ok(()) };
+    // Who asks a second time finds the upload gone, or the object there.
+    let what = format!("s3://{bucket}/{key}");
+    let (is_gone, is_taken) = (error.code() == Some("NoSuchUpload"), is_changed(&error));
+    let refused = fail("publish", &what, error);
+    match client.head_object().bucket(&bucket).key(&key).send().await {
+        Ok(there) if size(&there) == size_bytes && has_mark(&there, upload.mark.as_ref()) => Ok(()),
+        Ok(_) if is_gone => Err(StorageError::lost(what)),
+        Ok(_) if is_taken => Err(StorageError::taken(what)),
+        Err(e) if is_gone && status(&e) == Some(404) => Err(StorageError::lost(what)),
+        _ => Err(refused),
+    }
+}
+
+fn has_mark(there: &HeadObjectOutput, mark: Option<&String>) -> bool {
+    mark.is_none_or(|mark| there.metadata().and_then(|metadata| metadata.get(MARK)) == Some(mark))
+}
+
+/// Does some of these at a time, all of them if none fails. Returns their results in order.
+async fn at_once<T>(work: Vec<impl Future<Output = StorageResult<T>>>) -> StorageResult<Vec<T>> {
+    stream::iter(work).buffered(REQUESTS_AT_ONCE).try_collect().await
+}

@@ -1,0 +1,148 @@
+//! The notes of uploads, by which those of attempts that died are found and aborted.
+
+use super::{BucketStaging, at_once};
+use crate::bucket::{fail, status};
+use crate::transfer::client;
+use crate::{StorageError, StorageResult};
+use aws_sdk_s3::Client;
+use serde::{Deserialize, Serialize};
+use std::io;
+
+/// What the private keys go on with that note uploads.
+const NOTES: &str = "uploads/";
+
+/// Whose uploads and private objects go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// This attempt's.
+    Own,
+    /// This attempt's and those of earlier ones, all of them dead.
+    AllSoFar,
+}
+
+/// Where uploads are noted.
+#[derive(Clone)]
+pub(super) struct Notes {
+    pub(super) bucket: String,
+    prefix: String,
+}
+
+impl Notes {
+    pub(super) fn new(bucket: &str, attempt: String) -> Self {
+        Self { bucket: bucket.to_owned(), prefix: attempt + NOTES }
+    }
+
+    /// The key of the note of an upload with this mark.
+    pub(super) fn key(&self, mark: &str) -> String {
+        format!("{}{mark}.json", self.prefix)
+    }
+}
+
+/// What is noted of an upload.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Note {
+    /// Its bucket, if that is another than the note's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) bucket: Option<String>,
+    pub(super) key: String,
+    /// None while it is being begun.
+    pub(super) upload_id: Option<String>,
+}
+
+pub(super) async fn put_note(bucket: &str, name: &str, note: &Note) -> StorageResult<()> {
+    let write = |e: serde_json::Error| StorageError::new("write", name, e.into());
+    let content = serde_json::to_vec(note).map_err(write)?;
+    let put = client().await.put_object().bucket(bucket).key(name).body(content.into()).send().await;
+    put.map(|_| ()).map_err(|e| fail("write", format!("s3://{bucket}/{name}"), e))
+}
+
+/// Aborts the noted uploads and removes the private objects of some attempts. The `useless` are notes of uploads that have ended.
+pub(super) async fn discard(staging: BucketStaging, reach: Reach, useless: Vec<String>) -> StorageResult<()> {
+    let (client, staging) = (&client().await, &staging);
+    let delete = |key: String| async move {
+        let deleted = client.delete_object().bucket(&staging.bucket).key(&key).send().await;
+        deleted.map(|_| ()).map_err(|e| fail("delete", format!("s3://{}/{key}", staging.bucket), e))
+    };
+    let is_meant = |found: &Private| match reach {
+        Reach::Own => found.attempt == staging.attempt,
+        Reach::AllSoFar => found.attempt <= staging.attempt,
+    };
+    let deleted = at_once(useless.iter().cloned().map(delete).collect());
+    let (found, _) = futures::future::try_join(staging.list(client), deleted).await?;
+    let found = found.into_iter().filter(|found| is_meant(found) && !useless.contains(&found.key));
+    let discard = |Private { key, is_note, .. }: Private| async move {
+        if is_note && !staging.abort_noted(client, &key, reach).await? {
+            return Ok(());
+        }
+        delete(key).await
+    };
+    at_once(found.map(discard).collect()).await.map(|_| ())
+}
+
+/// A private object of an attempt.
+struct Private {
+    key: String,
+    attempt: u32,
+    is_note: bool,
+}
+
+impl BucketStaging {
+    /// The private objects of all attempts.
+    async fn list(&self, client: &Client) -> StorageResult<Vec<Private>> {
+        let (bucket, prefix) = (&self.bucket, &self.private);
+        let mut pages = client.list_objects_v2().bucket(bucket).prefix(prefix).into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| fail("list", format!("s3://{bucket}/{prefix}"), e))?;
+            found.extend(page.contents().iter().filter_map(|object| {
+                let key = object.key()?.to_owned();
+                let (attempt, name) = key.strip_prefix(prefix.as_str())?.split_once('/')?;
+                let (attempt, is_note) = (attempt.parse().ok()?, name.starts_with(NOTES));
+                Some(Private { key, attempt, is_note })
+            }));
+        }
+        Ok(found)
+    }
+
+    /// Aborts the upload of a note, if it is still open. Returns whether the note is of no more use.
+    async fn abort_noted(&self, client: &Client, note: &str, reach: Reach) -> StorageResult<bool> {
+        let what = format!("s3://{}/{note}", self.bucket);
+        let got = match client.get_object().bucket(&self.bucket).key(note).send().await {
+            // Another has just removed it.
+            Err(e) if status(&e) == Some(404) => return Ok(true),
+            got => got.map_err(|e| fail("read", &what, e))?,
+        };
+        let read = |e: io::Error| StorageError::new("read", &what, e);
+        let content = got.body.collect().await.map_err(|e| read(io::Error::other(e)))?.to_vec();
+        let Note { bucket, key, upload_id } = serde_json::from_slice(&content).map_err(|e| read(e.into()))?;
+        let bucket = bucket.as_ref().unwrap_or(&self.bucket);
+        let ids = match (upload_id, reach) {
+            (Some(id), _) => vec![id],
+            // It may just be begun.
+            (None, Reach::Own) => return Ok(false),
+            (None, Reach::AllSoFar) => {
+                let listed = client.list_multipart_uploads().bucket(bucket).prefix(&key).send().await;
+                let listed = listed.map_err(|e| fail("list the uploads of", format!("s3://{bucket}/{key}"), e))?;
+                // A later attempt's upload has been noted before it could be listed.
+                if self.list(client).await?.iter().any(|found| found.is_note && found.attempt > self.attempt) {
+                    return Ok(false);
+                }
+                let of_key = listed.uploads().iter().filter(|upload| upload.key() == Some(&key));
+                of_key.filter_map(|upload| upload.upload_id().map(str::to_owned)).collect()
+            }
+        };
+        for id in ids {
+            abort(client, bucket, &key, &id).await?;
+        }
+        Ok(true)
+    }
+}
+
+/// Aborts an upload. One that is not open is no error.
+pub(super) async fn abort(client: &Client, bucket: &str, key: &str, id: &str) -> StorageResult<()> {
+    let aborted = client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).send().await;
+    match aborted.map_err(|e| fail("abort the upload of", format!("s3://{bucket}/{key}"), e)) {
+        Err(e) if !e.is_not_found() => Err(e),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,291 @@
+//! Writing an object in parts, on their way while more is written.
+
+use super::notes::{Note, Notes, abort, put_note};
+use super::{MARK, complete};
+use crate::bucket::fail;
+use crate::buffers::Buffer;
+use crate::staging::{StagedFile, Upload};
+use crate::transfer::{client, start, wait};
+use crate::{StorageError, StorageResult};
+use aws_sdk_s3::config::RequestChecksumCalculation;
+use bytes::Bytes;
+use std::io::{self, Write};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+/// The least that any part but the last may have (Amazon S3 User Guide, "Multipart upload limits").
+const MIN_PART_BYTES: usize = 5 << 20;
+/// So many parts are of the least size, so many more of twice that, and so on: few bytes wait in memory, and the 10,000 parts that an upload has
+/// at the most hold nearly the 5 TiB that an object may have.
+const PARTS_OF_A_SIZE: usize = 1000;
+/// How many parts of one file are on their way at once.
+const PARTS_AT_ONCE: usize = 2;
+
+/// The size of the part after so many others.
+fn part_bytes(others: usize) -> usize {
+    MIN_PART_BYTES << (others / PARTS_OF_A_SIZE)
+}
+
+/// A part of an upload.
+pub(super) struct Part {
+    pub(super) bucket: String,
+    pub(super) key: String,
+    pub(super) upload: String,
+    pub(super) number: usize,
+}
+
+impl Part {
+    /// Uploads it. Returns its entity tag.
+    ///
+    /// What is signed of the content is its CRC, if the client sends one: that the server has what was sent needs no SHA-256 of
+    /// hundreds of megabytes.
+    pub(super) async fn put(self, content: Bytes) -> StorageResult<String> {
+        let what = format!("s3://{}/{}", self.bucket, self.key);
+        let number = i32::try_from(self.number).map_err(|e| StorageError::new("write", &what, io::Error::other(e)))?;
+        let client = client().await;
+        let has_crc = client.config().request_checksum_calculation() != Some(&RequestChecksumCalculation::WhenRequired);
+        let request = client.upload_part().bucket(self.bucket).key(self.key).upload_id(self.upload);
+        let request = request.part_number(number).body(content.into()).customize();
+        let request = if has_crc { request.disable_payload_signing() } else { request };
+        let put = request.send().await.map_err(|e| fail("write", what, e))?;
+        Ok(put.e_tag.unwrap_or_default())
+    }
+}
+
+/// Writes an object: an output, whose upload stays open, or a whole one.
+pub(in crate::staging) struct BucketWriter {
+    bucket: String,
+    key: String,
+    is_output: bool,
+    /// A part that is not sent yet: what stays behind is enough for a part, whenever the tail starts.
+    behind: Option<Buffer>,
+    buffer: Option<Buffer>,
+    upload: Begun,
+    /// What the object will be known by.
+    mark: String,
+    /// Where the upload is noted, if it can be aborted when its attempt dies.
+    notes: Option<Notes>,
+    /// Whether what comes now may still be changed.
+    is_in_tail: bool,
+    /// The entity tags of the parts, as they come in, each with its place.
+    done: Receiver<(usize, StorageResult<String>)>,
+    doing: Sender<(usize, StorageResult<String>)>,
+    etags: Vec<Option<String>>,
+    on_the_way: usize,
+    size_bytes: u64,
+}
+
+/// What comes of an upload that is being begun. It is waited for in any case: an attempt that gives up is to find the id noted.
+struct Beginning(Receiver<StorageResult<String>>);
+
+impl Drop for Beginning {
+    fn drop(&mut self) {
+        let _ = self.0.recv();
+    }
+}
+
+/// How far an upload is begun.
+enum Begun {
+    Not,
+    Being(Beginning),
+    /// With its id.
+    Is(String),
+}
+
+impl BucketWriter {
+    pub(super) fn new(bucket: &str, key: String) -> Self {
+        let (doing, done) = channel();
+        Self {
+            bucket: bucket.to_owned(),
+            key,
+            is_output: false,
+            behind: None,
+            buffer: None,
+            upload: Begun::Not,
+            mark: uuid::Uuid::new_v4().to_string(),
+            notes: None,
+            is_in_tail: false,
+            done,
+            doing,
+            etags: Vec::new(),
+            on_the_way: 0,
+            size_bytes: 0,
+        }
+    }
+
+    /// Notes its upload, so that it can be aborted when its attempt dies.
+    pub(super) fn noted_in(self, notes: Notes) -> Self {
+        Self { notes: Some(notes), ..self }
+    }
+
+    /// Leaves its upload open.
+    pub(super) fn of_output(self) -> Self {
+        Self { is_output: true, ..self }
+    }
+
+    /// Begins the upload, if it is not begun, without waiting for it.
+    fn begin(&mut self) -> StorageResult<()> {
+        if !matches!(self.upload, Begun::Not) {
+            return Ok(());
+        }
+        let (sender, receiver) = channel();
+        let begun = begin(self.bucket.clone(), self.key.clone(), self.mark.clone(), self.notes.clone());
+        start(begun, sender).map_err(|e| StorageError::new("write", &self.key, e))?;
+        self.upload = Begun::Being(Beginning(receiver));
+        Ok(())
+    }
+
+    /// The id of the upload, begun if it is not.
+    fn upload(&mut self) -> StorageResult<String> {
+        self.begin()?;
+        if let Begun::Being(beginning) = &self.upload {
+            let id = beginning.0.recv().map_err(|e| StorageError::new("write", &self.key, io::Error::other(e)))?;
+            self.upload = Begun::Is(id?);
+        }
+        match &self.upload {
+            Begun::Is(id) => Ok(id.clone()),
+            _ => Err(StorageError::new("write", &self.key, io::Error::other("its upload was not begun"))),
+        }
+    }
+
+    /// All that is not sent yet.
+    fn take_rest(&mut self) -> Buffer {
+        match (self.behind.take(), self.buffer.take()) {
+            (Some(mut rest), Some(buffer)) => {
+                rest.extend_from_slice(&buffer);
+                rest
+            }
+            (rest, buffer) => rest.or(buffer).unwrap_or_else(|| Buffer::with_capacity(0)),
+        }
+    }
+
+    /// Sends a part on its way, once few enough others are.
+    fn send(&mut self, content: Buffer) -> StorageResult<()> {
+        let upload = self.upload()?;
+        while self.on_the_way >= PARTS_AT_ONCE {
+            self.receive()?;
+        }
+        let place = self.etags.len();
+        let part = Part { bucket: self.bucket.clone(), key: self.key.clone(), upload, number: place + 1 };
+        self.etags.push(None);
+        self.on_the_way += 1;
+        let sent = async move { (place, part.put(Bytes::from_owner(content)).await) };
+        start(sent, self.doing.clone()).map_err(|e| StorageError::new("write", &self.key, e))
+    }
+
+    fn receive(&mut self) -> StorageResult<()> {
+        let (place, etag) = self.done.recv().map_err(|e| StorageError::new("write", &self.key, io::Error::other(e)))?;
+        self.on_the_way -= 1;
+        self.etags[place] = Some(etag?);
+        Ok(())
+    }
+
+    /// What comes from here on can be changed until it is settled; what came before is sent, if it is enough for a part.
+    pub(in crate::staging) fn start_tail(&mut self) -> io::Result<()> {
+        self.is_in_tail = true;
+        let fail = |e: StorageError| io::Error::new(e.source.kind(), e);
+        if let Some(last) = self.buffer.take_if(|buffer| buffer.len() >= MIN_PART_BYTES) {
+            if let Some(behind) = self.behind.take() {
+                self.send(behind).map_err(fail)?;
+            }
+            self.send(last).map_err(fail)
+        } else if self.behind.is_some() {
+            let rest = self.take_rest();
+            self.send(rest).map_err(fail)
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(in crate::staging) fn finish(&mut self) -> StorageResult<StagedFile> {
+        let (bucket, key, size_bytes) = (self.bucket.clone(), self.key.clone(), self.size_bytes);
+        let mut file = StagedFile { name: key.clone(), size_bytes, upload: None };
+        if !self.is_output && matches!(self.upload, Begun::Not) {
+            let content = Bytes::from_owner(self.take_rest());
+            wait(async move {
+                let put = client().await.put_object().bucket(&bucket).key(&key).body(content.into()).send().await;
+                put.map(|_| ()).map_err(|e| fail("write", format!("s3://{bucket}/{key}"), e))
+            })?;
+            return Ok(file);
+        }
+        let id = self.upload()?;
+        let rest = self.take_rest();
+        let mut tail = Vec::new();
+        if self.is_output {
+            tail.extend_from_slice(&rest);
+        } else if !rest.is_empty() {
+            self.send(rest)?;
+        }
+        while self.on_the_way > 0 {
+            self.receive()?;
+        }
+        let parts = std::mem::take(&mut self.etags).into_iter().flatten().collect();
+        let upload = Upload { id, parts, tail, mark: Some(self.mark.clone()) };
+        if self.is_output {
+            file.upload = Some(upload);
+        } else {
+            wait(complete(bucket, key, upload, size_bytes))?;
+        }
+        Ok(file)
+    }
+
+    /// Writes a whole object, or nothing.
+    pub(super) fn write_whole(mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> StorageResult<()> {
+        let written =
+            write(&mut self).map_err(|e| StorageError::new("write", format!("s3://{}/{}", self.bucket, self.key), e));
+        let finished = written.and_then(|()| self.finish().map(|_| ()));
+        if finished.is_err() && !matches!(self.upload, Begun::Not) {
+            let Ok(id) = self.upload() else { return finished };
+            // A part that comes later would stay.
+            while self.on_the_way > 0 {
+                let _ = self.receive();
+            }
+            let (bucket, key) = (self.bucket, self.key);
+            // What cannot be aborted now is found by its note, or goes with the bucket's rule for incomplete uploads.
+            let _ = wait(async move { abort(&client().await, &bucket, &key, &id).await });
+        }
+        finished
+    }
+}
+
+/// Begins an upload, noted before and after. Returns its id.
+async fn begin(bucket: String, key: String, mark: String, notes: Option<Notes>) -> StorageResult<String> {
+    let place = notes.map(|notes| (notes.key(&mark), notes.bucket));
+    let note = |upload_id: Option<String>| {
+        let (place, key, of) = (place.clone(), key.clone(), bucket.clone());
+        async move {
+            let Some((name, bucket)) = place else { return Ok(()) };
+            put_note(&bucket, &name, &Note { bucket: (of != bucket).then_some(of), key, upload_id }).await
+        }
+    };
+    note(None).await?;
+    let created = client().await.create_multipart_upload().bucket(&bucket).key(&key).metadata(MARK, &mark);
+    let created = created.send().await.map_err(|e| fail("write", format!("s3://{bucket}/{key}"), e))?;
+    let id = created.upload_id.unwrap_or_default();
+    note(Some(id.clone())).await?;
+    Ok(id)
+}
+
+impl Write for BucketWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let fail = |e: StorageError| io::Error::new(e.source.kind(), e);
+        if self.is_output {
+            self.begin().map_err(fail)?;
+        }
+        let part = part_bytes(self.etags.len());
+        let room = |buffer: &Buffer| if self.is_in_tail { usize::MAX } else { part.saturating_sub(buffer.len()) };
+        let buffer = self.buffer.get_or_insert_with(|| Buffer::with_capacity(part));
+        let taken = bytes.len().min(room(buffer));
+        buffer.extend_from_slice(&bytes[..taken]);
+        self.size_bytes += taken as u64;
+        if room(buffer) == 0
+            && let Some(behind) = self.buffer.take().and_then(|full| self.behind.replace(full))
+        {
+            self.send(behind).map_err(fail)?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
