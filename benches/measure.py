@@ -43,6 +43,11 @@ def timed(command, log, environment=None):
     return {"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024}
 
 
+def pinned(cores, *command):
+    """A command that runs on these cores only; on all of them, as it is."""
+    return list(command) if cores == CORES else ["taskset", "--cpu-list", ",".join(map(str, cores)), *command]
+
+
 def cpu_seconds(pid):
     fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

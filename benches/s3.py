@@ -2,10 +2,11 @@
 """s3.py --data DIR --out DIR --millwork BINARY [--json FILE] [--shapes events,wide,text] [--runs 5] [--files 200] [--milliseconds 20]
 
 `millwork run` from a bucket into a bucket of a server that holds each request back for 20 ms, against the same from a directory
-into a directory. The server runs on the same cores, so there is a third row without latency: between it and the local row is
-what the protocol and the server cost, between it and the row with latency what waiting costs. Prints medians of rounds local,
-0 ms, 20 ms; CPU seconds of Millwork and of the server; requests; and what the server can do at most when nothing else is to be
-done. No server that is to be had was cheap enough to leave room for what is measured, hence s3_server.py."""
+into a directory, in two ways. With a server apart, as a store is in fact: Millwork is pinned to all cores but the last, with as many slots,
+in both cases, and the server has the last core to itself. And on all cores, those of the server too: there is a row without latency then, and between
+it and the local row is what the protocol and the server cost, between it and the row with latency what waiting costs. Prints medians
+of rounds; CPU seconds of Millwork and of the server; requests; and what the server can do at most when nothing else is to be done. No
+server that is to be had was cheap enough to leave room for what is measured, hence s3_server.py."""
 import argparse, http.client, os, shutil, socket, subprocess, sys, threading, time
 import measure
 
@@ -25,10 +26,11 @@ def free_port():
     with socket.create_server(("127.0.0.1", 0)) as server: return server.getsockname()[1]
 
 
-def server(milliseconds):
-    """A server that listens, and its port."""
-    port, log = free_port(), f"{out}/server-{milliseconds:.0f}.log"
-    process = subprocess.Popen([sys.executable, f"{here}/s3_server.py", str(port), root, str(milliseconds)], stdout=open(log, "w"), stderr=subprocess.STDOUT)
+def server(milliseconds, cores=measure.CORES):
+    """A server on these cores that listens, and its port."""
+    port = free_port()
+    log, command = f"{out}/server-{port}.log", measure.pinned(cores, sys.executable, f"{here}/s3_server.py", str(port), root, str(milliseconds))
+    process = subprocess.Popen(command, stdout=open(log, "w"), stderr=subprocess.STDOUT)
     processes.append(process)
     while socket.socket().connect_ex(("127.0.0.1", port)):
         if process.poll() is not None: sys.exit(open(log).read())
@@ -63,20 +65,19 @@ def ceiling(process, port, inputs):
     return {"mb_per_s": sum(totals) / 1e6 / (time.time() - start), "cpu_seconds_per_gb": (measure.cpu_seconds(process.pid) - before) / sum(totals) * 1e9}
 
 
-def once(shape, inputs, where):
+def once(shape, inputs, cores, process, port):
     target, size = measure.fresh(f"{out}/run"), measure.warm(inputs)
-    options = ["--output", target, "--input", os.path.dirname(inputs[0])]
-    used, process, port = [0, 0], *servers.get(where, (None, None))
+    options, used = ["--output", target, "--input", os.path.dirname(inputs[0])], [0, 0]
     if process:
         measure.fresh(f"{root}/output")
         options = ["--output", f"s3://output/{shape}", "--input", f"s3://{shape}", "--state", f"sqlite:{target}/state.db"]
         environment["AWS_ENDPOINT_URL_S3"] = f"http://127.0.0.1:{port}"
         used = [measure.cpu_seconds(process.pid), requests_of(port)]
-    run = measure.timed([a.millwork, "run", *options], f"{out}/log", environment)
+    run = measure.timed(measure.pinned(cores, a.millwork, "run", "--vcores", str(len(cores)), *options), f"{out}/log", environment)
     # In this order: the server puts uploaded parts together when it is asked for its requests.
     if process: used = [measure.cpu_seconds(process.pid) - used[0], requests_of(port) - used[1]]
     written = f"{root}/output" if process else target
-    if (rows := measure.parquet_rows(written)) != lines[shape]: sys.exit(f"{where}: {rows} rows of {lines[shape]}")
+    if (rows := measure.parquet_rows(written)) != lines[shape]: sys.exit(f"{written}: {rows} rows of {lines[shape]}")
     found = {"server_cpu_seconds": used[0], "requests": used[1], "output_mb": sum(measure.parquet_sizes(written))}
     return {**run, "mb_per_s": size / 1e6 / run["seconds"], **found}
 
@@ -90,20 +91,26 @@ for shape in shapes:
     os.makedirs(f"{root}/{shape}")
     for path in inputs[shape]: os.link(os.path.realpath(path), f"{root}/{shape}/{os.path.basename(path)}")
 try:
-    servers = {"0 ms": server(0), delayed: server(a.milliseconds)}
-    results = {"milliseconds": a.milliseconds, "ceiling": ceiling(*servers["0 ms"], inputs[shapes[0]]), "shapes": {}}
+    every, ours, local = measure.CORES, measure.CORES[:-1] or measure.CORES, (None, None)
+    near, distant, apart = server(0), server(a.milliseconds), server(a.milliseconds, every[-1:])
+    results = {"milliseconds": a.milliseconds, "ceiling": ceiling(*near, inputs[shapes[0]]), "shapes": {}}
     print(f"The server alone, {streams} connections: {results['ceiling']['mb_per_s']:.0f} MB/s, {results['ceiling']['cpu_seconds_per_gb']:.2f} CPU s a GB")
+    # By cores: what each is compared with, and what it is measured by.
+    configurations = {"local, server apart": ("local, server apart", ours, *local), f"{delayed}, server apart": ("local, server apart", ours, *apart),
+                      "local": ("local", every, *local), "0 ms": ("local", every, *near), delayed: ("local", every, *distant)}
     rows = []
     for shape in shapes:
-        runs = {where: [] for where in ("local", *servers)}
+        runs = {where: [] for where in configurations}
         for _ in range(a.runs):
-            for where in runs: runs[where].append(once(shape, inputs[shape], where))
+            for where, (_, *how) in configurations.items(): runs[where].append(once(shape, inputs[shape], *how))
         medians = results["shapes"][shape] = {where: measure.medians(of) for where, of in runs.items()}
         for where, m in medians.items():
-            shares = [measure.percent(m["mb_per_s"] / medians[base]["mb_per_s"]) for base in ("local", "0 ms")]
-            rows.append([shape, where, m["seconds"], m["mb_per_s"], *shares, m["cpu_seconds"], float(m["server_cpu_seconds"]), int(m["requests"]), m["peak_mb"]])
-    print(f"S3's protocol on loopback, {len(measure.CORES)} cores for Millwork and server; target: {delayed} at least 85 % of local; medians of {a.runs}")
-    measure.table(["shape", "", "s", "input MB/s", "of local", "of 0 ms", "CPU s", "server CPU s", "requests", "peak MB"], rows)
+            base = configurations[where][0]
+            rows.append([shape, where, len(configurations[where][1]), m["seconds"], m["mb_per_s"], measure.percent(m["mb_per_s"] / medians[base]["mb_per_s"]),
+                         m["cpu_seconds"], float(m["server_cpu_seconds"]), int(m["requests"]), m["peak_mb"]])
+    print(f"S3's protocol on loopback; server apart: {len(ours)} of {len(every)} cores for Millwork, the last for the server, else all for both; "
+          f"target: {delayed} at least 85 % of local; medians of {a.runs}")
+    measure.table(["shape", "", "Millwork's cores", "s", "input MB/s", "of local", "CPU s", "server CPU s", "requests", "peak MB"], rows)
     measure.save(a.json, "s3", results)
 finally:
     for process in processes: process.terminate()

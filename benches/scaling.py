@@ -21,15 +21,11 @@ a = arguments.parse_args()
 cores, millwork = measure.CORES, f"{a.bin}/millwork"
 
 
-def pinned(cores, *command):
-    return ["taskset", "--cpu-list", ",".join(map(str, cores)), *command]
-
-
 def slots(inputs, cores):
     """`millwork run` with a slot for each of these cores, and no other core."""
     target, size = measure.fresh(f"{a.out}/scaling"), measure.warm(inputs)
     command = [millwork, "run", "--input", os.path.dirname(inputs[0]), "--output", target, "--vcores", str(len(cores))]
-    run = measure.timed(pinned(cores, *command), f"{a.out}/log")
+    run = measure.timed(measure.pinned(cores, *command), f"{a.out}/log")
     return {**run, "mb_per_s": size / 1e6 / run["seconds"]}
 
 
@@ -45,7 +41,7 @@ class Cluster:
         self.start("scheduler", [f"{a.bin}/millwork-scheduler", *state, "--listen", f"127.0.0.1:{listen}", "--http", f"127.0.0.1:{self.http}"])
         for core in cores:
             options = ["--scheduler", f"127.0.0.1:{listen}", "--vcores", "1", "--work-dir", f"{folder}/work-{core}", "--id", f"core-{core}"]
-            self.start(f"executor-{core}", pinned([core], f"{a.bin}/millwork-executor", *options))
+            self.start(f"executor-{core}", measure.pinned([core], f"{a.bin}/millwork-executor", *options))
         self.wait(lambda: len(self.call("GET", "executors")["items"]) == len(cores), "executors")
 
     def start(self, name, command):
