@@ -1,4 +1,4 @@
-//! Buffers for chunks and parts of objects, which are used again: to touch new memory costs more than to copy into it.
+//! Buffers for parts of objects, which are used again: to touch new memory costs more than to copy into it.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 /// Smaller buffers are not kept: the allocator has them at hand.
 const LEAST_BYTES: usize = 1 << 20;
 /// How much is kept of what nobody uses.
-const KEPT_BYTES: usize = 64 << 20;
+const KEPT_BYTES: usize = 32 << 20;
 
 static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
@@ -21,7 +21,7 @@ impl Buffer {
         let best = fitting.min_by_key(|(_, buffer)| buffer.capacity()).map(|(place, _)| place);
         let best = best.filter(|_| bytes >= LEAST_BYTES).map(|place| kept.swap_remove(place));
         drop(kept);
-        // Files are of about one size: a buffer for one is to fit the next.
+        // A buffer for one part is to fit the next.
         let rounded = if bytes < LEAST_BYTES { bytes } else { bytes.next_multiple_of(LEAST_BYTES) };
         Self(best.unwrap_or_else(|| Vec::with_capacity(rounded)))
     }

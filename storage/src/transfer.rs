@@ -4,11 +4,12 @@
 //! them, and can block without holding them up.
 
 use crate::bucket::{client_from_env, fail, is_changed};
-use crate::buffers::Buffer;
 use crate::{Object, StorageError, StorageResult, bucket_and_key, local};
 use aws_sdk_s3::Client;
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use millwork_manifest::ObjectUri;
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -93,11 +94,23 @@ struct Stored {
     size_bytes: Option<u64>,
 }
 
-/// The answer to a request.
-struct Chunk {
-    content: Buffer,
-    /// How much of it has been read.
-    read: usize,
+/// What has not been read of the answer to a request, in the pieces in which it came: they are copied once, when they are read.
+struct Chunk(VecDeque<Bytes>);
+
+impl Chunk {
+    /// Fills the buffer, or reads all there is: how much comes at once does not depend on the pieces.
+    fn read(&mut self, buffer: &mut [u8]) -> usize {
+        let mut read = 0;
+        while let Some(piece) = self.0.front_mut().filter(|_| read < buffer.len()) {
+            let count = piece.len().min(buffer.len() - read);
+            buffer[read..read + count].copy_from_slice(&piece.split_to(count));
+            read += count;
+            if piece.is_empty() {
+                self.0.pop_front();
+            }
+        }
+        read
+    }
 }
 
 impl ObjectReader {
@@ -208,20 +221,22 @@ impl Stored {
         if size_bytes.zip(total).is_some_and(|(wanted, found): (u64, u64)| wanted != found) {
             return Err(changed());
         }
-        // No chunk is as large as memory.
-        let wanted = (range.end - range.start) as usize;
-        let mut content = Buffer::with_capacity(wanted);
+        let wanted = range.end - range.start;
+        let (mut pieces, mut found) = (VecDeque::new(), 0);
         while let Some(piece) = answer.body.next().await {
             let piece = piece.map_err(broken)?;
-            if content.len() + piece.len() > wanted {
+            found += piece.len() as u64;
+            if found > wanted {
                 return Err(broken(format!("more than {wanted} bytes came")));
             }
-            content.extend_from_slice(&piece);
+            if !piece.is_empty() {
+                pieces.push_back(piece);
+            }
         }
-        match content.len() {
-            found if found == wanted => Ok(Chunk { content, read: 0 }),
-            found => Err(broken(format!("{found} of {wanted} bytes came"))),
+        if found < wanted {
+            return Err(broken(format!("{found} of {wanted} bytes came")));
         }
+        Ok(Chunk(pieces))
     }
 }
 
@@ -234,7 +249,7 @@ impl Read for ObjectReader {
         if self.remaining == 0 {
             return Ok(0);
         }
-        if self.current.as_ref().is_some_and(|chunk| chunk.read == chunk.content.len()) {
+        if self.current.as_ref().is_some_and(|chunk| chunk.0.is_empty()) {
             self.current = None;
             self.room.add_permits(1);
         }
@@ -242,10 +257,7 @@ impl Read for ObjectReader {
             Some(chunk) => chunk,
             none => none.insert(self.chunks.recv().map_err(io::Error::other)??),
         };
-        let unread = &chunk.content[chunk.read..];
-        let count = unread.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&unread[..count]);
-        chunk.read += count;
+        let count = chunk.read(buffer);
         self.remaining -= count as u64;
         if self.remaining == 0 {
             self.current = None;
