@@ -20,13 +20,11 @@ use datafusion::parquet::schema::types::ColumnDescPtr;
 /// A page ends at this many rows …
 const PAGE_ROWS: usize = 20_000;
 /// … or bytes, before compression.
-const PAGE_BYTES: usize = 1 << 20;
+const PAGE_BYTES: usize = 256 << 10;
 /// A dictionary ends at this many bytes.
 const DICTIONARY_BYTES: usize = 1 << 20;
 /// After this many values a dictionary is judged by what it saves.
 const TRIAL_VALUES: usize = 8192;
-/// After so many chunks without one, a dictionary is tried again.
-const CHUNKS_WITHOUT: u32 = 7;
 /// Room before the text of an open page for its levels: at least a bit for each of [`PAGE_ROWS`].
 const HEADROOM: usize = 4096;
 
@@ -37,8 +35,6 @@ pub(super) struct TextChunk {
     dictionary: Dictionary,
     has_dictionary: bool,
     is_judged: bool,
-    /// How many of the next chunks are not to have a dictionary, as the last that had one did not keep it.
-    without: u32,
     /// Values so far, and their bytes in the encoding PLAIN.
     values: usize,
     plain_bytes: usize,
@@ -83,7 +79,6 @@ impl TextChunk {
             dictionary: Dictionary::new(),
             has_dictionary: true,
             is_judged: false,
-            without: 0,
             values: 0,
             plain_bytes: 0,
             open: OpenPage::new(),
@@ -190,7 +185,8 @@ impl TextChunk {
         if self.has_dictionary {
             let is_full = self.dictionary.page().len() >= DICTIONARY_BYTES;
             let is_trial_over = !self.is_judged && self.values >= TRIAL_VALUES;
-            if is_full || (is_trial_over && !self.dictionary_pays()) {
+            let is_hopeless = !self.is_judged && self.dictionary_is_hopeless();
+            if is_full || is_hopeless || (is_trial_over && !self.dictionary_pays()) {
                 return self.drop_dictionary(compressor);
             }
             self.is_judged |= is_trial_over;
@@ -202,6 +198,19 @@ impl TextChunk {
     fn dictionary_pays(&self) -> bool {
         let bytes = self.dictionary.page().len() + index_bytes(self.values, &self.dictionary);
         bytes * 10 < self.plain_bytes * 9
+    }
+
+    /// Whether nearly all values differ, so that the dictionary will be full long before the chunk ends. Among n values of N
+    /// there are about n²/2N that came before, as long as these are few, which tells N before all have come.
+    fn dictionary_is_hopeless(&self) -> bool {
+        let (distinct, bytes) = (self.dictionary.len(), self.dictionary.page().len());
+        let repeated = self.values - distinct;
+        // Values that come in turns differ for a while, too.
+        if repeated * 8 >= distinct || bytes < DICTIONARY_BYTES / 4 {
+            return false;
+        }
+        let expected = self.values * self.values / (2 * (repeated + 2));
+        expected.saturating_mul(bytes / distinct) > 2 * DICTIONARY_BYTES
     }
 
     /// Goes on without a dictionary. Where it has not paid yet, it is as if there had been none.
@@ -259,12 +268,7 @@ impl TextChunk {
         let fresh = ChunkStatistics::new(self.descriptor.max_def_level() > 0);
         let statistics = std::mem::replace(&mut self.statistics, fresh);
         let pages = std::mem::take(&mut self.pages);
-        self.without = match self.without {
-            // A short chunk says little.
-            0 if !has_dictionary && self.values >= TRIAL_VALUES => CHUNKS_WITHOUT,
-            without => without.saturating_sub(1),
-        };
-        (self.has_dictionary, self.is_judged, self.values, self.plain_bytes) = (self.without == 0, false, 0, 0);
+        (self.has_dictionary, self.is_judged, self.values, self.plain_bytes) = (true, false, 0, 0);
         self.dictionary.clear();
         finished(self.descriptor.clone(), self.compression, statistics, dictionary, (data, pages))
     }

@@ -10,8 +10,9 @@ type Word = u64;
 const LONG: Word = 1 << 63;
 /// The longest value that a word holds.
 const MAX_SHORT: usize = 7;
-/// So many slots are looked at before the dictionary is given up: whoever makes values collide gains nothing.
-const MAX_PROBES: usize = 128;
+/// So many slots are looked at before the dictionary is given up: whoever makes values collide gains nothing. Others never have so
+/// many in a row, whatever the size of the table, which depends on the chunks before.
+const MAX_PROBES: usize = 1024;
 const MIN_SLOTS: usize = 64;
 /// So many values are looked up at once.
 const AHEAD: usize = 16;

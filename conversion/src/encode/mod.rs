@@ -37,6 +37,8 @@ pub(crate) struct RowGroups {
     properties: WriterPropertiesPtr,
     /// Makes writers for the leaves of the columns that are not text.
     others: ArrowRowGroupWriterFactory,
+    /// Memory of pages that are written, for all row groups.
+    spare: SpareBlocks,
 }
 
 impl RowGroups {
@@ -47,7 +49,7 @@ impl RowGroups {
         let root = ArrowSchemaConverter::new().convert(&others)?.root_schema_ptr();
         let template = SerializedFileWriter::new(Vec::new(), root, properties.clone())?;
         let others = ArrowRowGroupWriterFactory::new(&template, others);
-        Ok(Self { schema, descriptor, properties, others })
+        Ok(Self { schema, descriptor, properties, others, spare: SpareBlocks::default() })
     }
 
     /// Starts a file of such row groups.
@@ -86,8 +88,8 @@ impl RowGroupEncoder {
         let leaves = (0..groups.descriptor.num_columns()).filter(|leaf| is_text(groups.field_of(*leaf)));
         let compression = |leaf: usize| groups.properties.compression(groups.descriptor.column(leaf).path());
         let compressor = Compressor::new(compression(0))?;
-        let spare = SpareBlocks::default();
-        let text = |leaf: usize| TextChunk::new(groups.descriptor.column(leaf), compression(leaf), spare.clone());
+        let text =
+            |leaf: usize| TextChunk::new(groups.descriptor.column(leaf), compression(leaf), groups.spare.clone());
         let texts = leaves.map(text).collect();
         Ok(Self { texts, others: Vec::new(), compressor, rows: 0, groups })
     }

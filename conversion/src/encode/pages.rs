@@ -141,7 +141,7 @@ pub(super) struct PageSize {
 /// How much of a chunk's pages is kept in one piece.
 const BLOCK_BYTES: usize = 64 << 10;
 
-/// Memory for the pages of a lane, in blocks of one size that are used again once they are written: new memory is dear, since the
+/// Memory for the pages of a task, in blocks of one size that are used again once they are written: new memory is dear, since the
 /// system clears it first, and what grows in one piece takes twice as much of it.
 #[derive(Clone, Default)]
 pub(super) struct SpareBlocks(Arc<Mutex<Vec<Vec<u8>>>>);

@@ -183,6 +183,21 @@ fn a_dictionary_costs_nothing_where_it_does_not_pay() {
 }
 
 #[test]
+fn a_dictionary_is_kept_where_values_come_again_however_long_they_are() {
+    let long = |i: usize| format!("{i:04}").repeat(500);
+    let few_long = column(12_000, |i| Some(long(scrambled(i) as usize % 10)));
+    let one_long = column(12_000, |_| Some(long(7)));
+    let in_turns = column(60_000, |i| Some(format!("{:036}", i % 6_000)));
+    for values in [few_long, one_long, in_turns] {
+        let rows = values.len();
+        let metadata = check(&[values], 1000, Compression::SNAPPY);
+        let chunk = metadata.row_group(0).column(0);
+        assert!(chunk.dictionary_page_offset().is_some());
+        assert!((chunk.uncompressed_size() as usize) < 20 * rows, "{}", chunk.uncompressed_size());
+    }
+}
+
+#[test]
 fn long_runs_of_one_value_end_pages_too() {
     let text: ArrayRef = Arc::new(StringViewArray::from(vec!["long enough to be a view"; 70_001]));
     let batch = RecordBatch::try_from_iter_with_nullable([("k", text, true)]).unwrap();
