@@ -5,9 +5,7 @@ use crate::ndjson::ColumnNames;
 use crate::query::Query;
 use crate::reorder::{as_io, reorder_columns};
 use crate::report::TaskReport;
-use crate::sink::{
-    OutputCompression, ParquetPartsSink, ROW_GROUPS_PER_FILE, SinkOptions, encoded_size, max_row_groups,
-};
+use crate::sink::{OutputCompression, ParquetPartsSink, ROW_GROUPS_PER_FILE, SinkOptions, encoded_size};
 use crate::source::{FileRange, NdjsonSource, RowSource};
 use crate::survey::{Columns, OutputRate, Survey};
 use datafusion::arrow::array::RecordBatch;
@@ -52,7 +50,7 @@ pub struct PlannedAttempt {
     logical: String,
 }
 
-/// Plans an attempt at a manifest with these columns, for up to `slots` tasks at once.
+/// Plans an attempt at a manifest with these columns, for executors that have up to `slots` threads for it.
 pub async fn plan_attempt(
     manifest: &Manifest,
     survey: &Survey,
@@ -77,6 +75,7 @@ pub async fn plan_attempt(
         target_file_bytes: options.target_file_bytes,
         compression: options.compression,
         lanes: 1,
+        row_group_input_bytes: 0,
         starts: Vec::new(),
     };
     let content: f64 = survey.ranges.iter().map(|range| survey.content_bytes(range)).sum();
@@ -89,11 +88,11 @@ pub async fn plan_attempt(
     };
     let rate = survey.rate(find_rate).await?;
     let groups = file_groups(survey, &rate, options.target_file_bytes);
+    sink.row_group_input_bytes = row_group_input_bytes(survey, &rate, options.target_file_bytes);
     sink.starts = groups.iter().filter_map(|group| group.first()).map(|range| (range.file, range.start)).collect();
-    let lanes = slots.div_ceil(groups.len()).max(1);
+    // Another slot than this task's may be free by the end of it; a lone task has all of them from the start.
+    sink.lanes = if slots > 1 { (2 * slots).div_ceil(groups.len()).max(2) } else { 1 };
     let (scan, logical) = options.query.plan_files(NdjsonSource::new(rows), groups).await?;
-    // Each lane writes a row group at least.
-    sink.lanes = lanes.min(max_row_groups(scan.schema().fields().len()));
     let plan = Arc::new(ParquetPartsSink::new(scan, sink));
     Ok(PlannedAttempt { plan, columns, logical })
 }
@@ -141,6 +140,15 @@ async fn output_rate(
     let ratio = added as f64 / halves[1].content_bytes.max(1) as f64;
     let row_group_bytes = (first as f64 - ratio * halves[0].content_bytes as f64).max(0.0);
     Ok(OutputRate { ratio, row_group_bytes })
+}
+
+/// How many stored bytes make a row group.
+fn row_group_input_bytes(survey: &Survey, rate: &OutputRate, target_file_bytes: u64) -> u64 {
+    let stored: u64 = survey.ranges.iter().map(|range| range.end - range.start).sum();
+    let content: f64 = survey.ranges.iter().map(|range| survey.content_bytes(range)).sum();
+    let target = (target_file_bytes / ROW_GROUPS_PER_FILE) as f64;
+    // Nothing is larger than all.
+    (stored as f64 * target / (content * rate.ratio).max(1.0)).min(stored as f64).max(1.0) as u64
 }
 
 /// Cuts the files into groups of about one output file each, in order, so that all but the last come close to the

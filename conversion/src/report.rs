@@ -124,7 +124,7 @@ pub(crate) fn failure_of_part(error: &PartError) -> Failure {
     match error {
         PartError::Stream(error) => failure_of_query(error),
         PartError::Storage(error) => failure_of_storage(error),
-        PartError::Parquet(_) | PartError::Panic(_) => {
+        PartError::Parquet(_) | PartError::Panic(_) | PartError::GivenUp => {
             let class = io_kind_below(error).map_or(FailureClass::Bug, class_of_io);
             Failure::new(class, error)
         }

@@ -26,10 +26,10 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, PhysicalExpr};
 use futures::StreamExt;
 use millwork_manifest::{Compression, DatePrefix, ManifestId, ObjectUri};
-use millwork_storage::{Staging, bucket_and_key};
+use millwork_storage::{StagedFile, Staging, StorageResult, bucket_and_key};
 use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -111,11 +111,19 @@ pub(crate) struct NdjsonSource {
     table_schema: TableSchema,
     projection: ProjectionExprs,
     metrics: ExecutionPlanMetricsSet,
-    contexts: Contexts,
+    execution: Arc<Mutex<Execution>>,
 }
 
-/// The scan contexts of one execution, by partition.
-type Contexts = Arc<Mutex<Vec<Option<SharedContext>>>>;
+/// What the scans of one execution share.
+#[derive(Default)]
+struct Execution {
+    /// The contexts of the partitions that are being scanned, and those that are free for others.
+    contexts: HashMap<usize, SharedContext>,
+    free: Vec<SharedContext>,
+    /// What is read ahead for all partitions, from when the first is scanned.
+    ahead: Option<Arc<Mutex<Ahead>>>,
+}
+
 type SharedContext = Arc<Mutex<ScanContext>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -132,7 +140,7 @@ impl NdjsonSource {
             projection: ProjectionExprs::from_indices(&all, &schema),
             table_schema: TableSchema::from(schema),
             metrics: ExecutionPlanMetricsSet::new(),
-            contexts: Contexts::default(),
+            execution: Arc::default(),
         }
     }
 
@@ -166,40 +174,53 @@ impl NdjsonSource {
 
     /// The same source, for an execution of its own.
     pub(crate) fn fresh(&self) -> Self {
-        Self { contexts: Contexts::default(), metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }
+        Self { execution: Arc::default(), metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }
     }
 
-    /// What the scans of a partition found, once its stream has ended.
-    pub(crate) fn take_context(&self, partition: usize) -> Option<ScanContext> {
-        let shared = lock(&self.contexts).get_mut(partition)?.take()?;
-        Arc::try_unwrap(shared).ok().map(|mutex| mutex.into_inner().unwrap_or_else(PoisonError::into_inner))
+    fn context_of(&self, partition: usize) -> Option<SharedContext> {
+        lock(&self.execution).contexts.get(&partition).cloned()
     }
 
-    /// Bytes of stored objects that the scans of a partition have consumed so far.
+    /// Ends the scan of a partition, whose stream is gone: its context is free for others. Returns the file of its rejected
+    /// lines, if there are any.
+    pub(crate) fn release(&self, partition: usize) -> StorageResult<Option<StagedFile>> {
+        let Some(context) = lock(&self.execution).contexts.remove(&partition) else { return Ok(None) };
+        let rejects = std::mem::replace(&mut lock(&context).rejects, self.rejects());
+        lock(&self.execution).free.push(context);
+        rejects.finish()
+    }
+
+    /// What the scans of all partitions found, once they are released.
+    pub(crate) fn take_contexts(&self) -> Vec<ScanContext> {
+        let shared = std::mem::take(&mut lock(&self.execution).free);
+        let owned = shared.into_iter().filter_map(Arc::into_inner);
+        owned.map(|mutex| mutex.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+    }
+
+    /// Bytes of stored objects that the context of a partition has consumed so far.
     pub(crate) fn stored_bytes(&self, partition: usize) -> u64 {
-        let shared = lock(&self.contexts).get(partition).cloned().flatten();
-        shared.map_or(0, |context| lock(&context).stored_bytes)
+        self.context_of(partition).map_or(0, |context| lock(&context).stored_bytes)
     }
 
-    /// Gives a batch that has been written back to the scans of a partition.
+    /// Gives a batch that has been written back to the scan of a partition.
     pub(crate) fn recycle(&self, partition: usize, batch: RecordBatch) {
-        let shared = lock(&self.contexts).get(partition).cloned().flatten();
-        if let Some(context) = shared {
+        if let Some(context) = self.context_of(partition) {
             lock(&context).recycle(batch);
         }
     }
 
-    fn context(&self, partition: usize, schema: SchemaRef) -> SharedContext {
-        let mut contexts = lock(&self.contexts);
-        if contexts.len() <= partition {
-            contexts.resize_with(partition + 1, || None);
-        }
-        let make = || {
-            let name = format!("{}.rejected.ndjson", uuid::Uuid::new_v4());
-            let rejects = RejectSink::new(self.rows.staging.clone(), name);
-            Arc::new(Mutex::new(ScanContext::new(self.rows.clone(), schema, rejects)))
-        };
-        contexts[partition].get_or_insert_with(make).clone()
+    fn rejects(&self) -> RejectSink {
+        RejectSink::new(self.rows.staging.clone(), format!("{}.rejected.ndjson", uuid::Uuid::new_v4()))
+    }
+
+    /// The context for the scan of a partition, and what is read ahead.
+    fn begin(&self, partition: usize, config: &FileScanConfig) -> Result<(SharedContext, Arc<Mutex<Ahead>>)> {
+        let schema = config.projected_schema()?;
+        let make = || Arc::new(Mutex::new(ScanContext::new(self.rows.clone(), schema, self.rejects())));
+        let all = || Arc::new(Mutex::new(Ahead::of(config.file_groups.iter().flat_map(ranges_of).collect())));
+        let Execution { contexts, free, ahead } = &mut *lock(&self.execution);
+        let context = contexts.entry(partition).or_insert_with(|| free.pop().unwrap_or_else(make)).clone();
+        Ok((context, ahead.get_or_insert_with(all).clone()))
     }
 }
 
@@ -210,12 +231,8 @@ impl FileSource for NdjsonSource {
         config: &FileScanConfig,
         partition: usize,
     ) -> Result<Arc<dyn FileOpener>> {
-        let schema = config.projected_schema()?;
-        let ranges = config.file_groups.get(partition).map(ranges_of).unwrap_or_default();
-        Ok(Arc::new(NdjsonOpener {
-            context: self.context(partition, schema),
-            ahead: Arc::new(Mutex::new(Ahead::of(ranges))),
-        }))
+        let (context, ahead) = self.begin(partition, config)?;
+        Ok(Arc::new(NdjsonOpener { context, ahead }))
     }
 
     fn table_schema(&self) -> &TableSchema {
@@ -274,16 +291,23 @@ struct NdjsonOpener {
     ahead: Arc<Mutex<Ahead>>,
 }
 
-/// Reading ahead in a bucket: the requests for the next ranges of a partition are on their way while one is scanned, since
-/// an answer takes longer than the scan of a small file. How far ahead, the store's answers say: as far as it takes for
-/// none to be waited for.
+/// Reading ahead in a bucket: the requests for the next ranges are on their way while some are scanned, since an answer takes
+/// longer than the scan of a small file. How far ahead, the store's answers say: as far as it takes for none to be waited for.
 struct Ahead {
-    rest: VecDeque<FileRange>,
-    open: VecDeque<(FileRange, Result<Input, InputError>)>,
+    /// All ranges, in order, and what has become of each.
+    ranges: Vec<(FileRange, Reading)>,
+    places: HashMap<(u32, u64), usize>,
     depth: Depth,
 }
 
-/// What may be on its way for one partition, beside the range that is scanned: a range, and others up to so many bytes.
+/// What has become of a range that is to be read.
+enum Reading {
+    Waiting,
+    Open(Result<Input, InputError>),
+    Taken,
+}
+
+/// What may be on its way after each range that is scanned: a range, and others up to so many bytes.
 #[derive(Clone, Copy)]
 struct Depth {
     ranges: usize,
@@ -295,8 +319,10 @@ const MAX_DEPTH: Depth = Depth { ranges: 64, bytes: 32 << 20 };
 
 impl Ahead {
     fn of(ranges: Vec<FileRange>) -> Self {
-        let rest = ranges.into_iter().filter(|range| bucket_and_key(&range.uri).is_some()).collect();
-        Self { rest, open: VecDeque::new(), depth: FIRST_DEPTH }
+        let remote = ranges.into_iter().filter(|range| bucket_and_key(&range.uri).is_some());
+        let ranges: Vec<_> = remote.map(|range| (range, Reading::Waiting)).collect();
+        let places = ranges.iter().zip(0..).map(|((range, _), place)| ((range.file, range.start), place)).collect();
+        Self { ranges, places, depth: FIRST_DEPTH }
     }
 
     /// An input was waited for.
@@ -305,27 +331,27 @@ impl Ahead {
         self.depth = Depth { ranges: (ranges * 2).min(MAX_DEPTH.ranges), bytes: (bytes * 2).min(MAX_DEPTH.bytes) };
     }
 
-    /// The input of a range, and those after it begun.
-    fn take(&mut self, range: &FileRange) -> Option<Result<Input, InputError>> {
-        bucket_and_key(&range.uri)?;
-        let input = loop {
-            match self.open.pop_front() {
-                Some((opened, input)) if opened == *range => break input,
-                Some(_) => {}
-                None => {
-                    while self.rest.pop_front().is_some_and(|next| next != *range) {}
-                    break open_input(range);
-                }
-            }
+    /// The input of a range in a bucket, and whether it was begun ahead. Those after it are begun, for whoever takes them.
+    fn take(&mut self, range: &FileRange) -> Option<(Result<Input, InputError>, bool)> {
+        let place = *self.places.get(&(range.file, range.start))?;
+        let taken = match std::mem::replace(&mut self.ranges[place].1, Reading::Taken) {
+            Reading::Open(input) => (input, true),
+            Reading::Waiting | Reading::Taken => (open_input(range), false),
         };
-        let mut bytes: u64 = self.open.iter().map(|(range, _)| range.end - range.start).sum();
-        while self.open.len() < self.depth.ranges && bytes < self.depth.bytes {
-            let Some(next) = self.rest.pop_front() else { break };
-            bytes += next.end - next.start;
-            let input = open_input(&next);
-            self.open.push_back((next, input));
+        let mut open = Depth { ranges: 0, bytes: 0 };
+        for (next, reading) in &mut self.ranges[place + 1..] {
+            if open.ranges >= self.depth.ranges || open.bytes >= self.depth.bytes {
+                break;
+            }
+            if matches!(reading, Reading::Waiting) {
+                *reading = Reading::Open(open_input(next));
+            }
+            if matches!(reading, Reading::Open(_)) {
+                open.ranges += 1;
+                open.bytes += next.end - next.start;
+            }
         }
-        Some(input)
+        Some(taken)
     }
 }
 
@@ -343,13 +369,14 @@ impl FileOpener for NdjsonOpener {
             .cloned()
             .ok_or_else(|| DataFusionError::Internal(format!("no byte range for {}", file.path())))?;
         let ahead = self.ahead.clone();
-        let mut early = lock(&ahead).take(&range);
-        // The next file is opened while this one is read; its scan starts with its first batch.
+        let (mut early, was_ahead) =
+            lock(&ahead).take(&range).map_or((None, false), |(input, ahead)| (Some(input), ahead));
+        // The scan starts with the first batch that is asked for.
         Ok(Box::pin(async move {
             let mut scan = None;
             let batches = std::iter::from_fn(move || {
                 let mut context = lock(&context);
-                if matches!(&early, Some(Ok(input)) if !input.has_arrived()) {
+                if was_ahead && matches!(&early, Some(Ok(input)) if !input.has_arrived()) {
                     lock(&ahead).deepen();
                 }
                 let next =

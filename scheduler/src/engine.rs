@@ -186,8 +186,13 @@ impl Engine {
 
     /// How many tasks all executors together run at once, those left out that take no more.
     pub async fn slots(&self) -> usize {
+        self.slots_of_each().await.into_iter().sum()
+    }
+
+    /// How many tasks each executor runs at once, those left out that take no more.
+    pub(crate) async fn slots_of_each(&self) -> Vec<usize> {
         let stopping = self.stopping_executors();
-        self.executors().await.iter().filter(|e| !stopping.contains(&e.id)).map(|e| e.vcores as usize).sum()
+        self.executors().await.iter().filter(|e| !stopping.contains(&e.id)).map(|e| e.vcores as usize).collect()
     }
 
     /// Submits a plan.
@@ -200,7 +205,7 @@ impl Engine {
         Ok(Job { id, updates, awaited: self.awaited.clone() })
     }
 
-    /// Cancels a job; its tasks are stopped.
+    /// Cancels a job. Those of its tasks that executors have begun go on to their end, for nobody.
     pub(crate) async fn cancel(&self, job: &Job) {
         if let Err(error) = self.server.cancel_job(job.id.clone()).await {
             tracing::warn!(job = %job.id, %error, "cannot cancel a job");

@@ -50,7 +50,7 @@ pub(crate) enum ScanError {
     Rejects(#[from] io::Error),
 }
 
-/// What the scans of one task share, file after file.
+/// What the scans of one lane share, file after file.
 pub(crate) struct ScanContext {
     pub(crate) source: Arc<RowSource>,
     pub(crate) schema: SchemaRef,

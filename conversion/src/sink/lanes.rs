@@ -1,22 +1,29 @@
-//! One task: its input cut into lanes, which scan and encode at the same time.
+//! One task: lanes scan and encode its morsels at the same time.
+//!
+//! Lanes take morsels in order, whenever they are done with one, so that none idles while there is work left (morsel-driven
+//! parallelism). Row groups are put into the file in the order of their morsels: the same plan gives the same bytes,
+//! whichever lane was faster, and however many there are.
 
+use super::morsels::{Morsels, cut_input};
 use super::parts::PartsWriter;
 use super::row_groups::{EncodedGroup, RowGroupShape};
 use super::{PartError, SinkOptions};
 use crate::encode::RowGroupEncoder;
 use crate::ndjson::{MAX_COLUMNS, ScanError};
 use crate::report::{StagedPart, TaskReport, executor_name, failure_of_part, failure_of_scan};
-use crate::source::{FileRange, NdjsonSource, as_scan, scan_exec};
+use crate::source::NdjsonSource;
 use crate::survey::{in_order, merge_keys};
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::error::Result;
+use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use futures::TryStreamExt;
-use std::collections::HashMap;
-use std::sync::Arc;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use millwork_storage::StagedFile;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use tokio::runtime::Handle;
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, mpsc};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio_util::sync::CancellationToken;
 
 /// Runs one partition. What goes wrong with data or storage is part of the report; an error is a defect.
 pub(super) async fn run_task(
@@ -25,33 +32,26 @@ pub(super) async fn run_task(
     options: &SinkOptions,
     context: &Arc<TaskContext>,
 ) -> Result<TaskReport> {
-    let Lanes { plan, source, groups } = split_into_lanes(input, partition, options.lanes)?;
+    let Morsels { plan, source, groups } = cut_input(input, partition, options)?;
     let first = groups.first().and_then(|group| group.first()).map(|range| (range.file, range.start));
-    let bytes = |group: &Vec<FileRange>| group.iter().map(|range| range.end - range.start).sum();
-    let lane_bytes: Vec<u64> = groups.iter().map(bytes).collect();
-    let streams: Vec<_> = (0..groups.len()).map(|lane| plan.execute(lane, context.clone())).collect::<Result<_>>()?;
     // The engine may give a task its partition under another number.
     let task = options.starts.iter().position(|start| Some(*start) == first).unwrap_or(partition);
-    let parts = write_parts(streams, &source, &lane_bytes, task, options).await;
     let mut report = TaskReport { executor: executor_name(), first, ..TaskReport::default() };
-    match parts {
-        Ok(parts) => report.parts = parts,
+    let bytes = groups.iter().map(|group| group.iter().map(|range| range.end - range.start).sum()).collect();
+    match convert(plan, source.clone(), bytes, context.clone(), task, options).await {
+        Ok((parts, rejects)) => (report.parts, report.rejects) = (parts, rejects),
         Err(error) => {
             report.failure = Some(failure_of_part(&error));
             return Ok(report);
         }
     }
     let mut new_keys = HashMap::new();
-    for lane in 0..groups.len() {
-        let Some(scan) = source.take_context(lane) else { continue };
+    for scan in source.take_contexts() {
         merge_keys(&mut new_keys, scan.keys.new_keys());
         merge_first_seen(&mut report.first_seen, scan.keys.first_seen());
         report.ledger.extend(scan.ledger);
-        match scan.rejects.finish() {
-            Ok(rejects) => report.rejects.extend(rejects),
-            Err(error) => report.failure = Some(failure_of_part(&error.into())),
-        }
     }
+    report.ledger.sort_by_key(|range| (range.file, range.start));
     report.new_keys = in_order(new_keys);
     if let Some(last) = report.new_keys.last() {
         report.parts.clear();
@@ -72,151 +72,182 @@ fn merge_first_seen<T: Copy + Ord>(into: &mut Vec<Option<T>>, from: &[Option<T>]
     }
 }
 
-/// The input of one task, with a partition for each lane.
-struct Lanes {
+/// As many lanes work at once in a process as it has threads for them, whatever tasks they are of: each has a row group in memory.
+static TURNS: OnceLock<Semaphore> = OnceLock::new();
+
+/// How many threads there are for lanes.
+fn threads() -> usize {
+    Handle::current().metrics().num_workers()
+}
+
+/// What the lanes of a task share.
+struct Work {
+    /// A partition for each morsel.
     plan: Arc<dyn ExecutionPlan>,
     source: NdjsonSource,
-    groups: Vec<Vec<FileRange>>,
+    context: Arc<TaskContext>,
+    shape: Arc<RowGroupShape>,
+    /// The stored bytes of each morsel.
+    bytes: Vec<u64>,
+    /// The morsels that no lane has taken yet, and where their row groups go.
+    rest: Mutex<VecDeque<(usize, mpsc::Sender<EncodedGroup>)>>,
+    /// Cancelled once there are none.
+    is_all_taken: CancellationToken,
+    /// Cancelled once nobody wants what is left.
+    is_given_up: CancellationToken,
+    /// A permit for each morsel that may be begun before an earlier one is written: what is encoded too early waits in memory.
+    room: Arc<Semaphore>,
 }
 
-/// Rewrites the input of a task so that the scan of one file group becomes several, of about the same size.
-fn split_into_lanes(input: &Arc<dyn ExecutionPlan>, partition: usize, lanes: usize) -> Result<Lanes> {
-    let mut found = None;
-    let rewritten = input.clone().transform_up(|node| {
-        let Some((source, groups)) = as_scan(&node) else { return Ok(Transformed::no(node)) };
-        let source = source.fresh();
-        let groups = split_evenly(groups.get(partition).cloned().unwrap_or_default(), lanes);
-        let scan = scan_exec(source.clone(), groups.clone());
-        found = Some((source, groups));
-        Ok(Transformed::new(scan, true, TreeNodeRecursion::Jump))
-    })?;
-    let (source, groups) = found.ok_or_else(|| DataFusionError::Internal("the sink's input has no scan".to_owned()))?;
-    Ok(Lanes { plan: rewritten.data, source, groups })
-}
-
-/// Cuts a list of ranges into up to `lanes` runs of about the same bytes.
-fn split_evenly(ranges: Vec<FileRange>, lanes: usize) -> Vec<Vec<FileRange>> {
-    let total: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-    let share = total.div_ceil(lanes.max(1) as u64).max(1);
-    let mut groups: Vec<Vec<FileRange>> = Vec::new();
-    let (mut before, mut last_lane) = (0, None);
-    for range in ranges {
-        let size = range.end - range.start;
-        // The lane in whose share the middle of the range falls.
-        let lane = ((before + size / 2) / share).min(lanes as u64 - 1);
-        before += size;
-        match groups.last_mut() {
-            Some(group) if last_lane == Some(lane) => group.push(range),
-            _ => groups.push(vec![range]),
-        }
-        last_lane = Some(lane);
-    }
-    if groups.is_empty() { vec![Vec::new()] } else { groups }
-}
-
-async fn write_parts(
-    streams: Vec<SendableRecordBatchStream>,
-    source: &NdjsonSource,
-    lane_bytes: &[u64],
+/// Converts all morsels. Returns the files they became, and those of rejected lines, in order.
+async fn convert(
+    plan: Arc<dyn ExecutionPlan>,
+    source: NdjsonSource,
+    bytes: Vec<u64>,
+    context: Arc<TaskContext>,
     task: usize,
     options: &SinkOptions,
-) -> Result<Vec<StagedPart>, PartError> {
-    let Some(schema) = streams.first().map(|stream| stream.schema()) else { return Ok(Vec::new()) };
-    let shape = Arc::new(RowGroupShape::new(schema, options)?);
-    let mut lanes = JoinSet::new();
-    let mut receivers = Vec::new();
-    for ((lane, stream), bytes) in streams.into_iter().enumerate().zip(lane_bytes) {
-        let (sender, receiver) = mpsc::channel(1);
-        receivers.push(receiver);
-        lanes.spawn(run_lane(stream, shape.clone(), source.clone(), (lane, *bytes), sender));
+) -> Result<(Vec<StagedPart>, Vec<StagedFile>), PartError> {
+    let shape = Arc::new(RowGroupShape::new(plan.schema(), options, bytes.len())?);
+    let (senders, receivers): (VecDeque<_>, Vec<_>) = bytes.iter().map(|_| mpsc::channel(1)).unzip();
+    let lanes = options.lanes.min(threads()).clamp(1, bytes.len().max(1));
+    let is_given_up = CancellationToken::new();
+    let _gives_up = is_given_up.clone().drop_guard();
+    let writer = PartsWriter::new(shape.clone(), bytes.iter().sum(), task, options.clone());
+    let work = Arc::new(Work {
+        plan,
+        source,
+        context,
+        shape,
+        bytes,
+        rest: Mutex::new((0..).zip(senders).collect()),
+        is_all_taken: CancellationToken::new(),
+        is_given_up,
+        room: Arc::new(Semaphore::new(lanes + 1)),
+    });
+    let (room, is_given_up, bytes) = (work.room.clone(), work.is_given_up.clone(), work.bytes.clone());
+    let morsels = bytes.into_iter().zip(receivers);
+    // Writing mostly waits for the storage, which must not hold up a lane.
+    let written = spawn_blocking(move || write_in_order(writer, morsels, &room, is_given_up));
+    let mut running: JoinSet<_> = (0..lanes).map(|_| run_lane(work.clone())).collect();
+    let mut rejects = Vec::new();
+    while let Some(lane) = running.join_next().await {
+        rejects.extend(lane??);
     }
-    let mut writer = PartsWriter::new(&shape, lane_bytes.iter().sum(), task, options);
-    // Row groups are taken from the lanes in turn, whichever is ready first.
-    let mut turn = 0;
-    while !receivers.is_empty() {
-        turn %= receivers.len();
-        match receivers[turn].recv().await {
-            Some(group) => {
-                writer.append(group)?;
-                turn += 1;
-            }
-            None => drop(receivers.remove(turn)),
-        }
-        while let Some(lane) = lanes.try_join_next() {
-            lane??;
-        }
-    }
-    while let Some(lane) = lanes.join_next().await {
-        lane??;
-    }
-    writer.finish().await
+    rejects.sort_by_key(|(morsel, _)| *morsel);
+    let parts = written.await??.finish().await?;
+    Ok((parts, rejects.into_iter().map(|(_, file)| file).collect()))
 }
 
-/// Scans and encodes the files of one lane, which have so many bytes.
-async fn run_lane(
-    mut stream: SendableRecordBatchStream,
-    shape: Arc<RowGroupShape>,
-    source: NdjsonSource,
-    (lane, bytes): (usize, u64),
+/// Writes the row groups of the morsels, one morsel after the other, each with its stored bytes.
+fn write_in_order(
+    mut writer: PartsWriter,
+    morsels: impl Iterator<Item = (u64, mpsc::Receiver<EncodedGroup>)>,
+    room: &Semaphore,
+    is_given_up: CancellationToken,
+) -> Result<PartsWriter, PartError> {
+    // However this ends, no lane is to wait for it.
+    let _gives_up = is_given_up.clone().drop_guard();
+    for (bytes, mut morsel) in morsels {
+        while let Some(group) = morsel.blocking_recv() {
+            if is_given_up.is_cancelled() {
+                return Err(PartError::GivenUp);
+            }
+            writer.append(group)?;
+        }
+        writer.end_morsel(bytes);
+        room.add_permits(1);
+    }
+    Ok(writer)
+}
+
+/// Converts one morsel after the other, as long as there are any. Returns the files of rejected lines, by morsel.
+async fn run_lane(work: Arc<Work>) -> Result<Vec<(usize, StagedFile)>, PartError> {
+    let (mut encoder, mut turn, mut rejects) = (None, None, Vec::new());
+    while let Some((morsel, sender)) = next_morsel(&work, &mut turn).await {
+        let encoder = match &mut encoder {
+            Some(encoder) => encoder,
+            none => none.insert(RowGroupEncoder::new(work.shape.columns.clone())?),
+        };
+        if !run_morsel(&work, morsel, encoder, sender).await? {
+            break;
+        }
+        let source = work.source.clone();
+        let rejected = spawn_blocking(move || source.release(morsel)).await??;
+        rejects.extend(rejected.map(|file| (morsel, file)));
+    }
+    Ok(rejects)
+}
+
+/// The next morsel for a lane. It keeps its turn from one to the next, but not while it waits for those that are being written.
+async fn next_morsel(
+    work: &Work,
+    turn: &mut Option<SemaphorePermit<'static>>,
+) -> Option<(usize, mpsc::Sender<EncodedGroup>)> {
+    let room = match work.room.try_acquire() {
+        Ok(room) => room,
+        Err(_) => {
+            *turn = None;
+            or_over(work, work.room.acquire()).await?
+        }
+    };
+    if turn.is_none() {
+        let turns = TURNS.get_or_init(|| Semaphore::new(threads()));
+        *turn = Some(or_over(work, turns.acquire()).await?);
+    }
+    let mut rest = work.rest.lock().unwrap_or_else(PoisonError::into_inner);
+    let next = rest.pop_front()?;
+    if rest.is_empty() {
+        work.is_all_taken.cancel();
+    }
+    // Who writes the morsel gives the room back.
+    room.forget();
+    Some(next)
+}
+
+/// A permit that is waited for, unless there is nothing left to do with it. No semaphore is ever closed.
+async fn or_over<'a>(
+    work: &Work,
+    permit: impl Future<Output = Result<SemaphorePermit<'a>, AcquireError>>,
+) -> Option<SemaphorePermit<'a>> {
+    tokio::select! {
+        permit = permit => permit.ok(),
+        () = work.is_all_taken.cancelled() => None,
+        () = work.is_given_up.cancelled() => None,
+    }
+}
+
+/// Scans and encodes a morsel. False if nobody wants it any more.
+async fn run_morsel(
+    work: &Work,
+    morsel: usize,
+    encoder: &mut RowGroupEncoder,
     sender: mpsc::Sender<EncodedGroup>,
-) -> Result<(), PartError> {
-    let (mut consumed, mut groups) = (0, 0);
-    let share = || source.stored_bytes(lane) as f64 / bytes.max(1) as f64;
-    let mut encoder = RowGroupEncoder::new(shape.columns.clone())?;
-    loop {
+) -> Result<bool, PartError> {
+    let Work { source, shape, .. } = work;
+    let mut stream = work.plan.execute(morsel, work.context.clone())?;
+    let before = source.stored_bytes(morsel);
+    let share = || (source.stored_bytes(morsel) - before) as f64 / work.bytes[morsel].max(1) as f64;
+    let (mut consumed, mut groups) = (before, 0);
+    while !work.is_given_up.is_cancelled() {
         let batch = stream.try_next().await?;
         let is_end = batch.is_none();
         if let Some(batch) = batch {
             encoder.write(&batch)?;
-            source.recycle(lane, batch);
+            source.recycle(morsel, batch);
         }
-        if encoder.rows() > 0 && (is_end || shape.is_full(&encoder, groups, share)) {
+        if encoder.rows() > 0 && (is_end || shape.is_full(encoder, groups, share)) {
             groups += 1;
-            let now = source.stored_bytes(lane);
-            let input_bytes = now - std::mem::replace(&mut consumed, now);
-            let encoded = EncodedGroup::close(&mut encoder, input_bytes)?;
+            let now = source.stored_bytes(morsel);
+            let encoded = EncodedGroup::close(encoder, now - consumed)?;
+            consumed = now;
             if sender.send(encoded).await.is_err() {
-                return Ok(());
+                return Ok(false);
             }
         }
         if is_end {
-            return Ok(());
+            return Ok(true);
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use millwork_manifest::Compression;
-
-    fn ranges(sizes: &[u64]) -> Vec<FileRange> {
-        let range = |(file, size): (u32, &u64)| FileRange {
-            file,
-            uri: "/a".parse().unwrap(),
-            etag: String::new(),
-            start: 0,
-            end: *size,
-            compression: Compression::None,
-            lines_before: 0,
-        };
-        (0..).zip(sizes).map(range).collect()
-    }
-
-    #[test]
-    fn lanes_share_the_bytes_and_keep_the_order() {
-        for (sizes, lanes) in
-            [(vec![10; 7], 2), (vec![1, 1, 100], 2), (vec![0, 0], 3), (vec![5], 4), (vec![100, 1, 1], 2), (vec![], 2)]
-        {
-            let groups = split_evenly(ranges(&sizes), lanes);
-            let flat: Vec<u32> = groups.iter().flatten().map(|range| range.file).collect();
-            assert_eq!(flat, (0..sizes.len() as u32).collect::<Vec<_>>());
-            assert!((1..=lanes).contains(&groups.len()));
-            assert!(groups.iter().all(|group| !group.is_empty()) || sizes.is_empty(), "{sizes:?}");
-        }
-        let lengths =
-            |sizes: &[u64], lanes| split_evenly(ranges(sizes), lanes).iter().map(Vec::len).collect::<Vec<_>>();
-        assert_eq!(lengths(&[10; 8], 2), [4, 4]);
-        assert_eq!(lengths(&[1, 1, 100], 2), [2, 1]);
-    }
+    Ok(false)
 }

@@ -1,10 +1,11 @@
 //! The sink: rows to Parquet files of about the target size, under private names.
 //!
 //! Each input partition is written by its own task, so that nothing funnels into one. Inside a task, *lanes* share the
-//! work: each scans its own part of the task's files and encodes row groups, which are put into the file in a fixed
-//! order, so that the same input gives the same bytes again.
+//! work: they take *morsels* of its input, scan them and encode row groups, which are put into the file in a fixed
+//! order, so that the same plan gives the same bytes again.
 
 mod lanes;
+mod morsels;
 mod parts;
 mod row_groups;
 
@@ -26,7 +27,7 @@ use datafusion::physical_plan::{
 };
 use millwork_manifest::ManifestId;
 use millwork_storage::{Staging, StorageError};
-pub(crate) use row_groups::{ROW_GROUPS_PER_FILE, encoded_size, max_row_groups};
+pub(crate) use row_groups::{ROW_GROUPS_PER_FILE, encoded_size};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -64,8 +65,10 @@ pub(crate) struct SinkOptions {
     pub(crate) staging: Staging,
     pub(crate) target_file_bytes: u64,
     pub(crate) compression: OutputCompression,
-    /// How many threads of one task scan and encode at once.
+    /// How many lanes the morsels of a task are to keep busy to the end; there are no more than the executor has slots.
     pub(crate) lanes: usize,
+    /// The stored bytes of input that are expected to make a row group.
+    pub(crate) row_group_input_bytes: u64,
     /// Where the input of each task starts, by file and offset: the tasks' numbers for output files must not meet.
     pub(crate) starts: Vec<(u32, u64)>,
 }
@@ -102,6 +105,8 @@ pub(crate) enum PartError {
     Parquet(#[from] ParquetError),
     #[error("a lane of the task broke off: {0}")]
     Panic(#[from] tokio::task::JoinError),
+    #[error("nobody wants the rest of the task")]
+    GivenUp,
 }
 
 /// The plan node.

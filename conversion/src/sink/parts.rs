@@ -6,16 +6,18 @@ use crate::report::StagedPart;
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::writer::SerializedFileWriter;
 use millwork_storage::StagingWriter;
+use std::sync::Arc;
 
 /// Puts row groups into files of about the target size.
-pub(super) struct PartsWriter<'a> {
-    shape: &'a RowGroupShape,
-    options: &'a SinkOptions,
+pub(super) struct PartsWriter {
+    shape: Arc<RowGroupShape>,
+    options: SinkOptions,
     open: Option<OpenPart>,
     done: Vec<tokio::task::JoinHandle<Result<StagedPart, PartError>>>,
-    /// Bytes of stored input the task has, and how many of them the row groups so far came from.
+    /// Bytes of stored input the task has, how many of them finished morsels had, and how many the morsel so far.
     input_bytes: u64,
     consumed_bytes: u64,
+    morsel_bytes: u64,
     /// Bytes of finished files.
     written_bytes: u64,
     /// The number of the next file.
@@ -28,8 +30,8 @@ struct OpenPart {
     row_groups: u64,
 }
 
-impl<'a> PartsWriter<'a> {
-    pub(super) fn new(shape: &'a RowGroupShape, input_bytes: u64, task: usize, options: &'a SinkOptions) -> Self {
+impl PartsWriter {
+    pub(super) fn new(shape: Arc<RowGroupShape>, input_bytes: u64, task: usize, options: SinkOptions) -> Self {
         Self {
             shape,
             options,
@@ -37,6 +39,7 @@ impl<'a> PartsWriter<'a> {
             done: Vec::new(),
             input_bytes,
             consumed_bytes: 0,
+            morsel_bytes: 0,
             written_bytes: 0,
             number: task,
         }
@@ -48,13 +51,13 @@ impl<'a> PartsWriter<'a> {
         if open_bytes > 0 && self.is_time_for_next_file(open_bytes, &group) {
             self.finish_file();
         }
-        self.consumed_bytes += group.input_bytes;
+        self.morsel_bytes += group.input_bytes;
         let open = match &mut self.open {
             Some(open) => open,
             None => {
                 let number = self.number;
                 self.number += self.options.starts.len().max(1);
-                self.open.insert(start_file(self.shape, number, self.options)?)
+                self.open.insert(start_file(&self.shape, number, &self.options)?)
             }
         };
         let mut row_group = open.writer.next_row_group()?;
@@ -67,13 +70,18 @@ impl<'a> PartsWriter<'a> {
         Ok(())
     }
 
+    /// Notes the end of a morsel of so many bytes, whether they became rows or not.
+    pub(super) fn end_morsel(&mut self, bytes: u64) {
+        (self.consumed_bytes, self.morsel_bytes) = (self.consumed_bytes + bytes, 0);
+    }
+
     /// Whether the open file ends before this row group.
     ///
     /// What the task will write in all is predicted from what it has written so far, and shared out evenly among
     /// as many files as come closest to the target size, so that no small rest is left.
     fn is_time_for_next_file(&self, open_bytes: u64, group: &EncodedGroup) -> bool {
         let written = (self.written_bytes + open_bytes) as f64;
-        let consumed = (self.consumed_bytes.max(1)) as f64;
+        let consumed = (self.consumed_bytes + self.morsel_bytes).max(1) as f64;
         let total = written * (self.input_bytes as f64 / consumed).max(1.0);
         let files = (total / self.options.target_file_bytes as f64).round().max(1.0);
         let goal = total / files;

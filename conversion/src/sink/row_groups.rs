@@ -26,7 +26,7 @@ pub(super) struct EncodedGroup {
     pub(super) chunks: Vec<EncodedChunk>,
     pub(super) rows: u64,
     pub(super) encoded_bytes: u64,
-    /// Bytes of stored input that were consumed since the lane's group before.
+    /// Bytes of stored input that were consumed since the morsel's group before.
     pub(super) input_bytes: u64,
 }
 
@@ -43,36 +43,46 @@ impl EncodedGroup {
 pub(super) struct RowGroupShape {
     pub(super) columns: Arc<RowGroups>,
     target_bytes: u64,
-    /// How many row groups a lane may write.
-    lane_groups: usize,
+    /// How many row groups a morsel may make.
+    morsel_groups: usize,
 }
 
 impl RowGroupShape {
-    pub(super) fn new(schema: SchemaRef, options: &SinkOptions) -> Result<Self, PartError> {
-        let lane_groups = (max_row_groups(schema.fields().len()) / options.lanes.max(1)).max(1);
+    /// For tasks of so many morsels.
+    pub(super) fn new(schema: SchemaRef, options: &SinkOptions, morsels: usize) -> Result<Self, PartError> {
+        let morsel_groups = (max_row_groups(schema.fields().len()) / morsels.max(1)).max(1);
         let columns = Arc::new(RowGroups::new(schema, Arc::new(options.writer_properties()))?);
         let target_bytes = (options.target_file_bytes / ROW_GROUPS_PER_FILE).max(1);
-        Ok(Self { columns, target_bytes, lane_groups })
+        Ok(Self { columns, target_bytes, morsel_groups })
     }
 
-    /// Whether a row group has all it should have, `before` others of its lane and `consumed`, a share of the lane's input.
+    /// Whether a row group has all it should have, `before` others of its morsel and `consumed`, a share of the morsel's input.
     pub(super) fn is_full(&self, group: &RowGroupEncoder, before: usize, consumed: impl Fn() -> f64) -> bool {
         let bytes = group.estimated_bytes() as u64;
-        let is_full = group.rows() >= ROW_GROUP_ROWS || bytes >= self.target_bytes;
-        is_full && (is_due(before, self.lane_groups, consumed()) || bytes >= self.target_bytes * MAX_GROWTH)
+        if group.rows() < ROW_GROUP_ROWS && bytes < self.target_bytes {
+            return false;
+        }
+        let consumed = consumed();
+        bytes >= self.target_bytes * MAX_GROWTH
+            || is_due(before, self.morsel_groups, consumed) && is_enough_left(before, consumed)
     }
 }
 
-/// Whether a lane that writes row groups evenly may end the next one.
-fn is_due(before: usize, lane_groups: usize, consumed: f64) -> bool {
+/// Whether a morsel that makes row groups evenly may end the next one.
+fn is_due(before: usize, morsel_groups: usize, consumed: f64) -> bool {
     let next = before + 1;
-    next < lane_groups && next as f64 <= consumed * lane_groups as f64
+    next < morsel_groups && next as f64 <= consumed * morsel_groups as f64
+}
+
+/// Whether what is left of a morsel makes at least half of a row group, too, going by those so far: a little rest goes with them.
+fn is_enough_left(before: usize, consumed: f64) -> bool {
+    (1.0 - consumed) * (before + 1) as f64 >= consumed / 2.0
 }
 
 /// The size of a file with a sample of rows as its one row group, in bytes.
 pub(crate) fn encoded_size(batches: &[RecordBatch], options: &SinkOptions) -> Result<u64, PartError> {
     let Some(first) = batches.first() else { return Ok(0) };
-    let shape = RowGroupShape::new(first.schema(), options)?;
+    let shape = RowGroupShape::new(first.schema(), options, 1)?;
     let mut encoder = RowGroupEncoder::new(shape.columns.clone())?;
     for batch in batches {
         encoder.write(batch)?;
@@ -92,13 +102,23 @@ mod tests {
 
     #[test]
     fn wide_rows_make_few_row_groups() {
-        for (columns, lanes) in [(MAX_COLUMNS, 1), (MAX_COLUMNS, 3), (MAX_COLUMNS, 4), (3000, 8), (50, 16)] {
-            let lane_groups = max_row_groups(columns) / lanes;
+        for (columns, morsels) in [(MAX_COLUMNS, 1), (MAX_COLUMNS, 3), (MAX_COLUMNS, 4), (3000, 8), (50, 16)] {
+            let morsel_groups = max_row_groups(columns) / morsels;
             // Every batch would fill a row group; the end of the input ends the last one.
-            let ended = |before, batch| before + usize::from(is_due(before, lane_groups, f64::from(batch) / 10_000.0));
+            let ended =
+                |before, batch| before + usize::from(is_due(before, morsel_groups, f64::from(batch) / 10_000.0));
             let groups = (1..=10_000).fold(0, ended) + 1;
-            assert_eq!(groups, lane_groups, "{columns} {lanes}");
-            assert!(groups * lanes * columns <= TASK_CHUNKS);
+            assert_eq!(groups, morsel_groups, "{columns} {morsels}");
+            assert!(groups * morsels * columns <= TASK_CHUNKS);
+        }
+    }
+
+    #[test]
+    fn a_little_rest_makes_no_row_group_of_its_own() {
+        for (before, consumed, is_enough) in
+            [(0, 0.5, true), (0, 0.66, true), (0, 0.7, false), (1, 0.79, true), (1, 0.81, false)]
+        {
+            assert_eq!(is_enough_left(before, consumed), is_enough, "{before} {consumed}");
         }
     }
 }

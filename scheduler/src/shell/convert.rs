@@ -75,8 +75,12 @@ impl Shell {
         let (surveyed, prepared) = tokio::join!(surveyed, prepared);
         let (survey, columns) = surveyed?;
         prepared?;
-        // Runs at the same time share the slots.
-        let slots = self.engine.slots().await.div_ceil(self.converting.load(Ordering::Relaxed).max(1)).max(1);
+        // Runs at the same time share the slots, and a task cannot have those of other executors; but what others do not need by
+        // the end is to be used.
+        let slots = self.engine.slots_of_each().await;
+        let (all, of_one) = (slots.iter().sum::<usize>(), slots.into_iter().max().unwrap_or(0));
+        let share = all.div_ceil(self.converting.load(Ordering::Relaxed).max(1));
+        let slots = share.clamp(of_one.min(2), of_one).max(1);
         let plan = |columns| plan_attempt(manifest, &survey, columns, staging.clone(), &self.conversion, slots);
         let planned = match plan(columns.clone()).await {
             // The query may name a column that only lines beyond the samples have.
