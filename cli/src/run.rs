@@ -96,7 +96,20 @@ async fn run_on(
     options: &Options,
     started: Instant,
 ) -> anyhow::Result<ExitCode> {
-    let collected = collect(builder, input).await?;
+    // Before anything is begun: from here on a signal ends it in order.
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let starting = tokio::spawn(Embedded::start(vcores(options.vcores)));
+    let collected = tokio::select! {
+        collected = collect(builder, input) => Some(collected),
+        _ = signals.next() => None,
+    };
+    // The engine has started meanwhile. It is waited for in any case, so that it leaves nothing behind.
+    let embedded = starting.await;
+    let Some(collected) = collected else {
+        eprintln!("millwork: interrupted: the rest goes on next time");
+        return Ok(ExitCode::from(130));
+    };
+    let collected = collected?;
     let left = Left::in_store(lease.store()).await?;
     let mut report = Report::default();
     note_collected(&mut report, &collected);
@@ -105,9 +118,7 @@ async fn run_on(
         let nothing = if collected.listed == 0 { "the input is empty" } else { "nothing new in the input" };
         eprintln!("millwork: {nothing}: {input}");
     } else {
-        // Before anything is begun: from here on a signal ends it in order.
-        let signals = Signals::new([SIGINT, SIGTERM])?;
-        let embedded = Embedded::start(vcores(options.vcores)).await?;
+        let embedded = embedded??;
         let (scheduler, ended) = Scheduler::start(embedded.engine.clone(), lease, output, options.run.clone())?;
         if !convert(&scheduler, ended, left, signals, &mut report).await? {
             code = ExitCode::from(130);
