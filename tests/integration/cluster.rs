@@ -84,6 +84,11 @@ impl<'a> Cluster<'a> {
     }
 
     pub(crate) fn start_executor(&mut self) {
+        self.start_executor_of(1);
+    }
+
+    /// The same, with so many slots.
+    pub(crate) fn start_executor_of(&mut self, vcores: usize) {
         let number = self.executors.len();
         let mut command = Command::new(binary("millwork-executor"));
         command.envs(self.environment.iter().cloned());
@@ -91,7 +96,7 @@ impl<'a> Cluster<'a> {
             "--scheduler",
             &format!("127.0.0.1:{}", self.listen),
             "--vcores",
-            "1",
+            &vcores.to_string(),
             "--id",
             &format!("executor-{number}"),
         ]);

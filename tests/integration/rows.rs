@@ -1,6 +1,6 @@
 //! Every row, every value, every column.
 
-use crate::place::{Done, Place, python};
+use crate::place::{Done, Place, python, wait_until};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write;
@@ -143,18 +143,25 @@ fn a_line_above_the_limit_is_rejected_whole_and_costs_no_other() {
 #[test]
 fn the_same_input_gives_the_same_bytes() {
     let place = Place::new();
-    place.generate(&["--files", "4", "--size-mb", "1"]);
-    place.run_well(&[]);
+    // Several tasks of several morsels, for two lanes.
+    place.generate(&["--files", "24", "--size-mb", "1", "--dirty", "0.5"]);
+    let options = ["--target-file-mb", "2"];
+    place.run_well(&[&options[..], &["--vcores", "2"]].concat());
     let manifest = place.files("out/_millwork/manifests").pop().unwrap();
     let text = std::fs::read(place.path("out/_millwork/manifests").join(manifest)).unwrap();
-    let first = std::fs::read(place.path("out").join(&place.parquet_files()[0])).unwrap();
-    let cores = std::thread::available_parallelism().unwrap().get();
-    let cluster = crate::cluster::Cluster::start(&place, "again", cores, &[]);
+    let mut cluster = crate::cluster::Cluster::start(&place, "again", 0, &options);
+    cluster.start_executor_of(2);
+    // What is planned depends on the slots.
+    wait_until("the executor is connected", || !cluster.get("executors")["items"][0].is_null());
     std::fs::write(place.path("m.json"), text).unwrap();
     cluster.submit(&["m.json"]).json();
-    let name = place.files("again").into_iter().find(|name| name.ends_with(".parquet")).unwrap();
-    let second = std::fs::read(cluster.output().join(name)).unwrap();
-    assert!(first == second);
+    let names = place.parquet_files();
+    assert!(names.len() > 2, "{names:?}");
+    for name in names {
+        let [first, second] =
+            [place.path("out"), cluster.output()].map(|root| std::fs::read(root.join(&name)).unwrap());
+        assert!(first == second, "{name:?}");
+    }
 }
 
 /// What the oracle says to an output that is wrong.
