@@ -154,12 +154,16 @@ fn the_same_input_gives_the_same_bytes() {
     // What is planned depends on the slots.
     wait_until("the executor is connected", || !cluster.get("executors")["items"][0].is_null());
     std::fs::write(place.path("m.json"), text).unwrap();
-    cluster.submit(&["m.json"]).json();
+    std::fs::rename(place.path("quarantine"), place.path("rejected before")).unwrap();
+    let done = cluster.submit(&["m.json"]);
+    assert_eq!(done.code, Some(0), "{} {}", done.stdout, done.stderr);
     let names = place.parquet_files();
     assert!(names.len() > 2, "{names:?}");
-    for name in names {
-        let [first, second] =
-            [place.path("out"), cluster.output()].map(|root| std::fs::read(root.join(&name)).unwrap());
+    let rejected = place.files("quarantine");
+    assert_eq!(rejected.len(), 1);
+    let outputs = names.iter().map(|name| (name, "out", "again"));
+    for (name, first, second) in outputs.chain([(&rejected[0], "rejected before", "quarantine")]) {
+        let [first, second] = [first, second].map(|root| std::fs::read(place.path(root).join(name)).unwrap());
         assert!(first == second, "{name:?}");
     }
 }
