@@ -3,7 +3,7 @@
 use crate::embedded::vcores;
 use clap::Args;
 use futures::TryStreamExt;
-use millwork_conversion::{ConversionOptions, Query, plan_attempt, survey};
+use millwork_conversion::{Capacity, ConversionOptions, Query, plan_attempt, survey};
 use millwork_manifest::{Manifest, ManifestFile, ObjectUri};
 use millwork_manifest_builder::Rules;
 use millwork_scheduler::RunOptions;
@@ -96,7 +96,8 @@ async fn print_plan(manifest: &Manifest, conversion: &ConversionOptions, vcores:
     let columns = survey.columns();
     // Nothing is executed, so nothing is staged.
     let staging = Staging::new(&Location::parse("/nonexistent")?, manifest.id.as_str(), 0, "");
-    let planned = plan_attempt(manifest, &survey, columns, staging, conversion, vcores).await?;
+    let capacity = Capacity { executors: 1, slots: vcores };
+    let planned = plan_attempt(manifest, &survey, columns, staging, conversion, capacity).await?;
     println!("{}", planned.explain());
     Ok(ExitCode::SUCCESS)
 }

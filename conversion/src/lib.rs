@@ -14,6 +14,7 @@ mod ledger;
 mod ndjson;
 mod plan;
 mod query;
+mod rates;
 mod reorder;
 mod report;
 mod sink;
@@ -26,8 +27,9 @@ pub use ledger::{FileLedger, LedgerError, RangeLedger, add_up};
 pub use ndjson::{
     ColumnNames, Defect, Field, MAX_DEPTH, MAX_LINE_BYTES, Scanned, ValueKind, input_bytes_read, scan_line, unescape,
 };
-pub use plan::{AttemptOutcome, ConversionOptions, PlannedAttempt, Verdict, judge, plan_attempt};
+pub use plan::{AttemptOutcome, Capacity, ConversionOptions, PlannedAttempt, Verdict, judge, plan_attempt};
 pub use query::Query;
+pub use rates::KnownRates;
 pub use report::{StagedPart, TaskReport, set_executor_name};
 pub use sink::OutputCompression;
 pub use survey::{Columns, Survey, survey};

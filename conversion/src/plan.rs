@@ -3,11 +3,14 @@
 use crate::ledger::{FileLedger, add_up};
 use crate::ndjson::ColumnNames;
 use crate::query::Query;
+use crate::rates::{KnownRates, OutputRate};
 use crate::reorder::{as_io, reorder_columns};
 use crate::report::TaskReport;
-use crate::sink::{OutputCompression, ParquetPartsSink, ROW_GROUPS_PER_FILE, SinkOptions, encoded_size};
+use crate::sink::{
+    MorselSizes, OutputCompression, ParquetPartsSink, ROW_GROUPS_PER_FILE, SinkOptions, encoded_size, file_goal,
+};
 use crate::source::{FileRange, NdjsonSource, RowSource};
-use crate::survey::{Columns, OutputRate, Survey};
+use crate::survey::{Columns, Survey};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millwork_manifest::{Failure, FailureClass, Manifest};
@@ -16,6 +19,16 @@ use std::sync::Arc;
 
 /// The ratio of output to content where no line of the sample is a row.
 const UNKNOWN_RATIO: f64 = 0.3;
+/// So many lanes can share a task: one thread puts what they make into files.
+const LANES_OF_A_TASK: usize = 4;
+/// No task has more files than this: it is what is lost with an executor, and what one that comes later can take.
+const MAX_FILES_OF_A_TASK: usize = 4;
+/// Row groups may be larger than they should be, so that a file has one less: all of them together by this share of one.
+const MAX_EXCESS: f64 = 0.25;
+/// The least row group is worth so many times what each costs beyond its content, …
+const LEAST_WORTH: f64 = 2.0;
+/// … and has at least so many stored bytes.
+const LEAST_MORSEL_BYTES: u64 = 4 << 20;
 
 /// How manifests are converted.
 #[derive(Clone, Debug)]
@@ -28,6 +41,8 @@ pub struct ConversionOptions {
     pub target_file_bytes: u64,
     /// How the output is compressed.
     pub compression: OutputCompression,
+    /// What has been found out about manifests that are converted so.
+    pub rates: KnownRates,
 }
 
 impl Default for ConversionOptions {
@@ -37,6 +52,7 @@ impl Default for ConversionOptions {
             names: ColumnNames::default(),
             target_file_bytes: 128 << 20,
             compression: OutputCompression::default(),
+            rates: KnownRates::default(),
         }
     }
 }
@@ -50,14 +66,30 @@ pub struct PlannedAttempt {
     logical: String,
 }
 
-/// Plans an attempt at a manifest with these columns, for executors that have up to `slots` threads for it.
+/// What there is to work on an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// How many executors; `usize::MAX` if nobody knows yet.
+    pub executors: usize,
+    /// How many slots each of them has for it.
+    pub slots: usize,
+}
+
+impl Capacity {
+    /// How many tasks keep all of it busy: the slots of an executor share a task, but no two executors do.
+    fn tasks(self) -> usize {
+        self.executors.saturating_mul(self.slots.div_ceil(LANES_OF_A_TASK)).max(1)
+    }
+}
+
+/// Plans an attempt at a manifest with these columns.
 pub async fn plan_attempt(
     manifest: &Manifest,
     survey: &Survey,
     columns: Columns,
     staging: Staging,
     options: &ConversionOptions,
-    slots: usize,
+    capacity: Capacity,
 ) -> Result<PlannedAttempt, Failure> {
     let layout = columns.layout();
     let rows = RowSource {
@@ -75,23 +107,31 @@ pub async fn plan_attempt(
         target_file_bytes: options.target_file_bytes,
         compression: options.compression,
         lanes: 1,
-        row_group_input_bytes: 0,
+        morsels: MorselSizes { whole: 0, least: 0 },
         starts: Vec::new(),
     };
     let content: f64 = survey.ranges.iter().map(|range| survey.content_bytes(range)).sum();
+    let target = options.target_file_bytes;
     let find_rate = || async {
-        match content <= options.target_file_bytes as f64 {
-            // One output file, however well it compresses.
-            true => Ok(OutputRate { ratio: UNKNOWN_RATIO, row_group_bytes: 0.0 }),
-            false => output_rate(survey, &rows, &sink, options).await,
+        // One output file, however well it compresses.
+        if content <= target as f64 {
+            return Ok(OutputRate { ratio: UNKNOWN_RATIO, row_group_bytes: 0.0 });
         }
+        // A task of several files finds out itself when one is full.
+        let is_precise = capacity.tasks() > 1;
+        let find = || output_rate(survey, &rows, &sink, options, is_precise);
+        options.rates.of(&rows.layout.keys, is_precise, find).await
     };
     let rate = survey.rate(find_rate).await?;
-    let groups = file_groups(survey, &rate, options.target_file_bytes);
-    sink.row_group_input_bytes = row_group_input_bytes(survey, &rate, options.target_file_bytes);
+    let groups = file_groups(survey, &rate, target, capacity.tasks());
+    sink.morsels = morsel_sizes(survey, &rate, target);
     sink.starts = groups.iter().filter_map(|group| group.first()).map(|range| (range.file, range.start)).collect();
     // Another slot than this task's may be free by the end of it; a lone task has all of them from the start.
-    sink.lanes = if slots > 1 { (2 * slots).div_ceil(groups.len()).max(2) } else { 1 };
+    sink.lanes = match (capacity.slots, groups.len()) {
+        (0 | 1, _) => 1,
+        (slots, 0 | 1) => slots,
+        (slots, tasks) => (2 * slots).div_ceil(tasks).max(2),
+    };
     let (scan, logical) = options.query.plan_files(NdjsonSource::new(rows), groups).await?;
     let plan = Arc::new(ParquetPartsSink::new(scan, sink));
     Ok(PlannedAttempt { plan, columns, logical })
@@ -114,8 +154,9 @@ async fn output_rate(
     rows: &RowSource,
     sink: &SinkOptions,
     options: &ConversionOptions,
+    is_precise: bool,
 ) -> Result<OutputRate, Failure> {
-    let halves = survey.sample_batches(rows);
+    let halves = survey.sample_batches(rows, is_precise);
     let mut batches = Vec::new();
     let mut first_batches = 0;
     for half in &halves {
@@ -142,26 +183,36 @@ async fn output_rate(
     Ok(OutputRate { ratio, row_group_bytes })
 }
 
-/// How many stored bytes make a row group.
-fn row_group_input_bytes(survey: &Survey, rate: &OutputRate, target_file_bytes: u64) -> u64 {
+/// How many stored bytes make a row group: each expected file gets whole ones, and none is smaller than what it costs once is worth.
+fn morsel_sizes(survey: &Survey, rate: &OutputRate, target_file_bytes: u64) -> MorselSizes {
     let stored: u64 = survey.ranges.iter().map(|range| range.end - range.start).sum();
-    let content: f64 = survey.ranges.iter().map(|range| survey.content_bytes(range)).sum();
-    let target = (target_file_bytes / ROW_GROUPS_PER_FILE) as f64;
+    let expected = expected_bytes(survey, rate, target_file_bytes);
     // Nothing is larger than all.
-    (stored as f64 * target / (content * rate.ratio).max(1.0)).min(stored as f64).max(1.0) as u64
+    let stored_for = |output: f64| (stored as f64 * output / expected.max(1.0)).min(stored as f64).max(1.0) as u64;
+    let file = file_goal(expected, target_file_bytes as f64);
+    let row_groups = (file / target_file_bytes as f64 * ROW_GROUPS_PER_FILE as f64 - MAX_EXCESS).ceil().max(1.0);
+    let least = stored_for(rate.row_group_bytes * LEAST_WORTH).max(LEAST_MORSEL_BYTES);
+    MorselSizes { whole: stored_for(file / row_groups), least }
 }
 
-/// Cuts the files into groups of about one output file each, in order, so that all but the last come close to the
-/// target size.
-fn file_groups(survey: &Survey, rate: &OutputRate, target_file_bytes: u64) -> Vec<Vec<FileRange>> {
+/// What the input is expected to become, in bytes.
+fn expected_bytes(survey: &Survey, rate: &OutputRate, target_file_bytes: u64) -> f64 {
     let content: f64 = survey.ranges.iter().map(|range| survey.content_bytes(range)).sum();
     let row_groups = (content * rate.ratio / target_file_bytes as f64 * ROW_GROUPS_PER_FILE as f64).max(1.0);
-    let ratio = rate.ratio + rate.row_group_bytes * row_groups / content.max(1.0);
-    let expected: Vec<f64> = survey.ranges.iter().map(|range| survey.content_bytes(range) * ratio).collect();
-    let goals = group_goals(expected.iter().sum(), target_file_bytes as f64);
+    content * rate.ratio + rate.row_group_bytes * row_groups
+}
+
+/// Cuts the files into groups, in order, each of which is a task and makes one output file of about the target size, or a few if
+/// fewer tasks are wanted.
+fn file_groups(survey: &Survey, rate: &OutputRate, target_file_bytes: u64, wanted: usize) -> Vec<Vec<FileRange>> {
+    let expected = expected_bytes(survey, rate, target_file_bytes);
+    let stored = |range: &FileRange| survey.content_bytes(range);
+    let content: f64 = survey.ranges.iter().map(stored).sum();
+    let mut goals = task_goals(expected, target_file_bytes as f64, wanted).into_iter().peekable();
     let mut groups: Vec<Vec<FileRange>> = Vec::new();
-    let (mut before, mut goal_end, mut goals) = (0.0, 0.0, goals.into_iter().peekable());
-    for (range, bytes) in survey.ranges.iter().zip(expected) {
+    let (mut before, mut goal_end) = (0.0, 0.0);
+    for range in &survey.ranges {
+        let bytes = stored(range) * expected / content.max(1.0);
         // The group in whose goal the middle of the range falls; no group stays empty.
         let is_past = groups.is_empty() || before + bytes / 2.0 > goal_end;
         if let Some(goal) = goals.next_if(|_| is_past) {
@@ -176,22 +227,18 @@ fn file_groups(survey: &Survey, rate: &OutputRate, target_file_bytes: u64) -> Ve
     groups
 }
 
-/// The bytes that each file of an output should have, given what they are together.
-///
-/// Equal shares come closest to the target where there is enough for two and more; a little over one file is one
-/// whole file and a rest, since only the last file of a manifest may be small.
-fn group_goals(total: f64, target: f64) -> Vec<f64> {
-    let files = total / target;
-    if files <= 1.25 {
-        return vec![total];
+/// The bytes that each task should write, given what they are together: a file, or a few if fewer tasks are wanted.
+fn task_goals(total: f64, target: f64, wanted: usize) -> Vec<f64> {
+    let mut files = Vec::new();
+    let mut rest = total;
+    while rest > 0.0 || files.is_empty() {
+        let goal = file_goal(rest, target);
+        files.push(goal);
+        rest -= goal;
     }
-    if files < 1.7 {
-        return vec![target, total - target];
-    }
-    // The number whose equal share is nearest to the target, as a factor.
-    let (few, many) = (files.floor(), files.ceil());
-    let count = if files / few < many / files { few } else { many };
-    vec![total / count; count as usize]
+    let count = files.len();
+    let tasks = wanted.clamp(count.div_ceil(MAX_FILES_OF_A_TASK), count);
+    (0..tasks).map(|task| files[task * count / tasks..(task + 1) * count / tasks].iter().sum()).collect()
 }
 
 /// The results of an attempt's tasks, put together.
@@ -278,13 +325,24 @@ mod tests {
     proptest! {
         #[test]
         fn every_file_but_the_last_is_within_a_quarter_of_the_target(files in 0.01f64..40.0) {
-            let goals = group_goals(files * 128.0, 128.0);
+            let goals = task_goals(files * 128.0, 128.0, usize::MAX);
             let sum: f64 = goals.iter().sum();
             prop_assert!((sum - files * 128.0).abs() < 1e-6);
             for goal in &goals[..goals.len() - 1] {
                 prop_assert!((96.0..=160.0).contains(goal), "{goals:?}");
             }
             prop_assert!(goals[goals.len() - 1] <= 160.0);
+        }
+
+        #[test]
+        fn tasks_share_files_evenly(files in 0.01f64..40.0, wanted in 0usize..12) {
+            let all = task_goals(files * 128.0, 128.0, usize::MAX);
+            let goals = task_goals(files * 128.0, 128.0, wanted);
+            prop_assert!((goals.iter().sum::<f64>() - files * 128.0).abs() < 1e-6);
+            prop_assert!(goals.len() <= all.len() && goals.len() >= wanted.min(all.len()));
+            prop_assert!(goals.len() <= wanted || goals.len() == all.len().div_ceil(MAX_FILES_OF_A_TASK));
+            let share = all.len().div_ceil(goals.len()).min(MAX_FILES_OF_A_TASK) as f64;
+            prop_assert!(goals.iter().all(|goal| *goal <= share * 160.0), "{goals:?}");
         }
     }
 

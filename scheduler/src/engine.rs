@@ -18,11 +18,13 @@ use ballista_scheduler::state::execution_stage::{ExecutionStage, TaskInfo};
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
+use ferroid::time::MonotonicClock;
 use futures::TryStreamExt;
 use millwork_conversion::{MillworkCodec, TaskReport};
 use millwork_manifest::{Failure, FailureClass};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -47,6 +49,8 @@ const FINISHED_JOB_SECONDS: u64 = 20;
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How often in a row the engine may not know a job before it counts as lost.
 const MAX_UNKNOWN: u32 = 15;
+/// How late the clock of jobs may be.
+const JOB_CLOCK_SLACK_NANOSECONDS: u64 = 100_000_000;
 /// The largest message between scheduler and executors. A task's plan names its files, a report has a line for each.
 const MAX_MESSAGE_BYTES: u32 = 64 << 20;
 
@@ -135,6 +139,7 @@ pub struct TaskProgress {
 impl Engine {
     /// Starts a scheduler whose executors connect to `listener`.
     pub async fn start(listener: TcpListener) -> Result<Self, anyhow::Error> {
+        start_job_clock();
         let address = listener.local_addr()?;
         let config = Arc::new(config(address));
         let cluster = BallistaCluster::new_from_config(&config).await?;
@@ -293,6 +298,19 @@ impl Engine {
         let status = found.map_err(|e| Failure::new(FailureClass::Bug, e))?;
         Ok(status.and_then(|status| status.status))
     }
+}
+
+/// Starts the clock by which Ballista numbers jobs (crate `ferroid`). Its thread wakes up each millisecond, for ever, or, if its
+/// timers may be late, a few times a second, and catches up then.
+fn start_job_clock() {
+    let start = || {
+        // A thread takes this over from the one that starts it (prctl(2), PR_SET_TIMERSLACK).
+        if let Err(error) = rustix::thread::set_current_timer_slack(NonZeroU64::new(JOB_CLOCK_SLACK_NANOSECONDS)) {
+            tracing::debug!(%error, "the clock of jobs wakes up each millisecond");
+        }
+        MonotonicClock::<1>::default()
+    };
+    let _ = std::thread::spawn(start).join();
 }
 
 fn progress_of(id: usize, stage: &ExecutionStage) -> StageProgress {

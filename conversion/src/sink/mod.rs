@@ -27,6 +27,7 @@ use datafusion::physical_plan::{
 };
 use millwork_manifest::ManifestId;
 use millwork_storage::{Staging, StorageError};
+pub(crate) use parts::file_goal;
 pub(crate) use row_groups::{ROW_GROUPS_PER_FILE, encoded_size};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -67,10 +68,18 @@ pub(crate) struct SinkOptions {
     pub(crate) compression: OutputCompression,
     /// How many lanes the morsels of a task are to keep busy to the end; there are no more than the executor has slots.
     pub(crate) lanes: usize,
-    /// The stored bytes of input that are expected to make a row group.
-    pub(crate) row_group_input_bytes: u64,
+    pub(crate) morsels: MorselSizes,
     /// Where the input of each task starts, by file and offset: the tasks' numbers for output files must not meet.
     pub(crate) starts: Vec<(u32, u64)>,
+}
+
+/// The stored bytes of input in a morsel, which makes about one row group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MorselSizes {
+    /// In one that makes a row group of the size it should have.
+    pub(crate) whole: u64,
+    /// In the least: the last ones are small, so that all lanes end at about the same time.
+    pub(crate) least: u64,
 }
 
 impl SinkOptions {

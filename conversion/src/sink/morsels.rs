@@ -1,17 +1,19 @@
 //! The input of a task, cut into morsels: runs of files, or of ranges of a large one, of which each makes about a row group.
 
-use super::SinkOptions;
 use super::row_groups::max_row_groups;
+use super::{MorselSizes, SinkOptions};
 use crate::source::{FileRange, NdjsonSource, as_scan, scan_exec};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_plan::ExecutionPlan;
 use std::sync::Arc;
 
-/// The least morsel is this share of a whole one: the last to end keeps the others waiting for no longer than that takes.
-const LEAST_SHARE: u64 = 8;
-/// But it has no fewer stored bytes: what a row group costs once would be most of it.
-const LEAST_BYTES: u64 = 4 << 20;
+/// Each lane is to get this share of its part of what is left, so that one which is slower ends no later than the others.
+const EVEN_SHARE: f64 = 0.75;
+/// The least morsel is this share of a whole one, or of a lane's part of all, whichever is less: the last to end keeps the others
+/// waiting for no longer than that takes.
+const LEAST_OF_WHOLE: u64 = 8;
+const LEAST_OF_PART: u64 = 32;
 
 /// The input of one task, with a partition for each morsel.
 pub(super) struct Morsels {
@@ -28,7 +30,7 @@ pub(super) fn cut_input(input: &Arc<dyn ExecutionPlan>, partition: usize, option
         let Some((source, groups)) = as_scan(&node) else { return Ok(Transformed::no(node)) };
         let source = source.fresh();
         let ranges = groups.get(partition).cloned().unwrap_or_default();
-        let groups = cut(ranges, options.lanes, options.row_group_input_bytes, most);
+        let groups = cut(ranges, options.lanes, options.morsels, most);
         let scan = scan_exec(source.clone(), groups.clone());
         found = Some((source, groups));
         Ok(Transformed::new(scan, true, TreeNodeRecursion::Jump))
@@ -38,10 +40,10 @@ pub(super) fn cut_input(input: &Arc<dyn ExecutionPlan>, partition: usize, option
 }
 
 /// Cuts a list of ranges into up to `most` morsels.
-fn cut(ranges: Vec<FileRange>, lanes: usize, whole: u64, most: usize) -> Vec<Vec<FileRange>> {
+fn cut(ranges: Vec<FileRange>, lanes: usize, sizes: MorselSizes, most: usize) -> Vec<Vec<FileRange>> {
     let total: u64 = ranges.iter().map(|range| range.end - range.start).sum();
     let share = total.div_ceil(most as u64);
-    let mut goals = goals(total, lanes as u64, whole.max(share), LEAST_BYTES);
+    let mut goals = goals(total, lanes as u64, sizes.whole.max(share), sizes.least);
     if goals.len() > most {
         goals = vec![share; most];
     }
@@ -66,21 +68,26 @@ fn cut(ranges: Vec<FileRange>, lanes: usize, whole: u64, most: usize) -> Vec<Vec
     if groups.is_empty() { vec![Vec::new()] } else { groups }
 }
 
-/// The bytes that each morsel should have: whole ones as long as there is enough for all lanes, then shares of the rest (guided
-/// self-scheduling), down to the least, which has at least so many bytes.
+/// The bytes that each morsel should have: whole ones as long as there is enough for all lanes, then for each lane a smaller one,
+/// and again (factoring), down to the least, which has at least so many bytes.
 fn goals(total: u64, lanes: u64, whole: u64, least_bytes: u64) -> Vec<u64> {
-    let whole = whole.max(1);
+    let (lanes, whole) = (lanes.max(1), whole.max(1));
     let least = match lanes {
-        0 | 1 => whole,
-        _ => (whole / LEAST_SHARE).min(total.div_ceil(lanes)).clamp(least_bytes.min(whole), whole).max(1),
+        1 => whole,
+        _ => (whole / LEAST_OF_WHOLE).min(total / lanes / LEAST_OF_PART).clamp(least_bytes.clamp(1, whole), whole),
     };
     let (mut rest, mut goals) = (total, Vec::new());
     while rest > 0 {
-        let goal = (rest / lanes.max(1)).clamp(least, whole);
-        // What would be left over is too little for a morsel of its own.
-        let goal = if rest < goal + least / 2 { rest } else { goal };
-        goals.push(goal);
-        rest -= goal;
+        let share = ((rest as f64 * EVEN_SHARE) as u64 / lanes).clamp(least, whole);
+        for _ in 0..lanes {
+            // What would be left over is too little for a morsel of its own.
+            let goal = if rest < share + least / 2 { rest } else { share };
+            goals.push(goal);
+            rest -= goal;
+            if rest == 0 {
+                break;
+            }
+        }
     }
     goals
 }
@@ -111,7 +118,7 @@ mod tests {
             (lanes, whole, most) in (0usize..9, 0u64..40, 1usize..40),
         ) {
             let sizes: Vec<u64> = sizes.into_iter().map(|size| size << 14).collect();
-            let morsels = cut(ranges(&sizes), lanes, whole << 20, most);
+            let morsels = cut(ranges(&sizes), lanes, MorselSizes { whole: whole << 20, least: 4 << 20 }, most);
             let files: Vec<u32> = morsels.iter().flatten().map(|range| range.file).collect();
             prop_assert_eq!(files, (0..sizes.len() as u32).collect::<Vec<_>>());
             prop_assert!((1..=most).contains(&morsels.len()));
@@ -132,13 +139,15 @@ mod tests {
     #[test]
     fn morsels_are_whole_first_and_small_last() {
         assert_eq!(goals(1000, 1, 300, 0), [300, 300, 400]);
-        assert_eq!(goals(1000, 2, 200, 0), [200, 200, 200, 200, 100, 50, 25, 25]);
+        assert_eq!(goals(1000, 2, 200, 0), [200, 200, 200, 200, 75, 75, 18, 18, 14]);
+        assert_eq!(goals(1000, 2, 1000, 0), [375, 375, 93, 93, 24, 24, 16]);
         // Each lane gets something, if it is not too little.
-        assert_eq!(goals(1000, 10, 1_000_000, 0), [100; 10]);
+        assert_eq!(goals(1000, 4, 1_000_000, 0)[..5], [187, 187, 187, 187, 47]);
         assert_eq!(goals(1000, 10, 1_000_000, 400), [400, 400, 200]);
         let lengths = |megabytes: &[u64], lanes| {
             let sizes: Vec<u64> = megabytes.iter().map(|size| size << 20).collect();
-            cut(ranges(&sizes), lanes, 40 << 20, 100).iter().map(Vec::len).collect::<Vec<_>>()
+            let goals = MorselSizes { whole: 40 << 20, least: 4 << 20 };
+            cut(ranges(&sizes), lanes, goals, 100).iter().map(Vec::len).collect::<Vec<_>>()
         };
         assert_eq!(lengths(&[10; 8], 1), [4, 4]);
         assert_eq!(lengths(&[10; 8], 2), [4, 2, 1, 1]);

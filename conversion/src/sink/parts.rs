@@ -77,16 +77,15 @@ impl PartsWriter {
 
     /// Whether the open file ends before this row group.
     ///
-    /// What the task will write in all is predicted from what it has written so far, and shared out evenly among
-    /// as many files as come closest to the target size, so that no small rest is left.
+    /// What the task will write is predicted from what it has written so far, and shared out among files that come close to the
+    /// target size.
     fn is_time_for_next_file(&self, open_bytes: u64, group: &EncodedGroup) -> bool {
         let written = (self.written_bytes + open_bytes) as f64;
         let consumed = (self.consumed_bytes + self.morsel_bytes).max(1) as f64;
         let total = written * (self.input_bytes as f64 / consumed).max(1.0);
-        let files = (total / self.options.target_file_bytes as f64).round().max(1.0);
-        let goal = total / files;
-        let rest = total - written;
-        open_bytes as f64 + group.encoded_bytes as f64 / 2.0 > goal && rest > goal / 2.0
+        let rest = total - self.written_bytes as f64;
+        let goal = file_goal(rest, self.options.target_file_bytes as f64);
+        goal < rest && open_bytes as f64 + group.encoded_bytes as f64 / 2.0 > goal
     }
 
     /// Closes the open file; making it durable goes on in the background.
@@ -114,6 +113,23 @@ impl PartsWriter {
         }
         Ok(parts)
     }
+}
+
+/// The bytes that the first file of some output should have, given what is left to write in all.
+///
+/// Equal shares come closest to the target where there is enough for two and more; a little over one file is one
+/// whole file and a rest, since only the last file of a manifest may be small.
+pub(crate) fn file_goal(total: f64, target: f64) -> f64 {
+    let files = total / target;
+    if files <= 1.25 {
+        return total;
+    }
+    if files < 1.7 {
+        return target;
+    }
+    // The number whose equal share is nearest to the target, as a factor.
+    let (few, many) = (files.floor(), files.ceil());
+    total / if files / few < many / files { few } else { many }
 }
 
 fn start_file(shape: &RowGroupShape, number: usize, options: &SinkOptions) -> Result<OpenPart, PartError> {

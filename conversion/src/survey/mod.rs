@@ -6,6 +6,7 @@ mod files;
 mod look;
 
 use crate::ndjson::ColumnNames;
+use crate::rates::OutputRate;
 use crate::source::{FileRange, RowSource};
 pub use columns::Columns;
 use columns::keys_of;
@@ -18,6 +19,9 @@ use millwork_manifest::{Compression, Failure, FailureClass, Manifest, ManifestFi
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::OnceCell;
+
+/// A rough sample is of one in so many places.
+const ROUGH_SAMPLE_STEP: usize = 4;
 
 /// What is known of a manifest's files.
 #[derive(Debug)]
@@ -33,15 +37,6 @@ pub struct Survey {
     rate: OnceCell<OutputRate>,
     /// Bytes of content for each stored byte, by compression.
     expansion: HashMap<Compression, f64>,
-}
-
-/// How much output there is for some content.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct OutputRate {
-    /// Bytes for each byte of content.
-    pub(crate) ratio: f64,
-    /// Bytes that a row group has beyond that: dictionaries, and its part of the footer.
-    pub(crate) row_group_bytes: f64,
 }
 
 /// Looks at every file of a manifest, on as many threads as there are cores.
@@ -120,9 +115,12 @@ impl Survey {
         self.sample.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lines from all over the manifest, as record batches of all columns, in two halves, each on a thread of its own.
-    pub(crate) fn sample_batches(&self, rows: &RowSource) -> [SampleHalf; 2] {
+    /// Lines from all over the manifest, as record batches of all columns, in two halves, each on a thread of its own; from
+    /// fewer places if it need not be precise.
+    pub(crate) fn sample_batches(&self, rows: &RowSource, is_precise: bool) -> [SampleHalf; 2] {
         let sample = self.sample();
+        let step = if is_precise { 1 } else { ROUGH_SAMPLE_STEP };
+        let sample: Vec<&Sample> = sample.iter().step_by(step).collect();
         std::thread::scope(|scope| {
             let second = scope.spawn(|| sample_half(&sample, 1, rows));
             let first = sample_half(&sample, 0, rows);

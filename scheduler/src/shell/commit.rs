@@ -79,23 +79,29 @@ impl Shell {
         replaced: Option<Commit>,
     ) -> Result<Prepared, Failure> {
         let bug = |e: serde_json::Error| Failure::new(FailureClass::Bug, e);
-        let outcome = self.settle(outcome, &staging).await?;
         let replaced = replaced.map(|commit| serde_json::from_str(&commit.record)).transpose().map_err(bug)?;
         let layout = &self.options.layout;
         let to = Destination { output: &self.output, quarantine: &self.quarantine, layout, generation };
-        let made = CommitRecord::new(manifest, staging, &outcome, &to);
-        let (record, mut result) = made.map_err(|e| Failure::new(FailureClass::Bug, e))?;
+        let record = |outcome: &AttemptOutcome| {
+            let made = CommitRecord::new(manifest, staging.clone(), outcome, &to);
+            made.map_err(|e| Failure::new(FailureClass::Bug, e))
+        };
+        // The names are known before the content is settled.
+        let (unsettled, _) = record(&outcome)?;
+        let foreign = blocking(move || unsettled.foreign_output());
+        // Both to their ends: what is settled late would be in the way of who clears up.
+        let (outcome, foreign) = tokio::join!(self.settle(outcome, &staging), foreign);
+        if let Some(uri) = foreign?.map_err(storage_failure)? {
+            let message = format!("`{uri}` is there already, and is not of this run: move it away, then retry");
+            return Err(Failure::new(FailureClass::Input, message));
+        }
+        let (record, mut result) = record(&outcome?)?;
         result.plan = self.works.with(&manifest.id, |work| std::mem::take(&mut work.plan));
         let record = match &replaced {
             Some(replaced) => record.in_place_of(replaced),
             None => record,
         };
         let text = serde_json::to_string(&record).map_err(bug)?;
-        let foreign = blocking(move || record.foreign_output()).await?;
-        if let Some(uri) = foreign.map_err(storage_failure)? {
-            let message = format!("`{uri}` is there already, and is not of this run: move it away, then retry");
-            return Err(Failure::new(FailureClass::Input, message));
-        }
         Ok(Prepared { commit: Commit { manifest_id: manifest.id.clone(), attempt, record: text }, result })
     }
 

@@ -3,7 +3,7 @@
 use super::{Shell, blocking, storage_failure};
 use crate::engine::{Engine, Job};
 use crate::run::Event;
-use millwork_conversion::{AttemptOutcome, Columns, Survey, Verdict, judge, plan_attempt, survey};
+use millwork_conversion::{AttemptOutcome, Capacity, Columns, Survey, Verdict, judge, plan_attempt, survey};
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
 use millwork_storage::Staging;
 use std::sync::Arc;
@@ -75,13 +75,9 @@ impl Shell {
         let (surveyed, prepared) = tokio::join!(surveyed, prepared);
         let (survey, columns) = surveyed?;
         prepared?;
-        // Runs at the same time share the slots, and a task cannot have those of other executors; but what others do not need by
-        // the end is to be used.
-        let slots = self.engine.slots_of_each().await;
-        let (all, of_one) = (slots.iter().sum::<usize>(), slots.into_iter().max().unwrap_or(0));
-        let share = all.div_ceil(self.converting.load(Ordering::Relaxed).max(1));
-        let slots = share.clamp(of_one.min(2), of_one).max(1);
-        let plan = |columns| plan_attempt(manifest, &survey, columns, staging.clone(), &self.conversion, slots);
+        // Runs at the same time share the executors; but slots that others do not need by the end are to be used.
+        let capacity = capacity(&self.engine.slots_of_each().await, self.converting.load(Ordering::Relaxed));
+        let plan = |columns| plan_attempt(manifest, &survey, columns, staging.clone(), &self.conversion, capacity);
         let planned = match plan(columns.clone()).await {
             // The query may name a column that only lines beyond the samples have.
             Err(failure) if !self.conversion.query.is_default() => {
@@ -104,6 +100,16 @@ impl Shell {
             Verdict::Failed(failure) => Err(failure),
         }
     }
+}
+
+/// What one of so many runs may use of executors with these slots.
+fn capacity(slots: &[usize], runs: usize) -> Capacity {
+    // Those that come later find enough to do.
+    let Some(of_one) = slots.iter().copied().max().filter(|slots| *slots > 0) else {
+        return Capacity { executors: usize::MAX, slots: 1 };
+    };
+    let share = slots.iter().sum::<usize>().div_ceil(runs.max(1));
+    Capacity { executors: share.div_ceil(of_one), slots: share.clamp(of_one.min(2), of_one) }
 }
 
 fn shortened(mut plan: String) -> String {
@@ -134,5 +140,26 @@ impl Drop for CancelOnDrop {
             let engine = self.engine.clone();
             tokio::spawn(async move { engine.cancel(&job).await });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_share_executors_and_use_idle_slots() {
+        let found = |slots: &[usize], runs| {
+            let Capacity { executors, slots } = capacity(slots, runs);
+            (executors, slots)
+        };
+        assert_eq!(found(&[4], 0), (1, 4));
+        assert_eq!(found(&[4], 1), (1, 4));
+        assert_eq!(found(&[4], 4), (1, 2));
+        assert_eq!(found(&[1, 1], 1), (2, 1));
+        assert_eq!(found(&[1, 1], 2), (1, 1));
+        assert_eq!(found(&[8; 10], 2), (5, 8));
+        assert_eq!(found(&[8; 10], 100), (1, 2));
+        assert_eq!(found(&[], 3), (usize::MAX, 1));
     }
 }

@@ -18,7 +18,7 @@ const MIN_PART_BYTES: usize = 5 << 20;
 /// at the most hold nearly the 5 TiB that an object may have.
 const PARTS_OF_A_SIZE: usize = 1000;
 /// How many parts of one file are on their way at once.
-const PARTS_AT_ONCE: usize = 2;
+const PARTS_AT_ONCE: usize = 8;
 
 /// The size of the part after so many others.
 fn part_bytes(others: usize) -> usize {
