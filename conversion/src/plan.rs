@@ -1,4 +1,4 @@
-//! From a surveyed manifest to the physical plan of an attempt: one partition for each output file, one stage.
+//! From a surveyed manifest to the physical plan of an attempt: one partition for an output file or a few, one stage.
 
 use crate::ledger::{FileLedger, add_up};
 use crate::ndjson::ColumnNames;
@@ -8,6 +8,7 @@ use crate::reorder::{as_io, reorder_columns};
 use crate::report::TaskReport;
 use crate::sink::{
     MorselSizes, OutputCompression, ParquetPartsSink, ROW_GROUPS_PER_FILE, SinkOptions, encoded_size, file_goal,
+    max_row_groups,
 };
 use crate::source::{FileRange, NdjsonSource, RowSource};
 use crate::survey::{Columns, Survey};
@@ -19,6 +20,8 @@ use std::sync::Arc;
 
 /// The ratio of output to content where no line of the sample is a row.
 const UNKNOWN_RATIO: f64 = 0.3;
+/// What was found out about a manifest serves the next ones if its output was as expected, within this share.
+const MAX_ERROR: f64 = 0.15;
 /// So many lanes can share a task: one thread puts what they make into files.
 const LANES_OF_A_TASK: usize = 4;
 /// No task has more files than this: it is what is lost with an executor, and what one that comes later can take.
@@ -64,6 +67,7 @@ pub struct PlannedAttempt {
     /// The columns it was planned with.
     pub columns: Columns,
     logical: String,
+    expected_bytes: f64,
 }
 
 /// What there is to work on an attempt.
@@ -79,6 +83,17 @@ impl Capacity {
     /// How many tasks keep all of it busy: the slots of an executor share a task, but no two executors do.
     fn tasks(self) -> usize {
         self.executors.saturating_mul(self.slots.div_ceil(LANES_OF_A_TASK)).max(1)
+    }
+
+    /// How many lanes each of so many tasks is to have. One that has an executor to itself has all slots from the start; of
+    /// several, another's slot may be free by the end of one.
+    fn lanes(self, tasks: usize) -> usize {
+        let of_an_executor = tasks.div_ceil(self.executors.clamp(1, tasks.max(1)));
+        match self.slots {
+            0 | 1 => 1,
+            slots if of_an_executor <= 1 => slots,
+            slots => (2 * slots).div_ceil(of_an_executor).max(2),
+        }
     }
 }
 
@@ -113,31 +128,39 @@ pub async fn plan_attempt(
     let content: f64 = survey.ranges.iter().map(|range| survey.content_bytes(range)).sum();
     let target = options.target_file_bytes;
     let find_rate = || async {
+        let unknown = OutputRate { ratio: UNKNOWN_RATIO, row_group_bytes: 0.0 };
         // One output file, however well it compresses.
         if content <= target as f64 {
-            return Ok(OutputRate { ratio: UNKNOWN_RATIO, row_group_bytes: 0.0 });
+            return Ok(unknown);
         }
         // A task of several files finds out itself when one is full.
         let is_precise = capacity.tasks() > 1;
         let find = || output_rate(survey, &rows, &sink, options, is_precise);
-        options.rates.of(&rows.layout.keys, is_precise, find).await
+        Ok(options.rates.of(&rows.layout.keys, is_precise, find).await?.unwrap_or(unknown))
     };
     let rate = survey.rate(find_rate).await?;
-    let groups = file_groups(survey, &rate, target, capacity.tasks());
+    // A task whose output has many columns has room for fewer files.
+    let max_files = max_row_groups(rows.output.len()) / ROW_GROUPS_PER_FILE as usize;
+    let groups = file_groups(survey, &rate, target, (capacity.tasks(), max_files.clamp(1, MAX_FILES_OF_A_TASK)));
     sink.morsels = morsel_sizes(survey, &rate, target);
     sink.starts = groups.iter().filter_map(|group| group.first()).map(|range| (range.file, range.start)).collect();
-    // Another slot than this task's may be free by the end of it; a lone task has all of them from the start.
-    sink.lanes = match (capacity.slots, groups.len()) {
-        (0 | 1, _) => 1,
-        (slots, 0 | 1) => slots,
-        (slots, tasks) => (2 * slots).div_ceil(tasks).max(2),
-    };
+    sink.lanes = capacity.lanes(groups.len());
     let (scan, logical) = options.query.plan_files(NdjsonSource::new(rows), groups).await?;
     let plan = Arc::new(ParquetPartsSink::new(scan, sink));
-    Ok(PlannedAttempt { plan, columns, logical })
+    let expected_bytes = expected_bytes(survey, &rate, target);
+    Ok(PlannedAttempt { plan, columns, logical, expected_bytes })
 }
 
 impl PlannedAttempt {
+    /// Learns from what came of it: the next manifests are not to be planned by what was wrong for this one.
+    pub fn learn(&self, outcome: &AttemptOutcome, options: &ConversionOptions) {
+        let parts = outcome.reports.iter().flat_map(|report| &report.parts);
+        let written: u64 = parts.map(|part| part.file.size_bytes).sum();
+        if (written as f64 - self.expected_bytes).abs() > MAX_ERROR * self.expected_bytes {
+            options.rates.forget(&self.columns.layout().keys);
+        }
+    }
+
     /// The plan as text: what the query means, and what the tasks do.
     pub fn explain(&self) -> String {
         let physical = displayable(self.plan.as_ref()).set_show_schema(false).indent(false).to_string();
@@ -145,7 +168,7 @@ impl PlannedAttempt {
     }
 }
 
-/// The rate of output, from a trial on a sample.
+/// The rate of output, from a trial on a sample; none if no line of it is a row.
 ///
 /// What is paid once for a row group weighs more in a sample than in the output; so what counts for a byte of content is what
 /// the second half of the sample adds to the first.
@@ -155,7 +178,7 @@ async fn output_rate(
     sink: &SinkOptions,
     options: &ConversionOptions,
     is_precise: bool,
-) -> Result<OutputRate, Failure> {
+) -> Result<Option<OutputRate>, Failure> {
     let halves = survey.sample_batches(rows, is_precise);
     let mut batches = Vec::new();
     let mut first_batches = 0;
@@ -167,7 +190,7 @@ async fn output_rate(
         });
     }
     if batches.is_empty() {
-        return Ok(OutputRate { ratio: UNKNOWN_RATIO, row_group_bytes: 0.0 });
+        return Ok(None);
     }
     let size = |batches: &[RecordBatch]| encoded_size(batches, sink).map_err(|e| Failure::new(FailureClass::Bug, e));
     let (first, all) = std::thread::scope(|scope| {
@@ -180,7 +203,7 @@ async fn output_rate(
     tracing::debug!(content_bytes = halves[1].content_bytes, first, added, "converted a sample");
     let ratio = added as f64 / halves[1].content_bytes.max(1) as f64;
     let row_group_bytes = (first as f64 - ratio * halves[0].content_bytes as f64).max(0.0);
-    Ok(OutputRate { ratio, row_group_bytes })
+    Ok(Some(OutputRate { ratio, row_group_bytes }))
 }
 
 /// How many stored bytes make a row group: each expected file gets whole ones, and none is smaller than what it costs once is worth.
@@ -189,7 +212,7 @@ fn morsel_sizes(survey: &Survey, rate: &OutputRate, target_file_bytes: u64) -> M
     let expected = expected_bytes(survey, rate, target_file_bytes);
     // Nothing is larger than all.
     let stored_for = |output: f64| (stored as f64 * output / expected.max(1.0)).min(stored as f64).max(1.0) as u64;
-    let file = file_goal(expected, target_file_bytes as f64);
+    let file = file_goal(expected, target_file_bytes as f64, true);
     let row_groups = (file / target_file_bytes as f64 * ROW_GROUPS_PER_FILE as f64 - MAX_EXCESS).ceil().max(1.0);
     let least = stored_for(rate.row_group_bytes * LEAST_WORTH).max(LEAST_MORSEL_BYTES);
     MorselSizes { whole: stored_for(file / row_groups), least }
@@ -204,11 +227,16 @@ fn expected_bytes(survey: &Survey, rate: &OutputRate, target_file_bytes: u64) ->
 
 /// Cuts the files into groups, in order, each of which is a task and makes one output file of about the target size, or a few if
 /// fewer tasks are wanted.
-fn file_groups(survey: &Survey, rate: &OutputRate, target_file_bytes: u64, wanted: usize) -> Vec<Vec<FileRange>> {
+fn file_groups(
+    survey: &Survey,
+    rate: &OutputRate,
+    target_file_bytes: u64,
+    (wanted, max_files): (usize, usize),
+) -> Vec<Vec<FileRange>> {
     let expected = expected_bytes(survey, rate, target_file_bytes);
     let stored = |range: &FileRange| survey.content_bytes(range);
     let content: f64 = survey.ranges.iter().map(stored).sum();
-    let mut goals = task_goals(expected, target_file_bytes as f64, wanted).into_iter().peekable();
+    let mut goals = task_goals(expected, target_file_bytes as f64, wanted, max_files).into_iter().peekable();
     let mut groups: Vec<Vec<FileRange>> = Vec::new();
     let (mut before, mut goal_end) = (0.0, 0.0);
     for range in &survey.ranges {
@@ -227,17 +255,18 @@ fn file_groups(survey: &Survey, rate: &OutputRate, target_file_bytes: u64, wante
     groups
 }
 
-/// The bytes that each task should write, given what they are together: a file, or a few if fewer tasks are wanted.
-fn task_goals(total: f64, target: f64, wanted: usize) -> Vec<f64> {
+/// The bytes that each task should write, given what they are together: a file, or a few, up to `max_files`, if fewer tasks are
+/// wanted.
+fn task_goals(total: f64, target: f64, wanted: usize, max_files: usize) -> Vec<f64> {
     let mut files = Vec::new();
     let mut rest = total;
     while rest > 0.0 || files.is_empty() {
-        let goal = file_goal(rest, target);
+        let goal = file_goal(rest, target, true);
         files.push(goal);
         rest -= goal;
     }
     let count = files.len();
-    let tasks = wanted.clamp(count.div_ceil(MAX_FILES_OF_A_TASK), count);
+    let tasks = wanted.clamp(count.div_ceil(max_files), count);
     (0..tasks).map(|task| files[task * count / tasks..(task + 1) * count / tasks].iter().sum()).collect()
 }
 
@@ -325,7 +354,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_file_but_the_last_is_within_a_quarter_of_the_target(files in 0.01f64..40.0) {
-            let goals = task_goals(files * 128.0, 128.0, usize::MAX);
+            let goals = task_goals(files * 128.0, 128.0, usize::MAX, 4);
             let sum: f64 = goals.iter().sum();
             prop_assert!((sum - files * 128.0).abs() < 1e-6);
             for goal in &goals[..goals.len() - 1] {
@@ -336,8 +365,8 @@ mod tests {
 
         #[test]
         fn tasks_share_files_evenly(files in 0.01f64..40.0, wanted in 0usize..12) {
-            let all = task_goals(files * 128.0, 128.0, usize::MAX);
-            let goals = task_goals(files * 128.0, 128.0, wanted);
+            let all = task_goals(files * 128.0, 128.0, usize::MAX, 4);
+            let goals = task_goals(files * 128.0, 128.0, wanted, 4);
             prop_assert!((goals.iter().sum::<f64>() - files * 128.0).abs() < 1e-6);
             prop_assert!(goals.len() <= all.len() && goals.len() >= wanted.min(all.len()));
             prop_assert!(goals.len() <= wanted || goals.len() == all.len().div_ceil(MAX_FILES_OF_A_TASK));

@@ -39,27 +39,32 @@ struct Known {
 }
 
 impl KnownRates {
-    /// The rate for manifests with these columns, found out if it is not known, or not precisely enough.
+    /// The rate for manifests with these columns, found out if it is not known, or not precisely enough; none if it cannot be.
     pub(crate) async fn of<F>(
         &self,
         columns: &[String],
         is_precise: bool,
         find: impl FnOnce() -> F,
-    ) -> Result<OutputRate, Failure>
+    ) -> Result<Option<OutputRate>, Failure>
     where
-        F: Future<Output = Result<OutputRate, Failure>>,
+        F: Future<Output = Result<Option<OutputRate>, Failure>>,
     {
         let columns = self.hasher.hash_one(columns);
         if let Some(rate) = self.take(columns, is_precise) {
-            return Ok(rate);
+            return Ok(Some(rate));
         }
-        let rate = find().await?;
+        let Some(rate) = find().await? else { return Ok(None) };
         let mut known = self.lock();
         if known.len() >= SETS {
             known.clear();
         }
         known.insert(columns, Known { rate, is_precise, uses: MANIFESTS });
-        Ok(rate)
+        Ok(Some(rate))
+    }
+
+    /// What was found out about these columns was wrong.
+    pub(crate) fn forget(&self, columns: &[String]) {
+        self.lock().remove(&self.hasher.hash_one(columns));
     }
 
     fn take(&self, columns: u64, is_precise: bool) -> Option<OutputRate> {
@@ -84,18 +89,25 @@ mod tests {
         let found = Mutex::new(0);
         let find = || async {
             *found.lock().unwrap() += 1;
-            Ok(OutputRate { ratio: f64::from(*found.lock().unwrap()), row_group_bytes: 0.0 })
+            Ok(Some(OutputRate { ratio: f64::from(*found.lock().unwrap()), row_group_bytes: 0.0 }))
         };
         let columns = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let (ab, ac) = (columns(&["a", "b"]), columns(&["a", "c"]));
-        assert_eq!(rates.of(&ab, false, find).await.unwrap().ratio, 1.0);
-        assert_eq!(rates.clone().of(&ab, false, find).await.unwrap().ratio, 1.0);
-        assert_eq!(rates.of(&ac, false, find).await.unwrap().ratio, 2.0);
+        assert_eq!(rates.of(&ab, false, find).await.unwrap().unwrap().ratio, 1.0);
+        assert_eq!(rates.clone().of(&ab, false, find).await.unwrap().unwrap().ratio, 1.0);
+        assert_eq!(rates.of(&ac, false, find).await.unwrap().unwrap().ratio, 2.0);
         // What is rough is not precise, but the other way round.
-        assert_eq!(rates.of(&ab, true, find).await.unwrap().ratio, 3.0);
+        assert_eq!(rates.of(&ab, true, find).await.unwrap().unwrap().ratio, 3.0);
         for _ in 0..MANIFESTS {
-            assert_eq!(rates.of(&ab, false, find).await.unwrap().ratio, 3.0);
+            assert_eq!(rates.of(&ab, false, find).await.unwrap().unwrap().ratio, 3.0);
         }
-        assert_eq!(rates.of(&ab, false, find).await.unwrap().ratio, 4.0);
+        assert_eq!(rates.of(&ab, false, find).await.unwrap().unwrap().ratio, 4.0);
+        rates.forget(&ab);
+        assert_eq!(rates.of(&ab, false, find).await.unwrap().unwrap().ratio, 5.0);
+        assert_eq!(rates.of(&ac, false, find).await.unwrap().unwrap().ratio, 2.0);
+        // What cannot be found out is asked again.
+        rates.forget(&ab);
+        assert_eq!(rates.of(&ab, false, || async { Ok(None) }).await.unwrap(), None);
+        assert_eq!(rates.of(&ab, false, find).await.unwrap().unwrap().ratio, 6.0);
     }
 }

@@ -413,7 +413,7 @@ pub(crate) fn scan_exec(source: NdjsonSource, groups: Vec<Vec<FileRange>>) -> Ar
     let group = |ranges: Vec<FileRange>| FileGroup::new(ranges.into_iter().map(partitioned_file).collect());
     let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
         .with_file_groups(groups.into_iter().map(group).collect())
-        // Idle partitions must not take files from others: a group is an output file.
+        // Idle partitions must not take files from others: a group is a task's.
         .with_preserve_order(true)
         .build();
     DataSourceExec::from_data_source(config)

@@ -9,7 +9,7 @@
 use crate::options::OutputLayout;
 use millwork_conversion::{AttemptOutcome, FileLedger, StagedPart, TaskReport};
 use millwork_manifest::{InvalidUri, Manifest, ObjectUri};
-use millwork_storage::{Location, StagedFile, Staging, StorageResult, find_blocking, remove_blocking};
+use millwork_storage::{Location, StagedFile, Staging, StorageResult, remove_blocking};
 use serde::{Deserialize, Serialize};
 
 /// All that is needed to finish the publication of an attempt.
@@ -78,6 +78,43 @@ pub(crate) struct Destination<'a> {
     pub(crate) generation: u32,
 }
 
+impl Destination<'_> {
+    /// The final names of an attempt's outputs, in order.
+    fn outputs(
+        &self,
+        manifest: &Manifest,
+        staging: &Staging,
+        outcome: &AttemptOutcome,
+    ) -> Result<Vec<ObjectUri>, InvalidUri> {
+        let parts = outcome.reports.iter().flat_map(|report| &report.parts);
+        let place = |(number, part): (usize, &StagedPart)| match staging.place_of(&part.file) {
+            Some(uri) => Ok(uri),
+            None => self.output.object(&self.layout.path(manifest, self.generation, number)),
+        };
+        parts.enumerate().map(place).collect()
+    }
+
+    /// The final name of rejected lines.
+    fn rejects(&self, manifest: &Manifest) -> Result<ObjectUri, InvalidUri> {
+        let name = OutputLayout::name(manifest, self.generation);
+        self.quarantine.object(&format!("rejected-lines/{}/{name}.ndjson", manifest.date))
+    }
+
+    /// The final names of all that an attempt will publish.
+    pub(crate) fn names(
+        &self,
+        manifest: &Manifest,
+        staging: &Staging,
+        outcome: &AttemptOutcome,
+    ) -> Result<Vec<ObjectUri>, InvalidUri> {
+        let mut names = self.outputs(manifest, staging, outcome)?;
+        if outcome.reports.iter().any(|report| !report.rejects.is_empty()) {
+            names.push(self.rejects(manifest)?);
+        }
+        Ok(names)
+    }
+}
+
 impl CommitRecord {
     /// What an attempt's outcome will be once it is published.
     pub(crate) fn new(
@@ -87,17 +124,10 @@ impl CommitRecord {
         to: &Destination<'_>,
     ) -> Result<(Self, RunResult), InvalidUri> {
         let parts = outcome.reports.iter().flat_map(|report| report.parts.iter().map(move |part| (report, part)));
-        let place = |(number, (report, part)): (usize, (_, &StagedPart))| {
-            let uri = match staging.place_of(&part.file) {
-                Some(uri) => uri,
-                None => to.output.object(&to.layout.path(manifest, to.generation, number))?,
-            };
-            Ok((report, part.clone(), uri))
-        };
-        let placed: Vec<(&TaskReport, _, ObjectUri)> =
-            parts.enumerate().map(place).collect::<Result<_, InvalidUri>>()?;
-        let name = OutputLayout::name(manifest, to.generation);
-        let rejects_uri = to.quarantine.object(&format!("rejected-lines/{}/{name}.ndjson", manifest.date))?;
+        let uris = to.outputs(manifest, &staging, outcome)?;
+        let rejects_uri = to.rejects(manifest)?;
+        let placed: Vec<(&TaskReport, &StagedPart, ObjectUri)> =
+            parts.zip(uris).map(|((report, part), uri)| (report, part, uri)).collect();
         let record = Self {
             staging,
             outputs: placed.iter().map(|(_, part, uri)| (part.file.clone(), uri.clone())).collect(),
@@ -141,11 +171,6 @@ impl CommitRecord {
     fn published(&self) -> impl Iterator<Item = &ObjectUri> {
         let rejects = (!self.rejects.is_empty()).then_some(&self.rejects_uri);
         self.outputs.iter().map(|(_, uri)| uri).chain(rejects)
-    }
-
-    /// A final name that something else has already. To be asked before the commit.
-    pub(crate) fn foreign_output(&self) -> StorageResult<Option<ObjectUri>> {
-        find_blocking(&self.published().cloned().collect::<Vec<_>>())
     }
 
     /// Gives every file its final name. Doing it again, or going on where another stopped, is no error.

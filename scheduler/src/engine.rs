@@ -13,18 +13,16 @@ use ballista_core::serde::scheduler::ShuffleLayout;
 use ballista_scheduler::cluster::BallistaCluster;
 use ballista_scheduler::config::{SchedulerConfig, TaskDistributionPolicy};
 use ballista_scheduler::scheduler_process::{create_scheduler, start_grpc_service_with_listener};
-use ballista_scheduler::scheduler_server::SchedulerServer;
+use ballista_scheduler::scheduler_server::{JobIdGenerator, SchedulerServer};
 use ballista_scheduler::state::execution_stage::{ExecutionStage, TaskInfo};
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
-use ferroid::time::MonotonicClock;
 use futures::TryStreamExt;
 use millwork_conversion::{MillworkCodec, TaskReport};
 use millwork_manifest::{Failure, FailureClass};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -49,8 +47,6 @@ const FINISHED_JOB_SECONDS: u64 = 20;
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How often in a row the engine may not know a job before it counts as lost.
 const MAX_UNKNOWN: u32 = 15;
-/// How late the clock of jobs may be.
-const JOB_CLOCK_SLACK_NANOSECONDS: u64 = 100_000_000;
 /// The largest message between scheduler and executors. A task's plan names its files, a report has a line for each.
 const MAX_MESSAGE_BYTES: u32 = 64 << 20;
 
@@ -139,13 +135,12 @@ pub struct TaskProgress {
 impl Engine {
     /// Starts a scheduler whose executors connect to `listener`.
     pub async fn start(listener: TcpListener) -> Result<Self, anyhow::Error> {
-        start_job_clock();
         let address = listener.local_addr()?;
         let config = Arc::new(config(address));
         let cluster = BallistaCluster::new_from_config(&config).await?;
         let server: Server = create_scheduler(cluster.clone(), config).await?;
         let session_config = SessionConfig::new_with_ballista()
-            // One task for each partition: one partition is one output file.
+            // One task for each partition, which is one output file or a few.
             .set_usize("ballista.scheduler.max_partitions_per_task", 1);
         let session = server.state.session_manager.create_or_update_session("millwork", &session_config).await?;
         let grpc = start_grpc_service_with_listener(listener, server.clone());
@@ -300,17 +295,14 @@ impl Engine {
     }
 }
 
-/// Starts the clock by which Ballista numbers jobs (crate `ferroid`). Its thread wakes up each millisecond, for ever, or, if its
-/// timers may be late, a few times a second, and catches up then.
-fn start_job_clock() {
-    let start = || {
-        // A thread takes this over from the one that starts it (prctl(2), PR_SET_TIMERSLACK).
-        if let Err(error) = rustix::thread::set_current_timer_slack(NonZeroU64::new(JOB_CLOCK_SLACK_NANOSECONDS)) {
-            tracing::debug!(%error, "the clock of jobs wakes up each millisecond");
-        }
-        MonotonicClock::<1>::default()
-    };
-    let _ = std::thread::spawn(start).join();
+/// Names jobs. Ballista's own way starts a thread that wakes up each millisecond, for ever.
+struct RandomIds;
+
+#[async_trait::async_trait]
+impl JobIdGenerator for RandomIds {
+    async fn next_id(&self) -> String {
+        uuid::Uuid::new_v4().to_string()
+    }
 }
 
 fn progress_of(id: usize, stage: &ExecutionStage) -> StageProgress {
@@ -342,6 +334,7 @@ fn config(address: SocketAddr) -> SchedulerConfig {
         bind_host: address.ip().to_string(),
         external_host: address.ip().to_string(),
         bind_port: address.port(),
+        job_id_generator: Some(Arc::new(RandomIds)),
         override_physical_codec: Some(Arc::new(MillworkCodec::default())),
         // Bias, the default, fills one executor before it uses the next.
         task_distribution: TaskDistributionPolicy::RoundRobin,

@@ -1,7 +1,6 @@
 //! Objects in buckets: S3, and servers that speak its protocol.
 
 use crate::objects::is_hidden;
-use crate::transfer::client;
 use crate::{MAX_READ_BYTES, Object, StorageError, StorageResult, bucket_and_key};
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
@@ -15,6 +14,7 @@ use millwork_manifest::ObjectUri;
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
+use tokio::sync::OnceCell;
 
 /// The largest object that one request copies (S3 API reference, CopyObject).
 const MAX_COPY_BYTES: u64 = 5 << 30;
@@ -26,9 +26,11 @@ const COPY_PART_BYTES: u64 = 1 << 30;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Buckets, for callers that wait for requests as for any other future.
+/// The client, made when it is first needed.
 #[derive(Default)]
-pub(crate) struct Buckets;
+pub(crate) struct Buckets {
+    client: OnceCell<Client>,
+}
 
 /// A client as the environment says. Servers other than AWS want the bucket in the path.
 pub async fn client_from_env() -> Client {
@@ -40,6 +42,10 @@ pub async fn client_from_env() -> Client {
 }
 
 impl Buckets {
+    async fn client(&self) -> &Client {
+        self.client.get_or_init(client_from_env).await
+    }
+
     pub(crate) async fn list(
         &self,
         bucket: &str,
@@ -47,7 +53,7 @@ impl Buckets {
     ) -> StorageResult<BoxStream<'static, StorageResult<Object>>> {
         let folder = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         let place = format!("s3://{bucket}/{folder}");
-        let pages = client().await.list_objects_v2().bucket(bucket).prefix(&folder).into_paginator().send();
+        let pages = self.client().await.list_objects_v2().bucket(bucket).prefix(&folder).into_paginator().send();
         let bucket = bucket.to_owned();
         let pages = stream::unfold(pages, |mut pages| async { pages.next().await.map(|page| (page, pages)) });
         let objects = pages.map(move |page| -> StorageResult<Vec<Object>> {
@@ -73,16 +79,16 @@ impl Buckets {
     }
 
     pub(crate) async fn head(&self, uri: &ObjectUri) -> StorageResult<Object> {
-        head(&client().await, uri).await
+        head(self.client().await, uri).await
     }
 
     async fn meta(&self, bucket: &str, key: &str) -> Result<HeadObjectOutput, SdkError<HeadObjectError>> {
-        meta(&client().await, bucket, key).await
+        meta(self.client().await, bucket, key).await
     }
 
     pub(crate) async fn read(&self, uri: &ObjectUri) -> StorageResult<Vec<u8>> {
         let (bucket, key) = located("read", uri)?;
-        let got = client().await.get_object().bucket(bucket).key(key).send().await;
+        let got = self.client().await.get_object().bucket(bucket).key(key).send().await;
         let got = got.map_err(|e| fail("read", uri, e))?;
         if got.content_length().is_some_and(|bytes| bytes as u64 > MAX_READ_BYTES) {
             return Err(StorageError::new("read", uri, ErrorKind::FileTooLarge.into()));
@@ -93,7 +99,7 @@ impl Buckets {
 
     pub(crate) async fn write_once(&self, uri: &ObjectUri, content: &[u8]) -> StorageResult<bool> {
         let (bucket, key) = located("write", uri)?;
-        let request = client().await.put_object().bucket(bucket).key(key).if_none_match("*");
+        let request = self.client().await.put_object().bucket(bucket).key(key).if_none_match("*");
         match request.body(content.to_vec().into()).send().await {
             Ok(_) => Ok(true),
             Err(e) if is_changed(&e) => Ok(false),
@@ -122,7 +128,7 @@ impl Buckets {
             Err(e) => return Err(fail("move", &what, e)),
         }
         // Content that came meanwhile stays.
-        let request = client().await.delete_object().bucket(from_bucket).key(from_key);
+        let request = self.client().await.delete_object().bucket(from_bucket).key(from_key);
         let deleted = request.set_if_match(source.e_tag().map(ToOwned::to_owned)).send().await;
         deleted.map(|_| ()).map_err(|e| fail("move", &what, e))
     }
@@ -133,11 +139,11 @@ impl Buckets {
         let (bucket, key) = located("copy", to)?;
         let source = format!("{from_bucket}/{}", encoded(from_key));
         if size_bytes <= MAX_COPY_BYTES {
-            let request = client().await.copy_object().copy_source(source).bucket(bucket).key(key);
+            let request = self.client().await.copy_object().copy_source(source).bucket(bucket).key(key);
             let copied = request.set_copy_source_if_match(etag.map(str::to_owned)).send().await;
             return copied.map(|_| ()).map_err(|e| fail("copy", from, e));
         }
-        let client = client().await;
+        let client = self.client().await;
         let upload = client.create_multipart_upload().bucket(bucket).key(key).send().await;
         let upload = upload.map_err(|e| fail("copy", from, e))?;
         let id = upload.upload_id().unwrap_or_default();
@@ -158,7 +164,7 @@ impl Buckets {
         etag: Option<&str>,
     ) -> StorageResult<()> {
         let (bucket, key) = located("copy", to)?;
-        let client = client().await;
+        let client = self.client().await;
         let mut parts = Vec::new();
         let ranges = (0..size_bytes).step_by(COPY_PART_BYTES as usize);
         for (number, start) in (1..).zip(ranges) {

@@ -28,7 +28,7 @@ use datafusion::physical_plan::{
 use millwork_manifest::ManifestId;
 use millwork_storage::{Staging, StorageError};
 pub(crate) use parts::file_goal;
-pub(crate) use row_groups::{ROW_GROUPS_PER_FILE, encoded_size};
+pub(crate) use row_groups::{ROW_GROUPS_PER_FILE, encoded_size, max_row_groups};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;

@@ -150,7 +150,7 @@ mod tests {
             cut(ranges(&sizes), lanes, goals, 100).iter().map(Vec::len).collect::<Vec<_>>()
         };
         assert_eq!(lengths(&[10; 8], 1), [4, 4]);
-        assert_eq!(lengths(&[10; 8], 2), [4, 2, 1, 1]);
+        assert_eq!(lengths(&[10; 8], 2), [3, 3, 1, 1]);
         assert_eq!(lengths(&[1, 1, 100], 2), [2, 1]);
         assert_eq!(lengths(&[], 2), [0]);
     }

@@ -8,6 +8,10 @@ use datafusion::parquet::file::writer::SerializedFileWriter;
 use millwork_storage::StagingWriter;
 use std::sync::Arc;
 
+/// No file but the last of a manifest has less or more than these shares of the target size.
+const LEAST_FILE: f64 = 0.75;
+const LARGEST_FILE: f64 = 1.25;
+
 /// Puts row groups into files of about the target size.
 pub(super) struct PartsWriter {
     shape: Arc<RowGroupShape>,
@@ -22,6 +26,8 @@ pub(super) struct PartsWriter {
     written_bytes: u64,
     /// The number of the next file.
     number: usize,
+    /// Whether the end of the manifest is this task's.
+    is_last_task: bool,
 }
 
 struct OpenPart {
@@ -32,6 +38,7 @@ struct OpenPart {
 
 impl PartsWriter {
     pub(super) fn new(shape: Arc<RowGroupShape>, input_bytes: u64, task: usize, options: SinkOptions) -> Self {
+        let is_last_task = task + 1 >= options.starts.len();
         Self {
             shape,
             options,
@@ -42,6 +49,7 @@ impl PartsWriter {
             morsel_bytes: 0,
             written_bytes: 0,
             number: task,
+            is_last_task,
         }
     }
 
@@ -75,17 +83,14 @@ impl PartsWriter {
         (self.consumed_bytes, self.morsel_bytes) = (self.consumed_bytes + bytes, 0);
     }
 
-    /// Whether the open file ends before this row group.
-    ///
-    /// What the task will write is predicted from what it has written so far, and shared out among files that come close to the
-    /// target size.
+    /// Whether the open file ends before this row group. What the task will write is predicted from what it has written so far.
     fn is_time_for_next_file(&self, open_bytes: u64, group: &EncodedGroup) -> bool {
         let written = (self.written_bytes + open_bytes) as f64;
         let consumed = (self.consumed_bytes + self.morsel_bytes).max(1) as f64;
         let total = written * (self.input_bytes as f64 / consumed).max(1.0);
+        let target = self.options.target_file_bytes as f64;
         let rest = total - self.written_bytes as f64;
-        let goal = file_goal(rest, self.options.target_file_bytes as f64);
-        goal < rest && open_bytes as f64 + group.encoded_bytes as f64 / 2.0 > goal
+        is_time(open_bytes as f64, group.encoded_bytes as f64, rest, target, self.is_last_task)
     }
 
     /// Closes the open file; making it durable goes on in the background.
@@ -115,24 +120,82 @@ impl PartsWriter {
     }
 }
 
-/// The bytes that the first file of some output should have, given what is left to write in all.
-///
-/// Equal shares come closest to the target where there is enough for two and more; a little over one file is one
-/// whole file and a rest, since only the last file of a manifest may be small.
-pub(crate) fn file_goal(total: f64, target: f64) -> f64 {
+/// Whether a file that has some bytes ends before the next row group, given what is left to write, from its start on.
+fn is_time(open: f64, group: f64, rest: f64, target: f64, is_last_task: bool) -> bool {
+    let goal = file_goal(rest, target, is_last_task);
+    let is_near_goal = open + group / 2.0 > goal && open >= target * LEAST_FILE;
+    // Only at the end of the manifest a small file is better than a large one.
+    let is_rest_a_file = is_last_task || rest - open > target / 2.0;
+    goal < rest && is_rest_a_file && (is_near_goal || open + group > target * LARGEST_FILE)
+}
+
+/// The bytes that the first file of some output should have, given what there is in all: as many equal files as come closest to
+/// the target, as a factor. But a little over one file is one whole file and a rest at the end of a manifest, where a small
+/// one may stand.
+pub(crate) fn file_goal(total: f64, target: f64, is_end: bool) -> f64 {
     let files = total / target;
-    if files <= 1.25 {
-        return total;
-    }
-    if files < 1.7 {
+    if is_end && files > LARGEST_FILE && files < 1.7 {
         return target;
     }
-    // The number whose equal share is nearest to the target, as a factor.
-    let (few, many) = (files.floor(), files.ceil());
-    total / if files / few < many / files { few } else { many }
+    let (few, many) = (files.floor().max(1.0), files.ceil().max(1.0));
+    let is_few = files <= LARGEST_FILE || files / few < many / files;
+    total / if is_few { few } else { many }
 }
 
 fn start_file(shape: &RowGroupShape, number: usize, options: &SinkOptions) -> Result<OpenPart, PartError> {
     let file = options.staging.create_output(number)?;
     Ok(OpenPart { writer: shape.columns.start_file(file)?, rows: 0, row_groups: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The files that a task makes of its row groups, when what it expects is wrong by some share at first, and less and less so.
+    fn files(groups: &[f64], error: f64, is_last_task: bool) -> Vec<f64> {
+        let total: f64 = groups.iter().sum();
+        let (mut files, mut open, mut done) = (Vec::new(), 0.0, 0.0);
+        for group in groups {
+            let left = total - done - open;
+            let expected = open + left * (1.0 + error * left / total);
+            if open > 0.0 && is_time(open, *group, expected, 1.0, is_last_task) {
+                files.push(open);
+                done += open;
+                open = 0.0;
+            }
+            open += group;
+        }
+        files.push(open);
+        files
+    }
+
+    proptest! {
+        #[test]
+        fn files_are_within_a_quarter_of_the_target(
+            groups in prop::collection::vec(0.19f64..0.26, 4..40),
+            error in -0.1f64..0.1,
+            is_last_task: bool,
+        ) {
+            let made = files(&groups, error, is_last_task);
+            let total: f64 = groups.iter().sum();
+            let (last, others) = made.split_last().unwrap();
+            prop_assert!((made.iter().sum::<f64>() - total).abs() < 1e-9);
+            prop_assert!(others.iter().all(|file| (LEAST_FILE..=LARGEST_FILE).contains(file)), "{made:?}");
+            if is_last_task {
+                prop_assert!(*last <= 1.5, "{made:?}");
+            } else if total > 1.8 {
+                prop_assert!((0.45..=1.5).contains(last), "{made:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_little_over_one_file_is_one_and_a_rest_only_at_the_end() {
+        assert_eq!([0.3, 1.0, 1.25].map(|total| file_goal(total, 1.0, true)), [0.3, 1.0, 1.25]);
+        assert_eq!([0.3, 1.0, 1.25].map(|total| file_goal(total, 1.0, false)), [0.3, 1.0, 1.25]);
+        assert_eq!([1.26, 1.6].map(|total| file_goal(total, 1.0, true)), [1.0, 1.0]);
+        assert_eq!([1.26, 1.6].map(|total| file_goal(total, 1.0, false)), [1.26, 0.8]);
+        assert_eq!([1.8, 2.2, 3.0].map(|total| file_goal(total, 1.0, true)), [0.9, 1.1, 1.0]);
+    }
 }

@@ -20,8 +20,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::OnceCell;
 
-/// A rough sample is of one in so many places.
-const ROUGH_SAMPLE_STEP: usize = 4;
+/// A rough sample is of one in so many places. It has no factor in common with `LONG_LINES_EVERY`.
+const ROUGH_SAMPLE_STEP: usize = 5;
 
 /// What is known of a manifest's files.
 #[derive(Debug)]

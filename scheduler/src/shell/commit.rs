@@ -7,7 +7,7 @@ use crate::run::Event;
 use chrono::Utc;
 use millwork_conversion::AttemptOutcome;
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
-use millwork_storage::Staging;
+use millwork_storage::{Staging, find_blocking};
 use millwork_tracking::{Commit, RunState};
 use std::sync::Arc;
 use std::time::Instant;
@@ -82,20 +82,19 @@ impl Shell {
         let replaced = replaced.map(|commit| serde_json::from_str(&commit.record)).transpose().map_err(bug)?;
         let layout = &self.options.layout;
         let to = Destination { output: &self.output, quarantine: &self.quarantine, layout, generation };
-        let record = |outcome: &AttemptOutcome| {
-            let made = CommitRecord::new(manifest, staging.clone(), outcome, &to);
-            made.map_err(|e| Failure::new(FailureClass::Bug, e))
-        };
+        self.check_rejected(&outcome)?;
+        let invalid = |e| Failure::new(FailureClass::Bug, e);
         // The names are known before the content is settled.
-        let (unsettled, _) = record(&outcome)?;
-        let foreign = blocking(move || unsettled.foreign_output());
+        let names = to.names(manifest, &staging, &outcome).map_err(invalid)?;
+        let foreign = blocking(move || find_blocking(&names));
         // Both to their ends: what is settled late would be in the way of who clears up.
         let (outcome, foreign) = tokio::join!(self.settle(outcome, &staging), foreign);
+        let outcome = outcome?;
         if let Some(uri) = foreign?.map_err(storage_failure)? {
             let message = format!("`{uri}` is there already, and is not of this run: move it away, then retry");
             return Err(Failure::new(FailureClass::Input, message));
         }
-        let (record, mut result) = record(&outcome?)?;
+        let (record, mut result) = CommitRecord::new(manifest, staging, &outcome, &to).map_err(invalid)?;
         result.plan = self.works.with(&manifest.id, |work| std::mem::take(&mut work.plan));
         let record = match &replaced {
             Some(replaced) => record.in_place_of(replaced),
@@ -105,9 +104,8 @@ impl Shell {
         Ok(Prepared { commit: Commit { manifest_id: manifest.id.clone(), attempt, record: text }, result })
     }
 
-    /// The last checks and changes before the commit.
+    /// The last changes before the commit.
     async fn settle(&self, mut outcome: AttemptOutcome, staging: &Staging) -> Result<AttemptOutcome, Failure> {
-        self.check_rejected(&outcome)?;
         let staging = staging.clone();
         blocking(move || {
             outcome.settle(&staging)?;

@@ -6,6 +6,7 @@ use crate::run::Event;
 use millwork_conversion::{AttemptOutcome, Capacity, Columns, Survey, Verdict, judge, plan_attempt, survey};
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
 use millwork_storage::Staging;
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -75,8 +76,7 @@ impl Shell {
         let (surveyed, prepared) = tokio::join!(surveyed, prepared);
         let (survey, columns) = surveyed?;
         prepared?;
-        // Runs at the same time share the executors; but slots that others do not need by the end are to be used.
-        let capacity = capacity(&self.engine.slots_of_each().await, self.converting.load(Ordering::Relaxed));
+        let capacity = capacity(self.engine.slots_of_each().await, self.converting.load(Ordering::Relaxed));
         let plan = |columns| plan_attempt(manifest, &survey, columns, staging.clone(), &self.conversion, capacity);
         let planned = match plan(columns.clone()).await {
             // The query may name a column that only lines beyond the samples have.
@@ -95,21 +95,31 @@ impl Shell {
         let mut job = CancelOnDrop { engine: self.engine.clone(), job: Some(job) };
         let reports = job.wait().await?;
         match judge(&survey, &planned.columns, &self.conversion.query, reports) {
-            Verdict::Complete(outcome) => Ok(Converted::Complete(staging, Box::new(outcome))),
+            Verdict::Complete(outcome) => {
+                planned.learn(&outcome, &self.conversion);
+                Ok(Converted::Complete(staging, Box::new(outcome)))
+            }
             Verdict::Replan(columns) => Ok(Converted::Replan(survey, columns)),
             Verdict::Failed(failure) => Err(failure),
         }
     }
 }
 
-/// What one of so many runs may use of executors with these slots.
-fn capacity(slots: &[usize], runs: usize) -> Capacity {
-    // Those that come later find enough to do.
-    let Some(of_one) = slots.iter().copied().max().filter(|slots| *slots > 0) else {
+/// What one of so many runs may use of executors with these slots: its share of them, but slots that others do not need by the end
+/// are to be used, too.
+fn capacity(mut slots: Vec<usize>, runs: usize) -> Capacity {
+    slots.sort_by_key(|slots| Reverse(*slots));
+    let Some(most) = slots.first().copied().filter(|slots| *slots > 0) else {
+        // Those that come later find enough to do.
         return Capacity { executors: usize::MAX, slots: 1 };
     };
     let share = slots.iter().sum::<usize>().div_ceil(runs.max(1));
-    Capacity { executors: share.div_ceil(of_one), slots: share.clamp(of_one.min(2), of_one) }
+    let (mut executors, mut taken) = (0, 0);
+    while taken < share {
+        taken += slots[executors];
+        executors += 1;
+    }
+    Capacity { executors, slots: most.min(2 * share) }
 }
 
 fn shortened(mut plan: String) -> String {
@@ -150,14 +160,16 @@ mod tests {
     #[test]
     fn runs_share_executors_and_use_idle_slots() {
         let found = |slots: &[usize], runs| {
-            let Capacity { executors, slots } = capacity(slots, runs);
+            let Capacity { executors, slots } = capacity(slots.to_vec(), runs);
             (executors, slots)
         };
         assert_eq!(found(&[4], 0), (1, 4));
         assert_eq!(found(&[4], 1), (1, 4));
+        assert_eq!(found(&[4], 2), (1, 4));
         assert_eq!(found(&[4], 4), (1, 2));
         assert_eq!(found(&[1, 1], 1), (2, 1));
         assert_eq!(found(&[1, 1], 2), (1, 1));
+        assert_eq!(found(&[1, 4, 1, 1, 1], 1), (5, 4));
         assert_eq!(found(&[8; 10], 2), (5, 8));
         assert_eq!(found(&[8; 10], 100), (1, 2));
         assert_eq!(found(&[], 3), (usize::MAX, 1));

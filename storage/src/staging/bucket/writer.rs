@@ -11,14 +11,17 @@ use aws_sdk_s3::config::RequestChecksumCalculation;
 use bytes::Bytes;
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 /// The least that any part but the last may have (Amazon S3 User Guide, "Multipart upload limits").
 const MIN_PART_BYTES: usize = 5 << 20;
 /// So many parts are of the least size, so many more of twice that, and so on: few bytes wait in memory, and the 10,000 parts that an upload has
 /// at the most hold nearly the 5 TiB that an object may have.
 const PARTS_OF_A_SIZE: usize = 1000;
-/// How many parts of one file are on their way at once.
-const PARTS_AT_ONCE: usize = 8;
+/// How many parts are on their way at once in a process for each core, and at the least, whatever files they are of: an answer takes
+/// as long as several parts take to be encoded.
+const PARTS_OF_A_CORE: usize = 4;
+const LEAST_PARTS: usize = 8;
 
 /// The size of the part after so many others.
 fn part_bytes(others: usize) -> usize {
@@ -48,6 +51,31 @@ impl Part {
         let request = if has_crc { request.disable_payload_signing() } else { request };
         let put = request.send().await.map_err(|e| fail("write", what, e))?;
         Ok(put.e_tag.unwrap_or_default())
+    }
+}
+
+/// A part's turn to be on its way, which ends when this is dropped.
+struct Turn;
+
+static ON_THEIR_WAY: Mutex<usize> = Mutex::new(0);
+static TURN_ENDED: Condvar = Condvar::new();
+
+impl Turn {
+    /// Waits for one. Those that have one need nothing of who waits.
+    fn take() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let most = (PARTS_OF_A_CORE * cores).max(LEAST_PARTS);
+        let taken = ON_THEIR_WAY.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = TURN_ENDED.wait_while(taken, |taken| *taken >= most).unwrap_or_else(PoisonError::into_inner);
+        *taken += 1;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *ON_THEIR_WAY.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        TURN_ENDED.notify_one();
     }
 }
 
@@ -161,19 +189,29 @@ impl BucketWriter {
     /// Sends a part on its way, once few enough others are.
     fn send(&mut self, content: Buffer) -> StorageResult<()> {
         let upload = self.upload()?;
-        while self.on_the_way >= PARTS_AT_ONCE {
-            self.receive()?;
+        while let Ok(done) = self.done.try_recv() {
+            self.note(done)?;
         }
+        let turn = Turn::take();
         let place = self.etags.len();
         let part = Part { bucket: self.bucket.clone(), key: self.key.clone(), upload, number: place + 1 };
         self.etags.push(None);
         self.on_the_way += 1;
-        let sent = async move { (place, part.put(Bytes::from_owner(content)).await) };
+        let sent = async move {
+            let sent = part.put(Bytes::from_owner(content)).await;
+            drop(turn);
+            (place, sent)
+        };
         start(sent, self.doing.clone()).map_err(|e| StorageError::new("write", &self.key, e))
     }
 
+    /// Waits for a part that is on its way.
     fn receive(&mut self) -> StorageResult<()> {
-        let (place, etag) = self.done.recv().map_err(|e| StorageError::new("write", &self.key, io::Error::other(e)))?;
+        let done = self.done.recv().map_err(|e| StorageError::new("write", &self.key, io::Error::other(e)))?;
+        self.note(done)
+    }
+
+    fn note(&mut self, (place, etag): (usize, StorageResult<String>)) -> StorageResult<()> {
         self.on_the_way -= 1;
         self.etags[place] = Some(etag?);
         Ok(())
