@@ -87,16 +87,27 @@ struct Work {
     source: NdjsonSource,
     context: Arc<TaskContext>,
     shape: Arc<RowGroupShape>,
-    /// The stored bytes of each morsel.
+    /// The stored bytes of each morsel, and the room it takes.
     bytes: Vec<u64>,
+    rooms: Vec<u32>,
     /// The morsels that no lane has taken yet, and where their row groups go.
     rest: Mutex<VecDeque<(usize, mpsc::Sender<EncodedGroup>)>>,
     /// Cancelled once there are none.
     is_all_taken: CancellationToken,
     /// Cancelled once nobody wants what is left.
     is_given_up: CancellationToken,
-    /// A permit for each morsel that may be begun before an earlier one is written: what is encoded too early waits in memory.
+    /// Room for what may be begun before an earlier morsel is written, since what is encoded too early waits in memory: one whole
+    /// morsel more than there are lanes, or more of the small ones.
     room: Arc<Semaphore>,
+}
+
+/// So much room a whole morsel takes.
+const WHOLE: u32 = 16;
+
+/// The room that each of some morsels takes, by their stored bytes.
+fn room_for(bytes: &[u64]) -> Vec<u32> {
+    let largest = bytes.iter().copied().max().unwrap_or(0).max(1);
+    bytes.iter().map(|bytes| (bytes * u64::from(WHOLE)).div_ceil(largest).clamp(1, WHOLE.into()) as u32).collect()
 }
 
 /// Converts all morsels. Returns the files they became, and those of rejected lines, in order.
@@ -114,19 +125,22 @@ async fn convert(
     let is_given_up = CancellationToken::new();
     let _gives_up = is_given_up.clone().drop_guard();
     let writer = PartsWriter::new(shape.clone(), bytes.iter().sum(), task, options.clone());
+    let rooms = room_for(&bytes);
     let work = Arc::new(Work {
         plan,
         source,
         context,
         shape,
         bytes,
+        rooms,
         rest: Mutex::new((0..).zip(senders).collect()),
         is_all_taken: CancellationToken::new(),
         is_given_up,
-        room: Arc::new(Semaphore::new(lanes + 1)),
+        room: Arc::new(Semaphore::new((lanes + 1) * WHOLE as usize)),
     });
-    let (room, is_given_up, bytes) = (work.room.clone(), work.is_given_up.clone(), work.bytes.clone());
-    let morsels = bytes.into_iter().zip(receivers);
+    let (room, is_given_up) = (work.room.clone(), work.is_given_up.clone());
+    let sizes: Vec<_> = work.bytes.iter().copied().zip(work.rooms.iter().copied()).collect();
+    let morsels = sizes.into_iter().zip(receivers);
     // Writing mostly waits for the storage, which must not hold up a lane.
     let written = spawn_blocking(move || write_in_order(writer, morsels, &room, is_given_up));
     let mut running: JoinSet<_> = (0..lanes).map(|_| run_lane(work.clone())).collect();
@@ -139,16 +153,16 @@ async fn convert(
     Ok((parts, rejects.into_iter().map(|(_, file)| file).collect()))
 }
 
-/// Writes the row groups of the morsels, one morsel after the other, each with its stored bytes.
+/// Writes the row groups of the morsels, one morsel after the other, each with its stored bytes and the room it takes.
 fn write_in_order(
     mut writer: PartsWriter,
-    morsels: impl Iterator<Item = (u64, mpsc::Receiver<EncodedGroup>)>,
+    morsels: impl Iterator<Item = ((u64, u32), mpsc::Receiver<EncodedGroup>)>,
     room: &Semaphore,
     is_given_up: CancellationToken,
 ) -> Result<PartsWriter, PartError> {
     // However this ends, no lane is to wait for it.
     let _gives_up = is_given_up.clone().drop_guard();
-    for (bytes, mut morsel) in morsels {
+    for ((bytes, taken), mut morsel) in morsels {
         while let Some(group) = morsel.blocking_recv() {
             if is_given_up.is_cancelled() {
                 return Err(PartError::GivenUp);
@@ -156,7 +170,7 @@ fn write_in_order(
             writer.append(group)?;
         }
         writer.end_morsel(bytes);
-        room.add_permits(1);
+        room.add_permits(taken as usize);
     }
     Ok(writer)
 }
@@ -184,25 +198,36 @@ async fn next_morsel(
     work: &Work,
     turn: &mut Option<SemaphorePermit<'static>>,
 ) -> Option<(usize, mpsc::Sender<EncodedGroup>)> {
-    let room = match work.room.try_acquire() {
-        Ok(room) => room,
-        Err(_) => {
+    loop {
+        let (next, needed) = work.next()?;
+        if work.room.available_permits() < needed as usize {
             *turn = None;
-            or_over(work, work.room.acquire()).await?
+            // Another lane may take it, so that this one asks again.
+            drop(or_over(work, work.room.acquire_many(needed)).await?);
         }
-    };
-    if turn.is_none() {
-        let turns = TURNS.get_or_init(|| Semaphore::new(threads()));
-        *turn = Some(or_over(work, turns.acquire()).await?);
+        if turn.is_none() {
+            let turns = TURNS.get_or_init(|| Semaphore::new(threads()));
+            *turn = Some(or_over(work, turns.acquire()).await?);
+        }
+        let mut rest = work.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_next = rest.front().is_some_and(|(morsel, _)| *morsel == next);
+        let Some(room) = work.room.try_acquire_many(needed).ok().filter(|_| is_next) else { continue };
+        // Who writes the morsel gives the room back.
+        room.forget();
+        let next = rest.pop_front()?;
+        if rest.is_empty() {
+            work.is_all_taken.cancel();
+        }
+        return Some(next);
     }
-    let mut rest = work.rest.lock().unwrap_or_else(PoisonError::into_inner);
-    let next = rest.pop_front()?;
-    if rest.is_empty() {
-        work.is_all_taken.cancel();
+}
+
+impl Work {
+    /// The morsel that is to be taken next, and the room it takes.
+    fn next(&self) -> Option<(usize, u32)> {
+        let rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        rest.front().map(|(morsel, _)| (*morsel, self.rooms[*morsel]))
     }
-    // Who writes the morsel gives the room back.
-    room.forget();
-    Some(next)
 }
 
 /// A permit that is waited for, unless there is nothing left to do with it. No semaphore is ever closed.
@@ -250,4 +275,16 @@ async fn run_morsel(
         }
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_morsels_take_little_room() {
+        assert_eq!(room_for(&[100, 100, 50, 6, 0]), [16, 16, 8, 1, 1]);
+        assert_eq!(room_for(&[0]), [1]);
+        assert_eq!(room_for(&[]), [0; 0]);
+    }
 }
