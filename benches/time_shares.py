@@ -3,7 +3,7 @@
 
 Where `millwork run` spends its time, by `perf record` over one run of each shape: percent of what the cores could have done meanwhile (the
 time that `--json` tells: perf takes some of its own). Functions are sorted into steps by their names; what has no step is orchestration and the rest."""
-import argparse, json, os, re, subprocess
+import argparse, json, os, re, subprocess, sys
 import measure
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -35,6 +35,7 @@ def shares(shape):
     for samples, symbol in re.findall(r"^\s+(\d+)\s+(\[[.k]\] .*?)\s*$", report, re.M):
         step = next((step for step, pattern in STEPS.items() if re.search(pattern, symbol)), "orchestration and the rest")
         counts[step] += int(samples)
+    if missing := [step for step, count in counts.items() if not count]: sys.exit(f"{shape}: no function of the steps {missing} was seen: inlined, or named otherwise?")
     possible = seconds * FREQUENCY * len(measure.CORES)
     return {**{step: count / possible for step, count in counts.items()}, "idle": 1 - sum(counts.values()) / possible}
 

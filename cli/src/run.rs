@@ -38,7 +38,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "URL")]
     state: Option<String>,
 
-    /// How many tasks run at once [default: the number of cores]
+    /// How many threads convert, and how many tasks run at once [default: the number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     vcores: Option<u32>,
 

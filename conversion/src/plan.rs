@@ -67,7 +67,8 @@ pub struct PlannedAttempt {
     /// The columns it was planned with.
     pub columns: Columns,
     logical: String,
-    expected_bytes: f64,
+    /// The bytes of output that a rate which was found out lets expect.
+    expected_bytes: Option<f64>,
 }
 
 /// What there is to work on an attempt.
@@ -147,7 +148,7 @@ pub async fn plan_attempt(
     sink.lanes = capacity.lanes(groups.len());
     let (scan, logical) = options.query.plan_files(NdjsonSource::new(rows), groups).await?;
     let plan = Arc::new(ParquetPartsSink::new(scan, sink));
-    let expected_bytes = expected_bytes(survey, &rate, target);
+    let expected_bytes = (content > target as f64).then(|| expected_bytes(survey, &rate, target));
     Ok(PlannedAttempt { plan, columns, logical, expected_bytes })
 }
 
@@ -156,7 +157,7 @@ impl PlannedAttempt {
     pub fn learn(&self, outcome: &AttemptOutcome, options: &ConversionOptions) {
         let parts = outcome.reports.iter().flat_map(|report| &report.parts);
         let written: u64 = parts.map(|part| part.file.size_bytes).sum();
-        if (written as f64 - self.expected_bytes).abs() > MAX_ERROR * self.expected_bytes {
+        if self.expected_bytes.is_some_and(|expected| (written as f64 - expected).abs() > MAX_ERROR * expected) {
             options.rates.forget(&self.columns.layout().keys);
         }
     }
@@ -373,6 +374,23 @@ mod tests {
             let share = all.len().div_ceil(goals.len()).min(MAX_FILES_OF_A_TASK) as f64;
             prop_assert!(goals.iter().all(|goal| *goal <= share * 160.0), "{goals:?}");
         }
+    }
+
+    #[test]
+    fn all_slots_have_something_to_do() {
+        let planned = |executors, slots, files: usize| {
+            let capacity = Capacity { executors, slots };
+            let tasks = task_goals(files as f64, 1.0, capacity.tasks(), MAX_FILES_OF_A_TASK).len();
+            (tasks, capacity.lanes(tasks))
+        };
+        // A lone executor: one task as long as one thread can write what its slots make, and no more than four files.
+        assert_eq!([planned(1, 1, 2), planned(1, 2, 2), planned(1, 4, 1)], [(1, 1), (1, 2), (1, 4)]);
+        assert_eq!([planned(1, 8, 2), planned(1, 2, 9)], [(2, 8), (3, 2)]);
+        // A task for each executor of several has all of its slots.
+        assert_eq!([planned(4, 4, 8), planned(4, 4, 2), planned(10, 8, 80)], [(4, 4), (2, 4), (20, 8)]);
+        assert_eq!([planned(2, 1, 2), planned(2, 2, 40)], [(2, 1), (10, 2)]);
+        // Nobody knows yet.
+        assert_eq!([planned(usize::MAX, 1, 3), planned(1, 0, 1)], [(3, 1), (1, 1)]);
     }
 
     async fn surveyed(root: &std::path::Path, lines: &str) -> Survey {

@@ -22,7 +22,7 @@ struct Options {
     #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',', default_value = "127.0.0.1:50050")]
     scheduler: Vec<Address>,
 
-    /// How many tasks to run at once [default: the number of cores]
+    /// How many threads convert, and how many tasks run at once [default: the number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     vcores: Option<u32>,
 

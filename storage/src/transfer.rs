@@ -36,11 +36,15 @@ const LOOKS_AT_ONCE: usize = 32;
 const CORES_PER_THREAD: usize = 4;
 
 static RUNTIME: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores.div_ceil(CORES_PER_THREAD);
+    let threads = cores().div_ceil(CORES_PER_THREAD);
     Builder::new_multi_thread().worker_threads(threads).thread_name("millwork-io").enable_all().build()
 });
 static CLIENT: OnceCell<Client> = OnceCell::const_new();
+
+/// How many cores there are.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
 
 fn runtime() -> io::Result<&'static Runtime> {
     RUNTIME.as_ref().map_err(|e| io::Error::new(e.kind(), e.to_string()))

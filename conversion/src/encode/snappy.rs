@@ -40,6 +40,8 @@ impl Snappy {
 
     /// Compresses `content`, of less than 4 GiB. Returns how many bytes of `into`, which has room for
     /// [`Self::max_bytes`], are used.
+    // Called for each page; so profiles name it.
+    #[inline(never)]
     pub(super) fn compress(&mut self, content: &[u8], into: &mut [u8]) -> usize {
         let mut output = Output { bytes: into, at: 0 };
         let mut length = content.len();

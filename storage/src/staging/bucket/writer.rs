@@ -5,7 +5,7 @@ use super::{MARK, complete};
 use crate::bucket::fail;
 use crate::buffers::Buffer;
 use crate::staging::{StagedFile, Upload};
-use crate::transfer::{client, start, wait};
+use crate::transfer::{client, cores, start, wait};
 use crate::{StorageError, StorageResult};
 use aws_sdk_s3::config::RequestChecksumCalculation;
 use bytes::Bytes;
@@ -61,10 +61,14 @@ static ON_THEIR_WAY: Mutex<usize> = Mutex::new(0);
 static TURN_ENDED: Condvar = Condvar::new();
 
 impl Turn {
+    /// How many there are.
+    fn most() -> usize {
+        (PARTS_OF_A_CORE * cores()).max(LEAST_PARTS)
+    }
+
     /// Waits for one. Those that have one need nothing of who waits.
     fn take() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let most = (PARTS_OF_A_CORE * cores).max(LEAST_PARTS);
+        let most = Self::most();
         let taken = ON_THEIR_WAY.lock().unwrap_or_else(PoisonError::into_inner);
         let mut taken = TURN_ENDED.wait_while(taken, |taken| *taken >= most).unwrap_or_else(PoisonError::into_inner);
         *taken += 1;
@@ -325,5 +329,22 @@ impl Write for BucketWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn no_more_parts_are_on_their_way_than_there_are_turns() {
+        let mut turns: Vec<_> = (0..Turn::most()).map(|_| Turn::take()).collect();
+        let (sender, receiver) = channel();
+        let waiting = std::thread::spawn(move || sender.send(Turn::take()));
+        assert!(receiver.recv_timeout(Duration::from_millis(50)).is_err());
+        turns.pop();
+        assert!(receiver.recv_timeout(Duration::from_secs(10)).is_ok());
+        waiting.join().unwrap().unwrap();
     }
 }
