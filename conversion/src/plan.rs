@@ -289,7 +289,7 @@ impl AttemptOutcome {
     /// before the commit.
     pub fn settle(&mut self, staging: &Staging) -> Result<(), Failure> {
         let order = self.order.take();
-        if order.is_none() && !staging.needs_settling() {
+        if order.is_none() && !staging.has_uploads() {
             return Ok(());
         }
         let reorder = |tail: &[u8]| reorder_columns(tail, order.as_deref().unwrap_or_default()).map_err(as_io);

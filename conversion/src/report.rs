@@ -102,6 +102,8 @@ pub(crate) fn class_of_unreadable(kind: ErrorKind) -> FailureClass {
 fn class_of_io(kind: ErrorKind) -> FailureClass {
     match kind {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::OutOfMemory => FailureClass::Resources,
+        // Something stands in the place of an output until somebody moves it away.
+        ErrorKind::AlreadyExists => FailureClass::Input,
         _ => FailureClass::Storage,
     }
 }

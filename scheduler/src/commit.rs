@@ -100,14 +100,15 @@ impl Destination<'_> {
         self.quarantine.object(&format!("rejected-lines/{}/{name}.ndjson", manifest.date))
     }
 
-    /// The final names of all that an attempt will publish.
-    pub(crate) fn names(
+    /// The final names of what an attempt will publish, of which nobody has looked whether they are free. Those of uploads were looked
+    /// at before these were begun.
+    pub(crate) fn unseen_names(
         &self,
         manifest: &Manifest,
         staging: &Staging,
         outcome: &AttemptOutcome,
     ) -> Result<Vec<ObjectUri>, InvalidUri> {
-        let mut names = self.outputs(manifest, staging, outcome)?;
+        let mut names = if staging.has_uploads() { Vec::new() } else { self.outputs(manifest, staging, outcome)? };
         if outcome.reports.iter().any(|report| !report.rejects.is_empty()) {
             names.push(self.rejects(manifest)?);
         }
@@ -183,8 +184,7 @@ impl CommitRecord {
         if !self.rejects.is_empty() {
             self.staging.publish_joined(&self.rejects, &self.rejects_uri)?;
         }
-        self.staging.publish(&self.outputs)?;
-        if let Err(error) = self.staging.clear_published(&self.outputs) {
+        if let Err(error) = self.staging.publish(&self.outputs)? {
             tracing::warn!(%error, "cannot remove what is left of a published attempt");
         }
         Ok(())

@@ -34,6 +34,12 @@ impl StorageError {
         Self::new("publish", object, io::Error::new(ErrorKind::AlreadyExists, reason))
     }
 
+    /// A place for something that is not committed yet, which another object has.
+    pub(crate) fn in_the_way(object: impl fmt::Display) -> Self {
+        let reason = "it is there already, and is not of this run: move it away, then retry";
+        Self::new("write", object, io::Error::new(ErrorKind::AlreadyExists, reason))
+    }
+
     pub(crate) fn new(operation: &'static str, object: impl fmt::Display, source: io::Error) -> Self {
         Self { operation, object: object.to_string(), source }
     }

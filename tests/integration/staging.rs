@@ -82,9 +82,9 @@ fn output(staging: &Staging) -> StagedFile {
     file
 }
 
-/// The output at its place.
+/// The output at its place, and nothing left of its attempt.
 fn publish(staging: &Staging, file: &StagedFile) -> StorageResult<()> {
-    staging.publish(&[(file.clone(), staging.place_of(file).unwrap())])
+    staging.publish(&[(file.clone(), staging.place_of(file).unwrap())])?
 }
 
 fn private(staging: &Staging, name: &str, bytes: usize) -> StagedFile {
@@ -125,6 +125,7 @@ fn the_child() {
     a_joined_file_that_breaks_off_leaves_no_upload(&bucket);
     an_upload_that_is_gone_is_lost(&bucket);
     only_its_own_object_is_taken_for_it(&bucket);
+    an_output_needs_a_free_place(&bucket);
     outputs_of_any_size_are_what_was_written(&bucket);
 }
 
@@ -138,8 +139,8 @@ fn a_sweep_that_comes_late_spares_a_later_attempt(bucket: &Bucket) {
     assert_eq!(bucket.uploads("out").len(), 2);
     // What finds the upload of the first attempt stays until it can be told from that of the second.
     assert_eq!(bucket.keys("out").iter().filter(|key| key.contains("/m/1/")).collect::<Vec<_>>(), [&note]);
+    // Of all the uploads of its key, only its own is left alone.
     publish(&later, &file).unwrap();
-    later.clear().unwrap();
     assert_eq!((bucket.keys("out"), bucket.uploads("out")), (vec![KEY.to_owned()], Vec::new()));
     bucket.delete("out", KEY);
 }
@@ -212,10 +213,22 @@ fn only_its_own_object_is_taken_for_it(bucket: &Bucket) {
     publish(&staging, &serde_json::from_value(record.clone()).unwrap()).unwrap();
     record["upload"]["mark"] = json!("another");
     assert!(publish(&staging, &serde_json::from_value(record).unwrap()).unwrap_err().is_lost());
-    let orphan = bucket.orphan("m", 1);
-    // Only the note of what is published is of no more use.
-    staging.clear_published(&[(file.clone(), staging.place_of(&file).unwrap())]).unwrap();
-    assert!(!bucket.keys("out").contains(&orphan));
+    // What was left for another reason goes when it is published once more.
+    bucket.orphan("m", 1);
+    publish(&staging, &file).unwrap();
+    assert_eq!((bucket.keys("out"), bucket.uploads("out")), (vec![KEY.to_owned()], Vec::new()));
+    bucket.delete("out", KEY);
+}
+
+fn an_output_needs_a_free_place(bucket: &Bucket) {
+    let staging = Bucket::staging("m", 1);
+    bucket.put("out", KEY, b"foreign".into());
+    let mut writer = staging.create_output(0).unwrap();
+    writer.write_all(b"content").unwrap();
+    let error = writer.finish().unwrap_err();
+    assert_eq!(error.source.kind(), std::io::ErrorKind::AlreadyExists);
+    assert!(error.to_string().contains("`s3://out/lake/x-00000.parquet`: it is there already"), "{error}");
+    staging.discard().unwrap();
     assert_eq!((bucket.keys("out"), bucket.uploads("out")), (vec![KEY.to_owned()], Vec::new()));
     bucket.delete("out", KEY);
 }
@@ -242,10 +255,10 @@ fn outputs_of_any_size_are_what_was_written(bucket: &Bucket) {
         let is_changed = number % 2 == 1;
         staging.settle([&mut file], is_changed.then_some(&longer as RewriteTail<'_>)).unwrap();
         publish(&staging, &file).unwrap();
+        assert!(bucket.uploads("out").is_empty());
         let expected = [body, tail, if is_changed { b"longer".to_vec() } else { Vec::new() }].concat();
         assert!(bucket.get("out", KEY) == expected, "{size} bytes");
         assert_eq!(file.size_bytes as usize, expected.len());
-        staging.clear_published(&[(file.clone(), staging.place_of(&file).unwrap())]).unwrap();
         bucket.delete("out", KEY);
         assert!(bucket.is_empty());
     }

@@ -110,17 +110,29 @@ impl Dictionary {
         let place = |row: usize| (offsets[row] as usize, offsets[row + 1] as usize);
         let mut text_bytes = 0;
         loop {
-            // The table is larger than the nearest caches: it is looked at for several values at once.
-            let mut ahead = [(0, 0); AHEAD];
-            let (mut count, mut touched) = (0, 0);
+            // Table and values are larger than the nearest caches: each is looked at for several values at once. With the row and
+            // its word stands what leads to the next: the index, then the start of the value.
+            let mut ahead = [(0, 0, 0); AHEAD];
+            let mut count = 0;
             for (to, row) in ahead.iter_mut().zip(rows.by_ref()) {
                 let (start, end) = place(row);
-                *to = (row, word(text, start, end));
-                touched ^= self.slots.get(self.place(to.1)).map_or(0, |slot| slot.index);
+                *to = (row, word(text, start, end), 0);
                 count += 1;
             }
+            let ahead = &mut ahead[..count];
+            for (_, word, index) in &mut *ahead {
+                *index = self.slots.get(self.place(*word)).map_or(FREE, |slot| slot.index);
+            }
+            let mut touched = 0;
+            for (_, word, index) in &mut *ahead {
+                *index =
+                    if *word & LONG == 0 { FREE } else { self.starts.get(*index as usize).copied().unwrap_or(FREE) };
+            }
+            for (_, _, start) in &*ahead {
+                touched ^= self.page.get(*start as usize + 4).copied().unwrap_or(0);
+            }
             std::hint::black_box(touched);
-            for (row, word) in &ahead[..count] {
+            for (row, word, _) in &*ahead {
                 let (start, end) = place(*row);
                 match self.index_of(*word, &text[start..end], page, bounds) {
                     Some(index) => into.push(index),

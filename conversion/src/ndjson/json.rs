@@ -4,6 +4,8 @@
 //! values are checked and kept as they stand. It relies on every line ending in a newline, which no JSON token may
 //! contain, so that no loop needs to know where the line ends.
 
+use super::unescape::hex4;
+
 /// How deep objects and arrays may nest, the line's own object included.
 pub const MAX_DEPTH: u32 = 128;
 
@@ -352,7 +354,7 @@ fn string_end(bytes: &[u8], mut at: usize) -> Result<(usize, bool), Defect> {
             b'"' => return Ok((at, is_escaped)),
             b'\\' => {
                 is_escaped = true;
-                at = escape_end(bytes, at)?;
+                at = escapes_end(bytes, at)?;
             }
             b'\n' => return Err(Defect::Malformed(at, "the line ends inside a string")),
             _ => return Err(Defect::Malformed(at, "a control character inside a string must be escaped")),
@@ -360,10 +362,21 @@ fn string_end(bytes: &[u8], mut at: usize) -> Result<(usize, bool), Defect> {
     }
 }
 
+/// Where escapes end that follow each other at once.
+// Strings without escapes are to be short work.
+#[inline(never)]
+fn escapes_end(bytes: &[u8], mut at: usize) -> Step {
+    while byte(bytes, at) == b'\\' {
+        at = escape_end(bytes, at)?;
+    }
+    Ok(at)
+}
+
+#[inline(always)]
 fn escape_end(bytes: &[u8], at: usize) -> Step {
     match byte(bytes, at + 1) {
         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(at + 2),
-        b'u' if (at + 2..at + 6).all(|i| byte(bytes, i).is_ascii_hexdigit()) => Ok(at + 6),
+        b'u' if hex4(&bytes[at + 2..]).is_some() => Ok(at + 6),
         b'u' => Err(Defect::Malformed(at, "expected four hexadecimal digits after `\\u`")),
         _ => Err(Defect::Malformed(at, "no such escape")),
     }
@@ -371,7 +384,7 @@ fn escape_end(bytes: &[u8], at: usize) -> Step {
 
 /// The position of the next quote, backslash or control character at or after `at`, or the end of `bytes`.
 #[inline(always)]
-fn next_special(bytes: &[u8], mut at: usize) -> usize {
+pub(super) fn next_special(bytes: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<16>) {
         let offset = first_special(chunk);
         if offset < 16 {

@@ -2,6 +2,7 @@
 
 use super::json::{Field, Keys};
 use super::unescape::unescape;
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -112,7 +113,7 @@ pub(crate) struct KeyIndex {
     spellings: Vec<Spelling>,
     /// The column of each spelling.
     column_of: Vec<u32>,
-    by_spelling: HashMap<Box<[u8]>, u32>,
+    by_spelling: HashMap<Box<[u8]>, u32, RandomState>,
     /// The two spellings that lines started with last.
     first: [u32; 2],
     first_seen: Vec<Option<Position>>,
@@ -123,10 +124,13 @@ pub(crate) struct KeyIndex {
     /// come before.
     before: u32,
     has_news: bool,
+    /// Whether the last key that was looked for was one of the next few.
+    is_in_order: bool,
 }
 
 const START: u32 = u32::MAX;
-/// So many spellings after the last one are tried before a key is looked up: some keys are left out.
+/// So many spellings after the last one are tried before a key is looked up, where the last one was among them: some keys are left
+/// out of an order that is always the same.
 const NEAR: u32 = 4;
 
 impl Keys for KeyIndex {
@@ -152,11 +156,13 @@ impl Keys for KeyIndex {
     }
 
     fn find(&mut self, key: &[u8], is_escaped: bool) -> u32 {
-        let near = self.before.wrapping_add(1)..self.before.wrapping_add(1).saturating_add(NEAR);
+        let next = self.before.wrapping_add(1);
+        let mut near = next..next.saturating_add(NEAR);
         let is = |slot: &u32| self.spellings.get(*slot as usize).is_some_and(|spelling| *spelling.key == *key);
-        let known = self.guesses().into_iter().chain(near).find(is);
+        let known = if self.is_in_order { near.find(is) } else { None };
         match known.or_else(|| self.by_spelling.get(key).copied()).filter(|_| !is_escaped) {
             Some(slot) => {
+                self.is_in_order = slot.wrapping_sub(next) < NEAR;
                 self.has_news |= !self.spellings[slot as usize].has_come;
                 self.came(slot);
                 slot
@@ -177,13 +183,14 @@ impl KeyIndex {
             columns: keys.iter().zip(0..).map(|(key, column)| (key.clone(), column)).collect(),
             spellings: Vec::with_capacity(keys.len()),
             column_of: Vec::with_capacity(keys.len()),
-            by_spelling: HashMap::with_capacity(keys.len()),
+            by_spelling: HashMap::with_capacity_and_hasher(keys.len(), RandomState::default()),
             first: [0; 2],
             first_seen: vec![None; keys.len()],
             new_keys: HashMap::new(),
             learns: false,
             before: START,
             has_news: false,
+            is_in_order: false,
         };
         for (key, column) in keys.iter().zip(0..) {
             index.add_spelling(key.as_bytes(), column);

@@ -129,7 +129,7 @@ mod tests {
         write(&mut sink);
         let file = sink.finish().unwrap().unwrap();
         let to = root.join("published");
-        staging.publish(&[(file, ObjectUri::from_path(&to).unwrap())]).unwrap();
+        staging.publish(&[(file, ObjectUri::from_path(&to).unwrap())]).unwrap().unwrap();
         let text = std::fs::read_to_string(to).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

@@ -25,8 +25,11 @@ const BATCH_ROWS: usize = 4096;
 /// … or, in wide data, at this many values, null or not, but not below so many rows …
 const BATCH_VALUES: usize = 2_000_000;
 const MIN_BATCH_ROWS: usize = 64;
-/// … or at this many bytes of lines: it stays in the cache until it is encoded.
-const BATCH_BYTES: usize = 1 << 20;
+/// … or at so many bytes of lines for each column, within bounds: it stays in the cache until it is encoded, and each column has
+/// some values.
+const BATCH_BYTES_OF_A_COLUMN: usize = 8 << 10;
+const MIN_BATCH_BYTES: usize = 1 << 20;
+const MAX_BATCH_BYTES: usize = 4 << 20;
 /// So much memory for text is kept from batch to batch: huge values leave nothing behind.
 const MAX_SPARE_BYTES: usize = 16 << 20;
 /// For so many fields of a line memory is kept.
@@ -315,6 +318,7 @@ struct BatchBuilder {
     rows: usize,
     bytes: usize,
     max_rows: usize,
+    max_bytes: usize,
 }
 
 impl BatchBuilder {
@@ -325,12 +329,13 @@ impl BatchBuilder {
                 columns[*index] = Some(TextColumn::default());
             }
         }
+        let max_bytes = (BATCH_BYTES_OF_A_COLUMN * columns.len()).clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES);
         let max_rows = (BATCH_VALUES / columns.len().max(1)).clamp(MIN_BATCH_ROWS, BATCH_ROWS);
-        Self { columns, line_numbers: Vec::new(), rows: 0, bytes: 0, max_rows }
+        Self { columns, line_numbers: Vec::new(), rows: 0, bytes: 0, max_rows, max_bytes }
     }
 
     fn is_full(&self) -> bool {
-        self.rows >= self.max_rows || self.bytes >= BATCH_BYTES
+        self.rows >= self.max_rows || self.bytes >= self.max_bytes
     }
 
     /// Adds a row. Returns how many characters were replaced in it.

@@ -1,30 +1,34 @@
 //! The text that a JSON string with escapes stands for.
 
 use super::columns::push_text;
+use super::json::next_special;
 
 /// Appends the text of a string whose escapes the scanner has accepted. Returns how many lone surrogates were
 /// replaced by U+FFFD.
 pub fn unescape(source: &[u8], into: &mut Vec<u8>) -> u64 {
     let (mut replaced, mut at) = (0, 0);
-    while let Some(plain) = memchr::memchr(b'\\', &source[at..]) {
-        let backslash = at + plain;
-        push_text(into, source, at, backslash);
-        at = match source.get(backslash + 1) {
+    while at < source.len() {
+        if source[at] != b'\\' {
+            // No quote or control character stands in a string as it is.
+            let plain = next_special(source, at + 1);
+            push_text(into, source, at, plain);
+            at = plain;
+            continue;
+        }
+        match source.get(at + 1) {
             Some(b'u') => {
-                let (consumed, character) = unicode_escape(&source[backslash..]);
+                let (consumed, character) = unicode_escape(&source[at..]);
                 replaced += u64::from(character.is_none());
-                let character = character.unwrap_or(char::REPLACEMENT_CHARACTER);
-                into.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                (backslash + consumed).min(source.len())
+                push_char(into, character.unwrap_or(char::REPLACEMENT_CHARACTER));
+                at += consumed;
             }
             Some(letter) => {
                 into.push(simple_escape(*letter));
-                backslash + 2
+                at += 2;
             }
-            None => source.len(),
-        };
+            None => break,
+        }
     }
-    push_text(into, source, at, source.len());
     replaced
 }
 
@@ -41,12 +45,22 @@ fn simple_escape(letter: u8) -> u8 {
     }
 }
 
+#[inline(always)]
+fn push_char(into: &mut Vec<u8>, character: char) {
+    let mut utf8 = [0; 4];
+    let kept = into.len() + character.encode_utf8(&mut utf8).len();
+    // Copying four bytes is one move.
+    into.extend_from_slice(&utf8);
+    into.truncate(kept);
+}
+
 /// The length of the escape that `text` starts with, and its character; none for a lone surrogate.
+#[inline(always)]
 fn unicode_escape(text: &[u8]) -> (usize, Option<char>) {
-    let first = hex4(text);
+    let first = hex4(&text[2..]).unwrap_or(0);
     let is_high_surrogate = (0xd800..0xdc00).contains(&first);
-    let second = text.get(6..).filter(|next| is_high_surrogate && next.starts_with(b"\\u")).map(hex4);
-    match second {
+    let second = text.get(6..).filter(|next| is_high_surrogate && next.starts_with(b"\\u"));
+    match second.and_then(|next| hex4(&next[2..])) {
         Some(low) if (0xdc00..0xe000).contains(&low) => {
             (12, char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + (low - 0xdc00)))
         }
@@ -54,10 +68,27 @@ fn unicode_escape(text: &[u8]) -> (usize, Option<char>) {
     }
 }
 
-/// The four hexadecimal digits after `\u`.
-fn hex4(text: &[u8]) -> u32 {
-    let digits = text.get(2..6).unwrap_or_default();
-    digits.iter().fold(0, |n, digit| n * 16 + char::from(*digit).to_digit(16).unwrap_or(0))
+/// What each byte is worth as a hexadecimal digit; [`NO_DIGIT`] if it is none.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        let digit = b"0123456789abcdef"[value];
+        digits[digit as usize] = value as u8;
+        digits[digit.to_ascii_uppercase() as usize] = value as u8;
+        value += 1;
+    }
+    digits
+};
+const NO_DIGIT: u8 = 0xff;
+
+/// The number that four hexadecimal digits at the start of `text` make.
+#[inline(always)]
+pub(super) fn hex4(text: &[u8]) -> Option<u32> {
+    let digits = text.first_chunk::<4>()?.map(|digit| DIGITS[usize::from(digit)]);
+    let [a, b, c, d] = digits.map(u32::from);
+    let are_digits = a | b | c | d < 16;
+    are_digits.then_some(a << 12 | b << 8 | c << 4 | d)
 }
 
 #[cfg(test)]

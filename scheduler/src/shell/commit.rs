@@ -85,7 +85,7 @@ impl Shell {
         self.check_rejected(&outcome)?;
         let invalid = |e| Failure::new(FailureClass::Bug, e);
         // The names are known before the content is settled.
-        let names = to.names(manifest, &staging, &outcome).map_err(invalid)?;
+        let names = to.unseen_names(manifest, &staging, &outcome).map_err(invalid)?;
         let foreign = blocking(move || find_blocking(&names));
         // Both to their ends: what is settled late would be in the way of who clears up.
         let (outcome, foreign) = tokio::join!(self.settle(outcome, &staging), foreign);

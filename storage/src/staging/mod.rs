@@ -37,13 +37,13 @@ pub struct StagedFile {
     pub(crate) upload: Option<Upload>,
 }
 
-/// An upload of which all but the end is there.
+/// An upload that is to be completed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Upload {
     pub(crate) id: String,
     /// The entity tags of its parts, in order.
     pub(crate) parts: Vec<String>,
-    /// What comes after them, until it is uploaded, too.
+    /// What the last of them has, as long as it may change.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "base64_text")]
     pub(crate) tail: Vec<u8>,
     /// What its object is known by, so that no other of the same size is taken for it.
@@ -121,8 +121,9 @@ impl Staging {
         }))
     }
 
-    /// Whether an output's footer still has to be settled by [`Self::settle`], even if it stays as it is.
-    pub fn needs_settling(&self) -> bool {
+    /// Whether outputs are uploads to their final places, which were free when they were begun. They have to be settled by
+    /// [`Self::settle`] even if their footers stay as they are.
+    pub fn has_uploads(&self) -> bool {
         matches!(self.0, Kind::Bucket(_))
     }
 
@@ -153,11 +154,13 @@ impl Staging {
         }
     }
 
-    /// Shows outputs under their final names. Doing it again is no error; another object of that name is, and stays.
-    pub fn publish(&self, outputs: &[(StagedFile, ObjectUri)]) -> StorageResult<()> {
+    /// Shows outputs under their final names, and removes what is left of this attempt and earlier ones, of which none is
+    /// alive; returns what came of that. Doing it again is no error; another object of that name is, and stays.
+    pub fn publish(&self, outputs: &[(StagedFile, ObjectUri)]) -> StorageResult<StorageResult<()>> {
         match &self.0 {
             Kind::Local(staging) => {
-                outputs.iter().try_for_each(|(file, to)| staging.publish(file, &crate::path_of(to)?))
+                outputs.iter().try_for_each(|(file, to)| staging.publish(file, &crate::path_of(to)?))?;
+                Ok(staging.clear())
             }
             Kind::Bucket(staging) => staging.publish(outputs.iter().map(|(file, _)| file)),
         }
@@ -177,14 +180,9 @@ impl Staging {
 
     /// Removes what is left of this attempt and earlier ones, of which none is alive. Doing it again is no error.
     pub fn clear(&self) -> StorageResult<()> {
-        self.clear_published(&[])
-    }
-
-    /// The same, once these outputs are published.
-    pub fn clear_published(&self, outputs: &[(StagedFile, ObjectUri)]) -> StorageResult<()> {
         match &self.0 {
             Kind::Local(staging) => staging.clear(),
-            Kind::Bucket(staging) => staging.clear(outputs.iter().map(|(file, _)| file)),
+            Kind::Bucket(staging) => staging.clear(),
         }
     }
 

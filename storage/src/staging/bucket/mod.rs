@@ -1,10 +1,11 @@
 //! Publication in a bucket: multipart uploads that only the commit completes.
 //!
-//! An executor uploads the parts of an output, but for its end: the footer, which may change until the commit, travels in
-//! the task's report. For each upload a private object notes its key, before it is begun, then its id, so that an attempt's
+//! An executor uploads the parts of an output. The last one, its end with the footer, also travels in the task's report: it may
+//! change until the commit, and is uploaded again then. For each upload a private object notes its key, before it is begun, then its id, so that an attempt's
 //! uploads are aborted, and no others. An attempt that gives up aborts its own by id, and leaves notes without one. Later
 //! ones, publication and the sweep find an upload that was begun, and whose id was not noted any more, by its key. Since
-//! outputs of all attempts have the same keys, they do so only while no later attempt has noted uploads.
+//! outputs of all attempts have the same keys, they do so only while no later attempt has noted uploads. The record of a commit
+//! has the ids itself: the notes of its uploads go while these are completed, and who goes on after a death completes the rest.
 
 mod notes;
 mod writer;
@@ -18,7 +19,7 @@ use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use millwork_manifest::{InvalidUri, ObjectUri};
-use notes::{Notes, Reach, discard};
+use notes::{Notes, Published, Reach, discard};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -75,40 +76,45 @@ impl BucketStaging {
         Notes::new(&self.bucket, format!("{}{}/", self.private, self.attempt))
     }
 
-    /// Uploads the ends of outputs as their last parts.
+    /// Uploads the ends of outputs again if they change.
     pub(super) fn settle(&self, files: Vec<&mut StagedFile>, rewrite: Option<RewriteTail<'_>>) -> StorageResult<()> {
-        let mut uploads = Vec::new();
+        let mut last_tags = Vec::new();
         let mut parts = Vec::new();
         for StagedFile { name, size_bytes, upload } in files {
             let Some(upload) = upload.as_mut().filter(|upload| !upload.tail.is_empty()) else { continue };
             let old = std::mem::take(&mut upload.tail);
-            let old_bytes = old.len() as u64;
-            let tail = match rewrite {
-                Some(rewrite) => rewrite(&old).map_err(|e| StorageError::new("rewrite the footer of", &*name, e))?,
-                None => old,
-            };
-            *size_bytes = *size_bytes - old_bytes + tail.len() as u64;
-            let part = Part {
-                bucket: self.bucket.clone(),
-                key: name.clone(),
-                upload: upload.id.clone(),
-                number: upload.parts.len() + 1,
-            };
+            let Some(rewrite) = rewrite else { continue };
+            let tail = rewrite(&old).map_err(|e| StorageError::new("rewrite the footer of", &*name, e))?;
+            *size_bytes = *size_bytes - old.len() as u64 + tail.len() as u64;
+            let number = upload.parts.len();
+            let part = Part { bucket: self.bucket.clone(), key: name.clone(), upload: upload.id.clone(), number };
             parts.push(part.put(tail.into()));
-            uploads.push(upload);
+            last_tags.extend(upload.parts.last_mut());
         }
-        for (upload, etag) in uploads.into_iter().zip(wait(at_once(parts))?) {
-            upload.parts.push(etag);
+        for (last, etag) in last_tags.into_iter().zip(wait(at_once(parts))?) {
+            *last = etag;
         }
         Ok(())
     }
 
-    pub(super) fn publish<'a>(&self, files: impl Iterator<Item = &'a StagedFile>) -> StorageResult<()> {
-        let uploads = files.filter_map(|file| {
-            let upload = file.upload.clone()?;
-            Some(complete(self.bucket.clone(), file.name.clone(), upload, file.size_bytes))
-        });
-        wait(at_once(uploads.collect())).map(|_| ())
+    /// Completes the uploads of outputs. Meanwhile removes what is left of this attempt and earlier ones, of which none is alive:
+    /// the record of the commit knows the uploads now. Returns what came of that.
+    pub(super) fn publish<'a>(&self, files: impl Iterator<Item = &'a StagedFile>) -> StorageResult<StorageResult<()>> {
+        let files: Vec<_> = files.filter_map(|file| Some((file, file.upload.as_ref()?))).collect();
+        let notes = self.notes();
+        let published = Published {
+            notes: files.iter().filter_map(|(_, upload)| Some(notes.key(upload.mark.as_ref()?))).collect(),
+            uploads: files.iter().map(|(_, upload)| upload.id.clone()).collect(),
+        };
+        let complete = |(file, upload): &(&StagedFile, &Upload)| {
+            complete(self.bucket.clone(), file.name.clone(), (*upload).clone(), file.size_bytes)
+        };
+        let completed = at_once(files.iter().map(complete).collect());
+        let cleared = discard(self.clone(), Reach::AllSoFar, published);
+        wait(async move {
+            let (completed, cleared) = futures::join!(completed, cleared);
+            completed.map(|_| cleared)
+        })
     }
 
     pub(super) fn publish_joined(&self, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
@@ -140,14 +146,12 @@ impl BucketStaging {
 
     /// Aborts the open uploads and removes the private objects of this attempt, while others may be alive.
     pub(super) fn discard(&self) -> StorageResult<()> {
-        wait(discard(self.clone(), Reach::Own, Vec::new()))
+        wait(discard(self.clone(), Reach::Own, Published::default()))
     }
 
-    /// The same for this attempt and earlier ones, of which none is alive. The uploads of what is published have ended.
-    pub(super) fn clear<'a>(&self, published: impl Iterator<Item = &'a StagedFile>) -> StorageResult<()> {
-        let notes = self.notes();
-        let note = |file: &StagedFile| Some(notes.key(file.upload.as_ref()?.mark.as_ref()?));
-        wait(discard(self.clone(), Reach::AllSoFar, published.filter_map(note).collect()))
+    /// The same for this attempt and earlier ones, of which none is alive.
+    pub(super) fn clear(&self) -> StorageResult<()> {
+        wait(discard(self.clone(), Reach::AllSoFar, Published::default()))
     }
 }
 

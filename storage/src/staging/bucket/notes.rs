@@ -6,6 +6,7 @@ use crate::transfer::client;
 use crate::{StorageError, StorageResult};
 use aws_sdk_s3::Client;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::io;
 
 /// What the private keys go on with that note uploads.
@@ -18,6 +19,15 @@ pub(super) enum Reach {
     Own,
     /// This attempt's and those of earlier ones, all of them dead.
     AllSoFar,
+}
+
+/// Uploads that become outputs.
+#[derive(Default)]
+pub(super) struct Published {
+    /// The keys of their notes.
+    pub(super) notes: Vec<String>,
+    /// Their ids.
+    pub(super) uploads: HashSet<String>,
 }
 
 /// Where uploads are noted.
@@ -56,9 +66,9 @@ pub(super) async fn put_note(bucket: &str, name: &str, note: &Note) -> StorageRe
     put.map(|_| ()).map_err(|e| fail("write", format!("s3://{bucket}/{name}"), e))
 }
 
-/// Aborts the noted uploads and removes the private objects of some attempts. The `useless` are notes of uploads that have ended.
-pub(super) async fn discard(staging: BucketStaging, reach: Reach, useless: Vec<String>) -> StorageResult<()> {
-    let (client, staging) = (&client().await, &staging);
+/// Aborts the noted uploads and removes the private objects of some attempts. Of what is published only the notes go.
+pub(super) async fn discard(staging: BucketStaging, reach: Reach, published: Published) -> StorageResult<()> {
+    let (client, staging, Published { notes, uploads }) = (&client().await, &staging, &published);
     let delete = |key: String| async move {
         let deleted = client.delete_object().bucket(&staging.bucket).key(&key).send().await;
         deleted.map(|_| ()).map_err(|e| fail("delete", format!("s3://{}/{key}", staging.bucket), e))
@@ -67,11 +77,11 @@ pub(super) async fn discard(staging: BucketStaging, reach: Reach, useless: Vec<S
         Reach::Own => found.attempt == staging.attempt,
         Reach::AllSoFar => found.attempt <= staging.attempt,
     };
-    let deleted = at_once(useless.iter().cloned().map(delete).collect());
+    let deleted = at_once(notes.iter().cloned().map(delete).collect());
     let (found, _) = futures::future::try_join(staging.list(client), deleted).await?;
-    let found = found.into_iter().filter(|found| is_meant(found) && !useless.contains(&found.key));
+    let found = found.into_iter().filter(|found| is_meant(found) && !notes.contains(&found.key));
     let discard = |Private { key, is_note, .. }: Private| async move {
-        if is_note && !staging.abort_noted(client, &key, reach).await? {
+        if is_note && !staging.abort_noted(client, &key, reach, uploads).await? {
             return Ok(());
         }
         delete(key).await
@@ -104,8 +114,15 @@ impl BucketStaging {
         Ok(found)
     }
 
-    /// Aborts the upload of a note, if it is still open. Returns whether the note is of no more use.
-    async fn abort_noted(&self, client: &Client, note: &str, reach: Reach) -> StorageResult<bool> {
+    /// Aborts the upload of a note, if it is still open, and is none of those that are `kept`. Returns whether the note is of no
+    /// more use.
+    async fn abort_noted(
+        &self,
+        client: &Client,
+        note: &str,
+        reach: Reach,
+        kept: &HashSet<String>,
+    ) -> StorageResult<bool> {
         let what = format!("s3://{}/{note}", self.bucket);
         let got = match client.get_object().bucket(&self.bucket).key(note).send().await {
             // Another has just removed it.
@@ -131,7 +148,7 @@ impl BucketStaging {
                 of_key.filter_map(|upload| upload.upload_id().map(str::to_owned)).collect()
             }
         };
-        for id in ids {
+        for id in ids.into_iter().filter(|id| !kept.contains(id)) {
             abort(client, bucket, &key, &id).await?;
         }
         Ok(true)

@@ -2,7 +2,7 @@
 
 use super::notes::{Note, Notes, abort, put_note};
 use super::{MARK, complete};
-use crate::bucket::fail;
+use crate::bucket::{fail, status};
 use crate::buffers::Buffer;
 use crate::staging::{StagedFile, Upload};
 use crate::transfer::{client, cores, start, wait};
@@ -161,6 +161,13 @@ impl BucketWriter {
         }
         let (sender, receiver) = channel();
         let begun = begin(self.bucket.clone(), self.key.clone(), self.mark.clone(), self.notes.clone());
+        let (bucket, key, is_output) = (self.bucket.clone(), self.key.clone(), self.is_output);
+        let free = async move { if is_output { check_free(&bucket, &key).await } else { Ok(()) } };
+        // Both to their ends: an upload without a note of its id would be found only later.
+        let begun = async move {
+            let (id, free) = futures::join!(begun, free);
+            free.and(id)
+        };
         start(begun, sender).map_err(|e| StorageError::new("write", &self.key, e))?;
         self.upload = Begun::Being(Beginning(receiver));
         Ok(())
@@ -251,10 +258,8 @@ impl BucketWriter {
         }
         let id = self.upload()?;
         let rest = self.take_rest();
-        let mut tail = Vec::new();
-        if self.is_output {
-            tail.extend_from_slice(&rest);
-        } else if !rest.is_empty() {
+        let tail = if self.is_output { rest.to_vec() } else { Vec::new() };
+        if !rest.is_empty() {
             self.send(rest)?;
         }
         while self.on_the_way > 0 {
@@ -286,6 +291,15 @@ impl BucketWriter {
             let _ = wait(async move { abort(&client().await, &bucket, &key, &id).await });
         }
         finished
+    }
+}
+
+/// Checks that an output's place is free: better now than when all is converted.
+async fn check_free(bucket: &str, key: &str) -> StorageResult<()> {
+    match client().await.head_object().bucket(bucket).key(key).send().await {
+        Ok(_) => Err(StorageError::in_the_way(format!("s3://{bucket}/{key}"))),
+        Err(e) if status(&e) == Some(404) => Ok(()),
+        Err(e) => Err(fail("look for", format!("s3://{bucket}/{key}"), e)),
     }
 }
 
