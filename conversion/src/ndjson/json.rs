@@ -215,6 +215,9 @@ fn byte(bytes: &[u8], at: usize) -> u8 {
 /// Skips JSON white space other than the newline.
 #[inline(always)]
 fn skip_space(bytes: &[u8], mut at: usize) -> usize {
+    if byte(bytes, at) > b' ' {
+        return at;
+    }
     while matches!(byte(bytes, at), b' ' | b'\t' | b'\r') {
         at += 1;
     }
@@ -257,14 +260,31 @@ fn skip_digits(bytes: &[u8], at: usize) -> Step {
     if end > at { Ok(end) } else { Err(Defect::Malformed(at, "expected a digit")) }
 }
 
+/// [`skip_digits`], eight at once: the digits of a fraction are more than a few, and of any number.
+#[inline(always)]
+fn skip_many_digits(bytes: &[u8], at: usize) -> Step {
+    let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) else { return skip_digits(bytes, at) };
+    // Digits become 0 to 9. What is more has its highest bit set then, up to the first one at least.
+    let digits = u64::from_le_bytes(*chunk) ^ 0x3030_3030_3030_3030;
+    let others = (digits.wrapping_add(0x7676_7676_7676_7676) | digits) & 0x8080_8080_8080_8080;
+    match others.trailing_zeros() / 8 {
+        0 => Err(Defect::Malformed(at, "expected a digit")),
+        8 => skip_digits(bytes, at + 8).or(Ok(at + 8)),
+        count => Ok(at + count as usize),
+    }
+}
+
 #[inline(always)]
 fn skip_number(bytes: &[u8], mut at: usize) -> Step {
-    if byte(bytes, at) == b'-' {
-        at += 1;
+    // What is as likely as not is counted, not asked for.
+    at += usize::from(byte(bytes, at) == b'-');
+    let first = at;
+    at = skip_digits(bytes, at)?;
+    if at > first + 1 && byte(bytes, first) == b'0' {
+        return Ok(first + 1);
     }
-    at = if byte(bytes, at) == b'0' { at + 1 } else { skip_digits(bytes, at)? };
     if byte(bytes, at) == b'.' {
-        at = skip_digits(bytes, at + 1)?;
+        at = skip_many_digits(bytes, at + 1)?;
     }
     if matches!(byte(bytes, at), b'e' | b'E') {
         at += 1;
