@@ -174,3 +174,29 @@ fn io_kind_below(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind>
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::parquet::errors::ParquetError;
+    use std::io;
+
+    #[test]
+    fn what_stands_in_the_place_of_an_output_is_not_tried_again() {
+        let in_place =
+            |kind: ErrorKind| StorageError { operation: "write", object: "s3://out/x".to_owned(), source: kind.into() };
+        for (kind, class) in [
+            (ErrorKind::AlreadyExists, FailureClass::Input),
+            (ErrorKind::QuotaExceeded, FailureClass::Resources),
+            (ErrorKind::ConnectionReset, FailureClass::Storage),
+        ] {
+            // As it comes from the end of an output, and from the middle.
+            assert_eq!(failure_of_part(&PartError::Storage(in_place(kind))).class, class);
+            let write = io::Error::new(kind, in_place(kind));
+            let error = PartError::Parquet(ParquetError::External(Box::new(write)));
+            let failure = failure_of_part(&error);
+            assert_eq!(failure.class, class);
+            assert!(failure.to_string().contains("s3://out/x"), "{failure}");
+        }
+    }
+}

@@ -139,7 +139,6 @@ fn a_sweep_that_comes_late_spares_a_later_attempt(bucket: &Bucket) {
     assert_eq!(bucket.uploads("out").len(), 2);
     // What finds the upload of the first attempt stays until it can be told from that of the second.
     assert_eq!(bucket.keys("out").iter().filter(|key| key.contains("/m/1/")).collect::<Vec<_>>(), [&note]);
-    // Of all the uploads of its key, only its own is left alone.
     publish(&later, &file).unwrap();
     assert_eq!((bucket.keys("out"), bucket.uploads("out")), (vec![KEY.to_owned()], Vec::new()));
     bucket.delete("out", KEY);
@@ -202,8 +201,13 @@ fn an_upload_that_is_gone_is_lost(bucket: &Bucket) {
 fn only_its_own_object_is_taken_for_it(bucket: &Bucket) {
     let staging = Bucket::staging("m", 1);
     let file = output(&staging);
+    bucket.orphan("m", 1);
+    private(&staging, "rejected", 10);
     bucket.put("out", KEY, b"foreign".into());
     let error = publish(&staging, &file).unwrap_err();
+    // What is private goes only once all is published: it may be needed again.
+    assert!(bucket.keys("out").iter().any(|key| key.ends_with("/m/1/rejected")));
+    assert_eq!(bucket.uploads("out").len(), 2);
     assert!(!error.is_lost() && error.to_string().contains("move it away"), "{error}");
     bucket.delete("out", KEY);
     publish(&staging, &file).unwrap();

@@ -1,4 +1,4 @@
-//! Which column a key belongs to, without hashing where keys come in the usual order.
+//! Which column a key belongs to, mostly without hashing where keys come in the usual order.
 
 use super::json::{Field, Keys};
 use super::unescape::unescape;
@@ -113,6 +113,7 @@ pub(crate) struct KeyIndex {
     spellings: Vec<Spelling>,
     /// The column of each spelling.
     column_of: Vec<u32>,
+    /// With a fast hash: its seed is random, and the number of keys is limited.
     by_spelling: HashMap<Box<[u8]>, u32, RandomState>,
     /// The two spellings that lines started with last.
     first: [u32; 2],

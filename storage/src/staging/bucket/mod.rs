@@ -19,7 +19,7 @@ use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use millwork_manifest::{InvalidUri, ObjectUri};
-use notes::{Notes, Published, Reach, discard};
+use notes::{Notes, Reach};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -78,42 +78,41 @@ impl BucketStaging {
 
     /// Uploads the ends of outputs again if they change.
     pub(super) fn settle(&self, files: Vec<&mut StagedFile>, rewrite: Option<RewriteTail<'_>>) -> StorageResult<()> {
-        let mut last_tags = Vec::new();
-        let mut parts = Vec::new();
+        let mut changed = Vec::new();
         for StagedFile { name, size_bytes, upload } in files {
             let Some(upload) = upload.as_mut().filter(|upload| !upload.tail.is_empty()) else { continue };
             let old = std::mem::take(&mut upload.tail);
+            let number = upload.parts.len();
+            let Some(last) = upload.parts.last_mut() else {
+                return Err(StorageError::new("settle", &*name, io::Error::other("its end was not uploaded")));
+            };
             let Some(rewrite) = rewrite else { continue };
             let tail = rewrite(&old).map_err(|e| StorageError::new("rewrite the footer of", &*name, e))?;
             *size_bytes = *size_bytes - old.len() as u64 + tail.len() as u64;
-            let number = upload.parts.len();
             let part = Part { bucket: self.bucket.clone(), key: name.clone(), upload: upload.id.clone(), number };
-            parts.push(part.put(tail.into()));
-            last_tags.extend(upload.parts.last_mut());
+            changed.push((last, part.put(tail.into())));
         }
-        for (last, etag) in last_tags.into_iter().zip(wait(at_once(parts))?) {
+        let (last, parts): (Vec<_>, Vec<_>) = changed.into_iter().unzip();
+        for (last, etag) in last.into_iter().zip(wait(at_once(parts))?) {
             *last = etag;
         }
         Ok(())
     }
 
-    /// Completes the uploads of outputs. Meanwhile removes what is left of this attempt and earlier ones, of which none is alive:
-    /// the record of the commit knows the uploads now. Returns what came of that.
+    /// Completes the uploads of outputs; meanwhile their notes go, since the record of the commit knows them. Then removes
+    /// what else is left of this attempt and earlier ones, of which none is alive, and returns what came of that.
     pub(super) fn publish<'a>(&self, files: impl Iterator<Item = &'a StagedFile>) -> StorageResult<StorageResult<()>> {
-        let files: Vec<_> = files.filter_map(|file| Some((file, file.upload.as_ref()?))).collect();
-        let notes = self.notes();
-        let published = Published {
-            notes: files.iter().filter_map(|(_, upload)| Some(notes.key(upload.mark.as_ref()?))).collect(),
-            uploads: files.iter().map(|(_, upload)| upload.id.clone()).collect(),
-        };
-        let complete = |(file, upload): &(&StagedFile, &Upload)| {
-            complete(self.bucket.clone(), file.name.clone(), (*upload).clone(), file.size_bytes)
-        };
-        let completed = at_once(files.iter().map(complete).collect());
-        let cleared = discard(self.clone(), Reach::AllSoFar, published);
+        let (mut notes, mut completing, place) = (Vec::new(), Vec::new(), self.notes());
+        for file in files {
+            let Some(upload) = file.upload.clone() else { continue };
+            notes.extend(upload.mark.as_ref().map(|mark| place.key(mark)));
+            completing.push(complete(self.bucket.clone(), file.name.clone(), upload, file.size_bytes));
+        }
+        let staging = self.clone();
         wait(async move {
-            let (completed, cleared) = futures::join!(completed, cleared);
-            completed.map(|_| cleared)
+            let (completed, found) = futures::join!(at_once(completing), staging.found_but(notes));
+            completed?;
+            Ok(async { staging.discard_found(found?, Reach::AllSoFar).await }.await)
         })
     }
 
@@ -146,12 +145,20 @@ impl BucketStaging {
 
     /// Aborts the open uploads and removes the private objects of this attempt, while others may be alive.
     pub(super) fn discard(&self) -> StorageResult<()> {
-        wait(discard(self.clone(), Reach::Own, Published::default()))
+        self.discard_all(Reach::Own)
     }
 
     /// The same for this attempt and earlier ones, of which none is alive.
     pub(super) fn clear(&self) -> StorageResult<()> {
-        wait(discard(self.clone(), Reach::AllSoFar, Published::default()))
+        self.discard_all(Reach::AllSoFar)
+    }
+
+    fn discard_all(&self, reach: Reach) -> StorageResult<()> {
+        let staging = self.clone();
+        wait(async move {
+            let found = staging.found_but(Vec::new()).await?;
+            staging.discard_found(found, reach).await
+        })
     }
 }
 
@@ -212,6 +219,8 @@ async fn complete(bucket: String, key: String, upload: Upload, size_bytes: u64) 
     let parts = (1..).zip(upload.parts).map(part).collect();
     let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
     let request = client.complete_multipart_upload().bucket(&bucket).key(&key).upload_id(&upload.id);
+    // A store that knows it refuses parts that are not of this size together.
+    let request = request.set_mpu_object_size(i64::try_from(size_bytes).ok());
     let completed = request.multipart_upload(parts).if_none_match("*").send().await;
     let Err(error) = completed else { return Ok(()) };
     // Who asks a second time finds the upload gone, or the object there.

@@ -6,7 +6,6 @@ use crate::transfer::client;
 use crate::{StorageError, StorageResult};
 use aws_sdk_s3::Client;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
 use std::io;
 
 /// What the private keys go on with that note uploads.
@@ -19,15 +18,6 @@ pub(super) enum Reach {
     Own,
     /// This attempt's and those of earlier ones, all of them dead.
     AllSoFar,
-}
-
-/// Uploads that become outputs.
-#[derive(Default)]
-pub(super) struct Published {
-    /// The keys of their notes.
-    pub(super) notes: Vec<String>,
-    /// Their ids.
-    pub(super) uploads: HashSet<String>,
 }
 
 /// Where uploads are noted.
@@ -66,37 +56,44 @@ pub(super) async fn put_note(bucket: &str, name: &str, note: &Note) -> StorageRe
     put.map(|_| ()).map_err(|e| fail("write", format!("s3://{bucket}/{name}"), e))
 }
 
-/// Aborts the noted uploads and removes the private objects of some attempts. Of what is published only the notes go.
-pub(super) async fn discard(staging: BucketStaging, reach: Reach, published: Published) -> StorageResult<()> {
-    let (client, staging, Published { notes, uploads }) = (&client().await, &staging, &published);
-    let delete = |key: String| async move {
-        let deleted = client.delete_object().bucket(&staging.bucket).key(&key).send().await;
-        deleted.map(|_| ()).map_err(|e| fail("delete", format!("s3://{}/{key}", staging.bucket), e))
-    };
-    let is_meant = |found: &Private| match reach {
-        Reach::Own => found.attempt == staging.attempt,
-        Reach::AllSoFar => found.attempt <= staging.attempt,
-    };
-    let deleted = at_once(notes.iter().cloned().map(delete).collect());
-    let (found, _) = futures::future::try_join(staging.list(client), deleted).await?;
-    let found = found.into_iter().filter(|found| is_meant(found) && !notes.contains(&found.key));
-    let discard = |Private { key, is_note, .. }: Private| async move {
-        if is_note && !staging.abort_noted(client, &key, reach, uploads).await? {
-            return Ok(());
-        }
-        delete(key).await
-    };
-    at_once(found.map(discard).collect()).await.map(|_| ())
-}
-
 /// A private object of an attempt.
-struct Private {
+pub(super) struct Private {
     key: String,
     attempt: u32,
     is_note: bool,
 }
 
 impl BucketStaging {
+    /// Removes notes that are of no more use. Returns all other private objects, of all attempts.
+    pub(super) async fn found_but(&self, notes: Vec<String>) -> StorageResult<Vec<Private>> {
+        let client = &client().await;
+        let deleted = at_once(notes.iter().map(|note| self.delete(client, note)).collect());
+        let (mut found, _) = futures::future::try_join(self.list(client), deleted).await?;
+        found.retain(|found| !notes.contains(&found.key));
+        Ok(found)
+    }
+
+    /// Aborts the noted uploads and removes the private objects of some attempts.
+    pub(super) async fn discard_found(&self, found: Vec<Private>, reach: Reach) -> StorageResult<()> {
+        let client = &client().await;
+        let is_meant = |found: &Private| match reach {
+            Reach::Own => found.attempt == self.attempt,
+            Reach::AllSoFar => found.attempt <= self.attempt,
+        };
+        let discard = |Private { key, is_note, .. }: Private| async move {
+            if is_note && !self.abort_noted(client, &key, reach).await? {
+                return Ok(());
+            }
+            self.delete(client, &key).await
+        };
+        at_once(found.into_iter().filter(is_meant).map(discard).collect()).await.map(|_| ())
+    }
+
+    async fn delete(&self, client: &Client, key: &str) -> StorageResult<()> {
+        let deleted = client.delete_object().bucket(&self.bucket).key(key).send().await;
+        deleted.map(|_| ()).map_err(|e| fail("delete", format!("s3://{}/{key}", self.bucket), e))
+    }
+
     /// The private objects of all attempts.
     async fn list(&self, client: &Client) -> StorageResult<Vec<Private>> {
         let (bucket, prefix) = (&self.bucket, &self.private);
@@ -114,15 +111,8 @@ impl BucketStaging {
         Ok(found)
     }
 
-    /// Aborts the upload of a note, if it is still open, and is none of those that are `kept`. Returns whether the note is of no
-    /// more use.
-    async fn abort_noted(
-        &self,
-        client: &Client,
-        note: &str,
-        reach: Reach,
-        kept: &HashSet<String>,
-    ) -> StorageResult<bool> {
+    /// Aborts the upload of a note, if it is still open. Returns whether the note is of no more use.
+    async fn abort_noted(&self, client: &Client, note: &str, reach: Reach) -> StorageResult<bool> {
         let what = format!("s3://{}/{note}", self.bucket);
         let got = match client.get_object().bucket(&self.bucket).key(note).send().await {
             // Another has just removed it.
@@ -148,7 +138,7 @@ impl BucketStaging {
                 of_key.filter_map(|upload| upload.upload_id().map(str::to_owned)).collect()
             }
         };
-        for id in ids.into_iter().filter(|id| !kept.contains(id)) {
+        for id in ids {
             abort(client, bucket, &key, &id).await?;
         }
         Ok(true)
