@@ -100,8 +100,8 @@ impl Destination<'_> {
         self.quarantine.object(&format!("rejected-lines/{}/{name}.ndjson", manifest.date))
     }
 
-    /// The final names of what an attempt will publish, of which nobody has looked whether they are free. Those of uploads were looked
-    /// at before these were begun.
+    /// The final names of what an attempt will publish, of which nobody has looked whether they are free. Those of
+    /// uploads were looked at when their last parts were uploaded.
     pub(crate) fn unseen_names(
         &self,
         manifest: &Manifest,

@@ -121,7 +121,7 @@ impl Staging {
         }))
     }
 
-    /// Whether outputs are uploads to their final places, which were free when they were begun. They have to be settled by
+    /// Whether outputs are uploads to their final places, which were free when they were finished. They have to be settled by
     /// [`Self::settle`] even if their footers stay as they are: what may change no more is let go of.
     pub fn has_uploads(&self) -> bool {
         matches!(self.0, Kind::Bucket(_))

@@ -1,11 +1,12 @@
 //! Publication in a bucket: multipart uploads that only the commit completes.
 //!
-//! An executor uploads the parts of an output. The last one, its end with the footer, also travels in the task's report: it may
-//! change until the commit, and is uploaded again then. For each upload a private object notes its key, before it is begun, then its id, so that an attempt's
-//! uploads are aborted, and no others. An attempt that gives up aborts its own by id, and leaves notes without one. Later
-//! ones, publication and the sweep find an upload that was begun, and whose id was not noted any more, by its key. Since
-//! outputs of all attempts have the same keys, they do so only while no later attempt has noted uploads. The record of a commit
-//! has the ids itself: the notes of its uploads go while these are completed, and who goes on after a death completes the rest.
+//! An executor uploads the parts of an output, and looks whether its place is free. The last part, its end with the footer, also
+//! travels in the task's report: it may change until the commit, and is uploaded again then. For each upload a private object notes
+//! its key, before it is begun, then its id, so that an attempt's uploads are aborted, and no others. An attempt that gives up
+//! aborts its own by id, and leaves notes without one. Later ones, publication and the sweep find an upload that was begun, and
+//! whose id was not noted any more, by its key. Since outputs of all attempts have the same keys, they do so only while no later
+//! attempt has noted uploads. The record of a commit has the ids itself: the notes of its uploads go while these are completed,
+//! and who goes on after a death completes the rest.
 
 mod notes;
 mod writer;

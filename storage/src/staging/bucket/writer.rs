@@ -161,13 +161,6 @@ impl BucketWriter {
         }
         let (sender, receiver) = channel();
         let begun = begin(self.bucket.clone(), self.key.clone(), self.mark.clone(), self.notes.clone());
-        let (bucket, key, is_output) = (self.bucket.clone(), self.key.clone(), self.is_output);
-        let free = async move { if is_output { check_free(&bucket, &key).await } else { Ok(()) } };
-        // Both to their ends: an upload without a note of its id would be found only later.
-        let begun = async move {
-            let (id, free) = futures::join!(begun, free);
-            free.and(id)
-        };
         start(begun, sender).map_err(|e| StorageError::new("write", &self.key, e))?;
         self.upload = Begun::Being(Beginning(receiver));
         Ok(())
@@ -257,6 +250,11 @@ impl BucketWriter {
             return Ok(file);
         }
         let id = self.upload()?;
+        let (sender, is_free) = channel();
+        if self.is_output {
+            let free = check_free(self.bucket.clone(), self.key.clone());
+            start(free, sender).map_err(|e| StorageError::new("write", &self.key, e))?;
+        }
         let rest = self.take_rest();
         let tail = if self.is_output { rest.to_vec() } else { Vec::new() };
         if !rest.is_empty() {
@@ -264,6 +262,9 @@ impl BucketWriter {
         }
         while self.on_the_way > 0 {
             self.receive()?;
+        }
+        if self.is_output {
+            is_free.recv().map_err(|e| StorageError::new("write", &self.key, io::Error::other(e)))??;
         }
         let parts = std::mem::take(&mut self.etags).into_iter().flatten().collect();
         let upload = Upload { id, parts, tail, mark: Some(self.mark.clone()) };
@@ -294,9 +295,9 @@ impl BucketWriter {
     }
 }
 
-/// Checks that an output's place is free: better now than when all is converted.
-async fn check_free(bucket: &str, key: &str) -> StorageResult<()> {
-    match client().await.head_object().bucket(bucket).key(key).send().await {
+/// Checks that an output's place is free: after the commit it would be too late to fail.
+async fn check_free(bucket: String, key: String) -> StorageResult<()> {
+    match client().await.head_object().bucket(&bucket).key(&key).send().await {
         Ok(_) => Err(StorageError::in_the_way(format!("s3://{bucket}/{key}"))),
         Err(e) if status(&e) == Some(404) => Ok(()),
         Err(e) => Err(fail("look for", format!("s3://{bucket}/{key}"), e)),
