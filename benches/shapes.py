@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""shapes.py DIR [--shapes escapes,…] [--files 100]
+
+Makes data sets of shapes that `millwork generate` does not have, of 3.5 MB a file, each in a folder of DIR as run.py wants them:
+`run.py --data DIR --shapes escapes --files 100 …`. Lines are drawn from 42 MB of different ones; the same each time."""
+import argparse, json, os, random, string, uuid
+
+random_ = random.Random(77)
+WORDS = ["".join(random_.choices(string.ascii_lowercase, k=random_.randint(2, 11))) for _ in range(5000)]
+HAN = [chr(code) for code in range(0x4E00, 0x5200)]
+ATTRIBUTES = [f"attr_{word}" for word in WORDS[:300]]
+KINDS = [random_.sample(WORDS, random_.randint(8, 25)) for _ in range(6)]
+FILE_BYTES, POOL_BYTES = 3_500_000, 42_000_000
+compact = {"separators": (",", ":")}
+
+
+def id_(): return str(uuid.UUID(int=random_.getrandbits(128)))
+
+
+def words(count): return " ".join(random_.choices(WORDS, k=count))
+
+
+def event():
+    return {"id": id_(), "user": random_.randrange(10**7), "country": random_.choice(["DE", "FR", "US", "PL"]), "price": round(random_.random() * 100, 2),
+            "agent": random_.choice(WORDS), "url": f"https://{random_.choice(WORDS)}.example/{random_.randrange(10**6)}", "ok": random_.random() < 0.9,
+            "n": None if random_.random() < 0.3 else random_.randrange(100), "tags": random_.sample(WORDS[:50], 3), "ts": 1766448000000 + random_.randrange(86400000)}
+
+
+def escapes():
+    """Text with line breaks, quotes, tabs and backslashes."""
+    lines = "\n".join(f'"{random_.choice(WORDS)}"\t\\{random_.choice(WORDS)}' for _ in range(25))
+    return {"id": random_.randrange(10**9), "text": lines, "html": f'<a href="{random_.choice(WORDS)}">{random_.choice(WORDS)}</a>'}
+
+
+def unicode_escapes():
+    """What is not ASCII as four hexadecimal digits, as Python's json writes it."""
+    return {"id": id_(), "text": "".join(random_.choices(HAN, k=100)), "name": "".join(random_.choices(HAN[:40], k=3))}
+
+
+def shuffled():
+    """Ten keys in random order."""
+    fields = list(event().items())
+    random_.shuffle(fields)
+    return dict(fields)
+
+
+def sparse():
+    """Twelve of 300 attributes, in random order."""
+    return {"id": random_.randrange(10**9), **{key: random_.choice(WORDS) for key in random_.sample(ATTRIBUTES, 12)}}
+
+
+def kinds():
+    """Six kinds of events with keys of their own, some of them left out."""
+    kind = random_.randrange(6)
+    value = lambda at: (random_.randrange(1000), random_.choice(WORDS[:200]), words(3))[at % 3]
+    return {"kind": f"kind_{kind}", "id": id_(), **{key: value(at) for at, key in enumerate(KINDS[kind]) if random_.random() < 0.8}}
+
+
+def dense():
+    """400 numbers a line."""
+    return {f"c{at:03}": random_.randrange(1000) if at % 2 else round(random_.random(), 3) for at in range(400)}
+
+
+def numbers():
+    """Telemetry: 21 numbers a line."""
+    return {"ts": 1766448000000 + random_.randrange(86400000), **{f"m{at}": random_.gauss(0, 1) if at % 2 else random_.randrange(10**6) for at in range(20)}}
+
+
+def arrays():
+    """Arrays of 200 numbers."""
+    return {"series": random_.choice(WORDS), "values": [round(random_.gauss(0, 1), 4) for _ in range(200)]}
+
+
+SHAPES = {shape.__name__: shape for shape in (escapes, unicode_escapes, shuffled, sparse, kinds, dense, numbers, arrays)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory")
+    parser.add_argument("--shapes", default=",".join(SHAPES), help="which ones: %(default)s")
+    parser.add_argument("--files", type=int, default=100)
+    options = parser.parse_args()
+    for name in options.shapes.split(","):
+        if name not in SHAPES: parser.error(f"no shape `{name}`: there are {', '.join(SHAPES)}")
+        random_.seed(name)
+        folder, pool, size = os.path.join(options.directory, name), [], 0
+        os.makedirs(folder, exist_ok=True)
+        while size < POOL_BYTES:
+            pool.append(json.dumps(SHAPES[name](), **compact) + "\n")
+            size += len(pool[-1])
+        for number in range(options.files):
+            with open(os.path.join(folder, f"2025-12-23-part-{number:05}.ndjson"), "w") as file:
+                file.writelines(random_.sample(pool, FILE_BYTES * len(pool) // size))
+        print(f"{folder}: {options.files} files, lines of {size // len(pool)} bytes")
+
+
+if __name__ == "__main__": main()
