@@ -2,14 +2,15 @@
 """scaling.py --bin DIR --data DIR --out DIR [--json FILE] [--shapes events,wide,text] [--runs 5] [--files 200] [--manifests 4] [--copies 4]
 
 Whether twice the cores are twice as fast, and ten times the load takes ten times as long. Prints, as medians:
-- `millwork run` with one slot on one core, and with all slots on all cores;
+- `millwork run` with one slot on one core, and with all slots on all cores; beside it, what as many processes reach together that have
+  one slot, one core and all of the input each, and wait for nothing from each other: about what the machine gives for another core;
 - a cluster of processes: one executor of one slot pinned to a core, and as many executors as there are cores, each on its own,
   with some manifests for each copy of the input. The scheduler is pinned to none: with one executor it has the other core, with
   more it takes from theirs. Its CPU is shown;
 - the cluster with all executors, with a few manifests, and with ten times as many (target: ten times as long, within 10 %).
 Manifests are of equal size; the clock runs from the first submission to the end of the last run, as the API tells it, after a
 manifest to warm up. The API is asked seldom: who asks takes CPU time from the executors."""
-import argparse, collections, datetime, http.client, json, os, socket, subprocess, sys, time
+import argparse, collections, concurrent.futures, datetime, http.client, json, os, socket, subprocess, sys, time
 import measure
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -24,12 +25,18 @@ a = arguments.parse_args()
 cores, millwork = measure.CORES, f"{a.bin}/millwork"
 
 
-def slots(inputs, cores):
-    """`millwork run` with a slot for each of these cores, and no other core."""
-    target, size = measure.fresh(f"{a.out}/scaling"), measure.warm(inputs)
-    command = [millwork, "run", "--input", os.path.dirname(inputs[0]), "--output", target, "--vcores", str(len(cores))]
-    run = measure.timed(measure.pinned(cores, *command), f"{a.out}/log")
-    return {**run, "mb_per_s": size / 1e6 / run["seconds"]}
+def slots(inputs, *groups):
+    """`millwork run` for each of some groups of cores, all at the same time: with a slot for each core, and no other core."""
+    targets, size = [measure.fresh(f"{a.out}/scaling-{number}") for number in range(len(groups))], measure.warm(inputs)
+
+    def run(group, target):
+        command = [millwork, "run", "--input", os.path.dirname(inputs[0]), "--output", target, "--vcores", str(len(group))]
+        return measure.timed(measure.pinned(group, *command), f"{target}.log")
+
+    with concurrent.futures.ThreadPoolExecutor(len(groups)) as pool: runs = list(pool.map(run, groups, targets))
+    for target in targets: measure.fresh(target)
+    seconds = max(run["seconds"] for run in runs)
+    return {**{name: sum(run[name] for run in runs) for name in runs[0]}, "seconds": seconds, "mb_per_s": len(groups) * size / 1e6 / seconds}
 
 
 class Cluster:
@@ -127,11 +134,12 @@ def rounds(configurations):
 results, rows, count = {"slots": {}}, [], len(cores)
 for shape in a.shapes.split(","):
     inputs = measure.dataset(millwork, a.data, shape, a.files)
-    one, all_ = rounds({"one": lambda: slots(inputs, cores[:1]), "all": lambda: slots(inputs, cores)}).values()
-    results["slots"][shape] = {"one": one, "all": all_}
-    rows.append([shape, *[f"{m['mb_per_s']:.0f} ({m['cpu_seconds']:.1f})" for m in (one, all_)], f"{all_['mb_per_s'] / one['mb_per_s']:.2f} of {count}"])
+    found = rounds({"one": lambda: slots(inputs, cores[:1]), "all": lambda: slots(inputs, cores), "apart": lambda: slots(inputs, *([core] for core in cores))})
+    results["slots"][shape] = found
+    times = lambda name: f"{found[name]['mb_per_s'] / found['one']['mb_per_s']:.2f} of {count}"
+    rows.append([shape, *[f"{found[name]['mb_per_s']:.0f} ({found[name]['cpu_seconds']:.1f})" for name in ("one", "all")], times("all"), times("apart")])
 print(f"`millwork run` pinned to one core with one slot, and to {count} cores with {count} slots: input MB/s (CPU s), medians of {a.runs}")
-measure.table(["shape", "1 slot", f"{count} slots", "times as fast"], rows)
+measure.table(["shape", "1 slot", f"{count} slots", "times as fast", f"{count} processes apart"], rows)
 
 inputs = measure.dataset(millwork, a.data, a.shapes.split(",")[0], a.files)
 found = rounds({"one": lambda: cluster(inputs, cores[:1], a.copies), "all": lambda: cluster(inputs, cores, a.copies),

@@ -3,13 +3,15 @@
 
 Makes data sets of shapes that `millwork generate` does not have, of 3.5 MB a file, each in a folder of DIR as run.py wants them:
 `run.py --data DIR --shapes escapes --files 100 …`. Lines are drawn from 42 MB of different ones; the same each time."""
-import argparse, json, os, random, string, uuid
+import argparse, itertools, json, os, random, string, uuid
 
 random_ = random.Random(77)
 WORDS = ["".join(random_.choices(string.ascii_lowercase, k=random_.randint(2, 11))) for _ in range(5000)]
 HAN = [chr(code) for code in range(0x4E00, 0x5200)]
 ATTRIBUTES = [f"attr_{word}" for word in WORDS[:300]]
 KINDS = [random_.sample(WORDS, random_.randint(8, 25)) for _ in range(6)]
+PRODUCERS = [[f"{word}_{number}" for word in random_.sample(WORDS, 25)] for number in range(20)]
+turns = itertools.cycle(PRODUCERS)
 FILE_BYTES, POOL_BYTES = 3_500_000, 42_000_000
 compact = {"separators": (",", ":")}
 
@@ -49,11 +51,21 @@ def sparse():
     return {"id": random_.randrange(10**9), **{key: random_.choice(WORDS) for key in random_.sample(ATTRIBUTES, 12)}}
 
 
+def some_of(keys):
+    """Numbers, words and short texts, in turns, for most of these keys."""
+    value = lambda at: (random_.randrange(1000), random_.choice(WORDS[:200]), words(3))[at % 3]
+    return {key: value(at) for at, key in enumerate(keys) if random_.random() < 0.8}
+
+
 def kinds():
     """Six kinds of events with keys of their own, some of them left out."""
     kind = random_.randrange(6)
-    value = lambda at: (random_.randrange(1000), random_.choice(WORDS[:200]), words(3))[at % 3]
-    return {"kind": f"kind_{kind}", "id": id_(), **{key: value(at) for at, key in enumerate(KINDS[kind]) if random_.random() < 0.8}}
+    return {"kind": f"kind_{kind}", "id": id_(), **some_of(KINDS[kind])}
+
+
+def producers():
+    """Twenty producers, each with files of its own and 25 keys of its own, some of them left out: 500 columns, of which a file has 25."""
+    return some_of(next(turns))
 
 
 def dense():
@@ -71,7 +83,7 @@ def arrays():
     return {"series": random_.choice(WORDS), "values": [round(random_.gauss(0, 1), 4) for _ in range(200)]}
 
 
-SHAPES = {shape.__name__: shape for shape in (escapes, unicode_escapes, shuffled, sparse, kinds, dense, numbers, arrays)}
+SHAPES = {shape.__name__: shape for shape in (escapes, unicode_escapes, shuffled, sparse, kinds, producers, dense, numbers, arrays)}
 
 
 def main():
@@ -90,7 +102,10 @@ def main():
             size += len(pool[-1])
         for number in range(options.files):
             with open(os.path.join(folder, f"2025-12-23-part-{number:05}.ndjson"), "w") as file:
-                file.writelines(random_.sample(pool, FILE_BYTES * len(pool) // size))
+                lines = FILE_BYTES * len(pool) // size
+                # Every twentieth line is of one producer.
+                of_producer = lambda: random_.choices(pool[number % len(PRODUCERS)::len(PRODUCERS)], k=lines)
+                file.writelines(of_producer() if name == "producers" else random_.sample(pool, lines))
         print(f"{folder}: {options.files} files, lines of {size // len(pool)} bytes")
 
 

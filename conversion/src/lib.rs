@@ -13,6 +13,7 @@ mod encode;
 mod ledger;
 mod ndjson;
 mod plan;
+mod prefetch;
 mod query;
 mod rates;
 mod reorder;

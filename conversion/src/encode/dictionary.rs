@@ -2,6 +2,7 @@
 
 use super::pages::MAX_SPARE_BYTES;
 use super::statistics::{Bounds, prefix};
+use crate::prefetch::prefetch;
 
 /// What a key of the table stands for: a value of up to seven bytes and its length, or, with the highest bit set, the hash
 /// of a longer one.
@@ -15,7 +16,7 @@ const MAX_SHORT: usize = 7;
 const MAX_PROBES: usize = 1024;
 const MIN_SLOTS: usize = 64;
 /// So many values are looked up at once.
-const AHEAD: usize = 16;
+const AHEAD: usize = 32;
 /// A larger table is not kept.
 const MAX_SPARE_SLOTS: usize = 1 << 16;
 
@@ -110,28 +111,29 @@ impl Dictionary {
         let place = |row: usize| (offsets[row] as usize, offsets[row + 1] as usize);
         let mut text_bytes = 0;
         loop {
-            // Table and values are larger than the nearest caches: each is looked at for several values at once. With the row and
-            // its word stands what leads to the next: the index, then the start of the value.
+            // Table and values are larger than the nearest caches: what each look leads to is asked for before the first of these
+            // values needs it, the slot, then where a longer value stands, then the value. With the row and its word stands the index.
             let mut ahead = [(0, 0, 0); AHEAD];
             let mut count = 0;
             for (to, row) in ahead.iter_mut().zip(rows.by_ref()) {
                 let (start, end) = place(row);
-                *to = (row, word(text, start, end), 0);
+                let word = word(text, start, end);
+                prefetch(self.slots.as_ptr().wrapping_add(self.place(word)));
+                *to = (row, word, FREE);
                 count += 1;
             }
             let ahead = &mut ahead[..count];
-            for (_, word, index) in &mut *ahead {
+            for (_, word, index) in ahead.iter_mut().filter(|(_, word, _)| word & LONG != 0) {
                 *index = self.slots.get(self.place(*word)).map_or(FREE, |slot| slot.index);
+                if let Some(start) = self.starts.get(*index as usize) {
+                    prefetch(start);
+                }
             }
-            let mut touched = 0;
-            for (_, word, index) in &mut *ahead {
-                *index =
-                    if *word & LONG == 0 { FREE } else { self.starts.get(*index as usize).copied().unwrap_or(FREE) };
+            for (_, _, index) in &*ahead {
+                if let Some(start) = self.starts.get(*index as usize) {
+                    prefetch(self.page.as_ptr().wrapping_add(*start as usize + 4));
+                }
             }
-            for (_, _, start) in &*ahead {
-                touched ^= self.page.get(*start as usize + 4).copied().unwrap_or(0);
-            }
-            std::hint::black_box(touched);
             for (row, word, _) in &*ahead {
                 let (start, end) = place(*row);
                 match self.index_of(*word, &text[start..end], page, bounds) {

@@ -39,6 +39,8 @@ impl ColumnLayout {
 
 /// No more room is made in advance.
 const MAX_RESERVED_BYTES: usize = 1 << 20;
+/// A column without a value keeps no more memory for text: little, as there may be twenty thousand.
+const MAX_IDLE_BYTES: usize = 512;
 
 /// A nullable text column that is filled row by row. Rows that are skipped are null, at no cost until the end.
 #[derive(Default)]
@@ -92,8 +94,15 @@ impl TextColumn {
         self.text.reserve(self.last_bytes);
     }
 
-    /// The array of `rows` rows; the column starts again.
-    pub(crate) fn finish(&mut self, rows: usize) -> ArrayRef {
+    /// The array of `rows` rows, none if all of them are null; the column starts again.
+    pub(crate) fn finish(&mut self, rows: usize) -> Option<ArrayRef> {
+        if self.values == 0 {
+            self.rows = 0;
+            if self.text.capacity() > MAX_IDLE_BYTES {
+                self.text = Vec::new();
+            }
+            return None;
+        }
         self.offsets.resize(rows + 1, 0);
         self.offsets[self.rows..].fill(self.text.len() as i32);
         self.validity.resize(rows.div_ceil(8), 0);
@@ -109,7 +118,7 @@ impl TextColumn {
             let offsets = OffsetBuffer::new_unchecked(ScalarBuffer::from(done.offsets));
             StringArray::new_unchecked(offsets, Buffer::from_vec(done.text), nulls)
         };
-        Arc::new(array)
+        Some(Arc::new(array))
     }
 
     /// The memory that waits for text.
@@ -175,13 +184,18 @@ mod tests {
         column.clear(4);
         column.clear(5);
         set(&mut column, 9, "z");
-        let array = column.finish(11);
+        let array = column.finish(11).unwrap();
         let expected =
             StringArray::from(vec![None, Some("é"), None, Some(""), None, None, None, None, None, Some("z"), None]);
         assert_eq!(array.as_string::<i32>(), &expected);
         set(&mut column, 0, "again");
-        assert_eq!(column.finish(1).as_string::<i32>(), &StringArray::from(vec![Some("again")]));
-        assert_eq!(column.finish(2).null_count(), 2);
+        assert_eq!(column.finish(1).unwrap().as_string::<i32>(), &StringArray::from(vec![Some("again")]));
+        assert!(column.finish(2).is_none());
+        set(&mut column, 7, "gone");
+        column.clear(7);
+        assert!(column.finish(9).is_none());
+        set(&mut column, 0, "once more");
+        assert_eq!(column.finish(2).unwrap().as_string::<i32>(), &StringArray::from(vec![Some("once more"), None]));
     }
 
     #[test]
@@ -191,13 +205,15 @@ mod tests {
             for row in (0..rows).filter(|row| row % 3 > 0) {
                 column.set(row, |text| push_text(text, b"0123456789abcdefghijklmnopqrstuvwxyz", row % 20, 20));
             }
-            let array = column.finish(rows);
+            let array = column.finish(rows).unwrap();
             for row in 0..rows {
                 let value = array.is_valid(row).then(|| array.as_string::<i32>().value(row).to_owned());
                 let expected = (row % 3 > 0).then(|| "0123456789abcdefghij"[row % 20..].to_owned());
                 assert_eq!(value, expected);
             }
             column.recycle(array, &mut { usize::MAX });
+            // What was in the memory before is none of the next values, nor of those after a batch without any.
+            assert!(column.finish(rows).is_none());
             column.set(5, |text| text.push(b'x'));
             column.reset();
         }
@@ -206,15 +222,32 @@ mod tests {
     #[test]
     fn only_so_much_memory_is_kept() {
         let mut columns: Vec<TextColumn> = (0..10).map(|_| TextColumn::default()).collect();
-        for row in 0..30 {
-            columns[row % 10].set(0, |text| text.resize(1 << 20, b'x'));
+        let mut kept_after = |filled: &[usize]| {
+            filled.iter().for_each(|column| columns[*column].set(0, |text| text.resize(1 << 20, b'x')));
             let mut room = 4 << 20;
             for column in &mut columns {
-                let array = column.finish(1);
-                column.recycle(array, &mut room);
+                if let Some(array) = column.finish(1) {
+                    column.recycle(array, &mut room);
+                }
             }
-            let kept: usize = columns.iter().map(|column| column.text.capacity()).sum();
-            assert!((1 << 20..=4 << 20).contains(&kept), "{kept}");
+            columns.iter().map(TextColumn::spare_bytes).sum::<usize>()
+        };
+        assert_eq!(kept_after(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]), 4 << 20);
+        for turn in 0..30 {
+            let kept = kept_after(&[turn % 10]);
+            assert!((1 << 20..(1 << 20) + 10 * MAX_IDLE_BYTES).contains(&kept), "{kept}");
+        }
+    }
+
+    #[test]
+    fn the_memory_of_an_array_without_values_can_be_taken() {
+        let mut column = TextColumn::default();
+        for row in [0, 5, 90] {
+            column.recycle(Arc::new(StringArray::new_null(100)), &mut { usize::MAX });
+            column.set(row, |text| text.push(b'x'));
+            let array = column.finish(100).unwrap();
+            let values: Vec<_> = (0..100).filter(|row| array.is_valid(*row)).collect();
+            assert_eq!((values, array.as_string::<i32>().value(row)), (vec![row], "x"));
         }
     }
 

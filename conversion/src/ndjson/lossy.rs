@@ -17,6 +17,11 @@ impl<'a> RawPlaces<'a> {
         Self { chunk: chunks.next(), chunks, lossy: 0, raw: 0 }
     }
 
+    /// Those of bytes that are valid text.
+    pub(crate) fn of_text() -> Self {
+        Self::new(b"")
+    }
+
     /// The place of what is at `at` of the lossy text; places must be asked for in order.
     pub(crate) fn of(&mut self, at: u32) -> u64 {
         let at = u64::from(at);
@@ -47,6 +52,7 @@ mod tests {
         let bad = char::REPLACEMENT_CHARACTER;
         assert_eq!(found, [(bad, 0), (bad, 1), ('a', 2), (bad, 3), ('"', 5), ('é', 6), (bad, 8), ('z', 11)]);
         assert_eq!(RawPlaces::new(b"plain").of(3), 3);
+        assert_eq!(RawPlaces::of_text().of(3), 3);
         assert_eq!(RawPlaces::new(b"").of(0), 0);
     }
 }

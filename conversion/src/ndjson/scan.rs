@@ -11,11 +11,12 @@ use super::unescape::unescape;
 use crate::ledger::RangeLedger;
 use crate::source::{FileRange, OutputColumn, RowSource};
 use datafusion::arrow::array::{
-    ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray, TimestampMicrosecondArray,
+    ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray, StringViewArray, TimestampMicrosecondArray,
 };
 use datafusion::arrow::buffer::{Buffer, ScalarBuffer};
 use datafusion::arrow::datatypes::SchemaRef;
 use std::borrow::Cow;
+use std::cell::LazyCell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -374,13 +375,15 @@ impl BatchBuilder {
         self.bytes = 0;
         let line_numbers = std::mem::take(&mut self.line_numbers);
         let lines: ArrayRef = Arc::new(Int64Array::from(line_numbers));
+        // Of columns that no row has, as are many where each kind of rows has columns of its own.
+        let absent = LazyCell::new(|| Arc::new(StringArray::new_null(rows)) as ArrayRef);
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(source.output.len());
         for column in &source.output {
             arrays.push(match column {
-                OutputColumn::Input(index) => match &mut self.columns[*index] {
-                    Some(column) => column.finish(rows),
-                    None => TextColumn::default().finish(rows),
-                },
+                OutputColumn::Input(index) => {
+                    let array = self.columns[*index].as_mut().and_then(|column| column.finish(rows));
+                    array.unwrap_or_else(|| absent.clone())
+                }
                 OutputColumn::SourceFile => repeated(file, rows),
                 OutputColumn::SourceLine => lines.clone(),
                 OutputColumn::ManifestId => repeated(source.manifest_id.as_str(), rows),
@@ -422,6 +425,7 @@ mod tests {
     use super::*;
     use crate::ledger::add_up;
     use chrono::DateTime;
+    use datafusion::arrow::array::{Array, AsArray};
     use millwork_manifest::Compression;
 
     fn context(keys: &[&str]) -> ScanContext {
@@ -439,21 +443,56 @@ mod tests {
         ScanContext::new(Arc::new(source), schema, RejectSink::new(None, String::new()))
     }
 
-    fn scan(context: &mut ScanContext, content: &[u8], size: u64) {
-        let range = FileRange {
+    fn whole(uri: &str) -> FileRange {
+        FileRange {
             file: 0,
-            uri: "file:///2025-12-23.ndjson".parse().unwrap(),
+            uri: uri.parse().unwrap(),
             etag: String::new(),
             start: 0,
-            end: size,
+            end: 0,
             compression: Compression::None,
             lines_before: 0,
-        };
+        }
+    }
+
+    fn scan(context: &mut ScanContext, content: &[u8], size: u64) {
+        let range = FileRange { end: size, ..whole("file:///2025-12-23.ndjson") };
         let mut scan = FileScan::new(context, &range, InMemory::new(content));
         while let Some(batch) = scan.next_batch(context).unwrap() {
             context.recycle(batch);
         }
         assert!(scan.fields.capacity() <= MAX_SPARE_FIELDS);
+    }
+
+    #[test]
+    fn columns_come_and_go_from_batch_to_batch() {
+        let keys = ["a", "b", "c"];
+        let mut context = context(&keys);
+        // Batches of one key each, in turns; in each, the first rows have none, and one row has two.
+        let (mut content, mut expected) = (String::new(), Vec::new());
+        for row in 0..7 * BATCH_ROWS {
+            let (batch, place) = (row / BATCH_ROWS, row % BATCH_ROWS);
+            let key = keys[[0, 1, 0, 0, 2, 1, 0][batch]];
+            let value = (place >= 100 * batch && place % 3 > 0).then(|| format!("{row}"));
+            content += &value.as_ref().map_or("{}\n".to_owned(), |value| format!("{{\"{key}\":{value}}}\n"));
+            expected.push(keys.map(|column| value.clone().filter(|_| column == key)));
+        }
+        let size = content.len() as u64;
+        let range = FileRange { end: size, ..whole("file:///2025-12-23.ndjson") };
+        let mut scan = FileScan::new(&context, &range, InMemory::new(content.as_bytes()));
+        let mut found = Vec::new();
+        while let Some(batch) = scan.next_batch(&mut context).unwrap() {
+            assert!(batch.num_rows() == BATCH_ROWS);
+            let columns = [0, 1, 2].map(|column| batch.column(column).clone());
+            found.extend((0..batch.num_rows()).map(|row| {
+                let value =
+                    |column: &ArrayRef| column.is_valid(row).then(|| column.as_string::<i32>().value(row).to_owned());
+                [value(&columns[0]), value(&columns[1]), value(&columns[2])]
+            }));
+            drop(columns);
+            context.recycle(batch);
+        }
+        assert!(found == expected);
     }
 
     #[test]
@@ -484,6 +523,8 @@ mod tests {
         let huge = "x".repeat(20 << 20);
         let mut content: String = keys.iter().map(|key| format!("{{\"{key}\":\"{huge}\"}}\n")).collect();
         content += &format!("{{{}\"k1\":1}}\n", "\"k0\":1,".repeat(2 * MAX_SPARE_FIELDS));
+        let all: Vec<String> = keys.iter().map(|key| format!("\"{key}\":\"{}\"", &huge[..3 << 20])).collect();
+        content += &format!("{{{}}}\n", all.join(","));
         scan(&mut context, content.as_bytes(), content.len() as u64);
         let kept: usize = context.builder.columns.iter().flatten().map(TextColumn::spare_bytes).sum();
         assert!(kept <= MAX_SPARE_BYTES, "{kept}");

@@ -82,11 +82,10 @@ pub(crate) fn in_order(keys: HashMap<String, Position>) -> Vec<NewKey> {
 /// Notes the keys of whole lines, the first of which stands at `offset` of the file's content.
 pub(crate) fn learn_keys(index: &mut KeyIndex, range: &FileRange, offset: u64, lines: &[u8]) -> Result<(), Failure> {
     let mut fields = Vec::new();
-    let text = match simdutf8::basic::from_utf8(lines) {
-        Ok(text) => Cow::Borrowed(text),
-        Err(_) => String::from_utf8_lossy(lines),
+    let (text, mut places) = match simdutf8::basic::from_utf8(lines) {
+        Ok(text) => (Cow::Borrowed(text), RawPlaces::of_text()),
+        Err(_) => (String::from_utf8_lossy(lines), RawPlaces::new(lines)),
     };
-    let mut places = RawPlaces::new(lines);
     let bytes = text.as_bytes();
     let mut start = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     while start < bytes.len() {
