@@ -31,7 +31,7 @@ const MIN_BATCH_ROWS: usize = 64;
 const BATCH_BYTES_OF_A_COLUMN: usize = 8 << 10;
 const MIN_BATCH_BYTES: usize = 1 << 20;
 const MAX_BATCH_BYTES: usize = 4 << 20;
-/// So much memory for text is kept from batch to batch: huge values leave nothing behind.
+/// So much memory for text is kept from batch to batch, and a little for each column without a value: huge values leave nothing behind.
 const MAX_SPARE_BYTES: usize = 16 << 20;
 /// For so many fields of a line memory is kept.
 const MAX_SPARE_FIELDS: usize = 1 << 16;
