@@ -1,8 +1,8 @@
 //! The inside of a conversion, for `benches/`.
 
-use crate::encode::{EncodedChunk, RowGroupEncoder, RowGroups};
+use crate::encode::{RowGroupEncoder, RowGroups};
 use crate::ndjson::{ColumnLayout, ColumnNames, FileScan, InMemory, KeyIndex, RejectSink, ScanContext, scan_line};
-use crate::source::{FileRange, RowSource};
+use crate::source::{FileRange, MAX_LATE_COLUMNS, RowSource};
 use crate::survey::{in_order, learn_keys, merge_keys};
 use chrono::DateTime;
 use datafusion::arrow::array::RecordBatch;
@@ -54,6 +54,7 @@ impl Trial {
             names: ColumnNames::Exact,
             output: RowSource::all_columns(&layout),
             layout,
+            max_late_columns: MAX_LATE_COLUMNS,
             staging: None,
         };
         Ok(Self { source: Arc::new(source), range })
@@ -93,5 +94,5 @@ pub fn encode(batches: &[RecordBatch]) -> Result<u64, ParquetError> {
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
     let mut encoder = RowGroupEncoder::new(Arc::new(RowGroups::new(first.schema(), Arc::new(properties))?))?;
     batches.iter().try_for_each(|batch| encoder.write(batch))?;
-    Ok(encoder.close()?.iter().map(EncodedChunk::bytes).sum())
+    Ok(encoder.close()?.bytes())
 }

@@ -10,13 +10,13 @@
 pub mod bench;
 mod codec;
 mod encode;
+mod footer;
 mod ledger;
 mod ndjson;
 mod plan;
 mod prefetch;
 mod query;
 mod rates;
-mod reorder;
 mod report;
 mod sink;
 mod source;

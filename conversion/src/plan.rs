@@ -1,21 +1,22 @@
 //! From a surveyed manifest to the physical plan of an attempt: one partition for an output file or a few, one stage.
 
+use crate::footer::{Place, as_io, names_in, settle_columns};
 use crate::ledger::{FileLedger, add_up};
 use crate::ndjson::ColumnNames;
 use crate::query::Query;
 use crate::rates::{KnownRates, OutputRate};
-use crate::reorder::{as_io, reorder_columns};
 use crate::report::TaskReport;
 use crate::sink::{
     MorselSizes, OutputCompression, ParquetPartsSink, ROW_GROUPS_PER_FILE, SinkOptions, encoded_size, file_goal,
     max_row_groups,
 };
-use crate::source::{FileRange, NdjsonSource, RowSource};
+use crate::source::{FileRange, MAX_LATE_COLUMNS, NdjsonSource, RowSource};
 use crate::survey::{Columns, Survey};
 use datafusion::arrow::array::RecordBatch;
+use datafusion::parquet::errors::ParquetError;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millwork_manifest::{Failure, FailureClass, Manifest};
-use millwork_storage::{RewriteTail, Staging};
+use millwork_storage::{RewriteTail, Staging, Tail};
 use std::sync::Arc;
 
 /// The ratio of output to content where no line of the sample is a row.
@@ -115,6 +116,8 @@ pub async fn plan_attempt(
         names: options.names,
         output: RowSource::all_columns(&layout),
         layout,
+        // A query says itself which columns there are.
+        max_late_columns: if options.query.is_default() { MAX_LATE_COLUMNS } else { 0 },
         staging: Some(staging.clone()),
     };
     let mut sink = SinkOptions {
@@ -280,24 +283,43 @@ pub struct AttemptOutcome {
     pub ledger: Vec<FileLedger>,
     /// The columns in order of first appearance, now that every line has been seen.
     pub columns: Columns,
-    /// Where each column of the output stands in the files, if that is not its place.
-    order: Option<Vec<usize>>,
+    /// Where each column of the output stands in each file, if any of them has others, or in another order.
+    places: Option<Vec<Vec<Place>>>,
 }
 
 impl AttemptOutcome {
-    /// Settles the footers of the private files: their columns are put in their order, if they are not in it. To be called
-    /// before the commit.
+    /// Settles the footers of the private files: all get all columns, in their order, if they have not. To be called before the
+    /// commit.
     pub fn settle(&mut self, staging: &Staging) -> Result<(), Failure> {
-        let order = self.order.take();
-        if order.is_none() && !staging.has_uploads() {
+        let places = self.places.take();
+        if places.is_none() && !staging.has_uploads() {
             return Ok(());
         }
-        let reorder = |tail: &[u8]| reorder_columns(tail, order.as_deref().unwrap_or_default()).map_err(as_io);
-        let reorder: RewriteTail<'_> = &reorder;
-        let files = self.reports.iter_mut().flat_map(|report| &mut report.parts).map(|part| &mut part.file);
-        let settled = staging.settle(files, order.as_ref().map(|_| reorder));
+        let parts = self.reports.iter_mut().flat_map(|report| &mut report.parts);
+        let (files, late): (Vec<_>, Vec<_>) =
+            parts.map(|part| (&mut part.file, std::mem::take(&mut part.late_footer))).unzip();
+        let of_file = |file: usize| Some((late.get(file)?, places.as_ref()?.get(file)?));
+        let rewrite = |tail: &Tail<'_>| match of_file(tail.file) {
+            Some((late, places)) => settle_columns(tail, late, places).map_err(as_io),
+            None => Ok(tail.bytes.to_vec()),
+        };
+        let rewrite: RewriteTail<'_> = &rewrite;
+        let settled = staging.settle(files, places.as_ref().map(|_| rewrite));
         settled.map_err(|e| Failure::new(FailureClass::Storage, e))
     }
+}
+
+/// Where the settled columns stand in each file of some reports, if not all of them have just these in this order.
+fn places(
+    planned: &Columns,
+    settled: &Columns,
+    reports: &[TaskReport],
+) -> Result<Option<Vec<Vec<Place>>>, ParquetError> {
+    let parts = reports.iter().flat_map(|report| &report.parts);
+    let places = parts.map(|part| Ok(planned.places_of(settled, &names_in(&part.late_footer)?)));
+    let places = places.collect::<Result<Vec<_>, ParquetError>>()?;
+    let is_in_order = |places: &Vec<Place>| places.iter().zip(0..).all(|(place, at)| *place == Place::At(at));
+    Ok(Some(places).filter(|places| !places.iter().all(is_in_order)))
 }
 
 /// What the tasks of an attempt amount to.
@@ -305,7 +327,7 @@ impl AttemptOutcome {
 pub enum Verdict {
     /// All is written and proved; it can be committed.
     Complete(AttemptOutcome),
-    /// There are columns that the plan did not know: plan again with these.
+    /// There are columns that the plan did not know, and that could not be added: plan again with these.
     Replan(Columns),
     /// A task failed, or the ledger does not add up.
     Failed(Failure),
@@ -320,13 +342,13 @@ pub fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec
     let first_seen = reports
         .iter()
         .flat_map(|report| report.first_seen.iter().enumerate().filter_map(|(column, at)| at.map(|at| (column, at))));
-    let new_keys = reports.iter().flat_map(|report| report.new_keys.iter().cloned());
+    let new_keys = reports.iter().flat_map(|report| report.new_keys.iter().chain(&report.late_keys).cloned());
     let columns = match planned.after(first_seen, new_keys, &survey.files) {
         Ok(columns) => columns,
         Err(failure) => return Verdict::Failed(failure),
     };
     let has_new_keys = reports.iter().any(|report| !report.new_keys.is_empty());
-    if has_new_keys {
+    if has_new_keys || query.is_default() && !planned.can_become(&columns) {
         return Verdict::Replan(columns);
     }
     let written = |report: &TaskReport| report.parts.iter().map(|part| part.rows).sum::<u64>();
@@ -335,11 +357,18 @@ pub fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec
         let message = format!("ledger: {} rows were read, {} written", scanned(report), written(report));
         return Verdict::Failed(Failure::new(FailureClass::Bug, message));
     }
-    // A query of the user's says itself in which order its columns stand.
-    let order = if query.is_default() { planned.places_of(&columns) } else { None };
+    // A query of the user's says itself which columns there are, and in which order.
+    let places = match query.is_default() {
+        true => places(planned, &columns, &reports),
+        false => Ok(None),
+    };
+    let places = match places {
+        Ok(places) => places,
+        Err(error) => return Verdict::Failed(Failure::new(FailureClass::Bug, error)),
+    };
     let ranges: Vec<_> = reports.iter().flat_map(|report| report.ledger.iter().cloned()).collect();
     match add_up(&survey.files, &ranges) {
-        Ok(ledger) => Verdict::Complete(AttemptOutcome { reports, ledger, columns, order }),
+        Ok(ledger) => Verdict::Complete(AttemptOutcome { reports, ledger, columns, places }),
         Err(error) => Verdict::Failed(Failure::new(FailureClass::Bug, error)),
     }
 }

@@ -28,7 +28,9 @@ pub struct TaskReport {
     pub ledger: Vec<RangeLedger>,
     /// Where each column's key came first, by column of the plan.
     pub(crate) first_seen: Vec<Option<Position>>,
-    /// Keys that the plan has no column for. If there are any, nothing was written.
+    /// Keys that the plan has no column for, and that got one.
+    pub(crate) late_keys: Vec<NewKey>,
+    /// The same if there was no room for all of them, all the others included. If there are any, nothing was written.
     pub(crate) new_keys: Vec<NewKey>,
     /// Why it failed, if it did. A failure is a report and no error, so that it keeps its class.
     pub failure: Option<Failure>,
@@ -43,6 +45,9 @@ pub struct StagedPart {
     pub rows: u64,
     /// Its row groups.
     pub row_groups: u64,
+    /// What is to be said in its footer of columns that turned up on the way, as a footer of these alone; nothing if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "millwork_storage::base64_text")]
+    pub(crate) late_footer: Vec<u8>,
 }
 
 static SCHEMA: LazyLock<SchemaRef> =

@@ -43,6 +43,8 @@ pub(crate) struct RowSource {
     pub(crate) layout: ColumnLayout,
     /// The columns that the query reads, in the order in which the scan gives them.
     pub(crate) output: Vec<OutputColumn>,
+    /// How many keys that the plan has no column for get one where they turn up, after all others.
+    pub(crate) max_late_columns: usize,
     /// Where rejected lines go; nowhere in a trial.
     pub(crate) staging: Option<Staging>,
 }
@@ -82,6 +84,10 @@ pub(crate) struct FileRange {
     /// Lines of the file before this range.
     pub(crate) lines_before: u64,
 }
+
+/// A task makes columns of so many keys that its plan does not know. With more of them, it is planned again: row groups are
+/// as large as the number of columns lets them be.
+pub(crate) const MAX_LATE_COLUMNS: usize = 500;
 
 impl RowSource {
     /// Every column there is: the input columns, then the metadata.

@@ -105,6 +105,36 @@ fn columns_stand_in_order_of_first_appearance_however_late_that_is() {
 }
 
 #[test]
+fn keys_that_turn_up_late_are_columns_of_every_output() {
+    // Long lines of what no compression makes small.
+    let words =
+        |row: u64| (0..50).map(move |n| format!("{:016x}", (row * 50 + n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    let filler: String = (0..2000).map(|row| format!("{{\"a\":\"{}\"}}\n", words(row).collect::<String>())).collect();
+    // Converts files with these lines in the middle, beyond what is looked at before. Tells whether it was planned again.
+    let is_planned_again = |late: &dyn Fn(usize) -> String| {
+        let place = Place::new();
+        for file in 0..5 {
+            place.input(&format!("2025-01-01-{file}.ndjson"), format!("{filler}{}{filler}", late(file)));
+        }
+        let mut command = place.run_command(&["--target-file-mb", "1", "--vcores", "2"]);
+        let done = Done::of(command.env("RUST_LOG", "millwork_scheduler=info").output().unwrap());
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        place.ask_oracle(&[]);
+        place.assert_tidy();
+        assert!(place.parquet_files().len() > 1);
+        done.stderr.contains("planning again")
+    };
+    assert!(!is_planned_again(&|file| match file {
+        1 => "{\"b\":1,\"B\":\"x\"}\n{\"never\":null}\n".to_owned(),
+        3 => "{\"c\":\"\",\"b\":2}\n".repeat(3),
+        _ => String::new(),
+    }));
+    // More than there is room for, and one whose name another column has.
+    assert!(is_planned_again(&|file| (0..600 * (file / 4)).map(|key| format!("{{\"{key}\":1}}\n")).collect()));
+    assert!(is_planned_again(&|file| if file == 2 { "{\"_date\":1}\n".to_owned() } else { String::new() }));
+}
+
+#[test]
 fn only_what_is_new_is_converted() {
     let place = Place::new();
     place.input("2025-01-01-a.ndjson", "{\"a\":1}\n");

@@ -3,7 +3,7 @@
 use crate::servers::Aws;
 use aws_sdk_s3::Client;
 use millwork_manifest::ObjectUri;
-use millwork_storage::{Location, RewriteTail, StagedFile, Staging, StorageResult};
+use millwork_storage::{Location, RewriteTail, StagedFile, Staging, StorageResult, Tail};
 use serde_json::json;
 use std::io::Write as _;
 use std::process::Command;
@@ -255,7 +255,10 @@ fn outputs_of_any_size_are_what_was_written(bucket: &Bucket) {
         assert_eq!(file.size_bytes as usize, size + tail.len());
         // The task's report carries it.
         file = serde_json::from_value(serde_json::to_value(&file).unwrap()).unwrap();
-        let longer = |end: &[u8]| Ok([end, b"longer"].concat());
+        let longer = |end: &Tail<'_>| {
+            assert_eq!((end.file, end.offset as usize + end.bytes.len()), (0, size + tail.len()));
+            Ok([end.bytes, b"longer"].concat())
+        };
         let is_changed = number % 2 == 1;
         staging.settle([&mut file], is_changed.then_some(&longer as RewriteTail<'_>)).unwrap();
         publish(&staging, &file).unwrap();

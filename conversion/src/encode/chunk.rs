@@ -11,6 +11,7 @@ use super::statistics::{Bounds, ChunkStatistics, prefix};
 use crate::ndjson::push_text;
 use bytes::Bytes;
 use datafusion::arrow::array::{Array, StringArray};
+use datafusion::arrow::buffer::NullBuffer;
 use datafusion::parquet::basic::{Compression, Encoding, PageType};
 use datafusion::parquet::column::writer::ColumnCloseResult;
 use datafusion::parquet::errors::ParquetError;
@@ -122,6 +123,18 @@ impl TextChunk {
             self.open.levels.append(end - start, validity.as_ref());
             self.end_step(compressor)?;
             start = end;
+        }
+        Ok(())
+    }
+
+    /// Adds rows without a value.
+    pub(super) fn write_nulls(&mut self, rows: usize, compressor: &mut Compressor) -> Result<(), ParquetError> {
+        let mut left = rows;
+        while left > 0 {
+            let now = left.min(PAGE_ROWS - self.open.levels.rows());
+            self.open.levels.append(now, Some(&NullBuffer::new_null(now)));
+            self.end_step(compressor)?;
+            left -= now;
         }
         Ok(())
     }

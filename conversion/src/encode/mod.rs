@@ -7,6 +7,7 @@
 mod chunk;
 mod dictionary;
 mod hybrid;
+mod late;
 mod levels;
 mod pages;
 mod snappy;
@@ -26,6 +27,8 @@ use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::properties::WriterPropertiesPtr;
 use datafusion::parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use datafusion::parquet::schema::types::{SchemaDescPtr, TypePtr};
+use late::LateChunks;
+pub(crate) use late::{EncodedLate, LateColumns, at, null_chunk, text_columns};
 use pages::{Compressor, SpareBlocks};
 use std::io::Write;
 use std::sync::Arc;
@@ -73,8 +76,17 @@ pub(crate) struct RowGroupEncoder {
     texts: Vec<TextChunk>,
     /// The writers of the leaves of other columns, in a row group that has begun.
     others: Vec<ArrowColumnWriter>,
+    late: LateChunks,
     compressor: Compressor,
     rows: usize,
+}
+
+/// A finished row group.
+pub(crate) struct EncodedRowGroup {
+    /// The chunks of the schema's columns, in order.
+    pub(crate) chunks: Vec<EncodedChunk>,
+    /// Those of columns that turned up on the way.
+    pub(crate) late: Vec<EncodedLate>,
 }
 
 /// A finished column chunk.
@@ -91,7 +103,7 @@ impl RowGroupEncoder {
         let text =
             |leaf: usize| TextChunk::new(groups.descriptor.column(leaf), compression(leaf), groups.spare.clone());
         let texts = leaves.map(text).collect();
-        Ok(Self { texts, others: Vec::new(), compressor, rows: 0, groups })
+        Ok(Self { texts, others: Vec::new(), late: LateChunks::default(), compressor, rows: 0, groups })
     }
 
     /// The rows of the row group so far.
@@ -102,10 +114,11 @@ impl RowGroupEncoder {
     /// About how many bytes the row group would have if it ended now.
     pub(crate) fn estimated_bytes(&self) -> usize {
         let texts: usize = self.texts.iter().map(TextChunk::estimated_bytes).sum();
-        texts + self.others.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum::<usize>()
+        let others: usize = self.others.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum();
+        texts + others + self.late.estimated_bytes()
     }
 
-    /// Adds rows.
+    /// Adds rows. Text columns that the schema does not know follow those that it does.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
         if self.rows == 0 {
             self.others = self.groups.others.create_column_writers(0)?;
@@ -120,13 +133,18 @@ impl RowGroupEncoder {
                 others.next().map_or(Ok(()), |other| other.write(&leaf))?;
             }
         }
+        let known = self.groups.schema.fields().len();
+        if batch.num_columns() > known {
+            let shared = (&self.groups.properties, &self.groups.spare);
+            self.late.write(batch, (known, self.rows), shared, &mut self.compressor)?;
+        }
         self.rows += batch.num_rows();
         Ok(())
     }
 
     /// Ends the row group, and begins the next.
-    pub(crate) fn close(&mut self) -> Result<Vec<EncodedChunk>, ParquetError> {
-        self.rows = 0;
+    pub(crate) fn close(&mut self) -> Result<EncodedRowGroup, ParquetError> {
+        let late = self.late.close(std::mem::take(&mut self.rows), &mut self.compressor)?;
         let (mut texts, mut others) = (self.texts.iter_mut(), std::mem::take(&mut self.others).into_iter());
         let mut chunks = Vec::with_capacity(self.groups.descriptor.num_columns());
         for leaf in 0..self.groups.descriptor.num_columns() {
@@ -138,7 +156,15 @@ impl RowGroupEncoder {
                 chunks.extend(other.map(|other| EncodedChunk::Other(Box::new(other))));
             }
         }
-        Ok(chunks)
+        Ok(EncodedRowGroup { chunks, late })
+    }
+}
+
+impl EncodedRowGroup {
+    /// Its size in the file, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        let late: u64 = self.late.iter().map(EncodedLate::bytes).sum();
+        self.chunks.iter().map(EncodedChunk::bytes).sum::<u64>() + late
     }
 }
 
@@ -161,7 +187,7 @@ fn only_value(array: &StringViewArray) -> Option<&str> {
 
 impl EncodedChunk {
     /// Its size in the file, in bytes.
-    pub(crate) fn bytes(&self) -> u64 {
+    fn bytes(&self) -> u64 {
         match self {
             Self::Text(text) => text.close.bytes_written,
             Self::Other(other) => other.close().bytes_written,

@@ -223,6 +223,10 @@ impl Pages {
     pub(super) fn new(pages: Vec<Bytes>) -> Self {
         Self(pages.into())
     }
+
+    pub(super) fn into_bytes(self) -> Arc<[Bytes]> {
+        self.0
+    }
 }
 
 impl Length for Pages {

@@ -1,6 +1,7 @@
 //! The text encoder against the `parquet` crate: its reader, and the statistics that its own writer gives.
 
 use super::*;
+use crate::footer::{Place, names_in, settle_columns};
 use datafusion::arrow::array::{Int64Array, StringArray};
 use datafusion::arrow::compute::concat_batches;
 use datafusion::parquet::arrow::ArrowWriter;
@@ -9,6 +10,8 @@ use datafusion::parquet::basic::{BoundaryOrder, Compression, ZstdLevel};
 use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use datafusion::parquet::file::page_index::column_index::ColumnIndexMetaData;
 use datafusion::parquet::file::properties::WriterProperties;
+use datafusion::parquet::file::statistics::Statistics;
+use millwork_storage::Tail;
 use proptest::prelude::*;
 
 type Column = Vec<Option<String>>;
@@ -42,7 +45,7 @@ fn encode(groups: &[Vec<RecordBatch>], compression: Compression) -> Vec<u8> {
     for group in groups {
         group.iter().for_each(|batch| encoder.write(batch).unwrap());
         let mut writer = file.next_row_group().unwrap();
-        for chunk in encoder.close().unwrap() {
+        for chunk in encoder.close().unwrap().chunks {
             chunk.append_to(&mut writer).unwrap();
         }
         writer.close().unwrap();
@@ -273,5 +276,78 @@ proptest! {
     fn any_values_are_read_back(values in values(), copies in 1usize..60, rows_per_batch in 1usize..3000) {
         let column: Column = values.iter().cycle().take(values.len() * copies).cloned().collect();
         check(&[column], rows_per_batch, Compression::SNAPPY);
+    }
+}
+
+/// Writes row groups whose batches have late columns, and settles the file's columns: all of these names, in order.
+fn encode_late(groups: &[Vec<RecordBatch>], settled: &[&str]) -> Vec<u8> {
+    let known = Arc::new(groups[0][0].schema().project(&[0]).unwrap());
+    let shared = Arc::new(RowGroups::new(known, properties(Compression::SNAPPY)).unwrap());
+    let (mut file, mut late) = (shared.start_file(Vec::new()).unwrap(), LateColumns::default());
+    let mut encoder = RowGroupEncoder::new(shared.clone()).unwrap();
+    for group in groups {
+        group.iter().for_each(|batch| encoder.write(batch).unwrap());
+        let encoded = encoder.close().unwrap();
+        let mut writer = file.next_row_group().unwrap();
+        encoded.chunks.into_iter().for_each(|chunk| chunk.append_to(&mut writer).unwrap());
+        writer.close().unwrap();
+        late.append(encoded.late, &mut file).unwrap();
+    }
+    let footer = late.finish(&mut file).unwrap();
+    let names = [vec![groups[0][0].schema().field(0).name().clone()], names_in(&footer).unwrap()].concat();
+    let place =
+        |name: &&str| names.iter().position(|found| found == name).map_or(Place::Nowhere(name.to_string()), Place::At);
+    let places: Vec<_> = settled.iter().map(place).collect();
+    let file = file.into_inner().unwrap();
+    let (body, tail) = file.split_at(4);
+    let tail = Tail { file: 0, offset: body.len() as u64, bytes: tail };
+    [body, &settle_columns(&tail, &footer, &places).unwrap()].concat()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn columns_that_turn_up_are_read_back(
+        seed in values(),
+        copies in 1usize..60,
+        rows_per_batch in 1usize..3000,
+        first in prop::collection::vec(0.0f64..1.3, 3),
+        batches_per_group in 1usize..40,
+    ) {
+        // Each late column has values from a place on, if that is not beyond the end; batches have it from then on, in any order.
+        let values: Column = seed.iter().cycle().take(seed.len() * copies).cloned().collect();
+        let starts: Vec<usize> = first.iter().map(|share| (share * values.len() as f64) as usize).collect();
+        let late: Vec<Column> = starts.iter().map(|start| {
+            column(values.len(), |row| values[row].clone().filter(|_| row >= *start && (row + start) % 3 > 0))
+        }).collect();
+        let batch = |from: usize| {
+            let to = values.len().min(from + rows_per_batch);
+            let array = |column: &Column| Arc::new(StringArray::from(column[from..to].to_vec())) as ArrayRef;
+            let mut columns = vec![("known", array(&values), true)];
+            let mut here: Vec<_> = (0..3).filter(|at| starts[*at] < to).collect();
+            let turn = from % here.len().max(1);
+            here.rotate_left(turn);
+            columns.extend(here.into_iter().map(|at| (["x", "y", "z"][at], array(&late[at]), true)));
+            RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+        };
+        let batches: Vec<_> = (0..values.len()).step_by(rows_per_batch).map(batch).collect();
+        let groups: Vec<_> = batches.chunks(batches_per_group).map(<[_]>::to_vec).collect();
+        let file = bytes::Bytes::from(encode_late(&groups, &["z", "never", "x", "known", "y"]));
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+        let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).unwrap();
+        let metadata = reader.metadata().clone();
+        let read: Vec<_> = reader.with_batch_size(1000).build().unwrap().map(|batch| batch.unwrap()).collect();
+        let read = concat_batches(&read[0].schema(), &read).unwrap();
+        let never = column(values.len(), |_| None);
+        for (at, expected) in [&late[2], &never, &late[0], &values, &late[1]].into_iter().enumerate() {
+            prop_assert_eq!(read.column(at).as_string::<i32>(), &StringArray::from(expected.clone()));
+            let nulls = |statistics: Option<&Statistics>| statistics.and_then(Statistics::null_count_opt);
+            let counted: u64 = metadata.row_groups().iter().filter_map(|group| nulls(group.column(at).statistics())).sum();
+            prop_assert_eq!(counted, expected.iter().filter(|value| value.is_none()).count() as u64);
+        }
+        for group in metadata.row_groups() {
+            prop_assert_eq!(group.total_byte_size(), group.columns().iter().map(|c| c.uncompressed_size()).sum::<i64>());
+        }
     }
 }

@@ -118,9 +118,13 @@ pub(crate) struct KeyIndex {
     /// The two spellings that lines started with last.
     first: [u32; 2],
     first_seen: Vec<Option<Position>>,
+    /// How many columns the plan has, and the keys of those after them.
+    planned: usize,
+    late: Vec<String>,
+    /// An unknown key becomes a column at once while there are less than this.
+    max_columns: usize,
+    /// Keys without a column.
     new_keys: HashMap<String, Position>,
-    /// Whether an unknown key becomes a column at once.
-    learns: bool,
     /// The spelling before, in the line that is being scanned, and whether the line has a key that is not known or has not
     /// come before.
     before: u32,
@@ -187,8 +191,10 @@ impl KeyIndex {
             by_spelling: HashMap::with_capacity_and_hasher(keys.len(), RandomState::default()),
             first: [0; 2],
             first_seen: vec![None; keys.len()],
+            planned: keys.len(),
+            late: Vec::new(),
+            max_columns: keys.len(),
             new_keys: HashMap::new(),
-            learns: false,
             before: START,
             has_news: false,
             is_in_order: false,
@@ -201,7 +207,12 @@ impl KeyIndex {
 
     /// An index without columns that makes one of every key it meets.
     pub(crate) fn learning(names: ColumnNames) -> Self {
-        Self { learns: true, ..Self::new(&[], names) }
+        Self { max_columns: usize::MAX, ..Self::new(&[], names) }
+    }
+
+    /// The same index, which makes columns of up to so many unknown keys.
+    pub(crate) fn with_late(self, most: usize) -> Self {
+        Self { max_columns: self.planned.saturating_add(most).min(MAX_COLUMNS), ..self }
     }
 
     fn add_spelling(&mut self, key: &[u8], column: u32) -> u32 {
@@ -235,7 +246,7 @@ impl KeyIndex {
     }
 
     /// Settles the keys of a line that is a row: looks up those that are not known yet, and notes where keys came first.
-    /// False if the plan has no column for one of them or has had none for another before. Adds to `replaced` the characters of
+    /// False if there is no column for one of them or has been none for another before. Adds to `replaced` the characters of
     /// keys that had to be. `position` is asked for one key after the other.
     #[inline(always)]
     pub(crate) fn settle(
@@ -290,8 +301,9 @@ impl KeyIndex {
             Some(other) if self.spellings.len() >= MAX_SPELLINGS => Some(*other),
             Some(other) => Some(self.add_spelling(key, self.column_of[*other as usize])),
             None if self.has_too_many_columns() => None,
-            None if self.learns => {
+            None if self.columns.len() < self.max_columns => {
                 let slot = self.add_spelling(key, self.columns.len() as u32);
+                self.late.push(normalized.clone());
                 self.columns.insert(normalized, slot);
                 self.first_seen.push(None);
                 Some(slot)
@@ -304,17 +316,29 @@ impl KeyIndex {
         }
     }
 
-    /// Whether a key came that the plan has no column for.
+    /// The keys of the columns that turned up beyond those of the plan, in their order.
+    #[inline(always)]
+    pub(crate) fn late(&self) -> &[String] {
+        &self.late
+    }
+
+    /// The same, with where they came first.
+    pub(crate) fn late_keys(&self) -> impl Iterator<Item = NewKey> {
+        let first = self.first_seen.iter().skip(self.planned);
+        self.late.iter().zip(first).filter_map(|(key, at)| at.map(|at| NewKey { key: key.clone(), at }))
+    }
+
+    /// Whether a key came that there is no column for.
     pub(crate) fn has_new_keys(&self) -> bool {
         !self.new_keys.is_empty()
     }
 
-    /// Whether the plan would have more columns with the new keys than there may be. Others are not looked for then.
+    /// Whether there would be more columns with the new keys than there may be. Others are not looked for then.
     pub(crate) fn has_too_many_columns(&self) -> bool {
         self.columns.len() + self.new_keys.len() > MAX_COLUMNS
     }
 
-    /// The keys the plan has no column for.
+    /// The keys there is no column for.
     pub(crate) fn new_keys(&self) -> Vec<NewKey> {
         let mut keys: Vec<_> = self.new_keys.iter().map(|(key, at)| NewKey { key: key.clone(), at: *at }).collect();
         keys.sort_by_key(|new| new.at);
@@ -330,9 +354,9 @@ impl KeyIndex {
         self.columns.iter().filter_map(seen)
     }
 
-    /// Where each column's key came first, by column.
+    /// Where the key of each column of the plan came first, by column.
     pub(crate) fn first_seen(&self) -> &[Option<Position>] {
-        &self.first_seen
+        &self.first_seen[..self.planned]
     }
 }
 
@@ -380,6 +404,22 @@ mod tests {
     }
 
     #[test]
+    fn unknown_keys_become_columns_as_long_as_there_is_room() {
+        let mut index = KeyIndex::new(&["a".to_owned()], ColumnNames::Lower).with_late(2);
+        assert_eq!(columns(&mut index, &["Z", "a", "z", "\u{1}"], 100), [Some(1), Some(0), Some(1), Some(2)]);
+        assert!(!index.has_new_keys());
+        let late: Vec<_> = index.late_keys().map(|new| (new.key, new.at.offset)).collect();
+        assert_eq!(late, [("z".to_owned(), 102), ("\u{1}".to_owned(), 129)]);
+        assert_eq!(
+            (index.late(), index.first_seen()),
+            (&["z".to_owned(), "\u{1}".to_owned()][..], &[Some(at(111))][..])
+        );
+        assert_eq!(columns(&mut index, &["z", "x", "a"], 200), [Some(1), None, Some(0)]);
+        assert!(index.has_new_keys());
+        assert_eq!(index.new_keys(), [NewKey { key: "x".to_owned(), at: at(211) }]);
+    }
+
+    #[test]
     fn lower_merges_spellings() {
         let mut index = KeyIndex::new(&["straße".to_owned()], ColumnNames::Lower);
         for key in ["straße", "STRAßE", "Straße", "STRAßE"] {
@@ -413,7 +453,8 @@ mod tests {
 
     #[test]
     fn keys_beyond_the_limit_are_not_kept() {
-        for mut index in [KeyIndex::learning(ColumnNames::Exact), KeyIndex::new(&[], ColumnNames::Exact)] {
+        let plan = |most| KeyIndex::new(&[], ColumnNames::Exact).with_late(most);
+        for mut index in [KeyIndex::learning(ColumnNames::Exact), plan(0), plan(7), plan(MAX_COLUMNS + 7)] {
             for number in 0..MAX_COLUMNS + 100 {
                 assert_eq!(index.has_too_many_columns(), number > MAX_COLUMNS);
                 columns(&mut index, &[&number.to_string()], number as u64);

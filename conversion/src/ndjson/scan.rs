@@ -14,7 +14,7 @@ use datafusion::arrow::array::{
     ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray, StringViewArray, TimestampMicrosecondArray,
 };
 use datafusion::arrow::buffer::{Buffer, ScalarBuffer};
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef};
 use std::borrow::Cow;
 use std::cell::LazyCell;
 use std::io;
@@ -68,7 +68,7 @@ pub(crate) struct ScanContext {
 
 impl ScanContext {
     pub(crate) fn new(source: Arc<RowSource>, schema: SchemaRef, rejects: RejectSink) -> Self {
-        let keys = KeyIndex::new(&source.layout.keys, source.names);
+        let keys = KeyIndex::new(&source.layout.keys, source.names).with_late(source.max_late_columns);
         let builder = BatchBuilder::new(&source);
         Self { source, schema, keys, rejects, ledger: Vec::new(), stored_bytes: 0, builder }
     }
@@ -80,13 +80,33 @@ impl ScanContext {
             return;
         }
         let mut room = MAX_SPARE_BYTES;
-        for (column, array) in self.source.output.iter().zip(arrays) {
+        let late = (self.source.layout.keys.len()..).map(OutputColumn::Input);
+        for (column, array) in self.source.output.iter().copied().chain(late).zip(arrays) {
             if let OutputColumn::Input(index) = column
-                && let Some(column) = &mut self.builder.columns[*index]
+                && let Some(Some(column)) = self.builder.columns.get_mut(index)
             {
                 column.recycle(array, &mut room);
             }
         }
+    }
+
+    /// Gives a column to each key that has turned up: they follow all others of a batch.
+    #[cold]
+    fn widen(&mut self) {
+        let late = self.keys.late();
+        self.builder.columns.resize_with(self.source.layout.keys.len() + late.len(), || Some(TextColumn::default()));
+        let known = self.schema.fields().iter().take(self.source.output.len()).cloned();
+        let late = late.iter().map(|key| Arc::new(ArrowField::new(key, DataType::Utf8, true)));
+        self.schema = Arc::new(Schema::new(known.chain(late).collect::<Vec<_>>()));
+    }
+
+    /// Adds a line whose keys are settled. Returns how many characters were replaced in it.
+    #[inline(always)]
+    fn append(&mut self, bytes: &[u8], fields: &[Field], line: u64, length: usize) -> u64 {
+        if self.builder.columns.len() < self.source.layout.keys.len() + self.keys.late().len() {
+            self.widen();
+        }
+        self.builder.append(bytes, fields, &self.keys, line, length)
     }
 }
 
@@ -124,7 +144,7 @@ impl<R: Content> FileScan<R> {
 
     /// The next rows, or nothing at the end of the range, when its ledger has been added to the context's.
     ///
-    /// Once a key has come that the plan has no column for, no more rows are built: the rest is only looked
+    /// Once a key has come that there is no column for, no more rows are built: the rest is only looked
     /// through for further keys, since the attempt has to be planned again.
     pub(crate) fn next_batch(&mut self, context: &mut ScanContext) -> Result<Option<RecordBatch>, ScanError> {
         while !self.is_done {
@@ -210,7 +230,7 @@ impl<R: Content> FileScan<R> {
                     let position = |at| Position { file, offset: base + u64::from(at) };
                     if context.keys.settle(block, &mut self.fields, replaced, position) {
                         let line = self.range.lines_before + self.counts.lines;
-                        *replaced += context.builder.append(block, &self.fields, &context.keys, line, newline - start);
+                        *replaced += context.append(block, &self.fields, line, newline - start);
                     }
                     self.counts.rows += 1;
                     self.at = newline + 1;
@@ -247,7 +267,7 @@ impl<R: Content> FileScan<R> {
                 let position = |at| Position { file, offset: base + start as u64 + places.of(at) };
                 if context.keys.settle(&line, &mut self.fields, in_keys, position) {
                     let number = self.range.lines_before + self.counts.lines;
-                    let lone = context.builder.append(&line, &self.fields, &context.keys, number, newline - start);
+                    let lone = context.append(&line, &self.fields, number, newline - start);
                     self.counts.replaced_characters += lone + replaced as u64;
                 }
                 self.counts.rows += 1;
@@ -313,7 +333,7 @@ fn describe(defect: Defect, line_start: usize) -> (&'static str, String) {
 
 /// Rows on their way to a batch.
 struct BatchBuilder {
-    /// By column of the layout; none for a column that the query does not read.
+    /// By column of the layout, then of the keys that turned up; none for a column that the query does not read.
     columns: Vec<Option<TextColumn>>,
     line_numbers: Vec<i64>,
     rows: usize,
@@ -377,7 +397,7 @@ impl BatchBuilder {
         let lines: ArrayRef = Arc::new(Int64Array::from(line_numbers));
         // Of columns that no row has, as are many where each kind of rows has columns of its own.
         let absent = LazyCell::new(|| Arc::new(StringArray::new_null(rows)) as ArrayRef);
-        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(source.output.len());
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
         for column in &source.output {
             arrays.push(match column {
                 OutputColumn::Input(index) => {
@@ -393,6 +413,10 @@ impl BatchBuilder {
                     Arc::new(TimestampMicrosecondArray::from(micros).with_timezone("UTC"))
                 }
             });
+        }
+        for column in &mut self.columns[source.layout.keys.len()..] {
+            let array = column.as_mut().and_then(|column| column.finish(rows));
+            arrays.push(array.unwrap_or_else(|| absent.clone()));
         }
         // A column may be read into two places of the output only through a projection above the scan.
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
@@ -429,6 +453,10 @@ mod tests {
     use millwork_manifest::Compression;
 
     fn context(keys: &[&str]) -> ScanContext {
+        context_with(keys, 0)
+    }
+
+    fn context_with(keys: &[&str], max_late_columns: usize) -> ScanContext {
         let layout = ColumnLayout::new(keys.iter().map(|key| (*key).to_owned()).collect());
         let source = RowSource {
             manifest_id: "test".parse().unwrap(),
@@ -437,6 +465,7 @@ mod tests {
             names: ColumnNames::Exact,
             output: RowSource::all_columns(&layout),
             layout,
+            max_late_columns,
             staging: None,
         };
         let schema = source.full_schema();
@@ -493,6 +522,44 @@ mod tests {
             context.recycle(batch);
         }
         assert!(found == expected);
+    }
+
+    #[test]
+    fn columns_that_turn_up_follow_all_others() {
+        let mut context = context_with(&["a"], 2);
+        let (mut content, mut expected) = (String::new(), Vec::new());
+        for row in 0..3 * BATCH_ROWS {
+            let has = [row % 2 == 0, row >= BATCH_ROWS + 7, row >= BATCH_ROWS + 9 && row % 5 == 0];
+            let values: Vec<_> = ["a", "y", "x"].into_iter().zip(has).filter(|(_, has)| *has).collect();
+            let members: Vec<_> = values.iter().map(|(key, _)| format!("\"{key}\":{row}")).collect();
+            content += &format!("{{{}}}\n", members.join(","));
+            expected.push(has.map(|has| has.then(|| row.to_string())));
+        }
+        let range = FileRange { end: content.len() as u64, ..whole("file:///2025-12-23.ndjson") };
+        let mut scan = FileScan::new(&context, &range, InMemory::new(content.as_bytes()));
+        let (mut found, mut widths) = (Vec::new(), Vec::new());
+        while let Some(batch) = scan.next_batch(&mut context).unwrap() {
+            widths.push(batch.num_columns());
+            let named = |name: &str, row: usize| {
+                let column = batch.column_by_name(name)?.as_string::<i32>();
+                column.is_valid(row).then(|| column.value(row).to_owned())
+            };
+            found.extend((0..batch.num_rows()).map(|row| ["a", "y", "x"].map(|name| named(name, row))));
+            context.recycle(batch);
+        }
+        assert_eq!(widths, [6, 8, 8]);
+        assert!(found == expected);
+        let late: Vec<_> = context.keys.late_keys().map(|new| new.key).collect();
+        assert_eq!((late, context.keys.has_new_keys()), (vec!["y".to_owned(), "x".to_owned()], false));
+        // There is no room for another one: nothing more is built.
+        scan_more(&mut context, b"{\"z\":1}\n{\"a\":1}\n");
+        assert_eq!(context.keys.new_keys().len(), 1);
+    }
+
+    fn scan_more(context: &mut ScanContext, content: &[u8]) {
+        let range = FileRange { end: content.len() as u64, ..whole("file:///2025-12-23.ndjson") };
+        let mut scan = FileScan::new(context, &range, InMemory::new(content));
+        assert!(scan.next_batch(context).unwrap().is_none());
     }
 
     #[test]

@@ -45,14 +45,21 @@ pub(super) async fn run_task(
             return Ok(report);
         }
     }
-    let mut new_keys = HashMap::new();
+    let (mut late_keys, mut new_keys) = (HashMap::new(), HashMap::new());
     for scan in source.take_contexts() {
+        merge_keys(&mut late_keys, scan.keys.late_keys());
         merge_keys(&mut new_keys, scan.keys.new_keys());
         merge_first_seen(&mut report.first_seen, scan.keys.first_seen());
         report.ledger.extend(scan.ledger);
     }
     report.ledger.sort_by_key(|range| (range.file, range.start));
-    report.new_keys = in_order(new_keys);
+    match new_keys.is_empty() {
+        true => report.late_keys = in_order(late_keys),
+        false => {
+            merge_keys(&mut new_keys, in_order(late_keys));
+            report.new_keys = in_order(new_keys);
+        }
+    }
     if let Some(last) = report.new_keys.last() {
         report.parts.clear();
         if source.rows().layout.keys.len() + report.new_keys.len() > MAX_COLUMNS {

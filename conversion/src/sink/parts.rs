@@ -2,6 +2,7 @@
 
 use super::row_groups::{EncodedGroup, RowGroupShape};
 use super::{PartError, SinkOptions};
+use crate::encode::LateColumns;
 use crate::report::StagedPart;
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::writer::SerializedFileWriter;
@@ -32,6 +33,7 @@ pub(super) struct PartsWriter {
 
 struct OpenPart {
     writer: SerializedFileWriter<StagingWriter>,
+    late: LateColumns,
     rows: u64,
     row_groups: u64,
 }
@@ -69,10 +71,11 @@ impl PartsWriter {
             }
         };
         let mut row_group = open.writer.next_row_group()?;
-        for chunk in group.chunks {
+        for chunk in group.encoded.chunks {
             chunk.append_to(&mut row_group)?;
         }
         row_group.close()?;
+        open.late.append(group.encoded.late, &mut open.writer)?;
         open.rows += group.rows;
         open.row_groups += 1;
         Ok(())
@@ -98,13 +101,14 @@ impl PartsWriter {
         if let Some(open) = self.open.take() {
             self.written_bytes += open.writer.bytes_written() as u64;
             self.done.push(tokio::task::spawn_blocking(move || {
-                let (mut open, rows, row_groups) = (open.writer, open.rows, open.row_groups);
+                let OpenPart { mut writer, late, rows, row_groups } = open;
+                let late_footer = late.finish(&mut writer)?;
                 // Page indexes and footer follow.
                 let external = |e| ParquetError::External(Box::new(e));
-                open.flush().map_err(external)?;
-                open.inner_mut().start_tail().map_err(external)?;
-                let file = open.into_inner()?.finish()?;
-                Ok(StagedPart { file, rows, row_groups })
+                writer.flush().map_err(external)?;
+                writer.inner_mut().start_tail().map_err(external)?;
+                let file = writer.into_inner()?.finish()?;
+                Ok(StagedPart { file, rows, row_groups, late_footer })
             }));
         }
     }
@@ -144,7 +148,7 @@ pub(crate) fn file_goal(total: f64, target: f64, is_end: bool) -> f64 {
 
 fn start_file(shape: &RowGroupShape, number: usize, options: &SinkOptions) -> Result<OpenPart, PartError> {
     let file = options.staging.create_output(number)?;
-    Ok(OpenPart { writer: shape.columns.start_file(file)?, rows: 0, row_groups: 0 })
+    Ok(OpenPart { writer: shape.columns.start_file(file)?, late: LateColumns::default(), rows: 0, row_groups: 0 })
 }
 
 #[cfg(test)]

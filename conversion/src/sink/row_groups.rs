@@ -1,7 +1,7 @@
 //! Row groups: when one ends, and what is known of it on its way to the file.
 
 use super::{PartError, SinkOptions};
-use crate::encode::{EncodedChunk, RowGroupEncoder, RowGroups};
+use crate::encode::{EncodedRowGroup, RowGroupEncoder, RowGroups};
 use crate::ndjson::MAX_COLUMNS;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -23,7 +23,7 @@ pub(crate) fn max_row_groups(columns: usize) -> usize {
 
 /// An encoded row group on its way to the file.
 pub(super) struct EncodedGroup {
-    pub(super) chunks: Vec<EncodedChunk>,
+    pub(super) encoded: EncodedRowGroup,
     pub(super) rows: u64,
     pub(super) encoded_bytes: u64,
     /// Bytes of stored input that were consumed since the morsel's group before.
@@ -33,9 +33,8 @@ pub(super) struct EncodedGroup {
 impl EncodedGroup {
     pub(super) fn close(encoder: &mut RowGroupEncoder, input_bytes: u64) -> Result<Self, PartError> {
         let rows = encoder.rows() as u64;
-        let chunks = encoder.close()?;
-        let encoded_bytes = chunks.iter().map(EncodedChunk::bytes).sum();
-        Ok(Self { chunks, rows, encoded_bytes, input_bytes })
+        let encoded = encoder.close()?;
+        Ok(Self { encoded_bytes: encoded.bytes(), encoded, rows, input_bytes })
     }
 }
 
@@ -89,7 +88,7 @@ pub(crate) fn encoded_size(batches: &[RecordBatch], options: &SinkOptions) -> Re
     }
     let mut file = shape.columns.start_file(Vec::new())?;
     let mut row_group = file.next_row_group()?;
-    for chunk in encoder.close()? {
+    for chunk in encoder.close()?.chunks {
         chunk.append_to(&mut row_group)?;
     }
     row_group.close()?;

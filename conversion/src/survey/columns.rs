@@ -1,5 +1,6 @@
 //! Columns by the keys of lines, in the order in which they came first.
 
+use crate::footer::Place;
 use crate::ndjson::{
     Blocks, ColumnLayout, ColumnNames, Content, InputError, KeyIndex, MAX_COLUMNS, METADATA_COLUMNS, NewKey, Next,
     Position, RawPlaces, ScanError, Scanned, open_range, scan_fields,
@@ -44,13 +45,21 @@ impl Columns {
         Self::of(keys, files)
     }
 
-    /// Where the output columns that these would give stand among those of `self`, if not in the same places.
-    pub(crate) fn places_of(&self, settled: &Self) -> Option<Vec<usize>> {
-        let (old, new) = (self.names(), settled.names());
-        let at: HashMap<&str, usize> = old.iter().zip(0..).map(|(name, place)| (name.as_str(), place)).collect();
-        let places = new.iter().filter_map(|name| at.get(name.as_str()).copied());
-        let metadata = old.len()..old.len() + METADATA_COLUMNS.len();
-        (old != new).then(|| places.chain(metadata).collect())
+    /// Whether a file of these columns can be made one of the settled columns: whatever turned up, none gets another name.
+    pub(crate) fn can_become(&self, settled: &Self) -> bool {
+        let (old, new) = (self.layout(), settled.layout());
+        let old: HashMap<&String, &String> = old.keys.iter().zip(&old.names).collect();
+        new.keys.iter().zip(&new.names).all(|(key, name)| *old.get(key).unwrap_or(&key) == name)
+    }
+
+    /// Where the settled columns stand in a file that has these, the metadata, then some that turned up.
+    pub(crate) fn places_of(&self, settled: &Self, late: &[String]) -> Vec<Place> {
+        let names = self.names();
+        let metadata = names.len()..names.len() + METADATA_COLUMNS.len();
+        let known = names.iter().zip(0..).chain(late.iter().zip(metadata.end..));
+        let at: HashMap<&str, usize> = known.map(|(name, place)| (name.as_str(), place)).collect();
+        let place = |name: String| at.get(name.as_str()).map_or(Place::Nowhere(name), |at| Place::At(*at));
+        settled.names().into_iter().map(place).chain(metadata.map(Place::At)).collect()
     }
 
     /// The names, in order.

@@ -5,8 +5,8 @@
 //! still private, or already in its place, or both. A final name is given as a link, which fails where a rename would
 //! overwrite.
 
-use super::StagedFile;
 use super::blocks::BlockFile;
+use super::{RewriteTail, StagedFile, Tail};
 use crate::{StorageError, StorageResult};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -144,8 +144,8 @@ impl LocalStaging {
     /// Changes the last bytes of a private file, which start with the page indexes or the footer.
     pub(super) fn rewrite_tail(
         &self,
-        file: &StagedFile,
-        rewrite: impl FnOnce(&[u8]) -> io::Result<Vec<u8>>,
+        (number, file): (usize, &StagedFile),
+        rewrite: RewriteTail<'_>,
     ) -> StorageResult<u64> {
         use std::io::{Read, Seek, SeekFrom};
         let path = self.path(file);
@@ -158,7 +158,7 @@ impl LocalStaging {
             let mut tail = Vec::new();
             open.seek(SeekFrom::Start(start))?;
             open.read_to_end(&mut tail)?;
-            let tail = rewrite(&tail)?;
+            let tail = rewrite(&Tail { file: number, offset: start, bytes: &tail })?;
             open.set_len(start)?;
             open.seek(SeekFrom::Start(start))?;
             open.write_all(&tail)?;

@@ -51,20 +51,32 @@ pub(crate) struct Upload {
     pub(crate) mark: Option<String>,
 }
 
-/// Changes the end of an output: from the bytes that stand there to those that are to stand there.
-pub type RewriteTail<'a> = &'a dyn Fn(&[u8]) -> io::Result<Vec<u8>>;
+/// The end of an output.
+pub struct Tail<'a> {
+    /// Which of the files that are being settled it is of.
+    pub file: usize,
+    /// Where in the file it starts.
+    pub offset: u64,
+    /// The bytes that stand there.
+    pub bytes: &'a [u8],
+}
 
-/// Bytes as text.
-mod base64_text {
+/// Changes the end of an output: from the bytes that stand there to those that are to stand there.
+pub type RewriteTail<'a> = &'a dyn Fn(&Tail<'_>) -> io::Result<Vec<u8>>;
+
+/// Bytes as text, for `serde`.
+pub mod base64_text {
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    /// Writes them in Base64.
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&STANDARD.encode(bytes))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    /// Reads them back.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         STANDARD.decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
@@ -137,8 +149,8 @@ impl Staging {
         match (&self.0, rewrite) {
             (Kind::Local(_), None) => Ok(()),
             (Kind::Local(staging), Some(rewrite)) => {
-                for file in files {
-                    file.size_bytes = staging.rewrite_tail(file, rewrite)?;
+                for (number, file) in files.into_iter().enumerate() {
+                    file.size_bytes = staging.rewrite_tail((number, file), rewrite)?;
                 }
                 Ok(())
             }

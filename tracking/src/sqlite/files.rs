@@ -1,6 +1,6 @@
 //! Files and what waits.
 
-use super::rows::{FILE_COLUMNS, collect, find_file, insert_file, instant, note, parsed, time, tracked_file};
+use super::rows::{FILE_COLUMNS, collect, find_file, insert_files, instant, note, parsed, time, tracked_file};
 use super::worker::Done;
 use crate::decide::{Decision, adopt, arrival, decide, decide_missing, note_overwrite};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 use chrono::{DateTime, Utc};
 use millwork_manifest::{DatePrefix, FileState, ObjectUri, QuarantineReason};
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 pub(super) fn track(
     c: &Connection,
@@ -20,25 +20,41 @@ pub(super) fn track(
 ) -> Done<TrackedBatch> {
     let mut batch = TrackedBatch::default();
     let mut dates = BTreeSet::new();
+    let (mut new, mut new_uris) = (Vec::new(), HashSet::new());
     for file in found {
-        let outcome = track_one(c, file, overwrites, now)?;
+        if new_uris.contains(&file.uri) {
+            // It is known the second time.
+            insert_files(c, &std::mem::take(&mut new), None, now)?;
+            new_uris.clear();
+        }
+        let outcome = match find_file(c, &file.uri)? {
+            Some(known) => track_known(c, known, file, overwrites, now)?,
+            None => {
+                let (state, outcome) = arrival(file);
+                new.push((file, state));
+                new_uris.insert(&file.uri);
+                outcome
+            }
+        };
         if matches!(outcome, Tracked::New | Tracked::Updated) {
             dates.extend(file.date);
         }
         batch.outcomes.push(outcome);
     }
+    insert_files(c, &new, None, now)?;
     for date in dates {
         batch.backlogs.push((date, backlog(c, date)?));
     }
     Ok(batch)
 }
 
-fn track_one(c: &Connection, file: &FoundFile, overwrites: Overwrites, now: DateTime<Utc>) -> Done<Tracked> {
-    let Some(known) = find_file(c, &file.uri)? else {
-        let (state, outcome) = arrival(file);
-        insert_file(c, file, state, None, now)?;
-        return Ok(outcome);
-    };
+fn track_known(
+    c: &Connection,
+    known: TrackedFile,
+    file: &FoundFile,
+    overwrites: Overwrites,
+    now: DateTime<Utc>,
+) -> Done<Tracked> {
     match decide(&known, file, overwrites) {
         Decision::Leave(outcome) => Ok(outcome),
         Decision::Replace(state, outcome) => {
@@ -106,7 +122,7 @@ pub(super) fn mark_missing(c: &Connection, found: &FoundFile, now: DateTime<Utc>
     let reason = QuarantineReason::MissingObject;
     let Some(known) = find_file(c, &found.uri)? else {
         let gone = FoundFile { quarantine: Some(reason), ..found.clone() };
-        insert_file(c, &gone, FileState::Quarantined, None, now)?;
+        insert_files(c, &[(&gone, FileState::Quarantined)], None, now)?;
         return Ok(true);
     };
     let Some((state, reason)) = decide_missing(&known, found) else { return Ok(false) };

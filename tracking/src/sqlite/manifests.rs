@@ -1,11 +1,11 @@
 //! Manifests in the making, and manifests submitted.
 
-use super::rows::{find_file, insert_file, instant, note, readable, tell_unreadable, time};
+use super::rows::{find_file, insert_files, instant, readable, tell_unreadable, time};
 use super::worker::Done;
 use super::{locks, parse_document, runs};
 use crate::{Draft, FoundFile, Lock, QueuedManifest, RunState, TrackedFile, TrackingError};
 use chrono::{DateTime, Utc};
-use millwork_manifest::{DatePrefix, FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
+use millwork_manifest::{DatePrefix, FileState, Manifest, ManifestId, ObjectUri};
 use rusqlite::{Connection, OptionalExtension, params};
 
 pub(super) fn next_batch_index(c: &Connection, date: DatePrefix) -> Done<u64> {
@@ -54,17 +54,18 @@ pub(super) fn claim(
     now: DateTime<Utc>,
 ) -> Done<Vec<ObjectUri>> {
     locks::check(c, lock)?;
-    let mut held = Vec::with_capacity(seen.len());
+    let (mut held, mut taken) = (Vec::with_capacity(seen.len()), Vec::with_capacity(seen.len()));
     for seen in seen {
         let Some(known) = find_file(c, &seen.uri)? else { continue };
         let is_as_seen = known.state == seen.state && known.version == seen.version;
         if is_as_seen && matches!(known.state, FileState::Pending | FileState::Failed) {
-            set_manifested(c, &seen.uri, id, now)?;
+            taken.push(&seen.uri);
             held.push(known.uri);
         } else if is_held(&known, id) {
             held.push(known.uri);
         }
     }
+    set_manifested(c, &taken, id, now)?;
     Ok(held)
 }
 
@@ -72,12 +73,18 @@ fn is_held(file: &TrackedFile, id: &ManifestId) -> bool {
     file.state == FileState::Manifested && file.manifest_id.as_deref() == Some(id.as_str())
 }
 
-pub(super) fn set_manifested(c: &Connection, uri: &ObjectUri, id: &ManifestId, now: DateTime<Utc>) -> Done<()> {
+pub(super) fn set_manifested(c: &Connection, uris: &[&ObjectUri], id: &ManifestId, now: DateTime<Utc>) -> Done<()> {
+    if uris.is_empty() {
+        return Ok(());
+    }
+    let uris = serde_json::Value::from_iter(uris.iter().map(|uri| uri.as_str())).to_string();
     let now = time(now);
     let sql = "UPDATE files SET status = 'manifested', manifest_id = ?2, reason = NULL, version = version + 1,
-        updated_at = ?3 WHERE uri = ?1";
-    c.prepare_cached(sql)?.execute(params![uri.as_str(), id.as_str(), now])?;
-    note(c, uri.as_str(), FileState::Manifested, Some(id.as_str()), &now)
+        updated_at = ?3 WHERE uri IN (SELECT value FROM json_each(?1))";
+    c.prepare_cached(sql)?.execute(params![uris, id.as_str(), now])?;
+    let sql = "INSERT INTO timeline SELECT value, ?3, 'manifested', ?2 FROM json_each(?1)";
+    c.prepare_cached(sql)?.execute(params![uris, id.as_str(), now])?;
+    Ok(())
 }
 
 pub(super) fn finish_draft(c: &Connection, queued: &QueuedManifest, priority: i32, now: DateTime<Utc>) -> Done<()> {
@@ -135,9 +142,7 @@ pub(super) fn submit(c: &Connection, queued: &QueuedManifest, priority: i32, now
         check_same_files(c, manifest)?;
         return Ok(false);
     }
-    for file in &manifest.files {
-        claim_submitted(c, manifest, file, now)?;
-    }
+    claim_submitted(c, manifest, now)?;
     match known {
         Some(_) => finish_draft(c, queued, priority, now)?,
         None => insert_run(c, manifest, &queued.uri, (RunState::Queued, priority), now)?,
@@ -145,23 +150,31 @@ pub(super) fn submit(c: &Connection, queued: &QueuedManifest, priority: i32, now
     Ok(true)
 }
 
-fn claim_submitted(c: &Connection, manifest: &Manifest, file: &ManifestFile, now: DateTime<Utc>) -> Done<()> {
+fn claim_submitted(c: &Connection, manifest: &Manifest, now: DateTime<Utc>) -> Done<()> {
     let id = &manifest.id;
-    let Some(known) = find_file(c, &file.uri)? else {
-        let found = FoundFile::listed(file, manifest.date);
-        return insert_file(c, &found, FileState::Manifested, Some(id.as_str()), now);
-    };
-    match known.state {
-        FileState::Pending | FileState::Failed => set_manifested(c, &file.uri, id, now),
-        _ if is_held(&known, id) => Ok(()),
-        _ => Err(TrackingError::Taken {
-            uri: file.uri.to_string(),
-            state: known.state,
-            holder: known.manifest_id.map(|id| format!(" in manifest `{id}`")).unwrap_or_default(),
-            manifest_id: id.to_string(),
+    let (mut new, mut taken) = (Vec::new(), Vec::new());
+    for file in &manifest.files {
+        let Some(known) = find_file(c, &file.uri)? else {
+            new.push(FoundFile::listed(file, manifest.date));
+            continue;
+        };
+        match known.state {
+            FileState::Pending | FileState::Failed => taken.push(&file.uri),
+            _ if is_held(&known, id) => {}
+            _ => {
+                return Err(TrackingError::Taken {
+                    uri: file.uri.to_string(),
+                    state: known.state,
+                    holder: known.manifest_id.map(|id| format!(" in manifest `{id}`")).unwrap_or_default(),
+                    manifest_id: id.to_string(),
+                }
+                .into());
+            }
         }
-        .into()),
     }
+    let new: Vec<_> = new.iter().map(|found| (found, FileState::Manifested)).collect();
+    insert_files(c, &new, Some(id.as_str()), now)?;
+    set_manifested(c, &taken, id, now)
 }
 
 /// Refuses a manifest that has the id of another one.

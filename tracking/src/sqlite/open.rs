@@ -65,6 +65,8 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<i64> {
     connection.pragma_update(None, "journal_mode", "wal")?;
     // A commit record that power loss takes back would let a manifest be written twice.
     connection.pragma_update(None, "synchronous", "full")?;
+    // What a statement would have to take back is gone with the process in any case.
+    connection.pragma_update(None, "temp_store", "memory")?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found != 0 {

@@ -6,6 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use millwork_manifest::{FileState, ObjectUri};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use std::str::FromStr;
 
 pub(super) const FILE_COLUMNS: &str = "SELECT uri, date_prefix, size_bytes, etag, version_id, sequencer, status,
@@ -80,7 +81,7 @@ fn optional_instant(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Dat
     text.map(|_| instant(row, column)).transpose()
 }
 
-fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize, what: &'static str) -> rusqlite::Result<Option<T>> {
+fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: usize, what: &'static str) -> rusqlite::Result<Option<T>> {
     let text: Option<String> = row.get(column)?;
     text.map(|text| serde_json::from_str(&text).map_err(|e| invalid(column, what, e.to_string()))).transpose()
 }
@@ -100,13 +101,13 @@ pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
         generation: row.get(9)?,
         not_before: optional_instant(row, 10)?,
         cancel_requested: row.get(11)?,
-        failure: json(row, 12, "failure")?,
+        failure: from_json(row, 12, "failure")?,
         created_at: instant(row, 13)?,
         updated_at: instant(row, 14)?,
         started_at: optional_instant(row, 15)?,
         committed_at: optional_instant(row, 16)?,
         ended_at: optional_instant(row, 17)?,
-        history: json(row, 18, "attempts")?.unwrap_or_default(),
+        history: from_json(row, 18, "attempts")?.unwrap_or_default(),
         result: None,
     })
 }
@@ -128,28 +129,35 @@ pub(super) fn note(c: &Connection, uri: &str, state: FileState, detail: Option<&
     Ok(())
 }
 
-/// Remembers a file that was not known.
-pub(super) fn insert_file(
+/// Remembers files that were not known: all in one statement, since what SQLite notes down for the case that it fails costs more
+/// than the rest.
+pub(super) fn insert_files(
     c: &Connection,
-    file: &FoundFile,
-    state: FileState,
+    files: &[(&FoundFile, FileState)],
     manifest_id: Option<&str>,
     now: DateTime<Utc>,
 ) -> Done<()> {
-    let reason = file.quarantine.map(|reason| reason.as_str());
+    if files.is_empty() {
+        return Ok(());
+    }
+    let values = |(file, state): &(&FoundFile, FileState)| {
+        json!([
+            file.uri.as_str(),
+            file.date.map(|date| date.to_string()),
+            file.size_bytes,
+            file.etag,
+            file.version_id,
+            file.sequencer.as_ref().map(Sequencer::as_str),
+            state.as_str(),
+            file.quarantine.map(|reason| reason.as_str()),
+        ])
+    };
+    let rows = serde_json::Value::from_iter(files.iter().map(values)).to_string();
     let now = time(now);
-    let sql = "INSERT INTO files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, ?9, NULL, NULL, ?10, ?10)";
-    c.prepare_cached(sql)?.execute(params![
-        file.uri.as_str(),
-        file.date.map(|date| date.to_string()),
-        file.size_bytes,
-        file.etag,
-        file.version_id,
-        file.sequencer.as_ref().map(Sequencer::as_str),
-        state.as_str(),
-        manifest_id,
-        reason,
-        now
-    ])?;
-    note(c, file.uri.as_str(), state, reason.or(manifest_id), &now)
+    let sql = "INSERT INTO files SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, 1,
+        ?2, value->>7, NULL, NULL, ?3, ?3 FROM json_each(?1)";
+    c.prepare_cached(sql)?.execute(params![rows, manifest_id, now])?;
+    let sql = "INSERT INTO timeline SELECT value->>0, ?3, value->>6, coalesce(value->>7, ?2) FROM json_each(?1)";
+    c.prepare_cached(sql)?.execute(params![rows, manifest_id, now])?;
+    Ok(())
 }

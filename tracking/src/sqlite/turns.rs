@@ -96,17 +96,15 @@ fn fail_files(c: &Connection, id: &ManifestId, uri: Option<&str>, message: &str,
 
 pub(super) fn requeue(c: &Connection, id: &ManifestId, now: DateTime<Utc>) -> Done<()> {
     let Some(after) = life::requeue(&known(c, id)?, now)? else { return Ok(()) };
-    let (mut owned, mut first_lost) = (0, None);
+    let (mut owned, mut first_lost) = (Vec::new(), None);
     for file in manifest(c, id)?.into_iter().flat_map(|manifest| manifest.files) {
         match find_file(c, &file.uri)? {
-            Some(known) if can_return(&known, id) => {
-                set_manifested(c, &file.uri, id, now)?;
-                owned += 1;
-            }
+            Some(known) if can_return(&known, id) => owned.push(known.uri),
             lost => first_lost = first_lost.or(lost),
         }
     }
-    check_owned(&after, owned, first_lost.as_ref())?;
+    check_owned(&after, owned.len() as u64, first_lost.as_ref())?;
+    set_manifested(c, &owned.iter().collect::<Vec<_>>(), id, now)?;
     save(c, &after)
 }
 

@@ -11,7 +11,7 @@
 mod notes;
 mod writer;
 
-use super::{RewriteTail, StagedFile, Upload, local};
+use super::{RewriteTail, StagedFile, Tail, Upload, local};
 use crate::bucket::{fail, is_changed, size, status};
 use crate::transfer::{ObjectReader, client, exists_blocking, head_blocking, wait};
 use crate::{Location, StorageError, StorageResult, bucket_and_key};
@@ -80,7 +80,7 @@ impl BucketStaging {
     /// Uploads the ends of outputs again if they change.
     pub(super) fn settle(&self, files: Vec<&mut StagedFile>, rewrite: Option<RewriteTail<'_>>) -> StorageResult<()> {
         let mut changed = Vec::new();
-        for StagedFile { name, size_bytes, upload } in files {
+        for (file, StagedFile { name, size_bytes, upload }) in files.into_iter().enumerate() {
             let Some(upload) = upload.as_mut().filter(|upload| !upload.tail.is_empty()) else { continue };
             let old = std::mem::take(&mut upload.tail);
             let number = upload.parts.len();
@@ -88,8 +88,10 @@ impl BucketStaging {
                 return Err(StorageError::new("settle", &*name, io::Error::other("its end was not uploaded")));
             };
             let Some(rewrite) = rewrite else { continue };
-            let tail = rewrite(&old).map_err(|e| StorageError::new("rewrite the footer of", &*name, e))?;
-            *size_bytes = *size_bytes - old.len() as u64 + tail.len() as u64;
+            let offset = *size_bytes - old.len() as u64;
+            let tail = rewrite(&Tail { file, offset, bytes: &old })
+                .map_err(|e| StorageError::new("rewrite the footer of", &*name, e))?;
+            *size_bytes = offset + tail.len() as u64;
             let part = Part { bucket: self.bucket.clone(), key: name.clone(), upload: upload.id.clone(), number };
             changed.push((last, part.put(tail.into())));
         }
