@@ -9,6 +9,7 @@
 #[doc(hidden)]
 pub mod bench;
 mod codec;
+mod compare;
 mod encode;
 mod footer;
 mod ledger;

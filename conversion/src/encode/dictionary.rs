@@ -2,13 +2,15 @@
 
 use super::pages::MAX_SPARE_BYTES;
 use super::statistics::{Bounds, prefix};
+use crate::compare::same;
 use crate::prefetch::prefetch;
 
-/// What a key of the table stands for: a value of up to seven bytes and its length, or, with the highest bit set, the hash
-/// of a longer one.
+/// What a key of the table stands for: a value of up to seven bytes and its length, or, with the highest bit set, 31 bits of the
+/// hash of a longer one, and in the table below them its place in the page.
 type Word = u64;
 
 const LONG: Word = 1 << 63;
+const PLACE: Word = u32::MAX as Word;
 /// The longest value that a word holds.
 const MAX_SHORT: usize = 7;
 /// So many slots are looked at before the dictionary is given up: whoever makes values collide gains nothing. Others never have so
@@ -112,29 +114,23 @@ impl Dictionary {
         let mut text_bytes = 0;
         loop {
             // Table and values are larger than the nearest caches: what each look leads to is asked for before the first of these
-            // values needs it, the slot, then where a longer value stands, then the value. With the row and its word stands the index.
-            let mut ahead = [(0, 0, 0); AHEAD];
+            // values needs it, the slot, then the value if it is a longer one.
+            let mut ahead = [(0, 0); AHEAD];
             let mut count = 0;
             for (to, row) in ahead.iter_mut().zip(rows.by_ref()) {
                 let (start, end) = place(row);
                 let word = word(text, start, end);
                 prefetch(self.slots.as_ptr().wrapping_add(self.place(word)));
-                *to = (row, word, FREE);
+                *to = (row, word);
                 count += 1;
             }
-            let ahead = &mut ahead[..count];
-            for (_, word, index) in ahead.iter_mut().filter(|(_, word, _)| word & LONG != 0) {
-                *index = self.slots.get(self.place(*word)).map_or(FREE, |slot| slot.index);
-                if let Some(start) = self.starts.get(*index as usize) {
-                    prefetch(start);
+            let ahead = &ahead[..count];
+            for (_, word) in ahead.iter().filter(|(_, word)| word & LONG != 0) {
+                if let Some(slot) = self.slots.get(self.place(*word)).filter(|slot| slot.word & LONG != 0) {
+                    prefetch(self.page.as_ptr().wrapping_add((slot.word & PLACE) as usize));
                 }
             }
-            for (_, _, index) in &*ahead {
-                if let Some(start) = self.starts.get(*index as usize) {
-                    prefetch(self.page.as_ptr().wrapping_add(*start as usize + 4));
-                }
-            }
-            for (row, word, _) in &*ahead {
+            for (row, word) in ahead {
                 let (start, end) = place(*row);
                 match self.index_of(*word, &text[start..end], page, bounds) {
                     Some(index) => into.push(index),
@@ -159,12 +155,17 @@ impl Dictionary {
             let slot = self.slots[at & mask];
             if slot.index == FREE {
                 let index = self.starts.len() as u32;
-                self.slots[at & mask] = Slot { word, index, page };
                 let place = self.add(value);
+                let word = if word & LONG == 0 { word } else { word | Word::from(place) };
+                self.slots[at & mask] = Slot { word, index, page };
                 bounds.add(value, word_prefix(word, value), &self.page, || place);
                 return Some(index);
             }
-            if slot.word == word && (word & LONG == 0 || self.plain(slot.index)[4..] == *value) {
+            let is_same = match word & LONG {
+                0 => slot.word == word,
+                _ => slot.word & !PLACE == word && self.stands_at((slot.word & PLACE) as usize, value),
+            };
+            if is_same {
                 if slot.page != page {
                     self.slots[at & mask].page = page;
                     let place = || self.starts[slot.index as usize];
@@ -174,6 +175,14 @@ impl Dictionary {
             }
         }
         None
+    }
+
+    /// Whether this value stands at a place of the page, after its length.
+    #[inline(always)]
+    fn stands_at(&self, place: usize, value: &[u8]) -> bool {
+        let there = &self.page[place..];
+        let length = there.first_chunk().map_or(0, |length| u32::from_le_bytes(*length) as usize);
+        length == value.len() && same(&there[4..4 + length], value)
     }
 
     /// Adds a value to the page. Returns its place.
@@ -186,6 +195,7 @@ impl Dictionary {
     }
 
     fn place(&self, word: Word) -> usize {
+        let word = if word & LONG == 0 { word } else { word & !PLACE };
         // Without slots the shift is zero.
         (fold(word, 0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
     }
@@ -210,7 +220,7 @@ impl Dictionary {
 fn word(text: &[u8], start: usize, end: usize) -> Word {
     let length = end - start;
     if length > MAX_SHORT {
-        return hash(&text[start..end]) | LONG;
+        return hash(&text[start..end]) & !PLACE | LONG;
     }
     let bytes = match text[start..].first_chunk::<8>() {
         Some(bytes) => u64::from_le_bytes(*bytes),

@@ -2,9 +2,12 @@
 
 use super::json::{Field, Keys};
 use super::unescape::unescape;
+use crate::compare::same;
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 /// More columns than this are refused: keys that are data, such as ids, make a column each.
 pub(crate) const MAX_COLUMNS: usize = 20_000;
@@ -113,8 +116,9 @@ pub(crate) struct KeyIndex {
     spellings: Vec<Spelling>,
     /// The column of each spelling.
     column_of: Vec<u32>,
-    /// With a fast hash: its seed is random, and the number of keys is limited.
-    by_spelling: HashMap<Box<[u8]>, u32, RandomState>,
+    /// By a fast hash: its seed is random, and the number of keys is limited.
+    by_spelling: HashTable<u32>,
+    hashes: RandomState,
     /// The two spellings that lines started with last.
     first: [u32; 2],
     first_seen: Vec<Option<Position>>,
@@ -163,9 +167,9 @@ impl Keys for KeyIndex {
     fn find(&mut self, key: &[u8], is_escaped: bool) -> u32 {
         let next = self.before.wrapping_add(1);
         let mut near = next..next.saturating_add(NEAR);
-        let is = |slot: &u32| self.spellings.get(*slot as usize).is_some_and(|spelling| *spelling.key == *key);
+        let is = |slot: &u32| self.spellings.get(*slot as usize).is_some_and(|spelling| same(&spelling.key, key));
         let known = if self.is_in_order { near.find(is) } else { None };
-        match known.or_else(|| self.by_spelling.get(key).copied()).filter(|_| !is_escaped) {
+        match known.or_else(|| self.spelling(key)).filter(|_| !is_escaped) {
             Some(slot) => {
                 self.is_in_order = slot.wrapping_sub(next) < NEAR;
                 self.has_news |= !self.spellings[slot as usize].has_come;
@@ -188,7 +192,8 @@ impl KeyIndex {
             columns: keys.iter().zip(0..).map(|(key, column)| (key.clone(), column)).collect(),
             spellings: Vec::with_capacity(keys.len()),
             column_of: Vec::with_capacity(keys.len()),
-            by_spelling: HashMap::with_capacity_and_hasher(keys.len(), RandomState::default()),
+            by_spelling: HashTable::with_capacity(keys.len()),
+            hashes: RandomState::default(),
             first: [0; 2],
             first_seen: vec![None; keys.len()],
             planned: keys.len(),
@@ -219,8 +224,16 @@ impl KeyIndex {
         let slot = self.spellings.len() as u32;
         self.spellings.push(Spelling { token: Token::NONE, has_come: false, key: key.into(), next: [slot + 1; 2] });
         self.column_of.push(column);
-        self.by_spelling.insert(key.into(), slot);
+        let Self { by_spelling, spellings, hashes, .. } = self;
+        by_spelling.insert_unique(hashes.hash_one(key), slot, |slot| hashes.hash_one(&*spellings[*slot as usize].key));
         slot
+    }
+
+    /// The spelling that this is, if it is known.
+    #[inline(always)]
+    fn spelling(&self, key: &[u8]) -> Option<u32> {
+        let is = |slot: &u32| same(&self.spellings[*slot as usize].key, key);
+        self.by_spelling.find(self.hashes.hash_one(key), is).copied()
     }
 
     /// The two spellings that may come next.
@@ -293,8 +306,8 @@ impl KeyIndex {
 
     #[inline(never)]
     fn look_up(&mut self, key: &[u8], at: Position) -> Option<u32> {
-        if let Some(slot) = self.by_spelling.get(key) {
-            return Some(*slot);
+        if let Some(slot) = self.spelling(key) {
+            return Some(slot);
         }
         let normalized = self.names.normalize(&String::from_utf8_lossy(key));
         match self.columns.get(&normalized) {
