@@ -4,13 +4,13 @@
 //! is known only when every line has been read. That is a matter of the footer alone: column chunks are found by offset, and those
 //! of a column without a value are a few bytes. So the footer is written anew, while the file is still private.
 
-use crate::encode::{at, null_chunk, text_columns};
+use crate::encode::{AddedColumns, Append};
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::metadata::{
     ColumnChunkMetaData, FileMetaData, ParquetMetaData, ParquetMetaDataOptions, ParquetMetaDataReader,
     ParquetMetaDataWriter, RowGroupMetaData,
 };
-use datafusion::parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
+use datafusion::parquet::schema::types::{SchemaDescriptor, Type};
 use millwork_storage::Tail;
 use std::io;
 use std::sync::Arc;
@@ -27,20 +27,66 @@ pub(crate) enum Place {
     Nowhere(String),
 }
 
-/// Rewrites the end of a file with flat columns, footer included, so that it has the columns of these places. `late` is the footer
-/// of the columns that turned up, if there are any.
+/// Rewrites the end of a file with flat columns, footer included, so that it has the columns of these places. `late` is what is to be
+/// said of the columns that turned up, if there are any.
 pub(crate) fn settle_columns(tail: &Tail<'_>, late: &[u8], places: &[Place]) -> Result<Vec<u8>, ParquetError> {
     let start = footer_start(tail.bytes)?;
-    let metadata = decode(&tail.bytes[start..])?;
-    let late = if late.is_empty() { None } else { Some(decode(late)?) };
+    let metadata = decode(tail.bytes)?;
     // The page indexes stay where they are: the chunks' metadata says where.
-    let mut rewritten = tail.bytes[..start].to_vec();
-    let settled = settle(&metadata, late.as_ref(), places, (&mut rewritten, tail.offset))?;
-    ParquetMetaDataWriter::new(&mut rewritten, &settled).finish()?;
-    Ok(rewritten)
+    let mut end = End { bytes: tail.bytes[..start].to_vec(), offset: tail.offset };
+    let rows: Vec<i64> = metadata.row_groups().iter().map(RowGroupMetaData::num_rows).collect();
+    let missing: Vec<String> = places.iter().filter_map(Place::missing).cloned().collect();
+    let nulls = AddedColumns::of_nulls(missing).finish(&rows, &mut end)?;
+    let added = [late, &nulls].into_iter().filter(|added| !added.is_empty());
+    let added = added.map(|added| end.add(added)).collect::<Result<Vec<_>, _>>()?;
+    let settled = settle(&metadata, &added, places)?;
+    ParquetMetaDataWriter::new(&mut end.bytes, &settled).finish()?;
+    Ok(end.bytes)
 }
 
-/// The names of the columns that a footer tells of, in order.
+/// The end of a file that is being written anew.
+struct End {
+    bytes: Vec<u8>,
+    /// Where in the file it starts.
+    offset: u64,
+}
+
+impl Append for End {
+    fn offset(&self) -> u64 {
+        self.offset + self.bytes.len() as u64
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), ParquetError> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl End {
+    /// Appends the page indexes of added columns. Returns what the footer is to say of these.
+    fn add(&mut self, added: &[u8]) -> Result<ParquetMetaData, ParquetError> {
+        let indexes = self.offset() as i64;
+        self.append(&added[..footer_start(added)?])?;
+        let moved = |chunk: &ColumnChunkMetaData| {
+            let (column, offset) = (chunk.column_index_offset(), chunk.offset_index_offset());
+            chunk
+                .clone()
+                .into_builder()
+                .set_column_index_offset(column.map(|index| index + indexes))
+                .set_offset_index_offset(offset.map(|index| index + indexes))
+                .build()
+        };
+        let metadata = decode(added)?;
+        let group = |group: &RowGroupMetaData| {
+            let chunks = group.columns().iter().map(moved).collect::<Result<Vec<_>, _>>()?;
+            group.clone().into_builder().set_column_metadata(chunks).build()
+        };
+        let groups = metadata.row_groups().iter().map(group).collect::<Result<Vec<_>, _>>()?;
+        Ok(ParquetMetaData::new(metadata.file_metadata().clone(), groups))
+    }
+}
+
+/// The names of the columns that a footer tells of, in order; none if there is no footer.
 pub(crate) fn names_in(footer: &[u8]) -> Result<Vec<String>, ParquetError> {
     if footer.is_empty() {
         return Ok(Vec::new());
@@ -49,9 +95,10 @@ pub(crate) fn names_in(footer: &[u8]) -> Result<Vec<String>, ParquetError> {
     Ok(metadata.file_metadata().schema_descr().columns().iter().map(|column| column.name().to_owned()).collect())
 }
 
-fn decode(footer: &[u8]) -> Result<ParquetMetaData, ParquetError> {
+/// What the footer says at the end of these bytes.
+fn decode(end: &[u8]) -> Result<ParquetMetaData, ParquetError> {
     let everything = ParquetMetaDataOptions::new().with_encoding_stats_as_mask(false);
-    let thrift = &footer[..footer.len().saturating_sub(TAIL_BYTES)];
+    let thrift = &end[footer_start(end)?..end.len() - TAIL_BYTES];
     ParquetMetaDataReader::decode_metadata_with_options(thrift, Some(&everything))
 }
 
@@ -62,40 +109,28 @@ fn footer_start(tail: &[u8]) -> Result<usize, ParquetError> {
     end.checked_sub(length as usize).ok_or_else(too_long)
 }
 
-/// The settled metadata. Chunks of nulls that it needs are added to `bytes`, which stand at an offset of the file.
+/// The metadata of a file with the columns of these places: its own, and those that were added, with missing ones last.
 fn settle(
     file: &ParquetMetaData,
-    late: Option<&ParquetMetaData>,
+    added: &[ParquetMetaData],
     places: &[Place],
-    (bytes, offset): (&mut Vec<u8>, u64),
 ) -> Result<ParquetMetaData, ParquetError> {
     let old = file.file_metadata();
-    let missing: Vec<&String> = places.iter().filter_map(Place::missing).collect();
-    let nulls = text_columns(missing.iter().copied())?;
-    let late_fields = late.into_iter().flat_map(|late| fields(late.file_metadata().schema_descr()));
-    let found: Vec<TypePtr> = fields(old.schema_descr()).chain(late_fields).collect();
+    let parts = || std::iter::once(file).chain(added);
+    let fields = |part: &ParquetMetaData| part.file_metadata().schema_descr().root_schema().get_fields().to_vec();
+    let fields = pick(places, &parts().flat_map(fields).collect::<Vec<_>>())?;
     let root = old.schema_descr().root_schema();
-    let picked = pick(places, &found, fields(&nulls))?;
-    let root = Type::group_type_builder(root.name()).with_fields(picked).build()?;
+    let root = Type::group_type_builder(root.name()).with_fields(fields).build()?;
     let schema = Arc::new(SchemaDescriptor::new(Arc::new(root)));
     let mut groups = Vec::with_capacity(file.num_row_groups());
     for (number, group) in file.row_groups().iter().enumerate() {
-        let late = late.map(|late| late.row_groups().get(number).ok_or_else(|| bad("a row group has no late columns")));
-        let late = late.transpose()?;
-        let mut null_chunks = Vec::with_capacity(missing.len());
-        for column in nulls.columns() {
-            let (pages, chunk) = null_chunk(column.clone(), group.num_rows() as usize)?;
-            null_chunks.push(at(chunk, offset + bytes.len() as u64)?);
-            pages.iter().for_each(|page| bytes.extend_from_slice(page));
-        }
-        let late_bytes = late.map_or(0, RowGroupMetaData::total_byte_size);
-        let null_bytes: i64 = null_chunks.iter().map(ColumnChunkMetaData::uncompressed_size).sum();
-        let found: Vec<ColumnChunkMetaData> =
-            group.columns().iter().chain(late.into_iter().flat_map(RowGroupMetaData::columns)).cloned().collect();
+        let parts = parts().map(|part| part.row_groups().get(number)).collect::<Option<Vec<_>>>();
+        let parts = parts.ok_or_else(|| bad("a row group lacks the added columns"))?;
+        let chunks: Vec<_> = parts.iter().flat_map(|part| part.columns()).cloned().collect();
         let builder = RowGroupMetaData::builder(schema.clone())
             .set_num_rows(group.num_rows())
-            .set_total_byte_size(group.total_byte_size() + late_bytes + null_bytes)
-            .set_column_metadata(pick(places, &found, null_chunks.into_iter())?);
+            .set_total_byte_size(parts.iter().map(|part| part.total_byte_size()).sum())
+            .set_column_metadata(pick(places, &chunks)?);
         let builder = group.ordinal().into_iter().fold(builder, |builder, ordinal| builder.set_ordinal(ordinal));
         let builder = group.file_offset().into_iter().fold(builder, |builder, offset| builder.set_file_offset(offset));
         groups.push(builder.build()?);
@@ -115,21 +150,22 @@ impl Place {
     }
 }
 
-fn fields(schema: &SchemaDescriptor) -> impl Iterator<Item = TypePtr> {
-    schema.root_schema().get_fields().iter().cloned()
-}
-
-/// What stands in these places: each of `found` once, and of `missing` what there is nowhere.
-fn pick<T: Clone>(places: &[Place], found: &[T], mut missing: impl Iterator<Item = T>) -> Result<Vec<T>, ParquetError> {
-    let is_there = |place: &&Place| matches!(place, Place::At(_));
-    if places.iter().filter(is_there).count() != found.len() {
-        return Err(bad(&format!("{} places for {} columns", places.len(), found.len())));
-    }
-    let place = |place: &Place| match place {
-        Place::At(at) => found.get(*at).cloned(),
-        Place::Nowhere(_) => missing.next(),
+/// Puts what was found in these places, all of it, once each; what was missing before stands at the end of it.
+fn pick<T: Clone>(places: &[Place], found: &[T]) -> Result<Vec<T>, ParquetError> {
+    let missing = places.iter().filter_map(Place::missing).count();
+    let mut missing = found.len().saturating_sub(missing)..found.len();
+    let mut is_taken = vec![false; found.len()];
+    let mut take = |place: &Place| {
+        let at = match place {
+            Place::At(at) => *at,
+            Place::Nowhere(_) => missing.next()?,
+        };
+        let is_first = !std::mem::replace(is_taken.get_mut(at)?, true);
+        found.get(at).filter(|_| is_first).cloned()
     };
-    places.iter().map(place).map(|found| found.ok_or_else(|| bad("a place without a column"))).collect()
+    let picked: Option<Vec<T>> = places.iter().map(&mut take).collect();
+    let no_match = || bad(&format!("{} places do not match {} columns", places.len(), found.len()));
+    picked.filter(|picked| picked.len() == found.len()).ok_or_else(no_match)
 }
 
 fn bad(what: &str) -> ParquetError {
@@ -194,11 +230,11 @@ mod tests {
 
     #[test]
     fn an_order_of_other_columns_is_refused() {
-        let pick = |places: &[Place], found: &[u32]| pick(places, found, [7].into_iter());
+        let at = |places: &[usize]| places.iter().map(|at| Place::At(*at)).collect::<Vec<_>>();
         let nowhere = || Place::Nowhere("x".to_owned());
-        assert_eq!(pick(&[Place::At(1), nowhere(), Place::At(0)], &[1, 2]).unwrap(), [2, 7, 1]);
-        assert!(pick(&[Place::At(0)], &[1, 2]).is_err());
-        assert!(pick(&[Place::At(0), Place::At(2)], &[1, 2]).is_err());
-        assert!(pick(&[Place::At(0), Place::At(1), nowhere(), nowhere()], &[1, 2]).is_err());
+        assert_eq!(pick(&[Place::At(1), nowhere(), Place::At(0)], &[1, 2, 7]).unwrap(), [2, 7, 1]);
+        for places in [at(&[0]), at(&[0, 2]), at(&[0, 0]), at(&[0, 1, 1]), [at(&[0, 1]), vec![nowhere()]].concat()] {
+            assert!(pick(&places, &[1, 2]).is_err(), "{places:?}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! From a surveyed manifest to the physical plan of an attempt: one partition for an output file or a few, one stage.
 
-use crate::footer::{Place, as_io, names_in, settle_columns};
+use crate::footer::{as_io, names_in, settle_columns};
 use crate::ledger::{FileLedger, add_up};
 use crate::ndjson::ColumnNames;
 use crate::query::Query;
@@ -13,10 +13,10 @@ use crate::sink::{
 use crate::source::{FileRange, MAX_LATE_COLUMNS, NdjsonSource, RowSource};
 use crate::survey::{Columns, Survey};
 use datafusion::arrow::array::RecordBatch;
-use datafusion::parquet::errors::ParquetError;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millwork_manifest::{Failure, FailureClass, Manifest};
 use millwork_storage::{RewriteTail, Staging, Tail};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The ratio of output to content where no line of the sample is a row.
@@ -283,43 +283,35 @@ pub struct AttemptOutcome {
     pub ledger: Vec<FileLedger>,
     /// The columns in order of first appearance, now that every line has been seen.
     pub columns: Columns,
-    /// Where each column of the output stands in each file, if any of them has others, or in another order.
-    places: Option<Vec<Vec<Place>>>,
+    /// The columns that it was planned with, if any file has others than all of them, or in another order.
+    planned: Option<Columns>,
 }
 
 impl AttemptOutcome {
     /// Settles the footers of the private files: all get all columns, in their order, if they have not. To be called before the
     /// commit.
     pub fn settle(&mut self, staging: &Staging) -> Result<(), Failure> {
-        let places = self.places.take();
-        if places.is_none() && !staging.has_uploads() {
+        let planned = self.planned.take();
+        if planned.is_none() && !staging.has_uploads() {
             return Ok(());
         }
         let parts = self.reports.iter_mut().flat_map(|report| &mut report.parts);
         let (files, late): (Vec<_>, Vec<_>) =
             parts.map(|part| (&mut part.file, std::mem::take(&mut part.late_footer))).unzip();
-        let of_file = |file: usize| Some((late.get(file)?, places.as_ref()?.get(file)?));
-        let rewrite = |tail: &Tail<'_>| match of_file(tail.file) {
-            Some((late, places)) => settle_columns(tail, late, places).map_err(as_io),
-            None => Ok(tail.bytes.to_vec()),
+        let settled = match planned {
+            None => staging.settle(files, None),
+            Some(planned) => {
+                let rewrite = |tail: &Tail<'_>| {
+                    let late = late.get(tail.file).map_or(&[][..], Vec::as_slice);
+                    let names = names_in(late).map_err(as_io)?;
+                    settle_columns(tail, late, &planned.places_of(&self.columns, &names)).map_err(as_io)
+                };
+                let rewrite: RewriteTail<'_> = &rewrite;
+                staging.settle(files, Some(rewrite))
+            }
         };
-        let rewrite: RewriteTail<'_> = &rewrite;
-        let settled = staging.settle(files, places.as_ref().map(|_| rewrite));
         settled.map_err(|e| Failure::new(FailureClass::Storage, e))
     }
-}
-
-/// Where the settled columns stand in each file of some reports, if not all of them have just these in this order.
-fn places(
-    planned: &Columns,
-    settled: &Columns,
-    reports: &[TaskReport],
-) -> Result<Option<Vec<Vec<Place>>>, ParquetError> {
-    let parts = reports.iter().flat_map(|report| &report.parts);
-    let places = parts.map(|part| Ok(planned.places_of(settled, &names_in(&part.late_footer)?)));
-    let places = places.collect::<Result<Vec<_>, ParquetError>>()?;
-    let is_in_order = |places: &Vec<Place>| places.iter().zip(0..).all(|(place, at)| *place == Place::At(at));
-    Ok(Some(places).filter(|places| !places.iter().all(is_in_order)))
 }
 
 /// What the tasks of an attempt amount to.
@@ -348,7 +340,9 @@ pub fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec
         Err(failure) => return Verdict::Failed(failure),
     };
     let has_new_keys = reports.iter().any(|report| !report.new_keys.is_empty());
-    if has_new_keys || query.is_default() && !planned.can_become(&columns) {
+    let late: HashSet<&str> = reports.iter().flat_map(|report| &report.late_keys).map(|new| &*new.key).collect();
+    let can_be_added = late.len() <= MAX_LATE_COLUMNS && planned.can_become(&columns);
+    if has_new_keys || query.is_default() && !can_be_added {
         return Verdict::Replan(columns);
     }
     let written = |report: &TaskReport| report.parts.iter().map(|part| part.rows).sum::<u64>();
@@ -358,17 +352,11 @@ pub fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec
         return Verdict::Failed(Failure::new(FailureClass::Bug, message));
     }
     // A query of the user's says itself which columns there are, and in which order.
-    let places = match query.is_default() {
-        true => places(planned, &columns, &reports),
-        false => Ok(None),
-    };
-    let places = match places {
-        Ok(places) => places,
-        Err(error) => return Verdict::Failed(Failure::new(FailureClass::Bug, error)),
-    };
+    let is_settled = !query.is_default() || planned.names() == columns.names();
+    let planned = (!is_settled).then(|| planned.clone());
     let ranges: Vec<_> = reports.iter().flat_map(|report| report.ledger.iter().cloned()).collect();
     match add_up(&survey.files, &ranges) {
-        Ok(ledger) => Verdict::Complete(AttemptOutcome { reports, ledger, columns, places }),
+        Ok(ledger) => Verdict::Complete(AttemptOutcome { reports, ledger, columns, planned }),
         Err(error) => Verdict::Failed(Failure::new(FailureClass::Bug, error)),
     }
 }
@@ -377,6 +365,7 @@ pub fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec
 mod tests {
     use super::*;
     use crate::ndjson::{MAX_COLUMNS, NewKey, Position};
+    use crate::report::StagedPart;
     use crate::survey::survey;
     use millwork_manifest::ManifestFile;
     use proptest::prelude::*;
@@ -452,6 +441,47 @@ mod tests {
         let Verdict::Failed(failure) = judged(MAX_COLUMNS / 2) else { panic!("too many columns") };
         assert_eq!((failure.class, failure.file), (FailureClass::Input, Some(survey.files[0].0.clone())));
         assert!(failure.message.contains("20000"), "{}", failure.message);
+    }
+
+    #[tokio::test]
+    async fn keys_that_turn_up_are_added_unless_that_changes_others() {
+        let root = tempfile::tempdir().unwrap();
+        let lines = "{\"a\":1,\"_date\":2}\n";
+        let survey = surveyed(root.path(), lines).await;
+        let range = crate::ledger::RangeLedger { end: lines.len() as u64, lines: 1, rows: 1, ..Default::default() };
+        let judged = |keys: &[String], offset: u64| {
+            let at = |place: usize| Position { file: 0, offset: offset + place as u64 };
+            let late_keys = keys.iter().enumerate().map(|(place, key)| NewKey { key: key.clone(), at: at(place) });
+            let part = StagedPart {
+                file: serde_json::from_value(serde_json::json!({"name": "x", "size_bytes": 0})).unwrap(),
+                rows: 1,
+                row_groups: 1,
+                late_footer: Vec::new(),
+            };
+            let first_seen = vec![Some(Position { file: 0, offset: 100 }), Some(Position { file: 0, offset: 101 })];
+            let report = TaskReport {
+                late_keys: late_keys.collect(),
+                parts: vec![part],
+                ledger: vec![range.clone()],
+                first_seen,
+                ..TaskReport::default()
+            };
+            match judge(&survey, &survey.columns(), &Query::default(), vec![report]) {
+                Verdict::Complete(outcome) => (true, outcome.columns.names(), outcome.planned.is_some()),
+                Verdict::Replan(columns) => (false, columns.names(), false),
+                Verdict::Failed(failure) => panic!("{failure}"),
+            }
+        };
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(judged(&[], 200), (true, names(&["a", "_date_1"]), false));
+        assert_eq!(judged(&names(&["x"]), 200), (true, names(&["a", "_date_1", "x"]), true));
+        // One that takes another's name, and one that another has.
+        assert_eq!(judged(&names(&["_date_1"]), 200), (false, names(&["a", "_date_2", "_date_1"]), false));
+        assert!(!judged(&names(&["_source_file"]), 200).0);
+        // One that comes first.
+        assert_eq!(judged(&names(&["x"]), 0), (false, names(&["x", "a", "_date_1"]), false));
+        let many: Vec<String> = (0..=MAX_LATE_COLUMNS).map(|key| format!("k{key}")).collect();
+        assert!(judged(&many[1..], 200).0 && !judged(&many, 200).0);
     }
 
     #[tokio::test]

@@ -85,8 +85,8 @@ pub(crate) struct FileRange {
     pub(crate) lines_before: u64,
 }
 
-/// A task makes columns of so many keys that its plan does not know. With more of them, it is planned again: row groups are
-/// as large as the number of columns lets them be.
+/// So many keys that the plan of an attempt does not know get columns where they turn up. With more of them it is planned again, as
+/// each file has all of them in the end, and the size of row groups depends on the number of columns.
 pub(crate) const MAX_LATE_COLUMNS: usize = 500;
 
 impl RowSource {

@@ -47,6 +47,16 @@ fn a_query_may_name_a_column_that_comes_late() {
 }
 
 #[test]
+fn all_columns_of_a_query_are_all_there_are_however_late_they_turn_up() {
+    let place = with_query("SELECT * FROM read_manifest($manifest) WHERE coalesce(a, '') <> 'filler'");
+    let filler = "{\"a\":\"filler\"}\n".repeat(300_000);
+    place.input("2025-01-01-b.ndjson", format!("{filler}{{\"a\":2,\"rare\":3}}\n{filler}"));
+    let report = place.run_well(&["--sql", place.path("q.sql").to_str().unwrap()]);
+    assert_eq!(report["rows"], 4);
+    assert_eq!(rows(&place)[3]["rare"], "3");
+}
+
+#[test]
 fn a_query_that_does_not_plan_says_where() {
     let place = with_query("SELECT a,\n       nope\nFROM read_manifest($manifest)");
     let path = place.path("q.sql");

@@ -94,7 +94,7 @@ fn a_large_file_is_read_in_ranges_with_the_right_line_numbers() {
 #[test]
 fn columns_stand_in_order_of_first_appearance_however_late_that_is() {
     let place = Place::new();
-    let filler = "{\"a\":1}\n".repeat(40_000);
+    let filler = format!("{{\"a\":\"{}\"}}\n", "x".repeat(90)).repeat(40_000);
     place.input("2025-01-01-a.ndjson", format!("{filler}{{\"late\":1}}\n{{\"later\":1}}\n"));
     place.input(
         "2025-01-01-b.ndjson",
@@ -174,7 +174,13 @@ fn a_line_above_the_limit_is_rejected_whole_and_costs_no_other() {
 fn the_same_input_gives_the_same_bytes() {
     let place = Place::new();
     // Several tasks of several morsels, for two lanes.
-    place.generate(&["--files", "24", "--size-mb", "1", "--dirty", "0.5"]);
+    place.generate(&["--files", "24", "--size-mb", "1", "--dirty", "0.5", "--late-columns", "3"]);
+    // Keys that turn up in many morsels, in either lane.
+    let filler = "{\"n\":1}\n".repeat(150_000);
+    for file in 0..6 {
+        let late: String = (0..60).map(|key| format!("{{\"{}\":{file}}}\n", key * file)).collect();
+        place.input(&format!("2025-12-23-{file}.ndjson"), format!("{filler}{late}"));
+    }
     let options = ["--target-file-mb", "1"];
     place.run_well(&[&options[..], &["--vcores", "2"]].concat());
     let manifest = place.files("out/_millwork/manifests").pop().unwrap();

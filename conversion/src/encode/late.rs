@@ -1,18 +1,19 @@
 //! Columns that turn up on the way. Only the row groups that have values for them have chunks of them at first, behind those of
-//! all other columns; the rows before the first value are null. When a file ends, the other row groups get chunks of nulls, and
-//! what a footer would say of them all goes into one of its own, which becomes part of the file's before the commit.
+//! all other columns; the rows before the first value are null. When a file ends, the other row groups get chunks of nulls; what
+//! page indexes and footer are to say of them is kept apart, and becomes part of the file's before the commit.
 
 use super::chunk::{EncodedText, TextChunk};
 use super::pages::{Compressor, SpareBlocks};
-use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::parquet::arrow::ArrowSchemaConverter;
 use datafusion::parquet::basic::Compression;
+use datafusion::parquet::column::writer::ColumnCloseResult;
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::metadata::{
-    ColumnChunkMetaData, FileMetaData, ParquetMetaData, ParquetMetaDataWriter, RowGroupMetaData,
+    ColumnChunkMetaData, FileMetaData, ParquetMetaDataBuilder, ParquetMetaDataWriter, RowGroupMetaData,
 };
+use datafusion::parquet::file::page_index::column_index::ColumnIndexMetaData;
 use datafusion::parquet::file::properties::WriterPropertiesPtr;
 use datafusion::parquet::file::writer::SerializedFileWriter;
 use datafusion::parquet::schema::types::{ColumnDescPtr, SchemaDescPtr};
@@ -72,13 +73,14 @@ impl LateChunks {
 
     /// Ends the row group, which has so many rows.
     pub(super) fn close(&mut self, rows: usize, compressor: &mut Compressor) -> Result<Vec<EncodedLate>, ParquetError> {
-        let begun = self.0.iter_mut().filter(|(_, chunk)| chunk.rows > 0);
+        // One that this row group does not have may never come again.
+        self.0.retain(|_, chunk| chunk.rows > 0);
         let close = |(name, chunk): (&String, &mut LateChunk)| {
             chunk.text.write_nulls(rows - chunk.rows, compressor)?;
             chunk.rows = 0;
             Ok(EncodedLate { name: name.clone(), text: chunk.text.close(compressor)? })
         };
-        begun.map(close).collect()
+        self.0.iter_mut().map(close).collect()
     }
 }
 
@@ -95,97 +97,116 @@ pub(crate) fn text_columns<'a>(names: impl IntoIterator<Item = &'a String>) -> R
     Ok(Arc::new(ArrowSchemaConverter::new().convert(&Schema::new(fields))?))
 }
 
-/// A chunk of so many nulls, and what a footer says of it if it stands at the start of a file.
-pub(crate) fn null_chunk(
-    column: ColumnDescPtr,
-    rows: usize,
-) -> Result<(Arc<[Bytes]>, ColumnChunkMetaData), ParquetError> {
-    let mut text = TextChunk::new(column, Compression::UNCOMPRESSED, SpareBlocks::default());
-    let mut compressor = Compressor::new(Compression::UNCOMPRESSED)?;
-    text.write_nulls(rows, &mut compressor)?;
-    let EncodedText { pages, close } = text.close(&mut compressor)?;
-    Ok((pages.into_bytes(), close.metadata))
+/// What the chunks of added columns are appended to.
+pub(crate) trait Append {
+    /// Where in the file the next byte stands.
+    fn offset(&self) -> u64;
+    fn append(&mut self, bytes: &[u8]) -> Result<(), ParquetError>;
 }
 
-/// What a footer says of a chunk that stands so many bytes after the start of the file.
-pub(crate) fn at(chunk: ColumnChunkMetaData, offset: u64) -> Result<ColumnChunkMetaData, ParquetError> {
-    let offset = offset as i64;
-    let (data, dictionary) = (chunk.data_page_offset() + offset, chunk.dictionary_page_offset());
-    chunk
-        .into_builder()
-        .set_data_page_offset(data)
-        .set_dictionary_page_offset(dictionary.map(|page| page + offset))
-        .build()
+impl<W: Write + Send> Append for SerializedFileWriter<W> {
+    fn offset(&self) -> u64 {
+        self.bytes_written() as u64
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), ParquetError> {
+        self.write_all(bytes).map_err(|e| ParquetError::External(Box::new(e)))
+    }
 }
 
-/// The late columns of a file that is being written.
+/// Columns that are added to a file, after all others.
 #[derive(Default)]
-pub(crate) struct LateColumns {
+pub(crate) struct AddedColumns {
     /// In the order in which row groups have them.
     names: Vec<String>,
     places: HashMap<String, usize>,
     /// The chunks there are, by row group and column.
-    chunks: HashMap<(usize, usize), ColumnChunkMetaData>,
+    chunks: HashMap<(usize, usize), ColumnCloseResult>,
 }
 
-impl LateColumns {
-    /// Writes chunks after the other columns of the last row group.
-    pub(crate) fn append<W: Write + Send>(
+impl AddedColumns {
+    /// Columns that have no values.
+    pub(crate) fn of_nulls(names: Vec<String>) -> Self {
+        Self { names, ..Self::default() }
+    }
+
+    /// Appends the chunks of a row group.
+    pub(crate) fn append(
         &mut self,
         late: Vec<EncodedLate>,
-        to: &mut SerializedFileWriter<W>,
+        row_group: usize,
+        to: &mut impl Append,
     ) -> Result<(), ParquetError> {
-        let row_group = to.flushed_row_groups().len().saturating_sub(1);
-        for EncodedLate { name, text: EncodedText { pages, close } } in late {
+        for EncodedLate { name, text } in late {
             let column = *self.places.entry(name).or_insert_with_key(|name| {
                 self.names.push(name.clone());
                 self.names.len() - 1
             });
-            let chunk = write_chunk(&pages.into_bytes(), close.metadata, to)?;
-            self.chunks.insert((row_group, column), chunk);
+            self.chunks.insert((row_group, column), append_chunk(text, to)?);
         }
         Ok(())
     }
 
-    /// Gives chunks of nulls to row groups that lack columns. Returns the names of the columns, and their footer; nothing if there
-    /// are none.
-    pub(crate) fn finish<W: Write + Send>(mut self, to: &mut SerializedFileWriter<W>) -> Result<Vec<u8>, ParquetError> {
+    /// Appends chunks of nulls for row groups that lack columns; these are the rows of each. Returns what is to be said of the
+    /// columns, as the page indexes and the footer of a file that has only them; nothing if there are none.
+    pub(crate) fn finish(mut self, rows: &[i64], to: &mut impl Append) -> Result<Vec<u8>, ParquetError> {
         if self.names.is_empty() {
             return Ok(Vec::new());
         }
         let schema = text_columns(&self.names)?;
-        let rows: Vec<i64> = to.flushed_row_groups().iter().map(RowGroupMetaData::num_rows).collect();
-        let mut row_groups = Vec::with_capacity(rows.len());
+        let (mut row_groups, mut column_indexes, mut offset_indexes) = (Vec::new(), Vec::new(), Vec::new());
         for (row_group, rows) in rows.iter().enumerate() {
             let mut chunks = Vec::with_capacity(self.names.len());
             for column in 0..self.names.len() {
                 chunks.push(match self.chunks.remove(&(row_group, column)) {
                     Some(chunk) => chunk,
-                    None => {
-                        let (pages, chunk) = null_chunk(schema.column(column), *rows as usize)?;
-                        write_chunk(&pages, chunk, to)?
-                    }
+                    None => append_chunk(null_chunk(schema.column(column), *rows as usize)?, to)?,
                 });
             }
+            let column_index = |chunk: &mut ColumnCloseResult| chunk.column_index.take();
+            column_indexes
+                .push(chunks.iter_mut().map(|c| column_index(c).unwrap_or(ColumnIndexMetaData::NONE)).collect());
+            offset_indexes.push(chunks.iter_mut().filter_map(|chunk| chunk.offset_index.take()).collect());
+            let chunks: Vec<_> = chunks.into_iter().map(|chunk| chunk.metadata).collect();
             let bytes = chunks.iter().map(ColumnChunkMetaData::uncompressed_size).sum();
             let row_group = RowGroupMetaData::builder(schema.clone()).set_num_rows(*rows).set_total_byte_size(bytes);
             row_groups.push(row_group.set_column_metadata(chunks).build()?);
         }
         let file = FileMetaData::new(1, rows.iter().sum(), None, None, schema, None);
-        let mut footer = Vec::new();
-        ParquetMetaDataWriter::new(&mut footer, &ParquetMetaData::new(file, row_groups)).finish()?;
-        Ok(footer)
+        let metadata = ParquetMetaDataBuilder::new(file)
+            .set_row_groups(row_groups)
+            .set_column_index(Some(column_indexes))
+            .set_offset_index(Some(offset_indexes))
+            .build();
+        let mut said = Vec::new();
+        ParquetMetaDataWriter::new(&mut said, &metadata).finish()?;
+        Ok(said)
     }
 }
 
-fn write_chunk<W: Write + Send>(
-    pages: &[Bytes],
-    chunk: ColumnChunkMetaData,
-    to: &mut SerializedFileWriter<W>,
-) -> Result<ColumnChunkMetaData, ParquetError> {
-    let chunk = at(chunk, to.bytes_written() as u64)?;
-    for page in pages {
-        to.write_all(page).map_err(|e| ParquetError::External(Box::new(e)))?;
+/// A chunk of so many nulls.
+fn null_chunk(column: ColumnDescPtr, rows: usize) -> Result<EncodedText, ParquetError> {
+    let mut text = TextChunk::new(column, Compression::UNCOMPRESSED, SpareBlocks::default());
+    let mut compressor = Compressor::new(Compression::UNCOMPRESSED)?;
+    text.write_nulls(rows, &mut compressor)?;
+    text.close(&mut compressor)
+}
+
+/// Appends a chunk. Returns what is to be said of it where it stands.
+fn append_chunk(text: EncodedText, to: &mut impl Append) -> Result<ColumnCloseResult, ParquetError> {
+    let EncodedText { pages, mut close } = text;
+    let start = to.offset() as i64;
+    pages.into_bytes().iter().try_for_each(|page| to.append(page))?;
+    let written = to.offset() as i64 - start;
+    if written != close.metadata.compressed_size() {
+        let expected = close.metadata.compressed_size();
+        return Err(ParquetError::General(format!("a column chunk has {written} bytes instead of {expected}")));
     }
-    Ok(chunk)
+    let (data, dictionary) = (close.metadata.data_page_offset(), close.metadata.dictionary_page_offset());
+    let builder = close.metadata.into_builder().set_data_page_offset(start + data);
+    close.metadata = builder.set_dictionary_page_offset(dictionary.map(|page| start + page)).build()?;
+    for page in close.offset_index.iter_mut().flat_map(|index| &mut index.page_locations) {
+        page.offset += start;
+    }
+    Ok(close)
 }

@@ -28,7 +28,7 @@ use datafusion::parquet::file::properties::WriterPropertiesPtr;
 use datafusion::parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use datafusion::parquet::schema::types::{SchemaDescPtr, TypePtr};
 use late::LateChunks;
-pub(crate) use late::{EncodedLate, LateColumns, at, null_chunk, text_columns};
+pub(crate) use late::{AddedColumns, Append, EncodedLate};
 use pages::{Compressor, SpareBlocks};
 use std::io::Write;
 use std::sync::Arc;

@@ -283,17 +283,18 @@ proptest! {
 fn encode_late(groups: &[Vec<RecordBatch>], settled: &[&str]) -> Vec<u8> {
     let known = Arc::new(groups[0][0].schema().project(&[0]).unwrap());
     let shared = Arc::new(RowGroups::new(known, properties(Compression::SNAPPY)).unwrap());
-    let (mut file, mut late) = (shared.start_file(Vec::new()).unwrap(), LateColumns::default());
+    let (mut file, mut late) = (shared.start_file(Vec::new()).unwrap(), AddedColumns::default());
     let mut encoder = RowGroupEncoder::new(shared.clone()).unwrap();
-    for group in groups {
+    for (number, group) in groups.iter().enumerate() {
         group.iter().for_each(|batch| encoder.write(batch).unwrap());
         let encoded = encoder.close().unwrap();
         let mut writer = file.next_row_group().unwrap();
         encoded.chunks.into_iter().for_each(|chunk| chunk.append_to(&mut writer).unwrap());
         writer.close().unwrap();
-        late.append(encoded.late, &mut file).unwrap();
+        late.append(encoded.late, number, &mut file).unwrap();
     }
-    let footer = late.finish(&mut file).unwrap();
+    let rows: Vec<_> = file.flushed_row_groups().iter().map(|group| group.num_rows()).collect();
+    let footer = late.finish(&rows, &mut file).unwrap();
     let names = [vec![groups[0][0].schema().field(0).name().clone()], names_in(&footer).unwrap()].concat();
     let place =
         |name: &&str| names.iter().position(|found| found == name).map_or(Place::Nowhere(name.to_string()), Place::At);
@@ -333,12 +334,7 @@ proptest! {
         };
         let batches: Vec<_> = (0..values.len()).step_by(rows_per_batch).map(batch).collect();
         let groups: Vec<_> = batches.chunks(batches_per_group).map(<[_]>::to_vec).collect();
-        let file = bytes::Bytes::from(encode_late(&groups, &["z", "never", "x", "known", "y"]));
-        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-        let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).unwrap();
-        let metadata = reader.metadata().clone();
-        let read: Vec<_> = reader.with_batch_size(1000).build().unwrap().map(|batch| batch.unwrap()).collect();
-        let read = concat_batches(&read[0].schema(), &read).unwrap();
+        let (read, metadata) = read(encode_late(&groups, &["z", "never", "x", "known", "y"]));
         let never = column(values.len(), |_| None);
         for (at, expected) in [&late[2], &never, &late[0], &values, &late[1]].into_iter().enumerate() {
             prop_assert_eq!(read.column(at).as_string::<i32>(), &StringArray::from(expected.clone()));
@@ -346,6 +342,7 @@ proptest! {
             let counted: u64 = metadata.row_groups().iter().filter_map(|group| nulls(group.column(at).statistics())).sum();
             prop_assert_eq!(counted, expected.iter().filter(|value| value.is_none()).count() as u64);
         }
+        check_page_index(&metadata, &[late[2].clone(), never, late[0].clone(), values.clone(), late[1].clone()]);
         for group in metadata.row_groups() {
             prop_assert_eq!(group.total_byte_size(), group.columns().iter().map(|c| c.uncompressed_size()).sum::<i64>());
         }

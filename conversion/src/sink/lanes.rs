@@ -11,7 +11,7 @@ use super::{PartError, SinkOptions};
 use crate::encode::RowGroupEncoder;
 use crate::ndjson::{MAX_COLUMNS, ScanError};
 use crate::report::{StagedPart, TaskReport, executor_name, failure_of_part, failure_of_scan};
-use crate::source::NdjsonSource;
+use crate::source::{MAX_LATE_COLUMNS, NdjsonSource};
 use crate::survey::{in_order, merge_keys};
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
@@ -53,12 +53,14 @@ pub(super) async fn run_task(
         report.ledger.extend(scan.ledger);
     }
     report.ledger.sort_by_key(|range| (range.file, range.start));
-    match new_keys.is_empty() {
-        true => report.late_keys = in_order(late_keys),
-        false => {
-            merge_keys(&mut new_keys, in_order(late_keys));
-            report.new_keys = in_order(new_keys);
-        }
+    // Whatever lanes came across which of them: the same input gives the same output.
+    let row_groups: u64 = report.parts.iter().map(|part| part.row_groups).sum();
+    let is_too_much = late_keys.len() > MAX_LATE_COLUMNS || late_keys.len() as u64 * row_groups > MAX_LATE_CHUNKS;
+    if new_keys.is_empty() && !is_too_much {
+        report.late_keys = in_order(late_keys);
+    } else {
+        merge_keys(&mut new_keys, in_order(late_keys));
+        report.new_keys = in_order(new_keys);
     }
     if let Some(last) = report.new_keys.last() {
         report.parts.clear();
@@ -71,6 +73,9 @@ pub(super) async fn run_task(
     }
     Ok(report)
 }
+
+/// A task adds no more column chunks than this for keys that its plan does not know: its report has to hold what is said of them.
+const MAX_LATE_CHUNKS: u64 = 20_000;
 
 fn merge_first_seen<T: Copy + Ord>(into: &mut Vec<Option<T>>, from: &[Option<T>]) {
     into.resize(from.len().max(into.len()), None);

@@ -2,7 +2,7 @@
 
 use super::row_groups::{EncodedGroup, RowGroupShape};
 use super::{PartError, SinkOptions};
-use crate::encode::LateColumns;
+use crate::encode::AddedColumns;
 use crate::report::StagedPart;
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::writer::SerializedFileWriter;
@@ -33,7 +33,7 @@ pub(super) struct PartsWriter {
 
 struct OpenPart {
     writer: SerializedFileWriter<StagingWriter>,
-    late: LateColumns,
+    late: AddedColumns,
     rows: u64,
     row_groups: u64,
 }
@@ -75,7 +75,7 @@ impl PartsWriter {
             chunk.append_to(&mut row_group)?;
         }
         row_group.close()?;
-        open.late.append(group.encoded.late, &mut open.writer)?;
+        open.late.append(group.encoded.late, open.row_groups as usize, &mut open.writer)?;
         open.rows += group.rows;
         open.row_groups += 1;
         Ok(())
@@ -102,7 +102,8 @@ impl PartsWriter {
             self.written_bytes += open.writer.bytes_written() as u64;
             self.done.push(tokio::task::spawn_blocking(move || {
                 let OpenPart { mut writer, late, rows, row_groups } = open;
-                let late_footer = late.finish(&mut writer)?;
+                let rows_of_each: Vec<i64> = writer.flushed_row_groups().iter().map(|group| group.num_rows()).collect();
+                let late_footer = late.finish(&rows_of_each, &mut writer)?;
                 // Page indexes and footer follow.
                 let external = |e| ParquetError::External(Box::new(e));
                 writer.flush().map_err(external)?;
@@ -148,7 +149,7 @@ pub(crate) fn file_goal(total: f64, target: f64, is_end: bool) -> f64 {
 
 fn start_file(shape: &RowGroupShape, number: usize, options: &SinkOptions) -> Result<OpenPart, PartError> {
     let file = options.staging.create_output(number)?;
-    Ok(OpenPart { writer: shape.columns.start_file(file)?, late: LateColumns::default(), rows: 0, row_groups: 0 })
+    Ok(OpenPart { writer: shape.columns.start_file(file)?, late: AddedColumns::default(), rows: 0, row_groups: 0 })
 }
 
 #[cfg(test)]

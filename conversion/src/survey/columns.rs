@@ -45,9 +45,13 @@ impl Columns {
         Self::of(keys, files)
     }
 
-    /// Whether a file of these columns can be made one of the settled columns: whatever turned up, none gets another name.
+    /// Whether a file of these columns can be made one of the settled columns: whatever turned up, none gets another name, and the
+    /// first stays the first. Spark goes by where the first column of a row group stands, which must be at its start.
     pub(crate) fn can_become(&self, settled: &Self) -> bool {
         let (old, new) = (self.layout(), settled.layout());
+        if old.keys.first() != new.keys.first() {
+            return false;
+        }
         let old: HashMap<&String, &String> = old.keys.iter().zip(&old.names).collect();
         new.keys.iter().zip(&new.names).all(|(key, name)| *old.get(key).unwrap_or(&key) == name)
     }

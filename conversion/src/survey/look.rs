@@ -146,7 +146,7 @@ pub(super) fn expansion(blocks: &[Sample]) -> HashMap<Compression, f64> {
 
 /// What one half of each place gives.
 pub(super) fn sample_half(sample: &[&Sample], wanted: usize, rows: &RowSource) -> SampleHalf {
-    let trial = Arc::new(RowSource { staging: None, ..rows.clone() });
+    let trial = Arc::new(RowSource { staging: None, max_late_columns: 0, ..rows.clone() });
     let mut context = ScanContext::new(trial, rows.full_schema(), RejectSink::new(None, String::new()));
     let mut half = SampleHalf::default();
     for (number, Sample { range, lines, .. }) in sample.iter().enumerate() {

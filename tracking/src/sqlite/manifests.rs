@@ -82,7 +82,7 @@ pub(super) fn set_manifested(c: &Connection, uris: &[&ObjectUri], id: &ManifestI
     let sql = "UPDATE files SET status = 'manifested', manifest_id = ?2, reason = NULL, version = version + 1,
         updated_at = ?3 WHERE uri IN (SELECT value FROM json_each(?1))";
     c.prepare_cached(sql)?.execute(params![uris, id.as_str(), now])?;
-    let sql = "INSERT INTO timeline SELECT value, ?3, 'manifested', ?2 FROM json_each(?1)";
+    let sql = "INSERT INTO timeline SELECT DISTINCT value, ?3, 'manifested', ?2 FROM json_each(?1)";
     c.prepare_cached(sql)?.execute(params![uris, id.as_str(), now])?;
     Ok(())
 }

@@ -65,7 +65,7 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<i64> {
     connection.pragma_update(None, "journal_mode", "wal")?;
     // A commit record that power loss takes back would let a manifest be written twice.
     connection.pragma_update(None, "synchronous", "full")?;
-    // What a statement would have to take back is gone with the process in any case.
+    // What would have to be taken back is gone with the process in any case, and is no more than what a group of operations changes.
     connection.pragma_update(None, "temp_store", "memory")?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
