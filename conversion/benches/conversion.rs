@@ -6,7 +6,7 @@ mod lines;
 
 use divan::counter::BytesCount;
 use lines::{SHAPES, lines};
-use millwork_conversion::bench::{Trial, encode, scan};
+use millwork_conversion::bench::{Trial, scan};
 
 const BYTES: usize = 8 << 20;
 
@@ -24,12 +24,13 @@ fn scan_lines(bencher: divan::Bencher<'_, '_>, shape: &str) {
 fn scan_and_build_columns(bencher: divan::Bencher<'_, '_>, shape: &str) {
     let lines = lines(shape, BYTES);
     let trial = Trial::new(&lines).unwrap();
-    bencher.counter(BytesCount::of_slice(&lines)).bench(|| trial.rows(&lines).unwrap());
+    bencher.counter(BytesCount::of_slice(&lines)).bench(|| trial.count(&lines).unwrap());
 }
 
 #[divan::bench(args = SHAPES)]
 fn encode_columns(bencher: divan::Bencher<'_, '_>, shape: &str) {
     let lines = lines(shape, BYTES);
-    let batches = Trial::new(&lines).unwrap().batches(&lines).unwrap();
-    bencher.counter(BytesCount::of_slice(&lines)).bench(|| encode(&batches).unwrap());
+    let trial = Trial::new(&lines).unwrap();
+    let rows = trial.rows(&lines).unwrap();
+    bencher.counter(BytesCount::of_slice(&lines)).bench(|| trial.encode(&rows).unwrap());
 }

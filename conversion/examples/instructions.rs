@@ -6,7 +6,7 @@
 #[path = "../benches/lines/mod.rs"]
 mod lines;
 
-use millwork_conversion::bench::{Trial, encode, scan};
+use millwork_conversion::bench::{Trial, scan};
 use std::env::args;
 use std::hint::black_box;
 
@@ -26,11 +26,12 @@ fn main() {
         "scan" => measured(|| scan(&lines)),
         "columns" => {
             let trial = Trial::new(&lines).unwrap();
-            measured(|| trial.rows(&lines).unwrap())
+            measured(|| trial.count(&lines).unwrap())
         }
         "encode" => {
-            let batches = Trial::new(&lines).unwrap().batches(&lines).unwrap();
-            measured(|| encode(&batches).unwrap()) as usize
+            let trial = Trial::new(&lines).unwrap();
+            let rows = trial.rows(&lines).unwrap();
+            measured(|| trial.encode(&rows).unwrap()) as usize
         }
         _ => panic!("no step `{step}`: scan, columns or encode"),
     };

@@ -2,10 +2,10 @@
 
 use crate::encode::{RowGroupEncoder, RowGroups};
 use crate::ndjson::{ColumnLayout, ColumnNames, FileScan, InMemory, KeyIndex, RejectSink, ScanContext, scan_line};
+pub use crate::rows::Rows;
 use crate::source::{FileRange, MAX_LATE_COLUMNS, RowSource};
 use crate::survey::{in_order, learn_keys, merge_keys};
 use chrono::DateTime;
-use datafusion::arrow::array::RecordBatch;
 use datafusion::parquet::basic::Compression;
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::properties::WriterProperties;
@@ -60,39 +60,39 @@ impl Trial {
         Ok(Self { source: Arc::new(source), range })
     }
 
-    /// Makes batches of the lines and throws them away. Returns how many rows they had.
-    pub fn rows(&self, lines: &[u8]) -> Result<usize, Box<dyn Error>> {
-        let mut rows = 0;
-        self.each(lines, |context, batch| {
-            rows += batch.num_rows();
-            context.recycle(batch);
+    /// Makes rows of the lines and throws them away. Returns how many there were.
+    pub fn count(&self, lines: &[u8]) -> Result<usize, Box<dyn Error>> {
+        let mut count = 0;
+        self.each(lines, |context, rows| {
+            count += rows.len();
+            context.recycle(rows);
         })?;
-        Ok(rows)
+        Ok(count)
     }
 
-    /// Makes batches of the lines.
-    pub fn batches(&self, lines: &[u8]) -> Result<Vec<RecordBatch>, Box<dyn Error>> {
-        let mut batches = Vec::new();
-        self.each(lines, |_, batch| batches.push(batch))?;
-        Ok(batches)
+    /// Makes rows of the lines.
+    pub fn rows(&self, lines: &[u8]) -> Result<Vec<Rows>, Box<dyn Error>> {
+        let mut all = Vec::new();
+        self.each(lines, |_, rows| all.push(rows))?;
+        Ok(all)
     }
 
-    fn each(&self, lines: &[u8], mut take: impl FnMut(&mut ScanContext, RecordBatch)) -> Result<(), Box<dyn Error>> {
+    fn each(&self, lines: &[u8], mut take: impl FnMut(&mut ScanContext, Rows)) -> Result<(), Box<dyn Error>> {
         let rejects = RejectSink::new(None, String::new());
-        let mut context = ScanContext::new(self.source.clone(), self.source.full_schema(), rejects);
+        let mut context = ScanContext::new(self.source.clone(), rejects);
         let mut scan = FileScan::new(&context, &self.range, InMemory::new(lines));
-        while let Some(batch) = scan.next_batch(&mut context)? {
-            take(&mut context, batch);
+        while let Some(rows) = scan.next_rows(&mut context)? {
+            take(&mut context, rows);
         }
         Ok(())
     }
-}
 
-/// Encodes batches as a row group. Returns its size in bytes.
-pub fn encode(batches: &[RecordBatch]) -> Result<u64, ParquetError> {
-    let Some(first) = batches.first() else { return Ok(0) };
-    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-    let mut encoder = RowGroupEncoder::new(Arc::new(RowGroups::new(first.schema(), Arc::new(properties))?))?;
-    batches.iter().try_for_each(|batch| encoder.write(batch))?;
-    Ok(encoder.close()?.bytes())
+    /// Encodes rows as a row group. Returns its size in bytes.
+    pub fn encode(&self, rows: &[Rows]) -> Result<u64, ParquetError> {
+        let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+        let columns = RowGroups::new(self.source.full_schema(), Arc::new(properties))?;
+        let mut encoder = RowGroupEncoder::new(Arc::new(columns))?;
+        rows.iter().try_for_each(|rows| encoder.write(rows))?;
+        Ok(encoder.close()?.bytes())
+    }
 }

@@ -19,6 +19,7 @@ mod prefetch;
 mod query;
 mod rates;
 mod report;
+mod rows;
 mod sink;
 mod source;
 mod survey;

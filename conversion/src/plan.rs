@@ -6,13 +6,14 @@ use crate::ndjson::ColumnNames;
 use crate::query::Query;
 use crate::rates::{KnownRates, OutputRate};
 use crate::report::TaskReport;
+use crate::rows::Rows;
 use crate::sink::{
     MorselSizes, OutputCompression, ParquetPartsSink, ROW_GROUPS_PER_FILE, SinkOptions, encoded_size, file_goal,
     max_row_groups,
 };
 use crate::source::{FileRange, MAX_LATE_COLUMNS, NdjsonSource, RowSource};
 use crate::survey::{Columns, Survey};
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::error::ArrowError;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millwork_manifest::{Failure, FailureClass, Manifest};
 use millwork_storage::{RewriteTail, Staging, Tail};
@@ -184,29 +185,36 @@ async fn output_rate(
     is_precise: bool,
 ) -> Result<Option<OutputRate>, Failure> {
     let halves = survey.sample_batches(rows, is_precise);
-    let mut batches = Vec::new();
-    let mut first_batches = 0;
-    for half in &halves {
-        first_batches = batches.len();
-        batches.extend(match options.query.is_default() {
-            true => half.batches.clone(),
-            false => options.query.run_on(rows.full_schema(), half.batches.clone()).await?,
-        });
+    let content = halves.each_ref().map(|half| half.content_bytes as f64);
+    let mut schema = rows.full_schema();
+    let (mut sample, mut first_sample) = (Vec::new(), 0);
+    for half in halves {
+        first_sample = sample.len();
+        if options.query.is_default() {
+            sample.extend(half.rows);
+            continue;
+        }
+        let bug = |e: ArrowError| Failure::new(FailureClass::Bug, e);
+        let batches = half.rows.iter().map(|rows_| rows_.to_batch(&rows.full_schema())).collect::<Result<_, _>>();
+        for batch in options.query.run_on(rows.full_schema(), batches.map_err(bug)?).await? {
+            schema = batch.schema();
+            sample.push(Rows::from_batch(&batch).map_err(bug)?);
+        }
     }
-    if batches.is_empty() {
+    if sample.is_empty() {
         return Ok(None);
     }
-    let size = |batches: &[RecordBatch]| encoded_size(batches, sink).map_err(|e| Failure::new(FailureClass::Bug, e));
+    let size = |rows: &[Rows]| encoded_size(&schema, rows, sink).map_err(|e| Failure::new(FailureClass::Bug, e));
     let (first, all) = std::thread::scope(|scope| {
-        let first = scope.spawn(|| size(&batches[..first_batches]));
-        let all = size(&batches);
+        let first = scope.spawn(|| size(&sample[..first_sample]));
+        let all = size(&sample);
         (first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), all)
     });
     let (first, all) = (first?, all?);
     let added = all.saturating_sub(first);
-    tracing::debug!(content_bytes = halves[1].content_bytes, first, added, "converted a sample");
-    let ratio = added as f64 / halves[1].content_bytes.max(1) as f64;
-    let row_group_bytes = (first as f64 - ratio * halves[0].content_bytes as f64).max(0.0);
+    tracing::debug!(content_bytes = content[1], first, added, "converted a sample");
+    let ratio = added as f64 / content[1].max(1.0);
+    let row_group_bytes = (first as f64 - ratio * content[0]).max(0.0);
     Ok(Some(OutputRate { ratio, row_group_bytes }))
 }
 

@@ -8,8 +8,8 @@ use crate::ndjson::{
     open_range,
 };
 use crate::report::failure_of_scan;
+use crate::rows::Rows;
 use chrono::{DateTime, Utc};
-use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::listing::PartitionedFile;
@@ -208,25 +208,38 @@ impl NdjsonSource {
         self.context_of(partition).map_or(0, |context| lock(&context).stored_bytes)
     }
 
-    /// Gives a batch that has been written back to the scan of a partition.
-    pub(crate) fn recycle(&self, partition: usize, batch: RecordBatch) {
+    /// Gives rows that have been written back to the scan of a partition.
+    pub(crate) fn recycle(&self, partition: usize, rows: Rows) {
         if let Some(context) = self.context_of(partition) {
-            lock(&context).recycle(batch);
+            lock(&context).recycle(rows);
         }
+    }
+
+    /// The rows of a partition, one of these groups of ranges.
+    pub(crate) fn scan(
+        &self,
+        partition: usize,
+        groups: &[Vec<FileRange>],
+    ) -> impl Iterator<Item = Result<Rows>> + use<> {
+        let (context, ahead) = self.begin(partition, groups.iter().flatten());
+        let ranges = groups.get(partition).cloned().unwrap_or_default().into_iter();
+        ranges.flat_map(move |range| range_rows(context.clone(), &ahead, range))
     }
 
     fn rejects(&self) -> RejectSink {
         RejectSink::new(self.rows.staging.clone(), format!("{}.rejected.ndjson", uuid::Uuid::new_v4()))
     }
 
-    /// The context for the scan of a partition, and what is read ahead.
-    fn begin(&self, partition: usize, config: &FileScanConfig) -> Result<(SharedContext, Arc<Mutex<Ahead>>)> {
-        let schema = config.projected_schema()?;
-        let make = || Arc::new(Mutex::new(ScanContext::new(self.rows.clone(), schema, self.rejects())));
-        let all = || Arc::new(Mutex::new(Ahead::of(config.file_groups.iter().flat_map(ranges_of).collect())));
+    /// The context for the scan of a partition, and what is read ahead of all ranges.
+    fn begin<'a>(
+        &self,
+        partition: usize,
+        all: impl Iterator<Item = &'a FileRange>,
+    ) -> (SharedContext, Arc<Mutex<Ahead>>) {
+        let make = || Arc::new(Mutex::new(ScanContext::new(self.rows.clone(), self.rejects())));
         let Execution { contexts, free, ahead } = &mut *lock(&self.execution);
         let context = contexts.entry(partition).or_insert_with(|| free.pop().unwrap_or_else(make)).clone();
-        Ok((context, ahead.get_or_insert_with(all).clone()))
+        (context, ahead.get_or_insert_with(|| Arc::new(Mutex::new(Ahead::of(all)))).clone())
     }
 }
 
@@ -237,8 +250,9 @@ impl FileSource for NdjsonSource {
         config: &FileScanConfig,
         partition: usize,
     ) -> Result<Arc<dyn FileOpener>> {
-        let (context, ahead) = self.begin(partition, config)?;
-        Ok(Arc::new(NdjsonOpener { context, ahead }))
+        let groups: Vec<_> = config.file_groups.iter().map(ranges_of).collect();
+        let (context, ahead) = self.begin(partition, groups.iter().flatten());
+        Ok(Arc::new(NdjsonOpener { context, ahead, schema: config.projected_schema()? }))
     }
 
     fn table_schema(&self) -> &TableSchema {
@@ -295,6 +309,7 @@ impl FileSource for NdjsonSource {
 struct NdjsonOpener {
     context: SharedContext,
     ahead: Arc<Mutex<Ahead>>,
+    schema: SchemaRef,
 }
 
 /// Reading ahead in a bucket: the requests for the next ranges are on their way while some are scanned, since an answer takes
@@ -324,9 +339,9 @@ const FIRST_DEPTH: Depth = Depth { ranges: 4, bytes: 8 << 20 };
 const MAX_DEPTH: Depth = Depth { ranges: 64, bytes: 32 << 20 };
 
 impl Ahead {
-    fn of(ranges: Vec<FileRange>) -> Self {
-        let remote = ranges.into_iter().filter(|range| bucket_and_key(&range.uri).is_some());
-        let ranges: Vec<_> = remote.map(|range| (range, Reading::Waiting)).collect();
+    fn of<'a>(ranges: impl Iterator<Item = &'a FileRange>) -> Self {
+        let remote = ranges.filter(|range| bucket_and_key(&range.uri).is_some());
+        let ranges: Vec<_> = remote.map(|range| (range.clone(), Reading::Waiting)).collect();
         let places = ranges.iter().zip(0..).map(|((range, _), place)| ((range.file, range.start), place)).collect();
         Self { ranges, places, depth: FIRST_DEPTH }
     }
@@ -369,30 +384,33 @@ impl fmt::Debug for NdjsonOpener {
 
 impl FileOpener for NdjsonOpener {
     fn open(&self, file: PartitionedFile) -> Result<FileOpenFuture> {
-        let context = self.context.clone();
         let range = file
             .extension::<FileRange>()
             .cloned()
             .ok_or_else(|| DataFusionError::Internal(format!("no byte range for {}", file.path())))?;
-        let ahead = self.ahead.clone();
-        let (mut early, was_ahead) =
-            lock(&ahead).take(&range).map_or((None, false), |(input, ahead)| (Some(input), ahead));
-        // The scan starts with the first batch that is asked for.
-        Ok(Box::pin(async move {
-            let mut scan = None;
-            let batches = std::iter::from_fn(move || {
-                let mut context = lock(&context);
-                if was_ahead && matches!(&early, Some(Ok(input)) if !input.has_arrived()) {
-                    lock(&ahead).deepen();
-                }
-                let next =
-                    open_scan(&mut scan, &mut early, &context, &range).and_then(|scan| scan.next_batch(&mut context));
-                next.transpose()
-                    .map(|batch| batch.map_err(|e| DataFusionError::External(Box::new(failure_of_scan(&e)))))
-            });
-            Ok(futures::stream::iter(batches).boxed())
-        }))
+        let (rows, schema) = (range_rows(self.context.clone(), &self.ahead, range), self.schema.clone());
+        let batches = rows.map(move |rows| Ok(rows?.to_batch(&schema)?));
+        Ok(Box::pin(async move { Ok(futures::stream::iter(batches).boxed()) }))
     }
+}
+
+/// The rows of a range. What is read ahead is begun now, the scan with the first rows that are asked for.
+fn range_rows(
+    context: SharedContext,
+    ahead: &Arc<Mutex<Ahead>>,
+    range: FileRange,
+) -> impl Iterator<Item = Result<Rows>> + use<> {
+    let ahead = ahead.clone();
+    let (mut early, was_ahead) = lock(&ahead).take(&range).map_or((None, false), |(input, ahead)| (Some(input), ahead));
+    let mut scan = None;
+    std::iter::from_fn(move || {
+        let mut context = lock(&context);
+        if was_ahead && matches!(&early, Some(Ok(input)) if !input.has_arrived()) {
+            lock(&ahead).deepen();
+        }
+        let next = open_scan(&mut scan, &mut early, &context, &range).and_then(|scan| scan.next_rows(&mut context));
+        next.transpose().map(|rows| rows.map_err(|e| DataFusionError::External(Box::new(failure_of_scan(&e)))))
+    })
 }
 
 type Scan = FileScan<Input>;

@@ -3,12 +3,13 @@
 //! A chunk starts with a dictionary. One that turns out not to pay is dropped: for the whole chunk if no page is
 //! finished yet, else for the pages that follow.
 
-use super::dictionary::{Dictionary, Pushed};
+use super::dictionary::Dictionary;
 use super::hybrid::{index_width, put_indices};
 use super::levels::Levels;
 use super::pages::{ChunkBytes, Compressor, MAX_SPARE_BYTES, PageHeader, PageSize, Pages, SpareBlocks};
 use super::statistics::{Bounds, ChunkStatistics, prefix};
 use crate::ndjson::push_text;
+use crate::rows::TextValues;
 use bytes::Bytes;
 use datafusion::arrow::array::{Array, StringArray};
 use datafusion::arrow::buffer::NullBuffer;
@@ -17,6 +18,7 @@ use datafusion::parquet::column::writer::ColumnCloseResult;
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder, PageEncodingStats};
 use datafusion::parquet::schema::types::ColumnDescPtr;
+use std::ops::Range;
 
 /// A page ends at this many rows …
 const PAGE_ROWS: usize = 20_000;
@@ -95,34 +97,33 @@ impl TextChunk {
         self.encoded.len() + self.open.plain.len() - HEADROOM + indices + self.dictionary.page().len()
     }
 
-    /// Adds a batch of values.
-    pub(super) fn write(&mut self, array: &StringArray, compressor: &mut Compressor) -> Result<(), ParquetError> {
-        let (mut start, rows) = (0, array.len());
-        while start < rows {
-            let end = start + self.open.rows_that_fit(&array.value_offsets()[start..]);
-            let nulls = array.nulls().filter(|_| array.null_count() > 0);
-            let validity = nulls.map(|nulls| nulls.slice(start, end - start));
+    /// Adds rows with these values.
+    pub(super) fn write(&mut self, text: &TextValues, compressor: &mut Compressor) -> Result<(), ParquetError> {
+        let TextValues { values, validity } = text;
+        let rows = validity.as_ref().map_or(values.len(), NullBuffer::len);
+        let (mut row, mut value) = (0, 0);
+        while row < rows {
+            let validity = match validity {
+                Some(validity) if row > 0 => Some(validity.slice(row, rows - row)),
+                validity => validity.clone(),
+            };
+            let (now, many) = self.open.what_fits(&values.value_offsets()[value..], rows - row, validity.as_ref());
+            let validity = validity.map(|validity| if now < rows - row { validity.slice(0, now) } else { validity });
             if self.has_dictionary {
-                let full_at = match &validity {
-                    Some(validity) => self.add_to_dictionary(array, start, validity.valid_indices()),
-                    None => self.add_to_dictionary(array, start, 0..end - start),
-                };
-                if let Some(rows) = full_at {
+                if let Some(full_at) = self.add_to_dictionary(values, value..value + many) {
                     // The rest waits for the next page.
-                    self.open.levels.append(rows, validity.map(|validity| validity.slice(0, rows)).as_ref());
+                    let now = row_of(full_at, validity.as_ref());
+                    self.open.levels.append(now, validity.map(|validity| validity.slice(0, now)).as_ref());
                     self.drop_dictionary(compressor)?;
-                    start += rows;
+                    (row, value) = (row + now, value + full_at);
                     continue;
                 }
             } else {
-                match &validity {
-                    Some(validity) => self.open.add_plain(array, start, validity.valid_indices()),
-                    None => self.open.add_plain(array, start, 0..end - start),
-                }
+                self.open.add_plain(values, value..value + many);
             }
-            self.open.levels.append(end - start, validity.as_ref());
+            self.open.levels.append(now, validity.as_ref());
             self.end_step(compressor)?;
-            start = end;
+            (row, value) = (row + now, value + many);
         }
         Ok(())
     }
@@ -156,8 +157,8 @@ impl TextChunk {
             let now = left.min(PAGE_ROWS - self.open.levels.rows());
             let Some(index) = index else {
                 let few = now.min(PAGE_BYTES / (4 + value.len()) + 1);
-                let array = StringArray::from_iter_values(std::iter::repeat_n(value, few));
-                self.write(&array, compressor)?;
+                let values = StringArray::from_iter_values(std::iter::repeat_n(value, few));
+                self.write(&TextValues { values, validity: None }, compressor)?;
                 left -= few;
                 continue;
             };
@@ -172,20 +173,14 @@ impl TextChunk {
         Ok(())
     }
 
-    /// Adds the values of some rows, counted from `start`. Returns the row that the dictionary does not take, if there is one.
-    fn add_to_dictionary(
-        &mut self,
-        array: &StringArray,
-        start: usize,
-        rows: impl Iterator<Item = usize>,
-    ) -> Option<usize> {
-        let offsets = &array.value_offsets()[start..];
+    /// Adds some values. Returns which of them the dictionary does not take, if there is one.
+    fn add_to_dictionary(&mut self, values: &StringArray, range: Range<usize>) -> Option<usize> {
+        let offsets = &values.value_offsets()[range.start..=range.end];
         let page = self.pages.len() as u32 + 1;
         let OpenPage { indices, bounds, .. } = &mut self.open;
-        let values_before = indices.len();
-        let text = (array.value_data(), offsets);
-        let Pushed { text_bytes, full_at } = self.dictionary.push_indices(text, rows, page, bounds, indices);
-        let values = indices.len() - values_before;
+        let full_at = self.dictionary.push_indices((values.value_data(), offsets), page, bounds, indices);
+        let values = full_at.unwrap_or(range.len());
+        let text_bytes = (offsets[values] - offsets[0]) as usize;
         self.open.text_bytes += text_bytes;
         self.values += values;
         self.plain_bytes += text_bytes + 4 * values;
@@ -303,37 +298,40 @@ impl OpenPage {
         self.plain.len() - HEADROOM + self.indices.len() * 4
     }
 
-    /// How many of the rows with these offsets there is room for, at least one: the value that ends the page may reach over
-    /// its end.
-    fn rows_that_fit(&self, offsets: &[i32]) -> usize {
-        let most = (offsets.len() - 1).min(PAGE_ROWS - self.levels.rows());
+    /// How many of so many rows there is room for, and how many values they have, which have these offsets: at least one row, and the
+    /// value that ends the page may reach over its end.
+    fn what_fits(&self, offsets: &[i32], rows: usize, validity: Option<&NullBuffer>) -> (usize, usize) {
+        let most = rows.min(PAGE_ROWS - self.levels.rows());
+        let values = match validity {
+            None => most,
+            Some(_) if most == rows => offsets.len() - 1,
+            Some(validity) => most - validity.slice(0, most).null_count(),
+        };
         let room = PAGE_BYTES.saturating_sub(self.bytes());
-        let bytes = |rows: usize| (offsets[rows] - offsets[0]) as usize + 4 * rows;
-        if bytes(most) <= room {
-            return most;
+        let bytes = |values: usize| (offsets[values] - offsets[0]) as usize + 4 * values;
+        if bytes(values) <= room {
+            return (most, values);
         }
-        let (mut low, mut high) = (0, most);
+        let (mut low, mut high) = (0, values);
         while low < high {
             let middle = (low + high).div_ceil(2);
             if bytes(middle) <= room { low = middle } else { high = middle - 1 }
         }
-        (low + 1).min(most)
+        let fitting = (low + 1).min(values);
+        (if fitting == values { most } else { row_of(fitting, validity) }, fitting)
     }
 
-    /// Adds the values of some rows, counted from `start`, as text.
-    fn add_plain(&mut self, array: &StringArray, start: usize, rows: impl Iterator<Item = usize>) {
-        let (text, offsets) = (array.value_data(), &array.value_offsets()[start..]);
-        let before = self.plain.len();
-        let mut values = 0;
-        for row in rows {
-            let (from, to) = (offsets[row] as usize, offsets[row + 1] as usize);
+    /// Adds some values as text.
+    fn add_plain(&mut self, values: &StringArray, range: Range<usize>) {
+        let (text, offsets) = (values.value_data(), &values.value_offsets()[range.start..=range.end]);
+        for value in offsets.windows(2) {
+            let (from, to) = (value[0] as usize, value[1] as usize);
             let place = self.plain.len() as u32;
             self.plain.extend_from_slice(&((to - from) as u32).to_le_bytes());
             push_text(&mut self.plain, text, from, to);
             self.bounds.add(&text[from..to], prefix(text, from, to), &self.plain, || place);
-            values += 1;
         }
-        self.text_bytes += self.plain.len() - before - 4 * values;
+        self.text_bytes += (offsets[range.len()] - offsets[0]) as usize;
     }
 
     /// Puts the text in place of the indices.
@@ -379,6 +377,12 @@ impl OpenPage {
         self.content.shrink_to(MAX_SPARE_BYTES);
         (self.bounds, self.text_bytes) = (Bounds::default(), 0);
     }
+}
+
+/// The row of a value, both counted from zero.
+fn row_of(value: usize, validity: Option<&NullBuffer>) -> usize {
+    let Some(validity) = validity else { return value };
+    validity.valid_indices().nth(value).unwrap_or(validity.len())
 }
 
 /// The bytes of so many indices.

@@ -34,14 +34,6 @@ struct Slot {
 const FREE: u32 = u32::MAX;
 const EMPTY: Slot = Slot { word: 0, index: FREE, page: 0 };
 
-/// What has become of some rows.
-pub(super) struct Pushed {
-    /// The bytes of their values.
-    pub(super) text_bytes: usize,
-    /// The row at which there was no more room, if there is one.
-    pub(super) full_at: Option<usize>,
-}
-
 /// The dictionary of one column chunk.
 pub(super) struct Dictionary {
     slots: Vec<Slot>,
@@ -101,47 +93,42 @@ impl Dictionary {
         self.index_of(word(text, start, end), &text[start..end], page, bounds)
     }
 
-    /// Appends the indices of the values of some rows, whose offsets in `text` these are.
+    /// Appends the indices of values, whose offsets in `text` these are. Returns which of them there was no more room for.
     pub(super) fn push_indices(
         &mut self,
         (text, offsets): (&[u8], &[i32]),
-        mut rows: impl Iterator<Item = usize>,
         page: u32,
         bounds: &mut Bounds,
         into: &mut Vec<u32>,
-    ) -> Pushed {
-        let place = |row: usize| (offsets[row] as usize, offsets[row + 1] as usize);
-        let mut text_bytes = 0;
-        loop {
+    ) -> Option<usize> {
+        let values = offsets.len().saturating_sub(1);
+        let place = |value: usize| (offsets[value] as usize, offsets[value + 1] as usize);
+        into.reserve(values);
+        for from in (0..values).step_by(AHEAD) {
+            let to = values.min(from + AHEAD);
             // Table and values are larger than the nearest caches: what each look leads to is asked for before the first of these
             // values needs it, the slot, then the value if it is a longer one.
-            let mut ahead = [(0, 0); AHEAD];
-            let mut count = 0;
-            for (to, row) in ahead.iter_mut().zip(rows.by_ref()) {
-                let (start, end) = place(row);
-                let word = word(text, start, end);
-                prefetch(self.slots.as_ptr().wrapping_add(self.place(word)));
-                *to = (row, word);
-                count += 1;
+            let mut words = [0; AHEAD];
+            for (word, value) in words.iter_mut().zip(from..to) {
+                let (start, end) = place(value);
+                *word = self::word(text, start, end);
+                prefetch(self.slots.as_ptr().wrapping_add(self.place(*word)));
             }
-            let ahead = &ahead[..count];
-            for (_, word) in ahead.iter().filter(|(_, word)| word & LONG != 0) {
+            let words = &words[..to - from];
+            for word in words.iter().filter(|word| *word & LONG != 0) {
                 if let Some(slot) = self.slots.get(self.place(*word)).filter(|slot| slot.word & LONG != 0) {
                     prefetch(self.page.as_ptr().wrapping_add((slot.word & PLACE) as usize));
                 }
             }
-            for (row, word) in ahead {
-                let (start, end) = place(*row);
+            for (word, value) in words.iter().zip(from..to) {
+                let (start, end) = place(value);
                 match self.index_of(*word, &text[start..end], page, bounds) {
                     Some(index) => into.push(index),
-                    None => return Pushed { text_bytes, full_at: Some(*row) },
+                    None => return Some(value),
                 }
-                text_bytes += end - start;
-            }
-            if count < AHEAD {
-                return Pushed { text_bytes, full_at: None };
             }
         }
+        None
     }
 
     #[inline(always)]

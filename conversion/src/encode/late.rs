@@ -4,7 +4,7 @@
 
 use super::chunk::{EncodedText, TextChunk};
 use super::pages::{Compressor, SpareBlocks};
-use datafusion::arrow::array::RecordBatch;
+use crate::rows::{Column, Rows};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::parquet::arrow::ArrowSchemaConverter;
 use datafusion::parquet::basic::Compression;
@@ -43,30 +43,31 @@ impl LateChunks {
         self.0.values().filter(|chunk| chunk.rows > 0).map(|chunk| chunk.text.estimated_bytes()).sum()
     }
 
-    /// Adds a batch, whose late columns are those from the place `known` on, after so many rows of the row group.
+    /// Adds rows after so many others of the row group.
     pub(super) fn write(
         &mut self,
-        batch: &RecordBatch,
-        (known, rows): (usize, usize),
+        rows: &Rows,
+        before: usize,
         (properties, spare): (&WriterPropertiesPtr, &SpareBlocks),
         compressor: &mut Compressor,
     ) -> Result<(), ParquetError> {
-        for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()).skip(known) {
-            if array.null_count() == array.len() {
+        let known = rows.columns.len() - rows.late.len();
+        for (name, column) in rows.late.iter().zip(&rows.columns[known..]) {
+            if matches!(column, Column::Nulls) {
                 continue;
             }
-            let chunk = match self.0.get_mut(field.name()) {
+            let chunk = match self.0.get_mut(name) {
                 Some(chunk) => chunk,
                 None => {
-                    let column = text_columns([field.name()])?.column(0);
-                    let compression = properties.compression(column.path());
-                    let chunk = LateChunk { text: TextChunk::new(column, compression, spare.clone()), rows: 0 };
-                    self.0.entry(field.name().clone()).or_insert(chunk)
+                    let descriptor = text_columns([name])?.column(0);
+                    let compression = properties.compression(descriptor.path());
+                    let chunk = LateChunk { text: TextChunk::new(descriptor, compression, spare.clone()), rows: 0 };
+                    self.0.entry(name.clone()).or_insert(chunk)
                 }
             };
-            chunk.text.write_nulls(rows - chunk.rows, compressor)?;
-            super::write_text(&mut chunk.text, array, compressor)?;
-            chunk.rows = rows + array.len();
+            chunk.text.write_nulls(before - chunk.rows, compressor)?;
+            super::write_text(&mut chunk.text, column, rows.count, compressor)?;
+            chunk.rows = before + rows.count;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Row groups: batches of rows in, encoded column chunks out.
+//! Row groups: rows in, encoded column chunks out.
 //!
 //! Text columns, which is what conversions are made of, have an encoder of their own ([`TextChunk`]): it knows that a column
 //! is one buffer of text, offsets and a bitmap, and does no more with it than has to be done. Other columns that a query
@@ -15,9 +15,9 @@ mod statistics;
 #[cfg(test)]
 mod tests;
 
+use crate::rows::{Column, Rows};
 use chunk::{EncodedText, TextChunk};
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::array::Array;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::parquet::arrow::ArrowSchemaConverter;
 use datafusion::parquet::arrow::arrow_writer::{
@@ -118,27 +118,28 @@ impl RowGroupEncoder {
         texts + others + self.late.estimated_bytes()
     }
 
-    /// Adds rows. Text columns that the schema does not know follow those that it does.
-    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+    /// Adds rows, of these columns and those that turned up.
+    pub(crate) fn write(&mut self, rows: &Rows) -> Result<(), ParquetError> {
         if self.rows == 0 {
             self.others = self.groups.others.create_column_writers(0)?;
         }
         let (mut texts, mut others) = (self.texts.iter_mut(), self.others.iter_mut());
-        for (field, array) in self.groups.schema.fields().iter().zip(batch.columns()) {
+        for (field, column) in self.groups.schema.fields().iter().zip(&rows.columns) {
             if is_text(field) {
-                texts.next().map_or(Ok(()), |text| write_text(text, array, &mut self.compressor))?;
-                continue;
-            }
-            for leaf in compute_leaves(field, array)? {
-                others.next().map_or(Ok(()), |other| other.write(&leaf))?;
+                texts.next().map_or(Ok(()), |text| write_text(text, column, rows.count, &mut self.compressor))?;
+            } else if let Column::Other(array) = column {
+                for leaf in compute_leaves(field, array)? {
+                    others.next().map_or(Ok(()), |other| other.write(&leaf))?;
+                }
+            } else {
+                return Err(ParquetError::General(format!("the column `{}` is no text", field.name())));
             }
         }
-        let known = self.groups.schema.fields().len();
-        if batch.num_columns() > known {
+        if !rows.late.is_empty() {
             let shared = (&self.groups.properties, &self.groups.spare);
-            self.late.write(batch, (known, self.rows), shared, &mut self.compressor)?;
+            self.late.write(rows, self.rows, shared, &mut self.compressor)?;
         }
-        self.rows += batch.num_rows();
+        self.rows += rows.count;
         Ok(())
     }
 
@@ -168,21 +169,18 @@ impl EncodedRowGroup {
     }
 }
 
-fn write_text(text: &mut TextChunk, array: &ArrayRef, compressor: &mut Compressor) -> Result<(), ParquetError> {
-    if let Some(strings) = array.as_string_opt::<i32>() {
-        return text.write(strings, compressor);
+fn write_text(
+    text: &mut TextChunk,
+    column: &Column,
+    rows: usize,
+    compressor: &mut Compressor,
+) -> Result<(), ParquetError> {
+    match column {
+        Column::Nulls => text.write_nulls(rows, compressor),
+        Column::Text(values) => text.write(values, compressor),
+        Column::Constant(value) => text.write_run(value, rows, compressor),
+        Column::Other(array) => Err(ParquetError::General(format!("{} is no text", array.data_type()))),
     }
-    if let Some(value) = array.as_string_view_opt().and_then(only_value) {
-        return text.write_run(value, array.len(), compressor);
-    }
-    text.write(cast(array, &DataType::Utf8)?.as_string::<i32>(), compressor)
-}
-
-/// The value of all rows, if they are views of one text.
-fn only_value(array: &StringViewArray) -> Option<&str> {
-    let first = array.views().first()?;
-    let is_only = array.null_count() == 0 && array.views().iter().all(|view| view == first);
-    is_only.then(|| array.value(0))
 }
 
 impl EncodedChunk {

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::footer::{Place, names_in, settle_columns};
-use datafusion::arrow::array::{Int64Array, StringArray};
-use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, StringViewArray};
+use datafusion::arrow::compute::{cast, concat_batches};
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use datafusion::parquet::basic::{BoundaryOrder, Compression, ZstdLevel};
@@ -14,13 +14,13 @@ use datafusion::parquet::file::statistics::Statistics;
 use millwork_storage::Tail;
 use proptest::prelude::*;
 
-type Column = Vec<Option<String>>;
+type Values = Vec<Option<String>>;
 
 fn properties(compression: Compression) -> WriterPropertiesPtr {
     Arc::new(WriterProperties::builder().set_compression(compression).build())
 }
 
-fn batches_of(columns: &[Column], rows_per_batch: usize) -> Vec<RecordBatch> {
+fn batches_of(columns: &[Values], rows_per_batch: usize) -> Vec<RecordBatch> {
     let rows = columns[0].len();
     let starts = (0..rows).step_by(rows_per_batch);
     let batch = |start: usize| {
@@ -43,7 +43,7 @@ fn encode(groups: &[Vec<RecordBatch>], compression: Compression) -> Vec<u8> {
     let mut file = shared.start_file(Vec::new()).unwrap();
     let mut encoder = RowGroupEncoder::new(shared.clone()).unwrap();
     for group in groups {
-        group.iter().for_each(|batch| encoder.write(batch).unwrap());
+        group.iter().for_each(|batch| encoder.write(&Rows::from_batch(batch).unwrap()).unwrap());
         let mut writer = file.next_row_group().unwrap();
         for chunk in encoder.close().unwrap().chunks {
             chunk.append_to(&mut writer).unwrap();
@@ -74,7 +74,7 @@ fn read(file: Vec<u8>) -> (RecordBatch, Arc<ParquetMetaData>) {
 }
 
 /// Writes the columns with both writers, and compares what is read and what is known of it.
-fn check(columns: &[Column], rows_per_batch: usize, compression: Compression) -> Arc<ParquetMetaData> {
+fn check(columns: &[Values], rows_per_batch: usize, compression: Compression) -> Arc<ParquetMetaData> {
     let batches = batches_of(columns, rows_per_batch);
     let half = batches.len() / 2;
     let groups: Vec<_> =
@@ -97,7 +97,7 @@ fn check(columns: &[Column], rows_per_batch: usize, compression: Compression) ->
 }
 
 /// Checks the page index against the values.
-fn check_page_index(metadata: &ParquetMetaData, columns: &[Column]) {
+fn check_page_index(metadata: &ParquetMetaData, columns: &[Values]) {
     let (indexes, offsets) = (metadata.column_index().unwrap(), metadata.offset_index().unwrap());
     let mut group_start = 0;
     for (group, rows) in metadata.row_groups().iter().map(|group| group.num_rows() as usize).enumerate() {
@@ -123,7 +123,7 @@ fn check_page_index(metadata: &ParquetMetaData, columns: &[Column]) {
     }
 }
 
-fn column(rows: usize, value: impl Fn(usize) -> Option<String>) -> Column {
+fn column(rows: usize, value: impl Fn(usize) -> Option<String>) -> Values {
     (0..rows).map(value).collect()
 }
 
@@ -259,7 +259,7 @@ fn the_order_of_pages_is_that_of_the_bounds_that_stand_in_the_index() {
     assert_eq!(order, Some(BoundaryOrder::UNORDERED));
 }
 
-fn values() -> impl Strategy<Value = Column> {
+fn values() -> impl Strategy<Value = Values> {
     let value = prop_oneof![
         3 => Just(None),
         3 => "[ab]{0,3}".prop_map(Some),
@@ -274,9 +274,15 @@ proptest! {
 
     #[test]
     fn any_values_are_read_back(values in values(), copies in 1usize..60, rows_per_batch in 1usize..3000) {
-        let column: Column = values.iter().cycle().take(values.len() * copies).cloned().collect();
+        let column: Values = values.iter().cycle().take(values.len() * copies).cloned().collect();
         check(&[column], rows_per_batch, Compression::SNAPPY);
     }
+}
+
+/// The rows of a batch, whose columns beyond the first are late.
+fn late_of(batch: &RecordBatch) -> Rows {
+    let late = batch.schema().fields()[1..].iter().map(|field| field.name().clone()).collect();
+    Rows { late, ..Rows::from_batch(batch).unwrap() }
 }
 
 /// Writes row groups whose batches have late columns, and settles the file's columns: all of these names, in order.
@@ -286,7 +292,7 @@ fn encode_late(groups: &[Vec<RecordBatch>], settled: &[&str]) -> Vec<u8> {
     let (mut file, mut late) = (shared.start_file(Vec::new()).unwrap(), AddedColumns::default());
     let mut encoder = RowGroupEncoder::new(shared.clone()).unwrap();
     for (number, group) in groups.iter().enumerate() {
-        group.iter().for_each(|batch| encoder.write(batch).unwrap());
+        group.iter().for_each(|batch| encoder.write(&late_of(batch)).unwrap());
         let encoded = encoder.close().unwrap();
         let mut writer = file.next_row_group().unwrap();
         encoded.chunks.into_iter().for_each(|chunk| chunk.append_to(&mut writer).unwrap());
@@ -317,14 +323,14 @@ proptest! {
         batches_per_group in 1usize..40,
     ) {
         // Each late column has values from a place on, if that is not beyond the end; batches have it from then on, in any order.
-        let values: Column = seed.iter().cycle().take(seed.len() * copies).cloned().collect();
+        let values: Values = seed.iter().cycle().take(seed.len() * copies).cloned().collect();
         let starts: Vec<usize> = first.iter().map(|share| (share * values.len() as f64) as usize).collect();
-        let late: Vec<Column> = starts.iter().map(|start| {
+        let late: Vec<Values> = starts.iter().map(|start| {
             column(values.len(), |row| values[row].clone().filter(|_| row >= *start && (row + start) % 3 > 0))
         }).collect();
         let batch = |from: usize| {
             let to = values.len().min(from + rows_per_batch);
-            let array = |column: &Column| Arc::new(StringArray::from(column[from..to].to_vec())) as ArrayRef;
+            let array = |column: &Values| Arc::new(StringArray::from(column[from..to].to_vec())) as ArrayRef;
             let mut columns = vec![("known", array(&values), true)];
             let mut here: Vec<_> = (0..3).filter(|at| starts[*at] < to).collect();
             let turn = from % here.len().max(1);

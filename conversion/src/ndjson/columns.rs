@@ -1,10 +1,10 @@
 //! The columns of an output, and the builder of one text column.
 
-use datafusion::arrow::array::{ArrayRef, AsArray, StringArray};
+use crate::rows::TextValues;
+use datafusion::arrow::array::StringArray;
 use datafusion::arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
-use std::sync::Arc;
 
 /// The names of the metadata columns, in the order in which they follow the input columns.
 pub(crate) const METADATA_COLUMNS: [&str; 5] =
@@ -42,18 +42,19 @@ const MAX_RESERVED_BYTES: usize = 1 << 20;
 /// A column without a value keeps no more memory for text: little, as there may be twenty thousand.
 const MAX_IDLE_BYTES: usize = 512;
 
-/// A nullable text column that is filled row by row. Rows that are skipped are null, at no cost until the end.
+/// A nullable text column that is filled row by row. Rows that are skipped are null, at no cost.
 #[derive(Default)]
 pub(crate) struct TextColumn {
     text: Vec<u8>,
-    /// Where the text of each row up to `rows` starts, and where the last ends; what follows means nothing.
+    /// Where each value starts, and where the last ends; nothing before the first.
     offsets: Vec<i32>,
     /// A set bit for each row with a value.
     validity: Vec<u8>,
+    /// The rows up to the last with a value.
     rows: usize,
-    values: usize,
-    /// How many bytes of text the last array had.
+    /// How many bytes of text and how many values there were last time.
     last_bytes: usize,
+    last_values: usize,
 }
 
 impl TextColumn {
@@ -63,62 +64,65 @@ impl TextColumn {
     #[inline(always)]
     pub(crate) fn set(&mut self, row: usize, write: impl FnOnce(&mut Vec<u8>)) {
         self.clear(row);
-        if self.offsets.len() <= row + 1 {
+        if self.validity.len() <= row / 8 {
             self.make_room(row);
         }
-        let start = self.text.len() as i32;
-        self.offsets[self.rows..=row].fill(start);
         write(&mut self.text);
-        self.offsets[row + 1] = self.text.len() as i32;
+        self.offsets.push(self.text.len() as i32);
         self.validity[row / 8] |= 1 << (row % 8);
         self.rows = row + 1;
-        self.values += 1;
     }
 
     /// Makes the value of `row` null, if it has one.
     #[inline(always)]
     pub(crate) fn clear(&mut self, row: usize) {
         if self.rows > row {
-            self.text.truncate(self.offsets[row] as usize);
+            self.offsets.pop();
+            self.text.truncate(self.offsets.last().map_or(0, |start| *start as usize));
             self.rows = row;
             self.validity[row / 8] &= !(1 << (row % 8));
-            self.values -= 1;
         }
     }
 
     #[cold]
     fn make_room(&mut self, row: usize) {
-        let rows = (row + 1).max(2 * self.offsets.len()).next_multiple_of(64);
-        self.offsets.resize(rows + 1, 0);
-        self.validity.resize(rows / 8, 0);
-        self.text.reserve(self.last_bytes);
+        self.validity.resize((row / 8 + 1).max(2 * self.validity.len()).next_multiple_of(64), 0);
+        if self.offsets.is_empty() {
+            self.offsets.reserve(self.last_values + 1);
+            self.offsets.push(0);
+            self.text.reserve(self.last_bytes);
+        }
     }
 
-    /// The array of `rows` rows, none if all of them are null; the column starts again.
-    pub(crate) fn finish(&mut self, rows: usize) -> Option<ArrayRef> {
-        if self.values == 0 {
+    /// The values of `rows` rows, none if all of them are null; the column starts again.
+    pub(crate) fn finish(&mut self, rows: usize) -> Option<TextValues> {
+        let values = self.offsets.len().saturating_sub(1);
+        if values == 0 {
             self.rows = 0;
             if self.text.capacity() > MAX_IDLE_BYTES {
                 self.text = Vec::new();
             }
             return None;
         }
-        self.offsets.resize(rows + 1, 0);
-        self.offsets[self.rows..].fill(self.text.len() as i32);
-        self.validity.resize(rows.div_ceil(8), 0);
         let last_bytes = self.text.len().min(MAX_RESERVED_BYTES);
-        let done = std::mem::replace(self, Self { last_bytes, ..Self::default() });
-        let nulls = (done.values < rows).then(|| {
-            let validity = BooleanBuffer::new(Buffer::from_vec(done.validity), 0, rows);
-            NullBuffer::new(validity)
-        });
+        let mut done = std::mem::replace(self, Self { last_bytes, last_values: values, ..Self::default() });
+        let mut validity = None;
+        if values < rows {
+            done.validity.resize(rows.div_ceil(8), 0);
+            let bits = BooleanBuffer::new(Buffer::from_vec(done.validity), 0, rows);
+            // SAFETY: each value has set the bit of its row, or taken it back.
+            validity = Some(unsafe { NullBuffer::new_unchecked(bits, rows - values) });
+        } else {
+            done.validity.clear();
+            self.validity = done.validity;
+        }
         // SAFETY: offsets start at 0 and never fall, the last is the text's length, and every value is a whole
         // string of UTF-8: the scanner cuts valid UTF-8 at ASCII bytes, and escapes are encoded as characters.
-        let array = unsafe {
+        let values = unsafe {
             let offsets = OffsetBuffer::new_unchecked(ScalarBuffer::from(done.offsets));
-            StringArray::new_unchecked(offsets, Buffer::from_vec(done.text), nulls)
+            StringArray::new_unchecked(offsets, Buffer::from_vec(done.text), None)
         };
-        Some(Arc::new(array))
+        Some(TextValues { values, validity })
     }
 
     /// The memory that waits for text.
@@ -129,21 +133,25 @@ impl TextColumn {
 
     /// Forgets what was set.
     pub(crate) fn reset(&mut self) {
-        self.validity.fill(0);
+        self.validity.clear();
+        self.offsets.clear();
         self.text.clear();
-        (self.rows, self.values) = (0, 0);
+        self.rows = 0;
     }
 
-    /// Takes the memory of an array that nobody needs any more, if it is not shared; that of its text only if it is no more
+    /// Takes the memory of values that nobody needs any more, if it is not shared; that of their text only if it is no more
     /// than `room`, which it is taken from.
-    pub(crate) fn recycle(&mut self, array: ArrayRef, room: &mut usize) {
-        let Some(strings) = array.as_string_opt::<i32>().cloned() else { return };
-        drop(array);
-        let (offsets, text, _) = strings.into_parts();
+    pub(crate) fn recycle(&mut self, values: TextValues, room: &mut usize) {
+        let TextValues { values, validity } = values;
+        let (offsets, text, _) = values.into_parts();
         let (offsets, text) = (offsets.into_inner().into_inner().into_vec(), text.into_vec());
-        if let (Ok(offsets), Ok(mut text), true) = (offsets, text, self.offsets.is_empty()) {
-            self.validity = vec![0; offsets.len().div_ceil(8)];
+        if let (Ok(mut offsets), Ok(mut text), true) = (offsets, text, self.offsets.is_empty()) {
+            offsets.clear();
             self.offsets = offsets;
+            if let Some(Ok(mut validity)) = validity.map(|validity| validity.into_inner().into_inner().into_vec()) {
+                validity.clear();
+                self.validity = validity;
+            }
             if let Some(rest) = room.checked_sub(text.capacity()) {
                 text.clear();
                 (self.text, *room) = (text, rest);
@@ -184,18 +192,18 @@ mod tests {
         column.clear(4);
         column.clear(5);
         set(&mut column, 9, "z");
-        let array = column.finish(11).unwrap();
+        let array = column.finish(11).unwrap().to_array();
         let expected =
             StringArray::from(vec![None, Some("é"), None, Some(""), None, None, None, None, None, Some("z"), None]);
-        assert_eq!(array.as_string::<i32>(), &expected);
+        assert_eq!(array, expected);
         set(&mut column, 0, "again");
-        assert_eq!(column.finish(1).unwrap().as_string::<i32>(), &StringArray::from(vec![Some("again")]));
+        assert_eq!(column.finish(1).unwrap().to_array(), StringArray::from(vec![Some("again")]));
         assert!(column.finish(2).is_none());
         set(&mut column, 7, "gone");
         column.clear(7);
         assert!(column.finish(9).is_none());
         set(&mut column, 0, "once more");
-        assert_eq!(column.finish(2).unwrap().as_string::<i32>(), &StringArray::from(vec![Some("once more"), None]));
+        assert_eq!(column.finish(2).unwrap().to_array(), StringArray::from(vec![Some("once more"), None]));
     }
 
     #[test]
@@ -205,13 +213,15 @@ mod tests {
             for row in (0..rows).filter(|row| row % 3 > 0) {
                 column.set(row, |text| push_text(text, b"0123456789abcdefghijklmnopqrstuvwxyz", row % 20, 20));
             }
-            let array = column.finish(rows).unwrap();
+            let values = column.finish(rows).unwrap();
+            let array = values.to_array();
             for row in 0..rows {
-                let value = array.is_valid(row).then(|| array.as_string::<i32>().value(row).to_owned());
+                let value = array.is_valid(row).then(|| array.value(row).to_owned());
                 let expected = (row % 3 > 0).then(|| "0123456789abcdefghij"[row % 20..].to_owned());
                 assert_eq!(value, expected);
             }
-            column.recycle(array, &mut { usize::MAX });
+            drop(array);
+            column.recycle(values, &mut { usize::MAX });
             // What was in the memory before is none of the next values, nor of those after a batch without any.
             assert!(column.finish(rows).is_none());
             column.set(5, |text| text.push(b'x'));
@@ -226,8 +236,8 @@ mod tests {
             filled.iter().for_each(|column| columns[*column].set(0, |text| text.resize(1 << 20, b'x')));
             let mut room = 4 << 20;
             for column in &mut columns {
-                if let Some(array) = column.finish(1) {
-                    column.recycle(array, &mut room);
+                if let Some(values) = column.finish(1) {
+                    column.recycle(values, &mut room);
                 }
             }
             columns.iter().map(TextColumn::spare_bytes).sum::<usize>()
@@ -236,18 +246,6 @@ mod tests {
         for turn in 0..30 {
             let kept = kept_after(&[turn % 10]);
             assert!((1 << 20..(1 << 20) + 10 * MAX_IDLE_BYTES).contains(&kept), "{kept}");
-        }
-    }
-
-    #[test]
-    fn the_memory_of_an_array_without_values_can_be_taken() {
-        let mut column = TextColumn::default();
-        for row in [0, 5, 90] {
-            column.recycle(Arc::new(StringArray::new_null(100)), &mut { usize::MAX });
-            column.set(row, |text| text.push(b'x'));
-            let array = column.finish(100).unwrap();
-            let values: Vec<_> = (0..100).filter(|row| array.is_valid(*row)).collect();
-            assert_eq!((values, array.as_string::<i32>().value(row)), (vec![row], "x"));
         }
     }
 

@@ -1,4 +1,4 @@
-//! A file, or a byte range of one, as record batches of text columns and metadata.
+//! A file, or a byte range of one, as rows of text columns and metadata.
 
 use super::blocks::{Blocks, Next};
 use super::columns::{TextColumn, push_text};
@@ -9,14 +9,10 @@ use super::lossy::RawPlaces;
 use super::rejects::{RejectSink, Rejection};
 use super::unescape::unescape;
 use crate::ledger::RangeLedger;
+use crate::rows::{Column, Rows};
 use crate::source::{FileRange, OutputColumn, RowSource};
-use datafusion::arrow::array::{
-    ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray, StringViewArray, TimestampMicrosecondArray,
-};
-use datafusion::arrow::buffer::{Buffer, ScalarBuffer};
-use datafusion::arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef};
+use datafusion::arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
 use std::borrow::Cow;
-use std::cell::LazyCell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,7 +53,6 @@ pub(crate) enum ScanError {
 /// What the scans of one lane share, file after file.
 pub(crate) struct ScanContext {
     pub(crate) source: Arc<RowSource>,
-    pub(crate) schema: SchemaRef,
     pub(crate) keys: KeyIndex,
     pub(crate) rejects: RejectSink,
     pub(crate) ledger: Vec<RangeLedger>,
@@ -67,37 +62,31 @@ pub(crate) struct ScanContext {
 }
 
 impl ScanContext {
-    pub(crate) fn new(source: Arc<RowSource>, schema: SchemaRef, rejects: RejectSink) -> Self {
+    pub(crate) fn new(source: Arc<RowSource>, rejects: RejectSink) -> Self {
         let keys = KeyIndex::new(&source.layout.keys, source.names).with_late(source.max_late_columns);
         let builder = BatchBuilder::new(&source);
-        Self { source, schema, keys, rejects, ledger: Vec::new(), stored_bytes: 0, builder }
+        Self { source, keys, rejects, ledger: Vec::new(), stored_bytes: 0, builder }
     }
 
-    /// Takes the memory of a batch that nobody needs any more, if it is one of these scans.
-    pub(crate) fn recycle(&mut self, batch: RecordBatch) {
-        let (schema, arrays, _) = batch.into_parts();
-        if !Arc::ptr_eq(&schema, &self.schema) {
-            return;
-        }
+    /// Takes the memory of rows that nobody needs any more.
+    pub(crate) fn recycle(&mut self, rows: Rows) {
         let mut room = MAX_SPARE_BYTES;
         let late = (self.source.layout.keys.len()..).map(OutputColumn::Input);
-        for (column, array) in self.source.output.iter().copied().chain(late).zip(arrays) {
-            if let OutputColumn::Input(index) = column
+        for (place, column) in self.source.output.iter().copied().chain(late).zip(rows.columns) {
+            if let (OutputColumn::Input(index), Column::Text(values)) = (place, column)
                 && let Some(Some(column)) = self.builder.columns.get_mut(index)
             {
-                column.recycle(array, &mut room);
+                column.recycle(values, &mut room);
             }
         }
     }
 
-    /// Gives a column to each key that has turned up: they follow all others of a batch.
+    /// Gives a column to each key that has turned up: they follow all others.
     #[cold]
     fn widen(&mut self) {
         let late = self.keys.late();
         self.builder.columns.resize_with(self.source.layout.keys.len() + late.len(), || Some(TextColumn::default()));
-        let known = self.schema.fields().iter().take(self.source.output.len()).cloned();
-        let late = late.iter().map(|key| Arc::new(ArrowField::new(key, DataType::Utf8, true)));
-        self.schema = Arc::new(Schema::new(known.chain(late).collect::<Vec<_>>()));
+        self.builder.late = late.into();
     }
 
     /// Adds a line whose keys are settled. Returns how many characters were replaced in it.
@@ -146,11 +135,11 @@ impl<R: Content> FileScan<R> {
     ///
     /// Once a key has come that there is no column for, no more rows are built: the rest is only looked
     /// through for further keys, since the attempt has to be planned again.
-    pub(crate) fn next_batch(&mut self, context: &mut ScanContext) -> Result<Option<RecordBatch>, ScanError> {
+    pub(crate) fn next_rows(&mut self, context: &mut ScanContext) -> Result<Option<Rows>, ScanError> {
         while !self.is_done {
             if !self.has_block && !self.next_block(context)? {
                 self.finish(context)?;
-                return self.take_batch(context);
+                return self.take_rows(context);
             }
             self.scan_block(context)?;
             if context.keys.has_new_keys() {
@@ -159,18 +148,17 @@ impl<R: Content> FileScan<R> {
                 }
                 context.builder.reset();
             } else if context.builder.is_full() {
-                return self.take_batch(context);
+                return self.take_rows(context);
             }
         }
         Ok(None)
     }
 
-    fn take_batch(&mut self, context: &mut ScanContext) -> Result<Option<RecordBatch>, ScanError> {
+    fn take_rows(&mut self, context: &mut ScanContext) -> Result<Option<Rows>, ScanError> {
         if context.builder.rows == 0 {
             return Ok(None);
         }
-        let batch = context.builder.finish(&context.source, &context.schema, self.range.uri.as_str());
-        batch.map(Some).map_err(|e| ScanError::Rejects(io::Error::other(e)))
+        Ok(Some(context.builder.finish(&context.source, self.range.uri.as_str())))
     }
 
     /// Moves to the next block of lines, past lines that are too long; false at the end.
@@ -335,6 +323,8 @@ fn describe(defect: Defect, line_start: usize) -> (&'static str, String) {
 struct BatchBuilder {
     /// By column of the layout, then of the keys that turned up; none for a column that the query does not read.
     columns: Vec<Option<TextColumn>>,
+    /// The names of those that turned up.
+    late: Arc<[String]>,
     line_numbers: Vec<i64>,
     rows: usize,
     bytes: usize,
@@ -352,7 +342,7 @@ impl BatchBuilder {
         }
         let max_bytes = (BATCH_BYTES_OF_A_COLUMN * columns.len()).clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES);
         let max_rows = (BATCH_VALUES / columns.len().max(1)).clamp(MIN_BATCH_ROWS, BATCH_ROWS);
-        Self { columns, line_numbers: Vec::new(), rows: 0, bytes: 0, max_rows, max_bytes }
+        Self { columns, late: Arc::default(), line_numbers: Vec::new(), rows: 0, bytes: 0, max_rows, max_bytes }
     }
 
     fn is_full(&self) -> bool {
@@ -385,61 +375,31 @@ impl BatchBuilder {
         (self.rows, self.bytes) = (0, 0);
     }
 
-    fn finish(
-        &mut self,
-        source: &RowSource,
-        schema: &SchemaRef,
-        file: &str,
-    ) -> Result<RecordBatch, datafusion::arrow::error::ArrowError> {
-        let rows = std::mem::take(&mut self.rows);
+    fn finish(&mut self, source: &RowSource, file: &str) -> Rows {
+        let count = std::mem::take(&mut self.rows);
         self.bytes = 0;
         let line_numbers = std::mem::take(&mut self.line_numbers);
         let lines: ArrayRef = Arc::new(Int64Array::from(line_numbers));
-        // Of columns that no row has, as are many where each kind of rows has columns of its own.
-        let absent = LazyCell::new(|| Arc::new(StringArray::new_null(rows)) as ArrayRef);
-        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
+        let text = |column: &mut Option<TextColumn>| {
+            column.as_mut().and_then(|column| column.finish(count)).map_or(Column::Nulls, Column::Text)
+        };
+        let mut columns = Vec::with_capacity(source.output.len() + self.late.len());
         for column in &source.output {
-            arrays.push(match column {
-                OutputColumn::Input(index) => {
-                    let array = self.columns[*index].as_mut().and_then(|column| column.finish(rows));
-                    array.unwrap_or_else(|| absent.clone())
-                }
-                OutputColumn::SourceFile => repeated(file, rows),
-                OutputColumn::SourceLine => lines.clone(),
-                OutputColumn::ManifestId => repeated(source.manifest_id.as_str(), rows),
-                OutputColumn::Date => repeated(&source.date.to_string(), rows),
+            columns.push(match column {
+                OutputColumn::Input(index) => text(&mut self.columns[*index]),
+                OutputColumn::SourceFile => Column::Constant(file.into()),
+                OutputColumn::SourceLine => Column::Other(lines.clone()),
+                OutputColumn::ManifestId => Column::Constant(source.manifest_id.as_str().into()),
+                OutputColumn::Date => Column::Constant(source.date.to_string().into()),
                 OutputColumn::IngestedAt => {
-                    let micros = vec![source.ingested_at.timestamp_micros(); rows];
-                    Arc::new(TimestampMicrosecondArray::from(micros).with_timezone("UTC"))
+                    let micros = vec![source.ingested_at.timestamp_micros(); count];
+                    Column::Other(Arc::new(TimestampMicrosecondArray::from(micros).with_timezone("UTC")))
                 }
             });
         }
-        for column in &mut self.columns[source.layout.keys.len()..] {
-            let array = column.as_mut().and_then(|column| column.finish(rows));
-            arrays.push(array.unwrap_or_else(|| absent.clone()));
-        }
-        // A column may be read into two places of the output only through a projection above the scan.
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(schema.clone(), arrays, &options)
+        columns.extend(self.columns[source.layout.keys.len()..].iter_mut().map(text));
+        Rows { count, columns, late: self.late.clone() }
     }
-}
-
-/// One text, many times: every row is a view of the same bytes.
-fn repeated(text: &str, rows: usize) -> ArrayRef {
-    use datafusion::arrow::array::ByteView;
-    let bytes = text.as_bytes();
-    let view = if bytes.len() <= 12 {
-        let mut inline = [0u8; 16];
-        inline[..4].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
-        inline[4..4 + bytes.len()].copy_from_slice(bytes);
-        u128::from_le_bytes(inline)
-    } else {
-        ByteView::new(bytes.len() as u32, &bytes[..4]).as_u128()
-    };
-    let views = ScalarBuffer::from(vec![view; rows]);
-    let buffers = if bytes.len() <= 12 { vec![] } else { vec![Buffer::from(bytes)] };
-    // SAFETY: the view is inline, or covers the whole of the one buffer, which is valid UTF-8.
-    Arc::new(unsafe { StringViewArray::new_unchecked(views, buffers, None) })
 }
 
 #[cfg(test)]
@@ -449,7 +409,6 @@ mod tests {
     use super::*;
     use crate::ledger::add_up;
     use chrono::DateTime;
-    use datafusion::arrow::array::{Array, AsArray};
     use millwork_manifest::Compression;
 
     fn context(keys: &[&str]) -> ScanContext {
@@ -468,8 +427,7 @@ mod tests {
             max_late_columns,
             staging: None,
         };
-        let schema = source.full_schema();
-        ScanContext::new(Arc::new(source), schema, RejectSink::new(None, String::new()))
+        ScanContext::new(Arc::new(source), RejectSink::new(None, String::new()))
     }
 
     fn whole(uri: &str) -> FileRange {
@@ -484,10 +442,19 @@ mod tests {
         }
     }
 
+    /// The values of a text column.
+    fn texts(rows: &Rows, column: usize) -> Vec<Option<String>> {
+        match &rows.columns[column] {
+            Column::Nulls => vec![None; rows.count],
+            Column::Text(text) => text.to_array().iter().map(|value| value.map(str::to_owned)).collect(),
+            Column::Constant(_) | Column::Other(_) => panic!("no text column"),
+        }
+    }
+
     fn scan(context: &mut ScanContext, content: &[u8], size: u64) {
         let range = FileRange { end: size, ..whole("file:///2025-12-23.ndjson") };
         let mut scan = FileScan::new(context, &range, InMemory::new(content));
-        while let Some(batch) = scan.next_batch(context).unwrap() {
+        while let Some(batch) = scan.next_rows(context).unwrap() {
             context.recycle(batch);
         }
         assert!(scan.fields.capacity() <= MAX_SPARE_FIELDS);
@@ -510,15 +477,10 @@ mod tests {
         let range = FileRange { end: size, ..whole("file:///2025-12-23.ndjson") };
         let mut scan = FileScan::new(&context, &range, InMemory::new(content.as_bytes()));
         let mut found = Vec::new();
-        while let Some(batch) = scan.next_batch(&mut context).unwrap() {
-            assert!(batch.num_rows() == BATCH_ROWS);
-            let columns = [0, 1, 2].map(|column| batch.column(column).clone());
-            found.extend((0..batch.num_rows()).map(|row| {
-                let value =
-                    |column: &ArrayRef| column.is_valid(row).then(|| column.as_string::<i32>().value(row).to_owned());
-                [value(&columns[0]), value(&columns[1]), value(&columns[2])]
-            }));
-            drop(columns);
+        while let Some(batch) = scan.next_rows(&mut context).unwrap() {
+            assert!(batch.count == BATCH_ROWS);
+            let columns = [0, 1, 2].map(|column| texts(&batch, column));
+            found.extend((0..batch.count).map(|row| [0, 1, 2].map(|column: usize| columns[column][row].clone())));
             context.recycle(batch);
         }
         assert!(found == expected);
@@ -538,13 +500,12 @@ mod tests {
         let range = FileRange { end: content.len() as u64, ..whole("file:///2025-12-23.ndjson") };
         let mut scan = FileScan::new(&context, &range, InMemory::new(content.as_bytes()));
         let (mut found, mut widths) = (Vec::new(), Vec::new());
-        while let Some(batch) = scan.next_batch(&mut context).unwrap() {
-            widths.push(batch.num_columns());
-            let named = |name: &str, row: usize| {
-                let column = batch.column_by_name(name)?.as_string::<i32>();
-                column.is_valid(row).then(|| column.value(row).to_owned())
-            };
-            found.extend((0..batch.num_rows()).map(|row| ["a", "y", "x"].map(|name| named(name, row))));
+        while let Some(batch) = scan.next_rows(&mut context).unwrap() {
+            widths.push(batch.columns.len());
+            let none = || vec![None; batch.count];
+            let late = |at: usize| if batch.columns.len() > 6 { texts(&batch, 6 + at) } else { none() };
+            let columns = [texts(&batch, 0), late(0), late(1)];
+            found.extend((0..batch.count).map(|row| [0, 1, 2].map(|column: usize| columns[column][row].clone())));
             context.recycle(batch);
         }
         assert_eq!(widths, [6, 8, 8]);
@@ -559,7 +520,7 @@ mod tests {
     fn scan_more(context: &mut ScanContext, content: &[u8]) {
         let range = FileRange { end: content.len() as u64, ..whole("file:///2025-12-23.ndjson") };
         let mut scan = FileScan::new(context, &range, InMemory::new(content));
-        assert!(scan.next_batch(context).unwrap().is_none());
+        assert!(scan.next_rows(context).unwrap().is_none());
     }
 
     #[test]

@@ -11,18 +11,20 @@ use super::{PartError, SinkOptions};
 use crate::encode::RowGroupEncoder;
 use crate::ndjson::{MAX_COLUMNS, ScanError};
 use crate::report::{StagedPart, TaskReport, executor_name, failure_of_part, failure_of_scan};
-use crate::source::{MAX_LATE_COLUMNS, NdjsonSource};
+use crate::rows::Rows;
+use crate::source::{MAX_LATE_COLUMNS, NdjsonSource, as_scan};
 use crate::survey::{in_order, merge_keys};
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
-use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use millwork_storage::StagedFile;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, mpsc};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::{JoinSet, consume_budget, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 /// Runs one partition. What goes wrong with data or storage is part of the report; an error is a defect.
@@ -254,6 +256,16 @@ async fn or_over<'a>(
     }
 }
 
+/// The rows of a morsel.
+fn rows_of(work: &Work, morsel: usize) -> Result<BoxStream<'static, Result<Rows>>> {
+    // A scan that nothing is done with, but columns chosen, gives its rows as it has them.
+    if let Some((_, groups)) = as_scan(&work.plan) {
+        return Ok(futures::stream::iter(work.source.scan(morsel, &groups)).boxed());
+    }
+    let batches = work.plan.execute(morsel, work.context.clone())?;
+    Ok(batches.map(|batch| Ok(Rows::from_batch(&batch?)?)).boxed())
+}
+
 /// Scans and encodes a morsel. False if nobody wants it any more.
 async fn run_morsel(
     work: &Work,
@@ -262,16 +274,18 @@ async fn run_morsel(
     sender: mpsc::Sender<EncodedGroup>,
 ) -> Result<bool, PartError> {
     let Work { source, shape, .. } = work;
-    let mut stream = work.plan.execute(morsel, work.context.clone())?;
+    let mut input = rows_of(work, morsel)?;
     let before = source.stored_bytes(morsel);
     let share = || (source.stored_bytes(morsel) - before) as f64 / work.bytes[morsel].max(1) as f64;
     let (mut consumed, mut groups) = (before, 0);
     while !work.is_given_up.is_cancelled() {
-        let batch = stream.try_next().await?;
-        let is_end = batch.is_none();
-        if let Some(batch) = batch {
-            encoder.write(&batch)?;
-            source.recycle(morsel, batch);
+        // Whatever else waits for this thread gets its turn.
+        consume_budget().await;
+        let rows = input.try_next().await?;
+        let is_end = rows.is_none();
+        if let Some(rows) = rows {
+            encoder.write(&rows)?;
+            source.recycle(morsel, rows);
         }
         if encoder.rows() > 0 && (is_end || shape.is_full(encoder, groups, share)) {
             groups += 1;

@@ -3,7 +3,7 @@
 use super::{PartError, SinkOptions};
 use crate::encode::{EncodedRowGroup, RowGroupEncoder, RowGroups};
 use crate::ndjson::MAX_COLUMNS;
-use datafusion::arrow::array::RecordBatch;
+use crate::rows::Rows;
 use datafusion::arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 
@@ -79,13 +79,13 @@ fn is_enough_left(before: usize, consumed: f64) -> bool {
 }
 
 /// The size of a file with a sample of rows as its one row group, in bytes.
-pub(crate) fn encoded_size(batches: &[RecordBatch], options: &SinkOptions) -> Result<u64, PartError> {
-    let Some(first) = batches.first() else { return Ok(0) };
-    let shape = RowGroupShape::new(first.schema(), options, 1)?;
-    let mut encoder = RowGroupEncoder::new(shape.columns.clone())?;
-    for batch in batches {
-        encoder.write(batch)?;
+pub(crate) fn encoded_size(schema: &SchemaRef, rows: &[Rows], options: &SinkOptions) -> Result<u64, PartError> {
+    if rows.is_empty() {
+        return Ok(0);
     }
+    let shape = RowGroupShape::new(schema.clone(), options, 1)?;
+    let mut encoder = RowGroupEncoder::new(shape.columns.clone())?;
+    rows.iter().try_for_each(|rows| encoder.write(rows))?;
     let mut file = shape.columns.start_file(Vec::new())?;
     let mut row_group = file.next_row_group()?;
     for chunk in encoder.close()?.chunks {

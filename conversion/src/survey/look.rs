@@ -6,8 +6,8 @@ use crate::ndjson::{
     ColumnNames, Content, FileScan, InMemory, Input, InputError, KeyIndex, NewKey, RejectSink, ScanContext, open_start,
 };
 use crate::report::failure_of_scan;
+use crate::rows::Rows;
 use crate::source::{FileRange, RowSource};
-use datafusion::arrow::array::RecordBatch;
 use millwork_manifest::{Compression, Failure};
 use millwork_storage::bucket_and_key;
 use std::collections::{HashMap, VecDeque};
@@ -147,7 +147,7 @@ pub(super) fn expansion(blocks: &[Sample]) -> HashMap<Compression, f64> {
 /// What one half of each place gives.
 pub(super) fn sample_half(sample: &[&Sample], wanted: usize, rows: &RowSource) -> SampleHalf {
     let trial = Arc::new(RowSource { staging: None, max_late_columns: 0, ..rows.clone() });
-    let mut context = ScanContext::new(trial, rows.full_schema(), RejectSink::new(None, String::new()));
+    let mut context = ScanContext::new(trial, RejectSink::new(None, String::new()));
     let mut half = SampleHalf::default();
     for (number, Sample { range, lines, .. }) in sample.iter().enumerate() {
         // Each place gives to both halves, so that they are alike.
@@ -157,8 +157,8 @@ pub(super) fn sample_half(sample: &[&Sample], wanted: usize, rows: &RowSource) -
         half.content_bytes += part.len() as u64;
         let mut scan = FileScan::new(&context, range, InMemory::new(part));
         // What is wrong with the data is found, and told, by the real scan.
-        while let Ok(Some(batch)) = scan.next_batch(&mut context) {
-            half.batches.push(batch);
+        while let Ok(Some(rows)) = scan.next_rows(&mut context) {
+            half.rows.push(rows);
         }
     }
     half
@@ -167,8 +167,8 @@ pub(super) fn sample_half(sample: &[&Sample], wanted: usize, rows: &RowSource) -
 /// One half of a sample.
 #[derive(Default)]
 pub(crate) struct SampleHalf {
-    pub(crate) batches: Vec<RecordBatch>,
-    /// What the batches were made of.
+    pub(crate) rows: Vec<Rows>,
+    /// What they were made of.
     pub(crate) content_bytes: u64,
 }
 

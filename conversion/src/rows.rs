@@ -1,0 +1,169 @@
+//! Rows on their way from a scan to the encoder, column by column.
+//!
+//! Scans and the encoder have a form of their own for text, in which a column costs as much as it has values: most columns of wide
+//! data are mostly empty. A query that does more than choose columns takes record batches, which are made of it.
+
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, ByteView, RecordBatch, RecordBatchOptions, StringArray, StringViewArray,
+};
+use datafusion::arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use datafusion::arrow::compute::{cast, filter, is_not_null};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::error::ArrowError;
+use std::cell::LazyCell;
+use std::sync::Arc;
+
+/// Some rows.
+pub struct Rows {
+    pub(crate) count: usize,
+    /// The columns of their schema, then those of keys that turned up.
+    pub(crate) columns: Vec<Column>,
+    /// The names of the latter.
+    pub(crate) late: Arc<[String]>,
+}
+
+/// A column of some rows.
+#[derive(Clone)]
+pub(crate) enum Column {
+    /// Text, of which no row has any.
+    Nulls,
+    Text(TextValues),
+    /// The same text in every row.
+    Constant(Arc<str>),
+    /// What is no text.
+    Other(ArrayRef),
+}
+
+/// Nullable text: the values that there are, one after the other, and which rows have one.
+#[derive(Clone)]
+pub(crate) struct TextValues {
+    /// Without nulls.
+    pub(crate) values: StringArray,
+    /// None if all rows have a value.
+    pub(crate) validity: Option<NullBuffer>,
+}
+
+impl Rows {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The rows of a record batch.
+    pub(crate) fn from_batch(batch: &RecordBatch) -> Result<Self, ArrowError> {
+        let columns = batch.columns().iter().map(Column::from_array).collect::<Result<_, _>>()?;
+        Ok(Self { count: batch.num_rows(), columns, late: Arc::default() })
+    }
+
+    /// The same as a record batch of this schema.
+    pub(crate) fn to_batch(&self, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+        let nulls = LazyCell::new(|| Arc::new(StringArray::new_null(self.count)) as ArrayRef);
+        let array = |column: &Column| match column {
+            Column::Nulls => nulls.clone(),
+            Column::Text(text) => Arc::new(text.to_array()),
+            Column::Constant(text) => repeated(text, self.count),
+            Column::Other(array) => array.clone(),
+        };
+        // There may be no columns.
+        let options = RecordBatchOptions::new().with_row_count(Some(self.count));
+        RecordBatch::try_new_with_options(schema.clone(), self.columns.iter().map(array).collect(), &options)
+    }
+}
+
+impl Column {
+    fn from_array(array: &ArrayRef) -> Result<Self, ArrowError> {
+        if !matches!(array.data_type(), DataType::Utf8 | DataType::Utf8View) {
+            return Ok(Self::Other(array.clone()));
+        }
+        if let Some(value) = array.as_string_view_opt().and_then(only_value) {
+            return Ok(Self::Constant(value.into()));
+        }
+        if array.null_count() == array.len() {
+            return Ok(Self::Nulls);
+        }
+        let text = cast(array, &DataType::Utf8)?;
+        let validity = text.nulls().filter(|nulls| nulls.null_count() > 0).cloned();
+        let values = if validity.is_some() { filter(&text, &is_not_null(&text)?)? } else { text };
+        Ok(Self::Text(TextValues { values: values.as_string::<i32>().clone(), validity }))
+    }
+}
+
+impl TextValues {
+    /// The same as an array of all rows.
+    pub(crate) fn to_array(&self) -> StringArray {
+        let Some(validity) = &self.validity else { return self.values.clone() };
+        let ends = self.values.value_offsets();
+        let mut value = 0;
+        let offset = |is_valid: bool| {
+            value += usize::from(is_valid);
+            ends[value]
+        };
+        let offsets: Vec<i32> = std::iter::once(ends[0]).chain(validity.iter().map(offset)).collect();
+        // SAFETY: offsets are some of those of an array of the same text, and never fall.
+        unsafe {
+            let offsets = OffsetBuffer::new_unchecked(ScalarBuffer::from(offsets));
+            StringArray::new_unchecked(offsets, self.values.values().clone(), Some(validity.clone()))
+        }
+    }
+}
+
+/// The value of all rows, if they are views of one text.
+fn only_value(array: &StringViewArray) -> Option<&str> {
+    let first = array.views().first()?;
+    let is_only = array.null_count() == 0 && array.views().iter().all(|view| view == first);
+    is_only.then(|| array.value(0))
+}
+
+/// One text, many times: every row is a view of the same bytes.
+fn repeated(text: &str, rows: usize) -> ArrayRef {
+    let bytes = text.as_bytes();
+    let view = if bytes.len() <= 12 {
+        let mut inline = [0u8; 16];
+        inline[..4].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
+        inline[4..4 + bytes.len()].copy_from_slice(bytes);
+        u128::from_le_bytes(inline)
+    } else {
+        ByteView::new(bytes.len() as u32, &bytes[..4]).as_u128()
+    };
+    let views = ScalarBuffer::from(vec![view; rows]);
+    let buffers = if bytes.len() <= 12 { vec![] } else { vec![Buffer::from(bytes)] };
+    // SAFETY: the view is inline, or covers the whole of the one buffer, which is valid UTF-8.
+    Arc::new(unsafe { StringViewArray::new_unchecked(views, buffers, None) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::array::Int64Array;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn rows_and_batches_hold_the_same(
+            texts in prop::collection::vec(prop::option::of("[ab]{0,3}|[a-zé]{0,20}"), 1..200),
+            constant in "[ab]{0,3}|[a-zé]{0,20}",
+            start in 0usize..100,
+        ) {
+            let rows = texts.len();
+            let columns: Vec<(&str, ArrayRef, bool)> = vec![
+                ("text", Arc::new(StringArray::from(texts.clone())), true),
+                ("all", Arc::new(StringArray::from_iter_values(texts.iter().flatten().cycle().take(rows).map(String::as_str).chain(
+                    std::iter::repeat_n("", rows)).take(rows))), true),
+                ("none", Arc::new(StringArray::new_null(rows)), true),
+                ("constant", repeated(&constant, rows), false),
+                ("number", Arc::new(Int64Array::from_iter_values(0..rows as i64)), false),
+            ];
+            let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+            let start = start.min(rows - 1);
+            let batch = batch.slice(start, rows - start);
+            let rows = Rows::from_batch(&batch).unwrap();
+            prop_assert!(matches!(&rows.columns[2..4], [Column::Nulls, Column::Constant(text)] if **text == *constant));
+            prop_assert_eq!(rows.to_batch(&batch.schema()).unwrap(), batch);
+        }
+    }
+}
