@@ -83,7 +83,12 @@ def arrays():
     return {"series": random_.choice(WORDS), "values": [round(random_.gauss(0, 1), 4) for _ in range(200)]}
 
 
-SHAPES = {shape.__name__: shape for shape in (escapes, unicode_escapes, shuffled, sparse, kinds, producers, dense, numbers, arrays)}
+def late():
+    """Events; every tenth file has a key of its own, in its last line."""
+    return event()
+
+
+SHAPES = {shape.__name__: shape for shape in (escapes, unicode_escapes, shuffled, sparse, kinds, producers, dense, numbers, arrays, late)}
 
 
 def main():
@@ -106,6 +111,7 @@ def main():
                 # Every twentieth line is of one producer.
                 of_producer = lambda: random_.choices(pool[number % len(PRODUCERS)::len(PRODUCERS)], k=lines)
                 file.writelines(of_producer() if name == "producers" else random_.sample(pool, lines))
+                if name == "late" and number % 10 == 5: file.write(json.dumps({**event(), f"late_{number}": words(2)}, **compact) + "\n")
         print(f"{folder}: {options.files} files, lines of {size // len(pool)} bytes")
 
 

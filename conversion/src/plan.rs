@@ -360,6 +360,11 @@ pub fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec
         return Verdict::Failed(Failure::new(FailureClass::Bug, message));
     }
     // A query of the user's says itself which columns there are, and in which order.
+    if let Some(error) =
+        reports.iter().flat_map(|report| &report.parts).find_map(|part| names_in(&part.late_footer).err())
+    {
+        return Verdict::Failed(Failure::new(FailureClass::Bug, error));
+    }
     let is_settled = !query.is_default() || planned.names() == columns.names();
     let planned = (!is_settled).then(|| planned.clone());
     let ranges: Vec<_> = reports.iter().flat_map(|report| report.ledger.iter().cloned()).collect();

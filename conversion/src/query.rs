@@ -9,6 +9,7 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
+use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::physical_optimizer::projection_pushdown::ProjectionPushdown;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -143,11 +144,11 @@ static SESSION: LazyLock<SessionState> = LazyLock::new(|| {
     options.optimizer.enable_round_robin_repartition = false;
     options.sql_parser.collect_spans = true;
     // A projection and a filter over one scan have little to optimise, and most rules take time that grows with the
-    // square of the number of columns.
+    // square of the number of columns. Some functions, such as `coalesce`, exist only to be made simpler ones.
     SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
-        .with_optimizer_rules(vec![Arc::new(OptimizeProjections::new())])
+        .with_optimizer_rules(vec![Arc::new(SimplifyExpressions::new()), Arc::new(OptimizeProjections::new())])
         .with_physical_optimizer_rules(vec![Arc::new(ProjectionPushdown::new())])
         .build()
 });

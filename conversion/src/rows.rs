@@ -10,7 +10,6 @@ use datafusion::arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use datafusion::arrow::compute::{cast, filter, is_not_null};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::error::ArrowError;
-use std::cell::LazyCell;
 use std::sync::Arc;
 
 /// Some rows.
@@ -62,20 +61,32 @@ impl Rows {
 
     /// The same as a record batch of this schema.
     pub(crate) fn to_batch(&self, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-        let nulls = LazyCell::new(|| Arc::new(StringArray::new_null(self.count)) as ArrayRef);
-        let array = |column: &Column| match column {
-            Column::Nulls => nulls.clone(),
-            Column::Text(text) => Arc::new(text.to_array()),
-            Column::Constant(text) => repeated(text, self.count),
-            Column::Other(array) => array.clone(),
-        };
         // There may be no columns.
         let options = RecordBatchOptions::new().with_row_count(Some(self.count));
-        RecordBatch::try_new_with_options(schema.clone(), self.columns.iter().map(array).collect(), &options)
+        let arrays = self.columns.iter().map(|column| column.to_array(self.count)).collect();
+        RecordBatch::try_new_with_options(schema.clone(), arrays, &options)
     }
 }
 
 impl Column {
+    /// Whether it is one of so many rows.
+    pub(crate) fn has(&self, rows: usize) -> bool {
+        match self {
+            Self::Nulls | Self::Constant(_) => true,
+            Self::Text(text) => text.validity.as_ref().map_or(text.values.len(), NullBuffer::len) == rows,
+            Self::Other(array) => array.len() == rows,
+        }
+    }
+
+    fn to_array(&self, rows: usize) -> ArrayRef {
+        match self {
+            Self::Nulls => Arc::new(StringArray::new_null(rows)),
+            Self::Text(text) => Arc::new(text.to_array()),
+            Self::Constant(text) => repeated(text, rows),
+            Self::Other(array) => array.clone(),
+        }
+    }
+
     fn from_array(array: &ArrayRef) -> Result<Self, ArrowError> {
         if !matches!(array.data_type(), DataType::Utf8 | DataType::Utf8View) {
             return Ok(Self::Other(array.clone()));
@@ -87,9 +98,15 @@ impl Column {
             return Ok(Self::Nulls);
         }
         let text = cast(array, &DataType::Utf8)?;
-        let validity = text.nulls().filter(|nulls| nulls.null_count() > 0).cloned();
-        let values = if validity.is_some() { filter(&text, &is_not_null(&text)?)? } else { text };
-        Ok(Self::Text(TextValues { values: values.as_string::<i32>().clone(), validity }))
+        let text = text.as_string::<i32>();
+        let Some(validity) = text.nulls().filter(|nulls| nulls.null_count() > 0) else {
+            return Ok(Self::Text(TextValues { values: text.clone(), validity: None }));
+        };
+        let values = match without_nulls(text, validity) {
+            Some(values) => values,
+            None => filter(text, &is_not_null(text)?)?.as_string::<i32>().clone(),
+        };
+        Ok(Self::Text(TextValues { values, validity: Some(validity.clone()) }))
     }
 }
 
@@ -110,6 +127,25 @@ impl TextValues {
             StringArray::new_unchecked(offsets, self.values.values().clone(), Some(validity.clone()))
         }
     }
+}
+
+/// The values of an array that has no text in rows without one, as arrays seldom have.
+fn without_nulls(text: &StringArray, validity: &NullBuffer) -> Option<StringArray> {
+    let all = text.value_offsets();
+    let mut offsets = Vec::with_capacity(all.len() - validity.null_count());
+    offsets.push(all[0]);
+    for (ends, is_valid) in all.windows(2).zip(validity) {
+        if is_valid {
+            offsets.push(ends[1]);
+        } else if ends[0] != ends[1] {
+            return None;
+        }
+    }
+    // SAFETY: what was left out are offsets of empty text.
+    Some(unsafe {
+        let offsets = OffsetBuffer::new_unchecked(ScalarBuffer::from(offsets));
+        StringArray::new_unchecked(offsets, text.values().clone(), None)
+    })
 }
 
 /// The value of all rows, if they are views of one text.
@@ -150,10 +186,15 @@ mod tests {
             start in 0usize..100,
         ) {
             let rows = texts.len();
+            let all = StringArray::from_iter_values((0..rows).map(|row| "x".repeat(row % 5)));
+            let validity = NullBuffer::from_iter(texts.iter().map(Option::is_some));
+            let under_nulls = StringArray::new(all.offsets().clone(), all.values().clone(), Some(validity));
             let columns: Vec<(&str, ArrayRef, bool)> = vec![
                 ("text", Arc::new(StringArray::from(texts.clone())), true),
                 ("all", Arc::new(StringArray::from_iter_values(texts.iter().flatten().cycle().take(rows).map(String::as_str).chain(
                     std::iter::repeat_n("", rows)).take(rows))), true),
+                ("views", Arc::new(StringViewArray::from(texts.clone())), true),
+                ("under nulls", Arc::new(under_nulls), true),
                 ("none", Arc::new(StringArray::new_null(rows)), true),
                 ("constant", repeated(&constant, rows), false),
                 ("number", Arc::new(Int64Array::from_iter_values(0..rows as i64)), false),
@@ -162,8 +203,12 @@ mod tests {
             let start = start.min(rows - 1);
             let batch = batch.slice(start, rows - start);
             let rows = Rows::from_batch(&batch).unwrap();
-            prop_assert!(matches!(&rows.columns[2..4], [Column::Nulls, Column::Constant(text)] if **text == *constant));
-            prop_assert_eq!(rows.to_batch(&batch.schema()).unwrap(), batch);
+            prop_assert!(matches!(&rows.columns[4..6], [Column::Nulls, Column::Constant(text)] if **text == *constant));
+            for (column, array) in rows.columns.iter().zip(batch.columns()) {
+                prop_assert!(column.has(rows.count));
+                let read = cast(&column.to_array(rows.count), &DataType::Utf8).unwrap();
+                prop_assert_eq!(&read, &cast(array, &DataType::Utf8).unwrap());
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::report::failure_of_scan;
 use crate::rows::Rows;
 use chrono::{DateTime, Utc};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::object_store::ObjectStoreUrl;
@@ -250,8 +251,8 @@ impl FileSource for NdjsonSource {
         config: &FileScanConfig,
         partition: usize,
     ) -> Result<Arc<dyn FileOpener>> {
-        let groups: Vec<_> = config.file_groups.iter().map(ranges_of).collect();
-        let (context, ahead) = self.begin(partition, groups.iter().flatten());
+        let files = config.file_groups.iter().flat_map(FileGroup::iter);
+        let (context, ahead) = self.begin(partition, files.filter_map(|file| file.extension::<FileRange>()));
         Ok(Arc::new(NdjsonOpener { context, ahead, schema: config.projected_schema()? }))
     }
 
@@ -389,7 +390,8 @@ impl FileOpener for NdjsonOpener {
             .cloned()
             .ok_or_else(|| DataFusionError::Internal(format!("no byte range for {}", file.path())))?;
         let (rows, schema) = (range_rows(self.context.clone(), &self.ahead, range), self.schema.clone());
-        let batches = rows.map(move |rows| Ok(rows?.to_batch(&schema)?));
+        let bug = |e: ArrowError| DataFusionError::Internal(e.to_string());
+        let batches = rows.map(move |rows| rows?.to_batch(&schema).map_err(bug));
         Ok(Box::pin(async move { Ok(futures::stream::iter(batches).boxed()) }))
     }
 }

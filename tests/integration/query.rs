@@ -47,6 +47,26 @@ fn a_query_may_name_a_column_that_comes_late() {
 }
 
 #[test]
+fn a_query_that_only_chooses_columns_gives_what_a_query_that_computes_gives() {
+    let choice = "SELECT b AS x, _source_line AS line, a, _date FROM read_manifest($manifest)";
+    let chosen = |sql: &str| {
+        let place = with_query(sql);
+        let lines = "{\"a\":1,\"a\":null}\n{\"a\":1,\"a\":null,\"a\":2}\n{\"c\":1}\n{\"b\":\"\\u00e9\",\"b\":\"z\"}\n";
+        place.input("2025-01-01-c.ndjson", lines.repeat(5000));
+        place.run_well(&["--sql", place.path("q.sql").to_str().unwrap()]);
+        rows(&place)
+    };
+    let direct = chosen(choice);
+    assert_eq!(direct.as_array().unwrap().len(), 20_003);
+    assert_eq!(direct[3], serde_json::json!({"x": null, "line": 1, "a": null, "_date": "2025-01-01"}));
+    assert_eq!(direct[4]["a"], "2");
+    assert_eq!(direct[6]["x"], "z");
+    assert!(direct == chosen(&format!("{choice} WHERE a IS DISTINCT FROM 'never'")));
+    let metadata = chosen("SELECT _source_line AS line FROM read_manifest($manifest)");
+    assert_eq!((metadata.as_array().unwrap().len(), &metadata[20_002]), (20_003, &serde_json::json!({"line": 20_000})));
+}
+
+#[test]
 fn all_columns_of_a_query_are_all_there_are_however_late_they_turn_up() {
     let place = with_query("SELECT * FROM read_manifest($manifest) WHERE coalesce(a, '') <> 'filler'");
     let filler = "{\"a\":\"filler\"}\n".repeat(300_000);

@@ -255,6 +255,15 @@ fn hash(value: &[u8]) -> u64 {
     fold(first(tail) ^ B, last(tail) ^ state)
 }
 
+/// Values that make a dictionary give up, since they collide.
+#[cfg(test)]
+pub(super) fn colliding() -> Vec<String> {
+    let dictionary = Dictionary { shift: 64 - (2 * MAX_PROBES).trailing_zeros(), ..Dictionary::new() };
+    let value = |number: u32| format!("{number:07x}");
+    let collides = |value: &String| dictionary.place(word(value.as_bytes(), 0, value.len())) == 0;
+    (0..u32::MAX).map(value).filter(collides).take(MAX_PROBES + 50).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! Row groups: rows in, encoded column chunks out.
 //!
 //! Text columns, which is what conversions are made of, have an encoder of their own ([`TextChunk`]): it knows that a column
-//! is one buffer of text, offsets and a bitmap, and does no more with it than has to be done. Other columns that a query
+//! is its values, one after the other, and a bitmap, and does no more with it than has to be done. Other columns that a query
 //! makes are left to the `parquet` crate.
 
 mod chunk;
@@ -120,6 +120,10 @@ impl RowGroupEncoder {
 
     /// Adds rows, of these columns and those that turned up.
     pub(crate) fn write(&mut self, rows: &Rows) -> Result<(), ParquetError> {
+        let known = rows.columns.len() - rows.late.len();
+        if known != self.groups.schema.fields().len() || rows.columns.iter().any(|column| !column.has(rows.count)) {
+            return Err(ParquetError::General(format!("{known} columns do not match those of the file")));
+        }
         if self.rows == 0 {
             self.others = self.groups.others.create_column_writers(0)?;
         }

@@ -201,6 +201,23 @@ fn a_dictionary_is_kept_where_values_come_again_however_long_they_are() {
 }
 
 #[test]
+fn values_that_collide_end_a_dictionary_wherever_they_stand() {
+    let colliding = dictionary::colliding();
+    let rows = 2 * colliding.len();
+    for before in [0, 5, 25_000] {
+        // A finished page before them or none, rows without a value between them.
+        let value = |row: usize| match row.checked_sub(before) {
+            None => Some("often".to_owned()),
+            Some(row) if row % 2 == 1 => colliding.get(row / 2).cloned(),
+            Some(_) => None,
+        };
+        for rows_per_batch in [7, 1000, 50_000] {
+            check(&[column(before + rows, value)], rows_per_batch, Compression::SNAPPY);
+        }
+    }
+}
+
+#[test]
 fn long_runs_of_one_value_end_pages_too() {
     let text: ArrayRef = Arc::new(StringViewArray::from(vec!["long enough to be a view"; 70_001]));
     let batch = RecordBatch::try_from_iter_with_nullable([("k", text, true)]).unwrap();

@@ -222,6 +222,7 @@ mod tests {
             }
             drop(array);
             column.recycle(values, &mut { usize::MAX });
+            assert!(column.spare_bytes() > 0 && column.offsets.capacity() > 0);
             // What was in the memory before is none of the next values, nor of those after a batch without any.
             assert!(column.finish(rows).is_none());
             column.set(5, |text| text.push(b'x'));

@@ -384,6 +384,7 @@ impl BatchBuilder {
             column.as_mut().and_then(|column| column.finish(count)).map_or(Column::Nulls, Column::Text)
         };
         let mut columns = Vec::with_capacity(source.output.len() + self.late.len());
+        // No column is read into two places: that is done by a projection above the scan.
         for column in &source.output {
             columns.push(match column {
                 OutputColumn::Input(index) => text(&mut self.columns[*index]),

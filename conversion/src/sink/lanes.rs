@@ -12,7 +12,7 @@ use crate::encode::RowGroupEncoder;
 use crate::ndjson::{MAX_COLUMNS, ScanError};
 use crate::report::{StagedPart, TaskReport, executor_name, failure_of_part, failure_of_scan};
 use crate::rows::Rows;
-use crate::source::{MAX_LATE_COLUMNS, NdjsonSource, as_scan};
+use crate::source::{FileRange, MAX_LATE_COLUMNS, NdjsonSource, as_scan};
 use crate::survey::{in_order, merge_keys};
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
@@ -56,8 +56,8 @@ pub(super) async fn run_task(
     }
     report.ledger.sort_by_key(|range| (range.file, range.start));
     // Whatever lanes came across which of them: the same input gives the same output.
-    let row_groups: u64 = report.parts.iter().map(|part| part.row_groups).sum();
-    let is_too_much = late_keys.len() > MAX_LATE_COLUMNS || late_keys.len() as u64 * row_groups > MAX_LATE_CHUNKS;
+    let footers: usize = report.parts.iter().map(|part| part.late_footer.len()).sum();
+    let is_too_much = late_keys.len() > MAX_LATE_COLUMNS || footers > MAX_LATE_FOOTER_BYTES;
     if new_keys.is_empty() && !is_too_much {
         report.late_keys = in_order(late_keys);
     } else {
@@ -76,8 +76,8 @@ pub(super) async fn run_task(
     Ok(report)
 }
 
-/// A task adds no more column chunks than this for keys that its plan does not know: its report has to hold what is said of them.
-const MAX_LATE_CHUNKS: u64 = 20_000;
+/// No more than this is said of the columns that turn up in a task, since its report has to hold it.
+const MAX_LATE_FOOTER_BYTES: usize = 16 << 20;
 
 fn merge_first_seen<T: Copy + Ord>(into: &mut Vec<Option<T>>, from: &[Option<T>]) {
     into.resize(from.len().max(into.len()), None);
@@ -98,6 +98,8 @@ fn threads() -> usize {
 struct Work {
     /// A partition for each morsel.
     plan: Arc<dyn ExecutionPlan>,
+    /// The ranges of each, if the plan is the scan and does nothing but choose columns: it gives its rows as it has them.
+    scanned: Option<Vec<Vec<FileRange>>>,
     source: NdjsonSource,
     context: Arc<TaskContext>,
     shape: Arc<RowGroupShape>,
@@ -141,6 +143,7 @@ async fn convert(
     let writer = PartsWriter::new(shape.clone(), bytes.iter().sum(), task, options.clone());
     let rooms = room_for(&bytes);
     let work = Arc::new(Work {
+        scanned: as_scan(&plan).map(|(_, groups)| groups),
         plan,
         source,
         context,
@@ -258,9 +261,8 @@ async fn or_over<'a>(
 
 /// The rows of a morsel.
 fn rows_of(work: &Work, morsel: usize) -> Result<BoxStream<'static, Result<Rows>>> {
-    // A scan that nothing is done with, but columns chosen, gives its rows as it has them.
-    if let Some((_, groups)) = as_scan(&work.plan) {
-        return Ok(futures::stream::iter(work.source.scan(morsel, &groups)).boxed());
+    if let Some(groups) = &work.scanned {
+        return Ok(futures::stream::iter(work.source.scan(morsel, groups)).boxed());
     }
     let batches = work.plan.execute(morsel, work.context.clone())?;
     Ok(batches.map(|batch| Ok(Rows::from_batch(&batch?)?)).boxed())
@@ -279,7 +281,7 @@ async fn run_morsel(
     let share = || (source.stored_bytes(morsel) - before) as f64 / work.bytes[morsel].max(1) as f64;
     let (mut consumed, mut groups) = (before, 0);
     while !work.is_given_up.is_cancelled() {
-        // Whatever else waits for this thread gets its turn.
+        // Whatever else waits for this thread gets its turn now and then.
         consume_budget().await;
         let rows = input.try_next().await?;
         let is_end = rows.is_none();

@@ -11,7 +11,8 @@ use std::sync::Arc;
 pub(crate) const ROW_GROUPS_PER_FILE: u64 = 4;
 /// Or at this many rows.
 const ROW_GROUP_ROWS: usize = 1 << 20;
-/// A task writes no more column chunks than this, since its report has to hold what footers say of them …
+/// A task writes no more column chunks than this, but for those of columns that turn up, since its report has to hold what footers say
+/// of them …
 const TASK_CHUNKS: usize = MAX_COLUMNS * ROW_GROUPS_PER_FILE as usize;
 /// … as long as row groups need not become larger than others by this factor.
 const MAX_GROWTH: u64 = 8;

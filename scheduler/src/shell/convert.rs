@@ -17,7 +17,7 @@ const MAX_PLAN_BYTES: usize = 64 << 10;
 /// What a conversion came to.
 enum Converted {
     Complete(Staging, Box<AttemptOutcome>),
-    /// Columns turned up that its plan did not know.
+    /// Columns turned up that its plan did not know, and that could not be added.
     Replan(Arc<Survey>, Columns),
 }
 
@@ -43,7 +43,7 @@ impl Shell {
                     Event::Converted(id.clone(), attempt)
                 }
                 Ok(Converted::Replan(survey, columns)) => {
-                    tracing::info!(manifest = %id, "planning again: columns turned up beyond the first lines");
+                    tracing::info!(manifest = %id, "planning again: columns turned up beyond the first lines that cannot be added");
                     work.columns = Some((survey, columns));
                     Event::NeedsReplan(id.clone(), attempt)
                 }
