@@ -5,8 +5,6 @@
 
 /// A shorter run than this many values is packed with its neighbours.
 const MIN_RUN: usize = 16;
-/// The same for runs of levels, in groups of eight.
-const MIN_LEVEL_GROUPS: usize = 4;
 
 /// How many bits the largest of `count` dictionary indices has.
 pub(super) fn index_width(count: usize) -> u8 {
@@ -77,19 +75,24 @@ pub(super) fn put_level_run(into: &mut Vec<u8>, level: bool, count: usize) {
     into.push(u8::from(level));
 }
 
-/// Appends `count` levels from a bitmap, whose bits past the last level are zero.
+/// Appends `count` levels from a bitmap, whose bits past the last level are zero. Runs are those that have all of eight groups at once.
 pub(super) fn put_level_bits(into: &mut Vec<u8>, bitmap: &[u8], count: usize) {
     let whole = &bitmap[..count / 8];
+    let eight = |at: usize| whole.get(at..).and_then(<[u8]>::first_chunk).map(|groups| u64::from_le_bytes(*groups));
     let (mut packed_from, mut at) = (0, 0);
-    while let Some(byte @ (0 | 0xff)) = whole[at..].iter().copied().find(|byte| matches!(byte, 0 | 0xff)) {
-        at += whole[at..].iter().position(|other| *other == byte).unwrap_or(0);
-        let run = whole[at..].iter().take_while(|other| **other == byte).count();
-        if run >= MIN_LEVEL_GROUPS {
-            put_packed_levels(into, &whole[packed_from..at]);
-            put_level_run(into, byte != 0, run * 8);
-            packed_from = at + run;
+    while let Some(groups) = eight(at) {
+        if !matches!(groups, 0 | u64::MAX) {
+            at += 8;
+            continue;
         }
-        at += run;
+        put_packed_levels(into, &whole[packed_from..at]);
+        let start = at;
+        while eight(at) == Some(groups) {
+            at += 8;
+        }
+        at += whole[at..].iter().take_while(|group| **group == groups as u8).count();
+        put_level_run(into, groups != 0, (at - start) * 8);
+        packed_from = at;
     }
     put_packed_levels(into, &bitmap[packed_from..count.div_ceil(8)]);
 }
