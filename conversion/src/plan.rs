@@ -195,8 +195,9 @@ async fn output_rate(
             continue;
         }
         let bug = |e: ArrowError| Failure::new(FailureClass::Bug, e);
-        let batches = half.rows.iter().map(|rows_| rows_.to_batch(&rows.full_schema())).collect::<Result<_, _>>();
-        for batch in options.query.run_on(rows.full_schema(), batches.map_err(bug)?).await? {
+        let full = rows.full_schema();
+        let batches = half.rows.iter().map(|some| some.to_batch(&full)).collect::<Result<_, _>>().map_err(bug)?;
+        for batch in options.query.run_on(full, batches).await? {
             schema = batch.schema();
             sample.push(Rows::from_batch(&batch).map_err(bug)?);
         }
@@ -359,12 +360,12 @@ pub fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec
         let message = format!("ledger: {} rows were read, {} written", scanned(report), written(report));
         return Verdict::Failed(Failure::new(FailureClass::Bug, message));
     }
-    // A query of the user's says itself which columns there are, and in which order.
     if let Some(error) =
         reports.iter().flat_map(|report| &report.parts).find_map(|part| names_in(&part.late_footer).err())
     {
         return Verdict::Failed(Failure::new(FailureClass::Bug, error));
     }
+    // A query of the user's says itself which columns there are, and in which order.
     let is_settled = !query.is_default() || planned.names() == columns.names();
     let planned = (!is_settled).then(|| planned.clone());
     let ranges: Vec<_> = reports.iter().flat_map(|report| report.ledger.iter().cloned()).collect();

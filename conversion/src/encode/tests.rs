@@ -328,6 +328,22 @@ fn encode_late(groups: &[Vec<RecordBatch>], settled: &[&str]) -> Vec<u8> {
     [body, &settle_columns(&tail, &footer, &places).unwrap()].concat()
 }
 
+#[test]
+fn a_column_that_turns_up_may_have_no_column_index() {
+    // Nothing is larger than this, and it is too long for an index.
+    let large = char::MAX.to_string().repeat(1000);
+    let texts = |values: Vec<Option<&str>>| Arc::new(StringArray::from(values)) as ArrayRef;
+    let columns = [("known", texts(vec![Some("a"), Some("b")])), ("x", texts(vec![None, Some(&large)]))];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let file = bytes::Bytes::from(encode_late(&[vec![batch.clone()]], &["known", "x"]));
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).unwrap();
+    let chunk = reader.metadata().row_group(0).column(1).clone();
+    assert!(chunk.column_index_offset().is_none() && chunk.offset_index_offset().is_some());
+    let read: Vec<_> = reader.build().unwrap().map(|batch| batch.unwrap()).collect();
+    assert_eq!(read[0].column(1), batch.column(1));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

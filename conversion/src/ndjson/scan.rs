@@ -465,13 +465,18 @@ mod tests {
     fn columns_come_and_go_from_batch_to_batch() {
         let keys = ["a", "b", "c"];
         let mut context = context(&keys);
-        // Batches of one key each, in turns; in each, the first rows have none, and one row has two.
+        // Batches of one key each, in turns; in each, the first rows have none, and some rows have it twice, or give it back.
         let (mut content, mut expected) = (String::new(), Vec::new());
         for row in 0..7 * BATCH_ROWS {
             let (batch, place) = (row / BATCH_ROWS, row % BATCH_ROWS);
             let key = keys[[0, 1, 0, 0, 2, 1, 0][batch]];
             let value = (place >= 100 * batch && place % 3 > 0).then(|| format!("{row}"));
-            content += &value.as_ref().map_or("{}\n".to_owned(), |value| format!("{{\"{key}\":{value}}}\n"));
+            content += &match (&value, place % 500) {
+                (Some(value), 7) => format!("{{\"{key}\":\"longer\",\"{key}\":{value}}}\n"),
+                (Some(value), _) => format!("{{\"{key}\":{value}}}\n"),
+                (None, 9) => format!("{{\"{key}\":1,\"{key}\":null}}\n"),
+                (None, _) => "{}\n".to_owned(),
+            };
             expected.push(keys.map(|column| value.clone().filter(|_| column == key)));
         }
         let size = content.len() as u64;
