@@ -92,7 +92,7 @@ pub(crate) async fn explain_input(
 }
 
 async fn print_plan(manifest: &Manifest, conversion: &ConversionOptions, vcores: usize) -> anyhow::Result<ExitCode> {
-    let survey = survey(manifest, conversion.names).await?;
+    let survey = survey(manifest, conversion).await?;
     let columns = survey.columns();
     // Nothing is executed, so nothing is staged.
     let staging = Staging::new(&Location::parse("/nonexistent")?, manifest.id.as_str(), 0, "");

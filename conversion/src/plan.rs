@@ -435,7 +435,7 @@ mod tests {
             created_at: chrono::DateTime::UNIX_EPOCH,
             files: vec![ManifestFile { uri, size_bytes: None, etag: None, version_id: None }],
         };
-        survey(&manifest, ColumnNames::Exact).await.unwrap()
+        survey(&manifest, &ConversionOptions::default()).await.unwrap()
     }
 
     #[tokio::test]

@@ -21,6 +21,7 @@ use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use futures::TryStreamExt;
 use millwork_conversion::{MillworkCodec, TaskReport};
 use millwork_manifest::{Failure, FailureClass};
+use socket2::SockRef;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -136,6 +137,8 @@ impl Engine {
     /// Starts a scheduler whose executors connect to `listener`.
     pub async fn start(listener: TcpListener) -> Result<Self, anyhow::Error> {
         let address = listener.local_addr()?;
+        // What is accepted has it, too. Else an answer waits up to 40 ms for the acknowledgement of its own first half.
+        SockRef::from(&listener).set_tcp_nodelay(true)?;
         let config = Arc::new(config(address));
         let cluster = BallistaCluster::new_from_config(&config).await?;
         let server: Server = create_scheduler(cluster.clone(), config).await?;

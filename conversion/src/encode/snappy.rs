@@ -2,35 +2,49 @@
 //!
 //! The format is that of any other encoder (`format_description.txt` of google/snappy); which matches are looked for is
 //! our own. Against the `snap` crate, a match is also extended to the left, so that not each place has to be looked at: where
-//! nothing matches, steps are two bytes at once and soon more. Five bytes are hashed, which finds fewer of the matches that
-//! save next to nothing, such as the lengths of values.
+//! nothing matches, steps are two bytes at once and soon more. Most of the time goes into waiting: for the place that the
+//! last match's length leads to, and where a guess of the processor about the next match was wrong. So what comes next
+//! depends on as little as possible, and what is rare stands apart.
 
 use std::hint::select_unpredictable;
 
 /// Matches are looked for within blocks of this size: two bytes are enough for a distance.
 const BLOCK: usize = 1 << 16;
 const TABLE_BITS: u32 = 14;
-/// How many bytes the hash of a place depends on.
+/// How many bytes the hash of a place depends on. Five find fewer of the matches that save next to nothing, such as the
+/// lengths of values.
 const HASHED_BYTES: u32 = 5;
+/// The same where next to everything matches something: with four, a guess that the next bytes do so as well is wrong
+/// less often.
+const HASHED_BYTES_DENSE: u32 = 4;
+/// A block is dense when less than one byte of so many of the block before has no match.
+const DENSE_SHARE: usize = 4;
 /// The least length of a match.
 const MIN_MATCH: usize = 4;
-/// From here to the end of a block no match is looked for, so that eight bytes can be loaded anywhere before it.
-const MARGIN: usize = 16;
 /// The first step is this over [`STEP_SHARE`], and each one that finds nothing makes the next longer by one over that.
 const FIRST_STEP: usize = 40;
 const STEP_SHARE: usize = 16;
 /// Short literals are copied as so many bytes, whatever their length.
-const SHORT_LITERAL: usize = 16;
+const SHORT_LITERAL: usize = 32;
+/// From here to the end of a block no match is looked for, so that eight bytes, or a short literal, can be loaded anywhere
+/// before it.
+const MARGIN: usize = SHORT_LITERAL;
+
+type Table = [u16; 1 << TABLE_BITS];
+/// A block with what follows it: a load from any place in it needs no check.
+type BlockBytes = [u8; BLOCK + MARGIN];
 
 /// Compresses one content after the other.
 pub(super) struct Snappy {
     /// The last place in the block with a hash.
-    table: Box<[u16; 1 << TABLE_BITS]>,
+    table: Box<Table>,
+    /// A block that too little follows.
+    end: Box<BlockBytes>,
 }
 
 impl Snappy {
     pub(super) fn new() -> Self {
-        Self { table: Box::new([0; 1 << TABLE_BITS]) }
+        Self { table: Box::new([0; 1 << TABLE_BITS]), end: Box::new([0; BLOCK + MARGIN]) }
     }
 
     /// The most bytes that so many become.
@@ -40,56 +54,104 @@ impl Snappy {
 
     /// Compresses `content`, of less than 4 GiB. Returns how many bytes of `into`, which has room for
     /// [`Self::max_bytes`], are used.
-    // Called for each page; so profiles name it.
-    #[inline(never)]
     pub(super) fn compress(&mut self, content: &[u8], into: &mut [u8]) -> usize {
-        let mut output = Output { bytes: into, at: 0 };
+        let mut output = Output { bytes: into, at: 0, literals: 0 };
         let mut length = content.len();
         while length >= 0x80 {
             output.put(length as u8 | 0x80);
             length >>= 7;
         }
         output.put(length as u8);
-        for block in content.chunks(BLOCK) {
-            self.compress_block(block, &mut output);
+        let (mut rest, mut is_dense) = (content, false);
+        while !rest.is_empty() {
+            let length = rest.len().min(BLOCK);
+            let bytes = match rest.first_chunk() {
+                Some(bytes) => bytes,
+                None => {
+                    self.end[..length].copy_from_slice(&rest[..length]);
+                    &*self.end
+                }
+            };
+            output.literals = 0;
+            let block = Block { bytes, length, table: &mut self.table };
+            if is_dense {
+                block.compress::<HASHED_BYTES_DENSE>(&mut output);
+            } else {
+                block.compress::<HASHED_BYTES>(&mut output);
+            }
+            is_dense = output.literals * DENSE_SHARE < length;
+            rest = &rest[length..];
         }
         output.at
     }
+}
 
-    fn compress_block(&mut self, block: &[u8], output: &mut Output<'_>) {
+/// What is compressed without a look at what came before.
+struct Block<'a> {
+    bytes: &'a BlockBytes,
+    length: usize,
+    table: &'a mut Table,
+}
+
+/// A place whose bytes were there before.
+struct Match {
+    place: usize,
+    before: usize,
+    /// In which of eight bytes the two differ: not in the first four.
+    differ: u64,
+}
+
+impl Block<'_> {
+    // Called for each block; so profiles name it.
+    #[inline(never)]
+    fn compress<const HASHED: u32>(mut self, output: &mut Output<'_>) {
         let mut done = 0;
-        if block.len() > MARGIN + 1 {
+        if self.length > MARGIN + 1 {
             self.table.fill(0);
-            let last = block.len() - MARGIN;
+            // Never more than the latter; so the compiler knows that loads up to there need no checks.
+            let last = (self.length - MARGIN).min(BLOCK - MARGIN);
             let mut at = 1;
-            while let Some((place, found)) = self.next_match(block, at, last) {
-                (at, done) = self.put_matches(block, place, found, done, output);
+            while let Some(found) = self.next_match::<HASHED>(at, last) {
+                (at, done) = self.put_matches::<HASHED>(found, done, last, output);
                 if at > last {
                     break;
                 }
             }
         }
-        if done < block.len() {
-            output.literal(block, done, block.len());
+        output.literal(self.bytes, done, self.length);
+    }
+
+    /// Eight bytes.
+    #[inline(always)]
+    fn load(&self, at: usize) -> u64 {
+        if at > BLOCK + MARGIN - 8 {
+            return 0;
         }
+        self.bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
     /// Puts this place in the table. Returns the one that was there before.
     #[inline(always)]
-    fn swap(&mut self, bytes: u64, place: usize) -> usize {
-        let hash = (bytes << (64 - 8 * HASHED_BYTES)).wrapping_mul(0x9e37_79b1_85eb_ca87) >> (64 - TABLE_BITS);
-        std::mem::replace(&mut self.table[hash as usize], place as u16) as usize
+    fn swap<const HASHED: u32>(&mut self, bytes: u64, place: usize) -> u16 {
+        let hash = (bytes << (64 - 8 * HASHED)).wrapping_mul(0x9e37_79b1_85eb_ca87) >> (64 - TABLE_BITS);
+        std::mem::replace(&mut self.table[hash as usize], place as u16)
     }
 
-    /// The next place from `at` to `last` whose bytes were there before, and where.
+    /// The match at a place with these bytes, which is put in the table, if there is one.
     #[inline(always)]
-    fn next_match(&mut self, block: &[u8], mut at: usize, last: usize) -> Option<(usize, usize)> {
+    fn match_at<const HASHED: u32>(&mut self, place: usize, bytes: u64) -> Option<Match> {
+        let before = usize::from(self.swap::<HASHED>(bytes, place));
+        let differ = bytes ^ self.load(before);
+        (differ as u32 == 0).then_some(Match { place, before, differ })
+    }
+
+    /// The next match from `at` to `last`.
+    #[inline(always)]
+    fn next_match<const HASHED: u32>(&mut self, mut at: usize, last: usize) -> Option<Match> {
         let mut step = FIRST_STEP;
         while at <= last {
-            let bytes = load(block, at);
-            let before = self.swap(bytes, at);
-            if is_match(bytes, load(block, before)) {
-                return Some((at, before));
+            if let Some(found) = self.match_at::<HASHED>(at, self.load(at)) {
+                return Some(found);
             }
             at += step / STEP_SHARE;
             step += 1;
@@ -100,77 +162,68 @@ impl Snappy {
     /// Writes a match, with what was not written before it, and those that follow at once. Returns where to look next, and
     /// up to where all is written.
     #[inline(always)]
-    fn put_matches(
+    fn put_matches<const HASHED: u32>(
         &mut self,
-        block: &[u8],
-        mut place: usize,
-        mut found: usize,
+        found: Match,
         done: usize,
+        last: usize,
         output: &mut Output<'_>,
     ) -> (usize, usize) {
-        let same = same_before(block, place, found).min(place - done);
-        (place, found) = (place - same, found - same);
-        if place > done {
-            output.literal(block, done, place);
-        }
+        let mut end = self.end_of(&found);
+        let start = found.place - self.same_before(&found).min(found.place - done);
+        output.literal(self.bytes, done, start);
+        output.copy(found.place - found.before, end - start);
         loop {
-            let length = MIN_MATCH + same_from(block, place + MIN_MATCH, found + MIN_MATCH);
-            output.copy(place - found, length);
-            place += length;
-            if place > block.len() - MARGIN {
-                return (place, place);
+            if end > last {
+                return (end, end);
             }
-            self.swap(load(block, place - 1), place - 1);
-            let bytes = load(block, place);
-            found = self.swap(bytes, place);
-            if !is_match(bytes, load(block, found)) {
-                return (place + 1, place);
-            }
+            let bytes = self.load(end);
+            self.swap::<HASHED>(self.load(end - 1), end - 1);
+            let Some(found) = self.match_at::<HASHED>(end, bytes) else {
+                return (end + 1, end);
+            };
+            end = self.end_of(&found);
+            output.copy(found.place - found.before, end - found.place);
         }
     }
-}
 
-/// Eight bytes; those of the end of a block are too few.
-#[inline(always)]
-fn load(block: &[u8], at: usize) -> u64 {
-    block[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
-}
-
-#[inline(always)]
-fn is_match(a: u64, b: u64) -> bool {
-    a as u32 == b as u32
-}
-
-/// How many of up to eight bytes before two places are the same.
-#[inline(always)]
-fn same_before(block: &[u8], a: usize, b: usize) -> usize {
-    match b.checked_sub(8) {
-        Some(start) => (load(block, a - 8) ^ load(block, start)).leading_zeros() as usize / 8,
-        None => (0..b).take_while(|n| block[a - 1 - n] == block[b - 1 - n]).count(),
-    }
-}
-
-/// How many bytes are the same from two places on, to the end of the block.
-#[inline(always)]
-fn same_from(block: &[u8], mut a: usize, mut b: usize) -> usize {
-    let start = a;
-    while a + 8 <= block.len() {
-        let differ = load(block, a) ^ load(block, b);
-        if differ != 0 {
-            return a - start + differ.trailing_zeros() as usize / 8;
+    /// Where a match ends.
+    #[inline(always)]
+    fn end_of(&self, found: &Match) -> usize {
+        if found.differ != 0 {
+            return found.place + found.differ.trailing_zeros() as usize / 8;
         }
-        (a, b) = (a + 8, b + 8);
+        let (mut a, mut b) = (found.place + 8, found.before + 8);
+        while a + 8 <= self.length {
+            let differ = self.load(a) ^ self.load(b);
+            if differ != 0 {
+                return a + differ.trailing_zeros() as usize / 8;
+            }
+            (a, b) = (a + 8, b + 8);
+        }
+        while a < self.length && self.bytes[a] == self.bytes[b] {
+            (a, b) = (a + 1, b + 1);
+        }
+        a
     }
-    while a < block.len() && block[a] == block[b] {
-        (a, b) = (a + 1, b + 1);
+
+    /// How many of up to eight bytes before a match are the same, too.
+    #[inline(always)]
+    fn same_before(&self, found: &Match) -> usize {
+        let (a, b) = (found.place, found.before);
+        match b.checked_sub(8) {
+            Some(start) => (self.load(a - 8) ^ self.load(start)).leading_zeros() as usize / 8,
+            None => (0..b).take_while(|n| self.bytes[a - 1 - n] == self.bytes[b - 1 - n]).count(),
+        }
     }
-    a - start
 }
 
 /// What is written, element by element: a tag, and what belongs to it.
 struct Output<'a> {
     bytes: &'a mut [u8],
     at: usize,
+    /// How many bytes were written as they are.
+    literals: usize,
 }
 
 impl Output<'_> {
@@ -180,33 +233,21 @@ impl Output<'_> {
         self.at += 1;
     }
 
-    /// Bytes as they are.
+    /// Bytes as they are, if there are any.
     #[inline(always)]
-    fn literal(&mut self, block: &[u8], from: usize, to: usize) {
+    fn literal(&mut self, block: &BlockBytes, from: usize, to: usize) {
         let length = to - from;
+        self.literals += length;
         if length <= SHORT_LITERAL
             && let Some(bytes) = block[from..].first_chunk::<SHORT_LITERAL>()
-            && let Some(room) = self.bytes.get_mut(self.at + 1..self.at + 1 + SHORT_LITERAL)
+            && let Some(room) = self.bytes.get_mut(self.at..self.at + 1 + SHORT_LITERAL)
         {
-            room.copy_from_slice(bytes);
-            self.bytes[self.at] = (length as u8 - 1) << 2;
-            self.at += 1 + length;
-            return;
+            room[0] = (length as u8).wrapping_sub(1) << 2;
+            room[1..].copy_from_slice(bytes);
+            self.at += select_unpredictable(length == 0, 0, 1 + length);
+        } else {
+            self.at += put_literal(&mut self.bytes[self.at..], &block[from..to]);
         }
-        match length - 1 {
-            short @ 0..60 => self.put((short as u8) << 2),
-            medium @ 60..256 => {
-                self.put(60 << 2);
-                self.put(medium as u8);
-            }
-            long => {
-                self.put(61 << 2);
-                self.put(long as u8);
-                self.put((long >> 8) as u8);
-            }
-        }
-        self.bytes[self.at..self.at + length].copy_from_slice(&block[from..to]);
-        self.at += length;
     }
 
     /// Bytes that stand a distance before. One element has up to 64 of them.
@@ -234,6 +275,21 @@ impl Output<'_> {
         self.bytes[self.at..self.at + 4].copy_from_slice(&element.to_le_bytes());
         self.at += 3 - usize::from(is_small);
     }
+}
+
+/// Writes a literal of any length. Returns how many bytes it takes.
+#[inline(never)]
+fn put_literal(into: &mut [u8], bytes: &[u8]) -> usize {
+    let Some(length) = bytes.len().checked_sub(1) else { return 0 };
+    let tag: &[u8] = match length {
+        short @ 0..60 => &[(short as u8) << 2],
+        medium @ 60..256 => &[60 << 2, medium as u8],
+        long => &[61 << 2, long as u8, (long >> 8) as u8],
+    };
+    let end = tag.len() + bytes.len();
+    into[..tag.len()].copy_from_slice(tag);
+    into[tag.len()..end].copy_from_slice(bytes);
+    end
 }
 
 #[cfg(test)]

@@ -93,6 +93,16 @@ pub(super) fn look(looks: &[Look], names: ColumnNames) -> Result<(Vec<Sample>, V
 }
 
 impl Look {
+    /// If its lines are a part of the sample.
+    pub(super) fn is_sample(&self) -> bool {
+        self.sample_bytes.is_some()
+    }
+
+    /// The number of its file.
+    pub(super) fn file(&self) -> u32 {
+        self.range.file
+    }
+
     fn open(&self) -> Result<Input, InputError> {
         let Self { range, bytes, size_bytes, .. } = self;
         let all = range.start..range.end;

@@ -5,7 +5,8 @@ mod columns;
 mod files;
 mod look;
 
-use crate::ndjson::ColumnNames;
+use crate::ndjson::{ColumnNames, Position};
+use crate::plan::ConversionOptions;
 use crate::rates::OutputRate;
 use crate::source::{FileRange, RowSource};
 pub use columns::Columns;
@@ -14,7 +15,7 @@ pub(crate) use columns::{in_order, learn_keys, merge_keys};
 pub(crate) use files::SPLIT_BYTES;
 use files::{check, is_to_be_split, split_at_lines};
 pub(crate) use look::SampleHalf;
-use look::{Sample, expansion, look, looks, sample_half};
+use look::{Look, Sample, expansion, look, looks, sample_half};
 use millwork_manifest::{Compression, Failure, FailureClass, Manifest, ManifestFile};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -39,8 +40,9 @@ pub struct Survey {
     expansion: HashMap<Compression, f64>,
 }
 
-/// Looks at every file of a manifest, on as many threads as there are cores.
-pub async fn survey(manifest: &Manifest, names: ColumnNames) -> Result<Survey, Failure> {
+/// Looks at the files of a manifest, on as many threads as there are cores: at places all over it, and at all files if those have
+/// not shown its columns.
+pub async fn survey(manifest: &Manifest, options: &ConversionOptions) -> Result<Survey, Failure> {
     let files: Vec<(u32, ManifestFile)> = (0..).zip(manifest.files.iter().cloned()).collect();
     let mut wholes = Vec::with_capacity(files.len());
     // A large file is read whole to be cut: before that, all must be known to be there.
@@ -55,16 +57,33 @@ pub async fn survey(manifest: &Manifest, names: ColumnNames) -> Result<Survey, F
             false => ranges.push(file.clone()),
         }
     }
-    let (mut sample, mut keys) = (Vec::new(), HashMap::new());
-    for looked in on_all_cores(looks(&ranges, &wholes), move |looks| look(looks, names)).await? {
-        let (samples, new_keys) = looked?;
-        sample.extend(samples);
-        merge_keys(&mut keys, new_keys);
+    let (mut first, mut others): (Vec<_>, Vec<_>) = looks(&ranges, &wholes).into_iter().partition(Look::is_sample);
+    // A column that turns up later can only be added for the default query.
+    if !options.query.is_default() {
+        first.append(&mut others);
+    }
+    let middle = first.get(first.len() / 2).map_or(0, Look::file);
+    let (sample, mut keys) = look_at(first, options.names).await?;
+    // Where half of the places have not shown what the other half has, all of them may lack something, too.
+    if keys.values().any(|at| at.file >= middle) {
+        let (_, more) = look_at(others, options.names).await?;
+        merge_keys(&mut keys, in_order(more));
     }
     let files: Vec<_> = wholes.iter().map(|file| (file.uri.to_string(), file.end)).collect();
     let columns = Columns::of(keys, &files)?;
     let expansion = expansion(&sample);
     Ok(Survey { ranges, files, columns, sample: sample.into(), rate: OnceCell::new(), expansion })
+}
+
+/// Takes looks. Returns the samples, and the first place of each key.
+async fn look_at(looks: Vec<Look>, names: ColumnNames) -> Result<(Vec<Sample>, HashMap<String, Position>), Failure> {
+    let (mut sample, mut keys) = (Vec::new(), HashMap::new());
+    for looked in on_all_cores(looks, move |looks| look(looks, names)).await? {
+        let (samples, new_keys) = looked?;
+        sample.extend(samples);
+        merge_keys(&mut keys, new_keys);
+    }
+    Ok((sample, keys))
 }
 
 fn threads() -> usize {
@@ -131,5 +150,39 @@ impl Survey {
     /// The expected content of a range, in bytes.
     pub(crate) fn content_bytes(&self, range: &FileRange) -> f64 {
         (range.end - range.start) as f64 * self.expansion.get(&range.compression).copied().unwrap_or(1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::Query;
+    use millwork_manifest::ObjectUri;
+
+    /// The names that a survey of 130 files shows, of which every third is a sample, and a few have keys of their own.
+    async fn names(own: &[(usize, &str)], query: Query) -> Vec<String> {
+        let root = tempfile::tempdir().unwrap();
+        let file = |number| {
+            let path = root.path().join(format!("2025-12-23-{number:03}.ndjson"));
+            let own = own.iter().find(|(of, _)| *of == number).map_or("id", |(_, key)| key);
+            std::fs::write(&path, format!("{{\"id\":1,\"{own}\":2}}\n")).unwrap();
+            let uri = ObjectUri::from_path(&path).unwrap();
+            ManifestFile { uri, size_bytes: None, etag: None, version_id: None }
+        };
+        let manifest = Manifest {
+            id: "test".parse().unwrap(),
+            date: "2025-12-23".parse().unwrap(),
+            created_at: chrono::DateTime::UNIX_EPOCH,
+            files: (0..130).map(file).collect(),
+        };
+        survey(&manifest, &ConversionOptions { query, ..Default::default() }).await.unwrap().columns().names()
+    }
+
+    #[tokio::test]
+    async fn all_files_are_looked_at_where_places_all_over_do_not_show_the_columns() {
+        assert_eq!(names(&[(1, "a"), (3, "b")], Query::default()).await, ["id", "b"]);
+        assert_eq!(names(&[(1, "a"), (129, "b")], Query::default()).await, ["id", "a", "b"]);
+        let query = Query::new("q".to_owned(), "SELECT id FROM read_manifest($manifest)".to_owned());
+        assert_eq!(names(&[(1, "a"), (3, "b")], query).await, ["id", "a", "b"]);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::auth::Access;
 use crate::service::Service;
+use axum::serve::ListenerExt;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -22,6 +23,12 @@ impl ApiServer {
     pub fn start(listener: TcpListener, service: Service, access: Access) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
         let routes = super::router(service, access, stop.clone())?;
+        // An event of a stream does not wait for the acknowledgement of the one before.
+        let listener = listener.tap_io(|connection| {
+            if let Err(error) = connection.set_nodelay(true) {
+                tracing::debug!(%error, "a connection waits for acknowledgements");
+            }
+        });
         let serving = axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
         Ok(Self { stop, serving: tokio::spawn(serving.into_future()) })
     }

@@ -64,7 +64,7 @@ impl Shell {
             Ok::<_, Failure>(match columns {
                 Some(known) => known,
                 None => {
-                    let survey = Arc::new(survey(manifest, self.conversion.names).await?);
+                    let survey = Arc::new(survey(manifest, &self.conversion).await?);
                     let columns = survey.columns();
                     (survey, columns)
                 }
