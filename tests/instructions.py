@@ -21,7 +21,7 @@ def count(step, shape):
         return round(int(collected[1]) / BYTES, 3)
 
 
-counts = {f"{step} {shape}": count(step, shape) for step in ("scan", "columns", "encode") for shape in ("events", "wide", "text")}
+counts = {f"{step} {shape}": count(step, shape) for step in ("scan", "columns", "encode") for shape in ("events", "wide", "text", "arrays")}
 if "--accept" in sys.argv[1:]:
     with open(known_file, "w") as file: file.write(json.dumps(counts, indent=2) + "\n")
 known = json.load(open(known_file))

@@ -1,12 +1,12 @@
 //! Lines like those that conversions meet: `events` with nested values and optional keys, `wide` with many keys and nulls,
-//! `text` with long text and escapes.
+//! `text` with long text and escapes, `arrays` with many numbers.
 
 // Who includes it uses some of it.
 #![allow(dead_code)]
 
 use fastrand::Rng;
 
-pub(crate) const SHAPES: [&str; 3] = ["events", "wide", "text"];
+pub(crate) const SHAPES: [&str; 4] = ["events", "wide", "text", "arrays"];
 
 /// Lines of a shape, `bytes` and a little more, the same each time.
 pub(crate) fn lines(shape: &str, bytes: usize) -> Vec<u8> {
@@ -24,6 +24,7 @@ pub(crate) fn line(shape: &str, rng: &mut Rng) -> String {
     match shape {
         "wide" => wide(rng),
         "text" => text(rng),
+        "arrays" => arrays(rng),
         _ => event(rng),
     }
 }
@@ -89,4 +90,15 @@ fn text(rng: &mut Rng) -> String {
         r#"{{"id": {id}, "author": "{}", "title": "{title}", "score": {score:.3}, "body": "{body}"}}"#,
         words(rng, 2)
     )
+}
+
+fn arrays(rng: &mut Rng) -> String {
+    let separator = [",", ", "][rng.usize(..2)];
+    let number = |rng: &mut Rng| match rng.u8(..20) {
+        0 => format!("{:e}", rng.f32() - 0.5),
+        1 => format!("{}", rng.i16(..)),
+        _ => format!("{:.4}", 2.0 * rng.f32() - 1.0),
+    };
+    let numbers: Vec<_> = (0..rng.usize(..400)).map(|_| number(rng)).collect();
+    format!(r#"{{"series":"{}","values":[{}]}}"#, words(rng, 1), numbers.join(separator))
 }

@@ -163,7 +163,8 @@ fn damaged_lines_are_judged_and_read_as_serde_json_does() {
             let line = match rng.u8(..20) {
                 0 => lines::line("wide", rng),
                 1 => lines::line("text", rng),
-                2..5 => lines::line("events", rng),
+                2 => lines::line("arrays", rng),
+                3..5 => lines::line("events", rng),
                 _ => short(rng),
             };
             checker.check(&damaged(line, rng));

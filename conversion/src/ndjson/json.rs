@@ -4,6 +4,7 @@
 //! values are checked and kept as they stand. It relies on every line ending in a newline, which no JSON token may
 //! contain, so that no loop needs to know where the line ends.
 
+use super::numbers::skip_numbers;
 use super::unescape::hex4;
 
 /// How deep objects and arrays may nest, the line's own object included.
@@ -60,6 +61,9 @@ pub enum Defect {
     /// Nested deeper than [`MAX_DEPTH`].
     TooDeep(usize),
 }
+
+/// So many elements of arrays are looked at one by one before it is tried whether many numbers follow.
+const ELEMENTS_BETWEEN_LOOKS: u32 = 8;
 
 type Step = Result<usize, Defect>;
 
@@ -275,7 +279,7 @@ fn skip_many_digits(bytes: &[u8], at: usize) -> Step {
 }
 
 #[inline(always)]
-fn skip_number(bytes: &[u8], mut at: usize) -> Step {
+pub(super) fn skip_number(bytes: &[u8], mut at: usize) -> Step {
     // What is as likely as not is counted, not asked for.
     at += usize::from(byte(bytes, at) == b'-');
     let first = at;
@@ -308,6 +312,7 @@ fn skip_container(bytes: &[u8], start: usize, outer_depth: u32) -> Step {
     let mut depth = outer_depth;
     let mut at = start;
     let mut next = Next::Value;
+    let mut elements = 0u32;
     loop {
         match next {
             Next::Key => {
@@ -344,9 +349,18 @@ fn skip_container(bytes: &[u8], start: usize, outer_depth: u32) -> Step {
             Next::After => {
                 at = skip_space(bytes, at);
                 match (byte(bytes, at), open & 1 == 1) {
-                    (b',', is_object) => {
+                    (b',', true) => {
                         at = skip_space(bytes, at + 1);
-                        next = if is_object { Next::Key } else { Next::Value };
+                        next = Next::Key;
+                    }
+                    (b',', false) => {
+                        at = skip_space(bytes, at + 1);
+                        // Few arrays are so long that a look at much of them at once pays; of those, most hold numbers.
+                        elements += 1;
+                        if elements.is_multiple_of(ELEMENTS_BETWEEN_LOOKS) {
+                            at = skip_numbers(bytes, at);
+                        }
+                        next = Next::Value;
                     }
                     (b'}', true) | (b']', false) => {
                         at += 1;

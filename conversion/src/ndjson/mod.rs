@@ -10,6 +10,7 @@ mod input;
 mod json;
 mod keys;
 mod lossy;
+mod numbers;
 mod rejects;
 mod scan;
 mod unescape;

@@ -12,8 +12,8 @@ use std::sync::Arc;
 const EVEN_SHARE: f64 = 0.75;
 /// The least morsel is this share of a whole one, or of a lane's part of all, whichever is less: the last to end keeps the others
 /// waiting for no longer than that takes.
-const LEAST_OF_WHOLE: u64 = 8;
-const LEAST_OF_PART: u64 = 32;
+const LEAST_OF_WHOLE: u64 = 16;
+const LEAST_OF_PART: u64 = 64;
 
 /// The input of one task, with a partition for each morsel.
 pub(super) struct Morsels {
