@@ -112,13 +112,15 @@ struct Work {
     is_all_taken: CancellationToken,
     /// Cancelled once nobody wants what is left.
     is_given_up: CancellationToken,
-    /// Room for what may be begun before an earlier morsel is written, since what is encoded too early waits in memory: one whole
-    /// morsel more than there are lanes, or more of the small ones.
+    /// Room for what may be begun before an earlier morsel is written, since what is encoded too early waits in memory.
     room: Arc<Semaphore>,
 }
 
 /// So much room a whole morsel takes.
 const WHOLE: u32 = 16;
+/// There is room for so many whole morsels more than there are lanes, or for more of the small ones: one that waits for an earlier
+/// one, and one that is being written.
+const WAITING: usize = 2;
 
 /// The room that each of some morsels takes, by their stored bytes.
 fn room_for(bytes: &[u64]) -> Vec<u32> {
@@ -153,7 +155,7 @@ async fn convert(
         rest: Mutex::new((0..).zip(senders).collect()),
         is_all_taken: CancellationToken::new(),
         is_given_up,
-        room: Arc::new(Semaphore::new((lanes + 1) * WHOLE as usize)),
+        room: Arc::new(Semaphore::new((lanes + WAITING) * WHOLE as usize)),
     });
     let (room, is_given_up) = (work.room.clone(), work.is_given_up.clone());
     let sizes: Vec<_> = work.bytes.iter().copied().zip(work.rooms.iter().copied()).collect();
