@@ -37,6 +37,7 @@ impl Trial {
             file: 0,
             uri: "file:///2025-12-23.ndjson".parse()?,
             etag: String::new(),
+            size_bytes: lines.len() as u64,
             start: 0,
             end: lines.len() as u64,
             compression: millwork_manifest::Compression::None,

@@ -78,7 +78,9 @@ pub(crate) struct FileRange {
     pub(crate) uri: ObjectUri,
     /// The entity tag the file had when the attempt was planned.
     pub(crate) etag: String,
-    /// The first byte of the stored object, and the one after the last.
+    /// The size of the whole stored object: one that has another is not the one that was planned.
+    pub(crate) size_bytes: u64,
+    /// The first byte of it, and the one after the last.
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) compression: Compression,
@@ -418,7 +420,7 @@ fn range_rows(
 type Scan = FileScan<Input>;
 
 fn open_input(range: &FileRange) -> Result<Input, InputError> {
-    open_range(&range.uri, &range.etag, range.start..range.end, range.compression)
+    open_range(range)
 }
 
 fn open_scan<'a>(

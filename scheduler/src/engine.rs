@@ -138,7 +138,9 @@ impl Engine {
     pub async fn start(listener: TcpListener) -> Result<Self, anyhow::Error> {
         let address = listener.local_addr()?;
         // What is accepted has it, too. Else an answer waits up to 40 ms for the acknowledgement of its own first half.
-        SockRef::from(&listener).set_tcp_nodelay(true)?;
+        if let Err(error) = SockRef::from(&listener).set_tcp_nodelay(true) {
+            tracing::debug!(%error, "answers to executors wait for acknowledgements");
+        }
         let config = Arc::new(config(address));
         let cluster = BallistaCluster::new_from_config(&config).await?;
         let server: Server = create_scheduler(cluster.clone(), config).await?;

@@ -118,20 +118,19 @@ impl Chunk {
 }
 
 impl ObjectReader {
-    /// Begins to read.
-    pub fn open(uri: &ObjectUri, etag: &str, range: Range<u64>) -> io::Result<Self> {
-        let object = Stored { uri: uri.clone(), etag: etag.to_owned(), size_bytes: None };
+    /// Begins to read. With a size, an object that has another is one that changed.
+    pub fn open(uri: &ObjectUri, etag: &str, range: Range<u64>, size_bytes: Option<u64>) -> io::Result<Self> {
+        let object = Stored { uri: uri.clone(), etag: etag.to_owned(), size_bytes };
         Self::begin(object, range, CHUNK_BYTES, CHUNKS_AHEAD)
     }
 
-    /// Begins to read, for a caller that may need no more than the first bytes: the rest is requested when it is read. With
-    /// a size, an object that has another is one that changed.
+    /// The same, for a caller that may need no more than the first bytes: the rest is requested when it is read.
     pub fn open_start(
         uri: &ObjectUri,
         etag: &str,
         range: Range<u64>,
-        first_bytes: u64,
         size_bytes: Option<u64>,
+        first_bytes: u64,
     ) -> io::Result<Self> {
         let object = Stored { uri: uri.clone(), etag: etag.to_owned(), size_bytes };
         Self::begin(object, range, first_bytes, 1)

@@ -292,11 +292,16 @@ fn chaos_poisoned_manifests_in_buckets_fail_by_name_and_hold_up_nobody() {
         "metadata": {"manifest_id": "gone"}});
     let mixed = json!({"fileLocations": [{"URIPrefixes": ["s3://acme-input/2025-11-03-a.ndjson",
         "s3://acme-input/2025-11-04-a.ndjson"]}], "metadata": {"manifest_id": "mixed"}});
-    // Its entity tag is right, its size is not.
-    let short = world.input("2025-11-05-short.ndjson", b"{\"a\": 1}\n".to_vec());
-    let file = json!({"uri": short, "size_bytes": 4, "etag": "a01637863c1f9585c3e38cde6ce20940"});
-    let short = json!({"fileLocations": [{"URIPrefixes": [short]}],
-        "metadata": {"manifest_id": "short", "files": [file]}});
+    // One's entity tag is right, its size is not. It is none of those that are looked at before the conversion.
+    let file = |number: usize| {
+        let name = if number == 1 { "short".to_owned() } else { format!("{number:02}") };
+        let uri = world.input(&format!("2025-11-05-{number:02}-{name}.ndjson"), b"{\"a\": 1}\n".to_vec());
+        let size = if number == 1 { 4 } else { 9 };
+        json!({"uri": uri, "size_bytes": size, "etag": "a01637863c1f9585c3e38cde6ce20940"})
+    };
+    let files: Vec<_> = (0..70).map(file).collect();
+    let uris: Vec<_> = files.iter().map(|file| file["uri"].clone()).collect();
+    let short = json!({"fileLocations": [{"URIPrefixes": uris}], "metadata": {"manifest_id": "short", "files": files}});
     assert_eq!(fleet.submit(0, &short).0, 202);
     assert_eq!(fleet.submit(0, &torn).0, 202);
     assert_eq!(fleet.submit(0, &gone).0, 202);
@@ -311,7 +316,7 @@ fn chaos_poisoned_manifests_in_buckets_fail_by_name_and_hold_up_nobody() {
     };
     assert!(failure("gone").contains("2025-11-02-gone.ndjson` does not exist"), "{}", failure("gone"));
     assert!(failure("torn").contains("2025-11-01-torn.ndjson.gz"), "{}", failure("torn"));
-    assert!(failure("short").contains("2025-11-05-short.ndjson` changed"), "{}", failure("short"));
+    assert!(failure("short").contains("2025-11-05-01-short.ndjson` changed"), "{}", failure("short"));
     let completed = || fleet.runs(0).iter().filter(|run| run["state"] == "completed").count();
     fleet.wait_until("the good ones are completed", || completed() == good.documents.len());
     fleet.check(0, &good);

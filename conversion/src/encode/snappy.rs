@@ -26,13 +26,12 @@ const FIRST_STEP: usize = 40;
 const STEP_SHARE: usize = 16;
 /// Short literals are copied as so many bytes, whatever their length.
 const SHORT_LITERAL: usize = 32;
-/// From here to the end of a block no match is looked for, so that eight bytes, or a short literal, can be loaded anywhere
-/// before it.
-const MARGIN: usize = SHORT_LITERAL;
+/// From here to the end of a block no match is looked for, so that eight bytes can be loaded anywhere before it.
+const MARGIN: usize = 16;
 
 type Table = [u16; 1 << TABLE_BITS];
-/// A block with what follows it: a load from any place in it needs no check.
-type BlockBytes = [u8; BLOCK + MARGIN];
+/// A block with what follows it, so that a short literal can be loaded from any place in it.
+type BlockBytes = [u8; BLOCK + SHORT_LITERAL];
 
 /// Compresses one content after the other.
 pub(super) struct Snappy {
@@ -44,7 +43,7 @@ pub(super) struct Snappy {
 
 impl Snappy {
     pub(super) fn new() -> Self {
-        Self { table: Box::new([0; 1 << TABLE_BITS]), end: Box::new([0; BLOCK + MARGIN]) }
+        Self { table: Box::new([0; 1 << TABLE_BITS]), end: Box::new([0; BLOCK + SHORT_LITERAL]) }
     }
 
     /// The most bytes that so many become.
@@ -86,7 +85,7 @@ impl Snappy {
     }
 }
 
-/// What is compressed without a look at what came before.
+/// What matches are looked for in.
 struct Block<'a> {
     bytes: &'a BlockBytes,
     length: usize,
@@ -124,7 +123,7 @@ impl Block<'_> {
     /// Eight bytes.
     #[inline(always)]
     fn load(&self, at: usize) -> u64 {
-        if at > BLOCK + MARGIN - 8 {
+        if at > BLOCK + SHORT_LITERAL - 8 {
             return 0;
         }
         self.bytes[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
@@ -335,6 +334,18 @@ mod tests {
         for length in (0..100).chain(BLOCK - 40..BLOCK + 40).chain([3 * BLOCK]) {
             check(&mut snappy, &vec![b'a'; length]);
             check(&mut snappy, &(0..length).map(|_| rng.u8(..)).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn what_was_compressed_before_makes_no_difference() {
+        let (mut used, mut rng) = (Snappy::new(), Rng::with_seed(9));
+        for _ in 0..300 {
+            let content = content(&mut rng);
+            let mut into = [vec![0; Snappy::max_bytes(content.len())], vec![1; Snappy::max_bytes(content.len())]];
+            let fresh = Snappy::new().compress(&content, &mut into[0]);
+            let again = used.compress(&content, &mut into[1]);
+            assert!(into[0][..fresh] == into[1][..again]);
         }
     }
 

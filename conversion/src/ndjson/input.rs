@@ -1,11 +1,11 @@
 //! Opening a file of a manifest: the byte range, decompressed, and proof that it is the object that was planned.
 
+use crate::source::FileRange;
 use flate2::read::MultiGzDecoder;
 use millwork_manifest::{Compression, ObjectUri};
 use millwork_storage::{ObjectReader, StorageError, bucket_and_key, identity, path_of};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -16,7 +16,9 @@ pub(crate) enum InputError {
     Missing(ObjectUri),
     #[error(transparent)]
     Unreadable(#[from] StorageError),
-    #[error("input file `{0}` changed since it was planned: it has another size or time of change now")]
+    #[error(
+        "input file `{0}` changed: it is not the one that was planned, but has another size, entity tag or time of change"
+    )]
     Changed(ObjectUri),
     #[error("input file `{uri}` cannot be decompressed as {format}, after {bytes} bytes of content: {source}")]
     Corrupt { uri: ObjectUri, format: &'static str, bytes: u64, source: io::Error },
@@ -60,37 +62,19 @@ struct Stored {
     has_failed: AtomicBool,
 }
 
-/// Opens `range` of the stored object. Only the whole of a compressed file can be read.
-pub(crate) fn open_range(
-    uri: &ObjectUri,
-    etag: &str,
-    range: Range<u64>,
-    compression: Compression,
-) -> Result<Input, InputError> {
-    open(uri, etag, range.clone(), compression, || ObjectReader::open(uri, etag, range))
+/// Opens a range of a stored object. Only the whole of a compressed file can be read.
+pub(crate) fn open_range(range: &FileRange) -> Result<Input, InputError> {
+    open(range, || ObjectReader::open(&range.uri, &range.etag, range.start..range.end, Some(range.size_bytes)))
 }
 
-/// The same, for a caller that may need no more than the first bytes. With a size, an object that has another is one that
-/// changed.
-pub(crate) fn open_start(
-    uri: &ObjectUri,
-    etag: &str,
-    range: Range<u64>,
-    compression: Compression,
-    first_bytes: u64,
-    size_bytes: Option<u64>,
-) -> Result<Input, InputError> {
-    let reader = || ObjectReader::open_start(uri, etag, range.clone(), first_bytes, size_bytes);
-    open(uri, etag, range.clone(), compression, reader)
+/// The same, for a caller that may need no more than the first bytes.
+pub(crate) fn open_start(range: &FileRange, first_bytes: u64) -> Result<Input, InputError> {
+    let bytes = range.start..range.end;
+    open(range, || ObjectReader::open_start(&range.uri, &range.etag, bytes, Some(range.size_bytes), first_bytes))
 }
 
-fn open(
-    uri: &ObjectUri,
-    etag: &str,
-    range: Range<u64>,
-    compression: Compression,
-    reader: impl FnOnce() -> io::Result<ObjectReader>,
-) -> Result<Input, InputError> {
+fn open(range: &FileRange, reader: impl FnOnce() -> io::Result<ObjectReader>) -> Result<Input, InputError> {
+    let FileRange { uri, etag, start, end, compression, .. } = range;
     let fail = |e: io::Error| match e.kind() {
         ErrorKind::NotFound => InputError::Missing(uri.clone()),
         _ => InputError::Unreadable(StorageError { operation: "read", object: uri.to_string(), source: e }),
@@ -105,20 +89,21 @@ fn open(
         }
         None => {
             let mut file = File::open(path_of(uri)?).map_err(fail)?;
-            if identity(&file.metadata().map_err(fail)?) != etag {
+            if identity(&file.metadata().map_err(fail)?) != *etag {
                 return Err(InputError::Changed(uri.clone()));
             }
-            file.seek(SeekFrom::Start(range.start)).map_err(fail)?;
-            (Box::new(file.try_clone().map_err(fail)?.take(range.end - range.start)), Some(file))
+            file.seek(SeekFrom::Start(*start)).map_err(fail)?;
+            (Box::new(file.try_clone().map_err(fail)?.take(end - start)), Some(file))
         }
     };
     let observed = Observed { inner: bytes, stored: stored.clone() };
     let content: Box<dyn Read + Send> = match compression {
         // An object without a single byte is an empty file in any format.
-        _ if range.is_empty() => Box::new(io::empty()),
-        _ => decompressed(observed, compression),
+        _ if start >= end => Box::new(io::empty()),
+        _ => decompressed(observed, *compression),
     };
-    Ok(Input { uri: uri.clone(), compression, content, file, etag: etag.to_owned(), has_arrived, bytes: 0, stored })
+    let (uri, etag, compression) = (uri.clone(), etag.clone(), *compression);
+    Ok(Input { uri, compression, content, file, etag, has_arrived, bytes: 0, stored })
 }
 
 impl Input {

@@ -358,7 +358,7 @@ fn skip_container(bytes: &[u8], start: usize, outer_depth: u32) -> Step {
                         // Few arrays are so long that a look at much of them at once pays; of those, most hold numbers.
                         elements += 1;
                         if elements.is_multiple_of(ELEMENTS_BETWEEN_LOOKS) {
-                            at = skip_numbers(bytes, at);
+                            at = skip_space(bytes, skip_numbers(bytes, at));
                         }
                         next = Next::Value;
                     }
@@ -563,6 +563,21 @@ mod tests {
             let at = at.index(chars.len());
             chars.splice(at..at + 1, with.chars());
             agrees_with_serde(&chars.into_iter().collect::<String>());
+        }
+
+        #[test]
+        fn long_arrays_agree_with_serde_json(
+            numbers in prop::collection::vec("-?(0|[1-9][0-9]{0,3})(\\.[0-9]{1,9})?([eE][+-]?[0-9]{1,2})?", 20..150),
+            separators in prop::collection::vec(0..60usize, 150),
+            (at, with) in (any::<prop::sample::Index>(), "[-0-9.,eE+ x\\[\"\t]{0,2}"),
+        ) {
+            let separator = |number: &usize| [", ", ",  ", ",\t", ",\r", " ,", " , ", ", \t"].get(*number).unwrap_or(&",");
+            let elements: Vec<_> = numbers.iter().zip(&separators).flat_map(|(n, s)| [n.as_str(), separator(s)]).collect();
+            let mut line = format!("{{\"a\":[{}7]}}", elements.concat());
+            prop_assert!(scan(&line).is_ok(), "{line:?}");
+            let at = at.index(line.len());
+            line.replace_range(at..at + 1, &with);
+            agrees_with_serde(&line);
         }
 
         #[test]

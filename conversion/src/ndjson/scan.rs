@@ -436,6 +436,7 @@ mod tests {
             file: 0,
             uri: uri.parse().unwrap(),
             etag: String::new(),
+            size_bytes: 0,
             start: 0,
             end: 0,
             compression: Compression::None,

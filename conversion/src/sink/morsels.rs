@@ -103,6 +103,7 @@ mod tests {
             file,
             uri: "/a".parse().unwrap(),
             etag: String::new(),
+            size_bytes: *size,
             start: 0,
             end: *size,
             compression: Compression::None,
@@ -139,8 +140,8 @@ mod tests {
     #[test]
     fn morsels_are_whole_first_and_small_last() {
         assert_eq!(goals(1000, 1, 300, 0), [300, 300, 400]);
-        assert_eq!(goals(1000, 2, 200, 0), [200, 200, 200, 200, 75, 75, 18, 18, 14]);
-        assert_eq!(goals(1000, 2, 1000, 0), [375, 375, 93, 93, 24, 24, 16]);
+        assert_eq!(goals(1000, 2, 200, 0), [200, 200, 200, 200, 75, 75, 18, 18, 7, 7]);
+        assert_eq!(goals(1000, 2, 1000, 0), [375, 375, 93, 93, 24, 24, 7, 9]);
         // Each lane gets something, if it is not too little.
         assert_eq!(goals(1000, 4, 1_000_000, 0)[..5], [187, 187, 187, 187, 47]);
         assert_eq!(goals(1000, 10, 1_000_000, 400), [400, 400, 200]);

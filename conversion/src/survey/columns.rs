@@ -120,7 +120,7 @@ pub(super) fn keys_of(ranges: &[FileRange], names: ColumnNames) -> Result<Vec<Ne
     let fail = |e: InputError| failure_of_scan(&e.into());
     let mut index = KeyIndex::learning(names);
     for range in ranges {
-        let input = open_range(&range.uri, &range.etag, range.start..range.end, range.compression).map_err(fail)?;
+        let input = open_range(range).map_err(fail)?;
         let mut blocks = Blocks::new(input, range.start);
         loop {
             match blocks.next().map_err(|e| fail(blocks.input().explain(e)))? {

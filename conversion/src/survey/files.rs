@@ -23,7 +23,8 @@ pub(super) fn check(files: &[(u32, ManifestFile)], is_any_large: bool) -> Result
         };
         let known = known(file, is_any_large).map(Ok).or_else(|| objects.next().map(|found| found_of(file, found)));
         let (etag, end) = known.unwrap_or_else(|| Err(Failure::new(FailureClass::Bug, "a file was not looked for")))?;
-        Ok(FileRange { file: *number, uri: file.uri.clone(), etag, start: 0, end, compression, lines_before: 0 })
+        let (file, uri) = (*number, file.uri.clone());
+        Ok(FileRange { file, uri, etag, size_bytes: end, start: 0, end, compression, lines_before: 0 })
     };
     files.iter().map(check).collect()
 }
@@ -96,7 +97,7 @@ pub(super) async fn split_at_lines(file: &FileRange) -> Result<Vec<FileRange>, F
 /// newline before it.
 fn count_newlines(file: &FileRange, start: u64) -> Result<(u64, Option<u64>), InputError> {
     let (from, to) = (start.saturating_sub(1), (start + SPLIT_BYTES).min(file.end + 1) - 1);
-    let mut input = open_range(&file.uri, &file.etag, from..to, Compression::None)?;
+    let mut input = open_range(&FileRange { start: from, end: to, ..file.clone() })?;
     let mut buffer = vec![0; 256 << 10];
     let (mut newlines, mut first, mut at) = (0, None, from);
     loop {

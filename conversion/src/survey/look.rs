@@ -1,4 +1,4 @@
-//! A look at some lines of each file, which tells of its columns, and of what the rows are like.
+//! A look at some lines of a file, which tells of its columns, and of what the rows are like.
 
 use super::files::changed;
 use super::{learn_keys, threads};
@@ -14,7 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::Read;
 use std::sync::Arc;
 
-/// How much of each file is looked at for its columns.
+/// How much of a file is looked at for its columns.
 const FIRST_BLOCK_BYTES: usize = 64 << 10;
 /// How far a look goes where the first line is longer than what is looked at.
 const MAX_FIRST_BLOCK_BYTES: usize = 4 << 20;
@@ -36,34 +36,38 @@ pub(super) struct Look {
     /// How much is looked at, and how far it goes where that is not even one line.
     bytes: usize,
     max_bytes: usize,
-    /// The size of the file, if this is its start.
-    size_bytes: Option<u64>,
     /// If the lines are to be converted in trial: unless they are more than this.
     sample_bytes: Option<usize>,
 }
 
 /// What is to be looked at: the start of each file for its columns, and places all over the manifest for what its rows are like.
-pub(super) fn looks(ranges: &[FileRange], wholes: &[FileRange]) -> Vec<Look> {
+pub(super) fn looks(ranges: &[FileRange]) -> Vec<Look> {
     let step = ranges.len().div_ceil(SAMPLE_PLACES).max(1);
     let places = ranges.len().div_ceil(step).max(1);
-    let input: u64 = wholes.iter().map(|file| file.end).sum();
+    let input: u64 = ranges.iter().map(|range| range.end - range.start).sum();
     let share = (input / SAMPLE_SHARE).clamp(MIN_SAMPLE_BYTES, MAX_SAMPLE_BYTES) as usize / places;
     let largest_share = MAX_SAMPLE_BYTES as usize / places;
-    let mut looks = Vec::with_capacity(wholes.len());
+    let mut looks = Vec::new();
     for (number, range) in ranges.iter().enumerate() {
-        let place = number.is_multiple_of(step).then_some(number / step);
+        let place = number / step;
+        let place = (number == sampled(place, step, ranges.len())).then_some(place);
         let sample_bytes = place.map(|place| match place.is_multiple_of(LONG_LINES_EVERY) {
             true => MAX_FIRST_BLOCK_BYTES,
             false => largest_share,
         });
-        let size_bytes = wholes.get(range.file as usize).filter(|_| range.start == 0).map(|file| file.end);
-        let max_bytes = if size_bytes.is_some() { Some(MAX_FIRST_BLOCK_BYTES) } else { sample_bytes };
+        let max_bytes = if range.start == 0 { Some(MAX_FIRST_BLOCK_BYTES) } else { sample_bytes };
         if let Some(max_bytes) = max_bytes {
             let bytes = if sample_bytes.is_some() { share.max(FIRST_BLOCK_BYTES) } else { FIRST_BLOCK_BYTES };
-            looks.push(Look { range: range.clone(), bytes, max_bytes, size_bytes, sample_bytes });
+            looks.push(Look { range: range.clone(), bytes, max_bytes, sample_bytes });
         }
     }
     looks
+}
+
+/// The range that stands for a place: the first one, then one of each few, not always the same, as files may come by turns.
+pub(super) fn sampled(place: usize, step: usize, ranges: usize) -> usize {
+    let turn = (place as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    (place * step + turn as usize % step).min(ranges - 1)
 }
 
 /// Looks at ranges, some of which are open ahead. Returns the samples, and the keys of all lines.
@@ -78,7 +82,7 @@ pub(super) fn look(looks: &[Look], names: ColumnNames) -> Result<(Vec<Sample>, V
         opened.extend(ahead.map(Look::open));
         let Some(input) = opened.pop_front() else { break };
         let mut seen = input.and_then(|input| look.lines(input)).map_err(|e| match e {
-            InputError::Changed(uri) if look.size_bytes.is_some() => changed(&uri),
+            InputError::Changed(uri) => changed(&uri),
             e => failure_of_scan(&e.into()),
         })?;
         learn_keys(&mut index, &seen.range, seen.range.start, &seen.lines)?;
@@ -104,9 +108,7 @@ impl Look {
     }
 
     fn open(&self) -> Result<Input, InputError> {
-        let Self { range, bytes, size_bytes, .. } = self;
-        let all = range.start..range.end;
-        open_start(&range.uri, &range.etag, all, range.compression, *bytes as u64, *size_bytes)
+        open_start(&self.range, self.bytes as u64)
     }
 
     /// The lines that the first bytes hold whole.
@@ -189,7 +191,7 @@ mod tests {
 
     /// The lines that a look sees.
     fn seen(range: &FileRange, max_bytes: usize) -> Vec<u8> {
-        let look = Look { range: range.clone(), bytes: 64 << 10, max_bytes, size_bytes: None, sample_bytes: None };
+        let look = Look { range: range.clone(), bytes: 64 << 10, max_bytes, sample_bytes: None };
         look.lines(look.open().unwrap()).unwrap().lines
     }
 
@@ -210,26 +212,27 @@ mod tests {
             file,
             uri: "/a".parse().unwrap(),
             etag: String::new(),
+            size_bytes: 2000,
             start,
             end,
             compression: Compression::None,
             lines_before: 0,
         };
         let wholes: Vec<_> = (0..100).map(|file| range(file, 0, 2000)).collect();
-        let seen = looks(&wholes, &wholes);
+        let seen = looks(&wholes);
         assert_eq!(seen.iter().map(|look| look.range.file).collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
-        assert!(seen.iter().all(|look| look.size_bytes == Some(2000) && look.max_bytes == MAX_FIRST_BLOCK_BYTES));
+        assert!(seen.iter().all(|look| look.max_bytes == MAX_FIRST_BLOCK_BYTES));
         let sampled: Vec<_> = seen.iter().filter(|look| look.sample_bytes.is_some()).collect();
         assert_eq!(sampled.len(), 50);
         assert!(sampled.iter().all(|look| look.bytes == MIN_SAMPLE_BYTES as usize / 50));
         // Of a file in ranges, too: its start, and places in the middle.
         let parts: Vec<_> = (0..100).map(|part| range(0, part * 20, part * 20 + 20)).collect();
-        let seen = looks(&parts, &wholes[..1]);
-        assert_eq!(
-            seen.iter().map(|look| look.range.start).collect::<Vec<_>>(),
-            (0..50).map(|n| n * 40).collect::<Vec<_>>()
-        );
-        assert_eq!(seen.iter().filter(|look| look.size_bytes == Some(2000)).count(), 1);
-        assert!(looks(&[], &[]).is_empty());
+        let seen = looks(&parts);
+        let places: Vec<_> = seen.iter().map(|look| look.range.start / 40).collect();
+        assert_eq!(places, (0..50).collect::<Vec<_>>());
+        assert_eq!(seen[0].range.start, 0);
+        let odd = seen.iter().filter(|look| look.range.start % 40 == 20).count();
+        assert!((10..40).contains(&odd), "{odd}");
+        assert!(looks(&[]).is_empty());
     }
 }

@@ -1,5 +1,6 @@
-//! What has to be known of a manifest's files before an attempt can be planned: that they are there and unchanged,
-//! which columns their first lines have, where the lines of large files start, and how small the rows will get.
+//! What has to be known of a manifest's files before an attempt can be planned: that they are there and unchanged (of those in a
+//! bucket this may be found out when they are read), which columns they have, where the lines of large files start, and how
+//! small the rows will get.
 
 mod columns;
 mod files;
@@ -57,15 +58,15 @@ pub async fn survey(manifest: &Manifest, options: &ConversionOptions) -> Result<
             false => ranges.push(file.clone()),
         }
     }
-    let (mut first, mut others): (Vec<_>, Vec<_>) = looks(&ranges, &wholes).into_iter().partition(Look::is_sample);
     // A column that turns up later can only be added for the default query.
-    if !options.query.is_default() {
-        first.append(&mut others);
-    }
+    let is_first = |look: &Look| look.is_sample() || !options.query.is_default();
+    let (first, others): (Vec<_>, Vec<_>) = looks(&ranges).into_iter().partition(is_first);
     let middle = first.get(first.len() / 2).map_or(0, Look::file);
     let (sample, mut keys) = look_at(first, options.names).await?;
-    // Where half of the places have not shown what the other half has, all of them may lack something, too.
-    if keys.values().any(|at| at.file >= middle) {
+    // Where half of the places have not shown what the other half has, all of them may lack something, too. And the very first
+    // column cannot be added later: it must be known which one that is.
+    let is_first_known = keys.values().any(|at| at.file == 0);
+    if !is_first_known || keys.values().any(|at| at.file >= middle) {
         let (_, more) = look_at(others, options.names).await?;
         merge_keys(&mut keys, in_order(more));
     }
@@ -155,17 +156,18 @@ impl Survey {
 
 #[cfg(test)]
 mod tests {
+    use super::look::sampled;
     use super::*;
     use crate::query::Query;
     use millwork_manifest::ObjectUri;
 
-    /// The names that a survey of 130 files shows, of which every third is a sample, and a few have keys of their own.
+    /// The names that a survey of 130 files shows, one of each three of which is a sample. A few have a line of their own.
     async fn names(own: &[(usize, &str)], query: Query) -> Vec<String> {
         let root = tempfile::tempdir().unwrap();
         let file = |number| {
             let path = root.path().join(format!("2025-12-23-{number:03}.ndjson"));
-            let own = own.iter().find(|(of, _)| *of == number).map_or("id", |(_, key)| key);
-            std::fs::write(&path, format!("{{\"id\":1,\"{own}\":2}}\n")).unwrap();
+            let line = own.iter().find(|(of, _)| *of == number).map_or(r#"{"id":1}"#, |(_, line)| line);
+            std::fs::write(&path, line).unwrap();
             let uri = ObjectUri::from_path(&path).unwrap();
             ManifestFile { uri, size_bytes: None, etag: None, version_id: None }
         };
@@ -180,9 +182,13 @@ mod tests {
 
     #[tokio::test]
     async fn all_files_are_looked_at_where_places_all_over_do_not_show_the_columns() {
-        assert_eq!(names(&[(1, "a"), (3, "b")], Query::default()).await, ["id", "b"]);
-        assert_eq!(names(&[(1, "a"), (129, "b")], Query::default()).await, ["id", "a", "b"]);
+        let (a, b) = (r#"{"id":1,"a":2}"#, r#"{"id":1,"b":2}"#);
+        let early = sampled(1, 3, 130);
+        assert_eq!(names(&[(1, a), (early, b)], Query::default()).await, ["id", "b"]);
+        assert_eq!(names(&[(1, a), (129, b)], Query::default()).await, ["id", "a", "b"]);
+        // Nobody knows what the first column is.
+        assert_eq!(names(&[(0, ""), (1, r#"{"c":1}"#)], Query::default()).await, ["c", "id"]);
         let query = Query::new("q".to_owned(), "SELECT id FROM read_manifest($manifest)".to_owned());
-        assert_eq!(names(&[(1, "a"), (3, "b")], query).await, ["id", "a", "b"]);
+        assert_eq!(names(&[(1, a), (early, b)], query).await, ["id", "a", "b"]);
     }
 }
