@@ -15,7 +15,7 @@ FREQUENCY = 2000
 STEPS = {
     "compress": r"encode::snappy",
     "encode": r"millwork_conversion::encode|parquet::|memcmp",
-    "scan": r"ndjson::(json|keys|blocks|input)|memchr|simdutf8",
+    "scan": r"ndjson::(json|numbers|keys|blocks|input)|memchr|simdutf8",
     # The compiler may put the loop over lines into the iterator that it is.
     "build columns": r"millwork_conversion::(ndjson|source)|spec_extend|futures_util::stream::iter::Iter<|iter::sources::from_fn::FromFn<",
     "copies": r"memmove|memcpy",

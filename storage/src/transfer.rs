@@ -95,7 +95,7 @@ struct Stored {
     uri: ObjectUri,
     etag: String,
     /// What all of it must have.
-    size_bytes: Option<u64>,
+    size_bytes: u64,
 }
 
 /// What has not been read of the answer to a request, in the pieces in which it came: they are copied once, when they are read.
@@ -118,8 +118,8 @@ impl Chunk {
 }
 
 impl ObjectReader {
-    /// Begins to read. With a size, an object that has another is one that changed.
-    pub fn open(uri: &ObjectUri, etag: &str, range: Range<u64>, size_bytes: Option<u64>) -> io::Result<Self> {
+    /// Begins to read. An object of another size is one that changed.
+    pub fn open(uri: &ObjectUri, etag: &str, range: Range<u64>, size_bytes: u64) -> io::Result<Self> {
         let object = Stored { uri: uri.clone(), etag: etag.to_owned(), size_bytes };
         Self::begin(object, range, CHUNK_BYTES, CHUNKS_AHEAD)
     }
@@ -129,7 +129,7 @@ impl ObjectReader {
         uri: &ObjectUri,
         etag: &str,
         range: Range<u64>,
-        size_bytes: Option<u64>,
+        size_bytes: u64,
         first_bytes: u64,
     ) -> io::Result<Self> {
         let object = Stored { uri: uri.clone(), etag: etag.to_owned(), size_bytes };
@@ -221,7 +221,7 @@ impl Stored {
         })?;
         // As in `bytes 0-99/1234` (RFC 9110, 14.4).
         let total = answer.content_range().and_then(|range| range.rsplit_once('/')?.1.parse().ok());
-        if size_bytes.zip(total).is_some_and(|(wanted, found): (u64, u64)| wanted != found) {
+        if total.is_some_and(|total: u64| total != *size_bytes) {
             return Err(changed());
         }
         let wanted = range.end - range.start;

@@ -16,9 +16,7 @@ pub(crate) enum InputError {
     Missing(ObjectUri),
     #[error(transparent)]
     Unreadable(#[from] StorageError),
-    #[error(
-        "input file `{0}` changed: it is not the one that was planned, but has another size, entity tag or time of change"
-    )]
+    #[error("input file `{0}` changed: it has another size, entity tag or time of change than when it was listed")]
     Changed(ObjectUri),
     #[error("input file `{uri}` cannot be decompressed as {format}, after {bytes} bytes of content: {source}")]
     Corrupt { uri: ObjectUri, format: &'static str, bytes: u64, source: io::Error },
@@ -64,13 +62,13 @@ struct Stored {
 
 /// Opens a range of a stored object. Only the whole of a compressed file can be read.
 pub(crate) fn open_range(range: &FileRange) -> Result<Input, InputError> {
-    open(range, || ObjectReader::open(&range.uri, &range.etag, range.start..range.end, Some(range.size_bytes)))
+    open(range, || ObjectReader::open(&range.uri, &range.etag, range.start..range.end, range.size_bytes))
 }
 
 /// The same, for a caller that may need no more than the first bytes.
 pub(crate) fn open_start(range: &FileRange, first_bytes: u64) -> Result<Input, InputError> {
     let bytes = range.start..range.end;
-    open(range, || ObjectReader::open_start(&range.uri, &range.etag, bytes, Some(range.size_bytes), first_bytes))
+    open(range, || ObjectReader::open_start(&range.uri, &range.etag, bytes, range.size_bytes, first_bytes))
 }
 
 fn open(range: &FileRange, reader: impl FnOnce() -> io::Result<ObjectReader>) -> Result<Input, InputError> {

@@ -4,7 +4,7 @@ use super::threads;
 use crate::ndjson::{Content, InputError, open_range};
 use crate::report::failure_of_scan;
 use crate::source::FileRange;
-use millwork_manifest::{Compression, Failure, FailureClass, ManifestFile, ObjectUri};
+use millwork_manifest::{Compression, Failure, FailureClass, ManifestFile};
 use millwork_storage::{Object, StorageResult, bucket_and_key, heads_blocking};
 use std::io::Read;
 
@@ -48,15 +48,9 @@ fn found_of(file: &ManifestFile, found: StorageResult<Object>) -> Result<(String
         return Err(Failure::new(FailureClass::Input, message).of_file(&file.uri));
     }
     if file.etag.as_ref().is_some_and(|etag| *etag != object.etag) {
-        return Err(changed(&file.uri));
+        return Err(failure_of_scan(&InputError::Changed(file.uri.clone()).into()));
     }
     Ok((object.etag, object.size_bytes))
-}
-
-/// It is no longer what the manifest lists.
-pub(super) fn changed(uri: &ObjectUri) -> Failure {
-    let message = format!("input file `{uri}` changed: it is not the one the manifest lists");
-    Failure::new(FailureClass::Input, message).of_file(uri)
 }
 
 pub(super) fn is_to_be_split(range: &FileRange) -> bool {
@@ -117,6 +111,7 @@ fn count_newlines(file: &FileRange, start: u64) -> Result<(u64, Option<u64>), In
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use millwork_manifest::ObjectUri;
 
     pub(in crate::survey) fn file(content: &[u8]) -> (tempfile::TempDir, FileRange) {
         let root = tempfile::tempdir().unwrap();

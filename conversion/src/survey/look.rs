@@ -1,6 +1,5 @@
 //! A look at some lines of a file, which tells of its columns, and of what the rows are like.
 
-use super::files::changed;
 use super::{learn_keys, threads};
 use crate::ndjson::{
     ColumnNames, Content, FileScan, InMemory, Input, InputError, KeyIndex, NewKey, RejectSink, ScanContext, open_start,
@@ -81,10 +80,7 @@ pub(super) fn look(looks: &[Look], names: ColumnNames) -> Result<(Vec<Sample>, V
         let ahead = looks[number + opened.len()..].iter().take(open_ahead - opened.len());
         opened.extend(ahead.map(Look::open));
         let Some(input) = opened.pop_front() else { break };
-        let mut seen = input.and_then(|input| look.lines(input)).map_err(|e| match e {
-            InputError::Changed(uri) => changed(&uri),
-            e => failure_of_scan(&e.into()),
-        })?;
+        let mut seen = input.and_then(|input| look.lines(input)).map_err(|e| failure_of_scan(&e.into()))?;
         learn_keys(&mut index, &seen.range, seen.range.start, &seen.lines)?;
         if let Some(most) = look.sample_bytes {
             if seen.lines.len() > most {

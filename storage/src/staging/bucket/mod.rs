@@ -124,7 +124,7 @@ impl BucketStaging {
         let copy_all = |into: &mut dyn Write| -> io::Result<()> {
             for file in files {
                 let uri = self.uri(&file.name).map_err(io::Error::other)?;
-                io::copy(&mut ObjectReader::open(&uri, "", 0..file.size_bytes, Some(file.size_bytes))?, into)?;
+                io::copy(&mut ObjectReader::open(&uri, "", 0..file.size_bytes, file.size_bytes)?, into)?;
             }
             Ok(())
         };
