@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use millwork_conversion::input_bytes_read;
+use millwork_conversion::{Capacity, ConversionOptions, input_bytes_read};
 use millwork_manifest::Flush;
 use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings};
 use millwork_scheduler::{EndedRun, Lease, OutputLock, RunOptions, Scheduler};
@@ -61,7 +61,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let output = options.run.output()?;
     let input = Location::parse(&options.input)?;
-    if let Some(query) = options.run.conversion()?.query.explained() {
+    let conversion = options.run.conversion()?;
+    if let Some(query) = conversion.query.explained() {
         return crate::explain::explain_input(&input, &options.rules, &options.run, query, vcores(options.vcores))
             .await;
     }
@@ -81,8 +82,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let lease = Lease::take(&state, &store).await?.with_context(|| TrackingError::InUse(state.clone()))?;
     let output = OutputLock::take(output)?;
     let holder = format!("millwork-run:{}", std::process::id());
-    let builder = Builder::new(store.clone(), Arc::new(Storage::from_env()), settings, holder);
-    let done = run_on(&lease, output, &builder, &input, &options, started).await;
+    let capacity = Capacity { executors: 1, slots: vcores(options.vcores) };
+    // Its files can be looked at while the manifest is written and queued.
+    let ahead = conversion.clone();
+    let builder = Builder::new(store.clone(), Arc::new(Storage::from_env()), settings, holder)
+        .with_drafting(move |manifest| ahead.early.begin(manifest, &ahead, capacity));
+    let done = run_on(&lease, output, &builder, &input, &options, conversion, started).await;
     lease.release().await;
     done
 }
@@ -94,6 +99,7 @@ async fn run_on(
     builder: &Builder,
     input: &Location,
     options: &Options,
+    conversion: ConversionOptions,
     started: Instant,
 ) -> anyhow::Result<ExitCode> {
     // Before anything is begun: from here on a signal ends it in order.
@@ -119,7 +125,7 @@ async fn run_on(
         eprintln!("millwork: {nothing}: {input}");
     } else {
         let embedded = embedded??;
-        let (scheduler, ended) = Scheduler::start(embedded.engine.clone(), lease, output, options.run.clone())?;
+        let (scheduler, ended) = Scheduler::start(embedded.engine.clone(), lease, output, options.run.clone(), conversion)?;
         if !convert(&scheduler, ended, left, signals, &mut report).await? {
             code = ExitCode::from(130);
         }

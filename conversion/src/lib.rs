@@ -35,4 +35,4 @@ pub use query::Query;
 pub use rates::KnownRates;
 pub use report::{StagedPart, TaskReport, set_executor_name};
 pub use sink::OutputCompression;
-pub use survey::{Columns, Survey, survey};
+pub use survey::{Columns, EarlySurvey, Survey, survey};

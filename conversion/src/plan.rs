@@ -12,7 +12,7 @@ use crate::sink::{
     max_row_groups,
 };
 use crate::source::{FileRange, MAX_LATE_COLUMNS, NdjsonSource, RowSource};
-use crate::survey::{Columns, Survey};
+use crate::survey::{Columns, EarlySurvey, Survey, survey_files};
 use datafusion::arrow::error::ArrowError;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millwork_manifest::{Failure, FailureClass, Manifest};
@@ -48,6 +48,8 @@ pub struct ConversionOptions {
     pub compression: OutputCompression,
     /// What has been found out about manifests that are converted so.
     pub rates: KnownRates,
+    /// A survey that was begun before its run.
+    pub early: EarlySurvey,
 }
 
 impl Default for ConversionOptions {
@@ -58,6 +60,7 @@ impl Default for ConversionOptions {
             target_file_bytes: 128 << 20,
             compression: OutputCompression::default(),
             rates: KnownRates::default(),
+            early: EarlySurvey::default(),
         }
     }
 }
@@ -109,18 +112,7 @@ pub async fn plan_attempt(
     options: &ConversionOptions,
     capacity: Capacity,
 ) -> Result<PlannedAttempt, Failure> {
-    let layout = columns.layout();
-    let rows = RowSource {
-        manifest_id: manifest.id.clone(),
-        date: manifest.date,
-        ingested_at: manifest.created_at,
-        names: options.names,
-        output: RowSource::all_columns(&layout),
-        layout,
-        // A query says itself which columns there are.
-        max_late_columns: if options.query.is_default() { MAX_LATE_COLUMNS } else { 0 },
-        staging: Some(staging.clone()),
-    };
+    let rows = RowSource { staging: Some(staging.clone()), ..row_source(manifest, &columns, options) };
     let mut sink = SinkOptions {
         manifest_id: manifest.id.clone(),
         staging,
@@ -130,20 +122,8 @@ pub async fn plan_attempt(
         morsels: MorselSizes { whole: 0, least: 0 },
         starts: Vec::new(),
     };
-    let content: f64 = survey.ranges.iter().map(|range| survey.content_bytes(range)).sum();
     let target = options.target_file_bytes;
-    let find_rate = || async {
-        let unknown = OutputRate { ratio: UNKNOWN_RATIO, row_group_bytes: 0.0 };
-        // One output file, however well it compresses.
-        if content <= target as f64 {
-            return Ok(unknown);
-        }
-        // A task of several files finds out itself when one is full.
-        let is_precise = capacity.tasks() > 1;
-        let find = || output_rate(survey, &rows, &sink, options, is_precise);
-        Ok(options.rates.of(&rows.layout.keys, is_precise, find).await?.unwrap_or(unknown))
-    };
-    let rate = survey.rate(find_rate).await?;
+    let rate = survey.rate(|| find_rate(survey, &rows, options, capacity)).await?;
     // A task whose output has many columns has room for fewer files.
     let max_files = max_row_groups(rows.output.len()) / ROW_GROUPS_PER_FILE as usize;
     let groups = file_groups(survey, &rate, target, (capacity.tasks(), max_files.clamp(1, MAX_FILES_OF_A_TASK)));
@@ -152,8 +132,55 @@ pub async fn plan_attempt(
     sink.lanes = capacity.lanes(groups.len());
     let (scan, logical) = options.query.plan_files(NdjsonSource::new(rows), groups).await?;
     let plan = Arc::new(ParquetPartsSink::new(scan, sink));
-    let expected_bytes = (content > target as f64).then(|| expected_bytes(survey, &rate, target));
+    let expected_bytes = (survey.all_content_bytes() > target as f64).then(|| expected_bytes(survey, &rate, target));
     Ok(PlannedAttempt { plan, columns, logical, expected_bytes })
+}
+
+/// What the rows of a manifest are made of.
+fn row_source(manifest: &Manifest, columns: &Columns, options: &ConversionOptions) -> RowSource {
+    let layout = columns.layout();
+    RowSource {
+        manifest_id: manifest.id.clone(),
+        date: manifest.date,
+        ingested_at: manifest.created_at,
+        names: options.names,
+        output: RowSource::all_columns(&layout),
+        layout,
+        // A query says itself which columns there are.
+        max_late_columns: if options.query.is_default() { MAX_LATE_COLUMNS } else { 0 },
+        staging: None,
+    }
+}
+
+/// Surveys a manifest, and finds out how much output there will be, which is remembered for the plan of its first attempt.
+pub(crate) async fn survey_ahead(
+    manifest: &Manifest,
+    options: &ConversionOptions,
+    capacity: Capacity,
+) -> Result<Survey, Failure> {
+    let survey = survey_files(manifest, options).await?;
+    let rows = row_source(manifest, &survey.columns(), options);
+    // If it cannot be found out, the plan comes to that, too, and says why.
+    let _ = find_rate(&survey, &rows, options, capacity).await;
+    Ok(survey)
+}
+
+/// The rate of output, unless that does not matter.
+async fn find_rate(
+    survey: &Survey,
+    rows: &RowSource,
+    options: &ConversionOptions,
+    capacity: Capacity,
+) -> Result<OutputRate, Failure> {
+    let unknown = OutputRate { ratio: UNKNOWN_RATIO, row_group_bytes: 0.0 };
+    // One output file, however well it compresses.
+    if survey.all_content_bytes() <= options.target_file_bytes as f64 {
+        return Ok(unknown);
+    }
+    // A task of several files finds out itself when one is full.
+    let is_precise = capacity.tasks() > 1;
+    let find = || output_rate(survey, rows, options, is_precise);
+    Ok(options.rates.of(&rows.layout.keys, is_precise, find).await?.unwrap_or(unknown))
 }
 
 impl PlannedAttempt {
@@ -180,7 +207,6 @@ impl PlannedAttempt {
 async fn output_rate(
     survey: &Survey,
     rows: &RowSource,
-    sink: &SinkOptions,
     options: &ConversionOptions,
     is_precise: bool,
 ) -> Result<Option<OutputRate>, Failure> {
@@ -205,7 +231,8 @@ async fn output_rate(
     if sample.is_empty() {
         return Ok(None);
     }
-    let size = |rows: &[Rows]| encoded_size(&schema, rows, sink).map_err(|e| Failure::new(FailureClass::Bug, e));
+    let properties = Arc::new(options.compression.writer_properties(&rows.manifest_id));
+    let size = |rows: &[Rows]| encoded_size(&schema, rows, properties.clone()).map_err(|e| Failure::new(FailureClass::Bug, e));
     let (first, all) = std::thread::scope(|scope| {
         let first = scope.spawn(|| size(&sample[..first_sample]));
         let all = size(&sample);
@@ -233,7 +260,7 @@ fn morsel_sizes(survey: &Survey, rate: &OutputRate, target_file_bytes: u64) -> M
 
 /// What the input is expected to become, in bytes.
 fn expected_bytes(survey: &Survey, rate: &OutputRate, target_file_bytes: u64) -> f64 {
-    let content: f64 = survey.ranges.iter().map(|range| survey.content_bytes(range)).sum();
+    let content = survey.all_content_bytes();
     let row_groups = (content * rate.ratio / target_file_bytes as f64 * ROW_GROUPS_PER_FILE as f64).max(1.0);
     content * rate.ratio + rate.row_group_bytes * row_groups
 }
@@ -247,13 +274,12 @@ fn file_groups(
     (wanted, max_files): (usize, usize),
 ) -> Vec<Vec<FileRange>> {
     let expected = expected_bytes(survey, rate, target_file_bytes);
-    let stored = |range: &FileRange| survey.content_bytes(range);
-    let content: f64 = survey.ranges.iter().map(stored).sum();
+    let content = survey.all_content_bytes();
     let mut goals = task_goals(expected, target_file_bytes as f64, wanted, max_files).into_iter().peekable();
     let mut groups: Vec<Vec<FileRange>> = Vec::new();
     let (mut before, mut goal_end) = (0.0, 0.0);
     for range in &survey.ranges {
-        let bytes = stored(range) * expected / content.max(1.0);
+        let bytes = survey.content_bytes(range) * expected / content.max(1.0);
         // The group in whose goal the middle of the range falls; no group stays empty.
         let is_past = groups.is_empty() || before + bytes / 2.0 > goal_end;
         if let Some(goal) = goals.next_if(|_| is_past) {

@@ -2,7 +2,7 @@
 
 use crate::settings::Settings;
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Arrival, DatePrefix, InvalidUri, ObjectUri, QuarantineReason};
+use millwork_manifest::{Arrival, DatePrefix, InvalidUri, Manifest, ObjectUri, QuarantineReason};
 use millwork_queue::{EventKind, ObjectEvent};
 use millwork_storage::{Location, Object, Objects, StorageError, is_hidden};
 use millwork_tracking::{FoundFile, Sequencer, Tracked, TrackingError, TrackingStore};
@@ -25,6 +25,8 @@ pub struct Builder {
     /// Who takes the locks, for people.
     pub(crate) holder: String,
     pub(crate) clock: Clock,
+    /// Told of each manifest that is going to be made.
+    pub(crate) drafting: Option<Arc<dyn Fn(&Manifest) + Send + Sync>>,
 }
 
 /// Why something could not be done.
@@ -99,7 +101,13 @@ impl Arrived {
 impl Builder {
     /// A builder on a store and the objects.
     pub fn new(store: Arc<dyn TrackingStore>, objects: Arc<dyn Objects>, settings: Settings, holder: String) -> Self {
-        Self { store, objects, settings: Arc::new(settings), holder, clock: Arc::new(Utc::now) }
+        Self { store, objects, settings: Arc::new(settings), holder, clock: Arc::new(Utc::now), drafting: None }
+    }
+
+    /// With one who is told of each manifest that is going to be made, as far as can be known: some of its files may yet be left out.
+    #[must_use]
+    pub fn with_drafting(self, drafting: impl Fn(&Manifest) + Send + Sync + 'static) -> Self {
+        Self { drafting: Some(Arc::new(drafting)), ..self }
     }
 
     /// With another clock.

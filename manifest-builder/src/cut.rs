@@ -113,6 +113,9 @@ impl Builder {
         let files = seen.iter().map(manifest_file).collect();
         let uri = self.settings.manifests.object(&path)?.to_string();
         let manifest = Manifest { id: id.clone(), date, created_at: now, files };
+        if let Some(drafting) = &self.drafting {
+            drafting(&manifest);
+        }
         let draft = Draft { manifest, uri, begun_at: now };
         self.store.begin_draft(&draft, lock).await?;
         let held = self.store.claim(&id, &seen, lock, self.now()).await?;

@@ -1,7 +1,7 @@
 //! What can be set of a scheduler, the same for the service and for `millwork run`.
 
 use clap::Args;
-use millwork_conversion::{ColumnNames, ConversionOptions, KnownRates, OutputCompression, Query};
+use millwork_conversion::{ColumnNames, ConversionOptions, OutputCompression, Query};
 use millwork_manifest::Manifest;
 use millwork_storage::{Location, StorageResult};
 use std::path::PathBuf;
@@ -78,7 +78,7 @@ impl RunOptions {
             names: self.column_names,
             target_file_bytes: self.target_file_mb << 20,
             compression: self.compression,
-            rates: KnownRates::default(),
+            ..ConversionOptions::default()
         })
     }
 }

@@ -84,13 +84,19 @@ pub(crate) struct MorselSizes {
 
 impl SinkOptions {
     pub(crate) fn writer_properties(&self) -> WriterProperties {
-        let compression = match self.compression {
-            OutputCompression::Snappy => ParquetCompression::SNAPPY,
-            OutputCompression::Zstd => ParquetCompression::ZSTD(ZstdLevel::default()),
-            OutputCompression::None => ParquetCompression::UNCOMPRESSED,
+        self.compression.writer_properties(&self.manifest_id)
+    }
+}
+
+impl OutputCompression {
+    /// How the files of a manifest are written.
+    pub(crate) fn writer_properties(self, manifest_id: &ManifestId) -> WriterProperties {
+        let compression = match self {
+            Self::Snappy => ParquetCompression::SNAPPY,
+            Self::Zstd => ParquetCompression::ZSTD(ZstdLevel::default()),
+            Self::None => ParquetCompression::UNCOMPRESSED,
         };
-        let footer =
-            [("millwork.version", env!("CARGO_PKG_VERSION")), ("millwork.manifest_id", self.manifest_id.as_str())];
+        let footer = [("millwork.version", env!("CARGO_PKG_VERSION")), ("millwork.manifest_id", manifest_id.as_str())];
         WriterProperties::builder()
             .set_compression(compression)
             // Numbers that only grow are no good words.

@@ -5,6 +5,7 @@ use crate::encode::{EncodedRowGroup, RowGroupEncoder, RowGroups};
 use crate::ndjson::MAX_COLUMNS;
 use crate::rows::Rows;
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::parquet::file::properties::WriterProperties;
 use std::sync::Arc;
 
 /// A row group ends at about this share of the target file size: a file has a few, and can be ended near its goal.
@@ -80,14 +81,18 @@ fn is_enough_left(before: usize, consumed: f64) -> bool {
 }
 
 /// The size of a file with a sample of rows as its one row group, in bytes.
-pub(crate) fn encoded_size(schema: &SchemaRef, rows: &[Rows], options: &SinkOptions) -> Result<u64, PartError> {
+pub(crate) fn encoded_size(
+    schema: &SchemaRef,
+    rows: &[Rows],
+    properties: Arc<WriterProperties>,
+) -> Result<u64, PartError> {
     if rows.is_empty() {
         return Ok(0);
     }
-    let shape = RowGroupShape::new(schema.clone(), options, 1)?;
-    let mut encoder = RowGroupEncoder::new(shape.columns.clone())?;
+    let columns = Arc::new(RowGroups::new(schema.clone(), properties)?);
+    let mut encoder = RowGroupEncoder::new(columns.clone())?;
     rows.iter().try_for_each(|rows| encoder.write(rows))?;
-    let mut file = shape.columns.start_file(Vec::new())?;
+    let mut file = columns.start_file(Vec::new())?;
     let mut row_group = file.next_row_group()?;
     for chunk in encoder.close()?.chunks {
         chunk.append_to(&mut row_group)?;

@@ -3,6 +3,7 @@
 //! small the rows will get.
 
 mod columns;
+mod early;
 mod files;
 mod look;
 
@@ -12,6 +13,7 @@ use crate::rates::OutputRate;
 use crate::source::{FileRange, RowSource};
 pub use columns::Columns;
 use columns::keys_of;
+pub use early::EarlySurvey;
 pub(crate) use columns::{in_order, learn_keys, merge_keys};
 pub(crate) use files::SPLIT_BYTES;
 use files::{check, is_to_be_split, split_at_lines};
@@ -44,6 +46,13 @@ pub struct Survey {
 /// Looks at the files of a manifest, on as many threads as there are cores: at places all over it, and at all files if those have
 /// not shown its columns.
 pub async fn survey(manifest: &Manifest, options: &ConversionOptions) -> Result<Survey, Failure> {
+    match options.early.take(manifest).await {
+        Some(survey) => Ok(survey),
+        None => survey_files(manifest, options).await,
+    }
+}
+
+pub(crate) async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Result<Survey, Failure> {
     let files: Vec<(u32, ManifestFile)> = (0..).zip(manifest.files.iter().cloned()).collect();
     let mut wholes = Vec::with_capacity(files.len());
     // A large file is read whole to be cut: before that, all must be known to be there.
@@ -146,6 +155,11 @@ impl Survey {
             let first = sample_half(&sample, 0, rows);
             [first, second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))]
         })
+    }
+
+    /// The expected content of all files, in bytes.
+    pub(crate) fn all_content_bytes(&self) -> f64 {
+        self.ranges.iter().map(|range| self.content_bytes(range)).sum()
     }
 
     /// The expected content of a range, in bytes.

@@ -8,6 +8,7 @@ use crate::lease::{Lease, OutputLock};
 use crate::options::RunOptions;
 use crate::run::{Event, Limits, Machine};
 use chrono::{DateTime, Utc};
+use millwork_conversion::ConversionOptions;
 use millwork_manifest::{Failure, ManifestId};
 use millwork_storage::Location;
 use millwork_tracking::{Run, RunState, TrackingStore};
@@ -65,6 +66,7 @@ impl Scheduler {
         lease: &Lease,
         output: OutputLock,
         options: RunOptions,
+        conversion: ConversionOptions,
     ) -> anyhow::Result<(Self, broadcast::Receiver<EndedRun>)> {
         let OutputLock { output, _file } = output;
         let quarantine = match &options.quarantine {
@@ -88,7 +90,7 @@ impl Scheduler {
             engine,
             store: lease.store().clone(),
             lock: lease.lock().clone(),
-            conversion: options.conversion()?,
+            conversion,
             _output_lock: _file,
             options,
             output,
