@@ -125,7 +125,8 @@ async fn run_on(
         eprintln!("millwork: {nothing}: {input}");
     } else {
         let embedded = embedded??;
-        let (scheduler, ended) = Scheduler::start(embedded.engine.clone(), lease, output, options.run.clone(), conversion)?;
+        let (scheduler, ended) =
+            Scheduler::start(embedded.engine.clone(), lease, output, options.run.clone(), conversion)?;
         if !convert(&scheduler, ended, left, signals, &mut report).await? {
             code = ExitCode::from(130);
         }

@@ -232,7 +232,8 @@ async fn output_rate(
         return Ok(None);
     }
     let properties = Arc::new(options.compression.writer_properties(&rows.manifest_id));
-    let size = |rows: &[Rows]| encoded_size(&schema, rows, properties.clone()).map_err(|e| Failure::new(FailureClass::Bug, e));
+    let size =
+        |rows: &[Rows]| encoded_size(&schema, rows, properties.clone()).map_err(|e| Failure::new(FailureClass::Bug, e));
     let (first, all) = std::thread::scope(|scope| {
         let first = scope.spawn(|| size(&sample[..first_sample]));
         let all = size(&sample);

@@ -104,7 +104,8 @@ async fn lead(
     // Not before: executors connect to who listens.
     let listener = listen(options.listen).await?;
     let engine = Engine::start(listener).await?;
-    let (scheduler, _) = Scheduler::start(engine.clone(), &lease, output, options.run.clone(), options.run.conversion()?)?;
+    let (scheduler, _) =
+        Scheduler::start(engine.clone(), &lease, output, options.run.clone(), options.run.conversion()?)?;
     service.lead(scheduler.clone());
     tracing::info!(executors = %engine.address(), token = lease.lock().token, "running manifests");
     let stopped = CancellationToken::new();

@@ -104,6 +104,8 @@ impl Staging {
     pub fn prepare(&self) -> StorageResult<()> {
         match &self.0 {
             Kind::Local(staging) => staging.prepare(),
+            // The first attempt has none before it, and there is no place to be made.
+            Kind::Bucket(staging) if staging.is_first() => Ok(()),
             Kind::Bucket(_) => self.clear(),
         }
     }

@@ -58,6 +58,10 @@ impl BucketStaging {
         }
     }
 
+    pub(super) fn is_first(&self) -> bool {
+        self.attempt <= 1
+    }
+
     pub(super) fn uri(&self, key: &str) -> Result<ObjectUri, InvalidUri> {
         format!("s3://{}/{key}", self.bucket).parse()
     }
