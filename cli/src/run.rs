@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
 
 /// Convert all that is new in a directory, in one process, then exit.
 ///
@@ -78,63 +79,91 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let mut settings = settings(&options, &output, &state)?;
     // Whoever runs it again after it was killed waits so long.
     settings.lock_ttl = settings.lock_ttl.min(LOCK_TTL);
-    let store = millwork_tracking::open(&state).await?;
-    let lease = Lease::take(&state, &store).await?.with_context(|| TrackingError::InUse(state.clone()))?;
-    let output = OutputLock::take(output)?;
+    // Before anything is begun: from here on a signal ends it in order.
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let engine = tokio::spawn(Embedded::start(vcores(options.vcores)));
+    let opened = tokio::select! {
+        opened = open(&state, output) => opened.map(Some),
+        _ = signals.next() => Ok(None),
+    };
+    let Ok(Some((lease, output))) = opened else {
+        let _ = engine.await;
+        return opened.map(|_| interrupted());
+    };
     let holder = format!("millwork-run:{}", std::process::id());
     let capacity = Capacity { executors: 1, slots: vcores(options.vcores) };
     // Its files can be looked at while the manifest is written and queued.
     let ahead = conversion.clone();
-    let builder = Builder::new(store.clone(), Arc::new(Storage::from_env()), settings, holder)
+    let builder = Builder::new(lease.store().clone(), Arc::new(Storage::from_env()), settings, holder)
         .with_drafting(move |manifest| ahead.early.begin(manifest, &ahead, capacity));
-    let done = run_on(&lease, output, &builder, &input, &options, conversion, started).await;
+    let begun = Begun { started, signals, engine, conversion };
+    let done = begun.run_on(&lease, output, &builder, &input, &options).await;
     lease.release().await;
     done
 }
 
-/// Collects and converts, and shows what came of it.
-async fn run_on(
-    lease: &Lease,
-    output: OutputLock,
-    builder: &Builder,
-    input: &Location,
-    options: &Options,
-    conversion: ConversionOptions,
+/// Opens the store, and takes what one process only may have.
+async fn open(state: &str, output: Location) -> anyhow::Result<(Lease, OutputLock)> {
+    let store = millwork_tracking::open(state).await?;
+    let lease = Lease::take(state, &store).await?.with_context(|| TrackingError::InUse(state.to_owned()))?;
+    Ok((lease, OutputLock::take(output)?))
+}
+
+/// What was begun before the store was open.
+struct Begun {
     started: Instant,
-) -> anyhow::Result<ExitCode> {
-    // Before anything is begun: from here on a signal ends it in order.
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let starting = tokio::spawn(Embedded::start(vcores(options.vcores)));
-    let collected = tokio::select! {
-        collected = collect(builder, input) => Some(collected),
-        _ = signals.next() => None,
-    };
-    // The engine has started meanwhile. It is waited for in any case, so that it leaves nothing behind.
-    let embedded = starting.await;
-    let Some(collected) = collected else {
-        eprintln!("millwork: interrupted: the rest goes on next time");
-        return Ok(ExitCode::from(130));
-    };
-    let collected = collected?;
-    let left = Left::in_store(lease.store()).await?;
-    let mut report = Report::default();
-    note_collected(&mut report, &collected);
-    let mut code = ExitCode::SUCCESS;
-    if left.runs == 0 {
-        let nothing = if collected.listed == 0 { "the input is empty" } else { "nothing new in the input" };
-        eprintln!("millwork: {nothing}: {input}");
-    } else {
-        let embedded = embedded??;
-        let (scheduler, ended) =
-            Scheduler::start(embedded.engine.clone(), lease, output, options.run.clone(), conversion)?;
-        if !convert(&scheduler, ended, left, signals, &mut report).await? {
-            code = ExitCode::from(130);
+    signals: Signals,
+    /// It is waited for in any case, so that it leaves nothing behind.
+    engine: JoinHandle<anyhow::Result<Embedded>>,
+    conversion: ConversionOptions,
+}
+
+impl Begun {
+    /// Collects and converts, and shows what came of it.
+    async fn run_on(
+        self,
+        lease: &Lease,
+        output: OutputLock,
+        builder: &Builder,
+        input: &Location,
+        options: &Options,
+    ) -> anyhow::Result<ExitCode> {
+        let Self { started, mut signals, engine, conversion } = self;
+        let collected = tokio::select! {
+            collected = collect(builder, input) => Some(collected),
+            _ = signals.next() => None,
+        };
+        // The engine has started meanwhile.
+        let embedded = engine.await;
+        let Some(collected) = collected else {
+            return Ok(interrupted());
+        };
+        let collected = collected?;
+        let left = Left::in_store(lease.store()).await?;
+        let mut report = Report::default();
+        note_collected(&mut report, &collected);
+        let mut code = ExitCode::SUCCESS;
+        if left.runs == 0 {
+            let nothing = if collected.listed == 0 { "the input is empty" } else { "nothing new in the input" };
+            eprintln!("millwork: {nothing}: {input}");
+        } else {
+            let embedded = embedded??;
+            let (scheduler, ended) =
+                Scheduler::start(embedded.engine.clone(), lease, output, options.run.clone(), conversion)?;
+            if !convert(&scheduler, ended, left, signals, &mut report).await? {
+                code = ExitCode::from(130);
+            }
         }
+        report.seconds = started.elapsed().as_secs_f64();
+        report.sort();
+        show(&report, options.json)?;
+        Ok(if report.failed.is_empty() { code } else { ExitCode::FAILURE })
     }
-    report.seconds = started.elapsed().as_secs_f64();
-    report.sort();
-    show(&report, options.json)?;
-    Ok(if report.failed.is_empty() { code } else { ExitCode::FAILURE })
+}
+
+fn interrupted() -> ExitCode {
+    eprintln!("millwork: interrupted: the rest goes on next time");
+    ExitCode::from(130)
 }
 
 /// What is still to be converted.
