@@ -12,7 +12,7 @@ use crate::sink::{
     max_row_groups,
 };
 use crate::source::{FileRange, MAX_LATE_COLUMNS, NdjsonSource, RowSource};
-use crate::survey::{Columns, EarlySurvey, Survey, survey_files};
+use crate::survey::{Columns, EarlySurvey, Survey};
 use datafusion::arrow::error::ArrowError;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millwork_manifest::{Failure, FailureClass, Manifest};
@@ -152,17 +152,16 @@ fn row_source(manifest: &Manifest, columns: &Columns, options: &ConversionOption
     }
 }
 
-/// Surveys a manifest, and finds out how much output there will be, which is remembered for the plan of its first attempt.
-pub(crate) async fn survey_ahead(
+/// Finds out the rate of output, which is remembered for the plan of the manifest's first attempt.
+pub(crate) async fn find_rate_ahead(
     manifest: &Manifest,
+    survey: &Survey,
     options: &ConversionOptions,
     capacity: Capacity,
-) -> Result<Survey, Failure> {
-    let survey = survey_files(manifest, options).await?;
+) {
     let rows = row_source(manifest, &survey.columns(), options);
     // If it cannot be found out, the plan comes to that, too, and says why.
-    let _ = find_rate(&survey, &rows, options, capacity).await;
-    Ok(survey)
+    let _ = find_rate(survey, &rows, options, capacity).await;
 }
 
 /// The rate of output, unless that does not matter.

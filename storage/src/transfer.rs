@@ -102,7 +102,7 @@ struct Stored {
 struct Chunk(VecDeque<Bytes>);
 
 impl Chunk {
-    /// Fills the buffer, or reads all there is: how much comes at once does not depend on the pieces.
+    /// Fills the buffer, or reads all there is.
     fn read(&mut self, buffer: &mut [u8]) -> usize {
         let mut read = 0;
         while let Some(piece) = self.0.front_mut().filter(|_| read < buffer.len()) {

@@ -105,6 +105,18 @@ fn columns_stand_in_order_of_first_appearance_however_late_that_is() {
 }
 
 #[test]
+fn a_run_surveys_its_first_manifest_while_it_is_written() {
+    let place = Place::new();
+    for file in ["2025-01-01-a", "2025-01-01-b", "2025-01-02-a"] {
+        place.input(&format!("{file}.ndjson"), "{\"a\":1}\n".repeat(10));
+    }
+    let done = Done::of(place.run_command(&[]).env("RUST_LOG", "millwork_conversion=debug").output().unwrap());
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(done.stderr.matches("surveyed early").count(), 1, "{}", done.stderr);
+    place.ask_oracle(&[]);
+}
+
+#[test]
 fn keys_that_turn_up_late_are_columns_of_every_output() {
     // Long lines of what no compression makes small.
     let words =

@@ -121,6 +121,7 @@ fn the_child() {
     }
     let bucket = Bucket { client, runtime };
     a_sweep_that_comes_late_spares_a_later_attempt(&bucket);
+    a_first_attempt_removes_what_a_forgotten_one_left(&bucket);
     an_attempt_that_gives_up_keeps_the_note_of_an_upload_without_id(&bucket);
     a_joined_file_that_breaks_off_leaves_no_upload(&bucket);
     an_upload_that_is_gone_is_lost(&bucket);
@@ -140,6 +141,18 @@ fn a_sweep_that_comes_late_spares_a_later_attempt(bucket: &Bucket) {
     // What finds the upload of the first attempt stays until it can be told from that of the second.
     assert_eq!(bucket.keys("out").iter().filter(|key| key.contains("/m/1/")).collect::<Vec<_>>(), [&note]);
     publish(&later, &file).unwrap();
+    assert_eq!((bucket.keys("out"), bucket.uploads("out")), (vec![KEY.to_owned()], Vec::new()));
+    bucket.delete("out", KEY);
+}
+
+/// Of a state that was lost, which counted attempts from one, too.
+fn a_first_attempt_removes_what_a_forgotten_one_left(bucket: &Bucket) {
+    bucket.orphan("m", 1);
+    bucket.put("out", "lake/_millwork/staging/m/1/rejected", b"x".into());
+    let staging = Bucket::staging("m", 1);
+    staging.prepare().unwrap();
+    let file = output(&staging);
+    publish(&staging, &file).unwrap();
     assert_eq!((bucket.keys("out"), bucket.uploads("out")), (vec![KEY.to_owned()], Vec::new()));
     bucket.delete("out", KEY);
 }

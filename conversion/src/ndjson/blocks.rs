@@ -36,7 +36,7 @@ pub(crate) struct Blocks<R> {
     filled: usize,
     /// How much of it has been handed out.
     handed_out: usize,
-    /// The offset of the buffer's start in the stream.
+    /// The offset of the current block in the stream, or of what is begun of the next.
     offset: u64,
     at_end: bool,
 }
@@ -114,8 +114,13 @@ impl<R: Pieces> Blocks<R> {
     }
 
     /// Takes lines of a piece where they are, or the line that the piece before began and this one ends. False if there is no
-    /// piece, or a line that is too long.
+    /// piece, or a line that may be too long.
     fn next_in_place(&mut self) -> io::Result<bool> {
+        // Whole lines that were read with what came before them go first: a line that is too long must be the first one.
+        if let Some(newline) = memchr::memrchr(b'\n', &self.buffer[..self.filled]) {
+            self.handed_out = newline + 1;
+            return Ok(true);
+        }
         loop {
             if self.piece.is_empty() {
                 let Some(piece) = self.input.next_piece(LEAST_PIECE_BYTES)? else { return Ok(false) };
@@ -295,6 +300,28 @@ mod tests {
             let expected = [Ok(1), Ok(MAX_LINE_BYTES), Err(&(max + 1)), Ok(1), Err(&(max + BLOCK_BYTES as u64 * 3))];
             assert_eq!(lengths, expected, "{pieces:x}");
             assert_eq!(found[3].0, 2 + max + 1 + max + 2);
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_one_after_lines_that_were_read_with_another() {
+        let long = |extra: usize| vec![b'x'; MAX_LINE_BYTES + extra];
+        let input = [&long(6 << 20)[..], b"\nb\n", &long(1), b"\nc\n"].concat();
+        for (step, pieces) in [(BLOCK_BYTES, 0), (400 << 10, !0), (300 << 10, 0x0f55_aa33)] {
+            let lengths: Vec<_> =
+                lines(&input, step, pieces).into_iter().map(|(_, line)| line.map(|l| l.len())).collect();
+            let max = MAX_LINE_BYTES as u64;
+            assert_eq!(lengths, [Err(max + (6 << 20)), Ok(1), Err(max + 1), Ok(1)], "{pieces:x}");
+        }
+    }
+
+    #[test]
+    fn large_pieces_are_cut_at_lines() {
+        let text: Vec<u8> =
+            (0..60_000_u32).flat_map(|n| format!("{}\n", "y".repeat((n * n % 97) as usize)).into_bytes()).collect();
+        let expected = lines(&text, BLOCK_BYTES, 0);
+        for (step, pieces) in [(400 << 10, !0), (65 << 10, !0), (417 << 10, 0x5a5a_0ff0), (1 << 20, !0)] {
+            assert!(lines(&text, step, pieces) == expected, "{step} {pieces:x}");
         }
     }
 

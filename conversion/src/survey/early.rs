@@ -3,11 +3,12 @@
 //! It reads, and changes nothing: whenever the process dies, there is nothing to clear up. If the manifest turns out to have
 //! other files, or something is wrong with them, the files are surveyed as if it had not been begun.
 
-use super::Survey;
-use crate::plan::{Capacity, ConversionOptions, survey_ahead};
-use millwork_manifest::{Failure, Manifest, ManifestFile};
+use super::{Survey, survey_files};
+use crate::plan::{Capacity, ConversionOptions, find_rate_ahead};
+use millwork_manifest::{Failure, FailureClass, Manifest};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::task::JoinHandle;
+use tokio::runtime::Handle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 /// Room for one survey that nobody has asked for yet: lines of a manifest are kept with it.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +16,7 @@ pub struct EarlySurvey(Arc<Mutex<Option<Begun>>>);
 
 #[derive(Debug)]
 struct Begun {
-    files: Vec<ManifestFile>,
+    manifest: Arc<Manifest>,
     survey: JoinHandle<Result<Survey, Failure>>,
 }
 
@@ -24,17 +25,30 @@ impl EarlySurvey {
     pub fn begin(&self, manifest: &Manifest, options: &ConversionOptions, capacity: Capacity) {
         let mut begun = self.begun();
         if begun.is_none() {
-            let (manifest, options) = (manifest.clone(), options.clone());
-            let files = manifest.files.clone();
-            let survey = tokio::spawn(async move { survey_ahead(&manifest, &options, capacity).await });
-            *begun = Some(Begun { files, survey });
+            let manifest = Arc::new(manifest.clone());
+            let survey = tokio::spawn(survey_ahead(manifest.clone(), options.clone(), capacity));
+            *begun = Some(Begun { manifest, survey });
         }
     }
 
-    /// The survey of these very files, if it was begun, and once only.
+    /// The survey of a manifest, if it was begun for these very files and nothing is wrong with them; once only.
     pub(super) async fn take(&self, manifest: &Manifest) -> Option<Survey> {
-        let begun = self.begun().take_if(|begun| begun.files == manifest.files)?;
-        begun.survey.await.ok()?.ok()
+        let begun = self.begun().take_if(|begun| begun.manifest.id == manifest.id)?;
+        if begun.manifest.files != manifest.files {
+            begun.survey.abort();
+            tracing::debug!(manifest = %manifest.id, "the survey that was begun early is of other files");
+            return None;
+        }
+        match begun.survey.await.map_err(|e| Failure::new(FailureClass::Bug, e)).flatten() {
+            Ok(survey) => {
+                tracing::debug!(manifest = %manifest.id, "surveyed early");
+                Some(survey)
+            }
+            Err(error) => {
+                tracing::debug!(manifest = %manifest.id, %error, "the survey that was begun early failed");
+                None
+            }
+        }
     }
 
     fn begun(&self) -> MutexGuard<'_, Option<Begun>> {
@@ -42,20 +56,36 @@ impl EarlySurvey {
     }
 }
 
+/// Surveys a manifest, and finds out how much output there will be, which is remembered for the plan of its first attempt.
+async fn survey_ahead(
+    manifest: Arc<Manifest>,
+    options: ConversionOptions,
+    capacity: Capacity,
+) -> Result<Survey, Failure> {
+    let survey = survey_files(&manifest, &options).await?;
+    // It takes a while, in which other tasks of this thread have something to do.
+    let find = move || {
+        Handle::current().block_on(find_rate_ahead(&manifest, &survey, &options, capacity));
+        survey
+    };
+    spawn_blocking(find).await.map_err(|e| Failure::new(FailureClass::Bug, e))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::survey::survey;
-    use millwork_manifest::ObjectUri;
+    use millwork_manifest::{ManifestFile, ObjectUri};
     use std::path::Path;
+    use std::time::Duration;
 
-    fn manifest(paths: &[&Path]) -> Manifest {
+    fn manifest(id: &str, paths: &[&Path]) -> Manifest {
         let file = |path: &&Path| {
             let uri = ObjectUri::from_path(path).unwrap();
             ManifestFile { uri, size_bytes: None, etag: None, version_id: None }
         };
         Manifest {
-            id: "test".parse().unwrap(),
+            id: id.parse().unwrap(),
             date: "2025-12-23".parse().unwrap(),
             created_at: chrono::DateTime::UNIX_EPOCH,
             files: paths.iter().map(file).collect(),
@@ -68,19 +98,24 @@ mod tests {
         let [a, b] = ["a", "b"].map(|name| root.path().join(format!("2025-12-23-{name}.ndjson")));
         std::fs::write(&a, r#"{"a":1}"#).unwrap();
         std::fs::write(&b, r#"{"b":1}"#).unwrap();
-        let (both, one) = (manifest(&[&a, &b]), manifest(&[&a]));
+        let (both, one) = (manifest("both", &[&a, &b]), manifest("one", &[&a]));
         let options = ConversionOptions::default();
         let begin = |manifest| options.early.begin(manifest, &options, Capacity { executors: 1, slots: 2 });
+        let is_finished = || options.early.begun().as_ref().is_some_and(|begun| begun.survey.is_finished());
         begin(&both);
         // There is room for one.
         begin(&one);
-        while !options.early.begun().as_ref().is_some_and(|begun| begun.survey.is_finished()) {
-            tokio::task::yield_now().await;
+        while !is_finished() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         std::fs::remove_file(&b).unwrap();
         assert_eq!(survey(&one, &options).await.unwrap().columns().names(), ["a"]);
         assert_eq!(survey(&both, &options).await.unwrap().columns().names(), ["a", "b"]);
         assert!(survey(&both, &options).await.is_err());
+        // Some of its files were left out after all.
+        begin(&both);
+        assert_eq!(survey(&manifest("both", &[&a]), &options).await.unwrap().columns().names(), ["a"]);
+        assert!(options.early.begun().is_none());
         // One that failed is made again, and says why.
         begin(&both);
         assert!(survey(&both, &options).await.is_err());

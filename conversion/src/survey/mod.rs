@@ -52,7 +52,7 @@ pub async fn survey(manifest: &Manifest, options: &ConversionOptions) -> Result<
     }
 }
 
-pub(crate) async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Result<Survey, Failure> {
+async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Result<Survey, Failure> {
     let files: Vec<(u32, ManifestFile)> = (0..).zip(manifest.files.iter().cloned()).collect();
     let mut wholes = Vec::with_capacity(files.len());
     // A large file is read whole to be cut: before that, all must be known to be there.

@@ -99,12 +99,13 @@ impl Staging {
         })
     }
 
-    /// Makes the place, empty. What earlier attempts at the same manifest left goes; a later one, which may be alive if
-    /// this one was given up meanwhile, is left alone.
+    /// Makes the place, empty. What earlier attempts at the same manifest left goes, if this is not the first in a bucket; a later
+    /// one, which may be alive if this one was given up meanwhile, is left alone.
     pub fn prepare(&self) -> StorageResult<()> {
         match &self.0 {
             Kind::Local(staging) => staging.prepare(),
-            // The first attempt has none before it, and there is no place to be made.
+            // There is no place to be made. What a first attempt of a state that was lost left has other names, and goes when this one
+            // is published.
             Kind::Bucket(staging) if staging.is_first() => Ok(()),
             Kind::Bucket(_) => self.clear(),
         }

@@ -59,7 +59,7 @@ impl BucketStaging {
     }
 
     pub(super) fn is_first(&self) -> bool {
-        self.attempt <= 1
+        self.attempt == 1
     }
 
     pub(super) fn uri(&self, key: &str) -> Result<ObjectUri, InvalidUri> {
