@@ -98,11 +98,11 @@ struct Stored {
     size_bytes: u64,
 }
 
-/// What has not been read of the answer to a request, in the pieces in which it came: small ones are copied once, when they are read.
+/// What has not been read of the answer to a request, in the pieces in which it came: they are copied once, when they are read.
 struct Chunk(VecDeque<Bytes>);
 
 impl Chunk {
-    /// Fills the buffer, or reads all there is.
+    /// Fills the buffer, or reads all there is: how much comes at once does not depend on the pieces.
     fn read(&mut self, buffer: &mut [u8]) -> usize {
         let mut read = 0;
         while let Some(piece) = self.0.front_mut().filter(|_| read < buffer.len()) {
@@ -144,35 +144,6 @@ impl ObjectReader {
         let requests = fetch(object, cut(range, first_bytes), sender, room.clone(), has_arrived.clone());
         let task = runtime()?.spawn(requests).abort_handle();
         Ok(Self { chunks, current: None, room, remaining, has_arrived, task })
-    }
-
-    /// The next bytes as they came, if so many at least are in one piece. Waits for them as reading does.
-    pub fn next_piece(&mut self, least: usize) -> io::Result<Option<Bytes>> {
-        let piece = self.current()?.and_then(|Chunk(pieces)| pieces.pop_front_if(|piece| piece.len() >= least));
-        self.note_read(piece.as_ref().map_or(0, Bytes::len));
-        Ok(piece)
-    }
-
-    /// The chunk that is read now; none at the end.
-    fn current(&mut self) -> io::Result<Option<&mut Chunk>> {
-        if self.remaining == 0 {
-            return Ok(None);
-        }
-        if self.current.as_ref().is_some_and(|chunk| chunk.0.is_empty()) {
-            self.current = None;
-            self.room.add_permits(1);
-        }
-        Ok(Some(match &mut self.current {
-            Some(chunk) => chunk,
-            none => none.insert(self.chunks.recv().map_err(io::Error::other)??),
-        }))
-    }
-
-    fn note_read(&mut self, count: usize) {
-        self.remaining -= count as u64;
-        if self.remaining == 0 {
-            self.current = None;
-        }
     }
 
     /// Says whether there is something to read without waiting.
@@ -278,8 +249,22 @@ fn broken(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Err
 
 impl Read for ObjectReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.current()?.map_or(0, |chunk| chunk.read(buffer));
-        self.note_read(count);
+        if self.remaining == 0 {
+            return Ok(0);
+        }
+        if self.current.as_ref().is_some_and(|chunk| chunk.0.is_empty()) {
+            self.current = None;
+            self.room.add_permits(1);
+        }
+        let chunk = match &mut self.current {
+            Some(chunk) => chunk,
+            none => none.insert(self.chunks.recv().map_err(io::Error::other)??),
+        };
+        let count = chunk.read(buffer);
+        self.remaining -= count as u64;
+        if self.remaining == 0 {
+            self.current = None;
+        }
         Ok(count)
     }
 }

@@ -1,6 +1,5 @@
 //! A byte stream as blocks of whole lines.
 
-use bytes::{Buf, Bytes};
 use std::io::{self, Read};
 
 /// The longest line that is looked at, in bytes without its newline: 64 MiB.
@@ -9,34 +8,18 @@ pub const MAX_LINE_BYTES: usize = 64 << 20;
 /// How much is read at a time: a block stays in the second-level cache while it is scanned.
 const BLOCK_BYTES: usize = 256 << 10;
 
-/// Smaller pieces than this are copied into a block rather than being one.
-const LEAST_PIECE_BYTES: usize = 64 << 10;
-
 /// The UTF-8 byte order mark.
 const BOM: &[u8] = b"\xef\xbb\xbf";
-
-/// A stream of which parts may be in memory already.
-pub(crate) trait Pieces: Read {
-    /// The next bytes, if so many at least are in one piece. Waits for them as reading does.
-    fn next_piece(&mut self, _least: usize) -> io::Result<Option<Bytes>> {
-        Ok(None)
-    }
-}
 
 /// Cuts a stream into blocks of whole lines, each ending in a newline (one is added where the last line lacks it).
 pub(crate) struct Blocks<R> {
     input: R,
-    /// What is left of a piece of the stream: it comes before what the input has.
-    piece: Bytes,
-    /// The current block, if it is a part of a piece.
-    in_place: Bytes,
-    /// What the current block otherwise is a part of.
     buffer: Vec<u8>,
     /// What the buffer holds.
     filled: usize,
     /// How much of it has been handed out.
     handed_out: usize,
-    /// The offset of the current block in the stream, or of what is begun of the next.
+    /// The offset of the buffer's start in the stream.
     offset: u64,
     at_end: bool,
 }
@@ -51,15 +34,14 @@ pub(crate) enum Next {
     End,
 }
 
-impl<R: Pieces> Blocks<R> {
+impl<R: Read> Blocks<R> {
     pub(crate) fn new(input: R, offset: u64) -> Self {
-        let (piece, in_place) = Default::default();
-        Self { input, piece, in_place, buffer: Vec::new(), filled: 0, handed_out: 0, offset, at_end: false }
+        Self { input, buffer: Vec::new(), filled: 0, handed_out: 0, offset, at_end: false }
     }
 
     /// The current block: whole lines, the last byte a newline.
     pub(crate) fn lines(&self) -> &[u8] {
-        if self.in_place.is_empty() { &self.buffer[..self.handed_out] } else { &self.in_place }
+        &self.buffer[..self.handed_out]
     }
 
     /// The stream that is cut.
@@ -75,12 +57,9 @@ impl<R: Pieces> Blocks<R> {
     /// Gives up the current block and reads the next.
     pub(crate) fn next(&mut self) -> io::Result<Next> {
         self.drop_handed_out();
-        if self.buffer.capacity() > 4 * BLOCK_BYTES && self.filled < BLOCK_BYTES {
+        if self.buffer.len() > 4 * BLOCK_BYTES && self.filled < BLOCK_BYTES {
             self.buffer.truncate(BLOCK_BYTES);
-            self.buffer.shrink_to(BLOCK_BYTES);
-        }
-        if self.next_in_place()? {
-            return Ok(Next::Lines);
+            self.buffer.shrink_to_fit();
         }
         let is_start = self.offset == 0;
         let mut searched = 0;
@@ -113,45 +92,6 @@ impl<R: Pieces> Blocks<R> {
         }
     }
 
-    /// Takes lines of a piece where they are, or the line that the piece before began and this one ends. False if there is no
-    /// piece, or a line that may be too long.
-    fn next_in_place(&mut self) -> io::Result<bool> {
-        // Whole lines that were read with what came before them go first: a line that is too long must be the first one.
-        if let Some(newline) = memchr::memrchr(b'\n', &self.buffer[..self.filled]) {
-            self.handed_out = newline + 1;
-            return Ok(true);
-        }
-        loop {
-            if self.piece.is_empty() {
-                let Some(piece) = self.input.next_piece(LEAST_PIECE_BYTES)? else { return Ok(false) };
-                self.piece = piece;
-                if self.offset == 0 && self.filled == 0 && self.piece.starts_with(BOM) {
-                    self.piece.advance(BOM.len());
-                    self.offset = BOM.len() as u64;
-                }
-            }
-            let most = self.piece.len().min(BLOCK_BYTES);
-            if self.filled == 0
-                && let Some(newline) = memchr::memrchr(b'\n', &self.piece[..most])
-            {
-                self.in_place = self.piece.split_to(newline + 1);
-                return Ok(true);
-            }
-            let newline = memchr::memchr(b'\n', &self.piece);
-            let end = newline.map_or(self.piece.len(), |newline| newline + 1);
-            if self.filled + end > MAX_LINE_BYTES {
-                return Ok(false);
-            }
-            self.buffer.truncate(self.filled);
-            self.buffer.extend_from_slice(&self.piece.split_to(end));
-            self.filled = self.buffer.len();
-            if newline.is_some() {
-                self.handed_out = self.filled;
-                return Ok(true);
-            }
-        }
-    }
-
     fn first_line_is_long(&self, end: usize) -> bool {
         end > MAX_LINE_BYTES && memchr::memchr(b'\n', &self.buffer[..=MAX_LINE_BYTES]).is_none()
     }
@@ -177,8 +117,6 @@ impl<R: Pieces> Blocks<R> {
     }
 
     fn drop_handed_out(&mut self) {
-        self.offset += self.in_place.len() as u64;
-        self.in_place = Bytes::new();
         let rest = self.handed_out.min(self.filled)..self.filled;
         self.offset += rest.start as u64;
         self.filled = rest.len();
@@ -193,14 +131,7 @@ impl<R: Pieces> Blocks<R> {
             self.buffer.resize(wanted.max(self.buffer.len() * 3 / 2), 0);
         }
         while self.filled < wanted && !self.at_end {
-            let room = &mut self.buffer[self.filled..wanted];
-            if !self.piece.is_empty() {
-                let count = self.piece.len().min(room.len());
-                self.piece.copy_to_slice(&mut room[..count]);
-                self.filled += count;
-                continue;
-            }
-            match self.input.read(room) {
+            match self.input.read(&mut self.buffer[self.filled..wanted]) {
                 Ok(0) => self.at_end = true,
                 Ok(read) => self.filled += read,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -224,8 +155,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A reader that returns a few bytes at a time, some of them as pieces: by the bits of a number, taken in turns.
-    struct Trickle<'a>(&'a [u8], usize, u32);
+    /// A reader that returns a few bytes at a time.
+    struct Trickle<'a>(&'a [u8], usize);
 
     impl Read for Trickle<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -237,22 +168,9 @@ mod tests {
         }
     }
 
-    impl Pieces for Trickle<'_> {
-        fn next_piece(&mut self, _least: usize) -> io::Result<Option<Bytes>> {
-            self.2 = self.2.rotate_right(1);
-            if self.2 & 1 == 0 || self.0.is_empty() {
-                return Ok(None);
-            }
-            let mut piece = vec![0; self.1];
-            let count = self.read(&mut piece)?;
-            piece.truncate(count);
-            Ok(Some(piece.into()))
-        }
-    }
-
     /// Every line with its offset; a long line only with its length.
-    fn lines(input: &[u8], step: usize, pieces: u32) -> Vec<(u64, Result<Vec<u8>, u64>)> {
-        let mut blocks = Blocks::new(Trickle(input, step, pieces), 0);
+    fn lines(input: &[u8], step: usize) -> Vec<(u64, Result<Vec<u8>, u64>)> {
+        let mut blocks = Blocks::new(Trickle(input, step), 0);
         let mut found = Vec::new();
         loop {
             match blocks.next().unwrap() {
@@ -281,69 +199,32 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_is_no_part_of_the_first_line() {
-        for (step, pieces) in [(1, 0), (3, 0), (3, !0)] {
-            let found = lines(b"\xef\xbb\xbfa\nb", step, pieces);
-            assert_eq!(found, [(3, Ok(b"a".to_vec())), (5, Ok(b"b".to_vec()))]);
-            assert!(lines(b"\xef\xbb\xbf", step, pieces).is_empty());
-            assert!(lines(b"", step, pieces).is_empty());
-        }
+        assert_eq!(lines(b"\xef\xbb\xbfa\nb", 1), [(3, Ok(b"a".to_vec())), (5, Ok(b"b".to_vec()))]);
+        assert!(lines(b"\xef\xbb\xbf", 1).is_empty());
+        assert!(lines(b"", 1).is_empty());
     }
 
     #[test]
     fn lines_above_the_limit_are_passed_over_and_the_next_is_whole() {
         let long = |extra: usize| vec![b'x'; MAX_LINE_BYTES + extra];
         let input = [b"a\n".as_slice(), &long(0), b"\n", &long(1), b"\nb\n", &long(BLOCK_BYTES * 3)].concat();
-        for (step, pieces) in [(BLOCK_BYTES, 0), (BLOCK_BYTES, !0), (300 << 10, 0x55aa_0ff3)] {
-            let found = lines(&input, step, pieces);
-            let lengths: Vec<_> = found.iter().map(|(_, l)| l.as_ref().map(Vec::len)).collect();
-            let max = MAX_LINE_BYTES as u64;
-            let expected = [Ok(1), Ok(MAX_LINE_BYTES), Err(&(max + 1)), Ok(1), Err(&(max + BLOCK_BYTES as u64 * 3))];
-            assert_eq!(lengths, expected, "{pieces:x}");
-            assert_eq!(found[3].0, 2 + max + 1 + max + 2);
-        }
-    }
-
-    #[test]
-    fn a_long_line_is_one_after_lines_that_were_read_with_another() {
-        let long = |extra: usize| vec![b'x'; MAX_LINE_BYTES + extra];
-        let input = [&long(6 << 20)[..], b"\nb\n", &long(1), b"\nc\n"].concat();
-        for (step, pieces) in [(BLOCK_BYTES, 0), (400 << 10, !0), (300 << 10, 0x0f55_aa33)] {
-            let lengths: Vec<_> =
-                lines(&input, step, pieces).into_iter().map(|(_, line)| line.map(|l| l.len())).collect();
-            let max = MAX_LINE_BYTES as u64;
-            assert_eq!(lengths, [Err(max + (6 << 20)), Ok(1), Err(max + 1), Ok(1)], "{pieces:x}");
-        }
-    }
-
-    #[test]
-    fn large_pieces_are_cut_at_lines() {
-        let text: Vec<u8> =
-            (0..60_000_u32).flat_map(|n| format!("{}\n", "y".repeat((n * n % 97) as usize)).into_bytes()).collect();
-        let expected = lines(&text, BLOCK_BYTES, 0);
-        for (step, pieces) in [(400 << 10, !0), (65 << 10, !0), (417 << 10, 0x5a5a_0ff0), (1 << 20, !0)] {
-            assert!(lines(&text, step, pieces) == expected, "{step} {pieces:x}");
-        }
+        let found = lines(&input, BLOCK_BYTES);
+        let lengths: Vec<_> = found.iter().map(|(_, l)| l.as_ref().map(Vec::len)).collect();
+        let max = MAX_LINE_BYTES as u64;
+        let expected = [Ok(1), Ok(MAX_LINE_BYTES), Err(&(max + 1)), Ok(1), Err(&(max + BLOCK_BYTES as u64 * 3))];
+        assert_eq!(lengths, expected);
+        assert_eq!(found[3].0, 2 + max + 1 + max + 2);
     }
 
     proptest! {
         #[test]
-        fn lines_are_those_of_the_text(
-            parts in prop::collection::vec("[a-z]{0,9}", 0..40),
-            step in 1usize..50,
-            pieces: u32,
-        ) {
+        fn lines_are_those_of_the_text(parts in prop::collection::vec("[a-z]{0,9}", 0..40), step in 1usize..50) {
             let text = parts.join("\n");
             let mut expected: Vec<Vec<u8>> = parts.iter().map(|p| p.clone().into_bytes()).collect();
             if expected.last().is_some_and(Vec::is_empty) {
                 expected.pop();
             }
-            let lines = lines(text.as_bytes(), step, pieces);
-            let mut offset = 0;
-            for (at, line) in &lines {
-                prop_assert_eq!(*at, offset);
-                offset += line.as_ref().unwrap().len() as u64 + 1;
-            }
-            let found: Vec<_> = lines.into_iter().map(|(_, line)| line.unwrap()).collect();
+            let found: Vec<_> = lines(text.as_bytes(), step).into_iter().map(|(_, line)| line.unwrap()).collect();
             prop_assert_eq!(found, expected);
         }
     }

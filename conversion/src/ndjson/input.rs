@@ -1,8 +1,6 @@
 //! Opening a file of a manifest: the byte range, decompressed, and proof that it is the object that was planned.
 
-use super::blocks::Pieces;
 use crate::source::FileRange;
-use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use millwork_manifest::{Compression, ObjectUri};
 use millwork_storage::{ObjectReader, StorageError, bucket_and_key, identity, path_of};
@@ -42,7 +40,7 @@ impl InputError {
 pub(crate) struct Input {
     uri: ObjectUri,
     compression: Compression,
-    content: Box<dyn Pieces + Send>,
+    content: Box<dyn Read + Send>,
     /// The file, if it is a local one: what is read from a bucket cannot change on the way.
     file: Option<File>,
     etag: String,
@@ -81,7 +79,7 @@ fn open(range: &FileRange, reader: impl FnOnce() -> io::Result<ObjectReader>) ->
     };
     let stored = Arc::new(Stored::default());
     let mut has_arrived = None;
-    let (bytes, file): (Box<dyn Pieces + Send>, _) = match bucket_and_key(uri) {
+    let (bytes, file): (Box<dyn Read + Send>, _) = match bucket_and_key(uri) {
         Some(_) => {
             let reader = reader().map_err(fail)?;
             has_arrived = Some(reader.has_arrived());
@@ -97,7 +95,7 @@ fn open(range: &FileRange, reader: impl FnOnce() -> io::Result<ObjectReader>) ->
         }
     };
     let observed = Observed { inner: bytes, stored: stored.clone() };
-    let content: Box<dyn Pieces + Send> = match compression {
+    let content: Box<dyn Read + Send> = match compression {
         // An object without a single byte is an empty file in any format.
         _ if start >= end => Box::new(io::empty()),
         _ => decompressed(observed, *compression),
@@ -113,7 +111,7 @@ impl Input {
     }
 }
 
-fn decompressed(stored: impl Pieces + Send + 'static, compression: Compression) -> Box<dyn Pieces + Send> {
+fn decompressed(stored: impl Read + Send + 'static, compression: Compression) -> Box<dyn Read + Send> {
     match compression {
         Compression::None => Box::new(stored),
         Compression::Gzip => Box::new(Late::Stored(Some(stored), |stored| Ok(MultiGzDecoder::new(stored)))),
@@ -142,26 +140,8 @@ impl<R, D: Read> Read for Late<R, D> {
     }
 }
 
-impl<R, D: Read> Pieces for Late<R, D> {}
-
-impl Pieces for io::Take<File> {}
-
-impl Pieces for io::Empty {}
-
-impl Pieces for ObjectReader {
-    fn next_piece(&mut self, least: usize) -> io::Result<Option<Bytes>> {
-        ObjectReader::next_piece(self, least)
-    }
-}
-
-impl Pieces for Box<dyn Pieces + Send> {
-    fn next_piece(&mut self, least: usize) -> io::Result<Option<Bytes>> {
-        (**self).next_piece(least)
-    }
-}
-
 /// The decompressed content of a byte range, and what is known of the object behind it.
-pub(crate) trait Content: Pieces {
+pub(crate) trait Content: Read {
     /// Bytes of the stored object consumed so far.
     fn stored_bytes(&self) -> u64;
     /// What a failed read means.
@@ -212,14 +192,6 @@ impl Read for Input {
     }
 }
 
-impl Pieces for Input {
-    fn next_piece(&mut self, least: usize) -> io::Result<Option<Bytes>> {
-        let piece = self.content.next_piece(least)?;
-        self.bytes += piece.as_ref().map_or(0, Bytes::len) as u64;
-        Ok(piece)
-    }
-}
-
 struct Observed<R> {
     inner: R,
     stored: Arc<Stored>,
@@ -228,26 +200,12 @@ struct Observed<R> {
 impl<R: Read> Read for Observed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer);
-        self.stored.note(read.as_ref().copied());
-        read
-    }
-}
-
-impl<R: Pieces> Pieces for Observed<R> {
-    fn next_piece(&mut self, least: usize) -> io::Result<Option<Bytes>> {
-        let piece = self.inner.next_piece(least);
-        self.stored.note(piece.as_ref().map(|piece| piece.as_ref().map_or(0, Bytes::len)));
-        piece
-    }
-}
-
-impl Stored {
-    fn note(&self, read: Result<usize, &io::Error>) {
-        match read {
-            Ok(bytes) => drop(self.bytes.fetch_add(bytes as u64, Ordering::Relaxed)),
+        match &read {
+            Ok(bytes) => drop(self.stored.bytes.fetch_add(*bytes as u64, Ordering::Relaxed)),
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(_) => self.has_failed.store(true, Ordering::Relaxed),
+            Err(_) => self.stored.has_failed.store(true, Ordering::Relaxed),
         }
+        read
     }
 }
 
@@ -265,8 +223,6 @@ impl Read for InMemory<'_> {
         self.0.read(buffer)
     }
 }
-
-impl Pieces for InMemory<'_> {}
 
 impl Content for InMemory<'_> {
     fn stored_bytes(&self) -> u64 {
@@ -300,8 +256,6 @@ mod tests {
             }
         }
     }
-
-    impl Pieces for Failing {}
 
     fn failure_of(bytes: &[u8], kind: Option<ErrorKind>, compression: Compression) -> FailureClass {
         let stored = Arc::new(Stored::default());

@@ -12,7 +12,6 @@ use crate::ledger::RangeLedger;
 use crate::rows::{Column, Rows};
 use crate::source::{FileRange, OutputColumn, RowSource};
 use datafusion::arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
-use millwork_manifest::Compression;
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
@@ -159,21 +158,7 @@ impl<R: Content> FileScan<R> {
         if context.builder.rows == 0 {
             return Ok(None);
         }
-        self.note_stored_bytes(context);
         Ok(Some(context.builder.finish(&context.source, self.range.uri.as_str())))
-    }
-
-    /// Notes how far the scan is: where row groups end depends on it, which must not depend on how much comes at once.
-    fn note_stored_bytes(&self, context: &mut ScanContext) {
-        let consumed = match self.range.compression {
-            Compression::None => self.blocks.offset() + self.at as u64 - self.range.start,
-            _ => u64::MAX,
-        };
-        // The last line may have been given a newline.
-        let consumed = consumed.min(self.blocks.input().stored_bytes());
-        let stored_bytes = self.stored_before + consumed;
-        INPUT_BYTES_READ.fetch_add(stored_bytes - context.stored_bytes, Ordering::Relaxed);
-        context.stored_bytes = stored_bytes;
     }
 
     /// Moves to the next block of lines, past lines that are too long; false at the end.
@@ -182,12 +167,14 @@ impl<R: Content> FileScan<R> {
             self.fields.clear();
             self.fields.shrink_to(MAX_SPARE_FIELDS);
             let next = self.blocks.next();
-            self.at = 0;
-            self.note_stored_bytes(context);
+            let stored_bytes = self.stored_before + self.blocks.input().stored_bytes();
+            INPUT_BYTES_READ.fetch_add(stored_bytes - context.stored_bytes, Ordering::Relaxed);
+            context.stored_bytes = stored_bytes;
             match next.map_err(|e| self.blocks.input().explain(e))? {
                 Next::End => return Ok(false),
                 Next::LongLine => self.reject_long_line(context)?,
                 Next::Lines => {
+                    self.at = 0;
                     self.has_block = true;
                     self.is_utf8 = simdutf8::basic::from_utf8(self.blocks.lines()).is_ok();
                     return Ok(true);
@@ -418,14 +405,12 @@ impl BatchBuilder {
 
 #[cfg(test)]
 mod tests {
-    use super::super::blocks::Pieces;
     use super::super::columns::ColumnLayout;
     use super::super::{ColumnNames, InMemory};
     use super::*;
     use crate::ledger::add_up;
-    use bytes::Bytes;
     use chrono::DateTime;
-    use std::io::Read;
+    use millwork_manifest::Compression;
 
     fn context(keys: &[&str]) -> ScanContext {
         context_with(keys, 0)
@@ -543,63 +528,6 @@ mod tests {
         let range = FileRange { end: content.len() as u64, ..whole("file:///2025-12-23.ndjson") };
         let mut scan = FileScan::new(context, &range, InMemory::new(content));
         assert!(scan.next_rows(context).unwrap().is_none());
-    }
-
-    /// Content that comes in pieces of this size, or, if that is zero, in none.
-    struct InPieces<'a>(InMemory<'a>, usize);
-
-    impl Read for InPieces<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            self.0.read(buffer)
-        }
-    }
-
-    impl Pieces for InPieces<'_> {
-        fn next_piece(&mut self, _least: usize) -> io::Result<Option<Bytes>> {
-            let mut piece = Vec::new();
-            Read::by_ref(&mut self.0).take(self.1 as u64).read_to_end(&mut piece)?;
-            Ok(Some(piece.into()).filter(|piece: &Bytes| !piece.is_empty()))
-        }
-    }
-
-    impl Content for InPieces<'_> {
-        fn stored_bytes(&self) -> u64 {
-            self.0.stored_bytes()
-        }
-
-        fn explain(&self, source: io::Error) -> InputError {
-            self.0.explain(source)
-        }
-
-        fn check_unchanged(&self) -> Result<(), InputError> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn how_far_a_scan_is_does_not_depend_on_how_much_comes_at_once() {
-        let lines: Vec<String> =
-            (0..3 * BATCH_ROWS).map(|row| format!("{{\"a\":\"{}\"}}", "x".repeat(row % 90))).collect();
-        // The last line lacks its newline, and ends a batch.
-        let content = lines.join("\n");
-        let ends = |step: usize| {
-            let mut context = context(&["a"]);
-            let range = FileRange { end: content.len() as u64, ..whole("file:///2025-12-23.ndjson") };
-            let mut scan = FileScan::new(&context, &range, InPieces(InMemory::new(content.as_bytes()), step));
-            let mut ends = Vec::new();
-            while let Some(batch) = scan.next_rows(&mut context).unwrap() {
-                ends.push((context.stored_bytes, texts(&batch, 0).len()));
-                context.recycle(batch);
-            }
-            assert!(add_up(&[("a".to_owned(), content.len() as u64)], &context.ledger).is_ok());
-            ends
-        };
-        let at = |row: usize| lines[..row].iter().map(|line| line.len() as u64 + 1).sum::<u64>();
-        let whole = content.len() as u64;
-        let expected = [(at(BATCH_ROWS), BATCH_ROWS), (at(2 * BATCH_ROWS), BATCH_ROWS), (whole, BATCH_ROWS)];
-        for step in [0, 70 << 10, 400 << 10, 1000] {
-            assert_eq!(ends(step), expected, "{step}");
-        }
     }
 
     #[test]
