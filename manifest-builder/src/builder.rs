@@ -16,6 +16,9 @@ const MAX_NAMESAKES: u32 = 1000;
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
+/// Is told of a manifest.
+pub(crate) type Drafting = Arc<dyn Fn(&Manifest) + Send + Sync>;
+
 /// Turns files into manifests. Any number of them work on one store, in any number of processes.
 #[derive(Clone)]
 pub struct Builder {
@@ -26,7 +29,7 @@ pub struct Builder {
     pub(crate) holder: String,
     pub(crate) clock: Clock,
     /// Told of each manifest that is going to be made.
-    pub(crate) drafting: Option<Arc<dyn Fn(&Manifest) + Send + Sync>>,
+    pub(crate) drafting: Option<Drafting>,
 }
 
 /// Why something could not be done.
