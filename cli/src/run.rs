@@ -109,7 +109,7 @@ async fn open(state: &str, output: Location) -> anyhow::Result<(Lease, OutputLoc
     Ok((lease, OutputLock::take(output)?))
 }
 
-/// What was begun before the store was open.
+/// What was there before the store was open.
 struct Begun {
     started: Instant,
     signals: Signals,

@@ -60,7 +60,7 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// Takes up what is queued and what a scheduler before this one left, and goes on until [`Self::shut_down`]. The receiver
-    /// hears of all runs that end.
+    /// hears of all runs that end. `conversion` is what the options say of it, with what has been found out already.
     pub fn start(
         engine: Engine,
         lease: &Lease,
