@@ -33,7 +33,7 @@ const MAX_EXCESS: f64 = 0.25;
 /// The least row group is worth so many times what each costs beyond its content, …
 const LEAST_WORTH: f64 = 2.0;
 /// … and has at least so many stored bytes.
-const LEAST_MORSEL_BYTES: u64 = 4 << 20;
+const LEAST_MORSEL_BYTES: u64 = 2 << 20;
 
 /// How manifests are converted.
 #[derive(Clone, Debug)]

@@ -8,12 +8,13 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_plan::ExecutionPlan;
 use std::sync::Arc;
 
-/// Each lane is to get this share of its part of what is left, so that one which is slower ends no later than the others.
-const EVEN_SHARE: f64 = 0.75;
+/// Each lane is to get this share of its part of what is left, so that one which is slower ends no later than the others, and that
+/// the large morsels, which end at about the same time, are written while the smaller ones are converted.
+const EVEN_SHARE: f64 = 0.6;
 /// The least morsel is this share of a whole one, or of a lane's part of all, whichever is less: the last to end keeps the others
 /// waiting for no longer than that takes.
-const LEAST_OF_WHOLE: u64 = 16;
-const LEAST_OF_PART: u64 = 64;
+const LEAST_OF_WHOLE: u64 = 32;
+const LEAST_OF_PART: u64 = 128;
 
 /// The input of one task, with a partition for each morsel.
 pub(super) struct Morsels {
@@ -140,10 +141,10 @@ mod tests {
     #[test]
     fn morsels_are_whole_first_and_small_last() {
         assert_eq!(goals(1000, 1, 300, 0), [300, 300, 400]);
-        assert_eq!(goals(1000, 2, 200, 0), [200, 200, 200, 200, 75, 75, 18, 18, 7, 7]);
-        assert_eq!(goals(1000, 2, 1000, 0), [375, 375, 93, 93, 24, 24, 7, 9]);
+        assert_eq!(goals(1000, 2, 200, 0), [200, 200, 180, 180, 72, 72, 28, 28, 12, 12, 4, 4, 3, 3, 2]);
+        assert_eq!(goals(1000, 2, 1000, 0), [300, 300, 120, 120, 48, 48, 19, 19, 7, 7, 3, 3, 3, 3]);
         // Each lane gets something, if it is not too little.
-        assert_eq!(goals(1000, 4, 1_000_000, 0)[..5], [187, 187, 187, 187, 47]);
+        assert_eq!(goals(1000, 4, 1_000_000, 0)[..5], [150, 150, 150, 150, 60]);
         assert_eq!(goals(1000, 10, 1_000_000, 400), [400, 400, 200]);
         let lengths = |megabytes: &[u64], lanes| {
             let sizes: Vec<u64> = megabytes.iter().map(|size| size << 20).collect();
@@ -151,7 +152,7 @@ mod tests {
             cut(ranges(&sizes), lanes, goals, 100).iter().map(Vec::len).collect::<Vec<_>>()
         };
         assert_eq!(lengths(&[10; 8], 1), [4, 4]);
-        assert_eq!(lengths(&[10; 8], 2), [3, 3, 1, 1]);
+        assert_eq!(lengths(&[10; 8], 2), [2, 3, 1, 1, 1]);
         assert_eq!(lengths(&[1, 1, 100], 2), [2, 1]);
         assert_eq!(lengths(&[], 2), [0]);
     }
