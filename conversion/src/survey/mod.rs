@@ -47,7 +47,7 @@ pub struct Survey {
 /// not shown its columns.
 pub async fn survey(manifest: &Manifest, options: &ConversionOptions) -> Result<Survey, Failure> {
     match options.early.take(manifest).await {
-        Some(survey) => survey,
+        Some(survey) => Ok(survey),
         None => survey_files(manifest, options).await,
     }
 }
