@@ -32,8 +32,10 @@ const MAX_FILES_OF_A_TASK: usize = 4;
 const MAX_EXCESS: f64 = 0.25;
 /// The least row group is worth so many times what each costs beyond its content, …
 const LEAST_WORTH: f64 = 2.0;
-/// … and has at least so many stored bytes.
+/// … and has at least so many stored bytes, …
 const LEAST_MORSEL_BYTES: u64 = 2 << 20;
+/// … or so many where no such cost is known, as for a small manifest, in whose output each row group more would show.
+const LEAST_UNKNOWN_BYTES: u64 = 4 << 20;
 
 /// How manifests are converted.
 #[derive(Clone, Debug)]
@@ -254,7 +256,8 @@ fn morsel_sizes(survey: &Survey, rate: &OutputRate, target_file_bytes: u64) -> M
     let stored_for = |output: f64| (stored as f64 * output / expected.max(1.0)).min(stored as f64).max(1.0) as u64;
     let file = file_goal(expected, target_file_bytes as f64, true);
     let row_groups = (file / target_file_bytes as f64 * ROW_GROUPS_PER_FILE as f64 - MAX_EXCESS).ceil().max(1.0);
-    let least = stored_for(rate.row_group_bytes * LEAST_WORTH).max(LEAST_MORSEL_BYTES);
+    let least = if rate.row_group_bytes > 0.0 { LEAST_MORSEL_BYTES } else { LEAST_UNKNOWN_BYTES };
+    let least = stored_for(rate.row_group_bytes * LEAST_WORTH).max(least);
     MorselSizes { whole: stored_for(file / row_groups), least }
 }
 

@@ -43,12 +43,7 @@ pub(super) fn cut_input(input: &Arc<dyn ExecutionPlan>, partition: usize, option
 /// Cuts a list of ranges into up to `most` morsels.
 fn cut(ranges: Vec<FileRange>, lanes: usize, sizes: MorselSizes, most: usize) -> Vec<Vec<FileRange>> {
     let total: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-    let share = total.div_ceil(most as u64);
-    let mut goals = goals(total, lanes as u64, sizes.whole.max(share), sizes.least);
-    if goals.len() > most {
-        goals = vec![share; most];
-    }
-    let mut goals = goals.into_iter();
+    let mut goals = few_goals(total, lanes as u64, sizes, most).into_iter();
     let mut groups: Vec<Vec<FileRange>> = Vec::new();
     let (mut before, mut goal_end) = (0, 0);
     for range in ranges {
@@ -67,6 +62,19 @@ fn cut(ranges: Vec<FileRange>, lanes: usize, sizes: MorselSizes, most: usize) ->
         }
     }
     if groups.is_empty() { vec![Vec::new()] } else { groups }
+}
+
+/// Up to `most` goals: those of [`goals`], with a larger least one where there would be more.
+fn few_goals(total: u64, lanes: u64, MorselSizes { whole, mut least }: MorselSizes, most: usize) -> Vec<u64> {
+    let whole = whole.max(total.div_ceil(most as u64));
+    loop {
+        let goals = goals(total, lanes, whole, least);
+        // Of whole ones there are no more than that.
+        if goals.len() <= most || least >= whole {
+            return goals;
+        }
+        least = (least * 2).max(1);
+    }
 }
 
 /// The bytes that each morsel should have: whole ones as long as there is enough for all lanes, then for each lane a smaller one,
@@ -143,6 +151,12 @@ mod tests {
         assert_eq!(goals(1000, 1, 300, 0), [300, 300, 400]);
         assert_eq!(goals(1000, 2, 200, 0), [200, 200, 180, 180, 72, 72, 28, 28, 12, 12, 4, 4, 3, 3, 2]);
         assert_eq!(goals(1000, 2, 1000, 0), [300, 300, 120, 120, 48, 48, 19, 19, 7, 7, 3, 3, 3, 3]);
+        // Where there may be fewer, the smallest are larger.
+        let few = |most| few_goals(1000, 2, MorselSizes { whole: 200, least: 3 }, most);
+        assert_eq!(few(15), goals(1000, 2, 200, 3));
+        assert_eq!(few(14), [200, 200, 180, 180, 72, 72, 28, 28, 12, 12, 6, 6, 4]);
+        assert_eq!(few(5), [200, 200, 192, 192, 216]);
+        assert_eq!(few(3), [334, 334, 332]);
         // Each lane gets something, if it is not too little.
         assert_eq!(goals(1000, 4, 1_000_000, 0)[..5], [150, 150, 150, 150, 60]);
         assert_eq!(goals(1000, 10, 1_000_000, 400), [400, 400, 200]);
