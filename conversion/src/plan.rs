@@ -468,6 +468,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_least_morsel_is_worth_its_row_group() {
+        let root = tempfile::tempdir().unwrap();
+        let mut survey = surveyed(root.path(), "{\"a\":1}\n").await;
+        survey.ranges[0].end = 512 << 20;
+        let least = |row_group_bytes: f64| {
+            let rate = OutputRate { ratio: 0.25, row_group_bytes };
+            morsel_sizes(&survey, &rate, 128 << 20).least
+        };
+        assert_eq!([least(0.0), least(100.0)], [4 << 20, 2 << 20]);
+        // 4 MiB for each of the four row groups of a file of 128 MiB: twice as much output comes from 28 MiB of input.
+        assert_eq!(least(f64::from(4 << 20)) >> 20, 28);
+    }
+
+    #[tokio::test]
     async fn tasks_that_find_too_many_keys_between_them_fail_the_manifest() {
         let root = tempfile::tempdir().unwrap();
         let survey = surveyed(root.path(), "{\"a\":1}\n").await;
