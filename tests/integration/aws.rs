@@ -179,6 +179,15 @@ impl Account {
         command
     }
 
+    /// Makes manifests of all that is in the input, where `millwork run` finds them.
+    fn make_manifests(&self) {
+        let mut backfill = Command::new(binary("millwork-manifest-builder"));
+        backfill.args(["backfill", "--prefix", "s3://acme-input", "--flush", "--state", "dynamodb:acme"]);
+        backfill.args(["--manifests", "s3://acme-output/lake/_millwork"]).envs(self.aws.environment());
+        let made = Done::of(backfill.env("SIZE_TOLERANCE_PERCENT", "100").output().unwrap());
+        assert_eq!(made.code, Some(0), "{}", made.stderr);
+    }
+
     /// Checks all that is published with the oracle, and that nothing private is left.
     async fn check(&self, arguments: &[&str]) -> Value {
         let keys = download(&self.s3, "acme-output", &self.place.path("out")).await;
@@ -266,11 +275,7 @@ async fn an_object_that_changed_or_went_since_its_listing_fails_its_manifest_by_
     account.place.input("2025-12-24-b.ndjson", "{\"b\": 1}\n");
     upload(&account.s3, &account.place, "acme-input").await;
     // Manifests are made; then one object is written anew.
-    let mut backfill = Command::new(binary("millwork-manifest-builder"));
-    backfill.args(["backfill", "--prefix", "s3://acme-input", "--flush", "--state", "dynamodb:acme"]);
-    backfill.args(["--manifests", "s3://acme-output/lake/_millwork"]).envs(account.aws.environment());
-    let made = Done::of(backfill.env("SIZE_TOLERANCE_PERCENT", "100").output().unwrap());
-    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    account.make_manifests();
     let other = b"{\"a\": 2}\n".to_vec();
     account.s3.put_object().bucket("acme-input").key("2025-12-23-a.ndjson").body(other.into()).send().await.unwrap();
     let done = Done::of(account.run_command(&[]).output().unwrap());
@@ -282,4 +287,31 @@ async fn an_object_that_changed_or_went_since_its_listing_fails_its_manifest_by_
         "{failed:?}"
     );
     assert_eq!(done.json()["rows"], json!(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_of_others_where_an_output_belongs_fails_the_manifest_and_stays_as_it_is() {
+    const FOREIGN: &[u8] = b"of somebody else";
+    let account = Account::new().await;
+    account.place.input("2025-12-23-a.ndjson", "{\"a\": 1}\n");
+    account.place.input("2025-12-24-b.ndjson", "{\"b\": 1}\n");
+    upload(&account.s3, &account.place, "acme-input").await;
+    account.make_manifests();
+    let documents = download(&account.s3, "acme-output", &account.place.path("documents")).await;
+    let document = documents.iter().find_map(|key| key.strip_prefix("lake/_millwork/manifests/2025-12-23/")).unwrap();
+    let id = format!("2025-12-23-{}", document.strip_suffix(".json").unwrap());
+    let key = format!("lake/merged-parquet-2025-12-23/{id}-part-00000.parquet");
+    account.s3.put_object().bucket("acme-output").key(&key).body(FOREIGN.to_vec().into()).send().await.unwrap();
+    let done = Done::of(account.run_command(&[]).output().unwrap());
+    let failed = done.json()["failed"].as_array().unwrap().clone();
+    assert_eq!((done.code, failed.len()), (Some(1), 1), "{}", done.stderr);
+    let message = failed[0]["message"].as_str().unwrap();
+    assert!(message.contains(&format!("`s3://acme-output/{key}`: it is there already")), "{message}");
+    assert!(message.contains("move it away"), "{message}");
+    // The other manifest is converted, and nothing private is left of this one.
+    assert_eq!(done.json()["rows"], json!(1));
+    assert_eq!(open_uploads(&account.s3, "acme-output").await, 0);
+    let left = download(&account.s3, "acme-output", &account.place.path("left")).await;
+    assert!(!left.iter().any(|key| key.contains("/staging/")), "{left:?}");
+    assert_eq!(std::fs::read(account.place.path("left").join(&key)).unwrap(), FOREIGN);
 }

@@ -117,6 +117,32 @@ fn an_output_that_cannot_be_written_is_named() {
 }
 
 #[test]
+fn a_file_of_others_where_an_output_belongs_is_named_and_stays_as_it_is() {
+    let place = Place::new();
+    place.input("2025-01-01.ndjson", "{\"a\":1}\n");
+    place.input("2025-01-02.ndjson", "{\"b\":1}\n");
+    let state = format!("sqlite:{}", place.path("state.db").display());
+    let mut builder = Command::new(binary("millwork-manifest-builder"));
+    builder.args(["backfill", "--flush", "--state", &state]).env("SIZE_TOLERANCE_PERCENT", "100");
+    builder.arg("--manifests").arg(place.path("out/_millwork")).arg("--prefix").arg(place.path("in"));
+    let made = Done::of(builder.output().unwrap());
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let [document, _] = &place.files("out/_millwork/manifests")[..] else { panic!("two manifests") };
+    let id = document.strip_suffix(".json").unwrap().replace('/', "-");
+    let foreign = place.path("out/merged-parquet-2025-01-01").join(format!("{id}-part-00000.parquet"));
+    std::fs::create_dir_all(foreign.parent().unwrap()).unwrap();
+    std::fs::write(&foreign, "of somebody else").unwrap();
+    let done = place.run(&["--state", &state]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    let report = done.json();
+    assert_eq!((&report["rows"], report["failed"].as_array().unwrap().len()), (&1.into(), 1), "{report}");
+    let message = report["failed"][0]["message"].as_str().unwrap();
+    assert!(message.contains(foreign.to_str().unwrap()) && message.contains("move it away"), "{message}");
+    assert_eq!(std::fs::read(&foreign).unwrap(), b"of somebody else");
+    place.assert_tidy();
+}
+
+#[test]
 fn a_full_disk_is_an_error_and_leaves_nothing_visible() {
     let place = Place::new();
     place.generate(&["--files", "4", "--size-mb", "2"]);
