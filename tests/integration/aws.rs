@@ -305,6 +305,7 @@ async fn an_object_of_others_where_an_output_belongs_fails_the_manifest_and_stay
     let done = Done::of(account.run_command(&[]).output().unwrap());
     let failed = done.json()["failed"].as_array().unwrap().clone();
     assert_eq!((done.code, failed.len()), (Some(1), 1), "{}", done.stderr);
+    assert_eq!(failed[0]["class"], json!("input"));
     let message = failed[0]["message"].as_str().unwrap();
     assert!(message.contains(&format!("`s3://acme-output/{key}`: it is there already")), "{message}");
     assert!(message.contains("move it away"), "{message}");
@@ -314,4 +315,8 @@ async fn an_object_of_others_where_an_output_belongs_fails_the_manifest_and_stay
     let left = download(&account.s3, "acme-output", &account.place.path("left")).await;
     assert!(!left.iter().any(|key| key.contains("/staging/")), "{left:?}");
     assert_eq!(std::fs::read(account.place.path("left").join(&key)).unwrap(), FOREIGN);
+    account.s3.delete_object().bucket("acme-output").key(&key).send().await.unwrap();
+    let again = Done::of(account.run_command(&[]).output().unwrap());
+    assert_eq!((again.code, &again.json()["rows"]), (Some(0), &json!(1)), "{}", again.stderr);
+    assert_eq!(account.check(&[]).await["files"], json!(2));
 }

@@ -136,10 +136,14 @@ fn a_file_of_others_where_an_output_belongs_is_named_and_stays_as_it_is() {
     assert_eq!(done.code, Some(1), "{}", done.stderr);
     let report = done.json();
     assert_eq!((&report["rows"], report["failed"].as_array().unwrap().len()), (&1.into(), 1), "{report}");
+    assert_eq!(report["failed"][0]["class"], "input");
     let message = report["failed"][0]["message"].as_str().unwrap();
     assert!(message.contains(foreign.to_str().unwrap()) && message.contains("move it away"), "{message}");
     assert_eq!(std::fs::read(&foreign).unwrap(), b"of somebody else");
     place.assert_tidy();
+    std::fs::remove_file(&foreign).unwrap();
+    assert_eq!(place.run_well(&["--state", &state])["rows"], 1);
+    place.ask_oracle(&[]);
 }
 
 #[test]
