@@ -67,10 +67,16 @@ impl Dictionary {
         &self.page[start..end]
     }
 
-    /// Forgets all values; memory is kept, unless it is more than usual.
+    /// Forgets all values; memory is kept, unless it is more than usual. The next chunk gets a table that does for about as many: a
+    /// large one would take long to empty, and be further away than the nearest caches.
     pub(super) fn clear(&mut self) {
         if self.slots.len() > MAX_SPARE_SLOTS {
             self.slots = Vec::new();
+        }
+        let wanted = (self.len() * 2).next_power_of_two().max(MIN_SLOTS);
+        if wanted < self.slots.len() {
+            self.slots.truncate(wanted);
+            self.shift = shift_for(wanted);
         }
         self.slots.fill(EMPTY);
         if self.page.capacity() > MAX_SPARE_BYTES {
@@ -190,7 +196,7 @@ impl Dictionary {
     #[cold]
     fn grow(&mut self) {
         let size = (self.slots.len() * 2).max(MIN_SLOTS);
-        self.shift = 64 - size.trailing_zeros();
+        self.shift = shift_for(size);
         let old = std::mem::replace(&mut self.slots, vec![EMPTY; size]);
         for slot in old.into_iter().filter(|slot| slot.index != FREE) {
             let mut at = self.place(slot.word);
@@ -200,6 +206,11 @@ impl Dictionary {
             self.slots[at & (size - 1)] = slot;
         }
     }
+}
+
+/// By how much a hash is shifted to be a place in a table of this size, a power of two.
+fn shift_for(size: usize) -> u32 {
+    64 - size.trailing_zeros()
 }
 
 /// The word of the value at `start..end` of `text`.
@@ -258,7 +269,7 @@ fn hash(value: &[u8]) -> u64 {
 /// Values that make a dictionary give up, since they collide.
 #[cfg(test)]
 pub(super) fn colliding() -> Vec<String> {
-    let dictionary = Dictionary { shift: 64 - (2 * MAX_PROBES).trailing_zeros(), ..Dictionary::new() };
+    let dictionary = Dictionary { shift: shift_for(2 * MAX_PROBES), ..Dictionary::new() };
     let value = |number: u32| format!("{number:07x}");
     let collides = |value: &String| dictionary.place(word(value.as_bytes(), 0, value.len())) == 0;
     (0..u32::MAX).map(value).filter(collides).take(MAX_PROBES + 50).collect()

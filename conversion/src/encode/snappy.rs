@@ -11,6 +11,9 @@ use std::hint::select_unpredictable;
 /// Matches are looked for within blocks of this size: two bytes are enough for a distance.
 const BLOCK: usize = 1 << 16;
 const TABLE_BITS: u32 = 14;
+/// A small block has a smaller table: to empty a large one would take longer than to compress it.
+const SMALL_BLOCK: usize = 4 << 10;
+const SMALL_TABLE_BITS: u32 = 11;
 /// How many bytes the hash of a place depends on. Five find fewer of the matches that save next to nothing, such as the
 /// lengths of values.
 const HASHED_BYTES: u32 = 5;
@@ -73,10 +76,10 @@ impl Snappy {
             };
             output.literals = 0;
             let block = Block { bytes, length, table: &mut self.table };
-            if is_dense {
-                block.compress::<HASHED_BYTES_DENSE>(&mut output);
-            } else {
-                block.compress::<HASHED_BYTES>(&mut output);
+            match is_dense {
+                _ if length <= SMALL_BLOCK => block.compress::<HASHED_BYTES, SMALL_TABLE_BITS>(&mut output),
+                true => block.compress::<HASHED_BYTES_DENSE, TABLE_BITS>(&mut output),
+                false => block.compress::<HASHED_BYTES, TABLE_BITS>(&mut output),
             }
             is_dense = output.literals * DENSE_SHARE < length;
             rest = &rest[length..];
@@ -103,15 +106,15 @@ struct Match {
 impl Block<'_> {
     // Called for each block; so profiles name it.
     #[inline(never)]
-    fn compress<const HASHED: u32>(mut self, output: &mut Output<'_>) {
+    fn compress<const HASHED: u32, const BITS: u32>(mut self, output: &mut Output<'_>) {
         let mut done = 0;
         if self.length > MARGIN + 1 {
-            self.table.fill(0);
+            self.table[..1 << BITS].fill(0);
             // Never more than the latter; so the compiler knows that loads up to there need no checks.
             let last = (self.length - MARGIN).min(BLOCK - MARGIN);
             let mut at = 1;
-            while let Some(found) = self.next_match::<HASHED>(at, last) {
-                (at, done) = self.put_matches::<HASHED>(found, done, last, output);
+            while let Some(found) = self.next_match::<HASHED, BITS>(at, last) {
+                (at, done) = self.put_matches::<HASHED, BITS>(found, done, last, output);
                 if at > last {
                     break;
                 }
@@ -131,25 +134,25 @@ impl Block<'_> {
 
     /// Puts this place in the table. Returns the one that was there before.
     #[inline(always)]
-    fn swap<const HASHED: u32>(&mut self, bytes: u64, place: usize) -> u16 {
-        let hash = (bytes << (64 - 8 * HASHED)).wrapping_mul(0x9e37_79b1_85eb_ca87) >> (64 - TABLE_BITS);
+    fn swap<const HASHED: u32, const BITS: u32>(&mut self, bytes: u64, place: usize) -> u16 {
+        let hash = (bytes << (64 - 8 * HASHED)).wrapping_mul(0x9e37_79b1_85eb_ca87) >> (64 - BITS);
         std::mem::replace(&mut self.table[hash as usize], place as u16)
     }
 
     /// The match at a place with these bytes, which is put in the table, if there is one.
     #[inline(always)]
-    fn match_at<const HASHED: u32>(&mut self, place: usize, bytes: u64) -> Option<Match> {
-        let before = usize::from(self.swap::<HASHED>(bytes, place));
+    fn match_at<const HASHED: u32, const BITS: u32>(&mut self, place: usize, bytes: u64) -> Option<Match> {
+        let before = usize::from(self.swap::<HASHED, BITS>(bytes, place));
         let differ = bytes ^ self.load(before);
         (differ as u32 == 0).then_some(Match { place, before, differ })
     }
 
     /// The next match from `at` to `last`.
     #[inline(always)]
-    fn next_match<const HASHED: u32>(&mut self, mut at: usize, last: usize) -> Option<Match> {
+    fn next_match<const HASHED: u32, const BITS: u32>(&mut self, mut at: usize, last: usize) -> Option<Match> {
         let mut step = FIRST_STEP;
         while at <= last {
-            if let Some(found) = self.match_at::<HASHED>(at, self.load(at)) {
+            if let Some(found) = self.match_at::<HASHED, BITS>(at, self.load(at)) {
                 return Some(found);
             }
             at += step / STEP_SHARE;
@@ -161,7 +164,7 @@ impl Block<'_> {
     /// Writes a match, with what was not written before it, and those that follow at once. Returns where to look next, and
     /// up to where all is written.
     #[inline(always)]
-    fn put_matches<const HASHED: u32>(
+    fn put_matches<const HASHED: u32, const BITS: u32>(
         &mut self,
         found: Match,
         done: usize,
@@ -177,8 +180,8 @@ impl Block<'_> {
                 return (end, end);
             }
             let bytes = self.load(end);
-            self.swap::<HASHED>(self.load(end - 1), end - 1);
-            let Some(found) = self.match_at::<HASHED>(end, bytes) else {
+            self.swap::<HASHED, BITS>(self.load(end - 1), end - 1);
+            let Some(found) = self.match_at::<HASHED, BITS>(end, bytes) else {
                 return (end + 1, end);
             };
             end = self.end_of(&found);

@@ -40,65 +40,36 @@ pub(super) fn cut_input(input: &Arc<dyn ExecutionPlan>, partition: usize, option
     Ok(Morsels { plan: rewritten.data, source, groups })
 }
 
-/// Cuts a list of ranges into up to `most` morsels.
+/// Cuts a list of ranges into up to `most` morsels: whole ones as long as there is enough for all lanes, then for each lane a smaller
+/// one, and again (factoring), down to the least.
 fn cut(ranges: Vec<FileRange>, lanes: usize, sizes: MorselSizes, most: usize) -> Vec<Vec<FileRange>> {
-    let total: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-    let mut goals = few_goals(total, lanes as u64, sizes, most).into_iter();
-    let mut groups: Vec<Vec<FileRange>> = Vec::new();
-    let (mut before, mut goal_end) = (0, 0);
-    for range in ranges {
-        let size = range.end - range.start;
-        // The morsel in whose goal the middle of the range falls; none stays empty.
-        let mut is_past = groups.is_empty();
-        while before + size / 2 >= goal_end
-            && let Some(goal) = goals.next()
-        {
-            (is_past, goal_end) = (true, goal_end + goal);
+    let size = |range: &FileRange| range.end - range.start;
+    let mut rest: u64 = ranges.iter().map(size).sum();
+    let (lanes, whole) = (lanes.max(1), sizes.whole.max(rest.div_ceil(most as u64)).max(1));
+    let least = match lanes as u64 {
+        1 => whole,
+        lanes => (whole / LEAST_OF_WHOLE).min(rest / lanes / LEAST_OF_PART).clamp(sizes.least.clamp(1, whole), whole),
+    };
+    let mut ranges = ranges.into_iter().peekable();
+    let (mut share, mut groups) = (whole, Vec::new());
+    while ranges.peek().is_some() {
+        if groups.len() % lanes == 0 {
+            share = ((rest as f64 * EVEN_SHARE) as u64 / lanes as u64).clamp(least, whole);
         }
-        before += size;
-        match groups.last_mut() {
-            Some(group) if !is_past => group.push(range),
-            _ => groups.push(vec![range]),
+        let goal = share.max(rest.div_ceil((most - groups.len()) as u64));
+        let (mut group, mut bytes) = (Vec::new(), 0);
+        // Up to the range whose middle is past the goal; what would be left over is too little for a morsel of its own.
+        let is_part = |group: &[_], bytes: u64, next: &FileRange| {
+            group.is_empty() || bytes + size(next) / 2 <= goal || rest - bytes < least / 2
+        };
+        while let Some(range) = ranges.next_if(|next| is_part(&group, bytes, next)) {
+            bytes += size(&range);
+            group.push(range);
         }
+        rest -= bytes;
+        groups.push(group);
     }
     if groups.is_empty() { vec![Vec::new()] } else { groups }
-}
-
-/// Up to `most` goals: those of [`goals`], with a larger least one where there would be more.
-fn few_goals(total: u64, lanes: u64, MorselSizes { whole, mut least }: MorselSizes, most: usize) -> Vec<u64> {
-    let whole = whole.max(total.div_ceil(most as u64));
-    loop {
-        let goals = goals(total, lanes, whole, least);
-        // Of whole ones there are no more than that.
-        if goals.len() <= most || least >= whole {
-            return goals;
-        }
-        least = (least * 2).max(1);
-    }
-}
-
-/// The bytes that each morsel should have: whole ones as long as there is enough for all lanes, then for each lane a smaller one,
-/// and again (factoring), down to the least, which has at least so many bytes.
-fn goals(total: u64, lanes: u64, whole: u64, least_bytes: u64) -> Vec<u64> {
-    let (lanes, whole) = (lanes.max(1), whole.max(1));
-    let least = match lanes {
-        1 => whole,
-        _ => (whole / LEAST_OF_WHOLE).min(total / lanes / LEAST_OF_PART).clamp(least_bytes.clamp(1, whole), whole),
-    };
-    let (mut rest, mut goals) = (total, Vec::new());
-    while rest > 0 {
-        let share = ((rest as f64 * EVEN_SHARE) as u64 / lanes).clamp(least, whole);
-        for _ in 0..lanes {
-            // What would be left over is too little for a morsel of its own.
-            let goal = if rest < share + least / 2 { rest } else { share };
-            goals.push(goal);
-            rest -= goal;
-            if rest == 0 {
-                break;
-            }
-        }
-    }
-    goals
 }
 
 #[cfg(test)]
@@ -136,38 +107,47 @@ mod tests {
         }
 
         #[test]
-        fn goals_add_up_and_never_grow(total in 0u64..100_000, lanes in 0u64..20, whole in 0u64..20_000, least in 0u64..900) {
-            let goals = goals(total, lanes, whole, least);
-            prop_assert_eq!(goals.iter().sum::<u64>(), total);
-            let (last, others) = goals.split_last().map_or((0, &goals[..]), |(last, others)| (*last, others));
-            prop_assert!(others.is_sorted_by(|a, b| a >= b), "{:?}", goals);
-            prop_assert!(last <= whole.max(1) + whole / 2, "{:?}", goals);
-            prop_assert!(others.iter().all(|goal| *goal >= least.min(whole)), "{:?}", goals);
+        fn morsels_never_grow(total in 0u64..3000, lanes in 0usize..20, whole in 0u64..2000, least in 0u64..90) {
+            let morsels = bytes(total, lanes, MorselSizes { whole, least }, usize::MAX);
+            prop_assert_eq!(morsels.iter().sum::<u64>(), total);
+            let (last, others) = morsels.split_last().map_or((0, &morsels[..]), |(last, others)| (*last, others));
+            prop_assert!(others.is_sorted_by(|a, b| a >= b), "{:?}", morsels);
+            prop_assert!(last <= whole.max(1) + whole / 2, "{:?}", morsels);
+            prop_assert!(others.iter().all(|bytes| *bytes >= least.min(whole)), "{:?}", morsels);
         }
+    }
+
+    /// The sizes of the morsels that single bytes are cut into.
+    fn bytes(total: u64, lanes: usize, sizes: MorselSizes, most: usize) -> Vec<u64> {
+        let morsels = cut(ranges(&vec![1; total as usize]), lanes, sizes, most);
+        morsels.iter().map(|morsel| morsel.len() as u64).collect()
     }
 
     #[test]
     fn morsels_are_whole_first_and_small_last() {
-        assert_eq!(goals(1000, 1, 300, 0), [300, 300, 400]);
-        assert_eq!(goals(1000, 2, 200, 0), [200, 200, 180, 180, 72, 72, 28, 28, 12, 12, 4, 4, 3, 3, 2]);
-        assert_eq!(goals(1000, 2, 1000, 0), [300, 300, 120, 120, 48, 48, 19, 19, 7, 7, 3, 3, 3, 3]);
-        // Where there may be fewer, the smallest are larger.
-        let few = |most| few_goals(1000, 2, MorselSizes { whole: 200, least: 3 }, most);
-        assert_eq!(few(15), goals(1000, 2, 200, 3));
-        assert_eq!(few(14), [200, 200, 180, 180, 72, 72, 28, 28, 12, 12, 6, 6, 4]);
-        assert_eq!(few(5), [200, 200, 192, 192, 216]);
-        assert_eq!(few(3), [334, 334, 332]);
+        let many = |total, lanes, whole, least| bytes(total, lanes, MorselSizes { whole, least }, usize::MAX);
+        assert_eq!(many(1000, 1, 300, 0), [300, 300, 400]);
+        assert_eq!(many(1000, 2, 200, 0), [200, 200, 180, 180, 72, 72, 28, 28, 12, 12, 4, 4, 3, 3, 2]);
+        assert_eq!(many(1000, 2, 1000, 0), [300, 300, 120, 120, 48, 48, 19, 19, 7, 7, 3, 3, 3, 3]);
+        // Where there may be fewer, the last are larger.
+        let few = |most| bytes(1000, 2, MorselSizes { whole: 200, least: 3 }, most);
+        assert_eq!(few(15), many(1000, 2, 200, 3));
+        assert_eq!(few(12), [200, 200, 180, 180, 72, 72, 28, 28, 12, 12, 8, 8]);
+        assert_eq!(few(5), [200, 200, 200, 200, 200]);
+        assert_eq!(few(3), [334, 333, 333]);
         // Each lane gets something, if it is not too little.
-        assert_eq!(goals(1000, 4, 1_000_000, 0)[..5], [150, 150, 150, 150, 60]);
-        assert_eq!(goals(1000, 10, 1_000_000, 400), [400, 400, 200]);
+        assert_eq!(many(1000, 4, 1_000_000, 0)[..5], [150, 150, 150, 150, 60]);
+        assert_eq!(many(1000, 10, 1_000_000, 400), [400, 400, 200]);
         let lengths = |megabytes: &[u64], lanes| {
             let sizes: Vec<u64> = megabytes.iter().map(|size| size << 20).collect();
-            let goals = MorselSizes { whole: 40 << 20, least: 4 << 20 };
-            cut(ranges(&sizes), lanes, goals, 100).iter().map(Vec::len).collect::<Vec<_>>()
+            let sizes_of_morsels = MorselSizes { whole: 40 << 20, least: 4 << 20 };
+            cut(ranges(&sizes), lanes, sizes_of_morsels, 100).iter().map(Vec::len).collect::<Vec<_>>()
         };
         assert_eq!(lengths(&[10; 8], 1), [4, 4]);
         assert_eq!(lengths(&[10; 8], 2), [2, 3, 1, 1, 1]);
         assert_eq!(lengths(&[1, 1, 100], 2), [2, 1]);
         assert_eq!(lengths(&[], 2), [0]);
+        // What is a little less than the least morsel is one of its own, each time.
+        assert_eq!(lengths(&[3; 24], 2), [7, 7, 3, 3, 1, 1, 1, 1]);
     }
 }

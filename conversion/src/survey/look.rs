@@ -112,6 +112,7 @@ impl Look {
         let (mut wanted, mut lines) = (self.bytes, Vec::new());
         loop {
             let missing = (wanted - lines.len()) as u64;
+            lines.reserve_exact(wanted - lines.len());
             let read = Read::by_ref(&mut input).take(missing).read_to_end(&mut lines).map_err(|e| input.explain(e))?;
             let is_end = (read as u64) < missing;
             if let Some(newline) = memchr::memrchr(b'\n', &lines).filter(|_| !is_end) {
