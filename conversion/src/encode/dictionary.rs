@@ -67,9 +67,12 @@ impl Dictionary {
         &self.page[start..end]
     }
 
-    /// Forgets all values; memory is kept, unless it is more than usual. The next chunk gets a table that does for about as many: a
-    /// large one would take long to empty, and be further away than the nearest caches.
+    /// Forgets all values; the memory of their text is kept, unless it is more than usual. The next chunk gets a table that does for
+    /// about as many: a large one would take long to empty, and be further away than the nearest caches.
     pub(super) fn clear(&mut self) {
+        if self.starts.is_empty() {
+            return;
+        }
         if self.slots.len() > MAX_SPARE_SLOTS {
             self.slots = Vec::new();
         }
@@ -303,6 +306,26 @@ mod tests {
                 prop_assert_eq!(found, values.iter().min().map(min_max).zip(values.iter().max().map(min_max)));
                 dictionary.clear();
             }
+        }
+    }
+
+    #[test]
+    fn a_table_is_as_large_as_the_values_before_make_it() {
+        let texts: Vec<String> = (0..20_000).map(|n| format!("{}{n}", "x".repeat(n % 9))).collect();
+        let mut dictionary = Dictionary::new();
+        // Each chunk begins with the table that the one before has left.
+        for (values, table, kept) in
+            [(20_000, 32_768, 32_768), (100, 32_768, 256), (200, 512, 512), (0, 512, 512), (3000, 8192, 8192)]
+        {
+            for round in 0..2 {
+                for (index, text) in (0..).zip(&texts[..values]) {
+                    let found = dictionary.index(text.as_bytes(), 0, text.len(), 1, &mut Bounds::default());
+                    assert_eq!(found, Some(index), "{round} {values}");
+                }
+            }
+            assert_eq!((dictionary.len(), dictionary.slots.len()), (values, table));
+            dictionary.clear();
+            assert_eq!((dictionary.len(), dictionary.slots.len()), (0, kept));
         }
     }
 

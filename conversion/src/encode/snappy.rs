@@ -11,8 +11,8 @@ use std::hint::select_unpredictable;
 /// Matches are looked for within blocks of this size: two bytes are enough for a distance.
 const BLOCK: usize = 1 << 16;
 const TABLE_BITS: u32 = 14;
-/// A small block has a smaller table: to empty a large one would take longer than to compress it.
-const SMALL_BLOCK: usize = 4 << 10;
+/// A small block has a smaller table: to empty a large one takes a good part of the time that compressing it does.
+const SMALL_BLOCK: usize = 2 << 10;
 const SMALL_TABLE_BITS: u32 = 11;
 /// How many bytes the hash of a place depends on. Five find fewer of the matches that save next to nothing, such as the
 /// lengths of values.

@@ -60,7 +60,7 @@ fn cut(ranges: Vec<FileRange>, lanes: usize, sizes: MorselSizes, most: usize) ->
         let (mut group, mut bytes) = (Vec::new(), 0);
         // Up to the range whose middle is past the goal; what would be left over is too little for a morsel of its own.
         let is_part = |group: &[_], bytes: u64, next: &FileRange| {
-            group.is_empty() || bytes + size(next) / 2 <= goal || rest - bytes < least / 2
+            group.is_empty() || 2 * bytes + size(next) < 2 * goal || rest - bytes < least.div_ceil(2)
         };
         while let Some(range) = ranges.next_if(|next| is_part(&group, bytes, next)) {
             bytes += size(&range);
@@ -144,7 +144,7 @@ mod tests {
             cut(ranges(&sizes), lanes, sizes_of_morsels, 100).iter().map(Vec::len).collect::<Vec<_>>()
         };
         assert_eq!(lengths(&[10; 8], 1), [4, 4]);
-        assert_eq!(lengths(&[10; 8], 2), [2, 3, 1, 1, 1]);
+        assert_eq!(lengths(&[10; 8], 2), [2, 2, 1, 1, 1, 1]);
         assert_eq!(lengths(&[1, 1, 100], 2), [2, 1]);
         assert_eq!(lengths(&[], 2), [0]);
         // What is a little less than the least morsel is one of its own, each time.

@@ -29,7 +29,7 @@ const LONG_LINES_EVERY: usize = 8;
 const OPEN_AHEAD: usize = 64;
 
 /// A look at the start of a range.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Look {
     range: FileRange,
     /// How much is looked at, and how far it goes where that is not even one line.
@@ -51,7 +51,7 @@ pub(super) fn looks(ranges: &[FileRange]) -> Vec<Look> {
         let place = number / step;
         let place = (number == sampled(place, step, ranges.len())).then_some(place);
         let sample_bytes = place.map(|place| match place.is_multiple_of(LONG_LINES_EVERY) {
-            true => MAX_FIRST_BLOCK_BYTES,
+            true => largest_share.max(MAX_FIRST_BLOCK_BYTES),
             false => largest_share,
         });
         let max_bytes = if range.start == 0 { Some(MAX_FIRST_BLOCK_BYTES) } else { sample_bytes };
@@ -112,7 +112,9 @@ impl Look {
         let (mut wanted, mut lines) = (self.bytes, Vec::new());
         loop {
             let missing = (wanted - lines.len()) as u64;
-            lines.reserve_exact(wanted - lines.len());
+            // As much as there can be of a file that is not compressed; others find out.
+            let stored = (self.range.end - self.range.start).max(FIRST_BLOCK_BYTES as u64);
+            lines.reserve_exact(missing.min(stored) as usize);
             let read = Read::by_ref(&mut input).take(missing).read_to_end(&mut lines).map_err(|e| input.explain(e))?;
             let is_end = (read as u64) < missing;
             if let Some(newline) = memchr::memrchr(b'\n', &lines).filter(|_| !is_end) {
@@ -230,6 +232,9 @@ mod tests {
         assert_eq!(seen[0].range.start, 0);
         let odd = seen.iter().filter(|look| look.range.start % 40 == 20).count();
         assert!((10..40).contains(&odd), "{odd}");
+        // The whole sample may come from one large file.
+        let seen = looks(&[range(0, 0, 2 << 30)]);
+        assert!(seen[0].sample_bytes >= Some(seen[0].bytes), "{seen:?}");
         assert!(looks(&[]).is_empty());
     }
 }
