@@ -15,6 +15,7 @@ use millwork_tracking::{RunCount, TrackingError, TrackingStore};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 use std::collections::HashSet;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -98,8 +99,20 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         .with_drafting(move |manifest| ahead.early.begin(manifest, &ahead, capacity));
     let begun = Begun { started, signals, engine, conversion };
     let done = begun.run_on(&lease, output, &builder, &input, &options).await;
+    let store = lease.store().clone();
     lease.release().await;
+    store.close().await;
+    if done.as_ref().is_ok_and(|code| *code == ExitCode::SUCCESS) {
+        end();
+    }
     done
+}
+
+/// Ends the process, which has done all it was to do. To give its memory back piece by piece first would take longer.
+fn end() {
+    if std::io::stdout().flush().is_ok() {
+        signal_hook::low_level::exit(0);
+    }
 }
 
 /// Opens the store, and takes what one process only may have.

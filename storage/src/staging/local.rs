@@ -9,8 +9,10 @@ use super::blocks::BlockFile;
 use super::{RewriteTail, StagedFile, Tail};
 use crate::{StorageError, StorageResult};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The private directory of one attempt at one manifest: `{output}/_millwork/staging/{manifest}/{attempt}`.
@@ -61,12 +63,14 @@ impl LocalStaging {
         // Another manifest's clean-up may remove a parent that is empty just now.
         (0..RETRIES)
             .find_map(|_| fs::create_dir_all(&self.directory).ok())
-            .map_or_else(|| fs::create_dir_all(&self.directory).map_err(fail), Ok)
+            .map_or_else(|| fs::create_dir_all(&self.directory).map_err(fail), Ok)?;
+        // Its own name and those above stay: it is not empty for them. At the commit there is less to wait for.
+        sync_directories(self.directory.parent().unwrap_or(&self.directory), DEPTH)
     }
 
     /// Makes the names of the private files durable. To be called before a record names them.
     pub(super) fn sync(&self) -> StorageResult<()> {
-        sync_directories(&self.directory, DEPTH + 1)
+        sync_directories(&self.directory, 1)
     }
 
     /// Starts a private file. It fails once the attempt's directory is gone: a task that outlives its attempt can
@@ -82,12 +86,23 @@ impl LocalStaging {
         self.directory.join(&file.name)
     }
 
-    /// Gives a private file its final name. Doing it again is no error.
-    pub(super) fn publish(&self, file: &StagedFile, to: &Path) -> StorageResult<()> {
+    /// Gives private files their final names. Doing it again is no error.
+    pub(super) fn publish(&self, files: &[(&StagedFile, PathBuf)]) -> StorageResult<()> {
+        files.iter().try_for_each(|(file, to)| self.show(file, to))?;
+        let directories: BTreeSet<&Path> = files.iter().map(|(_, to)| directory_of(to)).collect();
+        directories.into_iter().try_for_each(|directory| self.sync_names(directory))?;
+        // Not before: a power loss takes names back that are not durable.
+        files.iter().try_for_each(|(file, to)| match fs::remove_file(self.path(file)) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(StorageError::new("publish", to.display(), e)),
+            _ => Ok(()),
+        })
+    }
+
+    /// Gives a private file its final name as well.
+    fn show(&self, file: &StagedFile, to: &Path) -> StorageResult<()> {
         let fail = |e| StorageError::new("publish", to.display(), e);
         let from = self.path(file);
-        let directory = to.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(directory).map_err(fail)?;
+        fs::create_dir_all(directory_of(to)).map_err(fail)?;
         let shown = match show(&from, to) {
             Err(e) if e.kind() == ErrorKind::CrossesDevices => {
                 write_new(to, |into| io::copy(&mut File::open(&from)?, into).map(|_| ()))
@@ -95,19 +110,12 @@ impl LocalStaging {
             shown => shown,
         };
         match shown {
-            Ok(()) => {}
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(StorageError::taken(to.display())),
-            Err(e) if e.kind() == ErrorKind::NotFound && is_gone(&from) => {
-                if !is_published(file, to) {
-                    return Err(StorageError::lost(to.display()));
-                }
-            }
-            Err(e) => return Err(fail(e)),
-        }
-        self.sync_names(directory)?;
-        match fs::remove_file(&from) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(fail(e)),
-            _ => Ok(()),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(StorageError::taken(to.display())),
+            Err(e) if e.kind() == ErrorKind::NotFound && is_gone(&from) => match is_published(file, to) {
+                true => Ok(()),
+                false => Err(StorageError::lost(to.display())),
+            },
+            shown => shown.map_err(fail),
         }
     }
 
@@ -134,7 +142,7 @@ impl LocalStaging {
             into.sync_all()
         };
         match join() {
-            Ok(()) => self.publish(&joined, to),
+            Ok(()) => self.publish(&[(&joined, to.to_owned())]),
             Err(e) if e.kind() == ErrorKind::NotFound && is_published(&joined, to) => Ok(()),
             Err(e) if e.kind() == ErrorKind::NotFound => Err(StorageError::lost(to.display())),
             Err(e) => Err(StorageError::new("write", path.display(), e)),
@@ -267,8 +275,12 @@ fn sync_directories(directory: &Path, count: usize) -> StorageResult<()> {
 
 /// Whether two files have the same content.
 fn is_same(a: &Path, b: &Path) -> io::Result<bool> {
-    if fs::metadata(a)?.len() != fs::metadata(b)?.len() {
+    let (of_a, of_b) = (fs::metadata(a)?, fs::metadata(b)?);
+    if of_a.len() != of_b.len() {
         return Ok(false);
+    }
+    if (of_a.dev(), of_a.ino()) == (of_b.dev(), of_b.ino()) {
+        return Ok(true);
     }
     let (mut a, mut b) = (BufReader::new(File::open(a)?), BufReader::new(File::open(b)?));
     loop {
@@ -280,6 +292,11 @@ fn is_same(a: &Path, b: &Path) -> io::Result<bool> {
         a.consume(bytes);
         b.consume(bytes);
     }
+}
+
+/// The directory of a final name.
+fn directory_of(to: &Path) -> &Path {
+    to.parent().unwrap_or(Path::new("/"))
 }
 
 fn is_gone(path: &Path) -> bool {
@@ -330,8 +347,8 @@ mod tests {
         staging.prepare().unwrap();
         let file = staged(&staging, "a");
         let to = root.path().join("merged-parquet-2025-12-23/m-part-00000.parquet");
-        staging.publish(&file, &to).unwrap();
-        staging.publish(&file, &to).unwrap();
+        staging.publish(&[(&file, to.clone())]).unwrap();
+        staging.publish(&[(&file, to.clone())]).unwrap();
         assert_eq!(fs::read(&to).unwrap(), b"content");
         staging.discard().unwrap();
         assert!(!LocalStaging::root(root.path()).exists());
@@ -362,7 +379,7 @@ mod tests {
         assert!(one.create("a").is_err() && two.create("a").is_ok());
         two.clear().unwrap();
         assert!(two.create("b").is_err());
-        three.publish(&file, &root.path().join("x.parquet")).unwrap();
+        three.publish(&[(&file, root.path().join("x.parquet"))]).unwrap();
         three.clear().unwrap();
         assert!(!LocalStaging::root(root.path()).exists());
     }
@@ -374,15 +391,16 @@ mod tests {
         staging.prepare().unwrap();
         let (file, to) = (staged(&staging, "a"), root.path().join("x.parquet"));
         fs::remove_file(staging.path(&file)).unwrap();
-        for error in [staging.publish(&file, &to), staging.publish_joined(std::slice::from_ref(&file), &to)] {
+        for error in [staging.publish(&[(&file, to.clone())]), staging.publish_joined(std::slice::from_ref(&file), &to)]
+        {
             let error = error.unwrap_err();
             assert!(error.is_lost() && error.to_string().contains("; put it there from a backup"), "{error}");
         }
         // Other content of that name is not it, unless somebody brought it back.
         fs::write(&to, "other content").unwrap();
-        assert!(staging.publish(&file, &to).unwrap_err().is_lost());
+        assert!(staging.publish(&[(&file, to.clone())]).unwrap_err().is_lost());
         fs::write(&to, "content").unwrap();
-        staging.publish(&file, &to).unwrap();
+        staging.publish(&[(&file, to.clone())]).unwrap();
         staging.publish_joined(&[file], &to).unwrap();
     }
 
@@ -396,7 +414,7 @@ mod tests {
         fs::create_dir(root.path().join("quarantine")).unwrap();
         fs::write(&one, "foreign").unwrap();
         fs::write(&joined, "foreign_foreign").unwrap();
-        for error in [staging.publish(&files[0], &one), staging.publish_joined(&files, &joined)] {
+        for error in [staging.publish(&[(&files[0], one.clone())]), staging.publish_joined(&files, &joined)] {
             let error = error.unwrap_err();
             assert!(!error.is_lost() && error.to_string().contains("move it away"), "{error}");
         }
@@ -405,7 +423,7 @@ mod tests {
         fs::remove_file(&joined).unwrap();
         for _ in 0..2 {
             staging.publish_joined(&files, &joined).unwrap();
-            staging.publish(&files[0], &one).unwrap();
+            staging.publish(&[(&files[0], one.clone())]).unwrap();
         }
         assert_eq!(
             (fs::read(&one).unwrap(), fs::read(&joined).unwrap()),
@@ -420,13 +438,33 @@ mod tests {
         staging.prepare().unwrap();
         let (file, to) = (staged(&staging, "a"), root.path().join("x.parquet"));
         fs::hard_link(staging.path(&file), &to).unwrap();
-        staging.publish(&file, &to).unwrap();
+        staging.publish(&[(&file, to.clone())]).unwrap();
         assert!(is_gone(&staging.path(&file)));
         // The same on another file system, where it is a copy.
         let (file, to) = (staged(&staging, "a"), root.path().join("y.parquet"));
         write_new(&to, |into| into.write_all(b"content")).unwrap();
-        staging.publish(&file, &to).unwrap();
+        staging.publish(&[(&file, to.clone())]).unwrap();
         assert_eq!(write_new(&to, |_| Ok(())).unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&to).unwrap(), b"content");
+    }
+
+    #[test]
+    fn files_whose_publication_broke_off_are_published_by_the_next() {
+        let root = tempfile::tempdir().unwrap();
+        let staging = LocalStaging::new(root.path(), "m", 1);
+        staging.prepare().unwrap();
+        let files = ["a", "b", "c"].map(|name| staged(&staging, name));
+        let places = ["x", "sub/y", "z"].map(|name| root.path().join(name));
+        let outputs: Vec<_> = files.iter().zip(places.clone()).collect();
+        fs::create_dir(root.path().join("sub")).unwrap();
+        fs::write(&places[1], "foreign").unwrap();
+        // The first has both names, the last only its private one.
+        assert!(staging.publish(&outputs).unwrap_err().to_string().contains("move it away"));
+        assert_eq!(places.each_ref().map(|place| place.exists()), [true, true, false]);
+        assert!(files.iter().all(|file| staging.path(file).exists()));
+        fs::remove_file(&places[1]).unwrap();
+        staging.publish(&outputs).unwrap();
+        assert!(places.iter().all(|place| fs::read(place).unwrap() == b"content"));
+        assert!(files.iter().all(|file| is_gone(&staging.path(file))));
     }
 }

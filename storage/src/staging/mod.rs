@@ -174,7 +174,8 @@ impl Staging {
     pub fn publish(&self, outputs: &[(StagedFile, ObjectUri)]) -> StorageResult<StorageResult<()>> {
         match &self.0 {
             Kind::Local(staging) => {
-                outputs.iter().try_for_each(|(file, to)| staging.publish(file, &crate::path_of(to)?))?;
+                let files = outputs.iter().map(|(file, to)| Ok((file, crate::path_of(to)?)));
+                staging.publish(&files.collect::<StorageResult<Vec<_>>>()?)?;
                 Ok(staging.clear())
             }
             Kind::Bucket(staging) => staging.publish(outputs.iter().map(|(file, _)| file)),

@@ -149,6 +149,10 @@ impl TrackingStore for SqliteStore {
         Ok(0)
     }
 
+    async fn close(&self) {
+        self.worker.close().await;
+    }
+
     async fn run_head(&self, id: &ManifestId) -> TrackingResult<Option<Run>> {
         let id = id.clone();
         self.worker.read(move |c| runs::find(c, &id)).await

@@ -3,6 +3,8 @@
 use crate::{TrackingError, TrackingResult};
 use rusqlite::{Connection, TransactionBehavior};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 /// How many operations share a transaction at most.
@@ -36,10 +38,12 @@ impl From<TrackingError> for Problem {
 /// The result of an operation inside its transaction.
 pub(super) type Done<T> = Result<T, Problem>;
 
-/// The way to the thread. It ends when this is dropped.
+/// The way to the thread. It ends when this is dropped, or closed.
 pub(super) struct Worker {
     name: String,
-    jobs: Sender<Box<dyn Job>>,
+    /// Operations, and nothing as the last.
+    jobs: Sender<Option<Box<dyn Job>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// An operation on its way through the thread.
@@ -91,8 +95,18 @@ impl Worker {
     pub(super) fn start(connection: Connection, name: String) -> std::io::Result<Self> {
         let (jobs, queue) = channel();
         let of = name.clone();
-        std::thread::Builder::new().name("millwork-state".to_owned()).spawn(move || serve(connection, &queue, &of))?;
-        Ok(Self { name, jobs })
+        let thread = std::thread::Builder::new().name("millwork-state".to_owned());
+        let thread = thread.spawn(move || serve(connection, &queue, &of))?;
+        Ok(Self { name, jobs, thread: Some(thread).into() })
+    }
+
+    /// Does what it was asked before, then closes the connection, which puts all into the database file.
+    pub(super) async fn close(&self) {
+        let _ = self.jobs.send(None);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
     }
 
     /// Runs an operation that only reads.
@@ -118,14 +132,19 @@ impl Worker {
     ) -> TrackingResult<T> {
         let (reply, answer) = oneshot::channel();
         let job = Operation { writes, work: Some(work), done: None, reply };
-        self.jobs.send(Box::new(job)).map_err(|_| ended(&self.name))?;
+        self.jobs.send(Some(Box::new(job))).map_err(|_| ended(&self.name))?;
         answer.await.map_err(|_| ended(&self.name))?
     }
 }
 
-fn serve(mut connection: Connection, queue: &Receiver<Box<dyn Job>>, name: &str) {
-    while let Ok(first) = queue.recv() {
-        let group = std::iter::once(first).chain(queue.try_iter().take(MAX_GROUP - 1));
+fn serve(mut connection: Connection, queue: &Receiver<Option<Box<dyn Job>>>, name: &str) {
+    let mut is_open = true;
+    while is_open && let Ok(Some(first)) = queue.recv() {
+        let others = queue.try_iter().take(MAX_GROUP - 1).map_while(|job| {
+            is_open = job.is_some();
+            job
+        });
+        let group = std::iter::once(first).chain(others);
         let (mut writes, reads): (Vec<_>, Vec<_>) = group.partition(|job| job.writes());
         // Reads need not wait for the fsync.
         for mut job in reads {
