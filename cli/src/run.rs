@@ -99,9 +99,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         .with_drafting(move |manifest| ahead.early.begin(manifest, &ahead, capacity));
     let begun = Begun { started, signals, engine, conversion };
     let done = begun.run_on(&lease, output, &builder, &input, &options).await;
-    let store = lease.store().clone();
+    // Before others may have it.
+    lease.store().close().await;
     lease.release().await;
-    store.close().await;
     if done.as_ref().is_ok_and(|code| *code == ExitCode::SUCCESS) {
         end();
     }

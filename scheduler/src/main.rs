@@ -86,7 +86,6 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let led = lead(&options, &store, &service, &mut signals).await;
     server.shut_down().await;
-    store.close().await;
     led
 }
 

@@ -118,7 +118,7 @@ pub trait TrackingStore: Send + Sync {
     /// died. Returns how many. Its cost does not grow with their number: it looks at some of those that came first.
     async fn release_abandoned(&self, before: DateTime<Utc>, now: DateTime<Utc>) -> TrackingResult<u64>;
 
-    /// Does what it was asked before, and ends: whatever it is asked after that fails.
+    /// Does what it was asked before, then lets go of what it has open. If that is a file, whatever it is asked later fails.
     async fn close(&self) {}
 
     /// One run, with its attempts, but without what it produced.

@@ -86,16 +86,23 @@ impl LocalStaging {
         self.directory.join(&file.name)
     }
 
-    /// Gives private files their final names. Doing it again is no error.
+    /// Gives private files their final names, one after the other, up to the first that cannot get it. Doing it again is no error.
     pub(super) fn publish(&self, files: &[(&StagedFile, PathBuf)]) -> StorageResult<()> {
-        files.iter().try_for_each(|(file, to)| self.show(file, to))?;
-        let directories: BTreeSet<&Path> = files.iter().map(|(_, to)| directory_of(to)).collect();
+        let mut outcome = Ok(());
+        let shown = files.iter().take_while(|(file, to)| {
+            outcome = self.show(file, to);
+            outcome.is_ok()
+        });
+        let shown = &files[..shown.count()];
+        let directories: BTreeSet<&Path> = shown.iter().map(|(_, to)| directory_of(to)).collect();
         directories.into_iter().try_for_each(|directory| self.sync_names(directory))?;
-        // Not before: a power loss takes names back that are not durable.
-        files.iter().try_for_each(|(file, to)| match fs::remove_file(self.path(file)) {
+        // Not before: a power loss takes names back that are not durable. But now: whoever reads an output may also take it away, and
+        // it must not be shown again.
+        shown.iter().try_for_each(|(file, to)| match fs::remove_file(self.path(file)) {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(StorageError::new("publish", to.display(), e)),
             _ => Ok(()),
-        })
+        })?;
+        outcome
     }
 
     /// Gives a private file its final name as well.
@@ -458,10 +465,9 @@ mod tests {
         let outputs: Vec<_> = files.iter().zip(places.clone()).collect();
         fs::create_dir(root.path().join("sub")).unwrap();
         fs::write(&places[1], "foreign").unwrap();
-        // The first has both names, the last only its private one.
         assert!(staging.publish(&outputs).unwrap_err().to_string().contains("move it away"));
         assert_eq!(places.each_ref().map(|place| place.exists()), [true, true, false]);
-        assert!(files.iter().all(|file| staging.path(file).exists()));
+        assert_eq!(files.each_ref().map(|file| staging.path(file).exists()), [false, true, true]);
         fs::remove_file(&places[1]).unwrap();
         staging.publish(&outputs).unwrap();
         assert!(places.iter().all(|place| fs::read(place).unwrap() == b"content"));

@@ -111,7 +111,7 @@ impl Staging {
         }
     }
 
-    /// Makes what was written durable. To be called before a record names it.
+    /// Makes the names of what was written in the place that [`Self::prepare`] made durable. To be called before a record names it.
     pub fn sync(&self) -> StorageResult<()> {
         match &self.0 {
             Kind::Local(staging) => staging.sync(),

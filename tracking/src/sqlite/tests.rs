@@ -3,6 +3,7 @@
 use super::*;
 use crate::Tracked;
 use rusqlite::Connection;
+use std::sync::Arc;
 
 fn found(name: &str) -> FoundFile {
     FoundFile {
@@ -36,6 +37,29 @@ fn one_process_runs_a_state_and_others_may_read_it() {
     assert!(SqliteStore::open(&path).is_ok());
     drop(owner);
     assert!(SqliteStore::open_as_owner(&path).is_ok());
+}
+
+#[tokio::test]
+async fn what_was_asked_before_the_store_is_closed_is_done_and_nothing_after() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("state.db");
+    let store = Arc::new(SqliteStore::open(&path).unwrap());
+    let track = |name: String| {
+        let store = store.clone();
+        async move { store.track(&[found(&name)], Default::default(), Utc::now()).await }
+    };
+    // All of them are on their way when it is closed.
+    let before = futures::future::join_all((0..50).map(|n| track(n.to_string())));
+    let (before, ()) = tokio::join!(before, store.close());
+    assert!(before.iter().all(Result::is_ok));
+    assert!(matches!(track("late".to_owned()).await, Err(TrackingError::Unavailable { .. })));
+    // Once more is nothing; there is no log beside the database any more.
+    store.close().await;
+    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
+    let again = SqliteStore::open(&path).unwrap();
+    let uris: Vec<_> = (0..50).map(|n: u32| found(&n.to_string()).uri).collect();
+    assert!(again.files(&uris).await.unwrap().iter().all(Option::is_some));
+    assert!(again.files(&[found("late").uri]).await.unwrap()[0].is_none());
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Worker {
         Ok(Self { name, jobs, thread: Some(thread).into() })
     }
 
-    /// Does what it was asked before, then closes the connection, which puts all into the database file.
+    /// Does what it was asked before, then closes the connection. The last one to a database puts its log into the database file.
     pub(super) async fn close(&self) {
         let _ = self.jobs.send(None);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
