@@ -1,6 +1,6 @@
 //! Processes that end in the middle.
 
-use crate::place::{Place, Running, signal, start, wait_for_end, wait_until};
+use crate::place::{Done, Place, Running, signal, start, wait_for_end, wait_until};
 use std::io::Read;
 use std::process::Stdio;
 use std::time::Duration;
@@ -27,6 +27,21 @@ fn an_interrupt_leaves_nothing_half_visible_and_the_next_run_goes_on() {
     place.run_well(&[]);
     place.ask_oracle(&[]);
     place.assert_tidy();
+}
+
+#[test]
+fn a_run_leaves_nothing_but_its_output_and_a_state_in_one_file() {
+    let place = Place::new();
+    place.generate(&["--files", "3", "--size-mb", "0.3"]);
+    std::fs::create_dir(place.path("tmp")).unwrap();
+    let done = Done::of(place.run_command(&[]).env("TMPDIR", place.path("tmp")).output().unwrap());
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(std::fs::read_dir(place.path("tmp")).unwrap().count(), 0);
+    let mut state = place.files("out/_millwork");
+    state.retain(|name| !name.starts_with("manifests/"));
+    state.sort();
+    assert_eq!(state, ["output.lock", "state.db", "state.lock"]);
+    place.ask_oracle(&[]);
 }
 
 #[test]
