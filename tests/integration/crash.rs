@@ -2,7 +2,7 @@
 
 use crate::place::{Done, Place, Running, signal, start, wait_for_end, wait_until};
 use std::io::Read;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 fn busy_place() -> Place {
@@ -44,12 +44,20 @@ fn a_run_leaves_nothing_but_its_output_and_a_state_in_one_file() {
     place.ask_oracle(&[]);
 }
 
+/// The same command, which an interrupt ends from its first moment on: who starts tests in the background of a shell has it ignored.
+fn interruptible(command: &Command) -> Command {
+    let mut with_default = Command::new("env");
+    with_default.arg("--default-signal=INT").arg(command.get_program()).args(command.get_args());
+    with_default.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    with_default
+}
+
 #[test]
 fn an_interrupt_ends_a_run_whenever_it_comes() {
     let place = Place::new();
     place.generate(&["--files", "30", "--size-mb", "4", "--dates", "2", "--dirty", "1"]);
     for delay in [10, 25, 40, 60, 80, 100, 130, 160, 200, 250] {
-        let mut running = start(place.run_command(&["--vcores", "1"]), &place.path("log"));
+        let mut running = start(interruptible(&place.run_command(&["--vcores", "1"])), &place.path("log"));
         std::thread::sleep(Duration::from_millis(delay));
         signal(&running, "INT");
         // Before anything is begun, the signal itself ends the process.
