@@ -9,9 +9,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use std::sync::Arc;
 
 /// Each lane is to get this share of its part of what is left, so that one which is slower ends no later than the others, and that
-/// the large morsels, which end at about the same time, are written while the smaller ones are converted. Less makes more row groups,
-/// each of which has dictionaries of its own.
-const EVEN_SHARE: f64 = 0.75;
+/// the large morsels, which end at about the same time, are written while the smaller ones are converted. A smaller share makes more row
+/// groups, each of which has dictionaries of its own.
+const EVEN_SHARE: f64 = 0.67;
 /// The least morsel is this share of a whole one, or of a lane's part of all, whichever is less: the last to end keeps the others
 /// waiting for no longer than that takes.
 const LEAST_OF_WHOLE: u64 = 32;
@@ -128,16 +128,16 @@ mod tests {
     fn morsels_are_whole_first_and_small_last() {
         let many = |total, lanes, whole, least| bytes(total, lanes, MorselSizes { whole, least }, usize::MAX);
         assert_eq!(many(1000, 1, 300, 0), [300, 300, 400]);
-        assert_eq!(many(1000, 2, 200, 0), [200, 200, 200, 200, 75, 75, 18, 18, 5, 5, 4]);
-        assert_eq!(many(1000, 2, 1000, 0), [375, 375, 93, 93, 24, 24, 6, 6, 4]);
+        assert_eq!(many(1000, 2, 200, 0), [200, 200, 200, 200, 67, 67, 22, 22, 7, 7, 3, 3, 2]);
+        assert_eq!(many(1000, 2, 1000, 0), [335, 335, 110, 110, 36, 36, 12, 12, 4, 4, 3, 3]);
         // Where there may be fewer, the last are larger.
         let few = |most| bytes(1000, 2, MorselSizes { whole: 200, least: 3 }, most);
-        assert_eq!(few(11), many(1000, 2, 200, 3));
-        assert_eq!(few(10), [200, 200, 200, 200, 75, 75, 18, 18, 7, 7]);
+        assert_eq!(few(13), many(1000, 2, 200, 3));
+        assert_eq!(few(12), [200, 200, 200, 200, 67, 67, 22, 22, 7, 7, 4, 4]);
         assert_eq!(few(5), [200, 200, 200, 200, 200]);
         assert_eq!(few(3), [334, 334, 332]);
         // Each lane gets something, if it is not too little.
-        assert_eq!(many(1000, 4, 1_000_000, 0)[..5], [187, 187, 187, 187, 47]);
+        assert_eq!(many(1000, 4, 1_000_000, 0)[..5], [167, 167, 167, 167, 55]);
         assert_eq!(many(1000, 10, 1_000_000, 400), [400, 400, 200]);
         let lengths = |megabytes: &[u64], lanes| {
             let sizes: Vec<u64> = megabytes.iter().map(|size| size << 20).collect();
@@ -149,6 +149,6 @@ mod tests {
         assert_eq!(lengths(&[1, 1, 100], 2), [2, 1]);
         assert_eq!(lengths(&[], 2), [0]);
         // What is a little less than the least morsel is one of its own, each time.
-        assert_eq!(lengths(&[3; 24], 2), [9, 9, 2, 2, 1, 1]);
+        assert_eq!(lengths(&[3; 24], 2), [8, 8, 3, 3, 1, 1]);
     }
 }
