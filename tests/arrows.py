@@ -9,9 +9,10 @@ ALLOWED = {
     "queue": {"manifest"},
     "manifest-builder": {"manifest", "storage", "tracking", "queue"},
     "conversion": {"manifest", "storage"},
-    "executor": {"conversion"},
-    "scheduler": {"manifest", "storage", "tracking", "queue", "conversion"},
-    "cli": {"manifest", "storage", "tracking", "conversion", "manifest-builder", "executor", "scheduler"},
+    "cluster": set(),
+    "executor": {"cluster", "conversion"},
+    "scheduler": {"manifest", "storage", "tracking", "queue", "conversion", "cluster"},
+    "cli": {"manifest", "storage", "tracking", "conversion", "manifest-builder", "cluster", "executor", "scheduler"},
     "tests": {"manifest", "storage", "tracking", "queue", "manifest-builder", "scheduler"},
 }
 metadata = json.loads(subprocess.check_output(["cargo", "metadata", "--format-version", "1", "--no-deps"]))

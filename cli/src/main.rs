@@ -47,7 +47,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let quiet = "warn,millwork_scheduler=off,ballista=off,ballista_core=off,ballista_scheduler=off,ballista_executor=off,datafusion=off";
+    let quiet = "warn,millwork_scheduler=off,ballista=off,ballista_core=off,ballista_scheduler=off,datafusion=off";
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| quiet.into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
     end_when_nobody_reads();

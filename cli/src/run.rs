@@ -1,6 +1,6 @@
 //! `millwork run`: all of it in one process, on a directory.
 
-use crate::embedded::{Embedded, vcores};
+use crate::embedded::{self, vcores};
 use crate::report::{Report, count};
 use anyhow::Context;
 use clap::Args;
@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use millwork_conversion::{Capacity, ConversionOptions, input_bytes_read};
 use millwork_manifest::Flush;
 use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings};
-use millwork_scheduler::{EndedRun, Lease, OutputLock, RunOptions, Scheduler};
+use millwork_scheduler::{EndedRun, Engine, Lease, OutputLock, RunOptions, Scheduler};
 use millwork_storage::{Location, Storage};
 use millwork_tracking::{RunCount, TrackingError, TrackingStore};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -82,7 +82,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     settings.lock_ttl = settings.lock_ttl.min(LOCK_TTL);
     // Before anything is begun: from here on a signal ends it in order.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let engine = tokio::spawn(Embedded::start(vcores(options.vcores)));
+    let engine = tokio::spawn(embedded::start(vcores(options.vcores)));
     let opened = tokio::select! {
         opened = open(&state, output) => opened.map(Some),
         _ = signals.next() => Ok(None),
@@ -127,7 +127,7 @@ struct Begun {
     started: Instant,
     signals: Signals,
     /// It is waited for in any case, so that it leaves nothing behind.
-    engine: JoinHandle<anyhow::Result<Embedded>>,
+    engine: JoinHandle<anyhow::Result<Engine>>,
     conversion: ConversionOptions,
 }
 
@@ -147,7 +147,7 @@ impl Begun {
             _ = signals.next() => None,
         };
         // The engine has started meanwhile.
-        let embedded = engine.await;
+        let started_engine = engine.await;
         let Some(collected) = collected else {
             return Ok(interrupted());
         };
@@ -160,9 +160,8 @@ impl Begun {
             let nothing = if collected.listed == 0 { "the input is empty" } else { "nothing new in the input" };
             eprintln!("millwork: {nothing}: {input}");
         } else {
-            let embedded = embedded??;
-            let (scheduler, ended) =
-                Scheduler::start(embedded.engine.clone(), lease, output, options.run.clone(), conversion)?;
+            let engine = started_engine??;
+            let (scheduler, ended) = Scheduler::start(engine, lease, output, options.run.clone(), conversion)?;
             if !convert(&scheduler, ended, left, signals, &mut report).await? {
                 code = ExitCode::from(130);
             }

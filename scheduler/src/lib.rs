@@ -16,7 +16,7 @@ mod shell;
 
 pub use api::{Access, ApiServer, read_token};
 pub use commit::{OutputFile, RunResult};
-pub use engine::{Engine, ExecutorInfo, HEARTBEAT_SECONDS, JobProgress, StageProgress, TaskProgress};
+pub use engine::{Engine, ExecutorInfo, JobProgress, StageProgress, TaskProgress};
 pub use intake::{Intake, IntakeOptions, Submit};
 pub use lease::{Lease, OutputLock};
 pub use options::{OutputLayout, RunOptions};

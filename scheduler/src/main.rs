@@ -4,6 +4,7 @@
 use anyhow::Context;
 use clap::Parser;
 use futures::StreamExt;
+use millwork_cluster::{Access as ExecutorAccess, Secret};
 use millwork_scheduler::{
     Access, ApiServer, Engine, Intake, IntakeOptions, Lease, OutputLock, RunOptions, Scheduler, Service, read_token,
 };
@@ -30,7 +31,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser)]
 #[command(version)]
 struct Options {
-    /// Address for executors (gRPC). It has neither encryption nor authentication: keep it inside a network you trust
+    /// Address for executors. They prove that they have the scheduler's secret, but what travels is not encrypted: keep it inside a
+    /// network you trust
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:50050")]
     listen: SocketAddr,
 
@@ -41,6 +43,11 @@ struct Options {
     /// Where runs and files are remembered: sqlite:PATH or dynamodb:TABLE
     #[arg(long, value_name = "URL")]
     state: String,
+
+    /// File with the secret that executors have, too; MILLWORK_EXECUTOR_SECRET in the environment does the same [default: one that is made
+    /// for this user in ~/.local/state/millwork, if --listen is on loopback]
+    #[arg(long, env = "MILLWORK_EXECUTOR_SECRET_FILE", value_name = "FILE")]
+    executor_secret_file: Option<PathBuf>,
 
     /// File with the token that API clients must send; MILLWORK_TOKEN in the environment does the same
     #[arg(long, value_name = "FILE")]
@@ -63,8 +70,9 @@ const LISTEN_PAUSE: Duration = Duration::from_millis(250);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    // Ballista's manager of executors tries to dial them now and then, which have no port.
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| "info,ballista=warn,ballista_core=warn,ballista_scheduler=warn,datafusion=warn".into());
+        .unwrap_or_else(|_| "info,ballista=warn,ballista_core=warn,ballista_scheduler=warn,ballista_scheduler::state::executor_manager=off,datafusion=warn".into());
     // Who reads the log may go; that must end nothing.
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
     serve(Options::parse()).await
@@ -74,24 +82,39 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let access = Access::new(options.http, read_token(options.token_file.as_deref())?, options.insecure)?;
     anyhow::ensure!(
         options.listen.ip().is_loopback() || options.insecure,
-        "refusing to listen for executors on {}, which others can reach: that endpoint has no authentication; limit \
-         who can reach it, then say --insecure",
+        "refusing to listen for executors on {}, which others can reach: what travels is not encrypted; limit who can \
+         reach it, then say --insecure",
         options.listen
     );
+    let secret = executor_secret(&options)?;
     let http = listen(options.http).await?;
     let store = millwork_tracking::open(&options.state).await?;
     let service = Service::new(store.clone());
     let server = ApiServer::start(http, service.clone(), access)?;
     tracing::info!(http = %options.http, "standing by");
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let led = lead(&options, &store, &service, &mut signals).await;
+    let led = lead(&options, secret, &store, &service, &mut signals).await;
     server.shut_down().await;
     led
+}
+
+/// The secret that executors have, too. A fleet on several machines is given one; for those of one user on one machine it is made.
+fn executor_secret(options: &Options) -> anyhow::Result<Secret> {
+    if let Some(secret) = Secret::configured(options.executor_secret_file.as_deref())? {
+        return Ok(secret);
+    }
+    anyhow::ensure!(
+        options.listen.ip().is_loopback(),
+        "executors on other machines need the secret of this scheduler: write one to a file (openssl rand -hex 32), give it to both \
+         with --executor-secret-file, or to both as MILLWORK_EXECUTOR_SECRET"
+    );
+    Ok(Secret::of_this_user()?)
 }
 
 /// Waits for its turn to run the manifests, then does so until it is told to stop, or another has taken over.
 async fn lead(
     options: &Options,
+    secret: Secret,
     store: &Arc<dyn TrackingStore>,
     service: &Service,
     signals: &mut Signals,
@@ -103,11 +126,12 @@ async fn lead(
     let output = OutputLock::take(options.run.output()?)?;
     // Not before: executors connect to who listens.
     let listener = listen(options.listen).await?;
-    let engine = Engine::start(listener).await?;
+    let engine = Engine::start().await?;
+    engine.admit_all(millwork_cluster::listen(listener, ExecutorAccess { secret })?);
     let (scheduler, _) =
         Scheduler::start(engine.clone(), &lease, output, options.run.clone(), options.run.conversion()?)?;
     service.lead(scheduler.clone());
-    tracing::info!(executors = %engine.address(), token = lease.lock().token, "running manifests");
+    tracing::info!(executors = %options.listen, token = lease.lock().token, "running manifests");
     let stopped = CancellationToken::new();
     let intake = Intake::new(Arc::new(service.clone())).start(&options.intake, &stopped).await?;
     tokio::select! {

@@ -153,7 +153,7 @@ async fn readyz(State(api): State<Api>) -> Result<String, ApiError> {
     let unready = |code, message| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, message);
     let standby = || unready("standby", "another scheduler runs the manifests");
     let scheduler = api.service.leader().ok_or_else(standby)?;
-    match scheduler.engine().slots().await {
+    match scheduler.engine().slots() {
         0 => Err(unready("no-executors", "no executor is connected")),
         slots => Ok(format!("ready: {slots} task slots\n")),
     }

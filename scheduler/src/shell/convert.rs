@@ -76,7 +76,7 @@ impl Shell {
         let (surveyed, prepared) = tokio::join!(surveyed, prepared);
         let (survey, columns) = surveyed?;
         prepared?;
-        let capacity = capacity(self.engine.slots_of_each().await, self.converting.load(Ordering::Relaxed));
+        let capacity = capacity(self.engine.slots_of_each(), self.converting.load(Ordering::Relaxed));
         let plan = |columns| plan_attempt(manifest, &survey, columns, staging.clone(), &self.conversion, capacity);
         let planned = match plan(columns.clone()).await {
             // The query may name a column that only lines beyond the samples have.
