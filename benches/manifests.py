@@ -57,7 +57,7 @@ try:
     for thread in threads: thread.join()
     print(f"submitted {a.manifests} manifests in {time.time() - started:.1f} s ({a.manifests / (time.time() - started):.0f}/s)", flush=True)
 
-    executor = process("millwork-executor", "--scheduler", f"127.0.0.1:{a.port + 1}", "--vcores", str(a.vcores), "--work-dir", f"{out}/work")
+    executor = process("millwork-executor", "--scheduler", f"127.0.0.1:{a.port + 1}", "--vcores", str(a.vcores))
     processes.append(executor)
     before, took, memory = usage(scheduler.pid)[0], [], []
     connection = http.client.HTTPConnection("127.0.0.1", a.port)

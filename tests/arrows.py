@@ -13,7 +13,7 @@ ALLOWED = {
     "executor": {"cluster", "conversion"},
     "scheduler": {"manifest", "storage", "tracking", "queue", "conversion", "cluster"},
     "cli": {"manifest", "storage", "tracking", "conversion", "manifest-builder", "cluster", "executor", "scheduler"},
-    "tests": {"manifest", "storage", "tracking", "queue", "manifest-builder", "scheduler"},
+    "tests": {"cluster", "manifest", "storage", "tracking", "queue", "manifest-builder", "scheduler"},
 }
 metadata = json.loads(subprocess.check_output(["cargo", "metadata", "--format-version", "1", "--no-deps"]))
 name = lambda text: text.removeprefix("millwork-")

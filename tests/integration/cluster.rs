@@ -100,7 +100,6 @@ impl<'a> Cluster<'a> {
             "--id",
             &format!("executor-{number}"),
         ]);
-        command.arg("--work-dir").arg(self.place.path(&format!("work-{number}")));
         self.executors.push(start(command, &self.place.path(&format!("executor-{number}.log"))));
     }
 

@@ -213,12 +213,16 @@ impl<'a> Fleet<'a> {
         self.schedulers[number] = Some(start(command, &self.log(&format!("scheduler-{number}"))));
     }
 
-    fn executor(&mut self, number: usize) -> Running {
+    pub(crate) fn executor(&mut self, number: usize) -> Running {
         let mut command = self.command("millwork-executor");
         let addresses: Vec<String> = self.ports.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
         command.args(["--scheduler", &addresses.join(","), "--vcores", "1", "--id", &format!("executor-{number}")]);
-        command.arg("--work-dir").arg(self.world.place.path(&format!("work-{number}")));
         start(command, &self.log(&format!("executor-{number}")))
+    }
+
+    /// Where a scheduler listens for executors.
+    pub(crate) fn executors_address(&self, scheduler: usize) -> String {
+        format!("127.0.0.1:{}", self.ports[scheduler].0)
     }
 
     pub(crate) fn kill_scheduler(&mut self, number: usize) {

@@ -11,6 +11,7 @@ mod chaos;
 mod cluster;
 mod cost;
 mod crash;
+mod doors;
 mod fleet;
 mod intake;
 mod json;

@@ -1,0 +1,166 @@
+//! Strangers at the door that executors use: whatever they send, they get nothing and stop nothing.
+
+use crate::fleet::{Fleet, World};
+use crate::place::{Place, Running, start, wait_until};
+use millwork_cluster::messages::{FromExecutor, Nothing, PROTOCOL, Register, ToExecutor, ToScheduler};
+use millwork_cluster::{Access, Address, Secret, connect};
+use std::collections::HashSet;
+use std::fs::Permissions;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+use tonic::transport::Endpoint;
+use tonic::{Code, Request};
+
+/// A client's patience with a connection that ought to be closed: a little longer than strangers have.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn secret(place: &Place, text: &str) -> Access {
+    let path = place.path("secret");
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    Access { secret: Secret::configured(Some(&path)).unwrap().unwrap() }
+}
+
+/// The ports that a process listens on.
+fn listening(process: u32) -> Vec<String> {
+    let links = std::fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+    let links: HashSet<_> = links.filter_map(|link| std::fs::read_link(link.path()).ok()).collect();
+    let mut found = Vec::new();
+    for table in ["tcp", "tcp6", "udp", "udp6"] {
+        let text = std::fs::read_to_string(format!("/proc/{process}/net/{table}")).unwrap_or_default();
+        for line in text.lines().skip(1) {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            let is_own = links.contains(std::path::Path::new(&format!("socket:[{}]", columns[9])));
+            // 0A is LISTEN; an open UDP port has 07.
+            if is_own && matches!(columns[3], "0A" | "07") {
+                found.push(format!("{table} {}", columns[1]));
+            }
+        }
+    }
+    found
+}
+
+/// Sends bytes, and returns what comes back until the other end closes.
+fn say(address: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut answer = Vec::new();
+    // A reset is as good as an end.
+    if let Err(error) = stream.read_to_end(&mut answer) {
+        assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "the connection stays open");
+    }
+    answer
+}
+
+#[test]
+fn other_protocols_than_http_2_are_closed() {
+    let world = World::local();
+    let fleet = Fleet::start(&world, 1, 1);
+    let address = fleet.executors_address(0);
+    let cross_site = "POST /ballista.protobuf.SchedulerGrpc/ExecutorStopped HTTP/1.1\r\nHost: evil.example\r\n\
+                      Origin: http://evil.example\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nxx";
+    for bytes in [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".as_slice(),
+        cross_site.as_bytes(),
+        &[0x16, 3, 1, 0, 5],
+        &[0; 4096],
+    ] {
+        let answer = say(&address, bytes);
+        let text = String::from_utf8_lossy(&answer);
+        assert!(!text.starts_with("HTTP/"), "{text}");
+    }
+    assert_eq!(fleet.connected(0), 1);
+}
+
+#[test]
+fn calls_without_the_secret_are_refused_and_those_of_the_engine_do_not_exist() {
+    let world = World::local();
+    let fleet = Fleet::start(&world, 1, 1);
+    let address = fleet.executors_address(0);
+    runtime().block_on(async {
+        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        let mut client = tonic::client::Grpc::new(channel);
+        for method in ["ExecuteQuery", "RegisterExecutor", "ExecutorStopped", "PollWork", "CancelJob", "CleanJobData"] {
+            client.ready().await.unwrap();
+            let path = format!("/ballista.protobuf.SchedulerGrpc/{method}").parse().unwrap();
+            let codec = tonic_prost::ProstCodec::<Nothing, Nothing>::default();
+            let status = client.unary(Request::new(Nothing {}), path, codec).await.unwrap_err();
+            assert_eq!(status.code(), Code::Unimplemented, "{method}: {status}");
+        }
+        let zeros = "00".repeat(32);
+        for (nonce, proof) in [(None, None), (Some(&zeros), None), (Some(&zeros), Some(&zeros))] {
+            client.ready().await.unwrap();
+            let register = Register { name: "rogue".to_owned(), slots: 8, protocol: PROTOCOL, version: String::new() };
+            let message: ToScheduler = FromExecutor::Register(register).into();
+            let mut request = Request::new(futures::stream::iter([message]));
+            for (name, value) in
+                [("millwork-executor-nonce", nonce), ("millwork-scheduler-nonce", nonce), ("millwork-proof", proof)]
+            {
+                if let Some(value) = value {
+                    request.metadata_mut().insert(name, value.parse().unwrap());
+                }
+            }
+            let codec = tonic_prost::ProstCodec::<ToScheduler, ToExecutor>::default();
+            let path = "/millwork.Executors/Work".parse().unwrap();
+            let status = client.streaming(request, path, codec).await.unwrap_err();
+            assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+        }
+    });
+    assert_eq!(fleet.connected(0), 1);
+}
+
+#[test]
+fn an_executor_of_another_secret_neither_comes_in_nor_works_for_this_scheduler() {
+    let world = World::local();
+    let fleet = Fleet::start(&world, 1, 1);
+    let address: Address = fleet.executors_address(0).parse().unwrap();
+    let other = secret(&world.place, &"of somebody else ".repeat(4));
+    let refused = runtime().block_on(async { connect(&address, &other).await.err().unwrap() });
+    assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied, "{refused}");
+    assert!(refused.to_string().contains("--executor-secret-file"), "{refused}");
+    assert_eq!(fleet.connected(0), 1);
+}
+
+#[test]
+fn connections_that_send_nothing_keep_no_executor_out() {
+    let world = World::local();
+    let mut fleet = Fleet::start(&world, 1, 0);
+    let address = fleet.executors_address(0);
+    let silent: Vec<TcpStream> = (0..900).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    let executor = fleet.executor(0);
+    let started = Instant::now();
+    fleet.wait_until("the executor is there", || fleet.connected(0) == 1);
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    // All of them are sent away in the end.
+    for mut stream in silent {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut answer = Vec::new();
+        let closed = stream.read_to_end(&mut answer);
+        assert!(!matches!(closed, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock));
+    }
+    drop(executor);
+}
+
+#[test]
+fn run_and_executors_listen_on_no_port() {
+    let world = World::local();
+    let fleet = Fleet::start(&world, 1, 1);
+    assert_eq!(listening(fleet.executors[0].0.id()), [""; 0]);
+    let place = Place::new();
+    place.generate(&["--files", "40", "--size-mb", "4"]);
+    let mut run: Running = start(place.run_command(&[]), &place.path("run.log"));
+    let mut looks = 0;
+    wait_until("the run has ended", || {
+        assert_eq!(listening(run.0.id()), [""; 0]);
+        looks += 1;
+        run.0.try_wait().unwrap().is_some()
+    });
+    assert!(looks > 5, "it was looked at {looks} times only");
+}
