@@ -7,11 +7,14 @@ use crate::service::stubs::executors_client::ExecutorsClient;
 use crate::service::{OF_EXECUTOR, OF_SCHEDULER, PROOF};
 use crate::{Access, Address, Link, MAX_MESSAGE_BYTES, SILENCE, SchedulerLink, WAITING_MESSAGES};
 use futures::{StreamExt, TryStreamExt};
+use hyper_util::rt::TokioIo;
 use std::io;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::http::Uri;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
@@ -27,8 +30,7 @@ pub async fn connect(address: &Address, access: &Access) -> io::Result<Scheduler
 }
 
 async fn connect_in_time(address: &Address, access: &Access) -> io::Result<SchedulerLink> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(io::Error::other)?;
-    let channel = endpoint.connect().await.map_err(cause)?;
+    let channel = open(address, access).await?;
     let of_executor: [u8; 32] = random()?;
     let mut challenge = Request::new(Nothing {});
     put(challenge.metadata_mut(), OF_EXECUTOR, &of_executor)?;
@@ -56,6 +58,23 @@ async fn connect_in_time(address: &Address, access: &Access) -> io::Result<Sched
         outbound,
         inbound: inbound.map_err(io::Error::other).boxed(),
     })
+}
+
+/// Opens a channel, with TLS if there are certificates. It is spoken of as `http` in either case: with `https`, the library would
+/// add a TLS of its own.
+async fn open(address: &Address, access: &Access) -> io::Result<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(io::Error::other)?;
+    let (address, access) = (address.clone(), access.clone());
+    let connector = tower::service_fn(move |_: Uri| {
+        let (address, access) = (address.clone(), access.clone());
+        async move {
+            let host = address.host.trim_matches(['[', ']']);
+            let stream = TcpStream::connect((host, address.port)).await?;
+            stream.set_nodelay(true)?;
+            Ok::<_, io::Error>(TokioIo::new(access.open(stream, host).await?))
+        }
+    });
+    endpoint.connect_with_connector(connector).await.map_err(cause)
 }
 
 fn executors(channel: Channel) -> ExecutorsClient<Channel> {

@@ -1,18 +1,23 @@
 //! The scheduler's port for executors.
 
-use crate::guard::{Guarded, STRANGER_TIME, Strangers};
+use crate::ExecutorLink;
+use crate::access::{DoorAccess, Stream};
+use crate::guard::{Guarded, STRANGER_TIME, Strangers, Visit};
 use crate::service::Services;
-use crate::{Access, ExecutorLink};
+use futures::StreamExt;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::Server;
+use tonic::transport::server::Connected;
 
 /// Streams that a connection may have: an executor needs one, after its challenge.
 const MAX_STREAMS: u32 = 4;
@@ -33,12 +38,12 @@ pub struct Door {
 }
 
 /// Opens the door.
-pub fn listen(listener: TcpListener, access: Access) -> io::Result<Door> {
+pub fn listen(listener: TcpListener, access: DoorAccess) -> io::Result<Door> {
     let (links, executors) = mpsc::channel(16);
     let (accepted, connections) = mpsc::channel(16);
-    let services = Services::new(access, links)?;
+    let services = Services::new(access.secret.clone(), links)?;
     let closed = CancellationToken::new();
-    tokio::spawn(accept(listener, accepted, closed.clone()));
+    tokio::spawn(accept(listener, access, accepted, closed.clone()));
     let server = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_header_list_size(MAX_HEADER_BYTES)
@@ -59,8 +64,47 @@ pub fn listen(listener: TcpListener, access: Access) -> io::Result<Door> {
     Ok(Door { executors, _open: open })
 }
 
+/// A connection that is open, with TLS or without.
+struct Incoming {
+    stream: Stream<Guarded<TcpStream>>,
+    visit: Arc<Visit>,
+}
+
+impl Connected for Incoming {
+    type ConnectInfo = Arc<Visit>;
+
+    fn connect_info(&self) -> Arc<Visit> {
+        self.visit.clone()
+    }
+}
+
+impl AsyncRead for Incoming {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Incoming {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
 /// Accepts connections until the door is closed.
-async fn accept(listener: TcpListener, accepted: mpsc::Sender<Guarded<TcpStream>>, closed: CancellationToken) {
+async fn accept(
+    listener: TcpListener,
+    access: DoorAccess,
+    accepted: mpsc::Sender<Incoming>,
+    closed: CancellationToken,
+) {
     let strangers = Arc::new(Strangers::default());
     let mut is_told = false;
     loop {
@@ -72,9 +116,7 @@ async fn accept(listener: TcpListener, accepted: mpsc::Sender<Guarded<TcpStream>
             Ok((stream, peer)) => {
                 is_told = false;
                 let guarded = guard(&strangers, stream, peer);
-                if accepted.send(guarded).await.is_err() {
-                    return;
-                }
+                tokio::spawn(open(access.clone(), guarded, accepted.clone()));
             }
             Err(error) => {
                 if !std::mem::replace(&mut is_told, true) {
@@ -83,6 +125,16 @@ async fn accept(listener: TcpListener, accepted: mpsc::Sender<Guarded<TcpStream>
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// Opens a connection and hands it on. A handshake takes its time, in which others come.
+async fn open(access: DoorAccess, guarded: Guarded<TcpStream>, accepted: mpsc::Sender<Incoming>) {
+    let visit = guarded.visit().clone();
+    match access.open(guarded).await {
+        // Fails when the door is closed.
+        Ok(stream) => drop(accepted.send(Incoming { stream, visit }).await),
+        Err(error) => tracing::debug!(peer = %visit.peer, %error, "refused a connection of an executor"),
     }
 }
 

@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::Connected;
 
 /// Time that a connection has to prove that an executor is at its other end.
 pub(crate) const STRANGER_TIME: Duration = Duration::from_secs(10);
@@ -72,11 +72,24 @@ pub(crate) struct Guarded<S> {
     time_is_up: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-impl<S> Connected for Guarded<S> {
-    type ConnectInfo = Arc<Visit>;
+impl<S> Guarded<S> {
+    pub(crate) fn visit(&self) -> &Arc<Visit> {
+        &self.visit
+    }
+}
 
-    fn connect_info(&self) -> Arc<Visit> {
-        self.visit.clone()
+impl Guarded<TcpStream> {
+    /// The first byte that is sent, which stays to be read. Fails like a read when the time as a stranger is up.
+    pub(crate) async fn first_byte(&mut self) -> io::Result<u8> {
+        let mut first = [0];
+        let peeked = async { timeout(STRANGER_TIME, self.stream.peek(&mut first)).await? };
+        tokio::select! {
+            peeked = peeked => match peeked? {
+                0 => Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => Ok(first[0]),
+            },
+            () = self.visit.sent_away.cancelled() => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 }
 

@@ -15,10 +15,11 @@ pub mod messages;
 mod secret;
 mod service;
 
-pub use access::Access;
+pub use access::{Access, DoorAccess, TlsFiles, TlsMode};
 pub use address::Address;
 pub use client::connect;
 pub use door::{Door, listen};
+pub use millwork_net::Identity;
 pub use secret::{Secret, SecretError};
 
 use futures::StreamExt;

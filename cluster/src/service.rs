@@ -3,7 +3,7 @@
 use crate::guard::{STRANGER_TIME, Visit};
 use crate::messages::{Nothing, ToExecutor, ToScheduler};
 use crate::secret::{Nonce, Role, hex, keyed, random, unhex};
-use crate::{Access, ExecutorLink, Link, MAX_MESSAGE_BYTES, SILENCE, WAITING_MESSAGES};
+use crate::{ExecutorLink, Link, MAX_MESSAGE_BYTES, SILENCE, Secret, WAITING_MESSAGES};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use hmac::Mac;
@@ -41,16 +41,16 @@ pub(crate) type Executors = stubs::executors_server::ExecutorsServer<Services>;
 pub(crate) struct Services(Arc<Inner>);
 
 struct Inner {
-    access: Access,
+    secret: Secret,
     challenges: Challenges,
     links: mpsc::Sender<ExecutorLink>,
     refused: Refused,
 }
 
 impl Services {
-    pub(crate) fn new(access: Access, links: mpsc::Sender<ExecutorLink>) -> io::Result<Self> {
+    pub(crate) fn new(secret: Secret, links: mpsc::Sender<ExecutorLink>) -> io::Result<Self> {
         let challenges = Challenges { key: random()?, started: Instant::now(), answered: Mutex::default() };
-        Ok(Self(Arc::new(Inner { access, challenges, links, refused: Refused::default() })))
+        Ok(Self(Arc::new(Inner { secret, challenges, links, refused: Refused::default() })))
     }
 
     pub(crate) fn entrance(&self) -> Entrance {
@@ -69,7 +69,7 @@ impl stubs::entrance_server::Entrance for Services {
     async fn challenge(&self, request: Request<Nothing>) -> Result<Response<Nothing>, Status> {
         let of_executor = nonce(request.metadata(), OF_EXECUTOR)?;
         let of_scheduler = self.0.challenges.make()?;
-        let proof = self.0.access.secret.proof(Role::Scheduler, &of_executor, &of_scheduler);
+        let proof = self.0.secret.proof(Role::Scheduler, &of_executor, &of_scheduler);
         let mut response = Response::new(Nothing {});
         response.metadata_mut().insert(OF_SCHEDULER, ascii(&of_scheduler)?);
         response.metadata_mut().insert(PROOF, ascii(&proof)?);
@@ -100,7 +100,7 @@ impl Services {
     fn check(&self, metadata: &MetadataMap) -> Result<(), Status> {
         let (of_executor, of_scheduler) = (nonce(metadata, OF_EXECUTOR)?, nonce(metadata, OF_SCHEDULER)?);
         let proof: [u8; 32] = nonce(metadata, PROOF)?;
-        if !self.0.access.secret.is_proof(&proof, Role::Executor, &of_executor, &of_scheduler) {
+        if !self.0.secret.is_proof(&proof, Role::Executor, &of_executor, &of_scheduler) {
             return Err(Status::unauthenticated("this executor does not have the scheduler's secret"));
         }
         if !self.0.challenges.is_new_answer(&of_scheduler) {

@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 const LONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// An executor's settings.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Executor {
     /// Name in logs and in the record of output files.
     pub name: String,

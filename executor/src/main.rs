@@ -1,7 +1,7 @@
 //! `millwork-executor`: runs conversion tasks for a scheduler.
 
 use clap::Parser;
-use millwork_cluster::{Access, Address, Secret};
+use millwork_cluster::{Access, Address, Identity, Secret, TlsFiles};
 use millwork_executor::{Executor, follow_schedulers};
 use std::path::PathBuf;
 
@@ -38,6 +38,19 @@ struct Options {
     /// File with the secret that the scheduler has, too; MILLWORK_EXECUTOR_SECRET in the environment does the same
     #[arg(long, env = "MILLWORK_EXECUTOR_SECRET_FILE", value_name = "FILE")]
     executor_secret_file: Option<PathBuf>,
+
+    /// PEM file with the authorities that the scheduler's certificate is of. With it, connections are encrypted
+    #[arg(long, env = "MILLWORK_TLS_CA", value_name = "FILE", requires_all = ["tls_cert", "tls_key"])]
+    tls_ca: Option<PathBuf>,
+
+    /// PEM file with the certificate to show to the scheduler, with a URI that ends in /executor, such as
+    /// spiffe://example.org/millwork/executor. Read again when it changes, as is its key
+    #[arg(long, env = "MILLWORK_TLS_CERT", value_name = "FILE", requires_all = ["tls_ca", "tls_key"])]
+    tls_cert: Option<PathBuf>,
+
+    /// PEM file with its key
+    #[arg(long, env = "MILLWORK_TLS_KEY", value_name = "FILE", requires_all = ["tls_ca", "tls_cert"])]
+    tls_key: Option<PathBuf>,
 
     /// Name in logs and in the record of output files [default: HOST:PID]
     #[arg(long, env = "MILLWORK_EXECUTOR_ID", value_name = "NAME")]
@@ -92,10 +105,17 @@ async fn main() -> anyhow::Result<()> {
         Some(secret) => secret,
         None => Secret::of_this_user()?,
     };
+    let tls = match (options.tls_ca, options.tls_cert, options.tls_key) {
+        (Some(authorities), Some(certificate), Some(key)) => {
+            Some(TlsFiles { authorities, identity: Identity { certificate, key } })
+        }
+        _ => None,
+    };
+    let access = Access::new(secret, tls)?;
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "localhost".to_owned());
     let name = options.id.unwrap_or_else(|| format!("{}:{}", host.trim(), std::process::id()));
     let slots =
         options.vcores.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |n| n as usize);
     tracing::info!(id = name, slots, "executor starting");
-    follow_schedulers(Executor { name, slots, access: Access { secret } }, &options.scheduler).await
+    follow_schedulers(Executor { name, slots, access: access }, &options.scheduler).await
 }

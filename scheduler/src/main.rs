@@ -4,7 +4,7 @@
 use anyhow::Context;
 use clap::Parser;
 use futures::StreamExt;
-use millwork_cluster::{Access as ExecutorAccess, Secret};
+use millwork_cluster::{DoorAccess, Identity, Secret, TlsFiles, TlsMode};
 use millwork_scheduler::{
     Access, ApiServer, Engine, Intake, IntakeOptions, Lease, OutputLock, RunOptions, Scheduler, Service, read_token,
 };
@@ -49,6 +49,23 @@ struct Options {
     #[arg(long, env = "MILLWORK_EXECUTOR_SECRET_FILE", value_name = "FILE")]
     executor_secret_file: Option<PathBuf>,
 
+    /// TLS with executors: off, permissive (for those that begin with it) or strict (nothing else)
+    #[arg(long, env = "MILLWORK_EXECUTOR_TLS", value_name = "MODE", default_value = "off")]
+    executor_tls: TlsMode,
+
+    /// PEM file with the certificate to show to executors, for the name they dial and a URI that ends in /scheduler, such as
+    /// spiffe://example.org/millwork/scheduler. Read again when it changes, as is its key
+    #[arg(long, env = "MILLWORK_EXECUTOR_TLS_CERT", value_name = "FILE")]
+    executor_tls_cert: Option<PathBuf>,
+
+    /// PEM file with its key
+    #[arg(long, env = "MILLWORK_EXECUTOR_TLS_KEY", value_name = "FILE")]
+    executor_tls_key: Option<PathBuf>,
+
+    /// PEM file with the authorities that certificates of executors are of; they have a URI that ends in /executor
+    #[arg(long, env = "MILLWORK_EXECUTOR_TLS_CA", value_name = "FILE")]
+    executor_tls_ca: Option<PathBuf>,
+
     /// File with the token that API clients must send; MILLWORK_TOKEN in the environment does the same
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -86,16 +103,31 @@ async fn serve(options: Options) -> anyhow::Result<()> {
          reach it, then say --insecure",
         options.listen
     );
-    let secret = executor_secret(&options)?;
+    let executors = executor_access(&options)?;
     let http = listen(options.http).await?;
     let store = millwork_tracking::open(&options.state).await?;
     let service = Service::new(store.clone());
     let server = ApiServer::start(http, service.clone(), access)?;
     tracing::info!(http = %options.http, "standing by");
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let led = lead(&options, secret, &store, &service, &mut signals).await;
+    let led = lead(&options, executors, &store, &service, &mut signals).await;
     server.shut_down().await;
     led
+}
+
+/// The means by which executors are known.
+fn executor_access(options: &Options) -> anyhow::Result<DoorAccess> {
+    let tls = match (&options.executor_tls_cert, &options.executor_tls_key, &options.executor_tls_ca) {
+        _ if options.executor_tls == TlsMode::Off => None,
+        (Some(certificate), Some(key), Some(authorities)) => {
+            let identity = Identity { certificate: certificate.clone(), key: key.clone() };
+            Some((TlsFiles { authorities: authorities.clone(), identity }, options.executor_tls))
+        }
+        _ => anyhow::bail!(
+            "--executor-tls needs --executor-tls-cert, --executor-tls-key and --executor-tls-ca: certificates of both ends are checked"
+        ),
+    };
+    Ok(DoorAccess::new(executor_secret(options)?, tls)?)
 }
 
 /// The secret that executors have, too. A fleet on several machines is given one; for those of one user on one machine it is made.
@@ -114,7 +146,7 @@ fn executor_secret(options: &Options) -> anyhow::Result<Secret> {
 /// Waits for its turn to run the manifests, then does so until it is told to stop, or another has taken over.
 async fn lead(
     options: &Options,
-    secret: Secret,
+    access: DoorAccess,
     store: &Arc<dyn TrackingStore>,
     service: &Service,
     signals: &mut Signals,
@@ -127,7 +159,7 @@ async fn lead(
     // Not before: executors connect to who listens.
     let listener = listen(options.listen).await?;
     let engine = Engine::start().await?;
-    engine.admit_all(millwork_cluster::listen(listener, ExecutorAccess { secret })?);
+    engine.admit_all(millwork_cluster::listen(listener, access)?);
     let (scheduler, _) =
         Scheduler::start(engine.clone(), &lease, output, options.run.clone(), options.run.conversion()?)?;
     service.lead(scheduler.clone());

@@ -3,7 +3,8 @@
 use crate::fleet::{Fleet, World};
 use crate::place::{Place, Running, start, wait_until};
 use millwork_cluster::messages::{FromExecutor, Nothing, PROTOCOL, Register, ToExecutor, ToScheduler};
-use millwork_cluster::{Access, Address, Secret, connect};
+use millwork_cluster::{Access, Address, Identity, Secret, TlsFiles, connect};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use std::collections::HashSet;
 use std::fs::Permissions;
 use std::io::{Read, Write};
@@ -24,7 +25,7 @@ fn secret(place: &Place, text: &str) -> Access {
     let path = place.path("secret");
     std::fs::write(&path, text).unwrap();
     std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-    Access { secret: Secret::configured(Some(&path)).unwrap().unwrap() }
+    Access::new(Secret::configured(Some(&path)).unwrap().unwrap(), None).unwrap()
 }
 
 /// The ports that a process listens on.
@@ -146,6 +147,106 @@ fn connections_that_send_nothing_keep_no_executor_out() {
         assert!(!matches!(closed, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock));
     }
     drop(executor);
+}
+
+/// Certificates of one authority, in files of a place.
+struct Authority<'a> {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    place: &'a Place,
+    name: &'static str,
+}
+
+impl<'a> Authority<'a> {
+    fn new(place: &'a Place, name: &'static str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        std::fs::write(place.path(&format!("{name}.ca")), issuer.pem()).unwrap();
+        Self { issuer, place, name }
+    }
+
+    fn path(&self, kind: &str) -> String {
+        self.place.path(&format!("{}.{kind}", self.name)).display().to_string()
+    }
+
+    /// Writes a certificate of a role for 127.0.0.1.
+    fn identity(&self, role: &str) -> Identity {
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let uri = format!("spiffe://example.org/millwork/{role}");
+        params.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let (crt, key_file) = (self.path(&format!("{role}.crt")), self.path(&format!("{role}.key")));
+        std::fs::write(&crt, certificate.pem()).unwrap();
+        std::fs::write(&key_file, key.serialize_pem()).unwrap();
+        Identity { certificate: crt.into(), key: key_file.into() }
+    }
+
+    fn files(&self, role: &str) -> TlsFiles {
+        TlsFiles { authorities: self.path("ca").into(), identity: self.identity(role) }
+    }
+
+    /// The options of a scheduler, with a certificate of a role, and of executors.
+    fn options(&self, mode: &str, role: &str) -> [Vec<String>; 2] {
+        let (scheduler, executor) = (self.identity(role), self.identity("executor"));
+        let text = |path: &std::path::Path| path.display().to_string();
+        let of = |prefix: &str, identity: &Identity| {
+            let files = [("ca", self.path("ca")), ("cert", text(&identity.certificate)), ("key", text(&identity.key))];
+            files.into_iter().flat_map(|(kind, path)| [format!("--{prefix}tls-{kind}"), path]).collect::<Vec<_>>()
+        };
+        let mut options = [of("executor-", &scheduler), of("", &executor)];
+        options[0].extend(["--executor-tls".to_owned(), mode.to_owned()]);
+        options
+    }
+}
+
+#[test]
+fn strict_tls_takes_executors_of_its_authority_and_nobody_else() {
+    let world = World::local();
+    let authority = Authority::new(&world.place, "ours");
+    let foreign = Authority::new(&world.place, "foreign");
+    // One executor is there, encrypted.
+    let fleet = Fleet::start_with(&world, 1, 1, authority.options("strict", "scheduler"));
+    let address: Address = fleet.executors_address(0).parse().unwrap();
+    let secret = || Secret::of_this_user().unwrap();
+    let refused = |tls: Option<TlsFiles>| {
+        let access = Access::new(secret(), tls).unwrap();
+        runtime().block_on(async { connect(&address, &access).await.is_err() })
+    };
+    assert!(refused(None), "plain, with the right secret");
+    assert!(refused(Some(authority.files("scheduler"))), "a certificate of another role");
+    assert!(refused(Some(foreign.files("executor"))), "of another authority");
+    let mixed = TlsFiles { authorities: authority.path("ca").into(), identity: foreign.identity("executor") };
+    assert!(refused(Some(mixed)), "of another authority, which knows ours");
+    assert!(!refused(Some(authority.files("executor"))));
+    let answer = say(&fleet.executors_address(0), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_eq!(answer, b"", "plain HTTP/2");
+    let load = world.load(3);
+    fleet.submit_all(0, &load);
+    fleet.wait_until("all runs are completed", || fleet.are_completed(0, &load));
+    fleet.check(0, &load);
+}
+
+#[test]
+fn an_executor_does_not_work_for_a_certificate_of_another_role() {
+    let world = World::local();
+    let authority = Authority::new(&world.place, "ours");
+    let fleet = Fleet::start_with(&world, 1, 0, authority.options("strict", "executor"));
+    let address: Address = fleet.executors_address(0).parse().unwrap();
+    let access = Access::new(Secret::of_this_user().unwrap(), Some(authority.files("executor"))).unwrap();
+    let error = runtime().block_on(async { connect(&address, &access).await.err().unwrap() });
+    assert!(error.to_string().contains("/scheduler"), "{error}");
+}
+
+#[test]
+fn permissive_tls_takes_both_kinds_of_executors() {
+    let world = World::local();
+    let authority = Authority::new(&world.place, "ours");
+    let fleet = Fleet::start_with(&world, 1, 1, authority.options("permissive", "scheduler"));
+    let address: Address = fleet.executors_address(0).parse().unwrap();
+    let plain = Access::new(Secret::of_this_user().unwrap(), None).unwrap();
+    assert!(runtime().block_on(async { connect(&address, &plain).await.is_ok() }));
+    assert_eq!(fleet.connected(0), 1);
 }
 
 #[test]

@@ -162,15 +162,23 @@ pub(crate) struct Fleet<'a> {
     pub(crate) executors: Vec<Running>,
     client: reqwest::Client,
     starts: usize,
+    /// More options of schedulers and executors.
+    options: [Vec<String>; 2],
 }
 
 impl<'a> Fleet<'a> {
     /// So many schedulers, of which the first runs manifests, and executors of one slot that know all of them.
     pub(crate) fn start(world: &'a World, schedulers: usize, executors: usize) -> Self {
+        Self::start_with(world, schedulers, executors, Default::default())
+    }
+
+    /// A fleet whose schedulers and executors have more options.
+    pub(crate) fn start_with(world: &'a World, schedulers: usize, executors: usize, options: [Vec<String>; 2]) -> Self {
         let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
         let ports = (0..schedulers).map(|_| (port(), port())).collect();
-        let mut fleet = Self { world, ports, schedulers: Vec::new(), executors: Vec::new(), client, starts: 0 };
+        let mut fleet =
+            Self { world, ports, schedulers: Vec::new(), executors: Vec::new(), client, starts: 0, options };
         for number in 0..schedulers {
             fleet.schedulers.push(None);
             fleet.start_scheduler(number);
@@ -209,7 +217,7 @@ impl<'a> Fleet<'a> {
         let (listen, http) = self.ports[number];
         let mut command = self.command("millwork-scheduler");
         command.args(["--listen", &format!("127.0.0.1:{listen}"), "--http", &format!("127.0.0.1:{http}")]);
-        command.args(self.world.options());
+        command.args(self.world.options()).args(&self.options[0]);
         self.schedulers[number] = Some(start(command, &self.log(&format!("scheduler-{number}"))));
     }
 
@@ -217,6 +225,7 @@ impl<'a> Fleet<'a> {
         let mut command = self.command("millwork-executor");
         let addresses: Vec<String> = self.ports.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
         command.args(["--scheduler", &addresses.join(","), "--vcores", "1", "--id", &format!("executor-{number}")]);
+        command.args(&self.options[1]);
         start(command, &self.log(&format!("executor-{number}")))
     }
 
