@@ -134,6 +134,7 @@ fn connections_that_send_nothing_keep_no_executor_out() {
     let world = World::local();
     let mut fleet = Fleet::start(&world, 1, 0);
     let address = fleet.executors_address(0);
+    fleet.wait_until("the door is open", || TcpStream::connect(&address).is_ok());
     let silent: Vec<TcpStream> = (0..900).map(|_| TcpStream::connect(&address).unwrap()).collect();
     let executor = fleet.executor(0);
     let started = Instant::now();
