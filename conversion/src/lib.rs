@@ -33,6 +33,6 @@ pub use ndjson::{
 pub use plan::{AttemptOutcome, Capacity, ConversionOptions, PlannedAttempt, Verdict, judge, plan_attempt};
 pub use query::Query;
 pub use rates::KnownRates;
-pub use report::{StagedPart, TaskReport, set_executor_name};
+pub use report::{MAX_REPORT_BYTES, ReportError, StagedPart, TaskReport, set_executor_name};
 pub use sink::OutputCompression;
 pub use survey::{Columns, EarlySurvey, Survey, survey};

@@ -4,10 +4,12 @@
 //! uploads, which nobody sees until they are completed; what is not Parquet stands under a private key.
 
 mod blocks;
+mod bounds;
 mod bucket;
 mod local;
 
 use crate::{Location, StorageResult};
+pub use bounds::list_at_most;
 use bucket::{BucketStaging, BucketWriter};
 use local::{LocalStaging, LocalWriter};
 use millwork_manifest::ObjectUri;
@@ -37,11 +39,15 @@ pub struct StagedFile {
     pub(crate) upload: Option<Upload>,
 }
 
+/// The most parts of an upload (Amazon S3 User Guide, "Multipart upload limits").
+const MAX_UPLOAD_PARTS: usize = 10_000;
+
 /// An upload that is to be completed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Upload {
     pub(crate) id: String,
     /// The entity tags of its parts, in order.
+    #[serde(deserialize_with = "list_at_most::<_, _, MAX_UPLOAD_PARTS>")]
     pub(crate) parts: Vec<String>,
     /// What the last of them has, as long as it may change.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "base64_text")]
