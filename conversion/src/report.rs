@@ -51,6 +51,8 @@ pub struct TaskReport {
     /// What became of each byte range.
     #[serde(deserialize_with = "list_at_most::<_, _, MAX_RANGES>")]
     pub ledger: Vec<RangeLedger>,
+    /// The rows that the scan gave: without a user's query, those of the outputs.
+    pub(crate) given_rows: u64,
     /// Where each column's key came first, by column of the plan.
     #[serde(deserialize_with = "list_at_most::<_, _, MAX_COLUMNS>")]
     pub(crate) first_seen: Vec<Option<Position>>,
@@ -115,6 +117,11 @@ impl TaskReport {
         );
         let failure = Some(Failure::new(FailureClass::Bug, message));
         Self { executor: self.executor.clone(), first: self.first, failure, ..Self::default() }.encoded()
+    }
+
+    /// Its outputs, each with the report.
+    pub(crate) fn parts_of(report: &Self) -> impl Iterator<Item = (&Self, &StagedPart)> {
+        report.parts.iter().map(move |part| (report, part))
     }
 
     fn encoded(&self) -> Vec<u8> {
@@ -197,7 +204,7 @@ pub(crate) fn executor_name() -> String {
     EXECUTOR.get_or_init(|| format!("pid-{}", std::process::id())).clone()
 }
 
-fn failure_of_storage(error: &StorageError) -> Failure {
+pub(crate) fn failure_of_storage(error: &StorageError) -> Failure {
     Failure::new(class_of_io(error.source.kind()), error)
 }
 

@@ -2,6 +2,7 @@
 
 use super::{BucketStaging, at_once};
 use crate::bucket::{fail, status};
+use crate::staging::Mark;
 use crate::transfer::client;
 use crate::{StorageError, StorageResult};
 use aws_sdk_s3::Client;
@@ -33,7 +34,7 @@ impl Notes {
     }
 
     /// The key of the note of an upload with this mark.
-    pub(super) fn key(&self, mark: &str) -> String {
+    pub(super) fn key(&self, mark: &Mark) -> String {
         format!("{}{mark}.json", self.prefix)
     }
 }
