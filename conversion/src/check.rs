@@ -4,12 +4,12 @@
 //! of each byte range that its task was given, once, and of nothing else; its numbers fit the sizes, and the counts of lines where they
 //! are known. What stands in the files is looked at after that (`verify.rs`).
 //!
-//! What can not be known without reading the input again is still the executor's word: which of a file's lines were rows, and what
-//! the rows hold.
+//! Without reading the input again two things cannot be known, and stay the executor's word: which of a file's lines were rows, and
+//! the values of those rows.
 
 use crate::footer::names_in_footer_of;
 use crate::ledger::RangeLedger;
-use crate::ndjson::{NewKey, Position};
+use crate::ndjson::{BOM, NewKey, Position};
 use crate::report::TaskReport;
 use crate::source::FileRange;
 use crate::survey::Survey;
@@ -21,13 +21,13 @@ use std::fmt;
 /// Limit of a count of lines or rows in a report, 2^40: sums of all counts of a manifest stay within 64 bits.
 const MAX_COUNT: u64 = 1 << 40;
 
-/// What the scheduler knows of an attempt's tasks before they report.
+/// Knowledge of the scheduler about an attempt's tasks before they report.
 #[derive(Debug)]
 pub(crate) struct Expected {
     pub(crate) manifest_id: ManifestId,
     /// The columns of the outputs.
     pub(crate) columns: Vec<String>,
-    /// Whether all rows are kept as they are.
+    /// True for the query that keeps all rows as they are.
     is_default: bool,
     /// The number of input columns that were planned.
     input_columns: usize,
@@ -43,7 +43,7 @@ struct ExpectedRange {
     start: u64,
     end: u64,
     is_compressed: bool,
-    /// Its lines, if they were counted.
+    /// Number of lines, if the scheduler counted them.
     lines: Option<u64>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn distrusted(executor: &str, why: impl fmt::Display) -> Failure {
 }
 
 impl Expected {
-    /// What these groups of ranges, one for each task, let expect.
+    /// Expectation of an attempt with these groups of ranges, one for each task.
     pub(crate) fn of(
         manifest_id: ManifestId,
         columns: Vec<String>,
@@ -225,7 +225,8 @@ fn check_ledger(ranges: &[ExpectedRange], ledger: &[RangeLedger]) -> Result<(), 
             ));
         }
         let bytes = range.end - range.start;
-        let is_possible = range.is_compressed || lines <= bytes && (lines > 0 || bytes == 0);
+        // A byte order mark is no line; whether it is one is looked at later.
+        let is_possible = range.is_compressed || lines <= bytes && (lines > 0 || bytes <= BOM.len() as u64);
         if !is_possible || range.lines.is_some_and(|known| known != lines) {
             let known = range.lines.map_or(format!("{bytes} bytes"), |known| format!("{known} lines"));
             return Err(format!("{} it has {lines} lines, where there are {known}", place()));

@@ -37,7 +37,7 @@ pub(crate) enum Place {
     Nowhere(String),
 }
 
-/// What a file has to have by its task's report and its plan.
+/// Contents that a file has to have by its task's report and its plan.
 pub(crate) struct Reported<'a> {
     pub(crate) rows: u64,
     pub(crate) row_groups: u64,
@@ -172,7 +172,7 @@ pub(crate) fn names_in(footer: &[u8]) -> Result<Vec<String>, ParquetError> {
     names_of(&decode(footer)?)
 }
 
-/// The same, of a footer that has to tell of these rows and row groups.
+/// The names of the columns of a footer that has to tell of these rows and row groups, as [`names_in`] gives them.
 pub(crate) fn names_in_footer_of(footer: &[u8], rows: u64, row_groups: u64) -> Result<Vec<String>, ParquetError> {
     if footer.is_empty() {
         return Ok(Vec::new());

@@ -55,7 +55,7 @@ impl AttemptOutcome {
     }
 }
 
-/// What the tasks of an attempt amount to.
+/// Outcome of the tasks of an attempt.
 #[derive(Debug)]
 pub enum Verdict {
     /// All is written and proved; it can be committed.

@@ -1,5 +1,6 @@
 //! The proof that nothing was lost: what became of every line and every byte of every file.
 
+use crate::ndjson::BOM;
 use millwork_manifest::Compression;
 use serde::{Deserialize, Serialize};
 
@@ -110,8 +111,8 @@ fn add_up_file(uri: &str, size_bytes: u64, mut ranges: Vec<&RangeLedger>) -> Res
         blank: sum(|r| r.blank),
         replaced_characters: sum(|r| r.replaced_characters),
     };
-    // What is compressed can hold nothing.
-    if size_bytes > 0 && file.lines == 0 && Compression::of_key(uri) == Some(Compression::None) {
+    // What is compressed can hold nothing, and a byte order mark is no line.
+    if size_bytes > BOM.len() as u64 && file.lines == 0 && Compression::of_key(uri) == Some(Compression::None) {
         return Err(LedgerError::NoLines { uri: file.uri, size_bytes });
     }
     if Some(file.lines) == file.rows.checked_add(file.rejected).and_then(|lines| lines.checked_add(file.blank)) {
@@ -168,6 +169,9 @@ mod tests {
         let of_name = |name: &str| add_up(&[(name.to_owned(), 20)], &none);
         assert!(matches!(of_name("a.ndjson"), Err(LedgerError::NoLines { .. })));
         assert!(of_name("a.ndjson.gz").is_ok());
-        assert!(add_up(&[("a.ndjson".to_owned(), 0)], &[RangeLedger::default()]).is_ok());
+        for size in [0, 3] {
+            let none = [RangeLedger { end: size, ..RangeLedger::default() }];
+            assert!(add_up(&[("a.ndjson".to_owned(), size)], &none).is_ok());
+        }
     }
 }

@@ -119,7 +119,7 @@ impl TaskReport {
         Self { executor: self.executor.clone(), first: self.first, failure, ..Self::default() }.encoded()
     }
 
-    /// Its outputs, each with the report.
+    /// The outputs of a report, each with the report.
     pub(crate) fn parts_of(report: &Self) -> impl Iterator<Item = (&Self, &StagedPart)> {
         report.parts.iter().map(move |part| (report, part))
     }
@@ -154,7 +154,7 @@ pub enum ReportError {
     /// More bytes than any report has.
     #[error("a task's report has {bytes} bytes, more than {MAX_REPORT_BYTES}, the limit")]
     TooLong {
-        /// How many.
+        /// Number of the bytes.
         bytes: usize,
     },
     /// Something else than a report, or a list in it that is too long.

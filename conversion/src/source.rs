@@ -184,7 +184,7 @@ impl NdjsonSource {
         }
     }
 
-    /// The same source, for an execution of its own, by the task of this number.
+    /// A copy of the source, for an execution of its own by the task of this number.
     pub(crate) fn of_task(&self, task: usize) -> Self {
         Self { task, execution: Arc::default(), metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }
     }

@@ -11,7 +11,7 @@
 use crate::check::{Expected, distrusted};
 use crate::footer::{Reported, check_footer};
 use crate::judge::AttemptOutcome;
-use crate::ndjson::{InputError, open_start};
+use crate::ndjson::{BOM, InputError, open_start};
 use crate::report::{StagedPart, TaskReport, failure_of_scan, failure_of_storage};
 use crate::source::FileRange;
 use crate::survey::{Survey, on_all_cores};
@@ -71,7 +71,7 @@ fn find_content(ranges: &[FileRange]) -> Result<Option<FileRange>, Failure> {
         let mut start = Vec::new();
         let read = input.take(BLANK_BYTES).read_to_end(&mut start);
         read.map_err(|e| failure_of_storage(&StorageError::on_read(&range.uri)(e)))?;
-        let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&start);
+        let text = start.strip_prefix(BOM).unwrap_or(&start);
         if !text.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')) {
             return Ok(Some(range.clone()));
         }

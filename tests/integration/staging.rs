@@ -135,6 +135,7 @@ fn the_child() {
     outputs_of_any_size_are_what_was_written(&bucket);
     what_is_reported_of_an_upload_is_compared(&bucket);
     an_end_that_is_not_proved_is_uploaded_again(&bucket);
+    notes_that_are_none_hold_nothing_up(&bucket);
 }
 
 fn a_sweep_that_comes_late_spares_a_later_attempt(bucket: &Bucket) {
@@ -360,5 +361,12 @@ fn an_end_that_is_not_proved_is_uploaded_again(bucket: &Bucket) {
     publish(&staging, &file).unwrap();
     assert!(bucket.get("out", KEY).ends_with(b"xthe end"));
     bucket.delete("out", KEY);
+    assert!(bucket.is_empty());
+}
+
+fn notes_that_are_none_hold_nothing_up(bucket: &Bucket) {
+    bucket.put("out", "lake/_millwork/staging/m/1/uploads/long.json", vec![b' '; (16 << 10) + 1]);
+    bucket.put("out", "lake/_millwork/staging/m/1/uploads/other.json", b"{".into());
+    Bucket::staging("m", 1).clear().unwrap();
     assert!(bucket.is_empty());
 }

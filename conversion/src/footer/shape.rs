@@ -37,8 +37,9 @@ enum Kind {
     Chunks,
     /// The nodes of the schema, depth first.
     Nodes,
-    /// In such a node, the length of its name and the number of its children.
+    /// The name of a node, of which the length is noted.
     Name,
+    /// The number of a node's children, which is noted.
     Children,
 }
 
@@ -272,7 +273,7 @@ impl Walk<'_> {
         (0..count).try_for_each(|_| self.value(of))
     }
 
-    /// How many elements of a kind a list has, each of which takes at least a byte.
+    /// Number of the elements of a list, each of which is of a kind and takes at least a byte.
     fn list_header(&mut self, of: &Kind, most: usize) -> Result<usize, ParquetError> {
         let header = self.byte()?;
         if header == 0 {
@@ -294,7 +295,7 @@ impl Walk<'_> {
 }
 
 impl Kind {
-    /// Whether the protocol has this number for the type.
+    /// True if the protocol has this number for the type.
     fn is_sent_as(&self, wire: u8) -> bool {
         match self {
             Bool => matches!(wire, 1 | 2),
@@ -339,7 +340,7 @@ mod tests {
         bytes
     }
 
-    /// The same, with row groups of this header and no other fields.
+    /// A footer's whole structure: a schema, and row groups of this header without fields.
     fn footer(nodes: &[(&[u8], u32)], row_groups: &[u8]) -> Vec<u8> {
         [schema(nodes), vec![0x16, 0, 0x19], row_groups.to_vec(), vec![0]].concat()
     }

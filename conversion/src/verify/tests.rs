@@ -1,4 +1,4 @@
-//! What tasks wrote, tampered with behind the backs of their reports, and reports that tell of something else.
+//! Files of tasks, tampered with behind the backs of their reports, and reports that tell of something else.
 
 use super::*;
 use crate::judge::Verdict;
@@ -57,7 +57,7 @@ impl Attempt {
         }
     }
 
-    /// What a report that was changed is refused with.
+    /// The message with which a report that was changed is refused.
     async fn refused(&self, change: impl FnOnce(&mut TaskReport)) -> String {
         let mut reports = self.reports.clone();
         change(&mut reports[0]);
@@ -123,7 +123,7 @@ async fn a_file_with_content_is_not_said_to_be_blank() {
     };
     let refused = attempt.refused(blank).await;
     assert!(refused.contains("is not blank, but has no rows there"), "{refused}");
-    let attempt = self::attempt("m", &["\u{feff} \n\t\r\n", "{\"a\":1}"], Query::default()).await;
+    let attempt = self::attempt("m", &["\u{feff} \n\t\r\n", "{\"a\":1}", "\u{feff}"], Query::default()).await;
     attempt.judged(attempt.reports.clone()).await.unwrap();
 }
 
@@ -153,7 +153,17 @@ async fn what_is_no_file_of_its_own_is_not_used() {
     }
     // Another manifest's output, of the same size and shape.
     let other = self::attempt("n", &[LINES], Query::default()).await;
-    let foreign = replaced(&attempt.output(), |_| drop(fs::copy(other.output(), attempt.output()).unwrap()), refused);
+    let size_bytes = fs::metadata(other.output()).unwrap().len();
+    let foreign = replaced(
+        &attempt.output(),
+        |_| {
+            fs::copy(other.output(), attempt.output()).unwrap();
+        },
+        || {
+            let refused = attempt.refused(|report| report.parts[0].file.size_bytes = size_bytes);
+            tokio::task::block_in_place(|| runtime.block_on(refused))
+        },
+    );
     assert!(foreign.contains("it is not of manifest `m`"), "{foreign}");
     attempt.judged(attempt.reports.clone()).await.unwrap();
     assert!(fs::read(attempt.output()).unwrap().starts_with(b"PAR1"));
@@ -171,4 +181,24 @@ async fn rejected_lines_are_counted() {
     fs::write(attempt.rejects(), &content).unwrap();
     let open = attempt.refused(|report| report.rejects[0].size_bytes += 2).await;
     assert!(open.contains("its last line has no end"), "{open}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_other_attempts_cannot_be_named() {
+    let attempt = Attempt::of_lines().await;
+    let name = "00000-67e55044-10b1-426f-9247-bb680e5fe0c8.part";
+    let directory = attempt.output().parent().unwrap().to_owned();
+    for elsewhere in ["../2", "../../n/1"] {
+        fs::create_dir_all(directory.join(elsewhere)).unwrap();
+        fs::copy(attempt.output(), directory.join(elsewhere).join(name)).unwrap();
+        let report = |name: &str| {
+            let text = String::from_utf8(attempt.reports[0].to_bytes()).unwrap();
+            TaskReport::from_bytes(text.replace(&attempt.reports[0].parts[0].file.name.to_string(), name).as_bytes())
+        };
+        let error = report(&format!("{elsewhere}/{name}")).unwrap_err().to_string();
+        assert!(error.contains("it names no private file"), "{error}");
+        let refused = attempt.refused(|forged| *forged = report(name).unwrap()).await;
+        assert!(refused.contains(name) && refused.contains("does not hold"), "{refused}");
+        assert!(directory.join(elsewhere).join(name).exists());
+    }
 }

@@ -30,6 +30,8 @@ const MAX_FOOTER_BYTES: u64 = 64 << 20;
 const RETRIES: usize = 10;
 /// How many directories are above an attempt's, up to the output root.
 const DEPTH: usize = 4;
+/// Number of directories, an attempt's and those above it, that must be no links. An operator may have put `_millwork` elsewhere.
+const PRIVATE_DEPTH: usize = 3;
 /// How many may have been made for a published file outside the output root.
 const DEPTH_ELSEWHERE: usize = 3;
 
@@ -91,7 +93,7 @@ impl LocalStaging {
 
     /// Checks that the attempt's directory is where it was made, and no link to another.
     fn check_place(&self) -> io::Result<()> {
-        check_directories(&self.directory, DEPTH)
+        check_directories(&self.directory, PRIVATE_DEPTH)
     }
 
     /// Opens a private file for reading.
@@ -279,17 +281,18 @@ fn remove_all(directory: &Path) -> StorageResult<()> {
 fn show_private(mut private: PrivateFile, from: &Path, to: &Path) -> io::Result<()> {
     match show(from, to) {
         Err(e) if e.kind() == ErrorKind::CrossesDevices => write_new(to, |into| private.copy_to(into)),
-        // Equal content is as good as the file itself.
-        Ok(Shown::Before) => Ok(()),
-        Ok(Shown::Now) => private.check_shown(to),
+        Ok(Shown::Linked) => private.check_shown(to),
+        // Equal content is as good as the file itself. One that was renamed is the only one there is: it must not go again.
+        Ok(Shown::Before | Shown::Renamed) => Ok(()),
         Err(e) => Err(e),
     }
 }
 
-/// When a file got its final name.
+/// The way in which a file has its final name.
 enum Shown {
-    Now,
     Before,
+    Linked,
+    Renamed,
 }
 
 /// Gives a file another name as well, or instead, but never that of another file. Doing it again is no error.
@@ -297,9 +300,9 @@ fn show(from: &Path, to: &Path) -> io::Result<Shown> {
     match fs::hard_link(from, to) {
         Err(e) if e.kind() == ErrorKind::AlreadyExists && is_same(from, to)? => Ok(Shown::Before),
         Err(e) if !matches!(e.kind(), ErrorKind::CrossesDevices | ErrorKind::NotFound) => {
-            rename_new(from, to).map(|()| Shown::Now)
+            rename_new(from, to).map(|()| Shown::Renamed)
         }
-        linked => linked.map(|()| Shown::Now),
+        linked => linked.map(|()| Shown::Linked),
     }
 }
 

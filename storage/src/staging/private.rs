@@ -24,7 +24,7 @@ impl PrivateFile {
         Self::open_with(OpenOptions::new().read(true), path, size_bytes, shown)
     }
 
-    /// The same, for changing it.
+    /// Opens a private file of so many bytes for changing it, without following a link.
     pub(super) fn open_to_change(path: &Path, size_bytes: u64) -> io::Result<Self> {
         Self::open_with(OpenOptions::new().read(true).write(true), path, size_bytes, None)
     }
@@ -62,8 +62,8 @@ impl PrivateFile {
         }
     }
 
-    /// Checks that a name which was just given is this file's. The private name may have become another's meanwhile: then the new
-    /// name goes again.
+    /// Checks that a name which was just given, as well as the private one, is this file's. The private name may have become another's
+    /// meanwhile: then the new name goes again.
     pub(super) fn check_shown(&self, to: &Path) -> io::Result<()> {
         if fs::symlink_metadata(to).is_ok_and(|metadata| identity(&metadata) == self.identity) {
             return Ok(());

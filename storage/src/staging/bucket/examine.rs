@@ -86,7 +86,7 @@ async fn check_parts(bucket: String, key: String, upload: Upload, size_bytes: u6
     Ok(())
 }
 
-/// Whether an entity tag proves that a part has this content. Where a store encrypts with keys of its own, none does.
+/// True if an entity tag proves that a part has this content. Where a store encrypts with keys of its own, none does.
 pub(super) fn is_proved(etag: &str, content: &[u8]) -> bool {
     let digest: String = Md5::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
     unquoted(etag).eq_ignore_ascii_case(&digest)

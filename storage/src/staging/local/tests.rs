@@ -182,7 +182,7 @@ fn what_is_no_private_file_is_neither_read_nor_changed_nor_shown() {
 
 #[test]
 fn a_link_in_the_place_of_the_directory_is_not_followed() {
-    for linked in 0..DEPTH {
+    for linked in 0..PRIVATE_DEPTH {
         let root = tempfile::tempdir().unwrap();
         foreign(root.path());
         let staging = LocalStaging::new(root.path(), "m", 1);
