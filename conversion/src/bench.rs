@@ -79,7 +79,7 @@ impl Trial {
     }
 
     fn each(&self, lines: &[u8], mut take: impl FnMut(&mut ScanContext, Rows)) -> Result<(), Box<dyn Error>> {
-        let rejects = RejectSink::new(None, String::new());
+        let rejects = RejectSink::new(None, 0);
         let mut context = ScanContext::new(self.source.clone(), rejects);
         let mut scan = FileScan::new(&context, &self.range, InMemory::new(lines));
         while let Some(rows) = scan.next_rows(&mut context)? {

@@ -8,10 +8,12 @@
 
 #[doc(hidden)]
 pub mod bench;
+mod check;
 mod codec;
 mod compare;
 mod encode;
 mod footer;
+mod judge;
 mod ledger;
 mod ndjson;
 mod plan;
@@ -24,15 +26,17 @@ mod sink;
 mod source;
 mod survey;
 mod table;
+mod verify;
 
 pub use codec::MillworkCodec;
+pub use judge::{AttemptOutcome, Verdict};
 pub use ledger::{FileLedger, LedgerError, RangeLedger, add_up};
 pub use ndjson::{
     ColumnNames, Defect, Field, MAX_DEPTH, MAX_LINE_BYTES, Scanned, ValueKind, input_bytes_read, scan_line, unescape,
 };
-pub use plan::{AttemptOutcome, Capacity, ConversionOptions, PlannedAttempt, Verdict, judge, plan_attempt};
+pub use plan::{Capacity, ConversionOptions, PlannedAttempt, plan_attempt};
 pub use query::Query;
 pub use rates::KnownRates;
-pub use report::{StagedPart, TaskReport, set_executor_name};
+pub use report::{MAX_REPORT_BYTES, ReportError, StagedPart, TaskReport, set_executor_name};
 pub use sink::OutputCompression;
 pub use survey::{Columns, EarlySurvey, Survey, survey};

@@ -120,6 +120,8 @@ pub(crate) struct NdjsonSource {
     table_schema: TableSchema,
     projection: ProjectionExprs,
     metrics: ExecutionPlanMetricsSet,
+    /// The number of the task that it is scanned by.
+    task: usize,
     execution: Arc<Mutex<Execution>>,
 }
 
@@ -149,6 +151,7 @@ impl NdjsonSource {
             projection: ProjectionExprs::from_indices(&all, &schema),
             table_schema: TableSchema::from(schema),
             metrics: ExecutionPlanMetricsSet::new(),
+            task: 0,
             execution: Arc::default(),
         }
     }
@@ -181,9 +184,9 @@ impl NdjsonSource {
         }
     }
 
-    /// The same source, for an execution of its own.
-    pub(crate) fn fresh(&self) -> Self {
-        Self { execution: Arc::default(), metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }
+    /// A copy of the source, for an execution of its own by the task of this number.
+    pub(crate) fn of_task(&self, task: usize) -> Self {
+        Self { task, execution: Arc::default(), metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }
     }
 
     fn context_of(&self, partition: usize) -> Option<SharedContext> {
@@ -230,7 +233,7 @@ impl NdjsonSource {
     }
 
     fn rejects(&self) -> RejectSink {
-        RejectSink::new(self.rows.staging.clone(), format!("{}.rejected.ndjson", uuid::Uuid::new_v4()))
+        RejectSink::new(self.rows.staging.clone(), self.task)
     }
 
     /// The context for the scan of a partition, and what is read ahead of all ranges.
@@ -413,6 +416,9 @@ fn range_rows(
             lock(&ahead).deepen();
         }
         let next = open_scan(&mut scan, &mut early, &context, &range).and_then(|scan| scan.next_rows(&mut context));
+        if let Ok(Some(rows)) = &next {
+            context.given_rows += rows.len() as u64;
+        }
         next.transpose().map(|rows| rows.map_err(|e| DataFusionError::External(Box::new(failure_of_scan(&e)))))
     })
 }

@@ -21,5 +21,8 @@ pub use local::{Object, absolute, identity, list, path_of};
 pub use location::{Location, bucket_and_key};
 pub use memory::MemoryObjects;
 pub use objects::{MAX_READ_BYTES, Objects, Storage, is_hidden};
-pub use staging::{RewriteTail, StagedFile, Staging, StagingWriter, Tail, base64_text, staged_manifests};
+pub use staging::{
+    InvalidPrivateName, PrivateKind, PrivateName, RewriteTail, StagedFile, Staging, StagingWriter, Tail, base64_text,
+    list_at_most, staged_manifests,
+};
 pub use transfer::{ObjectReader, find_blocking, heads_blocking, remove_blocking};

@@ -15,7 +15,7 @@ mod rejects;
 mod scan;
 mod unescape;
 
-pub(crate) use blocks::{Blocks, Next};
+pub(crate) use blocks::{BOM, Blocks, Next};
 pub(crate) use columns::{ColumnLayout, METADATA_COLUMNS, push_text};
 pub(crate) use input::{Content, InMemory, Input, InputError, open_range, open_start};
 pub(crate) use json::scan_fields;

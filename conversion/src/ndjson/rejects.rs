@@ -36,21 +36,23 @@ struct WithRaw<'a> {
 /// Without a staging directory nothing is kept.
 pub(crate) struct RejectSink {
     staging: Option<Staging>,
-    name: String,
+    /// The number of the task that rejects them.
+    task: usize,
     writer: Option<BufWriter<StagingWriter>>,
     nowhere: io::Sink,
 }
 
 impl RejectSink {
-    pub(crate) fn new(staging: Option<Staging>, name: String) -> Self {
-        Self { staging, name, writer: None, nowhere: io::sink() }
+    pub(crate) fn new(staging: Option<Staging>, task: usize) -> Self {
+        Self { staging, task, writer: None, nowhere: io::sink() }
     }
 
     fn writer(&mut self) -> io::Result<&mut dyn Write> {
         let Some(staging) = &self.staging else { return Ok(&mut self.nowhere) };
         if self.writer.is_none() {
-            self.writer =
-                Some(BufWriter::new(staging.create(&self.name).map_err(|e| io::Error::new(e.source.kind(), e))?));
+            self.writer = Some(BufWriter::new(
+                staging.create_rejects(self.task).map_err(|e| io::Error::new(e.source.kind(), e))?,
+            ));
         }
         match &mut self.writer {
             Some(writer) => Ok(writer),
@@ -84,7 +86,7 @@ impl RejectSink {
         let Some(writer) = self.writer else { return Ok(None) };
         let closed = writer.into_inner().map_err(|e| millwork_storage::StorageError {
             operation: "write",
-            object: self.name,
+            object: format!("the rejected lines of task {}", self.task),
             source: e.into_error(),
         })?;
         closed.finish().map(Some)
@@ -125,7 +127,7 @@ mod tests {
     fn written(root: &Path, write: impl FnOnce(&mut RejectSink)) -> Vec<serde_json::Value> {
         let staging = Staging::new(&Location::Local(root.to_owned()), "m", 1, "");
         staging.prepare().unwrap();
-        let mut sink = RejectSink::new(Some(staging.clone()), "r".to_owned());
+        let mut sink = RejectSink::new(Some(staging.clone()), 0);
         write(&mut sink);
         let file = sink.finish().unwrap().unwrap();
         let to = root.join("published");
@@ -163,6 +165,6 @@ mod tests {
     fn without_a_rejected_line_there_is_no_file() {
         let root = tempfile::tempdir().unwrap();
         let staging = Staging::new(&Location::Local(root.path().to_owned()), "m", 1, "");
-        assert!(RejectSink::new(Some(staging), "r".to_owned()).finish().unwrap().is_none());
+        assert!(RejectSink::new(Some(staging), 0).finish().unwrap().is_none());
     }
 }

@@ -58,6 +58,8 @@ pub(crate) struct ScanContext {
     pub(crate) ledger: Vec<RangeLedger>,
     /// Bytes of stored objects consumed by finished and current scans.
     pub(crate) stored_bytes: u64,
+    /// Rows that were given to whoever asked for them.
+    pub(crate) given_rows: u64,
     builder: BatchBuilder,
 }
 
@@ -65,7 +67,7 @@ impl ScanContext {
     pub(crate) fn new(source: Arc<RowSource>, rejects: RejectSink) -> Self {
         let keys = KeyIndex::new(&source.layout.keys, source.names).with_late(source.max_late_columns);
         let builder = BatchBuilder::new(&source);
-        Self { source, keys, rejects, ledger: Vec::new(), stored_bytes: 0, builder }
+        Self { source, keys, rejects, ledger: Vec::new(), stored_bytes: 0, given_rows: 0, builder }
     }
 
     /// Takes the memory of rows that nobody needs any more.
@@ -428,7 +430,7 @@ mod tests {
             max_late_columns,
             staging: None,
         };
-        ScanContext::new(Arc::new(source), RejectSink::new(None, String::new()))
+        ScanContext::new(Arc::new(source), RejectSink::new(None, 0))
     }
 
     fn whole(uri: &str) -> FileRange {

@@ -57,20 +57,20 @@ pub(super) fn is_to_be_split(range: &FileRange) -> bool {
     range.compression.is_splittable() && range.end > SPLIT_BYTES * 3 / 2
 }
 
-/// The ranges of a large file, cut where lines start, each with the number of lines before it.
-pub(super) async fn split_at_lines(file: &FileRange) -> Result<Vec<FileRange>, Failure> {
+/// The ranges of a large file, cut where lines start, each with the number of lines before it, and the number of all its lines.
+pub(super) async fn split_at_lines(file: &FileRange) -> Result<(Vec<FileRange>, u64), Failure> {
     let windows: Vec<u64> = (0..file.end.div_ceil(SPLIT_BYTES)).map(|i| i * SPLIT_BYTES).collect();
     let count = |start: u64| {
         let file = file.clone();
         tokio::task::spawn_blocking(move || count_newlines(&file, start))
     };
     let mut ranges: Vec<FileRange> = vec![file.clone()];
-    let mut lines = 0;
+    let (mut lines, mut is_ended) = (0, true);
     let threads = threads();
     for batch in windows.chunks(threads) {
         let counts = futures::future::join_all(batch.iter().map(|start| count(*start))).await;
         for (start, counted) in batch.iter().zip(counts) {
-            let (newlines, first) =
+            let (newlines, first, last) =
                 counted.map_err(|e| Failure::new(FailureClass::Bug, e))?.map_err(|e| failure_of_scan(&e.into()))?;
             if let (Some(first), true) = (first.filter(|first| first + 1 < file.end), *start > 0) {
                 let next = FileRange { start: first + 1, lines_before: lines + 1, ..file.clone() };
@@ -80,29 +80,31 @@ pub(super) async fn split_at_lines(file: &FileRange) -> Result<Vec<FileRange>, F
                 ranges.push(next);
             }
             lines += newlines;
+            is_ended = last.map_or(is_ended, |last| last == b'\n');
         }
     }
-    Ok(ranges)
+    Ok((ranges, lines + u64::from(!is_ended)))
 }
 
-/// Counts the newlines of a window of a file, and finds the first.
+/// Counts the newlines of a window of a file, and finds the first of them and the last byte.
 ///
 /// The windows start one byte early, so that a line that starts right at a multiple of the split size is found by the
 /// newline before it.
-fn count_newlines(file: &FileRange, start: u64) -> Result<(u64, Option<u64>), InputError> {
+fn count_newlines(file: &FileRange, start: u64) -> Result<(u64, Option<u64>, Option<u8>), InputError> {
     let (from, to) = (start.saturating_sub(1), (start + SPLIT_BYTES).min(file.end + 1) - 1);
     let mut input = open_range(&FileRange { start: from, end: to, ..file.clone() })?;
     let mut buffer = vec![0; 256 << 10];
-    let (mut newlines, mut first, mut at) = (0, None, from);
+    let (mut newlines, mut first, mut last, mut at) = (0, None, None, from);
     loop {
         let read = input.read(&mut buffer).map_err(|e| input.explain(e))?;
         if read == 0 {
-            return Ok((newlines, first));
+            return Ok((newlines, first, last));
         }
         let block = &buffer[..read];
         if first.is_none() {
             first = memchr::memchr(b'\n', block).map(|newline| at + newline as u64);
         }
+        last = block.last().copied();
         newlines += memchr::memchr_iter(b'\n', block).count() as u64;
         at += read as u64;
     }
@@ -131,7 +133,7 @@ pub(super) mod tests {
 
     fn split(content: &[u8]) -> Vec<(u64, u64, u64)> {
         let (_root, range) = file(content);
-        let ranges = futures::executor::block_on(async {
+        let (ranges, _) = futures::executor::block_on(async {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             std::thread::spawn(move || runtime.block_on(split_at_lines(&range))).join().unwrap().unwrap()
         });

@@ -158,7 +158,7 @@ pub(super) fn expansion(blocks: &[Sample]) -> HashMap<Compression, f64> {
 /// What one half of each place gives.
 pub(super) fn sample_half(sample: &[&Sample], wanted: usize, rows: &RowSource) -> SampleHalf {
     let trial = Arc::new(RowSource { staging: None, max_late_columns: 0, ..rows.clone() });
-    let mut context = ScanContext::new(trial, RejectSink::new(None, String::new()));
+    let mut context = ScanContext::new(trial, RejectSink::new(None, 0));
     let mut half = SampleHalf::default();
     for (number, Sample { range, lines, .. }) in sample.iter().enumerate() {
         // Each place gives to both halves, so that they are alike.

@@ -32,6 +32,8 @@ const ROUGH_SAMPLE_STEP: usize = 5;
 pub struct Survey {
     /// Every file's ranges, in order.
     pub(crate) ranges: Vec<FileRange>,
+    /// The lines of each file that was read to be cut.
+    pub(crate) lines: HashMap<u32, u64>,
     /// The files with their stored sizes.
     pub files: Vec<(String, u64)>,
     /// The columns seen.
@@ -60,10 +62,14 @@ async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Resul
     for checked in on_all_cores(files, move |files| check(files, is_any_large)).await? {
         wholes.extend(checked?);
     }
-    let mut ranges = Vec::with_capacity(wholes.len());
+    let (mut ranges, mut lines) = (Vec::with_capacity(wholes.len()), HashMap::new());
     for file in &wholes {
         match is_to_be_split(file) {
-            true => ranges.extend(split_at_lines(file).await?),
+            true => {
+                let (cut, count) = split_at_lines(file).await?;
+                ranges.extend(cut);
+                lines.insert(file.file, count);
+            }
             false => ranges.push(file.clone()),
         }
     }
@@ -82,7 +88,7 @@ async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Resul
     let files: Vec<_> = wholes.iter().map(|file| (file.uri.to_string(), file.end)).collect();
     let columns = Columns::of(keys, &files)?;
     let expansion = expansion(&sample);
-    Ok(Survey { ranges, files, columns, sample: sample.into(), rate: OnceCell::new(), expansion })
+    Ok(Survey { ranges, lines, files, columns, sample: sample.into(), rate: OnceCell::new(), expansion })
 }
 
 /// Takes looks. Returns the samples, and the first place of each key.
@@ -101,7 +107,7 @@ fn threads() -> usize {
 }
 
 /// Works on as many parts of a list as there are cores. Returns what comes of each, in order.
-async fn on_all_cores<T: Clone + Send + 'static, R: Send + 'static>(
+pub(crate) async fn on_all_cores<T: Clone + Send + 'static, R: Send + 'static>(
     items: Vec<T>,
     work: impl Fn(&[T]) -> R + Clone + Send + 'static,
 ) -> Result<Vec<R>, Failure> {

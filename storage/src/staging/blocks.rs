@@ -84,7 +84,7 @@ impl BlockFile {
 #[cfg(target_os = "linux")]
 fn open_direct(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    File::options().write(true).custom_flags(libc::O_DIRECT).open(path)
+    File::options().write(true).custom_flags(libc::O_DIRECT | libc::O_NOFOLLOW).open(path)
 }
 
 #[cfg(not(target_os = "linux"))]
