@@ -62,8 +62,8 @@ impl LocalStaging {
         let fail = |e| StorageError::new("create", self.directory.display(), e);
         // Another manifest's clean-up may remove a parent that is empty just now.
         (0..RETRIES)
-            .find_map(|_| fs::create_dir_all(&self.directory).ok())
-            .map_or_else(|| fs::create_dir_all(&self.directory).map_err(fail), Ok)?;
+            .find_map(|_| crate::create_directories(&self.directory).ok())
+            .map_or_else(|| crate::create_directories(&self.directory).map_err(fail), Ok)?;
         // Its own name and those above stay: it is not empty for them. At the commit there is less to wait for.
         sync_directories(self.directory.parent().unwrap_or(&self.directory), DEPTH)
     }
@@ -109,7 +109,7 @@ impl LocalStaging {
     fn show(&self, file: &StagedFile, to: &Path) -> StorageResult<()> {
         let fail = |e| StorageError::new("publish", to.display(), e);
         let from = self.path(file);
-        fs::create_dir_all(directory_of(to)).map_err(fail)?;
+        crate::create_directories(directory_of(to)).map_err(fail)?;
         let shown = match show(&from, to) {
             Err(e) if e.kind() == ErrorKind::CrossesDevices => {
                 write_new(to, |into| io::copy(&mut File::open(&from)?, into).map(|_| ()))
@@ -142,7 +142,7 @@ impl LocalStaging {
         };
         let path = self.path(&joined);
         let join = || -> io::Result<()> {
-            let mut into = File::create_new(&path)?;
+            let mut into = crate::create_new_file(&path)?;
             for file in files {
                 io::copy(&mut File::open(self.path(file))?, &mut into)?;
             }
@@ -254,7 +254,7 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 /// Writes a file outside the output root.
 pub(super) fn write_elsewhere(to: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> StorageResult<()> {
     let directory = to.parent().unwrap_or(Path::new("/"));
-    let written = fs::create_dir_all(directory).and_then(|()| write_new(to, write));
+    let written = crate::create_directories(directory).and_then(|()| write_new(to, write));
     written.map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => StorageError::taken(to.display()),
         _ => StorageError::new("write", to.display(), e),
@@ -265,7 +265,7 @@ pub(super) fn write_elsewhere(to: &Path, write: impl FnOnce(&mut File) -> io::Re
 /// Writes a file under a private name beside its final one, then gives it that.
 fn write_new(to: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let private = to.with_extension("tmp");
-    let mut into = File::create(&private)?;
+    let mut into = crate::modes::create_file(&private)?;
     write(&mut into)?;
     into.sync_all()?;
     rename_new(&private, to)
