@@ -1,7 +1,7 @@
 //! What a run came to, for a person and for a program.
 
 use millwork_manifest::Failure;
-use millwork_manifest_builder::QuarantinedFile;
+use millwork_manifest_builder::{ForeignFile, QuarantinedFile};
 use millwork_scheduler::{OutputFile, RunResult};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -31,6 +31,8 @@ pub(crate) struct Report {
     /// Files that were converted before and have other content now.
     pub(crate) overwritten: Vec<String>,
     pub(crate) replaced_characters: u64,
+    /// Entries of the input that lead out of it, or are no files: they were left as they are.
+    pub(crate) foreign: Vec<ForeignFile>,
 }
 
 #[derive(Serialize)]

@@ -16,7 +16,7 @@ use crate::survey::{Columns, EarlySurvey, Survey};
 use datafusion::arrow::error::ArrowError;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millwork_manifest::{Failure, FailureClass, Manifest};
-use millwork_storage::{RewriteTail, Staging, Tail};
+use millwork_storage::{Places, RewriteTail, Staging, Tail};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -48,6 +48,8 @@ pub struct ConversionOptions {
     pub target_file_bytes: u64,
     /// How the output is compressed.
     pub compression: OutputCompression,
+    /// Where the files of manifests may be: those elsewhere are refused. None for a manifest of the user's own.
+    pub input: Option<Places>,
     /// What has been found out about manifests that are converted so.
     pub rates: KnownRates,
     /// A survey that was begun before its run.
@@ -61,6 +63,7 @@ impl Default for ConversionOptions {
             names: ColumnNames::default(),
             target_file_bytes: 128 << 20,
             compression: OutputCompression::default(),
+            input: None,
             rates: KnownRates::default(),
             early: EarlySurvey::default(),
         }
