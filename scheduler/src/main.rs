@@ -5,7 +5,8 @@ use anyhow::Context;
 use clap::Parser;
 use futures::StreamExt;
 use millwork_scheduler::{
-    Access, ApiServer, Engine, Intake, IntakeOptions, Lease, OutputLock, RunOptions, Scheduler, Service, read_token,
+    Access, ApiServer, Engine, Intake, IntakeOptions, Lease, OutputLock, PlaceOptions, ReadPlaces, RunOptions,
+    Scheduler, Service, read_token,
 };
 use millwork_tracking::TrackingStore;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -51,6 +52,9 @@ struct Options {
     insecure: bool,
 
     #[command(flatten)]
+    places: PlaceOptions,
+
+    #[command(flatten)]
     intake: IntakeOptions,
 
     #[command(flatten)]
@@ -78,9 +82,10 @@ async fn serve(options: Options) -> anyhow::Result<()> {
          who can reach it, then say --insecure",
         options.listen
     );
+    let places = options.places.read(&options.intake, &options.run, &options.state)?;
     let http = listen(options.http).await?;
     let store = millwork_tracking::open(&options.state).await?;
-    let service = Service::new(store.clone());
+    let service = Service::new(store.clone(), places);
     let server = ApiServer::start(http, service.clone(), access)?;
     tracing::info!(http = %options.http, "standing by");
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
@@ -104,12 +109,14 @@ async fn lead(
     // Not before: executors connect to who listens.
     let listener = listen(options.listen).await?;
     let engine = Engine::start(listener).await?;
-    let (scheduler, _) =
-        Scheduler::start(engine.clone(), &lease, output, options.run.clone(), options.run.conversion()?)?;
+    let ReadPlaces { input, manifests } = service.places().clone();
+    let conversion = options.run.conversion(input)?;
+    let (scheduler, _) = Scheduler::start(engine.clone(), &lease, output, options.run.clone(), conversion)?;
     service.lead(scheduler.clone());
     tracing::info!(executors = %engine.address(), token = lease.lock().token, "running manifests");
     let stopped = CancellationToken::new();
-    let intake = Intake::new(Arc::new(service.clone())).start(&options.intake, &stopped).await?;
+    let intake = Intake::new(Arc::new(service.clone()), manifests);
+    let intake = intake.start(&options.intake, &stopped).await?;
     tokio::select! {
         _ = signals.next() => {
             tracing::info!("stopping: running attempts are given up and go on at the next start");
