@@ -40,7 +40,7 @@ def usage(pid):
     return cpu, int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-scheduler = process("millwork-scheduler", "--state", f"sqlite:{out}/state.db", "--output", f"{out}/parquet", "--listen", f"127.0.0.1:{a.port + 1}", "--http", f"127.0.0.1:{a.port}")
+scheduler = process("millwork-scheduler", "--state", f"sqlite:{out}/state.db", "--input-places", f"{out}/in", "--output", f"{out}/parquet", "--listen", f"127.0.0.1:{a.port + 1}", "--http", f"127.0.0.1:{a.port}")
 processes = [scheduler]
 try:
     time.sleep(2)

@@ -1,7 +1,7 @@
 //! What a run came to, for a person and for a program.
 
 use millwork_manifest::Failure;
-use millwork_manifest_builder::QuarantinedFile;
+use millwork_manifest_builder::{ForeignFile, QuarantinedFile};
 use millwork_scheduler::{OutputFile, RunResult};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -33,6 +33,8 @@ pub(crate) struct Report {
     pub(crate) replaced_characters: u64,
     /// Rows that the query was given and did not write.
     pub(crate) left_out: u64,
+    /// Entries of the input that lead out of it, or are no files: they were left as they are.
+    pub(crate) foreign: Vec<ForeignFile>,
 }
 
 #[derive(Serialize)]

@@ -15,7 +15,7 @@ use crate::survey::{Columns, EarlySurvey, Survey};
 use datafusion::arrow::error::ArrowError;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millwork_manifest::{Failure, FailureClass, Manifest};
-use millwork_storage::Staging;
+use millwork_storage::{Places, Staging};
 use std::sync::Arc;
 
 /// The ratio of output to content where no line of the sample is a row.
@@ -46,6 +46,8 @@ pub struct ConversionOptions {
     pub target_file_bytes: u64,
     /// How the output is compressed.
     pub compression: OutputCompression,
+    /// Where the files of manifests may be: those elsewhere are refused. None for a manifest of the user's own.
+    pub input: Option<Places>,
     /// What has been found out about manifests that are converted so.
     pub rates: KnownRates,
     /// A survey that was begun before its run.
@@ -59,6 +61,7 @@ impl Default for ConversionOptions {
             names: ColumnNames::default(),
             target_file_bytes: 128 << 20,
             compression: OutputCompression::default(),
+            input: None,
             rates: KnownRates::default(),
             early: EarlySurvey::default(),
         }

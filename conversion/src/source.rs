@@ -32,6 +32,7 @@ use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What the rows of one attempt at a manifest are made of.
@@ -76,6 +77,9 @@ pub(crate) struct FileRange {
     /// The file's place in the manifest.
     pub(crate) file: u32,
     pub(crate) uri: ObjectUri,
+    /// The directory that a local file must really be in when it is opened, wherever links lead by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) inside: Option<PathBuf>,
     /// The entity tag the file had when the attempt was planned.
     pub(crate) etag: String,
     /// The size of the whole stored object: one that has another is not the one that was planned.

@@ -104,7 +104,7 @@ async fn run(task: &Task, key: &TaskKey, base: &SessionContext) -> anyhow::Resul
     let reports = batches.iter().map(TaskReport::from_batch).collect::<Result<Vec<_>, _>>()?.concat();
     let [report] = reports.as_slice() else { anyhow::bail!("a task with {} reports instead of one", reports.len()) };
     tracing::info!(task = identity, "task ended");
-    Ok(serde_json::to_vec(report)?)
+    Ok(report.to_bytes())
 }
 
 fn context(task: &Task, identity: String, base: &SessionContext) -> anyhow::Result<Arc<TaskContext>> {

@@ -35,6 +35,17 @@ pub struct Backfilled {
     pub missing: Vec<ObjectUri>,
     /// Files that are not known and older than the store remembers: they may have been converted, and were left alone.
     pub too_old: Vec<ObjectUri>,
+    /// Entries that are refused: links that lead out of the place, and what is no regular file. They stay as they are.
+    pub foreign: Vec<ForeignFile>,
+}
+
+/// An entry of a listing that is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ForeignFile {
+    /// Its name, as it is in the place.
+    pub uri: String,
+    /// Why it is refused, for a person.
+    pub detail: String,
 }
 
 /// A file that was refused.
@@ -51,7 +62,10 @@ pub struct QuarantinedFile {
 impl Builder {
     /// Lists a place and tracks what is missing in the store. It can be made again at any time.
     pub async fn backfill(&self, place: &Location) -> Result<Backfilled, BuilderError> {
-        self.check_loops(place)?;
+        self.check_apart(place)?;
+        if !self.settings.input.covers(place) {
+            return Err(BuilderError::NoPlace(place.to_string()));
+        }
         let mut done = Backfilled::default();
         // Hashes are enough: two files of one hash can only hide that one of them is gone until the next listing.
         let hasher = RandomState::new();
@@ -59,7 +73,17 @@ impl Builder {
         let waiting = self.waiting(place).await?;
         let mut chunks = self.objects.list(place).await?.chunks(CHUNK);
         while let Some(chunk) = chunks.next().await {
-            let objects = chunk.into_iter().collect::<Result<Vec<Object>, _>>()?;
+            let mut objects: Vec<Object> = Vec::with_capacity(chunk.len());
+            for found in chunk {
+                match found {
+                    Ok(object) => objects.push(object),
+                    Err(error) if error.is_foreign() => {
+                        let detail = error.source.to_string();
+                        done.foreign.push(ForeignFile { uri: error.object, detail });
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
             listed.extend(objects.iter().map(|object| hasher.hash_one(&object.uri)));
             done.listed += objects.len() as u64;
             let objects = self.leave_out_forgotten(objects, &mut done).await?;
@@ -236,6 +260,7 @@ impl Backfilled {
             quarantined,
             overwritten: self.overwritten.len() as u64,
             removed: self.missing.len() as u64,
+            foreign: self.foreign.len() as u64,
             ..Arrived::default()
         }
     }

@@ -10,6 +10,7 @@ mod engine;
 mod intake;
 mod lease;
 mod options;
+mod places;
 pub mod run;
 mod service;
 mod shell;
@@ -20,5 +21,6 @@ pub use engine::{Engine, ExecutorInfo, JobProgress, StageProgress, TaskProgress}
 pub use intake::{Intake, IntakeOptions, Submit};
 pub use lease::{Lease, OutputLock};
 pub use options::{OutputLayout, RunOptions};
-pub use service::Service;
+pub use places::{PlaceOptions, ReadPlaces};
+pub use service::{Service, SubmitError};
 pub use shell::{Change, EndedRun, Scheduler};

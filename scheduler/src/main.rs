@@ -6,7 +6,8 @@ use clap::Parser;
 use futures::StreamExt;
 use millwork_cluster::{DoorAccess, Identity, Secret, TlsFiles, TlsMode};
 use millwork_scheduler::{
-    Access, ApiServer, Engine, Intake, IntakeOptions, Lease, OutputLock, RunOptions, Scheduler, Service, read_token,
+    Access, ApiServer, Engine, Intake, IntakeOptions, Lease, OutputLock, PlaceOptions, ReadPlaces, RunOptions,
+    Scheduler, Service, read_token,
 };
 use millwork_tracking::TrackingStore;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -75,6 +76,9 @@ struct Options {
     insecure: bool,
 
     #[command(flatten)]
+    places: PlaceOptions,
+
+    #[command(flatten)]
     intake: IntakeOptions,
 
     #[command(flatten)]
@@ -104,9 +108,10 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         options.listen
     );
     let executors = executor_access(&options)?;
+    let places = options.places.read(&options.intake, &options.run, &options.state)?;
     let http = listen(options.http).await?;
     let store = millwork_tracking::open(&options.state).await?;
-    let service = Service::new(store.clone());
+    let service = Service::new(store.clone(), places);
     let server = ApiServer::start(http, service.clone(), access)?;
     tracing::info!(http = %options.http, "standing by");
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
@@ -160,12 +165,14 @@ async fn lead(
     let listener = listen(options.listen).await?;
     let engine = Engine::start().await?;
     engine.admit_all(millwork_cluster::listen(listener, access)?);
-    let (scheduler, _) =
-        Scheduler::start(engine.clone(), &lease, output, options.run.clone(), options.run.conversion()?)?;
+    let ReadPlaces { input, manifests } = service.places().clone();
+    let conversion = options.run.conversion(input)?;
+    let (scheduler, _) = Scheduler::start(engine.clone(), &lease, output, options.run.clone(), conversion)?;
     service.lead(scheduler.clone());
     tracing::info!(executors = %options.listen, token = lease.lock().token, "running manifests");
     let stopped = CancellationToken::new();
-    let intake = Intake::new(Arc::new(service.clone())).start(&options.intake, &stopped).await?;
+    let intake = Intake::new(Arc::new(service.clone()), manifests);
+    let intake = intake.start(&options.intake, &stopped).await?;
     tokio::select! {
         _ = signals.next() => {
             tracing::info!("stopping: running attempts are given up and go on at the next start");

@@ -78,6 +78,7 @@ impl<'a> Cluster<'a> {
         let mut command = Command::new(binary("millwork-scheduler"));
         command.envs(self.environment.iter().cloned());
         command.args(["--listen", &format!("127.0.0.1:{listen}"), "--http", &format!("127.0.0.1:{http}")]);
+        command.arg("--input-places").arg(self.place.path("in"));
         command.arg("--output").arg(self.output()).arg("--quarantine").arg(self.place.path("quarantine"));
         command.arg("--state").arg(format!("sqlite:{}", self.place.path("scheduler.db").display())).args(&self.options);
         command

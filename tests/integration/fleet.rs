@@ -39,14 +39,25 @@ impl World {
         Self { place: Place::new(), aws: Some(aws), proxy: Some(proxy), runtime }
     }
 
-    fn options(&self) -> [String; 6] {
+    fn options(&self) -> [String; 8] {
         let path = |name: &str| self.place.path(name).display().to_string();
         let values = match self.aws {
-            None => [path("out"), path("quarantine"), format!("sqlite:{}", path("scheduler.db"))],
-            Some(_) => ["s3://acme-output/lake", "s3://acme-quarantine", "dynamodb:acme"].map(str::to_owned),
+            None => [path("in"), path("out"), path("quarantine"), format!("sqlite:{}", path("scheduler.db"))],
+            Some(_) => {
+                ["s3://acme-input", "s3://acme-output/lake", "s3://acme-quarantine", "dynamodb:acme"].map(str::to_owned)
+            }
         };
-        let [output, quarantine, state] = values;
-        ["--output".to_owned(), output, "--quarantine".to_owned(), quarantine, "--state".to_owned(), state]
+        let [input, output, quarantine, state] = values;
+        [
+            "--input-places".to_owned(),
+            input,
+            "--output".to_owned(),
+            output,
+            "--quarantine".to_owned(),
+            quarantine,
+            "--state".to_owned(),
+            state,
+        ]
     }
 
     /// Writes an input file. Returns its URI.

@@ -16,6 +16,7 @@ mod fleet;
 mod intake;
 mod json;
 mod place;
+mod places;
 mod proxy;
 mod query;
 mod queues;

@@ -3,7 +3,7 @@
 use crate::source::FileRange;
 use flate2::read::MultiGzDecoder;
 use millwork_manifest::{Compression, ObjectUri};
-use millwork_storage::{ObjectReader, StorageError, bucket_and_key, identity, path_of};
+use millwork_storage::{ObjectReader, StorageError, bucket_and_key, identity, open_inside, path_of};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -72,7 +72,7 @@ pub(crate) fn open_start(range: &FileRange, first_bytes: u64) -> Result<Input, I
 }
 
 fn open(range: &FileRange, reader: impl FnOnce() -> io::Result<ObjectReader>) -> Result<Input, InputError> {
-    let FileRange { uri, etag, start, end, compression, .. } = range;
+    let FileRange { uri, inside, etag, start, end, compression, .. } = range;
     let fail = |e: io::Error| match e.kind() {
         ErrorKind::NotFound => InputError::Missing(uri.clone()),
         _ => InputError::Unreadable(StorageError { operation: "read", object: uri.to_string(), source: e }),
@@ -86,7 +86,10 @@ fn open(range: &FileRange, reader: impl FnOnce() -> io::Result<ObjectReader>) ->
             (Box::new(reader), None)
         }
         None => {
-            let mut file = File::open(path_of(uri)?).map_err(fail)?;
+            let mut file = match open_inside(uri, inside.as_deref()) {
+                Err(e) if e.is_not_found() => return Err(InputError::Missing(uri.clone())),
+                file => file?,
+            };
             if identity(&file.metadata().map_err(fail)?) != *etag {
                 return Err(InputError::Changed(uri.clone()));
             }

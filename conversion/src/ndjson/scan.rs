@@ -437,6 +437,7 @@ mod tests {
         FileRange {
             file: 0,
             uri: uri.parse().unwrap(),
+            inside: None,
             etag: String::new(),
             size_bytes: 0,
             start: 0,

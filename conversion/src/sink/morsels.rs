@@ -89,6 +89,7 @@ mod tests {
         let range = |(file, size): (u32, &u64)| FileRange {
             file,
             uri: "/a".parse().unwrap(),
+            inside: None,
             etag: String::new(),
             size_bytes: *size,
             start: 0,

@@ -5,26 +5,37 @@ use crate::ndjson::{Content, InputError, open_range};
 use crate::report::failure_of_scan;
 use crate::source::FileRange;
 use millwork_manifest::{Compression, Failure, FailureClass, ManifestFile};
-use millwork_storage::{Object, StorageResult, bucket_and_key, heads_blocking};
+use millwork_storage::{Located, Places, StorageResult, bucket_and_key, heads_blocking};
 use std::io::Read;
+use std::path::PathBuf;
 
 /// Files above this size are read in ranges of about this size.
 pub(crate) const SPLIT_BYTES: u64 = 16 << 20;
 
-/// The wholes of files, if they are still what the manifest lists.
-pub(super) fn check(files: &[(u32, ManifestFile)], is_any_large: bool) -> Result<Vec<FileRange>, Failure> {
+/// The wholes of files, if they are where files may be, and still what the manifest lists.
+pub(super) fn check(
+    files: &[(u32, ManifestFile)],
+    is_any_large: bool,
+    places: Option<&Places>,
+) -> Result<Vec<FileRange>, Failure> {
+    let unreadable = |e| failure_of_scan(&InputError::Unreadable(e).into());
+    if let Some(places) = places {
+        files.iter().try_for_each(|(_, file)| places.admit(&file.uri)).map_err(unreadable)?;
+    }
     let unknown = files.iter().map(|(_, file)| file).filter(|file| known(file, is_any_large).is_none());
-    let objects = heads_blocking(unknown.map(|file| file.uri.clone()).collect());
-    let mut objects = objects.map_err(|e| failure_of_scan(&InputError::Unreadable(e).into()))?.into_iter();
+    let objects = heads_blocking(unknown.map(|file| file.uri.clone()).collect(), places);
+    let mut objects = objects.map_err(unreadable)?.into_iter();
     let check = |(number, file): &(u32, ManifestFile)| {
         let Some(compression) = Compression::of_key(file.uri.as_str()) else {
             let message = format!("input file `{}` is not .ndjson, .ndjson.gz or .ndjson.zst", file.uri);
             return Err(Failure::new(FailureClass::Input, message).of_file(&file.uri));
         };
-        let known = known(file, is_any_large).map(Ok).or_else(|| objects.next().map(|found| found_of(file, found)));
-        let (etag, end) = known.unwrap_or_else(|| Err(Failure::new(FailureClass::Bug, "a file was not looked for")))?;
+        let known = known(file, is_any_large).map(|(etag, end)| Ok((etag, end, None)));
+        let known = known.or_else(|| objects.next().map(|found| found_of(file, found)));
+        let bug = || Err(Failure::new(FailureClass::Bug, "a file was not looked for"));
+        let (etag, end, inside) = known.unwrap_or_else(bug)?;
         let (file, uri) = (*number, file.uri.clone());
-        Ok(FileRange { file, uri, etag, size_bytes: end, start: 0, end, compression, lines_before: 0 })
+        Ok(FileRange { file, uri, inside, etag, size_bytes: end, start: 0, end, compression, lines_before: 0 })
     };
     files.iter().map(check).collect()
 }
@@ -36,9 +47,9 @@ fn known(file: &ManifestFile, is_any_large: bool) -> Option<(String, u64)> {
     Some((etag, file.size_bytes.filter(|size| *size > 0)?))
 }
 
-/// Entity tag and size of what was found, if the manifest does not tell others.
-fn found_of(file: &ManifestFile, found: StorageResult<Object>) -> Result<(String, u64), Failure> {
-    let object = found.map_err(|e| match e.is_not_found() {
+/// Entity tag and size of what was found, if the manifest does not tell others, and the directory that it must be in.
+fn found_of(file: &ManifestFile, found: StorageResult<Located>) -> Result<(String, u64, Option<PathBuf>), Failure> {
+    let Located { object, inside } = found.map_err(|e| match e.is_not_found() {
         true => failure_of_scan(&InputError::Missing(file.uri.clone()).into()),
         false => failure_of_scan(&InputError::Unreadable(e).into()),
     })?;
@@ -50,7 +61,7 @@ fn found_of(file: &ManifestFile, found: StorageResult<Object>) -> Result<(String
     if file.etag.as_ref().is_some_and(|etag| *etag != object.etag) {
         return Err(failure_of_scan(&InputError::Changed(file.uri.clone()).into()));
     }
-    Ok((object.etag, object.size_bytes))
+    Ok((object.etag, object.size_bytes, inside))
 }
 
 pub(super) fn is_to_be_split(range: &FileRange) -> bool {
@@ -121,7 +132,7 @@ pub(super) mod tests {
         std::fs::write(&path, content).unwrap();
         let uri = ObjectUri::from_path(&path).unwrap();
         let file = ManifestFile { uri, size_bytes: None, etag: None, version_id: None };
-        (root, check(&[(0, file)], false).unwrap().remove(0))
+        (root, check(&[(0, file)], false, None).unwrap().remove(0))
     }
 
     /// A line of `length` bytes with its newline.

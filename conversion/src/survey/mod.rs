@@ -59,7 +59,8 @@ async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Resul
     let mut wholes = Vec::with_capacity(files.len());
     // A large file is read whole to be cut: before that, all must be known to be there.
     let is_any_large = manifest.files.iter().any(|file| file.size_bytes.is_none_or(|size| size > SPLIT_BYTES));
-    for checked in on_all_cores(files, move |files| check(files, is_any_large)).await? {
+    let places = options.input.clone();
+    for checked in on_all_cores(files, move |files| check(files, is_any_large, places.as_ref())).await? {
         wholes.extend(checked?);
     }
     let (mut ranges, mut lines) = (Vec::with_capacity(wholes.len()), HashMap::new());

@@ -1,10 +1,12 @@
 //! Errors, in their one shape: `{"error": {"code": "…", "message": "…"}}`.
 
 use crate::intake::ReadError;
+use crate::service::SubmitError;
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use millwork_queue::BadReason;
 use millwork_tracking::TrackingError;
 use serde::Serialize;
 use std::any::Any;
@@ -77,9 +79,19 @@ impl From<TrackingError> for ApiError {
     }
 }
 
+impl From<SubmitError> for ApiError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Tracking(error) => error.into(),
+            foreign @ SubmitError::Foreign { .. } => Self::new(StatusCode::BAD_REQUEST, "foreign-object", foreign),
+        }
+    }
+}
+
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         match error.reason() {
+            Some(BadReason::ForeignObject) => Self::new(StatusCode::BAD_REQUEST, "foreign-object", error),
             Some(_) => Self::new(StatusCode::BAD_REQUEST, "bad-manifest", error),
             None => {
                 tracing::warn!(%error, "a manifest that is submitted cannot be read now");
@@ -131,7 +143,9 @@ mod tests {
     #[tokio::test]
     async fn a_manifest_that_cannot_be_read_now_is_not_called_bad() {
         let uri = "s3://m/gone.json".parse().unwrap();
-        let gone = ApiError::from(read_manifest(&MemoryObjects::default(), &uri).await.unwrap_err());
+        let gone = ApiError::from(
+            read_manifest(&MemoryObjects::default(), &uri, &"s3://m".parse().unwrap()).await.unwrap_err(),
+        );
         assert_eq!((gone.status, gone.error.code), (StatusCode::BAD_REQUEST, "bad-manifest"));
         let away = ApiError::from(ReadError::Storage(StorageError::on_read(&uri)(std::io::ErrorKind::TimedOut.into())));
         assert_eq!((away.status, away.error.code), (StatusCode::SERVICE_UNAVAILABLE, "storage"));

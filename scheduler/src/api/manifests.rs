@@ -12,7 +12,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Manifest, ManifestId, ObjectUri};
-use millwork_storage::Storage;
+use millwork_storage::{Places, Storage};
 use millwork_tracking::RunState;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -117,7 +117,7 @@ pub(super) async fn submit_manifest(
     Query(query): Query<SubmitQuery>,
     JsonText(body): JsonText<{ MAX_MANIFEST_BYTES as usize }>,
 ) -> Result<(StatusCode, Json<Run>), ApiError> {
-    let (manifest, uri) = manifest_in(&body).await?;
+    let (manifest, uri) = manifest_in(&body, &api.service.places().manifests).await?;
     let (service, id) = (&api.service, manifest.id.clone());
     let was_known = service.store().run_head(&id).await?.is_some();
     let mut run = service.submit(manifest, &uri, query.priority.0).await?;
@@ -134,7 +134,7 @@ pub(super) async fn submit_manifest(
 }
 
 /// The manifest that a body is, or names, and where it is.
-async fn manifest_in(body: &[u8]) -> Result<(Manifest, String), ApiError> {
+async fn manifest_in(body: &[u8], places: &Places) -> Result<(Manifest, String), ApiError> {
     let bad = |e: &dyn std::fmt::Display| ApiError::new(StatusCode::BAD_REQUEST, "bad-manifest", e);
     let json = |e: serde_json::Error| {
         let code = if e.is_data() { "bad-manifest" } else { "bad-json" };
@@ -142,7 +142,7 @@ async fn manifest_in(body: &[u8]) -> Result<(Manifest, String), ApiError> {
     };
     if let Some(uri) = serde_json::from_slice::<ManifestReference>(body).map_err(json)?.uri {
         let uri: ObjectUri = uri.parse().map_err(|e| bad(&e))?;
-        let manifest = read_manifest(&Storage::from_env(), &uri).await?;
+        let manifest = read_manifest(&Storage::from_env(), &uri, places).await?;
         return Ok((manifest, uri.to_string()));
     }
     let manifest = Manifest::parse("inline", body, Utc::now()).map_err(|e| bad(&e))?;

@@ -130,7 +130,7 @@ impl Session {
             return;
         };
         let outcome = match outcome {
-            Some(Outcome::Report(bytes)) => serde_json::from_slice::<TaskReport>(&bytes)
+            Some(Outcome::Report(bytes)) => TaskReport::from_bytes(&bytes)
                 .map(|report| (report, bytes.len()))
                 .map_err(|error| format!("the report of executor {} is none: {error}", self.id)),
             Some(Outcome::Defect(error)) => Err(error),

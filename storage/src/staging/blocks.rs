@@ -27,7 +27,7 @@ pub(super) struct BlockFile {
 
 impl BlockFile {
     pub(super) fn create(path: PathBuf) -> io::Result<Self> {
-        let file = File::create_new(&path)?;
+        let file = crate::create_new_file(&path)?;
         Ok(Self { file, path, direct: None, buffer: Vec::new(), padding: 0, written: 0 })
     }
 

@@ -67,8 +67,8 @@ impl LocalStaging {
         let fail = |e| StorageError::new("create", self.directory.display(), e);
         // Another manifest's clean-up may remove a parent that is empty just now.
         (0..RETRIES)
-            .find_map(|_| fs::create_dir_all(&self.directory).ok())
-            .map_or_else(|| fs::create_dir_all(&self.directory).map_err(fail), Ok)?;
+            .find_map(|_| crate::create_directories(&self.directory).ok())
+            .map_or_else(|| crate::create_directories(&self.directory).map_err(fail), Ok)?;
         // Its own name and those above stay: it is not empty for them. At the commit there is less to wait for.
         sync_directories(self.directory.parent().unwrap_or(&self.directory), DEPTH)
     }
@@ -129,7 +129,7 @@ impl LocalStaging {
     fn show(&self, file: &StagedFile, to: &Path) -> StorageResult<()> {
         let fail = |e| StorageError::new("publish", to.display(), e);
         let from = self.path(file);
-        fs::create_dir_all(directory_of(to)).map_err(fail)?;
+        crate::create_directories(directory_of(to)).map_err(fail)?;
         let opened = self.check_place().and_then(|()| PrivateFile::open(&from, file.size_bytes, Some(to)));
         let shown = opened.and_then(|private| show_private(private, &from, to));
         match shown {
@@ -157,7 +157,7 @@ impl LocalStaging {
         let path = self.path(&joined);
         let join = || -> io::Result<()> {
             self.check_place()?;
-            let mut into = File::create_new(&path)?;
+            let mut into = crate::create_new_file(&path)?;
             self.copy_all(files, &mut into)?;
             into.sync_all()
         };
@@ -317,7 +317,7 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 /// Writes a file outside the output root.
 pub(super) fn write_elsewhere(to: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> StorageResult<()> {
     let directory = to.parent().unwrap_or(Path::new("/"));
-    let written = fs::create_dir_all(directory).and_then(|()| write_new(to, write));
+    let written = crate::create_directories(directory).and_then(|()| write_new(to, write));
     written.map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => StorageError::taken(to.display()),
         _ => StorageError::new("write", to.display(), e),
@@ -328,7 +328,7 @@ pub(super) fn write_elsewhere(to: &Path, write: impl FnOnce(&mut File) -> io::Re
 /// Writes a file under a private name beside its final one, then gives it that.
 fn write_new(to: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let private = to.with_extension("tmp");
-    let mut into = File::create(&private)?;
+    let mut into = crate::modes::create_file(&private)?;
     write(&mut into)?;
     into.sync_all()?;
     rename_new(&private, to)
