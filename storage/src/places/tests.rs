@@ -267,7 +267,11 @@ fn a_listing_goes_on_after_what_it_refuses() {
     ground.link("loop.ndjson", "loop.ndjson");
     ground.link("folder", &ground.secret);
     ground.link("deeper", "deep");
-    fs::write(ground.input.join("deep/z.ndjson"), "z").unwrap();
+    ground.link(".private.ndjson", "none");
+    fs::create_dir(ground.input.join(".git")).unwrap();
+    for name in ["deep/z.ndjson", ".git/x.ndjson", "deep/.y.ndjson"] {
+        fs::write(ground.input.join(name), "z").unwrap();
+    }
     assert!(Command::new("mkfifo").arg(ground.input.join("deep/pipe.ndjson")).status().unwrap().success());
     let listing = crate::local::list(&ground.input).unwrap();
     let keys: Vec<_> = listing.objects.iter().map(|object| object.key.as_str()).collect();
