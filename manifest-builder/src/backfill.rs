@@ -9,6 +9,7 @@ use millwork_tracking::{FileFilter, FoundFile, QueuedManifest, Tracked, TrackedF
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 /// How many files are tracked at once.
@@ -35,7 +36,8 @@ pub struct Backfilled {
     pub missing: Vec<ObjectUri>,
     /// Files that are not known and older than the store remembers: they may have been converted, and were left alone.
     pub too_old: Vec<ObjectUri>,
-    /// Entries that are refused: links that lead out of the place, and what is no regular file. They stay as they are.
+    /// Entries that are refused: links that lead out of the place, what is no regular file, and directories that may not be listed.
+    /// They stay as they are.
     pub foreign: Vec<ForeignFile>,
 }
 
@@ -165,17 +167,37 @@ impl Builder {
                 Tracked::Known | Tracked::StillFailed | Tracked::Outdated => done.known += 1,
                 Tracked::Overwritten => done.overwritten.push(file.uri.clone()),
                 Tracked::Quarantined(reason) => {
-                    let moved_to = self.quarantine(file, &key_in(place, &file.uri), reason).await?;
+                    let moved_to = self.put_away(file, place, reason, true).await?;
                     done.quarantined.push(QuarantinedFile { uri: file.uri.clone(), reason, moved_to });
                 }
                 // Its move may have been cut short.
                 Tracked::StillQuarantined(reason) => {
                     done.known += 1;
-                    self.quarantine(file, &key_in(place, &file.uri), reason).await?;
+                    self.put_away(file, place, reason, false).await?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Moves a refused file away. One that may not be moved stays, marked, and holds up no other; the next listing tries again.
+    async fn put_away(
+        &self,
+        file: &FoundFile,
+        place: &Location,
+        reason: QuarantineReason,
+        is_new: bool,
+    ) -> Result<Option<ObjectUri>, BuilderError> {
+        match self.quarantine(file, &key_in(place, &file.uri), reason).await {
+            Err(BuilderError::Storage(error)) if is_of_the_file(error.source.kind()) => {
+                // Once is enough.
+                if is_new {
+                    tracing::warn!(file = %file.uri, %reason, %error, "a refused file cannot be moved, and is only marked");
+                }
+                Ok(None)
+            }
+            moved => moved,
+        }
     }
 
     /// Makes manifests of all that is pending, as `flush` says, oldest date first.
@@ -245,6 +267,12 @@ impl Builder {
             }
         }
     }
+}
+
+/// Whether what kept a file from being moved has to do with that file, and not with the storage as a whole.
+fn is_of_the_file(kind: ErrorKind) -> bool {
+    use ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(kind, InvalidFilename | InvalidInput | NotADirectory | PermissionDenied | ReadOnlyFilesystem | Unsupported)
 }
 
 impl Backfilled {

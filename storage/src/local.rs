@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 /// Why a file is not moved, for a person.
 const BY_LINK: &str = "it is reached by way of a link, and only what stands where its name says is moved";
 
+/// Why a directory below the one that is listed is left out, for a person.
+const CLOSED: &str = "it is in a directory, or is one, that this user may not look into";
+
 /// An object as a listing sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
@@ -92,12 +95,13 @@ pub(crate) fn object_of(uri: ObjectUri, key: String, metadata: &Metadata) -> Obj
 pub struct Listing {
     /// Its files, ordered by key.
     pub objects: Vec<Object>,
-    /// Entries that are refused: links that lead out of the directory, or to nothing, and what is no regular file.
+    /// Entries that are refused: links that lead out of the directory, or to nothing, what is no regular file, and directories
+    /// that may not be listed.
     pub refused: Vec<StorageError>,
 }
 
 /// Every file below `root`. Links to files below it are followed, links to directories are not; a file that vanishes
-/// meanwhile is left out. Nothing is opened but directories, and each of those where it was found.
+/// meanwhile is left out, and so are names that start with a dot, which are other programs' private files. Nothing is opened but directories, and each of those where it was found.
 pub fn list(root: &Path) -> StorageResult<Listing> {
     let mut listing = Listing::default();
     let real_root = Anchored::of(root).map_err(|e| StorageError::new("list", root.display(), e))?.path().to_owned();
@@ -105,14 +109,22 @@ pub fn list(root: &Path) -> StorageResult<Listing> {
     while let Some(below) = open.pop() {
         let name = root.join(&below);
         let fail = |e| StorageError::new("list", name.display(), e);
-        let directory = match Anchored::of(&name) {
+        let is_root = below.as_os_str().is_empty();
+        let entries = match entries_of(&name, &real_root.join(&below)) {
             // It was another one when it was found.
-            Ok(directory) if directory.path() != real_root.join(&below) => continue,
-            Err(e) if e.kind() == ErrorKind::NotFound && !below.as_os_str().is_empty() => continue,
-            directory => directory.map_err(fail)?,
+            Err(e) if !is_root && matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
+            Err(e) if !is_root && e.kind() == ErrorKind::PermissionDenied => {
+                let uri = ObjectUri::from_path(&name).map_err(|e| fail(io::Error::other(e)))?;
+                listing.refused.push(StorageError::foreign("list", uri, CLOSED));
+                continue;
+            }
+            entries => entries.map_err(fail)?,
         };
-        for entry in fs::read_dir(directory.lasting_name()).map_err(fail)? {
+        for entry in entries {
             let entry = entry.map_err(fail)?;
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
             let below = below.join(entry.file_name());
             if entry.file_type().map_err(fail)?.is_dir() {
                 open.push(below);
@@ -128,6 +140,15 @@ pub fn list(root: &Path) -> StorageResult<Listing> {
     Ok(listing)
 }
 
+/// The entries of a directory, if it is really where its name says. They are those of this very directory.
+fn entries_of(name: &Path, real: &Path) -> io::Result<fs::ReadDir> {
+    let directory = Anchored::of(name)?;
+    match directory.path() == real {
+        true => fs::read_dir(directory.lasting_name()),
+        false => Err(ErrorKind::NotFound.into()),
+    }
+}
+
 /// What an entry of a listing is; none, if it is gone or to be left out.
 fn look_at(
     entry: &fs::DirEntry,
@@ -140,6 +161,9 @@ fn look_at(
     let mut metadata = match entry.metadata() {
         Ok(metadata) => metadata,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => {
+            return Ok(Some(Err(StorageError::foreign("list", &uri, CLOSED))));
+        }
         Err(e) => return Err(fail(e)),
     };
     if metadata.is_symlink() {

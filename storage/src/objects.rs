@@ -57,8 +57,7 @@ impl Objects for Storage {
             Location::Local(path) => {
                 let path = path.clone();
                 let local::Listing { objects, refused } = blocking(move || local::list(&path)).await?;
-                let shown = objects.into_iter().filter(|object| !is_hidden(&object.key));
-                Ok(stream::iter(shown.map(Ok).chain(refused.into_iter().map(Err))).boxed())
+                Ok(stream::iter(objects.into_iter().map(Ok).chain(refused.into_iter().map(Err))).boxed())
             }
         }
     }

@@ -20,7 +20,7 @@ const BUCKET: &str = "acme-in";
 /// A bucket with an object of five bytes for each key.
 async fn fill(aws: &Aws, keys: impl Iterator<Item = String>) {
     let s3 = aws.s3().await;
-    s3.create_bucket().bucket(BUCKET).send().await.unwrap();
+    aws.create_bucket(BUCKET).await;
     let put = |key| s3.put_object().bucket(BUCKET).key(key).body(b"12345".to_vec().into()).send();
     futures::stream::iter(keys.map(put))
         .buffer_unordered(16)

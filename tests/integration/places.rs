@@ -166,7 +166,7 @@ async fn a_message_cannot_have_an_object_moved_that_is_not_input_nor_one_by_a_li
         request.send().await.unwrap().e_tag.unwrap().trim_matches('"').to_owned()
     };
     for bucket in ["acme-in", "acme-other", "acme-bad"] {
-        s3.create_bucket().bucket(bucket).send().await.unwrap();
+        aws.create_bucket(bucket).await;
     }
     let others =
         [("acme-other", "2025-12-23-a.csv"), ("acme-in", "inside/2025-12-23-a.csv"), ("acme-in", "2025-12-23-b.csv")];

@@ -175,6 +175,21 @@ fn a_link_is_followed_inside_and_says_nothing_of_what_is_outside() {
 }
 
 #[test]
+fn a_place_that_is_itself_reached_by_a_link_is_taken_for_what_it_is() {
+    let ground = Ground::new();
+    let (named, elsewhere) = (ground.secret.join("named"), ground.secret.join("named/own.ndjson"));
+    symlink(&ground.input, &named).unwrap();
+    let places: Places = named.to_str().unwrap().parse().unwrap();
+    for uri in [ObjectUri::from_path(&elsewhere).unwrap(), ground.uri("own.ndjson")] {
+        assert_eq!(places.read_local(&uri).unwrap().1, b"own", "{uri}");
+    }
+    // A link that is put there later is another place.
+    fs::remove_file(&named).unwrap();
+    symlink(&ground.secret, &named).unwrap();
+    assert!(places.read_local(&ObjectUri::from_path(&named.join("key.ndjson")).unwrap()).unwrap_err().is_foreign());
+}
+
+#[test]
 fn what_is_no_file_is_refused_without_waiting_for_it() {
     let ground = Ground::new();
     let pipe = ground.input.join("pipe.ndjson");
@@ -252,7 +267,11 @@ fn a_listing_goes_on_after_what_it_refuses() {
     ground.link("loop.ndjson", "loop.ndjson");
     ground.link("folder", &ground.secret);
     ground.link("deeper", "deep");
-    fs::write(ground.input.join("deep/z.ndjson"), "z").unwrap();
+    ground.link(".private.ndjson", "none");
+    fs::create_dir(ground.input.join(".git")).unwrap();
+    for name in ["deep/z.ndjson", ".git/x.ndjson", "deep/.y.ndjson"] {
+        fs::write(ground.input.join(name), "z").unwrap();
+    }
     assert!(Command::new("mkfifo").arg(ground.input.join("deep/pipe.ndjson")).status().unwrap().success());
     let listing = crate::local::list(&ground.input).unwrap();
     let keys: Vec<_> = listing.objects.iter().map(|object| object.key.as_str()).collect();
