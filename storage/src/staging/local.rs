@@ -67,8 +67,14 @@ impl LocalStaging {
         let fail = |e| StorageError::new("create", self.directory.display(), e);
         // Another manifest's clean-up may remove a parent that is empty just now.
         (0..RETRIES)
+<<<<<<< HEAD
             .find_map(|_| crate::create_directories(&self.directory).ok())
             .map_or_else(|| crate::create_directories(&self.directory).map_err(fail), Ok)?;
+=======
+            .find_map(|_| fs::create_dir_all(&self.directory).ok())
+            .map_or_else(|| fs::create_dir_all(&self.directory).map_err(fail), Ok)?;
+        self.check_place().map_err(fail)?;
+>>>>>>> h-reports
         // Its own name and those above stay: it is not empty for them. At the commit there is less to wait for.
         sync_directories(self.directory.parent().unwrap_or(&self.directory), DEPTH)
     }
@@ -215,6 +221,9 @@ impl LocalStaging {
 
     /// Removes the attempt's directory with all that is in it. Doing it again is no error.
     pub(super) fn discard(&self) -> StorageResult<()> {
+        if !self.has_parents()? {
+            return Ok(());
+        }
         remove_all(&self.directory)?;
         self.remove_empty_parents();
         Ok(())
@@ -225,6 +234,9 @@ impl LocalStaging {
         let number = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
         let (Some(manifest), Some(attempt)) = (self.directory.parent(), number(&self.directory)) else { return Ok(()) };
         let fail = |e| StorageError::new("list", manifest.display(), e);
+        if !self.has_parents()? {
+            return Ok(());
+        }
         let entries = match fs::read_dir(manifest) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
             entries => entries.map_err(fail)?,
@@ -237,6 +249,15 @@ impl LocalStaging {
         }
         self.remove_empty_parents();
         Ok(())
+    }
+
+    /// True if the directories above the attempt's are there; links in their place are refused, since what they lead to is not ours.
+    fn has_parents(&self) -> StorageResult<bool> {
+        let manifest = self.directory.parent().unwrap_or(&self.directory);
+        match check_directories(manifest, PRIVATE_DEPTH - 1) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+            checked => checked.map(|()| true).map_err(|e| StorageError::new("remove", self.directory.display(), e)),
+        }
     }
 
     /// The manifest's directory and the staging root go when empty; another attempt may be using them.

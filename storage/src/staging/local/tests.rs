@@ -193,6 +193,9 @@ fn a_link_in_the_place_of_the_directory_is_not_followed() {
         fs::rename(directory, &elsewhere).unwrap();
         std::os::unix::fs::symlink(&elsewhere, directory).unwrap();
         assert_refused(&staging, &file, root.path(), "is no directory, or a link to one");
+        // A link in the attempt's own place goes; one above leads to what is not ours.
+        assert_eq!((staging.discard().is_ok(), staging.clear().is_ok()), (linked == 0, linked == 0));
+        assert!(elsewhere.exists() && fs::symlink_metadata(directory).is_ok() == (linked > 0));
     }
 }
 
