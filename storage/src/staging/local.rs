@@ -67,14 +67,9 @@ impl LocalStaging {
         let fail = |e| StorageError::new("create", self.directory.display(), e);
         // Another manifest's clean-up may remove a parent that is empty just now.
         (0..RETRIES)
-<<<<<<< HEAD
             .find_map(|_| crate::create_directories(&self.directory).ok())
             .map_or_else(|| crate::create_directories(&self.directory).map_err(fail), Ok)?;
-=======
-            .find_map(|_| fs::create_dir_all(&self.directory).ok())
-            .map_or_else(|| fs::create_dir_all(&self.directory).map_err(fail), Ok)?;
         self.check_place().map_err(fail)?;
->>>>>>> h-reports
         // Its own name and those above stay: it is not empty for them. At the commit there is less to wait for.
         sync_directories(self.directory.parent().unwrap_or(&self.directory), DEPTH)
     }
