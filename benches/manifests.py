@@ -23,11 +23,14 @@ for n in range(a.manifests):
 
 
 def process(name, *command):
-    return subprocess.Popen([f"{a.bin}/{name}", *command], stderr=open(f"{out}/{name}.log", "w"))
+    # The scheduler leaves a token there for who started it.
+    return subprocess.Popen([f"{a.bin}/{name}", *command], stderr=open(f"{out}/{name}.log", "w"), env={**os.environ, "XDG_RUNTIME_DIR": out})
 
 
 def call(connection, method, path, body=None):
-    connection.request(method, f"/api/v1/{path}", body and json.dumps(body), {"content-type": "application/json"} if body else {})
+    token = open(f"{out}/millwork/api-127.0.0.1-{a.port}.token").read()
+    headers = {"authorization": f"Bearer {token}"} | ({"content-type": "application/json"} if body else {})
+    connection.request(method, f"/api/v1/{path}", body and json.dumps(body), headers)
     response = connection.getresponse()
     text = response.read()
     if response.status >= 300: sys.exit(f"{method} {path}: {response.status} {text[:300]}")

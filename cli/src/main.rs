@@ -12,6 +12,7 @@ mod run;
 mod runs;
 mod submit;
 mod table;
+mod token;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -43,6 +44,7 @@ enum Command {
     Quarantine(files::QuarantineOptions),
     Generate(generate::Options),
     Bootstrap(bootstrap::Options),
+    Token(token::Options),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
     end_when_nobody_reads();
     let done = match cli.command {
         Command::Generate(options) => generate::generate(&options).map(|()| ExitCode::SUCCESS),
+        Command::Token(options) => token::token(&options).map(|()| ExitCode::SUCCESS),
         Command::Run(options) => block_on(run::run(options)),
         Command::Explain(options) => block_on(explain::explain(options)),
         Command::Submit(options) => block_on(submit::submit(options)),

@@ -1,5 +1,6 @@
 //! `millwork-executor`: runs conversion tasks for a scheduler.
 
+use anyhow::Context;
 use clap::Parser;
 use millwork_cluster::{Access, Address, Identity, Secret, TlsFiles};
 use millwork_executor::{Executor, follow_schedulers};
@@ -101,6 +102,7 @@ async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
     let options = Options::parse();
     options.retired.warn();
+    millwork_net::raise_descriptor_limit().context("cannot raise the limit of open files")?;
     let secret = match Secret::configured(options.executor_secret_file.as_deref())? {
         Some(secret) => secret,
         None => Secret::of_this_user()?,

@@ -120,7 +120,11 @@ struct Listen {
     http: SocketAddr,
 
     /// Serve health and metrics on an address that others can reach: they need no token
-    #[arg(long)]
+    #[arg(long, env = "INSECURE_HTTP", value_parser = clap::builder::FalseyValueParser::new())]
+    insecure_http: bool,
+
+    /// Has a successor
+    #[arg(long, hide = true)]
     insecure: bool,
 }
 
@@ -271,10 +275,11 @@ fn env_or(name: &str, default: u64) -> anyhow::Result<u64> {
 
 impl Listen {
     fn address(&self) -> anyhow::Result<SocketAddr> {
+        anyhow::ensure!(!self.insecure, "--insecure is no longer there: say --insecure-http");
         anyhow::ensure!(
-            self.http.ip().is_loopback() || self.insecure,
-            "refusing to listen on {}, which others can reach: health and metrics need no token; say --insecure if that \
-             is as it should be",
+            self.http.ip().is_loopback() || self.insecure_http,
+            "refusing to listen on {}, which others can reach: health and metrics need no token; say --insecure-http if \
+             that is as it should be",
             self.http
         );
         Ok(self.http)

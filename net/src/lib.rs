@@ -10,7 +10,7 @@ mod tls;
 mod watched;
 
 pub use descriptors::raise_descriptor_limit;
-pub use http::{ConnectionLimits, Endless, HttpServer, Peer, Slot, Slots, network};
+pub use http::{ConnectionLimits, Endless, HttpServer, Peer, Slot, Slots, hold, network};
 pub use seldom::Seldom;
 pub use tls::{ClientTls, ClientTrust, Identity, ServerTls, TlsError, certificate_names};
 pub use tokio_rustls::{self, rustls};

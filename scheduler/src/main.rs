@@ -6,8 +6,8 @@ use clap::Parser;
 use futures::StreamExt;
 use millwork_cluster::{DoorAccess, Identity, Secret, TlsFiles, TlsMode};
 use millwork_scheduler::{
-    Access, ApiServer, Engine, Intake, IntakeOptions, Lease, OutputLock, PlaceOptions, ReadPlaces, RunOptions,
-    Scheduler, Service, read_token,
+    ApiServer, Engine, HttpOptions, Intake, IntakeOptions, Lease, OutputLock, PlaceOptions, ReadPlaces, RunOptions,
+    Scheduler, Service,
 };
 use millwork_tracking::TrackingStore;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -37,10 +37,6 @@ struct Options {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:50050")]
     listen: SocketAddr,
 
-    /// Address for the HTTP API
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
-    http: SocketAddr,
-
     /// Where runs and files are remembered: sqlite:PATH or dynamodb:TABLE
     #[arg(long, value_name = "URL")]
     state: String,
@@ -67,13 +63,12 @@ struct Options {
     #[arg(long, env = "MILLWORK_EXECUTOR_TLS_CA", value_name = "FILE")]
     executor_tls_ca: Option<PathBuf>,
 
-    /// File with the token that API clients must send; MILLWORK_TOKEN in the environment does the same
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    /// Listen for executors on an address that others can reach, without encryption
+    #[arg(long, env = "INSECURE_EXECUTORS", value_parser = clap::builder::FalseyValueParser::new())]
+    insecure_executors: bool,
 
-    /// Listen on addresses that others can reach, without a token, and answer under any name
-    #[arg(long)]
-    insecure: bool,
+    #[command(flatten)]
+    http: HttpOptions,
 
     #[command(flatten)]
     places: PlaceOptions,
@@ -100,20 +95,21 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {
-    let access = Access::new(options.http, read_token(options.token_file.as_deref())?, options.insecure)?;
+    let door = options.http.door()?;
     anyhow::ensure!(
-        options.listen.ip().is_loopback() || options.insecure,
+        options.listen.ip().is_loopback() || options.insecure_executors,
         "refusing to listen for executors on {}, which others can reach: what travels is not encrypted; limit who can \
-         reach it, then say --insecure",
+         reach it, then say --insecure-executors",
         options.listen
     );
     let executors = executor_access(&options)?;
     let places = options.places.read(&options.intake, &options.run, &options.state)?;
-    let http = listen(options.http).await?;
+    let descriptors = millwork_net::raise_descriptor_limit().context("cannot raise the limit of open files")?;
+    let http = listen(options.http.address).await?;
     let store = millwork_tracking::open(&options.state).await?;
     let service = Service::new(store.clone(), places);
-    let server = ApiServer::start(http, service.clone(), access)?;
-    tracing::info!(http = %options.http, "standing by");
+    let server = ApiServer::start(http, service.clone(), door, &options.state, descriptors)?;
+    tracing::info!(http = %options.http.address, "standing by");
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let led = lead(&options, executors, &store, &service, &mut signals).await;
     server.shut_down().await;

@@ -1,7 +1,7 @@
 //! Schedulers and executors on one state, in a directory or in a cloud, and a load of small manifests for them.
 
 use crate::aws::{bootstrap, download};
-use crate::place::{Place, Running, binary, signal, start};
+use crate::place::{Place, Running, signal, start};
 use crate::proxy::Proxy;
 use crate::random::Random;
 use crate::servers::Aws;
@@ -206,7 +206,7 @@ impl<'a> Fleet<'a> {
     }
 
     fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(binary(name));
+        let mut command = self.world.place.command(name);
         if let Some(aws) = &self.world.aws {
             command.envs(aws.environment());
         }
@@ -259,7 +259,8 @@ impl<'a> Fleet<'a> {
 
     fn text(&self, scheduler: usize, path: &str) -> Option<String> {
         let url = format!("http://127.0.0.1:{}{path}", self.ports[scheduler].1);
-        self.world.runtime.block_on(async { self.client.get(url).send().await.ok()?.text().await.ok() })
+        let request = self.world.place.authorized(self.client.get(url));
+        self.world.runtime.block_on(async { self.client.execute(request).await.ok()?.text().await.ok() })
     }
 
     pub(crate) fn get(&self, scheduler: usize, path: &str) -> Value {
@@ -299,9 +300,11 @@ impl<'a> Fleet<'a> {
         let mut answer = None;
         self.wait_until("a scheduler accepts a manifest", || {
             answer = self.world.runtime.block_on(async {
-                let response = self.client.post(&url).json(document).send().await.ok()?;
+                let request = self.world.place.authorized(self.client.post(&url).json(document));
+                let response = self.client.execute(request).await.ok()?;
                 let status = response.status().as_u16();
-                (status < 500).then_some((status, response.json().await.ok()?))
+                // One that is started just now leaves another token.
+                (status < 500 && status != 401).then_some((status, response.json().await.ok()?))
             });
             answer.is_some()
         });

@@ -250,7 +250,7 @@ fn manifests_that_are_dropped_into_a_directory_are_run_once_and_a_refused_one_is
 fn a_directory_or_a_queue_that_is_not_there_is_told_at_the_start() {
     let place = Place::new();
     let start = |arguments: &[&str]| {
-        let mut command = Command::new(binary("millwork-scheduler"));
+        let mut command = place.command("millwork-scheduler");
         command.args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--output"]).arg(place.path("out"));
         command.arg("--input-places").arg(place.path("in")).args(["--manifest-places", "s3://m"]);
         command.arg("--state").arg(format!("sqlite:{}", place.path("s.db").display())).args(arguments);

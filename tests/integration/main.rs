@@ -12,6 +12,8 @@ mod cluster;
 mod cost;
 mod crash;
 mod doors;
+mod doors_http;
+mod doors_load;
 mod fleet;
 mod intake;
 mod json;

@@ -11,5 +11,5 @@ mod server;
 mod slots;
 
 pub use limits::{ConnectionLimits, network};
-pub use server::{Endless, HttpServer, Peer};
+pub use server::{Endless, HttpServer, Peer, hold};
 pub use slots::{Slot, Slots};

@@ -1,6 +1,6 @@
 //! The server: from a listener to answers.
 
-use super::connections::{Connections, InRequest, Ticket};
+use super::connections::{Connections, Ticket};
 use super::limits::ConnectionLimits;
 use crate::{Seldom, ServerTls};
 use axum::Router;
@@ -157,7 +157,14 @@ impl Shared {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer));
             let answer = routes.clone().oneshot(request);
-            async move { answer.await.map(|answer| hold(answer, in_request)) }
+            async move {
+                answer.await.map(|answer| {
+                    if answer.extensions().get::<Endless>().is_some() {
+                        in_request.set_endless();
+                    }
+                    hold(answer, in_request)
+                })
+            }
         });
         let mut server = http1::Builder::new();
         // Times are those of the connection: hyper's time for a header begins when a connection has nothing to do.
@@ -192,21 +199,17 @@ async fn either(a: &CancellationToken, b: &CancellationToken) {
     }
 }
 
-/// The same answer, whose request goes on until its last byte is with the connection.
-fn hold(answer: Response, in_request: InRequest) -> Response {
-    if answer.extensions().get::<Endless>().is_some() {
-        in_request.set_endless();
-    }
-    answer.map(|body| Body::new(Held { body, _in_request: in_request }))
+/// The same answer, with something that is let go of when its last byte is with the connection, or the connection has gone.
+pub fn hold(answer: Response, what: impl Send + Unpin + 'static) -> Response {
+    answer.map(|body| Body::new(Held { body, _what: what }))
 }
 
-/// A body with something that is let go of at its end.
-struct Held {
+struct Held<T> {
     body: Body,
-    _in_request: InRequest,
+    _what: T,
 }
 
-impl HttpBody for Held {
+impl<T: Unpin> HttpBody for Held<T> {
     type Data = Bytes;
     type Error = axum::Error;
 

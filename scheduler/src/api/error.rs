@@ -10,6 +10,7 @@ use millwork_queue::BadReason;
 use millwork_tracking::TrackingError;
 use serde::Serialize;
 use std::any::Any;
+use std::time::Duration;
 use utoipa::ToSchema;
 
 /// What an answer that is no success says.
@@ -34,15 +35,32 @@ pub(super) struct ErrorDetail {
 pub(crate) struct ApiError {
     status: StatusCode,
     error: ErrorDetail,
+    /// When to ask again, if that helps.
+    after: Option<Duration>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl std::fmt::Display) -> Self {
-        Self { status, error: ErrorDetail { code, message: message.to_string() } }
+        Self { status, error: ErrorDetail { code, message: message.to_string() }, after: None }
     }
 
     pub(super) fn not_found(code: &'static str, message: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, message)
+    }
+
+    /// Something that a client has asked for too often, and may ask for again after a time.
+    pub(super) fn wait(time: Duration, code: &'static str, message: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, message).again_after(time)
+    }
+
+    /// The same, which is worth asking for again after a time.
+    pub(super) fn again_after(self, time: Duration) -> Self {
+        Self { after: Some(time), ..self }
+    }
+
+    #[cfg(test)]
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
     }
 
     /// A body that cannot be taken, by a path that takes so many bytes.
@@ -122,7 +140,9 @@ impl From<JsonRejection> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let challenge = (self.status == StatusCode::UNAUTHORIZED).then_some([(header::WWW_AUTHENTICATE, "Bearer")]);
-        (self.status, challenge, Json(ErrorBody { error: self.error })).into_response()
+        // Whole seconds, of which the last has passed.
+        let after = self.after.map(|time| [(header::RETRY_AFTER, (time.as_secs() + 1).to_string())]);
+        (self.status, challenge, after, Json(ErrorBody { error: self.error })).into_response()
     }
 }
 

@@ -52,7 +52,6 @@ fn a_folder_holds_whole_parts_only_and_no_trick_leads_out() {
         "s3://b/in/..\\secret",
         "s3://b/in/a\\..\\..\\secret",
         "s3://b/in/%2e%2e%5csecret",
-        "s3://b/in/x%00.ndjson",
         "s3://whole/../b",
         "/in/x",
     ] {
