@@ -68,7 +68,7 @@ impl Bucket {
     /// The options of a scheduler that reads its manifests.
     fn options<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
         let queue = ["--manifest-queue-url", &self.queues.url, "--poll-seconds", "1"];
-        [&queue, &["--manifest-places", "s3://acme-manifests/manifests/"], more].concat()
+        [&queue[..], &["--manifest-places", "s3://acme-manifests/manifests/"], more].concat()
     }
 
     fn put(&self, name: &str, content: &[u8]) {
