@@ -21,7 +21,7 @@ const BUCKET: &str = "acme-in";
 async fn fill(aws: &Aws, keys: impl Iterator<Item = String>) {
     let s3 = aws.s3().await;
     aws.create_bucket(BUCKET).await;
-    let put = |key| s3.put_object().bucket(BUCKET).key(key).body(b"12345".to_vec().into()).send();
+    let put = |key: String| s3.put_object().bucket(BUCKET).key(key).body(b"12345".to_vec().into()).send();
     futures::stream::iter(keys.map(put))
         .buffer_unordered(16)
         .for_each(|put| std::future::ready(drop(put.unwrap())))
