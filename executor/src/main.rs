@@ -4,6 +4,7 @@ use anyhow::Context;
 use clap::Parser;
 use millwork_cluster::{Access, Address, Identity, Secret, TlsFiles};
 use millwork_executor::{Executor, follow_schedulers};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 #[global_allocator]
@@ -99,7 +100,12 @@ async fn main() -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| "info,ballista=warn,ballista_core=warn,datafusion=warn".into());
     // Who reads the log may go; that must end nothing.
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .log_internal_errors(false)
+        .init();
     let options = Options::parse();
     options.retired.warn();
     millwork_net::raise_descriptor_limit().context("cannot raise the limit of open files")?;

@@ -142,6 +142,8 @@ async fn manifest_in(body: &[u8], places: &Places) -> Result<(Manifest, String),
     };
     if let Some(uri) = serde_json::from_slice::<ManifestReference>(body).map_err(json)?.uri {
         let uri: ObjectUri = uri.parse().map_err(|e| bad(&e))?;
+        // Told apart by its name alone.
+        places.admit(&uri).map_err(ReadError::from)?;
         let manifest = read_manifest(&Storage::from_env(), &uri, places).await.map_err(|error| refusal(&uri, error))?;
         return Ok((manifest, uri.to_string()));
     }
