@@ -101,7 +101,8 @@ pub struct Listing {
 }
 
 /// Every file below `root`. Links to files below it are followed, links to directories are not; a file that vanishes
-/// meanwhile is left out, and so are names that start with a dot, which are other programs' private files. Nothing is opened but directories, and each of those where it was found.
+/// meanwhile is left out, and so are names that start with a dot, which are other programs' private files. Nothing is opened but
+/// directories, and each of those where it was found.
 pub fn list(root: &Path) -> StorageResult<Listing> {
     let mut listing = Listing::default();
     let real_root = Anchored::of(root).map_err(|e| StorageError::new("list", root.display(), e))?.path().to_owned();
