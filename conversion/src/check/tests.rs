@@ -174,8 +174,10 @@ async fn lines_of_cut_files_are_known() {
 fn mutate(value: &mut Value, at: usize, with: &Value) {
     fn leaves<'a>(value: &'a mut Value, into: &mut Vec<&'a mut Value>) {
         let is_leaf = value.as_array().is_some_and(Vec::is_empty) || !value.is_array() && !value.is_object();
+        if is_leaf {
+            return into.push(value);
+        }
         match value {
-            leaf if is_leaf => into.push(leaf),
             Value::Array(items) => items.iter_mut().for_each(|item| leaves(item, into)),
             Value::Object(fields) => fields.values_mut().for_each(|field| leaves(field, into)),
             _ => {}
