@@ -11,8 +11,10 @@ pub mod bench;
 mod codec;
 mod compare;
 mod encode;
+mod evaluation;
 mod footer;
 mod ledger;
+mod limits;
 mod ndjson;
 mod plan;
 mod prefetch;
@@ -27,8 +29,10 @@ mod table;
 
 pub use codec::MillworkCodec;
 pub use ledger::{FileLedger, LedgerError, RangeLedger, add_up};
+pub use limits::{Limits, MIN_CONTENT_BYTES};
 pub use ndjson::{
-    ColumnNames, Defect, Field, MAX_DEPTH, MAX_LINE_BYTES, Scanned, ValueKind, input_bytes_read, scan_line, unescape,
+    ColumnNames, Defect, Field, MAX_DEPTH, MAX_FIELDS, MAX_KEY_BYTES, MAX_LINE_BYTES, Scanned, ValueKind,
+    input_bytes_read, scan_line, unescape,
 };
 pub use plan::{AttemptOutcome, Capacity, ConversionOptions, PlannedAttempt, Verdict, judge, plan_attempt};
 pub use query::Query;

@@ -2,6 +2,7 @@
 
 use crate::footer::{as_io, names_in, settle_columns};
 use crate::ledger::{FileLedger, add_up};
+use crate::limits::Limits;
 use crate::ndjson::ColumnNames;
 use crate::query::Query;
 use crate::rates::{KnownRates, OutputRate};
@@ -48,6 +49,8 @@ pub struct ConversionOptions {
     pub target_file_bytes: u64,
     /// How the output is compressed.
     pub compression: OutputCompression,
+    /// Limits of what the input may cost.
+    pub limits: Limits,
     /// What has been found out about manifests that are converted so.
     pub rates: KnownRates,
     /// A survey that was begun before its run.
@@ -61,6 +64,7 @@ impl Default for ConversionOptions {
             names: ColumnNames::default(),
             target_file_bytes: 128 << 20,
             compression: OutputCompression::default(),
+            limits: Limits::default(),
             rates: KnownRates::default(),
             early: EarlySurvey::default(),
         }
@@ -150,6 +154,8 @@ fn row_source(manifest: &Manifest, columns: &Columns, options: &ConversionOption
         layout,
         // A query says itself which columns there are.
         max_late_columns: if options.query.is_default() { MAX_LATE_COLUMNS } else { 0 },
+        limits: options.limits,
+        plan: uuid::Uuid::new_v4().as_u64_pair().0,
         staging: None,
     }
 }
@@ -224,7 +230,8 @@ async fn output_rate(
         let bug = |e: ArrowError| Failure::new(FailureClass::Bug, e);
         let full = rows.full_schema();
         let batches = half.rows.iter().map(|some| some.to_batch(&full)).collect::<Result<_, _>>().map_err(bug)?;
-        for batch in options.query.run_on(full, batches).await? {
+        let Some(made) = options.query.run_on(full, batches).await? else { return Ok(None) };
+        for batch in made {
             schema = batch.schema();
             sample.push(Rows::from_batch(&batch).map_err(bug)?);
         }
@@ -367,6 +374,9 @@ pub enum Verdict {
 pub fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec<TaskReport>) -> Verdict {
     reports.sort_by_key(|report| report.first);
     if let Some(failure) = reports.iter().find_map(|report| report.failure.clone()) {
+        return Verdict::Failed(failure);
+    }
+    if let Err(failure) = survey.check_rejected(&reports) {
         return Verdict::Failed(failure);
     }
     let first_seen = reports
