@@ -173,9 +173,8 @@ impl Lines {
         if let Ok(values) = values(expression, &self.rows) {
             return Ok(values);
         }
-        let rows = (0..self.rows.num_rows()).map(|row| (row, self.rows.slice(row, 1)));
-        let failing = rows.into_iter().find(|(_, one)| values(expression, one).is_err());
-        let Some((row, one)) = failing else {
+        let mut rows = (0..self.rows.num_rows()).map(|row| (row, self.rows.slice(row, 1)));
+        let Some((row, one)) = rows.find(|(_, one)| values(expression, one).is_err()) else {
             return Err(Failed { line: None, expression: shown(expression, column) });
         };
         let line = self.lines.as_primitive_opt::<Int64Type>().map(|lines| lines.value(row));

@@ -19,6 +19,10 @@ use std::sync::{Arc, LazyLock};
 use crate::source::{FileRange, NdjsonSource, scan_exec};
 use crate::table::ReadManifest;
 
+/// Limit of what the engine says of a query, in bytes, before the place in the query is shown: it lists all columns where there is none of
+/// a name.
+const MAX_ERROR_BYTES: usize = 2 << 10;
+
 /// A query over `read_manifest($manifest)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
@@ -106,8 +110,12 @@ impl Query {
 
     /// A failure that says where in the query the error is, where that is known.
     pub(crate) fn explain_failure(&self, error: &DataFusionError) -> Failure {
-        let message = error.strip_backtrace();
+        let mut message = error.strip_backtrace();
         let place = error.diagnostic().and_then(|d| d.span).map(start).or_else(|| place_in(&message));
+        if message.len() > MAX_ERROR_BYTES {
+            message.truncate(message.floor_char_boundary(MAX_ERROR_BYTES));
+            message.push('…');
+        }
         let Some((line, column)) = place else {
             return Failure::new(FailureClass::Input, format_args!("{}: {message}", self.origin));
         };

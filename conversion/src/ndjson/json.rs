@@ -553,6 +553,51 @@ mod tests {
         assert!(matches!(scan(&"[".repeat(100_000)), Err(Defect::TooDeep(_))));
     }
 
+    #[test]
+    fn a_line_has_no_more_fields_than_the_limit_and_no_more_room_for_them() {
+        let line = |count: usize| format!("{{{}}}\n", vec!["\"\":1"; count].join(","));
+        let mut fields = Vec::new();
+        for count in [1, MAX_FIELDS - 1, MAX_FIELDS] {
+            assert!(scan_line(line(count).as_bytes(), 0, &mut fields).is_ok());
+            assert!(fields.len() == count && fields.capacity() <= MAX_FIELDS, "{}", fields.capacity());
+        }
+        // Also where there is room already, and where memory was given back.
+        for spare in [MAX_FIELDS, 1 << 16, 0] {
+            fields.clear();
+            fields.shrink_to(spare);
+            let refused = scan_line(line(MAX_FIELDS + 1).as_bytes(), 0, &mut fields);
+            assert_eq!(refused, Err(Defect::TooManyKeys(1 + MAX_FIELDS * 5)));
+            assert!(fields.capacity() <= MAX_FIELDS);
+        }
+        // What is nested is not counted.
+        assert!(
+            scan_line(format!("{{\"a\":{}", line(MAX_FIELDS + 1)).replace("}\n", "}}\n").as_bytes(), 0, &mut fields)
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn a_key_is_no_longer_than_the_limit_once_it_is_unescaped() {
+        let refused = |key: &str| {
+            let line = format!("{{\"a\":1,\"{key}\" :2}}\n");
+            match scan_line(line.as_bytes(), 0, &mut Vec::new()) {
+                Ok(_) => false,
+                Err(defect) => defect == Defect::KeyTooLong(7, key.len()) || panic!("{defect:?}"),
+            }
+        };
+        for piece in ["k", "é", "\\n", "\\u0041", "\\u00e9", "\\ud800", "\\ud83d\\ude00"] {
+            let mut text = Vec::new();
+            super::super::unescape::unescape(piece.as_bytes(), &mut text);
+            let most = MAX_KEY_BYTES / text.len();
+            assert!(!refused(&piece.repeat(most)), "{piece}");
+            assert!(refused(&(piece.repeat(most) + &"x".repeat(MAX_KEY_BYTES % text.len() + 1))), "{piece}");
+            assert!(refused(&piece.repeat(40 * most)), "{piece}");
+        }
+        // A nested key is a part of a value.
+        let nested = format!("{{\"a\":{{\"{}\":1}}}}\n", "k".repeat(MAX_KEY_BYTES + 1));
+        assert!(scan_line(nested.as_bytes(), 0, &mut Vec::new()).is_ok());
+    }
+
     /// A line is accepted exactly when `serde_json` reads it as an object.
     fn agrees_with_serde(line: &str) {
         let is_blank = line.chars().all(|c| " \t\r".contains(c));

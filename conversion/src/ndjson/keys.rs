@@ -493,6 +493,24 @@ mod tests {
     }
 
     #[test]
+    fn keys_have_a_limit_together() {
+        let plan = |most| KeyIndex::new(&[], ColumnNames::Exact).with_late(most);
+        for mut index in [KeyIndex::learning(ColumnNames::Exact), plan(0), plan(7)] {
+            let mut add = |key: &str| {
+                columns(&mut index, &[key], 0);
+                (index.has_too_many_columns(), index.key_bytes)
+            };
+            for number in 0..MAX_NAME_BYTES / 4096 {
+                // One that comes again counts once.
+                add(&format!("{number:04096}"));
+                assert_eq!(add(&format!("{number:04096}")), (false, (number + 1) * 4096));
+            }
+            assert_eq!(add("k"), (true, MAX_NAME_BYTES + 1));
+            assert_eq!(add("another"), (true, MAX_NAME_BYTES + 1));
+        }
+    }
+
+    #[test]
     fn a_key_with_quotes_is_no_token() {
         assert_eq!(Token::new(b"a\"b").length, 0);
         let padded = [b"\"key\": 1}".as_slice(), &[b' '; 32]].concat();

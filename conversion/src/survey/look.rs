@@ -206,6 +206,35 @@ mod tests {
     }
 
     #[test]
+    fn a_sample_of_short_lines_in_many_columns_takes_bounded_memory() {
+        let keys: Vec<String> = (0..20_000).map(|key| format!("k{key}")).collect();
+        let layout = crate::ndjson::ColumnLayout::new(keys);
+        let rows = RowSource {
+            manifest_id: "test".parse().unwrap(),
+            date: "2025-12-23".parse().unwrap(),
+            ingested_at: chrono::DateTime::UNIX_EPOCH,
+            names: ColumnNames::Exact,
+            output: RowSource::all_columns(&layout),
+            layout,
+            max_late_columns: 0,
+            limits: Limits::default(),
+            plan: 0,
+            staging: None,
+        };
+        let (_root, range) = file(b"{}\n");
+        let sample = |lines: Vec<u8>| Sample { range: range.clone(), lines, stored_bytes: 0 };
+        let (many, few) = (sample(b"{}\n".repeat(1 << 20)), sample(b"{\"k1\":1}\n".repeat(1000)));
+        let half = sample_half(&[&few, &many, &few], 0, &rows);
+        let cells: usize = half.rows.iter().map(|rows| rows.columns.len()).sum();
+        assert!((MAX_SAMPLE_CELLS..MAX_SAMPLE_CELLS + 30_000).contains(&cells), "{cells}");
+        // The content is that of these rows, by and large.
+        let lines: usize = half.rows.iter().map(Rows::len).sum();
+        assert!((lines as u64 * 3..lines as u64 * 3 + 10_000).contains(&half.content_bytes), "{}", half.content_bytes);
+        let half = sample_half(&[&few, &few], 0, &rows);
+        assert_eq!((half.content_bytes, half.rows.iter().map(Rows::len).sum()), (9000, 1000));
+    }
+
+    #[test]
     fn a_look_ends_at_its_limit_and_keeps_no_more_than_lines() {
         let (_root, range) = file(&[line(1 << 20), line(10)].concat());
         let lines = seen(&range, 384 << 10);

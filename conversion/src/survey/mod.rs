@@ -218,6 +218,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_rejected_lines_of_all_tasks_have_one_limit() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("2025-12-23-a.ndjson");
+        std::fs::write(&path, "{}\n").unwrap();
+        let uri = ObjectUri::from_path(&path).unwrap();
+        let manifest = Manifest {
+            id: "test".parse().unwrap(),
+            date: "2025-12-23".parse().unwrap(),
+            created_at: chrono::DateTime::UNIX_EPOCH,
+            files: vec![ManifestFile { uri, size_bytes: None, etag: None, version_id: None }],
+        };
+        let limits = Limits { max_rejected_bytes: 10 << 20, ..Limits::default() };
+        let survey = survey(&manifest, &ConversionOptions { limits, ..Default::default() }).await.unwrap();
+        let report = |sizes: &[u64]| {
+            let file =
+                |size: &u64| serde_json::from_value(serde_json::json!({"name": "r", "size_bytes": size})).unwrap();
+            let range = crate::ledger::RangeLedger { rejected: 1, ..Default::default() };
+            TaskReport { rejects: sizes.iter().map(file).collect(), ledger: vec![range], ..TaskReport::default() }
+        };
+        let most = 10 << 20;
+        survey.check_rejected(&[report(&[most - 7, 3]), report(&[]), report(&[4])]).unwrap();
+        for sizes in [&[most - 7, 4][..], &[u64::MAX, u64::MAX]] {
+            let failure = survey.check_rejected(&[report(sizes), report(&[4])]).unwrap_err();
+            assert_eq!((failure.class, failure.file.is_some()), (FailureClass::Input, true));
+            for word in ["2025-12-23-a.ndjson", "more than 10 MiB", "--max-rejected-mb"] {
+                assert!(failure.message.contains(word), "{failure}");
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn all_files_are_looked_at_where_places_all_over_do_not_show_the_columns() {
         let (a, b) = (r#"{"id":1,"a":2}"#, r#"{"id":1,"b":2}"#);
         let early = sampled(1, 3, 130);
