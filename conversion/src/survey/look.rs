@@ -231,7 +231,8 @@ mod tests {
         let lines: usize = half.rows.iter().map(Rows::len).sum();
         assert!((lines as u64 * 3..lines as u64 * 3 + 10_000).contains(&half.content_bytes), "{}", half.content_bytes);
         let half = sample_half(&[&few, &few], 0, &rows);
-        assert_eq!((half.content_bytes, half.rows.iter().map(Rows::len).sum()), (9000, 1000));
+        let lines: usize = half.rows.iter().map(Rows::len).sum();
+        assert_eq!((half.content_bytes, lines), (9000, 1000));
     }
 
     #[test]
