@@ -34,8 +34,7 @@ pub(crate) fn without_values(plan: &Arc<dyn ExecutionPlan>, morsel: usize, error
     let failure = match find(plan, morsel) {
         Some(Place { file, line: Some(line), expression }) => {
             let message = format!(
-                "the query failed on `{file}`, line {line}: {expression}: {what}; its value is not shown here, correct it there, or the \
-                 query (TRY_CAST gives NULL for what is of another type)"
+                "the query failed on `{file}`, line {line}: {expression}: {what}; values are not shown here: correct the line or the query"
             );
             Failure::new(class, message).of_file(file)
         }
@@ -50,7 +49,9 @@ pub(crate) fn without_values(plan: &Arc<dyn ExecutionPlan>, morsel: usize, error
 /// An error of Arrow's, without its words.
 fn words_for(error: &ArrowError) -> &'static str {
     match error {
-        ArrowError::CastError(_) | ArrowError::ParseError(_) => "the value is not of that type",
+        ArrowError::CastError(_) | ArrowError::ParseError(_) => {
+            "the value is not of that type, for which TRY_CAST gives NULL"
+        }
         ArrowError::DivideByZero => "division by zero",
         ArrowError::ArithmeticOverflow(_) => "the number is too large for its type",
         _ => "it does not take a value of that line",
