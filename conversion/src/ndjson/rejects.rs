@@ -11,8 +11,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use millwork_storage::{StagedFile, Staging, StagingWriter, StorageResult};
+use ring::digest::{Context, SHA256, digest};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
@@ -140,12 +140,12 @@ impl RejectSink {
         if line.len() <= MAX_RAW_BYTES || !self.is_kept() {
             return self.put(rejection, line, None);
         }
-        self.put(rejection, &line[..MAX_RAW_BYTES], Some(hex(Sha256::digest(line).as_slice())))
+        self.put(rejection, &line[..MAX_RAW_BYTES], Some(hex(digest(&SHA256, line).as_ref())))
     }
 
     /// Writes a line that came in pieces.
     pub(crate) fn write_long(&mut self, rejection: &Rejection<'_>, line: LongLine) -> Result<(), RejectError> {
-        self.put(rejection, &line.start, Some(hex(line.digest.finalize().as_slice())))
+        self.put(rejection, &line.start, Some(hex(line.digest.finish().as_ref())))
     }
 
     fn put(&mut self, rejection: &Rejection<'_>, kept: &[u8], sha256: Option<String>) -> Result<(), RejectError> {
@@ -180,10 +180,15 @@ impl RejectSink {
 }
 
 /// A line that comes in pieces: its start, and the digest of all of it.
-#[derive(Default)]
 pub(crate) struct LongLine {
     start: Vec<u8>,
-    digest: Sha256,
+    digest: Context,
+}
+
+impl Default for LongLine {
+    fn default() -> Self {
+        Self { start: Vec::new(), digest: Context::new(&SHA256) }
+    }
 }
 
 impl LongLine {
@@ -292,7 +297,7 @@ mod tests {
         assert_eq!((records[0]["raw"].as_str(), &records[0]["sha256"]), (Some(&*whole), &serde_json::Value::Null));
         for record in [&records[1], &records[3]] {
             assert_eq!((record["raw"].as_str(), &record["length"]), (Some(&*whole), &(MAX_RAW_BYTES + 1).into()));
-            assert_eq!(record["sha256"], hex(Sha256::digest(&cut).as_slice()));
+            assert_eq!(record["sha256"], hex(digest(&SHA256, cut.as_bytes()).as_ref()));
         }
         assert_eq!(records[2]["raw"], character[..MAX_RAW_BYTES - 1]);
     }
