@@ -23,11 +23,14 @@ for n in range(a.manifests):
 
 
 def process(name, *command):
-    return subprocess.Popen([f"{a.bin}/{name}", *command], stderr=open(f"{out}/{name}.log", "w"))
+    # The scheduler leaves a token there for who started it.
+    return subprocess.Popen([f"{a.bin}/{name}", *command], stderr=open(f"{out}/{name}.log", "w"), env={**os.environ, "XDG_RUNTIME_DIR": out})
 
 
 def call(connection, method, path, body=None):
-    connection.request(method, f"/api/v1/{path}", body and json.dumps(body), {"content-type": "application/json"} if body else {})
+    token = open(f"{out}/millwork/api-127.0.0.1-{a.port}.token").read()
+    headers = {"authorization": f"Bearer {token}"} | ({"content-type": "application/json"} if body else {})
+    connection.request(method, f"/api/v1/{path}", body and json.dumps(body), headers)
     response = connection.getresponse()
     text = response.read()
     if response.status >= 300: sys.exit(f"{method} {path}: {response.status} {text[:300]}")
@@ -40,7 +43,7 @@ def usage(pid):
     return cpu, int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-scheduler = process("millwork-scheduler", "--state", f"sqlite:{out}/state.db", "--output", f"{out}/parquet", "--listen", f"127.0.0.1:{a.port + 1}", "--http", f"127.0.0.1:{a.port}")
+scheduler = process("millwork-scheduler", "--state", f"sqlite:{out}/state.db", "--input-places", f"{out}/in", "--output", f"{out}/parquet", "--listen", f"127.0.0.1:{a.port + 1}", "--http", f"127.0.0.1:{a.port}")
 processes = [scheduler]
 try:
     time.sleep(2)
@@ -57,7 +60,7 @@ try:
     for thread in threads: thread.join()
     print(f"submitted {a.manifests} manifests in {time.time() - started:.1f} s ({a.manifests / (time.time() - started):.0f}/s)", flush=True)
 
-    executor = process("millwork-executor", "--scheduler", f"127.0.0.1:{a.port + 1}", "--vcores", str(a.vcores), "--work-dir", f"{out}/work")
+    executor = process("millwork-executor", "--scheduler", f"127.0.0.1:{a.port + 1}", "--vcores", str(a.vcores))
     processes.append(executor)
     before, took, memory = usage(scheduler.pid)[0], [], []
     connection = http.client.HTTPConnection("127.0.0.1", a.port)

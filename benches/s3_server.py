@@ -125,6 +125,7 @@ class Connection:
             case ["GET" | "HEAD"]: self.get()
             case ["GET", "list-type"]: self.list()
             case ["GET", "uploads"]: self.list_uploads()
+            case ["GET", "uploadId"]: self.list_parts()
             case ["PUT"]: self.put()
             case ["PUT", "uploadId"]: self.put_part()
             case ["POST", "uploads"]: self.create_upload()
@@ -207,6 +208,11 @@ class Connection:
         uploads.pop(self.query["uploadId"], None)
         found = escape(etag(os.stat(self.file)))
         self.answer(200, f"<CompleteMultipartUploadResult><Key>{escape(self.key)}</Key><ETag>{found}</ETag></CompleteMultipartUploadResult>")
+
+    def list_parts(self):
+        found = sorted((int(name), os.stat(f"{self.parts()}/{name}")) for name in os.listdir(self.parts()) if name.isdigit())
+        entries = "".join(f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag(stat))}</ETag><Size>{stat.st_size}</Size></Part>" for number, stat in found)
+        self.answer(200, f"<ListPartsResult><IsTruncated>false</IsTruncated>{entries}</ListPartsResult>")
 
     def list_uploads(self):
         there = [(id, key) for id, (bucket, key) in list(uploads.items()) if bucket == self.bucket and key.startswith(self.query.get("prefix", ""))]

@@ -47,10 +47,10 @@ class Cluster:
         listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
         listen, self.http = [listener.getsockname()[1] for listener in listeners]
         for listener in listeners: listener.close()
-        state = ["--state", f"sqlite:{folder}/state.db", "--output", f"{folder}/parquet"]
+        state = ["--state", f"sqlite:{folder}/state.db", "--input-places", f"{folder}/in", "--output", f"{folder}/parquet"]
         self.start("scheduler", [f"{a.bin}/millwork-scheduler", *state, "--listen", f"127.0.0.1:{listen}", "--http", f"127.0.0.1:{self.http}"])
         for core in cores:
-            options = ["--scheduler", f"127.0.0.1:{listen}", "--vcores", "1", "--work-dir", f"{folder}/work-{core}", "--id", f"core-{core}"]
+            options = ["--scheduler", f"127.0.0.1:{listen}", "--vcores", "1", "--id", f"core-{core}"]
             self.start(f"executor-{core}", measure.pinned([core], f"{a.bin}/millwork-executor", *options))
         self.wait(lambda: len(self.call("GET", "executors")["items"]) == len(cores), "executors")
 

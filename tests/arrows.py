@@ -7,12 +7,14 @@ ALLOWED = {
     "storage": {"manifest"},
     "tracking": {"manifest"},
     "queue": {"manifest"},
-    "manifest-builder": {"manifest", "storage", "tracking", "queue"},
+    "net": set(),
+    "manifest-builder": {"manifest", "storage", "tracking", "queue", "net"},
     "conversion": {"manifest", "storage"},
-    "executor": {"conversion"},
-    "scheduler": {"manifest", "storage", "tracking", "queue", "conversion"},
-    "cli": {"manifest", "storage", "tracking", "conversion", "manifest-builder", "executor", "scheduler"},
-    "tests": {"manifest", "storage", "tracking", "queue", "manifest-builder", "scheduler"},
+    "cluster": {"net"},
+    "executor": {"cluster", "conversion", "net"},
+    "scheduler": {"manifest", "storage", "tracking", "queue", "net", "conversion", "cluster"},
+    "cli": {"manifest", "storage", "tracking", "net", "conversion", "manifest-builder", "cluster", "executor", "scheduler"},
+    "tests": {"cluster", "manifest", "storage", "tracking", "queue", "manifest-builder", "scheduler", "net"},
 }
 metadata = json.loads(subprocess.check_output(["cargo", "metadata", "--format-version", "1", "--no-deps"]))
 name = lambda text: text.removeprefix("millwork-")

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use clap::Args;
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -19,19 +19,32 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 /// Which scheduler, and the right to ask it.
 #[derive(Args)]
 pub(crate) struct ClientOptions {
-    /// The scheduler's HTTP address
+    /// The scheduler's HTTP address: http://… or https://…
     #[arg(long, env = "MILLWORK_SCHEDULER", value_name = "URL", default_value = "http://127.0.0.1:8080")]
     scheduler: String,
 
-    /// File with the scheduler's token; MILLWORK_TOKEN in the environment does the same
-    #[arg(long, value_name = "FILE")]
+    /// File with a token, as `millwork token new` prints it; MILLWORK_TOKEN in the environment does the same. Without either,
+    /// the one is shown that a scheduler of this user on this machine has left for its user
+    #[arg(long, env = "MILLWORK_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
+
+    /// Certificates of the authorities that may have signed the scheduler's, in PEM [default: those of the system]
+    #[arg(long, env = "MILLWORK_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
 }
 
 pub(crate) struct Client {
     http: reqwest::Client,
     base: String,
-    token: Option<String>,
+    token: Token,
+}
+
+/// The right to ask.
+enum Token {
+    /// What the user gave.
+    Given(String),
+    /// What a scheduler on this machine has left for its user: another after each start.
+    OfOwner { host: String, port: u16 },
 }
 
 /// Something that the scheduler tells by itself.
@@ -43,17 +56,59 @@ pub(crate) struct ServerEvent {
 
 impl Client {
     pub(crate) fn new(options: &ClientOptions) -> anyhow::Result<Self> {
-        let token = millwork_scheduler::read_token(options.token_file.as_deref())?;
         let base = options.scheduler.trim_end_matches('/').to_owned();
-        Ok(Self { http: reqwest::Client::new(), base, token })
+        let url = Url::parse(&base).with_context(|| format!("the scheduler's address `{base}` is no URL"))?;
+        let token = match millwork_scheduler::read_token(options.token_file.as_deref())? {
+            Some(token) => Token::Given(token),
+            None => Token::OfOwner {
+                host: url.host_str().unwrap_or_default().to_owned(),
+                port: url.port_or_known_default().unwrap_or_default(),
+            },
+        };
+        let mut http = reqwest::Client::builder();
+        if let Some(path) = &options.ca_file {
+            let place = || format!("cannot use the authorities' file `{}`", path.display());
+            let pem = std::fs::read(path).with_context(place)?;
+            let authorities = reqwest::Certificate::from_pem_bundle(&pem).with_context(place)?;
+            anyhow::ensure!(!authorities.is_empty(), "{}: there is no certificate in it", place());
+            http = http.tls_built_in_root_certs(false);
+            http = authorities.into_iter().fold(http, reqwest::ClientBuilder::add_root_certificate);
+        }
+        Ok(Self { http: http.build()?, base, token })
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}/api/v1/{path}", self.base));
+        self.http.request(method, format!("{}/api/v1/{path}", self.base))
+    }
+
+    /// The token to show now.
+    fn token(&self) -> anyhow::Result<Option<String>> {
         match &self.token {
+            Token::Given(token) => Ok(Some(token.clone())),
+            Token::OfOwner { host, port } => millwork_scheduler::find_owner_token(host, *port),
+        }
+    }
+
+    /// Sends a request with the token. A scheduler that is started just now may have left another after this one was read.
+    async fn send_with_token(&self, request: RequestBuilder) -> anyhow::Result<Response> {
+        let token = self.token()?;
+        let again = request.try_clone();
+        let response = self.send_once(request, token.as_deref()).await?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let Some(again) = again
+            && let Some(newer) = self.token()?.filter(|newer| token.as_ref() != Some(newer))
+        {
+            return self.send_once(again, Some(&newer)).await;
+        }
+        Ok(response)
+    }
+
+    async fn send_once(&self, request: RequestBuilder, token: Option<&str>) -> anyhow::Result<Response> {
+        let request = match token {
             Some(token) => request.bearer_auth(token),
             None => request,
-        }
+        };
+        request.send().await.with_context(|| format!("cannot reach the scheduler at {}", self.base))
     }
 
     pub(crate) async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
@@ -151,14 +206,18 @@ impl Client {
 
     /// Sends a request; an answer that is no success is an error with the scheduler's reason.
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let response = request.send().await.with_context(|| format!("cannot reach the scheduler at {}", self.base))?;
+        let response = self.send_with_token(request).await?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
         let text = response.text().await?;
         let body: Value = serde_json::from_str(&text).unwrap_or_else(|_| json!({"error": {"message": text}}));
-        let reason = body["error"]["message"].as_str().unwrap_or("no reason").to_owned();
+        let mut reason = body["error"]["message"].as_str().unwrap_or("no reason").to_owned();
+        if status == StatusCode::UNAUTHORIZED && matches!(self.token, Token::OfOwner { .. }) {
+            reason += "; say --token-file FILE or set MILLWORK_TOKEN: a scheduler leaves a token only for the user who started \
+                       it, on the same machine";
+        }
         Err(Trouble::Refused { status, reason }.into())
     }
 }

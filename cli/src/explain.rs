@@ -2,12 +2,12 @@
 
 use crate::embedded::vcores;
 use clap::Args;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use millwork_conversion::{Capacity, ConversionOptions, Query, plan_attempt, survey};
 use millwork_manifest::{Manifest, ManifestFile, ObjectUri};
 use millwork_manifest_builder::Rules;
 use millwork_scheduler::RunOptions;
-use millwork_storage::{Location, Objects, Staging, Storage};
+use millwork_storage::{Location, Objects, Places, Staging, Storage};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -66,8 +66,11 @@ pub(crate) async fn explain_input(
     vcores: usize,
 ) -> anyhow::Result<ExitCode> {
     let today = chrono::Utc::now().date_naive().into();
-    let settings = rules.settings(".", None, None, "")?;
-    let mut objects: Vec<_> = Storage::from_env().list(input).await?.try_collect().await?;
+    let settings = rules.settings(Places::of(input), ".", None, None, "")?;
+    let listed = Storage::from_env().list(input).await?;
+    // What is refused would not be converted.
+    let listed = listed.filter(|found| std::future::ready(!matches!(found, Err(error) if error.is_foreign())));
+    let mut objects: Vec<_> = listed.try_collect().await?;
     objects.sort_by(|a, b| a.key.cmp(&b.key));
     let accepted: Vec<_> = objects
         .into_iter()
@@ -87,7 +90,7 @@ pub(crate) async fn explain_input(
     };
     let files = accepted.into_iter().filter(|(of, _)| *of == date).take(settings.caps.max_files).map(file).collect();
     let manifest = Manifest { id: "explained".parse()?, date, created_at: chrono::Utc::now(), files };
-    let conversion = ConversionOptions { query, ..run.conversion()? };
+    let conversion = ConversionOptions { query, ..run.conversion(Places::of(input))? };
     print_plan(&manifest, &conversion, vcores).await
 }
 

@@ -12,6 +12,7 @@ mod run;
 mod runs;
 mod submit;
 mod table;
+mod token;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -43,16 +44,18 @@ enum Command {
     Quarantine(files::QuarantineOptions),
     Generate(generate::Options),
     Bootstrap(bootstrap::Options),
+    Token(token::Options),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let quiet = "warn,millwork_scheduler=off,ballista=off,ballista_core=off,ballista_scheduler=off,ballista_executor=off,datafusion=off";
+    let quiet = "warn,millwork_scheduler=off,ballista=off,ballista_core=off,ballista_scheduler=off,datafusion=off";
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| quiet.into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
     end_when_nobody_reads();
     let done = match cli.command {
         Command::Generate(options) => generate::generate(&options).map(|()| ExitCode::SUCCESS),
+        Command::Token(options) => token::token(&options).map(|()| ExitCode::SUCCESS),
         Command::Run(options) => block_on(run::run(options)),
         Command::Explain(options) => block_on(explain::explain(options)),
         Command::Submit(options) => block_on(submit::submit(options)),

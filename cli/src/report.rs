@@ -1,7 +1,7 @@
 //! What a run came to, for a person and for a program.
 
 use millwork_manifest::Failure;
-use millwork_manifest_builder::QuarantinedFile;
+use millwork_manifest_builder::{ForeignFile, QuarantinedFile};
 use millwork_scheduler::{OutputFile, RunResult};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -31,6 +31,10 @@ pub(crate) struct Report {
     /// Files that were converted before and have other content now.
     pub(crate) overwritten: Vec<String>,
     pub(crate) replaced_characters: u64,
+    /// Rows that the query was given and did not write.
+    pub(crate) left_out: u64,
+    /// Entries of the input that lead out of it, or are no files: they were left as they are.
+    pub(crate) foreign: Vec<ForeignFile>,
 }
 
 #[derive(Serialize)]
@@ -67,6 +71,7 @@ impl Report {
         self.input_bytes += result.input_bytes;
         self.output_bytes += result.output_bytes;
         self.replaced_characters += result.replaced_characters;
+        self.left_out += result.left_out;
         self.outputs.extend(result.outputs.iter().cloned());
         self.rejected_lines.extend(result.rejected_lines.clone());
         for renamed in &result.renamed_columns {
@@ -102,6 +107,9 @@ impl Report {
             bytes(self.output_bytes),
             self.seconds,
         );
+        if self.left_out > 0 {
+            let _ = writeln!(text, "{} left out by the query", count(self.left_out, "row"));
+        }
         if self.rejected > 0 {
             let _ = writeln!(text, "{} rejected, kept in:", count(self.rejected, "line"));
             for file in &self.rejected_lines {

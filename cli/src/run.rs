@@ -1,6 +1,6 @@
 //! `millwork run`: all of it in one process, on a directory.
 
-use crate::embedded::{Embedded, vcores};
+use crate::embedded::{self, vcores};
 use crate::report::{Report, count};
 use anyhow::Context;
 use clap::Args;
@@ -9,8 +9,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use millwork_conversion::{Capacity, ConversionOptions, input_bytes_read};
 use millwork_manifest::Flush;
 use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings};
-use millwork_scheduler::{EndedRun, Lease, OutputLock, RunOptions, Scheduler};
-use millwork_storage::{Location, Storage};
+use millwork_scheduler::{EndedRun, Engine, Lease, OutputLock, RunOptions, Scheduler};
+use millwork_storage::{Location, Places, Storage};
 use millwork_tracking::{RunCount, TrackingError, TrackingStore};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
@@ -63,7 +63,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let output = options.run.output()?;
     let input = Location::parse(&options.input)?;
-    let conversion = options.run.conversion()?;
+    let conversion = options.run.conversion(Places::of(&input))?;
     if let Some(query) = conversion.query.explained() {
         return crate::explain::explain_input(&input, &options.rules, &options.run, query, vcores(options.vcores))
             .await;
@@ -77,12 +77,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         (None, Some(directory)) => format!("sqlite:{}/_millwork/state.db", directory.display()),
         (None, None) => anyhow::bail!("say where files and runs are remembered: --state sqlite:PATH or dynamodb:TABLE"),
     };
-    let mut settings = settings(&options, &output, &state)?;
+    let mut settings = settings(&options, &input, &output, &state)?;
     // Whoever runs it again after it was killed waits so long.
     settings.lock_ttl = settings.lock_ttl.min(LOCK_TTL);
     // Before anything is begun: from here on a signal ends it in order.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let engine = tokio::spawn(Embedded::start(vcores(options.vcores)));
+    let engine = tokio::spawn(embedded::start(vcores(options.vcores)));
     let opened = tokio::select! {
         opened = open(&state, output) => opened.map(Some),
         _ = signals.next() => Ok(None),
@@ -127,7 +127,7 @@ struct Begun {
     started: Instant,
     signals: Signals,
     /// It is waited for in any case, so that it leaves nothing behind.
-    engine: JoinHandle<anyhow::Result<Embedded>>,
+    engine: JoinHandle<anyhow::Result<Engine>>,
     conversion: ConversionOptions,
 }
 
@@ -147,7 +147,7 @@ impl Begun {
             _ = signals.next() => None,
         };
         // The engine has started meanwhile.
-        let embedded = engine.await;
+        let started_engine = engine.await;
         let Some(collected) = collected else {
             return Ok(interrupted());
         };
@@ -160,9 +160,8 @@ impl Begun {
             let nothing = if collected.listed == 0 { "the input is empty" } else { "nothing new in the input" };
             eprintln!("millwork: {nothing}: {input}");
         } else {
-            let embedded = embedded??;
-            let (scheduler, ended) =
-                Scheduler::start(embedded.engine.clone(), lease, output, options.run.clone(), conversion)?;
+            let engine = started_engine??;
+            let (scheduler, ended) = Scheduler::start(engine, lease, output, options.run.clone(), conversion)?;
             if !convert(&scheduler, ended, left, signals, &mut report).await? {
                 code = ExitCode::from(130);
             }
@@ -193,9 +192,9 @@ impl Left {
     }
 }
 
-fn settings(options: &Options, output: &Location, state: &str) -> anyhow::Result<Settings> {
-    let output = output.to_string();
-    options.rules.settings(&format!("{output}/_millwork"), options.run.quarantine.as_deref(), Some(&output), state)
+fn settings(options: &Options, input: &Location, output: &Location, state: &str) -> anyhow::Result<Settings> {
+    let (output, quarantine) = (output.to_string(), options.run.quarantine.as_deref());
+    options.rules.settings(Places::of(input), &format!("{output}/_millwork"), quarantine, Some(&output), state)
 }
 
 /// Tracks what is new in the input, and makes manifests of all that waits: the process ends, nothing waits for more.
@@ -214,6 +213,10 @@ fn note_collected(report: &mut Report, collected: &Backfilled) {
     if !collected.too_old.is_empty() {
         let (files, example) = (count(collected.too_old.len() as u64, "file"), &collected.too_old[0]);
         eprintln!("millwork: {files} older than the state remembers left alone, such as {example}; see --max-age-days");
+    }
+    report.foreign.clone_from(&collected.foreign);
+    for file in &collected.foreign {
+        eprintln!("millwork: refused, and left as it is: {}: {}", file.uri, file.detail);
     }
     for uri in &collected.missing {
         eprintln!("millwork: a file that was waiting is gone: {uri}");

@@ -37,6 +37,7 @@ impl Trial {
         let range = FileRange {
             file: 0,
             uri: "file:///2025-12-23.ndjson".parse()?,
+            inside: None,
             etag: String::new(),
             size_bytes: lines.len() as u64,
             start: 0,

@@ -1,5 +1,7 @@
 //! The proof that nothing was lost: what became of every line and every byte of every file.
 
+use crate::ndjson::BOM;
+use millwork_manifest::Compression;
 use serde::{Deserialize, Serialize};
 
 /// What became of one byte range of a file.
@@ -55,6 +57,14 @@ pub enum LedgerError {
         /// The ranges, ordered.
         ranges: Vec<(u64, u64)>,
     },
+    /// Content without a line.
+    #[error("ledger: `{uri}` has {size_bytes} bytes, but no lines")]
+    NoLines {
+        /// The file.
+        uri: String,
+        /// Its stored size.
+        size_bytes: u64,
+    },
     /// Lines that are neither rows, nor rejected, nor blank.
     #[error("ledger: `{uri}` has {lines} lines, but {rows} rows + {rejected} rejected + {blank} blank")]
     Lines {
@@ -91,7 +101,7 @@ fn add_up_file(uri: &str, size_bytes: u64, mut ranges: Vec<&RangeLedger>) -> Res
         let ranges = ranges.iter().map(|range| (range.start, range.end)).collect();
         return Err(LedgerError::Coverage { uri: uri.to_owned(), size_bytes, ranges });
     }
-    let sum = |of: fn(&RangeLedger) -> u64| ranges.iter().map(|range| of(range)).sum();
+    let sum = |of: fn(&RangeLedger) -> u64| ranges.iter().map(|range| of(range)).fold(0, u64::saturating_add);
     let file = FileLedger {
         uri: uri.to_owned(),
         size_bytes,
@@ -101,7 +111,11 @@ fn add_up_file(uri: &str, size_bytes: u64, mut ranges: Vec<&RangeLedger>) -> Res
         blank: sum(|r| r.blank),
         replaced_characters: sum(|r| r.replaced_characters),
     };
-    if file.lines == file.rows + file.rejected + file.blank {
+    // What is compressed can hold nothing, and a byte order mark is no line.
+    if size_bytes > BOM.len() as u64 && file.lines == 0 && Compression::of_key(uri) == Some(Compression::None) {
+        return Err(LedgerError::NoLines { uri: file.uri, size_bytes });
+    }
+    if Some(file.lines) == file.rows.checked_add(file.rejected).and_then(|lines| lines.checked_add(file.blank)) {
         return Ok(file);
     }
     let FileLedger { uri, lines, rows, rejected, blank, .. } = file;
@@ -145,5 +159,19 @@ mod tests {
         let ledger = RangeLedger { rows: 0, ..range(0, 20) };
         assert!(matches!(of(20, &[ledger]), Err(LedgerError::Lines { .. })));
         assert_eq!(of(20, &[RangeLedger { file: 1, ..range(0, 20) }]), Err(LedgerError::Unknown(1)));
+        let huge = RangeLedger { rows: u64::MAX, rejected: u64::MAX, ..range(0, 20) };
+        assert!(matches!(of(20, &[huge]), Err(LedgerError::Lines { .. })));
+    }
+
+    #[test]
+    fn content_has_lines() {
+        let none = [RangeLedger { end: 20, ..RangeLedger::default() }];
+        let of_name = |name: &str| add_up(&[(name.to_owned(), 20)], &none);
+        assert!(matches!(of_name("a.ndjson"), Err(LedgerError::NoLines { .. })));
+        assert!(of_name("a.ndjson.gz").is_ok());
+        for size in [0, 3] {
+            let none = [RangeLedger { end: size, ..RangeLedger::default() }];
+            assert!(add_up(&[("a.ndjson".to_owned(), size)], &none).is_ok());
+        }
     }
 }

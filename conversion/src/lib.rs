@@ -8,11 +8,13 @@
 
 #[doc(hidden)]
 pub mod bench;
+mod check;
 mod codec;
 mod compare;
 mod encode;
 mod evaluation;
 mod footer;
+mod judge;
 mod ledger;
 mod limits;
 mod ndjson;
@@ -26,17 +28,19 @@ mod sink;
 mod source;
 mod survey;
 mod table;
+mod verify;
 
 pub use codec::MillworkCodec;
+pub use judge::{AttemptOutcome, Verdict};
 pub use ledger::{FileLedger, LedgerError, RangeLedger, add_up};
 pub use limits::{Limits, MIN_CONTENT_BYTES};
 pub use ndjson::{
     ColumnNames, Defect, Field, MAX_DEPTH, MAX_FIELDS, MAX_KEY_BYTES, MAX_LINE_BYTES, Scanned, ValueKind,
     input_bytes_read, scan_line, unescape,
 };
-pub use plan::{AttemptOutcome, Capacity, ConversionOptions, PlannedAttempt, Verdict, judge, plan_attempt};
+pub use plan::{Capacity, ConversionOptions, PlannedAttempt, plan_attempt};
 pub use query::Query;
 pub use rates::KnownRates;
-pub use report::{StagedPart, TaskReport, set_executor_name};
+pub use report::{MAX_REPORT_BYTES, ReportError, StagedPart, TaskReport, set_executor_name};
 pub use sink::OutputCompression;
 pub use survey::{Columns, EarlySurvey, Survey, survey};

@@ -1,12 +1,11 @@
 //! From a surveyed manifest to the physical plan of an attempt: one partition for an output file or a few, one stage.
 
-use crate::footer::{as_io, names_in, settle_columns};
-use crate::ledger::{FileLedger, add_up};
+use crate::check::Expected;
+use crate::judge::AttemptOutcome;
 use crate::limits::Limits;
 use crate::ndjson::ColumnNames;
 use crate::query::Query;
 use crate::rates::{KnownRates, OutputRate};
-use crate::report::TaskReport;
 use crate::rows::Rows;
 use crate::sink::{
     MorselSizes, OutputCompression, ParquetPartsSink, ROW_GROUPS_PER_FILE, SinkOptions, encoded_size, file_goal,
@@ -17,8 +16,7 @@ use crate::survey::{Columns, EarlySurvey, Survey};
 use datafusion::arrow::error::ArrowError;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millwork_manifest::{Failure, FailureClass, Manifest};
-use millwork_storage::{RewriteTail, Staging, Tail};
-use std::collections::HashSet;
+use millwork_storage::{Places, Staging};
 use std::sync::Arc;
 
 /// The ratio of output to content where no line of the sample is a row.
@@ -51,6 +49,8 @@ pub struct ConversionOptions {
     pub compression: OutputCompression,
     /// Limits of what the input may cost.
     pub limits: Limits,
+    /// Where the files of manifests may be: those elsewhere are refused. None for a manifest of the user's own.
+    pub input: Option<Places>,
     /// What has been found out about manifests that are converted so.
     pub rates: KnownRates,
     /// A survey that was begun before its run.
@@ -65,6 +65,7 @@ impl Default for ConversionOptions {
             target_file_bytes: 128 << 20,
             compression: OutputCompression::default(),
             limits: Limits::default(),
+            input: None,
             rates: KnownRates::default(),
             early: EarlySurvey::default(),
         }
@@ -73,10 +74,11 @@ impl Default for ConversionOptions {
 
 /// An attempt that is ready to be submitted.
 pub struct PlannedAttempt {
-    /// The plan: one partition a task. Each returns one row, its [`TaskReport`].
+    /// The plan: one partition a task. Each returns one row, its [`crate::TaskReport`].
     pub plan: Arc<dyn ExecutionPlan>,
     /// The columns it was planned with.
     pub columns: Columns,
+    pub(crate) expected: Arc<Expected>,
     logical: String,
     /// The bytes of output that a rate which was found out lets expect.
     expected_bytes: Option<f64>,
@@ -136,10 +138,19 @@ pub async fn plan_attempt(
     sink.morsels = morsel_sizes(survey, &rate, target);
     sink.starts = groups.iter().filter_map(|group| group.first()).map(|range| (range.file, range.start)).collect();
     sink.lanes = capacity.lanes(groups.len());
+    let of_tasks = groups.clone();
     let (scan, logical) = options.query.plan_files(NdjsonSource::new(rows), groups).await?;
+    let fields = scan.schema().fields().iter().map(|field| field.name().clone()).collect();
+    let expected = Expected::of(
+        manifest.id.clone(),
+        fields,
+        options.query.is_default(),
+        columns.names().len(),
+        (survey, &of_tasks),
+    );
     let plan = Arc::new(ParquetPartsSink::new(scan, sink));
     let expected_bytes = (survey.all_content_bytes() > target as f64).then(|| expected_bytes(survey, &rate, target));
-    Ok(PlannedAttempt { plan, columns, logical, expected_bytes })
+    Ok(PlannedAttempt { plan, columns, expected: Arc::new(expected), logical, expected_bytes })
 }
 
 /// What the rows of a manifest are made of.
@@ -319,106 +330,10 @@ fn task_goals(total: f64, target: f64, wanted: usize, max_files: usize) -> Vec<f
     (0..tasks).map(|task| files[task * count / tasks..(task + 1) * count / tasks].iter().sum()).collect()
 }
 
-/// The results of an attempt's tasks, put together.
-#[derive(Debug)]
-pub struct AttemptOutcome {
-    /// The tasks' reports, in the order of their input.
-    pub reports: Vec<TaskReport>,
-    /// What became of each file. It adds up.
-    pub ledger: Vec<FileLedger>,
-    /// The columns in order of first appearance, now that every line has been seen.
-    pub columns: Columns,
-    /// The columns that it was planned with, if any file has others than all of them, or in another order.
-    planned: Option<Columns>,
-}
-
-impl AttemptOutcome {
-    /// Settles the footers of the private files: all get all columns, in their order, if they have not. To be called before the
-    /// commit.
-    pub fn settle(&mut self, staging: &Staging) -> Result<(), Failure> {
-        let planned = self.planned.take();
-        if planned.is_none() && !staging.has_uploads() {
-            return Ok(());
-        }
-        let parts = self.reports.iter_mut().flat_map(|report| &mut report.parts);
-        let (files, late): (Vec<_>, Vec<_>) =
-            parts.map(|part| (&mut part.file, std::mem::take(&mut part.late_footer))).unzip();
-        let settled = match planned {
-            None => staging.settle(files, None),
-            Some(planned) => {
-                let rewrite = |tail: &Tail<'_>| {
-                    let late = late.get(tail.file).map_or(&[][..], Vec::as_slice);
-                    let names = names_in(late).map_err(as_io)?;
-                    settle_columns(tail, late, &planned.places_of(&self.columns, &names)).map_err(as_io)
-                };
-                let rewrite: RewriteTail<'_> = &rewrite;
-                staging.settle(files, Some(rewrite))
-            }
-        };
-        settled.map_err(|e| Failure::new(FailureClass::Storage, e))
-    }
-}
-
-/// What the tasks of an attempt amount to.
-#[derive(Debug)]
-pub enum Verdict {
-    /// All is written and proved; it can be committed.
-    Complete(AttemptOutcome),
-    /// There are columns that the plan did not know, and that could not be added: plan again with these.
-    Replan(Columns),
-    /// A task failed, or the ledger does not add up.
-    Failed(Failure),
-}
-
-/// Judges an attempt by its tasks' reports.
-pub fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec<TaskReport>) -> Verdict {
-    reports.sort_by_key(|report| report.first);
-    if let Some(failure) = reports.iter().find_map(|report| report.failure.clone()) {
-        return Verdict::Failed(failure);
-    }
-    if let Err(failure) = survey.check_rejected(&reports) {
-        return Verdict::Failed(failure);
-    }
-    let first_seen = reports
-        .iter()
-        .flat_map(|report| report.first_seen.iter().enumerate().filter_map(|(column, at)| at.map(|at| (column, at))));
-    let new_keys = reports.iter().flat_map(|report| report.new_keys.iter().chain(&report.late_keys).cloned());
-    let columns = match planned.after(first_seen, new_keys, &survey.files) {
-        Ok(columns) => columns,
-        Err(failure) => return Verdict::Failed(failure),
-    };
-    let has_new_keys = reports.iter().any(|report| !report.new_keys.is_empty());
-    let late: HashSet<&str> = reports.iter().flat_map(|report| &report.late_keys).map(|new| &*new.key).collect();
-    let can_be_added = late.len() <= MAX_LATE_COLUMNS && planned.can_become(&columns);
-    if has_new_keys || query.is_default() && !can_be_added {
-        return Verdict::Replan(columns);
-    }
-    let written = |report: &TaskReport| report.parts.iter().map(|part| part.rows).sum::<u64>();
-    let scanned = |report: &TaskReport| report.ledger.iter().map(|range| range.rows).sum::<u64>();
-    if let Some(report) = reports.iter().find(|report| query.is_default() && written(report) != scanned(report)) {
-        let message = format!("ledger: {} rows were read, {} written", scanned(report), written(report));
-        return Verdict::Failed(Failure::new(FailureClass::Bug, message));
-    }
-    if let Some(error) =
-        reports.iter().flat_map(|report| &report.parts).find_map(|part| names_in(&part.late_footer).err())
-    {
-        return Verdict::Failed(Failure::new(FailureClass::Bug, error));
-    }
-    // A query of the user's says itself which columns there are, and in which order.
-    let is_settled = !query.is_default() || planned.names() == columns.names();
-    let planned = (!is_settled).then(|| planned.clone());
-    let ranges: Vec<_> = reports.iter().flat_map(|report| report.ledger.iter().cloned()).collect();
-    match add_up(&survey.files, &ranges) {
-        Ok(ledger) => Verdict::Complete(AttemptOutcome { reports, ledger, columns, planned }),
-        Err(error) => Verdict::Failed(Failure::new(FailureClass::Bug, error)),
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use crate::ndjson::{MAX_COLUMNS, NewKey, Position};
-    use crate::report::StagedPart;
+    use crate::ndjson::MAX_COLUMNS;
     use crate::survey::survey;
     use millwork_manifest::ManifestFile;
     use proptest::prelude::*;
@@ -464,17 +379,29 @@ mod tests {
         assert_eq!([planned(usize::MAX, 1, 3), planned(1, 0, 1)], [(3, 1), (1, 1)]);
     }
 
-    async fn surveyed(root: &std::path::Path, lines: &str) -> Survey {
-        let path = root.join("2025-12-23-a.ndjson");
-        std::fs::write(&path, lines).unwrap();
-        let uri = millwork_manifest::ObjectUri::from_path(&path).unwrap();
-        let manifest = Manifest {
+    pub(crate) fn manifest_of(root: &std::path::Path, files: usize) -> Manifest {
+        let file = |number: usize| {
+            let path = root.join(format!("2025-12-23-{number}.ndjson"));
+            let uri = millwork_manifest::ObjectUri::from_path(&path).unwrap();
+            ManifestFile { uri, size_bytes: None, etag: None, version_id: None }
+        };
+        Manifest {
             id: "test".parse().unwrap(),
             date: "2025-12-23".parse().unwrap(),
             created_at: chrono::DateTime::UNIX_EPOCH,
-            files: vec![ManifestFile { uri, size_bytes: None, etag: None, version_id: None }],
-        };
-        survey(&manifest, &ConversionOptions::default()).await.unwrap()
+            files: (0..files).map(file).collect(),
+        }
+    }
+
+    pub(crate) async fn surveyed_files(root: &std::path::Path, contents: &[&str]) -> Survey {
+        for (number, lines) in contents.iter().enumerate() {
+            std::fs::write(root.join(format!("2025-12-23-{number}.ndjson")), lines).unwrap();
+        }
+        survey(&manifest_of(root, contents.len()), &ConversionOptions::default()).await.unwrap()
+    }
+
+    pub(crate) async fn surveyed(root: &std::path::Path, lines: &str) -> Survey {
+        surveyed_files(root, &[lines]).await
     }
 
     #[tokio::test]
@@ -489,66 +416,6 @@ mod tests {
         assert_eq!([least(0.0), least(100.0)], [4 << 20, 2 << 20]);
         // 4 MiB for each of the four row groups of a file of 128 MiB: twice as much output comes from 28 MiB of input.
         assert_eq!(least(f64::from(4 << 20)) >> 20, 28);
-    }
-
-    #[tokio::test]
-    async fn tasks_that_find_too_many_keys_between_them_fail_the_manifest() {
-        let root = tempfile::tempdir().unwrap();
-        let survey = surveyed(root.path(), "{\"a\":1}\n").await;
-        let report = |task: usize, keys: usize| {
-            let new = |key: usize| {
-                let at = Position { file: 0, offset: (task * keys + key + 10) as u64 };
-                NewKey { key: format!("{task}-{key}"), at }
-            };
-            TaskReport { new_keys: (0..keys).map(new).collect(), ..TaskReport::default() }
-        };
-        let judged =
-            |keys| judge(&survey, &survey.columns(), &Query::default(), vec![report(0, keys), report(1, keys)]);
-        assert!(matches!(judged(MAX_COLUMNS / 2 - 1), Verdict::Replan(_)));
-        let Verdict::Failed(failure) = judged(MAX_COLUMNS / 2) else { panic!("too many columns") };
-        assert_eq!((failure.class, failure.file), (FailureClass::Input, Some(survey.files[0].0.clone())));
-        assert!(failure.message.contains("20000"), "{}", failure.message);
-    }
-
-    #[tokio::test]
-    async fn keys_that_turn_up_are_added_unless_that_changes_others() {
-        let root = tempfile::tempdir().unwrap();
-        let lines = "{\"a\":1,\"_date\":2}\n";
-        let survey = surveyed(root.path(), lines).await;
-        let range = crate::ledger::RangeLedger { end: lines.len() as u64, lines: 1, rows: 1, ..Default::default() };
-        let judged = |keys: &[String], offset: u64| {
-            let at = |place: usize| Position { file: 0, offset: offset + place as u64 };
-            let late_keys = keys.iter().enumerate().map(|(place, key)| NewKey { key: key.clone(), at: at(place) });
-            let part = StagedPart {
-                file: serde_json::from_value(serde_json::json!({"name": "x", "size_bytes": 0})).unwrap(),
-                rows: 1,
-                row_groups: 1,
-                late_footer: Vec::new(),
-            };
-            let first_seen = vec![Some(Position { file: 0, offset: 100 }), Some(Position { file: 0, offset: 101 })];
-            let report = TaskReport {
-                late_keys: late_keys.collect(),
-                parts: vec![part],
-                ledger: vec![range.clone()],
-                first_seen,
-                ..TaskReport::default()
-            };
-            match judge(&survey, &survey.columns(), &Query::default(), vec![report]) {
-                Verdict::Complete(outcome) => (true, outcome.columns.names(), outcome.planned.is_some()),
-                Verdict::Replan(columns) => (false, columns.names(), false),
-                Verdict::Failed(failure) => panic!("{failure}"),
-            }
-        };
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert_eq!(judged(&[], 200), (true, names(&["a", "_date_1"]), false));
-        assert_eq!(judged(&names(&["x"]), 200), (true, names(&["a", "_date_1", "x"]), true));
-        // One that takes another's name, and one that another has.
-        assert_eq!(judged(&names(&["_date_1"]), 200), (false, names(&["a", "_date_2", "_date_1"]), false));
-        assert!(!judged(&names(&["_source_file"]), 200).0);
-        // One that comes first.
-        assert_eq!(judged(&names(&["x"]), 0), (false, names(&["x", "a", "_date_1"]), false));
-        let many: Vec<String> = (0..=MAX_LATE_COLUMNS).map(|key| format!("k{key}")).collect();
-        assert!(judged(&many[1..], 200).0 && !judged(&many, 200).0);
     }
 
     #[tokio::test]

@@ -1,36 +1,66 @@
 //! What a task tells the scheduler: one row of JSON, which holds all that the commit needs.
+//!
+//! Nothing of it is believed: it is decoded with bounds here, and compared with what the scheduler knows itself before anything is
+//! done with it.
 
 use crate::ledger::RangeLedger;
-use crate::ndjson::{InputError, NewKey, Position, ScanError};
+use crate::ndjson::{InputError, MAX_COLUMNS, NewKey, Position, ScanError};
 use crate::sink::PartError;
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::{DataFusionError, Result};
 use millwork_manifest::{Failure, FailureClass};
-use millwork_storage::{StagedFile, StorageError};
+use millwork_storage::{StagedFile, StorageError, list_at_most};
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
 use std::sync::{Arc, LazyLock, OnceLock};
 
+/// Limit of the bytes of one report, 64 MiB: what a message between executor and scheduler may have. The ends of four outputs of
+/// 20,000 columns in a bucket have about 30 MiB as text.
+pub const MAX_REPORT_BYTES: usize = 64 << 20;
+/// Limit of the outputs of one task. It is planned for four; a prediction that is wrong by a factor makes more.
+const MAX_PARTS: usize = 10_000;
+/// Limit of the files of rejected lines of one task: each morsel, which makes a row group, has one at the most.
+const MAX_REJECTS: usize = 100_000;
+/// Limit of the byte ranges of one task: a manifest has 100,000 files, and those that are large have more ranges.
+const MAX_RANGES: usize = 400_000;
+/// Limit of the bytes of the name of an executor: a host name has up to 253.
+const MAX_EXECUTOR_BYTES: usize = 256;
+/// Limit of the bytes of a key: 4 KiB of input, each byte of which may have become U+FFFD, of three bytes.
+const MAX_KEY_BYTES: usize = 16 << 10;
+/// Limit of the bytes of a failure's message; what is longer is cut.
+const MAX_MESSAGE_BYTES: usize = 4 << 10;
+/// Limit of the bytes of what is said of a report that cannot be read.
+const MAX_DEFECT_BYTES: usize = 300;
+
 /// The outcome of one task.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TaskReport {
     /// The executor that ran it.
     pub executor: String,
     /// Where its input starts: the order of tasks in the output.
     pub(crate) first: Option<(u32, u64)>,
     /// The Parquet files it wrote, in order.
+    #[serde(deserialize_with = "list_at_most::<_, _, MAX_PARTS>")]
     pub parts: Vec<StagedPart>,
     /// The files of rejected lines it wrote, in order.
+    #[serde(deserialize_with = "list_at_most::<_, _, MAX_REJECTS>")]
     pub rejects: Vec<StagedFile>,
     /// What became of each byte range.
+    #[serde(deserialize_with = "list_at_most::<_, _, MAX_RANGES>")]
     pub ledger: Vec<RangeLedger>,
+    /// The rows that the scan gave: without a user's query, those of the outputs.
+    pub(crate) given_rows: u64,
     /// Where each column's key came first, by column of the plan.
+    #[serde(deserialize_with = "list_at_most::<_, _, MAX_COLUMNS>")]
     pub(crate) first_seen: Vec<Option<Position>>,
     /// Keys that the plan has no column for, and that got one.
+    #[serde(deserialize_with = "list_at_most::<_, _, MAX_COLUMNS>")]
     pub(crate) late_keys: Vec<NewKey>,
     /// The same if there was no room for all of them, all the others included. If there are any, nothing was written.
+    #[serde(deserialize_with = "list_at_most::<_, _, MAX_COLUMNS>")]
     pub(crate) new_keys: Vec<NewKey>,
     /// Why it failed, if it did. A failure is a report and no error, so that it keeps its class.
     pub failure: Option<Failure>,
@@ -38,6 +68,7 @@ pub struct TaskReport {
 
 /// A Parquet file that waits to be published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct StagedPart {
     /// The private file.
     pub file: StagedFile,
@@ -60,7 +91,7 @@ impl TaskReport {
     }
 
     pub(crate) fn to_batch(&self) -> Result<RecordBatch> {
-        let json = serde_json::to_string(self).map_err(|e| DataFusionError::External(Box::new(e)))?;
+        let json = String::from_utf8(self.to_bytes()).map_err(|e| DataFusionError::External(Box::new(e)))?;
         let column: ArrayRef = Arc::new(StringArray::from(vec![json]));
         Ok(RecordBatch::try_new(Self::schema(), vec![column])?)
     }
@@ -70,8 +101,96 @@ impl TaskReport {
         let bad = |e| DataFusionError::External(Box::new(e));
         let column = batch.column_by_name("report").and_then(|column| column.as_string_opt::<i32>());
         let rows = column.ok_or_else(|| DataFusionError::Internal("no column of reports".to_owned()))?;
-        rows.iter().flatten().map(|json| serde_json::from_str(json).map_err(bad)).collect()
+        rows.iter().flatten().map(|json| Self::from_bytes(json.as_bytes()).map_err(bad)).collect()
     }
+
+    /// The report as it travels: JSON of up to [`MAX_REPORT_BYTES`]. One that would have more is a failure instead, which says so.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let encoded = self.encoded();
+        if encoded.len() <= MAX_REPORT_BYTES {
+            return encoded;
+        }
+        let message = format!(
+            "a task's report has {} bytes, more than {MAX_REPORT_BYTES}, the limit: its outputs have too many columns and row \
+             groups; a larger TARGET_FILE_MB makes fewer",
+            encoded.len()
+        );
+        let failure = Some(Failure::new(FailureClass::Bug, message));
+        Self { executor: self.executor.clone(), first: self.first, failure, ..Self::default() }.encoded()
+    }
+
+    /// The outputs of a report, each with the report.
+    pub(crate) fn parts_of(report: &Self) -> impl Iterator<Item = (&Self, &StagedPart)> {
+        report.parts.iter().map(move |part| (report, part))
+    }
+
+    fn encoded(&self) -> Vec<u8> {
+        // Its keys are texts and its values can all be said in JSON: it cannot fail. Nothing is no report, and is refused.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads a report of anybody's: bounded in all it holds, whatever the bytes are. What it says is not proved by that.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ReportError> {
+        if bytes.len() > MAX_REPORT_BYTES {
+            return Err(ReportError::TooLong { bytes: bytes.len() });
+        }
+        let mut report: Self =
+            serde_json::from_slice(bytes).map_err(|e| ReportError::Unreadable(shown(&e.to_string())))?;
+        fits("the name of its executor", &report.executor, MAX_EXECUTOR_BYTES)?;
+        if report.executor.chars().any(char::is_control) {
+            return Err(ReportError::Unreadable(format!("the name of its executor is {}", shown(&report.executor))));
+        }
+        report.late_keys.iter().chain(&report.new_keys).try_for_each(|new| fits("a key", &new.key, MAX_KEY_BYTES))?;
+        if let Some(failure) = &mut report.failure {
+            cut(&mut failure.message, MAX_MESSAGE_BYTES);
+        }
+        Ok(report)
+    }
+}
+
+/// Why bytes are no report.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ReportError {
+    /// More bytes than any report has.
+    #[error("a task's report has {bytes} bytes, more than {MAX_REPORT_BYTES}, the limit")]
+    TooLong {
+        /// Number of the bytes.
+        bytes: usize,
+    },
+    /// Something else than a report, or a list in it that is too long.
+    #[error("a task's report cannot be read: {0}")]
+    Unreadable(String),
+    /// A text that is too long.
+    #[error("a task's report cannot be read: {what} has {bytes} bytes, more than {most}, the limit")]
+    LongText {
+        /// The text.
+        what: &'static str,
+        /// The bytes of it.
+        bytes: usize,
+        /// The limit.
+        most: usize,
+    },
+}
+
+fn fits(what: &'static str, text: &str, most: usize) -> Result<(), ReportError> {
+    match text.len() {
+        bytes if bytes > most => Err(ReportError::LongText { what, bytes, most }),
+        _ => Ok(()),
+    }
+}
+
+fn cut(text: &mut String, most: usize) {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push('…');
+    }
+}
+
+/// A text of somebody else's that can stand in a log: short, and without control characters.
+fn shown(text: &str) -> String {
+    let mut shown = text.chars().take(MAX_DEFECT_BYTES).flat_map(char::escape_debug).collect();
+    cut(&mut shown, MAX_DEFECT_BYTES);
+    shown
 }
 
 static EXECUTOR: OnceLock<String> = OnceLock::new();
@@ -85,7 +204,7 @@ pub(crate) fn executor_name() -> String {
     EXECUTOR.get_or_init(|| format!("pid-{}", std::process::id())).clone()
 }
 
-fn failure_of_storage(error: &StorageError) -> Failure {
+pub(crate) fn failure_of_storage(error: &StorageError) -> Failure {
     Failure::new(class_of_io(error.source.kind()), error)
 }
 
@@ -196,6 +315,48 @@ mod tests {
     use super::*;
     use datafusion::parquet::errors::ParquetError;
     use std::io;
+
+    #[test]
+    fn a_report_is_read_up_to_its_limits() {
+        let report = |executor: usize, key: usize| TaskReport {
+            executor: "e".repeat(executor),
+            late_keys: vec![NewKey { key: "k".repeat(key), at: Position { file: 0, offset: 0 } }],
+            ..TaskReport::default()
+        };
+        let read = |report: TaskReport| TaskReport::from_bytes(&report.to_bytes());
+        assert!(read(report(MAX_EXECUTOR_BYTES, MAX_KEY_BYTES)).is_ok());
+        let refused = |report| read(report).unwrap_err().to_string();
+        assert!(
+            refused(report(MAX_EXECUTOR_BYTES + 1, 1)).contains("executor has 257 bytes, more than 256, the limit")
+        );
+        assert!(refused(report(1, MAX_KEY_BYTES + 1)).contains("a key has 16385 bytes, more than 16384, the limit"));
+        let control = TaskReport { executor: "a\u{1b}[2Jb".to_owned(), ..TaskReport::default() };
+        assert_eq!(refused(control), "a task's report cannot be read: the name of its executor is a\\u{1b}[2Jb");
+        let ranges = |count| TaskReport { ledger: vec![RangeLedger::default(); count], ..TaskReport::default() };
+        assert!(read(ranges(1000)).is_ok());
+        let seen = |count| TaskReport { first_seen: vec![None; count], ..TaskReport::default() };
+        assert!(read(seen(MAX_COLUMNS)).is_ok());
+        assert!(refused(seen(MAX_COLUMNS + 1)).contains("more than 20000 items, the limit"));
+        let bytes = TaskReport::default().to_bytes();
+        let padded = [bytes.clone(), vec![b' '; MAX_REPORT_BYTES - bytes.len()]].concat();
+        assert!(TaskReport::from_bytes(&padded).is_ok());
+        let error = TaskReport::from_bytes(&[padded, b" ".to_vec()].concat()).unwrap_err();
+        assert_eq!(error, ReportError::TooLong { bytes: MAX_REPORT_BYTES + 1 });
+    }
+
+    #[test]
+    fn a_message_is_cut_and_a_report_that_is_too_long_says_so() {
+        let failure = Some(Failure::new(FailureClass::Input, "é".repeat(MAX_MESSAGE_BYTES)));
+        let read = TaskReport::from_bytes(&TaskReport { failure, ..TaskReport::default() }.to_bytes()).unwrap();
+        let message = read.failure.unwrap().message;
+        assert!(message.len() <= MAX_MESSAGE_BYTES + '…'.len_utf8() && message.ends_with('…'));
+        let keys = vec![NewKey { key: "k".repeat(MAX_REPORT_BYTES), at: Position { file: 0, offset: 0 } }];
+        let long =
+            TaskReport { executor: "e".to_owned(), first: Some((3, 7)), late_keys: keys, ..TaskReport::default() };
+        let read = TaskReport::from_bytes(&long.to_bytes()).unwrap();
+        assert_eq!((read.executor.as_str(), read.first), ("e", Some((3, 7))));
+        assert!(read.failure.unwrap().message.contains("more than 67108864, the limit"));
+    }
 
     #[test]
     fn what_stands_in_the_place_of_an_output_is_not_tried_again() {

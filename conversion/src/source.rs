@@ -33,6 +33,7 @@ use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What the rows of one attempt at a manifest are made of.
@@ -83,6 +84,9 @@ pub(crate) struct FileRange {
     /// The file's place in the manifest.
     pub(crate) file: u32,
     pub(crate) uri: ObjectUri,
+    /// The directory that a local file must really be in when it is opened, wherever links lead by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) inside: Option<PathBuf>,
     /// The entity tag the file had when the attempt was planned.
     pub(crate) etag: String,
     /// The size of the whole stored object: one that has another is not the one that was planned.
@@ -127,6 +131,8 @@ pub(crate) struct NdjsonSource {
     table_schema: TableSchema,
     projection: ProjectionExprs,
     metrics: ExecutionPlanMetricsSet,
+    /// The number of the task that it is scanned by.
+    task: usize,
     execution: Arc<Mutex<Execution>>,
 }
 
@@ -156,6 +162,7 @@ impl NdjsonSource {
             projection: ProjectionExprs::from_indices(&all, &schema),
             table_schema: TableSchema::from(schema),
             metrics: ExecutionPlanMetricsSet::new(),
+            task: 0,
             execution: Arc::default(),
         }
     }
@@ -188,16 +195,16 @@ impl NdjsonSource {
         }
     }
 
-    /// The same source, for an execution of its own.
-    pub(crate) fn fresh(&self) -> Self {
-        Self { execution: Arc::default(), metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }
+    /// A copy of the source, for an execution of its own by the task of this number.
+    pub(crate) fn of_task(&self, task: usize) -> Self {
+        Self { task, execution: Arc::default(), metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }
     }
 
     /// The same source for a trial of its own, which keeps no rejected lines, with the number of the line as one more column at the end.
     pub(crate) fn with_lines(&self) -> Self {
         let mut projected = self.projected();
         projected.push((self.rows.layout.keys.len() + LINE_PLACE, METADATA_COLUMNS[LINE_PLACE].to_owned()));
-        let with = self.fresh().with_projected(&projected);
+        let with = self.of_task(self.task).with_projected(&projected);
         Self { rows: Arc::new(RowSource { staging: None, ..(*with.rows).clone() }), ..with }
     }
 
@@ -254,7 +261,7 @@ impl NdjsonSource {
     fn rejects(&self) -> RejectSink {
         let RowSource { plan, limits, staging, .. } = &*self.rows;
         let room = |staging: Staging| (staging, RejectRoom::of(*plan, limits.max_rejected_bytes));
-        RejectSink::new(staging.clone().map(room), format!("{}.rejected.ndjson", uuid::Uuid::new_v4()))
+        RejectSink::new(staging.clone().map(room), self.task)
     }
 
     /// The context for the scan of a partition, and what is read ahead of all ranges.
@@ -438,6 +445,9 @@ fn range_rows(
             lock(&ahead).deepen();
         }
         let next = open_scan(&mut scan, &mut early, &context, &range).and_then(|scan| scan.next_rows(&mut context));
+        if let Ok(Some(rows)) = &next {
+            context.given_rows += rows.len() as u64;
+        }
         next.transpose().map(|rows| rows.map_err(|e| DataFusionError::External(Box::new(failure_of_scan(&e)))))
     })
 }

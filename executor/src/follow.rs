@@ -1,45 +1,56 @@
 //! One scheduler after the other.
 
-use crate::link::Link;
-use crate::session::Session;
-use crate::{Address, ExecutorOptions};
+use crate::worker::{End, work};
 use futures::StreamExt;
+use millwork_cluster::{Access, Address, SchedulerLink, connect};
 use millwork_conversion::set_executor_name;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
+use std::io::ErrorKind;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 /// The pause before the next address is tried.
 const PAUSE: Duration = Duration::from_millis(250);
-/// The same after a session that did not end well.
+/// The pause after a scheduler refused or dismissed the executor: it would again.
 const LONG_PAUSE: Duration = Duration::from_secs(1);
 
+/// An executor's settings.
+#[derive(Clone)]
+pub struct Executor {
+    /// Name in logs and in the record of output files.
+    pub name: String,
+    /// The number of tasks it runs at once.
+    pub slots: usize,
+    /// Who may be its scheduler.
+    pub access: Access,
+}
+
 /// Works for whichever of these schedulers is there, and for the next one when that is gone, until a signal ends it: then
-/// it finishes its tasks, and stays until their reports are fetched. Those of a scheduler that is gone are given up, as
-/// nobody waits for them.
-pub async fn follow_schedulers(options: ExecutorOptions, schedulers: &[Address]) -> anyhow::Result<()> {
-    set_executor_name(options.id.clone());
+/// it finishes its tasks. Those of a scheduler that is gone are given up, as nobody waits for them.
+pub async fn follow_schedulers(executor: Executor, schedulers: &[Address]) -> anyhow::Result<()> {
+    set_executor_name(executor.name.clone());
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let mut was_connected = true;
+    let mut is_told = false;
     for scheduler in schedulers.iter().cycle() {
         let connected = tokio::select! {
-            connected = Link::connect(scheduler) => connected,
+            connected = connect(scheduler, &executor.access) => connected,
             _ = signals.next() => return Ok(()),
         };
         let pause = match connected {
-            Ok(link) => match serve(&options, scheduler, link, &mut signals).await? {
-                Told::ToStop => return Ok(()),
-                Told::ToGoOn(pause) => {
-                    was_connected = true;
-                    pause
+            Ok(link) => {
+                is_told = false;
+                match serve(&executor, scheduler, link, &mut signals).await? {
+                    Next::Exit => return Ok(()),
+                    Next::Reconnect(pause) => pause,
                 }
-            },
+            }
             Err(error) => {
-                if std::mem::take(&mut was_connected) {
-                    tracing::warn!(%scheduler, %error, "no scheduler there; trying on");
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(%scheduler, %error, "cannot work for this scheduler; trying on");
                 }
-                PAUSE
+                if error.kind() == ErrorKind::PermissionDenied { LONG_PAUSE } else { PAUSE }
             }
         };
         tokio::select! {
@@ -50,51 +61,47 @@ pub async fn follow_schedulers(options: ExecutorOptions, schedulers: &[Address])
     anyhow::bail!("there is no scheduler to work for: say --scheduler")
 }
 
-enum Told {
-    ToStop,
-    ToGoOn(Duration),
+enum Next {
+    Exit,
+    Reconnect(Duration),
 }
 
 async fn serve(
-    options: &ExecutorOptions,
+    executor: &Executor,
     scheduler: &Address,
-    mut link: Link,
+    link: SchedulerLink,
     signals: &mut Signals,
-) -> anyhow::Result<Told> {
-    tracing::info!(%scheduler, "connecting");
-    let mut session = Session::start(options.clone(), scheduler.clone())?;
-    let pause = tokio::select! {
-        ended = session.ended() => {
-            match ended {
-                Ok(()) => tracing::warn!(%scheduler, "the scheduler does not want this executor any more; trying on"),
-                Err(error) => tracing::warn!(%scheduler, %error, "cannot work for the scheduler; trying on"),
-            }
-            LONG_PAUSE
-        }
-        () = link.lost() => {
-            tracing::warn!(%scheduler, "the scheduler is gone; looking for another");
-            Duration::ZERO
-        }
-        _ = signals.next() => {
-            finish(scheduler, &mut session, link, signals).await;
-            session.end().await;
-            return Ok(Told::ToStop);
-        }
-    };
-    session.end().await;
-    Ok(Told::ToGoOn(pause))
+) -> anyhow::Result<Next> {
+    tracing::info!(%scheduler, slots = executor.slots, "working for a scheduler");
+    let stop = Notify::new();
+    let work = work(link, executor.name.clone(), executor.slots, stop.notified());
+    tokio::pin!(work);
+    tokio::select! {
+        end = &mut work => return Ok(Next::Reconnect(told(scheduler, &end?))),
+        _ = signals.next() => {}
+    }
+    tracing::info!("stopping: tasks are finished, no more are taken; another signal ends it at once");
+    stop.notify_one();
+    tokio::select! {
+        end = &mut work => match end? {
+            End::Released(_) => tracing::info!("all that was wanted is done"),
+            end => tracing::warn!(%scheduler, %end, "cannot finish; tasks are given up"),
+        },
+        _ = signals.next() => tracing::warn!("told to stop again: tasks are given up"),
+    }
+    Ok(Next::Exit)
 }
 
-/// Takes no more tasks, and waits until the scheduler wants nothing more of those that it has.
-async fn finish(scheduler: &Address, session: &mut Session, mut link: Link, signals: &mut Signals) {
-    tracing::info!("stopping: tasks are finished, no more are taken; another signal ends it at once");
-    session.stop();
-    tokio::select! {
-        ended = session.ended() => match ended {
-            Ok(()) => tracing::info!("all that was wanted is done"),
-            Err(error) => tracing::warn!(%scheduler, %error, "cannot finish"),
-        },
-        () = link.lost() => tracing::warn!(%scheduler, "the scheduler is gone; its tasks are given up"),
-        _ = signals.next() => tracing::warn!("told to stop again: tasks are given up"),
+/// Tells why it is over, and how long to wait before the next scheduler is tried.
+fn told(scheduler: &Address, end: &End) -> Duration {
+    match end {
+        End::Released(reason) => {
+            tracing::warn!(%scheduler, %reason, "the scheduler does not want this executor any more; trying on");
+            LONG_PAUSE
+        }
+        End::Broken(_) | End::Silent(_) => {
+            tracing::warn!(%scheduler, %end, "the scheduler is gone; looking for another");
+            Duration::ZERO
+        }
     }
 }

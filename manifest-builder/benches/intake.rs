@@ -54,6 +54,8 @@ async fn main() {
     let place = tempfile::tempdir().unwrap();
     let store: Arc<dyn TrackingStore> = Arc::new(SqliteStore::open(&place.path().join("state.db")).unwrap());
     let settings = Settings {
+        input: "s3://in".parse().unwrap(),
+        state: None,
         quarantine: None,
         manifests: Location::parse("s3://manifests").unwrap(),
         output: None,
@@ -63,7 +65,9 @@ async fn main() {
         lock_ttl: chrono::Duration::seconds(300),
         max_age: None,
     };
-    let builder = Builder::new(store.clone(), Arc::new(MemoryObjects::default()), settings, "bench".to_owned());
+    let objects = MemoryObjects::default();
+    (0..PENDING + MEASURED).for_each(|number| objects.put(&event(number).uri, b"{}"));
+    let builder = Builder::new(store.clone(), Arc::new(objects), settings, "bench".to_owned());
     let date = "2025-12-23".parse().unwrap();
     println!("| pending files of the date | files tracked a second |\n|---|---|");
     println!("| 0 | {:.0} |", track(&builder, 0, MEASURED, BATCH).await);

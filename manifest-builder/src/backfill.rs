@@ -9,6 +9,7 @@ use millwork_tracking::{FileFilter, FoundFile, QueuedManifest, Tracked, TrackedF
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 /// How many files are tracked at once.
@@ -35,6 +36,18 @@ pub struct Backfilled {
     pub missing: Vec<ObjectUri>,
     /// Files that are not known and older than the store remembers: they may have been converted, and were left alone.
     pub too_old: Vec<ObjectUri>,
+    /// Entries that are refused: links that lead out of the place, what is no regular file, and directories that may not be listed.
+    /// They stay as they are.
+    pub foreign: Vec<ForeignFile>,
+}
+
+/// An entry of a listing that is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ForeignFile {
+    /// Its name, as it is in the place.
+    pub uri: String,
+    /// Why it is refused, for a person.
+    pub detail: String,
 }
 
 /// A file that was refused.
@@ -51,7 +64,10 @@ pub struct QuarantinedFile {
 impl Builder {
     /// Lists a place and tracks what is missing in the store. It can be made again at any time.
     pub async fn backfill(&self, place: &Location) -> Result<Backfilled, BuilderError> {
-        self.check_loops(place)?;
+        self.check_apart(place)?;
+        if !self.settings.input.covers(place) {
+            return Err(BuilderError::NoPlace(place.to_string()));
+        }
         let mut done = Backfilled::default();
         // Hashes are enough: two files of one hash can only hide that one of them is gone until the next listing.
         let hasher = RandomState::new();
@@ -59,7 +75,17 @@ impl Builder {
         let waiting = self.waiting(place).await?;
         let mut chunks = self.objects.list(place).await?.chunks(CHUNK);
         while let Some(chunk) = chunks.next().await {
-            let objects = chunk.into_iter().collect::<Result<Vec<Object>, _>>()?;
+            let mut objects: Vec<Object> = Vec::with_capacity(chunk.len());
+            for found in chunk {
+                match found {
+                    Ok(object) => objects.push(object),
+                    Err(error) if error.is_foreign() => {
+                        let detail = error.source.to_string();
+                        done.foreign.push(ForeignFile { uri: error.object, detail });
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
             listed.extend(objects.iter().map(|object| hasher.hash_one(&object.uri)));
             done.listed += objects.len() as u64;
             let objects = self.leave_out_forgotten(objects, &mut done).await?;
@@ -141,17 +167,37 @@ impl Builder {
                 Tracked::Known | Tracked::StillFailed | Tracked::Outdated => done.known += 1,
                 Tracked::Overwritten => done.overwritten.push(file.uri.clone()),
                 Tracked::Quarantined(reason) => {
-                    let moved_to = self.quarantine(file, &key_in(place, &file.uri), reason).await?;
+                    let moved_to = self.put_away(file, place, reason, true).await?;
                     done.quarantined.push(QuarantinedFile { uri: file.uri.clone(), reason, moved_to });
                 }
                 // Its move may have been cut short.
                 Tracked::StillQuarantined(reason) => {
                     done.known += 1;
-                    self.quarantine(file, &key_in(place, &file.uri), reason).await?;
+                    self.put_away(file, place, reason, false).await?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Moves a refused file away. One that may not be moved stays, marked, and holds up no other; the next listing tries again.
+    async fn put_away(
+        &self,
+        file: &FoundFile,
+        place: &Location,
+        reason: QuarantineReason,
+        is_new: bool,
+    ) -> Result<Option<ObjectUri>, BuilderError> {
+        match self.quarantine(file, &key_in(place, &file.uri), reason).await {
+            Err(BuilderError::Storage(error)) if is_of_the_file(error.source.kind()) => {
+                // Once is enough.
+                if is_new {
+                    tracing::warn!(file = %file.uri, %reason, %error, "a refused file cannot be moved, and is only marked");
+                }
+                Ok(None)
+            }
+            moved => moved,
+        }
     }
 
     /// Makes manifests of all that is pending, as `flush` says, oldest date first.
@@ -223,6 +269,12 @@ impl Builder {
     }
 }
 
+/// Whether what kept a file from being moved has to do with that file, and not with the storage as a whole.
+fn is_of_the_file(kind: ErrorKind) -> bool {
+    use ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(kind, InvalidFilename | InvalidInput | NotADirectory | PermissionDenied | ReadOnlyFilesystem | Unsupported)
+}
+
 impl Backfilled {
     /// The same in numbers, as for events.
     pub fn arrived(&self) -> Arrived {
@@ -236,6 +288,7 @@ impl Backfilled {
             quarantined,
             overwritten: self.overwritten.len() as u64,
             removed: self.missing.len() as u64,
+            foreign: self.foreign.len() as u64,
             ..Arrived::default()
         }
     }

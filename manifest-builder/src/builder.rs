@@ -2,7 +2,8 @@
 
 use crate::settings::Settings;
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Arrival, DatePrefix, InvalidUri, Manifest, ObjectUri, QuarantineReason};
+use futures::future::join_all;
+use millwork_manifest::{Arrival, DatePrefix, FileState, InvalidUri, Manifest, ObjectUri, QuarantineReason};
 use millwork_queue::{EventKind, ObjectEvent};
 use millwork_storage::{Location, Object, Objects, StorageError, is_hidden};
 use millwork_tracking::{FoundFile, Sequencer, Tracked, TrackingError, TrackingStore};
@@ -12,6 +13,9 @@ use std::sync::Arc;
 
 /// How many files of one name the quarantine keeps.
 const MAX_NAMESAKES: u32 = 1000;
+
+/// How many objects are asked for at once: a batch of messages has ten, and a server answers many at a time.
+const HEADS_AT_ONCE: usize = 16;
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
@@ -41,13 +45,15 @@ pub enum BuilderError {
     /// The store failed.
     #[error(transparent)]
     Tracking(#[from] TrackingError),
-    /// The places would feed each other.
-    #[error("{inner} `{place}` is inside the input `{input}`: what is written there would be read again")]
-    Loop {
+    /// An input that holds a place which is written to, or lies in it.
+    #[error("{inner} `{place}` {relation} the input `{input}`: what is written there is never input; keep them apart")]
+    Overlap {
         /// Which place.
         inner: &'static str,
         /// Where it is.
         place: String,
+        /// `is inside`, or `holds`.
+        relation: &'static str,
         /// The input.
         input: String,
     },
@@ -57,6 +63,14 @@ pub enum BuilderError {
     /// An object that cannot be named.
     #[error(transparent)]
     Uri(#[from] InvalidUri),
+    /// An object that is not in the input, which is never moved.
+    #[error("`{0}` is in none of the input's places: it is left as it is")]
+    NoInput(ObjectUri),
+    /// A place that is not in the input.
+    #[error(
+        "`{0}` is in none of the input's places: name it in --input-places or INPUT_PLACES too, or list one of those"
+    )]
+    NoPlace(String),
     /// Somebody else makes manifests of a date, and goes on.
     #[error("somebody else is making manifests of {0}: try again when that is done")]
     Busy(DatePrefix),
@@ -80,6 +94,8 @@ pub struct Arrived {
     pub removed: u64,
     /// Events older than what is known, or of hidden objects.
     pub ignored: u64,
+    /// Objects outside the input, which nobody has touched.
+    pub foreign: u64,
     /// The dates whose pending files fill a manifest.
     pub due: Vec<DatePrefix>,
 }
@@ -92,6 +108,7 @@ impl Arrived {
         self.overwritten += other.overwritten;
         self.removed += other.removed;
         self.ignored += other.ignored;
+        self.foreign += other.foreign;
         for (reason, n) in other.quarantined {
             *self.quarantined.entry(reason).or_default() += n;
         }
@@ -123,41 +140,84 @@ impl Builder {
         (self.clock)()
     }
 
-    /// Refuses places that would feed each other.
-    pub fn check_loops(&self, input: &Location) -> Result<(), BuilderError> {
-        match self.settings.own_places().find(|(_, place)| input.contains(place)) {
+    /// Refuses an input that is not apart from the places that are written to.
+    pub fn check_apart(&self, input: &Location) -> Result<(), BuilderError> {
+        let overlap = self.settings.own_places().find_map(|(inner, place)| {
+            let relation = if input.contains(&place) { Some("is inside") } else { None };
+            let relation = relation.or_else(|| place.contains(input).then_some("holds"));
+            relation.map(|relation| (inner, place, relation))
+        });
+        match overlap {
             None => Ok(()),
-            Some((inner, place)) => {
-                Err(BuilderError::Loop { inner, place: place.to_string(), input: input.to_string() })
+            Some((inner, place, relation)) => {
+                Err(BuilderError::Overlap { inner, place: place.to_string(), relation, input: input.to_string() })
             }
         }
     }
 
+    /// The same for all places that files may be in.
+    pub fn check_input(&self) -> Result<(), BuilderError> {
+        self.settings.input.locations().try_for_each(|place| self.check_apart(&place))
+    }
+
     /// Takes in what events say. When this returns, it is durable: their messages can be deleted.
+    ///
+    /// What an event says of size, entity tag and version is not believed: the store is asked. Objects outside the input are left
+    /// alone, and counted.
     pub async fn arrive(&self, events: &[ObjectEvent]) -> Result<Arrived, BuilderError> {
         let mut arrived = Arrived::default();
+        let (events, foreign): (Vec<_>, Vec<_>) = events.iter().partition(|event| self.is_input(&event.uri));
+        arrived.foreign = foreign.len() as u64;
         // As in listings: names that start with a dot are other programs' private files.
-        let (hidden, events): (Vec<_>, Vec<_>) = events.iter().partition(|event| is_hidden(&event.uri.key()));
+        let (hidden, events): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| is_hidden(&event.uri.key()));
         arrived.ignored = hidden.len() as u64;
-        // Which of an object's events is the last, their sequencers say.
-        let (created, removed): (Vec<_>, Vec<_>) =
-            events.into_iter().partition(|event| event.kind == EventKind::Created);
-        let found: Vec<FoundFile> = created.into_iter().map(|event| self.judge_event(event)).collect();
+        let (mut found, mut gone) = (Vec::new(), Vec::new());
+        for some in events.chunks(HEADS_AT_ONCE) {
+            let heads = join_all(some.iter().map(|event| self.objects.head(&event.uri))).await;
+            for (event, head) in some.iter().zip(heads) {
+                match (head, event.kind) {
+                    // Which of an object's events is the last, their sequencers say.
+                    (Ok(object), EventKind::Created) => found.push(self.judge_event(event, &object)),
+                    // What was removed may have been a version, or be there again.
+                    (Ok(_), EventKind::Removed) => arrived.ignored += 1,
+                    (Err(error), _) if error.is_not_found() => gone.push(*event),
+                    (Err(error), _) => return Err(error.into()),
+                }
+            }
+        }
         arrived.merge(self.track(&found).await?);
-        for event in removed {
-            let is_gone = match self.objects.head(&event.uri).await {
-                // What was removed may have been a version, or be there again.
-                Ok(_) => false,
-                Err(e) if e.is_not_found() => true,
-                Err(e) => return Err(e.into()),
-            };
-            if is_gone && self.store.mark_missing(&self.judge_event(event), self.now()).await? {
-                arrived.removed += 1;
-            } else {
-                arrived.ignored += 1;
+        for event in gone {
+            match self.take_away(event).await? {
+                true => arrived.removed += 1,
+                false => arrived.ignored += 1,
             }
         }
         Ok(arrived)
+    }
+
+    /// Notes that the object of an event is not there. Returns whether that changes anything.
+    async fn take_away(&self, event: &ObjectEvent) -> Result<bool, BuilderError> {
+        let file = self.judge(&event.uri, &event.uri.key(), 0, String::new());
+        let gone = FoundFile { sequencer: event.sequencer.as_deref().map(Sequencer::new), ..file };
+        if self.store.mark_missing(&gone, self.now()).await? {
+            return Ok(true);
+        }
+        // It may have been quarantined by one who died before that was noted.
+        let Some(known) = self.store.files(std::slice::from_ref(&event.uri)).await?.pop().flatten() else {
+            return Ok(false);
+        };
+        let is_noted = known.state != FileState::Quarantined || known.quarantine_uri.is_some();
+        let reason = QuarantineReason::ALL.into_iter().find(|reason| known.reason.as_deref() == Some(reason.as_str()));
+        if let (false, Some(reason)) = (is_noted, reason.filter(|reason| *reason != QuarantineReason::MissingObject)) {
+            let moved = FoundFile { date: known.date, size_bytes: known.size_bytes, etag: known.etag, ..gone };
+            self.quarantine(&moved, &event.uri.key(), reason).await?;
+        }
+        Ok(false)
+    }
+
+    /// Whether an object is in one of the places that files may be in.
+    pub(crate) fn is_input(&self, uri: &ObjectUri) -> bool {
+        self.settings.input.contains(uri)
     }
 
     /// Which place that is written to an object is in, if it is in one: its event must not have come.
@@ -165,12 +225,11 @@ impl Builder {
         self.settings.own_places().find(|(_, place)| place.key_of(uri).is_some()).map(|(what, _)| what)
     }
 
-    fn judge_event(&self, event: &ObjectEvent) -> FoundFile {
-        let size_bytes = event.size_bytes.unwrap_or(0);
+    fn judge_event(&self, event: &ObjectEvent, object: &Object) -> FoundFile {
         FoundFile {
-            version_id: event.version_id.clone(),
+            version_id: object.version_id.clone(),
             sequencer: event.sequencer.as_deref().map(Sequencer::new),
-            ..self.judge(&event.uri, &event.uri.key(), size_bytes, event.etag.clone().unwrap_or_default())
+            ..self.judge(&event.uri, &event.uri.key(), object.size_bytes, object.etag.clone())
         }
     }
 
@@ -227,6 +286,9 @@ impl Builder {
         reason: QuarantineReason,
     ) -> Result<Option<ObjectUri>, BuilderError> {
         let Some(root) = &self.settings.quarantine else { return Ok(None) };
+        if !self.is_input(&file.uri) {
+            return Err(BuilderError::NoInput(file.uri.clone()));
+        }
         let folder = file.date.map_or_else(|| "no-date".to_owned(), |date| date.to_string());
         let key = format!("{folder}/{}/{key}", reason.as_str());
         for n in 0..MAX_NAMESAKES {
@@ -240,6 +302,8 @@ impl Builder {
                 }
                 Err(e) if e.is_not_found() => return self.find_moved(file, &to).await,
                 Err(e) if e.source.kind() == ErrorKind::AlreadyExists => {}
+                // It is reached by a link: it stays, and is only marked.
+                Err(e) if e.is_foreign() => return Ok(None),
                 Err(e) => return Err(e.into()),
             }
         }

@@ -28,7 +28,7 @@ mod service;
 mod settings;
 mod sweep;
 
-pub use backfill::{Backfilled, QuarantinedFile};
+pub use backfill::{Backfilled, ForeignFile, QuarantinedFile};
 pub use builder::{Arrived, Builder, BuilderError, Clock};
 pub use cut::Cut;
 pub use redrive::Redriven;

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use millwork_manifest::Flush;
 use millwork_manifest_builder::{Builder, Rules, ServiceOptions, run_lambda, serve, watch};
 use millwork_queue::ConsumerOptions;
-use millwork_storage::{Location, Storage};
+use millwork_storage::{Location, Places, Storage};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
@@ -46,6 +46,12 @@ struct Common {
     /// [default: s3://$QUARANTINE_BUCKET]
     #[arg(long, global = true, value_name = "PLACE")]
     quarantine: Option<String>,
+
+    /// Where input files may be, with commas between: s3://BUCKET, s3://BUCKET/FOLDER/, /DIRECTORY. Objects elsewhere are never
+    /// read, moved or tracked, whatever an event says. Needed to serve a queue and on Lambda; the other commands take what they
+    /// list
+    #[arg(long, global = true, env = "INPUT_PLACES", value_name = "PLACES")]
+    input_places: Option<String>,
 
     /// Where output is written, if that is in the bucket or directory that is read: its objects are left alone
     #[arg(long, global = true, value_name = "PLACE")]
@@ -114,7 +120,11 @@ struct Listen {
     http: SocketAddr,
 
     /// Serve health and metrics on an address that others can reach: they need no token
-    #[arg(long)]
+    #[arg(long, env = "INSECURE_HTTP", value_parser = clap::builder::FalseyValueParser::new())]
+    insecure_http: bool,
+
+    /// Has a successor
+    #[arg(long, hide = true)]
     insecure: bool,
 }
 
@@ -181,7 +191,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> anyhow::Result<()> {
-    let builder = builder(&options.common).await?;
+    let builder = builder(&options.common, input(&options)?).await?;
     match options.command {
         Some(Command::Serve(serve)) => serve_queue(builder, serve).await,
         Some(Command::Watch(options)) => {
@@ -200,7 +210,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
             }
             Ok(())
         }
-        None if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some() => {
+        None if is_on_lambda() => {
             let seconds = env_or("MAX_LOCK_WAIT_SECONDS", 10)?;
             let dead_letters = std::env::var("DEAD_LETTER_QUEUE_URL").ok();
             run_lambda(builder, dead_letters, Duration::from_secs(seconds)).await
@@ -209,7 +219,32 @@ async fn run(options: Options) -> anyhow::Result<()> {
     }
 }
 
-async fn builder(common: &Common) -> anyhow::Result<Builder> {
+/// Where files may be: what is said, else what the command lists. A sweep looks at no file.
+fn input(options: &Options) -> anyhow::Result<Places> {
+    // A variable that is empty is as good as none.
+    let said = options.common.input_places.as_deref().filter(|places| !places.is_empty());
+    if let Some(places) = said {
+        return places.parse().context("--input-places or INPUT_PLACES");
+    }
+    let listed = match &options.command {
+        Some(Command::Watch(options)) => &options.input,
+        Some(Command::Backfill(options)) => &options.prefix,
+        Some(Command::Redrive(options)) => &options.prefix,
+        Some(Command::Sweep { .. }) => return Ok(Places::none()),
+        None if !is_on_lambda() => return Ok(Places::none()),
+        Some(Command::Serve(_)) | None => anyhow::bail!(
+            "say where input files may be: --input-places PLACES or INPUT_PLACES, such as s3://acme-input or \
+             s3://acme-data/in/; events of other objects are refused"
+        ),
+    };
+    Ok(Places::of(&Location::parse(listed)?))
+}
+
+fn is_on_lambda() -> bool {
+    std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some()
+}
+
+async fn builder(common: &Common, input: Places) -> anyhow::Result<Builder> {
     let bucket = |name: &str| std::env::var(name).ok().filter(|name| !name.is_empty()).map(as_place);
     let manifests = common.manifests.clone().or_else(|| bucket("MANIFEST_BUCKET"));
     let manifests = manifests.context("say where manifests go: --manifests PLACE, or MANIFEST_BUCKET")?;
@@ -219,7 +254,7 @@ async fn builder(common: &Common) -> anyhow::Result<Builder> {
     let state = common.state.clone().or(table);
     let state =
         state.context("say where files are remembered: --state sqlite:PATH or dynamodb:TABLE, or TRACKING_TABLE")?;
-    let settings = common.rules.settings(&manifests, quarantine.as_deref(), output.as_deref(), &state)?;
+    let settings = common.rules.settings(input, &manifests, quarantine.as_deref(), output.as_deref(), &state)?;
     let store = millwork_tracking::open(&state).await?;
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let holder = format!("{}:{}", host.trim(), std::process::id());
@@ -240,10 +275,11 @@ fn env_or(name: &str, default: u64) -> anyhow::Result<u64> {
 
 impl Listen {
     fn address(&self) -> anyhow::Result<SocketAddr> {
+        anyhow::ensure!(!self.insecure, "--insecure is no longer there: say --insecure-http");
         anyhow::ensure!(
-            self.http.ip().is_loopback() || self.insecure,
-            "refusing to listen on {}, which others can reach: health and metrics need no token; say --insecure if that \
-             is as it should be",
+            self.http.ip().is_loopback() || self.insecure_http,
+            "refusing to listen on {}, which others can reach: health and metrics need no token; say --insecure-http if \
+             that is as it should be",
             self.http
         );
         Ok(self.http)

@@ -30,6 +30,9 @@ impl Builder {
         reason: Option<&str>,
         dry_run: bool,
     ) -> Result<Redriven, BuilderError> {
+        if !self.settings.input.covers(place) {
+            return Err(BuilderError::NoPlace(place.to_string()));
+        }
         let mut done = Redriven::default();
         for file in self.files_in(FileState::Quarantined, place).await? {
             if reason.is_some_and(|reason| file.reason.as_deref() != Some(reason)) {

@@ -2,18 +2,22 @@
 
 use clap::Args;
 use millwork_manifest::{BatchCaps, FileRules, MissingDate};
-use millwork_storage::Location;
+use millwork_storage::{Location, Places};
 use millwork_tracking::Overwrites;
 
 /// Where files go to, and the rules they are held to.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Where files may be: no other object is asked for, tracked or moved, whoever names it.
+    pub input: Places,
     /// Where refused files go; without it they stay and are only marked.
     pub quarantine: Option<Location>,
     /// Where manifest documents go: below it, `manifests/{date}/…`.
     pub manifests: Location,
     /// Where output goes, if it is known: objects in it are no input.
     pub output: Option<Location>,
+    /// The file that the state is in, if it is one: it is no input.
+    pub state: Option<Location>,
     /// What a file must be.
     pub rules: FileRules,
     /// How large a manifest gets.
@@ -32,7 +36,8 @@ impl Settings {
         let manifests = Some(("the manifest directory", self.manifests.join("manifests")));
         let quarantine = self.quarantine.clone().map(|place| ("the quarantine", place));
         let output = self.output.clone().map(|place| ("the output", place));
-        [manifests, quarantine, output].into_iter().flatten()
+        let state = self.state.clone().map(|place| ("the state", place));
+        [manifests, quarantine, output, state].into_iter().flatten()
     }
 }
 
@@ -80,9 +85,10 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The settings they make, with the places where things go and the state's URL.
+    /// The settings they make, with the places where things come from and go to, and the state's URL.
     pub fn settings(
         &self,
+        input: Places,
         manifests: &str,
         quarantine: Option<&str>,
         output: Option<&str>,
@@ -94,6 +100,8 @@ impl Rules {
         );
         let place = |text: Option<&str>| text.map(Location::parse).transpose();
         Ok(Settings {
+            input,
+            state: state.strip_prefix("sqlite:").map(Location::parse).transpose()?,
             quarantine: place(quarantine)?,
             manifests: Location::parse(manifests)?,
             output: place(output)?,

@@ -8,7 +8,7 @@ use std::fmt::{self, Write as _};
 pub const MAX_MESSAGE_BYTES: usize = 4 << 10;
 
 /// Stands at the end of a message that was cut.
-const CUT: &str = "… (cut)";
+const CUT: &str = "…";
 
 /// The kinds of failure, by what can be done about them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -89,6 +89,9 @@ pub enum QuarantineReason {
 }
 
 impl QuarantineReason {
+    /// Each of them.
+    pub const ALL: [Self; 5] = [Self::BadExtension, Self::TooSmall, Self::TooLarge, Self::NoDate, Self::MissingObject];
+
     /// The name under which the reason is stored, shown and used as a folder.
     pub fn as_str(self) -> &'static str {
         match self {

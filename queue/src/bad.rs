@@ -17,6 +17,8 @@ pub enum BadReason {
     BadKey,
     /// It tells of an object in a place that Millwork writes to.
     OwnObject,
+    /// It tells of an object outside the places that may be read, or of a manifest that lists one.
+    ForeignObject,
     /// It tells of an object that is not there.
     MissingObject,
     /// It tells of a manifest that is larger than manifests may be.
@@ -43,6 +45,7 @@ impl BadReason {
             Self::BadRecord => "bad-record",
             Self::BadKey => "bad-key",
             Self::OwnObject => "own-object",
+            Self::ForeignObject => "foreign-object",
             Self::MissingObject => "missing-object",
             Self::TooLarge => "too-large",
             Self::NotAManifest => "not-a-manifest",

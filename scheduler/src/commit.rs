@@ -41,6 +41,9 @@ pub struct RunResult {
     pub output_bytes: u64,
     /// Characters replaced by U+FFFD.
     pub replaced_characters: u64,
+    /// Rows that a query of the user's was given and did not write.
+    #[serde(default)]
+    pub left_out: u64,
     /// The output files.
     pub outputs: Vec<OutputFile>,
     /// The file of rejected lines, if there are any.
@@ -154,6 +157,7 @@ impl CommitRecord {
             input_bytes: sum(|file| file.size_bytes),
             output_bytes: outputs.iter().map(|output| output.bytes).sum(),
             replaced_characters: sum(|file| file.replaced_characters),
+            left_out: outcome.left_out,
             outputs,
             rejected_lines: (!record.rejects.is_empty()).then(|| record.rejects_uri.to_string()),
             renamed_columns: outcome.columns.renamed(),

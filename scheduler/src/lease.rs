@@ -7,9 +7,10 @@
 
 use anyhow::Context;
 use chrono::{DateTime, Duration, Utc};
-use millwork_storage::{Location, absolute};
+use millwork_storage::{Location, PRIVATE_FILE_MODE, absolute, create_directories};
 use millwork_tracking::{Lock, TrackingError, TrackingStore};
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -112,7 +113,7 @@ impl OutputLock {
     pub fn take(output: Location) -> anyhow::Result<Self> {
         let Some(directory) = output.local_path() else { return Ok(Self { output, _file: None }) };
         let private = directory.join("_millwork");
-        std::fs::create_dir_all(&private)
+        create_directories(&private)
             .with_context(|| format!("cannot write to the output `{}`", directory.display()))?;
         let file = lock_file(&private.join("output.lock"))?;
         let file =
@@ -123,7 +124,8 @@ impl OutputLock {
 
 /// A file that one process holds; none if another does.
 fn lock_file(path: &Path) -> anyhow::Result<Option<File>> {
-    let file = File::create(path).with_context(|| format!("cannot create `{}`", path.display()))?;
+    let file = File::options().write(true).create(true).truncate(true).mode(PRIVATE_FILE_MODE).open(path);
+    let file = file.with_context(|| format!("cannot create `{}`", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(std::fs::TryLockError::WouldBlock) => Ok(None),

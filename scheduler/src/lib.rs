@@ -4,21 +4,27 @@
 //! store, and [`Scheduler`] does so: [`run`] decides what is to be done, the shell does it. [`Intake`] brings manifests from
 //! a queue or a directory. This crate knows nothing of how NDJSON is parsed.
 
+mod access;
 mod api;
 mod commit;
 mod engine;
 mod intake;
 mod lease;
 mod options;
+mod places;
 pub mod run;
 mod service;
 mod shell;
 
-pub use api::{Access, ApiServer, read_token};
+pub use access::{
+    Caller, NewToken, OwnerToken, Role, TokenId, TokenRecord, TokenSetError, check_token_file, find_owner_token,
+};
+pub use api::{ApiServer, HttpDoor, HttpOptions, read_token};
 pub use commit::{OutputFile, RunResult};
-pub use engine::{Engine, ExecutorInfo, HEARTBEAT_SECONDS, JobProgress, StageProgress, TaskProgress};
+pub use engine::{Engine, ExecutorInfo, JobProgress, StageProgress, TaskProgress};
 pub use intake::{Intake, IntakeOptions, Submit};
 pub use lease::{Lease, OutputLock};
 pub use options::{OutputLayout, RunOptions};
-pub use service::Service;
+pub use places::{PlaceOptions, ReadPlaces};
+pub use service::{Service, SubmitError};
 pub use shell::{Change, EndedRun, Scheduler};

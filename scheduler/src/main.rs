@@ -4,8 +4,10 @@
 use anyhow::Context;
 use clap::Parser;
 use futures::StreamExt;
+use millwork_cluster::{DoorAccess, Identity, Secret, TlsFiles, TlsMode};
 use millwork_scheduler::{
-    Access, ApiServer, Engine, Intake, IntakeOptions, Lease, OutputLock, RunOptions, Scheduler, Service, read_token,
+    ApiServer, Engine, HttpOptions, Intake, IntakeOptions, Lease, OutputLock, PlaceOptions, ReadPlaces, RunOptions,
+    Scheduler, Service,
 };
 use millwork_tracking::TrackingStore;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -30,25 +32,46 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser)]
 #[command(version)]
 struct Options {
-    /// Address for executors (gRPC). It has neither encryption nor authentication: keep it inside a network you trust
+    /// Address for executors. They prove that they have the scheduler's secret, but what travels is not encrypted: keep it inside a
+    /// network you trust
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:50050")]
     listen: SocketAddr,
-
-    /// Address for the HTTP API
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
-    http: SocketAddr,
 
     /// Where runs and files are remembered: sqlite:PATH or dynamodb:TABLE
     #[arg(long, value_name = "URL")]
     state: String,
 
-    /// File with the token that API clients must send; MILLWORK_TOKEN in the environment does the same
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    /// File with the secret that executors have, too; MILLWORK_EXECUTOR_SECRET in the environment does the same [default: one that is made
+    /// for this user in ~/.local/state/millwork, if --listen is on loopback]
+    #[arg(long, env = "MILLWORK_EXECUTOR_SECRET_FILE", value_name = "FILE")]
+    executor_secret_file: Option<PathBuf>,
 
-    /// Listen on addresses that others can reach, without a token, and answer under any name
-    #[arg(long)]
-    insecure: bool,
+    /// TLS with executors: off, permissive (for those that begin with it) or strict (nothing else)
+    #[arg(long, env = "MILLWORK_EXECUTOR_TLS", value_name = "MODE", default_value = "off")]
+    executor_tls: TlsMode,
+
+    /// PEM file with the certificate to show to executors, for the name they dial and a URI that ends in /scheduler, such as
+    /// spiffe://example.org/millwork/scheduler. Read again when it changes, as is its key
+    #[arg(long, env = "MILLWORK_EXECUTOR_TLS_CERT", value_name = "FILE")]
+    executor_tls_cert: Option<PathBuf>,
+
+    /// PEM file with its key
+    #[arg(long, env = "MILLWORK_EXECUTOR_TLS_KEY", value_name = "FILE")]
+    executor_tls_key: Option<PathBuf>,
+
+    /// PEM file with the authorities that certificates of executors are of; they have a URI that ends in /executor
+    #[arg(long, env = "MILLWORK_EXECUTOR_TLS_CA", value_name = "FILE")]
+    executor_tls_ca: Option<PathBuf>,
+
+    /// Listen for executors on an address that others can reach, without encryption
+    #[arg(long, env = "INSECURE_EXECUTORS", value_parser = clap::builder::FalseyValueParser::new())]
+    insecure_executors: bool,
+
+    #[command(flatten)]
+    http: HttpOptions,
+
+    #[command(flatten)]
+    places: PlaceOptions,
 
     #[command(flatten)]
     intake: IntakeOptions,
@@ -63,35 +86,68 @@ const LISTEN_PAUSE: Duration = Duration::from_millis(250);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    // Ballista's manager of executors tries to dial them now and then, which have no port.
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| "info,ballista=warn,ballista_core=warn,ballista_scheduler=warn,datafusion=warn".into());
+        .unwrap_or_else(|_| "info,ballista=warn,ballista_core=warn,ballista_scheduler=warn,ballista_scheduler::state::executor_manager=off,datafusion=warn".into());
     // Who reads the log may go; that must end nothing.
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
     serve(Options::parse()).await
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {
-    let access = Access::new(options.http, read_token(options.token_file.as_deref())?, options.insecure)?;
+    let door = options.http.door()?;
     anyhow::ensure!(
-        options.listen.ip().is_loopback() || options.insecure,
-        "refusing to listen for executors on {}, which others can reach: that endpoint has no authentication; limit \
-         who can reach it, then say --insecure",
+        options.listen.ip().is_loopback() || options.insecure_executors,
+        "refusing to listen for executors on {}, which others can reach: what travels is not encrypted; limit who can \
+         reach it, then say --insecure-executors",
         options.listen
     );
-    let http = listen(options.http).await?;
+    let executors = executor_access(&options)?;
+    let places = options.places.read(&options.intake, &options.run, &options.state)?;
+    let descriptors = millwork_net::raise_descriptor_limit().context("cannot raise the limit of open files")?;
+    let http = listen(options.http.address).await?;
     let store = millwork_tracking::open(&options.state).await?;
-    let service = Service::new(store.clone());
-    let server = ApiServer::start(http, service.clone(), access)?;
-    tracing::info!(http = %options.http, "standing by");
+    let service = Service::new(store.clone(), places);
+    let server = ApiServer::start(http, service.clone(), door, &options.state, descriptors)?;
+    tracing::info!(http = %options.http.address, "standing by");
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let led = lead(&options, &store, &service, &mut signals).await;
+    let led = lead(&options, executors, &store, &service, &mut signals).await;
     server.shut_down().await;
     led
+}
+
+/// The means by which executors are known.
+fn executor_access(options: &Options) -> anyhow::Result<DoorAccess> {
+    let tls = match (&options.executor_tls_cert, &options.executor_tls_key, &options.executor_tls_ca) {
+        _ if options.executor_tls == TlsMode::Off => None,
+        (Some(certificate), Some(key), Some(authorities)) => {
+            let identity = Identity { certificate: certificate.clone(), key: key.clone() };
+            Some((TlsFiles { authorities: authorities.clone(), identity }, options.executor_tls))
+        }
+        _ => anyhow::bail!(
+            "--executor-tls needs --executor-tls-cert, --executor-tls-key and --executor-tls-ca: certificates of both ends are checked"
+        ),
+    };
+    Ok(DoorAccess::new(executor_secret(options)?, tls)?)
+}
+
+/// The secret that executors have, too. A fleet on several machines is given one; for those of one user on one machine it is made.
+fn executor_secret(options: &Options) -> anyhow::Result<Secret> {
+    if let Some(secret) = Secret::configured(options.executor_secret_file.as_deref())? {
+        return Ok(secret);
+    }
+    anyhow::ensure!(
+        options.listen.ip().is_loopback(),
+        "executors on other machines need the secret of this scheduler: write one to a file (openssl rand -hex 32), give it to both \
+         with --executor-secret-file, or to both as MILLWORK_EXECUTOR_SECRET"
+    );
+    Ok(Secret::of_this_user()?)
 }
 
 /// Waits for its turn to run the manifests, then does so until it is told to stop, or another has taken over.
 async fn lead(
     options: &Options,
+    access: DoorAccess,
     store: &Arc<dyn TrackingStore>,
     service: &Service,
     signals: &mut Signals,
@@ -103,13 +159,16 @@ async fn lead(
     let output = OutputLock::take(options.run.output()?)?;
     // Not before: executors connect to who listens.
     let listener = listen(options.listen).await?;
-    let engine = Engine::start(listener).await?;
-    let (scheduler, _) =
-        Scheduler::start(engine.clone(), &lease, output, options.run.clone(), options.run.conversion()?)?;
+    let engine = Engine::start().await?;
+    engine.admit_all(millwork_cluster::listen(listener, access)?);
+    let ReadPlaces { input, manifests } = service.places().clone();
+    let conversion = options.run.conversion(input)?;
+    let (scheduler, _) = Scheduler::start(engine.clone(), &lease, output, options.run.clone(), conversion)?;
     service.lead(scheduler.clone());
-    tracing::info!(executors = %engine.address(), token = lease.lock().token, "running manifests");
+    tracing::info!(executors = %options.listen, token = lease.lock().token, "running manifests");
     let stopped = CancellationToken::new();
-    let intake = Intake::new(Arc::new(service.clone())).start(&options.intake, &stopped).await?;
+    let intake = Intake::new(Arc::new(service.clone()), manifests);
+    let intake = intake.start(&options.intake, &stopped).await?;
     tokio::select! {
         _ = signals.next() => {
             tracing::info!("stopping: running attempts are given up and go on at the next start");

@@ -3,7 +3,7 @@
 use clap::Args;
 use millwork_conversion::{ColumnNames, ConversionOptions, Limits, OutputCompression, Query};
 use millwork_manifest::Manifest;
-use millwork_storage::{Location, StorageResult};
+use millwork_storage::{Location, Places, StorageResult};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -73,8 +73,8 @@ impl RunOptions {
         Location::parse(&self.output)
     }
 
-    /// What the conversion has to know, with the user's query read.
-    pub fn conversion(&self) -> anyhow::Result<ConversionOptions> {
+    /// What the conversion has to know, with the user's query read, of files that are in these places only.
+    pub fn conversion(&self, input: Places) -> anyhow::Result<ConversionOptions> {
         let query = match &self.sql {
             None => Query::default(),
             Some(path) => {
@@ -84,6 +84,7 @@ impl RunOptions {
             }
         };
         Ok(ConversionOptions {
+            input: Some(input),
             query,
             names: self.column_names,
             target_file_bytes: self.target_file_mb << 20,

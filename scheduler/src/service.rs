@@ -1,23 +1,49 @@
 //! What people and other programs ask of a scheduler, whether it runs the manifests or stands by: all of it goes by way of
 //! the store, and is told to the scheduler that runs, if that is this one.
 
+use crate::places::ReadPlaces;
 use crate::shell::Scheduler;
 use chrono::Utc;
-use millwork_manifest::{Manifest, ManifestId};
+use millwork_manifest::{Manifest, ManifestId, ObjectUri};
 use millwork_tracking::{QueuedManifest, Run, RunState, TrackingError, TrackingResult, TrackingStore};
 use std::sync::{Arc, OnceLock};
+
+/// Why a manifest is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// It names a file that is not input.
+    #[error(
+        "manifest `{manifest_id}` names `{uri}`, which is in none of the places that input files may be in (INPUT_PLACES): the \
+         manifest is refused (foreign-object), and the file stays as it is"
+    )]
+    Foreign {
+        /// The manifest.
+        manifest_id: ManifestId,
+        /// The first such file.
+        uri: ObjectUri,
+    },
+    /// The store did not take it.
+    #[error(transparent)]
+    Tracking(#[from] TrackingError),
+}
 
 /// A scheduler process, as those see it who use it.
 #[derive(Clone)]
 pub struct Service {
     store: Arc<dyn TrackingStore>,
+    places: Arc<ReadPlaces>,
     leader: Arc<OnceLock<Scheduler>>,
 }
 
 impl Service {
-    /// A process that stands by.
-    pub fn new(store: Arc<dyn TrackingStore>) -> Self {
-        Self { store, leader: Arc::default() }
+    /// A process that stands by, and takes manifests whose files are where input may be.
+    pub fn new(store: Arc<dyn TrackingStore>, places: ReadPlaces) -> Self {
+        Self { store, places: Arc::new(places), leader: Arc::default() }
+    }
+
+    /// The places that are read.
+    pub fn places(&self) -> &ReadPlaces {
+        &self.places
     }
 
     /// From now on this process runs the manifests.
@@ -36,10 +62,21 @@ impl Service {
         &self.store
     }
 
+    /// Asks the store something that costs little, to see whether it answers.
+    pub(crate) async fn ping(&self) -> TrackingResult<()> {
+        match "ping".parse() {
+            Ok(id) => self.store.run_head(&id).await.map(drop),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Queues a manifest. One that is known is not run again: its run is returned as it is, with the higher priority of
-    /// the two while it waits.
-    pub async fn submit(&self, manifest: Manifest, uri: &str, priority: i32) -> TrackingResult<Run> {
+    /// the two while it waits. One that names a file outside the input is refused before anything is asked of that file.
+    pub async fn submit(&self, manifest: Manifest, uri: &str, priority: i32) -> Result<Run, SubmitError> {
         let id = manifest.id.clone();
+        if let Some(file) = manifest.files.iter().find(|file| !self.places.input.contains(&file.uri)) {
+            return Err(SubmitError::Foreign { manifest_id: id, uri: file.uri.clone() });
+        }
         let queued = QueuedManifest { manifest, uri: uri.to_owned() };
         let is_new = self.store.submit(&queued, priority, Utc::now()).await?;
         let mut run = self.known(&id).await?;

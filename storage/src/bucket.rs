@@ -1,6 +1,7 @@
 //! Objects in buckets: S3, and servers that speak its protocol.
 
 use crate::objects::is_hidden;
+use crate::places::is_plain_key;
 use crate::{MAX_READ_BYTES, Object, StorageError, StorageResult, bucket_and_key};
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
@@ -25,6 +26,9 @@ const COPY_PART_BYTES: u64 = 1 << 30;
 /// megabytes of a part. The SDK itself waits for an answer for ever.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why an object is not listed, for a person.
+const AMBIGUOUS: &str = "its key has an empty part, `.` or `..`, and is another object to some who handle it";
 
 /// The client, made when it is first needed.
 #[derive(Default)]
@@ -56,26 +60,32 @@ impl Buckets {
         let pages = self.client().await.list_objects_v2().bucket(bucket).prefix(&folder).into_paginator().send();
         let bucket = bucket.to_owned();
         let pages = stream::unfold(pages, |mut pages| async { pages.next().await.map(|page| (page, pages)) });
-        let objects = pages.map(move |page| -> StorageResult<Vec<Object>> {
+        let objects = pages.map(move |page| -> StorageResult<Vec<StorageResult<Object>>> {
             let page = page.map_err(|e| fail("list", &place, e))?;
             let object = |found: &aws_sdk_s3::types::Object| {
                 let full_key = found.key()?;
                 let key = full_key.strip_prefix(&folder)?.to_owned();
                 // A name that ends in a slash is a folder that a console made.
-                let is_shown = !is_hidden(&key) && !key.is_empty() && !key.ends_with('/');
+                if key.is_empty() || key.ends_with('/') {
+                    return None;
+                }
                 let uri: ObjectUri = format!("s3://{bucket}/{full_key}").parse().ok()?;
-                is_shown.then(|| Object {
+                if !is_plain_key(full_key) {
+                    return Some(Err(StorageError::foreign("list", uri, AMBIGUOUS)));
+                }
+                let object = Object {
                     uri,
                     key,
                     size_bytes: found.size().and_then(|size| size.try_into().ok()).unwrap_or(0),
                     etag: unquoted(found.e_tag()),
                     version_id: None,
                     modified_at: instant(found.last_modified()),
-                })
+                };
+                (!is_hidden(&object.key)).then_some(Ok(object))
             };
             Ok(page.contents().iter().filter_map(object).collect())
         });
-        Ok(objects.map_ok(|page| stream::iter(page.into_iter().map(Ok))).try_flatten().boxed())
+        Ok(objects.map_ok(stream::iter).try_flatten().boxed())
     }
 
     pub(crate) async fn head(&self, uri: &ObjectUri) -> StorageResult<Object> {
@@ -127,7 +137,9 @@ impl Buckets {
             }
             Err(e) => return Err(fail("move", &what, e)),
         }
-        // Content that came meanwhile stays.
+        // Content that came meanwhile stays, even where the store does not heed the condition of a deletion.
+        let there = self.meta(from_bucket, from_key).await.map_err(|e| fail("move", &what, e))?;
+        check_etag(from, etag, &unquoted(there.e_tag()))?;
         let request = self.client().await.delete_object().bucket(from_bucket).key(from_key);
         let deleted = request.set_if_match(source.e_tag().map(ToOwned::to_owned)).send().await;
         deleted.map(|_| ()).map_err(|e| fail("move", &what, e))
@@ -186,7 +198,11 @@ impl Buckets {
 
 /// Refuses to go on with an object that is no longer the one that was meant.
 pub(crate) fn check_etag(uri: &ObjectUri, wanted: &str, found: &str) -> StorageResult<()> {
-    if wanted.is_empty() || wanted == found {
+    if wanted.is_empty() {
+        let reason = "no entity tag is known of it, without which nothing is moved";
+        return Err(StorageError::new("move", uri, io::Error::new(ErrorKind::InvalidInput, reason)));
+    }
+    if wanted == found {
         return Ok(());
     }
     let reason = format!("it has other content by now: etag {found}, not {wanted}");

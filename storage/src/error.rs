@@ -22,7 +22,17 @@ pub struct StorageError {
 #[error("what was to be shown here is gone from its private place, too")]
 struct Lost;
 
+/// What a [`StorageError`] comes from that [`StorageError::is_foreign`].
+#[derive(Debug, thiserror::Error)]
+#[error("foreign-object: {0}")]
+struct Foreign(&'static str);
+
 impl StorageError {
+    /// An object that may not be touched. It stays as it is.
+    pub(crate) fn foreign(operation: &'static str, object: impl fmt::Display, reason: &'static str) -> Self {
+        Self::new(operation, object, io::Error::new(ErrorKind::PermissionDenied, Foreign(reason)))
+    }
+
     /// Something committed that cannot be published any more.
     pub(crate) fn lost(object: impl fmt::Display) -> Self {
         Self::new("publish", object, io::Error::new(ErrorKind::NotFound, Lost))
@@ -61,9 +71,15 @@ impl StorageError {
         self.source.get_ref().is_some_and(|cause| cause.is::<Lost>())
     }
 
+    /// Whether the object is refused because it is outside the places that may be read, or no regular file.
+    pub fn is_foreign(&self) -> bool {
+        self.source.get_ref().is_some_and(|cause| cause.is::<Foreign>())
+    }
+
     /// What the operator can do, where that is known.
     fn advice(&self) -> &'static str {
         match self.source.kind() {
+            _ if self.is_foreign() => "; it stays as it is",
             _ if self.is_lost() => "; put it there from a backup, or have its manifest converted anew",
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; free space there, then run again",
             ErrorKind::PermissionDenied => "; check its owner and mode",

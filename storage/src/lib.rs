@@ -1,25 +1,33 @@
 //! Objects and what can be done with them: list, identify, move, write once, and publish many files so that a
 //! reader sees all of them or none.
 //!
-//! [`Location`] is where a URL points: a local directory or a folder of a bucket. [`Objects`] is what the control
+//! [`Location`] is where a URL points: a local directory or a folder of a bucket. [`Places`] are where objects may be read. [`Objects`] is what the control
 //! plane does there; [`Storage`] does it for real, [`MemoryObjects`] in memory. This crate knows nothing of manifests'
 //! contents, of DataFusion or of the tracking store.
 
+mod anchor;
 mod bucket;
 mod buffers;
 mod error;
 mod local;
 mod location;
 mod memory;
+mod modes;
 mod objects;
+mod places;
 mod staging;
 mod transfer;
 
 pub use bucket::client_from_env;
 pub use error::{StorageError, StorageResult};
-pub use local::{Object, absolute, identity, list, path_of};
+pub use local::{Listing, Object, absolute, identity, list, path_of};
 pub use location::{Location, bucket_and_key};
 pub use memory::MemoryObjects;
+pub use modes::{DIRECTORY_MODE, FILE_MODE, PRIVATE_FILE_MODE, create_directories, create_new_file};
 pub use objects::{MAX_READ_BYTES, Objects, Storage, is_hidden};
-pub use staging::{RewriteTail, StagedFile, Staging, StagingWriter, Tail, base64_text, staged_manifests};
+pub use places::{InvalidPlace, Located, Places, open_inside};
+pub use staging::{
+    InvalidPrivateName, PrivateKind, PrivateName, RewriteTail, StagedFile, Staging, StagingWriter, Tail, base64_text,
+    list_at_most, staged_manifests,
+};
 pub use transfer::{ObjectReader, find_blocking, heads_blocking, remove_blocking};

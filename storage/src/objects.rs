@@ -1,6 +1,6 @@
 //! What is done with objects, wherever they are.
 
-use crate::bucket::{Buckets, check_etag};
+use crate::bucket::Buckets;
 use crate::{Location, Object, StorageError, StorageResult, local};
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
@@ -15,7 +15,7 @@ pub const MAX_READ_BYTES: u64 = 32 << 20;
 #[async_trait]
 pub trait Objects: Send + Sync {
     /// Every object below a place, as it is found. Names that start with a dot are other programs' private files and are
-    /// left out.
+    /// left out. An item whose error [`StorageError::is_foreign`] is an entry that is refused: the listing goes on after it.
     async fn list(&self, place: &Location) -> StorageResult<BoxStream<'static, StorageResult<Object>>>;
 
     /// Size, entity tag and time of one object.
@@ -29,8 +29,9 @@ pub trait Objects: Send + Sync {
     async fn write_once(&self, uri: &ObjectUri, content: &[u8]) -> StorageResult<bool>;
 
     /// Moves an object, never over another: [`ErrorKind::AlreadyExists`] then. One that is gone, or has another entity tag
-    /// than `etag` by now (unless that is empty), is [`ErrorKind::NotFound`]. In a bucket, the server copies it, the copy
-    /// is checked, then the source deleted. Dying in the middle leaves the source, so that the move can be made again.
+    /// than `etag` by now, is [`ErrorKind::NotFound`]; without an entity tag nothing is moved ([`ErrorKind::InvalidInput`]), and
+    /// nothing by way of a link ([`StorageError::is_foreign`]). In a bucket, the server copies it, the copy is checked, then the
+    /// source deleted. Dying in the middle leaves the source, so that the move can be made again.
     async fn move_object(&self, from: &ObjectUri, to: &ObjectUri, etag: &str) -> StorageResult<()>;
 }
 
@@ -55,9 +56,8 @@ impl Objects for Storage {
             Location::Bucket { bucket, prefix } => self.buckets.list(bucket, prefix).await,
             Location::Local(path) => {
                 let path = path.clone();
-                let objects = blocking(move || local::list(&path)).await?;
-                let shown = objects.into_iter().filter(|object| !is_hidden(&object.key));
-                Ok(stream::iter(shown.map(Ok)).boxed())
+                let local::Listing { objects, refused } = blocking(move || local::list(&path)).await?;
+                Ok(stream::iter(objects.into_iter().map(Ok).chain(refused.into_iter().map(Err))).boxed())
             }
         }
     }
@@ -97,11 +97,7 @@ impl Objects for Storage {
             (Some(_), Some(_)) => self.buckets.move_object(from, to, etag).await,
             (None, None) => {
                 let (source, to, etag) = (from.clone(), local::path_of(to)?, etag.to_owned());
-                blocking(move || {
-                    check_etag(&source, &etag, &local::head(&source)?.etag)?;
-                    local::move_object(&local::path_of(&source)?, &to)
-                })
-                .await
+                blocking(move || local::move_object(&source, &to, &etag)).await
             }
             _ => {
                 let reason = io::Error::new(ErrorKind::Unsupported, "one is in a bucket, the other in a directory");

@@ -4,7 +4,7 @@
 //! them, and can block without holding them up.
 
 use crate::bucket::{client_from_env, fail, is_changed};
-use crate::{Object, StorageError, StorageResult, bucket_and_key, local};
+use crate::{Located, Object, Places, StorageError, StorageResult, bucket_and_key, local};
 use aws_sdk_s3::Client;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -280,19 +280,30 @@ pub(crate) fn head_blocking(uri: &ObjectUri) -> StorageResult<Object> {
     }
 }
 
-/// The same of many, in the same order.
-pub fn heads_blocking(uris: Vec<ObjectUri>) -> StorageResult<Vec<StorageResult<Object>>> {
+/// The same of many, in the same order; only of those in the places that may be read, if it is said which they are.
+pub fn heads_blocking(uris: Vec<ObjectUri>, places: Option<&Places>) -> StorageResult<Vec<StorageResult<Located>>> {
     if uris.iter().all(|uri| bucket_and_key(uri).is_none()) {
-        return Ok(uris.iter().map(local::head).collect());
+        return Ok(uris.iter().map(|uri| locate(uri, places)).collect());
     }
-    let head = |uri: ObjectUri| async move {
-        match bucket_and_key(&uri) {
-            None => local::head(&uri),
-            Some(_) => crate::bucket::head(&client().await, &uri).await,
+    let places = places.cloned().map(Arc::new);
+    let head = move |uri: ObjectUri| {
+        let places = places.clone();
+        async move {
+            if bucket_and_key(&uri).is_none() {
+                return locate(&uri, places.as_deref());
+            }
+            places.map_or(Ok(()), |places| places.admit(&uri))?;
+            Ok(Located { object: crate::bucket::head(&client().await, &uri).await?, inside: None })
         }
     };
-    let heads = futures::stream::iter(uris).map(head).buffered(LOOKS_AT_ONCE);
-    wait(async move { Ok(heads.collect().await) })
+    wait(async move { Ok(futures::stream::iter(uris).map(head).buffered(LOOKS_AT_ONCE).collect().await) })
+}
+
+fn locate(uri: &ObjectUri, places: Option<&Places>) -> StorageResult<Located> {
+    match places {
+        Some(places) => places.locate(uri),
+        None => Ok(Located { object: local::head(uri)?, inside: None }),
+    }
 }
 
 /// Removes an object, for callers that block. One that is not there is no error.

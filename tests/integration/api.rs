@@ -1,12 +1,11 @@
 //! The scheduler's HTTP API: shapes, errors, what can be asked of runs, events, metrics; and whatever a fuzzer thinks of.
 
 use crate::cluster::{Cluster, free_port, manifest};
-use crate::place::{Done, Place, binary, python, start, wait_until};
+use crate::place::{Done, Place, python, start, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 /// A place with a small file of each of the first days of 2025, and a manifest of each.
@@ -139,7 +138,7 @@ fn every_error_has_one_shape() {
         (put_priority(&cluster, "m1", "{\"priority\": 3}"), 409, "conflict", "completed"),
         (put_priority(&cluster, "m1", "{\"priority\": 5000}"), 400, "bad-json", "-1000 to 1000"),
         (put_priority(&cluster, "m1", "{\"priority\": -2147483648}"), 400, "bad-json", "-1000 to 1000"),
-        (put_priority(&cluster, "m1", &" ".repeat((64 << 10) + 1)), 413, "too-large", "65536 bytes"),
+        (put_priority(&cluster, "m1", &" ".repeat((1 << 20) + 1)), 413, "too-large", "1048576 bytes"),
         (with("host", "page.example", cluster.url() + "/api/v1/runs"), 403, "foreign-host", "`page.example`"),
         (with("origin", "https://page.example", url("/api/v1/runs/m1/force")), 403, "foreign-origin", "page.example"),
     ];
@@ -156,7 +155,7 @@ fn runs_are_steered() {
     let (place, documents) = days(6);
     let mut cluster = Cluster::start(&place, "out", 0, &["--max-concurrent-runs", "1"]);
     wait_until("it leads", || cluster.get("stats")["leads"] == true);
-    let events = listen(cluster.url());
+    let events = listen(&place, cluster.http_port());
     wait_until("the stream begins", || !events.lock().unwrap().is_empty());
     assert_eq!(events.lock().unwrap()[0], ("role".to_owned(), json!({"leads": true})));
     // Without an executor, the first one has the turn and keeps it.
@@ -231,12 +230,15 @@ fn metric(metrics: &str, name: &str) -> Option<f64> {
 type Events = Arc<Mutex<Vec<(String, Value)>>>;
 
 /// Collects the events that a scheduler tells, until it ends.
-fn listen(url: String) -> Events {
+fn listen(place: &Place, port: u16) -> Events {
+    let token = std::fs::read_to_string(place.token_file(port)).unwrap();
     let events = Events::default();
     let told = events.clone();
     std::thread::spawn(move || {
-        let mut stream = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
-        stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let request =
+            format!("GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
         let mut name = String::new();
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             if let Some(event) = line.strip_prefix("event: ") {
@@ -270,7 +272,7 @@ fn a_standby_answers_from_the_store_and_says_what_it_is() {
     let (status, _) = cluster.call(|c| c.post(format!("{url}/api/v1/manifests")).json(&documents[1])).unwrap();
     assert_eq!(status, 202, "a standby takes manifests");
     wait_until("the leader finds it", || cluster.get("runs/m2")["state"] != "queued");
-    let events = listen(url.clone());
+    let events = listen(&place, http);
     wait_until("the standby's stream begins", || !events.lock().unwrap().is_empty());
     assert_eq!(events.lock().unwrap()[0].1, json!({"leads": false}));
     cluster.scheduler = None;
@@ -281,7 +283,7 @@ fn a_standby_answers_from_the_store_and_says_what_it_is() {
 fn a_scheduler_that_is_told_to_stop_ends_what_it_tells() {
     let place = Place::new();
     let mut cluster = Cluster::start(&place, "out", 0, &[]);
-    let events = listen(cluster.url());
+    let events = listen(&place, cluster.http_port());
     wait_until("the stream begins", || !events.lock().unwrap().is_empty());
     assert_eq!(cluster.stop_scheduler(), Some(0));
     wait_until("the stream ends", || events.lock().unwrap().iter().any(|(name, _)| name == "end"));
@@ -291,11 +293,13 @@ fn a_scheduler_that_is_told_to_stop_ends_what_it_tells() {
 fn clients_wait_for_a_scheduler_that_is_started_again() {
     let (place, _) = days(2);
     let mut cluster = Cluster::start(&place, "out", 0, &[]);
+    let (url, http) = (cluster.url(), cluster.http_port());
     let client = |arguments: &[&str]| {
-        let mut command = Command::new(binary("millwork"));
-        command.args(arguments).args(["--scheduler", &cluster.url()]);
+        let mut command = place.command("millwork");
+        command.args(arguments).args(["--scheduler", &url]);
         command
     };
+    assert!(place.token_file(http).exists());
     let watching = start(client(&["runs", "watch"]), &place.path("watch.log"));
     wait_until("the watcher listens", || {
         let asked = "millwork_http_requests_total{route=\"/api/v1/events\"";
@@ -321,10 +325,7 @@ fn clients_wait_for_a_scheduler_that_is_started_again() {
 fn the_command_line_shows_and_steers_runs() {
     let (place, documents) = days(2);
     let cluster = Cluster::start(&place, "out", 1, &[]);
-    let ask = |arguments: &[&str]| {
-        let mut command = Command::new(binary("millwork"));
-        Done::of(command.args(arguments).args(["--scheduler", &cluster.url()]).output().unwrap())
-    };
+    let ask = |arguments: &[&str]| Done::of(cluster.client(arguments).output().unwrap());
     cluster.post("manifests", &documents[0]);
     wait_for(&cluster, "m1", "completed");
     assert_eq!(ask(&["runs", "--json"]).json()["runs"][0]["manifest_id"], "m1");
@@ -350,20 +351,17 @@ fn the_command_line_shows_and_steers_runs() {
 #[test]
 fn whatever_a_fuzzer_sends_is_answered_as_described() {
     let (place, documents) = days(3);
-    std::fs::write(place.path("token"), "secret").unwrap();
-    let token = place.path("token").display().to_string();
-    let mut cluster = Cluster::start(&place, "out", 0, &["--token-file", &token]);
+    let mut cluster = Cluster::start(&place, "out", 0, &[]);
     cluster.start_executor();
     let send = |path: &str, body: &Value| {
         let url = format!("{}/api/v1/{path}", cluster.url());
-        cluster.call(|c| c.post(url).bearer_auth("secret").json(body)).unwrap()
+        cluster.call(|c| c.post(url).json(body)).unwrap()
     };
     documents.iter().for_each(|document| assert_eq!(send("manifests", document).0, 202));
     let gone = json!({"fileLocations": [{"URIPrefixes": [place.path("in/2025-01-09-gone.ndjson")]}], "metadata": {"manifest_id": "gone"}});
     assert_eq!(send("manifests", &gone).0, 202);
     wait_until("all have ended", || {
-        let get =
-            |path: &str| cluster.call(|c| c.get(format!("{}/api/v1/runs/{path}", cluster.url())).bearer_auth("secret"));
+        let get = |path: &str| cluster.call(|c| c.get(format!("{}/api/v1/runs/{path}", cluster.url())));
         let ended = |id: &str| get(id).is_some_and(|(_, run)| !run.contains("\"ended_at\":null"));
         ["m1", "m2", "m3", "gone"].into_iter().all(ended)
     });
@@ -371,10 +369,13 @@ fn whatever_a_fuzzer_sends_is_answered_as_described() {
     std::fs::write(place.path("any.toml"), config).unwrap();
     // Random ids are of no run.
     std::fs::write(place.path("one.toml"), format!("{config}\n[parameters]\n\"path.id\" = \"m1\"\n")).unwrap();
+    let token = std::fs::read_to_string(place.token_file(cluster.http_port())).unwrap();
     for config in ["any.toml", "one.toml"] {
         let mut command = python();
         command.args(["-m", "schemathesis.cli", "--no-color", "--config-file", config, "run"]);
-        command.arg(format!("{}/api/v1/openapi.json", cluster.url())).args(["-H", "Authorization: Bearer secret"]);
+        command
+            .arg(format!("{}/api/v1/openapi.json", cluster.url()))
+            .args(["-H", &format!("Authorization: Bearer {token}")]);
         // Events have no end.
         command.args(["--exclude-path", "/api/v1/events", "--seed", "1", "--generation-database", "none"]);
         command.args(["--max-examples", &std::env::var("MILLWORK_EXAMPLES").unwrap_or_else(|_| "20".to_owned())]);

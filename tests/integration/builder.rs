@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
+use futures::StreamExt;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -14,6 +15,18 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const MAX_FILES: usize = 20;
+const BUCKET: &str = "acme-in";
+
+/// A bucket with an object of five bytes for each key.
+async fn fill(aws: &Aws, keys: impl Iterator<Item = String>) {
+    let s3 = aws.s3().await;
+    aws.create_bucket(BUCKET).await;
+    let put = |key: String| s3.put_object().bucket(BUCKET).key(key).body(b"12345".to_vec().into()).send();
+    futures::stream::iter(keys.map(put))
+        .buffer_unordered(16)
+        .for_each(|put| std::future::ready(drop(put.unwrap())))
+        .await;
+}
 
 /// A builder's command on a state of its own, with manifests in `manifests/`.
 fn builder(place: &Place, arguments: &[&str]) -> Command {
@@ -79,18 +92,20 @@ async fn workers_that_are_killed_lose_and_double_nothing() {
     let (aws, place) = (Aws::start(), Place::new());
     let queues = Queues::create(&aws).await;
     let keys: Vec<String> = (0..number).map(|i| format!("d {}/2025-12-{}-ü+%{i}.ndjson", i % 7, 20 + i % 5)).collect();
-    let mut bodies: Vec<String> = keys.iter().enumerate().map(|(i, key)| message("in", key, 5, i)).collect();
+    let mut bodies: Vec<String> = keys.iter().enumerate().map(|(i, key)| message(BUCKET, key, 5, i)).collect();
+    fill(&aws, keys.iter().cloned()).await;
     let twice: Vec<String> = bodies.iter().step_by(10).cloned().collect();
     bodies.extend(twice);
     let bad = number / 100;
     bodies.extend((0..bad).map(|i| match i % 3 {
         0 => "not json".to_owned(),
         1 => json!({"unknown": i}).to_string(),
-        _ => s3_event("in", "x", 1, i).replace("eTag", "noTag"),
+        _ => s3_event(BUCKET, "x", 1, i).replace("eTag", "noTag"),
     }));
     shuffle(&mut bodies);
     let start_one = |number: usize| {
         let mut command = builder(&place, &["serve", "--queue-url", &queues.url, "--http", "127.0.0.1:0"]);
+        command.env("INPUT_PLACES", format!("s3://{BUCKET}"));
         command.envs(aws.environment()).env("VISIBILITY_TIMEOUT_SECONDS", "3").env("POLL_SECONDS", "1");
         command.env("LOCK_TTL_SECONDS", "2").env("SWEEP_INTERVAL_SECONDS", "1").env("MAX_WAIT_SECONDS", "3");
         start(command, &place.path(&format!("builder-{number}.log")))
@@ -112,7 +127,7 @@ async fn workers_that_are_killed_lose_and_double_nothing() {
     };
     let ((), kills) = tokio::join!(sending, killing);
     assert!(kills > 3, "{kills} kills");
-    let expected: BTreeSet<String> = keys.iter().map(|key| format!("s3://in/{key}")).collect();
+    let expected: BTreeSet<String> = keys.iter().map(|key| format!("s3://{BUCKET}/{key}")).collect();
     // Rests are old enough after three seconds; each look is a sweep, which finishes what the kills left.
     let deadline = Instant::now() + Duration::from_secs(60);
     while in_manifests(&place).len() < expected.len() && Instant::now() < deadline {
@@ -131,11 +146,13 @@ async fn workers_that_are_killed_lose_and_double_nothing() {
 async fn a_service_that_is_told_to_stop_leaves_the_rest_to_others() {
     let (aws, place) = (Aws::start(), Place::new());
     let queues = Queues::create(&aws).await;
-    let bodies: Vec<String> = (0..400).map(|i| message("in", &format!("2025-12-23-{i}.ndjson"), 5, i)).collect();
+    let keys: Vec<String> = (0..400).map(|i| format!("2025-12-23-{i}.ndjson")).collect();
+    fill(&aws, keys.iter().cloned()).await;
+    let bodies: Vec<String> = keys.iter().enumerate().map(|(i, key)| message(BUCKET, key, 5, i)).collect();
     queues.send(&bodies).await;
     let mut command =
         builder(&place, &["serve", "--queue-url", &queues.url, "--http", "127.0.0.1:0", "--workers", "1"]);
-    command.envs(aws.environment()).env("POLL_SECONDS", "1");
+    command.envs(aws.environment()).env("POLL_SECONDS", "1").env("INPUT_PLACES", format!("s3://{BUCKET}"));
     let mut service = start(command, &place.path("log"));
     wait_until("some manifests are there", || !manifests(&place).is_empty());
     let stopped = Instant::now();
@@ -262,6 +279,7 @@ async fn on_lambda_only_what_failed_comes_again() {
     let function = |dead_letters: Option<&str>| {
         let mut command = builder(&place, &[]);
         command.envs(aws.environment()).env("AWS_LAMBDA_RUNTIME_API", &address);
+        command.env("INPUT_PLACES", format!("s3://{BUCKET}"));
         command.env("AWS_LAMBDA_FUNCTION_NAME", "f").env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128");
         command.env("AWS_LAMBDA_FUNCTION_VERSION", "1").env("AWS_LAMBDA_LOG_STREAM_NAME", "s");
         command.env("AWS_LAMBDA_LOG_GROUP_NAME", "g");
@@ -276,8 +294,10 @@ async fn on_lambda_only_what_failed_comes_again() {
         runtime.answers.lock().unwrap().remove(0)
     };
     let record = |id: &str, body: &str| json!({"messageId": id, "body": body, "eventSource": "aws:sqs"});
-    let mut records: Vec<Value> =
-        (0..20).map(|i| record(&format!("m{i}"), &message("in", &format!("2025-12-23-{i}.ndjson"), 5, i))).collect();
+    let keys: Vec<String> = (0..20).map(|i| format!("2025-12-23-{i}.ndjson")).collect();
+    fill(&aws, keys.iter().cloned().chain(["2025-12-23-late.ndjson".to_owned()])).await;
+    let of = |(i, key): (usize, &String)| record(&format!("m{i}"), &message(BUCKET, key, 5, i));
+    let mut records: Vec<Value> = keys.iter().enumerate().map(of).collect();
     records.push(record("bad", "not json"));
     records.push(record("test", r#"{"Service":"Amazon S3","Event":"s3:TestEvent"}"#));
     let lambda = function(None);
@@ -289,7 +309,7 @@ async fn on_lambda_only_what_failed_comes_again() {
     assert_eq!(invoke(json!({"Records": records})).1, json!({"batchItemFailures": []}));
     assert_eq!(queues.bad().await, BTreeMap::from([("not-json".to_owned(), 1)]));
     assert_eq!(in_manifests(&place).len(), 20);
-    let more = json!({"Records": [record("n", &message("in", "2025-12-23-late.ndjson", 5, 99))]});
+    let more = json!({"Records": [record("n", &message(BUCKET, "2025-12-23-late.ndjson", 5, 99))]});
     assert_eq!(invoke(more).1, json!({"batchItemFailures": []}));
     let (kind, swept) = invoke(json!({"detail-type": "Scheduled Event", "source": "aws.events"}));
     assert_eq!((kind.as_str(), &swept["pending_files"]), ("response", &json!(1)));

@@ -174,7 +174,7 @@ fn told_to_stop_in_the_middle(fleet: &mut Fleet<'_>, document: &Value) -> (usize
 }
 
 #[test]
-fn chaos_an_executor_that_is_told_to_stop_finishes_its_task_and_is_asked_for_the_report() {
+fn chaos_an_executor_that_is_told_to_stop_finishes_its_task_and_reports_it() {
     let world = World::local();
     let (rows, content) = long_file();
     let document = world.manifest("long", &[world.input("2025-12-01-a.ndjson.gz", content)]);
@@ -186,31 +186,82 @@ fn chaos_an_executor_that_is_told_to_stop_finishes_its_task_and_is_asked_for_the
     assert_eq!(wait_for_end(&mut told), Some(0), "{}", fleet.logs());
 }
 
-#[test]
-fn chaos_an_executor_that_is_told_to_stop_keeps_its_report_while_others_work_on() {
-    let world = World::local();
+/// A run of two tasks on two executors, when one of them is done. Returns the number of the executor that did it.
+fn half_done(fleet: &Fleet<'_>, document: &Value) -> usize {
+    assert_eq!(fleet.submit(0, document).0, 202);
+    let mut tasks = Vec::new();
+    fleet.wait_until("one of two tasks is done", || {
+        tasks = fleet.tasks("both");
+        tasks.len() == 2 && tasks.iter().any(|(_, is_done)| *is_done)
+    });
+    tasks.iter().find(|(_, is_done)| *is_done).unwrap().0
+}
+
+/// A manifest of a task that is done quickly and one that takes long, with the rows of both.
+fn quick_and_long(world: &World) -> (u64, Value) {
     let (rows, content) = long_file();
     // Large enough for a task of its own.
     let random = Random::new(4);
     let line = |_| format!("{{\"text\": \"{:x}{:x}\"}}\n", random.next(), random.next());
     let quick: String = (0..60_000).map(line).collect();
     let uris = [world.input("2025-12-01-a.ndjson", quick.into_bytes()), world.input("2025-12-01-b.ndjson.gz", content)];
-    let document = world.manifest("both", &uris);
+    (rows + 60_000, world.manifest("both", &uris))
+}
+
+#[test]
+fn chaos_an_executor_that_is_told_to_stop_after_its_task_ends_and_its_report_counts() {
+    let world = World::local();
+    let (rows, document) = quick_and_long(&world);
     let mut fleet = Fleet::start(&world, 1, 2);
-    assert_eq!(fleet.submit(0, &document).0, 202);
-    let mut tasks = Vec::new();
-    fleet.wait_until("one of two tasks is done", || {
-        tasks = fleet.tasks("both");
-        tasks.len() == 2 && tasks.iter().any(|(_, is_done)| *is_done)
-    });
-    let (number, _) = *tasks.iter().find(|(_, is_done)| *is_done).unwrap();
-    let mut told = fleet.executors.remove(number);
+    let mut told = {
+        let number = half_done(&fleet, &document);
+        fleet.executors.remove(number)
+    };
     signal(&told, "TERM");
-    std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(fleet.tasks("both"), tasks, "the other task should go on");
-    assert!(told.0.try_wait().unwrap().is_none(), "{}", fleet.logs());
-    assert_eq!(made_at_once(&fleet, "both", rows + 60_000), ["executor-0", "executor-1"]);
     assert_eq!(wait_for_end(&mut told), Some(0), "{}", fleet.logs());
+    assert!(fleet.tasks("both").iter().any(|(_, is_done)| !is_done), "the other task should go on");
+    assert_eq!(made_at_once(&fleet, "both", rows), ["executor-0", "executor-1"]);
+}
+
+#[test]
+fn chaos_an_executor_that_is_killed_after_its_task_costs_nothing() {
+    let world = World::local();
+    let (rows, document) = quick_and_long(&world);
+    let mut fleet = Fleet::start(&world, 1, 2);
+    let number = half_done(&fleet, &document);
+    let before = fleet.tasks("both");
+    let killed = fleet.executors.remove(number);
+    signal(&killed, "KILL");
+    fleet.wait_until("its loss is noticed", || fleet.connected(0) == 1);
+    assert_eq!(fleet.tasks("both"), before, "no task is run again");
+    assert_eq!(made_at_once(&fleet, "both", rows), ["executor-0", "executor-1"]);
+}
+
+/// An executor that stood still for so long goes on, and each row is there once.
+fn stands_still(seconds: u64) {
+    let world = World::local();
+    let (rows, document) = quick_and_long(&world);
+    let fleet = Fleet::start(&world, 1, 2);
+    let done = half_done(&fleet, &document);
+    for executor in [&fleet.executors[done], &fleet.executors[1 - done]] {
+        signal(executor, "STOP");
+        std::thread::sleep(Duration::from_secs(seconds));
+        signal(executor, "CONT");
+    }
+    made_at_once(&fleet, "both", rows);
+    fleet.wait_until("both are there again", || fleet.connected(0) == 2);
+    let ids = ["both".to_owned()];
+    assert_eq!(world.ask_oracle(&ids)["rows"].as_u64(), Some(rows));
+}
+
+#[test]
+fn chaos_an_executor_that_stands_still_for_a_moment_keeps_its_tasks() {
+    stands_still(5);
+}
+
+#[test]
+fn chaos_an_executor_that_stands_still_for_long_comes_back_as_another() {
+    stands_still(12);
 }
 
 #[test]

@@ -75,9 +75,10 @@ impl<'a> Cluster<'a> {
 
     /// The command of a scheduler of this cluster, on these ports.
     pub(crate) fn scheduler_command(&self, listen: u16, http: u16) -> Command {
-        let mut command = Command::new(binary("millwork-scheduler"));
+        let mut command = self.place.command("millwork-scheduler");
         command.envs(self.environment.iter().cloned());
         command.args(["--listen", &format!("127.0.0.1:{listen}"), "--http", &format!("127.0.0.1:{http}")]);
+        command.arg("--input-places").arg(self.place.path("in"));
         command.arg("--output").arg(self.output()).arg("--quarantine").arg(self.place.path("quarantine"));
         command.arg("--state").arg(format!("sqlite:{}", self.place.path("scheduler.db").display())).args(&self.options);
         command
@@ -100,7 +101,6 @@ impl<'a> Cluster<'a> {
             "--id",
             &format!("executor-{number}"),
         ]);
-        command.arg("--work-dir").arg(self.place.path(&format!("work-{number}")));
         self.executors.push(start(command, &self.place.path(&format!("executor-{number}.log"))));
     }
 
@@ -119,7 +119,7 @@ impl<'a> Cluster<'a> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-            let response = request(&client).send().await.ok()?;
+            let response = client.execute(self.place.authorized(request(&client))).await.ok()?;
             let status = response.status().as_u16();
             Some((status, response.text().await.ok()?))
         })
@@ -139,9 +139,19 @@ impl<'a> Cluster<'a> {
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
+    /// A command of `millwork` on this cluster, of the user who started it.
+    pub(crate) fn client(&self, arguments: &[&str]) -> Command {
+        let mut command = self.place.command("millwork");
+        command.args(arguments).args(["--scheduler", &self.url()]);
+        command
+    }
+
+    pub(crate) fn http_port(&self) -> u16 {
+        self.http
+    }
+
     fn submit_command(&self, manifests: &[&str]) -> Command {
-        let mut command = Command::new(binary("millwork"));
-        command.args(["submit", "--wait", "--json", "--scheduler", &self.url()]);
+        let mut command = self.client(&["submit", "--wait", "--json"]);
         command.args(manifests.iter().map(|name| self.place.path(name)));
         command
     }

@@ -106,6 +106,8 @@ async fn a_file_costs_at_most_three_writes_and_no_read_that_grows_with_what_is_p
     let (aws, counts) = (Aws::start(), Counts::default());
     let store = aws.fresh_store_through(counts.clone()).await;
     let settings = Settings {
+        input: "s3://in".parse().unwrap(),
+        state: None,
         quarantine: None,
         manifests: Location::parse("s3://manifests").unwrap(),
         output: None,
@@ -115,7 +117,9 @@ async fn a_file_costs_at_most_three_writes_and_no_read_that_grows_with_what_is_p
         lock_ttl: chrono::Duration::seconds(300),
         max_age: None,
     };
-    let builder = Builder::new(store, Arc::new(MemoryObjects::default()), settings, "test".to_owned());
+    let objects = MemoryObjects::default();
+    events(0, 1400).iter().for_each(|event| objects.put(&event.uri, b"x"));
+    let builder = Builder::new(store, Arc::new(objects), settings, "test".to_owned());
     let track = async |first: usize, count: usize| {
         counts.take();
         for batch in events(first, count).chunks(10) {

@@ -1,7 +1,7 @@
 //! Schedulers and executors on one state, in a directory or in a cloud, and a load of small manifests for them.
 
 use crate::aws::{bootstrap, download};
-use crate::place::{Place, Running, binary, signal, start};
+use crate::place::{Place, Running, signal, start};
 use crate::proxy::Proxy;
 use crate::random::Random;
 use crate::servers::Aws;
@@ -39,14 +39,25 @@ impl World {
         Self { place: Place::new(), aws: Some(aws), proxy: Some(proxy), runtime }
     }
 
-    fn options(&self) -> [String; 6] {
+    fn options(&self) -> [String; 8] {
         let path = |name: &str| self.place.path(name).display().to_string();
         let values = match self.aws {
-            None => [path("out"), path("quarantine"), format!("sqlite:{}", path("scheduler.db"))],
-            Some(_) => ["s3://acme-output/lake", "s3://acme-quarantine", "dynamodb:acme"].map(str::to_owned),
+            None => [path("in"), path("out"), path("quarantine"), format!("sqlite:{}", path("scheduler.db"))],
+            Some(_) => {
+                ["s3://acme-input", "s3://acme-output/lake", "s3://acme-quarantine", "dynamodb:acme"].map(str::to_owned)
+            }
         };
-        let [output, quarantine, state] = values;
-        ["--output".to_owned(), output, "--quarantine".to_owned(), quarantine, "--state".to_owned(), state]
+        let [input, output, quarantine, state] = values;
+        [
+            "--input-places".to_owned(),
+            input,
+            "--output".to_owned(),
+            output,
+            "--quarantine".to_owned(),
+            quarantine,
+            "--state".to_owned(),
+            state,
+        ]
     }
 
     /// Writes an input file. Returns its URI.
@@ -162,15 +173,23 @@ pub(crate) struct Fleet<'a> {
     pub(crate) executors: Vec<Running>,
     client: reqwest::Client,
     starts: usize,
+    /// More options of schedulers and executors.
+    options: [Vec<String>; 2],
 }
 
 impl<'a> Fleet<'a> {
     /// So many schedulers, of which the first runs manifests, and executors of one slot that know all of them.
     pub(crate) fn start(world: &'a World, schedulers: usize, executors: usize) -> Self {
+        Self::start_with(world, schedulers, executors, Default::default())
+    }
+
+    /// A fleet whose schedulers and executors have more options.
+    pub(crate) fn start_with(world: &'a World, schedulers: usize, executors: usize, options: [Vec<String>; 2]) -> Self {
         let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
         let ports = (0..schedulers).map(|_| (port(), port())).collect();
-        let mut fleet = Self { world, ports, schedulers: Vec::new(), executors: Vec::new(), client, starts: 0 };
+        let mut fleet =
+            Self { world, ports, schedulers: Vec::new(), executors: Vec::new(), client, starts: 0, options };
         for number in 0..schedulers {
             fleet.schedulers.push(None);
             fleet.start_scheduler(number);
@@ -187,7 +206,7 @@ impl<'a> Fleet<'a> {
     }
 
     fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(binary(name));
+        let mut command = self.world.place.command(name);
         if let Some(aws) = &self.world.aws {
             command.envs(aws.environment());
         }
@@ -209,16 +228,21 @@ impl<'a> Fleet<'a> {
         let (listen, http) = self.ports[number];
         let mut command = self.command("millwork-scheduler");
         command.args(["--listen", &format!("127.0.0.1:{listen}"), "--http", &format!("127.0.0.1:{http}")]);
-        command.args(self.world.options());
+        command.args(self.world.options()).args(&self.options[0]);
         self.schedulers[number] = Some(start(command, &self.log(&format!("scheduler-{number}"))));
     }
 
-    fn executor(&mut self, number: usize) -> Running {
+    pub(crate) fn executor(&mut self, number: usize) -> Running {
         let mut command = self.command("millwork-executor");
         let addresses: Vec<String> = self.ports.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
         command.args(["--scheduler", &addresses.join(","), "--vcores", "1", "--id", &format!("executor-{number}")]);
-        command.arg("--work-dir").arg(self.world.place.path(&format!("work-{number}")));
+        command.args(&self.options[1]);
         start(command, &self.log(&format!("executor-{number}")))
+    }
+
+    /// Where a scheduler listens for executors.
+    pub(crate) fn executors_address(&self, scheduler: usize) -> String {
+        format!("127.0.0.1:{}", self.ports[scheduler].0)
     }
 
     pub(crate) fn kill_scheduler(&mut self, number: usize) {
@@ -235,7 +259,8 @@ impl<'a> Fleet<'a> {
 
     fn text(&self, scheduler: usize, path: &str) -> Option<String> {
         let url = format!("http://127.0.0.1:{}{path}", self.ports[scheduler].1);
-        self.world.runtime.block_on(async { self.client.get(url).send().await.ok()?.text().await.ok() })
+        let request = self.world.place.authorized(self.client.get(url));
+        self.world.runtime.block_on(async { self.client.execute(request).await.ok()?.text().await.ok() })
     }
 
     pub(crate) fn get(&self, scheduler: usize, path: &str) -> Value {
@@ -275,9 +300,11 @@ impl<'a> Fleet<'a> {
         let mut answer = None;
         self.wait_until("a scheduler accepts a manifest", || {
             answer = self.world.runtime.block_on(async {
-                let response = self.client.post(&url).json(document).send().await.ok()?;
+                let request = self.world.place.authorized(self.client.post(&url).json(document));
+                let response = self.client.execute(request).await.ok()?;
                 let status = response.status().as_u16();
-                (status < 500).then_some((status, response.json().await.ok()?))
+                // One that is started just now leaves another token.
+                (status < 500 && status != 401).then_some((status, response.json().await.ok()?))
             });
             answer.is_some()
         });

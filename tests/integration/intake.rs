@@ -65,6 +65,12 @@ impl Bucket {
         Self { runtime, s3, queues: Queues { client, url, dead_letters } }
     }
 
+    /// The options of a scheduler that reads its manifests.
+    fn options<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        let queue = ["--manifest-queue-url", &self.queues.url, "--poll-seconds", "1"];
+        [&queue[..], &["--manifest-places", "s3://acme-manifests/manifests/"], more].concat()
+    }
+
     fn put(&self, name: &str, content: &[u8]) {
         let request =
             self.s3.put_object().bucket(BUCKET).key(format!("manifests/{name}")).body(content.to_vec().into());
@@ -96,8 +102,7 @@ fn a_bucket_of_manifests_is_run_once_whatever_is_killed_doubled_or_bad() {
     let (aws, place) = (Aws::start(), Place::new());
     let bucket = Bucket::create(&aws);
     let names = generate(&place);
-    let options =
-        ["--manifest-queue-url", &bucket.queues.url, "--visibility-timeout-seconds", "2", "--poll-seconds", "1"];
+    let options = bucket.options(&["--visibility-timeout-seconds", "2"]);
     let mut cluster = Cluster::start_in(&aws.environment(), &place, "out", 1, &options);
     bucket.put_file(&place, &names[0]);
     bucket.put_file(&place, &names[1]);
@@ -110,6 +115,10 @@ fn a_bucket_of_manifests_is_run_once_whatever_is_killed_doubled_or_bad() {
     bucket.put("cut.json", &std::fs::read(place.path(&names[0])).unwrap()[..40]);
     let stolen = place.files("in").into_iter().find(|name| name.starts_with("2025-12-20")).unwrap();
     bucket.put("stolen.json", document(&place, "stolen", &[&stolen]).as_bytes());
+    // What is elsewhere is neither read as a manifest nor taken for input.
+    let foreign = json!({"fileLocations": [{"URIPrefixes": ["s3://acme-output/2025-12-20-x.ndjson"]}]});
+    bucket.put("foreign.json", foreign.to_string().as_bytes());
+    bucket.runtime.block_on(bucket.queues.send(&[message("acme-output", "manifests/elsewhere.json", 1, 0)]));
     bucket.put_file(&place, &names[2]);
     cluster.kill_scheduler();
     bucket.put("gone.json", document(&place, "gone", &[first]).as_bytes());
@@ -140,6 +149,8 @@ fn a_bucket_of_manifests_is_run_once_whatever_is_killed_doubled_or_bad() {
     let expected = [
         ("duplicate-file", "manifests/twice.json` lists"),
         ("file-taken", "in manifest `m20`"),
+        ("foreign-object", "cannot read `s3://acme-output/manifests/elsewhere.json`"),
+        ("foreign-object", "names `s3://acme-output/2025-12-20-x.ndjson`"),
         ("missing-object", "manifests/gone.json"),
         ("mixed-dates", "manifests/mixed.json` mixes dates"),
         ("not-a-manifest", "manifests/cut.json` is not a manifest document"),
@@ -155,7 +166,7 @@ fn a_manifest_that_its_builder_queues_and_its_bucket_tells_of_is_one_run() {
     let (aws, place) = (Aws::start(), Place::new());
     let bucket = Bucket::create(&aws);
     place.generate(&["--files", "8", "--size-mb", "0.1", "--dates", "3", "--date", "2025-12-20"]);
-    let options = ["--manifest-queue-url", &bucket.queues.url, "--poll-seconds", "1"];
+    let options = bucket.options(&[]);
     let mut cluster = Cluster::start_in(&aws.environment(), &place, "out", 1, &options);
     let mut builder = Command::new(binary("millwork-manifest-builder"));
     builder.args(["backfill", "--flush", "--json", "--manifests", &format!("s3://{BUCKET}"), "--prefix"]);
@@ -187,8 +198,7 @@ fn a_manifest_that_cannot_be_read_now_comes_again() {
     let bucket = Bucket::create(&aws);
     place.input("2025-12-23-a.ndjson", "{\"a\": 1}\n");
     let name = manifest(&place, "late", "2025-12-23");
-    let options =
-        ["--manifest-queue-url", &bucket.queues.url, "--visibility-timeout-seconds", "2", "--poll-seconds", "1"];
+    let options = bucket.options(&["--visibility-timeout-seconds", "2"]);
     let mut environment = aws.environment().to_vec();
     environment.push(("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1"));
     let cluster = Cluster::start_in(&environment, &place, "out", 0, &options);
@@ -240,8 +250,9 @@ fn manifests_that_are_dropped_into_a_directory_are_run_once_and_a_refused_one_is
 fn a_directory_or_a_queue_that_is_not_there_is_told_at_the_start() {
     let place = Place::new();
     let start = |arguments: &[&str]| {
-        let mut command = Command::new(binary("millwork-scheduler"));
+        let mut command = place.command("millwork-scheduler");
         command.args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--output"]).arg(place.path("out"));
+        command.arg("--input-places").arg(place.path("in")).args(["--manifest-places", "s3://m"]);
         command.arg("--state").arg(format!("sqlite:{}", place.path("s.db").display())).args(arguments);
         command.envs([("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "x"), ("AWS_REGION", "eu-central-1")]);
         Done::of(command.env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").output().unwrap())

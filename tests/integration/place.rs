@@ -71,6 +71,29 @@ impl Place {
         self.root.path().join(name)
     }
 
+    /// A command of a user whose session has its private directory here: a scheduler leaves a token there for the clients of
+    /// that user.
+    pub(crate) fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(binary(name));
+        command.env("XDG_RUNTIME_DIR", self.path("session"));
+        command
+    }
+
+    /// The file of the token that a scheduler with this HTTP port leaves for its user.
+    pub(crate) fn token_file(&self, port: u16) -> PathBuf {
+        self.path(&format!("session/millwork/api-127.0.0.1-{port}.token"))
+    }
+
+    /// A token in the header of a request that has none.
+    pub(crate) fn authorized(&self, request: reqwest::RequestBuilder) -> reqwest::Request {
+        let mut request = request.build().unwrap();
+        let token = request.url().port().and_then(|port| fs::read_to_string(self.token_file(port)).ok());
+        if let (Some(token), false) = (token, request.headers().contains_key("authorization")) {
+            request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        }
+        request
+    }
+
     /// Writes an input file.
     pub(crate) fn input(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path("in").join(name);

@@ -67,6 +67,13 @@ impl Aws {
         aws_sdk_s3::Client::from_conf(config)
     }
 
+    /// Creates a bucket in the region of all that is here.
+    pub(crate) async fn create_bucket(&self, name: &str) {
+        let region = aws_sdk_s3::types::BucketLocationConstraint::from(REGION);
+        let place = aws_sdk_s3::types::CreateBucketConfiguration::builder().location_constraint(region).build();
+        self.s3().await.create_bucket().bucket(name).create_bucket_configuration(place).send().await.unwrap();
+    }
+
     pub(crate) async fn sqs(&self) -> aws_sdk_sqs::Client {
         aws_sdk_sqs::Client::new(&self.config().await)
     }

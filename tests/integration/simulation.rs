@@ -131,6 +131,8 @@ fn uri(text: &str) -> ObjectUri {
 
 fn settings() -> Settings {
     Settings {
+        input: "s3://in".parse().unwrap(),
+        state: None,
         quarantine: Some(Location::parse("s3://bad").unwrap()),
         manifests: Location::parse("s3://manifests").unwrap(),
         output: None,

@@ -87,10 +87,15 @@ fn publish(staging: &Staging, file: &StagedFile) -> StorageResult<()> {
     staging.publish(&[(file.clone(), staging.place_of(file).unwrap())])?
 }
 
-fn private(staging: &Staging, name: &str, bytes: usize) -> StagedFile {
-    let mut writer = staging.create(name).unwrap();
+fn private(staging: &Staging, bytes: usize) -> StagedFile {
+    let mut writer = staging.create_rejects(0).unwrap();
     writer.write_all(&vec![b'x'; bytes]).unwrap();
     writer.finish().unwrap()
+}
+
+/// The key of a file of rejected lines.
+fn key_of(file: &StagedFile) -> String {
+    format!("lake/_millwork/staging/m/1/{}", file.name)
 }
 
 fn uri(text: &str) -> ObjectUri {
@@ -128,6 +133,9 @@ fn the_child() {
     only_its_own_object_is_taken_for_it(&bucket);
     an_output_needs_a_free_place(&bucket);
     outputs_of_any_size_are_what_was_written(&bucket);
+    what_is_reported_of_an_upload_is_compared(&bucket);
+    an_end_that_is_not_proved_is_uploaded_again(&bucket);
+    notes_that_are_none_hold_nothing_up(&bucket);
 }
 
 fn a_sweep_that_comes_late_spares_a_later_attempt(bucket: &Bucket) {
@@ -169,8 +177,8 @@ fn an_attempt_that_gives_up_keeps_the_note_of_an_upload_without_id(bucket: &Buck
 
 fn a_joined_file_that_breaks_off_leaves_no_upload(bucket: &Bucket) {
     let staging = Bucket::staging("m", 1);
-    let files = [private(&staging, "a", 17 << 20), private(&staging, "b", 10)];
-    bucket.delete("out", &files[1].name);
+    let files = [private(&staging, 17 << 20), private(&staging, 10)];
+    bucket.delete("out", &key_of(&files[1]));
     let to = uri("s3://quarantine/rejected.ndjson");
     let error = staging.publish_joined(&files, &to).unwrap_err();
     assert!(error.is_lost(), "{error}");
@@ -180,7 +188,7 @@ fn a_joined_file_that_breaks_off_leaves_no_upload(bucket: &Bucket) {
     bucket.runtime.block_on(begun).unwrap();
     let note = json!({"bucket": "quarantine", "key": "rejected.ndjson", "upload_id": null}).to_string();
     bucket.put("out", "lake/_millwork/staging/m/1/uploads/orphan.json", note.into_bytes());
-    bucket.put("out", &files[1].name, vec![b'x'; 10]);
+    bucket.put("out", &key_of(&files[1]), vec![b'x'; 10]);
     staging.publish_joined(&files, &to).unwrap();
     staging.publish_joined(&files, &to).unwrap();
     staging.clear().unwrap();
@@ -190,8 +198,8 @@ fn a_joined_file_that_breaks_off_leaves_no_upload(bucket: &Bucket) {
     let root = tempfile::tempdir().unwrap();
     let staging = Staging::new(&Location::Local(root.path().to_owned()), "m", 1, "");
     staging.prepare().unwrap();
-    let files = [private(&staging, "a", 17 << 20), private(&staging, "b", 10)];
-    let last = root.path().join("_millwork/staging/m/1/b");
+    let files = [private(&staging, 17 << 20), private(&staging, 10)];
+    let last = root.path().join(format!("_millwork/staging/m/1/{}", files[1].name));
     std::fs::remove_file(&last).unwrap();
     assert!(staging.publish_joined(&files, &to).unwrap_err().is_lost());
     assert!(bucket.is_empty());
@@ -215,11 +223,11 @@ fn only_its_own_object_is_taken_for_it(bucket: &Bucket) {
     let staging = Bucket::staging("m", 1);
     let file = output(&staging);
     bucket.orphan("m", 1);
-    private(&staging, "rejected", 10);
+    let rejected = key_of(&private(&staging, 10));
     bucket.put("out", KEY, b"foreign".into());
     let error = publish(&staging, &file).unwrap_err();
     // What is private goes only once all is published: it may be needed again.
-    assert!(bucket.keys("out").iter().any(|key| key.ends_with("/m/1/rejected")));
+    assert!(bucket.keys("out").contains(&rejected));
     assert_eq!(bucket.uploads("out").len(), 2);
     assert!(!error.is_lost() && error.to_string().contains("move it away"), "{error}");
     bucket.delete("out", KEY);
@@ -228,7 +236,7 @@ fn only_its_own_object_is_taken_for_it(bucket: &Bucket) {
     let mut record = serde_json::to_value(&file).unwrap();
     record["upload"]["id"] = json!("forgotten");
     publish(&staging, &serde_json::from_value(record.clone()).unwrap()).unwrap();
-    record["upload"]["mark"] = json!("another");
+    record["upload"]["mark"] = json!("67e55044-10b1-426f-9247-bb680e5fe0c8");
     assert!(publish(&staging, &serde_json::from_value(record).unwrap()).unwrap_err().is_lost());
     // What was left for another reason goes when it is published once more.
     bucket.orphan("m", 1);
@@ -282,4 +290,83 @@ fn outputs_of_any_size_are_what_was_written(bucket: &Bucket) {
         bucket.delete("out", KEY);
         assert!(bucket.is_empty());
     }
+}
+
+/// An output of more than one part, as a task reports it.
+fn reported(staging: &Staging) -> StagedFile {
+    let mut writer = staging.create_output(0).unwrap();
+    writer.write_all(&vec![b'x'; 11 << 20]).unwrap();
+    writer.start_tail().unwrap();
+    writer.write_all(b"the end").unwrap();
+    writer.finish().unwrap()
+}
+
+fn what_is_reported_of_an_upload_is_compared(bucket: &Bucket) {
+    let staging = Bucket::staging("m", 1);
+    let file = reported(&staging);
+    let examined = |file: &StagedFile| {
+        let mut seen = Vec::new();
+        let examined = staging.examine(&[file], &mut |tail| {
+            seen = tail.bytes.to_vec();
+            Ok(())
+        });
+        examined.map(|()| seen).map_err(|(place, error)| {
+            assert_eq!((place, error.source.kind()), (0, std::io::ErrorKind::InvalidData), "{error}");
+            error.to_string()
+        })
+    };
+    assert!(examined(&file).unwrap().ends_with(b"the end"));
+    let forged = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut record = serde_json::to_value(&file).unwrap();
+        change(&mut record);
+        examined(&serde_json::from_value(record).unwrap()).unwrap_err()
+    };
+    assert!(forged(&|file| file["upload"]["id"] = json!("another")).contains("there is none of this id"));
+    assert!(forged(&|file| file["upload"]["parts"][0] = json!("\"0\"")).contains("part 1 is not the one"));
+    assert!(forged(&|file| drop(file["upload"]["parts"].as_array_mut().unwrap().pop())).contains("is not the one"));
+    assert!(forged(&|file| file["size_bytes"] = json!(5)).contains("longer than its 5 bytes"));
+    assert!(forged(&|file| file["size_bytes"] = json!(99_999_999)).contains("of 99999999 bytes"));
+    assert!(forged(&|file| file["upload"]["tail"] = json!("YWJj")).contains("the last of 3, were reported"));
+    assert!(forged(&|file| file["upload"] = json!(null)).contains("no upload was reported"));
+    // One of another attempt's numbers is another key's.
+    let other = forged(&|file| file["name"] = json!(file["name"].as_str().unwrap().replace("00000-", "00001-")));
+    assert!(other.contains("there is none of this id"), "{other}");
+    // Rejected lines are those of the object, of its size.
+    let mut rejects = private(&staging, 10);
+    rejects.size_bytes = 9;
+    assert!(staging.open_rejects(&rejects).err().unwrap().to_string().contains("it has 10 bytes, 9 were reported"));
+    staging.clear().unwrap();
+    assert!(bucket.is_empty());
+}
+
+/// The scheduler has looked at the end that was reported: another in its place does not become part of the output.
+fn an_end_that_is_not_proved_is_uploaded_again(bucket: &Bucket) {
+    let staging = Bucket::staging("m", 1);
+    let mut record = serde_json::to_value(reported(&staging)).unwrap();
+    let number = record["upload"]["parts"].as_array().unwrap().len();
+    let upload = record["upload"]["id"].as_str().unwrap().to_owned();
+    let mut end_bytes = 0;
+    let whole: StagedFile = serde_json::from_value(record.clone()).unwrap();
+    let mut look = |tail: &Tail<'_>| {
+        end_bytes = tail.bytes.len();
+        Ok(())
+    };
+    staging.examine(&[&whole], &mut look).unwrap();
+    let other = bucket.client.upload_part().bucket("out").key(KEY).upload_id(upload).part_number(number as i32);
+    let other = bucket.runtime.block_on(other.body(vec![b'y'; end_bytes].into()).send()).unwrap();
+    record["upload"]["parts"][number - 1] = json!(other.e_tag().unwrap());
+    let mut file: StagedFile = serde_json::from_value(record).unwrap();
+    staging.examine(&[&file], &mut |_| Ok(())).unwrap();
+    staging.settle([&mut file], None).unwrap();
+    publish(&staging, &file).unwrap();
+    assert!(bucket.get("out", KEY).ends_with(b"xthe end"));
+    bucket.delete("out", KEY);
+    assert!(bucket.is_empty());
+}
+
+fn notes_that_are_none_hold_nothing_up(bucket: &Bucket) {
+    bucket.put("out", "lake/_millwork/staging/m/1/uploads/long.json", vec![b' '; (16 << 10) + 1]);
+    bucket.put("out", "lake/_millwork/staging/m/1/uploads/other.json", b"{".into());
+    Bucket::staging("m", 1).clear().unwrap();
+    assert!(bucket.is_empty());
 }

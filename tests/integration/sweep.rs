@@ -49,6 +49,8 @@ impl Gate for Watch {
 
 fn builder(store: &Arc<dyn TrackingStore>, watch: &Arc<Watch>, objects: Arc<dyn Objects>, seconds: i64) -> Builder {
     let settings = Settings {
+        input: "s3://in".parse().unwrap(),
+        state: None,
         quarantine: None,
         manifests: Location::parse("s3://manifests").unwrap(),
         output: None,
@@ -66,9 +68,16 @@ fn store() -> Arc<dyn TrackingStore> {
     Arc::new(SqliteStore::in_memory().unwrap())
 }
 
+/// Objects with one, whose size is that of its event.
+fn objects() -> MemoryObjects {
+    let objects = MemoryObjects::default();
+    objects.put(&uri("a"), b"1234567");
+    objects
+}
+
 #[tokio::test]
 async fn a_backlog_is_counted_anew_only_where_it_was_wrong() {
-    let (store, objects) = (store(), Arc::new(MemoryObjects::default()));
+    let (store, objects) = (store(), Arc::new(objects()));
     let new = |watch: &Arc<Watch>, seconds| builder(&store, watch, objects.clone(), seconds);
     let watch = Arc::new(Watch::default());
     new(&watch, 0).arrive(&[event(EventKind::Created, "a")]).await.unwrap();
@@ -86,7 +95,7 @@ async fn a_backlog_is_counted_anew_only_where_it_was_wrong() {
 async fn a_draft_that_somebody_else_finishes_meanwhile_is_not_dropped() {
     let store = store();
     let watch = Arc::new(Watch::default());
-    let objects = Arc::new(MemoryObjects::default());
+    let objects = Arc::new(objects());
     builder(&store, &watch, objects.clone(), 0).arrive(&[event(EventKind::Created, "a")]).await.unwrap();
     let lock = store.lock(&format!("LOCK#{DATE}"), "other", Duration::seconds(10), at(1)).await.unwrap().unwrap();
     let file = ManifestFile { uri: uri("a"), size_bytes: Some(7), etag: Some("1".to_owned()), version_id: None };
@@ -132,8 +141,10 @@ impl Objects for Unreachable {
 #[tokio::test]
 async fn a_removal_that_cannot_be_verified_comes_again() {
     let (store, watch) = (store(), Arc::new(Watch::default()));
+    builder(&store, &watch, Arc::new(objects()), 0).arrive(&[event(EventKind::Created, "a")]).await.unwrap();
     let builder = builder(&store, &watch, Arc::new(Unreachable), 0);
-    let removed = [event(EventKind::Created, "a"), event(EventKind::Removed, "a")];
-    assert!(builder.arrive(&removed).await.is_err());
+    for kind in [EventKind::Created, EventKind::Removed] {
+        assert!(builder.arrive(&[event(kind, "a")]).await.is_err());
+    }
     assert_eq!(store.pending(DATE.parse().unwrap(), 10).await.unwrap().len(), 1);
 }

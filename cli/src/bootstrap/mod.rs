@@ -233,11 +233,14 @@ fn environment(names: &Names, region: &str, queues: &Addresses) -> Vec<(&'static
     let url = |name: &str| queues.get(name).map(|address| address.url.clone());
     // With the scheme they are buckets, and not directories, to every reader.
     let bucket = |name: &str| Some(format!("s3://{name}"));
+    // A place is a whole folder, where a notification's prefix can end in the middle of a name.
+    let folder = names.input_prefix.rfind('/').map_or("", |end| &names.input_prefix[..=end]);
     vec![
         ("AWS_REGION", Some(region.to_owned())),
         ("QUEUE_URL", url(&names.queue)),
         ("DEAD_LETTER_QUEUE_URL", url(&names.dead_letter_queue)),
         ("MANIFEST_QUEUE_URL", url(&names.manifest_queue)),
+        ("INPUT_PLACES", Some(format!("s3://{}/{folder}", names.input_bucket))),
         ("MANIFEST_BUCKET", bucket(&names.manifest_bucket)),
         ("OUTPUT_BUCKET", bucket(&names.output_bucket)),
         ("QUARANTINE_BUCKET", bucket(&names.quarantine_bucket)),

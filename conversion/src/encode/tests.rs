@@ -325,7 +325,8 @@ fn encode_late(groups: &[Vec<RecordBatch>], settled: &[&str]) -> Vec<u8> {
     let file = file.into_inner().unwrap();
     let (body, tail) = file.split_at(4);
     let tail = Tail { file: 0, offset: body.len() as u64, bytes: tail };
-    [body, &settle_columns(&tail, &footer, &places).unwrap()].concat()
+    let reported = (rows.iter().sum::<i64>() as u64, rows.len() as u64);
+    [body, &settle_columns(&tail, &footer, &places, reported).unwrap()].concat()
 }
 
 #[test]

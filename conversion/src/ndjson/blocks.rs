@@ -8,8 +8,8 @@ pub const MAX_LINE_BYTES: usize = 64 << 20;
 /// How much is read at a time: a block stays in the second-level cache while it is scanned.
 const BLOCK_BYTES: usize = 256 << 10;
 
-/// The UTF-8 byte order mark.
-const BOM: &[u8] = b"\xef\xbb\xbf";
+/// The byte order mark of UTF-8, with which a file may start: it is part of no line.
+pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Cuts a stream into blocks of whole lines, each ending in a newline (one is added where the last line lacks it).
 pub(crate) struct Blocks<R> {

@@ -4,7 +4,7 @@ use crate::limits::{Limits, MIN_CONTENT_BYTES};
 use crate::source::FileRange;
 use flate2::read::MultiGzDecoder;
 use millwork_manifest::{Compression, ObjectUri};
-use millwork_storage::{ObjectReader, StorageError, bucket_and_key, identity, path_of};
+use millwork_storage::{ObjectReader, StorageError, bucket_and_key, identity, open_inside, path_of};
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::sync::Arc;
@@ -111,7 +111,7 @@ fn open(
     limits: &Limits,
     reader: impl FnOnce() -> io::Result<ObjectReader>,
 ) -> Result<Input, InputError> {
-    let FileRange { uri, etag, start, end, compression, .. } = range;
+    let FileRange { uri, inside, etag, start, end, compression, .. } = range;
     let fail = |e: io::Error| match e.kind() {
         ErrorKind::NotFound => InputError::Missing(uri.clone()),
         _ => InputError::Unreadable(StorageError { operation: "read", object: uri.to_string(), source: e }),
@@ -125,7 +125,10 @@ fn open(
             (Box::new(reader), None)
         }
         None => {
-            let mut file = File::open(path_of(uri)?).map_err(fail)?;
+            let mut file = match open_inside(uri, inside.as_deref()) {
+                Err(e) if e.is_not_found() => return Err(InputError::Missing(uri.clone())),
+                file => file?,
+            };
             if identity(&file.metadata().map_err(fail)?) != *etag {
                 return Err(InputError::Changed(uri.clone()));
             }
@@ -338,6 +341,7 @@ mod tests {
         let (size_bytes, uri) = (stored.len() as u64, ObjectUri::from_path(&path).unwrap());
         let range = FileRange {
             file: 0,
+            inside: None,
             etag: identity(&std::fs::metadata(&path).unwrap()),
             size_bytes,
             start: 0,

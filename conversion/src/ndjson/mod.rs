@@ -16,7 +16,7 @@ mod rejects;
 mod scan;
 mod unescape;
 
-pub(crate) use blocks::{Blocks, Next};
+pub(crate) use blocks::{BOM, Blocks, Next};
 pub(crate) use columns::{ColumnLayout, MAX_COLUMNS, METADATA_COLUMNS, check_columns, push_text};
 pub(crate) use defects::ScanError;
 pub(crate) use input::{Content, InMemory, Input, InputError, open_range, open_start};

@@ -114,20 +114,21 @@ impl RejectRoom {
 /// Without a staging directory nothing is kept.
 pub(crate) struct RejectSink {
     to: Option<(Staging, RejectRoom)>,
-    name: String,
+    /// The number of the task that rejects them.
+    task: usize,
     writer: Option<BufWriter<StagingWriter>>,
     /// The record that is being put together.
     record: Vec<u8>,
 }
 
 impl RejectSink {
-    pub(crate) fn new(to: Option<(Staging, RejectRoom)>, name: String) -> Self {
-        Self { to, name, writer: None, record: Vec::new() }
+    pub(crate) fn new(to: Option<(Staging, RejectRoom)>, task: usize) -> Self {
+        Self { to, task, writer: None, record: Vec::new() }
     }
 
     /// A sink that keeps nothing.
     pub(crate) fn nowhere() -> Self {
-        Self::new(None, String::new())
+        Self::new(None, 0)
     }
 
     /// Whether anything is kept.
@@ -160,7 +161,7 @@ impl RejectSink {
         let writer = match &mut self.writer {
             Some(writer) => writer,
             none => {
-                let file = staging.create(&self.name).map_err(|e| io::Error::new(e.source.kind(), e))?;
+                let file = staging.create_rejects(self.task).map_err(|e| io::Error::new(e.source.kind(), e))?;
                 none.insert(BufWriter::new(file))
             }
         };
@@ -172,7 +173,7 @@ impl RejectSink {
         let Some(writer) = self.writer else { return Ok(None) };
         let closed = writer.into_inner().map_err(|e| millwork_storage::StorageError {
             operation: "write",
-            object: self.name,
+            object: format!("the rejected lines of task {}", self.task),
             source: e.into_error(),
         })?;
         closed.finish().map(Some)
@@ -241,7 +242,7 @@ mod tests {
     ) -> (u64, Vec<serde_json::Value>) {
         let staging = Staging::new(&Location::Local(root.to_owned()), "m", 1, "");
         staging.prepare().unwrap();
-        let mut sink = RejectSink::new(Some((staging.clone(), room)), "r".to_owned());
+        let mut sink = RejectSink::new(Some((staging.clone(), room)), 0);
         write(&mut sink);
         let Some(file) = sink.finish().unwrap() else { return (0, Vec::new()) };
         let (size, to) = (file.size_bytes, root.join("published"));
@@ -353,7 +354,7 @@ mod tests {
     fn without_a_rejected_line_there_is_no_file() {
         let root = tempfile::tempdir().unwrap();
         let staging = Staging::new(&Location::Local(root.path().to_owned()), "m", 1, "");
-        let sink = RejectSink::new(Some((staging, RejectRoom::of(5, 0))), "r".to_owned());
+        let sink = RejectSink::new(Some((staging, RejectRoom::of(5, 0))), 0);
         assert!(sink.finish().unwrap().is_none());
         let mut nowhere = RejectSink::nowhere();
         nowhere.write(&rejection(2), b"ab").unwrap();

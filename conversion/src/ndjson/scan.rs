@@ -49,6 +49,8 @@ pub(crate) struct ScanContext {
     pub(crate) ledger: Vec<RangeLedger>,
     /// Bytes of stored objects consumed by finished and current scans.
     pub(crate) stored_bytes: u64,
+    /// Rows that were given to whoever asked for them.
+    pub(crate) given_rows: u64,
     builder: BatchBuilder,
 }
 
@@ -56,7 +58,7 @@ impl ScanContext {
     pub(crate) fn new(source: Arc<RowSource>, rejects: RejectSink) -> Self {
         let keys = KeyIndex::new(&source.layout.keys, source.names).with_late(source.max_late_columns);
         let builder = BatchBuilder::new(&source);
-        Self { source, keys, rejects, ledger: Vec::new(), stored_bytes: 0, builder }
+        Self { source, keys, rejects, ledger: Vec::new(), stored_bytes: 0, given_rows: 0, builder }
     }
 
     /// Takes the memory of rows that nobody needs any more.
@@ -425,6 +427,7 @@ mod tests {
         FileRange {
             file: 0,
             uri: uri.parse().unwrap(),
+            inside: None,
             etag: String::new(),
             size_bytes: 0,
             start: 0,

@@ -35,10 +35,8 @@ pub(super) async fn run_task(
     options: &SinkOptions,
     context: &Arc<TaskContext>,
 ) -> Result<TaskReport> {
-    let Morsels { plan, source, groups } = cut_input(input, partition, options)?;
+    let Morsels { plan, source, groups, task } = cut_input(input, partition, options)?;
     let first = groups.first().and_then(|group| group.first()).map(|range| (range.file, range.start));
-    // The engine may give a task its partition under another number.
-    let task = options.starts.iter().position(|start| Some(*start) == first).unwrap_or(partition);
     let mut report = TaskReport { executor: executor_name(), first, ..TaskReport::default() };
     let bytes = groups.iter().map(|group| group.iter().map(|range| range.end - range.start).sum()).collect();
     match convert(plan, source.clone(), bytes, context.clone(), task, options).await {
@@ -53,6 +51,7 @@ pub(super) async fn run_task(
         merge_keys(&mut late_keys, scan.keys.late_keys());
         merge_keys(&mut new_keys, scan.keys.new_keys());
         merge_first_seen(&mut report.first_seen, scan.keys.first_seen());
+        report.given_rows += scan.given_rows;
         report.ledger.extend(scan.ledger);
     }
     report.ledger.sort_by_key(|range| (range.file, range.start));

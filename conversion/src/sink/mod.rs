@@ -9,6 +9,7 @@ mod morsels;
 mod parts;
 mod row_groups;
 
+use crate::footer::MANIFEST_ID_KEY;
 use crate::report::TaskReport;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
@@ -96,7 +97,7 @@ impl OutputCompression {
             Self::Zstd => ParquetCompression::ZSTD(ZstdLevel::default()),
             Self::None => ParquetCompression::UNCOMPRESSED,
         };
-        let footer = [("millwork.version", env!("CARGO_PKG_VERSION")), ("millwork.manifest_id", manifest_id.as_str())];
+        let footer = [("millwork.version", env!("CARGO_PKG_VERSION")), (MANIFEST_ID_KEY, manifest_id.as_str())];
         WriterProperties::builder()
             .set_compression(compression)
             // Numbers that only grow are no good words.

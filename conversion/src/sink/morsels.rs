@@ -22,6 +22,8 @@ pub(super) struct Morsels {
     pub(super) plan: Arc<dyn ExecutionPlan>,
     pub(super) source: NdjsonSource,
     pub(super) groups: Vec<Vec<FileRange>>,
+    /// The number of the task.
+    pub(super) task: usize,
 }
 
 /// Rewrites the input of a task so that the scan of one file group becomes one of its morsels.
@@ -30,15 +32,19 @@ pub(super) fn cut_input(input: &Arc<dyn ExecutionPlan>, partition: usize, option
     let mut found = None;
     let rewritten = input.clone().transform_up(|node| {
         let Some((source, groups)) = as_scan(&node) else { return Ok(Transformed::no(node)) };
-        let source = source.fresh();
         let ranges = groups.get(partition).cloned().unwrap_or_default();
+        let first = ranges.first().map(|range| (range.file, range.start));
+        // The engine may give a task its partition under another number.
+        let task = options.starts.iter().position(|start| Some(*start) == first).unwrap_or(partition);
+        let source = source.of_task(task);
         let groups = cut(ranges, options.lanes, options.morsels, most);
         let scan = scan_exec(source.clone(), groups.clone());
-        found = Some((source, groups));
+        found = Some((source, groups, task));
         Ok(Transformed::new(scan, true, TreeNodeRecursion::Jump))
     })?;
-    let (source, groups) = found.ok_or_else(|| DataFusionError::Internal("the sink's input has no scan".to_owned()))?;
-    Ok(Morsels { plan: rewritten.data, source, groups })
+    let (source, groups, task) =
+        found.ok_or_else(|| DataFusionError::Internal("the sink's input has no scan".to_owned()))?;
+    Ok(Morsels { plan: rewritten.data, source, groups, task })
 }
 
 /// Cuts a list of ranges into up to `most` morsels: whole ones as long as there is enough for all lanes, then for each lane a smaller
@@ -83,6 +89,7 @@ mod tests {
         let range = |(file, size): (u32, &u64)| FileRange {
             file,
             uri: "/a".parse().unwrap(),
+            inside: None,
             etag: String::new(),
             size_bytes: *size,
             start: 0,

@@ -6,26 +6,37 @@ use crate::ndjson::{Content, InputError, open_range};
 use crate::report::failure_of_scan;
 use crate::source::FileRange;
 use millwork_manifest::{Compression, Failure, FailureClass, ManifestFile};
-use millwork_storage::{Object, StorageResult, bucket_and_key, heads_blocking};
+use millwork_storage::{Located, Places, StorageResult, bucket_and_key, heads_blocking};
 use std::io::Read;
+use std::path::PathBuf;
 
 /// Files above this size are read in ranges of about this size.
 pub(crate) const SPLIT_BYTES: u64 = 16 << 20;
 
-/// The wholes of files, if they are still what the manifest lists.
-pub(super) fn check(files: &[(u32, ManifestFile)], is_any_large: bool) -> Result<Vec<FileRange>, Failure> {
+/// The wholes of files, if they are where files may be, and still what the manifest lists.
+pub(super) fn check(
+    files: &[(u32, ManifestFile)],
+    is_any_large: bool,
+    places: Option<&Places>,
+) -> Result<Vec<FileRange>, Failure> {
+    let unreadable = |e| failure_of_scan(&InputError::Unreadable(e).into());
+    if let Some(places) = places {
+        files.iter().try_for_each(|(_, file)| places.admit(&file.uri)).map_err(unreadable)?;
+    }
     let unknown = files.iter().map(|(_, file)| file).filter(|file| known(file, is_any_large).is_none());
-    let objects = heads_blocking(unknown.map(|file| file.uri.clone()).collect());
-    let mut objects = objects.map_err(|e| failure_of_scan(&InputError::Unreadable(e).into()))?.into_iter();
+    let objects = heads_blocking(unknown.map(|file| file.uri.clone()).collect(), places);
+    let mut objects = objects.map_err(unreadable)?.into_iter();
     let check = |(number, file): &(u32, ManifestFile)| {
         let Some(compression) = Compression::of_key(file.uri.as_str()) else {
             let message = format!("input file `{}` is not .ndjson, .ndjson.gz or .ndjson.zst", file.uri);
             return Err(Failure::new(FailureClass::Input, message).of_file(&file.uri));
         };
-        let known = known(file, is_any_large).map(Ok).or_else(|| objects.next().map(|found| found_of(file, found)));
-        let (etag, end) = known.unwrap_or_else(|| Err(Failure::new(FailureClass::Bug, "a file was not looked for")))?;
+        let known = known(file, is_any_large).map(|(etag, end)| Ok((etag, end, None)));
+        let known = known.or_else(|| objects.next().map(|found| found_of(file, found)));
+        let bug = || Err(Failure::new(FailureClass::Bug, "a file was not looked for"));
+        let (etag, end, inside) = known.unwrap_or_else(bug)?;
         let (file, uri) = (*number, file.uri.clone());
-        Ok(FileRange { file, uri, etag, size_bytes: end, start: 0, end, compression, lines_before: 0 })
+        Ok(FileRange { file, uri, inside, etag, size_bytes: end, start: 0, end, compression, lines_before: 0 })
     };
     files.iter().map(check).collect()
 }
@@ -37,9 +48,9 @@ fn known(file: &ManifestFile, is_any_large: bool) -> Option<(String, u64)> {
     Some((etag, file.size_bytes.filter(|size| *size > 0)?))
 }
 
-/// Entity tag and size of what was found, if the manifest does not tell others.
-fn found_of(file: &ManifestFile, found: StorageResult<Object>) -> Result<(String, u64), Failure> {
-    let object = found.map_err(|e| match e.is_not_found() {
+/// Entity tag and size of what was found, if the manifest does not tell others, and the directory that it must be in.
+fn found_of(file: &ManifestFile, found: StorageResult<Located>) -> Result<(String, u64, Option<PathBuf>), Failure> {
+    let Located { object, inside } = found.map_err(|e| match e.is_not_found() {
         true => failure_of_scan(&InputError::Missing(file.uri.clone()).into()),
         false => failure_of_scan(&InputError::Unreadable(e).into()),
     })?;
@@ -51,27 +62,27 @@ fn found_of(file: &ManifestFile, found: StorageResult<Object>) -> Result<(String
     if file.etag.as_ref().is_some_and(|etag| *etag != object.etag) {
         return Err(failure_of_scan(&InputError::Changed(file.uri.clone()).into()));
     }
-    Ok((object.etag, object.size_bytes))
+    Ok((object.etag, object.size_bytes, inside))
 }
 
 pub(super) fn is_to_be_split(range: &FileRange) -> bool {
     range.compression.is_splittable() && range.end > SPLIT_BYTES * 3 / 2
 }
 
-/// The ranges of a large file, cut where lines start, each with the number of lines before it.
-pub(super) async fn split_at_lines(file: &FileRange) -> Result<Vec<FileRange>, Failure> {
+/// The ranges of a large file, cut where lines start, each with the number of lines before it, and the number of all its lines.
+pub(super) async fn split_at_lines(file: &FileRange) -> Result<(Vec<FileRange>, u64), Failure> {
     let windows: Vec<u64> = (0..file.end.div_ceil(SPLIT_BYTES)).map(|i| i * SPLIT_BYTES).collect();
     let count = |start: u64| {
         let file = file.clone();
         tokio::task::spawn_blocking(move || count_newlines(&file, start))
     };
     let mut ranges: Vec<FileRange> = vec![file.clone()];
-    let mut lines = 0;
+    let (mut lines, mut is_ended) = (0, true);
     let threads = threads();
     for batch in windows.chunks(threads) {
         let counts = futures::future::join_all(batch.iter().map(|start| count(*start))).await;
         for (start, counted) in batch.iter().zip(counts) {
-            let (newlines, first) =
+            let (newlines, first, last) =
                 counted.map_err(|e| Failure::new(FailureClass::Bug, e))?.map_err(|e| failure_of_scan(&e.into()))?;
             if let (Some(first), true) = (first.filter(|first| first + 1 < file.end), *start > 0) {
                 let next = FileRange { start: first + 1, lines_before: lines + 1, ..file.clone() };
@@ -81,30 +92,32 @@ pub(super) async fn split_at_lines(file: &FileRange) -> Result<Vec<FileRange>, F
                 ranges.push(next);
             }
             lines += newlines;
+            is_ended = last.map_or(is_ended, |last| last == b'\n');
         }
     }
-    Ok(ranges)
+    Ok((ranges, lines + u64::from(!is_ended)))
 }
 
-/// Counts the newlines of a window of a file, and finds the first.
+/// Counts the newlines of a window of a file, and finds the first of them and the last byte.
 ///
 /// The windows start one byte early, so that a line that starts right at a multiple of the split size is found by the
 /// newline before it.
-fn count_newlines(file: &FileRange, start: u64) -> Result<(u64, Option<u64>), InputError> {
+fn count_newlines(file: &FileRange, start: u64) -> Result<(u64, Option<u64>, Option<u8>), InputError> {
     let (from, to) = (start.saturating_sub(1), (start + SPLIT_BYTES).min(file.end + 1) - 1);
     // Only what is not compressed is cut, and its content has no limit.
     let mut input = open_range(&FileRange { start: from, end: to, ..file.clone() }, &Limits::default())?;
     let mut buffer = vec![0; 256 << 10];
-    let (mut newlines, mut first, mut at) = (0, None, from);
+    let (mut newlines, mut first, mut last, mut at) = (0, None, None, from);
     loop {
         let read = input.read(&mut buffer).map_err(|e| input.explain(e))?;
         if read == 0 {
-            return Ok((newlines, first));
+            return Ok((newlines, first, last));
         }
         let block = &buffer[..read];
         if first.is_none() {
             first = memchr::memchr(b'\n', block).map(|newline| at + newline as u64);
         }
+        last = block.last().copied();
         newlines += memchr::memchr_iter(b'\n', block).count() as u64;
         at += read as u64;
     }
@@ -121,7 +134,7 @@ pub(super) mod tests {
         std::fs::write(&path, content).unwrap();
         let uri = ObjectUri::from_path(&path).unwrap();
         let file = ManifestFile { uri, size_bytes: None, etag: None, version_id: None };
-        (root, check(&[(0, file)], false).unwrap().remove(0))
+        (root, check(&[(0, file)], false, None).unwrap().remove(0))
     }
 
     /// A line of `length` bytes with its newline.
@@ -133,7 +146,7 @@ pub(super) mod tests {
 
     fn split(content: &[u8]) -> Vec<(u64, u64, u64)> {
         let (_root, range) = file(content);
-        let ranges = futures::executor::block_on(async {
+        let (ranges, _) = futures::executor::block_on(async {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             std::thread::spawn(move || runtime.block_on(split_at_lines(&range))).join().unwrap().unwrap()
         });

@@ -251,6 +251,7 @@ mod tests {
         let range = |file: u32, start: u64, end: u64| FileRange {
             file,
             uri: "/a".parse().unwrap(),
+            inside: None,
             etag: String::new(),
             size_bytes: 2000,
             start,

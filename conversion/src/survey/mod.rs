@@ -34,6 +34,8 @@ const ROUGH_SAMPLE_STEP: usize = 5;
 pub struct Survey {
     /// Every file's ranges, in order.
     pub(crate) ranges: Vec<FileRange>,
+    /// The lines of each file that was read to be cut.
+    pub(crate) lines: HashMap<u32, u64>,
     /// The files with their stored sizes.
     pub files: Vec<(String, u64)>,
     /// Limits of the manifest's conversion.
@@ -61,13 +63,18 @@ async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Resul
     let mut wholes = Vec::with_capacity(files.len());
     // A large file is read whole to be cut: before that, all must be known to be there.
     let is_any_large = manifest.files.iter().any(|file| file.size_bytes.is_none_or(|size| size > SPLIT_BYTES));
-    for checked in on_all_cores(files, move |files| check(files, is_any_large)).await? {
+    let places = options.input.clone();
+    for checked in on_all_cores(files, move |files| check(files, is_any_large, places.as_ref())).await? {
         wholes.extend(checked?);
     }
-    let mut ranges = Vec::with_capacity(wholes.len());
+    let (mut ranges, mut lines) = (Vec::with_capacity(wholes.len()), HashMap::new());
     for file in &wholes {
         match is_to_be_split(file) {
-            true => ranges.extend(split_at_lines(file).await?),
+            true => {
+                let (cut, count) = split_at_lines(file).await?;
+                ranges.extend(cut);
+                lines.insert(file.file, count);
+            }
             false => ranges.push(file.clone()),
         }
     }
@@ -87,7 +94,7 @@ async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Resul
     let columns = Columns::of(keys, &files)?;
     let expansion = expansion(&sample);
     let limits = options.limits;
-    Ok(Survey { ranges, files, limits, columns, sample: sample.into(), rate: OnceCell::new(), expansion })
+    Ok(Survey { ranges, lines, files, limits, columns, sample: sample.into(), rate: OnceCell::new(), expansion })
 }
 
 /// Takes looks. Returns the samples, and the first place of each key.
@@ -110,7 +117,7 @@ fn threads() -> usize {
 }
 
 /// Works on as many parts of a list as there are cores. Returns what comes of each, in order.
-async fn on_all_cores<T: Clone + Send + 'static, R: Send + 'static>(
+pub(crate) async fn on_all_cores<T: Clone + Send + 'static, R: Send + 'static>(
     items: Vec<T>,
     work: impl Fn(&[T]) -> R + Clone + Send + 'static,
 ) -> Result<Vec<R>, Failure> {
@@ -232,8 +239,9 @@ mod tests {
         let limits = Limits { max_rejected_bytes: 10 << 20, ..Limits::default() };
         let survey = survey(&manifest, &ConversionOptions { limits, ..Default::default() }).await.unwrap();
         let report = |sizes: &[u64]| {
-            let file =
-                |size: &u64| serde_json::from_value(serde_json::json!({"name": "r", "size_bytes": size})).unwrap();
+            let file = |size: &u64| {
+                serde_json::from_value(serde_json::json!({"name": "00000-67e55044-10b1-426f-9247-bb680e5fe0c8.rejected.ndjson", "size_bytes": size})).unwrap()
+            };
             let range = crate::ledger::RangeLedger { rejected: 1, ..Default::default() };
             TaskReport { rejects: sizes.iter().map(file).collect(), ledger: vec![range], ..TaskReport::default() }
         };

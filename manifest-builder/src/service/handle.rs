@@ -36,7 +36,7 @@ impl Handler for Intake {
 
 /// Takes in a batch. A message that cannot be taken in holds up none of the others.
 pub(crate) async fn handle(builder: &Builder, messages: &[Message]) -> (Vec<Verdict>, Arrived) {
-    let decoded: Vec<Decoded> = messages.iter().map(|message| refuse_own(builder, decode(&message.body))).collect();
+    let decoded: Vec<Decoded> = messages.iter().map(|message| refuse(builder, decode(&message.body))).collect();
     let events: Vec<ObjectEvent> = decoded.iter().flat_map(|decoded| decoded.events.clone()).collect();
     let mut arrived = Arrived::default();
     let together = builder.arrive(&events).await;
@@ -77,18 +77,27 @@ pub(crate) async fn handle(builder: &Builder, messages: &[Message]) -> (Vec<Verd
     (verdicts, arrived)
 }
 
-/// Takes out events of objects that Millwork itself wrote: notifications of the places it writes to would make a loop.
-fn refuse_own(builder: &Builder, mut decoded: Decoded) -> Decoded {
-    let mut own = None;
-    decoded.events.retain(|event| match builder.own_place_of(&event.uri) {
-        None => true,
-        Some(place) => {
-            let detail = format!("`{}` is in {place}: let the input's notifications leave that out", event.uri);
-            own.get_or_insert(BadMessage::new(BadReason::OwnObject, detail));
-            false
-        }
+/// Takes out events of objects that Millwork itself wrote, since notifications of the places it writes to would make a loop, and
+/// of those outside the input, whoever sends them.
+fn refuse(builder: &Builder, mut decoded: Decoded) -> Decoded {
+    let mut refused = None;
+    decoded.events.retain(|event| {
+        let uri = &event.uri;
+        let bad = match (builder.own_place_of(uri), builder.is_input(uri)) {
+            (Some(place), _) => {
+                let detail = format!("`{uri}` is in {place}: let the input's notifications leave that out");
+                BadMessage::new(BadReason::OwnObject, detail)
+            }
+            (None, false) => {
+                let detail = format!("`{uri}` is in none of the input's places (INPUT_PLACES): it stays as it is");
+                BadMessage::new(BadReason::ForeignObject, detail)
+            }
+            (None, true) => return true,
+        };
+        refused.get_or_insert(bad);
+        false
     });
-    decoded.bad = decoded.bad.or(own);
+    decoded.bad = decoded.bad.or(refused);
     decoded
 }
 

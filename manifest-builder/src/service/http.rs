@@ -1,11 +1,13 @@
 //! Health and metrics over HTTP.
 
 use super::tally;
+use anyhow::Context;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use millwork_net::{ConnectionLimits, HttpServer, raise_descriptor_limit};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,6 +15,9 @@ use tokio::net::TcpListener;
 
 /// How long ago the last success may be, in seconds, for the service to count as ready.
 const READY_SECONDS: i64 = 120;
+
+/// Connections at once, if the process may open enough files: probes, and a few that ask for metrics.
+const MAX_CONNECTIONS: usize = 128;
 
 /// What is known of the service's health.
 #[derive(Clone)]
@@ -35,17 +40,15 @@ impl Health {
         tally::describe();
         let listener =
             TcpListener::bind(address).await.map_err(|e| anyhow::anyhow!("cannot listen on {address}: {e}"))?;
+        let descriptors = raise_descriptor_limit().context("cannot raise the limit of open files")?;
         tracing::info!(address = %listener.local_addr()?, "serving health and metrics");
         let routes = Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(ready))
             .route("/metrics", get(|State(shared): State<Shared>| async move { shared.metrics.render() }))
             .with_state(Shared { health: health.clone(), metrics });
-        tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, routes).await {
-                tracing::error!(%error, "health and metrics are no longer served");
-            }
-        });
+        // It serves as long as the process lives.
+        drop(HttpServer::start(listener, routes, ConnectionLimits::within(MAX_CONNECTIONS, descriptors), None));
         Ok(health)
     }
 

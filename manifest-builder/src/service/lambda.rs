@@ -52,6 +52,7 @@ pub async fn run_lambda(
     dead_letter_queue_url: Option<String>,
     max_lock_wait: Duration,
 ) -> anyhow::Result<()> {
+    builder.check_input()?;
     let dead_letters = match dead_letter_queue_url {
         Some(url) => Some(DeadLetters::from_env(url).await),
         None => None,

@@ -15,6 +15,7 @@ use http::Health;
 use maker::Maker;
 use millwork_queue::{Consumer, ConsumerOptions};
 use millwork_storage::Location;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,7 @@ pub struct ServiceOptions {
 
 /// Runs until `stop`; what was received is then finished or released.
 pub async fn serve(builder: Builder, options: ServiceOptions, stop: CancellationToken) -> anyhow::Result<()> {
+    builder.check_input()?;
     let health = Health::start(options.http).await?;
     let tally = Tally::new(builder.store.clone());
     let consumer = Arc::new(Consumer::connect(options.queue.clone()).await?);
@@ -102,12 +104,13 @@ pub async fn watch(
     http: Option<SocketAddr>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    builder.check_loops(&place)?;
+    builder.check_apart(&place)?;
     let health = Health::start(http).await?;
     let tally = Tally::new(builder.store.clone());
     tracing::info!(input = %place, seconds = interval.as_secs(), "watching");
+    let mut told = HashSet::new();
     while !stop.is_cancelled() {
-        match watch_once(&builder, &place, &tally).await {
+        match watch_once(&builder, &place, &tally, &mut told).await {
             Ok(()) => health.beat(),
             Err(error) => tracing::error!(%error, "a look at the input failed; the next one goes on"),
         }
@@ -120,8 +123,20 @@ pub async fn watch(
     Ok(())
 }
 
-async fn watch_once(builder: &Builder, place: &Location, tally: &Tally) -> Result<(), BuilderError> {
-    let found = builder.backfill(place).await?;
+/// Looks once. An entry that is refused is told of and counted at the first look that finds it.
+async fn watch_once(
+    builder: &Builder,
+    place: &Location,
+    tally: &Tally,
+    told: &mut HashSet<String>,
+) -> Result<(), BuilderError> {
+    let mut found = builder.backfill(place).await?;
+    let refused: HashSet<String> = found.foreign.iter().map(|file| file.uri.clone()).collect();
+    found.foreign.retain(|file| !told.contains(&file.uri));
+    for file in &found.foreign {
+        tracing::warn!(file = file.uri, detail = file.detail, "an entry of the input is refused, and stays as it is");
+    }
+    *told = refused;
     tally.arrived(&found.arrived());
     tally.swept(&builder.sweep().await?);
     Ok(())

@@ -23,25 +23,20 @@ pub(crate) fn describe() {
     for (outcome, _) in outcomes(&Arrived::default()) {
         counter!("millwork_files_total", "outcome" => outcome).increment(0);
     }
-    for reason in [
-        QuarantineReason::BadExtension,
-        QuarantineReason::TooSmall,
-        QuarantineReason::TooLarge,
-        QuarantineReason::NoDate,
-        QuarantineReason::MissingObject,
-    ] {
+    for reason in QuarantineReason::ALL {
         counter!("millwork_files_total", "outcome" => "quarantined", "reason" => reason.as_str()).increment(0);
     }
     counter!("millwork_manifests_total").increment(0);
 }
 
-fn outcomes(arrived: &Arrived) -> [(&'static str, u64); 5] {
+fn outcomes(arrived: &Arrived) -> [(&'static str, u64); 6] {
     [
         ("pending", arrived.pending),
         ("known", arrived.known),
         ("overwritten", arrived.overwritten),
         ("removed", arrived.removed),
         ("ignored", arrived.ignored),
+        ("foreign", arrived.foreign),
     ]
 }
 

@@ -1,70 +1,157 @@
-//! Who may ask: whoever shows the token; without one, programs on this machine, but no web page.
+//! Who may ask: whoever shows a token that may do what is asked; and no web page, whatever it shows.
 
 use super::error::ApiError;
+use super::options::HttpOptions;
+use super::pages::Hosts;
+use crate::access::{Caller, OwnerToken, Role, TokenSet, Wrong, WrongTries};
 use anyhow::Context;
-use axum::extract::{Request, State};
-use axum::http::uri::Authority;
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use std::net::{IpAddr, SocketAddr};
+use chrono::Utc;
+use millwork_net::{Peer, Watched};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
-/// What clients must show, if anything.
-#[derive(Clone, Debug)]
-pub struct Access {
-    token: Option<Arc<str>>,
-    any_host: bool,
+/// Routes of those who operate. What else changes something is for administrators, so that a new route is closed until it is
+/// opened here.
+const OPERATED: [(Method, &str); 5] = [
+    (Method::POST, "/api/v1/manifests"),
+    (Method::POST, "/api/v1/runs/{id}/cancel"),
+    (Method::POST, "/api/v1/runs/{id}/retry"),
+    (Method::POST, "/api/v1/runs/{id}/force"),
+    (Method::PUT, "/api/v1/runs/{id}/priority"),
+];
+
+/// Route of the metrics, which can be opened for all.
+const METRICS: &str = "/metrics";
+
+/// Who may do what.
+#[derive(Clone)]
+pub(super) struct Access(Arc<Inner>);
+
+struct Inner {
+    tokens: Tokens,
+    hosts: Hosts,
+    open_metrics: bool,
+    tries: WrongTries,
+}
+
+/// Tokens that are taken.
+pub(super) enum Tokens {
+    /// Those of a file, which may change.
+    Watched(Watched<TokenSet>),
+    /// Those that were there at the start.
+    Fixed(Arc<TokenSet>),
+}
+
+impl Tokens {
+    /// Those that the operator made: in a file, or one in `MILLWORK_TOKEN`. None, if there are no such.
+    pub(super) fn configured(file: Option<&Path>) -> anyhow::Result<Option<Self>> {
+        let Some(path) = file else {
+            return Ok(read_token(None)?.map(|token| Self::Fixed(Arc::new(TokenSet::of_plain(&token)))));
+        };
+        let read = {
+            let path = path.to_owned();
+            move || {
+                let text = std::fs::read_to_string(&path).map_err(anyhow::Error::from)?;
+                TokenSet::parse(&text).map_err(anyhow::Error::from)
+            }
+        };
+        let watched = Watched::open("tokens", vec![path.to_owned()], read);
+        let watched = watched.with_context(|| format!("cannot use the token file `{}`", path.display()))?;
+        anyhow::ensure!(
+            !watched.current().is_empty(),
+            "the token file `{}` is empty: put a line of `millwork token new` there, or name no file",
+            path.display()
+        );
+        Ok(Some(Self::Watched(watched)))
+    }
+
+    /// That of the user who started the scheduler.
+    pub(super) fn of_owner(owner: &OwnerToken) -> Self {
+        Self::Fixed(Arc::new(TokenSet::of_one(owner.record().clone())))
+    }
+
+    fn current(&self) -> Arc<TokenSet> {
+        match self {
+            Self::Watched(watched) => watched.current(),
+            Self::Fixed(set) => set.clone(),
+        }
+    }
 }
 
 impl Access {
-    /// To an API that listens here: beyond this machine only with a token, or where the operator takes the risk.
-    pub fn new(address: SocketAddr, token: Option<String>, insecure: bool) -> anyhow::Result<Self> {
-        anyhow::ensure!(
-            address.ip().is_loopback() || token.is_some() || insecure,
-            "refusing to listen on {address}, which others can reach, without a token: set MILLWORK_TOKEN or \
-             --token-file, or take the risk with --insecure"
-        );
-        Ok(Self { token: token.map(Into::into), any_host: insecure })
+    pub(super) fn new(tokens: Tokens, options: &HttpOptions) -> Self {
+        let (hosts, tries) = (Hosts::of(options), WrongTries::default());
+        Self(Arc::new(Inner { tokens, hosts, open_metrics: options.open_metrics, tries }))
     }
 
-    fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
-        match &self.token {
-            Some(token) => check_token(headers, token),
-            None => self.check_page(method, headers),
+    /// Who asks, if it may be asked.
+    fn check(&self, request: &Request) -> Result<Option<Caller>, ApiError> {
+        let headers = request.headers();
+        self.0.hosts.check(request.method(), headers)?;
+        let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+        if self.0.open_metrics && route == Some(METRICS) {
+            return Ok(None);
         }
-    }
-
-    /// A browser asks for any page that is open in it. It says which in `Origin`, but not where a page's name was made to
-    /// lead to this machine: then the page's name is in `Host`.
-    fn check_page(&self, method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
-        let forbidden = |code, message| Err(ApiError::new(StatusCode::FORBIDDEN, code, message));
-        let host = text(headers, &header::HOST).unwrap_or_default();
-        if !self.any_host && !is_loopback(host) {
-            return forbidden(
-                "foreign-host",
-                format!(
-                    "without a token, a scheduler answers requests to `localhost` or a loopback address, not to `{host}`: \
-                     start it with a token, or with --insecure"
-                ),
+        let caller = self.caller(headers, peer(request))?;
+        let needed = role_for(request.method(), route);
+        if caller.role < needed {
+            let message = format!(
+                "the token `{}` has the role {}; this needs {needed}: ask whoever keeps the scheduler's tokens",
+                caller.id, caller.role
             );
+            return Err(ApiError::new(StatusCode::FORBIDDEN, "wrong-role", message));
         }
-        if !method.is_safe() && headers.contains_key(header::ORIGIN) {
-            let origin = text(headers, &header::ORIGIN).unwrap_or_default();
-            let page = origin.split_once("://").map_or("", |(_, authority)| authority);
-            if !page.eq_ignore_ascii_case(host) {
-                return forbidden(
-                    "foreign-origin",
-                    format!("without a token, a scheduler changes nothing for web pages of `{origin}`"),
-                );
+        Ok(Some(caller))
+    }
+
+    fn caller(&self, headers: &HeaderMap, address: IpAddr) -> Result<Caller, ApiError> {
+        let Some(shown) = bearer(headers) else {
+            return Err(unauthorized("send the header `Authorization: Bearer TOKEN`"));
+        };
+        let now = Instant::now();
+        let wrong = match self.0.tokens.current().find(shown, Utc::now()) {
+            Ok((caller, false)) => return Ok(caller),
+            // A token that people have thought of can be found by trying: so even the right one has to wait.
+            Ok((caller, true)) => match self.0.tries.to_wait(address, now) {
+                None => return Ok(caller),
+                Some(time) => return Err(ApiError::wait(time, "too-many-tries", TOO_MANY_TRIES)),
+            },
+            Err(wrong) => wrong,
+        };
+        if let Some(time) = self.0.tries.note(address, now) {
+            return Err(ApiError::wait(time, "too-many-tries", TOO_MANY_TRIES));
+        }
+        tracing::warn!(%address, "a request shows a token that is not taken");
+        Err(match wrong {
+            Wrong::Unknown => unauthorized("the token is none of this scheduler's"),
+            Wrong::Expired { id, at } => {
+                unauthorized(&format!("the token `{id}` has expired at {}", at.format("%Y-%m-%dT%H:%M:%SZ")))
             }
-        }
-        Ok(())
+        })
     }
 }
 
-/// The token in a file, or else in `MILLWORK_TOKEN`: what a scheduler asks for, and what its clients show.
+const TOO_MANY_TRIES: &str =
+    "this address has shown more than 10 wrong tokens within a minute: correct the token, then wait";
+
+/// The role that a request needs; no route is one that is not there.
+fn role_for(method: &Method, route: Option<&str>) -> Role {
+    if method.is_safe() {
+        return Role::Read;
+    }
+    match OPERATED.iter().any(|(of, path)| of == method && Some(*path) == route) {
+        true => Role::Operate,
+        false => Role::Admin,
+    }
+}
+
+/// The token in a file, or else in `MILLWORK_TOKEN`: what clients show.
 pub fn read_token(file: Option<&Path>) -> anyhow::Result<Option<String>> {
     let (place, text) = match file {
         Some(path) => {
@@ -76,108 +163,123 @@ pub fn read_token(file: Option<&Path>) -> anyhow::Result<Option<String>> {
     };
     let token = text.map(|text| text.trim().to_owned());
     anyhow::ensure!(token.as_deref() != Some(""), "{place} is empty: put a token there, or name none");
+    anyhow::ensure!(
+        token.as_ref().is_none_or(|token| !token.contains(|c: char| c.is_control() || c == '{')),
+        "{place} holds something else than one token: a client shows what `millwork token new` prints, not the scheduler's \
+         file of tokens"
+    );
     Ok(token)
 }
 
-pub(super) async fn check_access(State(access): State<Access>, request: Request, next: Next) -> Response {
-    match access.check(request.method(), request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
+/// Lets in who may ask, notes who that is for what comes after, and tells the log of what is to change something.
+pub(super) async fn check_access(State(access): State<Access>, mut request: Request, next: Next) -> Response {
+    let caller = match access.check(&request) {
+        Ok(caller) => caller,
+        Err(error) => return error.into_response(),
+    };
+    let Some(caller) = caller else { return next.run(request).await };
+    let asked = (!request.method().is_safe()).then(|| (request.method().clone(), request.uri().path().to_owned()));
+    let (id, address) = (caller.id.clone(), peer(&request));
+    request.extensions_mut().insert(caller);
+    let answer = next.run(request).await;
+    if let Some((method, path)) = asked {
+        tracing::info!(token = %id, %address, %method, path, status = answer.status().as_u16(), "was asked for a change");
     }
+    answer
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+/// The address that a request came from.
+pub(super) fn peer(request: &Request) -> IpAddr {
+    request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
+}
+
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-fn check_token(headers: &HeaderMap, token: &str) -> Result<(), ApiError> {
-    let given = text(headers, &header::AUTHORIZATION).and_then(|value| value.split_once(' '));
-    let shown = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
-    if shown.is_some_and(|shown| same(shown.as_bytes(), token.as_bytes())) {
-        return Ok(());
-    }
-    let message = "send the header `Authorization: Bearer TOKEN`";
-    Err(ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message))
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = text(headers, &header::AUTHORIZATION)?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn is_loopback(host: &str) -> bool {
-    let Ok(authority) = host.parse::<Authority>() else { return false };
-    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// Compares in a time that does not depend on where the texts differ.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+fn unauthorized(message: &str) -> ApiError {
+    ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::NewToken;
+    use axum::body::Body;
 
-    fn access(token: Option<&str>, insecure: bool) -> Access {
-        Access::new(([127, 0, 0, 1], 8080).into(), token.map(str::to_owned), insecure).unwrap()
+    fn access(set: TokenSet) -> Access {
+        Access::new(Tokens::Fixed(Arc::new(set)), &HttpOptions::default())
     }
 
-    fn allows(access: &Access, method: Method, headers: &[(HeaderName, &str)]) -> bool {
-        let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
-        access.check(&method, &headers).is_ok()
+    fn request(method: Method, headers: &[(HeaderName, &str)]) -> Request {
+        let mut request = Request::builder().method(method).header(header::HOST, "localhost");
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        request.body(Body::empty()).unwrap()
     }
 
-    #[test]
-    fn without_a_token_only_this_machine_is_answered() {
-        let (open, insecure) = (access(None, false), access(None, true));
-        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "127.9.9.9", "[::1]", "[::1]:8080"] {
-            assert!(allows(&open, Method::GET, &[(header::HOST, host)]), "{host}");
-        }
-        for host in ["", "rebound.example:8080", "localhost.example", "10.0.0.1", "[::2]:8080", "127.0.0.1.example"] {
-            assert!(!allows(&open, Method::GET, &[(header::HOST, host)]), "{host}");
-            assert!(allows(&insecure, Method::GET, &[(header::HOST, host)]), "{host}");
-        }
-        assert!(!allows(&open, Method::GET, &[]));
-    }
-
-    #[test]
-    fn without_a_token_web_pages_change_nothing() {
-        let host = (header::HOST, "localhost:8080");
-        let writes = |origin| {
-            [access(None, false), access(None, true)]
-                .map(|access| allows(&access, Method::POST, &[host.clone(), (header::ORIGIN, origin)]))
-        };
-        assert_eq!(writes("http://localhost:8080"), [true, true]);
-        for origin in ["https://page.example", "http://localhost:3000", "null", "http://localhost:8080.example"] {
-            assert_eq!(writes(origin), [false, false], "{origin}");
-        }
-        let origin = (header::ORIGIN, "https://page.example");
-        assert!(
-            allows(&access(None, false), Method::GET, &[host.clone(), origin.clone()]),
-            "no page can read the answer"
-        );
-        let token = (header::AUTHORIZATION, "Bearer secret");
-        assert!(allows(&access(Some("secret"), false), Method::POST, &[host, origin, token]), "no page knows it");
+    fn shows(access: &Access, method: Method, value: &str) -> Result<Option<Caller>, StatusCode> {
+        access.check(&request(method, &[(header::AUTHORIZATION, value)])).map_err(|error| error.status())
     }
 
     #[test]
     fn the_scheme_is_written_in_any_case() {
-        let access = access(Some("secret"), false);
-        let shows = |value| allows(&access, Method::GET, &[(header::AUTHORIZATION, value)]);
-        assert!(shows("Bearer secret") && shows("bearer secret") && shows("BEARER  secret"));
-        assert!(!shows("Basic secret") && !shows("secret") && !shows("Bearer secre") && !shows("Bearer"));
+        let access = access(TokenSet::of_plain("secret"));
+        let takes = |value| shows(&access, Method::GET, value).is_ok();
+        assert!(takes("Bearer secret") && takes("bearer secret") && takes("BEARER  secret"));
+        assert!(!takes("Basic secret") && !takes("secret") && !takes("Bearer secre") && !takes("Bearer"));
+    }
+
+    #[test]
+    fn a_role_may_do_what_it_says_and_new_routes_are_closed() {
+        let route = "/api/v1/runs/{id}/retry";
+        assert_eq!(role_for(&Method::GET, Some("/api/v1/anything")), Role::Read);
+        assert_eq!(role_for(&Method::HEAD, None), Role::Read);
+        assert_eq!(role_for(&Method::POST, Some(route)), Role::Operate);
+        assert_eq!(role_for(&Method::DELETE, Some(route)), Role::Admin);
+        assert_eq!(role_for(&Method::POST, Some("/api/v1/new")), Role::Admin);
+        let new = NewToken::new("ci".parse().unwrap(), Role::Operate, None).unwrap();
+        let access = access(TokenSet::of_one(new.record));
+        let shown = format!("Bearer {}", new.text);
+        let caller = Caller { id: "ci".into(), role: Role::Operate };
+        assert_eq!(shows(&access, Method::GET, &shown), Ok(Some(caller)));
+        assert_eq!(shows(&access, Method::POST, &shown), Err(StatusCode::FORBIDDEN), "no route of an operator's");
+    }
+
+    #[test]
+    fn who_guesses_has_to_wait_but_keeps_nobody_out_who_has_a_long_token() {
+        let new = NewToken::new("ci".parse().unwrap(), Role::Read, None).unwrap();
+        let long = access(TokenSet::of_one(new.record));
+        let short = access(TokenSet::of_plain("secret"));
+        for access in [&long, &short] {
+            for _ in 0..10 {
+                assert_eq!(shows(access, Method::GET, "Bearer guess"), Err(StatusCode::UNAUTHORIZED));
+            }
+            assert_eq!(shows(access, Method::GET, "Bearer guess"), Err(StatusCode::TOO_MANY_REQUESTS));
+        }
+        assert!(shows(&long, Method::GET, &format!("Bearer {}", new.text)).is_ok());
+        assert_eq!(shows(&short, Method::GET, "Bearer secret"), Err(StatusCode::TOO_MANY_REQUESTS));
     }
 
     #[test]
     fn an_empty_token_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = read_token(Some(file.path())).unwrap_err().to_string();
-        assert!(error.contains("is empty"), "{error}");
+        let error = |text: &str| {
+            std::fs::write(file.path(), text).unwrap();
+            read_token(Some(file.path())).unwrap_err().to_string()
+        };
+        assert!(error("").contains("is empty") && error(" \n").contains("is empty"));
+        assert!(error("{\"id\": \"ci\"}").contains("something else than one token"));
+        assert!(error("one\ntwo").contains("something else than one token"));
         std::fs::write(file.path(), " secret\n").unwrap();
         assert_eq!(read_token(Some(file.path())).unwrap().as_deref(), Some("secret"));
-    }
-
-    #[test]
-    fn others_are_listened_to_only_with_a_token_or_at_a_risk() {
-        let new =
-            |token: Option<&str>, insecure| Access::new(([0, 0, 0, 0], 0).into(), token.map(str::to_owned), insecure);
-        assert!(new(None, false).is_err() && new(Some("secret"), false).is_ok() && new(None, true).is_ok());
+        std::fs::write(file.path(), "\n").unwrap();
+        assert!(Tokens::configured(Some(file.path())).err().unwrap().to_string().contains("is empty"));
     }
 }

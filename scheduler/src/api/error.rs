@@ -1,13 +1,16 @@
 //! Errors, in their one shape: `{"error": {"code": "…", "message": "…"}}`.
 
 use crate::intake::ReadError;
+use crate::service::SubmitError;
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use millwork_queue::BadReason;
 use millwork_tracking::TrackingError;
 use serde::Serialize;
 use std::any::Any;
+use std::time::Duration;
 use utoipa::ToSchema;
 
 /// What an answer that is no success says.
@@ -32,15 +35,32 @@ pub(super) struct ErrorDetail {
 pub(crate) struct ApiError {
     status: StatusCode,
     error: ErrorDetail,
+    /// When to ask again, if that helps.
+    after: Option<Duration>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl std::fmt::Display) -> Self {
-        Self { status, error: ErrorDetail { code, message: message.to_string() } }
+        Self { status, error: ErrorDetail { code, message: message.to_string() }, after: None }
     }
 
     pub(super) fn not_found(code: &'static str, message: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, message)
+    }
+
+    /// Something that a client has asked for too often, and may ask for again after a time.
+    pub(super) fn wait(time: Duration, code: &'static str, message: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, message).again_after(time)
+    }
+
+    /// The same, which is worth asking for again after a time.
+    pub(super) fn again_after(self, time: Duration) -> Self {
+        Self { after: Some(time), ..self }
+    }
+
+    #[cfg(test)]
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
     }
 
     /// A body that cannot be taken, by a path that takes so many bytes.
@@ -77,9 +97,19 @@ impl From<TrackingError> for ApiError {
     }
 }
 
+impl From<SubmitError> for ApiError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Tracking(error) => error.into(),
+            foreign @ SubmitError::Foreign { .. } => Self::new(StatusCode::BAD_REQUEST, "foreign-object", foreign),
+        }
+    }
+}
+
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         match error.reason() {
+            Some(BadReason::ForeignObject) => Self::new(StatusCode::BAD_REQUEST, "foreign-object", error),
             Some(_) => Self::new(StatusCode::BAD_REQUEST, "bad-manifest", error),
             None => {
                 tracing::warn!(%error, "a manifest that is submitted cannot be read now");
@@ -110,7 +140,9 @@ impl From<JsonRejection> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let challenge = (self.status == StatusCode::UNAUTHORIZED).then_some([(header::WWW_AUTHENTICATE, "Bearer")]);
-        (self.status, challenge, Json(ErrorBody { error: self.error })).into_response()
+        // Whole seconds, of which the last has passed.
+        let after = self.after.map(|time| [(header::RETRY_AFTER, (time.as_secs() + 1).to_string())]);
+        (self.status, challenge, after, Json(ErrorBody { error: self.error })).into_response()
     }
 }
 
@@ -131,7 +163,9 @@ mod tests {
     #[tokio::test]
     async fn a_manifest_that_cannot_be_read_now_is_not_called_bad() {
         let uri = "s3://m/gone.json".parse().unwrap();
-        let gone = ApiError::from(read_manifest(&MemoryObjects::default(), &uri).await.unwrap_err());
+        let gone = ApiError::from(
+            read_manifest(&MemoryObjects::default(), &uri, &"s3://m".parse().unwrap()).await.unwrap_err(),
+        );
         assert_eq!((gone.status, gone.error.code), (StatusCode::BAD_REQUEST, "bad-manifest"));
         let away = ApiError::from(ReadError::Storage(StorageError::on_read(&uri)(std::io::ErrorKind::TimedOut.into())));
         assert_eq!((away.status, away.error.code), (StatusCode::SERVICE_UNAVAILABLE, "storage"));

@@ -139,7 +139,10 @@ mod tests {
     async fn who_falls_behind_is_told_so() {
         let directory = tempfile::tempdir().unwrap();
         let state = format!("sqlite:{}", directory.path().join("state.db").display());
-        let service = Service::new(millwork_tracking::open(&state).await.unwrap());
+        let service = Service::new(
+            millwork_tracking::open(&state).await.unwrap(),
+            crate::ReadPlaces { input: millwork_storage::Places::none(), manifests: millwork_storage::Places::none() },
+        );
         let (changes, receiver) = broadcast::channel(2);
         for attempt in 1..=5 {
             let (manifest_id, state) = ("m".parse().unwrap(), RunState::Planning);

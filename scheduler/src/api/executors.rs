@@ -37,7 +37,7 @@ pub(super) async fn list_executors(State(api): State<Api>) -> Json<Executors> {
         return Json(Executors { leads: false, items: Vec::new() });
     };
     let tasks = api.numbers.known().tasks;
-    let connected = scheduler.engine().executors().await.into_iter();
+    let connected = scheduler.engine().executors().into_iter();
     let executor = |e: crate::engine::ExecutorInfo| {
         let tasks = tasks.get(&e.id).copied().unwrap_or_default();
         Executor { id: e.id, host: e.host, vcores: e.vcores, tasks }

@@ -1,12 +1,14 @@
 //! What a request says, taken as axum does, but refused in the API's shape.
 
 use super::error::ApiError;
+use super::pages::is_json;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use utoipa::ToSchema;
 
 /// Parameters of the query.
@@ -32,7 +34,10 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 }
 
 /// The largest body taken, but for manifests.
-const MAX_BODY_BYTES: usize = 64 << 10;
+const MAX_BODY_BYTES: usize = 1 << 20;
+/// Time for a body to come, whole: 32 MiB at 1.3 MB a second. What reads it is given up after that, so that those who send
+/// slowly hold no place for long.
+const BODY_TIME: Duration = Duration::from_secs(25);
 
 /// A body of JSON.
 pub(super) struct Json<T>(pub(super) T);
@@ -58,14 +63,13 @@ impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for JsonText<LIMIT> {
             return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong-content-type", message));
         }
         DefaultBodyLimit::max(LIMIT).apply(&mut request);
-        let body = Bytes::from_request(request, state).await;
+        let late = || {
+            let message = format!("the body did not come within {} s", BODY_TIME.as_secs());
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, "slow-body", message)
+        };
+        let body = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, state)).await.map_err(|_| late())?;
         body.map(Self).map_err(|refused| ApiError::of_body(&refused, LIMIT))
     }
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    given.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }
 
 /// How many items a page has at most: 1 to `MAX`, 100 unless told.

@@ -5,14 +5,14 @@ use super::error::{ApiError, ErrorBody};
 use super::extract::{JsonText, Path, Query};
 use super::run_actions::Priority;
 use super::runs::Run;
-use crate::intake::{MAX_MANIFEST_BYTES, read_manifest};
+use crate::intake::{MAX_MANIFEST_BYTES, ReadError, read_manifest};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Manifest, ManifestId, ObjectUri};
-use millwork_storage::Storage;
+use millwork_manifest::{Manifest, ManifestError, ManifestId, ObjectUri};
+use millwork_storage::{Places, Storage};
 use millwork_tracking::RunState;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -117,7 +117,7 @@ pub(super) async fn submit_manifest(
     Query(query): Query<SubmitQuery>,
     JsonText(body): JsonText<{ MAX_MANIFEST_BYTES as usize }>,
 ) -> Result<(StatusCode, Json<Run>), ApiError> {
-    let (manifest, uri) = manifest_in(&body).await?;
+    let (manifest, uri) = manifest_in(&body, &api.service.places().manifests).await?;
     let (service, id) = (&api.service, manifest.id.clone());
     let was_known = service.store().run_head(&id).await?.is_some();
     let mut run = service.submit(manifest, &uri, query.priority.0).await?;
@@ -134,7 +134,7 @@ pub(super) async fn submit_manifest(
 }
 
 /// The manifest that a body is, or names, and where it is.
-async fn manifest_in(body: &[u8]) -> Result<(Manifest, String), ApiError> {
+async fn manifest_in(body: &[u8], places: &Places) -> Result<(Manifest, String), ApiError> {
     let bad = |e: &dyn std::fmt::Display| ApiError::new(StatusCode::BAD_REQUEST, "bad-manifest", e);
     let json = |e: serde_json::Error| {
         let code = if e.is_data() { "bad-manifest" } else { "bad-json" };
@@ -142,12 +142,32 @@ async fn manifest_in(body: &[u8]) -> Result<(Manifest, String), ApiError> {
     };
     if let Some(uri) = serde_json::from_slice::<ManifestReference>(body).map_err(json)?.uri {
         let uri: ObjectUri = uri.parse().map_err(|e| bad(&e))?;
-        let manifest = read_manifest(&Storage::from_env(), &uri).await?;
+        let manifest = read_manifest(&Storage::from_env(), &uri, places).await.map_err(|error| refusal(&uri, error))?;
         return Ok((manifest, uri.to_string()));
     }
     let manifest = Manifest::parse("inline", body, Utc::now()).map_err(|e| bad(&e))?;
     let uri = format!("inline:{}", manifest.id);
     Ok((manifest, uri))
+}
+
+/// The answer for a manifest that cannot be read. It is the same whatever is at a place, or not, unless that is a manifest: who
+/// asks is not to learn which files there are. The log has the reason.
+fn refusal(uri: &ObjectUri, error: ReadError) -> ApiError {
+    let is_hidden = match &error {
+        ReadError::TooLarge { .. } | ReadError::Invalid(ManifestError::Malformed { .. }) => true,
+        // A bucket that does not answer may do so later; of a file, why it cannot be read tells that it is there.
+        ReadError::Storage(error) => error.is_not_found() || !uri.as_str().starts_with("s3://"),
+        ReadError::Invalid(_) => false,
+    };
+    if !is_hidden {
+        return error.into();
+    }
+    tracing::warn!(%uri, %error, "a manifest that is submitted cannot be read");
+    let message = format!(
+        "no manifest can be read at `{uri}`: it is not there, cannot be read by the scheduler, is larger than \
+         {MAX_MANIFEST_BYTES} bytes, or is no manifest; the scheduler's log says which"
+    );
+    ApiError::new(StatusCode::BAD_REQUEST, "bad-manifest", message)
 }
 
 /// A manifest's document.

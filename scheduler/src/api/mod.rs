@@ -10,10 +10,14 @@ mod events;
 mod executors;
 mod extract;
 mod files;
+mod health;
+mod limits;
 mod manifests;
 mod metrics;
 mod numbers;
 mod openapi;
+mod options;
+mod pages;
 mod quarantine;
 mod run_actions;
 mod run_detail;
@@ -24,16 +28,20 @@ mod stats;
 mod throughput;
 mod words;
 
-pub use auth::{Access, read_token};
+pub use auth::read_token;
+pub use options::{HttpDoor, HttpOptions};
 pub use serve::ApiServer;
 
 use crate::service::Service;
+use auth::Access;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use error::ApiError;
+use health::Health;
+use limits::Places;
 use metrics_exporter_prometheus::PrometheusHandle;
 use numbers::Numbers;
 use std::sync::Arc;
@@ -54,26 +62,28 @@ struct Api {
     service: Service,
     numbers: Arc<Numbers>,
     metrics: PrometheusHandle,
+    health: Health,
     /// Cancelled when the process is about to end.
     stop: CancellationToken,
 }
 
 /// The API's routes. All but the health checks ask for access.
-fn router(service: Service, access: Access, stop: CancellationToken) -> anyhow::Result<Router> {
+fn router(service: Service, access: Access, places: Places, stop: CancellationToken) -> anyhow::Result<Router> {
     let metrics = metrics::install()?;
     let numbers = Arc::new(Numbers::new(service.clone()));
-    tokio::spawn(numbers.clone().keep_current(metrics.clone()));
-    let api = Api { service, numbers, metrics, stop };
-    let (health, _) = health().split_for_parts();
+    let counting = tokio::spawn(numbers.clone().keep_current(metrics.clone()));
+    let health = Health::new(service.clone(), counting.abort_handle());
+    let api = Api { service, numbers, metrics, health, stop };
+    let (checks, _) = checks().split_for_parts();
     let (timed, _) = timed().split_for_parts();
     let (streamed, _) = streamed().split_for_parts();
     let asked = timed
-        .layer(middleware::from_fn(limit_time))
-        .merge(streamed)
+        .layer(middleware::from_fn_with_state(places.clone(), limits::limit_requests))
+        .merge(streamed.layer(middleware::from_fn_with_state(places, limits::limit_streams)))
         .fallback(|| async { ApiError::not_found("not-found", "no such path") })
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(access, auth::check_access));
-    let routes = health
+    let routes = checks
         .method_not_allowed_fallback(wrong_method)
         .merge(asked)
         .layer(middleware::from_fn_with_state(api.clone(), say_role));
@@ -85,9 +95,9 @@ fn watched<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
     routes.layer(CatchPanicLayer::custom(error::of_panic)).layer(middleware::from_fn(metrics::count_request))
 }
 
-/// What needs no token.
-fn health() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(healthz)).routes(routes!(readyz))
+/// What needs no token, and tells nothing of manifests, runs or files.
+fn checks() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(health::healthz)).routes(routes!(health::livez)).routes(routes!(health::readyz))
 }
 
 /// What is answered at once, or not at all.
@@ -121,42 +131,11 @@ async fn wrong_method() -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", "this path does not take this method: see `allow`")
 }
 
-async fn limit_time(request: Request, next: Next) -> Response {
-    let late = || {
-        let message = format!("no answer within {} s; what was asked may have happened", REQUEST_TIMEOUT.as_secs());
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", message).into_response()
-    };
-    tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| late())
-}
-
 async fn say_role(State(api): State<Api>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let role = if api.service.leader().is_some() { "leader" } else { "standby" };
     response.headers_mut().insert(ROLE, HeaderValue::from_static(role));
     response
-}
-
-/// Whether the process is up.
-#[utoipa::path(get, path = "/healthz", tag = "health", security(()), responses(
-    (status = 200, description = "It is", body = String, content_type = "text/plain", example = "ok\n")
-))]
-async fn healthz() -> &'static str {
-    "ok\n"
-}
-
-/// Whether manifests would be converted now: this process runs them, and an executor is there.
-#[utoipa::path(get, path = "/readyz", tag = "health", security(()), responses(
-    (status = 200, description = "They would", body = String, content_type = "text/plain", example = "ready: 8 task slots\n"),
-    (status = 503, description = "`standby`: another process runs the manifests; `no-executors`: none is connected", body = error::ErrorBody)
-))]
-async fn readyz(State(api): State<Api>) -> Result<String, ApiError> {
-    let unready = |code, message| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, message);
-    let standby = || unready("standby", "another scheduler runs the manifests");
-    let scheduler = api.service.leader().ok_or_else(standby)?;
-    match scheduler.engine().slots().await {
-        0 => Err(unready("no-executors", "no executor is connected")),
-        slots => Ok(format!("ready: {slots} task slots\n")),
-    }
 }
 
 #[cfg(test)]

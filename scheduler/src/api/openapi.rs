@@ -24,7 +24,7 @@ use utoipa::openapi::{Content, OpenApi, Ref, ResponseBuilder};
         (name = "runs", description = "One for each manifest"),
         (name = "files", description = "Input files and their lives"),
         (name = "cluster", description = "The scheduler and its executors"),
-        (name = "health", description = "For probes; without a token"),
+        (name = "health", description = "For probes; without a token, and without anything that a stranger could use"),
     ),
     components(schemas(ErrorBody)),
 )]
@@ -33,7 +33,7 @@ struct Frame;
 /// The OpenAPI document of the API.
 pub(super) fn document() -> OpenApi {
     let mut document = Frame::openapi();
-    for router in [super::timed(), super::streamed(), super::health()] {
+    for router in [super::timed(), super::streamed(), super::checks()] {
         document.merge(router.into_openapi());
     }
     let scheme = SecurityScheme::Http(Http::builder().scheme(HttpAuthScheme::Bearer).build());
@@ -60,16 +60,26 @@ fn complete(path: &str, operation: &mut Operation) {
     if !path.starts_with("/api") && path != "/metrics" {
         return;
     }
-    add("401", "`unauthorized`: the token is missing or wrong");
+    add("401", "`unauthorized`: the token is missing, wrong or has expired");
     add(
         "403",
-        "`foreign-host`, `foreign-origin`: without a token, only this machine is answered, and no web page changes anything",
+        "`wrong-role`: the token may not do this; `foreign-host`, `foreign-origin`: requests to other names than those of the \
+         scheduler are not answered, and no web page changes anything",
+    );
+    add(
+        "429",
+        "`too-many-tries`: more than 10 wrong tokens within a minute; `too-many-streams`: of events. `retry-after` says when to \
+         ask again",
     );
     add(
         "503",
-        "`state`: the store does not answer; `timeout`: no answer within 30 s. What was asked may have happened",
+        "`state`: the store does not answer; `busy`: too many requests are in work; `timeout`: no answer within 30 s. What was \
+         asked may have happened, unless it was `busy`",
     );
     let takes_input = operation.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty());
+    if operation.request_body.is_some() {
+        add("408", "`slow-body`: the body did not come within 25 s");
+    }
     if takes_input || operation.request_body.is_some() {
         add(
             "400",

@@ -102,7 +102,7 @@ pub(super) struct PriorityChange {
     (status = 202, description = "It has this priority", body = Run),
     (status = 404, description = "`no-such-run`", body = ErrorBody),
     (status = 409, description = "`conflict`: it is not queued", body = ErrorBody),
-    (status = 413, description = "`too-large`: the body has more than 64 KiB", body = ErrorBody),
+    (status = 413, description = "`too-large`: the body has more than 1 MiB", body = ErrorBody),
     (status = 415, description = "`wrong-content-type`: the body is not declared as application/json", body = ErrorBody)
 ))]
 pub(super) async fn prioritise_run(

@@ -88,6 +88,8 @@ struct RunOutput {
     output_bytes: u64,
     /// Characters replaced by U+FFFD.
     replaced_characters: u64,
+    /// Rows that a query of the user's was given and did not write.
+    left_out: u64,
     /// The output files.
     outputs: Vec<OutputFile>,
     /// The file of rejected lines, if there are any.
@@ -205,6 +207,7 @@ impl From<RunResult> for RunOutput {
             input_bytes: result.input_bytes,
             output_bytes: result.output_bytes,
             replaced_characters: result.replaced_characters,
+            left_out: result.left_out,
             outputs: result.outputs,
             rejected_lines: result.rejected_lines,
             renamed_columns: result.renamed_columns,

@@ -1,43 +1,58 @@
 //! The HTTP API of a process, from its first request to its last.
 
-use super::auth::Access;
+use super::auth::{Access, Tokens};
+use super::limits::Places;
+use super::options::HttpDoor;
+use crate::access::OwnerToken;
 use crate::service::Service;
-use axum::serve::ListenerExt;
-use std::time::Duration;
+use millwork_net::{ConnectionLimits, HttpServer};
+use std::path::PathBuf;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-/// How long requests that are being answered hold up the end.
-const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// The API, as it is served.
 pub struct ApiServer {
     stop: CancellationToken,
-    serving: JoinHandle<std::io::Result<()>>,
+    server: HttpServer,
+    owner: Option<OwnerToken>,
 }
 
 impl ApiServer {
     /// Answers from now on. To be called once in a process, in a runtime: this becomes the place where metrics go, and
-    /// numbers are kept current as long as the process lives.
-    pub fn start(listener: TcpListener, service: Service, access: Access) -> anyhow::Result<Self> {
-        let stop = CancellationToken::new();
-        let routes = super::router(service, access, stop.clone())?;
-        // An event of a stream does not wait for the acknowledgement of the one before.
-        let listener = listener.tap_io(|connection| {
-            if let Err(error) = connection.set_nodelay(true) {
-                tracing::debug!(%error, "a connection waits for acknowledgements");
+    /// numbers are kept current as long as the process lives. `state` is the URL of the store, beside which the owner's token
+    /// is put if there is no better place; `descriptors` is how many files the process may open.
+    pub fn start(
+        listener: TcpListener,
+        service: Service,
+        door: HttpDoor,
+        state: &str,
+        descriptors: u64,
+    ) -> anyhow::Result<Self> {
+        let HttpDoor { options, tokens, tls } = door;
+        let (tokens, owner) = match tokens {
+            Some(tokens) => (tokens, None),
+            None => {
+                let owner = OwnerToken::create(listener.local_addr()?, beside(state).as_deref())?;
+                tracing::info!(file = %owner.path().display(), "only the user who started this may ask over HTTP");
+                (Tokens::of_owner(&owner), Some(owner))
             }
-        });
-        let serving = axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
-        Ok(Self { stop, serving: tokio::spawn(serving.into_future()) })
+        };
+        let limits = ConnectionLimits::within(options.http_max_connections as usize, descriptors);
+        let stop = CancellationToken::new();
+        let routes = super::router(service, Access::new(tokens, &options), Places::new(limits), stop.clone())?;
+        Ok(Self { stop, server: HttpServer::start(listener, routes, limits, tls), owner })
     }
 
     /// Takes no more requests, and ends when those that came are answered. Streams of events end at once.
     pub async fn shut_down(self) {
+        // While the address is still this process's: the next one on it puts its own token there.
+        drop(self.owner);
         self.stop.cancel();
-        if tokio::time::timeout(LAST_ANSWERS, self.serving).await.is_err() {
-            tracing::warn!("requests are not answered after {} s; they are given up", LAST_ANSWERS.as_secs());
-        }
+        self.server.shut_down().await;
     }
+}
+
+/// A file beside a store that is one.
+fn beside(state: &str) -> Option<PathBuf> {
+    state.strip_prefix("sqlite:").map(|path| PathBuf::from(path).with_extension("token"))
 }

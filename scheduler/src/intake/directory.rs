@@ -4,10 +4,10 @@
 //! what is no document yet may be half written, and is refused only when it has not changed between two looks.
 
 use super::{Intake, Source};
-use futures::TryStreamExt;
+use futures::StreamExt;
 use millwork_queue::{BadReason, Verdict};
 use millwork_storage::{Location, Object, StorageResult};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,8 @@ pub(super) struct Watch {
     intake: Intake,
     place: Location,
     seen: HashMap<String, Seen>,
+    /// The entries that the last look refused.
+    refused: HashSet<String>,
     /// How many files are remembered at most.
     pub(super) capacity: usize,
     is_full: bool,
@@ -48,7 +50,7 @@ enum Fate {
 
 impl Watch {
     pub(super) fn new(intake: Intake, place: Location) -> Self {
-        Self { intake, place, seen: HashMap::new(), capacity: MAX_REMEMBERED, is_full: false }
+        Self { intake, place, seen: HashMap::new(), refused: HashSet::new(), capacity: MAX_REMEMBERED, is_full: false }
     }
 
     /// Looks at it at intervals, until `stop`.
@@ -75,7 +77,7 @@ impl Watch {
 
     /// Takes in what is new. False if some of that failed, and nothing succeeded.
     pub(super) async fn look(&mut self, stop: &CancellationToken) -> StorageResult<bool> {
-        let listed: Vec<Object> = self.intake.objects.list(&self.place).await?.try_collect().await?;
+        let listed = self.list().await?;
         let mut before = std::mem::take(&mut self.seen);
         let (mut done, mut failed) = (0, 0);
         let was_full = self.is_full;
@@ -108,6 +110,30 @@ impl Watch {
             tracing::warn!(directory = %self.place, manifests = self.capacity, "{advice}");
         }
         Ok(failed == 0 || done > 0)
+    }
+
+    /// Lists the directory. An entry that is refused is told of at the first look that finds it.
+    async fn list(&mut self) -> StorageResult<Vec<Object>> {
+        let mut found = self.intake.objects.list(&self.place).await?;
+        let (mut objects, mut refused) = (Vec::new(), HashSet::new());
+        while let Some(entry) = found.next().await {
+            match entry {
+                Ok(object) => objects.push(object),
+                Err(error) if error.is_foreign() => {
+                    if !self.refused.contains(&error.object) && error.object.ends_with(".json") {
+                        let reason = BadReason::ForeignObject;
+                        tracing::error!(file = error.object, reason = reason.as_str(), detail = %error, "a manifest is refused");
+                        Source::Directory.count_refused(reason);
+                    }
+                    if refused.len() < self.capacity {
+                        refused.insert(error.object);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.refused = refused;
+        Ok(objects)
     }
 
     /// What becomes of a file; none, if it cannot be read or submitted now. `is_known`: it was so at the last look.

@@ -25,7 +25,7 @@ mod read;
 pub use options::IntakeOptions;
 pub(crate) use read::{MAX_MANIFEST_BYTES, ReadError, read_manifest};
 
-use crate::service::Service;
+use crate::service::{Service, SubmitError};
 use anyhow::Context;
 use async_trait::async_trait;
 use directory::Watch;
@@ -33,8 +33,8 @@ use futures::TryStreamExt;
 use metrics::counter;
 use millwork_manifest::{Manifest, ObjectUri};
 use millwork_queue::{BadMessage, BadReason, Consumer, Verdict};
-use millwork_storage::{Location, Objects, Storage};
-use millwork_tracking::{TrackingError, TrackingResult};
+use millwork_storage::{Location, Objects, Places, Storage};
+use millwork_tracking::TrackingError;
 use queue::FromQueue;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -44,12 +44,12 @@ use tokio_util::task::TaskTracker;
 #[async_trait]
 pub trait Submit: Send + Sync {
     /// Queues a manifest that was found at `uri`. When this returns, that is durable. No error for one that is known.
-    async fn submit(&self, manifest: Manifest, uri: &str) -> TrackingResult<()>;
+    async fn submit(&self, manifest: Manifest, uri: &str) -> Result<(), SubmitError>;
 }
 
 #[async_trait]
 impl Submit for Service {
-    async fn submit(&self, manifest: Manifest, uri: &str) -> TrackingResult<()> {
+    async fn submit(&self, manifest: Manifest, uri: &str) -> Result<(), SubmitError> {
         Service::submit(self, manifest, uri, 0).await.map(drop)
     }
 }
@@ -59,12 +59,14 @@ impl Submit for Service {
 pub struct Intake {
     submit: Arc<dyn Submit>,
     objects: Arc<dyn Objects>,
+    /// Where manifests may be: no other object is looked at, whoever names it.
+    places: Arc<Places>,
 }
 
 impl Intake {
-    /// One that reads directories and buckets, these as the environment says.
-    pub fn new(submit: Arc<dyn Submit>) -> Self {
-        Self { submit, objects: Arc::new(Storage::from_env()) }
+    /// One that reads these directories and buckets, the latter as the environment says.
+    pub fn new(submit: Arc<dyn Submit>, places: Places) -> Self {
+        Self { submit, objects: Arc::new(Storage::from_env()), places: Arc::new(places) }
     }
 
     /// Starts what the options name. It goes on until `stop`; the tracker then waits until what was begun is finished.
@@ -82,7 +84,9 @@ impl Intake {
         if let Some(place) = &options.manifest_dir {
             let place = Location::parse(place)?;
             let first = async { self.objects.list(&place).await?.try_next().await };
-            first.await.context("--manifest-dir must be there when the scheduler starts")?;
+            // An entry that is refused says that the directory is there.
+            let first = first.await.or_else(|e| if e.is_foreign() { Ok(None) } else { Err(e) });
+            first.context("--manifest-dir must be there when the scheduler starts")?;
             tracing::info!(directory = %place, "taking in manifests from a directory");
             tasks.spawn(Watch::new(self.clone(), place).work(stop.clone()));
         }
@@ -92,7 +96,7 @@ impl Intake {
 
     /// Reads a manifest and submits it.
     async fn take(&self, uri: &ObjectUri) -> Verdict {
-        let manifest = match read_manifest(&*self.objects, uri).await {
+        let manifest = match read_manifest(&*self.objects, uri, &self.places).await {
             Ok(manifest) => manifest,
             Err(error) => {
                 return match error.reason() {
@@ -107,14 +111,20 @@ impl Intake {
                 tracing::debug!(manifest = %id, %uri, "manifest submitted");
                 Verdict::Done
             }
-            Err(error @ TrackingError::Taken { .. }) => Verdict::Bad(refused(BadReason::FileTaken, uri, &error)),
-            Err(error @ TrackingError::Conflict { .. }) => Verdict::Bad(refused(BadReason::Conflict, uri, &error)),
-            Err(error) => Verdict::Retry(error.to_string()),
+            Err(error) => {
+                let reason = match &error {
+                    SubmitError::Foreign { .. } => BadReason::ForeignObject,
+                    SubmitError::Tracking(TrackingError::Taken { .. }) => BadReason::FileTaken,
+                    SubmitError::Tracking(TrackingError::Conflict { .. }) => BadReason::Conflict,
+                    SubmitError::Tracking(_) => return Verdict::Retry(error.to_string()),
+                };
+                Verdict::Bad(refused(reason, uri, &error))
+            }
         }
     }
 }
 
-fn refused(reason: BadReason, uri: &ObjectUri, error: &TrackingError) -> BadMessage {
+fn refused(reason: BadReason, uri: &ObjectUri, error: &SubmitError) -> BadMessage {
     BadMessage::new(reason, format!("manifest `{uri}`: {error}"))
 }
 

@@ -3,7 +3,7 @@
 use super::{Intake, Source};
 use async_trait::async_trait;
 use futures::future::join_all;
-use millwork_queue::{EventKind, Handler, Message, ObjectEvent, Verdict, decode};
+use millwork_queue::{BadMessage, BadReason, EventKind, Handler, Message, ObjectEvent, Verdict, decode};
 
 /// How many messages of a batch are handled at once: each can hold a manifest of the largest size in memory.
 const AT_ONCE: usize = 4;
@@ -53,6 +53,10 @@ impl FromQueue {
 
     async fn take_event(&self, event: &ObjectEvent) -> Verdict {
         let uri = &event.uri;
+        if let Err(error) = self.intake.places.admit(uri) {
+            Source::Queue.count_received();
+            return Verdict::Bad(BadMessage::new(BadReason::ForeignObject, error));
+        }
         // What became of a manifest that has been run is its owner's business.
         if event.kind == EventKind::Removed {
             return Verdict::Done;

@@ -2,7 +2,7 @@
 
 use millwork_manifest::{Manifest, ManifestError, ObjectUri};
 use millwork_queue::BadReason;
-use millwork_storage::{MAX_READ_BYTES, Objects, StorageError};
+use millwork_storage::{MAX_READ_BYTES, Objects, Places, StorageError, bucket_and_key};
 
 /// The largest manifest document taken, in bytes: room for a hundred thousand files and more.
 pub(crate) const MAX_MANIFEST_BYTES: u64 = MAX_READ_BYTES;
@@ -30,6 +30,7 @@ impl ReadError {
     /// Why it can never be read; none, if it may be later.
     pub(crate) fn reason(&self) -> Option<BadReason> {
         match self {
+            Self::Storage(error) if error.is_foreign() => Some(BadReason::ForeignObject),
             Self::Storage(error) if error.is_not_found() => Some(BadReason::MissingObject),
             Self::Storage(_) => None,
             Self::TooLarge { .. } => Some(BadReason::TooLarge),
@@ -40,8 +41,19 @@ impl ReadError {
     }
 }
 
-/// Reads a manifest from a directory or a bucket.
-pub(crate) async fn read_manifest(objects: &dyn Objects, uri: &ObjectUri) -> Result<Manifest, ReadError> {
+/// Reads a manifest from a directory or a bucket, if it is in one of the places that manifests may be in. Of others nothing is asked.
+pub(crate) async fn read_manifest(
+    objects: &dyn Objects,
+    uri: &ObjectUri,
+    places: &Places,
+) -> Result<Manifest, ReadError> {
+    places.admit(uri)?;
+    if bucket_and_key(uri).is_none() {
+        let (places, name) = (places.clone(), uri.clone());
+        let read = tokio::task::spawn_blocking(move || places.read_local(&name)).await;
+        let (object, text) = read.map_err(|e| StorageError::on_read(uri)(std::io::Error::other(e)))??;
+        return Ok(Manifest::parse(uri.as_str(), &text, object.modified_at)?);
+    }
     let object = objects.head(uri).await?;
     if object.size_bytes > MAX_MANIFEST_BYTES {
         return Err(ReadError::TooLarge { uri: uri.clone(), bytes: object.size_bytes });

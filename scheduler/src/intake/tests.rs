@@ -12,7 +12,13 @@ struct Store(Mutex<Vec<String>>);
 
 #[async_trait]
 impl Submit for Store {
-    async fn submit(&self, manifest: Manifest, _uri: &str) -> TrackingResult<()> {
+    async fn submit(&self, manifest: Manifest, uri: &str) -> Result<(), SubmitError> {
+        self.take(manifest, uri).map_err(SubmitError::Tracking)
+    }
+}
+
+impl Store {
+    fn take(&self, manifest: Manifest, _uri: &str) -> Result<(), TrackingError> {
         let id = manifest.id.to_string();
         self.0.lock().unwrap().push(id.clone());
         match id.as_str() {
@@ -33,6 +39,10 @@ impl Submit for Store {
     }
 }
 
+fn places(text: &str) -> Places {
+    text.parse().unwrap()
+}
+
 struct Bench {
     store: Arc<Store>,
     objects: MemoryObjects,
@@ -42,7 +52,8 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let (store, objects) = (Arc::new(Store::default()), MemoryObjects::default());
-        let intake = Intake { submit: store.clone(), objects: Arc::new(objects.clone()) };
+        let intake =
+            Intake { submit: store.clone(), objects: Arc::new(objects.clone()), places: Arc::new(places("s3://m")) };
         Self { store, objects, intake }
     }
 
@@ -143,10 +154,32 @@ async fn a_message_of_several_records_is_done_when_all_are() {
 }
 
 #[tokio::test]
+async fn a_manifest_elsewhere_is_refused_without_a_look_at_it() {
+    let bench = Bench::new();
+    for place in ["s3://other", "s3://m2"] {
+        bench
+            .objects
+            .put(&format!("{place}/a.json").parse().unwrap(), manifest("a", &["2025-12-23-a.ndjson"]).as_bytes());
+    }
+    let of = |bucket: &str, key: &str| {
+        let mut record = record("ObjectCreated:Put", key);
+        record["s3"]["bucket"]["name"] = bucket.into();
+        json!({"Records": [record]}).to_string()
+    };
+    let bodies = [of("other", "a.json"), of("m2", "a.json"), of("m", "x/../a.json"), of("other", "none.json")];
+    for (verdict, body) in bench.handle(&bodies).await.iter().zip(&bodies) {
+        let Verdict::Bad(bad) = verdict else { panic!("{body}: {verdict:?}") };
+        assert!(bad.reason == BadReason::ForeignObject && bad.detail.contains("it stays as it is"), "{bad}");
+    }
+    assert!(bench.submitted().is_empty());
+}
+
+#[tokio::test]
 async fn a_manifest_that_is_too_large_is_not_read() {
     let bench = Bench::new();
     bench.put("large.json", &" ".repeat(MAX_MANIFEST_BYTES as usize + 1));
-    let error = read_manifest(&bench.objects, &"s3://m/large.json".parse().unwrap()).await.unwrap_err();
+    let error =
+        read_manifest(&bench.objects, &"s3://m/large.json".parse().unwrap(), &places("s3://m")).await.unwrap_err();
     assert!(matches!(error, ReadError::TooLarge { .. }) && error.reason() == Some(BadReason::TooLarge), "{error}");
     assert!(error.to_string().contains("33554433 bytes; the limit is 33554432"), "{error}");
 }
@@ -154,8 +187,8 @@ async fn a_manifest_that_is_too_large_is_not_read() {
 #[tokio::test]
 async fn a_manifest_without_an_end_is_not_read() {
     let storage = millwork_storage::Storage::from_env();
-    let error = read_manifest(&storage, &"file:///dev/zero".parse().unwrap()).await.unwrap_err();
-    assert!(error.to_string().ends_with("it is no regular file"), "{error}");
+    let error = read_manifest(&storage, &"file:///dev/zero".parse().unwrap(), &places("/dev")).await.unwrap_err();
+    assert!(error.to_string().contains("it is no regular file"), "{error}");
 }
 
 /// A directory that is watched, and what a look at it submits.
@@ -169,7 +202,7 @@ impl Watched {
     fn new() -> Self {
         let (root, store) = (tempfile::tempdir().unwrap(), Arc::new(Store::default()));
         let place = Location::parse(root.path().to_str().unwrap()).unwrap();
-        Self { watch: Watch::new(Intake::new(store.clone()), place), root, store }
+        Self { watch: Watch::new(Intake::new(store.clone(), Places::of(&place)), place), root, store }
     }
 
     fn put(&self, name: &str, content: &str) {
@@ -202,6 +235,19 @@ async fn a_file_is_submitted_once_until_it_changes() {
     assert!(watched.look().await.is_empty());
     watched.put("a.json", &manifest("a", &["2025-12-23-a.ndjson"]));
     assert_eq!(watched.look().await, ["a"]);
+}
+
+#[tokio::test]
+async fn a_link_out_of_the_directory_is_not_read_and_holds_up_nothing() {
+    let mut watched = Watched::new();
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("s.json"), manifest("secret", &["2025-12-23-a.ndjson"])).unwrap();
+    std::os::unix::fs::symlink(outside.path().join("s.json"), watched.root.path().join("s.json")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), watched.root.path().join("folder")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(watched.root.path().join("p.json")).status().unwrap().success());
+    watched.put("a.json", &manifest("a", &["2025-12-23-a.ndjson"]));
+    assert_eq!(watched.look().await, ["a"]);
+    assert!(watched.look().await.is_empty());
 }
 
 #[tokio::test]

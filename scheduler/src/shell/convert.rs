@@ -3,7 +3,7 @@
 use super::{Shell, blocking, storage_failure};
 use crate::engine::{Engine, Job};
 use crate::run::Event;
-use millwork_conversion::{AttemptOutcome, Capacity, Columns, Survey, Verdict, judge, plan_attempt, survey};
+use millwork_conversion::{AttemptOutcome, Capacity, Columns, Survey, Verdict, plan_attempt, survey};
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
 use millwork_storage::Staging;
 use std::cmp::Reverse;
@@ -76,7 +76,7 @@ impl Shell {
         let (surveyed, prepared) = tokio::join!(surveyed, prepared);
         let (survey, columns) = surveyed?;
         prepared?;
-        let capacity = capacity(self.engine.slots_of_each().await, self.converting.load(Ordering::Relaxed));
+        let capacity = capacity(self.engine.slots_of_each(), self.converting.load(Ordering::Relaxed));
         let plan = |columns| plan_attempt(manifest, &survey, columns, staging.clone(), &self.conversion, capacity);
         let planned = match plan(columns.clone()).await {
             // The query may name a column that only lines beyond the samples have.
@@ -94,8 +94,9 @@ impl Shell {
         // Whatever ends the wait, ends the job.
         let mut job = CancelOnDrop { engine: self.engine.clone(), job: Some(job) };
         let reports = job.wait().await?;
-        match judge(&survey, &planned.columns, &self.conversion.query, reports) {
+        match planned.judge(&survey, &self.conversion.query, reports) {
             Verdict::Complete(outcome) => {
+                let outcome = planned.verify(&survey, &staging, outcome).await?;
                 planned.learn(&outcome, &self.conversion);
                 Ok(Converted::Complete(staging, Box::new(outcome)))
             }

@@ -27,7 +27,7 @@ pub(super) struct BlockFile {
 
 impl BlockFile {
     pub(super) fn create(path: PathBuf) -> io::Result<Self> {
-        let file = File::create_new(&path)?;
+        let file = crate::create_new_file(&path)?;
         Ok(Self { file, path, direct: None, buffer: Vec::new(), padding: 0, written: 0 })
     }
 
@@ -84,7 +84,7 @@ impl BlockFile {
 #[cfg(target_os = "linux")]
 fn open_direct(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    File::options().write(true).custom_flags(libc::O_DIRECT).open(path)
+    File::options().write(true).custom_flags(libc::O_DIRECT | libc::O_NOFOLLOW).open(path)
 }
 
 #[cfg(not(target_os = "linux"))]

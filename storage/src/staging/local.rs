@@ -6,13 +6,14 @@
 //! overwrite.
 
 use super::blocks::BlockFile;
-use super::{RewriteTail, StagedFile, Tail};
+use super::private::{PrivateFile, check_directories, untrue};
+use super::{PrivateKind, PrivateName, RewriteTail, StagedFile, Tail};
 use crate::{StorageError, StorageResult};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, ErrorKind, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The private directory of one attempt at one manifest: `{output}/_millwork/staging/{manifest}/{attempt}`.
@@ -22,11 +23,15 @@ pub(crate) struct LocalStaging {
 }
 
 /// What ends a Parquet file: the length of its footer in four bytes, and four magic ones.
-const FOOTER_END_BYTES: i64 = 8;
+const FOOTER_END_BYTES: u64 = 8;
+/// Limit of the bytes of a footer, 64 MiB, which are held in memory: 20,000 columns in four row groups have about 20 MiB.
+const MAX_FOOTER_BYTES: u64 = 64 << 20;
 /// How often a change of directories is made again when another process interferes.
 const RETRIES: usize = 10;
 /// How many directories are above an attempt's, up to the output root.
 const DEPTH: usize = 4;
+/// Number of directories, an attempt's and those above it, that must be no links. An operator may have put `_millwork` elsewhere.
+const PRIVATE_DEPTH: usize = 3;
 /// How many may have been made for a published file outside the output root.
 const DEPTH_ELSEWHERE: usize = 3;
 
@@ -62,8 +67,9 @@ impl LocalStaging {
         let fail = |e| StorageError::new("create", self.directory.display(), e);
         // Another manifest's clean-up may remove a parent that is empty just now.
         (0..RETRIES)
-            .find_map(|_| fs::create_dir_all(&self.directory).ok())
-            .map_or_else(|| fs::create_dir_all(&self.directory).map_err(fail), Ok)?;
+            .find_map(|_| crate::create_directories(&self.directory).ok())
+            .map_or_else(|| crate::create_directories(&self.directory).map_err(fail), Ok)?;
+        self.check_place().map_err(fail)?;
         // Its own name and those above stay: it is not empty for them. At the commit there is less to wait for.
         sync_directories(self.directory.parent().unwrap_or(&self.directory), DEPTH)
     }
@@ -83,7 +89,20 @@ impl LocalStaging {
 
     /// The path of a private file.
     pub(super) fn path(&self, file: &StagedFile) -> PathBuf {
-        self.directory.join(&file.name)
+        self.directory.join(file.name.to_string())
+    }
+
+    /// Checks that the attempt's directory is where it was made, and no link to another.
+    fn check_place(&self) -> io::Result<()> {
+        check_directories(&self.directory, PRIVATE_DEPTH)
+    }
+
+    /// Opens a private file for reading.
+    pub(super) fn open(&self, file: &StagedFile) -> StorageResult<impl Read + use<>> {
+        let path = self.path(file);
+        let opened = self.check_place().and_then(|()| PrivateFile::open(&path, file.size_bytes, None));
+        let opened = opened.map_err(|e| StorageError::new("read", path.display(), e))?;
+        Ok(opened.file.take(opened.size_bytes))
     }
 
     /// Gives private files their final names, one after the other, up to the first that cannot get it. Doing it again is no error.
@@ -98,9 +117,11 @@ impl LocalStaging {
         directories.into_iter().try_for_each(|directory| self.sync_names(directory))?;
         // Not before: a power loss takes names back that are not durable. But now: whoever reads an output may also take it away, and
         // it must not be shown again.
-        shown.iter().try_for_each(|(file, to)| match fs::remove_file(self.path(file)) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(StorageError::new("publish", to.display(), e)),
-            _ => Ok(()),
+        shown.iter().try_for_each(|(file, to)| {
+            match self.check_place().and_then(|()| fs::remove_file(self.path(file))) {
+                Err(e) if e.kind() != ErrorKind::NotFound => Err(StorageError::new("publish", to.display(), e)),
+                _ => Ok(()),
+            }
         })?;
         outcome
     }
@@ -109,13 +130,9 @@ impl LocalStaging {
     fn show(&self, file: &StagedFile, to: &Path) -> StorageResult<()> {
         let fail = |e| StorageError::new("publish", to.display(), e);
         let from = self.path(file);
-        fs::create_dir_all(directory_of(to)).map_err(fail)?;
-        let shown = match show(&from, to) {
-            Err(e) if e.kind() == ErrorKind::CrossesDevices => {
-                write_new(to, |into| io::copy(&mut File::open(&from)?, into).map(|_| ()))
-            }
-            shown => shown,
-        };
+        crate::create_directories(directory_of(to)).map_err(fail)?;
+        let opened = self.check_place().and_then(|()| PrivateFile::open(&from, file.size_bytes, Some(to)));
+        let shown = opened.and_then(|private| show_private(private, &from, to));
         match shown {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(StorageError::taken(to.display())),
             Err(e) if e.kind() == ErrorKind::NotFound && is_gone(&from) => match is_published(file, to) {
@@ -135,17 +152,14 @@ impl LocalStaging {
 
     /// Puts private files together as one, and gives that its final name. Doing it again is no error.
     pub(super) fn publish_joined(&self, files: &[StagedFile], to: &Path) -> StorageResult<()> {
-        let joined = StagedFile {
-            name: format!("{}.joined", uuid::Uuid::new_v4()),
-            size_bytes: files.iter().map(|file| file.size_bytes).sum(),
-            upload: None,
-        };
+        let name = PrivateName::new(PrivateKind::Rejects, u32::MAX);
+        let size_bytes = files.iter().map(|file| file.size_bytes).sum();
+        let joined = StagedFile { name, size_bytes, upload: None };
         let path = self.path(&joined);
         let join = || -> io::Result<()> {
-            let mut into = File::create_new(&path)?;
-            for file in files {
-                io::copy(&mut File::open(self.path(file))?, &mut into)?;
-            }
+            self.check_place()?;
+            let mut into = crate::create_new_file(&path)?;
+            self.copy_all(files, &mut into)?;
             into.sync_all()
         };
         match join() {
@@ -156,24 +170,41 @@ impl LocalStaging {
         }
     }
 
-    /// Changes the last bytes of a private file, which start with the page indexes or the footer.
+    /// Copies private files, one after the other.
+    pub(super) fn copy_all(&self, files: &[StagedFile], into: &mut dyn Write) -> io::Result<()> {
+        self.check_place()?;
+        let copy = |file: &StagedFile| PrivateFile::open(&self.path(file), file.size_bytes, None)?.copy_to(into);
+        files.iter().map(copy).collect()
+    }
+
+    /// Shows the last bytes of a private file, which start with the footer.
+    pub(super) fn look_at_tail(
+        &self,
+        (number, file): (usize, &StagedFile),
+        look: &mut dyn FnMut(&Tail<'_>) -> io::Result<()>,
+    ) -> StorageResult<()> {
+        let path = self.path(file);
+        let mut work = || -> io::Result<()> {
+            self.check_place()?;
+            let (offset, bytes) = read_tail(&mut PrivateFile::open(&path, file.size_bytes, None)?)?;
+            look(&Tail { file: number, offset, bytes: &bytes })
+        };
+        work().map_err(|e| StorageError::new("read the footer of", path.display(), e))
+    }
+
+    /// Changes the last bytes of a private file, which start with the footer.
     pub(super) fn rewrite_tail(
         &self,
         (number, file): (usize, &StagedFile),
         rewrite: RewriteTail<'_>,
     ) -> StorageResult<u64> {
-        use std::io::{Read, Seek, SeekFrom};
         let path = self.path(file);
         let work = || -> io::Result<u64> {
-            let mut open = fs::OpenOptions::new().read(true).write(true).open(&path)?;
-            let mut length = [0; 4];
-            let end = open.seek(SeekFrom::End(-FOOTER_END_BYTES))?;
-            open.read_exact(&mut length)?;
-            let start = end.saturating_sub(u64::from(u32::from_le_bytes(length)));
-            let mut tail = Vec::new();
-            open.seek(SeekFrom::Start(start))?;
-            open.read_to_end(&mut tail)?;
+            self.check_place()?;
+            let mut private = PrivateFile::open_to_change(&path, file.size_bytes)?;
+            let (start, tail) = read_tail(&mut private)?;
             let tail = rewrite(&Tail { file: number, offset: start, bytes: &tail })?;
+            let mut open = private.file;
             open.set_len(start)?;
             open.seek(SeekFrom::Start(start))?;
             open.write_all(&tail)?;
@@ -185,6 +216,9 @@ impl LocalStaging {
 
     /// Removes the attempt's directory with all that is in it. Doing it again is no error.
     pub(super) fn discard(&self) -> StorageResult<()> {
+        if !self.has_parents()? {
+            return Ok(());
+        }
         remove_all(&self.directory)?;
         self.remove_empty_parents();
         Ok(())
@@ -195,6 +229,9 @@ impl LocalStaging {
         let number = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
         let (Some(manifest), Some(attempt)) = (self.directory.parent(), number(&self.directory)) else { return Ok(()) };
         let fail = |e| StorageError::new("list", manifest.display(), e);
+        if !self.has_parents()? {
+            return Ok(());
+        }
         let entries = match fs::read_dir(manifest) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
             entries => entries.map_err(fail)?,
@@ -209,6 +246,15 @@ impl LocalStaging {
         Ok(())
     }
 
+    /// True if the directories above the attempt's are there; links in their place are refused, since what they lead to is not ours.
+    fn has_parents(&self) -> StorageResult<bool> {
+        let manifest = self.directory.parent().unwrap_or(&self.directory);
+        match check_directories(manifest, PRIVATE_DEPTH - 1) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+            checked => checked.map(|()| true).map_err(|e| StorageError::new("remove", self.directory.display(), e)),
+        }
+    }
+
     /// The manifest's directory and the staging root go when empty; another attempt may be using them.
     fn remove_empty_parents(&self) {
         for parent in self.directory.ancestors().skip(1).take(2) {
@@ -217,6 +263,19 @@ impl LocalStaging {
             }
         }
     }
+}
+
+/// The footer of a Parquet file with what ends the file, and where it starts.
+fn read_tail(private: &mut PrivateFile) -> io::Result<(u64, Vec<u8>)> {
+    let no_footer = || untrue(format!("it has {} bytes, and no footer that fits there", private.size_bytes));
+    let end = private.size_bytes.checked_sub(FOOTER_END_BYTES).ok_or_else(no_footer)?;
+    let mut length = [0; 4];
+    private.file.read_exact_at(&mut length, end)?;
+    let length = u64::from(u32::from_le_bytes(length));
+    let start = end.checked_sub(length).filter(|_| length <= MAX_FOOTER_BYTES).ok_or_else(no_footer)?;
+    let mut tail = vec![0; (private.size_bytes - start) as usize];
+    private.file.read_exact_at(&mut tail, start)?;
+    Ok((start, tail))
 }
 
 fn remove_all(directory: &Path) -> StorageResult<()> {
@@ -234,12 +293,32 @@ fn remove_all(directory: &Path) -> StorageResult<()> {
     }
 }
 
+/// Gives an open private file its final name as well, or instead. Doing it again is no error.
+fn show_private(mut private: PrivateFile, from: &Path, to: &Path) -> io::Result<()> {
+    match show(from, to) {
+        Err(e) if e.kind() == ErrorKind::CrossesDevices => write_new(to, |into| private.copy_to(into)),
+        Ok(Shown::Linked) => private.check_shown(to),
+        // Equal content is as good as the file itself. One that was renamed is the only one there is: it must not go again.
+        Ok(Shown::Before | Shown::Renamed) => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// The way in which a file has its final name.
+enum Shown {
+    Before,
+    Linked,
+    Renamed,
+}
+
 /// Gives a file another name as well, or instead, but never that of another file. Doing it again is no error.
-fn show(from: &Path, to: &Path) -> io::Result<()> {
+fn show(from: &Path, to: &Path) -> io::Result<Shown> {
     match fs::hard_link(from, to) {
-        Err(e) if e.kind() == ErrorKind::AlreadyExists && is_same(from, to)? => Ok(()),
-        Err(e) if !matches!(e.kind(), ErrorKind::CrossesDevices | ErrorKind::NotFound) => rename_new(from, to),
-        linked => linked,
+        Err(e) if e.kind() == ErrorKind::AlreadyExists && is_same(from, to)? => Ok(Shown::Before),
+        Err(e) if !matches!(e.kind(), ErrorKind::CrossesDevices | ErrorKind::NotFound) => {
+            rename_new(from, to).map(|()| Shown::Renamed)
+        }
+        linked => linked.map(|()| Shown::Linked),
     }
 }
 
@@ -254,7 +333,7 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 /// Writes a file outside the output root.
 pub(super) fn write_elsewhere(to: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> StorageResult<()> {
     let directory = to.parent().unwrap_or(Path::new("/"));
-    let written = fs::create_dir_all(directory).and_then(|()| write_new(to, write));
+    let written = crate::create_directories(directory).and_then(|()| write_new(to, write));
     written.map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => StorageError::taken(to.display()),
         _ => StorageError::new("write", to.display(), e),
@@ -265,7 +344,7 @@ pub(super) fn write_elsewhere(to: &Path, write: impl FnOnce(&mut File) -> io::Re
 /// Writes a file under a private name beside its final one, then gives it that.
 fn write_new(to: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let private = to.with_extension("tmp");
-    let mut into = File::create(&private)?;
+    let mut into = crate::modes::create_file(&private)?;
     write(&mut into)?;
     into.sync_all()?;
     rename_new(&private, to)
@@ -282,8 +361,9 @@ fn sync_directories(directory: &Path, count: usize) -> StorageResult<()> {
 
 /// Whether two files have the same content.
 fn is_same(a: &Path, b: &Path) -> io::Result<bool> {
-    let (of_a, of_b) = (fs::metadata(a)?, fs::metadata(b)?);
-    if of_a.len() != of_b.len() {
+    let (of_a, of_b) = (fs::symlink_metadata(a)?, fs::symlink_metadata(b)?);
+    // What is no regular file could keep its reader waiting.
+    if !of_a.is_file() || !of_b.is_file() || of_a.len() != of_b.len() {
         return Ok(false);
     }
     if (of_a.dev(), of_a.ino()) == (of_b.dev(), of_b.ino()) {
@@ -315,12 +395,10 @@ fn is_published(file: &StagedFile, to: &Path) -> bool {
 }
 
 impl LocalWriter {
-    /// Makes what was written durable and closes the file.
-    pub(super) fn finish(self) -> StorageResult<StagedFile> {
+    /// Makes what was written durable and closes the file. Returns its size in bytes.
+    pub(super) fn finish(self) -> StorageResult<u64> {
         let path = self.0.path().to_owned();
-        let size_bytes = self.0.finish().map_err(|e| StorageError::new("write", path.display(), e))?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(StagedFile { name, size_bytes, upload: None })
+        self.0.finish().map_err(|e| StorageError::new("write", path.display(), e))
     }
 }
 
@@ -338,139 +416,4 @@ impl Write for LocalWriter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn staged(staging: &LocalStaging, name: &str) -> StagedFile {
-        let mut writer = staging.create(name).unwrap();
-        writer.write_all(b"content").unwrap();
-        writer.finish().unwrap()
-    }
-
-    #[test]
-    fn publishing_twice_is_once() {
-        let root = tempfile::tempdir().unwrap();
-        let staging = LocalStaging::new(root.path(), "m", 1);
-        staging.prepare().unwrap();
-        let file = staged(&staging, "a");
-        let to = root.path().join("merged-parquet-2025-12-23/m-part-00000.parquet");
-        staging.publish(&[(&file, to.clone())]).unwrap();
-        staging.publish(&[(&file, to.clone())]).unwrap();
-        assert_eq!(fs::read(&to).unwrap(), b"content");
-        staging.discard().unwrap();
-        assert!(!LocalStaging::root(root.path()).exists());
-    }
-
-    #[test]
-    fn a_task_that_outlives_its_attempt_leaves_nothing() {
-        let root = tempfile::tempdir().unwrap();
-        let (one, two) = (LocalStaging::new(root.path(), "m", 1), LocalStaging::new(root.path(), "m", 2));
-        one.prepare().unwrap();
-        let mut open = one.create("a").unwrap();
-        two.prepare().unwrap();
-        open.write_all(b"late").unwrap();
-        assert!(one.create("b").is_err_and(|e| e.is_not_found()));
-        staged(&two, "a");
-        assert_eq!(fs::read_dir(LocalStaging::root(root.path())).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn what_clears_up_late_spares_later_attempts() {
-        let root = tempfile::tempdir().unwrap();
-        let [one, two, three] = [1, 2, 3].map(|attempt| LocalStaging::new(root.path(), "m", attempt));
-        one.prepare().unwrap();
-        three.prepare().unwrap();
-        let file = staged(&three, "a");
-        // The start of an attempt that was given up meanwhile, then a sweep that saw two attempts.
-        two.prepare().unwrap();
-        assert!(one.create("a").is_err() && two.create("a").is_ok());
-        two.clear().unwrap();
-        assert!(two.create("b").is_err());
-        three.publish(&[(&file, root.path().join("x.parquet"))]).unwrap();
-        three.clear().unwrap();
-        assert!(!LocalStaging::root(root.path()).exists());
-    }
-
-    #[test]
-    fn a_lost_file_cannot_be_published() {
-        let root = tempfile::tempdir().unwrap();
-        let staging = LocalStaging::new(root.path(), "m", 1);
-        staging.prepare().unwrap();
-        let (file, to) = (staged(&staging, "a"), root.path().join("x.parquet"));
-        fs::remove_file(staging.path(&file)).unwrap();
-        for error in [staging.publish(&[(&file, to.clone())]), staging.publish_joined(std::slice::from_ref(&file), &to)]
-        {
-            let error = error.unwrap_err();
-            assert!(error.is_lost() && error.to_string().contains("; put it there from a backup"), "{error}");
-        }
-        // Other content of that name is not it, unless somebody brought it back.
-        fs::write(&to, "other content").unwrap();
-        assert!(staging.publish(&[(&file, to.clone())]).unwrap_err().is_lost());
-        fs::write(&to, "content").unwrap();
-        staging.publish(&[(&file, to.clone())]).unwrap();
-        staging.publish_joined(&[file], &to).unwrap();
-    }
-
-    #[test]
-    fn what_has_the_name_already_is_not_overwritten() {
-        let root = tempfile::tempdir().unwrap();
-        let staging = LocalStaging::new(root.path(), "m", 1);
-        staging.prepare().unwrap();
-        let files = [staged(&staging, "a"), staged(&staging, "b")];
-        let [one, joined] = ["x.parquet", "quarantine/x.ndjson"].map(|name| root.path().join(name));
-        fs::create_dir(root.path().join("quarantine")).unwrap();
-        fs::write(&one, "foreign").unwrap();
-        fs::write(&joined, "foreign_foreign").unwrap();
-        for error in [staging.publish(&[(&files[0], one.clone())]), staging.publish_joined(&files, &joined)] {
-            let error = error.unwrap_err();
-            assert!(!error.is_lost() && error.to_string().contains("move it away"), "{error}");
-        }
-        assert_eq!(fs::read(&one).unwrap(), b"foreign");
-        fs::remove_file(&one).unwrap();
-        fs::remove_file(&joined).unwrap();
-        for _ in 0..2 {
-            staging.publish_joined(&files, &joined).unwrap();
-            staging.publish(&[(&files[0], one.clone())]).unwrap();
-        }
-        assert_eq!(
-            (fs::read(&one).unwrap(), fs::read(&joined).unwrap()),
-            (b"content".into(), b"contentcontent".into())
-        );
-    }
-
-    #[test]
-    fn a_death_between_two_names_of_a_file_is_made_good() {
-        let root = tempfile::tempdir().unwrap();
-        let staging = LocalStaging::new(root.path(), "m", 1);
-        staging.prepare().unwrap();
-        let (file, to) = (staged(&staging, "a"), root.path().join("x.parquet"));
-        fs::hard_link(staging.path(&file), &to).unwrap();
-        staging.publish(&[(&file, to.clone())]).unwrap();
-        assert!(is_gone(&staging.path(&file)));
-        // The same on another file system, where it is a copy.
-        let (file, to) = (staged(&staging, "a"), root.path().join("y.parquet"));
-        write_new(&to, |into| into.write_all(b"content")).unwrap();
-        staging.publish(&[(&file, to.clone())]).unwrap();
-        assert_eq!(write_new(&to, |_| Ok(())).unwrap_err().kind(), ErrorKind::AlreadyExists);
-        assert_eq!(fs::read(&to).unwrap(), b"content");
-    }
-
-    #[test]
-    fn files_whose_publication_broke_off_are_published_by_the_next() {
-        let root = tempfile::tempdir().unwrap();
-        let staging = LocalStaging::new(root.path(), "m", 1);
-        staging.prepare().unwrap();
-        let files = ["a", "b", "c"].map(|name| staged(&staging, name));
-        let places = ["x", "sub/y", "z"].map(|name| root.path().join(name));
-        let outputs: Vec<_> = files.iter().zip(places.clone()).collect();
-        fs::create_dir(root.path().join("sub")).unwrap();
-        fs::write(&places[1], "foreign").unwrap();
-        assert!(staging.publish(&outputs).unwrap_err().to_string().contains("move it away"));
-        assert_eq!(places.each_ref().map(|place| place.exists()), [true, true, false]);
-        assert_eq!(files.each_ref().map(|file| staging.path(file).exists()), [false, true, true]);
-        fs::remove_file(&places[1]).unwrap();
-        staging.publish(&outputs).unwrap();
-        assert!(places.iter().all(|place| fs::read(place).unwrap() == b"content"));
-        assert!(files.iter().all(|file| is_gone(&staging.path(file))));
-    }
-}
+mod tests;

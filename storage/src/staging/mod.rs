@@ -4,15 +4,21 @@
 //! uploads, which nobody sees until they are completed; what is not Parquet stands under a private key.
 
 mod blocks;
+mod bounds;
 mod bucket;
 mod local;
+mod name;
+mod private;
 
-use crate::{Location, StorageResult};
+use crate::{Location, StorageError, StorageResult};
+pub use bounds::list_at_most;
 use bucket::{BucketStaging, BucketWriter};
 use local::{LocalStaging, LocalWriter};
 use millwork_manifest::ObjectUri;
+pub(crate) use name::Mark;
+pub use name::{InvalidPrivateName, PrivateKind, PrivateName};
 use serde::{Deserialize, Serialize};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 /// The private place of one attempt at one manifest: `{output}/_millwork/staging/{manifest}/{attempt}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,9 +33,10 @@ enum Kind {
 
 /// A finished private file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct StagedFile {
-    /// Its name in the attempt's directory; in a bucket, its key, which for an output is the final one.
-    pub name: String,
+    /// Its name in the attempt's directory. In a bucket its key is made of that: for an output, the final one with its number.
+    pub name: PrivateName,
     /// Its size.
     pub size_bytes: u64,
     /// The upload that will be it, if it is an output in a bucket.
@@ -37,18 +44,23 @@ pub struct StagedFile {
     pub(crate) upload: Option<Upload>,
 }
 
+/// The most parts of an upload (Amazon S3 User Guide, "Multipart upload limits").
+const MAX_UPLOAD_PARTS: usize = 10_000;
+
 /// An upload that is to be completed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Upload {
     pub(crate) id: String,
     /// The entity tags of its parts, in order.
+    #[serde(deserialize_with = "list_at_most::<_, _, MAX_UPLOAD_PARTS>")]
     pub(crate) parts: Vec<String>,
     /// What the last of them has, as long as it may change.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "base64_text")]
     pub(crate) tail: Vec<u8>,
     /// What its object is known by, so that no other of the same size is taken for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) mark: Option<String>,
+    pub(crate) mark: Option<Mark>,
 }
 
 /// The end of an output.
@@ -82,11 +94,14 @@ pub mod base64_text {
 }
 
 /// A private file that is being written.
-pub struct StagingWriter(WriterKind);
+pub struct StagingWriter {
+    name: PrivateName,
+    kind: WriterKind,
+}
 
 enum WriterKind {
     Local(LocalWriter),
-    Bucket(BucketWriter),
+    Bucket(Box<BucketWriter>),
 }
 
 impl Staging {
@@ -122,24 +137,55 @@ impl Staging {
     /// Starts an output. No two of an attempt have the same number. In a directory it fails once the attempt's place is
     /// gone: a task that outlives its attempt can leave nothing behind.
     pub fn create_output(&self, number: usize) -> StorageResult<StagingWriter> {
-        Ok(StagingWriter(match &self.0 {
-            Kind::Local(staging) => WriterKind::Local(staging.create(&format!("{}.part", uuid::Uuid::new_v4()))?),
-            Kind::Bucket(staging) => WriterKind::Bucket(staging.create_output(number)),
-        }))
+        self.create(PrivateKind::Output, number)
     }
 
-    /// Starts another private file.
-    pub fn create(&self, name: &str) -> StorageResult<StagingWriter> {
-        Ok(StagingWriter(match &self.0 {
-            Kind::Local(staging) => WriterKind::Local(staging.create(name)?),
-            Kind::Bucket(staging) => WriterKind::Bucket(staging.create(name)),
-        }))
+    /// Starts a private file of the lines that the task of this number rejects. A task can have several.
+    pub fn create_rejects(&self, task: usize) -> StorageResult<StagingWriter> {
+        self.create(PrivateKind::Rejects, task)
+    }
+
+    fn create(&self, kind: PrivateKind, number: usize) -> StorageResult<StagingWriter> {
+        let number = u32::try_from(number).map_err(|e| StorageError::new("create", number, io::Error::other(e)))?;
+        let name = PrivateName::new(kind, number);
+        let kind = match &self.0 {
+            Kind::Local(staging) => WriterKind::Local(staging.create(&name.to_string())?),
+            Kind::Bucket(staging) => WriterKind::Bucket(Box::new(staging.create(&name))),
+        };
+        Ok(StagingWriter { name, kind })
     }
 
     /// Whether outputs are uploads to their final places, which were free when they were finished. They have to be settled by
     /// [`Self::settle`] even if their footers stay as they are: what may change no more is let go of.
     pub fn has_uploads(&self) -> bool {
         matches!(self.0, Kind::Bucket(_))
+    }
+
+    /// Looks at the ends of outputs, before anything is done with them: each is what was reported, as far as that can be seen here,
+    /// and `look` is given its end, as [`Self::settle`] has it. Returns the first that does not hold, by its place.
+    ///
+    /// In a directory it is read from the file. In a bucket it came with the report; the store says which parts the upload has, of
+    /// which sizes and entity tags. What stands in parts before the last cannot be read as long as the upload is not completed.
+    pub fn examine(
+        &self,
+        files: &[&StagedFile],
+        look: &mut dyn FnMut(&Tail<'_>) -> io::Result<()>,
+    ) -> Result<(), (usize, StorageError)> {
+        match &self.0 {
+            Kind::Local(staging) => (0..).zip(files).try_for_each(|(number, file)| {
+                let looked = staging.look_at_tail((number, file), look);
+                looked.map_err(|e| (number, e))
+            }),
+            Kind::Bucket(staging) => staging.examine(files, look),
+        }
+    }
+
+    /// Opens a private file of rejected lines: so many bytes as were reported, if it has no others.
+    pub fn open_rejects(&self, file: &StagedFile) -> StorageResult<Box<dyn Read>> {
+        match &self.0 {
+            Kind::Local(staging) => Ok(Box::new(staging.open(file)?)),
+            Kind::Bucket(staging) => staging.open_rejects(file),
+        }
     }
 
     /// Settles the ends of outputs, changed by `rewrite` if there is one; it is given bytes that end with the footer, the
@@ -165,7 +211,7 @@ impl Staging {
     pub fn place_of(&self, file: &StagedFile) -> Option<ObjectUri> {
         match &self.0 {
             Kind::Local(_) => None,
-            Kind::Bucket(staging) => staging.uri(&file.name).ok(),
+            Kind::Bucket(staging) => staging.uri(&staging.key(&file.name)).ok(),
         }
     }
 
@@ -188,7 +234,7 @@ impl Staging {
         match &self.0 {
             Kind::Local(staging) => match to.to_path() {
                 Some(path) => staging.publish_joined(files, &path),
-                None => bucket::publish_local(|file| staging.path(file), files, to),
+                None => bucket::publish_local(staging, files, to),
             },
             Kind::Bucket(staging) => staging.publish_joined(files, to),
         }
@@ -222,7 +268,7 @@ pub fn staged_manifests(output: &Location) -> StorageResult<Vec<String>> {
 impl StagingWriter {
     /// Says that what comes now may still be changed by [`Staging::settle`].
     pub fn start_tail(&mut self) -> io::Result<()> {
-        match &mut self.0 {
+        match &mut self.kind {
             WriterKind::Local(_) => Ok(()),
             WriterKind::Bucket(writer) => writer.start_tail(),
         }
@@ -230,23 +276,24 @@ impl StagingWriter {
 
     /// Makes what was written durable and closes the file.
     pub fn finish(self) -> StorageResult<StagedFile> {
-        match self.0 {
-            WriterKind::Local(writer) => writer.finish(),
-            WriterKind::Bucket(mut writer) => writer.finish(),
-        }
+        let (size_bytes, upload) = match self.kind {
+            WriterKind::Local(writer) => (writer.finish()?, None),
+            WriterKind::Bucket(mut writer) => writer.finish()?,
+        };
+        Ok(StagedFile { name: self.name, size_bytes, upload })
     }
 }
 
 impl Write for StagingWriter {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        match &mut self.0 {
+        match &mut self.kind {
             WriterKind::Local(writer) => writer.write(buffer),
             WriterKind::Bucket(writer) => writer.write(buffer),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match &mut self.0 {
+        match &mut self.kind {
             WriterKind::Local(writer) => writer.flush(),
             WriterKind::Bucket(_) => Ok(()),
         }

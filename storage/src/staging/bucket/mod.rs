@@ -8,10 +8,13 @@
 //! attempt has noted uploads. The record of a commit has the ids itself: the notes of its uploads go while these are completed,
 //! and who goes on after a death completes the rest.
 
+mod examine;
 mod notes;
 mod writer;
 
-use super::{RewriteTail, StagedFile, Tail, Upload, local};
+use super::local::LocalStaging;
+use super::private::untrue;
+use super::{Mark, PrivateKind, PrivateName, RewriteTail, StagedFile, Tail, Upload, local};
 use crate::bucket::{fail, is_changed, size, status};
 use crate::transfer::{ObjectReader, client, exists_blocking, head_blocking, wait};
 use crate::{Location, StorageError, StorageResult, bucket_and_key};
@@ -22,9 +25,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use millwork_manifest::{InvalidUri, ObjectUri};
 use notes::{Notes, Reach};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{self, ErrorKind, Write};
-use std::path::PathBuf;
+use std::io::{self, ErrorKind, Read, Write};
 pub(super) use writer::BucketWriter;
 use writer::Part;
 
@@ -66,14 +67,34 @@ impl BucketStaging {
         format!("s3://{}/{key}", self.bucket).parse()
     }
 
-    pub(super) fn create_output(&self, number: usize) -> BucketWriter {
-        let key = self.output.replace("{part}", &format!("{number:05}"));
-        BucketWriter::new(&self.bucket, key).noted_in(self.notes()).of_output()
+    /// The key of a private file; of an output, the final one.
+    pub(super) fn key(&self, name: &PrivateName) -> String {
+        match name.kind() {
+            PrivateKind::Output => self.output.replace("{part}", &format!("{:05}", name.number())),
+            PrivateKind::Rejects => format!("{}{}/{name}", self.private, self.attempt),
+        }
     }
 
-    pub(super) fn create(&self, name: &str) -> BucketWriter {
-        let key = format!("{}{}/{name}", self.private, self.attempt);
-        BucketWriter::new(&self.bucket, key).noted_in(self.notes())
+    pub(super) fn create(&self, name: &PrivateName) -> BucketWriter {
+        let writer = BucketWriter::new(&self.bucket, self.key(name)).noted_in(self.notes());
+        match name.kind() {
+            PrivateKind::Output => writer.of_output(),
+            PrivateKind::Rejects => writer,
+        }
+    }
+
+    /// Opens a private object of rejected lines, of the size that was reported.
+    pub(super) fn open_rejects(&self, file: &StagedFile) -> StorageResult<Box<dyn Read>> {
+        let key = self.key(&file.name);
+        let open = || -> io::Result<ObjectReader> {
+            let uri = self.uri(&key).map_err(io::Error::other)?;
+            let there = head_blocking(&uri).map_err(|e| io::Error::new(e.source.kind(), e))?;
+            if there.size_bytes != file.size_bytes {
+                return Err(untrue(format!("it has {} bytes, {} were reported", there.size_bytes, file.size_bytes)));
+            }
+            ObjectReader::open(&uri, &there.etag, 0..file.size_bytes, file.size_bytes)
+        };
+        Ok(Box::new(open().map_err(|e| StorageError::new("read", &key, e))?))
     }
 
     /// Where the attempt's open uploads are noted.
@@ -81,22 +102,29 @@ impl BucketStaging {
         Notes::new(&self.bucket, format!("{}{}/", self.private, self.attempt))
     }
 
-    /// Uploads the ends of outputs again if they change.
+    /// Uploads the ends of outputs again if they change, or if their entity tags do not prove that they are those which were
+    /// reported.
     pub(super) fn settle(&self, files: Vec<&mut StagedFile>, rewrite: Option<RewriteTail<'_>>) -> StorageResult<()> {
         let mut changed = Vec::new();
         for (file, StagedFile { name, size_bytes, upload }) in files.into_iter().enumerate() {
             let Some(upload) = upload.as_mut().filter(|upload| !upload.tail.is_empty()) else { continue };
+            let key = self.key(name);
             let old = std::mem::take(&mut upload.tail);
             let number = upload.parts.len();
             let Some(last) = upload.parts.last_mut() else {
-                return Err(StorageError::new("settle", &*name, io::Error::other("its end was not uploaded")));
+                return Err(StorageError::new("settle", key, untrue("its end was not uploaded".to_owned())));
             };
-            let Some(rewrite) = rewrite else { continue };
-            let offset = *size_bytes - old.len() as u64;
-            let tail = rewrite(&Tail { file, offset, bytes: &old })
-                .map_err(|e| StorageError::new("rewrite the footer of", &*name, e))?;
+            let offset = size_bytes.checked_sub(old.len() as u64);
+            let offset =
+                offset.ok_or_else(|| StorageError::new("settle", &key, untrue("it is too short".to_owned())))?;
+            let tail = match rewrite {
+                Some(rewrite) => rewrite(&Tail { file, offset, bytes: &old })
+                    .map_err(|e| StorageError::new("rewrite the footer of", &key, e))?,
+                None if examine::is_proved(last, &old) => continue,
+                None => old,
+            };
             *size_bytes = offset + tail.len() as u64;
-            let part = Part { bucket: self.bucket.clone(), key: name.clone(), upload: upload.id.clone(), number };
+            let part = Part { bucket: self.bucket.clone(), key, upload: upload.id.clone(), number };
             changed.push((last, part.put(tail.into())));
         }
         let (last, parts): (Vec<_>, Vec<_>) = changed.into_iter().unzip();
@@ -113,7 +141,7 @@ impl BucketStaging {
         for file in files {
             let Some(upload) = file.upload.clone() else { continue };
             notes.extend(upload.mark.as_ref().map(|mark| place.key(mark)));
-            completing.push(complete(self.bucket.clone(), file.name.clone(), upload, file.size_bytes));
+            completing.push(complete(self.bucket.clone(), self.key(&file.name), upload, file.size_bytes));
         }
         let staging = self.clone();
         wait(async move {
@@ -127,7 +155,7 @@ impl BucketStaging {
         // One after the other: each holds some megabytes.
         let copy_all = |into: &mut dyn Write| -> io::Result<()> {
             for file in files {
-                let uri = self.uri(&file.name).map_err(io::Error::other)?;
+                let uri = self.uri(&self.key(&file.name)).map_err(io::Error::other)?;
                 io::copy(&mut ObjectReader::open(&uri, "", 0..file.size_bytes, file.size_bytes)?, into)?;
             }
             Ok(())
@@ -145,8 +173,9 @@ impl BucketStaging {
     }
 
     fn is_any_gone(&self, files: &[StagedFile]) -> bool {
-        let is_gone =
-            |file: &StagedFile| self.uri(&file.name).is_ok_and(|uri| matches!(exists_blocking(&uri), Ok(false)));
+        let is_gone = |file: &StagedFile| {
+            self.uri(&self.key(&file.name)).is_ok_and(|uri| matches!(exists_blocking(&uri), Ok(false)))
+        };
         files.iter().any(is_gone)
     }
 
@@ -189,24 +218,14 @@ pub(super) fn staged_manifests(output: &Location) -> StorageResult<Vec<String>> 
 }
 
 /// Puts private files of a directory together as an object.
-pub(super) fn publish_local(
-    path: impl Fn(&StagedFile) -> PathBuf,
-    files: &[StagedFile],
-    to: &ObjectUri,
-) -> StorageResult<()> {
+pub(super) fn publish_local(staging: &LocalStaging, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
     let nowhere = || StorageError::new("write", to, ErrorKind::Unsupported.into());
     let (bucket, key) = bucket_and_key(to).ok_or_else(nowhere)?;
     if is_there(to, files)? {
         return Ok(());
     }
-    let copy_all = |into: &mut dyn Write| -> io::Result<()> {
-        for file in files {
-            io::copy(&mut File::open(path(file))?, into)?;
-        }
-        Ok(())
-    };
-    let written = BucketWriter::new(bucket, key.to_owned()).write_whole(copy_all);
-    let is_any_gone = || files.iter().any(|file| matches!(path(file).try_exists(), Ok(false)));
+    let written = BucketWriter::new(bucket, key.to_owned()).write_whole(|into| staging.copy_all(files, into));
+    let is_any_gone = || files.iter().any(|file| matches!(staging.path(file).try_exists(), Ok(false)));
     written.map_err(|e| if e.is_not_found() && is_any_gone() { StorageError::lost(to) } else { e })
 }
 
@@ -243,8 +262,8 @@ async fn complete(bucket: String, key: String, upload: Upload, size_bytes: u64) 
     }
 }
 
-fn has_mark(there: &HeadObjectOutput, mark: Option<&String>) -> bool {
-    mark.is_none_or(|mark| there.metadata().and_then(|metadata| metadata.get(MARK)) == Some(mark))
+fn has_mark(there: &HeadObjectOutput, mark: Option<&Mark>) -> bool {
+    mark.is_none_or(|mark| there.metadata().and_then(|metadata| metadata.get(MARK)) == Some(&mark.to_string()))
 }
 
 /// Does some of these at a time, all of them if none fails. Returns their results in order.

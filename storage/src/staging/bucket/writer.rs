@@ -4,7 +4,7 @@ use super::notes::{Note, Notes, abort, put_note};
 use super::{MARK, complete};
 use crate::bucket::{fail, status};
 use crate::buffers::Buffer;
-use crate::staging::{StagedFile, Upload};
+use crate::staging::{Mark, Upload};
 use crate::transfer::{client, cores, start, wait};
 use crate::{StorageError, StorageResult};
 use aws_sdk_s3::config::RequestChecksumCalculation;
@@ -93,7 +93,7 @@ pub(in crate::staging) struct BucketWriter {
     buffer: Option<Buffer>,
     upload: Begun,
     /// What the object will be known by.
-    mark: String,
+    mark: Mark,
     /// Where the upload is noted, if it can be aborted when its attempt dies.
     notes: Option<Notes>,
     /// Whether what comes now may still be changed.
@@ -133,7 +133,7 @@ impl BucketWriter {
             behind: None,
             buffer: None,
             upload: Begun::Not,
-            mark: uuid::Uuid::new_v4().to_string(),
+            mark: Mark::new(),
             notes: None,
             is_in_tail: false,
             done,
@@ -160,7 +160,7 @@ impl BucketWriter {
             return Ok(());
         }
         let (sender, receiver) = channel();
-        let begun = begin(self.bucket.clone(), self.key.clone(), self.mark.clone(), self.notes.clone());
+        let begun = begin(self.bucket.clone(), self.key.clone(), self.mark, self.notes.clone());
         start(begun, sender).map_err(|e| StorageError::new("write", &self.key, e))?;
         self.upload = Begun::Being(Beginning(receiver));
         Ok(())
@@ -238,16 +238,16 @@ impl BucketWriter {
         }
     }
 
-    pub(in crate::staging) fn finish(&mut self) -> StorageResult<StagedFile> {
+    /// Ends the object. Returns its size in bytes, and the upload that an output waits with.
+    pub(in crate::staging) fn finish(&mut self) -> StorageResult<(u64, Option<Upload>)> {
         let (bucket, key, size_bytes) = (self.bucket.clone(), self.key.clone(), self.size_bytes);
-        let mut file = StagedFile { name: key.clone(), size_bytes, upload: None };
         if !self.is_output && matches!(self.upload, Begun::Not) {
             let content = Bytes::from_owner(self.take_rest());
             wait(async move {
                 let put = client().await.put_object().bucket(&bucket).key(&key).body(content.into()).send().await;
                 put.map(|_| ()).map_err(|e| fail("write", format!("s3://{bucket}/{key}"), e))
             })?;
-            return Ok(file);
+            return Ok((size_bytes, None));
         }
         let id = self.upload()?;
         let (sender, is_free) = channel();
@@ -267,13 +267,12 @@ impl BucketWriter {
             is_free.recv().map_err(|e| StorageError::new("write", &self.key, io::Error::other(e)))??;
         }
         let parts = std::mem::take(&mut self.etags).into_iter().flatten().collect();
-        let upload = Upload { id, parts, tail, mark: Some(self.mark.clone()) };
+        let upload = Upload { id, parts, tail, mark: Some(self.mark) };
         if self.is_output {
-            file.upload = Some(upload);
-        } else {
-            wait(complete(bucket, key, upload, size_bytes))?;
+            return Ok((size_bytes, Some(upload)));
         }
-        Ok(file)
+        wait(complete(bucket, key, upload, size_bytes))?;
+        Ok((size_bytes, None))
     }
 
     /// Writes a whole object, or nothing.
@@ -305,7 +304,7 @@ async fn check_free(bucket: String, key: String) -> StorageResult<()> {
 }
 
 /// Begins an upload, noted before and after. Returns its id.
-async fn begin(bucket: String, key: String, mark: String, notes: Option<Notes>) -> StorageResult<String> {
+async fn begin(bucket: String, key: String, mark: Mark, notes: Option<Notes>) -> StorageResult<String> {
     let place = notes.map(|notes| (notes.key(&mark), notes.bucket));
     let note = |upload_id: Option<String>| {
         let (place, key, of) = (place.clone(), key.clone(), bucket.clone());
@@ -315,7 +314,7 @@ async fn begin(bucket: String, key: String, mark: String, notes: Option<Notes>) 
         }
     };
     note(None).await?;
-    let created = client().await.create_multipart_upload().bucket(&bucket).key(&key).metadata(MARK, &mark);
+    let created = client().await.create_multipart_upload().bucket(&bucket).key(&key).metadata(MARK, mark.to_string());
     let created = created.send().await.map_err(|e| fail("write", format!("s3://{bucket}/{key}"), e))?;
     let id = created.upload_id.unwrap_or_default();
     note(Some(id.clone())).await?;

@@ -1,0 +1,146 @@
+//! Who may be at the other end, and who may listen in.
+
+use crate::Secret;
+use crate::guard::Guarded;
+use millwork_net::rustls::pki_types::{CertificateDer, ServerName};
+use millwork_net::tokio_rustls::TlsStream;
+use millwork_net::{ClientTls, ClientTrust, Identity, ServerTls, TlsError, certificate_names};
+use std::io;
+use std::path::PathBuf;
+use tokio::net::TcpStream;
+use tokio_util::either::Either;
+
+/// The one protocol that is spoken inside TLS.
+const PROTOCOLS: &[&str] = &["h2"];
+/// The end of a scheduler's name in its certificate, such as `spiffe://example.org/millwork/scheduler`.
+const SCHEDULER: &str = "/scheduler";
+/// The end of an executor's.
+const EXECUTOR: &str = "/executor";
+/// The first byte of a TLS connection: a handshake record.
+const TLS_RECORD: u8 = 0x16;
+
+/// The degree to which a scheduler insists on TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsMode {
+    /// No TLS.
+    #[default]
+    Off,
+    /// TLS for executors that begin with it, none for the others: to change a fleet over.
+    Permissive,
+    /// TLS with a certificate of an executor, and nothing else.
+    Strict,
+}
+
+impl std::str::FromStr for TlsMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "permissive" => Ok(Self::Permissive),
+            "strict" => Ok(Self::Strict),
+            other => Err(format!("`{other}` is none of off, permissive, strict")),
+        }
+    }
+}
+
+/// The PEM files of one end.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The authorities that both ends' certificates are of.
+    pub authorities: PathBuf,
+    /// The certificate of this end, and its key.
+    pub identity: Identity,
+}
+
+/// The means by which a scheduler knows its executors.
+#[derive(Clone)]
+pub struct DoorAccess {
+    pub(crate) secret: Secret,
+    tls: Option<(ServerTls, TlsMode)>,
+}
+
+/// The means by which an executor knows its scheduler.
+#[derive(Clone)]
+pub struct Access {
+    pub(crate) secret: Secret,
+    tls: Option<ClientTls>,
+}
+
+impl DoorAccess {
+    /// Reads the certificates. `tls` is none for connections without.
+    pub fn new(secret: Secret, tls: Option<(TlsFiles, TlsMode)>) -> Result<Self, TlsError> {
+        let open = |(files, mode): (TlsFiles, TlsMode)| {
+            let trust = ClientTrust::Required(files.authorities);
+            ServerTls::open(files.identity, trust, PROTOCOLS).map(|tls| (tls, mode))
+        };
+        let tls = tls.filter(|(_, mode)| *mode != TlsMode::Off).map(open).transpose()?;
+        Ok(Self { secret, tls })
+    }
+
+    /// Opens a connection that was accepted, in the way that its first byte tells and the mode allows.
+    pub(crate) async fn open(&self, mut stream: Guarded<TcpStream>) -> io::Result<Stream<Guarded<TcpStream>>> {
+        let Some((tls, mode)) = &self.tls else { return Ok(Either::Left(stream)) };
+        let is_tls = stream.first_byte().await? == TLS_RECORD;
+        if !is_tls && *mode == TlsMode::Permissive {
+            return Ok(Either::Left(stream));
+        }
+        if !is_tls {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "a connection without TLS"));
+        }
+        let stream = tls.acceptor().accept(stream).await?;
+        check_role(stream.get_ref().1.peer_certificates(), EXECUTOR)?;
+        Ok(Either::Right(Box::new(stream.into())))
+    }
+}
+
+impl Access {
+    /// Reads the certificates. `tls` is none for connections without.
+    pub fn new(secret: Secret, tls: Option<TlsFiles>) -> Result<Self, TlsError> {
+        let open = |files: TlsFiles| ClientTls::open(files.authorities, Some(files.identity), PROTOCOLS);
+        Ok(Self { secret, tls: tls.map(open).transpose()? })
+    }
+
+    /// Opens a connection that was made.
+    pub(crate) async fn open(&self, stream: TcpStream, host: &str) -> io::Result<Stream<TcpStream>> {
+        let Some(tls) = &self.tls else { return Ok(Either::Left(stream)) };
+        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
+        let stream = tls.connector().connect(name, stream).await?;
+        check_role(stream.get_ref().1.peer_certificates(), SCHEDULER)?;
+        Ok(Either::Right(Box::new(stream.into())))
+    }
+}
+
+/// A connection, with TLS or without.
+pub(crate) type Stream<S> = Either<S, Box<TlsStream<S>>>;
+
+/// Refuses a certificate of another role: an executor's key does not make a scheduler.
+fn check_role(chain: Option<&[CertificateDer<'_>]>, role: &str) -> io::Result<()> {
+    let names = chain.and_then(|chain| chain.first()).map(certificate_names).unwrap_or_default();
+    if names.iter().any(|name| name.starts_with("spiffe://") && name.ends_with(role)) {
+        return Ok(());
+    }
+    let found = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let text =
+        format!("the certificate of the other end has no name that ends in {role}, such as spiffe://…{role}: {found}");
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_has_one_of_three_names() {
+        assert_eq!("strict".parse(), Ok(TlsMode::Strict));
+        assert_eq!("permissive".parse(), Ok(TlsMode::Permissive));
+        assert_eq!("off".parse(), Ok(TlsMode::Off));
+        assert!("Strict".parse::<TlsMode>().is_err());
+    }
+
+    #[test]
+    fn a_certificate_that_tells_no_role_is_refused() {
+        let error = check_role(None, EXECUTOR).unwrap_err().to_string();
+        assert!(error.contains("/executor") && error.contains("none"), "{error}");
+    }
+}

@@ -1,0 +1,172 @@
+//! Connections of strangers: bounded in number and time.
+//!
+//! Everybody who reaches the port is a stranger until the proof of the secret. A stranger is sent away after
+//! [`STRANGER_TIME`], and when more than [`MAX_STRANGERS`] are there, the one that came first is: it has had the most time, and an executor needs
+//! a few milliseconds. So connections that send nothing, however many, keep no executor out, and never use up the descriptors.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// Time that a connection has to prove that an executor is at its other end.
+pub(crate) const STRANGER_TIME: Duration = Duration::from_secs(10);
+/// Connections at once that have not proved it.
+pub(crate) const MAX_STRANGERS: usize = 256;
+
+/// The strangers that are there, in the order in which they came.
+#[derive(Default)]
+pub(crate) struct Strangers(Mutex<VecDeque<Weak<Visit>>>);
+
+/// A connection, as the services see it.
+pub(crate) struct Visit {
+    pub(crate) peer: SocketAddr,
+    is_admitted: AtomicBool,
+    sent_away: CancellationToken,
+}
+
+impl Visit {
+    /// Lets the connection stay.
+    pub(crate) fn admit(&self) {
+        self.is_admitted.store(true, Ordering::Release);
+    }
+
+    fn is_admitted(&self) -> bool {
+        self.is_admitted.load(Ordering::Acquire)
+    }
+}
+
+impl Strangers {
+    /// Guards a new connection, and sends the first stranger away if there are too many.
+    pub(crate) fn guard<S>(&self, stream: S, peer: SocketAddr) -> Guarded<S> {
+        let visit = Arc::new(Visit { peer, is_admitted: AtomicBool::new(false), sent_away: CancellationToken::new() });
+        let sent_away = visit.sent_away.clone();
+        let mut there = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        there.retain(|visit| visit.upgrade().is_some_and(|visit| !visit.is_admitted()));
+        if there.len() >= MAX_STRANGERS
+            && let Some(first) = there.pop_front().and_then(|visit| visit.upgrade())
+        {
+            first.sent_away.cancel();
+        }
+        there.push_back(Arc::downgrade(&visit));
+        let time_is_up = async move {
+            // Either way it is over.
+            let _ = timeout(STRANGER_TIME, sent_away.cancelled()).await;
+        };
+        Guarded { stream, visit, time_is_up: Box::pin(time_is_up) }
+    }
+}
+
+/// A connection that breaks when its time as a stranger is up.
+pub(crate) struct Guarded<S> {
+    stream: S,
+    visit: Arc<Visit>,
+    time_is_up: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl<S> Guarded<S> {
+    pub(crate) fn visit(&self) -> &Arc<Visit> {
+        &self.visit
+    }
+}
+
+impl Guarded<TcpStream> {
+    /// The first byte that is sent, which stays to be read. Fails like a read when the time as a stranger is up.
+    pub(crate) async fn first_byte(&mut self) -> io::Result<u8> {
+        let mut first = [0];
+        let peeked = async { timeout(STRANGER_TIME, self.stream.peek(&mut first)).await? };
+        tokio::select! {
+            peeked = peeked => match peeked? {
+                0 => Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => Ok(first[0]),
+            },
+            () = self.visit.sent_away.cancelled() => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.visit.is_admitted() && self.time_is_up.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    async fn read_one(guarded: &mut Guarded<tokio::io::DuplexStream>) -> io::Result<u8> {
+        guarded.read_u8().await
+    }
+
+    fn stranger(strangers: &Strangers) -> (Guarded<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
+        let (mine, theirs) = tokio::io::duplex(8);
+        (strangers.guard(mine, SocketAddr::from(([127, 0, 0, 1], 1))), theirs)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_is_sent_away_in_time_and_who_is_admitted_stays() {
+        let strangers = Strangers::default();
+        let (mut silent, _open) = stranger(&strangers);
+        let (mut known, _open_too) = stranger(&strangers);
+        known.visit.admit();
+        let waits = tokio::spawn(async move { timeout(10 * STRANGER_TIME, read_one(&mut known)).await });
+        assert_eq!(read_one(&mut silent).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(waits.await.unwrap().is_err(), "only the test's own patience ends it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_of_too_many_strangers_is_sent_away() {
+        let strangers = Strangers::default();
+        let mut there: Vec<_> = (0..MAX_STRANGERS).map(|_| stranger(&strangers)).collect();
+        let (first, second) = (there.remove(0), there.remove(0));
+        let (mut first, mut second) = (first.0, second.0);
+        // One that has left makes room.
+        there.pop();
+        let _next = stranger(&strangers);
+        let is_there = |guarded| async move { timeout(Duration::from_millis(1), read_one(guarded)).await.is_err() };
+        assert!(is_there(&mut first).await);
+        let _one_more = stranger(&strangers);
+        assert!(!is_there(&mut first).await);
+        assert!(is_there(&mut second).await);
+    }
+}

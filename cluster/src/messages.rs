@@ -1,0 +1,175 @@
+//! Messages between a scheduler and an executor, in Protocol Buffers.
+//!
+//! All of them travel on one stream that the executor opens, so that it listens on no port.
+
+use prost::{Message, Oneof};
+
+/// Version of the messages. A scheduler and an executor with different ones do not work together.
+pub const PROTOCOL: u32 = 1;
+
+/// An empty message.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Nothing {}
+
+/// A message of an executor.
+#[derive(Clone, PartialEq, Message)]
+pub struct ToScheduler {
+    /// The content.
+    #[prost(oneof = "FromExecutor", tags = "1, 2, 3, 4")]
+    pub content: Option<FromExecutor>,
+}
+
+/// The content of an executor's message.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum FromExecutor {
+    /// The first message: who offers to work.
+    #[prost(message, tag = "1")]
+    Register(Register),
+    /// A sign of life, sent at least every [`crate::ALIVE_INTERVAL`].
+    #[prost(message, tag = "2")]
+    Alive(Nothing),
+    /// The end of a task.
+    #[prost(message, tag = "3")]
+    Ended(Ended),
+    /// The executor was told to stop: it finishes its tasks, and takes no more.
+    #[prost(message, tag = "4")]
+    Draining(Nothing),
+}
+
+/// An executor that offers to work.
+#[derive(Clone, PartialEq, Message)]
+pub struct Register {
+    /// Its name in logs and in the record of output files.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// The number of tasks it runs at once.
+    #[prost(uint32, tag = "2")]
+    pub slots: u32,
+    /// Its [`PROTOCOL`].
+    #[prost(uint32, tag = "3")]
+    pub protocol: u32,
+    /// Its program's version.
+    #[prost(string, tag = "4")]
+    pub version: String,
+}
+
+/// A message of the scheduler.
+#[derive(Clone, PartialEq, Message)]
+pub struct ToExecutor {
+    /// The content.
+    #[prost(oneof = "FromScheduler", tags = "1, 2, 3, 4")]
+    pub content: Option<FromScheduler>,
+}
+
+/// The content of a scheduler's message.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum FromScheduler {
+    /// A sign of life, in answer to the executor's.
+    #[prost(message, tag = "1")]
+    Alive(Nothing),
+    /// A task to run.
+    #[prost(message, tag = "2")]
+    Launch(Task),
+    /// A task that nobody wants any more.
+    #[prost(message, tag = "3")]
+    Cancel(TaskKey),
+    /// Nothing more is wanted of the executor.
+    #[prost(message, tag = "4")]
+    Release(Release),
+}
+
+/// The identity of a task within a scheduler's life.
+#[derive(Clone, PartialEq, Eq, Hash, Message)]
+pub struct TaskKey {
+    /// The engine's id of the job.
+    #[prost(string, tag = "1")]
+    pub job: String,
+    /// The stage's number in the job.
+    #[prost(uint32, tag = "2")]
+    pub stage: u32,
+    /// The attempt at the stage.
+    #[prost(uint32, tag = "3")]
+    pub stage_attempt: u32,
+    /// The task's number in the stage.
+    #[prost(uint32, tag = "4")]
+    pub task: u32,
+}
+
+/// A task to run: one partition of a stage.
+#[derive(Clone, PartialEq, Message)]
+pub struct Task {
+    /// Its identity, always there.
+    #[prost(message, optional, tag = "1")]
+    pub key: Option<TaskKey>,
+    /// The attempt at the task.
+    #[prost(uint32, tag = "2")]
+    pub attempt: u32,
+    /// The physical plan, of this partition alone.
+    #[prost(bytes = "vec", tag = "3")]
+    pub plan: Vec<u8>,
+    /// The session's settings.
+    #[prost(message, repeated, tag = "4")]
+    pub settings: Vec<Setting>,
+    /// The session's id.
+    #[prost(string, tag = "5")]
+    pub session: String,
+}
+
+/// A setting of a session.
+#[derive(Clone, PartialEq, Message)]
+pub struct Setting {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub key: String,
+    /// Its value, if it has one.
+    #[prost(string, optional, tag = "2")]
+    pub value: Option<String>,
+}
+
+/// The end of a task.
+#[derive(Clone, PartialEq, Message)]
+pub struct Ended {
+    /// The task, always there.
+    #[prost(message, optional, tag = "1")]
+    pub key: Option<TaskKey>,
+    /// When it began, in milliseconds since 1970.
+    #[prost(uint64, tag = "2")]
+    pub started_at_ms: u64,
+    /// When it ended, likewise.
+    #[prost(uint64, tag = "3")]
+    pub ended_at_ms: u64,
+    /// What came of it.
+    #[prost(oneof = "Outcome", tags = "4, 5")]
+    pub outcome: Option<Outcome>,
+}
+
+/// What came of a task.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum Outcome {
+    /// Its report, encoded. It may tell of a failure of data or storage.
+    #[prost(bytes, tag = "4")]
+    Report(Vec<u8>),
+    /// A defect, in words.
+    #[prost(string, tag = "5")]
+    Defect(String),
+}
+
+/// An executor's dismissal.
+#[derive(Clone, PartialEq, Message)]
+pub struct Release {
+    /// The reason, for its log.
+    #[prost(string, tag = "1")]
+    pub reason: String,
+}
+
+impl From<FromExecutor> for ToScheduler {
+    fn from(content: FromExecutor) -> Self {
+        Self { content: Some(content) }
+    }
+}
+
+impl From<FromScheduler> for ToExecutor {
+    fn from(content: FromScheduler) -> Self {
+        Self { content: Some(content) }
+    }
+}

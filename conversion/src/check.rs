@@ -1,0 +1,257 @@
+//! The comparison of what executors report with what the scheduler planned: nothing of a report is used before it holds.
+//!
+//! An executor may be wrong, of another version, or somebody else's. So a report names only private files that can be its task's, tells
+//! of each byte range that its task was given, once, and of nothing else; its numbers fit the sizes, and the counts of lines where they
+//! are known. What stands in the files is looked at after that (`verify.rs`).
+//!
+//! Without reading the input again two things cannot be known, and stay the executor's word: which of a file's lines were rows, and
+//! the values of those rows.
+
+use crate::footer::names_in_footer_of;
+use crate::ledger::RangeLedger;
+use crate::ndjson::{BOM, NewKey, Position};
+use crate::report::TaskReport;
+use crate::source::FileRange;
+use crate::survey::Survey;
+use millwork_manifest::{Compression, Failure, FailureClass, ManifestId};
+use millwork_storage::{PrivateKind, PrivateName};
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+/// Limit of a count of lines or rows in a report, 2^40: sums of all counts of a manifest stay within 64 bits.
+const MAX_COUNT: u64 = 1 << 40;
+
+/// Knowledge of the scheduler about an attempt's tasks before they report.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    pub(crate) manifest_id: ManifestId,
+    /// The columns of the outputs.
+    pub(crate) columns: Vec<String>,
+    /// True for the query that keeps all rows as they are.
+    is_default: bool,
+    /// The number of input columns that were planned.
+    input_columns: usize,
+    tasks: Vec<Vec<ExpectedRange>>,
+    /// The tasks by where their input starts.
+    numbers: HashMap<(u32, u64), usize>,
+}
+
+/// A byte range that a task was given.
+#[derive(Debug)]
+struct ExpectedRange {
+    file: u32,
+    start: u64,
+    end: u64,
+    is_compressed: bool,
+    /// Number of lines, if the scheduler counted them.
+    lines: Option<u64>,
+}
+
+/// The failure of an attempt one of whose executors reported what does not hold. Another may be honest, so that it is made again.
+pub(crate) fn distrusted(executor: &str, why: impl fmt::Display) -> Failure {
+    let message = format!("what executor `{executor}` reported does not hold, and nothing of it is used: {why}");
+    Failure::new(FailureClass::LostExecutor, message)
+}
+
+impl Expected {
+    /// Expectation of an attempt with these groups of ranges, one for each task.
+    pub(crate) fn of(
+        manifest_id: ManifestId,
+        columns: Vec<String>,
+        is_default: bool,
+        input_columns: usize,
+        (survey, groups): (&Survey, &[Vec<FileRange>]),
+    ) -> Self {
+        let known = known_lines(survey);
+        let expected = |range: &FileRange| ExpectedRange {
+            file: range.file,
+            start: range.start,
+            end: range.end,
+            is_compressed: range.compression != Compression::None,
+            lines: known.get(&(range.file, range.start)).copied(),
+        };
+        let tasks: Vec<Vec<_>> = groups.iter().map(|group| group.iter().map(expected).collect()).collect();
+        let first = |task: &Vec<ExpectedRange>| task.first().map(|range| (range.file, range.start));
+        let numbers = tasks.iter().zip(0..).filter_map(|(task, number)| Some((first(task)?, number))).collect();
+        Self { manifest_id, columns, is_default, input_columns, tasks, numbers }
+    }
+
+    /// Checks the reports of all tasks. What a failed task says of a file that it was not given is dropped.
+    pub(crate) fn check(&self, survey: &Survey, reports: &mut [TaskReport]) -> Result<(), Failure> {
+        let (mut seen, mut names) = (HashSet::new(), HashSet::new());
+        for report in reports.iter_mut() {
+            let number = report.first.and_then(|first| self.numbers.get(&first).copied());
+            let checked = match number {
+                None => Err("it is of no task of this attempt".to_owned()),
+                Some(task) if !seen.insert(task) => Err(format!("task {task} was reported before")),
+                Some(task) => self.check_report(survey, task, report, &mut names),
+            };
+            checked.map_err(|why| distrusted(&report.executor, why))?;
+        }
+        match self.tasks.len() - seen.len() {
+            0 => Ok(()),
+            // A task's failure is the attempt's, whatever others came to.
+            _ if reports.iter().any(|report| report.failure.is_some()) => Ok(()),
+            missing => {
+                let tasks = self.tasks.len();
+                let message = format!("{missing} of {tasks} tasks reported nothing");
+                Err(Failure::new(FailureClass::LostExecutor, message))
+            }
+        }
+    }
+
+    fn check_report(
+        &self,
+        survey: &Survey,
+        task: usize,
+        report: &mut TaskReport,
+        names: &mut HashSet<PrivateName>,
+    ) -> Result<(), String> {
+        let ranges = self.tasks.get(task).map_or(&[][..], Vec::as_slice);
+        self.check_names(task, report, names)?;
+        if let Some(failure) = &mut report.failure {
+            let uri = |range: &ExpectedRange| survey.files.get(range.file as usize).map(|(uri, _)| uri);
+            if !ranges.iter().any(|range| uri(range) == failure.file.as_ref()) {
+                failure.file = None;
+            }
+            return Ok(());
+        }
+        check_ledger(ranges, &report.ledger)?;
+        self.check_rows(report)?;
+        check_positions(ranges, report)?;
+        if report.first_seen.len() > self.input_columns {
+            let (found, planned) = (report.first_seen.len(), self.input_columns);
+            return Err(format!("it tells of {found} input columns, {planned} were planned"));
+        }
+        self.check_late(report)
+    }
+
+    /// Checks that files are numbered as this task's are: outputs by task, so that no two tasks have the same.
+    fn check_names(&self, task: usize, report: &TaskReport, names: &mut HashSet<PrivateName>) -> Result<(), String> {
+        let outputs = (task..).step_by(self.tasks.len().max(1)).zip(&report.parts);
+        let outputs = outputs.map(|(number, part)| (PrivateKind::Output, number, &part.file));
+        let rejects = report.rejects.iter().map(|file| (PrivateKind::Rejects, task, file));
+        for (kind, number, file) in outputs.chain(rejects) {
+            let name = file.name;
+            if name.kind() != kind || u64::from(name.number()) != number as u64 {
+                let kind = if kind == PrivateKind::Output { "output" } else { "file of rejected lines" };
+                return Err(format!("`{name}` is no {kind} of task {task}, which would have number {number:05}"));
+            }
+            if !names.insert(name) {
+                return Err(format!("`{name}` was reported before"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the numbers of rows and rejected lines against each other.
+    fn check_rows(&self, report: &TaskReport) -> Result<(), String> {
+        if report.parts.iter().any(|part| part.rows > MAX_COUNT || part.row_groups > MAX_COUNT) {
+            return Err(format!("an output has more than {MAX_COUNT} rows or row groups, the limit"));
+        }
+        let sum = |of: fn(&RangeLedger) -> u64| report.ledger.iter().map(of).sum::<u64>();
+        let (scanned, rejected) = (sum(|range| range.rows), sum(|range| range.rejected));
+        // The rows of an attempt that is planned again are not built.
+        if !report.new_keys.is_empty() {
+            return Ok(());
+        }
+        let (given, written) = (report.given_rows, report.parts.iter().map(|part| part.rows).sum::<u64>());
+        if given != scanned {
+            return Err(format!("{scanned} lines became rows, the query was given {given}"));
+        }
+        if self.is_default && written != scanned {
+            return Err(format!("{scanned} rows were read, {written} written"));
+        }
+        if (rejected == 0) != report.rejects.is_empty() {
+            return Err(format!("{rejected} lines were rejected, and {} files hold them", report.rejects.len()));
+        }
+        Ok(())
+    }
+
+    /// Checks what is said of columns that turned up.
+    fn check_late(&self, report: &TaskReport) -> Result<(), String> {
+        let keys: HashSet<&str> = report.late_keys.iter().map(|new| new.key.as_str()).collect();
+        for part in &report.parts {
+            let names = names_in_footer_of(&part.late_footer, part.rows, part.row_groups)
+                .map_err(|e| format!("what `{}` says of late columns: {e}", part.file.name))?;
+            if !self.is_default && !names.is_empty() || names.iter().any(|name| !keys.contains(name.as_str())) {
+                return Err(format!("`{}` has late columns whose keys were not reported", part.file.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The lines of ranges that are known from cutting large files, by where the ranges start.
+fn known_lines(survey: &Survey) -> HashMap<(u32, u64), u64> {
+    let next = survey.ranges.iter().skip(1).map(Some).chain([None]);
+    let known = survey.ranges.iter().zip(next).filter_map(|(range, next)| {
+        let end = match next.filter(|next| next.file == range.file) {
+            Some(next) => next.lines_before,
+            None => *survey.lines.get(&range.file)?,
+        };
+        Some(((range.file, range.start), end.checked_sub(range.lines_before)?))
+    });
+    known.collect()
+}
+
+/// Checks that a ledger tells of these ranges, each once, with counts that are possible.
+fn check_ledger(ranges: &[ExpectedRange], ledger: &[RangeLedger]) -> Result<(), String> {
+    let planned = ranges.iter().map(|range| (range.file, range.start, range.end));
+    let mut reported: Vec<_> = ledger.iter().map(|range| (range.file, range.start, range.end)).collect();
+    reported.sort_unstable();
+    let mut planned: Vec<_> = planned.collect();
+    planned.sort_unstable();
+    if reported != planned {
+        let place = planned.iter().zip(&reported).position(|(planned, reported)| planned != reported);
+        let place = place.unwrap_or(planned.len().min(reported.len()));
+        let of = |ranges: &[(u32, u64, u64)]| match ranges.get(place) {
+            Some((file, start, end)) => format!("bytes {start} to {end} of file {file}"),
+            None => "no more ranges".to_owned(),
+        };
+        return Err(format!("of the ranges of its task, {} came where {} was given", of(&reported), of(&planned)));
+    }
+    let by_place: HashMap<(u32, u64), &ExpectedRange> =
+        ranges.iter().map(|range| ((range.file, range.start), range)).collect();
+    for counts in ledger {
+        let Some(range) = by_place.get(&(counts.file, counts.start)) else { continue };
+        let place = || format!("of bytes {} to {} of file {}", range.start, range.end, range.file);
+        let RangeLedger { lines, rows, rejected, blank, .. } = *counts;
+        if [lines, rows, rejected, blank].into_iter().any(|count| count > MAX_COUNT) {
+            return Err(format!("{} it counts more than {MAX_COUNT} lines, the limit", place()));
+        }
+        if lines != rows + rejected + blank {
+            return Err(format!(
+                "{} it has {lines} lines, but {rows} rows + {rejected} rejected + {blank} blank",
+                place()
+            ));
+        }
+        let bytes = range.end - range.start;
+        // A byte order mark is no line; whether it is one is looked at later.
+        let is_possible = range.is_compressed || lines <= bytes && (lines > 0 || bytes <= BOM.len() as u64);
+        if !is_possible || range.lines.is_some_and(|known| known != lines) {
+            let known = range.lines.map_or(format!("{bytes} bytes"), |known| format!("{known} lines"));
+            return Err(format!("{} it has {lines} lines, where there are {known}", place()));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that keys came where this task read.
+fn check_positions(ranges: &[ExpectedRange], report: &TaskReport) -> Result<(), String> {
+    let of_new = |new: &NewKey| new.at;
+    let all = report.first_seen.iter().flatten().copied();
+    let mut all = all.chain(report.late_keys.iter().chain(&report.new_keys).map(of_new));
+    let is_read = |at: &Position| {
+        let after = ranges.partition_point(|range| (range.file, range.start) <= (at.file, at.offset));
+        let range = after.checked_sub(1).and_then(|before| ranges.get(before));
+        range.is_some_and(|range| range.file == at.file && (range.is_compressed || at.offset < range.end))
+    };
+    match all.find(|at| !is_read(at)) {
+        None => Ok(()),
+        Some(at) => Err(format!("a key came at byte {} of file {}, which its task did not read", at.offset, at.file)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! The judgement of an attempt by what its tasks reported, once that has been checked: complete, to be planned again, or failed.
+
+use crate::footer::{as_io, names_in, settle_columns};
+use crate::ledger::{FileLedger, add_up};
+use crate::plan::PlannedAttempt;
+use crate::query::Query;
+use crate::report::TaskReport;
+use crate::source::MAX_LATE_COLUMNS;
+use crate::survey::{Columns, Survey};
+use millwork_manifest::{Failure, FailureClass};
+use millwork_storage::{RewriteTail, Staging, Tail};
+use std::collections::HashSet;
+
+/// The results of an attempt's tasks, put together.
+#[derive(Debug)]
+pub struct AttemptOutcome {
+    /// The tasks' reports, in the order of their input.
+    pub reports: Vec<TaskReport>,
+    /// What became of each file. It adds up.
+    pub ledger: Vec<FileLedger>,
+    /// The columns in order of first appearance, now that every line has been seen.
+    pub columns: Columns,
+    /// The rows that the scan gave and no output has: what a user's query left out. One that makes several of a row hides some.
+    pub left_out: u64,
+    /// The columns that it was planned with, if any file has others than all of them, or in another order.
+    planned: Option<Columns>,
+}
+
+impl AttemptOutcome {
+    /// Settles the footers of the private files: all get all columns, in their order, if they have not. To be called before the
+    /// commit.
+    pub fn settle(&mut self, staging: &Staging) -> Result<(), Failure> {
+        let planned = self.planned.take();
+        if planned.is_none() && !staging.has_uploads() {
+            return Ok(());
+        }
+        let parts = self.reports.iter_mut().flat_map(|report| &mut report.parts);
+        let (files, late): (Vec<_>, Vec<_>) = parts
+            .map(|part| (&mut part.file, (std::mem::take(&mut part.late_footer), (part.rows, part.row_groups))))
+            .unzip();
+        let settled = match planned {
+            None => staging.settle(files, None),
+            Some(planned) => {
+                let rewrite = |tail: &Tail<'_>| {
+                    let (late, reported) =
+                        late.get(tail.file).map_or((&[][..], (0, 0)), |(late, of)| (late.as_slice(), *of));
+                    let names = names_in(late).map_err(as_io)?;
+                    settle_columns(tail, late, &planned.places_of(&self.columns, &names), reported).map_err(as_io)
+                };
+                let rewrite: RewriteTail<'_> = &rewrite;
+                staging.settle(files, Some(rewrite))
+            }
+        };
+        settled.map_err(|e| Failure::new(FailureClass::Storage, e))
+    }
+}
+
+/// Outcome of the tasks of an attempt.
+#[derive(Debug)]
+pub enum Verdict {
+    /// All is written and proved; it can be committed.
+    Complete(AttemptOutcome),
+    /// There are columns that the plan did not know, and that could not be added: plan again with these.
+    Replan(Columns),
+    /// A task failed, or the ledger does not add up.
+    Failed(Failure),
+}
+
+impl PlannedAttempt {
+    /// Judges the attempt by its tasks' reports, of which nothing is believed that does not fit the plan.
+    pub fn judge(&self, survey: &Survey, query: &Query, mut reports: Vec<TaskReport>) -> Verdict {
+        match self.expected.check(survey, &mut reports) {
+            Ok(()) => judge(survey, &self.columns, query, reports),
+            Err(failure) => Verdict::Failed(failure),
+        }
+    }
+
+    /// Proves an outcome by what stands in the private files, and by the input where that is cheap. To be called before the footers
+    /// are settled.
+    pub async fn verify(
+        &self,
+        survey: &Survey,
+        staging: &Staging,
+        outcome: AttemptOutcome,
+    ) -> Result<AttemptOutcome, Failure> {
+        outcome.verified(self.expected.clone(), survey, staging).await
+    }
+}
+
+/// Judges an attempt by its tasks' reports, which have been checked.
+fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec<TaskReport>) -> Verdict {
+    reports.sort_by_key(|report| report.first);
+    if let Some(failure) = reports.iter().find_map(|report| report.failure.clone()) {
+        return Verdict::Failed(failure);
+    }
+    if let Err(failure) = survey.check_rejected(&reports) {
+        return Verdict::Failed(failure);
+    }
+    let first_seen = reports
+        .iter()
+        .flat_map(|report| report.first_seen.iter().enumerate().filter_map(|(column, at)| at.map(|at| (column, at))));
+    let new_keys = reports.iter().flat_map(|report| report.new_keys.iter().chain(&report.late_keys).cloned());
+    let columns = match planned.after(first_seen, new_keys, &survey.files) {
+        Ok(columns) => columns,
+        Err(failure) => return Verdict::Failed(failure),
+    };
+    let has_new_keys = reports.iter().any(|report| !report.new_keys.is_empty());
+    let late: HashSet<&str> = reports.iter().flat_map(|report| &report.late_keys).map(|new| &*new.key).collect();
+    let can_be_added = late.len() <= MAX_LATE_COLUMNS && planned.can_become(&columns);
+    if has_new_keys || query.is_default() && !can_be_added {
+        return Verdict::Replan(columns);
+    }
+    // A query of the user's says itself which columns there are, and in which order.
+    let is_settled = !query.is_default() || planned.names() == columns.names();
+    let planned = (!is_settled).then(|| planned.clone());
+    let ranges: Vec<_> = reports.iter().flat_map(|report| report.ledger.iter().cloned()).collect();
+    match add_up(&survey.files, &ranges) {
+        Ok(ledger) => {
+            let given: u64 = reports.iter().map(|report| report.given_rows).sum();
+            let written: u64 = reports.iter().flat_map(|report| &report.parts).map(|part| part.rows).sum();
+            let left_out = given.saturating_sub(written);
+            Verdict::Complete(AttemptOutcome { reports, ledger, columns, left_out, planned })
+        }
+        Err(error) => Verdict::Failed(Failure::new(FailureClass::LostExecutor, error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ndjson::{MAX_COLUMNS, NewKey, Position};
+    use crate::plan::tests::surveyed;
+    use crate::report::StagedPart;
+
+    #[tokio::test]
+    async fn tasks_that_find_too_many_keys_between_them_fail_the_manifest() {
+        let root = tempfile::tempdir().unwrap();
+        let survey = surveyed(root.path(), "{\"a\":1}\n").await;
+        let report = |task: usize, keys: usize| {
+            let new = |key: usize| {
+                let at = Position { file: 0, offset: (task * keys + key + 10) as u64 };
+                NewKey { key: format!("{task}-{key}"), at }
+            };
+            TaskReport { new_keys: (0..keys).map(new).collect(), ..TaskReport::default() }
+        };
+        let judged =
+            |keys| judge(&survey, &survey.columns(), &Query::default(), vec![report(0, keys), report(1, keys)]);
+        assert!(matches!(judged(MAX_COLUMNS / 2 - 1), Verdict::Replan(_)));
+        let Verdict::Failed(failure) = judged(MAX_COLUMNS / 2) else { panic!("too many columns") };
+        assert_eq!((failure.class, failure.file), (FailureClass::Input, Some(survey.files[0].0.clone())));
+        assert!(failure.message.contains("20000"), "{}", failure.message);
+    }
+
+    #[tokio::test]
+    async fn keys_that_turn_up_are_added_unless_that_changes_others() {
+        let root = tempfile::tempdir().unwrap();
+        let lines = "{\"a\":1,\"_date\":2}\n";
+        let survey = surveyed(root.path(), lines).await;
+        let range = crate::ledger::RangeLedger { end: lines.len() as u64, lines: 1, rows: 1, ..Default::default() };
+        let judged = |keys: &[String], offset: u64| {
+            let at = |place: usize| Position { file: 0, offset: offset + place as u64 };
+            let late_keys = keys.iter().enumerate().map(|(place, key)| NewKey { key: key.clone(), at: at(place) });
+            let part = StagedPart {
+                file: serde_json::from_value(
+                    serde_json::json!({"name": "00000-67e55044-10b1-426f-9247-bb680e5fe0c8.part", "size_bytes": 0}),
+                )
+                .unwrap(),
+                rows: 1,
+                row_groups: 1,
+                late_footer: Vec::new(),
+            };
+            let first_seen = vec![Some(Position { file: 0, offset: 100 }), Some(Position { file: 0, offset: 101 })];
+            let report = TaskReport {
+                late_keys: late_keys.collect(),
+                parts: vec![part],
+                ledger: vec![range.clone()],
+                first_seen,
+                ..TaskReport::default()
+            };
+            match judge(&survey, &survey.columns(), &Query::default(), vec![report]) {
+                Verdict::Complete(outcome) => (true, outcome.columns.names(), outcome.planned.is_some()),
+                Verdict::Replan(columns) => (false, columns.names(), false),
+                Verdict::Failed(failure) => panic!("{failure}"),
+            }
+        };
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(judged(&[], 200), (true, names(&["a", "_date_1"]), false));
+        assert_eq!(judged(&names(&["x"]), 200), (true, names(&["a", "_date_1", "x"]), true));
+        // One that takes another's name, and one that another has.
+        assert_eq!(judged(&names(&["_date_1"]), 200), (false, names(&["a", "_date_2", "_date_1"]), false));
+        assert!(!judged(&names(&["_source_file"]), 200).0);
+        // One that comes first.
+        assert_eq!(judged(&names(&["x"]), 0), (false, names(&["x", "a", "_date_1"]), false));
+        let many: Vec<String> = (0..=MAX_LATE_COLUMNS).map(|key| format!("k{key}")).collect();
+        assert!(judged(&many[1..], 200).0 && !judged(&many, 200).0);
+    }
+}

@@ -1,0 +1,147 @@
+//! Tasks: what a scheduler sends is decoded and run, on threads of their own.
+
+use ballista_core::execution_plans::ShuffleWriterExec;
+use ballista_core::extension::{SessionConfigExt, SessionConfigHelperExt};
+use ballista_core::serde::protobuf::KeyValuePair;
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_proto::physical_plan::AsExecutionPlan;
+use datafusion_proto::protobuf::PhysicalPlanNode;
+use futures::{FutureExt, TryStreamExt};
+use millwork_cluster::messages::{Ended, Outcome, Setting, Task, TaskKey};
+use millwork_conversion::{MillworkCodec, TaskReport};
+use std::any::Any;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+/// Time that threads get to leave what they are at when a session ends.
+const END: Duration = Duration::from_secs(1);
+
+/// The tasks of one session with a scheduler. When it is dropped, they are given up.
+pub(crate) struct Tasks {
+    runtime: Option<Runtime>,
+    context: SessionContext,
+    running: HashMap<TaskKey, AbortHandle>,
+    ended: mpsc::Sender<Ended>,
+}
+
+impl Tasks {
+    /// Room for tasks on so many threads, whose ends are told to `ended`.
+    pub(crate) fn new(threads: usize, ended: mpsc::Sender<Ended>) -> std::io::Result<Self> {
+        // Tasks compute: on threads that others share, signs of life would be late.
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(threads.max(1))
+            .thread_name("conversion")
+            .enable_all()
+            .build()?;
+        Ok(Self { runtime: Some(runtime), context: SessionContext::new(), running: HashMap::new(), ended })
+    }
+
+    /// Starts a task. Its end is told, whatever comes of it.
+    pub(crate) fn start(&mut self, task: Task) {
+        let (Some(key), Some(runtime)) = (task.key.clone(), &self.runtime) else { return };
+        let (context, ended) = (self.context.clone(), self.ended.clone());
+        let started_at_ms = now_ms();
+        let of_task = key.clone();
+        let running = runtime.spawn(async move {
+            let outcome = match AssertUnwindSafe(run(&task, &of_task, &context)).catch_unwind().await {
+                Ok(Ok(report)) => Outcome::Report(report),
+                Ok(Err(error)) => Outcome::Defect(error.to_string()),
+                Err(panic) => Outcome::Defect(format!("a panic: {}", words_of(panic.as_ref()))),
+            };
+            let end = Ended { key: Some(of_task), started_at_ms, ended_at_ms: now_ms(), outcome: Some(outcome) };
+            // Fails when the session is over: then nobody wants it.
+            let _ = ended.send(end).await;
+        });
+        self.running.insert(key, running.abort_handle());
+    }
+
+    /// Gives a task up, if it is still going on.
+    pub(crate) fn cancel(&mut self, key: &TaskKey) {
+        if let Some(running) = self.running.remove(key) {
+            running.abort();
+        }
+    }
+
+    /// Forgets a task whose end was told. False if it was cancelled meanwhile.
+    pub(crate) fn forget(&mut self, key: &TaskKey) -> bool {
+        self.running.remove(key).is_some()
+    }
+
+    /// Gives all tasks up, and waits a moment for their threads.
+    pub(crate) async fn end(mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Nothing depends on threads that take longer.
+            let _ = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(END)).await;
+        }
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Runs the plan of a task, which is one partition, to its report.
+async fn run(task: &Task, key: &TaskKey, base: &SessionContext) -> anyhow::Result<Vec<u8>> {
+    let TaskKey { job, stage, stage_attempt, task: number } = key;
+    let identity = format!("TID {job}/{stage}.{stage_attempt}/{number}.{}", task.attempt);
+    tracing::info!(task = identity, "task started");
+    let context = context(task, identity.clone(), base)?;
+    let node = PhysicalPlanNode::try_decode(&task.plan)?;
+    let plan = node.try_into_physical_plan(&context, &MillworkCodec::default())?;
+    let plan = below_the_writer(&plan)?;
+    let batches: Vec<_> = plan.execute(0, context)?.try_collect().await?;
+    let reports = batches.iter().map(TaskReport::from_batch).collect::<Result<Vec<_>, _>>()?.concat();
+    let [report] = reports.as_slice() else { anyhow::bail!("a task with {} reports instead of one", reports.len()) };
+    tracing::info!(task = identity, "task ended");
+    Ok(report.to_bytes())
+}
+
+fn context(task: &Task, identity: String, base: &SessionContext) -> anyhow::Result<Arc<TaskContext>> {
+    let settings = task.settings.iter();
+    let settings = settings.map(|Setting { key, value }| KeyValuePair { key: key.clone(), value: value.clone() });
+    let config = SessionConfig::new_with_ballista().update_from_key_value_pair(&settings.collect::<Vec<_>>());
+    let state = base.state_ref();
+    let state = state.read();
+    Ok(Arc::new(TaskContext::new(
+        Some(identity),
+        task.session.clone(),
+        config,
+        state.scalar_functions().clone(),
+        state.higher_order_functions().clone(),
+        state.aggregate_functions().clone(),
+        state.window_functions().clone(),
+        state.runtime_env().clone(),
+    )))
+}
+
+/// The part of a stage's plan that makes rows. The engine puts a writer of intermediate files on top of each stage, which a
+/// plan of one stage has no use for: its rows are the report.
+fn below_the_writer(plan: &Arc<dyn ExecutionPlan>) -> anyhow::Result<Arc<dyn ExecutionPlan>> {
+    let is_writer = plan.downcast_ref::<ShuffleWriterExec>().is_some();
+    let [input] = plan.children()[..] else { anyhow::bail!("a task's plan begins with {}", plan.name()) };
+    anyhow::ensure!(is_writer, "a task's plan begins with {}, which is no writer", plan.name());
+    let partitions = input.properties().partitioning.partition_count();
+    anyhow::ensure!(partitions == 1, "a task's plan has {partitions} partitions instead of one");
+    Ok(input.clone())
+}
+
+fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "of unknown cause".to_owned())
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,120 @@
+//! An executor's time with one scheduler.
+
+use crate::tasks::Tasks;
+use futures::StreamExt;
+use millwork_cluster::messages::{Ended, FromExecutor, FromScheduler, Nothing, PROTOCOL, Register, ToScheduler};
+use millwork_cluster::{ALIVE_INTERVAL, SchedulerLink};
+use std::fmt;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, interval, sleep_until};
+
+/// The reason why the time with a scheduler is over.
+#[derive(Debug)]
+pub enum End {
+    /// The scheduler wants nothing more, for this reason.
+    Released(String),
+    /// The scheduler is gone: its connection broke, for this reason.
+    Broken(String),
+    /// The scheduler was silent for so long.
+    Silent(Duration),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Released(reason) => write!(f, "released: {reason}"),
+            Self::Broken(reason) => write!(f, "the connection broke: {reason}"),
+            Self::Silent(time) => write!(f, "no sign of life for {} seconds", time.as_secs()),
+        }
+    }
+}
+
+/// Works for a scheduler, on so many tasks at once, until that lets it go or is gone. From when `stop` is ready, it takes no more
+/// tasks and finishes those it has.
+pub async fn work(
+    link: SchedulerLink,
+    name: String,
+    slots: usize,
+    stop: impl Future<Output = ()>,
+) -> std::io::Result<End> {
+    let SchedulerLink { outbound, inbound, patience, .. } = link;
+    let (ended, ends) = mpsc::channel(slots.max(1));
+    let tasks = Tasks::new(slots, ended)?;
+    let register = Register {
+        name,
+        slots: u32::try_from(slots).unwrap_or(u32::MAX),
+        protocol: PROTOCOL,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let mut session = Session { outbound, patience, tasks };
+    let end = session.serve(register, inbound, ends, stop).await;
+    session.tasks.end().await;
+    Ok(end)
+}
+
+struct Session {
+    outbound: mpsc::Sender<ToScheduler>,
+    patience: Duration,
+    tasks: Tasks,
+}
+
+impl Session {
+    async fn serve(
+        &mut self,
+        register: Register,
+        mut inbound: impl futures::Stream<Item = std::io::Result<millwork_cluster::messages::ToExecutor>> + Unpin,
+        mut ends: mpsc::Receiver<Ended>,
+        stop: impl Future<Output = ()>,
+    ) -> End {
+        self.send(FromExecutor::Register(register)).await;
+        let mut alive = interval(ALIVE_INTERVAL);
+        let mut heard = Instant::now();
+        let mut is_stopping = false;
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                message = inbound.next() => {
+                    heard = Instant::now();
+                    match message {
+                        Some(Ok(message)) => {
+                            if let Some(end) = message.content.and_then(|content| self.take(content)) {
+                                return end;
+                            }
+                        }
+                        Some(Err(error)) => return End::Broken(error.to_string()),
+                        None => return End::Broken("the scheduler closed it".to_owned()),
+                    }
+                }
+                Some(ended) = ends.recv() => {
+                    if ended.key.as_ref().is_some_and(|key| self.tasks.forget(key)) {
+                        self.send(FromExecutor::Ended(ended)).await;
+                    }
+                }
+                // One that is not read is as good as the next.
+                _ = alive.tick() => drop(self.outbound.try_send(FromExecutor::Alive(Nothing {}).into())),
+                () = &mut stop, if !is_stopping => {
+                    is_stopping = true;
+                    self.send(FromExecutor::Draining(Nothing {})).await;
+                }
+                () = sleep_until(heard + self.patience) => return End::Silent(self.patience),
+            }
+        }
+    }
+
+    /// Does what the scheduler says. Returns the end, if it is one.
+    fn take(&mut self, content: FromScheduler) -> Option<End> {
+        match content {
+            FromScheduler::Alive(_) => {}
+            FromScheduler::Launch(task) => self.tasks.start(task),
+            FromScheduler::Cancel(key) => self.tasks.cancel(&key),
+            FromScheduler::Release(release) => return Some(End::Released(release.reason)),
+        }
+        None
+    }
+
+    async fn send(&self, content: FromExecutor) {
+        // Fails when the connection is gone, which its other direction tells.
+        let _ = self.outbound.send(content.into()).await;
+    }
+}

@@ -1,0 +1,260 @@
+//! The connections of a server, and what each is doing.
+
+use super::limits::{ConnectionLimits, network};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// Time for a new connection to say something that is a request, its TLS handshake included; bounds what silent ones hold.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// Time between two requests of a connection, until the header of the second is complete.
+const NEXT_REQUEST: Duration = Duration::from_secs(60);
+/// Time for a request, from its header to the last byte of its answer. What works on requests is quicker to give up: this
+/// ends those who do not take their answer.
+const ONE_REQUEST: Duration = Duration::from_secs(120);
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// It has not said anything that is a request.
+    Silent,
+    /// Between two requests.
+    Idle,
+    /// In a request.
+    Busy,
+    /// In an answer that has no end.
+    Endless,
+}
+
+impl Phase {
+    fn time(self) -> Option<Duration> {
+        match self {
+            Self::Silent => Some(FIRST_REQUEST),
+            Self::Idle => Some(NEXT_REQUEST),
+            Self::Busy => Some(ONE_REQUEST),
+            Self::Endless => None,
+        }
+    }
+
+    /// Whether nobody loses anything when it is closed.
+    fn can_go(self) -> bool {
+        matches!(self, Self::Silent | Self::Idle)
+    }
+}
+
+/// All connections of a server.
+#[derive(Debug)]
+pub(super) struct Connections {
+    limits: ConnectionLimits,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    next: u64,
+    connections: HashMap<u64, Connection>,
+    by_network: HashMap<IpAddr, usize>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    network: IpAddr,
+    phase: Phase,
+    since: Instant,
+    ends: Ends,
+}
+
+/// Two ways in which a connection is told to end.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ends {
+    /// As soon as it is in no request.
+    pub(super) soon: CancellationToken,
+    /// At once.
+    pub(super) now: CancellationToken,
+}
+
+impl Connections {
+    pub(super) fn new(limits: ConnectionLimits) -> Arc<Self> {
+        Arc::new(Self { limits, known: Mutex::default() })
+    }
+
+    /// Makes room for a new connection, if it must by ending the one that has been silent for longest. None, if there is no
+    /// such: then the new one is to be closed. Whether it had to is told, too.
+    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> (Option<Ticket>, bool) {
+        let network = network(address);
+        let mut known = self.lock();
+        let of_one = known.by_network.get(&network).copied().unwrap_or_default();
+        let is_full = known.connections.len() >= self.limits.in_all;
+        let is_crowded = of_one >= self.limits.of_one;
+        let has_room = match (is_crowded, is_full) {
+            (true, _) => known.end_oldest(Some(network)),
+            (false, true) => known.end_oldest(None),
+            (false, false) => true,
+        };
+        if !has_room {
+            return (None, true);
+        }
+        let (number, ends) = (known.next, Ends::default());
+        known.next += 1;
+        let connection = Connection { network, phase: Phase::Silent, since: Instant::now(), ends: ends.clone() };
+        known.connections.insert(number, connection);
+        *known.by_network.entry(network).or_default() += 1;
+        (Some(Ticket { of: self.clone(), number, is_busy: AtomicBool::new(false), ends }), is_full || is_crowded)
+    }
+
+    /// Ends one that nobody misses, if there is one: the process has no descriptors left.
+    pub(super) fn make_room(&self) {
+        self.lock().end_oldest(None);
+    }
+
+    /// Ends those that take too long for what they are doing.
+    pub(super) fn end_overdue(&self) {
+        let now = Instant::now();
+        for connection in self.lock().connections.values() {
+            let time = connection.phase.time();
+            if time.is_some_and(|time| now.duration_since(connection.since) > time) {
+                match connection.phase.can_go() {
+                    true => connection.ends.soon.cancel(),
+                    false => connection.ends.now.cancel(),
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Ends the connection that has been silent, or else idle, for longest. False, if there is none.
+    fn end_oldest(&mut self, network: Option<IpAddr>) -> bool {
+        let of_network = |connection: &Connection| network.is_none_or(|network| connection.network == network);
+        let can_go = self.connections.iter().filter(|(_, c)| c.phase.can_go() && of_network(c));
+        let Some(oldest) = can_go.min_by_key(|(_, c)| (c.phase, c.since)).map(|(number, _)| *number) else {
+            return false;
+        };
+        if let Some(connection) = self.remove(oldest) {
+            connection.ends.soon.cancel();
+        }
+        true
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Connection> {
+        let connection = self.connections.remove(&number)?;
+        match self.by_network.get_mut(&connection.network) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(self.by_network.remove(&connection.network)),
+        }
+        Some(connection)
+    }
+}
+
+/// A connection's place among the others, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    of: Arc<Connections>,
+    number: u64,
+    /// Whether it is in a request. It may be so though it has had to make room, if it was told so just then.
+    is_busy: AtomicBool,
+    pub(super) ends: Ends,
+}
+
+impl Ticket {
+    /// Begins a request, which ends when what is returned is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> InRequest {
+        self.is_busy.store(true, Ordering::Relaxed);
+        self.enter(Phase::Busy);
+        InRequest(self.clone())
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_busy.load(Ordering::Relaxed)
+    }
+
+    fn enter(&self, phase: Phase) {
+        if let Some(connection) = self.of.lock().connections.get_mut(&self.number) {
+            (connection.phase, connection.since) = (phase, Instant::now());
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.of.lock().remove(self.number);
+    }
+}
+
+/// A request that goes on, as far as its connection is concerned.
+#[derive(Debug)]
+pub(super) struct InRequest(Arc<Ticket>);
+
+impl InRequest {
+    /// The answer has no end.
+    pub(super) fn set_endless(&self) {
+        self.0.enter(Phase::Endless);
+    }
+}
+
+impl Drop for InRequest {
+    fn drop(&mut self) {
+        self.0.is_busy.store(false, Ordering::Relaxed);
+        self.0.enter(Phase::Idle);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admit(connections: &Arc<Connections>, address: [u8; 4]) -> Option<Arc<Ticket>> {
+        connections.admit(address.into()).0.map(Arc::new)
+    }
+
+    const A: [u8; 4] = [127, 0, 0, 1];
+    const B: [u8; 4] = [127, 0, 0, 2];
+
+    #[test]
+    fn the_longest_silent_makes_room_and_requests_are_left_alone() {
+        let connections = Connections::new(ConnectionLimits { in_all: 4, of_one: 3 });
+        let first = admit(&connections, A).unwrap();
+        let second = admit(&connections, A).unwrap();
+        let third = admit(&connections, A).unwrap();
+        let request = first.begin();
+        let fourth = admit(&connections, A).unwrap();
+        assert!(!first.ends.soon.is_cancelled() && second.ends.soon.is_cancelled(), "the first is in a request");
+        assert!(!third.ends.soon.is_cancelled() && !fourth.ends.soon.is_cancelled());
+        let requests = [third.begin(), fourth.begin()];
+        assert!(admit(&connections, A).is_none(), "all are in requests");
+        let other = admit(&connections, B).unwrap();
+        assert!(admit(&connections, B).is_some() && other.ends.soon.is_cancelled(), "four in all");
+        drop(request);
+        assert!(admit(&connections, A).is_some() && first.ends.soon.is_cancelled(), "it is idle now");
+        drop(requests);
+    }
+
+    #[test]
+    fn silent_ones_go_before_idle_ones() {
+        let connections = Connections::new(ConnectionLimits { in_all: 2, of_one: 2 });
+        let idle = admit(&connections, A).unwrap();
+        drop(idle.begin());
+        let silent = admit(&connections, A).unwrap();
+        let _third = admit(&connections, A).unwrap();
+        assert!(silent.ends.soon.is_cancelled() && !idle.ends.soon.is_cancelled());
+    }
+
+    #[test]
+    fn one_that_begins_a_request_while_it_makes_room_may_end_it() {
+        let connections = Connections::new(ConnectionLimits { in_all: 1, of_one: 1 });
+        let first = admit(&connections, A).unwrap();
+        let second = admit(&connections, A).unwrap();
+        let request = first.begin();
+        assert!(first.ends.soon.is_cancelled() && first.is_busy());
+        drop((request, first, second));
+        let known = connections.lock();
+        assert!(known.connections.is_empty() && known.by_network.is_empty(), "nobody is remembered");
+    }
+}

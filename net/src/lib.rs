@@ -1,0 +1,17 @@
+//! Connections: TLS whose certificates are read again when they change, an HTTP server that no client can exhaust, and the
+//! file descriptors that both need.
+//!
+//! Nothing here knows what is said over a connection, nor who may say it.
+
+mod descriptors;
+mod http;
+mod seldom;
+mod tls;
+mod watched;
+
+pub use descriptors::raise_descriptor_limit;
+pub use http::{ConnectionLimits, Endless, HttpServer, Peer, Slot, Slots, hold, network};
+pub use seldom::Seldom;
+pub use tls::{ClientTls, ClientTrust, Identity, ServerTls, TlsError, certificate_names};
+pub use tokio_rustls::{self, rustls};
+pub use watched::Watched;

@@ -1,0 +1,188 @@
+//! TLS by rustls, with certificates and keys from PEM files that are read again when they change.
+
+use crate::Watched;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+/// A certificate that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file that is not there, or holds something else.
+    #[error("cannot read {what} from `{}`: {source}; it must be a PEM file", path.display())]
+    File {
+        /// The kind of content that was looked for.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: pem::Error,
+    },
+    /// A certificate that rustls refuses.
+    #[error("cannot use `{}` for TLS: {source}", path.display())]
+    Unusable {
+        /// The certificate's file.
+        path: PathBuf,
+        /// The cause, such as a key of another certificate.
+        source: rustls::Error,
+    },
+    /// Authorities that cannot be trusted in.
+    #[error("cannot check certificates of clients by `{}`: {source}", path.display())]
+    Authority {
+        /// The authorities' file.
+        path: PathBuf,
+        /// The cause.
+        source: rustls::server::VerifierBuilderError,
+    },
+}
+
+/// A certificate, with those that lead to its authority, and its key: two PEM files.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The certificate first, then its chain.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Certificates that a server asks of its clients.
+#[derive(Clone, Debug)]
+pub enum ClientTrust {
+    /// None.
+    Unasked,
+    /// One of these authorities, if the client has any: without, it is served all the same.
+    Asked(PathBuf),
+    /// One of these authorities: a client without is refused in the handshake.
+    Required(PathBuf),
+}
+
+/// TLS of a server, version 1.2 or 1.3.
+#[derive(Clone)]
+pub struct ServerTls(Arc<Watched<Arc<ServerConfig>>>);
+
+impl ServerTls {
+    /// Reads the files. `protocols` are the names for ALPN, such as `http/1.1` or `h2`.
+    pub fn open(identity: Identity, trust: ClientTrust, protocols: &'static [&'static str]) -> Result<Self, TlsError> {
+        let mut paths = vec![identity.certificate.clone(), identity.key.clone()];
+        if let ClientTrust::Asked(path) | ClientTrust::Required(path) = &trust {
+            paths.push(path.clone());
+        }
+        let load = move || server_config(&identity, &trust, protocols).map(Arc::new);
+        Ok(Self(Arc::new(Watched::open("certificates of a server", paths, load)?)))
+    }
+
+    /// Takes connections with the files as they are now.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        (*self.0.current()).clone().into()
+    }
+}
+
+/// TLS of a client that trusts in the authorities of a file, and in no others.
+#[derive(Clone)]
+pub struct ClientTls(Arc<Watched<Arc<ClientConfig>>>);
+
+impl ClientTls {
+    /// Reads the files. `identity` is shown to servers that ask.
+    pub fn open(
+        authorities: PathBuf,
+        identity: Option<Identity>,
+        protocols: &'static [&'static str],
+    ) -> Result<Self, TlsError> {
+        let mut paths = vec![authorities.clone()];
+        paths.extend(identity.iter().flat_map(|identity| [identity.certificate.clone(), identity.key.clone()]));
+        let load = move || client_config(&authorities, identity.as_ref(), protocols).map(Arc::new);
+        Ok(Self(Arc::new(Watched::open("certificates of a client", paths, load)?)))
+    }
+
+    /// Makes connections with the files as they are now.
+    pub fn connector(&self) -> TlsConnector {
+        (*self.0.current()).clone().into()
+    }
+}
+
+/// Names that a certificate is for: of hosts, and URIs such as `spiffe://…`. None, if it cannot be read.
+pub fn certificate_names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok(certificate) = webpki::EndEntityCert::try_from(certificate) else { return Vec::new() };
+    certificate.valid_dns_names().chain(certificate.valid_uri_names()).map(str::to_owned).collect()
+}
+
+/// The one provider of cryptography; others in the process are of libraries that bring their own.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+fn server_config(identity: &Identity, trust: &ClientTrust, protocols: &[&str]) -> Result<ServerConfig, TlsError> {
+    let (chain, key) = read_identity(identity)?;
+    let unusable = |source| TlsError::Unusable { path: identity.certificate.clone(), source };
+    let verifier = |path: &PathBuf, is_required: bool| {
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(read_authorities(path)?), provider());
+        let builder = if is_required { builder } else { builder.allow_unauthenticated() };
+        builder.build().map_err(|source| TlsError::Authority { path: path.clone(), source })
+    };
+    let verifier = match trust {
+        ClientTrust::Unasked => WebPkiClientVerifier::no_client_auth(),
+        ClientTrust::Asked(path) => verifier(path, false)?,
+        ClientTrust::Required(path) => verifier(path, true)?,
+    };
+    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let builder = builder.map_err(unusable)?.with_client_cert_verifier(verifier);
+    let mut config = builder.with_single_cert(chain, key).map_err(unusable)?;
+    config.alpn_protocols = names(protocols);
+    Ok(config)
+}
+
+fn client_config(
+    authorities: &Path,
+    identity: Option<&Identity>,
+    protocols: &[&str],
+) -> Result<ClientConfig, TlsError> {
+    let roots = read_authorities(authorities)?;
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|source| TlsError::Unusable { path: authorities.to_owned(), source })?;
+    let builder = builder.with_root_certificates(roots);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let (chain, key) = read_identity(identity)?;
+            let unusable = |source| TlsError::Unusable { path: identity.certificate.clone(), source };
+            builder.with_client_auth_cert(chain, key).map_err(unusable)?
+        }
+    };
+    config.alpn_protocols = names(protocols);
+    Ok(config)
+}
+
+fn names(protocols: &[&str]) -> Vec<Vec<u8>> {
+    protocols.iter().map(|name| name.as_bytes().to_vec()).collect()
+}
+
+fn read_identity(identity: &Identity) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let chain = read_certificates("a certificate", &identity.certificate)?;
+    let key = PrivateKeyDer::from_pem_file(&identity.key);
+    let key = key.map_err(|source| TlsError::File { what: "a private key", path: identity.key.clone(), source })?;
+    Ok((chain, key))
+}
+
+fn read_authorities(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in read_certificates("certificates of authorities", path)? {
+        roots.add(certificate).map_err(|source| TlsError::Unusable { path: path.to_owned(), source })?;
+    }
+    Ok(roots)
+}
+
+/// At least one.
+fn read_certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let failed = |source| TlsError::File { what, path: path.to_owned(), source };
+    let found = CertificateDer::pem_file_iter(path).map_err(failed)?;
+    let found = found.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    if found.is_empty() { Err(failed(pem::Error::NoItemsFound)) } else { Ok(found) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! The tokens of a scheduler.
+
+use super::Caller;
+use super::token::{Role, SecretHash, TokenId, TokenRecord, parts};
+use chrono::{DateTime, Utc};
+use std::collections::HashMap;
+use subtle::ConstantTimeEq;
+
+/// Bytes of a file of tokens: far more than the lines below need; what is larger is another file.
+const MAX_FILE_BYTES: usize = 1 << 20;
+/// Tokens in a file.
+const MAX_TOKENS: usize = 1000;
+/// Tokens of one id: the one in use, and the one that is to take its place.
+const MAX_OF_ONE_ID: usize = 2;
+/// Id of a token that is written as such, not as a hash.
+const PLAIN_ID: &str = "plain";
+
+/// A file of tokens that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenSetError {
+    /// A line that is no record.
+    #[error("line {line} is no token: {source}; `millwork token new` makes such lines")]
+    Line {
+        /// Its number, from 1.
+        line: usize,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// An id that stands there too often.
+    #[error(
+        "line {line} is the third token with the id `{id}`; there are at most {MAX_OF_ONE_ID}, one in use and one to take its place"
+    )]
+    TooManyOfOne {
+        /// Its number, from 1.
+        line: usize,
+        /// The id.
+        id: TokenId,
+    },
+    /// More than anybody needs.
+    #[error("there are more than {MAX_TOKENS} tokens, the limit: remove those that have expired")]
+    TooMany,
+    /// Something else than a file of tokens.
+    #[error("it has {0} bytes; the limit of a file of tokens is {MAX_FILE_BYTES}")]
+    TooLarge(usize),
+    /// Several lines that are no records.
+    #[error("it holds several lines, and the first is neither a token's record nor a comment")]
+    NoRecords,
+}
+
+/// All tokens that a scheduler knows.
+#[derive(Debug, Default)]
+pub(crate) struct TokenSet {
+    records: HashMap<TokenId, Vec<TokenRecord>>,
+    plain: Option<SecretHash>,
+}
+
+/// A token that is not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// It is none of ours.
+    Unknown,
+    /// It was.
+    Expired { id: TokenId, at: DateTime<Utc> },
+}
+
+impl TokenSet {
+    /// Reads a file: a record a line, in JSON; or nothing but one token, as such, which may do everything.
+    pub(crate) fn parse(text: &str) -> Result<Self, TokenSetError> {
+        if text.len() > MAX_FILE_BYTES {
+            return Err(TokenSetError::TooLarge(text.len()));
+        }
+        let lines = text.lines().map(str::trim).enumerate().map(|(index, line)| (index + 1, line));
+        let lines: Vec<_> = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).collect();
+        match lines.first() {
+            None => return Ok(Self::default()),
+            Some((_, token)) if !token.starts_with('{') => {
+                return if lines.len() == 1 { Ok(Self::of_plain(token)) } else { Err(TokenSetError::NoRecords) };
+            }
+            Some(_) if lines.len() > MAX_TOKENS => return Err(TokenSetError::TooMany),
+            Some(_) => {}
+        }
+        let mut set = Self::default();
+        for (line, text) in lines {
+            let record = serde_json::from_str(text).map_err(|source| TokenSetError::Line { line, source })?;
+            set.add(record).map_err(|id| TokenSetError::TooManyOfOne { line, id })?;
+        }
+        Ok(set)
+    }
+
+    /// One token that is written as such.
+    pub(crate) fn of_plain(token: &str) -> Self {
+        Self { plain: Some(SecretHash::of(token)), ..Self::default() }
+    }
+
+    /// One token.
+    pub(crate) fn of_one(record: TokenRecord) -> Self {
+        Self { records: HashMap::from([(record.id.clone(), vec![record])]), plain: None }
+    }
+
+    fn add(&mut self, record: TokenRecord) -> Result<(), TokenId> {
+        let of_id = self.records.entry(record.id.clone()).or_default();
+        if of_id.len() == MAX_OF_ONE_ID {
+            return Err(record.id);
+        }
+        of_id.push(record);
+        Ok(())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.plain.is_none()
+    }
+
+    /// Who shows this token, and whether it is one that can be guessed. The time that takes does not tell how much of a secret
+    /// is right.
+    pub(crate) fn find(&self, shown: &str, now: DateTime<Utc>) -> Result<(Caller, bool), Wrong> {
+        if let Some((id, secret)) = parts(shown) {
+            let hash = SecretHash::of(secret);
+            let mut expired = None;
+            for record in self.records.get(&id).into_iter().flatten() {
+                match (is_same(record.sha256, hash), record.expires) {
+                    (false, _) => {}
+                    (true, Some(at)) if at <= now => expired = Some(at),
+                    (true, _) => return Ok((Caller { id: id.as_str().into(), role: record.role }, false)),
+                }
+            }
+            if let Some(at) = expired {
+                return Err(Wrong::Expired { id, at });
+            }
+        }
+        match self.plain {
+            Some(plain) if is_same(plain, SecretHash::of(shown)) => {
+                Ok((Caller { id: PLAIN_ID.into(), role: Role::Admin }, true))
+            }
+            _ => Err(Wrong::Unknown),
+        }
+    }
+}
+
+fn is_same(a: SecretHash, b: SecretHash) -> bool {
+    a.0.ct_eq(&b.0).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::token::NewToken;
+    use super::*;
+    use chrono::TimeDelta;
+
+    fn new(id: &str, role: Role, expires: Option<DateTime<Utc>>) -> (String, String) {
+        let new = NewToken::new(id.parse().unwrap(), role, expires).unwrap();
+        (new.text, serde_json::to_string(&new.record).unwrap())
+    }
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(second, 0).unwrap()
+    }
+
+    #[test]
+    fn two_tokens_of_an_id_are_valid_at_once_and_a_third_is_refused() {
+        let tokens = [0, 1, 2].map(|_| new("ci", Role::Operate, None));
+        let text = format!("# of the pipeline\n{}\n\n{}\n", tokens[0].1, tokens[1].1);
+        let set = TokenSet::parse(&text).unwrap();
+        let caller = Caller { id: "ci".into(), role: Role::Operate };
+        for (token, _) in &tokens[..2] {
+            assert_eq!(set.find(token, at(0)), Ok((caller.clone(), false)));
+        }
+        assert_eq!(set.find(&tokens[2].0, at(0)), Err(Wrong::Unknown));
+        let error = TokenSet::parse(&(text + &tokens[2].1)).unwrap_err().to_string();
+        assert!(error.starts_with("line 5 is the third token with the id `ci`"), "{error}");
+    }
+
+    #[test]
+    fn a_token_ends_at_its_time() {
+        let (token, line) = new("ci", Role::Read, Some(at(100)));
+        let set = TokenSet::parse(&line).unwrap();
+        assert!(set.find(&token, at(100) - TimeDelta::nanoseconds(1)).is_ok());
+        assert_eq!(set.find(&token, at(100)), Err(Wrong::Expired { id: "ci".parse().unwrap(), at: at(100) }));
+        let other = token.replace("mw_ci_", "mw_cd_");
+        assert_eq!(set.find(&other, at(0)), Err(Wrong::Unknown), "another id");
+        assert_eq!(set.find(&token[..token.len() - 1], at(0)), Err(Wrong::Unknown), "not all of it");
+    }
+
+    #[test]
+    fn one_token_that_is_written_as_such_may_do_everything() {
+        let set = TokenSet::parse(" secret\n").unwrap();
+        let (caller, can_be_guessed) = set.find("secret", at(0)).unwrap();
+        assert!(caller.role == Role::Admin && can_be_guessed);
+        assert_eq!(set.find("secre", at(0)), Err(Wrong::Unknown));
+        assert!(TokenSet::parse("secret\nother\n").unwrap_err().to_string().contains("several lines"));
+        assert!(TokenSet::parse("\n# none\n").unwrap().is_empty());
+    }
+
+    #[test]
+    fn limits_are_named() {
+        let line = |n: usize| new(&format!("t{n}"), Role::Read, None).1 + "\n";
+        let most: String = (0..1000).map(line).collect();
+        assert!(TokenSet::parse(&most).is_ok());
+        assert!(TokenSet::parse(&(most + &line(1000))).unwrap_err().to_string().contains("more than 1000 tokens"));
+        assert!(TokenSet::parse(&" ".repeat(1 << 20)).is_ok());
+        let error = TokenSet::parse(&" ".repeat((1 << 20) + 1)).unwrap_err().to_string();
+        assert!(error.contains("1048577 bytes; the limit"), "{error}");
+        let error = TokenSet::parse("{\"id\": \"ci\", \"role\": \"root\"}").unwrap_err().to_string();
+        assert!(error.starts_with("line 1 is no token: unknown variant `root`"), "{error}");
+        let extra = line(1).replace("{\"id\"", "{\"admin\":true,\"id\"");
+        assert!(TokenSet::parse(&extra).unwrap_err().to_string().contains("unknown field `admin`"));
+    }
+}

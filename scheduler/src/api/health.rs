@@ -1,0 +1,120 @@
+//! Health checks. They need no token, so they tell nothing of what is converted, and cost little however often they are asked.
+
+use super::Api;
+use super::error::{ApiError, ErrorBody};
+use crate::service::Service;
+use axum::extract::State;
+use axum::http::StatusCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+use tokio::task::AbortHandle;
+
+/// Time that the store has to answer.
+const STORE_TIME: Duration = Duration::from_secs(2);
+/// Age up to which the store's last answer stands for a new one: whoever asks often asks the store once a second.
+const STORE_AGE: Duration = Duration::from_secs(1);
+
+/// What is known of the process's health.
+#[derive(Clone)]
+pub(super) struct Health {
+    service: Service,
+    /// The task that counts runs and files.
+    counting: AbortHandle,
+    store: Arc<Mutex<Option<(Instant, Result<(), String>)>>>,
+}
+
+impl Health {
+    pub(super) fn new(service: Service, counting: AbortHandle) -> Self {
+        Self { service, counting, store: Arc::default() }
+    }
+
+    /// A part of the process that has died while the rest goes on.
+    fn dead(&self) -> Option<&'static str> {
+        if self.counting.is_finished() {
+            return Some("the task that counts runs and files has ended");
+        }
+        let has_stopped = |scheduler: &crate::shell::Scheduler| scheduler.stopped().is_cancelled();
+        self.service.leader().is_some_and(has_stopped).then_some("the scheduler of runs has broken off")
+    }
+
+    /// Whether the store answers. Those who ask at the same time share an answer.
+    async fn store(&self) -> Result<(), String> {
+        let mut last = self.store.lock().await;
+        if let Some((at, answer)) = &*last
+            && at.elapsed() < STORE_AGE
+        {
+            return answer.clone();
+        }
+        let answer = match tokio::time::timeout(STORE_TIME, self.service.ping()).await {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("the store does not answer within {} s", STORE_TIME.as_secs())),
+        };
+        *last = Some((Instant::now(), answer.clone()));
+        answer
+    }
+}
+
+fn unready(code: &'static str, message: impl std::fmt::Display) -> ApiError {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
+}
+
+/// Whether the process is up, and all of it.
+#[utoipa::path(get, path = "/healthz", tag = "health", security(()), responses(
+    (status = 200, description = "It is", body = String, content_type = "text/plain", example = "ok\n"),
+    (status = 503, description = "`dead`: a part of the process has died; start it again", body = ErrorBody)
+))]
+pub(super) async fn healthz(State(api): State<Api>) -> Result<&'static str, ApiError> {
+    api.health.dead().map_or(Ok("ok\n"), |reason| Err(unready("dead", reason)))
+}
+
+/// The same as `/healthz`, by the name that Kubernetes has for it.
+#[utoipa::path(get, path = "/livez", tag = "health", security(()), responses(
+    (status = 200, description = "It is", body = String, content_type = "text/plain", example = "ok\n"),
+    (status = 503, description = "`dead`: a part of the process has died; start it again", body = ErrorBody)
+))]
+pub(super) async fn livez(state: State<Api>) -> Result<&'static str, ApiError> {
+    healthz(state).await
+}
+
+/// Whether manifests would be converted now: the store answers, this process runs them, and an executor is there.
+#[utoipa::path(get, path = "/readyz", tag = "health", security(()), responses(
+    (status = 200, description = "They would", body = String, content_type = "text/plain", example = "ready: 8 task slots\n"),
+    (status = 503, description = "`state`: the store does not answer; `standby`: another process runs the manifests; `no-executors`: none is connected; `dead`: a part of the process has died", body = ErrorBody)
+))]
+pub(super) async fn readyz(State(api): State<Api>) -> Result<String, ApiError> {
+    if let Some(reason) = api.health.dead() {
+        return Err(unready("dead", reason));
+    }
+    if let Err(reason) = api.health.store().await {
+        tracing::warn!(reason, "not ready: the store does not answer");
+        return Err(unready("state", "the store does not answer: the log says more"));
+    }
+    let standby = || unready("standby", "another scheduler runs the manifests");
+    let scheduler = api.service.leader().ok_or_else(standby)?;
+    match scheduler.engine().slots() {
+        0 => Err(unready("no-executors", "no executor is connected")),
+        slots => Ok(format!("ready: {slots} task slots\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_is_gone_and_a_part_that_has_died_are_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = format!("sqlite:{}", directory.path().join("state.db").display());
+        let store = millwork_tracking::open(&state).await.unwrap();
+        let counting = tokio::spawn(std::future::pending::<()>());
+        let health = Health::new(Service::new(store.clone()), counting.abort_handle());
+        assert_eq!((health.store().await, health.dead()), (Ok(()), None));
+        store.close().await;
+        assert_eq!(health.store().await, Ok(()), "the last answer stands for a second");
+        *health.store.lock().await = None;
+        assert!(health.store().await.unwrap_err().contains("closed"));
+        counting.abort();
+        assert!(counting.await.is_err() && health.dead().is_some());
+    }
+}

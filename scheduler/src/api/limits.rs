@@ -1,0 +1,89 @@
+//! How much is done at once for those who are let in, so that none of them can hold up the others, nor the health checks.
+
+use super::REQUEST_TIMEOUT;
+use super::auth::peer;
+use super::error::ApiError;
+use crate::access::Caller;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use millwork_net::{ConnectionLimits, Endless, Slots, hold, network};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Part of the connections that may be streams of events, in all; as many again stay for requests and new connections.
+const STREAMS: usize = 2;
+/// Part of the connections that may be streams of one address, or of one token.
+const STREAMS_OF_ONE: usize = 8;
+/// Part of the connections whose requests are in work at once, in all.
+const REQUESTS: usize = 4;
+/// Part of the connections whose requests of one address are.
+const REQUESTS_OF_ONE: usize = 8;
+/// Time after which a client that came too late may come again, in seconds.
+const AGAIN_SECONDS: u64 = 1;
+/// The same of streams, which last.
+const STREAM_AGAIN_SECONDS: u64 = 10;
+
+/// Places for requests and for streams.
+#[derive(Clone)]
+pub(super) struct Places {
+    requests: Slots<IpAddr>,
+    streams: Slots<IpAddr>,
+    streams_of_tokens: Slots<Arc<str>>,
+}
+
+impl Places {
+    /// With 512 connections: 256 streams, 64 of an address or token; 128 requests, 64 of an address.
+    pub(super) fn new(limits: ConnectionLimits) -> Self {
+        let part = |of: usize| (limits.in_all / of).max(1);
+        Self {
+            requests: Slots::new(part(REQUESTS), part(REQUESTS_OF_ONE)),
+            streams: Slots::new(part(STREAMS), part(STREAMS_OF_ONE)),
+            streams_of_tokens: Slots::new(part(STREAMS), part(STREAMS_OF_ONE)),
+        }
+    }
+}
+
+/// Refuses a request while as many are in work as may be, and gives up on one that takes too long.
+pub(super) async fn limit_requests(State(places): State<Places>, request: Request, next: Next) -> Response {
+    let Some(place) = places.requests.take(network(peer(&request))) else {
+        let message = "too many requests are in work, in all or of this address: ask again";
+        let refused = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message);
+        return refused.again_after(Duration::from_secs(AGAIN_SECONDS)).into_response();
+    };
+    let late = || {
+        let message = format!("no answer within {} s; what was asked may have happened", REQUEST_TIMEOUT.as_secs());
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", message).into_response()
+    };
+    let answer = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| late());
+    hold(answer, place)
+}
+
+/// Refuses a stream while there are as many as may be.
+pub(super) async fn limit_streams(State(places): State<Places>, request: Request, next: Next) -> Response {
+    let token = request.extensions().get::<Caller>().map_or_else(|| Arc::from(""), |caller| caller.id.clone());
+    let place = places.streams.take(network(peer(&request)));
+    let place = place.and_then(|place| Some((place, places.streams_of_tokens.take(token)?)));
+    let Some(place) = place else {
+        let message = "too many streams of events are open, in all, of this address or of this token: close some";
+        return ApiError::wait(Duration::from_secs(STREAM_AGAIN_SECONDS), "too-many-streams", message).into_response();
+    };
+    let mut answer = next.run(request).await;
+    answer.extensions_mut().insert(Endless);
+    hold(answer, place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_left_for_those_that_are_new() {
+        let limits = ConnectionLimits::within(512, 20_000);
+        let share = |parts: &[usize]| parts.iter().map(|part| limits.in_all / part).sum::<usize>();
+        assert!(share(&[STREAMS, REQUESTS]) < limits.in_all);
+        assert!(share(&[STREAMS_OF_ONE, REQUESTS_OF_ONE]) < limits.of_one);
+    }
+}

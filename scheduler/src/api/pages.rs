@@ -1,0 +1,144 @@
+//! Web pages are kept out, whatever token is shown: a browser asks for any page that is open in it. It says which in `Origin`,
+//! but not where a page's name was made to lead to this machine: then the page's name is in `Host`.
+
+use super::auth::text;
+use super::error::ApiError;
+use super::options::HttpOptions;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use std::net::IpAddr;
+
+/// Names under which the API answers.
+#[derive(Debug)]
+pub(super) struct Hosts {
+    /// Those that the operator named, such as that of a proxy.
+    named: Vec<String>,
+    /// Whether others than these and those of this machine are taken: nobody but the operator knows all names of an address
+    /// that others can reach.
+    any: bool,
+}
+
+impl Hosts {
+    pub(super) fn of(options: &HttpOptions) -> Self {
+        let any = !options.address.ip().is_loopback() && options.http_host.is_empty();
+        Self { named: options.http_host.clone(), any }
+    }
+
+    /// Refuses what a page of a stranger may have caused.
+    pub(super) fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
+        let forbidden = |code, message| Err(ApiError::new(StatusCode::FORBIDDEN, code, message));
+        let host = text(headers, &header::HOST).unwrap_or_default();
+        let hosts = headers.get_all(header::HOST).iter().count();
+        if hosts > 1 || !(self.any || self.is_ours(host)) {
+            return forbidden(
+                "foreign-host",
+                format!(
+                    "a scheduler answers requests to `localhost`, a loopback address or a name of --http-host, not to `{host}`"
+                ),
+            );
+        }
+        if method.is_safe() {
+            return Ok(());
+        }
+        if headers.contains_key(header::ORIGIN) {
+            let origin = text(headers, &header::ORIGIN).unwrap_or_default();
+            let page = origin.split_once("://").map_or("", |(_, authority)| authority);
+            if !page.eq_ignore_ascii_case(host) {
+                return forbidden("foreign-origin", format!("a scheduler changes nothing for web pages of `{origin}`"));
+            }
+        }
+        check_content(headers)
+    }
+
+    fn is_ours(&self, host: &str) -> bool {
+        let Ok(authority) = host.parse::<Authority>() else { return false };
+        let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+        name.eq_ignore_ascii_case("localhost")
+            || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+            || self.named.iter().any(|named| named.eq_ignore_ascii_case(name))
+    }
+}
+
+/// Refuses a body, or the announcement of one, that a page can send without asking first: a form, or plain text.
+fn check_content(headers: &HeaderMap) -> Result<(), ApiError> {
+    let has_body = headers.contains_key(header::TRANSFER_ENCODING)
+        || text(headers, &header::CONTENT_LENGTH).is_some_and(|length| length.trim() != "0");
+    if is_json(headers) || !(has_body || headers.contains_key(header::CONTENT_TYPE)) {
+        return Ok(());
+    }
+    let message = "send the body with `Content-Type: application/json`";
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong-content-type", message))
+}
+
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let given = text(headers, &header::CONTENT_TYPE).unwrap_or_default();
+    given.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderName;
+
+    fn hosts(address: &str, named: &[&str]) -> Hosts {
+        let http_host = named.iter().map(|&name| name.to_owned()).collect();
+        Hosts::of(&HttpOptions { address: address.parse().unwrap(), http_host, ..HttpOptions::default() })
+    }
+
+    fn allows(hosts: &Hosts, method: Method, headers: &[(HeaderName, &str)]) -> bool {
+        let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
+        hosts.check(&method, &headers).is_ok()
+    }
+
+    #[test]
+    fn only_names_of_this_machine_are_answered_on_loopback() {
+        let (loopback, named) = (hosts("127.0.0.1:1", &[]), hosts("127.0.0.1:1", &["rebound.example"]));
+        let (all, some) = (hosts("0.0.0.0:1", &[]), hosts("0.0.0.0:1", &["millwork.example"]));
+        for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "127.9.9.9", "[::1]", "[::1]:8080"] {
+            assert!(allows(&loopback, Method::GET, &[(header::HOST, host)]), "{host}");
+        }
+        for host in ["", "rebound.example:8080", "localhost.example", "10.0.0.1", "[::2]:8080", "127.0.0.1.example"] {
+            assert!(!allows(&loopback, Method::GET, &[(header::HOST, host)]), "{host}");
+            assert!(allows(&all, Method::GET, &[(header::HOST, host)]), "{host}");
+            assert!(!allows(&some, Method::GET, &[(header::HOST, host)]), "{host}");
+        }
+        assert!(allows(&named, Method::GET, &[(header::HOST, "Rebound.Example:8080")]));
+        assert!(!allows(&loopback, Method::GET, &[]));
+    }
+
+    #[test]
+    fn two_hosts_are_none() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::HOST, "localhost".parse().unwrap());
+        headers.append(header::HOST, "page.example".parse().unwrap());
+        assert!(hosts("127.0.0.1:1", &[]).check(&Method::GET, &headers).is_err());
+    }
+
+    #[test]
+    fn web_pages_change_nothing() {
+        let host = (header::HOST, "localhost:8080");
+        let writes = |origin| {
+            let all = [hosts("127.0.0.1:1", &[]), hosts("0.0.0.0:1", &[])];
+            all.map(|hosts| allows(&hosts, Method::POST, &[host.clone(), (header::ORIGIN, origin)]))
+        };
+        assert_eq!(writes("http://localhost:8080"), [true, true]);
+        for origin in ["https://page.example", "http://localhost:3000", "null", "http://localhost:8080.example"] {
+            assert_eq!(writes(origin), [false, false], "{origin}");
+        }
+        let origin = (header::ORIGIN, "https://page.example");
+        assert!(allows(&hosts("127.0.0.1:1", &[]), Method::GET, &[host, origin]), "no page can read the answer");
+    }
+
+    #[test]
+    fn what_a_form_can_send_is_refused() {
+        let sends = |headers: &[(HeaderName, &str)]| {
+            let headers: Vec<_> = [(header::HOST, "localhost")].iter().chain(headers).cloned().collect();
+            allows(&hosts("127.0.0.1:1", &[]), Method::POST, &headers)
+        };
+        let json = (header::CONTENT_TYPE, "application/json; charset=utf-8");
+        assert!(sends(&[]) && sends(&[(header::CONTENT_LENGTH, "0")]));
+        assert!(sends(&[json.clone(), (header::CONTENT_LENGTH, "2")]) && sends(&[json]));
+        assert!(!sends(&[(header::CONTENT_LENGTH, "2")]) && !sends(&[(header::TRANSFER_ENCODING, "chunked")]));
+        assert!(!sends(&[(header::CONTENT_TYPE, "text/plain")]));
+    }
+}

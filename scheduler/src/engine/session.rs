@@ -1,0 +1,184 @@
+//! The time of an executor with this scheduler, from its registration to the end of its stream.
+
+use super::fleet::ExecutorInfo;
+use super::{Engine, KEEPER, Takes};
+use ballista_core::JobId;
+use ballista_core::serde::protobuf::failed_task::FailedReason;
+use ballista_core::serde::protobuf::{
+    ExecutionError, FailedTask, ShuffleWritePartition, SuccessfulTask, TaskStatus, task_status,
+};
+use futures::StreamExt;
+use millwork_cluster::ExecutorLink;
+use millwork_cluster::messages::{
+    Ended, FromExecutor, FromScheduler, Nothing, Outcome, PROTOCOL, Register, Release, TaskKey,
+};
+use millwork_conversion::TaskReport;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::time::timeout;
+
+/// The longest name of an executor.
+const MAX_NAME_CHARACTERS: usize = 200;
+/// The most tasks that an executor may run at once.
+const MAX_SLOTS: u32 = 1024;
+
+/// Number of the next session: an executor that comes back is another one, as its former tasks are given to others.
+static SESSIONS: AtomicU64 = AtomicU64::new(1);
+
+/// Serves an executor until its stream ends, it is silent for too long, or nothing more is wanted of it.
+pub(super) async fn serve(engine: Engine, mut link: ExecutorLink) {
+    let registered = match timeout(link.patience, link.inbound.next()).await {
+        Ok(Some(Ok(message))) => match message.content {
+            Some(FromExecutor::Register(register)) => check(register),
+            _ => Err("its first message does not say who it is".to_owned()),
+        },
+        Ok(Some(Err(error))) => Err(error.to_string()),
+        Ok(None) | Err(_) => Err("it says nothing".to_owned()),
+    };
+    let register = match registered {
+        Ok(register) => register,
+        Err(reason) => {
+            tracing::warn!(peer = link.peer, reason, "refused an executor");
+            // It may have gone.
+            let _ = link.outbound.try_send(FromScheduler::Release(Release { reason }).into());
+            return;
+        }
+    };
+    let id = format!("{}-{}", register.name, SESSIONS.fetch_add(1, Ordering::Relaxed));
+    let session = Session { engine, id, slots: register.slots };
+    if let Err(error) = session.begin(&mut link).await {
+        tracing::error!(executor = session.id, %error, "the engine does not take an executor");
+        return;
+    }
+    tracing::info!(executor = session.id, peer = link.peer, slots = session.slots, "an executor has come");
+    let reason = session.listen(&mut link).await;
+    tracing::info!(executor = session.id, reason, "an executor has left");
+    session.engine.fleet.leave(&session.id);
+    session.engine.remove(&session.id, reason).await;
+}
+
+fn check(register: Register) -> Result<Register, String> {
+    let Register { name, slots, protocol, version } = &register;
+    if *protocol != PROTOCOL {
+        let ours = env!("CARGO_PKG_VERSION");
+        return Err(format!("it is of version {version:?}, protocol {protocol}; this scheduler of {ours}, {PROTOCOL}"));
+    }
+    if !(1..=MAX_SLOTS).contains(slots) {
+        return Err(format!("it offers {slots} slots; 1 to {MAX_SLOTS} are taken"));
+    }
+    let is_name =
+        !name.is_empty() && name.chars().count() <= MAX_NAME_CHARACTERS && !name.chars().any(char::is_control);
+    if !is_name {
+        return Err(format!(
+            "its name has to have 1 to {MAX_NAME_CHARACTERS} characters, none of them a control character"
+        ));
+    }
+    Ok(register)
+}
+
+struct Session {
+    engine: Engine,
+    id: String,
+    slots: u32,
+}
+
+impl Session {
+    async fn begin(&self, link: &mut ExecutorLink) -> anyhow::Result<()> {
+        let info = ExecutorInfo { id: self.id.clone(), host: link.peer.clone(), vcores: self.slots };
+        self.engine.fleet.join(info, link.outbound.clone());
+        self.engine.register(&self.id, self.slots).await?;
+        self.engine.set_status(&self.id, Takes::Tasks).await?;
+        self.engine.update(&self.id, Vec::new()).await;
+        Ok(())
+    }
+
+    /// Takes its messages. Returns the reason why it is over.
+    async fn listen(&self, link: &mut ExecutorLink) -> String {
+        loop {
+            let message = match timeout(link.patience, link.inbound.next()).await {
+                Ok(Some(Ok(message))) => message,
+                Ok(Some(Err(error))) => return format!("its connection broke: {error}"),
+                Ok(None) => return "it closed its connection".to_owned(),
+                Err(_) => return format!("no sign of life for {} seconds", link.patience.as_secs()),
+            };
+            match message.content {
+                // One that is not read is as good as the next.
+                Some(FromExecutor::Alive(_)) => drop(link.outbound.try_send(FromScheduler::Alive(Nothing {}).into())),
+                Some(FromExecutor::Ended(ended)) => self.end_task(ended).await,
+                Some(FromExecutor::Draining(_)) => {
+                    self.engine.fleet.drain(&self.id);
+                    if let Err(error) = self.engine.set_status(&self.id, Takes::Nothing).await {
+                        tracing::error!(executor = self.id, %error, "an executor that stops still gets tasks");
+                    }
+                }
+                Some(FromExecutor::Register(_)) | None => return "it sent a message out of place".to_owned(),
+            }
+            if self.engine.fleet.release_if_done(&self.id) {
+                return "it was told to stop, and has finished what it had".to_owned();
+            }
+        }
+    }
+
+    async fn end_task(&self, ended: Ended) {
+        let Ended { key: Some(key), started_at_ms, ended_at_ms, outcome } = ended else { return };
+        let Some(assigned) = self.engine.fleet.take(&self.id, &key) else {
+            tracing::warn!(
+                executor = self.id,
+                job = key.job,
+                task = key.task,
+                "a report of a task that it does not have"
+            );
+            return;
+        };
+        let outcome = match outcome {
+            Some(Outcome::Report(bytes)) => TaskReport::from_bytes(&bytes)
+                .map(|report| (report, bytes.len()))
+                .map_err(|error| format!("the report of executor {} is none: {error}", self.id)),
+            Some(Outcome::Defect(error)) => Err(error),
+            None => Err(format!("executor {} reports nothing", self.id)),
+        };
+        let status = match outcome {
+            Ok((report, bytes)) => {
+                let TaskKey { job, task, .. } = &key;
+                let job = JobId::from(job.clone());
+                self.engine.results.put(job, assigned.partition, *task as usize, &self.id, report);
+                task_status::Status::Successful(successful(assigned.partition, bytes))
+            }
+            Err(error) => task_status::Status::Failed(failed(error)),
+        };
+        let status = TaskStatus {
+            task_id: key.task,
+            job_id: key.job,
+            stage_id: key.stage,
+            stage_attempt_num: key.stage_attempt,
+            launch_time: assigned.launched_at_ms,
+            start_exec_time: started_at_ms,
+            end_exec_time: ended_at_ms,
+            metrics: Vec::new(),
+            status: Some(status),
+        };
+        self.engine.update(&self.id, vec![status]).await;
+    }
+}
+
+/// The words by which Ballista takes a task for done, its result being kept here.
+fn successful(partition: usize, bytes: usize) -> SuccessfulTask {
+    let partition = ShuffleWritePartition {
+        partition_id: partition as u64,
+        num_batches: 1,
+        num_rows: 1,
+        num_bytes: bytes as u64,
+        file_id: None,
+        is_sort_shuffle: false,
+    };
+    SuccessfulTask { executor_id: KEEPER.to_owned(), partitions: vec![partition], ..SuccessfulTask::default() }
+}
+
+/// The words by which Ballista fails the job: a defect would be there again.
+fn failed(error: String) -> FailedTask {
+    FailedTask {
+        error,
+        retryable: false,
+        count_to_failures: false,
+        failed_reason: Some(FailedReason::ExecutionError(ExecutionError {})),
+    }
+}

@@ -1,0 +1,142 @@
+//! Where a scheduler may read, and that it is apart from where it writes.
+
+use crate::{IntakeOptions, RunOptions};
+use anyhow::Context;
+use clap::Args;
+use millwork_storage::{Location, Places};
+
+/// The folder of a manifest bucket in which builders write manifests.
+const MANIFEST_FOLDER: &str = "manifests";
+
+/// Where input files and manifests may be.
+#[derive(Args, Clone, Debug)]
+pub struct PlaceOptions {
+    /// Where input files may be, with commas between: s3://BUCKET, s3://BUCKET/FOLDER/, /DIRECTORY. A manifest that names a file
+    /// elsewhere is refused, whoever it is of, and so is a link that leads elsewhere
+    #[arg(long, env = "INPUT_PLACES", value_name = "PLACES")]
+    pub input_places: Option<String>,
+
+    /// Where manifests may be that a queue or a client names by their address, written in the same way; --manifest-dir need not be
+    /// named again [default: the folder manifests/ of $MANIFEST_BUCKET]
+    #[arg(long, env = "MANIFEST_PLACES", value_name = "PLACES")]
+    pub manifest_places: Option<String>,
+}
+
+/// The places that are read.
+#[derive(Clone, Debug)]
+pub struct ReadPlaces {
+    /// Where input files may be.
+    pub input: Places,
+    /// Where manifests may be.
+    pub manifests: Places,
+}
+
+impl PlaceOptions {
+    /// The places they name, together with what other options say. An input that is not apart from what is written is refused.
+    pub fn read(&self, intake: &IntakeOptions, run: &RunOptions, state: &str) -> anyhow::Result<ReadPlaces> {
+        let input = said(self.input_places.as_deref()).context(
+            "say where input files may be: --input-places PLACES or INPUT_PLACES, such as s3://acme-input or /data/in; \
+             manifests that name files elsewhere are refused",
+        )?;
+        let input: Places = input.parse().context("--input-places or INPUT_PLACES")?;
+        let manifests = self.manifests(intake)?;
+        anyhow::ensure!(
+            manifests.locations().next().is_some() || said(intake.manifest_queue_url.as_deref()).is_none(),
+            "say where the manifests may be that --manifest-queue-url tells of: --manifest-places PLACES, MANIFEST_PLACES or \
+             MANIFEST_BUCKET"
+        );
+        let mut written = vec![("the output", run.output()?)];
+        if let Some(place) = &run.quarantine {
+            written.push(("the quarantine", Location::parse(place)?));
+        }
+        if let Some(path) = state.strip_prefix("sqlite:") {
+            written.push(("the state", Location::parse(path)?));
+        }
+        written.extend(manifests.locations().map(|place| ("the place of manifests", place)));
+        for place in input.locations() {
+            let meets = |other: &Location| place.contains(other) || other.contains(&place);
+            if let Some((what, other)) = written.iter().find(|(_, other)| meets(other)) {
+                anyhow::bail!("the input `{place}` and {what} `{other}` are one inside the other: keep them apart");
+            }
+        }
+        Ok(ReadPlaces { input, manifests })
+    }
+
+    fn manifests(&self, intake: &IntakeOptions) -> anyhow::Result<Places> {
+        let mut places = match (said(self.manifest_places.as_deref()), std::env::var("MANIFEST_BUCKET")) {
+            (Some(places), _) => places.parse().context("--manifest-places or MANIFEST_PLACES")?,
+            (None, Ok(bucket)) if !bucket.is_empty() => Places::of(&bucket_of(&bucket)?.join(MANIFEST_FOLDER)),
+            (None, _) => Places::none(),
+        };
+        if let Some(directory) = &intake.manifest_dir {
+            places = places.and(Places::of(&Location::parse(directory)?));
+        }
+        Ok(places)
+    }
+}
+
+/// What is said. A variable that is empty is as good as none.
+fn said(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
+}
+
+/// The names of buckets in the environment are bare, as other tools have them.
+fn bucket_of(name: &str) -> anyhow::Result<Location> {
+    let is_place = name.contains("://") || name.starts_with(['/', '.']);
+    Ok(Location::parse(&if is_place { name.to_owned() } else { format!("s3://{name}") })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        places: PlaceOptions,
+        #[command(flatten)]
+        intake: IntakeOptions,
+        #[command(flatten)]
+        run: RunOptions,
+    }
+
+    fn read(arguments: &[&str]) -> Result<ReadPlaces, String> {
+        let always = ["test", "--output", "/o/out", "--quarantine", "s3://q/bad"];
+        let options = Options::parse_from(always.iter().chain(arguments));
+        options.places.read(&options.intake, &options.run, "sqlite:/o/state/s.db").map_err(|e| format!("{e:#}"))
+    }
+
+    #[test]
+    fn an_input_is_named_and_apart_from_what_is_written() {
+        assert!(read(&["--input-places", "/in,s3://q/in/", "--manifest-dir", "/m"]).is_ok());
+        for (arguments, part) in [
+            (&[][..], "say where input files may be"),
+            (&["--input-places", ""], "say where input files may be"),
+            (&["--input-places", "in"], "`in` is no place"),
+            (&["--input-places", "/o/out/in"], "the output"),
+            (&["--input-places", "/in,/o"], "the output"),
+            (&["--input-places", "s3://q"], "the quarantine"),
+            (&["--input-places", "s3://q/bad/in"], "the quarantine"),
+            (&["--input-places", "/o/state"], "the state"),
+            (&["--input-places", "/in", "--manifest-dir", "/in/m"], "the place of manifests"),
+            (&["--input-places", "/in", "--manifest-places", "s3://m,/in"], "the place of manifests"),
+            (&["--input-places", "/in", "--manifest-queue-url", "http://q"], "say where the manifests may be"),
+        ] {
+            let error = read(arguments).unwrap_err();
+            assert!(error.contains(part), "{arguments:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn manifests_are_read_where_it_is_said() {
+        let places =
+            read(&["--input-places", "/in", "--manifest-places", "s3://m/x/", "--manifest-dir", "/m"]).unwrap();
+        for (uri, is_in) in
+            [("s3://m/x/a.json", true), ("/m/a.json", true), ("s3://m/a.json", false), ("/a.json", false)]
+        {
+            assert_eq!(places.manifests.contains(&uri.parse().unwrap()), is_in, "{uri}");
+        }
+        assert!(!read(&["--input-places", "/in"]).unwrap().manifests.contains(&"/m/a.json".parse().unwrap()));
+    }
+}

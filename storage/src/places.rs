@@ -1,0 +1,299 @@
+//! The places in which objects may be read: all else is foreign, whoever names it.
+//!
+//! An object of a bucket is judged by its name. A local file is judged by its name first, so that nothing outside is so
+//! much as looked for, and then by where the file that was opened really is: links are followed, and one that leads out
+//! is refused. What is checked and what is read are one descriptor, so that nothing can be swapped in between.
+
+use crate::anchor::Anchored;
+use crate::local::{object_of, path_of, read_whole};
+use crate::{Location, Object, StorageError, StorageResult, absolute, bucket_and_key};
+use millwork_manifest::ObjectUri;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Why an object is foreign, for a person.
+const ELSEWHERE: &str = "it is in none of the places that may be read";
+const LED_OUT: &str = "a link leads from there to outside the places that may be read, or to nothing";
+pub(crate) const NO_FILE: &str = "it is no regular file";
+
+/// Buckets, folders of buckets and directories whose objects may be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places(Vec<Place>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// A bucket, and the folder in it without slashes at its ends; empty for the whole bucket.
+    Bucket { bucket: String, prefix: String },
+    /// A directory as it was named, made absolute, and as it is with links resolved.
+    Directory { named: PathBuf, real: PathBuf },
+}
+
+/// A text that names no place.
+#[derive(Debug, thiserror::Error)]
+#[error("`{place}` is no place: {reason}")]
+pub struct InvalidPlace {
+    /// What was given.
+    pub place: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// An object that was found where it may be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// The object.
+    pub object: Object,
+    /// The directory that the opened file must be in; none for an object of a bucket.
+    pub inside: Option<PathBuf>,
+}
+
+impl Places {
+    /// None at all: every object is foreign.
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// One place.
+    pub fn of(place: &Location) -> Self {
+        Self(vec![match place {
+            Location::Bucket { bucket, prefix } => Place::Bucket { bucket: bucket.clone(), prefix: prefix.clone() },
+            Location::Local(path) => {
+                Place::Directory { named: path.clone(), real: absolute(path).unwrap_or_else(|_| path.clone()) }
+            }
+        }])
+    }
+
+    /// These and others.
+    #[must_use]
+    pub fn and(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
+    /// Each of them.
+    pub fn locations(&self) -> impl Iterator<Item = Location> {
+        self.0.iter().map(|place| match place {
+            Place::Bucket { bucket, prefix } => Location::Bucket { bucket: bucket.clone(), prefix: prefix.clone() },
+            Place::Directory { real, .. } => Location::Local(real.clone()),
+        })
+    }
+
+    /// Whether an object has a name in one of the places. Where links lead is not looked at.
+    pub fn contains(&self, uri: &ObjectUri) -> bool {
+        match bucket_and_key(uri) {
+            Some((bucket, key)) => self.0.iter().any(|place| place.has_key(bucket, key)),
+            None => uri.to_path().is_some_and(|path| self.directory_named(&path).is_some()),
+        }
+    }
+
+    /// Whether all that is in a place is in one of these.
+    pub fn covers(&self, place: &Location) -> bool {
+        self.locations().any(|outer| outer.contains(place))
+    }
+
+    /// Refuses an object whose name is in none of the places.
+    pub fn admit(&self, uri: &ObjectUri) -> StorageResult<()> {
+        match self.contains(uri) {
+            true => Ok(()),
+            false => Err(StorageError::foreign("read", uri, ELSEWHERE)),
+        }
+    }
+
+    /// Size, entity tag and time of a local file, if it really is in one of the places.
+    pub(crate) fn locate(&self, uri: &ObjectUri) -> StorageResult<Located> {
+        let (anchored, inside) = self.enter(uri)?;
+        let key = path_of(uri)?.display().to_string();
+        Ok(Located { object: object_of(uri.clone(), key, anchored.metadata()), inside: Some(inside) })
+    }
+
+    /// The whole of a small local file, if it really is in one of the places, and what it is.
+    pub fn read_local(&self, uri: &ObjectUri) -> StorageResult<(Object, Vec<u8>)> {
+        let (anchored, _) = self.enter(uri)?;
+        let object = object_of(uri.clone(), path_of(uri)?.display().to_string(), anchored.metadata());
+        let file = anchored.open().map_err(|e| StorageError::new("read", uri, e))?;
+        Ok((object, read_whole(uri, file)?))
+    }
+
+    /// Finds a local file and the directory of the places that it really is in.
+    fn enter(&self, uri: &ObjectUri) -> StorageResult<(Anchored, PathBuf)> {
+        let path = path_of(uri)?;
+        let named = self.directory_named(&path).ok_or_else(|| StorageError::foreign("read", uri, ELSEWHERE))?;
+        let anchored = match Anchored::of(&path) {
+            Ok(anchored) => anchored,
+            // What is at its other end, or is not, is not told.
+            Err(_) if has_link(&path, named) => return Err(StorageError::foreign("read", uri, LED_OUT)),
+            Err(e) => return Err(StorageError::new("read", uri, e)),
+        };
+        let Some(inside) = self.directory_of(anchored.path()) else {
+            return Err(StorageError::foreign("read", uri, LED_OUT));
+        };
+        match anchored.metadata().is_file() {
+            true => Ok((anchored, inside.to_owned())),
+            false => Err(StorageError::foreign("read", uri, NO_FILE)),
+        }
+    }
+
+    /// The directory, as it was named or as it is, that a path is below by its name.
+    fn directory_named(&self, path: &Path) -> Option<&Path> {
+        let directories = self.0.iter().filter_map(Place::directories);
+        directories.flatten().find(|directory| path.starts_with(directory) && path != *directory)
+    }
+
+    /// The directory that a path without links is below.
+    fn directory_of(&self, path: &Path) -> Option<&Path> {
+        let directories = self.0.iter().filter_map(|place| place.directories().map(|[_, real]| real));
+        directories.into_iter().find(|directory| path.starts_with(directory) && path != *directory)
+    }
+}
+
+/// Opens a local file for reading, wherever links lead, if it is a regular one and, where a directory is given, really in that.
+pub fn open_inside(uri: &ObjectUri, directory: Option<&Path>) -> StorageResult<File> {
+    let path = path_of(uri)?;
+    let fail = |e| StorageError::new("read", uri, e);
+    let anchored = match (Anchored::of(&path), directory) {
+        (Ok(anchored), _) => anchored,
+        (Err(_), Some(directory)) if has_link(&path, directory) => {
+            return Err(StorageError::foreign("read", uri, LED_OUT));
+        }
+        (Err(e), _) => return Err(fail(e)),
+    };
+    if directory.is_some_and(|directory| !anchored.path().starts_with(directory)) {
+        return Err(StorageError::foreign("read", uri, LED_OUT));
+    }
+    if !anchored.metadata().is_file() {
+        return Err(StorageError::foreign("read", uri, NO_FILE));
+    }
+    anchored.open().map_err(fail)
+}
+
+/// A link in a listing, as the file it leads to, if that is really below the directory that is listed.
+pub(crate) fn follow(uri: &ObjectUri, path: &Path, root: &Path) -> StorageResult<Anchored> {
+    match Anchored::of(path) {
+        Ok(anchored) if anchored.path().starts_with(root) => Ok(anchored),
+        _ => Err(StorageError::foreign("list", uri, LED_OUT)),
+    }
+}
+
+/// Whether a path goes through a link below a directory.
+fn has_link(path: &Path, directory: &Path) -> bool {
+    let below = path.ancestors().take_while(|path| path.starts_with(directory) && *path != directory);
+    below.into_iter().any(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()))
+}
+
+impl Place {
+    fn directories(&self) -> Option<[&Path; 2]> {
+        match self {
+            Self::Directory { named, real } => Some([named, real]),
+            Self::Bucket { .. } => None,
+        }
+    }
+
+    fn has_key(&self, in_bucket: &str, key: &str) -> bool {
+        let Self::Bucket { bucket, prefix } = self else { return false };
+        let is_below = prefix.is_empty() || key.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
+        bucket == in_bucket && is_below && is_plain_key(key)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if let Some(rest) = text.strip_prefix("s3://") {
+            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+            if bucket.is_empty() || !bucket.bytes().all(is_name) {
+                return Err("a bucket is s3://NAME or s3://NAME/FOLDER/".to_owned());
+            }
+            let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+            if !prefix.is_empty() && !is_plain_key(prefix) {
+                return Err(
+                    "a folder of a bucket has no empty part, no `.` and no `..`, however they are written".to_owned()
+                );
+            }
+            return Ok(Self::Bucket { bucket: bucket.to_owned(), prefix: prefix.to_owned() });
+        }
+        let path = match text.strip_prefix("file://") {
+            Some(encoded)
+                if encoded.starts_with('/') && is_plain_path(encoded) && is_plain_key(encoded.trim_matches('/')) =>
+            {
+                text.parse::<ObjectUri>()
+                    .ok()
+                    .and_then(|uri| uri.to_path())
+                    .ok_or("a local place is file:///DIRECTORY")?
+            }
+            Some(_) => {
+                return Err("a directory has no empty part, no `.` and no `..`, however they are written".to_owned());
+            }
+            None if text.contains("://") => return Err("the schemes known are s3:// and file://".to_owned()),
+            None if text.starts_with('/') && is_plain_path(text) => PathBuf::from(text),
+            None if matches!(text, "." | "./") => PathBuf::from("."),
+            None if text.starts_with("./") && is_plain_path(&text[1..]) => PathBuf::from(text),
+            None if text.starts_with(['/', '.']) => {
+                return Err("a directory has no empty part, no `.` and no `..`".to_owned());
+            }
+            None => return Err("a bucket is s3://NAME, a directory /DIRECTORY or ./DIRECTORY".to_owned()),
+        };
+        let named = std::path::absolute(&path).map_err(|e| e.to_string())?;
+        let real = absolute(&named).map_err(|e| e.to_string())?;
+        match real.parent() {
+            Some(_) => Ok(Self::Directory { named, real }),
+            None => Err("the whole file system is no place: name directories".to_owned()),
+        }
+    }
+}
+
+impl FromStr for Places {
+    type Err = InvalidPlace;
+
+    /// From names with commas between them: `s3://BUCKET`, `s3://BUCKET/FOLDER/`, `/DIRECTORY`, `./DIRECTORY`,
+    /// `file:///DIRECTORY`.
+    fn from_str(text: &str) -> Result<Self, InvalidPlace> {
+        let place = |name: &str| Place::parse(name).map_err(|reason| InvalidPlace { place: name.to_owned(), reason });
+        text.split(',').map(|name| place(name.trim())).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// Whether a path has no empty part, no `.` and no `..`. A slash at its end is none.
+fn is_plain_path(path: &str) -> bool {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let path = path.strip_suffix('/').unwrap_or(path);
+    !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+/// Whether a key names the same object to everybody who may handle it: to a server or proxy that resolves `..`, takes a backslash
+/// for a slash, joins two slashes, or decodes percent signs, once or more often.
+pub(crate) fn is_plain_key(key: &str) -> bool {
+    if key.split('/').any(str::is_empty) || key.contains('\0') {
+        return false;
+    }
+    let mut text = key.as_bytes().to_vec();
+    loop {
+        if text.split(|byte| matches!(byte, b'/' | b'\\')).any(|part| matches!(part, b"." | b"..")) {
+            return false;
+        }
+        let decoded = percent_decoded(&text);
+        if decoded.len() == text.len() {
+            return true;
+        }
+        text = decoded;
+    }
+}
+
+fn percent_decoded(text: &[u8]) -> Vec<u8> {
+    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
+    let (mut decoded, mut at) = (Vec::with_capacity(text.len()), 0);
+    while let Some(byte) = text.get(at) {
+        match (byte, digit(text.get(at + 1)), digit(text.get(at + 2))) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            _ => {
+                decoded.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    decoded
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! Clients that open thousands of connections, or never finish what they say.
+
+use crate::cluster::{Cluster, free_port, manifest};
+use crate::place::{PATIENCE, Place, Running, binary, start, wait_until};
+use millwork_net::raise_descriptor_limit;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// More than any limit of connections.
+const MANY: usize = 2000;
+/// Time within which a health check is answered.
+const PROMPT: Duration = Duration::from_millis(100);
+
+fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Connections to a port that say this, and are kept.
+fn crowd(port: u16, says: &str) -> Vec<TcpStream> {
+    assert!(raise_descriptor_limit().unwrap() as usize > MANY + 500, "this test needs more file descriptors");
+    let one = |_| {
+        let mut stream = connect(port);
+        // One that has been closed already is one that is not there.
+        let _ = stream.write_all(says.as_bytes());
+        stream
+    };
+    (0..MANY).map(one).collect()
+}
+
+/// Asks for health over connections of its own. The time in the middle of several, since the machine has other work, too.
+fn time_of_health(port: u16) -> Duration {
+    let ask = || {
+        let started = Instant::now();
+        let answer = say(port, "GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        started.elapsed()
+    };
+    let mut times: Vec<_> = (0..21).map(|_| ask()).collect();
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// Says something, and returns what is said until the other side closes.
+fn say(port: u16, text: &str) -> String {
+    let mut stream = connect(port);
+    stream.write_all(text.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn descriptors(process: &Running) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", process.0.id())).unwrap().count()
+}
+
+#[test]
+fn thousands_of_silent_connections_stop_neither_health_nor_work() {
+    let place = Place::new();
+    place.input("2025-01-01-a.ndjson", "{\"a\":1}\n");
+    let cluster = Cluster::start(&place, "out", 1, &[]);
+    let port = cluster.http_port();
+    let silent = crowd(port, "");
+    let time = time_of_health(port);
+    assert!(time < PROMPT, "health takes {time:?}");
+    let open = descriptors(cluster.scheduler.as_ref().unwrap());
+    assert!(open < 700, "{open} descriptors are open");
+    let half = crowd(port, "POST /api/v1/manifests HTTP/1.1\r\nhost: localhost\r\n");
+    let time = time_of_health(port);
+    assert!(time < PROMPT, "health takes {time:?}");
+    let name = manifest(&place, "m", "");
+    assert_eq!(cluster.submit(&[&name]).code, Some(0), "work goes on");
+    drop((silent, half));
+}
+
+#[test]
+fn thousands_of_streams_stop_neither_health_nor_work() {
+    let place = Place::new();
+    place.input("2025-01-01-a.ndjson", "{\"a\":1}\n");
+    let cluster = Cluster::start(&place, "out", 1, &[]);
+    let port = cluster.http_port();
+    let token = std::fs::read_to_string(place.token_file(port)).unwrap();
+    let request = format!("GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n");
+    let streams = crowd(port, &request);
+    let time = time_of_health(port);
+    assert!(time < PROMPT, "health takes {time:?}");
+    let name = manifest(&place, "m", "");
+    assert_eq!(cluster.submit(&[&name]).code, Some(0), "work goes on");
+    let mut statuses = std::collections::BTreeMap::new();
+    for mut stream in streams {
+        let mut answer = [0; 512];
+        let read = stream.read(&mut answer).unwrap_or(0);
+        let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+        let status = answer.split(' ').nth(1).unwrap_or("closed").to_owned();
+        assert!(status != "429" || answer.contains("retry-after: "), "{answer}");
+        *statuses.entry(status).or_insert(0) += 1;
+    }
+    assert_eq!(statuses.get("200"), Some(&64), "{statuses:?}");
+    assert!(statuses.keys().all(|status| ["200", "429", "closed"].contains(&status.as_str())), "{statuses:?}");
+}
+
+#[test]
+fn a_builder_answers_beside_thousands_of_silent_connections() {
+    let place = Place::new();
+    let http = free_port();
+    let mut command = Command::new(binary("millwork-manifest-builder"));
+    command.args(["watch", "--interval-seconds", "1", "--http", &format!("127.0.0.1:{http}"), "--input"]);
+    command.arg(place.path("in")).arg("--manifests").arg(place.path("manifests"));
+    command.arg("--state").arg(format!("sqlite:{}", place.path("s.db").display()));
+    let builder = start(command, &place.path("builder.log"));
+    wait_until("it answers", || TcpStream::connect(("127.0.0.1", http)).is_ok());
+    let silent = crowd(http, "");
+    let half = crowd(http, "GET /healthz HTTP/1.1\r\n");
+    let time = time_of_health(http);
+    assert!(time < PROMPT, "health takes {time:?}");
+    assert!(descriptors(&builder) < 300);
+    drop((silent, half));
+}
+
+#[test]
+fn who_speaks_slowly_is_hung_up_on() {
+    let place = Place::new();
+    let cluster = Cluster::start(&place, "out", 0, &[]);
+    let port = cluster.http_port();
+    let token = std::fs::read_to_string(place.token_file(port)).unwrap();
+    let timed = move |text: String| {
+        std::thread::spawn(move || {
+            let started = Instant::now();
+            let answer = say(port, &text);
+            (answer, started.elapsed())
+        })
+    };
+    let head = "POST /api/v1/manifests HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n";
+    let header = timed("GET /healthz HTTP/1.1\r\nhost: loc".to_owned());
+    let body = timed(format!("{head}authorization: Bearer {token}\r\n\r\n{{\"uri\""));
+    let stranger = timed(format!("{head}\r\n{{\"uri\""));
+    let (answer, time) = stranger.join().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401") && time < Duration::from_secs(8), "{answer} after {time:?}");
+    let (answer, time) = header.join().unwrap();
+    let seconds = time.as_secs();
+    assert!(answer.is_empty() && (9..20).contains(&seconds), "{answer} after {time:?}");
+    let (answer, time) = body.join().unwrap();
+    let seconds = time.as_secs();
+    assert!(answer.starts_with("HTTP/1.1 408") && (24..40).contains(&seconds), "{answer} after {time:?}");
+    let longest = format!("GET /healthz?{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "a".repeat(70_000));
+    let answer = say(port, &longest);
+    assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
