@@ -1,6 +1,7 @@
 //! The inside of a conversion, for `benches/`.
 
 use crate::encode::{RowGroupEncoder, RowGroups};
+use crate::limits::Limits;
 use crate::ndjson::{ColumnLayout, ColumnNames, FileScan, InMemory, KeyIndex, RejectSink, ScanContext, scan_line};
 pub use crate::rows::Rows;
 use crate::source::{FileRange, MAX_LATE_COLUMNS, RowSource};
@@ -57,6 +58,8 @@ impl Trial {
             output: RowSource::all_columns(&layout),
             layout,
             max_late_columns: MAX_LATE_COLUMNS,
+            limits: Limits::default(),
+            plan: 0,
             staging: None,
         };
         Ok(Self { source: Arc::new(source), range })
@@ -80,8 +83,7 @@ impl Trial {
     }
 
     fn each(&self, lines: &[u8], mut take: impl FnMut(&mut ScanContext, Rows)) -> Result<(), Box<dyn Error>> {
-        let rejects = RejectSink::new(None, 0);
-        let mut context = ScanContext::new(self.source.clone(), rejects);
+        let mut context = ScanContext::new(self.source.clone(), RejectSink::nowhere());
         let mut scan = FileScan::new(&context, &self.range, InMemory::new(lines));
         while let Some(rows) = scan.next_rows(&mut context)? {
             take(&mut context, rows);

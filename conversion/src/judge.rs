@@ -93,6 +93,9 @@ fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec<Tas
     if let Some(failure) = reports.iter().find_map(|report| report.failure.clone()) {
         return Verdict::Failed(failure);
     }
+    if let Err(failure) = survey.check_rejected(&reports) {
+        return Verdict::Failed(failure);
+    }
     let first_seen = reports
         .iter()
         .flat_map(|report| report.first_seen.iter().enumerate().filter_map(|(column, at)| at.map(|at| (column, at))));

@@ -12,9 +12,11 @@ mod check;
 mod codec;
 mod compare;
 mod encode;
+mod evaluation;
 mod footer;
 mod judge;
 mod ledger;
+mod limits;
 mod ndjson;
 mod plan;
 mod prefetch;
@@ -31,8 +33,10 @@ mod verify;
 pub use codec::MillworkCodec;
 pub use judge::{AttemptOutcome, Verdict};
 pub use ledger::{FileLedger, LedgerError, RangeLedger, add_up};
+pub use limits::{Limits, MIN_CONTENT_BYTES};
 pub use ndjson::{
-    ColumnNames, Defect, Field, MAX_DEPTH, MAX_LINE_BYTES, Scanned, ValueKind, input_bytes_read, scan_line, unescape,
+    ColumnNames, Defect, Field, MAX_DEPTH, MAX_FIELDS, MAX_KEY_BYTES, MAX_LINE_BYTES, Scanned, ValueKind,
+    input_bytes_read, scan_line, unescape,
 };
 pub use plan::{Capacity, ConversionOptions, PlannedAttempt, plan_attempt};
 pub use query::Query;

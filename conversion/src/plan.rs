@@ -2,6 +2,7 @@
 
 use crate::check::Expected;
 use crate::judge::AttemptOutcome;
+use crate::limits::Limits;
 use crate::ndjson::ColumnNames;
 use crate::query::Query;
 use crate::rates::{KnownRates, OutputRate};
@@ -46,6 +47,8 @@ pub struct ConversionOptions {
     pub target_file_bytes: u64,
     /// How the output is compressed.
     pub compression: OutputCompression,
+    /// Limits of what the input may cost.
+    pub limits: Limits,
     /// Where the files of manifests may be: those elsewhere are refused. None for a manifest of the user's own.
     pub input: Option<Places>,
     /// What has been found out about manifests that are converted so.
@@ -61,6 +64,7 @@ impl Default for ConversionOptions {
             names: ColumnNames::default(),
             target_file_bytes: 128 << 20,
             compression: OutputCompression::default(),
+            limits: Limits::default(),
             input: None,
             rates: KnownRates::default(),
             early: EarlySurvey::default(),
@@ -161,6 +165,8 @@ fn row_source(manifest: &Manifest, columns: &Columns, options: &ConversionOption
         layout,
         // A query says itself which columns there are.
         max_late_columns: if options.query.is_default() { MAX_LATE_COLUMNS } else { 0 },
+        limits: options.limits,
+        plan: uuid::Uuid::new_v4().as_u64_pair().0,
         staging: None,
     }
 }
@@ -235,7 +241,8 @@ async fn output_rate(
         let bug = |e: ArrowError| Failure::new(FailureClass::Bug, e);
         let full = rows.full_schema();
         let batches = half.rows.iter().map(|some| some.to_batch(&full)).collect::<Result<_, _>>().map_err(bug)?;
-        for batch in options.query.run_on(full, batches).await? {
+        let Some(made) = options.query.run_on(full, batches).await? else { return Ok(None) };
+        for batch in made {
             schema = batch.schema();
             sample.push(Rows::from_batch(&batch).map_err(bug)?);
         }

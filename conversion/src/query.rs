@@ -19,6 +19,10 @@ use std::sync::{Arc, LazyLock};
 use crate::source::{FileRange, NdjsonSource, scan_exec};
 use crate::table::ReadManifest;
 
+/// Limit of what the engine says of a query, in bytes, before the place in the query is shown: it lists all columns where there is none of
+/// a name.
+const MAX_ERROR_BYTES: usize = 2 << 10;
+
 /// A query over `read_manifest($manifest)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
@@ -91,31 +95,34 @@ impl Query {
         Ok((context, plan))
     }
 
-    /// The rows that the query makes of a sample.
+    /// The rows that the query makes of a sample; none if it fails on one of them: what is wrong with the data is found, and told, by
+    /// the real scan.
     pub(crate) async fn run_on(
         &self,
         schema: SchemaRef,
         batches: Vec<RecordBatch>,
-    ) -> Result<Vec<RecordBatch>, Failure> {
+    ) -> Result<Option<Vec<RecordBatch>>, Failure> {
         let table = ReadManifest::of_sample(schema, batches).map_err(|e| self.explain_failure(&e))?;
         let (context, plan) = self.plan(table).await?;
         let rows = async { context.execute_logical_plan(plan).await?.collect().await };
-        rows.await.map_err(|error| self.explain_failure(&error))
+        Ok(rows.await.ok())
     }
 
     /// A failure that says where in the query the error is, where that is known.
     pub(crate) fn explain_failure(&self, error: &DataFusionError) -> Failure {
-        let message = error.strip_backtrace();
+        let mut message = error.strip_backtrace();
         let place = error.diagnostic().and_then(|d| d.span).map(start).or_else(|| place_in(&message));
-        let text = match place {
-            None => format!("{}: {message}", self.origin),
-            Some((line, column)) => {
-                let source = self.sql.lines().nth(line.saturating_sub(1)).unwrap_or_default();
-                let caret = " ".repeat(column.saturating_sub(1));
-                format!("{}:{line}:{column}: {message}\n  {source}\n  {caret}^", self.origin)
-            }
+        if message.len() > MAX_ERROR_BYTES {
+            message.truncate(message.floor_char_boundary(MAX_ERROR_BYTES));
+            message.push('…');
+        }
+        let Some((line, column)) = place else {
+            return Failure::new(FailureClass::Input, format_args!("{}: {message}", self.origin));
         };
-        Failure::new(FailureClass::Input, text)
+        let failure = Failure::new(FailureClass::Input, format_args!("{}:{line}:{column}: {message}", self.origin));
+        let source = self.sql.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+        let caret = " ".repeat(column.saturating_sub(1).min(source.len()));
+        failure.with_excerpt(&[&format!("  {source}"), &format!("  {caret}^")])
     }
 }
 

@@ -241,7 +241,9 @@ pub(crate) fn failure_of_scan(error: &ScanError) -> Failure {
             Failure::new(class_of_unreadable(cause.source.kind()), error).of_file(&cause.object)
         }
         ScanError::Input(input) => Failure::new(FailureClass::Input, error).of_file(input.uri()),
-        ScanError::TooManyColumns(uri) => Failure::new(FailureClass::Input, error).of_file(uri),
+        ScanError::TooManyColumns(uri) | ScanError::LongNames(uri) | ScanError::TooManyRejected { uri, .. } => {
+            Failure::new(FailureClass::Input, error).of_file(uri)
+        }
         ScanError::Rejects(cause) => Failure::new(class_of_io(cause.kind()), error),
     }
 }
@@ -257,12 +259,12 @@ pub(crate) fn failure_of_part(error: &PartError) -> Failure {
     }
 }
 
-/// The class of an error that came up through DataFusion: ours are carried inside.
-fn failure_of_query(error: &DataFusionError) -> Failure {
+/// Our own failure inside an error that came up through DataFusion.
+pub(crate) fn failure_within(error: &DataFusionError) -> Option<Failure> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(at) = cause {
         if let Some(failure) = at.downcast_ref::<Failure>() {
-            return failure.clone();
+            return Some(failure.clone());
         }
         cause = match at.downcast_ref::<DataFusionError>() {
             Some(DataFusionError::External(inner)) => Some(&**inner),
@@ -274,12 +276,21 @@ fn failure_of_query(error: &DataFusionError) -> Failure {
             _ => at.source(),
         };
     }
+    None
+}
+
+/// The class of an error that came up through DataFusion: ours are carried inside.
+fn failure_of_query(error: &DataFusionError) -> Failure {
+    if let Some(failure) = failure_within(error) {
+        return failure;
+    }
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => Failure::new(FailureClass::Resources, error),
         DataFusionError::IoError(e) => Failure::new(class_of_io(e.kind()), error),
         // A cast or a function that does not take what stands in the data.
         DataFusionError::ArrowError(..) | DataFusionError::Execution(_) => {
-            Failure::new(FailureClass::Input, format!("the query failed on the data: {error}"))
+            // Its words can hold values of rows.
+            Failure::new(FailureClass::Input, "the query failed on the data")
         }
         _ => Failure::new(FailureClass::Bug, error),
     }

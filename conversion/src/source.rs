@@ -3,9 +3,10 @@
 //! It is a [`FileSource`] inside a [`FileScanConfig`] because those are the leaves that Ballista cuts into one task a
 //! file group. A file group is the files, or byte ranges of files, whose rows make one output file or a few.
 
+use crate::limits::Limits;
 use crate::ndjson::{
-    ColumnLayout, ColumnNames, FileScan, Input, InputError, METADATA_COLUMNS, RejectSink, ScanContext, ScanError,
-    open_range,
+    ColumnLayout, ColumnNames, FileScan, Input, InputError, METADATA_COLUMNS, RejectRoom, RejectSink, ScanContext,
+    ScanError, open_range,
 };
 use crate::report::failure_of_scan;
 use crate::rows::Rows;
@@ -47,6 +48,9 @@ pub(crate) struct RowSource {
     pub(crate) output: Vec<OutputColumn>,
     /// How many keys that the plan has no column for get one where they turn up, after all others.
     pub(crate) max_late_columns: usize,
+    pub(crate) limits: Limits,
+    /// The number of the plan, by which its tasks in one process share the room for rejected lines.
+    pub(crate) plan: u64,
     /// Where rejected lines go; nowhere in a trial.
     pub(crate) staging: Option<Staging>,
 }
@@ -70,6 +74,9 @@ const METADATA: [OutputColumn; METADATA_COLUMNS.len()] = [
     OutputColumn::Date,
     OutputColumn::IngestedAt,
 ];
+
+/// Where the number of the line stands among them.
+const LINE_PLACE: usize = 1;
 
 /// A byte range of a file of the manifest, starting and ending between lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,6 +200,21 @@ impl NdjsonSource {
         Self { task, execution: Arc::default(), metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }
     }
 
+    /// The same source for a trial of its own, which keeps no rejected lines, with the number of the line as one more column at the end.
+    pub(crate) fn with_lines(&self) -> Self {
+        let mut projected = self.projected();
+        projected.push((self.rows.layout.keys.len() + LINE_PLACE, METADATA_COLUMNS[LINE_PLACE].to_owned()));
+        let with = self.of_task(self.task).with_projected(&projected);
+        Self { rows: Arc::new(RowSource { staging: None, ..(*with.rows).clone() }), ..with }
+    }
+
+    /// The schema of the rows it gives.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        let all = self.table_schema.table_schema();
+        let field = |(index, name): (usize, String)| all.field(index).clone().with_name(name);
+        Arc::new(Schema::new(self.projected().into_iter().map(field).collect::<Vec<_>>()))
+    }
+
     fn context_of(&self, partition: usize) -> Option<SharedContext> {
         lock(&self.execution).contexts.get(&partition).cloned()
     }
@@ -237,7 +259,9 @@ impl NdjsonSource {
     }
 
     fn rejects(&self) -> RejectSink {
-        RejectSink::new(self.rows.staging.clone(), self.task)
+        let RowSource { plan, limits, staging, .. } = &*self.rows;
+        let room = |staging: Staging| (staging, RejectRoom::of(*plan, limits.max_rejected_bytes));
+        RejectSink::new(staging.clone().map(room), self.task)
     }
 
     /// The context for the scan of a partition, and what is read ahead of all ranges.
@@ -249,7 +273,7 @@ impl NdjsonSource {
         let make = || Arc::new(Mutex::new(ScanContext::new(self.rows.clone(), self.rejects())));
         let Execution { contexts, free, ahead } = &mut *lock(&self.execution);
         let context = contexts.entry(partition).or_insert_with(|| free.pop().unwrap_or_else(make)).clone();
-        (context, ahead.get_or_insert_with(|| Arc::new(Mutex::new(Ahead::of(all)))).clone())
+        (context, ahead.get_or_insert_with(|| Arc::new(Mutex::new(Ahead::of(all, self.rows.limits)))).clone())
     }
 }
 
@@ -329,6 +353,7 @@ struct Ahead {
     ranges: Vec<(FileRange, Reading)>,
     places: HashMap<(u32, u64), usize>,
     depth: Depth,
+    limits: Limits,
 }
 
 /// What has become of a range that is to be read.
@@ -349,11 +374,11 @@ const FIRST_DEPTH: Depth = Depth { ranges: 4, bytes: 8 << 20 };
 const MAX_DEPTH: Depth = Depth { ranges: 64, bytes: 32 << 20 };
 
 impl Ahead {
-    fn of<'a>(ranges: impl Iterator<Item = &'a FileRange>) -> Self {
+    fn of<'a>(ranges: impl Iterator<Item = &'a FileRange>, limits: Limits) -> Self {
         let remote = ranges.filter(|range| bucket_and_key(&range.uri).is_some());
         let ranges: Vec<_> = remote.map(|range| (range.clone(), Reading::Waiting)).collect();
         let places = ranges.iter().zip(0..).map(|((range, _), place)| ((range.file, range.start), place)).collect();
-        Self { ranges, places, depth: FIRST_DEPTH }
+        Self { ranges, places, depth: FIRST_DEPTH, limits }
     }
 
     /// An input was waited for.
@@ -367,7 +392,7 @@ impl Ahead {
         let place = *self.places.get(&(range.file, range.start))?;
         let taken = match std::mem::replace(&mut self.ranges[place].1, Reading::Taken) {
             Reading::Open(input) => (input, true),
-            Reading::Waiting | Reading::Taken => (open_input(range), false),
+            Reading::Waiting | Reading::Taken => (open_range(range, &self.limits), false),
         };
         let mut open = Depth { ranges: 0, bytes: 0 };
         for (next, reading) in &mut self.ranges[place + 1..] {
@@ -375,7 +400,7 @@ impl Ahead {
                 break;
             }
             if matches!(reading, Reading::Waiting) {
-                *reading = Reading::Open(open_input(next));
+                *reading = Reading::Open(open_range(next, &self.limits));
             }
             if matches!(reading, Reading::Open(_)) {
                 open.ranges += 1;
@@ -429,10 +454,6 @@ fn range_rows(
 
 type Scan = FileScan<Input>;
 
-fn open_input(range: &FileRange) -> Result<Input, InputError> {
-    open_range(range)
-}
-
 fn open_scan<'a>(
     scan: &'a mut Option<Scan>,
     early: &mut Option<Result<Input, InputError>>,
@@ -440,7 +461,7 @@ fn open_scan<'a>(
     range: &FileRange,
 ) -> Result<&'a mut Scan, ScanError> {
     if scan.is_none() {
-        let input = early.take().unwrap_or_else(|| open_input(range))?;
+        let input = early.take().unwrap_or_else(|| open_range(range, &context.source.limits))?;
         *scan = Some(FileScan::new(context, range, input));
     }
     scan.as_mut().ok_or_else(|| InputError::Missing(range.uri.clone()).into())

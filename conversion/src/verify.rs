@@ -11,6 +11,7 @@
 use crate::check::{Expected, distrusted};
 use crate::footer::{Reported, check_footer};
 use crate::judge::AttemptOutcome;
+use crate::limits::Limits;
 use crate::ndjson::{BOM, InputError, open_start};
 use crate::report::{StagedPart, TaskReport, failure_of_scan, failure_of_storage};
 use crate::source::FileRange;
@@ -67,7 +68,8 @@ impl AttemptOutcome {
 fn find_content(ranges: &[FileRange]) -> Result<Option<FileRange>, Failure> {
     for range in ranges {
         let fail = |e: InputError| failure_of_scan(&e.into());
-        let input = open_start(range, BLANK_BYTES).map_err(fail)?;
+        // So few bytes are within any limit.
+        let input = open_start(range, &Limits::default(), BLANK_BYTES).map_err(fail)?;
         let mut start = Vec::new();
         let read = input.take(BLANK_BYTES).read_to_end(&mut start);
         read.map_err(|e| failure_of_storage(&StorageError::on_read(&range.uri)(e)))?;

@@ -1,7 +1,14 @@
 //! Why runs fail.
 
-use serde::{Deserialize, Serialize};
-use std::fmt;
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt::{self, Write as _};
+
+/// Limit of the message of a failure, in bytes: 4 KiB. It is stored with each attempt, logged and shown, so that what input makes of it
+/// must not grow with the input.
+pub const MAX_MESSAGE_BYTES: usize = 4 << 10;
+
+/// Stands at the end of a message that was cut.
+const CUT: &str = "…";
 
 /// The kinds of failure, by what can be done about them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,7 +66,9 @@ impl fmt::Display for FailureClass {
 pub struct Failure {
     /// Its kind.
     pub class: FailureClass,
-    /// What happened, naming the file and line where there is one.
+    /// What happened, naming the file and line where there is one: at most [`MAX_MESSAGE_BYTES`], control characters escaped. It
+    /// never holds values of rows.
+    #[serde(deserialize_with = "received")]
     pub message: String,
     /// The URI of the one input file that is at fault, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,8 +82,120 @@ impl Failure {
         Self { file: Some(uri.to_string()), ..self }
     }
 
-    /// A failure of this kind, described by an error's text.
+    /// A failure of this kind, described by an error's text, which is cut if it is too long. What could move the cursor of a terminal
+    /// or forge a line of a log is escaped.
     pub fn new(class: FailureClass, message: impl fmt::Display) -> Self {
-        Self { class, message: message.to_string(), file: None }
+        Self { class, message: shown(message, is_unsafe), file: None }
+    }
+
+    /// The same failure, with lines of the operator's own below its message, such as one of a query. They are left out where they
+    /// find no room.
+    #[must_use]
+    pub fn with_excerpt(mut self, lines: &[&str]) -> Self {
+        let excerpt: Vec<_> = lines.iter().map(|line| shown(line, is_unsafe)).collect();
+        let bytes: usize = excerpt.iter().map(|line| line.len() + 1).sum();
+        if self.message.len() + bytes <= MAX_MESSAGE_BYTES {
+            for line in excerpt {
+                self.message.push('\n');
+                self.message.push_str(&line);
+            }
+        }
+        self
+    }
+}
+
+/// Whether a character is shown escaped: controls, and those that change the direction of text or end a line of it.
+fn is_unsafe(character: char) -> bool {
+    let is_format = matches!(character, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    character.is_control() || is_format
+}
+
+/// A message from another process, which may have been put together by other rules.
+fn received<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let message = String::deserialize(deserializer)?;
+    Ok(shown(message, |character| character != '\n' && is_unsafe(character)))
+}
+
+/// The text of a message within its limit, some of its characters escaped.
+fn shown(message: impl fmt::Display, is_escaped: fn(char) -> bool) -> String {
+    let mut text = Bounded { text: String::new(), is_escaped };
+    // It only fails once there is more than enough.
+    let _ = write!(text, "{message}");
+    let mut text = text.text;
+    if text.len() > MAX_MESSAGE_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_MESSAGE_BYTES - CUT.len()));
+        text.push_str(CUT);
+    }
+    text
+}
+
+/// Takes text until it is more than a message may have.
+struct Bounded {
+    text: String,
+    is_escaped: fn(char) -> bool,
+}
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        for character in more.chars() {
+            match (self.is_escaped)(character) {
+                true => self.text.extend(character.escape_default()),
+                false => self.text.push(character),
+            }
+            if self.text.len() > MAX_MESSAGE_BYTES {
+                return Err(fmt::Error);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> String {
+        Failure::new(FailureClass::Input, text).message
+    }
+
+    #[test]
+    fn a_message_of_the_limit_is_whole_and_a_longer_one_is_cut_between_characters() {
+        let most = "x".repeat(MAX_MESSAGE_BYTES);
+        assert_eq!(message(&most), most);
+        let cut = message(&format!("{most}x"));
+        assert_eq!(cut, format!("{}{CUT}", &most[..MAX_MESSAGE_BYTES - CUT.len()]));
+        for text in ["é".repeat(MAX_MESSAGE_BYTES), "\0".repeat(8 << 20), format!("x{}", "😀".repeat(2000))] {
+            let cut = message(&text);
+            assert!(
+                cut.len() <= MAX_MESSAGE_BYTES && cut.len() > MAX_MESSAGE_BYTES - 20 && cut.ends_with(CUT),
+                "{cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn control_characters_are_shown_escaped() {
+        assert_eq!(message("a\u{1b}[2J\nmanifest x completed\r\0"), "a\\u{1b}[2J\\nmanifest x completed\\r\\u{0}");
+        assert_eq!(message("a\u{202e}b\u{2028}é😀\\"), "a\\u{202e}b\\u{2028}é😀\\");
+    }
+
+    #[test]
+    fn an_excerpt_stands_below_the_message_if_there_is_room() {
+        let failure = |length: usize| {
+            Failure::new(FailureClass::Input, "x".repeat(length)).with_excerpt(&["  SELECT\ta", "         ^"]).message
+        };
+        assert_eq!(failure(1), "x\n  SELECT\\ta\n         ^");
+        let room = MAX_MESSAGE_BYTES - "\n  SELECT\\ta\n         ^".len();
+        assert_eq!([failure(room).len(), failure(room + 1).len()], [MAX_MESSAGE_BYTES, room + 1]);
+    }
+
+    #[test]
+    fn what_another_process_says_is_bounded_too() {
+        let failure = Failure::new(FailureClass::Bug, "a\tb").with_excerpt(&["c"]).of_file("f");
+        let json = serde_json::to_string(&failure).unwrap();
+        assert_eq!(serde_json::from_str::<Failure>(&json).unwrap(), failure);
+        let json = serde_json::json!({"class": "bug", "message": "\u{1b}".repeat(8 << 20)});
+        let long: Failure = serde_json::from_value(json).unwrap();
+        assert!(long.message.len() <= MAX_MESSAGE_BYTES && long.message.starts_with("\\u{1b}"), "{long}");
     }
 }

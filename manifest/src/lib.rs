@@ -16,7 +16,7 @@ mod validate;
 pub use batch::{BatchCaps, Flush, PendingFile, cut};
 pub use date::DatePrefix;
 pub use document::{Manifest, ManifestError, ManifestFile};
-pub use failure::{Failure, FailureClass};
+pub use failure::{Failure, FailureClass, MAX_MESSAGE_BYTES};
 pub use id::{InvalidManifestId, ManifestId};
 pub use state::FileState;
 pub use uri::{InvalidUri, ObjectUri};

@@ -1,7 +1,7 @@
 //! What can be set of a scheduler, the same for the service and for `millwork run`.
 
 use clap::Args;
-use millwork_conversion::{ColumnNames, ConversionOptions, OutputCompression, Query};
+use millwork_conversion::{ColumnNames, ConversionOptions, Limits, OutputCompression, Query};
 use millwork_manifest::Manifest;
 use millwork_storage::{Location, Places, StorageResult};
 use std::path::PathBuf;
@@ -44,6 +44,16 @@ pub struct RunOptions {
     #[arg(long, env = "MAX_REJECTED_PERCENT", value_name = "PERCENT", default_value_t = 100.0)]
     pub max_rejected_percent: f64,
 
+    /// Fail a manifest when its rejected lines take more than this in their file, in MiB: below --quarantine there is a record
+    /// of each, with up to 1 MiB of the line. Nothing is written beyond it
+    #[arg(long, env = "MAX_REJECTED_MB", value_name = "MB", default_value_t = Limits::MAX_REJECTED_MB, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    pub max_rejected_mb: u64,
+
+    /// Fail a manifest when a .gz or .zst file has more than this many times its size as content. Up to 1 GiB is read in any
+    /// case
+    #[arg(long, env = "MAX_EXPANSION", value_name = "TIMES", default_value_t = Limits::MAX_EXPANSION, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub max_expansion: u64,
+
     /// How many manifests are converted at once
     #[arg(long, env = "MAX_CONCURRENT_RUNS", value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub max_concurrent_runs: u32,
@@ -79,6 +89,7 @@ impl RunOptions {
             names: self.column_names,
             target_file_bytes: self.target_file_mb << 20,
             compression: self.compression,
+            limits: Limits { max_expansion: self.max_expansion, max_rejected_bytes: self.max_rejected_mb << 20 },
             ..ConversionOptions::default()
         })
     }

@@ -6,6 +6,7 @@
 mod api;
 mod aws;
 mod bad_input;
+mod bombs;
 mod builder;
 mod chaos;
 mod cluster;

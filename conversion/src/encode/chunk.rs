@@ -20,7 +20,7 @@ use datafusion::parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilde
 use datafusion::parquet::schema::types::ColumnDescPtr;
 use std::ops::Range;
 
-/// A page ends at this many rows …
+/// A page ends at this many rows, fewer where there are thousands of columns, …
 const PAGE_ROWS: usize = 20_000;
 /// … or bytes, before compression.
 const PAGE_BYTES: usize = 256 << 10;
@@ -28,13 +28,38 @@ const PAGE_BYTES: usize = 256 << 10;
 const DICTIONARY_BYTES: usize = 1 << 20;
 /// After this many values a dictionary is judged by what it saves.
 const TRIAL_VALUES: usize = 8192;
+/// Limit of the indices of the open pages of all columns of an encoder: 32 Mi of four bytes each.
+const OPEN_INDICES: usize = 32 << 20;
+const MIN_PAGE_ROWS: usize = 1024;
+/// Limit of the memory that all columns of an encoder keep from row group to row group, in bytes, for each of the buffers that a column has,
+/// of which none keeps more than [`MAX_SPARE_BYTES`]. Else columns that are large by turns would all stay so.
+const SPARE_BYTES: usize = 64 << 20;
+const MIN_SPARE_BYTES: usize = 4 << 10;
 /// Room before the text of an open page for its levels: at least a bit for each of [`PAGE_ROWS`].
 const HEADROOM: usize = 4096;
+
+/// What each of so many columns of an encoder may have.
+#[derive(Clone, Copy)]
+pub(super) struct Share {
+    page_rows: usize,
+    spare_bytes: usize,
+}
+
+impl Share {
+    pub(super) fn of_one_in(columns: usize) -> Self {
+        let columns = columns.max(1);
+        Self {
+            page_rows: (OPEN_INDICES / columns).clamp(MIN_PAGE_ROWS, PAGE_ROWS),
+            spare_bytes: (SPARE_BYTES / columns).clamp(MIN_SPARE_BYTES, MAX_SPARE_BYTES),
+        }
+    }
+}
 
 /// A column chunk that is being encoded. Its memory is used again for the next one.
 pub(super) struct TextChunk {
     descriptor: ColumnDescPtr,
     compression: Compression,
+    share: Share,
     dictionary: Dictionary,
     has_dictionary: bool,
     is_judged: bool,
@@ -74,11 +99,12 @@ pub(crate) struct EncodedText {
 }
 
 impl TextChunk {
-    pub(super) fn new(descriptor: ColumnDescPtr, compression: Compression, spare: SpareBlocks) -> Self {
+    pub(super) fn new(descriptor: ColumnDescPtr, compression: Compression, share: Share, spare: SpareBlocks) -> Self {
         let statistics = ChunkStatistics::new(descriptor.max_def_level() > 0);
         Self {
             descriptor,
             compression,
+            share,
             dictionary: Dictionary::new(),
             has_dictionary: true,
             is_judged: false,
@@ -97,6 +123,11 @@ impl TextChunk {
         self.encoded.len() + self.open.plain.len() - HEADROOM + indices + self.dictionary.page().len()
     }
 
+    /// About how much memory its open page and its dictionary take, whatever there was before.
+    pub(super) fn open_bytes(&self) -> usize {
+        self.open.plain.len() - HEADROOM + self.open.indices.len() * size_of::<u32>() + self.dictionary.memory_bytes()
+    }
+
     /// Adds rows with these values.
     pub(super) fn write(&mut self, text: &TextValues, compressor: &mut Compressor) -> Result<(), ParquetError> {
         let TextValues { values, validity } = text;
@@ -107,7 +138,9 @@ impl TextChunk {
                 Some(validity) if row > 0 => Some(validity.slice(row, rows - row)),
                 validity => validity.clone(),
             };
-            let (now, many) = self.open.what_fits(&values.value_offsets()[value..], rows - row, validity.as_ref());
+            let most = (rows - row).min(self.share.page_rows - self.open.levels.rows());
+            let (now, many) =
+                self.open.what_fits(&values.value_offsets()[value..], (rows - row, most), validity.as_ref());
             let validity = validity.map(|validity| if now < rows - row { validity.slice(0, now) } else { validity });
             if self.has_dictionary {
                 if let Some(full_at) = self.add_to_dictionary(values, value..value + many) {
@@ -132,7 +165,7 @@ impl TextChunk {
     pub(super) fn write_nulls(&mut self, rows: usize, compressor: &mut Compressor) -> Result<(), ParquetError> {
         let mut left = rows;
         while left > 0 {
-            let now = left.min(PAGE_ROWS - self.open.levels.rows());
+            let now = left.min(self.share.page_rows - self.open.levels.rows());
             self.open.levels.append(now, Some(&NullBuffer::new_null(now)));
             self.end_step(compressor)?;
             left -= now;
@@ -154,7 +187,7 @@ impl TextChunk {
                 true => self.dictionary.index(value.as_bytes(), 0, value.len(), page, &mut self.open.bounds),
                 false => None,
             };
-            let now = left.min(PAGE_ROWS - self.open.levels.rows());
+            let now = left.min(self.share.page_rows - self.open.levels.rows());
             let Some(index) = index else {
                 let few = now.min(PAGE_BYTES / (4 + value.len()) + 1);
                 let values = StringArray::from_iter_values(std::iter::repeat_n(value, few));
@@ -189,7 +222,7 @@ impl TextChunk {
 
     /// Ends what has reached its end: the dictionary, the page.
     fn end_step(&mut self, compressor: &mut Compressor) -> Result<(), ParquetError> {
-        let is_page_full = self.open.levels.rows() >= PAGE_ROWS || self.open.bytes() >= PAGE_BYTES;
+        let is_page_full = self.open.levels.rows() >= self.share.page_rows || self.open.bytes() >= PAGE_BYTES;
         if self.has_dictionary {
             let is_full = self.dictionary.page().len() >= DICTIONARY_BYTES;
             let is_trial_over = !self.is_judged && self.values >= TRIAL_VALUES;
@@ -278,6 +311,8 @@ impl TextChunk {
         let pages = std::mem::take(&mut self.pages);
         (self.has_dictionary, self.is_judged, self.values, self.plain_bytes) = (true, false, 0, 0);
         self.dictionary.clear();
+        self.dictionary.give_back(self.share.spare_bytes);
+        self.open.give_back(self.share.spare_bytes);
         finished(self.descriptor.clone(), self.compression, statistics, dictionary, (data, pages))
     }
 }
@@ -298,10 +333,14 @@ impl OpenPage {
         self.plain.len() - HEADROOM + self.indices.len() * 4
     }
 
-    /// How many of so many rows there is room for, and how many values they have, which have these offsets: at least one row, and the
+    /// How many of so many rows, of which the page takes the second number at most, there is room for, and how many values they have, which have these offsets: at least one row, and the
     /// value that ends the page may reach over its end.
-    fn what_fits(&self, offsets: &[i32], rows: usize, validity: Option<&NullBuffer>) -> (usize, usize) {
-        let most = rows.min(PAGE_ROWS - self.levels.rows());
+    fn what_fits(
+        &self,
+        offsets: &[i32],
+        (rows, most): (usize, usize),
+        validity: Option<&NullBuffer>,
+    ) -> (usize, usize) {
         let values = match validity {
             None => most,
             Some(_) if most == rows => offsets.len() - 1,
@@ -376,6 +415,14 @@ impl OpenPage {
         self.plain.shrink_to(MAX_SPARE_BYTES);
         self.content.shrink_to(MAX_SPARE_BYTES);
         (self.bounds, self.text_bytes) = (Bounds::default(), 0);
+    }
+
+    /// Keeps no more memory than this for each buffer. To be called when the page is empty.
+    fn give_back(&mut self, spare_bytes: usize) {
+        self.plain.shrink_to(HEADROOM + spare_bytes);
+        self.content.clear();
+        self.content.shrink_to(spare_bytes);
+        self.indices.shrink_to(spare_bytes / 4);
     }
 }
 

@@ -89,6 +89,21 @@ impl Dictionary {
         self.starts.clear();
     }
 
+    /// About how much memory the values take, with a table that is as large as they make it.
+    pub(super) fn memory_bytes(&self) -> usize {
+        // A table is doubled when five of eight slots are taken.
+        self.page.len() + self.starts.len() * (size_of::<u32>() + 2 * size_of::<Slot>() * 8 / 5)
+    }
+
+    /// Keeps no more memory than this for the values and for the table. To be called when there are none.
+    pub(super) fn give_back(&mut self, spare_bytes: usize) {
+        self.page.shrink_to(spare_bytes);
+        self.starts.shrink_to(spare_bytes / size_of::<u32>());
+        if self.slots.len() * size_of::<Slot>() > spare_bytes {
+            (self.slots, self.shift) = (Vec::new(), 0);
+        }
+    }
+
     /// The index of the value that stands at `start..end` of `text`; none if there is no more room. If the value is new to
     /// page number `page`, which starts at 1, its `bounds` learn of it.
     pub(super) fn index(
@@ -337,6 +352,28 @@ mod tests {
             dictionary.index(text.as_bytes(), 0, bytes, 1, &mut Bounds::default());
             dictionary.clear();
             assert_eq!(dictionary.page.capacity() > 0, is_kept);
+        }
+    }
+
+    #[test]
+    fn no_more_memory_is_kept_than_asked_for() {
+        let texts: Vec<String> = (0..5000).map(|n| format!("value {n}")).collect();
+        let mut dictionary = Dictionary::new();
+        for spare in [1 << 20, 4096, 0] {
+            for (index, text) in (0..).zip(&texts) {
+                let found = dictionary.index(text.as_bytes(), 0, text.len(), 1, &mut Bounds::default());
+                assert_eq!(found, Some(index));
+            }
+            let estimated = dictionary.memory_bytes();
+            let slots = dictionary.slots.len() * size_of::<Slot>();
+            assert!(
+                estimated * 3 / 2 > slots + dictionary.page.len() && estimated < 2 * (slots + dictionary.page.len())
+            );
+            dictionary.clear();
+            dictionary.give_back(spare);
+            let slots = dictionary.slots.len() * size_of::<Slot>();
+            assert!(slots <= spare && dictionary.page.capacity() <= spare && dictionary.starts.capacity() * 4 <= spare);
+            assert_eq!(slots > 0, spare == 1 << 20);
         }
     }
 

@@ -2,9 +2,10 @@
 //! all other columns; the rows before the first value are null. When a file ends, the other row groups get chunks of nulls; what
 //! page indexes and footer are to say of them is kept apart, and becomes part of the file's before the commit.
 
-use super::chunk::{EncodedText, TextChunk};
+use super::chunk::{EncodedText, Share, TextChunk};
 use super::pages::{Compressor, SpareBlocks};
 use crate::rows::{Column, Rows};
+use crate::source::MAX_LATE_COLUMNS;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::parquet::arrow::ArrowSchemaConverter;
 use datafusion::parquet::basic::Compression;
@@ -61,7 +62,9 @@ impl LateChunks {
                 None => {
                     let descriptor = text_columns([name])?.column(0);
                     let compression = properties.compression(descriptor.path());
-                    let chunk = LateChunk { text: TextChunk::new(descriptor, compression, spare.clone()), rows: 0 };
+                    let share = Share::of_one_in(MAX_LATE_COLUMNS);
+                    let text = TextChunk::new(descriptor, compression, share, spare.clone());
+                    let chunk = LateChunk { text, rows: 0 };
                     self.0.entry(name.clone()).or_insert(chunk)
                 }
             };
@@ -187,7 +190,7 @@ impl AddedColumns {
 
 /// A chunk of so many nulls.
 fn null_chunk(column: ColumnDescPtr, rows: usize) -> Result<EncodedText, ParquetError> {
-    let mut text = TextChunk::new(column, Compression::UNCOMPRESSED, SpareBlocks::default());
+    let mut text = TextChunk::new(column, Compression::UNCOMPRESSED, Share::of_one_in(1), SpareBlocks::default());
     let mut compressor = Compressor::new(Compression::UNCOMPRESSED)?;
     text.write_nulls(rows, &mut compressor)?;
     text.close(&mut compressor)

@@ -16,7 +16,7 @@ mod statistics;
 mod tests;
 
 use crate::rows::{Column, Rows};
-use chunk::{EncodedText, TextChunk};
+use chunk::{EncodedText, Share, TextChunk};
 use datafusion::arrow::array::Array;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::parquet::arrow::ArrowSchemaConverter;
@@ -100,8 +100,10 @@ impl RowGroupEncoder {
         let leaves = (0..groups.descriptor.num_columns()).filter(|leaf| is_text(groups.field_of(*leaf)));
         let compression = |leaf: usize| groups.properties.compression(groups.descriptor.column(leaf).path());
         let compressor = Compressor::new(compression(0))?;
-        let text =
-            |leaf: usize| TextChunk::new(groups.descriptor.column(leaf), compression(leaf), groups.spare.clone());
+        let share = Share::of_one_in(groups.descriptor.num_columns());
+        let text = |leaf: usize| {
+            TextChunk::new(groups.descriptor.column(leaf), compression(leaf), share, groups.spare.clone())
+        };
         let texts = leaves.map(text).collect();
         Ok(Self { texts, others: Vec::new(), late: LateChunks::default(), compressor, rows: 0, groups })
     }
@@ -116,6 +118,12 @@ impl RowGroupEncoder {
         let texts: usize = self.texts.iter().map(TextChunk::estimated_bytes).sum();
         let others: usize = self.others.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum();
         texts + others + self.late.estimated_bytes()
+    }
+
+    /// About how much memory open pages and dictionaries take, which is a multiple of [`Self::estimated_bytes`] where many columns have
+    /// short values that differ. It depends on the rows only: the same rows make the same row groups.
+    pub(crate) fn open_bytes(&self) -> usize {
+        self.texts.iter().map(TextChunk::open_bytes).sum()
     }
 
     /// Adds rows, of these columns and those that turned up.

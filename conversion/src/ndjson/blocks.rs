@@ -128,7 +128,9 @@ impl<R: Read> Blocks<R> {
     fn fill(&mut self) -> io::Result<()> {
         let wanted = (self.filled + 1).next_multiple_of(BLOCK_BYTES).max(self.filled + BLOCK_BYTES / 2);
         if self.buffer.len() < wanted {
-            self.buffer.resize(wanted.max(self.buffer.len() * 3 / 2), 0);
+            // No more is wanted of a line that is too long.
+            let ample = (self.buffer.len() * 3 / 2).min(MAX_LINE_BYTES + 2 * BLOCK_BYTES);
+            self.buffer.resize(wanted.max(ample), 0);
         }
         while self.filled < wanted && !self.at_end {
             match self.input.read(&mut self.buffer[self.filled..wanted]) {

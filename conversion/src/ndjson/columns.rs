@@ -1,11 +1,17 @@
 //! The columns of an output, and the builder of one text column.
 
+use super::defects::ScanError;
 use crate::rows::TextValues;
 use datafusion::arrow::array::StringArray;
 use datafusion::arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
+/// More columns than this are refused: keys that are data, such as ids, make a column each.
+pub(crate) const MAX_COLUMNS: usize = 20_000;
+/// Limit of the bytes of all columns' keys together: 8 MiB, over 400 for each of the most columns there may be. Plans, reports and
+/// footers have many copies of them, and travel in messages of 64 MiB.
+pub(crate) const MAX_NAME_BYTES: usize = 8 << 20;
 /// The names of the metadata columns, in the order in which they follow the input columns.
 pub(crate) const METADATA_COLUMNS: [&str; 5] =
     ["_source_file", "_source_line", "_manifest_id", "_date", "_ingested_at"];
@@ -34,6 +40,16 @@ impl ColumnLayout {
     /// The keys that were given another name, with that name.
     pub(crate) fn renamed(&self) -> impl Iterator<Item = (&str, &str)> {
         self.keys.iter().zip(&self.names).filter(|(key, name)| key != name).map(|(k, n)| (k.as_str(), n.as_str()))
+    }
+}
+
+/// Refuses a manifest with so many columns, or with names of so many bytes together, if that is too much; `uri` gives the file where
+/// the last of them came.
+pub(crate) fn check_columns(columns: usize, bytes: usize, uri: impl FnOnce() -> String) -> Result<(), ScanError> {
+    match columns > MAX_COLUMNS {
+        true => Err(ScanError::TooManyColumns(uri())),
+        false if bytes > MAX_NAME_BYTES => Err(ScanError::LongNames(uri())),
+        false => Ok(()),
     }
 }
 

@@ -1,13 +1,18 @@
 //! Opening a file of a manifest: the byte range, decompressed, and proof that it is the object that was planned.
 
+use crate::limits::{Limits, MIN_CONTENT_BYTES};
 use crate::source::FileRange;
 use flate2::read::MultiGzDecoder;
 use millwork_manifest::{Compression, ObjectUri};
 use millwork_storage::{ObjectReader, StorageError, bucket_and_key, identity, open_inside, path_of};
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Limit of the window of a zstd frame, as a power of two: 128 MiB, zstd's own default, which `zstd --long` keeps to. A decoder keeps
+/// so much content in memory.
+const MAX_WINDOW_LOG: u32 = 27;
 
 /// Why a file could not be read through. Each names the file.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +25,16 @@ pub(crate) enum InputError {
     Changed(ObjectUri),
     #[error("input file `{uri}` cannot be decompressed as {format}, after {bytes} bytes of content: {source}")]
     Corrupt { uri: ObjectUri, format: &'static str, bytes: u64, source: io::Error },
+    #[error(
+        "input file `{uri}` has more than {limit} bytes of content, the limit for the {stored_bytes} bytes it has as {format}: {times} \
+         times these, and {MIN_CONTENT_BYTES} in any case; if it is meant to be so, raise --max-expansion (MAX_EXPANSION)"
+    )]
+    Expands { uri: ObjectUri, format: &'static str, limit: u64, stored_bytes: u64, times: u64 },
+    #[error(
+        "input file `{uri}` cannot be decompressed as zstd, after {bytes} bytes of content: its window is larger than {} bytes, the limit; \
+         compress it again with a smaller one, such as `zstd --long={MAX_WINDOW_LOG}`", 1u64 << MAX_WINDOW_LOG
+    )]
+    Window { uri: ObjectUri, bytes: u64 },
     #[error("cannot read input file `{uri}`, after {bytes} bytes of content: {source}")]
     Broken { uri: ObjectUri, bytes: u64, source: io::Error },
 }
@@ -28,9 +43,9 @@ impl InputError {
     /// The file.
     pub(crate) fn uri(&self) -> String {
         match self {
-            Self::Missing(uri) | Self::Changed(uri) | Self::Corrupt { uri, .. } | Self::Broken { uri, .. } => {
-                uri.to_string()
-            }
+            Self::Missing(uri) | Self::Changed(uri) => uri.to_string(),
+            Self::Corrupt { uri, .. } | Self::Broken { uri, .. } => uri.to_string(),
+            Self::Expands { uri, .. } | Self::Window { uri, .. } => uri.to_string(),
             Self::Unreadable(error) => error.object.clone(),
         }
     }
@@ -48,7 +63,27 @@ pub(crate) struct Input {
     has_arrived: Option<Arc<AtomicBool>>,
     /// Bytes of content handed out.
     bytes: u64,
+    most: MostContent,
     stored: Arc<Stored>,
+}
+
+/// Limit of the content of a file, and what it was made of.
+#[derive(Clone, Copy)]
+struct MostContent {
+    bytes: u64,
+    stored_bytes: u64,
+    times: u64,
+}
+
+impl MostContent {
+    /// For a file of this stored size. What is not compressed has its own size, and needs no limit.
+    fn of(compression: Compression, stored_bytes: u64, limits: &Limits) -> Self {
+        let bytes = match compression {
+            Compression::None => u64::MAX,
+            Compression::Gzip | Compression::Zstd => limits.content_bytes(stored_bytes),
+        };
+        Self { bytes, stored_bytes, times: limits.max_expansion }
+    }
 }
 
 /// How the reading of the stored object goes.
@@ -61,17 +96,21 @@ struct Stored {
 }
 
 /// Opens a range of a stored object. Only the whole of a compressed file can be read.
-pub(crate) fn open_range(range: &FileRange) -> Result<Input, InputError> {
-    open(range, || ObjectReader::open(&range.uri, &range.etag, range.start..range.end, range.size_bytes))
+pub(crate) fn open_range(range: &FileRange, limits: &Limits) -> Result<Input, InputError> {
+    open(range, limits, || ObjectReader::open(&range.uri, &range.etag, range.start..range.end, range.size_bytes))
 }
 
 /// The same, for a caller that may need no more than the first bytes.
-pub(crate) fn open_start(range: &FileRange, first_bytes: u64) -> Result<Input, InputError> {
+pub(crate) fn open_start(range: &FileRange, limits: &Limits, first_bytes: u64) -> Result<Input, InputError> {
     let bytes = range.start..range.end;
-    open(range, || ObjectReader::open_start(&range.uri, &range.etag, bytes, range.size_bytes, first_bytes))
+    open(range, limits, || ObjectReader::open_start(&range.uri, &range.etag, bytes, range.size_bytes, first_bytes))
 }
 
-fn open(range: &FileRange, reader: impl FnOnce() -> io::Result<ObjectReader>) -> Result<Input, InputError> {
+fn open(
+    range: &FileRange,
+    limits: &Limits,
+    reader: impl FnOnce() -> io::Result<ObjectReader>,
+) -> Result<Input, InputError> {
     let FileRange { uri, inside, etag, start, end, compression, .. } = range;
     let fail = |e: io::Error| match e.kind() {
         ErrorKind::NotFound => InputError::Missing(uri.clone()),
@@ -104,7 +143,8 @@ fn open(range: &FileRange, reader: impl FnOnce() -> io::Result<ObjectReader>) ->
         _ => decompressed(observed, *compression),
     };
     let (uri, etag, compression) = (uri.clone(), etag.clone(), *compression);
-    Ok(Input { uri, compression, content, file, etag, has_arrived, bytes: 0, stored })
+    let most = MostContent::of(compression, range.size_bytes, limits);
+    Ok(Input { uri, compression, content, file, etag, has_arrived, bytes: 0, most, stored })
 }
 
 impl Input {
@@ -118,8 +158,21 @@ fn decompressed(stored: impl Read + Send + 'static, compression: Compression) ->
     match compression {
         Compression::None => Box::new(stored),
         Compression::Gzip => Box::new(Late::Stored(Some(stored), |stored| Ok(MultiGzDecoder::new(stored)))),
-        Compression::Zstd => Box::new(Late::Stored(Some(stored), zstd::stream::read::Decoder::new)),
+        Compression::Zstd => Box::new(Late::Stored(Some(stored), zstd_decoder)),
     }
+}
+
+type ZstdDecoder<R> = zstd::stream::read::Decoder<'static, BufReader<R>>;
+
+fn zstd_decoder<R: Read>(stored: R) -> io::Result<ZstdDecoder<R>> {
+    let mut decoder = ZstdDecoder::new(stored)?;
+    decoder.window_log_max(MAX_WINDOW_LOG)?;
+    Ok(decoder)
+}
+
+/// Whether a decoder of zstd gave up for the size of a window, which it says in words only.
+fn is_about_window(error: &io::Error) -> bool {
+    error.to_string().contains("requires too much memory")
 }
 
 /// A decoder that is made when it is first read: some read from their input as soon as they are made, and what is opened ahead must not
@@ -160,7 +213,12 @@ impl Content for Input {
 
     fn explain(&self, source: io::Error) -> InputError {
         let (uri, bytes) = (self.uri.clone(), self.bytes);
+        let format = if self.compression == Compression::Zstd { "zstd" } else { "gzip" };
         match self.compression {
+            _ if bytes > self.most.bytes => {
+                let MostContent { bytes: limit, stored_bytes, times } = self.most;
+                InputError::Expands { uri, format, limit, stored_bytes, times }
+            }
             _ if source.kind() == ErrorKind::StaleNetworkFileHandle => InputError::Changed(uri),
             _ if self.file.is_none() && source.kind() == ErrorKind::NotFound => InputError::Missing(uri),
             _ if self.file.is_none() && source.kind() == ErrorKind::PermissionDenied => {
@@ -168,8 +226,8 @@ impl Content for Input {
             }
             _ if self.stored.has_failed.load(Ordering::Relaxed) => InputError::Broken { uri, bytes, source },
             Compression::None => InputError::Broken { uri, bytes, source },
-            Compression::Gzip => InputError::Corrupt { uri, format: "gzip", bytes, source },
-            Compression::Zstd => InputError::Corrupt { uri, format: "zstd", bytes, source },
+            Compression::Zstd if is_about_window(&source) => InputError::Window { uri, bytes },
+            Compression::Gzip | Compression::Zstd => InputError::Corrupt { uri, format, bytes, source },
         }
     }
 
@@ -191,6 +249,9 @@ impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.content.read(buffer)?;
         self.bytes += read as u64;
+        if self.bytes > self.most.bytes {
+            return Err(io::Error::other("more content than the file may have"));
+        }
         Ok(read)
     }
 }
@@ -265,10 +326,84 @@ mod tests {
         let observed = Observed { inner: Failing(io::Cursor::new(bytes.to_vec()), kind), stored: stored.clone() };
         let content = decompressed(observed, compression);
         let uri = "file:///2025-12-23.ndjson.gz".parse().unwrap();
-        let mut input =
-            Input { uri, compression, content, file: None, etag: String::new(), has_arrived: None, bytes: 0, stored };
+        let most = MostContent::of(compression, bytes.len() as u64, &Limits::default());
+        let (file, etag, has_arrived) = (None, String::new(), None);
+        let mut input = Input { uri, compression, content, file, etag, has_arrived, bytes: 0, most, stored };
         let error = input.read_to_end(&mut Vec::new()).unwrap_err();
         failure_of_scan(&input.explain(error).into()).class
+    }
+
+    /// What comes of reading a file of these bytes: how much content, or the failure.
+    fn read(name: &str, stored: &[u8], limits: &Limits) -> Result<u64, millwork_manifest::Failure> {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join(name);
+        std::fs::write(&path, stored).unwrap();
+        let (size_bytes, uri) = (stored.len() as u64, ObjectUri::from_path(&path).unwrap());
+        let range = FileRange {
+            file: 0,
+            inside: None,
+            etag: identity(&std::fs::metadata(&path).unwrap()),
+            size_bytes,
+            start: 0,
+            end: size_bytes,
+            compression: Compression::of_key(uri.as_str()).unwrap(),
+            uri,
+            lines_before: 0,
+        };
+        let mut input = open_range(&range, limits).unwrap();
+        io::copy(&mut input, &mut io::sink()).map_err(|e| failure_of_scan(&input.explain(e).into()))
+    }
+
+    #[test]
+    fn content_may_be_as_much_as_the_limit_and_no_byte_more() {
+        let limits = Limits { max_expansion: 2, ..Limits::default() };
+        for (name, extra, is_read) in [("a.ndjson.gz", 0, true), ("a.ndjson.zst", 0, true), ("a.ndjson.zst", 1, false)]
+        {
+            let content = io::repeat(b'\n').take(MIN_CONTENT_BYTES + extra);
+            let stored = if name.ends_with("gz") {
+                let mut encoder = flate2::read::GzEncoder::new(content, flate2::Compression::fast());
+                let mut stored = Vec::new();
+                encoder.read_to_end(&mut stored).unwrap();
+                stored
+            } else {
+                zstd::encode_all(content, 1).unwrap()
+            };
+            let read = read(name, &stored, &limits);
+            assert_eq!(read.as_ref().ok(), is_read.then_some(&MIN_CONTENT_BYTES), "{read:?}");
+            let Err(failure) = read else { continue };
+            assert_eq!(failure.class, FailureClass::Input);
+            assert!(failure.file.is_some_and(|file| file.ends_with(name)));
+            for word in [name, "more than 1073741824 bytes", "2 times", "--max-expansion", "MAX_EXPANSION"] {
+                assert!(failure.message.contains(word), "{}", failure.message);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_compressed_has_no_limit_but_its_size() {
+        let limits = Limits { max_expansion: 0, ..Limits::default() };
+        assert_eq!(MostContent::of(Compression::None, 1, &limits).bytes, u64::MAX);
+        assert_eq!(MostContent::of(Compression::Gzip, 1, &limits).bytes, MIN_CONTENT_BYTES);
+        let many = Limits { max_expansion: 3, ..Limits::default() };
+        assert_eq!(MostContent::of(Compression::Zstd, MIN_CONTENT_BYTES, &many).bytes, 3 * MIN_CONTENT_BYTES);
+    }
+
+    #[test]
+    fn a_window_may_be_as_large_as_the_limit() {
+        let stored = |window_log: u32| {
+            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.long_distance_matching(true).unwrap();
+            encoder.window_log(window_log).unwrap();
+            encoder.include_contentsize(false).unwrap();
+            encoder.write_all(b"{}\n").unwrap();
+            encoder.finish().unwrap()
+        };
+        assert_eq!(read("a.ndjson.zst", &stored(MAX_WINDOW_LOG), &Limits::default()).unwrap(), 3);
+        let failure = read("a.ndjson.zst", &stored(MAX_WINDOW_LOG + 1), &Limits::default()).unwrap_err();
+        assert_eq!(failure.class, FailureClass::Input);
+        for word in ["a.ndjson.zst", "134217728 bytes", "zstd --long=27"] {
+            assert!(failure.message.contains(word), "{}", failure.message);
+        }
     }
 
     #[test]

@@ -5,10 +5,18 @@
 //! contain, so that no loop needs to know where the line ends.
 
 use super::numbers::skip_numbers;
-use super::unescape::hex4;
+use super::unescape::{hex4, unescaped_is_longer};
 
 /// How deep objects and arrays may nest, the line's own object included.
 pub const MAX_DEPTH: u32 = 128;
+
+/// Limit of a key of the line's own object, in bytes after unescaping: 4 KiB. It becomes the name of a column, of which plans, reports
+/// and footers have many copies; longer ones are data.
+pub const MAX_KEY_BYTES: usize = 4 << 10;
+
+/// Limit of the fields of a line's own object, repeated keys included: 80,000, four for each column that there may be. All of them
+/// are in memory at once, 24 bytes each.
+pub const MAX_FIELDS: usize = 80_000;
 
 /// What a value is, as far as its text in a column depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +68,10 @@ pub enum Defect {
     NotAnObject(usize),
     /// Nested deeper than [`MAX_DEPTH`].
     TooDeep(usize),
+    /// A key of the line's own object that is longer than [`MAX_KEY_BYTES`]; and its bytes as it stands in the line.
+    KeyTooLong(usize, usize),
+    /// More fields than [`MAX_FIELDS`].
+    TooManyKeys(usize),
 }
 
 /// So many elements of arrays are looked at one by one before it is tried whether many numbers follow.
@@ -190,8 +202,23 @@ fn field(bytes: &[u8], at: usize, fields: &mut Vec<Field>, keys: &mut impl Keys)
             end
         }
     };
+    if fields.len() == fields.capacity() {
+        make_room(fields, field.key_start as usize - 1)?;
+    }
     fields.push(field);
     Ok(skip_space(bytes, after))
+}
+
+/// Makes room for more fields, never for more than there may be: so nothing is compared with the limit as long as there is room.
+#[cold]
+#[inline(never)]
+fn make_room(fields: &mut Vec<Field>, at: usize) -> Result<(), Defect> {
+    let (count, wanted) = (fields.len(), (fields.len() * 2).clamp(16, MAX_FIELDS));
+    if wanted <= count {
+        return Err(Defect::TooManyKeys(at));
+    }
+    fields.reserve_exact(wanted - count);
+    Ok(())
 }
 
 /// A key that was not expected, up to what is after its colon.
@@ -202,12 +229,26 @@ fn key(bytes: &[u8], at: usize, field: &mut Field, keys: &mut impl Keys) -> Step
     let (end, is_escaped) = string_end(bytes, at + 1)?;
     field.key_end = end as u32;
     field.key_is_escaped = is_escaped;
+    if end - at - 1 > MAX_KEY_BYTES {
+        check_long_key(bytes, at, end, is_escaped)?;
+    }
     let colon = skip_space(bytes, end + 1);
     if byte(bytes, colon) != b':' {
         return Err(Defect::Malformed(colon, "expected `:`"));
     }
     field.spelling = keys.find(&bytes[at + 1..end], is_escaped);
     Ok(colon + 1)
+}
+
+/// Refuses a key whose text stands between the quotes at `at` and `end` if it is too long once it is unescaped.
+#[cold]
+#[inline(never)]
+fn check_long_key(bytes: &[u8], at: usize, end: usize, is_escaped: bool) -> Result<(), Defect> {
+    let key = &bytes[at + 1..end];
+    if is_escaped && !unescaped_is_longer(key, MAX_KEY_BYTES) {
+        return Ok(());
+    }
+    Err(Defect::KeyTooLong(at, key.len()))
 }
 
 /// The byte at a position; past the end, the newline that ends every line.
@@ -510,6 +551,51 @@ mod tests {
         assert!(scan(&nested(127)).is_ok());
         assert!(matches!(scan(&nested(128)), Err(Defect::TooDeep(_))));
         assert!(matches!(scan(&"[".repeat(100_000)), Err(Defect::TooDeep(_))));
+    }
+
+    #[test]
+    fn a_line_has_no_more_fields_than_the_limit_and_no_more_room_for_them() {
+        let line = |count: usize| format!("{{{}}}\n", vec!["\"\":1"; count].join(","));
+        let mut fields = Vec::new();
+        for count in [1, MAX_FIELDS - 1, MAX_FIELDS] {
+            assert!(scan_line(line(count).as_bytes(), 0, &mut fields).is_ok());
+            assert!(fields.len() == count && fields.capacity() <= MAX_FIELDS, "{}", fields.capacity());
+        }
+        // Also where there is room already, and where memory was given back.
+        for spare in [MAX_FIELDS, 1 << 16, 0] {
+            fields.clear();
+            fields.shrink_to(spare);
+            let refused = scan_line(line(MAX_FIELDS + 1).as_bytes(), 0, &mut fields);
+            assert_eq!(refused, Err(Defect::TooManyKeys(1 + MAX_FIELDS * 5)));
+            assert!(fields.capacity() <= MAX_FIELDS);
+        }
+        // What is nested is not counted.
+        assert!(
+            scan_line(format!("{{\"a\":{}", line(MAX_FIELDS + 1)).replace("}\n", "}}\n").as_bytes(), 0, &mut fields)
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn a_key_is_no_longer_than_the_limit_once_it_is_unescaped() {
+        let refused = |key: &str| {
+            let line = format!("{{\"a\":1,\"{key}\" :2}}\n");
+            match scan_line(line.as_bytes(), 0, &mut Vec::new()) {
+                Ok(_) => false,
+                Err(defect) => defect == Defect::KeyTooLong(7, key.len()) || panic!("{defect:?}"),
+            }
+        };
+        for piece in ["k", "é", "\\n", "\\u0041", "\\u00e9", "\\ud800", "\\ud83d\\ude00"] {
+            let mut text = Vec::new();
+            super::super::unescape::unescape(piece.as_bytes(), &mut text);
+            let most = MAX_KEY_BYTES / text.len();
+            assert!(!refused(&piece.repeat(most)), "{piece}");
+            assert!(refused(&(piece.repeat(most) + &"x".repeat(MAX_KEY_BYTES % text.len() + 1))), "{piece}");
+            assert!(refused(&piece.repeat(40 * most)), "{piece}");
+        }
+        // A nested key is a part of a value.
+        let nested = format!("{{\"a\":{{\"{}\":1}}}}\n", "k".repeat(MAX_KEY_BYTES + 1));
+        assert!(scan_line(nested.as_bytes(), 0, &mut Vec::new()).is_ok());
     }
 
     /// A line is accepted exactly when `serde_json` reads it as an object.

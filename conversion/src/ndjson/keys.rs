@@ -1,16 +1,18 @@
 //! Which column a key belongs to, mostly without hashing where keys come in the usual order.
 
+use super::columns::{MAX_COLUMNS, MAX_NAME_BYTES, check_columns};
+use super::defects::ScanError;
 use super::json::{Field, Keys};
 use super::unescape::unescape;
 use crate::compare::same;
+use crate::source::FileRange;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::BuildHasher;
 
-/// More columns than this are refused: keys that are data, such as ids, make a column each.
-pub(crate) const MAX_COLUMNS: usize = 20_000;
 /// So many spellings of keys are known at a glance.
 const MAX_SPELLINGS: usize = 4 * MAX_COLUMNS;
 
@@ -129,6 +131,8 @@ pub(crate) struct KeyIndex {
     max_columns: usize,
     /// Keys without a column.
     new_keys: HashMap<String, Position>,
+    /// The bytes of the keys with and without a column.
+    key_bytes: usize,
     /// The spelling before, in the line that is being scanned, and whether the line has a key that is not known or has not
     /// come before.
     before: u32,
@@ -200,6 +204,7 @@ impl KeyIndex {
             late: Vec::new(),
             max_columns: keys.len(),
             new_keys: HashMap::new(),
+            key_bytes: keys.iter().map(String::len).sum(),
             before: START,
             has_news: false,
             is_in_order: false,
@@ -315,6 +320,7 @@ impl KeyIndex {
             Some(other) => Some(self.add_spelling(key, self.column_of[*other as usize])),
             None if self.has_too_many_columns() => None,
             None if self.columns.len() < self.max_columns => {
+                self.key_bytes += normalized.len();
                 let slot = self.add_spelling(key, self.columns.len() as u32);
                 self.late.push(normalized.clone());
                 self.columns.insert(normalized, slot);
@@ -322,8 +328,13 @@ impl KeyIndex {
                 Some(slot)
             }
             None => {
-                let first = self.new_keys.entry(normalized).or_insert(at);
-                *first = at.min(*first);
+                match self.new_keys.entry(normalized) {
+                    Entry::Occupied(mut first) => *first.get_mut() = at.min(*first.get()),
+                    Entry::Vacant(new) => {
+                        self.key_bytes += new.key().len();
+                        new.insert(at);
+                    }
+                }
                 None
             }
         }
@@ -346,9 +357,14 @@ impl KeyIndex {
         !self.new_keys.is_empty()
     }
 
-    /// Whether there would be more columns with the new keys than there may be. Others are not looked for then.
-    pub(crate) fn has_too_many_columns(&self) -> bool {
-        self.columns.len() + self.new_keys.len() > MAX_COLUMNS
+    /// Whether there would be more columns with the new keys than there may be, or longer names. Others are not looked for then.
+    fn has_too_many_columns(&self) -> bool {
+        self.columns.len() + self.new_keys.len() > MAX_COLUMNS || self.key_bytes > MAX_NAME_BYTES
+    }
+
+    /// Refuses a manifest with too many columns, the last of which came in this range, or with names that are too long together.
+    pub(crate) fn check_columns(&self, range: &FileRange) -> Result<(), ScanError> {
+        check_columns(self.columns.len() + self.new_keys.len(), self.key_bytes, || range.uri.to_string())
     }
 
     /// The keys there is no column for.
@@ -473,6 +489,24 @@ mod tests {
                 columns(&mut index, &[&number.to_string()], number as u64);
             }
             assert_eq!(index.columns.len() + index.new_keys.len(), MAX_COLUMNS + 1);
+        }
+    }
+
+    #[test]
+    fn keys_have_a_limit_together() {
+        let plan = |most| KeyIndex::new(&[], ColumnNames::Exact).with_late(most);
+        for mut index in [KeyIndex::learning(ColumnNames::Exact), plan(0), plan(7)] {
+            let mut add = |key: &str| {
+                columns(&mut index, &[key], 0);
+                (index.has_too_many_columns(), index.key_bytes)
+            };
+            for number in 0..MAX_NAME_BYTES / 4096 {
+                // One that comes again counts once.
+                add(&format!("{number:04096}"));
+                assert_eq!(add(&format!("{number:04096}")), (false, (number + 1) * 4096));
+            }
+            assert_eq!(add("k"), (true, MAX_NAME_BYTES + 1));
+            assert_eq!(add("another"), (true, MAX_NAME_BYTES + 1));
         }
     }
 

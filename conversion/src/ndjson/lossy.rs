@@ -1,6 +1,31 @@
 //! Text that is not valid UTF-8: where what stands in its lossy copy stands in itself.
 
+use super::blocks::MAX_LINE_BYTES;
 use std::str::{Utf8Chunk, Utf8Chunks};
+
+/// Appends the text of a line and a newline, with U+FFFD for every invalid sequence. Returns the count of these; none if the text would
+/// be longer than [`MAX_LINE_BYTES`], and nothing is appended: it can be three times as long as the line.
+pub(crate) fn lossy_line(line: &[u8], into: &mut Vec<u8>) -> Option<u64> {
+    let replacement = char::REPLACEMENT_CHARACTER.len_utf8();
+    let (mut length, mut replaced) = (0, 0);
+    for chunk in line.utf8_chunks() {
+        let is_replaced = !chunk.invalid().is_empty();
+        length += chunk.valid().len() + if is_replaced { replacement } else { 0 };
+        replaced += u64::from(is_replaced);
+    }
+    if length > MAX_LINE_BYTES {
+        return None;
+    }
+    into.reserve_exact(length + 1);
+    for chunk in line.utf8_chunks() {
+        into.extend_from_slice(chunk.valid().as_bytes());
+        if !chunk.invalid().is_empty() {
+            into.extend_from_slice(char::REPLACEMENT_CHARACTER.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+    }
+    into.push(b'\n');
+    Some(replaced)
+}
 
 /// Finds places of bytes by those of their lossy text, in which every invalid sequence is a U+FFFD.
 pub(crate) struct RawPlaces<'a> {
@@ -42,6 +67,29 @@ impl<'a> RawPlaces<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_text_of_a_line_is_that_of_the_standard_library() {
+        for line in [b"".as_slice(), b"plain", b"\xff\xc3a\xe2\x82\"\xc3\xa9\xf0\x9f\x98z", b"\xc3", "é".as_bytes()] {
+            let mut text = b"before".to_vec();
+            let replaced = lossy_line(line, &mut text).unwrap();
+            let expected = String::from_utf8_lossy(line);
+            assert_eq!(text, [b"before", expected.as_bytes(), b"\n"].concat());
+            assert_eq!(replaced, expected.matches(char::REPLACEMENT_CHARACTER).count() as u64);
+        }
+    }
+
+    #[test]
+    fn the_text_of_a_line_is_no_longer_than_a_line_may_be() {
+        let mut line = vec![b'x'; MAX_LINE_BYTES - 2];
+        line[7] = 0xff;
+        let mut text = Vec::new();
+        assert_eq!(lossy_line(&line, &mut text), Some(1));
+        assert_eq!((text.len(), text.capacity()), (MAX_LINE_BYTES + 1, MAX_LINE_BYTES + 1));
+        line.push(b'x');
+        text.clear();
+        assert_eq!((lossy_line(&line, &mut text), text.len()), (None, 0));
+    }
 
     #[test]
     fn places_are_those_of_the_bytes() {

@@ -4,6 +4,7 @@
 
 mod blocks;
 mod columns;
+mod defects;
 #[cfg(test)]
 mod fuzz;
 mod input;
@@ -16,16 +17,17 @@ mod scan;
 mod unescape;
 
 pub(crate) use blocks::{BOM, Blocks, Next};
-pub(crate) use columns::{ColumnLayout, METADATA_COLUMNS, push_text};
+pub(crate) use columns::{ColumnLayout, MAX_COLUMNS, METADATA_COLUMNS, check_columns, push_text};
+pub(crate) use defects::ScanError;
 pub(crate) use input::{Content, InMemory, Input, InputError, open_range, open_start};
 pub(crate) use json::scan_fields;
 pub use keys::ColumnNames;
-pub(crate) use keys::{KeyIndex, MAX_COLUMNS, NewKey, Position};
-pub(crate) use lossy::RawPlaces;
-pub(crate) use rejects::RejectSink;
-pub(crate) use scan::{FileScan, ScanContext, ScanError};
+pub(crate) use keys::{KeyIndex, NewKey, Position};
+pub(crate) use lossy::{RawPlaces, lossy_line};
+pub(crate) use rejects::{RejectRoom, RejectSink};
+pub(crate) use scan::{FileScan, ScanContext};
 
 pub use blocks::MAX_LINE_BYTES;
-pub use json::{Defect, Field, MAX_DEPTH, Scanned, ValueKind, scan_line};
+pub use json::{Defect, Field, MAX_DEPTH, MAX_FIELDS, MAX_KEY_BYTES, Scanned, ValueKind, scan_line};
 pub use scan::input_bytes_read;
 pub use unescape::unescape;

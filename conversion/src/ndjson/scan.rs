@@ -1,18 +1,18 @@
 //! A file, or a byte range of one, as rows of text columns and metadata.
 
-use super::blocks::{Blocks, Next};
+use super::blocks::{Blocks, MAX_LINE_BYTES, Next};
 use super::columns::{TextColumn, push_text};
-use super::input::{Content, InputError};
-use super::json::{Defect, Field, Scanned, ValueKind, scan_fields};
-use super::keys::{KeyIndex, MAX_COLUMNS, Position};
-use super::lossy::RawPlaces;
-use super::rejects::{RejectSink, Rejection};
+use super::defects::{ScanError, describe};
+use super::input::Content;
+use super::json::{Field, Scanned, ValueKind, scan_fields};
+use super::keys::{KeyIndex, Position};
+use super::lossy::{RawPlaces, lossy_line};
+use super::rejects::{LongLine, RejectSink, Rejection};
 use super::unescape::unescape;
 use crate::ledger::RangeLedger;
 use crate::rows::{Column, Rows};
 use crate::source::{FileRange, OutputColumn, RowSource};
 use datafusion::arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
-use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,23 +31,14 @@ const MAX_BATCH_BYTES: usize = 4 << 20;
 const MAX_SPARE_BYTES: usize = 16 << 20;
 /// For so many fields of a line memory is kept.
 const MAX_SPARE_FIELDS: usize = 1 << 16;
+/// For the text of a line that is not UTF-8, so many bytes of memory are kept.
+const MAX_SPARE_TEXT_BYTES: usize = 1 << 20;
 
 static INPUT_BYTES_READ: AtomicU64 = AtomicU64::new(0);
 
 /// Bytes of stored input that this process has read so far in all its scans: for showing progress.
 pub fn input_bytes_read() -> u64 {
     INPUT_BYTES_READ.load(Ordering::Relaxed)
-}
-
-/// What can end the scan of a file.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ScanError {
-    #[error(transparent)]
-    Input(#[from] InputError),
-    #[error("the manifest has more than {MAX_COLUMNS} different keys (the limit), the last of them in `{0}`")]
-    TooManyColumns(String),
-    #[error("cannot write rejected lines: {0}")]
-    Rejects(#[from] io::Error),
 }
 
 /// What the scans of one lane share, file after file.
@@ -114,6 +105,8 @@ pub(crate) struct FileScan<R> {
     counts: RangeLedger,
     stored_before: u64,
     fields: Vec<Field>,
+    /// The text of a line that is not UTF-8.
+    text: Vec<u8>,
 }
 
 impl<R: Content> FileScan<R> {
@@ -130,7 +123,13 @@ impl<R: Content> FileScan<R> {
             counts,
             stored_before: context.stored_bytes,
             fields: Vec::new(),
+            text: Vec::new(),
         }
+    }
+
+    /// The bytes of content so far, up to the end of the lines that were scanned last.
+    pub(crate) fn content_bytes(&self) -> u64 {
+        self.blocks.offset() - self.range.start + self.at as u64
     }
 
     /// The next rows, or nothing at the end of the range, when its ledger has been added to the context's.
@@ -145,9 +144,7 @@ impl<R: Content> FileScan<R> {
             }
             self.scan_block(context)?;
             if context.keys.has_new_keys() {
-                if context.keys.has_too_many_columns() {
-                    return Err(ScanError::TooManyColumns(self.range.uri.to_string()));
-                }
+                context.keys.check_columns(&self.range)?;
                 context.builder.reset();
             } else if context.builder.is_full() {
                 return self.take_rows(context);
@@ -168,7 +165,10 @@ impl<R: Content> FileScan<R> {
         loop {
             self.fields.clear();
             self.fields.shrink_to(MAX_SPARE_FIELDS);
+            self.text.clear();
+            self.text.shrink_to(MAX_SPARE_TEXT_BYTES);
             let next = self.blocks.next();
+            self.at = 0;
             let stored_bytes = self.stored_before + self.blocks.input().stored_bytes();
             INPUT_BYTES_READ.fetch_add(stored_bytes - context.stored_bytes, Ordering::Relaxed);
             context.stored_bytes = stored_bytes;
@@ -176,7 +176,6 @@ impl<R: Content> FileScan<R> {
                 Next::End => return Ok(false),
                 Next::LongLine => self.reject_long_line(context)?,
                 Next::Lines => {
-                    self.at = 0;
                     self.has_block = true;
                     self.is_utf8 = simdutf8::basic::from_utf8(self.blocks.lines()).is_ok();
                     return Ok(true);
@@ -227,7 +226,7 @@ impl<R: Content> FileScan<R> {
                 }
                 Err(defect) => {
                     let newline = start + memchr::memchr(b'\n', &block[start..]).unwrap_or(block.len() - start);
-                    self.reject(context, start..newline, defect, start)?;
+                    self.reject(context, start..newline, describe(defect, start))?;
                     self.at = newline + 1;
                 }
             }
@@ -241,28 +240,27 @@ impl<R: Content> FileScan<R> {
         let (base, start) = (self.blocks.offset(), self.at);
         let block = self.blocks.lines();
         let newline = start + memchr::memchr(b'\n', &block[start..]).unwrap_or(block.len() - start);
-        let text = String::from_utf8_lossy(&block[start..newline]);
-        let replaced = match &text {
-            Cow::Borrowed(_) => 0,
-            Cow::Owned(_) => block[start..newline].utf8_chunks().filter(|chunk| !chunk.invalid().is_empty()).count(),
-        };
-        let line = [text.as_bytes(), b"\n"].concat();
+        self.text.clear();
         self.at = newline + 1;
-        match scan_fields(&line, 0, &mut self.fields, &mut context.keys) {
+        let Some(replaced) = lossy_line(&block[start..newline], &mut self.text) else {
+            let message = format!("longer than {MAX_LINE_BYTES} bytes with U+FFFD for what is not UTF-8");
+            return self.reject(context, start..newline, ("too-long", message));
+        };
+        match scan_fields(&self.text, 0, &mut self.fields, &mut context.keys) {
             Ok((Scanned::Blank, _)) => self.counts.blank += 1,
             Ok((Scanned::Object, _)) => {
                 let in_keys = &mut self.counts.replaced_characters;
                 let file = self.range.file;
                 let mut places = RawPlaces::new(&block[start..newline]);
                 let position = |at| Position { file, offset: base + start as u64 + places.of(at) };
-                if context.keys.settle(&line, &mut self.fields, in_keys, position) {
+                if context.keys.settle(&self.text, &mut self.fields, in_keys, position) {
                     let number = self.range.lines_before + self.counts.lines;
-                    let lone = context.append(&line, &self.fields, number, newline - start);
-                    self.counts.replaced_characters += lone + replaced as u64;
+                    let lone = context.append(&self.text, &self.fields, number, newline - start);
+                    self.counts.replaced_characters += lone + replaced;
                 }
                 self.counts.rows += 1;
             }
-            Err(defect) => self.reject(context, start..newline, defect, 0)?,
+            Err(defect) => self.reject(context, start..newline, describe(defect, 0))?,
         }
         Ok(())
     }
@@ -271,10 +269,8 @@ impl<R: Content> FileScan<R> {
         &mut self,
         context: &mut ScanContext,
         line: std::ops::Range<usize>,
-        defect: Defect,
-        scanned_from: usize,
+        (reason, message): (&'static str, String),
     ) -> Result<(), ScanError> {
-        let (reason, message) = describe(defect, scanned_from);
         let rejection = Rejection {
             source_file: self.range.uri.as_str(),
             line: self.line_number(),
@@ -283,7 +279,8 @@ impl<R: Content> FileScan<R> {
             reason,
             message,
         };
-        context.rejects.write(&rejection, &self.blocks.lines()[line])?;
+        let written = context.rejects.write(&rejection, &self.blocks.lines()[line]);
+        written.map_err(|e| ScanError::of_rejects(e, &self.range))?;
         self.counts.rejected += 1;
         Ok(())
     }
@@ -291,33 +288,23 @@ impl<R: Content> FileScan<R> {
     fn reject_long_line(&mut self, context: &mut ScanContext) -> Result<(), ScanError> {
         self.counts.lines += 1;
         self.counts.rejected += 1;
+        let offset = self.blocks.offset();
+        let mut line = LongLine::default();
+        let skipped = self.blocks.skip_long_line(|piece| {
+            line.piece(piece);
+            Ok::<_, io::Error>(())
+        });
+        let length = skipped.map_err(|e| self.blocks.input().explain(e))?;
         let rejection = Rejection {
             source_file: self.range.uri.as_str(),
             line: self.line_number(),
-            offset: self.blocks.offset(),
-            length: 0,
+            offset,
+            length,
             reason: "too-long",
-            message: format!("longer than {} bytes", super::MAX_LINE_BYTES),
+            message: format!("longer than {MAX_LINE_BYTES} bytes"),
         };
-        let mut record = context.rejects.write_long(&rejection)?;
-        let mut failed = None;
-        let skipped = self.blocks.skip_long_line(|piece| record.piece(piece).inspect_err(|e| failed = Some(e.kind())));
-        match skipped {
-            Ok(length) => Ok(record.finish(length)?),
-            Err(e) if failed.is_some() => Err(ScanError::Rejects(e)),
-            Err(e) => Err(self.blocks.input().explain(e).into()),
-        }
-    }
-}
-
-fn describe(defect: Defect, line_start: usize) -> (&'static str, String) {
-    let column = |at: usize| at - line_start + 1;
-    match defect {
-        Defect::Malformed(at, expected) => ("malformed", format!("{expected}, at byte {} of the line", column(at))),
-        Defect::NotAnObject(at) => ("not-an-object", format!("a JSON value, but no object, at byte {}", column(at))),
-        Defect::TooDeep(at) => {
-            ("too-deep", format!("nested deeper than {}, at byte {} of the line", super::MAX_DEPTH, column(at)))
-        }
+        let written = context.rejects.write_long(&rejection, line);
+        written.map_err(|e| ScanError::of_rejects(e, &self.range))
     }
 }
 
@@ -411,6 +398,7 @@ mod tests {
     use super::super::{ColumnNames, InMemory};
     use super::*;
     use crate::ledger::add_up;
+    use crate::limits::Limits;
     use chrono::DateTime;
     use millwork_manifest::Compression;
 
@@ -428,9 +416,11 @@ mod tests {
             output: RowSource::all_columns(&layout),
             layout,
             max_late_columns,
+            limits: Limits::default(),
+            plan: 0,
             staging: None,
         };
-        ScanContext::new(Arc::new(source), RejectSink::new(None, 0))
+        ScanContext::new(Arc::new(source), RejectSink::nowhere())
     }
 
     fn whole(uri: &str) -> FileRange {

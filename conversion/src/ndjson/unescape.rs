@@ -32,6 +32,19 @@ pub fn unescape(source: &[u8], into: &mut Vec<u8>) -> u64 {
     replaced
 }
 
+/// Whether the text of a string is longer than so many bytes once it is unescaped. Memory is bounded by `limit`.
+pub(super) fn unescaped_is_longer(source: &[u8], limit: usize) -> bool {
+    if source.len() > limit.saturating_mul(LONGEST_ESCAPE) {
+        return true;
+    }
+    let mut text = Vec::new();
+    unescape(source, &mut text);
+    text.len() > limit
+}
+
+/// The bytes of an escape, `\u0041`, that stands for one byte.
+const LONGEST_ESCAPE: usize = 6;
+
 /// What a backslash and this stand for.
 #[inline(always)]
 fn simple_escape(letter: u8) -> u8 {

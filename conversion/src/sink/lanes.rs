@@ -9,7 +9,8 @@ use super::parts::PartsWriter;
 use super::row_groups::{EncodedGroup, RowGroupShape};
 use super::{PartError, SinkOptions};
 use crate::encode::RowGroupEncoder;
-use crate::ndjson::{MAX_COLUMNS, ScanError};
+use crate::evaluation;
+use crate::ndjson::check_columns;
 use crate::report::{StagedPart, TaskReport, executor_name, failure_of_part, failure_of_scan};
 use crate::rows::Rows;
 use crate::source::{FileRange, MAX_LATE_COLUMNS, NdjsonSource, as_scan};
@@ -65,10 +66,14 @@ pub(super) async fn run_task(
     }
     if let Some(last) = report.new_keys.last() {
         report.parts.clear();
-        if source.rows().layout.keys.len() + report.new_keys.len() > MAX_COLUMNS {
+        let known = &source.rows().layout.keys;
+        let keys = || known.iter().chain(report.new_keys.iter().map(|new| &new.key));
+        let uri = || {
             let range = groups.iter().flatten().find(|range| range.file == last.at.file);
-            let uri = range.map(|range| range.uri.to_string());
-            report.failure = Some(failure_of_scan(&ScanError::TooManyColumns(uri.unwrap_or_default())));
+            range.map(|range| range.uri.to_string()).unwrap_or_default()
+        };
+        if let Err(error) = check_columns(keys().count(), keys().map(String::len).sum(), uri) {
+            report.failure = Some(failure_of_scan(&error));
             report.new_keys.clear();
         }
     }
@@ -284,7 +289,7 @@ async fn run_morsel(
     while !work.is_given_up.is_cancelled() {
         // Whatever else waits for this thread gets its turn now and then.
         consume_budget().await;
-        let rows = input.try_next().await?;
+        let rows = input.try_next().await.map_err(|error| evaluation::without_values(&work.plan, morsel, error))?;
         let is_end = rows.is_none();
         if let Some(rows) = rows {
             encoder.write(&rows)?;

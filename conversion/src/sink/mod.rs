@@ -119,7 +119,8 @@ pub(crate) enum PartError {
     Storage(#[from] StorageError),
     #[error("cannot write Parquet: {0}")]
     Parquet(#[from] ParquetError),
-    #[error("a lane of the task broke off: {0}")]
+    /// What a panic says may hold values of rows: it is for the executor's own standard error.
+    #[error("a lane of the task broke off: it panicked, and its executor's standard error has the reason")]
     Panic(#[from] tokio::task::JoinError),
     #[error("nobody wants the rest of the task")]
     GivenUp,

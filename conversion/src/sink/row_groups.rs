@@ -18,6 +18,11 @@ const TASK_CHUNKS: usize = MAX_COLUMNS * ROW_GROUPS_PER_FILE as usize;
 /// … as long as row groups need not become larger than others by this factor.
 const MAX_GROWTH: u64 = 8;
 
+/// Limit of the memory of open pages and dictionaries of a row group, in bytes: 256 MiB, eight times what a row group of the default
+/// target has in all. It is met only where thousands of columns have short values that differ, each of which takes tens of bytes of a
+/// table.
+const MAX_OPEN_BYTES: usize = 256 << 20;
+
 /// How many row groups of a task there is room for.
 pub(crate) fn max_row_groups(columns: usize) -> usize {
     (TASK_CHUNKS / columns.max(1)).max(1)
@@ -60,6 +65,9 @@ impl RowGroupShape {
     /// Whether a row group has all it should have, `before` others of its morsel and `consumed`, a share of the morsel's input.
     pub(super) fn is_full(&self, group: &RowGroupEncoder, before: usize, consumed: impl Fn() -> f64) -> bool {
         let bytes = group.estimated_bytes() as u64;
+        if group.open_bytes() >= MAX_OPEN_BYTES {
+            return true;
+        }
         if group.rows() < ROW_GROUP_ROWS && bytes < self.target_bytes {
             return false;
         }

@@ -1,14 +1,14 @@
 //! Columns by the keys of lines, in the order in which they came first.
 
 use crate::footer::Place;
+use crate::limits::Limits;
 use crate::ndjson::{
     Blocks, ColumnLayout, ColumnNames, Content, InputError, KeyIndex, MAX_COLUMNS, METADATA_COLUMNS, NewKey, Next,
-    Position, RawPlaces, ScanError, Scanned, open_range, scan_fields,
+    Position, RawPlaces, Scanned, check_columns, lossy_line, open_range, scan_fields,
 };
 use crate::report::failure_of_scan;
 use crate::source::FileRange;
 use millwork_manifest::Failure;
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
 
@@ -21,9 +21,12 @@ impl Columns {
     /// files.
     pub(super) fn of(keys: HashMap<String, Position>, files: &[(String, u64)]) -> Result<Self, Failure> {
         let keys = in_order(keys);
-        let Some(first) = keys.get(MAX_COLUMNS) else { return Ok(Self(keys)) };
-        let uri = files.get(first.at.file as usize).map(|(uri, _)| uri.clone());
-        Err(failure_of_scan(&ScanError::TooManyColumns(uri.unwrap_or_default())))
+        let uri = || {
+            let last = keys.get(MAX_COLUMNS).or(keys.last());
+            last.and_then(|last| files.get(last.at.file as usize)).map(|(uri, _)| uri.clone()).unwrap_or_default()
+        };
+        let checked = check_columns(keys.len(), keys.iter().map(|new| new.key.len()).sum(), uri);
+        checked.map_err(|e| failure_of_scan(&e)).map(|()| Self(keys))
     }
 
     pub(crate) fn layout(&self) -> ColumnLayout {
@@ -94,21 +97,25 @@ pub(crate) fn in_order(keys: HashMap<String, Position>) -> Vec<NewKey> {
 
 /// Notes the keys of whole lines, the first of which stands at `offset` of the file's content.
 pub(crate) fn learn_keys(index: &mut KeyIndex, range: &FileRange, offset: u64, lines: &[u8]) -> Result<(), Failure> {
-    let mut fields = Vec::new();
-    let (text, mut places) = match simdutf8::basic::from_utf8(lines) {
-        Ok(text) => (Cow::Borrowed(text), RawPlaces::of_text()),
-        Err(_) => (String::from_utf8_lossy(lines), RawPlaces::new(lines)),
-    };
-    let bytes = text.as_bytes();
-    let mut start = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-    while start < bytes.len() {
-        let newline = start + memchr::memchr(b'\n', &bytes[start..]).unwrap_or(bytes.len() - start);
-        if let Ok((Scanned::Object, _)) = scan_fields(bytes, start, &mut fields, index) {
-            let position = |at| Position { file: range.file, offset: offset + places.of(at) };
+    let is_utf8 = simdutf8::basic::from_utf8(lines).is_ok();
+    let (mut fields, mut text) = (Vec::new(), Vec::new());
+    let mut start = if lines.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+    while start < lines.len() {
+        let newline = start + memchr::memchr(b'\n', &lines[start..]).unwrap_or(lines.len() - start);
+        let line = &lines[start..newline];
+        text.clear();
+        // A line that is too long as text is rejected by the scan.
+        let scanned = match is_utf8 {
+            true => Some((lines, start, 0, RawPlaces::of_text())),
+            false => lossy_line(line, &mut text).map(|_| (&*text, 0, start, RawPlaces::new(line))),
+        };
+        if let Some((bytes, at, base, mut places)) = scanned
+            && let Ok((Scanned::Object, _)) = scan_fields(bytes, at, &mut fields, index)
+        {
+            let base = offset + base as u64;
+            let position = |at| Position { file: range.file, offset: base + places.of(at) };
             index.settle(bytes, &mut fields, &mut 0, position);
-            if index.has_too_many_columns() {
-                return Err(failure_of_scan(&ScanError::TooManyColumns(range.uri.to_string())));
-            }
+            index.check_columns(range).map_err(|e| failure_of_scan(&e))?;
         }
         start = newline + 1;
     }
@@ -116,11 +123,11 @@ pub(crate) fn learn_keys(index: &mut KeyIndex, range: &FileRange, offset: u64, l
 }
 
 /// The keys of every line of some ranges.
-pub(super) fn keys_of(ranges: &[FileRange], names: ColumnNames) -> Result<Vec<NewKey>, Failure> {
+pub(super) fn keys_of(ranges: &[FileRange], names: ColumnNames, limits: &Limits) -> Result<Vec<NewKey>, Failure> {
     let fail = |e: InputError| failure_of_scan(&e.into());
     let mut index = KeyIndex::learning(names);
     for range in ranges {
-        let input = open_range(range).map_err(fail)?;
+        let input = open_range(range, limits).map_err(fail)?;
         let mut blocks = Blocks::new(input, range.start);
         loop {
             match blocks.next().map_err(|e| fail(blocks.input().explain(e)))? {

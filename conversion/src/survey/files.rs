@@ -1,6 +1,7 @@
 //! The files of a manifest as they are stored, and the ranges in which large ones are read.
 
 use super::threads;
+use crate::limits::Limits;
 use crate::ndjson::{Content, InputError, open_range};
 use crate::report::failure_of_scan;
 use crate::source::FileRange;
@@ -103,7 +104,8 @@ pub(super) async fn split_at_lines(file: &FileRange) -> Result<(Vec<FileRange>, 
 /// newline before it.
 fn count_newlines(file: &FileRange, start: u64) -> Result<(u64, Option<u64>, Option<u8>), InputError> {
     let (from, to) = (start.saturating_sub(1), (start + SPLIT_BYTES).min(file.end + 1) - 1);
-    let mut input = open_range(&FileRange { start: from, end: to, ..file.clone() })?;
+    // Only what is not compressed is cut, and its content has no limit.
+    let mut input = open_range(&FileRange { start: from, end: to, ..file.clone() }, &Limits::default())?;
     let mut buffer = vec![0; 256 << 10];
     let (mut newlines, mut first, mut last, mut at) = (0, None, None, from);
     loop {

@@ -1,6 +1,7 @@
 //! A look at some lines of a file, which tells of its columns, and of what the rows are like.
 
 use super::{learn_keys, threads};
+use crate::limits::Limits;
 use crate::ndjson::{
     ColumnNames, Content, FileScan, InMemory, Input, InputError, KeyIndex, NewKey, RejectSink, ScanContext, open_start,
 };
@@ -25,6 +26,9 @@ const MAX_SAMPLE_BYTES: u64 = 24 << 20;
 const SAMPLE_PLACES: usize = 64;
 /// One of so many places gives a line of any length that is looked at; others, lines within their share of the largest sample.
 const LONG_LINES_EVERY: usize = 8;
+/// Limit of the columns of all batches of half of a sample: nearly 200 bytes each, whether they have values or not, so that many
+/// short lines in many columns would take a thousand times what they have as text.
+const MAX_SAMPLE_CELLS: usize = 1_000_000;
 /// How many files of a bucket are open ahead of those that are looked at: their requests are on their way.
 const OPEN_AHEAD: usize = 64;
 
@@ -70,7 +74,7 @@ pub(super) fn sampled(place: usize, step: usize, ranges: usize) -> usize {
 }
 
 /// Looks at ranges, some of which are open ahead. Returns the samples, and the keys of all lines.
-pub(super) fn look(looks: &[Look], names: ColumnNames) -> Result<(Vec<Sample>, Vec<NewKey>), Failure> {
+pub(super) fn look(looks: &[Look], names: ColumnNames, limits: &Limits) -> Result<(Vec<Sample>, Vec<NewKey>), Failure> {
     let mut index = KeyIndex::learning(names);
     let (mut opened, mut samples) = (VecDeque::new(), Vec::new());
     // A local file is opened in no time.
@@ -78,7 +82,7 @@ pub(super) fn look(looks: &[Look], names: ColumnNames) -> Result<(Vec<Sample>, V
     let open_ahead = if is_remote { OPEN_AHEAD.div_ceil(threads()) } else { 1 };
     for (number, look) in looks.iter().enumerate() {
         let ahead = looks[number + opened.len()..].iter().take(open_ahead - opened.len());
-        opened.extend(ahead.map(Look::open));
+        opened.extend(ahead.map(|look| look.open(limits)));
         let Some(input) = opened.pop_front() else { break };
         let mut seen = input.and_then(|input| look.lines(input)).map_err(|e| failure_of_scan(&e.into()))?;
         learn_keys(&mut index, &seen.range, seen.range.start, &seen.lines)?;
@@ -103,8 +107,8 @@ impl Look {
         self.range.file
     }
 
-    fn open(&self) -> Result<Input, InputError> {
-        open_start(&self.range, self.bytes as u64)
+    fn open(&self, limits: &Limits) -> Result<Input, InputError> {
+        open_start(&self.range, limits, self.bytes as u64)
     }
 
     /// The lines that the first bytes hold whole.
@@ -158,19 +162,26 @@ pub(super) fn expansion(blocks: &[Sample]) -> HashMap<Compression, f64> {
 /// What one half of each place gives.
 pub(super) fn sample_half(sample: &[&Sample], wanted: usize, rows: &RowSource) -> SampleHalf {
     let trial = Arc::new(RowSource { staging: None, max_late_columns: 0, ..rows.clone() });
-    let mut context = ScanContext::new(trial, RejectSink::new(None, 0));
-    let mut half = SampleHalf::default();
+    let mut context = ScanContext::new(trial, RejectSink::nowhere());
+    let (mut half, mut cells) = (SampleHalf::default(), 0);
     for (number, Sample { range, lines, .. }) in sample.iter().enumerate() {
         // Each place gives to both halves, so that they are alike.
         let middle = memchr::memchr(b'\n', &lines[lines.len() / 2..]).map_or(0, |at| lines.len() / 2 + at + 1);
         let (first, second) = lines.split_at(middle);
         let part = if (number + wanted).is_multiple_of(2) { first } else { second };
-        half.content_bytes += part.len() as u64;
+        if cells > MAX_SAMPLE_CELLS {
+            break;
+        }
         let mut scan = FileScan::new(&context, range, InMemory::new(part));
         // What is wrong with the data is found, and told, by the real scan.
         while let Ok(Some(rows)) = scan.next_rows(&mut context) {
+            cells += rows.columns.len();
             half.rows.push(rows);
+            if cells > MAX_SAMPLE_CELLS {
+                break;
+            }
         }
+        half.content_bytes += scan.content_bytes();
     }
     half
 }
@@ -191,7 +202,37 @@ mod tests {
     /// The lines that a look sees.
     fn seen(range: &FileRange, max_bytes: usize) -> Vec<u8> {
         let look = Look { range: range.clone(), bytes: 64 << 10, max_bytes, sample_bytes: None };
-        look.lines(look.open().unwrap()).unwrap().lines
+        look.lines(look.open(&Limits::default()).unwrap()).unwrap().lines
+    }
+
+    #[test]
+    fn a_sample_of_short_lines_in_many_columns_takes_bounded_memory() {
+        let keys: Vec<String> = (0..20_000).map(|key| format!("k{key}")).collect();
+        let layout = crate::ndjson::ColumnLayout::new(keys);
+        let rows = RowSource {
+            manifest_id: "test".parse().unwrap(),
+            date: "2025-12-23".parse().unwrap(),
+            ingested_at: chrono::DateTime::UNIX_EPOCH,
+            names: ColumnNames::Exact,
+            output: RowSource::all_columns(&layout),
+            layout,
+            max_late_columns: 0,
+            limits: Limits::default(),
+            plan: 0,
+            staging: None,
+        };
+        let (_root, range) = file(b"{}\n");
+        let sample = |lines: Vec<u8>| Sample { range: range.clone(), lines, stored_bytes: 0 };
+        let (many, few) = (sample(b"{}\n".repeat(1 << 20)), sample(b"{\"k1\":1}\n".repeat(1000)));
+        let half = sample_half(&[&few, &many, &few], 0, &rows);
+        let cells: usize = half.rows.iter().map(|rows| rows.columns.len()).sum();
+        assert!((MAX_SAMPLE_CELLS..MAX_SAMPLE_CELLS + 30_000).contains(&cells), "{cells}");
+        // The content is that of these rows, by and large.
+        let lines: usize = half.rows.iter().map(Rows::len).sum();
+        assert!((lines as u64 * 3..lines as u64 * 3 + 10_000).contains(&half.content_bytes), "{}", half.content_bytes);
+        let half = sample_half(&[&few, &few], 0, &rows);
+        let lines: usize = half.rows.iter().map(Rows::len).sum();
+        assert_eq!((half.content_bytes, lines), (9000, 1000));
     }
 
     #[test]

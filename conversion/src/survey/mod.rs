@@ -7,9 +7,11 @@ mod early;
 mod files;
 mod look;
 
-use crate::ndjson::{ColumnNames, Position};
+use crate::limits::Limits;
+use crate::ndjson::{ColumnNames, Position, ScanError};
 use crate::plan::ConversionOptions;
 use crate::rates::OutputRate;
+use crate::report::{TaskReport, failure_of_scan};
 use crate::source::{FileRange, RowSource};
 pub use columns::Columns;
 use columns::keys_of;
@@ -36,6 +38,8 @@ pub struct Survey {
     pub(crate) lines: HashMap<u32, u64>,
     /// The files with their stored sizes.
     pub files: Vec<(String, u64)>,
+    /// Limits of the manifest's conversion.
+    pub(crate) limits: Limits,
     /// The columns seen.
     columns: Columns,
     /// Lines from places all over the manifest, until the rate of output is known.
@@ -78,24 +82,29 @@ async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Resul
     let is_first = |look: &Look| look.is_sample() || !options.query.is_default();
     let (first, others): (Vec<_>, Vec<_>) = looks(&ranges).into_iter().partition(is_first);
     let middle = first.get(first.len() / 2).map_or(0, Look::file);
-    let (sample, mut keys) = look_at(first, options.names).await?;
+    let (sample, mut keys) = look_at(first, options).await?;
     // Where half of the places have not shown what the other half has, all of them may lack something, too. And the very first
     // column cannot be added later: it must be known which one that is.
     let is_first_known = keys.values().any(|at| at.file == 0);
     if !is_first_known || keys.values().any(|at| at.file >= middle) {
-        let (_, more) = look_at(others, options.names).await?;
+        let (_, more) = look_at(others, options).await?;
         merge_keys(&mut keys, in_order(more));
     }
     let files: Vec<_> = wholes.iter().map(|file| (file.uri.to_string(), file.end)).collect();
     let columns = Columns::of(keys, &files)?;
     let expansion = expansion(&sample);
-    Ok(Survey { ranges, lines, files, columns, sample: sample.into(), rate: OnceCell::new(), expansion })
+    let limits = options.limits;
+    Ok(Survey { ranges, lines, files, limits, columns, sample: sample.into(), rate: OnceCell::new(), expansion })
 }
 
 /// Takes looks. Returns the samples, and the first place of each key.
-async fn look_at(looks: Vec<Look>, names: ColumnNames) -> Result<(Vec<Sample>, HashMap<String, Position>), Failure> {
+async fn look_at(
+    looks: Vec<Look>,
+    options: &ConversionOptions,
+) -> Result<(Vec<Sample>, HashMap<String, Position>), Failure> {
     let (mut sample, mut keys) = (Vec::new(), HashMap::new());
-    for looked in on_all_cores(looks, move |looks| look(looks, names)).await? {
+    let (names, limits) = (options.names, options.limits);
+    for looked in on_all_cores(looks, move |looks| look(looks, names, &limits)).await? {
         let (samples, new_keys) = looked?;
         sample.extend(samples);
         merge_keys(&mut keys, new_keys);
@@ -130,10 +139,24 @@ impl Survey {
     /// The columns of every line, from a pass over all of the input: for a query that names one which samples lack.
     pub async fn all_columns(&self, names: ColumnNames) -> Result<Columns, Failure> {
         let mut keys = HashMap::new();
-        for found in on_all_cores(self.ranges.clone(), move |ranges| keys_of(ranges, names)).await? {
+        let limits = self.limits;
+        for found in on_all_cores(self.ranges.clone(), move |ranges| keys_of(ranges, names, &limits)).await? {
             merge_keys(&mut keys, found?);
         }
         Columns::of(keys, &self.files)
+    }
+
+    /// Refuses rejected lines that take more room than a manifest's may. Each process has counted those of its own tasks only.
+    pub(crate) fn check_rejected(&self, reports: &[TaskReport]) -> Result<(), Failure> {
+        let bytes = |report: &TaskReport| report.rejects.iter().map(|file| file.size_bytes).sum::<u64>();
+        let limit = self.limits.max_rejected_bytes;
+        if reports.iter().map(bytes).fold(0, u64::saturating_add) <= limit {
+            return Ok(());
+        }
+        let ranges = reports.iter().flat_map(|report| &report.ledger);
+        let worst = ranges.max_by_key(|range| range.rejected).and_then(|range| self.files.get(range.file as usize));
+        let uri = worst.map(|(uri, _)| uri.clone()).unwrap_or_default();
+        Err(failure_of_scan(&ScanError::TooManyRejected { uri, limit }))
     }
 
     /// The rate of output, found out from the sample once, which is given up then.
@@ -199,6 +222,38 @@ mod tests {
             files: (0..130).map(file).collect(),
         };
         survey(&manifest, &ConversionOptions { query, ..Default::default() }).await.unwrap().columns().names()
+    }
+
+    #[tokio::test]
+    async fn the_rejected_lines_of_all_tasks_have_one_limit() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("2025-12-23-a.ndjson");
+        std::fs::write(&path, "{}\n").unwrap();
+        let uri = ObjectUri::from_path(&path).unwrap();
+        let manifest = Manifest {
+            id: "test".parse().unwrap(),
+            date: "2025-12-23".parse().unwrap(),
+            created_at: chrono::DateTime::UNIX_EPOCH,
+            files: vec![ManifestFile { uri, size_bytes: None, etag: None, version_id: None }],
+        };
+        let limits = Limits { max_rejected_bytes: 10 << 20, ..Limits::default() };
+        let survey = survey(&manifest, &ConversionOptions { limits, ..Default::default() }).await.unwrap();
+        let report = |sizes: &[u64]| {
+            let file = |size: &u64| {
+                serde_json::from_value(serde_json::json!({"name": "00000-67e55044-10b1-426f-9247-bb680e5fe0c8.rejected.ndjson", "size_bytes": size})).unwrap()
+            };
+            let range = crate::ledger::RangeLedger { rejected: 1, ..Default::default() };
+            TaskReport { rejects: sizes.iter().map(file).collect(), ledger: vec![range], ..TaskReport::default() }
+        };
+        let most = 10 << 20;
+        survey.check_rejected(&[report(&[most - 7, 3]), report(&[]), report(&[4])]).unwrap();
+        for sizes in [&[most - 7, 4][..], &[u64::MAX, u64::MAX]] {
+            let failure = survey.check_rejected(&[report(sizes), report(&[4])]).unwrap_err();
+            assert_eq!((failure.class, failure.file.is_some()), (FailureClass::Input, true));
+            for word in ["2025-12-23-a.ndjson", "more than 10 MiB", "--max-rejected-mb"] {
+                assert!(failure.message.contains(word), "{failure}");
+            }
+        }
     }
 
     #[tokio::test]

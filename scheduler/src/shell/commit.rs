@@ -158,7 +158,8 @@ impl Shell {
                     let message = format!(
                         "committed, but not published yet; it is tried again, also at the next start: {failure}"
                     );
-                    self.ended(&id, Err(Failure { message, ..failure.clone() }));
+                    let told = Failure::new(failure.class, message);
+                    self.ended(&id, Err(Failure { file: failure.file.clone(), ..told }));
                 }
                 Event::PublishFailed(id, failure)
             }
