@@ -118,6 +118,10 @@ pub trait TrackingStore: Send + Sync {
     /// died. Returns how many. Its cost does not grow with their number: it looks at some of those that came first.
     async fn release_abandoned(&self, before: DateTime<Utc>, now: DateTime<Utc>) -> TrackingResult<u64>;
 
+    /// Asks for a sign of life: that what is stored can be read now, and that whatever writes is alive. Cheap enough to be
+    /// asked every second; it waits for no write.
+    async fn ping(&self) -> TrackingResult<()>;
+
     /// Does what it was asked before, then lets go of what it has open. If that is a file, whatever it is asked later fails.
     async fn close(&self) {}
 

@@ -118,6 +118,7 @@ delegate! {
     fn drafts(begun_before: DateTime<Utc>) -> Vec<Draft>;
     fn submit(queued: &QueuedManifest, priority: i32, now: DateTime<Utc>) -> bool;
     fn release_abandoned(before: DateTime<Utc>, now: DateTime<Utc>) -> u64;
+    fn ping() -> ();
     fn run_head(id: &ManifestId) -> Option<Run>;
     fn run(id: &ManifestId) -> Option<Run>;
     fn manifest(id: &ManifestId) -> Option<Manifest>;

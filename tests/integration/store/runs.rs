@@ -69,6 +69,8 @@ pub(super) async fn a_run_goes_through_its_life(store: Store) {
 
 pub(super) async fn what_is_not_there_is_refused_or_left(store: Store) {
     let id = &"none".parse().unwrap();
+    // It lives all the same.
+    again!(store.ping()).unwrap();
     let lock = lock_named(&store, "LOCK#runs").await;
     assert!(again!(store.run(id)).unwrap().is_none());
     assert!(again!(store.manifest(id)).unwrap().is_none());

@@ -198,6 +198,10 @@ impl TrackingStore for DynamoStore {
         self.release_files(before, now).await
     }
 
+    async fn ping(&self) -> TrackingResult<()> {
+        self.read_nothing().await
+    }
+
     async fn run_head(&self, id: &ManifestId) -> TrackingResult<Option<Run>> {
         Ok(self.stored_run(id).await?.map(|stored| stored.run))
     }

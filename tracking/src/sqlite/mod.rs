@@ -149,6 +149,10 @@ impl TrackingStore for SqliteStore {
         Ok(0)
     }
 
+    async fn ping(&self) -> TrackingResult<()> {
+        self.worker.read(runs::ping).await
+    }
+
     async fn close(&self) {
         self.worker.close().await;
     }
