@@ -9,6 +9,7 @@ mod commit;
 mod engine;
 mod intake;
 mod lease;
+mod loss;
 mod options;
 pub mod run;
 mod service;

@@ -6,6 +6,7 @@
 mod blocks;
 mod bucket;
 mod local;
+mod loss;
 
 use crate::{Location, StorageResult};
 use bucket::{BucketStaging, BucketWriter};
