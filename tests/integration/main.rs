@@ -14,6 +14,7 @@ mod crash;
 mod fleet;
 mod intake;
 mod json;
+mod limits;
 mod place;
 mod proxy;
 mod query;
