@@ -54,6 +54,7 @@ pub(crate) async fn load(name: &str) -> anyhow::Result<Manifest> {
     };
     let storage = Storage::from_env();
     let object = storage.head(&uri).await?;
+    Manifest::check_size(uri.as_str(), object.size_bytes)?;
     Ok(Manifest::parse(uri.as_str(), &storage.read(&uri).await?, object.modified_at)?)
 }
 

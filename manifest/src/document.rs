@@ -1,8 +1,10 @@
 //! The manifest document: JSON that lists the files to convert together, read liberally and written strictly.
 
+use crate::limits::{Bounded, MAX_MANIFEST_BYTES, MAX_MANIFEST_FILES, MAX_OBJECT_BYTES, MAX_TAG_BYTES};
 use crate::{DatePrefix, InvalidManifestId, InvalidUri, ManifestId, ObjectUri};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Number;
 use std::collections::{HashMap, HashSet};
 
 /// The files to convert together: one date, no file twice, never empty.
@@ -34,6 +36,13 @@ pub struct ManifestFile {
     pub version_id: Option<String>,
 }
 
+impl ManifestFile {
+    /// Whether more than its place is known.
+    fn is_described(&self) -> bool {
+        self.size_bytes.is_some() || self.etag.is_some() || self.version_id.is_some()
+    }
+}
+
 /// Why a text is no manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
@@ -48,6 +57,47 @@ pub enum ManifestError {
     /// Nothing to convert.
     #[error("manifest `{0}` lists no files")]
     Empty(String),
+    /// A document that is larger than any is read.
+    #[error("manifest `{name}` has {bytes} bytes; the limit is {MAX_MANIFEST_BYTES}: make several of it")]
+    TooLarge {
+        /// The manifest's URI or name.
+        name: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// More files than one run takes.
+    #[error("manifest `{name}` lists {files} files; the limit is {MAX_MANIFEST_FILES}: make several of it")]
+    TooManyFiles {
+        /// The manifest's URI or name.
+        name: String,
+        /// How many it lists.
+        files: usize,
+    },
+    /// A size that no object has.
+    #[error(
+        "manifest `{name}` says that `{uri}` has {size} bytes; a size is a whole number from 0 to {MAX_OBJECT_BYTES}, \
+         the limit of one object: correct it, or leave it out"
+    )]
+    BadSize {
+        /// The manifest's URI or name.
+        name: String,
+        /// The file.
+        uri: String,
+        /// What stands there.
+        size: Number,
+    },
+    /// An entity tag or version that no store gives out.
+    #[error("manifest `{name}`: {what} of `{uri}` has {bytes} bytes; the limit is {MAX_TAG_BYTES}")]
+    LongTag {
+        /// The manifest's URI or name.
+        name: String,
+        /// The file.
+        uri: String,
+        /// What is too long.
+        what: &'static str,
+        /// Its length.
+        bytes: usize,
+    },
     /// A file that is listed twice.
     #[error("manifest `{name}` lists `{uri}` more than once")]
     Duplicate {
@@ -94,22 +144,23 @@ pub enum ManifestError {
     },
 }
 
+/// The document as it is written, or, with other lists, as it is read.
 #[derive(Serialize, Deserialize)]
-struct Document {
+struct Document<Uris, Files> {
     #[serde(rename = "fileLocations")]
-    file_locations: Vec<Location>,
+    file_locations: Vec<Location<Uris>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    metadata: Option<Metadata>,
+    metadata: Option<Metadata<Files>>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Location {
+struct Location<Uris> {
     #[serde(rename = "URIPrefixes")]
-    uri_prefixes: Vec<String>,
+    uri_prefixes: Uris,
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct Metadata {
+struct Metadata<Files> {
     #[serde(default)]
     date_prefix: Option<DatePrefix>,
     #[serde(default)]
@@ -121,22 +172,54 @@ struct Metadata {
     #[serde(default)]
     total_bytes: Option<u64>,
     #[serde(default)]
-    files: Vec<ManifestFile>,
+    files: Files,
+}
+
+/// A file as somebody else describes it.
+#[derive(Deserialize)]
+struct Described {
+    uri: ObjectUri,
+    #[serde(default)]
+    size_bytes: Option<Number>,
+    #[serde(default)]
+    etag: Option<String>,
+    #[serde(default)]
+    version_id: Option<String>,
 }
 
 impl Manifest {
     /// Reads a manifest document.
     ///
     /// One location with many URIs or many with one, absent metadata and files of unknown size are all accepted;
-    /// an empty list, a file listed twice and files of several dates are refused, naming the offender. `name` is
-    /// the document's URI: it appears in errors, and gives the id to a manifest that names none. `modified_at`
-    /// is the document's own time, for one that does not say when it was made.
+    /// an empty list, a file listed twice, files of several dates and what is past a limit are refused, naming the
+    /// offender. `name` is the document's URI: it appears in errors, and gives the id to a manifest that names none.
+    /// `modified_at` is the document's own time, for one that does not say when it was made.
     pub fn parse(name: &str, text: &[u8], modified_at: DateTime<Utc>) -> Result<Self, ManifestError> {
-        let document: Document = serde_json::from_slice(text)
+        Self::check_size(name, text.len() as u64)?;
+        Self::parse_own(name, text, modified_at)
+    }
+
+    /// Refuses a document by its size, before it is read.
+    pub fn check_size(name: &str, bytes: u64) -> Result<(), ManifestError> {
+        if bytes <= MAX_MANIFEST_BYTES {
+            return Ok(());
+        }
+        Err(ManifestError::TooLarge { name: name.to_owned(), bytes })
+    }
+
+    /// Reads a document that [`Self::to_json`] wrote, which may be larger than the one that it was made from.
+    pub fn parse_own(name: &str, text: &[u8], modified_at: DateTime<Utc>) -> Result<Self, ManifestError> {
+        let document: Document<Bounded<String>, Bounded<Described>> = serde_json::from_slice(text)
             .map_err(|source| ManifestError::Malformed { name: name.to_owned(), source })?;
         let metadata = document.metadata.unwrap_or_default();
-        let uris = document.file_locations.into_iter().flat_map(|location| location.uri_prefixes);
-        let files = describe(name, uris, metadata.files)?;
+        let listed = document.file_locations.iter().map(|location| location.uri_prefixes.count).sum::<usize>();
+        let most = listed.max(metadata.files.count);
+        if most > MAX_MANIFEST_FILES {
+            return Err(ManifestError::TooManyFiles { name: name.to_owned(), files: most });
+        }
+        let uris = document.file_locations.into_iter().flat_map(|location| location.uri_prefixes.kept);
+        let known = metadata.files.kept.into_iter().map(|file| file.checked(name)).collect::<Result<_, _>>()?;
+        let files = describe(name, uris, known)?;
         let date = common_date(name, metadata.date_prefix, &files)?;
         let id = match metadata.manifest_id {
             Some(id) => id.parse().map_err(|source| ManifestError::Id { name: name.to_owned(), source })?,
@@ -148,31 +231,53 @@ impl Manifest {
         Ok(Self { id, date, created_at: metadata.created_at.unwrap_or(modified_at), files })
     }
 
-    /// Writes the document: one location that lists every file, and complete metadata.
+    /// Writes the document: one location that lists every file, and metadata of what is known.
     pub fn to_json(&self) -> String {
         let document = Document {
-            file_locations: vec![Location { uri_prefixes: self.files.iter().map(|f| f.uri.to_string()).collect() }],
+            file_locations: vec![Location { uri_prefixes: self.files.iter().map(|f| &f.uri).collect::<Vec<_>>() }],
             metadata: Some(Metadata {
                 date_prefix: Some(self.date),
                 manifest_id: Some(self.id.to_string()),
                 created_at: Some(self.created_at),
                 file_count: Some(self.files.len() as u64),
                 total_bytes: Some(self.total_bytes()),
-                files: self.files.clone(),
+                files: self.files.iter().filter(|file| file.is_described()).collect::<Vec<_>>(),
             }),
         };
         // Serializing plain structs of strings and numbers to memory cannot fail.
         serde_json::to_string(&document).unwrap_or_default()
     }
 
-    /// The stored size of all files whose size is known, in bytes.
+    /// The stored size of all files whose size is known, in bytes; [`i64::MAX`] at most, as the stores count.
     pub fn total_bytes(&self) -> u64 {
-        self.files.iter().filter_map(|file| file.size_bytes).sum()
+        let sizes = self.files.iter().filter_map(|file| file.size_bytes);
+        sizes.fold(0_u64, u64::saturating_add).min(i64::MAX as u64)
     }
 
     /// Where a manifest document is kept below its root: `manifests/{date}/batch-{index:04}-{YYYYMMDD-HHMMSS}.json`.
     pub fn path(date: DatePrefix, index: u64, at: DateTime<Utc>) -> String {
         format!("manifests/{date}/batch-{index:04}-{}.json", at.format("%Y%m%d-%H%M%S"))
+    }
+}
+
+impl Described {
+    /// The file, if its size is one.
+    fn checked(self, name: &str) -> Result<ManifestFile, ManifestError> {
+        let Self { uri, size_bytes, etag, version_id } = self;
+        let size_bytes = match size_bytes {
+            None => None,
+            Some(size) => match size.as_u64().filter(|size| *size <= MAX_OBJECT_BYTES) {
+                Some(size) => Some(size),
+                None => return Err(ManifestError::BadSize { name: name.to_owned(), uri: uri.to_string(), size }),
+            },
+        };
+        for (what, tag) in [("the entity tag", &etag), ("the version", &version_id)] {
+            let bytes = tag.as_ref().map_or(0, String::len);
+            if bytes > MAX_TAG_BYTES {
+                return Err(ManifestError::LongTag { name: name.to_owned(), uri: uri.to_string(), what, bytes });
+            }
+        }
+        Ok(ManifestFile { uri, size_bytes, etag, version_id })
     }
 }
 
@@ -292,6 +397,91 @@ mod tests {
         assert_eq!(parse(text).unwrap().date.to_string(), "2024-02-29");
     }
 
+    fn sized(size: &str) -> String {
+        let uri = "s3://in/2025-12-23-a.ndjson";
+        format!(
+            r#"{{"fileLocations":[{{"URIPrefixes":["{uri}"]}}],"metadata":{{"files":[{{"uri":"{uri}","size_bytes":{size}}}]}}}}"#
+        )
+    }
+
+    #[test]
+    fn a_size_is_one_that_an_object_can_have() {
+        assert_eq!(parse(&sized(&MAX_OBJECT_BYTES.to_string())).unwrap().files[0].size_bytes, Some(MAX_OBJECT_BYTES));
+        assert_eq!(parse(&sized("0")).unwrap().files[0].size_bytes, Some(0));
+        let past = ["5497558138881", "9223372036854775807", "9223372036854775808", "18446744073709551615"];
+        for bad in past.into_iter().chain(["-1", "7.5"]) {
+            let told = error(&sized(bad));
+            let named = format!("`s3://in/2025-12-23-a.ndjson` has {bad} bytes");
+            assert!(told.contains(&named) && told.contains("from 0 to 5497558138880"), "{told}");
+        }
+        assert!(error(&sized("1e300")).contains("the limit of one object"));
+    }
+
+    #[test]
+    fn tags_are_as_long_as_stores_make_them_at_most() {
+        for tag in ["etag", "version_id"] {
+            let tagged = |bytes: usize| {
+                let file = serde_json::json!({"uri": "s3://in/2025-12-23-a.ndjson", tag: "x".repeat(bytes)});
+                let location = serde_json::json!({"URIPrefixes": ["s3://in/2025-12-23-a.ndjson"]});
+                serde_json::json!({"fileLocations": [location], "metadata": {"files": [file]}}).to_string()
+            };
+            assert!(parse(&tagged(MAX_TAG_BYTES)).is_ok());
+            let told = error(&tagged(MAX_TAG_BYTES + 1));
+            assert!(told.contains("of `s3://in/2025-12-23-a.ndjson` has 1025 bytes; the limit is 1024"), "{told}");
+        }
+    }
+
+    #[test]
+    fn whatever_time_is_read_is_written_so_that_it_can_be_read() {
+        for at in [
+            "9999-12-31T23:59:59.999999Z",
+            "+10000-01-01T00:00:00Z",
+            "+262142-12-31T23:59:59Z",
+            "-0001-01-01T00:00:00Z",
+        ] {
+            let location = serde_json::json!({"URIPrefixes": ["s3://in/2025-12-23-a.ndjson"]});
+            let text = serde_json::json!({"fileLocations": [location], "metadata": {"created_at": at}}).to_string();
+            if let Ok(manifest) = parse(&text) {
+                assert_eq!(Manifest::parse(NAME, manifest.to_json().as_bytes(), Utc::now()).unwrap(), manifest, "{at}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_sum_of_sizes_does_not_overflow() {
+        let manifest = parse(&sized("1")).unwrap();
+        let file = ManifestFile { size_bytes: Some(u64::MAX), ..manifest.files[0].clone() };
+        let manifest = Manifest { files: vec![file; 3], ..manifest };
+        assert_eq!(manifest.total_bytes(), i64::MAX as u64);
+    }
+
+    #[test]
+    fn a_manifest_has_so_many_files_at_most() {
+        let listed = |count: usize, of: usize| {
+            let uris: Vec<String> = (0..count).map(|n| format!("s3://in/2025-12-23-{n}.ndjson")).collect();
+            let locations: Vec<_> = uris.chunks(of).map(|some| serde_json::json!({"URIPrefixes": some})).collect();
+            serde_json::json!({"fileLocations": locations}).to_string()
+        };
+        for of in [MAX_MANIFEST_FILES * 2, 7] {
+            assert_eq!(parse(&listed(MAX_MANIFEST_FILES, of)).unwrap().files.len(), MAX_MANIFEST_FILES);
+            let told = error(&listed(MAX_MANIFEST_FILES + 1, of));
+            assert!(told.contains("lists 100001 files; the limit is 100000"), "{told}");
+        }
+        let described = vec![serde_json::json!({"uri": "s3://in/x"}); MAX_MANIFEST_FILES + 1];
+        let text = serde_json::json!({"fileLocations": [], "metadata": {"files": described}});
+        assert!(error(&text.to_string()).contains("lists 100001 files"));
+    }
+
+    #[test]
+    fn a_document_has_so_many_bytes_at_most() {
+        let mut text = sized("1");
+        text.extend(std::iter::repeat_n(' ', MAX_MANIFEST_BYTES as usize - text.len()));
+        assert!(parse(&text).is_ok());
+        text.push(' ');
+        let told = error(&text);
+        assert!(told.contains("has 33554433 bytes; the limit is 33554432"), "{told}");
+    }
+
     #[test]
     fn the_path_is_the_documented_one() {
         let at = DateTime::parse_from_rfc3339("2025-12-23T14:30:52Z").unwrap().to_utc();
@@ -303,7 +493,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read_back(
             names in prop::collection::hash_set("[a-z0-9 +%é/]{1,12}", 1..20),
-            sizes in prop::collection::vec(prop::option::of(any::<u64>().prop_map(|n| n >> 20)), 20),
+            sizes in prop::collection::vec(prop::option::of(any::<u64>().prop_map(|n| n >> 22)), 20),
             seconds in 0i64..4_000_000_000, micros in 0u32..1_000_000,
         ) {
             let file = |(name, size): (&String, &Option<u64>)| ManifestFile {

@@ -1,5 +1,6 @@
 //! Where an object is.
 
+use crate::MAX_URI_BYTES;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -12,6 +13,9 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ObjectUri(String);
+
+/// How much of a URI that is too long an error shows.
+const SHOWN_CHARS: usize = 200;
 
 /// Why a text is no object URI.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -82,6 +86,10 @@ impl FromStr for ObjectUri {
     type Err = InvalidUri;
 
     fn from_str(text: &str) -> Result<Self, InvalidUri> {
+        if text.len() > MAX_URI_BYTES {
+            let beginning: String = text.chars().take(SHOWN_CHARS).chain("…".chars()).collect();
+            return Err(InvalidUri { uri: beginning, reason: "it has more than 16384 bytes, the limit" });
+        }
         let invalid = |reason| InvalidUri { uri: text.to_owned(), reason };
         if let Some(rest) = text.strip_prefix("s3://") {
             return match rest.split_once('/') {
@@ -144,6 +152,15 @@ mod tests {
             "s3://in/folder/2025-12-23-a.ndjson".parse::<ObjectUri>().unwrap().key(),
             "folder/2025-12-23-a.ndjson"
         );
+    }
+
+    #[test]
+    fn a_uri_has_so_many_bytes_at_most() {
+        let of_bytes = |bytes: usize| format!("s3://in/{}", "x".repeat(bytes - 8));
+        assert!(of_bytes(MAX_URI_BYTES).parse::<ObjectUri>().is_ok());
+        let error = of_bytes(MAX_URI_BYTES + 1).parse::<ObjectUri>().unwrap_err().to_string();
+        assert!(error.ends_with("x…` is no object URI: it has more than 16384 bytes, the limit"), "{error}");
+        assert!(error.len() < 400, "{error}");
     }
 
     #[test]

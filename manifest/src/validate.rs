@@ -1,6 +1,6 @@
 //! The rules an arriving file is held to.
 
-use crate::DatePrefix;
+use crate::{DatePrefix, MAX_OBJECT_BYTES};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -120,12 +120,12 @@ pub enum Arrival {
 }
 
 impl FileRules {
-    /// The smallest and the largest size accepted, in bytes, both included.
+    /// The smallest and the largest size accepted, in bytes, both included; never more than an object can have.
     pub fn size_bounds_bytes(&self) -> (u64, u64) {
         let share = self.size_tolerance_percent / 100.0;
         let low = (self.expected_file_size_mb * (1.0 - share)).max(0.0) * MB;
         let high = self.expected_file_size_mb * (1.0 + share) * MB;
-        (low.ceil() as u64, high.floor() as u64)
+        (low.ceil() as u64, (high.floor() as u64).min(MAX_OBJECT_BYTES))
     }
 
     /// Judges a file by its key and its stored size. The extension comes before the size, the size before the
@@ -178,6 +178,16 @@ mod tests {
     fn a_tolerance_of_one_hundred_percent_accepts_an_empty_file() {
         let rules = FileRules { size_tolerance_percent: 100.0, ..FileRules::default() };
         assert_eq!(rules.size_bounds_bytes().0, 0);
+    }
+
+    #[test]
+    fn no_rule_accepts_more_than_an_object_can_have() {
+        let rules = FileRules { expected_file_size_mb: 1e15, size_tolerance_percent: 100.0, ..FileRules::default() };
+        let judge = |size_bytes| rules.judge("2025-12-23-a.ndjson", size_bytes, day("2030-01-01"));
+        assert_eq!(judge(MAX_OBJECT_BYTES), Arrival::Accepted(day("2025-12-23")));
+        for size_bytes in [MAX_OBJECT_BYTES + 1, i64::MAX as u64, u64::MAX] {
+            assert!(matches!(judge(size_bytes), Arrival::Quarantined(QuarantineReason::TooLarge, _)), "{size_bytes}");
+        }
     }
 
     #[test]

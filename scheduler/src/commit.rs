@@ -5,10 +5,24 @@
 //! | before the commit record | private files of an attempt that nobody knows | a new attempt; the private directory goes |
 //! | after it, before or during publication | a record that names every private and final name | publishes the rest |
 //! | after publication, before the run is completed | all files in place | publishing again is no error; completes |
+//!
+//! The output of a forced run takes the place of another. All of the new one is looked for before any of it is shown; then it
+//! is shown; only then the old one is removed. For the moment between the two a reader sees the rows of both. The other order
+//! would show none for that moment, and would leave none for good if the new one were lost in it; so the old one goes last:
+//!
+//! | the process dies | readers see | the next one does |
+//! |---|---|---|
+//! | before the first new name | the old output | publishes |
+//! | while new names are given | the old output, and some of the new | publishes the rest |
+//! | while the old output is removed | the new output, and some of the old | removes the rest; completes |
+//!
+//! What becomes of a committed output that is lost before it is shown is in `loss`.
 
 use crate::options::OutputLayout;
 use millwork_conversion::{AttemptOutcome, FileLedger, StagedPart, TaskReport};
 use millwork_manifest::{InvalidUri, Manifest, ObjectUri};
+#[cfg(doc)]
+use millwork_storage::StorageError;
 use millwork_storage::{Location, StagedFile, Staging, StorageResult, remove_blocking};
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +35,8 @@ pub(crate) struct CommitRecord {
     /// Private files of rejected lines, in the order in which they become one file, and its place.
     rejects: Vec<StagedFile>,
     rejects_uri: ObjectUri,
-    /// The output that this one takes the place of, if it was forced.
+    /// What this output takes the place of: the one that is shown, if it was forced, and what may be left of those that were
+    /// lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     replaces: Vec<ObjectUri>,
     /// What became of each file.
@@ -167,9 +182,9 @@ impl CommitRecord {
         Ok((record, result))
     }
 
-    /// The same, whose publication removes what another record published.
-    pub(crate) fn in_place_of(self, replaced: &Self) -> Self {
-        Self { replaces: replaced.published().cloned().collect(), ..self }
+    /// The same, whose publication removes what other records published.
+    pub(crate) fn in_place_of(self, replaced: &[Self]) -> Self {
+        Self { replaces: replaced.iter().flat_map(Self::published).cloned().collect(), ..self }
     }
 
     /// The final names of all it publishes.
@@ -178,12 +193,27 @@ impl CommitRecord {
         self.outputs.iter().map(|(_, uri)| uri).chain(rejects)
     }
 
+    /// Refuses, by [`StorageError::is_lost`], if something that it names can neither be shown any more nor is shown.
+    pub(crate) fn check_there(&self) -> StorageResult<()> {
+        if !self.rejects.is_empty() {
+            self.staging.check_joined(&self.rejects, &self.rejects_uri)?;
+        }
+        self.staging.check_there(&self.outputs)
+    }
+
+    /// Makes it impossible to show any of it, and removes what is shown: it has lost a part. Doing it again is no error.
+    pub(crate) fn take_back(&self) -> StorageResult<()> {
+        self.staging.take_back(&self.outputs)?;
+        if self.rejects.is_empty() { Ok(()) } else { self.staging.take_back_joined(&self.rejects, &self.rejects_uri) }
+    }
+
     /// Gives every file its final name. Doing it again, or going on where another stopped, is no error.
     ///
-    /// An output that is replaced goes first: for a moment a reader sees no rows of the manifest, never those of both.
+    /// An output that is replaced goes last.
     pub(crate) fn publish(&self) -> StorageResult<()> {
-        for uri in &self.replaces {
-            remove_blocking(uri)?;
+        // In a bucket each look is a request, and nothing is at stake if nothing is replaced.
+        if !self.replaces.is_empty() || !self.staging.has_uploads() {
+            self.check_there()?;
         }
         if !self.rejects.is_empty() {
             self.staging.publish_joined(&self.rejects, &self.rejects_uri)?;
@@ -191,6 +221,6 @@ impl CommitRecord {
         if let Err(error) = self.staging.publish(&self.outputs)? {
             tracing::warn!(%error, "cannot remove what is left of a published attempt");
         }
-        Ok(())
+        self.replaces.iter().try_for_each(remove_blocking)
     }
 }

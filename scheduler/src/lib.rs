@@ -10,6 +10,7 @@ mod commit;
 mod engine;
 mod intake;
 mod lease;
+mod loss;
 mod options;
 mod places;
 pub mod run;

@@ -1,12 +1,18 @@
 //! What people and other programs ask of a scheduler, whether it runs the manifests or stands by: all of it goes by way of
 //! the store, and is told to the scheduler that runs, if that is this one.
 
+use crate::loss::{self, TakeBackError};
 use crate::places::ReadPlaces;
 use crate::shell::Scheduler;
 use chrono::Utc;
 use millwork_manifest::{Manifest, ManifestId, ObjectUri};
-use millwork_tracking::{QueuedManifest, Run, RunState, TrackingError, TrackingResult, TrackingStore};
+use millwork_tracking::{Commit, QueuedManifest, Run, RunState, TrackingError, TrackingResult, TrackingStore};
 use std::sync::{Arc, OnceLock};
+
+/// What can be done when an output cannot be looked at.
+const MENDED: &str = "ask again once that is mended";
+/// What is said of a committed output that is not lost.
+const NOT_LOST: &str = "all of its output is there to be shown, or is shown: it is published by itself, and completes";
 
 /// Why a manifest is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -62,12 +68,9 @@ impl Service {
         &self.store
     }
 
-    /// Asks the store something that costs little, to see whether it answers.
+    /// Asks the store for a sign of life.
     pub(crate) async fn ping(&self) -> TrackingResult<()> {
-        match "ping".parse() {
-            Ok(id) => self.store.run_head(&id).await.map(drop),
-            Err(_) => Ok(()),
-        }
+        self.store.ping().await
     }
 
     /// Queues a manifest. One that is known is not run again: its run is returned as it is, with the higher priority of
@@ -88,16 +91,49 @@ impl Service {
         Ok(run)
     }
 
-    /// Queues a run that failed or was cancelled once more.
+    /// Queues a run that failed or was cancelled once more, and a committed one whose output is lost: that is given up.
     pub async fn retry(&self, id: &ManifestId) -> TrackingResult<Run> {
-        self.store.requeue(id, Utc::now()).await?;
+        match self.store.unpublished(id).await? {
+            Some(commit) => self.give_up(id, &commit, true).await?,
+            None => self.store.requeue(id, Utc::now()).await?,
+        }
         self.queue_again(id).await
     }
 
-    /// Queues a completed run once more, for an output that takes the place of the one it has.
+    /// Queues a completed run once more, for an output that takes the place of the one it has, and a committed one whose
+    /// output is lost, even if its input is, too: then it fails.
     pub async fn force(&self, id: &ManifestId) -> TrackingResult<Run> {
-        self.store.force(id, Utc::now()).await?;
+        match self.store.unpublished(id).await? {
+            Some(commit) => self.give_up(id, &commit, false).await?,
+            None => self.store.force(id, Utc::now()).await?,
+        }
         self.queue_again(id).await
+    }
+
+    /// Gives a committed output up of which something is gone for good; refused if nothing is. See [`loss`].
+    async fn give_up(&self, id: &ManifestId, commit: &Commit, needs_input: bool) -> TrackingResult<()> {
+        let refused = |found: String, wanted| TrackingError::Conflict { manifest_id: id.to_string(), found, wanted };
+        let lost = match loss::check_there(loss::record_of(commit)?).await {
+            Err(error) if error.is_lost() => error,
+            Err(error) => return Err(refused(format!("committing, and cannot be looked at: {error}"), MENDED)),
+            Ok(()) => return Err(refused(RunState::Committing.to_string(), NOT_LOST)),
+        };
+        if needs_input && let Some(manifest) = self.store.manifest(id).await? {
+            match loss::missing_input(&manifest).await {
+                Ok(None) => {}
+                Ok(Some(uri)) => {
+                    let found =
+                        format!("committing, and has lost its output; its input `{uri}` is gone or changed, too");
+                    return Err(refused(found, "put it back; or force the run, which gives the output up and fails"));
+                }
+                Err(error) => return Err(refused(format!("committing, and cannot be looked at: {error}"), MENDED)),
+            }
+        }
+        self.store.supersede(id, commit.attempt, &loss::failure_of(&lost), None, Utc::now()).await?;
+        if let Err(error) = loss::take_back_superseded(&*self.store, id).await {
+            tracing::warn!(manifest = %id, %error, "cannot take back what is left of a lost output; the next attempt does it");
+        }
+        Ok(())
     }
 
     /// Changes the place of a queued run in the queue; others stay as they are.
@@ -110,11 +146,25 @@ impl Service {
 
     /// Ends a run, at once if it waits, else as soon as its attempt has stopped.
     pub async fn cancel(&self, id: &ManifestId) -> TrackingResult<Run> {
+        // Its files will be free for other manifests. Once more after that: meanwhile an output can have been given up.
+        self.take_back(id).await?;
         self.store.cancel(id, Utc::now()).await?;
+        self.take_back(id).await?;
         if let Some(scheduler) = self.leader() {
             scheduler.cancel(id);
         }
         self.known(id).await
+    }
+
+    async fn take_back(&self, id: &ManifestId) -> TrackingResult<()> {
+        loss::take_back_superseded(&*self.store, id).await.map_err(|error| match error {
+            TakeBackError::Store(error) => error,
+            TakeBackError::Storage(error) => TrackingError::Conflict {
+                manifest_id: id.to_string(),
+                found: format!("to replace an output that was lost, of which something may be left: {error}"),
+                wanted: MENDED,
+            },
+        })
     }
 
     async fn queue_again(&self, id: &ManifestId) -> TrackingResult<Run> {

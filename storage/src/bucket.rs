@@ -99,12 +99,21 @@ impl Buckets {
     pub(crate) async fn read(&self, uri: &ObjectUri) -> StorageResult<Vec<u8>> {
         let (bucket, key) = located("read", uri)?;
         let got = self.client().await.get_object().bucket(bucket).key(key).send().await;
-        let got = got.map_err(|e| fail("read", uri, e))?;
+        let mut got = got.map_err(|e| fail("read", uri, e))?;
+        let too_large = || StorageError::new("read", uri, ErrorKind::FileTooLarge.into());
         if got.content_length().is_some_and(|bytes| bytes as u64 > MAX_READ_BYTES) {
-            return Err(StorageError::new("read", uri, ErrorKind::FileTooLarge.into()));
+            return Err(too_large());
         }
-        let body = got.body.collect().await;
-        Ok(body.map_err(|e| StorageError::new("read", uri, io::Error::other(e)))?.to_vec())
+        // Whatever the server said of the length.
+        let mut content = Vec::new();
+        while let Some(piece) = got.body.next().await {
+            let piece = piece.map_err(|e| StorageError::new("read", uri, io::Error::other(e)))?;
+            if (content.len() + piece.len()) as u64 > MAX_READ_BYTES {
+                return Err(too_large());
+            }
+            content.extend_from_slice(&piece);
+        }
+        Ok(content)
     }
 
     pub(crate) async fn write_once(&self, uri: &ObjectUri, content: &[u8]) -> StorageResult<bool> {

@@ -138,6 +138,76 @@ fn a_publication_that_fails_after_the_commit_is_finished_by_the_next_run() {
     place.assert_tidy();
 }
 
+/// Private files of a run that is committed and not published.
+fn private_files(place: &Place) -> Vec<std::path::PathBuf> {
+    let names = place.files("out/_millwork/staging").into_iter();
+    names.map(|name| place.path("out/_millwork/staging").join(name)).collect()
+}
+
+#[test]
+fn a_committed_run_whose_private_files_are_gone_is_converted_anew() {
+    for spared in [0, 1] {
+        let place = Place::new();
+        place.generate(&["--files", "6", "--size-mb", "4", "--dirty", "1"]);
+        let report = |done: &serde_json::Value| (done["rows"].clone(), done["rejected"].clone());
+        // Commits, and cannot publish.
+        let in_the_way = place.path("quarantine/rejected-lines");
+        std::fs::create_dir_all(in_the_way.parent().unwrap()).unwrap();
+        std::fs::write(&in_the_way, "a file where a directory should be").unwrap();
+        let done = place.run(&["--target-file-mb", "2"]);
+        assert_eq!(done.code, Some(1));
+        assert!(done.stderr.contains("committed, but not published yet"), "{}", done.stderr);
+        assert!(place.parquet_files().is_empty());
+        let private = private_files(&place);
+        assert!(private.len() > 2, "{private:?}");
+        private.iter().skip(spared).for_each(|path| std::fs::remove_file(path).unwrap());
+        std::fs::remove_file(in_the_way).unwrap();
+        let done = place.run_well(&["--target-file-mb", "2"]);
+        let outputs = place.parquet_files();
+        assert!(outputs.iter().all(|name| name.contains("-g2-part-")), "{outputs:?}");
+        place.ask_oracle(&[]);
+        place.assert_tidy();
+        // All of it is known as completed: nothing is converted once more.
+        assert_ne!(report(&done).0, 0);
+        place.run_well(&[]);
+        assert_eq!(place.parquet_files(), outputs);
+    }
+}
+
+#[test]
+fn a_forced_output_that_cannot_be_shown_leaves_the_old_one() {
+    let place = Place::new();
+    place.input("2025-01-01-a.ndjson", "{\"a\":1}\nbad\n");
+    place.run_well(&[]);
+    let old = place.parquet_files();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let state = format!("sqlite:{}", place.path("out/_millwork/state.db").display());
+    runtime.block_on(async {
+        let store = millwork_tracking::open(&state).await.unwrap();
+        let runs = store.list_runs(&millwork_tracking::RunFilter { limit: 10, ..Default::default() }).await.unwrap();
+        store.force(&runs.items[0].manifest_id, chrono::Utc::now()).await.unwrap();
+        store.close().await;
+    });
+    // It commits, and cannot publish its rejected lines.
+    let (directory, aside) = (place.path("quarantine/rejected-lines/2025-01-01"), place.path("aside"));
+    std::fs::rename(&directory, &aside).unwrap();
+    std::fs::write(&directory, "a file where a directory should be").unwrap();
+    let done = place.run(&[]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.stderr.contains("committed, but not published yet"), "{}", done.stderr);
+    assert_eq!(place.parquet_files(), old);
+    std::fs::remove_file(&directory).unwrap();
+    std::fs::rename(&aside, &directory).unwrap();
+    place.ask_oracle(&[]);
+    // What it was to show is lost: the old output stays until there is another.
+    private_files(&place).iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    place.run_well(&[]);
+    let new = place.parquet_files();
+    assert!(new.len() == 1 && new[0].contains("-g3-part-"), "{new:?}");
+    place.ask_oracle(&[]);
+    place.assert_tidy();
+}
+
 #[test]
 fn what_a_dead_process_has_locked_is_waited_for() {
     let place = Place::new();

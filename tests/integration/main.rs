@@ -18,6 +18,7 @@ mod doors_load;
 mod fleet;
 mod intake;
 mod json;
+mod limits;
 mod place;
 mod places;
 mod proxy;

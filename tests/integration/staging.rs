@@ -130,6 +130,7 @@ fn the_child() {
     an_attempt_that_gives_up_keeps_the_note_of_an_upload_without_id(&bucket);
     a_joined_file_that_breaks_off_leaves_no_upload(&bucket);
     an_upload_that_is_gone_is_lost(&bucket);
+    what_is_left_of_a_lost_output_is_taken_back(&bucket);
     only_its_own_object_is_taken_for_it(&bucket);
     an_output_needs_a_free_place(&bucket);
     outputs_of_any_size_are_what_was_written(&bucket);
@@ -215,6 +216,47 @@ fn an_upload_that_is_gone_is_lost(bucket: &Bucket) {
     bucket.abort_all();
     let error = publish(&staging, &file).unwrap_err();
     assert!(error.is_lost() && error.to_string().contains("; put it there from a backup"), "{error}");
+    staging.clear().unwrap();
+    assert!(bucket.is_empty());
+}
+
+/// Two outputs, of which one is shown and the other's upload is gone.
+fn what_is_left_of_a_lost_output_is_taken_back(bucket: &Bucket) {
+    let staging = Bucket::staging("m", 1);
+    let first = output(&staging);
+    let mut writer = staging.create_output(1).unwrap();
+    writer.write_all(b"more").unwrap();
+    let mut second = writer.finish().unwrap();
+    staging.settle([&mut second], None).unwrap();
+    let outputs = [first, second].map(|file| (file.clone(), staging.place_of(&file).unwrap()));
+    let rejects = [private(&staging, "rejected", 10)];
+    let joined = uri("s3://quarantine/rejected.ndjson");
+    staging.check_there(&outputs).unwrap();
+    staging.check_joined(&rejects, &joined).unwrap();
+    staging.publish_joined(&rejects, &joined).unwrap();
+    bucket.delete("out", &rejects[0].name);
+    staging.check_joined(&rejects, &joined).unwrap();
+    staging.publish(&outputs[..1]).unwrap().unwrap();
+    // The rest of the attempt has gone with that: as if a rule of the bucket had removed it.
+    assert_eq!((bucket.keys("out"), bucket.uploads("out").len()), (vec![KEY.to_owned()], 0));
+    staging.check_there(&outputs[..1]).unwrap();
+    let error = staging.check_there(&outputs).unwrap_err();
+    assert!(error.is_lost() && error.to_string().contains("x-00001.parquet"), "{error}");
+    // Whoever has the key of the second is spared.
+    bucket.put("out", "lake/x-00001.parquet", b"foreign".into());
+    for _ in 0..2 {
+        staging.take_back(&outputs).unwrap();
+        staging.take_back_joined(&rejects, &joined).unwrap();
+        assert_eq!(bucket.keys("out"), ["lake/x-00001.parquet"]);
+        assert!(bucket.keys("quarantine").is_empty());
+    }
+    bucket.delete("out", "lake/x-00001.parquet");
+    assert!(staging.check_joined(&rejects, &joined).unwrap_err().is_lost());
+    // An upload that is still open can be completed no more.
+    let file = output(&staging);
+    let outputs = [(file.clone(), staging.place_of(&file).unwrap())];
+    staging.take_back(&outputs).unwrap();
+    assert!(publish(&staging, &file).unwrap_err().is_lost());
     staging.clear().unwrap();
     assert!(bucket.is_empty());
 }

@@ -21,5 +21,5 @@ pub use sqlite::SqliteStore;
 pub use store::{TrackingStore, open};
 pub use types::{
     Attempt, AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest,
-    Run, RunCount, RunFilter, RunState, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile,
+    Replaced, Run, RunCount, RunFilter, RunState, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile,
 };

@@ -59,7 +59,7 @@ pub(crate) fn retry_later(
 pub(crate) fn fail(run: &Run, attempt: u32, failure: &Failure, now: DateTime<Utc>) -> TrackingResult<Option<Run>> {
     check_newest(run, attempt)?;
     let end = match failure.class {
-        _ if run.generation > 1 => RunState::Completed,
+        _ if has_output(run) => RunState::Completed,
         FailureClass::Cancelled => RunState::Cancelled,
         _ => RunState::Failed,
     };
@@ -93,8 +93,16 @@ pub(crate) fn cancel(run: &Run, now: DateTime<Utc>) -> Decided<RunState> {
         RunState::Completed => run.failure.as_ref().is_some_and(|failure| failure.class == FailureClass::Cancelled),
         RunState::Draft | RunState::Committing | RunState::Failed => false,
     };
-    if is_cancelled { Ok((run.state, None)) } else { Err(conflict(run, "it is too late to cancel it, or too early")) }
+    match run.state {
+        _ if is_cancelled => Ok((run.state, None)),
+        RunState::Committing => Err(conflict(run, COMMITTED)),
+        _ => Err(conflict(run, "it is too late to cancel it, or too early")),
+    }
 }
+
+/// What somebody can do who wants a committed run gone.
+const COMMITTED: &str = "it is too late to cancel it: its output is decided on and gets its names, again and again until that \
+    succeeds. If what was to get them is gone, retry it: it is converted anew";
 
 pub(crate) fn requeue(run: &Run, now: DateTime<Utc>) -> TrackingResult<Option<Run>> {
     match run.state {
@@ -142,9 +150,44 @@ pub(crate) fn complete(run: &Run, now: DateTime<Utc>) -> TrackingResult<Option<R
     }
 }
 
-/// Whether a run is to replace an output.
+/// A committed run whose output can no longer be shown, since what its record names is gone: it waits to be converted anew,
+/// as the next generation. `has_other` says whether an output of a generation before is shown.
+pub(crate) fn supersede(
+    run: &Run,
+    attempt: u32,
+    has_other: bool,
+    failure: &Failure,
+    not_before: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> TrackingResult<Option<Run>> {
+    check_newest(run, attempt)?;
+    if run.state == RunState::Queued && run.failure.as_ref() == Some(failure) {
+        return Ok(None);
+    }
+    if run.state != RunState::Committing {
+        return Err(conflict(run, "only a committed output that is not shown yet can be given up"));
+    }
+    let mut after = queued_again(run, now);
+    after.generation += 1;
+    after.failure = Some(failure.clone());
+    after.not_before = not_before;
+    after.committed_at = run.committed_at.filter(|_| has_other);
+    if let Some(attempt) = after.history.last_mut() {
+        attempt.failure = Some(failure.clone());
+    }
+    Ok(Some(after))
+}
+
+/// Whether a run that waits or is under way has an output to fall back on: it was completed before, and forced. Its files are
+/// completed, and stay so.
+pub(crate) fn has_output(run: &Run) -> bool {
+    run.committed_at.is_some()
+}
+
+/// Whether a run is to replace an output, or ended without one and may have left something of one that was given up.
 pub(crate) fn replaces(run: &Run) -> bool {
-    run.generation > 1 && (run.state == RunState::Queued || is_under_way(run))
+    let has_ended = matches!(run.state, RunState::Failed | RunState::Cancelled);
+    run.generation > 1 && (run.state == RunState::Queued || is_under_way(run) || has_ended)
 }
 
 fn changed(run: &Run, now: DateTime<Utc>) -> Run {

@@ -2,7 +2,7 @@
 
 use crate::{
     AuditEntry, Backlog, Commit, Draft, DynamoStore, FileFilter, FoundFile, Lock, Metric, Overwrites, Page,
-    QueuedManifest, Run, RunCount, RunFilter, RunState, SqliteStore, TableNames, TimelineEntry, TrackedBatch,
+    QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState, SqliteStore, TableNames, TimelineEntry, TrackedBatch,
     TrackedFile, TrackingError, TrackingResult,
 };
 use async_trait::async_trait;
@@ -118,6 +118,10 @@ pub trait TrackingStore: Send + Sync {
     /// died. Returns how many. Its cost does not grow with their number: it looks at some of those that came first.
     async fn release_abandoned(&self, before: DateTime<Utc>, now: DateTime<Utc>) -> TrackingResult<u64>;
 
+    /// Asks for a sign of life: that what is stored can be read now, and that whatever writes is alive. Cheap enough to be
+    /// asked every second; it waits for no write.
+    async fn ping(&self) -> TrackingResult<()>;
+
     /// Does what it was asked before, then lets go of what it has open. If that is a file, whatever it is asked later fails.
     async fn close(&self) {}
 
@@ -193,8 +197,22 @@ pub trait TrackingStore: Send + Sync {
     /// The commit of a run whose publication is not finished.
     async fn unpublished(&self, id: &ManifestId) -> TrackingResult<Option<Commit>>;
 
-    /// The record of the output that a forced run is to replace, until it is committed.
-    async fn replaced(&self, id: &ManifestId) -> TrackingResult<Option<Commit>>;
+    /// Gives up the output that this attempt committed, since it can never be shown: what its record names is gone. The run
+    /// is queued as its next generation, not to be started before a time; its record counts no more, but is kept, for who
+    /// removes what is left of it. The files stay in the run. Refused unless the run is committing, by this attempt.
+    async fn supersede(
+        &self,
+        id: &ManifestId,
+        attempt: u32,
+        failure: &Failure,
+        not_before: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<()>;
+
+    /// The records whose places a run's next output takes, newest first, until that is committed: of outputs that were given
+    /// up, and of the one that is shown, if there is one. None for a run that was never committed. Those of a run that failed
+    /// or was cancelled are of outputs that were given up.
+    async fn replaced(&self, id: &ManifestId) -> TrackingResult<Vec<Replaced>>;
 
     /// Notes that a committed run's output is in its place: the run and its files are completed.
     async fn complete(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()>;

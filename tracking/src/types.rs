@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use millwork_manifest::{
-    DatePrefix, Failure, FailureClass, FileState, Manifest, ManifestFile, ManifestId, ObjectUri, QuarantineReason,
+    DatePrefix, Failure, FailureClass, FileState, MAX_OBJECT_BYTES, Manifest, ManifestFile, ManifestId, ObjectUri,
+    QuarantineReason,
 };
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -58,12 +59,17 @@ pub struct FoundFile {
 }
 
 impl FoundFile {
+    /// The same, with a size that every store can hold and add up. One that no object has stays larger than any may be.
+    pub(crate) fn bounded(&self) -> Self {
+        Self { size_bytes: self.size_bytes.min(MAX_OBJECT_BYTES + 1), ..self.clone() }
+    }
+
     /// A file as a manifest lists it.
     pub(crate) fn listed(file: &ManifestFile, date: DatePrefix) -> Self {
         Self {
             uri: file.uri.clone(),
             date: Some(date),
-            size_bytes: file.size_bytes.unwrap_or(0),
+            size_bytes: file.size_bytes.unwrap_or(0).min(MAX_OBJECT_BYTES + 1),
             etag: file.etag.clone().unwrap_or_default(),
             version_id: file.version_id.clone(),
             sequencer: None,
@@ -306,7 +312,8 @@ pub struct Run {
     pub attempts: u32,
     /// Attempts that failed since somebody queued the run.
     pub failures: u32,
-    /// Which output of the manifest this is: 1, and one more each time it is forced.
+    /// Which output of the manifest this is: 1, and one more each time it is forced, or converted anew because a committed
+    /// output was lost before it was shown.
     pub generation: u32,
     /// When the next attempt may start, after a failure that can pass.
     pub not_before: Option<DateTime<Utc>>,
@@ -321,7 +328,7 @@ pub struct Run {
     pub updated_at: DateTime<Utc>,
     /// When its newest attempt started.
     pub started_at: Option<DateTime<Utc>>,
-    /// When its output was decided on.
+    /// When its output was decided on: the one that it has, also while it is converted again to replace that.
     pub committed_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub ended_at: Option<DateTime<Utc>>,
@@ -388,6 +395,15 @@ pub struct Commit {
     pub attempt: u32,
     /// What is needed to finish publication.
     pub record: String,
+}
+
+/// A commit that a later one takes the place of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// The commit.
+    pub commit: Commit,
+    /// Whether its output was given up before it was shown, so that nothing of it counts; else it is what readers have.
+    pub is_superseded: bool,
 }
 
 /// Which files a listing shows.

@@ -16,8 +16,9 @@ const DEAD_LETTER_RETENTION_SECONDS: u32 = 14 * 24 * 3600;
 const MANIFEST_PREFIX: &str = "manifests/";
 /// The id of the rule that aborts uploads which nobody completed.
 const ABORT_RULE: &str = "millwork-abort-uploads";
-/// When they are aborted: attempts end within hours.
-const ABORT_AFTER_DAYS: i32 = 2;
+/// When they are aborted, in days: 7. Attempts end within hours, but a committed run's uploads must outlive all of a week in
+/// which no scheduler runs; without them it is converted anew.
+const ABORT_AFTER_DAYS: i32 = 7;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Queue {
@@ -192,7 +193,7 @@ fn events(name: &str, bucket: &str, dead_letters: &str) -> Queue {
     Queue { name: name.to_owned(), retention_seconds: RETENTION_SECONDS, source: Some(source) }
 }
 
-fn buckets(names: &Names, expire_input_days: Option<u16>) -> Vec<Bucket> {
+pub(super) fn buckets(names: &Names, expire_input_days: Option<u16>) -> Vec<Bucket> {
     let abort =
         Rule { id: ABORT_RULE.to_owned(), prefix: String::new(), does: Does::AbortUploadsAfterDays(ABORT_AFTER_DAYS) };
     // The queue's name is in it, so that two installations with different prefixes can share a bucket.

@@ -305,6 +305,30 @@ mod tests {
     }
 
     #[test]
+    fn uploads_that_were_aborted_too_early_get_their_week() {
+        let names = super::super::names::tests::names();
+        for wanted in super::super::plan::buckets(&names, None) {
+            let abort = |id: &str, days| Rule {
+                id: id.to_owned(),
+                prefix: String::new(),
+                does: Does::AbortUploadsAfterDays(days),
+            };
+            let theirs = abort("theirs", 1);
+            let own = |days| abort("millwork-abort-uploads", days);
+            let others = wanted.rules.iter().filter(|rule| rule.id != own(0).id);
+            let rules: Vec<Rule> = [theirs.clone(), own(2)].into_iter().chain(others.cloned()).collect();
+            let first = changes(&wanted, &found(&rules)).unwrap();
+            assert_eq!(first.details, ["lifecycle → unfinished uploads are aborted after 7 days"]);
+            let corrected = first.rules.unwrap();
+            let kept: Vec<Rule> = corrected.iter().filter_map(as_rule).collect();
+            assert!(kept.contains(&theirs) && kept.contains(&own(7)) && !kept.contains(&own(2)), "{kept:?}");
+            // Once more is nothing.
+            let again = Found { is_encrypted: true, is_closed: true, rules: corrected, minimum_size: None };
+            assert_eq!(changes(&wanted, &again).unwrap(), Changes::default());
+        }
+    }
+
+    #[test]
     fn what_is_as_it_must_be_is_left_alone() {
         let unchanged = changes(&bucket(7), &found(&bucket(7).rules)).unwrap();
         assert_eq!(unchanged, Changes::default());

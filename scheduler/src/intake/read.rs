@@ -34,6 +34,9 @@ impl ReadError {
             Self::Storage(error) if error.is_not_found() => Some(BadReason::MissingObject),
             Self::Storage(_) => None,
             Self::TooLarge { .. } => Some(BadReason::TooLarge),
+            Self::Invalid(ManifestError::TooLarge { .. } | ManifestError::TooManyFiles { .. }) => {
+                Some(BadReason::TooLarge)
+            }
             Self::Invalid(ManifestError::MixedDates { .. }) => Some(BadReason::MixedDates),
             Self::Invalid(ManifestError::Duplicate { .. }) => Some(BadReason::DuplicateFile),
             Self::Invalid(_) => Some(BadReason::NotAManifest),
@@ -60,4 +63,25 @@ pub(crate) async fn read_manifest(
     }
     let text = objects.read(uri).await?;
     Ok(Manifest::parse(uri.as_str(), &text, object.modified_at)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millwork_manifest::MAX_MANIFEST_FILES;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_past_a_limit_is_refused_for_good() {
+        let reason = |text: &str| {
+            let error = Manifest::parse("s3://m/x.json", text.as_bytes(), Default::default()).unwrap_err();
+            ReadError::from(error).reason()
+        };
+        let uris: Vec<_> = (0..=MAX_MANIFEST_FILES).map(|n| format!("s3://in/2025-12-23-{n}.ndjson")).collect();
+        assert_eq!(reason(&json!({"fileLocations": [{"URIPrefixes": uris}]}).to_string()), Some(BadReason::TooLarge));
+        assert_eq!(reason(&" ".repeat(MAX_MANIFEST_BYTES as usize + 1)), Some(BadReason::TooLarge));
+        let file = json!({"uri": uris[0], "size_bytes": i64::MAX});
+        let text = json!({"fileLocations": [{"URIPrefixes": [uris[0]]}], "metadata": {"files": [file]}}).to_string();
+        assert_eq!(reason(&text), Some(BadReason::NotAManifest));
+    }
 }

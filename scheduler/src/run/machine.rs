@@ -1,5 +1,6 @@
 //! The machine.
 
+use super::active::{Active, Phase, Refusal};
 use super::pauses;
 use super::words::{Action, Event, Seen};
 use chrono::{DateTime, Duration, Utc};
@@ -41,85 +42,6 @@ impl Limits {
             class if class.can_pass() => self.max_retries,
             _ => 0,
         }
-    }
-}
-
-/// Where a run is.
-#[derive(Clone, Debug, PartialEq)]
-enum Phase {
-    Starting,
-    Converting,
-    /// The conversion was told to stop, for this reason; none if only this process ends.
-    Aborting(Option<Failure>),
-    Committing,
-    Publishing,
-    Completing,
-    /// What the attempt left is being removed; then it ends so.
-    Discarding(Option<Failure>),
-    /// The store is being told that it failed, for now or for good.
-    Ending,
-    /// The store is being asked how the run is, since it refused something.
-    Inspecting(Refusal),
-}
-
-/// What the store refused, and why.
-#[derive(Clone, Debug, PartialEq)]
-enum Refusal {
-    Start(Failure),
-    Commit(Failure),
-    /// To end the attempt, for this reason.
-    End(Failure),
-    /// To note that the output is visible.
-    Complete,
-}
-
-#[derive(Clone, Debug)]
-struct Active {
-    /// The newest attempt, 0 before the first.
-    attempt: u32,
-    failures: u32,
-    /// How many of the failures were lost executors.
-    lost_executors: u32,
-    replans: u32,
-    /// How often the store has refused something since the attempt started.
-    refusals: u32,
-    phase: Phase,
-    /// When the conversion must have ended.
-    deadline: Option<DateTime<Utc>>,
-    /// What is to be asked again, and when.
-    again: Option<(DateTime<Utc>, Action)>,
-    /// What was asked last, and how often in a row without an answer.
-    asked: Option<Action>,
-    tries: u32,
-}
-
-impl Active {
-    fn new(seen: &Seen, phase: Phase) -> Self {
-        Self {
-            attempt: seen.attempts,
-            failures: seen.failures,
-            lost_executors: seen.lost_executors,
-            replans: 0,
-            refusals: 0,
-            phase,
-            deadline: None,
-            again: None,
-            asked: None,
-            tries: 0,
-        }
-    }
-
-    /// How many failures count against another of this class.
-    fn failures_like(&self, class: FailureClass) -> u32 {
-        match class {
-            FailureClass::LostExecutor => self.lost_executors,
-            _ => self.failures.saturating_sub(self.lost_executors),
-        }
-    }
-
-    /// Whether it takes one of the turns. One whose output only waits for storage does not hold up others.
-    fn has_turn(&self) -> bool {
-        !matches!(self.phase, Phase::Publishing | Phase::Completing) || self.tries == 0
     }
 }
 
@@ -234,9 +156,10 @@ impl Machine {
                 }
             }
             Event::PublishFailed(id, _) => self.again(&id, now, pauses::before_publishing_again),
+            Event::Lost(id, failure) => self.lost(&id, failure, now, &mut actions),
             Event::Discarded(id, attempt) => self.discarded(id, attempt, now, &mut actions),
             Event::Settled(id) => {
-                if matches!(self.phase(&id), Some(Phase::Ending | Phase::Completing)) {
+                if matches!(self.phase(&id), Some(Phase::Ending | Phase::Superseding | Phase::Completing)) {
                     self.forget(id, &mut actions);
                 }
             }
@@ -400,6 +323,15 @@ impl Machine {
         self.ask(&id, Phase::Ending, action, actions);
     }
 
+    /// What was committed cannot be shown any more: the run is converted anew. The more often that happens, the rarer it is
+    /// tried: whatever removes private files may do so again.
+    fn lost(&mut self, id: &ManifestId, failure: Failure, now: DateTime<Utc>, actions: &mut Vec<Action>) {
+        let Some(run) = self.runs.get(id).filter(|run| run.phase == Phase::Publishing) else { return };
+        let not_before = now + pauses::before_converting_anew(run.generation);
+        let action = Action::Supersede(id.clone(), run.attempt, failure, not_before);
+        self.ask(id, Phase::Superseding, action, actions);
+    }
+
     fn cancel(&mut self, id: &ManifestId, actions: &mut Vec<Action>) {
         let Some(run) = self.runs.get_mut(id) else { return };
         // In the other phases the store refuses what comes next, or it is too late.
@@ -432,7 +364,7 @@ impl Machine {
             (Phase::Ending, Some(Action::Fail(.., reason) | Action::RetryLater(.., reason, _))) => {
                 Refusal::End(reason.clone())
             }
-            (Phase::Completing, _) => Refusal::Complete,
+            (Phase::Superseding | Phase::Completing, _) => Refusal::Complete,
             _ => return,
         };
         run.refusals += 1;
@@ -451,7 +383,7 @@ impl Machine {
         let refusal = refusal.clone();
         let Some(seen) = seen else { return self.forget(id, actions) };
         let is_mine = run.attempt == seen.attempts && seen.state != RunState::Queued;
-        run.attempt = seen.attempts;
+        (run.attempt, run.generation) = (seen.attempts, seen.generation);
         (run.failures, run.lost_executors) = (seen.failures, seen.lost_executors);
         match seen.state {
             RunState::Committing => self.ask(&id, Phase::Publishing, Action::Publish(id.clone()), actions),

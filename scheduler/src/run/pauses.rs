@@ -30,3 +30,12 @@ pub(super) fn before_asking_again(tries: u32) -> Duration {
 pub(super) fn before_publishing_again(tries: u32) -> Duration {
     Duration::seconds(1 << tries.min(6))
 }
+
+/// The pause before a run is converted anew, of whose committed output of this generation something was lost: none the first
+/// time, then from ten seconds to ten minutes.
+pub(super) fn before_converting_anew(generation: u32) -> Duration {
+    match generation {
+        0 | 1 => Duration::zero(),
+        _ => before_retry(FailureClass::Storage, generation - 2),
+    }
+}

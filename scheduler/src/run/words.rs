@@ -21,6 +21,8 @@ pub struct Seen {
     pub silent_attempts: u32,
     /// Whether it is to be cancelled.
     pub cancel_requested: bool,
+    /// Which output of the manifest it is, from 1.
+    pub generation: u32,
 }
 
 impl From<&Run> for Seen {
@@ -37,6 +39,7 @@ impl From<&Run> for Seen {
             attempts: run.attempts,
             failures: run.failures,
             cancel_requested: run.cancel_requested,
+            generation: run.generation,
         }
     }
 }
@@ -77,6 +80,8 @@ pub enum Event {
     Published(ManifestId),
     /// The publication did not come to its end; it must, later.
     PublishFailed(ManifestId, Failure),
+    /// The output can never be made visible: what the record names is gone.
+    Lost(ManifestId, Failure),
     /// What the attempt left is removed, as far as that was possible.
     Discarded(ManifestId, u32),
     /// What was asked of the store for a run is done: the run is queued, or has ended.
@@ -111,6 +116,8 @@ pub enum Action {
     Publish(ManifestId),
     /// Note that it is.
     Complete(ManifestId),
+    /// Give the committed output up, and queue the run as its next generation.
+    Supersede(ManifestId, u32, Failure, DateTime<Utc>),
     /// Remove what an attempt left.
     Discard(ManifestId, u32),
     /// Queue the run again.

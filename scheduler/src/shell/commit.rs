@@ -3,15 +3,19 @@
 use super::work::Prepared;
 use super::{Shell, blocking, storage_failure};
 use crate::commit::{CommitRecord, Destination};
+use crate::loss;
 use crate::run::Event;
 use chrono::Utc;
 use millwork_conversion::AttemptOutcome;
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
-use millwork_storage::{Staging, find_blocking};
-use millwork_tracking::{Commit, RunState};
+use millwork_storage::{Staging, StorageError, find_blocking};
+use millwork_tracking::{Commit, Replaced, RunState, TrackingError, TrackingResult};
 use std::sync::Arc;
 use std::time::Instant;
 
+/// How often in a row something must be found to be gone before a committed output is given up: a store may show late what
+/// it has just completed.
+const LOOKS: u32 = 2;
 /// How often a publication may fail before those who wait for the run are told.
 const PATIENCE: u32 = 3;
 
@@ -53,9 +57,9 @@ impl Shell {
             return Err(failed(Failure::new(FailureClass::Bug, "there is nothing to commit")));
         };
         let replaced = match generation {
-            0 | 1 => None,
+            0 | 1 => Vec::new(),
             _ => match self.store.replaced(id).await {
-                Ok(commit) => commit,
+                Ok(replaced) => replaced,
                 Err(error) => {
                     self.works.with(id, |work| work.outcome = Some((staging, outcome)));
                     return Err(self.objection(id.clone(), &error));
@@ -76,10 +80,12 @@ impl Shell {
         generation: u32,
         staging: Staging,
         outcome: AttemptOutcome,
-        replaced: Option<Commit>,
+        replaced: Vec<Replaced>,
     ) -> Result<Prepared, Failure> {
         let bug = |e: serde_json::Error| Failure::new(FailureClass::Bug, e);
-        let replaced = replaced.map(|commit| serde_json::from_str(&commit.record)).transpose().map_err(bug)?;
+        let corrupt = |e: TrackingError| Failure::new(FailureClass::Bug, e);
+        let replaced = replaced.iter().map(|replaced| loss::record_of(&replaced.commit));
+        let replaced = replaced.collect::<TrackingResult<Vec<_>>>().map_err(corrupt)?;
         let layout = &self.options.layout;
         let to = Destination { output: &self.output, quarantine: &self.quarantine, layout, generation };
         self.check_rejected(&outcome)?;
@@ -96,10 +102,7 @@ impl Shell {
         }
         let (record, mut result) = CommitRecord::new(manifest, staging, &outcome, &to).map_err(invalid)?;
         result.plan = self.works.with(&manifest.id, |work| std::mem::take(&mut work.plan));
-        let record = match &replaced {
-            Some(replaced) => record.in_place_of(replaced),
-            None => record,
-        };
+        let record = record.in_place_of(&replaced);
         let text = serde_json::to_string(&record).map_err(bug)?;
         Ok(Prepared { commit: Commit { manifest_id: manifest.id.clone(), attempt, record: text }, result })
     }
@@ -140,28 +143,62 @@ impl Shell {
         };
         // Without a record it is published already.
         let Some(commit) = commit else { return Event::Published(id) };
-        let published = blocking(move || {
-            let record: CommitRecord =
-                serde_json::from_str(&commit.record).map_err(|e| Failure::new(FailureClass::Bug, e))?;
-            record.publish().map_err(storage_failure)
+        let record = match loss::record_of(&commit) {
+            Ok(record) => record,
+            Err(error) => return Event::PublishFailed(id, Failure::new(FailureClass::Bug, error)),
+        };
+        let published = {
+            let record = record.clone();
+            blocking(move || record.publish())
+        };
+        let failure = match published.await {
+            Ok(Ok(())) => return Event::Published(id),
+            Ok(Err(error)) if error.is_lost() => match self.lost(&id, record).await {
+                Ok(event) => return event,
+                Err(failure) => failure,
+            },
+            Ok(Err(error)) => storage_failure(error),
+            Err(failure) => failure,
+        };
+        tracing::error!(manifest = %id, error = %failure, "cannot publish a committed run; trying again");
+        let tries = self.works.with(&id, |work| {
+            work.publications += 1;
+            work.publications
         });
-        match published.await.flatten() {
-            Ok(()) => Event::Published(id),
-            Err(failure) => {
-                tracing::error!(manifest = %id, error = %failure, "cannot publish a committed run; trying again");
-                let tries = self.works.with(&id, |work| {
-                    work.publications += 1;
-                    work.publications
-                });
-                if tries == PATIENCE {
-                    // Whoever waits for it need not wait any longer.
-                    let message = format!(
-                        "committed, but not published yet; it is tried again, also at the next start: {failure}"
-                    );
-                    let told = Failure::new(failure.class, message);
-                    self.ended(&id, Err(Failure { file: failure.file.clone(), ..told }));
-                }
-                Event::PublishFailed(id, failure)
+        if tries == PATIENCE {
+            // Whoever waits for it need not wait any longer.
+            let message =
+                format!("committed, but not published yet; it is tried again, also at the next start: {failure}");
+            self.ended(&id, Err(Failure { message, ..failure.clone() }));
+        }
+        Event::PublishFailed(id, failure)
+    }
+
+    /// What is to be done about a committed output of which something seems to be gone for good; else why it is published
+    /// again.
+    async fn lost(&self, id: &ManifestId, record: CommitRecord) -> Result<Event, Failure> {
+        let is_gone = loss::check_there(record).await;
+        let Some(error) = is_gone.err().filter(StorageError::is_lost) else {
+            self.works.with(id, |work| work.losses = 0);
+            return Err(Failure::new(FailureClass::Storage, "what it names was gone, and is there again"));
+        };
+        let looks = self.works.with(id, |work| {
+            work.losses += 1;
+            work.losses
+        });
+        if looks < LOOKS {
+            return Err(storage_failure(error));
+        }
+        let manifest = self.store.manifest(id).await.map_err(|e| Failure::new(FailureClass::Storage, e))?;
+        let Some(manifest) = manifest else { return Err(storage_failure(error)) };
+        match loss::missing_input(&manifest).await.map_err(storage_failure)? {
+            None => Ok(Event::Lost(id.clone(), loss::failure_of(&error))),
+            Some(uri) => {
+                let advice = "put one of them back, or force the run to give its output up";
+                let message = format!(
+                    "{error}; it is not converted anew, since its input `{uri}` is gone or changed, too: {advice}"
+                );
+                Err(Failure::new(FailureClass::Storage, message))
             }
         }
     }

@@ -116,9 +116,11 @@ impl Shell {
                 Action::Publish(id) => Some(Event::PublishFailed(id, failure)),
                 Action::LookForDue(_) | Action::LookForOpen => Some(Event::LookFailed),
                 Action::Inspect(id) => Some(Event::Found(id, None)),
-                Action::Start(id) | Action::Complete(id) | Action::RetryLater(id, ..) | Action::Fail(id, ..) => {
-                    Some(Event::Refused(id, failure))
-                }
+                Action::Start(id)
+                | Action::Complete(id)
+                | Action::Supersede(id, ..)
+                | Action::RetryLater(id, ..)
+                | Action::Fail(id, ..) => Some(Event::Refused(id, failure)),
                 Action::SetRunning(..) | Action::Abort(..) | Action::Forget(_) => None,
             }
         })
@@ -137,6 +139,9 @@ impl Shell {
             Action::Commit(id, attempt) => self.commit(id, attempt).await,
             Action::Publish(id) => self.publish(id).await,
             Action::Complete(id) => self.complete(id).await,
+            Action::Supersede(id, attempt, failure, not_before) => {
+                self.supersede(id, attempt, failure, not_before).await
+            }
             Action::Discard(id, attempt) => {
                 self.discard(&id, attempt).await;
                 Event::Discarded(id, attempt)

@@ -2,6 +2,7 @@
 
 use super::{EndedRun, Shell};
 use crate::commit::RunResult;
+use crate::loss::{self, TakeBackError};
 use crate::run::{Event, Seen};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, FailureClass, ManifestId};
@@ -12,6 +13,10 @@ use tokio_util::sync::CancellationToken;
 impl Shell {
     pub(super) async fn start(&self, id: ManifestId) -> Event {
         if let Err(event) = self.load(&id).await {
+            return event;
+        }
+        // Before anything of this generation is shown, and before the run can fail.
+        if let Err(event) = self.take_back(&id).await {
             return event;
         }
         match self.store.start_attempt(&id, &self.lock, Utc::now()).await {
@@ -45,6 +50,41 @@ impl Shell {
             work.generation = run.generation;
         });
         Ok(())
+    }
+
+    /// Takes back what is left of outputs of the run that were given up.
+    async fn take_back(&self, id: &ManifestId) -> Result<(), Event> {
+        if self.works.with(id, |work| work.generation) <= 1 {
+            return Ok(());
+        }
+        match loss::take_back_superseded(&*self.store, id).await {
+            Ok(()) => Ok(()),
+            Err(TakeBackError::Store(error)) => Err(self.objection(id.clone(), &error)),
+            Err(TakeBackError::Storage(error)) => {
+                tracing::warn!(manifest = %id, %error, "cannot take back what is left of a lost output; trying again");
+                Err(Event::Unanswered(id.clone()))
+            }
+        }
+    }
+
+    pub(super) async fn supersede(
+        &self,
+        id: ManifestId,
+        attempt: u32,
+        failure: Failure,
+        not_before: DateTime<Utc>,
+    ) -> Event {
+        let superseded = self.store.supersede(&id, attempt, &failure, Some(not_before), Utc::now()).await;
+        if let Err(error) = superseded {
+            return self.objection(id, &error);
+        }
+        tracing::warn!(manifest = %id, attempt, error = %failure, %not_before, "a committed run is converted anew");
+        metrics::counter!("millwork_retries_total", "class" => failure.class.as_str()).increment(1);
+        self.changed(&id, RunState::Queued, attempt, Some(&failure));
+        if let Err(error) = loss::take_back_superseded(&*self.store, &id).await {
+            tracing::warn!(manifest = %id, %error, "cannot take back what is left of a lost output; the next attempt does it");
+        }
+        Event::Settled(id)
     }
 
     pub(super) async fn set_running(&self, id: &ManifestId, attempt: u32) {

@@ -32,6 +32,8 @@ pub(super) struct Work {
     pub(super) prepared: Option<Arc<Prepared>>,
     /// The same, once the store has taken it.
     pub(super) committed: Option<Arc<Prepared>>,
+    /// How often in a row something of it was found to be lost.
+    pub(super) losses: u32,
     /// How often its publication failed.
     pub(super) publications: u32,
 }

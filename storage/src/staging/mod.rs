@@ -7,6 +7,7 @@ mod blocks;
 mod bounds;
 mod bucket;
 mod local;
+mod loss;
 mod name;
 mod private;
 

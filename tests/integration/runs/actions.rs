@@ -36,6 +36,9 @@ impl World {
                 Asked::Lost => Event::LookFailed,
             },
             Action::Start(id) => {
+                if !self.take_back(&id) {
+                    return Ok(Some(Event::Unanswered(id)));
+                }
                 let lock = self.processes[n].lock.clone();
                 let asked = self.ask(self.store.start_attempt(&id, &lock, now));
                 return answer(&id, asked, |attempt| Event::Started(id.clone(), attempt));
@@ -60,9 +63,10 @@ impl World {
                 Event::AttemptFailed(id, attempt, Failure::new(FailureClass::Cancelled, "given up"))
             }
             Action::Commit(id, attempt) => {
-                let uploads = self.processes[n].outcomes[&id].iter().map(|upload| upload.number).collect::<Vec<_>>();
+                let uploads = self.processes[n].outcomes[&id].iter().map(|upload| (upload.number, upload.task));
+                let uploads = uploads.collect::<Vec<_>>();
                 let generation = self.run(&id).unwrap().generation;
-                let record = json!({"uploads": uploads, "generation": generation}).to_string();
+                let record = json!([uploads, generation]).to_string();
                 let commit = Commit { manifest_id: id.clone(), attempt, record };
                 let asked = self.ask(self.store.commit(&commit, &json!({"rows": 1}), now));
                 if matches!(asked, Asked::Answered(Ok(true))) {
@@ -76,6 +80,14 @@ impl World {
             Action::Publish(id) => return Ok(Some(self.publish(n, id))),
             Action::Complete(id) => {
                 return answer(&id, self.ask(self.store.complete(&id, now)), |()| Event::Settled(id.clone()));
+            }
+            Action::Supersede(id, attempt, failure, not_before) => {
+                let asked = self.ask(self.store.supersede(&id, attempt, &failure, Some(not_before), now));
+                if matches!(asked, Asked::Answered(Ok(()))) && !self.is_unlucky(30) {
+                    // If it does not come to that, the start of the next attempt does it.
+                    let _ = self.take_back(&id);
+                }
+                return answer(&id, asked, |()| Event::Settled(id.clone()));
             }
             Action::Discard(id, attempt) => {
                 let manifest = self.index(&id);
@@ -125,37 +137,62 @@ impl World {
         };
         let Some(commit) = commit else { return Event::Published(id) };
         let manifest = self.index(&id);
-        let record: serde_json::Value = serde_json::from_str(&commit.record).unwrap();
-        let generation = u32::try_from(record["generation"].as_u64().unwrap()).unwrap();
-        // The output it takes the place of goes first.
-        self.objects.retain(|(of, number, _), _| *of != manifest || *number >= generation);
-        for number in record["uploads"].as_array().unwrap() {
+        let (uploads, generation): Record = serde_json::from_str(&commit.record).unwrap();
+        let is_shown = |world: &Self, task| world.objects.get(&(manifest, generation, task)) == Some(&commit.attempt);
+        if let Some(number) = self.lost(manifest, &commit) {
+            // One that comes late, after a newer output has taken the place of this one, finds nothing.
+            let is_late = self.run(&id).unwrap().generation > generation;
+            self.check(is_late || self.vanished.contains(&number), &format!("{id}: a committed upload is gone"));
+            return Event::Lost(id, Failure::new(FailureClass::Storage, format!("upload {number} is gone")));
+        }
+        for (number, task) in uploads {
             if self.is_unlucky(5) {
                 return failed(id);
             }
-            let upload = self.uploads.iter().find(|upload| Some(upload.number) == number.as_u64()).copied();
-            match upload {
-                Some(upload) => {
-                    self.uploads.remove(&upload);
-                    let before = self.objects.insert((manifest, generation, upload.task), upload.attempt);
-                    self.check(before.is_none(), &format!("{id}: task {} is published twice", upload.task));
-                }
-                None => {
-                    let is_there = self.objects.iter().any(|((of, number, _), attempt)| {
-                        (*of, *number, *attempt) == (manifest, generation, commit.attempt)
-                    });
-                    let run = self.run(&id).unwrap();
-                    // One that comes late, after a newer output has taken the place of this one, finds nothing.
-                    let is_late = run.generation > generation;
-                    self.check(is_there || is_late, &format!("{id}: a committed upload is gone"));
-                }
+            let upload = self.uploads.iter().find(|upload| upload.number == number).copied();
+            if let Some(upload) = upload.filter(|_| !is_shown(self, task)) {
+                let before = self.objects.insert((manifest, generation, task), upload.attempt);
+                self.check(before.is_none(), &format!("{id}: task {task} is published twice"));
             }
+            self.uploads.retain(|upload| upload.number != number);
         }
-        self.check_published(&id, manifest);
+        if self.is_unlucky(10) {
+            return failed(id);
+        }
+        // The output it takes the place of goes last.
+        self.objects.retain(|(of, number, _), _| *of != manifest || *number >= generation);
+        let is_newest = self.run(&id).is_some_and(|run| run.generation == generation);
+        if is_newest {
+            self.check_published(&id, manifest);
+        }
         if !self.is_unlucky(10) {
             self.uploads.retain(|upload| upload.manifest != manifest || upload.attempt > commit.attempt);
         }
         Event::Published(id)
+    }
+
+    /// An upload that a commit names, and that is neither there nor shown.
+    pub(super) fn lost(&self, manifest: usize, commit: &Commit) -> Option<u64> {
+        let (uploads, generation): Record = serde_json::from_str(&commit.record).unwrap();
+        let lost = uploads.into_iter().find(|(number, task)| {
+            let is_shown = self.objects.get(&(manifest, generation, *task)) == Some(&commit.attempt);
+            !is_shown && self.uploads.iter().all(|upload| upload.number != *number)
+        });
+        lost.map(|(number, _)| number)
+    }
+
+    /// Takes back what is left of outputs that were given up; false if the store does not tell of them.
+    pub(super) fn take_back(&mut self, id: &ManifestId) -> bool {
+        let Asked::Answered(replaced) = self.ask(self.store.replaced(id)) else { return false };
+        let manifest = self.index(id);
+        for replaced in replaced.unwrap().into_iter().filter(|replaced| replaced.is_superseded) {
+            let (uploads, generation): Record = serde_json::from_str(&replaced.commit.record).unwrap();
+            for (number, task) in uploads {
+                self.uploads.retain(|upload| upload.number != number);
+                self.objects.remove(&(manifest, generation, task));
+            }
+        }
+        true
     }
 
     /// Removes what the sweep before saw as over, some time ago, then looks again.

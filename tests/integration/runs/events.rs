@@ -16,6 +16,7 @@ impl World {
             93..95 if self.is_rough => self.kill_executor(),
             95..98 if self.is_rough => self.request(),
             98 => self.sweep(),
+            99 if self.is_rough => self.vanish(),
             _ => self.deliver(),
         }
     }
@@ -115,6 +116,29 @@ impl World {
         }
     }
 
+    /// Somebody removes an upload that they know nothing of.
+    fn vanish(&mut self) {
+        let uploads: Vec<Upload> = self.uploads.iter().copied().collect();
+        if !uploads.is_empty() {
+            let upload = uploads[self.random.below(uploads.len())];
+            self.note(format!("upload {} vanishes", upload.number));
+            self.uploads.remove(&upload);
+            self.vanished.insert(upload.number);
+        }
+    }
+
+    /// Somebody asks for a committed run whose output is lost to be converted anew.
+    fn give_up(&mut self, id: &ManifestId) {
+        let Asked::Answered(Ok(Some(commit))) = self.ask(self.store.unpublished(id)) else { return };
+        if let Some(number) = self.lost(self.index(id), &commit) {
+            let failure = Failure::new(FailureClass::Storage, format!("upload {number} is gone, as somebody says"));
+            let now = self.now();
+            if let Asked::Answered(Ok(())) = self.ask(self.store.supersede(id, commit.attempt, &failure, None, now)) {
+                self.note(format!("{id} is given up"));
+            }
+        }
+    }
+
     /// Somebody asks for something.
     pub(super) fn request(&mut self) {
         let n = self.random.below(self.manifests.len());
@@ -127,12 +151,16 @@ impl World {
                 }
             }
             6 => {
+                if !self.take_back(&id) {
+                    return;
+                }
                 if let Asked::Answered(Ok(state)) = self.ask(self.store.cancel(&id, now)) {
                     self.note(format!("cancel {id}: {state}"));
                     self.tell_all(&Event::Cancel(id));
                 }
             }
-            7 | 8 => {
+            7 => self.give_up(&id),
+            8 => {
                 let _ = self.ask(self.store.requeue(&id, now));
             }
             _ => {

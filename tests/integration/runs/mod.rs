@@ -1,6 +1,7 @@
 //! The life of runs under everything that can happen to it, by the thousand: schedulers that die between any two steps,
 //! pause and come back, two at a time; executors that die; answers lost before and after their effect; tasks that
-//! outlive their attempt; requests to cancel, retry and force at any moment.
+//! outlive their attempt; uploads that somebody removes, before and after the commit that names them; requests to cancel,
+//! retry and force at any moment.
 //!
 //! One seed is one history. The machine and the store (SQLite in memory) are the real ones; uploads, objects, executors and
 //! the clock are modelled. A step is one action, one event, or one thing that happens. In the end the faults cease, and all
@@ -37,6 +38,9 @@ struct Upload {
     task: usize,
     number: u64,
 }
+
+/// What a commit record says: the number and task of each upload, and which output of the manifest it is.
+type Record = (Vec<(u64, usize)>, u32);
 
 /// A task that an executor has.
 #[derive(Clone, Debug)]
@@ -79,6 +83,8 @@ struct World {
     processes: Vec<Process>,
     tasks: Vec<Task>,
     uploads: BTreeSet<Upload>,
+    /// The numbers of uploads that somebody removed.
+    vanished: BTreeSet<u64>,
     /// What a sweep has seen: manifests whose runs are over, and after how many attempts.
     over: Vec<(usize, u32)>,
     /// What readers see: manifest, generation and task, and the attempt that wrote it.
@@ -106,6 +112,7 @@ impl World {
             processes: Vec::new(),
             tasks: Vec::new(),
             uploads: BTreeSet::new(),
+            vanished: BTreeSet::new(),
             over: Vec::new(),
             objects: BTreeMap::new(),
             numbers: 0,
@@ -187,6 +194,7 @@ fn slots_are_shared_in_order_and_failures_hold_up_nobody() {
         lost_executors: 0,
         silent_attempts: 0,
         cancel_requested: false,
+        generation: 1,
     };
     let first = machine.step(Event::Tick, now);
     assert!(matches!(first[..], [Action::LookForDue(_), Action::LookForOpen]));

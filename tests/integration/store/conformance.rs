@@ -3,7 +3,7 @@
 
 use super::faults::{Fate, Faulty, Gate};
 use super::support::Store;
-use super::{files, forces, manifests, queues, runs};
+use super::{files, forces, manifests, queues, runs, supersedes};
 use crate::servers::Aws;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::config::interceptors::{
@@ -80,6 +80,10 @@ async fn conforms_whatever_is_lost<F: Future<Output = Store>>(fresh: &impl Fn() 
     forces::a_forced_run_that_comes_to_nothing_keeps_the_output_it_had(fresh().await).await;
     forces::a_forced_run_whose_files_are_elsewhere_is_refused(fresh().await).await;
     forces::only_a_completed_run_is_forced(fresh().await).await;
+    supersedes::a_lost_output_is_given_up_for_another(fresh().await).await;
+    supersedes::a_run_that_gave_its_output_up_can_fail_and_be_cancelled(fresh().await).await;
+    supersedes::a_forced_run_falls_back_on_the_output_it_had(fresh().await).await;
+    supersedes::only_a_committed_output_is_given_up(fresh().await).await;
     queues::runs_start_by_priority_and_then_by_age(fresh().await).await;
     queues::runs_are_listed_page_by_page(fresh().await).await;
     queues::what_has_not_ended_is_counted(fresh().await).await;

@@ -42,9 +42,10 @@ enum Step {
     Commit,
     Complete,
     Force,
+    Supersede,
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step::Start,
     Step::RetryLater,
     Step::Fail,
@@ -54,6 +55,7 @@ const STEPS: [Step; 9] = [
     Step::Commit,
     Step::Complete,
     Step::Force,
+    Step::Supersede,
 ];
 
 async fn make(store: &Store, step: Step, id: &ManifestId, lock: &Lock) -> TrackingResult<()> {
@@ -67,6 +69,7 @@ async fn make(store: &Store, step: Step, id: &ManifestId, lock: &Lock) -> Tracki
         Step::Commit => store.commit(&commit(id.as_str(), 1), &"done".into(), at(5)).await.map(drop),
         Step::Complete => store.complete(id, at(5)).await,
         Step::Force => store.force(id, at(5)).await,
+        Step::Supersede => store.supersede(id, 1, &storage("lost"), None, at(5)).await,
     }
 }
 
@@ -80,7 +83,7 @@ async fn before(store: &Store, step: Step, id: &ManifestId, lock: &Lock) {
     store.start_attempt(id, lock, at(1)).await.unwrap();
     match step {
         Step::Requeue => store.fail(id, 1, &storage("broken"), at(2)).await.unwrap(),
-        Step::Complete | Step::Force => {
+        Step::Complete | Step::Force | Step::Supersede => {
             assert!(store.commit(&commit(id.as_str(), 1), &"done".into(), at(2)).await.unwrap());
             if step == Step::Force {
                 store.complete(id, at(3)).await.unwrap();
@@ -94,7 +97,7 @@ async fn check(store: &Store, step: Step, id: &ManifestId) {
     use FileState::{Completed, Failed, Manifested, Pending, Processing};
     let (state, files) = match step {
         Step::Start => (RunState::Planning, [Processing; 2]),
-        Step::RetryLater => (RunState::Queued, [Processing; 2]),
+        Step::RetryLater | Step::Supersede => (RunState::Queued, [Processing; 2]),
         Step::Fail => (RunState::Failed, [Failed, Pending]),
         Step::CancelFail | Step::Cancel => (RunState::Cancelled, [Failed; 2]),
         Step::Requeue => (RunState::Queued, [Manifested; 2]),

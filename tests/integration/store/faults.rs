@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestId, ObjectUri};
 use millwork_tracking::{
-    AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest, Run,
-    RunCount, RunFilter, RunState, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult,
-    TrackingStore,
+    AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest,
+    Replaced, Run, RunCount, RunFilter, RunState, TimelineEntry, TrackedBatch, TrackedFile, TrackingError,
+    TrackingResult, TrackingStore,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -118,6 +118,7 @@ delegate! {
     fn drafts(begun_before: DateTime<Utc>) -> Vec<Draft>;
     fn submit(queued: &QueuedManifest, priority: i32, now: DateTime<Utc>) -> bool;
     fn release_abandoned(before: DateTime<Utc>, now: DateTime<Utc>) -> u64;
+    fn ping() -> ();
     fn run_head(id: &ManifestId) -> Option<Run>;
     fn run(id: &ManifestId) -> Option<Run>;
     fn manifest(id: &ManifestId) -> Option<Manifest>;
@@ -141,7 +142,14 @@ delegate! {
     fn prioritise(id: &ManifestId, priority: i32, now: DateTime<Utc>) -> ();
     fn commit(commit: &Commit, result: &serde_json::Value, now: DateTime<Utc>) -> bool;
     fn unpublished(id: &ManifestId) -> Option<Commit>;
-    fn replaced(id: &ManifestId) -> Option<Commit>;
+    fn supersede(
+        id: &ManifestId,
+        attempt: u32,
+        failure: &Failure,
+        not_before: Option<DateTime<Utc>>,
+        now: DateTime<Utc>
+    ) -> ();
+    fn replaced(id: &ManifestId) -> Vec<Replaced>;
     fn complete(id: &ManifestId, now: DateTime<Utc>) -> ();
     fn count(counts: &[(&str, u64)], now: DateTime<Utc>) -> ();
     fn metrics(day: DatePrefix) -> Vec<Metric>;

@@ -3,7 +3,7 @@
 use super::runs::{cancelled, storage};
 use super::support::*;
 use millwork_manifest::FileState;
-use millwork_tracking::{FoundFile, Overwrites, RunState, Sequencer, TrackingError};
+use millwork_tracking::{FoundFile, Overwrites, Replaced, RunState, Sequencer, TrackingError};
 
 /// A run that is completed once.
 async fn completed(store: &Store) -> millwork_manifest::ManifestId {
@@ -18,7 +18,7 @@ async fn completed(store: &Store) -> millwork_manifest::ManifestId {
 pub(super) async fn a_forced_run_replaces_its_output(store: Store) {
     let id = &completed(&store).await;
     let first = run(&store, id).await;
-    assert_eq!(again!(store.replaced(id)).unwrap(), None);
+    assert_eq!(again!(store.replaced(id)).unwrap(), []);
     again!(store.force(id, at(200))).unwrap();
     again!(store.force(id, at(201))).unwrap();
     let forced = run(&store, id).await;
@@ -26,7 +26,7 @@ pub(super) async fn a_forced_run_replaces_its_output(store: Store) {
     assert_eq!(forced.result, Some("first".into()));
     assert_eq!(due(&store, 202).await, ["m"]);
     assert_eq!(states(&store).await, [(FileState::Completed, 2)]);
-    let replaced = Some(commit("m", first.attempts));
+    let replaced = [Replaced { commit: commit("m", first.attempts), is_superseded: false }];
     assert_eq!(again!(store.replaced(id)).unwrap(), replaced);
     let attempt = start(&store, id, 203).await;
     assert!(attempt > first.attempts);
@@ -37,7 +37,7 @@ pub(super) async fn a_forced_run_replaces_its_output(store: Store) {
     assert_eq!(states(&store).await, [(FileState::Completed, 2)]);
     assert!(!again!(store.commit(&commit("m", first.attempts), &"late".into(), at(205))).unwrap());
     let _ = again!(store.commit(&commit("m", attempt), &"second".into(), at(205))).unwrap();
-    assert_eq!(again!(store.replaced(id)).unwrap(), None);
+    assert_eq!(again!(store.replaced(id)).unwrap(), []);
     assert_eq!(again!(store.unpublished(id)).unwrap(), Some(commit("m", attempt)));
     again!(store.complete(id, at(206))).unwrap();
     let second = run(&store, id).await;
@@ -55,7 +55,7 @@ pub(super) async fn a_forced_run_that_comes_to_nothing_keeps_the_output_it_had(s
         assert_eq!((kept.state, kept.result), (RunState::Completed, Some("first".into())));
         assert_eq!((kept.failure, kept.cancel_requested, kept.not_before), (Some(failure), false, None));
         assert_eq!(states(&store).await, [(FileState::Completed, 2)]);
-        assert_eq!(again!(store.replaced(id)).unwrap(), None);
+        assert_eq!(again!(store.replaced(id)).unwrap(), []);
         assert!(due(&store, 1000).await.is_empty() && again!(store.open_runs()).unwrap().is_empty());
     };
     again!(store.force(id, at(200))).unwrap();

@@ -8,5 +8,6 @@ mod forces;
 mod manifests;
 mod queues;
 mod runs;
+mod supersedes;
 mod support;
 mod unreadable;

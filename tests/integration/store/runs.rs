@@ -52,7 +52,7 @@ pub(super) async fn a_run_goes_through_its_life(store: Store) {
     again!(store.set_running(id, attempt, at(6))).unwrap();
     assert_eq!(again!(store.open_runs()).unwrap()[0].state, RunState::Committing);
     assert_eq!(again!(store.unpublished(id)).unwrap(), Some(commit("m", attempt)));
-    assert_eq!(again!(store.replaced(id)).unwrap(), None);
+    assert_eq!(again!(store.replaced(id)).unwrap(), []);
     again!(store.complete(id, at(7))).unwrap();
     again!(store.complete(id, at(8))).unwrap();
     assert_eq!(again!(store.unpublished(id)).unwrap(), None);
@@ -69,10 +69,12 @@ pub(super) async fn a_run_goes_through_its_life(store: Store) {
 
 pub(super) async fn what_is_not_there_is_refused_or_left(store: Store) {
     let id = &"none".parse().unwrap();
+    // It lives all the same.
+    again!(store.ping()).unwrap();
     let lock = lock_named(&store, "LOCK#runs").await;
     assert!(again!(store.run(id)).unwrap().is_none());
     assert!(again!(store.manifest(id)).unwrap().is_none());
-    assert!(again!(store.unpublished(id)).unwrap().is_none() && again!(store.replaced(id)).unwrap().is_none());
+    assert!(again!(store.unpublished(id)).unwrap().is_none() && again!(store.replaced(id)).unwrap().is_empty());
     assert!(is_conflict(&again!(store.start_attempt(id, &lock, at(0)))));
     assert!(is_conflict(&again!(store.fail(id, 0, &bug("x"), at(0)))));
     assert!(is_conflict(&again!(store.cancel(id, at(0)))));

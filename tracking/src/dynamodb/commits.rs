@@ -4,19 +4,25 @@
 //! to committing, on condition that it is as it was seen: under way in this attempt, and not to be cancelled. What is too
 //! long for the record was written before it, under a name of its own. The files need not be looked at: as long as a run
 //! is under way, they are its own. Only those of a forced run can have become pending; they are looked at just before.
+//!
+//! One transaction also gives a record up: it marks the record, and queues the run as its next generation, on condition that
+//! it is as it was seen: committing, in this attempt.
 
 use super::DynamoStore;
 use super::expression::Expression;
 use super::item::{Item, get, number, parsed, text, time};
 use super::key;
 use super::request::{Transacted, pause, put_action, update_action};
-use super::run_item::StoredRun;
+use super::run_item::{StoredRun, bounded};
 use super::runs::TRIES;
 use crate::life;
-use crate::{Commit, Run, RunState, TrackingError, TrackingResult};
+use crate::{Commit, Replaced, Run, RunState, TrackingError, TrackingResult};
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
-use millwork_manifest::ManifestId;
+use millwork_manifest::{Failure, ManifestId};
+
+/// The attribute of a record that was given up.
+const SUPERSEDED: &str = "superseded";
 
 impl DynamoStore {
     pub(super) async fn put_commit(
@@ -35,8 +41,8 @@ impl DynamoStore {
                 let winner = self.commit_item(id, before.run.generation).await?;
                 return Ok(winner.is_some_and(|winner| get(&winner, "mark") == Some(mark.as_str())));
             };
-            if after.generation > 1 {
-                self.take_files(&after, now).await?;
+            if life::has_output(&before.run) {
+                self.take_files(&before.run, now).await?;
             }
             let item = match record.take() {
                 Some(item) => item,
@@ -83,11 +89,59 @@ impl DynamoStore {
         }
     }
 
-    pub(super) async fn commit_to_replace(&self, id: &ManifestId) -> TrackingResult<Option<Commit>> {
-        match self.stored_run(id).await?.filter(|stored| life::replaces(&stored.run)) {
-            Some(stored) => self.newest_commit(&stored).await,
-            None => Ok(None),
+    pub(super) async fn supersede_commit(
+        &self,
+        id: &ManifestId,
+        attempt: u32,
+        failure: &Failure,
+        not_before: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        let failure = bounded(failure);
+        for retry in 0..TRIES {
+            let before = self.known_run(id).await?;
+            let other = self.shown_before(&before.run).await?;
+            let after = life::supersede(&before.run, attempt, other.is_some(), &failure, not_before, now)?;
+            let Some(after) = after else { return Ok(()) };
+            let given_up =
+                Expression::new().set(SUPERSEDED, AttributeValue::Bool(true)).when("attempt", "=", number(attempt));
+            let actions = [
+                update_action(&self.names.runs, key::commit(id, before.run.generation), &given_up)?,
+                update_action(&self.names.runs, key::run(id), &before.shown(other, after).expression(&before)?)?,
+            ];
+            match self.transact(&actions).await? {
+                Transacted::Done => return Ok(()),
+                Transacted::Refused(_) => pause(retry).await,
+            }
         }
+        Err(self.restless_run(id))
+    }
+
+    /// The newest generation before a run's own whose output was not given up.
+    async fn shown_before(&self, run: &Run) -> TrackingResult<Option<u32>> {
+        for generation in (1..run.generation).rev() {
+            let item = self.commit_item(&run.manifest_id, generation).await?;
+            if item.is_some_and(|item| !item.contains_key(SUPERSEDED)) {
+                return Ok(Some(generation));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) async fn commits_to_replace(&self, id: &ManifestId) -> TrackingResult<Vec<Replaced>> {
+        let stored = self.stored_run(id).await?.filter(|stored| life::replaces(&stored.run));
+        let Some(stored) = stored else { return Ok(Vec::new()) };
+        let mut replaced = Vec::new();
+        // Down to the newest that is shown: the ones before that are gone. A generation that failed has no record.
+        for generation in (1..stored.run.generation).rev() {
+            let Some(item) = self.commit_item(id, generation).await? else { continue };
+            let is_superseded = item.contains_key(SUPERSEDED);
+            replaced.push(Replaced { commit: self.commit_of(id, &item).await?, is_superseded });
+            if !is_superseded {
+                break;
+            }
+        }
+        Ok(replaced)
     }
 
     async fn newest_commit(&self, stored: &StoredRun) -> TrackingResult<Option<Commit>> {
@@ -95,9 +149,12 @@ impl DynamoStore {
         let Some(generation) = stored.committed else { return Ok(None) };
         let item = self.commit_item(id, generation).await?;
         let item = item.ok_or_else(|| TrackingError::Corrupt { what: "commit record", value: id.to_string() })?;
-        let attempt = parsed(&item, "attempt", "attempt")?;
-        let record = self.text_of(id, &item, "record").await?;
-        Ok(Some(Commit { manifest_id: id.clone(), attempt, record }))
+        self.commit_of(id, &item).await.map(Some)
+    }
+
+    async fn commit_of(&self, id: &ManifestId, item: &Item) -> TrackingResult<Commit> {
+        let attempt = parsed(item, "attempt", "attempt")?;
+        Ok(Commit { manifest_id: id.clone(), attempt, record: self.text_of(id, item, "record").await? })
     }
 
     async fn commit_item(&self, id: &ManifestId, generation: u32) -> TrackingResult<Option<Item>> {

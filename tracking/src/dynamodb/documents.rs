@@ -103,7 +103,7 @@ impl DynamoStore {
         let lost = || TrackingError::Corrupt { what: "document of manifest", value: id.to_string() };
         let attribute = item.and_then(|item| item.get("document")).ok_or_else(lost)?;
         let document = self.load_text(id, attribute).await?;
-        Manifest::parse(id.as_str(), document.as_bytes(), DateTime::default())
+        Manifest::parse_own(id.as_str(), document.as_bytes(), DateTime::default())
             .map_err(|e| TrackingError::Corrupt { what: "a manifest", value: e.to_string() })
     }
 }

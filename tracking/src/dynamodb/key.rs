@@ -66,6 +66,11 @@ pub(super) fn commit(id: &ManifestId, generation: u32) -> Item {
     in_runs(format!("COMMIT#{id}#{generation}"))
 }
 
+/// The key of no item: no manifest's id begins with a sign like this one's.
+pub(super) fn nothing() -> Item {
+    in_runs("#PING".to_owned())
+}
+
 /// The key of a part of a text that is too long for one item.
 pub(super) fn part(hash: &str, id: &ManifestId, index: usize) -> Item {
     in_runs(format!("PART#{id}#{hash}#{index}"))

@@ -43,9 +43,9 @@ pub use names::TableNames;
 pub use tables::{IndexDefinition, TableDefinition, create_table, create_tables, table_definitions};
 
 use crate::{
-    AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest, Run,
-    RunCount, RunFilter, RunState, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult,
-    TrackingStore,
+    AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest,
+    Replaced, Run, RunCount, RunFilter, RunState, TimelineEntry, TrackedBatch, TrackedFile, TrackingError,
+    TrackingResult, TrackingStore,
 };
 use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
@@ -105,11 +105,12 @@ impl TrackingStore for DynamoStore {
         overwrites: Overwrites,
         now: DateTime<Utc>,
     ) -> TrackingResult<TrackedBatch> {
-        self.track_files(found, overwrites, now).await
+        let found: Vec<FoundFile> = found.iter().map(FoundFile::bounded).collect();
+        self.track_files(&found, overwrites, now).await
     }
 
     async fn mark_missing(&self, found: &FoundFile, now: DateTime<Utc>) -> TrackingResult<bool> {
-        self.mark_file_missing(found, now).await
+        self.mark_file_missing(&found.bounded(), now).await
     }
 
     async fn mark_moved(&self, uri: &ObjectUri, to: &str, now: DateTime<Utc>) -> TrackingResult<()> {
@@ -198,6 +199,10 @@ impl TrackingStore for DynamoStore {
         self.release_files(before, now).await
     }
 
+    async fn ping(&self) -> TrackingResult<()> {
+        self.read_nothing().await
+    }
+
     async fn run_head(&self, id: &ManifestId) -> TrackingResult<Option<Run>> {
         Ok(self.stored_run(id).await?.map(|stored| stored.run))
     }
@@ -273,8 +278,19 @@ impl TrackingStore for DynamoStore {
         self.open_commit(id).await
     }
 
-    async fn replaced(&self, id: &ManifestId) -> TrackingResult<Option<Commit>> {
-        self.commit_to_replace(id).await
+    async fn supersede(
+        &self,
+        id: &ManifestId,
+        attempt: u32,
+        failure: &Failure,
+        not_before: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        self.supersede_commit(id, attempt, failure, not_before, now).await
+    }
+
+    async fn replaced(&self, id: &ManifestId) -> TrackingResult<Vec<Replaced>> {
+        self.commits_to_replace(id).await
     }
 
     async fn complete(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {

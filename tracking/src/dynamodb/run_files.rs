@@ -8,7 +8,7 @@ use super::request::{Written, all_until_error, pause};
 use super::run_item::StoredRun;
 use super::runs::TRIES;
 use super::{DynamoStore, key};
-use crate::life::{can_return, check_owned};
+use crate::life::{can_return, check_owned, has_output};
 use crate::{Run, TrackedFile, TrackingError, TrackingResult};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, FileState, Manifest, ManifestId, ObjectUri};
@@ -22,7 +22,7 @@ impl DynamoStore {
     /// Those of a forced run stay as they are; one that is forgotten by now is in no other manifest.
     pub(super) async fn take_files(&self, run: &Run, now: DateTime<Utc>) -> TrackingResult<()> {
         let id = &run.manifest_id;
-        if run.generation > 1 {
+        if has_output(run) {
             let files = self.known_files(id).await?;
             let mut lost = files.iter().filter(|file| !is_in(file, id, &[FileState::Completed]));
             let first = lost.next();
@@ -60,10 +60,7 @@ impl DynamoStore {
     /// Moves the files of a committed run to completed.
     pub(super) async fn complete_files(&self, run: &Run, now: DateTime<Utc>) -> TrackingResult<()> {
         let id = &run.manifest_id;
-        if run.generation > 1 {
-            return Ok(());
-        }
-        // One that somebody has tried to queue again meanwhile is manifested; the commit was faster.
+        // Those of a forced run are completed already. One that somebody has tried to queue again meanwhile is manifested; the commit was faster.
         let completed = |file: &TrackedFile| {
             let change = towards(file, FileState::Completed, id.as_str(), now);
             ((), is_in(file, id, &IN_RUN).then_some(change))

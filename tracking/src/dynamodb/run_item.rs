@@ -31,7 +31,7 @@ pub(super) struct StoredRun {
     version: u64,
     /// Whether the run has ended, and its files are still to be released.
     pub(super) is_failing: bool,
-    /// The generation of its newest commit record.
+    /// The generation of its newest commit record that was not given up.
     pub(super) committed: Option<u32>,
 }
 
@@ -58,6 +58,11 @@ impl StoredRun {
     /// The same, with the run as it is after the commit of its generation's output.
     pub(super) fn committed_as(&self, run: Run) -> Self {
         Self { committed: Some(run.generation), ..self.with(run) }
+    }
+
+    /// The same, with the run as it is after its newest commit record was given up; that of this generation counts now.
+    pub(super) fn shown(&self, generation: Option<u32>, run: Run) -> Self {
+        Self { committed: generation, ..self.with(run) }
     }
 
     /// Sets what is different, on condition that the run is as it was seen.

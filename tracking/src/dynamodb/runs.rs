@@ -27,6 +27,11 @@ impl DynamoStore {
         self.get(&self.names.runs, key::run(id)).await?.as_ref().map(StoredRun::of_item).transpose()
     }
 
+    /// Asks for an item that is not there: half a read unit shows that the table answers, and that it may be read.
+    pub(super) async fn read_nothing(&self) -> TrackingResult<()> {
+        self.get(&self.names.runs, key::nothing()).await.map(drop)
+    }
+
     /// A run that something is asked of.
     pub(super) async fn known_run(&self, id: &ManifestId) -> TrackingResult<StoredRun> {
         self.stored_run(id).await?.ok_or_else(|| life::unknown(id))

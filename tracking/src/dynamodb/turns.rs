@@ -11,9 +11,10 @@
 //! | cancel of another | the run is to be cancelled | | |
 //! | requeue | files to manifested; the run is queued | a run that ended, with manifested files | requeue, again |
 //! | force | the run is queued | | |
+//! | supersede | the record is given up and the run queued, in one transaction; its files stay in processing | | |
 //! | complete | files to completed; the run is completed | a committing run | complete, again |
 //!
-//! A forced run's files stay completed, so that each of these is one write.
+//! A forced run's files stay completed, so that each of these is one write, but for complete, which looks at them.
 //!
 //! Nobody takes a file from a run that may still commit. Only pending and failed files are claimed; the files of a run
 //! become pending or failed only once it is failing; and a failing run never commits. A file mover that is late finds

@@ -1,7 +1,7 @@
 //! Files and what waits.
 
+use super::job::Done;
 use super::rows::{FILE_COLUMNS, collect, find_file, insert_files, instant, note, parsed, time, tracked_file};
-use super::worker::Done;
 use crate::decide::{Decision, adopt, arrival, decide, decide_missing, note_overwrite};
 use crate::{
     Backlog, FileFilter, FoundFile, Overwrites, Page, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile,

@@ -1,7 +1,7 @@
 //! Locks with fencing tokens.
 
+use super::job::Done;
 use super::rows::time;
-use super::worker::Done;
 use crate::{Lock, TrackingError};
 use chrono::{DateTime, Duration, Utc};
 use rusqlite::{Connection, OptionalExtension, params};

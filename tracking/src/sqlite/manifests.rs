@@ -1,9 +1,9 @@
 //! Manifests in the making, and manifests submitted.
 
-use super::rows::{find_file, insert_files, instant, readable, tell_unreadable, time};
-use super::worker::Done;
-use super::{locks, parse_document, runs};
-use crate::{Draft, FoundFile, Lock, QueuedManifest, RunState, TrackedFile, TrackingError};
+use super::job::Done;
+use super::rows::{find_file, instant, readable, tell_unreadable, time};
+use super::{locks, parse_document, runs, wanted};
+use crate::{Draft, Lock, QueuedManifest, RunState, TrackedFile, TrackingError};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{DatePrefix, FileState, Manifest, ManifestId, ObjectUri};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -16,13 +16,14 @@ pub(super) fn next_batch_index(c: &Connection, date: DatePrefix) -> Done<u64> {
 
 pub(super) fn begin_draft(c: &Connection, draft: &Draft, lock: &Lock) -> Done<()> {
     locks::check(c, lock)?;
-    insert_run(c, &draft.manifest, &draft.uri, (RunState::Draft, 0), draft.begun_at)
+    insert_run(c, &draft.manifest, &draft.manifest.to_json(), &draft.uri, (RunState::Draft, 0), draft.begun_at)
 }
 
 /// Remembers a run that is not known, and its document.
 fn insert_run(
     c: &Connection,
     manifest: &Manifest,
+    document: &str,
     uri: &str,
     (state, priority): (RunState, i32),
     at: DateTime<Utc>,
@@ -41,7 +42,7 @@ fn insert_run(
     ])?;
     if is_new > 0 {
         let sql = "INSERT INTO documents VALUES (?1, ?2)";
-        c.prepare_cached(sql)?.execute(params![manifest.id.as_str(), manifest.to_json()])?;
+        c.prepare_cached(sql)?.execute(params![manifest.id.as_str(), document])?;
     }
     Ok(())
 }
@@ -73,7 +74,7 @@ fn is_held(file: &TrackedFile, id: &ManifestId) -> bool {
     file.state == FileState::Manifested && file.manifest_id.as_deref() == Some(id.as_str())
 }
 
-pub(super) fn set_manifested(c: &Connection, uris: &[&ObjectUri], id: &ManifestId, now: DateTime<Utc>) -> Done<()> {
+fn set_manifested(c: &Connection, uris: &[&ObjectUri], id: &ManifestId, now: DateTime<Utc>) -> Done<()> {
     if uris.is_empty() {
         return Ok(());
     }
@@ -87,7 +88,13 @@ pub(super) fn set_manifested(c: &Connection, uris: &[&ObjectUri], id: &ManifestI
     Ok(())
 }
 
-pub(super) fn finish_draft(c: &Connection, queued: &QueuedManifest, priority: i32, now: DateTime<Utc>) -> Done<()> {
+pub(super) fn finish_draft(
+    c: &Connection,
+    queued: &QueuedManifest,
+    document: &str,
+    priority: i32,
+    now: DateTime<Utc>,
+) -> Done<()> {
     let manifest = &queued.manifest;
     let sql =
         "UPDATE runs SET status = 'queued', priority = ?2, files = ?3, bytes = ?4, created_at = ?5, updated_at = ?5
@@ -96,7 +103,7 @@ pub(super) fn finish_draft(c: &Connection, queued: &QueuedManifest, priority: i3
     let values = params![id, priority, files, manifest.total_bytes(), time(now)];
     if c.prepare_cached(sql)?.execute(values)? > 0 {
         let sql = "UPDATE documents SET document = ?2 WHERE manifest_id = ?1";
-        c.prepare_cached(sql)?.execute(params![id, manifest.to_json()])?;
+        c.prepare_cached(sql)?.execute(params![id, document])?;
     }
     Ok(())
 }
@@ -135,46 +142,50 @@ pub(super) fn manifest(c: &Connection, id: &ManifestId) -> Done<Option<Manifest>
     Ok(document.map(|document| parse_document(id.as_str(), &document)).transpose()?)
 }
 
-pub(super) fn submit(c: &Connection, queued: &QueuedManifest, priority: i32, now: DateTime<Utc>) -> Done<bool> {
-    let manifest = &queued.manifest;
+/// Whether a manifest's run is there already; refused if it is that of another manifest.
+///
+/// Also asked before [`submit`], beside the writer: comparing takes as long as the manifest is large.
+pub(super) fn is_submitted(c: &Connection, manifest: &Manifest) -> Done<bool> {
     let known = runs::find(c, &manifest.id)?.map(|run| run.state);
-    if known.is_some_and(|state| state != RunState::Draft) {
-        check_same_files(c, manifest)?;
+    if known.is_none_or(|state| state == RunState::Draft) {
         return Ok(false);
     }
-    claim_submitted(c, manifest, now)?;
-    match known {
-        Some(_) => finish_draft(c, queued, priority, now)?,
-        None => insert_run(c, manifest, &queued.uri, (RunState::Queued, priority), now)?,
+    check_same_files(c, manifest)?;
+    Ok(true)
+}
+
+/// `document` is the manifest's, as the store keeps it.
+pub(super) fn submit(
+    c: &Connection,
+    queued: &QueuedManifest,
+    document: &str,
+    priority: i32,
+    now: DateTime<Utc>,
+) -> Done<bool> {
+    let manifest = &queued.manifest;
+    if is_submitted(c, manifest)? {
+        return Ok(false);
+    }
+    wanted::fill(c, manifest)?;
+    if let Some(taken) = wanted::first_taken(c, &manifest.id)? {
+        return Err(TrackingError::Taken {
+            uri: taken.uri,
+            state: taken.state.parse().map_err(|_| corrupt_state(&taken.state))?,
+            holder: taken.manifest_id.map(|id| format!(" in manifest `{id}`")).unwrap_or_default(),
+            manifest_id: manifest.id.to_string(),
+        }
+        .into());
+    }
+    wanted::claim(c, manifest, now)?;
+    match runs::find(c, &manifest.id)? {
+        Some(_) => finish_draft(c, queued, document, priority, now)?,
+        None => insert_run(c, manifest, document, &queued.uri, (RunState::Queued, priority), now)?,
     }
     Ok(true)
 }
 
-fn claim_submitted(c: &Connection, manifest: &Manifest, now: DateTime<Utc>) -> Done<()> {
-    let id = &manifest.id;
-    let (mut new, mut taken) = (Vec::new(), Vec::new());
-    for file in &manifest.files {
-        let Some(known) = find_file(c, &file.uri)? else {
-            new.push(FoundFile::listed(file, manifest.date));
-            continue;
-        };
-        match known.state {
-            FileState::Pending | FileState::Failed => taken.push(&file.uri),
-            _ if is_held(&known, id) => {}
-            _ => {
-                return Err(TrackingError::Taken {
-                    uri: file.uri.to_string(),
-                    state: known.state,
-                    holder: known.manifest_id.map(|id| format!(" in manifest `{id}`")).unwrap_or_default(),
-                    manifest_id: id.to_string(),
-                }
-                .into());
-            }
-        }
-    }
-    let new: Vec<_> = new.iter().map(|found| (found, FileState::Manifested)).collect();
-    insert_files(c, &new, Some(id.as_str()), now)?;
-    set_manifested(c, &taken, id, now)
+fn corrupt_state(state: &str) -> TrackingError {
+    TrackingError::Corrupt { what: "file state", value: state.to_owned() }
 }
 
 /// Refuses a manifest that has the id of another one.

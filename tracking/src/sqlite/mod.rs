@@ -1,24 +1,28 @@
 //! The embedded store: one SQLite file in WAL mode, safe for several processes.
 //!
-//! One thread holds the connection. Operations that wait for it at the same time share a transaction, each in a
-//! savepoint of its own, so that they share the cost of making it durable too. An operation is answered after that: it
-//! happens whole or not at all, whenever the process dies.
+//! One thread writes. Operations that wait for it at the same time share a transaction, each in a savepoint of its own, so
+//! that they share the cost of making it durable too. An operation is answered after that: it happens whole or not at all,
+//! whenever the process dies. Others read, each by a connection of its own: no read waits for a write.
 
+mod commits;
 mod files;
+mod job;
 mod locks;
 mod manifests;
 mod numbers;
 mod open;
+mod readers;
 mod rows;
 mod runs;
 mod schema;
 mod turns;
+mod wanted;
 mod worker;
 
 use crate::{
-    AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest, Run,
-    RunCount, RunFilter, RunState, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult,
-    TrackingStore,
+    AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest,
+    Replaced, Run, RunCount, RunFilter, RunState, TimelineEntry, TrackedBatch, TrackedFile, TrackingError,
+    TrackingResult, TrackingStore,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
@@ -41,12 +45,12 @@ impl TrackingStore for SqliteStore {
         overwrites: Overwrites,
         now: DateTime<Utc>,
     ) -> TrackingResult<TrackedBatch> {
-        let found = found.to_vec();
+        let found: Vec<FoundFile> = found.iter().map(FoundFile::bounded).collect();
         self.worker.write(move |c| files::track(c, &found, overwrites, now)).await
     }
 
     async fn mark_missing(&self, found: &FoundFile, now: DateTime<Utc>) -> TrackingResult<bool> {
-        let found = found.clone();
+        let found = found.bounded();
         self.worker.write(move |c| files::mark_missing(c, &found, now)).await
     }
 
@@ -126,8 +130,8 @@ impl TrackingStore for SqliteStore {
     }
 
     async fn finish_draft(&self, queued: &QueuedManifest, now: DateTime<Utc>) -> TrackingResult<()> {
-        let queued = queued.clone();
-        self.worker.write(move |c| manifests::finish_draft(c, &queued, 0, now)).await
+        let (queued, document) = (queued.clone(), queued.manifest.to_json());
+        self.worker.write(move |c| manifests::finish_draft(c, &queued, &document, 0, now)).await
     }
 
     async fn drop_draft(&self, id: &ManifestId, lock: &Lock) -> TrackingResult<()> {
@@ -140,13 +144,22 @@ impl TrackingStore for SqliteStore {
     }
 
     async fn submit(&self, queued: &QueuedManifest, priority: i32, now: DateTime<Utc>) -> TrackingResult<bool> {
-        let queued = queued.clone();
-        self.worker.write(move |c| manifests::submit(c, &queued, priority, now)).await
+        let (manifest, known) = (queued.manifest.clone(), queued.clone());
+        if self.worker.read(move |c| manifests::is_submitted(c, &manifest)).await? {
+            return Ok(false);
+        }
+        let document = known.manifest.to_json();
+        self.worker.write(move |c| manifests::submit(c, &known, &document, priority, now)).await
     }
 
     async fn release_abandoned(&self, _before: DateTime<Utc>, _now: DateTime<Utc>) -> TrackingResult<u64> {
         // A submission happens whole or not at all.
         Ok(0)
+    }
+
+    async fn ping(&self) -> TrackingResult<()> {
+        self.worker.check_writer()?;
+        self.worker.read(runs::ping).await
     }
 
     async fn close(&self) {
@@ -234,22 +247,34 @@ impl TrackingStore for SqliteStore {
 
     async fn commit(&self, commit: &Commit, result: &serde_json::Value, now: DateTime<Utc>) -> TrackingResult<bool> {
         let (commit, result) = (commit.clone(), result.to_string());
-        self.worker.write(move |c| turns::commit(c, &commit, &result, now)).await
+        self.worker.write(move |c| commits::commit(c, &commit, &result, now)).await
     }
 
     async fn unpublished(&self, id: &ManifestId) -> TrackingResult<Option<Commit>> {
         let id = id.clone();
-        self.worker.read(move |c| turns::unpublished(c, &id)).await
+        self.worker.read(move |c| commits::unpublished(c, &id)).await
     }
 
-    async fn replaced(&self, id: &ManifestId) -> TrackingResult<Option<Commit>> {
+    async fn supersede(
+        &self,
+        id: &ManifestId,
+        attempt: u32,
+        failure: &Failure,
+        not_before: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        let (id, failure) = (id.clone(), failure.clone());
+        self.worker.write(move |c| commits::supersede(c, &id, attempt, &failure, not_before, now)).await
+    }
+
+    async fn replaced(&self, id: &ManifestId) -> TrackingResult<Vec<Replaced>> {
         let id = id.clone();
-        self.worker.read(move |c| turns::replaced(c, &id)).await
+        self.worker.read(move |c| commits::replaced(c, &id)).await
     }
 
     async fn complete(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
         let id = id.clone();
-        self.worker.write(move |c| turns::complete(c, &id, now)).await
+        self.worker.write(move |c| commits::complete(c, &id, now)).await
     }
 
     async fn count(&self, counts: &[(&str, u64)], now: DateTime<Utc>) -> TrackingResult<()> {
@@ -273,7 +298,7 @@ impl TrackingStore for SqliteStore {
 
 /// The document of a manifest as the store holds it.
 fn parse_document(id: &str, document: &str) -> TrackingResult<Manifest> {
-    Manifest::parse(id, document.as_bytes(), DateTime::default())
+    Manifest::parse_own(id, document.as_bytes(), DateTime::default())
         .map_err(|e| TrackingError::Corrupt { what: "a manifest", value: e.to_string() })
 }
 

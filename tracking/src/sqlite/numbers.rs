@@ -1,7 +1,7 @@
 //! The day's numbers, and notes.
 
+use super::job::Done;
 use super::rows::{collect, instant, time};
-use super::worker::Done;
 use crate::{AuditEntry, Metric};
 use chrono::{DateTime, Utc};
 use millwork_manifest::DatePrefix;
@@ -11,7 +11,7 @@ pub(super) fn count(c: &Connection, counts: &[(String, u64)], now: DateTime<Utc>
     let day = DatePrefix::from(now.date_naive()).to_string();
     let sql = "INSERT INTO metrics VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET value = value + ?3";
     for (name, n) in counts {
-        c.prepare_cached(sql)?.execute(params![day, name, n])?;
+        c.prepare_cached(sql)?.execute(params![day, name, i64::try_from(*n).unwrap_or(i64::MAX)])?;
     }
     Ok(())
 }

@@ -3,11 +3,11 @@
 use super::worker::Worker;
 use super::{SqliteStore, schema};
 use crate::{TrackingError, TrackingResult};
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How long an operation waits for another process's write.
 const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
@@ -63,7 +63,9 @@ impl SqliteStore {
         if found != schema::VERSION {
             return Err(TrackingError::Format { store: name, found, known: schema::VERSION });
         }
-        let worker = Worker::start(connection, name.clone())
+        // A database in memory has no path.
+        let file = connection.path().filter(|path| !path.is_empty()).map(PathBuf::from);
+        let worker = Worker::start(connection, name.clone(), file)
             .map_err(|e| TrackingError::Open { store: name, message: e.to_string() })?;
         Ok(Self { worker, _owner: None })
     }
@@ -87,6 +89,17 @@ fn keep_private(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A connection that reads, and cannot write.
+pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
+    // What is not there is not made: the store was opened before.
+    let connection = Connection::open_with_flags(path, OpenFlags::default() & !OpenFlags::SQLITE_OPEN_CREATE)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.pragma_update(None, "temp_store", "memory")?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
 }
 
 /// Sets the connection up, creates the tables of a new database, and tells its format.

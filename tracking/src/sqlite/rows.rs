@@ -1,6 +1,6 @@
 //! Rows, and the types they stand for.
 
-use super::worker::{Done, Problem};
+use super::job::{Done, Problem};
 use crate::{FoundFile, Run, Sequencer, TrackedFile, TrackingError};
 use chrono::{DateTime, SecondsFormat, Utc};
 use millwork_manifest::{FileState, ObjectUri};

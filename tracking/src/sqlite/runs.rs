@@ -1,7 +1,8 @@
 //! Runs: how they are found and listed.
 
+use super::commits;
+use super::job::Done;
 use super::rows::{RUN_COLUMNS, collect, instant, listed_run, parsed, readable, run as run_of_row, time};
-use super::worker::Done;
 use crate::life;
 use crate::{Page, Run, RunCount, RunFilter, TrackingError};
 use chrono::{DateTime, Utc};
@@ -19,12 +20,16 @@ pub(super) fn known(c: &Connection, id: &ManifestId) -> Done<Run> {
     find(c, id)?.ok_or_else(|| life::unknown(id).into())
 }
 
+/// Reads something of next to no size.
+pub(super) fn ping(c: &Connection) -> Done<()> {
+    let sql = "SELECT 1 FROM runs LIMIT 1";
+    Ok(c.prepare_cached(sql)?.query_row([], |_| Ok(())).optional()?.unwrap_or_default())
+}
+
 /// A run with its attempts and what it produced.
 pub(super) fn whole(c: &Connection, id: &ManifestId) -> Done<Option<Run>> {
     let Some(run) = find(c, id)? else { return Ok(None) };
-    let sql = "SELECT result FROM commits WHERE manifest_id = ?1 ORDER BY generation DESC LIMIT 1";
-    let result: Option<String> = c.prepare_cached(sql)?.query_row([id.as_str()], |row| row.get(0)).optional()?;
-    let result = result.map(|result| serde_json::from_str(&result)).transpose();
+    let result = commits::result(c, id)?.map(|result| serde_json::from_str(&result)).transpose();
     let result = result.map_err(|e| TrackingError::Corrupt { what: "result", value: e.to_string() })?;
     Ok(Some(Run { result, ..run }))
 }

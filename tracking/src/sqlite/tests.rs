@@ -134,3 +134,111 @@ async fn one_row_that_cannot_be_read_holds_up_no_other() {
     let error = store.run_head(&"turn-badly".parse().unwrap()).await.unwrap_err();
     assert!(!error.can_pass(), "{error}");
 }
+
+/// A process that reads and writes a file.
+fn on_disk() -> (tempfile::TempDir, SqliteStore) {
+    let root = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&root.path().join("state.db")).unwrap();
+    (root, store)
+}
+
+#[tokio::test]
+async fn a_panic_ends_its_operation_and_nothing_else() {
+    let (_root, on_disk) = on_disk();
+    for store in [on_disk, SqliteStore::in_memory().unwrap()] {
+        let now = Utc::now();
+        // The three share a transaction, if they are there at the same time.
+        let poison = store.worker.write(|c| -> job::Done<()> {
+            c.execute("UPDATE files SET status = 'failed'", [])?;
+            panic!("poison")
+        });
+        let (a, b) = ([found("a")], [found("b")]);
+        let (before, poisoned, after) =
+            futures::join!(store.track(&a, Overwrites::Record, now), poison, store.track(&b, Overwrites::Record, now));
+        assert!(before.is_ok() && after.is_ok());
+        let error = poisoned.unwrap_err();
+        assert!(!error.can_pass() && error.to_string().contains("a defect of Millwork's"), "{error}");
+        assert_eq!(store.count_files().await.unwrap(), [(FileState::Pending, 2)]);
+        // More than there are threads that read.
+        for _ in 0..9 {
+            let poisoned = store.worker.read(|_| -> job::Done<()> { panic!("poison") }).await;
+            assert!(matches!(poisoned, Err(TrackingError::Refused { .. })), "{poisoned:?}");
+        }
+        assert_eq!(store.count_files().await.unwrap(), [(FileState::Pending, 2)]);
+        store.ping().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_do_not_wait_for_a_write() {
+    let (_root, store) = on_disk();
+    let (store, now) = (Arc::new(store), Utc::now());
+    store.track(&[found("a")], Overwrites::Record, now).await.unwrap();
+    let ((begun, has_begun), (go_on, may_go_on)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+    let writing = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let slow = move |c: &Connection| -> job::Done<()> {
+                c.execute("UPDATE files SET status = 'failed'", [])?;
+                begun.send(()).unwrap();
+                may_go_on.recv().unwrap();
+                Ok(())
+            };
+            store.worker.write(slow).await
+        })
+    };
+    has_begun.recv().unwrap();
+    // What is not committed is not seen.
+    assert_eq!(store.count_files().await.unwrap(), [(FileState::Pending, 1)]);
+    store.ping().await.unwrap();
+    go_on.send(()).unwrap();
+    writing.await.unwrap().unwrap();
+    assert_eq!(store.count_files().await.unwrap(), [(FileState::Failed, 1)]);
+}
+
+#[tokio::test]
+async fn whoever_wrote_something_reads_it() {
+    let (_root, store) = on_disk();
+    for n in 0..200 {
+        let file = found(&n.to_string());
+        store.track(std::slice::from_ref(&file), Overwrites::Record, Utc::now()).await.unwrap();
+        assert!(store.files(&[file.uri]).await.unwrap()[0].is_some(), "{n}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_cannot_write() {
+    let (_root, store) = on_disk();
+    store.track(&[found("a")], Overwrites::Record, Utc::now()).await.unwrap();
+    let written = store.worker.read(|c| Ok(c.execute("DELETE FROM files", [])?)).await;
+    assert!(written.unwrap_err().to_string().contains("readonly"), "it wrote");
+    assert_eq!(store.count_files().await.unwrap(), [(FileState::Pending, 1)]);
+}
+
+#[tokio::test]
+async fn a_store_that_is_closed_does_not_live() {
+    let (_root, store) = on_disk();
+    store.ping().await.unwrap();
+    store.close().await;
+    assert!(matches!(store.ping().await, Err(TrackingError::Unavailable { .. })));
+}
+
+#[tokio::test]
+async fn sizes_that_no_object_has_cost_nobody_anything() {
+    let (_root, store) = on_disk();
+    let (now, date) = (Utc::now(), "2025-12-23".parse().unwrap());
+    let huge = |name: &str| FoundFile { size_bytes: u64::MAX, ..found(name) };
+    for n in 0..3 {
+        store.track(&[huge(&n.to_string()), found("small")], Overwrites::Record, now).await.unwrap();
+    }
+    let gone = FoundFile { size_bytes: i64::MAX as u64 + 1, ..found("gone") };
+    assert!(store.mark_missing(&gone, now).await.unwrap());
+    let backlog = store.backlog(date).await.unwrap();
+    assert_eq!((backlog.pending_files, backlog.pending_bytes), (4, 3 * ((5 << 40) + 1) + 7));
+    let mut queued = QueuedManifest { manifest: manifest("m", &["x", "y", "z"], now), uri: String::new() };
+    queued.manifest.files.iter_mut().for_each(|file| file.size_bytes = Some(u64::MAX));
+    assert!(store.submit(&queued, 0, now).await.unwrap());
+    assert_eq!(store.run_head(&queued.manifest.id).await.unwrap().unwrap().bytes, i64::MAX as u64);
+    store.count(&[("bytes", u64::MAX)], now).await.unwrap();
+    store.ping().await.unwrap();
+}

@@ -1,23 +1,23 @@
 //! What is done with runs: `life` says what becomes of the run, here its files follow.
 //!
 //! The files of a run that was started once are processing until it has ended, also while it waits to be started again.
-//! Those of a forced run stay completed.
+//! Those of a forced run, which has an output, stay completed.
 
+use super::job::Done;
 use super::locks;
-use super::manifests::{manifest, set_manifested};
 use super::rows::{find_file, time};
 use super::runs::{find, known, save};
-use super::worker::Done;
-use crate::life::{self, can_return, check_owned};
-use crate::{Commit, Lock, Run, RunState, TrackedFile};
+use super::wanted::{self, Other};
+use crate::life::{self, check_owned, has_output};
+use crate::{Lock, Run, RunState, TrackedFile};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, FileState, ManifestId};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 pub(super) fn start_attempt(c: &Connection, id: &ManifestId, lock: &Lock, now: DateTime<Utc>) -> Done<u32> {
     locks::check(c, lock)?;
     let run = life::start(&known(c, id)?, now)?;
-    if run.generation == 1 {
+    if !has_output(&run) {
         move_files(c, id, FileState::Manifested, FileState::Processing, now)?;
     }
     check_owns_files(c, &run)?;
@@ -96,16 +96,19 @@ fn fail_files(c: &Connection, id: &ManifestId, uri: Option<&str>, message: &str,
 
 pub(super) fn requeue(c: &Connection, id: &ManifestId, now: DateTime<Utc>) -> Done<()> {
     let Some(after) = life::requeue(&known(c, id)?, now)? else { return Ok(()) };
-    let (mut owned, mut first_lost) = (Vec::new(), None);
-    for file in manifest(c, id)?.into_iter().flat_map(|manifest| manifest.files) {
-        match find_file(c, &file.uri)? {
-            Some(known) if can_return(&known, id) => owned.push(known.uri),
-            lost => first_lost = first_lost.or(lost),
-        }
+    wanted::fill_from_document(c, id)?;
+    let owned = wanted::count_returning(c, id)?;
+    if owned != after.files {
+        let first_lost = file_of(c, wanted::first_lost(c, id)?)?;
+        check_owned(&after, owned, first_lost.as_ref())?;
     }
-    check_owned(&after, owned.len() as u64, first_lost.as_ref())?;
-    set_manifested(c, &owned.iter().collect::<Vec<_>>(), id, now)?;
+    wanted::return_all(c, id, now)?;
     save(c, &after)
+}
+
+fn file_of(c: &Connection, other: Option<Other>) -> Done<Option<TrackedFile>> {
+    let uri = other.and_then(|other| other.uri.parse().ok());
+    uri.map_or(Ok(None), |uri| find_file(c, &uri))
 }
 
 pub(super) fn force(c: &Connection, id: &ManifestId, now: DateTime<Utc>) -> Done<()> {
@@ -117,65 +120,28 @@ pub(super) fn prioritise(c: &Connection, id: &ManifestId, priority: i32, now: Da
     after.map_or(Ok(()), |after| save(c, &after))
 }
 
-pub(super) fn commit(c: &Connection, commit: &Commit, result: &str, now: DateTime<Utc>) -> Done<bool> {
-    let id = &commit.manifest_id;
-    let Some(run) = find(c, id)? else { return Ok(false) };
-    let Some(after) = life::commit(&run, commit.attempt, now)? else { return Ok(false) };
-    check_owns_files(c, &after)?;
-    let sql = "INSERT INTO commits VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let values = params![id.as_str(), after.generation, commit.attempt, commit.record, result, time(now)];
-    c.prepare_cached(sql)?.execute(values)?;
-    save(c, &after)?;
-    Ok(true)
-}
-
-pub(super) fn unpublished(c: &Connection, id: &ManifestId) -> Done<Option<Commit>> {
-    let is_open = find(c, id)?.is_some_and(|run| run.state == RunState::Committing);
-    if is_open { newest_commit(c, id) } else { Ok(None) }
-}
-
-pub(super) fn replaced(c: &Connection, id: &ManifestId) -> Done<Option<Commit>> {
-    let is_to_be = find(c, id)?.is_some_and(|run| life::replaces(&run));
-    if is_to_be { newest_commit(c, id) } else { Ok(None) }
-}
-
-fn newest_commit(c: &Connection, id: &ManifestId) -> Done<Option<Commit>> {
-    let sql = "SELECT attempt, record FROM commits WHERE manifest_id = ?1 ORDER BY generation DESC LIMIT 1";
-    let mut statement = c.prepare_cached(sql)?;
-    let commit = statement.query_row([id.as_str()], |row| {
-        Ok(Commit { manifest_id: id.clone(), attempt: row.get(0)?, record: row.get(1)? })
-    });
-    Ok(commit.optional()?)
-}
-
-pub(super) fn complete(c: &Connection, id: &ManifestId, now: DateTime<Utc>) -> Done<()> {
-    let Some(after) = life::complete(&known(c, id)?, now)? else { return Ok(()) };
-    if after.generation == 1 {
-        move_files(c, id, FileState::Manifested, FileState::Processing, now)?;
-        move_files(c, id, FileState::Processing, FileState::Completed, now)?;
-    }
-    save(c, &after)
-}
-
-/// Refuses to go on with a run that has lost files.
-fn check_owns_files(c: &Connection, run: &Run) -> Done<()> {
-    let state = if run.generation > 1 { FileState::Completed } else { FileState::Processing };
+/// Refuses to go on with a run that has lost files. It waits, or is under way.
+pub(super) fn check_owns_files(c: &Connection, run: &Run) -> Done<()> {
+    let state = if has_output(run) { FileState::Completed } else { FileState::Processing };
     let sql = "SELECT count(*) FROM files WHERE manifest_id = ?1 AND status = ?2";
     let values = params![run.manifest_id.as_str(), state.as_str()];
     let owned = c.prepare_cached(sql)?.query_row(values, |row| row.get(0))?;
     if owned == run.files {
         return Ok(());
     }
-    let files = manifest(c, &run.manifest_id)?.into_iter().flat_map(|manifest| manifest.files);
-    let files = files.map(|file| find_file(c, &file.uri)).collect::<Done<Vec<_>>>()?;
-    let is_own =
-        |file: &TrackedFile| file.state == state && file.manifest_id.as_deref() == Some(run.manifest_id.as_str());
-    let first_lost = files.iter().flatten().find(|file| !is_own(file));
-    Ok(check_owned(run, owned, first_lost)?)
+    wanted::fill_from_document(c, &run.manifest_id)?;
+    let first_lost = file_of(c, wanted::first_not_in(c, &run.manifest_id, state)?)?;
+    Ok(check_owned(run, owned, first_lost.as_ref())?)
 }
 
 /// Moves those of a manifest's files that are in one state to the next, each with a note.
-fn move_files(c: &Connection, id: &ManifestId, from: FileState, to: FileState, now: DateTime<Utc>) -> Done<()> {
+pub(super) fn move_files(
+    c: &Connection,
+    id: &ManifestId,
+    from: FileState,
+    to: FileState,
+    now: DateTime<Utc>,
+) -> Done<()> {
     let at = time(now);
     let sql = "INSERT INTO timeline SELECT uri, ?3, ?4, ?1 FROM files WHERE manifest_id = ?1 AND status = ?2";
     c.prepare_cached(sql)?.execute(params![id.as_str(), from.as_str(), at, to.as_str()])?;

@@ -1,112 +1,69 @@
-//! The thread that holds the connection.
+//! The thread that holds the connection which writes.
+//!
+//! | what goes wrong | what becomes of it |
+//! |---|---|
+//! | an operation fails | it alone is taken back, to its savepoint; others of its group are committed |
+//! | an operation panics | the same; whoever asked is told that it is refused, since it would panic again |
+//! | what it changed cannot be taken back | the transaction of its whole group is rolled back: none of it happened, all are told so |
+//! | the transaction cannot be ended either | the process ends: nothing that is written after that could be trusted |
+//! | the thread itself panics, which nothing of an operation can make it do | the process ends |
+//!
+//! A process that ends so says why in its log and has exit code 1. It is safe at any point: what was answered is committed,
+//! and the next start goes on with the rest.
 
+use super::job::{Done, Job, ended, job, text_of};
+use super::readers::Readers;
 use crate::{TrackingError, TrackingResult};
 use rusqlite::{Connection, TransactionBehavior};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use tokio::sync::oneshot;
+use std::time::{Duration, Instant};
 
 /// How many operations share a transaction at most.
 const MAX_GROUP: usize = 256;
+/// Limit of the time that one group of writes may take before the writer counts as stuck: 60 s, twice as long as one waits
+/// for another process.
+const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 
-/// What can go wrong inside an operation.
-pub(super) enum Problem {
-    Sql(rusqlite::Error),
-    Ours(TrackingError),
-}
-
-impl From<rusqlite::Error> for Problem {
-    fn from(error: rusqlite::Error) -> Self {
-        match &error {
-            // A value that is not valid stays so, however often it is read.
-            rusqlite::Error::FromSqlConversionFailure(_, _, source) => match source.downcast_ref::<TrackingError>() {
-                Some(ours) => Self::Ours(ours.clone()),
-                None => Self::Sql(error),
-            },
-            _ => Self::Sql(error),
-        }
-    }
-}
-
-impl From<TrackingError> for Problem {
-    fn from(error: TrackingError) -> Self {
-        Self::Ours(error)
-    }
-}
-
-/// The result of an operation inside its transaction.
-pub(super) type Done<T> = Result<T, Problem>;
-
-/// The way to the thread. It ends when this is dropped, or closed.
+/// The way to the threads. They end when this is dropped, or closed.
 pub(super) struct Worker {
     name: String,
     /// Operations, and nothing as the last.
     jobs: Sender<Option<Box<dyn Job>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-/// An operation on its way through the thread.
-trait Job: Send {
-    fn writes(&self) -> bool;
-    /// Does the work; false if what it changed is to be taken back.
-    fn perform(&mut self, connection: &Connection) -> bool;
-    /// Tells the outcome, given what became of the transaction.
-    fn answer(self: Box<Self>, committed: &rusqlite::Result<()>, name: &str);
-}
-
-struct Operation<T, F> {
-    writes: bool,
-    work: Option<F>,
-    done: Option<Done<T>>,
-    reply: oneshot::Sender<TrackingResult<T>>,
-}
-
-impl<T: Send, F: FnOnce(&Connection) -> Done<T> + Send> Job for Operation<T, F> {
-    fn writes(&self) -> bool {
-        self.writes
-    }
-
-    fn perform(&mut self, connection: &Connection) -> bool {
-        self.done = self.work.take().map(|work| work(connection));
-        matches!(self.done, Some(Ok(_)))
-    }
-
-    fn answer(self: Box<Self>, committed: &rusqlite::Result<()>, name: &str) {
-        let unavailable =
-            |e: &rusqlite::Error| TrackingError::Unavailable { store: name.to_owned(), message: e.to_string() };
-        let result = match (self.done, committed) {
-            (Some(Err(Problem::Ours(error))), _) => Err(error),
-            (Some(Err(Problem::Sql(e))), _) => Err(unavailable(&e)),
-            (_, Err(e)) => Err(unavailable(e)),
-            (Some(Ok(value)), Ok(())) => Ok(value),
-            (None, Ok(())) => Err(ended(name)),
-        };
-        // Whoever asked may be gone.
-        let _ = self.reply.send(result);
-    }
-}
-
-fn ended(name: &str) -> TrackingError {
-    TrackingError::Unavailable { store: name.to_owned(), message: "the store has been closed".to_owned() }
+    /// When the writer began what it is at.
+    busy_since: Arc<Mutex<Option<Instant>>>,
+    /// None for a database in memory, which has one connection.
+    readers: Option<Readers>,
 }
 
 impl Worker {
-    pub(super) fn start(connection: Connection, name: String) -> std::io::Result<Self> {
+    /// Starts the thread that writes, and those that read from the same file, if it is one.
+    pub(super) fn start(connection: Connection, name: String, file: Option<PathBuf>) -> std::io::Result<Self> {
         let (jobs, queue) = channel();
-        let of = name.clone();
+        let busy_since = Arc::new(Mutex::new(None));
+        let writer = Writer { connection, queue, name: name.clone(), busy_since: busy_since.clone() };
         let thread = std::thread::Builder::new().name("millwork-state".to_owned());
-        let thread = thread.spawn(move || serve(connection, &queue, &of))?;
-        Ok(Self { name, jobs, thread: Some(thread).into() })
+        let thread = thread.spawn(move || until_it_ends(|| writer.serve()))?;
+        let readers = file.map(|path| Readers::start(path, name.clone())).transpose()?;
+        Ok(Self { name, jobs, thread: Some(thread).into(), busy_since, readers })
     }
 
-    /// Does what it was asked before, then closes the connection. The last one to a database puts its log into the database file.
+    /// Does what it was asked before, then closes the connections. The last one to a database puts its log into the database file.
     pub(super) async fn close(&self) {
-        let _ = self.jobs.send(None);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
-        }
+        let readers = self.readers.as_ref().map(Readers::end).unwrap_or_default();
+        let writer = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let jobs = self.jobs.clone();
+        let closed = tokio::task::spawn_blocking(move || {
+            // The writer's connection is the last.
+            readers.into_iter().for_each(|reader| drop(reader.join()));
+            let _ = jobs.send(None);
+            writer.map(JoinHandle::join)
+        });
+        let _ = closed.await;
     }
 
     /// Runs an operation that only reads.
@@ -114,7 +71,15 @@ impl Worker {
         &self,
         work: impl FnOnce(&Connection) -> Done<T> + Send + 'static,
     ) -> TrackingResult<T> {
-        self.send(false, work).await
+        let (job, answer) = job(false, work);
+        let is_sent = match &self.readers {
+            Some(readers) => readers.send(job),
+            None => self.jobs.send(Some(job)).is_ok(),
+        };
+        if !is_sent {
+            return Err(ended(&self.name));
+        }
+        answer.await.map_err(|_| ended(&self.name))?
     }
 
     /// Runs an operation that changes something, whole or not at all.
@@ -122,43 +87,91 @@ impl Worker {
         &self,
         work: impl FnOnce(&Connection) -> Done<T> + Send + 'static,
     ) -> TrackingResult<T> {
-        self.send(true, work).await
-    }
-
-    async fn send<T: Send + 'static>(
-        &self,
-        writes: bool,
-        work: impl FnOnce(&Connection) -> Done<T> + Send + 'static,
-    ) -> TrackingResult<T> {
-        let (reply, answer) = oneshot::channel();
-        let job = Operation { writes, work: Some(work), done: None, reply };
-        self.jobs.send(Some(Box::new(job))).map_err(|_| ended(&self.name))?;
+        let (job, answer) = job(true, work);
+        self.jobs.send(Some(job)).map_err(|_| ended(&self.name))?;
         answer.await.map_err(|_| ended(&self.name))?
     }
-}
 
-fn serve(mut connection: Connection, queue: &Receiver<Option<Box<dyn Job>>>, name: &str) {
-    let mut is_open = true;
-    while is_open && let Ok(Some(first)) = queue.recv() {
-        let others = queue.try_iter().take(MAX_GROUP - 1).map_while(|job| {
-            is_open = job.is_some();
-            job
-        });
-        let group = std::iter::once(first).chain(others);
-        let (mut writes, reads): (Vec<_>, Vec<_>) = group.partition(|job| job.writes());
-        // Reads need not wait for the fsync.
-        for mut job in reads {
-            job.perform(&connection);
-            job.answer(&Ok(()), name);
+    /// Refuses if the thread that writes is gone, or stuck.
+    pub(super) fn check_writer(&self) -> TrackingResult<()> {
+        let lives =
+            self.thread.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|t| !t.is_finished());
+        if !lives {
+            return Err(ended(&self.name));
         }
-        let committed = if writes.is_empty() { Ok(()) } else { write_group(&mut connection, &mut writes) };
-        for job in writes {
-            job.answer(&committed, name);
+        let busy = self.busy_since.lock().unwrap_or_else(PoisonError::into_inner).map(|since| since.elapsed());
+        match busy.filter(|busy| *busy > WRITE_PATIENCE) {
+            None => Ok(()),
+            Some(busy) => {
+                let (busy, limit) = (busy.as_secs(), WRITE_PATIENCE.as_secs());
+                let message = format!("a write has been going on for {busy} s, longer than {limit} s");
+                Err(TrackingError::Unavailable { store: self.name.clone(), message })
+            }
         }
     }
 }
 
+/// Runs what a thread of the store is for. Without it nothing that the process does can be right: a panic ends the process.
+pub(super) fn until_it_ends(serve: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(serve)) {
+        end_process(text_of(&*panic));
+    }
+}
+
+/// Ends the process with its reason.
+fn end_process(reason: &str) -> ! {
+    tracing::error!(reason, "a thread of the store has died; the process ends, and its next start goes on");
+    std::process::exit(1)
+}
+
+/// What the thread has that writes.
+struct Writer {
+    connection: Connection,
+    queue: Receiver<Option<Box<dyn Job>>>,
+    name: String,
+    busy_since: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Writer {
+    fn serve(mut self) {
+        let mut is_open = true;
+        while is_open && let Ok(Some(first)) = self.queue.recv() {
+            let others = self.queue.try_iter().take(MAX_GROUP - 1).map_while(|job| {
+                is_open = job.is_some();
+                job
+            });
+            let group = std::iter::once(first).chain(others);
+            let (writes, reads): (Vec<_>, Vec<_>) = group.partition(|job| job.writes());
+            self.set_busy(Some(Instant::now()));
+            // Reads need not wait for the fsync.
+            for mut job in reads {
+                job.perform(&self.connection);
+                job.answer(&Ok(()), &self.name);
+            }
+            self.write(writes);
+            self.set_busy(None);
+        }
+    }
+
+    fn set_busy(&self, since: Option<Instant>) {
+        *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    fn write(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+        if jobs.is_empty() {
+            return;
+        }
+        let committed = write_group(&mut self.connection, &mut jobs);
+        if !self.connection.is_autocommit() {
+            end_process("a transaction of the store can neither be committed nor rolled back");
+        }
+        jobs.into_iter().for_each(|job| job.answer(&committed, &self.name));
+    }
+}
+
+/// Writes all of a group, but for those operations that fail. On an error nothing of it is written.
 fn write_group(connection: &mut Connection, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+    // Rolled back when it is dropped.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for job in jobs {
         transaction.execute_batch("SAVEPOINT operation")?;

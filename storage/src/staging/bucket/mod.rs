@@ -262,7 +262,7 @@ async fn complete(bucket: String, key: String, upload: Upload, size_bytes: u64) 
     }
 }
 
-fn has_mark(there: &HeadObjectOutput, mark: Option<&Mark>) -> bool {
+pub(super) fn has_mark(there: &HeadObjectOutput, mark: Option<&Mark>) -> bool {
     mark.is_none_or(|mark| there.metadata().and_then(|metadata| metadata.get(MARK)) == Some(&mark.to_string()))
 }
 

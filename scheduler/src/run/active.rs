@@ -1,0 +1,89 @@
+//! What the machine knows of a run that it takes care of.
+
+use super::words::{Action, Seen};
+use chrono::{DateTime, Utc};
+use millwork_manifest::{Failure, FailureClass};
+
+/// Where a run is.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Phase {
+    Starting,
+    Converting,
+    /// The conversion was told to stop, for this reason; none if only this process ends.
+    Aborting(Option<Failure>),
+    Committing,
+    Publishing,
+    /// The store is being told that the output is lost.
+    Superseding,
+    Completing,
+    /// What the attempt left is being removed; then it ends so.
+    Discarding(Option<Failure>),
+    /// The store is being told that it failed, for now or for good.
+    Ending,
+    /// The store is being asked how the run is, since it refused something.
+    Inspecting(Refusal),
+}
+
+/// What the store refused, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Refusal {
+    Start(Failure),
+    Commit(Failure),
+    /// To end the attempt, for this reason.
+    End(Failure),
+    /// To note that the output is visible, or lost.
+    Complete,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Active {
+    /// The newest attempt, 0 before the first.
+    pub(super) attempt: u32,
+    pub(super) failures: u32,
+    /// How many of the failures were lost executors.
+    pub(super) lost_executors: u32,
+    pub(super) replans: u32,
+    /// How often the store has refused something since the attempt started.
+    pub(super) refusals: u32,
+    /// Which output of the manifest it is.
+    pub(super) generation: u32,
+    pub(super) phase: Phase,
+    /// When the conversion must have ended.
+    pub(super) deadline: Option<DateTime<Utc>>,
+    /// What is to be asked again, and when.
+    pub(super) again: Option<(DateTime<Utc>, Action)>,
+    /// What was asked last, and how often in a row without an answer.
+    pub(super) asked: Option<Action>,
+    pub(super) tries: u32,
+}
+
+impl Active {
+    pub(super) fn new(seen: &Seen, phase: Phase) -> Self {
+        Self {
+            attempt: seen.attempts,
+            failures: seen.failures,
+            lost_executors: seen.lost_executors,
+            replans: 0,
+            refusals: 0,
+            generation: seen.generation,
+            phase,
+            deadline: None,
+            again: None,
+            asked: None,
+            tries: 0,
+        }
+    }
+
+    /// How many failures count against another of this class.
+    pub(super) fn failures_like(&self, class: FailureClass) -> u32 {
+        match class {
+            FailureClass::LostExecutor => self.lost_executors,
+            _ => self.failures.saturating_sub(self.lost_executors),
+        }
+    }
+
+    /// Whether it takes one of the turns. One whose output only waits for storage does not hold up others.
+    pub(super) fn has_turn(&self) -> bool {
+        !matches!(self.phase, Phase::Publishing | Phase::Superseding | Phase::Completing) || self.tries == 0
+    }
+}
