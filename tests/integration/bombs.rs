@@ -44,7 +44,7 @@ fn measure(place: &Place, arguments: &[&str]) -> Measured {
         is_over.store(true, Ordering::Relaxed);
         (done, disk.join().unwrap())
     });
-    let memory = done.stderr.lines().rev().find_map(|line| line.strip_prefix("peak ")?.parse().ok()).unwrap();
+    let memory: u64 = done.stderr.lines().rev().find_map(|line| line.strip_prefix("peak ")?.parse().ok()).unwrap();
     println!("{} MB of memory, {} MB on disk", memory / 1_000_000, disk / 1_000_000);
     assert!(memory < MAX_MEMORY, "{memory}");
     Measured { done, disk }

@@ -229,12 +229,12 @@ fn what_is_left_of_a_lost_output_is_taken_back(bucket: &Bucket) {
     let mut second = writer.finish().unwrap();
     staging.settle([&mut second], None).unwrap();
     let outputs = [first, second].map(|file| (file.clone(), staging.place_of(&file).unwrap()));
-    let rejects = [private(&staging, "rejected", 10)];
+    let rejects = [private(&staging, 10)];
     let joined = uri("s3://quarantine/rejected.ndjson");
     staging.check_there(&outputs).unwrap();
     staging.check_joined(&rejects, &joined).unwrap();
     staging.publish_joined(&rejects, &joined).unwrap();
-    bucket.delete("out", &rejects[0].name);
+    bucket.delete("out", &key_of(&rejects[0]));
     staging.check_joined(&rejects, &joined).unwrap();
     staging.publish(&outputs[..1]).unwrap().unwrap();
     // The rest of the attempt has gone with that: as if a rule of the bucket had removed it.

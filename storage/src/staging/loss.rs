@@ -47,7 +47,7 @@ impl Staging {
             let (is_there, from) = match &self.0 {
                 Kind::Local(staging) => (exists(&staging.path(file))?, Some(staging.path(file))),
                 Kind::Bucket(staging) => {
-                    let uri = staging.uri(&file.name.to_string());
+                    let uri = staging.uri(&staging.key(&file.name));
                     (exists_blocking(&uri.map_err(|e| StorageError::new("look for", to, io::Error::other(e)))?)?, None)
                 }
             };
