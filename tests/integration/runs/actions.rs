@@ -83,6 +83,7 @@ impl World {
             }
             Action::Supersede(id, attempt, failure, not_before) => {
                 let asked = self.ask(self.store.supersede(&id, attempt, &failure, Some(not_before), now));
+                self.given_up += usize::from(matches!(asked, Asked::Answered(Ok(()))));
                 if matches!(asked, Asked::Answered(Ok(()))) && !self.is_unlucky(30) {
                     // If it does not come to that, the start of the next attempt does it.
                     let _ = self.take_back(&id);

@@ -90,6 +90,8 @@ struct World {
     /// What readers see: manifest, generation and task, and the attempt that wrote it.
     objects: BTreeMap<(usize, u32, usize), u32>,
     numbers: u64,
+    /// How many outputs were given up.
+    given_up: usize,
     log: Vec<String>,
 }
 
@@ -116,6 +118,7 @@ impl World {
             over: Vec::new(),
             objects: BTreeMap::new(),
             numbers: 0,
+            given_up: 0,
             log: Vec::new(),
         }
     }
@@ -159,12 +162,14 @@ fn manifest(n: usize, files: usize) -> Manifest {
 fn every_run_ends_and_no_row_is_lost_or_doubled() {
     let completed = AtomicUsize::new(0);
     let others = AtomicUsize::new(0);
+    let given_up = AtomicUsize::new(0);
     each_seed(0..1000, |seed| {
         let mut world = World::new(seed);
         for _ in 0..ROUGH_STEPS + world.random.below(ROUGH_STEPS) {
             world.step();
         }
         world.finish();
+        given_up.fetch_add(world.given_up, Ordering::Relaxed);
         for manifest in &world.manifests {
             let is_completed = world.run(&manifest.id).unwrap().state == RunState::Completed;
             let ends = if is_completed { &completed } else { &others };
@@ -174,6 +179,9 @@ fn every_run_ends_and_no_row_is_lost_or_doubled() {
     // Neither is all well nor all broken.
     let (completed, others) = (completed.into_inner(), others.into_inner());
     assert!(completed > 0 && (others > 0 || completed < 100), "{completed} completed, {others} did not");
+    let given_up = given_up.into_inner();
+    assert!(given_up > 0 || completed < 100, "no output was given up");
+    println!("{completed} completed, {others} did not, {given_up} outputs were given up");
 }
 
 #[test]

@@ -28,6 +28,14 @@ const MAX_GROUP: usize = 256;
 /// for another process.
 const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 
+/// How many groups of writes lie between two looks at the size of the write-ahead log.
+const LOOK_AT_LOG: u32 = 1000;
+/// Limit of the write-ahead log, in pages of 4 KiB: 16,384, which is 64 MiB. SQLite begins it anew when nobody reads from it,
+/// which may never be the case by itself while several read.
+const MAX_LOG_PAGES: i64 = 16_384;
+/// Limit of the time that the writer waits for readers then: 1 s, many times what a read takes.
+const READER_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The way to the threads. They end when this is dropped, or closed.
 pub(super) struct Worker {
     name: String,
@@ -134,7 +142,7 @@ struct Writer {
 
 impl Writer {
     fn serve(mut self) {
-        let mut is_open = true;
+        let (mut is_open, mut groups) = (true, 0_u32);
         while is_open && let Ok(Some(first)) = self.queue.recv() {
             let others = self.queue.try_iter().take(MAX_GROUP - 1).map_while(|job| {
                 is_open = job.is_some();
@@ -149,12 +157,32 @@ impl Writer {
                 job.answer(&Ok(()), &self.name);
             }
             self.write(writes);
+            groups = groups.wrapping_add(1);
+            if groups.is_multiple_of(LOOK_AT_LOG)
+                && let Err(error) = self.shorten_log()
+            {
+                tracing::warn!(%error, store = self.name, "cannot shorten the log of the state");
+            }
             self.set_busy(None);
         }
     }
 
     fn set_busy(&self, since: Option<Instant>) {
         *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// Puts the log into the database file, and begins it anew if it has grown too long beside readers.
+    fn shorten_log(&self) -> rusqlite::Result<()> {
+        let pages = |mode: &str| -> rusqlite::Result<i64> {
+            self.connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get(1))
+        };
+        if pages("PASSIVE")? > MAX_LOG_PAGES {
+            self.connection.busy_timeout(READER_PATIENCE)?;
+            let begun = pages("RESTART");
+            self.connection.busy_timeout(super::open::BUSY_TIMEOUT)?;
+            begun?;
+        }
+        Ok(())
     }
 
     fn write(&mut self, mut jobs: Vec<Box<dyn Job>>) {
@@ -181,4 +209,38 @@ fn write_group(connection: &mut Connection, jobs: &mut [Box<dyn Job>]) -> rusqli
         transaction.execute_batch("RELEASE operation")?;
     }
     transaction.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_grew_too_long_beside_a_reader_is_begun_anew() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("state.db");
+        let connection = Connection::open(&path).unwrap();
+        connection.pragma_update(None, "journal_mode", "wal").unwrap();
+        connection.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+        connection.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(70 << 20))").unwrap();
+        let (_jobs, queue) = channel();
+        let writer = Writer { connection, queue, name: "state".to_owned(), busy_since: Arc::default() };
+        let pages = || -> i64 {
+            let sql = "PRAGMA wal_checkpoint(PASSIVE)";
+            writer.connection.query_row(sql, [], |row| row.get(1)).unwrap()
+        };
+        let mut reader = Connection::open(&path).unwrap();
+        let reading = reader.transaction().unwrap();
+        let read = || reading.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, u32>(0)).unwrap();
+        assert_eq!(read(), 1);
+        // It is held up by the reader, for a while, and costs nothing else.
+        writer.shorten_log().unwrap();
+        writer.connection.execute_batch("INSERT INTO t VALUES (1)").unwrap();
+        assert!(pages() > MAX_LOG_PAGES);
+        assert_eq!(read(), 1);
+        drop(reading);
+        writer.shorten_log().unwrap();
+        writer.connection.execute_batch("INSERT INTO t VALUES (2)").unwrap();
+        assert!(pages() < 100, "{}", pages());
+    }
 }
