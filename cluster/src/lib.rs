@@ -35,8 +35,8 @@ pub const ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 /// Silence after which either end of a connection takes the other for dead. As long as it takes another scheduler to become the one that runs
 /// manifests, so that its executors are free by then.
 pub const SILENCE: Duration = Duration::from_secs(8);
-/// The largest message: a task's plan names its files, a report has a line for each.
-pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// The largest message: a task's plan names its files, a report has a line for each, and either may have 64 MiB beside what is said of it.
+pub const MAX_MESSAGE_BYTES: usize = (64 << 20) + (64 << 10);
 /// Patience with an end that lives and dies with this one, though both may stand still for long, such as in a stopped process.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// Messages that may wait for an end that does not read. A scheduler gives up an executor beyond that.

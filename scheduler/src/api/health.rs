@@ -108,7 +108,9 @@ mod tests {
         let state = format!("sqlite:{}", directory.path().join("state.db").display());
         let store = millwork_tracking::open(&state).await.unwrap();
         let counting = tokio::spawn(std::future::pending::<()>());
-        let health = Health::new(Service::new(store.clone()), counting.abort_handle());
+        let nowhere =
+            crate::ReadPlaces { input: millwork_storage::Places::none(), manifests: millwork_storage::Places::none() };
+        let health = Health::new(Service::new(store.clone(), nowhere), counting.abort_handle());
         assert_eq!((health.store().await, health.dead()), (Ok(()), None));
         store.close().await;
         assert_eq!(health.store().await, Ok(()), "the last answer stands for a second");

@@ -53,7 +53,11 @@ mod tests {
     #[test]
     fn a_partition_that_was_run_twice_has_one_report() {
         let (results, job) = (Results::default(), JobId::from("job".to_owned()));
-        let by = |name: &str| TaskReport { executor: name.to_owned(), ..TaskReport::default() };
+        let by = |name: &str| {
+            let mut report = TaskReport::default();
+            report.executor = name.to_owned();
+            report
+        };
         results.put(job.clone(), 1, 0, "a", by("a"));
         results.put(job.clone(), 0, 1, "b", by("b"));
         results.put(job.clone(), 1, 2, "c", by("c"));

@@ -44,7 +44,7 @@ pub(super) async fn serve(engine: Engine, mut link: ExecutorLink) {
         }
     };
     let id = format!("{}-{}", register.name, SESSIONS.fetch_add(1, Ordering::Relaxed));
-    let session = Session { engine, id, slots: register.slots };
+    let session = Session { engine, id, name: register.name, slots: register.slots };
     if let Err(error) = session.begin(&mut link).await {
         tracing::error!(executor = session.id, %error, "the engine does not take an executor");
         return;
@@ -78,6 +78,7 @@ fn check(register: Register) -> Result<Register, String> {
 struct Session {
     engine: Engine,
     id: String,
+    name: String,
     slots: u32,
 }
 
@@ -130,8 +131,12 @@ impl Session {
             return;
         };
         let outcome = match outcome {
+            // Its name is the one by which it came in, whatever it says.
             Some(Outcome::Report(bytes)) => TaskReport::from_bytes(&bytes)
-                .map(|report| (report, bytes.len()))
+                .map(|mut report| {
+                    report.executor.clone_from(&self.name);
+                    (report, bytes.len())
+                })
                 .map_err(|error| format!("the report of executor {} is none: {error}", self.id)),
             Some(Outcome::Defect(error)) => Err(error),
             None => Err(format!("executor {} reports nothing", self.id)),

@@ -31,7 +31,7 @@ impl Place {
         let id = manifest.id.clone();
         store.submit(&QueuedManifest { manifest, uri: "inline".to_owned() }, 0, Utc::now()).await.unwrap();
         let commit = commit(&root, &*store, &id, 1).await;
-        Self { root, service: Service::new(store.clone()), store, id, commit }
+        Self { root, service: Service::new(store.clone(), nowhere()), store, id, commit }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -39,7 +39,7 @@ impl Place {
     }
 
     fn private(&self, name: &str) -> PathBuf {
-        self.path("_millwork/staging/m/1").join(name)
+        private(&self.path("_millwork/staging/m/1"), name)
     }
 
     /// Shows an output, as a publication does that then breaks off.
@@ -57,6 +57,21 @@ impl Place {
     }
 }
 
+/// The outputs of an attempt, by number.
+const OUTPUTS: [&str; 2] = ["a", "b"];
+
+/// The private file of an output.
+fn private(directory: &std::path::Path, name: &str) -> PathBuf {
+    let number = OUTPUTS.iter().position(|output| *output == name).unwrap();
+    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let is_it = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(&format!("{number:05}-"));
+    files.into_iter().find(is_it).unwrap()
+}
+
+fn nowhere() -> crate::ReadPlaces {
+    crate::ReadPlaces { input: millwork_storage::Places::none(), manifests: millwork_storage::Places::none() }
+}
+
 /// Starts an attempt and commits it.
 async fn commit(root: &tempfile::TempDir, store: &SqliteStore, id: &ManifestId, generation: u32) -> Commit {
     let lock =
@@ -65,7 +80,8 @@ async fn commit(root: &tempfile::TempDir, store: &SqliteStore, id: &ManifestId, 
     let staging = Staging::new(&Location::Local(root.path().to_owned()), "m", attempt, "");
     staging.prepare().unwrap();
     let output = |name: &str| {
-        let mut writer = staging.create(name).unwrap();
+        let number = OUTPUTS.iter().position(|output| *output == name).unwrap();
+        let mut writer = staging.create_output(number).unwrap();
         writer.write_all(name.as_bytes()).unwrap();
         let to = ObjectUri::from_path(&root.path().join(format!("g{generation}-{name}.parquet"))).unwrap();
         json!([writer.finish().unwrap(), to])
@@ -154,7 +170,7 @@ async fn an_output_is_replaced_once_all_of_the_new_one_is_shown() {
     place.service.force(&place.id).await.unwrap();
     let second = commit(&place.root, &place.store, &place.id, 2).await;
     let record = record_of(&second).unwrap().in_place_of(&[record_of(&place.commit).unwrap()]);
-    let private = place.path("_millwork/staging/m/2/b");
+    let private = private(&place.path("_millwork/staging/m/2"), "b");
     let content = std::fs::read(&private).unwrap();
     std::fs::remove_file(&private).unwrap();
     // It is looked for before anything is shown.

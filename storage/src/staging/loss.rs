@@ -198,19 +198,24 @@ mod tests {
             let root = tempfile::tempdir().unwrap();
             let staging = Staging::new(&Location::Local(root.path().to_owned()), "m", 1, "");
             staging.prepare().unwrap();
-            let write = |name: &str| {
-                let mut writer = staging.create(name).unwrap();
+            let finish = |mut writer: crate::StagingWriter, name: &str| {
                 writer.write_all(name.as_bytes()).unwrap();
                 writer.finish().unwrap()
             };
             let uri = |name: &str| ObjectUri::from_path(&root.path().join(name)).unwrap();
-            let outputs = ["a", "b"].map(|name| (write(name), uri(&format!("{name}.parquet")))).into();
-            let (rejects, rejects_uri) = (["c", "d"].map(write).into(), uri("rejects.ndjson"));
+            let output = |(number, name)| {
+                (finish(staging.create_output(number).unwrap(), name), uri(&format!("{name}.parquet")))
+            };
+            let outputs = [(0, "a"), (1, "b")].map(output).into();
+            let rejected = |name| finish(staging.create_rejects(0).unwrap(), name);
+            let (rejects, rejects_uri) = (["c", "d"].map(rejected).into(), uri("rejects.ndjson"));
             Self { root, staging, outputs, rejects, rejects_uri }
         }
 
         fn private(&self, name: &str) -> std::path::PathBuf {
-            self.root.path().join("_millwork/staging/m/1").join(name)
+            let files = fs::read_dir(self.root.path().join("_millwork/staging/m/1")).unwrap();
+            let mut files = files.map(|entry| entry.unwrap().path());
+            files.find(|path| fs::read_to_string(path).unwrap() == name).unwrap()
         }
 
         fn check(&self) -> StorageResult<()> {
