@@ -261,7 +261,7 @@ fn is_plain_path(path: &str) -> bool {
 /// Whether a key names the same object to everybody who may handle it: to a server or proxy that resolves `..`, takes a backslash
 /// for a slash, joins two slashes, or decodes percent signs, once or more often.
 pub(crate) fn is_plain_key(key: &str) -> bool {
-    if key.split('/').any(str::is_empty) {
+    if key.contains('\0') || key.split('/').any(str::is_empty) {
         return false;
     }
     let mut text = key.as_bytes().to_vec();
@@ -271,7 +271,7 @@ pub(crate) fn is_plain_key(key: &str) -> bool {
         }
         let decoded = percent_decoded(&text);
         if decoded.len() == text.len() {
-            return !text.contains(&0);
+            return true;
         }
         text = decoded;
     }
