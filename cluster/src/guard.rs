@@ -23,8 +23,17 @@ pub(crate) const STRANGER_TIME: Duration = Duration::from_secs(10);
 pub(crate) const MAX_STRANGERS: usize = 256;
 
 /// The strangers that are there, in the order in which they came.
-#[derive(Default)]
-pub(crate) struct Strangers(Mutex<VecDeque<Weak<Visit>>>);
+pub(crate) struct Strangers {
+    there: Mutex<VecDeque<Weak<Visit>>>,
+    /// The time that each has.
+    time: Duration,
+}
+
+impl Default for Strangers {
+    fn default() -> Self {
+        Self { there: Mutex::default(), time: STRANGER_TIME }
+    }
+}
 
 /// A connection, as the services see it.
 pub(crate) struct Visit {
@@ -49,7 +58,7 @@ impl Strangers {
     pub(crate) fn guard<S>(&self, stream: S, peer: SocketAddr) -> Guarded<S> {
         let visit = Arc::new(Visit { peer, is_admitted: AtomicBool::new(false), sent_away: CancellationToken::new() });
         let sent_away = visit.sent_away.clone();
-        let mut there = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
         there.retain(|visit| visit.upgrade().is_some_and(|visit| !visit.is_admitted()));
         if there.len() >= MAX_STRANGERS
             && let Some(first) = there.pop_front().and_then(|visit| visit.upgrade())
@@ -57,9 +66,10 @@ impl Strangers {
             first.sent_away.cancel();
         }
         there.push_back(Arc::downgrade(&visit));
+        let time = self.time;
         let time_is_up = async move {
             // Either way it is over.
-            let _ = timeout(STRANGER_TIME, sent_away.cancelled()).await;
+            let _ = timeout(time, sent_away.cancelled()).await;
         };
         Guarded { stream, visit, time_is_up: Box::pin(time_is_up) }
     }
@@ -143,18 +153,18 @@ mod tests {
         (strangers.guard(mine, SocketAddr::from(([127, 0, 0, 1], 1))), theirs)
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_stranger_is_sent_away_in_time_and_who_is_admitted_stays() {
-        let strangers = Strangers::default();
+        let strangers = Strangers { time: Duration::from_millis(50), ..Strangers::default() };
         let (mut silent, _open) = stranger(&strangers);
         let (mut known, _open_too) = stranger(&strangers);
         known.visit.admit();
-        let waits = tokio::spawn(async move { timeout(10 * STRANGER_TIME, read_one(&mut known)).await });
+        let waits = tokio::spawn(async move { timeout(Duration::from_millis(200), read_one(&mut known)).await });
         assert_eq!(read_one(&mut silent).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(waits.await.unwrap().is_err(), "only the test's own patience ends it");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_first_of_too_many_strangers_is_sent_away() {
         let strangers = Strangers::default();
         let mut there: Vec<_> = (0..MAX_STRANGERS).map(|_| stranger(&strangers)).collect();
@@ -163,7 +173,7 @@ mod tests {
         // One that has left makes room.
         there.pop();
         let _next = stranger(&strangers);
-        let is_there = |guarded| async move { timeout(Duration::from_millis(1), read_one(guarded)).await.is_err() };
+        let is_there = |guarded| async move { timeout(Duration::from_millis(20), read_one(guarded)).await.is_err() };
         assert!(is_there(&mut first).await);
         let _one_more = stranger(&strangers);
         assert!(!is_there(&mut first).await);

@@ -261,7 +261,7 @@ fn is_plain_path(path: &str) -> bool {
 /// Whether a key names the same object to everybody who may handle it: to a server or proxy that resolves `..`, takes a backslash
 /// for a slash, joins two slashes, or decodes percent signs, once or more often.
 pub(crate) fn is_plain_key(key: &str) -> bool {
-    if key.split('/').any(str::is_empty) || key.contains('\0') {
+    if key.contains('\0') || key.split('/').any(str::is_empty) {
         return false;
     }
     let mut text = key.as_bytes().to_vec();

@@ -19,6 +19,7 @@ fn a_folder_holds_whole_parts_only_and_no_trick_leads_out() {
         "s3://b/in/x.ndjson",
         "s3://b/in/a/b/2025-12-23 ü+%.ndjson",
         "s3://b/in/a%2Bb.ndjson",
+        "s3://b/in/ü+%2500.ndjson",
         "s3://b/in/https%3A%2F%2Fx%2Fy.ndjson",
         "s3://b/in/...ndjson",
         "s3://b/in/..x/y",
@@ -52,6 +53,7 @@ fn a_folder_holds_whole_parts_only_and_no_trick_leads_out() {
         "s3://b/in/..\\secret",
         "s3://b/in/a\\..\\..\\secret",
         "s3://b/in/%2e%2e%5csecret",
+        "s3://b/in/x\0.ndjson",
         "s3://whole/../b",
         "/in/x",
     ] {
