@@ -353,7 +353,7 @@ fn others_are_listened_to_only_with_tokens_and_tls() {
     let token = ["--token-file", file.to_str().unwrap()];
     let start = |arguments: &[&str]| {
         let mut command = place.command("millwork-scheduler");
-        command.args(["--output", "/nonexistent", "--state", "sqlite:/nonexistent/s.db"]).args(arguments);
+        command.args(["--output", "/dev/null/out", "--state", "sqlite:/dev/null/s.db"]).args(arguments);
         let done = Done::of(command.output().unwrap());
         assert_eq!(done.code, Some(1), "{}", done.stderr);
         done.stderr
@@ -363,7 +363,7 @@ fn others_are_listened_to_only_with_tokens_and_tls() {
     assert!(start(&[&everywhere[..], &["--insecure-http"]].concat()).contains("without a token"));
     assert!(start(&[&everywhere[..], &token].concat()).contains("without TLS"));
     let risk = start(&[&everywhere[..], &token, &["--insecure-http"]].concat());
-    assert!(risk.contains("/nonexistent") && !risk.contains("refusing"), "{risk}");
+    assert!(risk.contains("/dev/null/s.db") && !risk.contains("refusing"), "{risk}");
     assert!(start(&["--listen", "0.0.0.0:0", "--insecure-http"]).contains("--insecure-executors"));
     let former = start(&["--insecure"]);
     assert!(former.contains("--insecure-http") && former.contains("--insecure-executors"), "{former}");
