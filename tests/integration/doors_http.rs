@@ -189,7 +189,7 @@ fn pages_change_nothing_even_with_a_token() {
     let cluster = Cluster::start(&place, "out", 0, &[]);
     let url = |path: &str| format!("{}/api/v1/{path}", cluster.url());
     let ask = |request: &dyn Fn(&Client) -> RequestBuilder| code_of(cluster.call(|client| request(client)).unwrap());
-    let document = json!({"fileLocations": [{"URIPrefixes": ["/in/2025-01-01-a.ndjson"]}]}).to_string();
+    let document = json!({"fileLocations": [{"URIPrefixes": [place.path("in/2025-01-01-a.ndjson")]}]}).to_string();
     let post = |kind: &'static str, name: &'static str, value: &'static str| {
         let request = |c: &Client| {
             c.post(url("manifests")).header("content-type", kind).header(name, value).body(document.clone())
@@ -254,20 +254,23 @@ fn metrics_are_shown_to_all_only_if_the_operator_says_so() {
 fn a_place_does_not_tell_what_is_there() {
     let place = Place::new();
     let cluster = Cluster::start(&place, "out", 0, &[]);
-    std::fs::write(place.path("secret.txt"), "a secret").unwrap();
-    std::fs::write(place.path("other.json"), "{\"a\": 1}").unwrap();
-    std::fs::create_dir(place.path("directory")).unwrap();
-    let message = |name: &str| {
+    std::fs::write(place.path("in/secret.txt"), "a secret").unwrap();
+    std::fs::write(place.path("in/other.json"), "{\"a\": 1}").unwrap();
+    std::fs::create_dir(place.path("in/directory")).unwrap();
+    std::fs::write(place.path("outside.json"), "a secret").unwrap();
+    let error = |name: &str| {
         let path = place.path(name).display().to_string();
-        let (status, body) = cluster.post("manifests", &json!({"uri": path}));
-        assert_eq!((status, &body["error"]["code"]), (400, &"bad-manifest".into()), "{body}");
-        body["error"]["message"].as_str().unwrap().replace(&path, "PATH")
+        let (_, body) = cluster.post("manifests", &json!({"uri": path}));
+        body["error"].to_string().replace(&path, "PATH")
     };
-    let absent = message("none.json");
-    assert!(absent.starts_with("no manifest can be read at `PATH`"), "{absent}");
-    for name in ["secret.txt", "directory", "other.json", "secret.txt/below"] {
-        assert_eq!(message(name), absent, "{name}");
+    let absent = error("in/none.json");
+    assert!(absent.contains("bad-manifest") && absent.contains("no manifest can be read at"), "{absent}");
+    for name in ["in/secret.txt", "in/directory", "in/other.json", "in/secret.txt/below"] {
+        assert_eq!(error(name), absent, "{name}");
     }
+    let foreign = error("none.json");
+    assert!(foreign.contains("foreign-object"), "{foreign}");
+    assert_eq!(error("outside.json"), foreign);
     let log = std::fs::read_to_string(place.path("scheduler.log")).unwrap();
     assert!(log.contains("does not exist") || log.contains("No such file"), "the log has the reason: {log}");
     assert!(!log.contains("a secret"), "{log}");
@@ -306,7 +309,7 @@ fn tls_scheduler(place: &Place, http: u16) -> (Running, PathBuf, PathBuf) {
     let mut command = place.command("millwork-scheduler");
     command.args(["--listen", &format!("127.0.0.1:{}", free_port()), "--http", &format!("127.0.0.1:{http}")]);
     command.arg("--state").arg(format!("sqlite:{}", place.path("s.db").display()));
-    command.arg("--output").arg(place.path("out"));
+    command.arg("--output").arg(place.path("out")).arg("--input-places").arg(place.path("in"));
     command.arg("--http-tls-cert").arg(&certificate).arg("--http-tls-key").arg(&key);
     (start(command, &place.path("scheduler.log")), certificate, key)
 }
@@ -353,7 +356,8 @@ fn others_are_listened_to_only_with_tokens_and_tls() {
     let token = ["--token-file", file.to_str().unwrap()];
     let start = |arguments: &[&str]| {
         let mut command = place.command("millwork-scheduler");
-        command.args(["--output", "/nonexistent", "--state", "sqlite:/nonexistent/s.db"]).args(arguments);
+        command.args(["--output", "/dev/null/out", "--state", "sqlite:/dev/null/s.db"]).args(arguments);
+        command.arg("--input-places").arg(place.path("in"));
         let done = Done::of(command.output().unwrap());
         assert_eq!(done.code, Some(1), "{}", done.stderr);
         done.stderr
@@ -363,7 +367,7 @@ fn others_are_listened_to_only_with_tokens_and_tls() {
     assert!(start(&[&everywhere[..], &["--insecure-http"]].concat()).contains("without a token"));
     assert!(start(&[&everywhere[..], &token].concat()).contains("without TLS"));
     let risk = start(&[&everywhere[..], &token, &["--insecure-http"]].concat());
-    assert!(risk.contains("/nonexistent") && !risk.contains("refusing"), "{risk}");
+    assert!(risk.contains("/dev/null/s.db") && !risk.contains("refusing"), "{risk}");
     assert!(start(&["--listen", "0.0.0.0:0", "--insecure-http"]).contains("--insecure-executors"));
     let former = start(&["--insecure"]);
     assert!(former.contains("--insecure-http") && former.contains("--insecure-executors"), "{former}");
