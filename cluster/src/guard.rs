@@ -148,6 +148,10 @@ mod tests {
         guarded.read_u8().await
     }
 
+    async fn is_there(guarded: &mut Guarded<tokio::io::DuplexStream>) -> bool {
+        timeout(Duration::from_millis(20), read_one(guarded)).await.is_err()
+    }
+
     fn stranger(strangers: &Strangers) -> (Guarded<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
         let (mine, theirs) = tokio::io::duplex(8);
         (strangers.guard(mine, SocketAddr::from(([127, 0, 0, 1], 1))), theirs)
@@ -173,7 +177,6 @@ mod tests {
         // One that has left makes room.
         there.pop();
         let _next = stranger(&strangers);
-        let is_there = |guarded| async move { timeout(Duration::from_millis(20), read_one(guarded)).await.is_err() };
         assert!(is_there(&mut first).await);
         let _one_more = stranger(&strangers);
         assert!(!is_there(&mut first).await);

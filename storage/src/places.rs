@@ -258,6 +258,9 @@ fn is_plain_path(path: &str) -> bool {
     !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
+/// How often a key may be percent-encoded: nobody does it twice but by mistake, and each decoding takes time.
+const MAX_DECODED: usize = 8;
+
 /// Whether a key names the same object to everybody who may handle it: to a server or proxy that resolves `..`, takes a backslash
 /// for a slash, joins two slashes, or decodes percent signs, once or more often.
 pub(crate) fn is_plain_key(key: &str) -> bool {
@@ -265,7 +268,7 @@ pub(crate) fn is_plain_key(key: &str) -> bool {
         return false;
     }
     let mut text = key.as_bytes().to_vec();
-    loop {
+    for _ in 0..MAX_DECODED {
         if text.split(|byte| matches!(byte, b'/' | b'\\')).any(|part| matches!(part, b"." | b"..")) {
             return false;
         }
@@ -275,6 +278,7 @@ pub(crate) fn is_plain_key(key: &str) -> bool {
         }
         text = decoded;
     }
+    false
 }
 
 fn percent_decoded(text: &[u8]) -> Vec<u8> {
