@@ -148,9 +148,9 @@ impl Survey {
 
     /// Refuses rejected lines that take more room than a manifest's may. Each process has counted those of its own tasks only.
     pub(crate) fn check_rejected(&self, reports: &[TaskReport]) -> Result<(), Failure> {
-        let bytes = |report: &TaskReport| report.rejects.iter().map(|file| file.size_bytes).sum::<u64>();
+        let files = reports.iter().flat_map(|report| &report.rejects);
         let limit = self.limits.max_rejected_bytes;
-        if reports.iter().map(bytes).fold(0, u64::saturating_add) <= limit {
+        if files.map(|file| file.size_bytes).fold(0, u64::saturating_add) <= limit {
             return Ok(());
         }
         let ranges = reports.iter().flat_map(|report| &report.ledger);
