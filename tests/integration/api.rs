@@ -129,7 +129,7 @@ fn every_error_has_one_shape() {
         (post("/api/v1/manifests", json, b"{".to_vec()), 400, "bad-json", "line 1"),
         (post("/api/v1/manifests", json, b"{}".to_vec()), 400, "bad-manifest", "fileLocations"),
         (post("/api/v1/manifests", json, b"[1]".to_vec()), 400, "bad-manifest", "expected"),
-        (post("/api/v1/manifests", json, b"{\"uri\":\"/nowhere.json\"}".to_vec()), 400, "bad-manifest", "nowhere"),
+        (post("/api/v1/manifests", json, b"{\"uri\":\"/nowhere.json\"}".to_vec()), 400, "foreign-object", "nowhere"),
         (post("/api/v1/manifests", "text/plain", b"{}".to_vec()), 415, "wrong-content-type", "application/json"),
         (post("/api/v1/manifests", json, large), 413, "too-large", "33554432 bytes"),
         (post("/api/v1/manifests", json, taken.to_string().into_bytes()), 409, "conflict", "in manifest `m1`"),

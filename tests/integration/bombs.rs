@@ -150,7 +150,8 @@ fn one_huge_line_in_a_small_file_keeps_a_mebibyte() {
     place.input("2025-01-01-a.ndjson.zst", zstd_of(repeated(b"{\"a\":\"", b"x", line).chain(&b"\"}\n{\"a\":1}\n"[..])));
     let Measured { done, disk } = measure(&place, &[]);
     assert_eq!(done.json()["rows"], 1, "{}", done.stderr);
-    assert!(disk < 3 * MIB as u64, "{disk}");
+    // A mebibyte in Base64: as the task wrote it, as it is put together, and under its final name.
+    assert!(disk < 5 * MIB as u64, "{disk}");
     let [record] = &rejected(&place)[..] else { panic!("one rejected line") };
     assert_eq!((&record["reason"], &record["length"]), (&"too-long".into(), &(line + 8).into()));
     assert_eq!(record["raw"].as_str().map(str::len), Some(MIB));
@@ -299,7 +300,8 @@ fn a_hole_of_nuls_does_not_grow() {
     place.input("2025-01-01-a.ndjson.zst", zstd_of(hole));
     let Measured { done, disk } = measure(&place, &[]);
     assert_eq!((&done.json()["rows"], &done.json()["rejected"]), (&2.into(), &1.into()), "{}", done.stderr);
-    assert!(disk < 3 * MIB as u64, "{disk}");
+    // A mebibyte in Base64: as the task wrote it, as it is put together, and under its final name.
+    assert!(disk < 5 * MIB as u64, "{disk}");
     let [record] = &rejected(&place)[..] else { panic!("one rejected line") };
     assert_eq!((&record["length"], &record["line"]), (&(34 * MIB).into(), &2.into()));
     // From coreutils: head -c 35651584 /dev/zero | sha256sum.

@@ -140,12 +140,16 @@ fn chaos_an_executor_that_is_told_to_stop_ends_with_and_without_a_scheduler() {
 
 /// A small file whose lines are so many and long that a task has to do with it for seconds. Returns their number, too.
 fn long_file() -> (u64, Vec<u8>) {
+    long_file_of(from_env("MILLWORK_LONG_MEMBERS", 2000) as usize)
+}
+
+/// The same, of so many megabytes when it is decompressed.
+fn long_file_of(members: usize) -> (u64, Vec<u8>) {
     let line = |text: &str| format!("{{\"text\": \"{text}\"}}\n");
     // By the first lines it is told how large the output gets: as large as several files.
     let random = Random::new(3);
     let first: String = (0..20_000).map(|_| line(&format!("{:x}{:x}", random.next(), random.next()))).collect();
     let rest = gzip(line(&"long ".repeat(2000)).repeat(100).as_bytes());
-    let members = from_env("MILLWORK_LONG_MEMBERS", 2000) as usize;
     (20_000 + 100 * members as u64, [gzip(first.as_bytes()), rest.repeat(members)].concat())
 }
 
@@ -199,7 +203,7 @@ fn half_done(fleet: &Fleet<'_>, document: &Value) -> usize {
 
 /// A manifest of a task that is done quickly and one that takes long, with the rows of both.
 fn quick_and_long(world: &World) -> (u64, Value) {
-    let (rows, content) = long_file();
+    let (rows, content) = long_file_of(600);
     // Large enough for a task of its own.
     let random = Random::new(4);
     let line = |_| format!("{{\"text\": \"{:x}{:x}\"}}\n", random.next(), random.next());

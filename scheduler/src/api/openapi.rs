@@ -83,7 +83,7 @@ fn complete(path: &str, operation: &mut Operation) {
     if takes_input || operation.request_body.is_some() {
         add(
             "400",
-            "`bad-query`, `bad-path`, `bad-json`, `bad-manifest`: names what is wrong, and what would be right; `bad-body`: it broke off",
+            "`bad-query`, `bad-path`, `bad-json`, `bad-manifest`, `foreign-object`: names what is wrong, and what would be right; `bad-body`: it broke off",
         );
     }
 }

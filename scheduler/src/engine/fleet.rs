@@ -145,7 +145,13 @@ impl Fleet {
         running
     }
 
-    /// Sends tasks to an executor. Fails if it has left, or does not read: Ballista removes it then, and assigns them anew.
+    /// Tells whether an executor still counts.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.state().members.contains_key(id)
+    }
+
+    /// Sends tasks to an executor. Fails if it has left, or does not read: Ballista removes it then, and assigns them anew, so that
+    /// it does not count here any more either.
     fn launch(&self, id: &str, tasks: Vec<(Task, Assigned)>) -> Result<()> {
         let mut state = self.state();
         let gone = |why: &str| BallistaError::General(format!("executor {id} {why}"));
@@ -153,7 +159,10 @@ impl Fleet {
         let outbound = outbound.ok_or_else(|| gone("has left"))?;
         for (task, assigned) in tasks {
             let Some(key) = task.key.clone() else { continue };
-            outbound.try_send(FromScheduler::Launch(task).into()).map_err(|_| gone("does not take tasks"))?;
+            if outbound.try_send(FromScheduler::Launch(task).into()).is_err() {
+                state.members.remove(id);
+                return Err(gone("does not take tasks"));
+            }
             state.tasks.insert(key, assigned);
         }
         Ok(())
@@ -241,6 +250,15 @@ mod tests {
         assert!(fleet.launch("a", vec![task("job", 1, "a")]).is_err());
         let _second = joined(&fleet, "a");
         assert!(fleet.take("a", &key("job", 0)).is_none());
+    }
+
+    #[test]
+    fn an_executor_that_does_not_read_does_not_count_any_more() {
+        let fleet = Fleet::default();
+        let _unread = joined(&fleet, "a");
+        let many = (0..9).map(|number| task("job", number, "a")).collect();
+        assert!(fleet.launch("a", many).unwrap_err().to_string().contains("does not take tasks"));
+        assert!(!fleet.has("a") && fleet.slots_of_each().is_empty());
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub(super) async fn serve(engine: Engine, mut link: ExecutorLink) {
     let session = Session { engine, id, name: register.name, slots: register.slots };
     if let Err(error) = session.begin(&mut link).await {
         tracing::error!(executor = session.id, %error, "the engine does not take an executor");
+        session.engine.fleet.leave(&session.id);
         return;
     }
     tracing::info!(executor = session.id, peer = link.peer, slots = session.slots, "an executor has come");
@@ -115,6 +116,9 @@ impl Session {
             }
             if self.engine.fleet.release_if_done(&self.id) {
                 return "it was told to stop, and has finished what it had".to_owned();
+            }
+            if !self.engine.fleet.has(&self.id) {
+                return "it did not take its tasks".to_owned();
             }
         }
     }
