@@ -3,7 +3,7 @@
 //! reaches the executors.
 //!
 //! The order of things for one attempt: [`survey`] the files, [`plan_attempt`], run the plan on whatever runs
-//! DataFusion plans, [`judge`] the reports of its tasks. Committing is not this crate's business, nor does it know the
+//! DataFusion plans, judge the reports of its tasks. Committing is not this crate's business, nor does it know the
 //! scheduler or the tracking store.
 
 #[doc(hidden)]

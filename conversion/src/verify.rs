@@ -54,7 +54,7 @@ impl AttemptOutcome {
         if blank.is_empty() {
             return Ok(());
         }
-        for found in on_all_cores(blank, |ranges| find_content(ranges)).await? {
+        for found in on_all_cores(blank, find_content).await? {
             let Some(range) = found? else { continue };
             let of_file = |report: &&TaskReport| report.ledger.iter().any(|of| of.file == range.file);
             let executor = self.reports.iter().find(of_file).map_or("", |report| report.executor.as_str());

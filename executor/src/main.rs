@@ -125,5 +125,5 @@ async fn main() -> anyhow::Result<()> {
     let slots =
         options.vcores.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |n| n as usize);
     tracing::info!(id = name, slots, "executor starting");
-    follow_schedulers(Executor { name, slots, access: access }, &options.scheduler).await
+    follow_schedulers(Executor { name, slots, access }, &options.scheduler).await
 }

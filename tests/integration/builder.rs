@@ -22,10 +22,7 @@ async fn fill(aws: &Aws, keys: impl Iterator<Item = String>) {
     let s3 = aws.s3().await;
     aws.create_bucket(BUCKET).await;
     let put = |key: String| s3.put_object().bucket(BUCKET).key(key).body(b"12345".to_vec().into()).send();
-    futures::stream::iter(keys.map(put))
-        .buffer_unordered(16)
-        .for_each(|put| std::future::ready(drop(put.unwrap())))
-        .await;
+    futures::stream::iter(keys.map(put)).buffer_unordered(16).for_each(|put| async move { drop(put.unwrap()) }).await;
 }
 
 /// A builder's command on a state of its own, with manifests in `manifests/`.

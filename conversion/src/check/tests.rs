@@ -51,7 +51,8 @@ async fn reports_of_the_plan_hold_and_forged_ones_do_not() {
     let check = |mut reports: Vec<TaskReport>| expected.check(&survey, &mut reports);
     check(reports.clone()).unwrap();
     check(vec![reports[1].clone(), reports[0].clone()]).unwrap();
-    let forged: [(&str, fn(&mut Vec<TaskReport>)); 24] = [
+    type Forge = fn(&mut Vec<TaskReport>);
+    let forged: [(&str, Forge); 24] = [
         ("1 of 2 tasks reported nothing", |r| r.truncate(1)),
         ("task 0 was reported before", |r| r[1] = r[0].clone()),
         ("it is of no task of this attempt", |r| r[0].first = Some((0, 1))),

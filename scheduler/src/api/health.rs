@@ -15,13 +15,16 @@ const STORE_TIME: Duration = Duration::from_secs(2);
 /// Age up to which the store's last answer stands for a new one: whoever asks often asks the store once a second.
 const STORE_AGE: Duration = Duration::from_secs(1);
 
+/// An answer of the store, and when it came.
+type Answer = (Instant, Result<(), String>);
+
 /// What is known of the process's health.
 #[derive(Clone)]
 pub(super) struct Health {
     service: Service,
     /// The task that counts runs and files.
     counting: AbortHandle,
-    store: Arc<Mutex<Option<(Instant, Result<(), String>)>>>,
+    store: Arc<Mutex<Option<Answer>>>,
 }
 
 impl Health {

@@ -30,7 +30,7 @@ impl Place {
         let manifest = Manifest::parse("m", document.as_bytes(), Utc::now()).unwrap();
         let id = manifest.id.clone();
         store.submit(&QueuedManifest { manifest, uri: "inline".to_owned() }, 0, Utc::now()).await.unwrap();
-        let commit = commit(&root, &*store, &id, 1).await;
+        let commit = commit(&root, &store, &id, 1).await;
         Self { root, service: Service::new(store.clone(), nowhere()), store, id, commit }
     }
 

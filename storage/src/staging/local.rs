@@ -174,7 +174,7 @@ impl LocalStaging {
     pub(super) fn copy_all(&self, files: &[StagedFile], into: &mut dyn Write) -> io::Result<()> {
         self.check_place()?;
         let copy = |file: &StagedFile| PrivateFile::open(&self.path(file), file.size_bytes, None)?.copy_to(into);
-        files.iter().map(copy).collect()
+        files.iter().try_for_each(copy)
     }
 
     /// Shows the last bytes of a private file, which start with the footer.
