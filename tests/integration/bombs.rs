@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const MIB: usize = 1 << 20;
 /// Limit of the memory of a whole `millwork run` with two lanes, in bytes.
 const MAX_MEMORY: u64 = 1_000_000_000;
+/// The same where both lanes have a line of the largest size at once: each is there as it was read, as a value, and as a page before
+/// and after its compression.
+const MAX_MEMORY_OF_LONGEST_LINES: u64 = 1_250_000_000;
 /// What no message, log or state may show.
 const SECRET: &str = "value-of-a-row-that-nobody-may-see";
 
@@ -24,6 +27,10 @@ struct Measured {
 
 /// Runs with two lanes, and measures.
 fn measure(place: &Place, arguments: &[&str]) -> Measured {
+    measure_within(place, arguments, MAX_MEMORY)
+}
+
+fn measure_within(place: &Place, arguments: &[&str], max_memory: u64) -> Measured {
     let script = "import resource, subprocess, sys\n\
         code = subprocess.run(sys.argv[1:]).returncode\n\
         print('peak', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024, file=sys.stderr)\n\
@@ -47,7 +54,7 @@ fn measure(place: &Place, arguments: &[&str]) -> Measured {
     });
     let memory: u64 = done.stderr.lines().rev().find_map(|line| line.strip_prefix("peak ")?.parse().ok()).unwrap();
     println!("{} MB of memory, {} MB on disk", memory / 1_000_000, disk / 1_000_000);
-    assert!(memory < MAX_MEMORY, "{memory}");
+    assert!(memory < max_memory, "{memory}");
     Measured { done, disk }
 }
 
@@ -176,7 +183,7 @@ fn the_longest_lines_become_rows_in_bounded_memory() {
     for file in ["a", "b", "c", "d"] {
         line(&format!("2025-01-01-{file}.ndjson.zst"), 64 * MIB);
     }
-    let Measured { done, .. } = measure(&place, &[]);
+    let Measured { done, .. } = measure_within(&place, &[], MAX_MEMORY_OF_LONGEST_LINES);
     assert_eq!((&done.json()["rows"], &done.json()["rejected"]), (&4.into(), &0.into()), "{}", done.stderr);
     line("2025-01-02-one-more.ndjson.zst", 64 * MIB + 1);
     assert_eq!(place.run_well(&[])["rejected"], 1);
