@@ -1,4 +1,4 @@
-//! Who may be at the other end, and who may listen in.
+//! Means by which both ends of a connection know each other, and by which nobody listens in.
 
 use crate::Secret;
 use crate::guard::Guarded;

@@ -1,7 +1,7 @@
 //! The connection between a scheduler and its executors.
 //!
 //! An executor dials the scheduler and opens one stream, on which everything travels: tasks one way, their reports the other.
-//! So there is one port in a cluster that has to be guarded, the scheduler's, and both ends prove who they are before a message
+//! A cluster thus has one port to guard, the scheduler's, and both ends prove who they are before a message
 //! is decoded ([`Secret`]). Within a process [`in_process`] makes the two ends of a stream without any port.
 //!
 //! Nothing here knows what a plan or a report holds.
@@ -42,7 +42,7 @@ const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// Messages that may wait for an end that does not read. A scheduler gives up an executor beyond that.
 const WAITING_MESSAGES: usize = 1024;
 
-/// One end of a stream: what it sends, and what it receives. The stream ends when the end is dropped.
+/// An end of a stream: a way out and a way in. The stream ends when its end is dropped.
 pub struct Link<Out, In> {
     /// The other end, in words: an address, or a place in this process.
     pub peer: String,

@@ -39,16 +39,16 @@ pub enum FromExecutor {
 /// An executor that offers to work.
 #[derive(Clone, PartialEq, Message)]
 pub struct Register {
-    /// Its name in logs and in the record of output files.
+    /// Name in logs and in the record of output files.
     #[prost(string, tag = "1")]
     pub name: String,
     /// The number of tasks it runs at once.
     #[prost(uint32, tag = "2")]
     pub slots: u32,
-    /// Its [`PROTOCOL`].
+    /// Version of the messages that it speaks, its [`PROTOCOL`].
     #[prost(uint32, tag = "3")]
     pub protocol: u32,
-    /// Its program's version.
+    /// Version of the executor's program.
     #[prost(string, tag = "4")]
     pub version: String,
 }
@@ -98,7 +98,7 @@ pub struct TaskKey {
 /// A task to run: one partition of a stage.
 #[derive(Clone, PartialEq, Message)]
 pub struct Task {
-    /// Its identity, always there.
+    /// Identity of the task, always there.
     #[prost(message, optional, tag = "1")]
     pub key: Option<TaskKey>,
     /// The attempt at the task.
@@ -118,10 +118,10 @@ pub struct Task {
 /// A setting of a session.
 #[derive(Clone, PartialEq, Message)]
 pub struct Setting {
-    /// Its name.
+    /// Name of the setting.
     #[prost(string, tag = "1")]
     pub key: String,
-    /// Its value, if it has one.
+    /// Value of the setting, if it has one.
     #[prost(string, optional, tag = "2")]
     pub value: Option<String>,
 }
@@ -138,15 +138,15 @@ pub struct Ended {
     /// When it ended, likewise.
     #[prost(uint64, tag = "3")]
     pub ended_at_ms: u64,
-    /// What came of it.
+    /// Outcome of the task.
     #[prost(oneof = "Outcome", tags = "4, 5")]
     pub outcome: Option<Outcome>,
 }
 
-/// What came of a task.
+/// Outcome of a task.
 #[derive(Clone, PartialEq, Oneof)]
 pub enum Outcome {
-    /// Its report, encoded. It may tell of a failure of data or storage.
+    /// Report of the task, encoded. It may tell of a failure of data or storage.
     #[prost(bytes, tag = "4")]
     Report(Vec<u8>),
     /// A defect, in words.

@@ -34,7 +34,7 @@ pub enum SecretError {
     TooShort {
         /// The file, or the environment variable.
         origin: String,
-        /// Its length.
+        /// Length of the secret.
         found: usize,
     },
     /// A file that others could read or replace.
@@ -42,17 +42,17 @@ pub enum SecretError {
     Exposed {
         /// The file or directory.
         path: PathBuf,
-        /// In what way.
+        /// Reason for the refusal.
         problem: String,
     },
     /// A file that cannot be read or made.
     #[error("cannot {operation} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// Operation that failed.
         operation: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// Why it failed.
+        /// Cause of the failure.
         source: io::Error,
     },
     /// No place for a secret of this user's own.

@@ -23,7 +23,7 @@ pub struct Executor {
     pub name: String,
     /// The number of tasks it runs at once.
     pub slots: usize,
-    /// Who may be its scheduler.
+    /// Means by which it knows its scheduler.
     pub access: Access,
 }
 

@@ -1,6 +1,6 @@
 //! An executor: runs the tasks that a scheduler sends it, and listens on no port.
 //!
-//! It dials the scheduler and gets tasks, cancellations and its release on the stream that it opened. It holds nothing that
+//! An executor dials the scheduler and gets tasks, cancellations and its release on the stream that it opened. It holds nothing that
 //! matters: what a task has not reported is written again by another. On SIGTERM it takes no more tasks, finishes those it
 //! has, and ends when the scheduler has their reports.
 

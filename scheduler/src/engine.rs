@@ -44,13 +44,13 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tonic::Request;
 
-/// How long a job waits for a first executor.
+/// Time that a job waits for a first executor.
 const NO_EXECUTORS_GRACE_SECONDS: u64 = 600;
-/// How long the state of finished jobs stays in memory. The runs are in the tracking store.
+/// Time that the state of finished jobs stays in memory. The runs are in the tracking store.
 const FINISHED_JOB_SECONDS: u64 = 20;
-/// How long to wait for news of a job before asking.
+/// Pause before the engine is asked about a job of which there is no news.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
-/// How often in a row the engine may not know a job before it counts as lost.
+/// Number of times in a row that the engine may not know a job before it counts as lost.
 const MAX_UNKNOWN: u32 = 15;
 /// Limit of an encoded plan, all partitions together: a message to an executor carries one of them, and a little more.
 const MAX_PLAN_BYTES: usize = MAX_MESSAGE_BYTES - (4 << 20);

@@ -19,11 +19,11 @@ use tokio::sync::{Notify, mpsc};
 /// An executor that is connected.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct ExecutorInfo {
-    /// Its id.
+    /// Id of the executor's time with this scheduler.
     pub id: String,
     /// The address that it called from.
     pub host: String,
-    /// How many tasks it runs at once.
+    /// Number of tasks that it runs at once.
     pub vcores: u32,
 }
 
