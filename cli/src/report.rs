@@ -1,7 +1,9 @@
 //! What a run came to, for a person and for a program.
 
+use crate::redrive::MAX_SHOWN;
 use millwork_manifest::Failure;
-use millwork_manifest_builder::{ForeignFile, QuarantinedFile};
+use millwork_manifest::printable;
+use millwork_manifest_builder::{ForeignFile, QuarantinedFile, UnmovedFile};
 use millwork_scheduler::{OutputFile, RunResult};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -35,6 +37,8 @@ pub(crate) struct Report {
     pub(crate) left_out: u64,
     /// Entries of the input that lead out of it, or are no files: they were left as they are.
     pub(crate) foreign: Vec<ForeignFile>,
+    /// Refused files that cannot be moved to the quarantine: they stay where they are.
+    pub(crate) unmoved: Vec<UnmovedFile>,
 }
 
 #[derive(Serialize)]
@@ -118,21 +122,36 @@ impl Report {
         }
         if self.quarantined > 0 {
             let _ = writeln!(text, "{} refused:", count(self.quarantined, "file"));
-            for file in self.quarantined_files.iter().take(20) {
+            for file in self.quarantined_files.iter().take(MAX_SHOWN) {
                 let place = file.moved_to.as_ref().unwrap_or(&file.uri);
-                let _ = writeln!(text, "  {}: {place}", file.reason);
+                let _ = writeln!(text, "  {}: {}: {}", file.reason, printable(place.as_str()), file.detail);
             }
-            if self.quarantined_files.len() > 20 {
-                let _ = writeln!(text, "  … and {} more", self.quarantined_files.len() - 20);
-            }
+            add_rest(&mut text, self.quarantined_files.len());
         }
         for (key, name) in &self.renamed_columns {
             let _ = writeln!(text, "key `{key}` is column `{name}`: `{key}` is a metadata column");
         }
-        for uri in &self.overwritten {
-            let _ = writeln!(text, "changed after it was converted, left as it is: {uri}");
+        if !self.overwritten.is_empty() {
+            let files = count(self.overwritten.len() as u64, "file");
+            let _ = writeln!(text, "{files} changed after being converted, left as they are; see --overwrites:");
+            for uri in self.overwritten.iter().take(MAX_SHOWN) {
+                let _ = writeln!(text, "  {}", printable(uri));
+            }
+            add_rest(&mut text, self.overwritten.len());
         }
         text
+    }
+
+    /// Whether nothing failed, and nothing of the input was left out that was to be converted or moved.
+    pub(crate) fn is_all_well(&self) -> bool {
+        self.failed.is_empty() && self.foreign.is_empty() && self.unmoved.is_empty()
+    }
+}
+
+/// Says how many of so many are not shown.
+fn add_rest(text: &mut String, all: usize) {
+    if all > MAX_SHOWN {
+        let _ = writeln!(text, "  … and {} more; --json shows them", all - MAX_SHOWN);
     }
 }
 
