@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A batch ends at this many rows …
 const BATCH_ROWS: usize = 4096;
-/// … or, in wide data, at this many values, null or not, but not below so many rows …
+/// … or, where wide rows become record batches, at this many values, null or not, but not below so many rows …
 const BATCH_VALUES: usize = 2_000_000;
 const MIN_BATCH_ROWS: usize = 64;
 /// … or at so many bytes of lines for each column, within bounds: it stays in the cache until it is encoded, and each column has
@@ -59,6 +59,12 @@ impl ScanContext {
         let keys = KeyIndex::new(&source.layout.keys, source.names).with_late(source.max_late_columns);
         let builder = BatchBuilder::new(&source);
         Self { source, keys, rejects, ledger: Vec::new(), stored_bytes: 0, given_rows: 0, builder }
+    }
+
+    /// Makes batches as long where there are thousands of columns as where there are few: for whoever takes rows as they are,
+    /// in which a column costs as much as it has values.
+    pub(crate) fn make_long_batches(&mut self) {
+        self.builder.max_rows = BATCH_ROWS;
     }
 
     /// Takes the memory of rows that nobody needs any more.
