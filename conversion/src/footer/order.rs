@@ -157,7 +157,8 @@ impl Order<'_> {
         let mut chunks = group.columns().to_vec();
         for (chunk, old) in chunks.iter_mut().zip(old.columns()) {
             let by = chunk.data_page_offset() - old.data_page_offset();
-            let index = range(old.offset_index_offset(), old.offset_index_length()).filter(|_| by != 0 || self.is_all_new());
+            let index =
+                range(old.offset_index_offset(), old.offset_index_length()).filter(|_| by != 0 || self.is_all_new());
             let Some(index) = index else { continue };
             let bytes = self.read(index)?;
             let at = self.at as i64 + self.tail.len() as i64;
