@@ -25,6 +25,7 @@ mod proxy;
 mod query;
 mod queues;
 mod random;
+mod readers;
 mod rogue;
 mod rows;
 mod runs;

@@ -3,6 +3,8 @@
 //! A chunk starts with a dictionary. One that turns out not to pay is dropped: for the whole chunk if no page is
 //! finished yet, else for the pages that follow.
 
+mod nulls;
+
 use super::dictionary::Dictionary;
 use super::hybrid::{index_width, put_indices};
 use super::levels::Levels;
@@ -306,6 +308,9 @@ impl TextChunk {
 
     /// Ends the chunk, and begins the next.
     pub(super) fn close(&mut self, compressor: &mut Compressor) -> Result<EncodedText, ParquetError> {
+        if self.has_dictionary && self.dictionary.len() == 0 {
+            self.make_nulls_plain(compressor)?;
+        }
         if self.open.levels.rows() > 0 {
             self.finish_page(compressor)?;
         }
