@@ -9,11 +9,12 @@ ALLOWED = {
     "queue": {"manifest"},
     "net": set(),
     "process": {"net"},
+    "scaling": set(),
     "manifest-builder": {"manifest", "storage", "tracking", "queue", "net", "process"},
     "conversion": {"manifest", "storage"},
     "cluster": {"net"},
     "executor": {"cluster", "conversion", "net", "process"},
-    "scheduler": {"manifest", "storage", "tracking", "queue", "net", "conversion", "cluster", "process"},
+    "scheduler": {"manifest", "storage", "tracking", "queue", "net", "conversion", "cluster", "process", "scaling"},
     "cli": {"manifest", "storage", "tracking", "net", "conversion", "manifest-builder", "cluster", "executor", "scheduler", "process"},
     "tests": {"cluster", "manifest", "storage", "tracking", "queue", "manifest-builder", "scheduler", "net"},
 }

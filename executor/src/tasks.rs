@@ -1,5 +1,6 @@
 //! Tasks: what a scheduler sends is decoded and run, on threads of their own.
 
+use crate::status::{TaskEnd, note_completed, note_ends, note_running};
 use ballista_core::execution_plans::ShuffleWriterExec;
 use ballista_core::extension::{SessionConfigExt, SessionConfigHelperExt};
 use ballista_core::serde::protobuf::KeyValuePair;
@@ -15,7 +16,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -50,28 +51,38 @@ impl Tasks {
         let started_at_ms = now_ms();
         let of_task = key.clone();
         let running = runtime.spawn(async move {
+            let began = Instant::now();
             let outcome = match AssertUnwindSafe(run(&task, &of_task, &context)).catch_unwind().await {
                 Ok(Ok(report)) => Outcome::Report(report),
                 Ok(Err(error)) => Outcome::Defect(error.to_string()),
                 Err(panic) => Outcome::Defect(format!("a panic: {}", words_of(panic.as_ref()))),
             };
+            match &outcome {
+                Outcome::Report(_) => note_completed(began.elapsed()),
+                Outcome::Defect(_) => note_ends(TaskEnd::Failed, 1),
+            }
             let end = Ended { key: Some(of_task), started_at_ms, ended_at_ms: now_ms(), outcome: Some(outcome) };
             // Fails when the session is over: then nobody wants it.
             let _ = ended.send(end).await;
         });
         self.running.insert(key, running.abort_handle());
+        note_running(self.running.len());
     }
 
     /// Gives a task up, if it is still going on.
     pub(crate) fn cancel(&mut self, key: &TaskKey) {
         if let Some(running) = self.running.remove(key) {
             running.abort();
+            note_ends(TaskEnd::GivenUp, 1);
+            note_running(self.running.len());
         }
     }
 
     /// Forgets a task whose end was told. False if it was cancelled meanwhile.
     pub(crate) fn forget(&mut self, key: &TaskKey) -> bool {
-        self.running.remove(key).is_some()
+        let was_running = self.running.remove(key).is_some();
+        note_running(self.running.len());
+        was_running
     }
 
     /// Gives all tasks up, and waits a moment for their threads.
@@ -88,6 +99,8 @@ impl Drop for Tasks {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+        note_ends(TaskEnd::GivenUp, self.running.len());
+        note_running(0);
     }
 }
 

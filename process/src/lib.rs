@@ -7,9 +7,11 @@ mod health;
 mod logs;
 mod metrics;
 mod options;
+mod runtime;
 mod usage;
 
 pub use health::{Check, HealthOptions, HealthServer};
 pub use logs::start_logs;
 pub use metrics::{COMMIT, Metrics};
 pub use options::{parse, unnamed, with_variables};
+pub use runtime::block_on;
