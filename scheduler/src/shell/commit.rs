@@ -34,7 +34,7 @@ impl Shell {
         };
         match self.store.commit(&prepared.commit, &result, Utc::now()).await {
             Ok(true) => {
-                metrics::histogram!("millwork_commit_seconds").record(started.elapsed().as_secs_f64());
+                metrics::histogram!("millwork_commit_duration_seconds").record(started.elapsed().as_secs_f64());
                 self.works.with(&id, |work| work.committed = Some(prepared));
                 self.changed(&id, RunState::Committing, attempt, None);
                 Event::Committed(id, attempt)
