@@ -2,11 +2,11 @@
 
 DEPLOY := target/deploy
 
-.PHONY: deploy-check
+.PHONY: deploy-check images-check
 
 ## k8s/, the chart, CloudFormation, Dockerfile, alerts and dashboard: rendered, validated strictly, and each check shown to fail
-deploy-check: $(DEPLOY)/ready
-	PYTHONDONTWRITEBYTECODE=1 $(DEPLOY)/venv/bin/python -m pytest -q -p no:cacheprovider tests/deploy
+deploy-check: $(DEPLOY)/ready $(VENV)/ready build
+	PYTHONDONTWRITEBYTECODE=1 $(DEPLOY)/venv/bin/python -m pytest -q -p no:cacheprovider -p no:logging -W ignore::UserWarning tests/deploy
 
 $(DEPLOY)/ready: tests/deploy/requirements.txt tests/deploy/package.json tests/deploy/pod_security.mjs
 	mkdir -p $(DEPLOY)/node
@@ -17,3 +17,7 @@ $(DEPLOY)/ready: tests/deploy/requirements.txt tests/deploy/package.json tests/d
 	cp tests/deploy/package.json tests/deploy/pod_security.mjs $(DEPLOY)/node/
 	npm install --silent --no-audit --no-fund --no-package-lock --prefix $(DEPLOY)/node
 	touch $@
+
+## images built twice with one digest, and their pods run against local servers; needs root and about six minutes, so it is not part of `make test`
+images-check: $(DEPLOY)/ready $(VENV)/ready build
+	$(DEPLOY)/venv/bin/python tests/deploy/images.py --programs $(BIN)
