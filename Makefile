@@ -81,10 +81,12 @@ bench-measure: $(VENV)/bench-ready
 	$(PYTHON) benches/cost.py $(BENCH)/results.json
 	$(PYTHON) benches/plot.py $(BENCH)/results.json $(BENCH_PLOT)
 
-# Python with the readers that the tests compare with.
-$(VENV)/ready: tests/requirements.txt
+# Python with the readers that the tests compare with, and one in JavaScript.
+$(VENV)/ready: tests/requirements.txt tests/package.json
 	python3 -m venv $(VENV) || ($(APT) update && $(APT) install -y python3-venv && python3 -m venv $(VENV))
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	command -v npm > /dev/null || ($(APT) update && $(APT) install -y nodejs npm)
+	cp tests/package.json $(VENV)/ && npm install --prefix $(VENV) --silent --no-audit --no-fund
 	touch $@
 
 # Spark needs Java.
