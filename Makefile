@@ -17,7 +17,7 @@ demo: build $(VENV)/ready
 	$(PYTHON) tests/oracle/show.py demo/out
 
 ## all checks and tests
-test: lint build unit instructions integration
+test: lint build unit instructions integration deploy-check
 
 build:
 	cargo build --workspace --locked
@@ -46,6 +46,8 @@ instructions-accept: /usr/bin/valgrind
 
 /usr/bin/valgrind:
 	$(APT) update && $(APT) install -y valgrind
+
+include tests/deploy/deploy.mk
 
 # What benchmarks are run on, and how: medians of RUNS rounds over FILES files of each shape.
 BENCH       := target/bench-out

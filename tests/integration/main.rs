@@ -26,6 +26,7 @@ mod query;
 mod queues;
 mod random;
 mod readers;
+mod rogue;
 mod rows;
 mod runs;
 mod servers;
