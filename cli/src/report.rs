@@ -1,8 +1,9 @@
 //! What a run came to, for a person and for a program.
 
+use crate::redrive::MAX_SHOWN;
 use millwork_conversion::{FileLedger, OtherFormat};
-use millwork_manifest::{Compression, Failure, ObjectUri};
-use millwork_manifest_builder::{ForeignFile, QuarantinedFile};
+use millwork_manifest::{Compression, Failure, ObjectUri, printable};
+use millwork_manifest_builder::{ForeignFile, QuarantinedFile, UnmovedFile};
 use millwork_scheduler::{OutputFile, RunResult};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -42,6 +43,8 @@ pub(crate) struct Report {
     pub(crate) left_out: u64,
     /// Entries of the input that lead out of it, or are no files: they were left as they are.
     pub(crate) foreign: Vec<ForeignFile>,
+    /// Refused files that cannot be moved to the quarantine: they stay where they are.
+    pub(crate) unmoved: Vec<UnmovedFile>,
 }
 
 #[derive(Serialize)]
@@ -128,13 +131,11 @@ impl Report {
         }
         if self.quarantined > 0 {
             let _ = writeln!(text, "{} refused:", count(self.quarantined, "file"));
-            for file in self.quarantined_files.iter().take(20) {
+            for file in self.quarantined_files.iter().take(MAX_SHOWN) {
                 let place = file.moved_to.as_ref().unwrap_or(&file.uri);
-                let _ = writeln!(text, "  {}: {place}", file.reason);
+                let _ = writeln!(text, "  {}: {}: {}", file.reason, printable(place.as_str()), file.detail);
             }
-            if self.quarantined_files.len() > 20 {
-                let _ = writeln!(text, "  … and {} more", self.quarantined_files.len() - 20);
-            }
+            add_rest(&mut text, self.quarantined_files.len());
         }
         for (key, name) in &self.renamed_columns {
             let _ = writeln!(text, "key `{key}` is column `{name}`: `{key}` is a metadata column");
@@ -143,12 +144,12 @@ impl Report {
             let _ = writeln!(
                 text,
                 "columns `{}` and `{}` differ in case only: Spark, DuckDB and Athena take them for one; --column-names lower merges keys",
-                plain(other),
-                plain(name)
+                printable(other),
+                printable(name)
             );
         }
         for name in &self.hidden_columns {
-            let name = plain(name);
+            let name = printable(name);
             let _ = writeln!(
                 text,
                 "the partition `{name}=` in --layout hides the column `{name}` from readers that take partitions from paths: name it \
@@ -162,15 +163,29 @@ impl Report {
         if self.not_ndjson.len() > MAX_SHOWN {
             let _ = writeln!(text, "… and {} more that are not NDJSON", self.not_ndjson.len() - MAX_SHOWN);
         }
-        for uri in &self.overwritten {
-            let _ = writeln!(text, "changed after it was converted, left as it is: {uri}");
+        if !self.overwritten.is_empty() {
+            let files = count(self.overwritten.len() as u64, "file");
+            let _ = writeln!(text, "{files} changed after being converted, left as they are; see --overwrites:");
+            for uri in self.overwritten.iter().take(MAX_SHOWN) {
+                let _ = writeln!(text, "  {}", printable(uri));
+            }
+            add_rest(&mut text, self.overwritten.len());
         }
         text
     }
+
+    /// Whether nothing failed, and nothing of the input was left out that was to be converted or moved.
+    pub(crate) fn is_all_well(&self) -> bool {
+        self.failed.is_empty() && self.foreign.is_empty() && self.unmoved.is_empty()
+    }
 }
 
-/// Limit of the files of a kind that are named, 20.
-const MAX_SHOWN: usize = 20;
+/// Says how many of so many are not shown.
+fn add_rest(text: &mut String, all: usize) {
+    if all > MAX_SHOWN {
+        let _ = writeln!(text, "  … and {} more; --json shows them", all - MAX_SHOWN);
+    }
+}
 
 /// Adds what is not there yet.
 fn add_new<T: Clone + PartialEq>(into: &mut Vec<T>, more: &[T]) {
@@ -181,19 +196,10 @@ fn add_new<T: Clone + PartialEq>(into: &mut Vec<T>, more: &[T]) {
     }
 }
 
-/// A name of the input's on one line.
-fn plain(name: &str) -> String {
-    let escaped = |character: char| match character.is_control() {
-        true => character.escape_default().to_string(),
-        false => character.to_string(),
-    };
-    name.chars().map(escaped).collect()
-}
-
 /// An object as a person names it: a local one by its path, without percent signs.
 fn shown(uri: &str) -> String {
     let path = uri.parse::<ObjectUri>().ok().and_then(|uri| uri.to_path());
-    path.map_or_else(|| uri.to_owned(), |path| plain(&path.display().to_string()))
+    path.map_or_else(|| uri.to_owned(), |path| printable(&path.display().to_string()))
 }
 
 /// `1 file`, `2 files`.

@@ -196,6 +196,11 @@ impl CommitRecord {
         Ok((record, result))
     }
 
+    /// Outputs that were shown before their record was lost. It has no rejected lines, so that their place does not matter.
+    pub(crate) fn shown(staging: Staging, outputs: Vec<(StagedFile, ObjectUri)>, rejects_uri: ObjectUri) -> Self {
+        Self { staging, outputs, rejects: Vec::new(), rejects_uri, replaces: Vec::new(), ledger: Vec::new() }
+    }
+
     /// The same, whose publication removes what other records published.
     pub(crate) fn in_place_of(self, replaced: &[Self]) -> Self {
         Self { replaces: replaced.iter().flat_map(Self::published).cloned().collect(), ..self }

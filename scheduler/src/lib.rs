@@ -5,6 +5,7 @@
 //! a queue or a directory. This crate knows nothing of how NDJSON is parsed.
 
 mod access;
+mod adopt;
 mod api;
 mod commit;
 mod engine;
@@ -13,6 +14,7 @@ mod lease;
 mod loss;
 mod options;
 mod places;
+mod refresh;
 pub mod run;
 mod service;
 mod shell;
@@ -20,6 +22,7 @@ mod shell;
 pub use access::{
     Caller, NewToken, OwnerToken, Role, TokenId, TokenRecord, TokenSetError, check_token_file, find_owner_token,
 };
+pub use adopt::{Adopted, adopt, count_unknown};
 pub use api::{ApiServer, HttpDoor, HttpOptions, read_token};
 pub use commit::{OutputFile, RunResult};
 pub use engine::{Engine, ExecutorInfo, ExecutorNow, GoneExecutor, JobProgress, StageProgress, TaskProgress};

@@ -17,7 +17,7 @@ pub use dynamodb::{
     DynamoStore, IndexDefinition, TableDefinition, TableNames, create_table, create_tables, table_definitions,
 };
 pub use error::{TrackingError, TrackingResult};
-pub use sqlite::SqliteStore;
+pub use sqlite::{SqliteStore, lock_path};
 pub use store::{TrackingStore, open};
 pub use types::{
     Attempt, AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest,
