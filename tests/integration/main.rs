@@ -8,6 +8,7 @@ mod aws;
 mod bad_input;
 mod bombs;
 mod builder;
+mod changed_input;
 mod chaos;
 mod cluster;
 mod cost;
