@@ -20,6 +20,7 @@ mod formats;
 mod intake;
 mod json;
 mod limits;
+mod messages;
 mod place;
 mod places;
 mod proxy;
