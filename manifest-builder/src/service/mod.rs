@@ -130,6 +130,18 @@ async fn watch_once(
     tally: &Tally,
     told: &mut HashSet<String>,
 ) -> Result<(), BuilderError> {
+    let listed = look(builder, place, tally, told).await;
+    // What waits does not wait for a place that cannot be listed.
+    tally.swept(&builder.sweep().await?);
+    listed
+}
+
+async fn look(
+    builder: &Builder,
+    place: &Location,
+    tally: &Tally,
+    told: &mut HashSet<String>,
+) -> Result<(), BuilderError> {
     let mut found = builder.backfill(place).await?;
     let foreign = found.foreign.iter().map(|file| file.uri.clone());
     let refused: HashSet<String> = foreign.chain(found.unmoved.iter().map(|file| file.uri.to_string())).collect();
@@ -147,6 +159,5 @@ async fn watch_once(
     }
     *told = refused;
     tally.arrived(&found.arrived());
-    tally.swept(&builder.sweep().await?);
     Ok(())
 }

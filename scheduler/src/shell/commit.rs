@@ -2,7 +2,7 @@
 
 use super::steps::Step;
 use super::work::Prepared;
-use super::{Shell, blocking, storage_failure};
+use super::{RETRIES, Shell, blocking, storage_failure};
 use crate::commit::{CommitRecord, Destination};
 use crate::loss;
 use crate::run::Event;
@@ -166,7 +166,7 @@ impl Shell {
             Ok(Err(error)) => storage_failure(error),
             Err(failure) => failure,
         };
-        tracing::error!(manifest = %id, error = %failure, "cannot publish a committed run; trying again");
+        tracing::error!(target: RETRIES, manifest = %id, error = %failure, "cannot publish a committed run; trying again");
         let tries = self.works.with(&id, |work| {
             work.publications += 1;
             work.publications
