@@ -11,7 +11,7 @@ ALERTS = (rendered.ROOT / "docs" / "alerts.md").read_text()
 
 
 def test_every_path_is_there():
-    paths = set(re.findall(r"\b((?:k8s|chart|deploy|tests)/[\w./-]*[\w/])", KUBERNETES + ALERTS))
+    paths = set(re.findall(r"\b((?:k8s|chart|deploy/aws|tests)/[\w./-]*[\w/])", KUBERNETES + ALERTS))
     assert len(paths) > 10
     missing = {path for path in paths if not (rendered.ROOT / path).exists()}
     assert not missing, missing
