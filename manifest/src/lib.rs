@@ -20,6 +20,6 @@ pub use document::{Manifest, ManifestError, ManifestFile};
 pub use failure::{Failure, FailureClass, MAX_MESSAGE_BYTES};
 pub use id::{InvalidManifestId, ManifestId};
 pub use limits::{MAX_MANIFEST_BYTES, MAX_MANIFEST_FILES, MAX_OBJECT_BYTES, MAX_URI_BYTES};
-pub use state::FileState;
+pub use state::{FileState, RunState};
 pub use uri::{InvalidUri, ObjectUri};
 pub use validate::{Arrival, Compression, FileRules, MissingDate, QuarantineReason};

@@ -3,6 +3,10 @@
 use crate::{FoundFile, Overwrites, Tracked, TrackedFile};
 use millwork_manifest::{FileState, QuarantineReason};
 
+/// Reason in the record of a file that an operator refused: it stays refused, whatever is listed, until its content changes or
+/// somebody takes it back.
+pub const BY_OPERATOR: &str = "by-operator";
+
 /// What to do with the record of a known file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
@@ -50,6 +54,10 @@ fn decide_by_content(known: &TrackedFile, found: &FoundFile, overwrites: Overwri
         }
         (Quarantined | Pending | Failed, Some(reason)) if !is_same || known.state == Quarantined => {
             Decision::Replace(Quarantined, Tracked::Quarantined(reason))
+        }
+        // Somebody wants it so.
+        (Quarantined, None) if is_same && known.reason.as_deref() == Some(BY_OPERATOR) => {
+            Decision::Leave(Tracked::Known)
         }
         // The rules have changed, or the object has.
         (Quarantined, None) => Decision::Replace(Pending, Tracked::Updated),
@@ -200,6 +208,14 @@ mod tests {
         assert_eq!(decision("1", small), Decision::Leave(Tracked::StillQuarantined(QuarantineReason::TooSmall)));
         assert!(matches!(decision("2", small), Decision::Replace(FileState::Quarantined, _)));
         assert_eq!(decision("1", None), Decision::Replace(FileState::Pending, Tracked::Updated));
+    }
+
+    #[test]
+    fn what_an_operator_refused_stays_refused_until_its_content_changes() {
+        let refused = TrackedFile { reason: Some(BY_OPERATOR.to_owned()), ..known(FileState::Quarantined) };
+        let decision = |etag| decide(&refused, &found(etag, None, None), Overwrites::Record);
+        assert_eq!(decision("1"), Decision::Leave(Tracked::Known));
+        assert_eq!(decision("2"), Decision::Replace(FileState::Pending, Tracked::Updated));
     }
 
     #[test]

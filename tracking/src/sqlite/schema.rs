@@ -1,7 +1,7 @@
 //! The tables.
 
 /// The format of the database, kept in `user_version`.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// The backlogs are kept by triggers, so that no way of changing a file's state can forget them.
 pub(super) const TABLES: &str = "
@@ -56,7 +56,15 @@ CREATE TABLE locks (
     name       TEXT PRIMARY KEY,
     holder     TEXT NOT NULL,
     token      INTEGER NOT NULL,
-    expires_at TEXT NOT NULL
+    expires_at TEXT NOT NULL,
+    acquired_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Signs of life of the builders.
+CREATE TABLE builders (
+    id      TEXT PRIMARY KEY,
+    seen_at TEXT NOT NULL,
+    note    TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE batch_indexes (
