@@ -10,9 +10,11 @@ mod list;
 mod report;
 mod run;
 mod runs;
+mod state;
 mod submit;
 mod table;
 mod token;
+mod why;
 
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal;
@@ -46,6 +48,7 @@ enum Command {
     Generate(generate::Options),
     Bootstrap(bootstrap::Options),
     Token(token::Options),
+    Why(why::Options),
 }
 
 fn main() -> ExitCode {
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Files(options) => block_on(files::files(options)),
         Command::Quarantine(options) => block_on(files::quarantine(options)),
         Command::Bootstrap(options) => block_on(bootstrap::bootstrap(options)),
+        Command::Why(options) => block_on(why::why(options)),
     };
     done.unwrap_or_else(|error| {
         eprintln!("millwork: {error:#}");

@@ -6,7 +6,7 @@
 use crate::builder::{Builder, BuilderError};
 use millwork_manifest::{FileState, ObjectUri, QuarantineReason};
 use millwork_storage::Location;
-use millwork_tracking::{AuditEntry, TrackedFile};
+use millwork_tracking::{AuditEntry, BY_OPERATOR, TrackedFile};
 use serde::Serialize;
 
 /// What a redrive came to.
@@ -35,7 +35,9 @@ impl Builder {
         }
         let mut done = Redriven::default();
         for file in self.files_in(FileState::Quarantined, place).await? {
-            if reason.is_some_and(|reason| file.reason.as_deref() != Some(reason)) {
+            // What an operator refused is taken back by an operator.
+            let is_kept = file.reason.as_deref() == Some(BY_OPERATOR);
+            if is_kept || reason.is_some_and(|reason| file.reason.as_deref() != Some(reason)) {
                 continue;
             }
             if let Err(error) = self.redrive_one(&file, place, dry_run, &mut done).await {

@@ -16,6 +16,7 @@ mod places;
 pub mod run;
 mod service;
 mod shell;
+mod why;
 
 pub use access::{
     Caller, NewToken, OwnerToken, Role, TokenId, TokenRecord, TokenSetError, check_token_file, find_owner_token,
@@ -29,3 +30,4 @@ pub use options::{OutputLayout, RunOptions};
 pub use places::{PlaceOptions, ReadPlaces};
 pub use service::{Service, SubmitError};
 pub use shell::{Change, EndedRun, Scheduler};
+pub use why::{About, Attention, Inspector};
