@@ -11,9 +11,11 @@ mod redrive;
 mod report;
 mod run;
 mod runs;
+mod state;
 mod submit;
 mod table;
 mod token;
+mod why;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -47,6 +49,7 @@ enum Command {
     Generate(generate::Options),
     Bootstrap(bootstrap::Options),
     Token(token::Options),
+    Why(why::Options),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Quarantine(options) => block_on(files::quarantine(options)),
         Command::Redrive(options) => block_on(redrive::redrive(options)),
         Command::Bootstrap(options) => block_on(bootstrap::bootstrap(options)),
+        Command::Why(options) => block_on(why::why(options)),
     };
     done.unwrap_or_else(|error| {
         eprintln!("millwork: {}", millwork_manifest::printable(&format!("{error:#}")));

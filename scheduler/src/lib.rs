@@ -18,6 +18,7 @@ mod refresh;
 pub mod run;
 mod service;
 mod shell;
+mod why;
 
 pub use access::{
     Caller, NewToken, OwnerToken, Role, TokenId, TokenRecord, TokenSetError, check_token_file, find_owner_token,
@@ -32,3 +33,4 @@ pub use options::{OutputLayout, RunOptions};
 pub use places::{PlaceOptions, ReadPlaces};
 pub use service::{Service, SubmitError};
 pub use shell::{Change, EndedRun, Phase, RunProgress, Scheduler, Step, StepTime};
+pub use why::{About, Attention, Inspector};

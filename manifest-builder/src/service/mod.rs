@@ -7,6 +7,7 @@ mod handle;
 mod http;
 pub(crate) mod lambda;
 mod maker;
+mod signs;
 mod tally;
 
 use crate::builder::{Builder, BuilderError};
@@ -15,6 +16,7 @@ use http::Health;
 use maker::Maker;
 use millwork_queue::{Consumer, ConsumerOptions};
 use millwork_storage::Location;
+use signs::Signs;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -61,6 +63,9 @@ pub async fn serve(builder: Builder, options: ServiceOptions, stop: Cancellation
     let done = CancellationToken::new();
     let helpers = TaskTracker::new();
     helpers.spawn(maker.clone().work(done.clone()));
+    let signs = Signs::new(&builder, "serve").sweeping(options.sweep_interval);
+    let signs = signs.reading(&options.queue.queue_url, options.queue.dead_letter_queue_url.as_deref());
+    helpers.spawn(signs.give_often(done.clone()));
     helpers.spawn(sweep_often(builder, tally.clone(), options.sweep_interval, stop));
     helpers.spawn(tally.clone().flush_often(TALLY_INTERVAL, done.clone()));
     helpers.close();
@@ -108,6 +113,8 @@ pub async fn watch(
     let health = Health::start(http).await?;
     let tally = Tally::new(builder.store.clone());
     tracing::info!(input = %place, seconds = interval.as_secs(), "watching");
+    let signs = Signs::new(&builder, "watch").sweeping(interval);
+    tokio::spawn(signs.give_often(stop.clone()));
     let mut told = HashSet::new();
     while !stop.is_cancelled() {
         match watch_once(&builder, &place, &tally, &mut told).await {

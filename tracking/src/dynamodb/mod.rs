@@ -24,6 +24,7 @@ mod documents;
 mod drafts;
 mod expression;
 mod files;
+mod inspection;
 mod item;
 mod key;
 mod listing;
@@ -99,6 +100,10 @@ async fn sdk_config() -> SdkConfig {
 
 #[async_trait]
 impl TrackingStore for DynamoStore {
+    fn inspection(&self) -> &dyn crate::Inspection {
+        self
+    }
+
     async fn track(
         &self,
         found: &[FoundFile],
