@@ -7,15 +7,17 @@ mod explain;
 mod files;
 mod generate;
 mod list;
+mod redrive;
 mod report;
 mod run;
 mod runs;
+mod state;
 mod submit;
 mod table;
 mod token;
+mod why;
 
 use clap::{Parser, Subcommand};
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -32,7 +34,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 something failed, and stderr says what; 2 the command line is \
+const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 something failed, or of the input something was left out, and stderr says what; 2 the command line is \
 wrong; 130 interrupted.";
 
 #[derive(Subcommand)]
@@ -43,21 +45,20 @@ enum Command {
     Runs(runs::Options),
     Files(files::Options),
     Quarantine(files::QuarantineOptions),
+    Redrive(redrive::Options),
     Generate(generate::Options),
     Bootstrap(bootstrap::Options),
     Token(token::Options),
+    Why(why::Options),
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = millwork_process::parse();
     let quiet = "warn,millwork_scheduler=off,ballista=off,ballista_core=off,ballista_scheduler=off,datafusion=off";
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| quiet.into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .log_internal_errors(false)
-        .init();
+    if let Err(error) = millwork_process::start_logs(quiet) {
+        eprintln!("millwork: {error:#}");
+        return ExitCode::from(2);
+    }
     end_when_nobody_reads();
     let done = match cli.command {
         Command::Generate(options) => generate::generate(&options).map(|()| ExitCode::SUCCESS),
@@ -68,10 +69,12 @@ fn main() -> ExitCode {
         Command::Runs(options) => block_on(runs::runs(options)),
         Command::Files(options) => block_on(files::files(options)),
         Command::Quarantine(options) => block_on(files::quarantine(options)),
+        Command::Redrive(options) => block_on(redrive::redrive(options)),
         Command::Bootstrap(options) => block_on(bootstrap::bootstrap(options)),
+        Command::Why(options) => block_on(why::why(options)),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("millwork: {error:#}");
+        eprintln!("millwork: {}", millwork_manifest::printable(&format!("{error:#}")));
         ExitCode::FAILURE
     })
 }

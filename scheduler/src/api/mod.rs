@@ -26,6 +26,7 @@ mod runs;
 mod serve;
 mod stats;
 mod throughput;
+mod why;
 mod words;
 
 pub use auth::read_token;
@@ -42,7 +43,7 @@ use axum::response::Response;
 use error::ApiError;
 use health::Health;
 use limits::Places;
-use metrics_exporter_prometheus::PrometheusHandle;
+use millwork_process::Metrics;
 use numbers::Numbers;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +62,7 @@ const ROLE: HeaderName = HeaderName::from_static("millwork-role");
 struct Api {
     service: Service,
     numbers: Arc<Numbers>,
-    metrics: PrometheusHandle,
+    metrics: Metrics,
     health: Health,
     /// Cancelled when the process is about to end.
     stop: CancellationToken,
@@ -97,7 +98,11 @@ fn watched<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
 
 /// What needs no token, and tells nothing of manifests, runs or files.
 fn checks() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(health::healthz)).routes(routes!(health::livez)).routes(routes!(health::readyz))
+    OpenApiRouter::new()
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::leaderz))
 }
 
 /// What is answered at once, or not at all.
@@ -116,6 +121,11 @@ fn timed() -> OpenApiRouter<Api> {
         .routes(routes!(files::list_files))
         .routes(routes!(files::get_file))
         .routes(routes!(quarantine::list_quarantine))
+        .routes(routes!(why::get_file_why))
+        .routes(routes!(why::get_run_why))
+        .routes(routes!(why::get_date_why))
+        .routes(routes!(why::get_executor_why))
+        .routes(routes!(why::get_attention))
         .routes(routes!(executors::list_executors))
         .routes(routes!(stats::get_stats))
         .routes(routes!(openapi::get_openapi))
