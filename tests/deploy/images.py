@@ -247,7 +247,7 @@ class Servers:
                 if item["Key"].endswith(".parquet"):
                     self.s3.download_file(f"{PREFIX}-output", item["Key"], str(folder / item["Key"].replace("/", "_")))
         query = f"select count(*), count(distinct (_source_file, _source_line)) from '{folder}/*.parquet'"
-        return json.loads(run(ROOT / ".venv" / "bin" / "python", "-c", f"import duckdb, json; print(json.dumps(duckdb.sql({query!r}).fetchone()))"))
+        return json.loads(run(ROOT / ".venv" / "bin" / "python", "-c", f"import duckdb, json; print(json.dumps(duckdb.sql({query!r}).fetchall()[0]))"))
 
 
 if __name__ == "__main__":
