@@ -1,6 +1,6 @@
 //! The listing of a place, reconciled with the store: what events missed is tracked, what is gone is marked.
 
-use crate::builder::{Arrived, Builder, BuilderError, key_in};
+use crate::builder::{Arrived, Builder, BuilderError, key_in, tell_gone, tell_overwritten, tell_refused};
 use crate::cut::Cut;
 use futures::StreamExt;
 use millwork_manifest::{DatePrefix, FileState, Flush, ObjectUri, QuarantineReason};
@@ -107,6 +107,7 @@ impl Builder {
                 quarantine: None,
             };
             if self.store.mark_missing(&gone, self.now()).await? {
+                tell_gone(&file.uri);
                 done.missing.push(file.uri);
             }
         }
@@ -165,8 +166,12 @@ impl Builder {
             match outcome {
                 Tracked::New | Tracked::Updated => done.pending += 1,
                 Tracked::Known | Tracked::StillFailed | Tracked::Outdated => done.known += 1,
-                Tracked::Overwritten => done.overwritten.push(file.uri.clone()),
+                Tracked::Overwritten => {
+                    tell_overwritten(&file.uri);
+                    done.overwritten.push(file.uri.clone());
+                }
                 Tracked::Quarantined(reason) => {
+                    tell_refused(file, reason);
                     let moved_to = self.put_away(file, place, reason, true).await?;
                     done.quarantined.push(QuarantinedFile { uri: file.uri.clone(), reason, moved_to });
                 }

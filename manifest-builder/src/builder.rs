@@ -188,7 +188,10 @@ impl Builder {
         arrived.merge(self.track(&found).await?);
         for event in gone {
             match self.take_away(event).await? {
-                true => arrived.removed += 1,
+                true => {
+                    arrived.removed += 1;
+                    tell_gone(&event.uri);
+                }
                 false => arrived.ignored += 1,
             }
         }
@@ -258,10 +261,14 @@ impl Builder {
             match *outcome {
                 Tracked::New | Tracked::Updated => arrived.pending += 1,
                 Tracked::Known | Tracked::StillFailed => arrived.known += 1,
-                Tracked::Overwritten => arrived.overwritten += 1,
+                Tracked::Overwritten => {
+                    arrived.overwritten += 1;
+                    tell_overwritten(&file.uri);
+                }
                 Tracked::Outdated => arrived.ignored += 1,
                 Tracked::Quarantined(reason) => {
                     *arrived.quarantined.entry(reason).or_default() += 1;
+                    tell_refused(file, reason);
                     self.quarantine(file, &file.uri.key(), reason).await?;
                 }
                 // Its move may have been cut short.
@@ -298,6 +305,7 @@ impl Builder {
             match self.objects.move_object(&file.uri, &to, &file.etag).await {
                 Ok(()) => {
                     self.store.mark_moved(&file.uri, to.as_str(), self.now()).await?;
+                    tracing::info!(file = %file.uri, %to, %reason, "a refused file was moved");
                     return Ok(Some(to));
                 }
                 Err(e) if e.is_not_found() => return self.find_moved(file, &to).await,
@@ -326,6 +334,21 @@ impl Builder {
             Err(e) => Err(e.into()),
         }
     }
+}
+
+/// Tells of a file that is refused.
+pub(crate) fn tell_refused(file: &FoundFile, reason: QuarantineReason) {
+    tracing::info!(file = %file.uri, %reason, bytes = file.size_bytes, "a file is refused");
+}
+
+/// Tells of a converted file whose object has other content now.
+pub(crate) fn tell_overwritten(uri: &ObjectUri) {
+    tracing::info!(file = %uri, "a converted file has other content now (--overwrites says what becomes of it)");
+}
+
+/// Tells of a file that waited and is gone.
+pub(crate) fn tell_gone(uri: &ObjectUri) {
+    tracing::info!(file = %uri, "a file is gone before it was converted");
 }
 
 /// The key by which a file is judged and quarantined: the whole key in a bucket, the path below a directory.

@@ -15,9 +15,11 @@
 mod bad;
 mod consumer;
 mod dead_letters;
+mod depth;
 mod event;
 
 pub use bad::{BadMessage, BadReason};
 pub use consumer::{Consumer, ConsumerOptions, Handler, Message, Verdict};
 pub use dead_letters::DeadLetters;
+pub use depth::Depth;
 pub use event::{Decoded, EventKind, ObjectEvent, decode};

@@ -14,6 +14,7 @@ mod loss;
 mod options;
 mod places;
 pub mod run;
+mod scaling;
 mod service;
 mod shell;
 
@@ -27,5 +28,6 @@ pub use intake::{Intake, IntakeOptions, Submit};
 pub use lease::{Lease, OutputLock};
 pub use options::{OutputLayout, RunOptions};
 pub use places::{PlaceOptions, ReadPlaces};
+pub use scaling::{FleetSize, ScalerDoor, ScalerServer, ScalingOptions};
 pub use service::{Service, SubmitError};
 pub use shell::{Change, EndedRun, Scheduler};

@@ -19,6 +19,8 @@ mod fleet;
 mod intake;
 mod json;
 mod limits;
+mod metrics;
+mod ops;
 mod place;
 mod places;
 mod proxy;
@@ -32,3 +34,5 @@ mod simulation;
 mod staging;
 mod store;
 mod sweep;
+#[cfg(feature = "otlp")]
+mod traces;

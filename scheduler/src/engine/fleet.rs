@@ -3,6 +3,7 @@
 //! A task is launched on an executor's stream, and is that executor's until it ends, is cancelled, or the executor leaves: a report
 //! of anybody else, or a second one, counts for nothing.
 
+use super::busy::Busy;
 use ballista_core::JobId;
 use ballista_core::error::{BallistaError, Result};
 use ballista_core::serde::protobuf::MultiTaskDefinition;
@@ -14,6 +15,7 @@ use millwork_cluster::messages::{FromScheduler, Release, Setting, Task, TaskKey,
 use prost::Message;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 /// An executor that is connected.
@@ -37,6 +39,17 @@ pub(super) struct Fleet {
 struct State {
     members: BTreeMap<String, Member>,
     tasks: HashMap<TaskKey, Assigned>,
+    busy: Busy,
+}
+
+impl State {
+    /// Notes who has tasks now; after each change of that.
+    fn note_busy(&mut self) {
+        let with_tasks: HashSet<&str> = self.tasks.values().map(|assigned| assigned.executor.as_str()).collect();
+        let members = with_tasks.iter().filter_map(|id| self.members.get(*id));
+        let (executors, slots) = members.fold((0, 0), |(n, slots), member| (n + 1, slots + member.info.vcores));
+        self.busy.set(executors, slots);
+    }
 }
 
 /// An executor.
@@ -83,6 +96,7 @@ impl Fleet {
         let mut state = self.state();
         state.members.remove(id);
         state.tasks.retain(|_, assigned| assigned.executor != id);
+        state.note_busy();
     }
 
     /// Takes a task from the executor that reports its end. None if it does not have it.
@@ -91,7 +105,9 @@ impl Fleet {
         if state.tasks.get(key)?.executor != id {
             return None;
         }
-        state.tasks.remove(key)
+        let taken = state.tasks.remove(key);
+        state.note_busy();
+        taken
     }
 
     /// Gives up the tasks of a job.
@@ -105,6 +121,12 @@ impl Fleet {
                 let _ = member.outbound.try_send(FromScheduler::Cancel(key).into());
             }
         }
+        state.note_busy();
+    }
+
+    /// Time in which slots and executors had tasks, since it was asked last.
+    pub(super) fn take_busy(&self) -> (Duration, Duration) {
+        self.state().busy.take()
     }
 
     /// Notes that an executor takes no more tasks.
@@ -165,6 +187,7 @@ impl Fleet {
             }
             state.tasks.insert(key, assigned);
         }
+        state.note_busy();
         Ok(())
     }
 }
