@@ -6,6 +6,7 @@
 
 mod candidates;
 mod follow;
+mod memory;
 mod status;
 mod tasks;
 mod worker;

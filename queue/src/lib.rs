@@ -17,6 +17,7 @@ mod consumer;
 mod dead_letters;
 mod depth;
 mod event;
+mod words;
 
 pub use bad::{BadMessage, BadReason};
 pub use consumer::{Consumer, ConsumerOptions, Handler, Message, Verdict};

@@ -23,11 +23,11 @@ pub use access::{
 };
 pub use api::{ApiServer, HttpDoor, HttpOptions, read_token};
 pub use commit::{OutputFile, RunResult};
-pub use engine::{Engine, ExecutorInfo, JobProgress, StageProgress, TaskProgress};
+pub use engine::{Engine, ExecutorInfo, ExecutorNow, GoneExecutor, JobProgress, StageProgress, TaskProgress};
 pub use intake::{Intake, IntakeOptions, Submit};
 pub use lease::{Lease, OutputLock};
 pub use options::{OutputLayout, RunOptions};
 pub use places::{PlaceOptions, ReadPlaces};
 pub use scaling::{FleetSize, ScalerDoor, ScalerServer, ScalingOptions};
 pub use service::{Service, SubmitError};
-pub use shell::{Change, EndedRun, Scheduler};
+pub use shell::{Change, EndedRun, Phase, RunProgress, Scheduler, Step, StepTime};

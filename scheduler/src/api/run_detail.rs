@@ -5,7 +5,7 @@ use super::error::ApiError;
 use super::extract::Path;
 use super::runs::{Failure, Run};
 use crate::commit::{OutputFile, RunResult};
-use crate::engine::JobProgress;
+use crate::shell::RunProgress;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
@@ -27,9 +27,9 @@ pub(super) struct RunDetail {
     /// What it produced, once it is committed.
     #[schema(required)]
     result: Option<RunOutput>,
-    /// How far its conversion is, while it is with the executors; only the process that runs the manifests knows.
+    /// How far its attempt is, while there is one; only the process that runs the manifests knows.
     #[schema(required)]
-    progress: Option<JobProgress>,
+    progress: Option<RunProgress>,
 }
 
 /// An attempt at a run.

@@ -1,6 +1,6 @@
 //! Progress of a job, as Ballista knows it.
 
-use super::Engine;
+use super::{Engine, TaskNow};
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::task_status;
 use ballista_scheduler::state::execution_stage::{ExecutionStage, TaskInfo};
@@ -29,7 +29,7 @@ pub struct StageProgress {
     pub tasks: Vec<TaskProgress>,
 }
 
-/// A task that an executor has, or had.
+/// A task that an executor has, or had. Its counts are the executor's word while it runs, within what it was given.
 #[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct TaskProgress {
     /// Its number in the stage.
@@ -42,6 +42,22 @@ pub struct TaskProgress {
     pub launched_at_ms: u64,
     /// When it ended, in the same.
     pub ended_at_ms: Option<u64>,
+    /// `converting`, or `finishing` once it has read all of its input.
+    pub phase: &'static str,
+    /// Stored bytes of its input.
+    pub input_bytes: u64,
+    /// How many of them it has read.
+    pub read_bytes: u64,
+    /// Lines that became rows.
+    pub rows: u64,
+    /// Lines that were rejected.
+    pub rejected: u64,
+    /// Bytes of Parquet that it has written.
+    pub written_bytes: u64,
+    /// Output files that it has begun.
+    pub parts: u64,
+    /// Bytes of input that it reads a second, lately.
+    pub bytes_per_second: f64,
 }
 
 impl Engine {
@@ -49,17 +65,18 @@ impl Engine {
     pub(crate) async fn progress(&self, id: &JobId) -> Option<JobProgress> {
         let running = self.server.state.task_manager.get_running_job_cache();
         let graph = running.get(id)?.execution_graph.read().await;
-        let finished = self.results.executors(id);
+        let known: HashMap<usize, TaskNow> =
+            self.tasks(id).0.into_iter().map(|task| (task.task as usize, task)).collect();
         let mut stages: Vec<StageProgress> =
-            graph.stages().iter().map(|(id, stage)| progress_of(*id, stage, &finished)).collect();
+            graph.stages().iter().map(|(id, stage)| progress_of(*id, stage, &known)).collect();
         stages.sort_by_key(|stage| stage.id);
         Some(JobProgress { stages })
     }
 }
 
-fn progress_of(id: usize, stage: &ExecutionStage, finished: &HashMap<usize, String>) -> StageProgress {
+fn progress_of(id: usize, stage: &ExecutionStage, known: &HashMap<usize, TaskNow>) -> StageProgress {
     let tasks: Vec<TaskProgress> =
-        stage.task_infos().unwrap_or_default().iter().map(|task| task_progress(task, finished)).collect();
+        stage.task_infos().unwrap_or_default().iter().map(|task| task_progress(task, known)).collect();
     let partitions = match stage {
         ExecutionStage::Resolved(stage) => stage.partitions,
         ExecutionStage::Running(stage) => stage.partitions,
@@ -71,14 +88,30 @@ fn progress_of(id: usize, stage: &ExecutionStage, finished: &HashMap<usize, Stri
     StageProgress { id, state: stage.variant_name().to_owned(), partitions, plan, tasks }
 }
 
-fn task_progress(task: &TaskInfo, finished: &HashMap<usize, String>) -> TaskProgress {
+fn task_progress(task: &TaskInfo, known: &HashMap<usize, TaskNow>) -> TaskProgress {
+    let now = known.get(&task.task_id);
     let (state, executor) = match &task.task_status {
         task_status::Status::Running(running) => ("running", Some(running.executor_id.clone())),
         // Ballista knows only who keeps the report.
-        task_status::Status::Successful(_) => ("successful", finished.get(&task.task_id).cloned()),
+        task_status::Status::Successful(_) => ("successful", now.map(|now| now.executor.clone())),
         task_status::Status::Failed(_) => ("failed", None),
     };
     let millis = |time: u128| u64::try_from(time).unwrap_or(u64::MAX);
     let ended_at_ms = (task.finish_time > 0).then(|| millis(task.finish_time));
-    TaskProgress { id: task.task_id, state, executor, launched_at_ms: millis(task.scheduled_time), ended_at_ms }
+    let TaskNow { counts, input, bytes_per_second, .. } = now.cloned().unwrap_or_default();
+    TaskProgress {
+        id: task.task_id,
+        state,
+        executor,
+        launched_at_ms: millis(task.scheduled_time),
+        ended_at_ms,
+        phase: if counts.is_finishing { "finishing" } else { "converting" },
+        input_bytes: input.bytes,
+        read_bytes: counts.read_bytes,
+        rows: counts.rows,
+        rejected: counts.rejected,
+        written_bytes: counts.written_bytes,
+        parts: counts.parts,
+        bytes_per_second,
+    }
 }

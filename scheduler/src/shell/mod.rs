@@ -6,11 +6,15 @@
 mod commit;
 mod convert;
 mod scheduler;
+mod steps;
 mod store;
 mod sweep;
+mod watch;
 mod work;
 
 pub use scheduler::{Change, EndedRun, Scheduler};
+pub use steps::{Step, StepTime};
+pub use watch::{Phase, RunProgress};
 
 use crate::engine::Engine;
 use crate::options::RunOptions;

@@ -1,9 +1,9 @@
 //! The scheduler as others see it.
 
 use super::work::Works;
-use super::{Shell, serve, sweep};
+use super::{RunProgress, Shell, serve, sweep};
 use crate::commit::RunResult;
-use crate::engine::{Engine, JobProgress};
+use crate::engine::Engine;
 use crate::lease::{Lease, OutputLock};
 use crate::options::RunOptions;
 use crate::run::{Event, Limits, Machine};
@@ -102,6 +102,7 @@ impl Scheduler {
             stopped: CancellationToken::new(),
         });
         tokio::spawn(sweep::sweep_at_intervals(shell.clone()));
+        tokio::spawn(shell.clone().watch());
         let serving = tokio::spawn(serve(shell.clone(), Machine::new(limits), mailbox));
         Ok((Self { shell, serving: Arc::new(Some(serving).into()) }, heard))
     }
@@ -117,9 +118,9 @@ impl Scheduler {
         self.shell.tell(Event::Cancel(id.clone()));
     }
 
-    /// How far the conversion of a run is, if it is with the executors.
-    pub async fn progress(&self, id: &ManifestId) -> Option<JobProgress> {
-        self.shell.engine.progress(&self.shell.works.job(id)?).await
+    /// How far a run is, if this process has an attempt at it.
+    pub async fn progress(&self, id: &ManifestId) -> Option<RunProgress> {
+        self.shell.progress(id).await
     }
 
     /// The store behind it.
