@@ -4,19 +4,21 @@ import json, subprocess, sys
 
 ALLOWED = {
     "manifest": set(),
+    "diagnosis": {"manifest"},
     "storage": {"manifest"},
     "tracking": {"manifest"},
     "queue": {"manifest"},
     "net": set(),
     "process": {"net"},
     "scaling": set(),
-    "manifest-builder": {"manifest", "storage", "tracking", "queue", "net", "process"},
+    "redrive": {"manifest", "storage", "tracking"},
+    "manifest-builder": {"manifest", "storage", "tracking", "queue", "redrive", "net", "process"},
     "conversion": {"manifest", "storage"},
     "cluster": {"net"},
     "executor": {"cluster", "conversion", "net", "process"},
-    "scheduler": {"manifest", "storage", "tracking", "queue", "net", "conversion", "cluster", "process", "scaling"},
-    "cli": {"manifest", "storage", "tracking", "net", "conversion", "manifest-builder", "cluster", "executor", "scheduler", "process"},
-    "tests": {"cluster", "manifest", "storage", "tracking", "queue", "manifest-builder", "scheduler", "net"},
+    "scheduler": {"manifest", "diagnosis", "storage", "tracking", "queue", "net", "conversion", "cluster", "process", "scaling"},
+    "cli": {"manifest", "diagnosis", "storage", "tracking", "net", "conversion", "manifest-builder", "cluster", "executor", "scheduler", "process"},
+    "tests": {"cluster", "manifest", "diagnosis", "storage", "tracking", "queue", "manifest-builder", "scheduler", "net"},
 }
 metadata = json.loads(subprocess.check_output(["cargo", "metadata", "--format-version", "1", "--no-deps"]))
 name = lambda text: text.removeprefix("millwork-")

@@ -5,6 +5,7 @@ use crate::list::{ListOptions, Listing, print_json};
 use crate::runs::text;
 use crate::table;
 use clap::{Args, Subcommand};
+use millwork_manifest::printable;
 use std::process::ExitCode;
 
 /// List input files: those of one state in the order of arrival.
@@ -68,9 +69,9 @@ async fn show(uri: String, options: &ListOptions) -> anyhow::Result<()> {
     if options.json {
         return print_json(&file);
     }
-    println!("{}  {}", text(&file["uri"]), text(&file["state"]));
+    println!("{}  {}", printable(&text(&file["uri"])), text(&file["state"]));
     for moment in file["timeline"].as_array().into_iter().flatten() {
-        println!("  {}  {}  {}", text(&moment["at"]), text(&moment["state"]), text(&moment["detail"]));
+        println!("  {}  {}  {}", text(&moment["at"]), text(&moment["state"]), printable(&text(&moment["detail"])));
     }
     Ok(())
 }

@@ -7,12 +7,15 @@ mod explain;
 mod files;
 mod generate;
 mod list;
+mod redrive;
 mod report;
 mod run;
 mod runs;
+mod state;
 mod submit;
 mod table;
 mod token;
+mod why;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -31,7 +34,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 something failed, and stderr says what; 2 the command line is \
+const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 something failed, or of the input something was left out, and stderr says what; 2 the command line is \
 wrong; 130 interrupted.";
 
 #[derive(Subcommand)]
@@ -42,9 +45,11 @@ enum Command {
     Runs(runs::Options),
     Files(files::Options),
     Quarantine(files::QuarantineOptions),
+    Redrive(redrive::Options),
     Generate(generate::Options),
     Bootstrap(bootstrap::Options),
     Token(token::Options),
+    Why(why::Options),
 }
 
 fn main() -> ExitCode {
@@ -64,10 +69,12 @@ fn main() -> ExitCode {
         Command::Runs(options) => block_on(runs::runs(options)),
         Command::Files(options) => block_on(files::files(options)),
         Command::Quarantine(options) => block_on(files::quarantine(options)),
+        Command::Redrive(options) => block_on(redrive::redrive(options)),
         Command::Bootstrap(options) => block_on(bootstrap::bootstrap(options)),
+        Command::Why(options) => block_on(why::why(options)),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("millwork: {error:#}");
+        eprintln!("millwork: {}", millwork_manifest::printable(&format!("{error:#}")));
         ExitCode::FAILURE
     })
 }

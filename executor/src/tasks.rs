@@ -90,7 +90,7 @@ impl Tasks {
         let watch = Arc::new(Watch::default());
         let watched = watch.clone();
         let running = runtime.spawn(async move {
-            let (counters, began) = (watched.counters.clone(), Instant::now());
+            let (began, counters) = (Instant::now(), watched.counters.clone());
             let outcome = match AssertUnwindSafe(run(&task, &of_task, &context, counters)).catch_unwind().await {
                 Ok(Ok(report)) => Outcome::Report(report),
                 Ok(Err(error)) => Outcome::Defect(error.to_string()),

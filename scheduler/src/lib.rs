@@ -5,6 +5,7 @@
 //! a queue or a directory. This crate knows nothing of how NDJSON is parsed.
 
 mod access;
+mod adopt;
 mod api;
 mod commit;
 mod engine;
@@ -13,14 +14,17 @@ mod lease;
 mod loss;
 mod options;
 mod places;
+mod refresh;
 pub mod run;
 mod scaling;
 mod service;
 mod shell;
+mod why;
 
 pub use access::{
     Caller, NewToken, OwnerToken, Role, TokenId, TokenRecord, TokenSetError, check_token_file, find_owner_token,
 };
+pub use adopt::{Adopted, adopt, count_unknown};
 pub use api::{ApiServer, HttpDoor, HttpOptions, read_token};
 pub use commit::{OutputFile, RunResult};
 pub use engine::{Engine, ExecutorInfo, ExecutorNow, GoneExecutor, JobProgress, StageProgress, TaskProgress};
@@ -31,3 +35,4 @@ pub use places::{PlaceOptions, ReadPlaces};
 pub use scaling::{FleetSize, ScalerDoor, ScalerServer, ScalingOptions};
 pub use service::{Service, SubmitError};
 pub use shell::{Change, EndedRun, Phase, RunProgress, Scheduler, Step, StepTime};
+pub use why::{About, Attention, Inspector};

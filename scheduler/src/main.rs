@@ -6,8 +6,8 @@ use clap::Parser;
 use futures::StreamExt;
 use millwork_cluster::{DoorAccess, Identity, Secret, TlsFiles, TlsMode};
 use millwork_scheduler::{
-    ApiServer, Engine, FleetSize, HttpOptions, Intake, IntakeOptions, Lease, OutputLock, PlaceOptions, ReadPlaces,
-    RunOptions, ScalerServer, ScalingOptions, Scheduler, Service,
+    About, ApiServer, Engine, FleetSize, HttpOptions, Intake, IntakeOptions, Lease, OutputLock, PlaceOptions,
+    ReadPlaces, RunOptions, ScalerServer, ScalingOptions, Scheduler, Service,
 };
 use millwork_tracking::TrackingStore;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -116,7 +116,8 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let descriptors = millwork_net::raise_descriptor_limit().context("cannot raise the limit of open files")?;
     let http = listen(options.http.address).await?;
     let store = millwork_tracking::open(&options.state).await?;
-    let service = Service::new(store.clone(), places);
+    let about = About::of(&options.state, &options.run, &places.manifests)?;
+    let service = Service::new(store.clone(), places).with_about(about);
     let server = ApiServer::start(http, service.clone(), door, &options.state, descriptors)?;
     let size = FleetSize::start(service.clone(), policy, f64::from(options.scaling.scale_executor_slots));
     let _scaler = match scaler {

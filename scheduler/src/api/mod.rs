@@ -27,6 +27,7 @@ mod serve;
 mod stats;
 mod throughput;
 mod watch;
+mod why;
 mod words;
 
 pub use auth::read_token;
@@ -122,6 +123,11 @@ fn timed() -> OpenApiRouter<Api> {
         .routes(routes!(files::list_files))
         .routes(routes!(files::get_file))
         .routes(routes!(quarantine::list_quarantine))
+        .routes(routes!(why::get_file_why))
+        .routes(routes!(why::get_run_why))
+        .routes(routes!(why::get_date_why))
+        .routes(routes!(why::get_executor_why))
+        .routes(routes!(why::get_attention))
         .routes(routes!(executors::list_executors))
         .routes(routes!(stats::get_stats))
         .routes(routes!(openapi::get_openapi))

@@ -1,4 +1,7 @@
-//! Spans, sent over OTLP.
+//! Traces over OTLP (gRPC): off unless `OTEL_EXPORTER_OTLP_ENDPOINT` is set. All else is as the standard variables of OpenTelemetry say.
+//!
+//! What a run does in several processes is one trace: a process hands on where it is as text, as [W3C Trace
+//! Context](https://www.w3.org/TR/trace-context/) has it.
 
 use anyhow::Context;
 use opentelemetry::propagation::TextMapPropagator;
@@ -74,7 +77,7 @@ pub(crate) fn end() {
 }
 
 /// The place of a span in its trace, to be handed on to another process; none if nobody wants traces.
-pub(crate) fn traceparent(span: &Span) -> Option<String> {
+pub fn traceparent(span: &Span) -> Option<String> {
     PROVIDER.get()?;
     let mut headers = HashMap::new();
     TraceContextPropagator::new().inject_context(&span.context(), &mut headers);
@@ -82,7 +85,7 @@ pub(crate) fn traceparent(span: &Span) -> Option<String> {
 }
 
 /// Puts a span below one of another process. What is no place in a trace is left out.
-pub(crate) fn put_below(span: &Span, traceparent: &str) {
+pub fn put_below(span: &Span, traceparent: &str) {
     let is_wanted = PROVIDER.get().is_some() && traceparent.len() == LENGTH && traceparent.is_ascii();
     if is_wanted {
         let headers = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
@@ -92,7 +95,7 @@ pub(crate) fn put_below(span: &Span, traceparent: &str) {
 }
 
 /// The number of a span's trace, for the log; none if nobody wants traces.
-pub(crate) fn trace_id(span: &Span) -> Option<String> {
+pub fn trace_id(span: &Span) -> Option<String> {
     PROVIDER.get()?;
     let context = span.context();
     let span = context.span();
