@@ -68,9 +68,10 @@ fn the_documentation_lists_the_metrics_of_every_service_and_no_others() {
     ];
     runtime.block_on(async {
         let body = "{\"n\": 1}\n".repeat(20_000).into_bytes();
-        let put = |key: &str, body: Vec<u8>| {
-            let key = key.to_owned();
-            async { aws.s3().await.put_object().bucket("acme-input").key(key).body(body.into()).send().await.unwrap() }
+        let s3 = aws.s3().await;
+        let put = |key: &'static str, body: Vec<u8>| {
+            let request = s3.put_object().bucket("acme-input").key(key).body(body.into());
+            async move { request.send().await.unwrap() }
         };
         put("2025-12-01-a.ndjson", body.clone()).await;
         put("no-date.ndjson", body).await;

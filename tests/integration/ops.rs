@@ -119,7 +119,7 @@ fn a_second_executor_on_a_machine_works_without_the_address_of_the_first() {
 /// A file that takes a while on one slot.
 fn long(world: &World, id: &str) -> Value {
     let mut text = Vec::new();
-    for n in 0..400_000 {
+    for n in 0..200_000 {
         text.extend_from_slice(
             format!("{{\"n\": {n}, \"text\": \"{:x}\", \"more\": {{\"x\": [{n}, 2]}}}}\n", n * 7919).as_bytes(),
         );
@@ -150,7 +150,7 @@ fn what_an_executor_has_not_done_in_time_goes_to_another_at_once() {
     assert!(log.contains("the time to finish is over"), "{log}");
     fleet.wait_until("the run is completed", || fleet.get(0, "runs/long")["state"] == "completed");
     let counts = world.ask_oracle(&["long".to_owned()]);
-    assert_eq!(counts["rows"], 2_400_000, "{counts}");
+    assert_eq!(counts["rows"], 1_200_000, "{counts}");
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn an_executor_that_is_told_to_end_finishes_within_its_time_and_a_second_signal_
     let (_next, http) = executor(&world.place, &[], &fleet.executors_address(0));
     wait_until("it is ready", || get(http, "/readyz").0 == 200);
     fleet.wait_until("the run is completed", || fleet.get(0, "runs/one")["state"] == "completed");
-    assert_eq!(world.ask_oracle(&["one".to_owned()])["rows"], 2_400_000);
+    assert_eq!(world.ask_oracle(&["one".to_owned()])["rows"], 1_200_000);
 }
 
 #[test]
