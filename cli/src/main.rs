@@ -55,7 +55,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli: Cli = millwork_process::parse();
     let quiet = "warn,millwork_scheduler=off,ballista=off,ballista_core=off,ballista_scheduler=off,datafusion=off";
-    if let Err(error) = millwork_process::start_logs(quiet) {
+    if let Err(error) = millwork_process::start_logs("millwork", quiet) {
         eprintln!("millwork: {error:#}");
         return ExitCode::from(2);
     }
@@ -100,4 +100,15 @@ fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Res
     // Work that was given up must not hold up the end.
     runtime.shutdown_background();
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_option_has_a_variable() {
+        assert_eq!(millwork_process::unnamed(Cli::command()), Vec::<String>::new());
+    }
 }

@@ -59,7 +59,10 @@ impl Lease {
     pub async fn wait(url: &str, store: &Arc<dyn TrackingStore>) -> anyhow::Result<Self> {
         loop {
             match Self::take(url, store).await {
-                Ok(Some(lease)) => return Ok(lease),
+                Ok(Some(lease)) => {
+                    metrics::counter!("millwork_lease_taken_total").increment(1);
+                    return Ok(lease);
+                }
                 Ok(None) => {}
                 Err(error) => match error.downcast_ref::<TrackingError>() {
                     Some(cause) if cause.can_pass() => {

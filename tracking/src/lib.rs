@@ -10,6 +10,7 @@ mod dynamodb;
 mod error;
 mod inspection;
 mod life;
+mod requests;
 mod sqlite;
 mod store;
 mod types;
@@ -24,6 +25,7 @@ pub use inspection::{
     QueueAhead, RunSeen, StateChange, StateChanged, StoreFault,
 };
 pub use millwork_manifest::RunState;
+pub use requests::describe_metrics;
 pub use sqlite::{SqliteStore, lock_path};
 pub use store::{TrackingStore, open};
 pub use types::{

@@ -26,6 +26,7 @@ mod runs;
 mod serve;
 mod stats;
 mod throughput;
+mod watch;
 mod why;
 mod words;
 
@@ -73,6 +74,7 @@ fn router(service: Service, access: Access, places: Places, stop: CancellationTo
     let metrics = metrics::install()?;
     let numbers = Arc::new(Numbers::new(service.clone()));
     let counting = tokio::spawn(numbers.clone().keep_current(metrics.clone()));
+    tokio::spawn(watch::look_often(service.clone()));
     let health = Health::new(service.clone(), counting.abort_handle());
     let api = Api { service, numbers, metrics, health, stop };
     let (checks, _) = checks().split_for_parts();

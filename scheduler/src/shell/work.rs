@@ -11,6 +11,7 @@ use millwork_tracking::Commit;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 /// What is known of one run.
 #[derive(Default)]
@@ -43,6 +44,8 @@ pub(super) struct Work {
     pub(super) losses: u32,
     /// How often its publication failed.
     pub(super) publications: u32,
+    /// The newest attempt, in a trace and in the log.
+    pub(super) span: Span,
     /// What stood in the way of its publication last.
     pub(super) obstacle: Option<String>,
 }

@@ -20,6 +20,7 @@
 mod backlog;
 mod change;
 mod commits;
+mod counted;
 mod documents;
 mod drafts;
 mod expression;
@@ -73,7 +74,8 @@ pub struct DynamoStore {
 impl DynamoStore {
     /// Opens the store with the region, credentials and endpoint of the environment.
     pub async fn open(names: TableNames) -> TrackingResult<Self> {
-        let client = Client::new(&sdk_config().await);
+        let config = aws_sdk_dynamodb::config::Builder::from(&sdk_config().await).interceptor(counted::Counted);
+        let client = Client::from_conf(config.build());
         if let Err(error) = client.describe_table().table_name(&names.tracking).send().await {
             let is_missing = error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception());
             let message = if is_missing {
