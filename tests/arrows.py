@@ -4,6 +4,7 @@ import json, subprocess, sys
 
 ALLOWED = {
     "manifest": set(),
+    "diagnosis": {"manifest"},
     "storage": {"manifest"},
     "tracking": {"manifest"},
     "queue": {"manifest"},
@@ -15,9 +16,9 @@ ALLOWED = {
     "conversion": {"manifest", "storage"},
     "cluster": {"net"},
     "executor": {"cluster", "conversion", "net", "process"},
-    "scheduler": {"manifest", "storage", "tracking", "queue", "net", "conversion", "cluster", "process", "scaling"},
-    "cli": {"manifest", "storage", "tracking", "net", "conversion", "manifest-builder", "cluster", "executor", "scheduler", "process"},
-    "tests": {"cluster", "manifest", "storage", "tracking", "queue", "manifest-builder", "scheduler", "net"},
+    "scheduler": {"manifest", "diagnosis", "storage", "tracking", "queue", "net", "conversion", "cluster", "process", "scaling"},
+    "cli": {"manifest", "diagnosis", "storage", "tracking", "net", "conversion", "manifest-builder", "cluster", "executor", "scheduler", "process"},
+    "tests": {"cluster", "manifest", "diagnosis", "storage", "tracking", "queue", "manifest-builder", "scheduler", "net"},
 }
 metadata = json.loads(subprocess.check_output(["cargo", "metadata", "--format-version", "1", "--no-deps"]))
 name = lambda text: text.removeprefix("millwork-")

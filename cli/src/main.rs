@@ -11,9 +11,11 @@ mod redrive;
 mod report;
 mod run;
 mod runs;
+mod state;
 mod submit;
 mod table;
 mod token;
+mod why;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -47,12 +49,13 @@ enum Command {
     Generate(generate::Options),
     Bootstrap(bootstrap::Options),
     Token(token::Options),
+    Why(why::Options),
 }
 
 fn main() -> ExitCode {
     let cli: Cli = millwork_process::parse();
     let quiet = "warn,millwork_scheduler=off,ballista=off,ballista_core=off,ballista_scheduler=off,datafusion=off";
-    if let Err(error) = millwork_process::start_logs(quiet) {
+    if let Err(error) = millwork_process::start_logs("millwork", quiet) {
         eprintln!("millwork: {error:#}");
         return ExitCode::from(2);
     }
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Quarantine(options) => block_on(files::quarantine(options)),
         Command::Redrive(options) => block_on(redrive::redrive(options)),
         Command::Bootstrap(options) => block_on(bootstrap::bootstrap(options)),
+        Command::Why(options) => block_on(why::why(options)),
     };
     done.unwrap_or_else(|error| {
         eprintln!("millwork: {}", millwork_manifest::printable(&format!("{error:#}")));
@@ -96,4 +100,15 @@ fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Res
     // Work that was given up must not hold up the end.
     runtime.shutdown_background();
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_option_has_a_variable() {
+        assert_eq!(millwork_process::unnamed(Cli::command()), Vec::<String>::new());
+    }
 }

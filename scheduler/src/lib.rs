@@ -16,8 +16,10 @@ mod options;
 mod places;
 mod refresh;
 pub mod run;
+mod scaling;
 mod service;
 mod shell;
+mod why;
 
 pub use access::{
     Caller, NewToken, OwnerToken, Role, TokenId, TokenRecord, TokenSetError, check_token_file, find_owner_token,
@@ -30,5 +32,7 @@ pub use intake::{Intake, IntakeOptions, Submit};
 pub use lease::{Lease, OutputLock};
 pub use options::{OutputLayout, RunOptions};
 pub use places::{PlaceOptions, ReadPlaces};
+pub use scaling::{FleetSize, ScalerDoor, ScalerServer, ScalingOptions};
 pub use service::{Service, SubmitError};
 pub use shell::{Change, EndedRun, Phase, RunProgress, Scheduler, Step, StepTime};
+pub use why::{About, Attention, Inspector};

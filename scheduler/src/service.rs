@@ -5,6 +5,7 @@ use crate::loss::{self, TakeBackError};
 use crate::places::ReadPlaces;
 use crate::refresh;
 use crate::shell::Scheduler;
+use crate::why::{About, Inspector};
 use chrono::Utc;
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId, ObjectUri};
 use millwork_tracking::{Commit, QueuedManifest, Run, RunState, TrackingError, TrackingResult, TrackingStore};
@@ -40,12 +41,25 @@ pub struct Service {
     store: Arc<dyn TrackingStore>,
     places: Arc<ReadPlaces>,
     leader: Arc<OnceLock<Scheduler>>,
+    about: Arc<About>,
 }
 
 impl Service {
     /// A process that stands by, and takes manifests whose files are where input may be.
     pub fn new(store: Arc<dyn TrackingStore>, places: ReadPlaces) -> Self {
-        Self { store, places: Arc::new(places), leader: Arc::default() }
+        Self { store, places: Arc::new(places), leader: Arc::default(), about: Arc::default() }
+    }
+
+    /// The same, with what else is known of the state and of what is written.
+    #[must_use]
+    pub fn with_about(self, about: About) -> Self {
+        Self { about: Arc::new(about), ..self }
+    }
+
+    /// Looks for causes, on what this process knows.
+    pub fn inspector(&self) -> Inspector {
+        let (store, input) = (self.store.clone(), Some(self.places.input.clone()));
+        Inspector { store, input, about: self.about.clone(), leader: self.leader().cloned() }
     }
 
     /// The places that are read.

@@ -8,18 +8,27 @@
 mod decide;
 mod dynamodb;
 mod error;
+mod inspection;
 mod life;
+mod requests;
 mod sqlite;
 mod store;
 mod types;
 
+pub use decide::BY_OPERATOR;
 pub use dynamodb::{
     DynamoStore, IndexDefinition, TableDefinition, TableNames, create_table, create_tables, table_definitions,
 };
 pub use error::{TrackingError, TrackingResult};
+pub use inspection::{
+    BuilderAbout, BuilderNote, FoundContent, Inspection, KEEP_BUILDER_DAYS, LockState, MAX_BUILDERS, MAX_NOTE_BYTES,
+    QueueAhead, RunSeen, StateChange, StateChanged, StoreFault,
+};
+pub use millwork_manifest::RunState;
+pub use requests::describe_metrics;
 pub use sqlite::{SqliteStore, lock_path};
 pub use store::{TrackingStore, open};
 pub use types::{
     Attempt, AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest,
-    Replaced, Run, RunCount, RunFilter, RunState, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile,
+    Replaced, Run, RunCount, RunFilter, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile,
 };

@@ -103,7 +103,7 @@ pub(super) async fn list_files(
 pub(super) struct UriQuery {
     /// Where the file is: `s3://BUCKET/KEY`, `file:///PATH`, or an absolute path.
     #[param(value_type = String, example = "s3://in/2025-12-23-file001.ndjson")]
-    uri: ObjectUri,
+    pub(super) uri: ObjectUri,
 }
 
 /// A file with its timeline.

@@ -26,6 +26,8 @@ mod runs;
 mod serve;
 mod stats;
 mod throughput;
+mod watch;
+mod why;
 mod words;
 
 pub use auth::read_token;
@@ -72,6 +74,7 @@ fn router(service: Service, access: Access, places: Places, stop: CancellationTo
     let metrics = metrics::install()?;
     let numbers = Arc::new(Numbers::new(service.clone()));
     let counting = tokio::spawn(numbers.clone().keep_current(metrics.clone()));
+    tokio::spawn(watch::look_often(service.clone()));
     let health = Health::new(service.clone(), counting.abort_handle());
     let api = Api { service, numbers, metrics, health, stop };
     let (checks, _) = checks().split_for_parts();
@@ -120,6 +123,11 @@ fn timed() -> OpenApiRouter<Api> {
         .routes(routes!(files::list_files))
         .routes(routes!(files::get_file))
         .routes(routes!(quarantine::list_quarantine))
+        .routes(routes!(why::get_file_why))
+        .routes(routes!(why::get_run_why))
+        .routes(routes!(why::get_date_why))
+        .routes(routes!(why::get_executor_why))
+        .routes(routes!(why::get_attention))
         .routes(routes!(executors::list_executors))
         .routes(routes!(stats::get_stats))
         .routes(routes!(openapi::get_openapi))

@@ -24,6 +24,7 @@ use utoipa::openapi::{Content, OpenApi, Ref, ResponseBuilder};
         (name = "runs", description = "One for each manifest"),
         (name = "files", description = "Input files and their lives"),
         (name = "cluster", description = "The scheduler and its executors"),
+        (name = "why", description = "Why a file, run, date or executor is as it is, what happens next, what may be done"),
         (name = "health", description = "For probes; without a token, and without anything that a stranger could use"),
     ),
     components(schemas(ErrorBody)),

@@ -169,6 +169,7 @@ impl Shell {
         tracing::error!(target: RETRIES, manifest = %id, error = %failure, "cannot publish a committed run; trying again");
         let tries = self.works.with(&id, |work| {
             work.publications += 1;
+            work.obstacle = Some(failure.message.clone());
             work.publications
         });
         if tries == PATIENCE {

@@ -20,10 +20,12 @@
 mod backlog;
 mod change;
 mod commits;
+mod counted;
 mod documents;
 mod drafts;
 mod expression;
 mod files;
+mod inspection;
 mod item;
 mod key;
 mod listing;
@@ -72,7 +74,8 @@ pub struct DynamoStore {
 impl DynamoStore {
     /// Opens the store with the region, credentials and endpoint of the environment.
     pub async fn open(names: TableNames) -> TrackingResult<Self> {
-        let client = Client::new(&sdk_config().await);
+        let config = aws_sdk_dynamodb::config::Builder::from(&sdk_config().await).interceptor(counted::Counted);
+        let client = Client::from_conf(config.build());
         if let Err(error) = client.describe_table().table_name(&names.tracking).send().await {
             let is_missing = error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception());
             let message = if is_missing {
@@ -99,6 +102,10 @@ async fn sdk_config() -> SdkConfig {
 
 #[async_trait]
 impl TrackingStore for DynamoStore {
+    fn inspection(&self) -> &dyn crate::Inspection {
+        self
+    }
+
     async fn track(
         &self,
         found: &[FoundFile],

@@ -6,6 +6,7 @@
 
 mod commits;
 mod files;
+mod inspection;
 mod job;
 mod locks;
 mod manifests;
@@ -41,6 +42,10 @@ pub struct SqliteStore {
 
 #[async_trait]
 impl TrackingStore for SqliteStore {
+    fn inspection(&self) -> &dyn crate::Inspection {
+        self
+    }
+
     async fn track(
         &self,
         found: &[FoundFile],
