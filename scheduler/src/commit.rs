@@ -19,6 +19,7 @@
 //! What becomes of a committed output that is lost before it is shown is in `loss`.
 
 use crate::options::OutputLayout;
+use millwork_api::OutputFile;
 use millwork_conversion::{AttemptOutcome, FileLedger, StagedPart, TaskReport};
 use millwork_manifest::{InvalidUri, Manifest, ObjectUri};
 #[cfg(doc)]
@@ -70,21 +71,6 @@ pub struct RunResult {
     pub plan: String,
     /// What became of each file.
     pub ledger: Vec<FileLedger>,
-}
-
-/// A published file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct OutputFile {
-    /// Where it is.
-    pub uri: String,
-    /// Its rows.
-    pub rows: u64,
-    /// Its size.
-    pub bytes: u64,
-    /// The manifest it is of.
-    pub manifest_id: String,
-    /// The executor that wrote it.
-    pub executor: String,
 }
 
 /// Where output and rejected lines go.

@@ -13,7 +13,6 @@ mod results;
 mod session;
 
 pub use fleet::ExecutorInfo;
-pub use progress::{JobProgress, StageProgress, TaskProgress};
 
 use ballista_core::JobId;
 use ballista_core::extension::SessionConfigExt;

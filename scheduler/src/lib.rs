@@ -21,8 +21,8 @@ pub use access::{
     Caller, NewToken, OwnerToken, Role, TokenId, TokenRecord, TokenSetError, check_token_file, find_owner_token,
 };
 pub use api::{ApiServer, HttpDoor, HttpOptions, read_token};
-pub use commit::{OutputFile, RunResult};
-pub use engine::{Engine, ExecutorInfo, JobProgress, StageProgress, TaskProgress};
+pub use commit::RunResult;
+pub use engine::{Engine, ExecutorInfo};
 pub use intake::{Intake, IntakeOptions, Submit};
 pub use lease::{Lease, OutputLock};
 pub use options::{OutputLayout, RunOptions};

@@ -5,44 +5,8 @@ use ballista_core::JobId;
 use ballista_core::serde::protobuf::task_status;
 use ballista_scheduler::state::execution_stage::{ExecutionStage, TaskInfo};
 use datafusion::physical_plan::displayable;
+use millwork_api::{JobProgress, StageProgress, TaskProgress, TaskState};
 use std::collections::HashMap;
-
-/// How far a job is.
-#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
-pub struct JobProgress {
-    /// Its stages, in order. A conversion has one.
-    pub stages: Vec<StageProgress>,
-}
-
-/// How far a stage is.
-#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
-pub struct StageProgress {
-    /// Its number in the job.
-    pub id: usize,
-    /// `Running`, `Successful` and the like, in Ballista's words.
-    pub state: String,
-    /// How many partitions it has in all; each is a task.
-    pub partitions: usize,
-    /// The stage's physical plan.
-    pub plan: String,
-    /// The tasks that have been given to executors.
-    pub tasks: Vec<TaskProgress>,
-}
-
-/// A task that an executor has, or had.
-#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
-pub struct TaskProgress {
-    /// Its number in the stage.
-    pub id: usize,
-    /// `running`, `successful` or `failed`.
-    pub state: &'static str,
-    /// The executor it was given to.
-    pub executor: Option<String>,
-    /// When it was given away, in milliseconds since 1970.
-    pub launched_at_ms: u64,
-    /// When it ended, in the same.
-    pub ended_at_ms: Option<u64>,
-}
 
 impl Engine {
     /// How far a job is, as long as the engine knows it.
@@ -73,10 +37,10 @@ fn progress_of(id: usize, stage: &ExecutionStage, finished: &HashMap<usize, Stri
 
 fn task_progress(task: &TaskInfo, finished: &HashMap<usize, String>) -> TaskProgress {
     let (state, executor) = match &task.task_status {
-        task_status::Status::Running(running) => ("running", Some(running.executor_id.clone())),
+        task_status::Status::Running(running) => (TaskState::Running, Some(running.executor_id.clone())),
         // Ballista knows only who keeps the report.
-        task_status::Status::Successful(_) => ("successful", finished.get(&task.task_id).cloned()),
-        task_status::Status::Failed(_) => ("failed", None),
+        task_status::Status::Successful(_) => (TaskState::Successful, finished.get(&task.task_id).cloned()),
+        task_status::Status::Failed(_) => (TaskState::Failed, None),
     };
     let millis = |time: u128| u64::try_from(time).unwrap_or(u64::MAX);
     let ended_at_ms = (task.finish_time > 0).then(|| millis(task.finish_time));

@@ -3,11 +3,12 @@
 use super::work::Works;
 use super::{Shell, serve, sweep};
 use crate::commit::RunResult;
-use crate::engine::{Engine, JobProgress};
+use crate::engine::Engine;
 use crate::lease::{Lease, OutputLock};
 use crate::options::RunOptions;
 use crate::run::{Event, Limits, Machine};
 use chrono::{DateTime, Utc};
+use millwork_api::JobProgress;
 use millwork_conversion::ConversionOptions;
 use millwork_manifest::{Failure, ManifestId};
 use millwork_storage::Location;
