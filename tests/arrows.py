@@ -5,6 +5,7 @@ import json, subprocess, sys
 ALLOWED = {
     "manifest": set(),
     "api": {"manifest"},
+    "ui": {"manifest", "api"},
     "storage": {"manifest"},
     "tracking": {"manifest"},
     "queue": {"manifest"},
@@ -13,7 +14,7 @@ ALLOWED = {
     "conversion": {"manifest", "storage"},
     "cluster": {"net"},
     "executor": {"cluster", "conversion", "net"},
-    "scheduler": {"manifest", "api", "storage", "tracking", "queue", "net", "conversion", "cluster"},
+    "scheduler": {"manifest", "api", "ui", "storage", "tracking", "queue", "net", "conversion", "cluster"},
     "cli": {"manifest", "api", "storage", "tracking", "net", "conversion", "manifest-builder", "cluster", "executor", "scheduler"},
     "tests": {"api", "cluster", "manifest", "storage", "tracking", "queue", "manifest-builder", "scheduler", "net"},
 }

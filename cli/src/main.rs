@@ -7,12 +7,14 @@ mod explain;
 mod files;
 mod generate;
 mod list;
+mod open;
 mod report;
 mod run;
 mod runs;
 mod submit;
 mod table;
 mod token;
+mod up;
 
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal;
@@ -37,6 +39,7 @@ wrong; 130 interrupted.";
 
 #[derive(Subcommand)]
 enum Command {
+    Up(up::Options),
     Run(run::Options),
     Explain(explain::Options),
     Submit(submit::Options),
@@ -46,6 +49,7 @@ enum Command {
     Generate(generate::Options),
     Bootstrap(bootstrap::Options),
     Token(token::Options),
+    Open(open::Options),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +67,8 @@ fn main() -> ExitCode {
         Command::Generate(options) => generate::generate(&options).map(|()| ExitCode::SUCCESS),
         Command::Token(options) => token::token(&options).map(|()| ExitCode::SUCCESS),
         Command::Run(options) => block_on(run::run(options)),
+        Command::Up(options) => block_on(up::up(options)),
+        Command::Open(options) => block_on(open::open(options)),
         Command::Explain(options) => block_on(explain::explain(options)),
         Command::Submit(options) => block_on(submit::submit(options)),
         Command::Runs(options) => block_on(runs::runs(options)),

@@ -16,6 +16,7 @@ mod places;
 pub mod run;
 mod service;
 mod shell;
+mod ui;
 
 pub use access::{
     Caller, NewToken, OwnerToken, Role, TokenId, TokenRecord, TokenSetError, check_token_file, find_owner_token,

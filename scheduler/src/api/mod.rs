@@ -29,17 +29,24 @@ pub(crate) mod stats;
 mod throughput;
 
 pub use auth::read_token;
+pub(crate) use auth::{Access, peer};
+pub(crate) use error::ApiError;
+pub(crate) use executors::load_executors;
+pub(crate) use files::{load_file, load_files};
 pub use options::{HttpDoor, HttpOptions};
+pub(crate) use quarantine::load_quarantine;
+pub(crate) use run_detail::load_run;
+pub(crate) use run_parts::{load_run_files, load_run_ledger};
+pub(crate) use runs::load_runs;
 pub use serve::ApiServer;
+pub(crate) use stats::load_stats;
 
 use crate::service::Service;
-use auth::Access;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use error::ApiError;
 use health::Health;
 use limits::Places;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -60,7 +67,7 @@ const ROLE: HeaderName = HeaderName::from_static("millwork-role");
 /// What all handlers share.
 #[derive(Clone)]
 pub(crate) struct Api {
-    service: Service,
+    pub(crate) service: Service,
     numbers: Arc<Numbers>,
     metrics: PrometheusHandle,
     health: Health,
@@ -78,6 +85,8 @@ fn router(service: Service, access: Access, places: Places, stop: CancellationTo
     let (checks, _) = checks().split_for_parts();
     let (timed, _) = timed().split_for_parts();
     let (streamed, _) = streamed().split_for_parts();
+    let pages = crate::ui::router(access.clone());
+    let pages = pages.layer(middleware::from_fn_with_state(places.clone(), limits::limit_requests));
     let asked = timed
         .layer(middleware::from_fn_with_state(places.clone(), limits::limit_requests))
         .merge(streamed.layer(middleware::from_fn_with_state(places, limits::limit_streams)))
@@ -87,6 +96,8 @@ fn router(service: Service, access: Access, places: Places, stop: CancellationTo
     let routes = checks
         .method_not_allowed_fallback(wrong_method)
         .merge(asked)
+        .merge(pages)
+        .layer(middleware::from_fn(crate::ui::add_headers))
         .layer(middleware::from_fn_with_state(api.clone(), say_role));
     Ok(watched(routes).with_state(api))
 }
