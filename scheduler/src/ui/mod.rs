@@ -11,6 +11,7 @@ mod guard;
 mod headers;
 mod lists;
 mod overview;
+mod rejected;
 mod run;
 mod sign_in;
 

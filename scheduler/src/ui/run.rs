@@ -1,6 +1,7 @@
 //! One run, with its parts.
 
 use super::asked::{Asked, Shown};
+use super::rejected;
 use crate::api::{Api, ApiError, load_run, load_run_files, load_run_ledger};
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -43,6 +44,10 @@ async fn show(asked: &Asked, api: &Api, id: &str, tab: Tab) -> Result<Shown, Api
             ledger = load_run_ledger(api, &id, query(FILES)).await.map(|page| page.items).unwrap_or_default();
             Part::Files { files: &files, ledger: &ledger, cursor: asked.get("cursor").map(str::to_owned) }
         }
+        Tab::Rejected => match rejected::part(asked, &run).await? {
+            Some(lines) => Part::Rejected(lines),
+            None => Part::Run,
+        },
         _ => Part::Run,
     };
     let body =

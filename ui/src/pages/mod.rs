@@ -1,13 +1,16 @@
 //! One module a page: what it shows, as a type, and the function that makes HTML of it.
 
 pub mod cluster;
+pub mod cost;
 pub mod dates;
 pub mod error;
 pub mod file;
 pub mod files;
+pub mod flow;
 pub mod help;
 pub mod overview;
 pub mod quarantine;
+pub mod rejected;
 pub mod run;
 pub mod run_parts;
 pub mod runs;
