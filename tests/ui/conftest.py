@@ -175,3 +175,8 @@ def all_pages(up):
     uri = up.api("/api/v1/files?status=completed")["items"][0]["uri"]
     tabs = [f"/ui/runs/{done}" + tab for tab in ["", "/tasks", "/files", "/rejected", "/plan", "/output"]]
     return PAGES + tabs + [f"/ui/runs/{failed}", "/ui/file?uri=" + urllib.request.quote(uri, safe=""), "/ui/file?uri=file:///nowhere/2025-12-23-a.ndjson"]
+
+
+def gzip_whole():
+    """A file in gzip, of 600 kB."""
+    return gzip.compress(lines(3000), compresslevel=0)
