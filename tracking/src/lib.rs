@@ -9,6 +9,7 @@ mod decide;
 mod dynamodb;
 mod error;
 mod life;
+pub mod numbers;
 mod sqlite;
 mod store;
 mod types;
@@ -17,6 +18,9 @@ pub use dynamodb::{
     DynamoStore, IndexDefinition, TableDefinition, TableNames, create_table, create_tables, table_definitions,
 };
 pub use error::{TrackingError, TrackingResult};
+pub use numbers::{
+    AttemptStep, AttemptWork, Capacity, DateTotals, FileTotal, Note, NumberStore, RunSummary, Sample, Span,
+};
 pub use sqlite::SqliteStore;
 pub use store::{TrackingStore, open};
 pub use types::{

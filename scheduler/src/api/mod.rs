@@ -5,6 +5,9 @@
 //! of runs: what must be counted is counted in the background ([`numbers`]).
 
 mod auth;
+mod config;
+mod costs;
+mod dates;
 mod error;
 mod events;
 mod executors;
@@ -23,6 +26,8 @@ mod run_actions;
 mod run_detail;
 mod run_parts;
 mod runs;
+mod schedulers;
+mod series;
 mod serve;
 mod stats;
 mod throughput;
@@ -32,6 +37,7 @@ pub use auth::read_token;
 pub use options::{HttpDoor, HttpOptions};
 pub use serve::ApiServer;
 
+use crate::cost::Prices;
 use crate::service::Service;
 use auth::Access;
 use axum::Router;
@@ -44,6 +50,7 @@ use health::Health;
 use limits::Places;
 use metrics_exporter_prometheus::PrometheusHandle;
 use numbers::Numbers;
+use schedulers::Presence;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -62,18 +69,25 @@ struct Api {
     service: Service,
     numbers: Arc<Numbers>,
     metrics: PrometheusHandle,
+    prices: Prices,
     health: Health,
     /// Cancelled when the process is about to end.
     stop: CancellationToken,
 }
 
 /// The API's routes. All but the health checks ask for access.
-fn router(service: Service, access: Access, places: Places, stop: CancellationToken) -> anyhow::Result<Router> {
+fn router(
+    service: Service,
+    access: Access,
+    places: Places,
+    stop: CancellationToken,
+    (presence, prices): (Presence, Prices),
+) -> anyhow::Result<Router> {
     let metrics = metrics::install()?;
     let numbers = Arc::new(Numbers::new(service.clone()));
-    let counting = tokio::spawn(numbers.clone().keep_current(metrics.clone()));
+    let counting = tokio::spawn(numbers.clone().keep_current(metrics.clone(), presence));
     let health = Health::new(service.clone(), counting.abort_handle());
-    let api = Api { service, numbers, metrics, health, stop };
+    let api = Api { service, numbers, metrics, prices, health, stop };
     let (checks, _) = checks().split_for_parts();
     let (timed, _) = timed().split_for_parts();
     let (streamed, _) = streamed().split_for_parts();
@@ -118,6 +132,14 @@ fn timed() -> OpenApiRouter<Api> {
         .routes(routes!(quarantine::list_quarantine))
         .routes(routes!(executors::list_executors))
         .routes(routes!(stats::get_stats))
+        .routes(routes!(dates::list_dates))
+        .routes(routes!(dates::get_date))
+        .routes(routes!(dates::recount_date))
+        .routes(routes!(series::get_series))
+        .routes(routes!(schedulers::list_schedulers))
+        .routes(routes!(config::get_config))
+        .routes(routes!(costs::get_run_cost))
+        .routes(routes!(costs::get_costs))
         .routes(routes!(openapi::get_openapi))
         .routes(routes!(metrics::get_metrics))
 }

@@ -4,14 +4,15 @@ use super::Api;
 use super::error::ApiError;
 use super::extract::Path;
 use super::runs::{Failure, Run};
+use crate::accounts::{Requests, TaskRecord};
 use crate::commit::{OutputFile, RunResult};
-use crate::shell::RunProgress;
+use crate::shell::{RunProgress, StepTime};
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use millwork_conversion::FileLedger;
 use millwork_manifest::ManifestId;
-use millwork_tracking::TrackingError;
+use millwork_tracking::{AttemptStep, AttemptWork, TrackingError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -20,7 +21,7 @@ use utoipa::ToSchema;
 pub(super) struct RunDetail {
     #[serde(flatten)]
     run: Run,
-    /// Its newest attempts, at most 20, oldest first.
+    /// Its newest attempts, at most 100, oldest first.
     history: Vec<Attempt>,
     /// What happened, in order.
     timeline: Vec<Moment>,
@@ -45,6 +46,43 @@ struct Attempt {
     /// Why it failed, if it did.
     #[schema(required)]
     failure: Option<Failure>,
+    /// What was done in it, as far as it is known: its steps with their times, and what its tasks did.
+    #[schema(required)]
+    work: Option<Work>,
+}
+
+/// What was done in an attempt.
+#[derive(Serialize, ToSchema)]
+struct Work {
+    /// Its steps, in order.
+    steps: Vec<StepTime>,
+    /// Stored bytes of input that were read.
+    read_bytes: u64,
+    /// Lines that became rows.
+    rows: u64,
+    /// Lines that were rejected.
+    rejected: u64,
+    /// Time that its tasks computed, in seconds.
+    cpu_seconds: f64,
+    /// Its tasks.
+    tasks: u64,
+}
+
+impl From<AttemptWork> for Work {
+    fn from(work: AttemptWork) -> Self {
+        let step = |step: AttemptStep| {
+            let name = serde_json::from_value(step.step.into()).ok()?;
+            Some(StepTime { step: name, began_at: step.began_at, seconds: step.millis as f64 / 1000.0 })
+        };
+        Self {
+            steps: work.steps.into_iter().filter_map(step).collect(),
+            read_bytes: work.read_bytes,
+            rows: work.rows,
+            rejected: work.rejected,
+            cpu_seconds: work.cpu_micros as f64 / 1e6,
+            tasks: work.tasks,
+        }
+    }
 }
 
 /// Something that happened to a run.
@@ -99,6 +137,14 @@ struct RunOutput {
     renamed_columns: Vec<(String, String)>,
     /// The plan that made it: logical and physical, as `millwork explain` shows it; cut after 64 KiB.
     plan: String,
+    /// The attempt that made it; 0 if that was not noted.
+    attempt: u32,
+    /// Its tasks, at most 1,000: of more, those that ended last.
+    tasks: Vec<TaskRecord>,
+    /// Time that its tasks computed, in seconds.
+    cpu_seconds: f64,
+    /// Requests to object storage, estimated by the sizes of what was read and written.
+    requests: Requests,
     /// The sums of the ledger: lines = rows + rejected + blank. Each file is in `/api/v1/runs/{id}/ledger`.
     ledger: LedgerTotals,
 }
@@ -187,6 +233,7 @@ impl From<millwork_tracking::Attempt> for Attempt {
             started_at: attempt.started_at,
             ended_at: attempt.ended_at,
             failure: attempt.failure.map(Into::into),
+            work: attempt.work.map(Into::into),
         }
     }
 }
@@ -212,6 +259,10 @@ impl From<RunResult> for RunOutput {
             rejected_lines: result.rejected_lines,
             renamed_columns: result.renamed_columns,
             plan: result.plan,
+            attempt: result.attempt,
+            tasks: result.tasks,
+            cpu_seconds: result.cpu_micros as f64 / 1e6,
+            requests: result.storage,
             ledger,
         }
     }

@@ -59,6 +59,46 @@ pub(super) struct Run {
     /// When it ended.
     #[schema(required)]
     ended_at: Option<DateTime<Utc>>,
+    /// From the start of the attempt that made its output to the decision on it, in seconds; null before that.
+    #[schema(required)]
+    seconds: Option<f64>,
+    /// Summary of what it produced, once it is committed.
+    #[schema(required)]
+    summary: Option<Summary>,
+}
+
+/// Summary of what a run produced.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RunSummary)]
+pub(super) struct Summary {
+    /// Rows in the output.
+    rows: u64,
+    /// Lines that were rejected.
+    rejected: u64,
+    /// Stored bytes of the input.
+    input_bytes: u64,
+    /// Bytes of Parquet.
+    output_bytes: u64,
+    /// Output files.
+    outputs: u64,
+    /// Executors that made it.
+    executors: u64,
+    /// Time that its tasks computed, in seconds.
+    cpu_seconds: f64,
+}
+
+impl From<millwork_tracking::RunSummary> for Summary {
+    fn from(summary: millwork_tracking::RunSummary) -> Self {
+        Self {
+            rows: summary.rows,
+            rejected: summary.rejected,
+            input_bytes: summary.input_bytes,
+            output_bytes: summary.output_bytes,
+            outputs: summary.outputs,
+            executors: summary.executors,
+            cpu_seconds: summary.cpu_micros as f64 / 1e6,
+        }
+    }
 }
 
 impl From<millwork_tracking::Run> for Run {
@@ -82,6 +122,10 @@ impl From<millwork_tracking::Run> for Run {
             started_at: run.started_at,
             committed_at: run.committed_at,
             ended_at: run.ended_at,
+            seconds: (run.started_at.zip(run.committed_at)).and_then(|(started, committed)| {
+                Some((committed - started).as_seconds_f64()).filter(|seconds| *seconds >= 0.0)
+            }),
+            summary: run.summary.map(Into::into),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::auth::{Access, Tokens};
 use super::limits::Places;
 use super::options::HttpDoor;
+use super::schedulers::Presence;
 use crate::access::OwnerToken;
 use crate::service::Service;
 use millwork_net::{ConnectionLimits, HttpServer};
@@ -28,7 +29,7 @@ impl ApiServer {
         state: &str,
         descriptors: u64,
     ) -> anyhow::Result<Self> {
-        let HttpDoor { options, tokens, tls } = door;
+        let HttpDoor { options, tokens, tls, prices } = door;
         let (tokens, owner) = match tokens {
             Some(tokens) => (tokens, None),
             None => {
@@ -39,7 +40,9 @@ impl ApiServer {
         };
         let limits = ConnectionLimits::within(options.http_max_connections as usize, descriptors);
         let stop = CancellationToken::new();
-        let routes = super::router(service, Access::new(tokens, &options), Places::new(limits), stop.clone())?;
+        let presence = Presence::new(listener.local_addr()?);
+        let access = Access::new(tokens, &options);
+        let routes = super::router(service, access, Places::new(limits), stop.clone(), (presence, prices))?;
         Ok(Self { stop, server: HttpServer::start(listener, routes, limits, tls), owner })
     }
 

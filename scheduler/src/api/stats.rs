@@ -2,6 +2,7 @@
 
 use super::Api;
 use super::words;
+use crate::forecast::Forecast;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
@@ -27,7 +28,7 @@ pub(super) struct Stats {
     /// How long ago the oldest run that waits was queued first, in seconds; null if none waits.
     #[schema(required)]
     queue_age_seconds: Option<f64>,
-    /// When the files were counted: at most once a minute, since the store reads all of them for it.
+    /// When the totals of files were read: at most once a minute. They are kept as files change.
     #[schema(required)]
     files_counted_at: Option<DateTime<Utc>>,
     /// The files by state. States without files are left out.
@@ -47,6 +48,8 @@ pub(super) struct Stats {
     /// How long the runs that have not ended will take at that rate, in seconds.
     #[schema(required)]
     backlog_seconds: Option<f64>,
+    /// What becomes of the backlog, by arrivals and by what slots were seen to convert.
+    forecast: Forecast,
 }
 
 /// Runs in one state.
@@ -70,6 +73,8 @@ struct FilesInState {
     state: FileState,
     /// How many.
     files: u64,
+    /// Their bytes.
+    bytes: u64,
 }
 
 /// What was converted.
@@ -102,6 +107,7 @@ pub(super) async fn get_stats(State(api): State<Api>) -> Json<Stats> {
         slots_used: known.slots_used(),
         bytes_per_second: known.bytes_per_second,
         backlog_seconds: known.backlog_seconds(),
+        forecast: known.forecast(),
         converted: Converted { input_bytes: known.input_bytes, output_bytes: known.output_bytes, rows: known.rows },
         runs: known
             .counts()
@@ -112,7 +118,7 @@ pub(super) async fn get_stats(State(api): State<Api>) -> Json<Stats> {
             .files
             .iter()
             .flat_map(|counted| &counted.values)
-            .map(|&(state, files)| FilesInState { state, files })
+            .map(|&(state, total)| FilesInState { state, files: total.files, bytes: total.bytes })
             .collect(),
     })
 }

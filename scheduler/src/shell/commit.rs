@@ -103,7 +103,11 @@ impl Shell {
             return Err(Failure::new(FailureClass::Input, message));
         }
         let (record, mut result) = CommitRecord::new(manifest, staging, &outcome, &to).map_err(invalid)?;
-        result.plan = self.works.with(&manifest.id, |work| std::mem::take(&mut work.plan));
+        self.works.with(&manifest.id, |work| {
+            result.plan = std::mem::take(&mut work.plan);
+            let account = work.shown.account(&work.steps.until(Utc::now()), &work.tasks);
+            result.account(attempt, account, &work.tasks);
+        });
         let record = record.in_place_of(&replaced);
         let text = serde_json::to_string(&record).map_err(bug)?;
         Ok(Prepared { commit: Commit { manifest_id: manifest.id.clone(), attempt, record: text }, result })

@@ -126,6 +126,7 @@ impl Shell {
     fn end_conversion(&self, id: &ManifestId, tasks: &[TaskNow]) {
         self.works.with(id, |work| {
             work.shown.see(tasks, tasks.len(), work.input_bytes);
+            work.tasks = tasks.to_vec();
             work.steps.begin(Step::Check, Utc::now());
         });
     }

@@ -49,6 +49,8 @@ pub(crate) struct Shell {
     mail: mpsc::UnboundedSender<Event>,
     changes: broadcast::Sender<Change>,
     ended: broadcast::Sender<EndedRun>,
+    /// Tells how far runs are, each second.
+    progresses: broadcast::Sender<Arc<RunProgress>>,
     /// Attempts that are being converted: they share the slots.
     converting: AtomicUsize,
     tasks: TaskTracker,

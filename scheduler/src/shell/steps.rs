@@ -22,6 +22,20 @@ pub enum Step {
     Publish,
 }
 
+impl Step {
+    /// The name under which the step is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Survey => "survey",
+            Self::Plan => "plan",
+            Self::Convert => "convert",
+            Self::Check => "check",
+            Self::Commit => "commit",
+            Self::Publish => "publish",
+        }
+    }
+}
+
 /// A step that has ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StepTime {
@@ -65,6 +79,13 @@ impl Steps {
     /// The step that goes on, and since when.
     pub(crate) fn now(&self) -> Option<(Step, DateTime<Utc>)> {
         self.now
+    }
+
+    /// The steps up to now, in order, the one that goes on as far as it is.
+    pub(crate) fn until(&self, now: DateTime<Utc>) -> Vec<StepTime> {
+        let mut all = self.clone();
+        all.end(now);
+        all.ended
     }
 
     /// The steps that have ended, in order.

@@ -1,7 +1,7 @@
 //! How a store is opened.
 
 use super::worker::Worker;
-use super::{SqliteStore, schema};
+use super::{SqliteStore, schema, totals};
 use crate::{TrackingError, TrackingResult};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -113,10 +113,25 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<i64> {
     connection.pragma_update(None, "temp_store", "memory")?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found != 0 {
-        return Ok(found);
+    match found {
+        0 => {
+            transaction.execute_batch(schema::TABLES)?;
+            transaction.execute_batch("ALTER TABLE runs ADD COLUMN summary TEXT")?;
+            transaction.execute_batch(schema::NUMBERS)?;
+        }
+        schema::OLDEST => {
+            tracing::info!(
+                "changing the state into format {}; it takes some seconds where it holds a million files",
+                schema::VERSION
+            );
+            transaction.execute_batch(schema::FROM_3)?;
+            transaction.execute_batch(schema::NUMBERS)?;
+            for count in totals::COUNTS {
+                transaction.execute(&count.replace("{where}", ""), [])?;
+            }
+        }
+        _ => return Ok(found),
     }
-    transaction.execute_batch(schema::TABLES)?;
     transaction.pragma_update(None, "user_version", schema::VERSION)?;
     transaction.commit()?;
     Ok(schema::VERSION)
