@@ -263,6 +263,7 @@ impl NdjsonSource {
         groups: &[Vec<FileRange>],
     ) -> impl Iterator<Item = Result<Rows>> + use<> {
         let (context, ahead) = self.begin(partition, groups.iter().flatten());
+        lock(&context).make_long_batches();
         let ranges = groups.get(partition).cloned().unwrap_or_default().into_iter();
         ranges.flat_map(move |range| range_rows(context.clone(), &ahead, range))
     }

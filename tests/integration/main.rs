@@ -26,6 +26,8 @@ mod proxy;
 mod query;
 mod queues;
 mod random;
+mod readers;
+mod rogue;
 mod rows;
 mod runs;
 mod series;

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A batch ends at this many rows …
 const BATCH_ROWS: usize = 4096;
-/// … or, in wide data, at this many values, null or not, but not below so many rows …
+/// … or, where wide rows become record batches, at this many values, null or not, but not below so many rows …
 const BATCH_VALUES: usize = 2_000_000;
 const MIN_BATCH_ROWS: usize = 64;
 /// … or at so many bytes of lines for each column, within bounds: it stays in the cache until it is encoded, and each column has
@@ -68,6 +68,12 @@ impl ScanContext {
     /// The same, that counts for a task.
     pub(crate) fn counting(self, counters: Arc<TaskCounters>) -> Self {
         Self { counters, ..self }
+    }
+
+    /// Makes batches as long where there are thousands of columns as where there are few: for whoever takes rows as they are,
+    /// in which a column costs as much as it has values.
+    pub(crate) fn make_long_batches(&mut self) {
+        self.builder.max_rows = BATCH_ROWS;
     }
 
     /// Takes the memory of rows that nobody needs any more.
