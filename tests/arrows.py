@@ -4,6 +4,7 @@ import json, subprocess, sys
 
 ALLOWED = {
     "manifest": set(),
+    "api": {"manifest"},
     "storage": {"manifest"},
     "tracking": {"manifest"},
     "queue": {"manifest"},
@@ -12,9 +13,9 @@ ALLOWED = {
     "conversion": {"manifest", "storage"},
     "cluster": {"net"},
     "executor": {"cluster", "conversion", "net"},
-    "scheduler": {"manifest", "storage", "tracking", "queue", "net", "conversion", "cluster"},
-    "cli": {"manifest", "storage", "tracking", "net", "conversion", "manifest-builder", "cluster", "executor", "scheduler"},
-    "tests": {"cluster", "manifest", "storage", "tracking", "queue", "manifest-builder", "scheduler", "net"},
+    "scheduler": {"manifest", "api", "storage", "tracking", "queue", "net", "conversion", "cluster"},
+    "cli": {"manifest", "api", "storage", "tracking", "net", "conversion", "manifest-builder", "cluster", "executor", "scheduler"},
+    "tests": {"api", "cluster", "manifest", "storage", "tracking", "queue", "manifest-builder", "scheduler", "net"},
 }
 metadata = json.loads(subprocess.check_output(["cargo", "metadata", "--format-version", "1", "--no-deps"]))
 name = lambda text: text.removeprefix("millwork-")

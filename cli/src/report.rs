@@ -1,8 +1,9 @@
 //! What a run came to, for a person and for a program.
 
+use millwork_api::OutputFile;
 use millwork_manifest::Failure;
 use millwork_manifest_builder::{ForeignFile, QuarantinedFile};
-use millwork_scheduler::{OutputFile, RunResult};
+use millwork_scheduler::RunResult;
 use serde::Serialize;
 use std::fmt::Write as _;
 

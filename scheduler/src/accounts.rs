@@ -1,63 +1,32 @@
 //! Accounts of a run: what each of its tasks did, and what that took.
 
 use crate::engine::TaskNow;
-use crate::shell::StepTime;
+use millwork_api::{Requests, StepTime, TaskRecord};
 use millwork_tracking::{AttemptStep, AttemptWork};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 /// Limit of the tasks that are kept with a run: 1,000, of more those that ended last, which held it up. A manifest of 200 files has
 /// a few.
 const MAX_TASKS: usize = 1000;
 
-/// A task of a committed run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct TaskRecord {
-    /// Its place among the tasks of the run, from 0.
-    pub task: u64,
-    /// The executor that ran it.
-    pub executor: String,
-    /// When it was given to it, in milliseconds since 1970.
-    pub started_at_ms: u64,
-    /// When its report came, in the same.
-    pub ended_at_ms: u64,
-    /// Stored bytes of its input.
-    pub input_bytes: u64,
-    /// Lines that became rows.
-    pub rows: u64,
-    /// Lines that were rejected.
-    pub rejected: u64,
-    /// Output files.
-    pub parts: u64,
-    /// Bytes of these.
-    pub output_bytes: u64,
-    /// Time that it computed, in microseconds.
-    pub cpu_micros: u64,
-    /// The most memory that its executor had meanwhile, in bytes: that of other tasks of the executor included.
-    pub peak_memory_bytes: u64,
-}
-
-impl From<&TaskNow> for TaskRecord {
-    fn from(task: &TaskNow) -> Self {
-        Self {
-            task: task.partition as u64,
-            executor: task.executor.clone(),
-            started_at_ms: task.launched_at_ms,
-            ended_at_ms: task.ended_at_ms.unwrap_or(task.launched_at_ms),
-            input_bytes: task.input.bytes,
-            rows: task.counts.rows,
-            rejected: task.counts.rejected,
-            parts: task.counts.parts,
-            output_bytes: task.counts.written_bytes,
-            cpu_micros: task.counts.cpu_micros,
-            peak_memory_bytes: task.counts.peak_memory_bytes,
-        }
+fn record(task: &TaskNow) -> TaskRecord {
+    TaskRecord {
+        task: task.partition as u64,
+        executor: task.executor.clone(),
+        started_at_ms: task.launched_at_ms,
+        ended_at_ms: task.ended_at_ms.unwrap_or(task.launched_at_ms),
+        input_bytes: task.input.bytes,
+        rows: task.counts.rows,
+        rejected: task.counts.rejected,
+        parts: task.counts.parts,
+        output_bytes: task.counts.written_bytes,
+        cpu_micros: task.counts.cpu_micros,
+        peak_memory_bytes: task.counts.peak_memory_bytes,
     }
 }
 
 /// The records of tasks, in the order of the tasks.
 pub(crate) fn records(tasks: &[TaskNow]) -> Vec<TaskRecord> {
-    let mut records: Vec<TaskRecord> = tasks.iter().map(TaskRecord::from).collect();
+    let mut records: Vec<TaskRecord> = tasks.iter().map(record).collect();
     if records.len() > MAX_TASKS {
         records.sort_by_key(|record| std::cmp::Reverse(record.ended_at_ms));
         records.truncate(MAX_TASKS);
@@ -84,15 +53,6 @@ pub(crate) fn work(steps: &[StepTime], tasks: &[TaskNow]) -> AttemptWork {
     }
 }
 
-/// Requests to object storage that a committed run took, as far as its numbers tell: nobody counts them on the way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Requests {
-    /// Requests that read: one for each file, or each 8 MiB of a large one, and two looks at each output.
-    pub reads: u64,
-    /// Requests that write: the parts of each output, its beginning and its completion.
-    pub writes: u64,
-}
-
 /// Bytes of a part of an upload, 5 MiB: the first thousand parts of an output are of this size.
 const PART_BYTES: u64 = 5 << 20;
 /// Bytes that one request reads, 8 MiB, of an object that is larger.
@@ -102,19 +62,17 @@ const UPLOAD_REQUESTS: u64 = 4;
 /// Looks at an output's place before it is completed, and at it when it is.
 const LOOKS_AT_OUTPUT: u64 = 2;
 
-impl Requests {
-    /// An estimate by the stored bytes of those inputs and outputs that are in buckets.
-    pub(crate) fn of(inputs: impl Iterator<Item = u64>, outputs: impl Iterator<Item = u64>) -> Self {
-        let mut all = Self::default();
-        for bytes in inputs {
-            all.reads = all.reads.saturating_add(bytes.div_ceil(READ_BYTES).max(1));
-        }
-        for bytes in outputs {
-            all.writes = all.writes.saturating_add(bytes.div_ceil(PART_BYTES).max(1) + UPLOAD_REQUESTS);
-            all.reads = all.reads.saturating_add(LOOKS_AT_OUTPUT);
-        }
-        all
+/// Requests to object storage by the stored bytes of those inputs and outputs that are in buckets: nobody counts them on the way.
+pub(crate) fn requests(inputs: impl Iterator<Item = u64>, outputs: impl Iterator<Item = u64>) -> Requests {
+    let mut all = Requests::default();
+    for bytes in inputs {
+        all.reads = all.reads.saturating_add(bytes.div_ceil(READ_BYTES).max(1));
     }
+    for bytes in outputs {
+        all.writes = all.writes.saturating_add(bytes.div_ceil(PART_BYTES).max(1) + UPLOAD_REQUESTS);
+        all.reads = all.reads.saturating_add(LOOKS_AT_OUTPUT);
+    }
+    all
 }
 
 #[cfg(test)]
@@ -134,7 +92,7 @@ mod tests {
 
     #[test]
     fn requests_follow_files_and_parts() {
-        let requests = Requests::of([1, 9 << 20].into_iter(), [20 << 20, 1].into_iter());
+        let requests = super::requests([1, 9 << 20].into_iter(), [20 << 20, 1].into_iter());
         assert_eq!(requests, Requests { reads: 1 + 2 + 4, writes: 4 + 1 + 2 * UPLOAD_REQUESTS });
     }
 }

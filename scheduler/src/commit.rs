@@ -18,9 +18,10 @@
 //!
 //! What becomes of a committed output that is lost before it is shown is in `loss`.
 
-use crate::accounts::{Requests, TaskRecord, records};
+use crate::accounts;
 use crate::engine::TaskNow;
 use crate::options::OutputLayout;
+use millwork_api::{OutputFile, Requests, TaskRecord};
 use millwork_conversion::{AttemptOutcome, FileLedger, StagedPart, TaskReport};
 use millwork_manifest::{InvalidUri, Manifest, ObjectUri};
 #[cfg(doc)]
@@ -96,25 +97,10 @@ impl RunResult {
         let in_bucket = |uri: &str| uri.starts_with("s3://");
         let inputs = self.ledger.iter().filter(|file| in_bucket(&file.uri)).map(|file| file.size_bytes);
         let outputs = self.outputs.iter().filter(|file| in_bucket(&file.uri)).map(|file| file.bytes);
-        self.storage = Requests::of(inputs, outputs);
+        self.storage = accounts::requests(inputs, outputs);
         self.cpu_micros = work.cpu_micros;
-        (self.attempt, self.tasks, self.work) = (attempt, records(tasks), Some(work));
+        (self.attempt, self.tasks, self.work) = (attempt, accounts::records(tasks), Some(work));
     }
-}
-
-/// A published file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct OutputFile {
-    /// Where it is.
-    pub uri: String,
-    /// Its rows.
-    pub rows: u64,
-    /// Its size.
-    pub bytes: u64,
-    /// The manifest it is of.
-    pub manifest_id: String,
-    /// The executor that wrote it.
-    pub executor: String,
 }
 
 /// Where output and rejected lines go.

@@ -1,7 +1,6 @@
 //! When the backlog will be done: a range, or that it grows, or that nobody can tell.
 
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use millwork_api::{Forecast, Outlook};
 
 /// Facts that a forecast rests on.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -16,47 +15,10 @@ pub(crate) struct Facts {
     pub(crate) measured: Option<f64>,
 }
 
-/// What becomes of the backlog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Outlook {
-    /// There is nothing to do.
-    Empty,
-    /// It gets less: see the range.
-    Draining,
-    /// It grows: as much comes as can be converted, or more.
-    Growing,
-    /// Nobody can tell: no run has been completed yet, or there are no executors.
-    Unknown,
-}
-
-/// Forecast of the backlog.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Forecast {
-    /// What becomes of it.
-    pub outlook: Outlook,
-    /// Bytes that are not converted: pending files, and runs that have not ended.
-    pub backlog_bytes: u64,
-    /// Time until it is done, in seconds, at the earliest.
-    #[schema(required)]
-    pub low_seconds: Option<f64>,
-    /// Time until it is done, in seconds, if arrivals stay as they are.
-    #[schema(required)]
-    pub drain_seconds: Option<f64>,
-    /// Time until it is done, in seconds, at the latest; null if it may grow.
-    #[schema(required)]
-    pub high_seconds: Option<f64>,
-    /// Bytes of valid files that come a second.
-    #[schema(required)]
-    pub arrival_bytes_per_second: Option<f64>,
-    /// Bytes of input that all slots convert a second when they are busy.
-    #[schema(required)]
-    pub capacity_bytes_per_second: Option<f64>,
-}
-
-impl Forecast {
-    pub(crate) fn of(facts: &Facts) -> Self {
-        let Facts { backlog_bytes, arrival, learnt, measured } = *facts;
+impl Facts {
+    /// The forecast that they allow.
+    pub(crate) fn forecast(&self) -> Forecast {
+        let Self { backlog_bytes, arrival, learnt, measured } = *self;
         let arrivals = arrival.unwrap_or((0.0, 0.0));
         let middle = |(low, high): (f64, f64)| f64::midpoint(low, high);
         let speeds: Vec<f64> = [learnt, measured].into_iter().flatten().filter(|speed| *speed > 0.0).collect();
@@ -65,7 +27,7 @@ impl Forecast {
                 speeds.iter().fold((f64::INFINITY, 0.0_f64), |(low, high), speed| (low.min(*speed), high.max(*speed)));
             (low, high)
         });
-        let mut forecast = Self {
+        let mut forecast = Forecast {
             outlook: Outlook::Unknown,
             backlog_bytes,
             low_seconds: None,
@@ -98,15 +60,15 @@ mod tests {
     #[test]
     fn a_backlog_drains_within_a_range_or_grows_or_nobody_can_tell() {
         let facts = Facts { backlog_bytes: 1000, arrival: Some((5.0, 15.0)), learnt: Some(30.0), measured: Some(50.0) };
-        let forecast = Forecast::of(&facts);
+        let forecast = facts.forecast();
         assert_eq!(forecast.outlook, Outlook::Draining);
         assert_eq!(forecast.drain_seconds, Some(1000.0 / 30.0));
         assert_eq!((forecast.low_seconds, forecast.high_seconds), (Some(1000.0 / 45.0), Some(1000.0 / 15.0)));
-        let more = Forecast::of(&Facts { arrival: Some((60.0, 70.0)), ..facts });
+        let more = Facts { arrival: Some((60.0, 70.0)), ..facts }.forecast();
         assert_eq!((more.outlook, more.drain_seconds, more.low_seconds), (Outlook::Growing, None, None));
-        let unclear = Forecast::of(&Facts { arrival: Some((5.0, 35.0)), ..facts });
+        let unclear = Facts { arrival: Some((5.0, 35.0)), ..facts }.forecast();
         assert_eq!((unclear.outlook, unclear.high_seconds), (Outlook::Draining, None));
-        assert_eq!(Forecast::of(&Facts { learnt: None, measured: None, ..facts }).outlook, Outlook::Unknown);
-        assert_eq!(Forecast::of(&Facts { backlog_bytes: 0, ..facts }).outlook, Outlook::Empty);
+        assert_eq!(Facts { learnt: None, measured: None, ..facts }.forecast().outlook, Outlook::Unknown);
+        assert_eq!(Facts { backlog_bytes: 0, ..facts }.forecast().outlook, Outlook::Empty);
     }
 }

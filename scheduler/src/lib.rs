@@ -25,16 +25,14 @@ mod shell;
 pub use access::{
     Caller, NewToken, OwnerToken, Role, TokenId, TokenRecord, TokenSetError, check_token_file, find_owner_token,
 };
-pub use accounts::{Requests, TaskRecord};
 pub use api::{ApiServer, HttpDoor, HttpOptions, read_token};
-pub use commit::{OutputFile, RunResult};
-pub use cost::{Cost, Prices, PricesError, Used};
-pub use engine::{Engine, ExecutorInfo, ExecutorNow, GoneExecutor, JobProgress, StageProgress, TaskProgress};
-pub use forecast::{Forecast, Outlook};
+pub use commit::RunResult;
+pub use cost::{PricesError, parse_prices, read_prices};
+pub use engine::{Engine, ExecutorInfo, ExecutorNow, GoneExecutor};
 pub use intake::{Intake, IntakeOptions, Submit};
 pub use lease::{Lease, OutputLock};
 pub use options::{OutputLayout, RunOptions};
 pub use places::{PlaceOptions, ReadPlaces};
 pub use service::{Service, SubmitError};
-pub use settings::{Origin, Setting, settings_in_force};
-pub use shell::{Change, EndedRun, Phase, RunProgress, Scheduler, Step, StepTime};
+pub use settings::settings_in_force;
+pub use shell::{Change, EndedRun, Scheduler};

@@ -4,10 +4,11 @@
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use futures::StreamExt;
+use millwork_api::Setting;
 use millwork_cluster::{DoorAccess, Identity, Secret, TlsFiles, TlsMode};
 use millwork_scheduler::{
     ApiServer, Engine, HttpOptions, Intake, IntakeOptions, Lease, OutputLock, PlaceOptions, ReadPlaces, RunOptions,
-    Scheduler, Service, Setting, settings_in_force,
+    Scheduler, Service, settings_in_force,
 };
 use millwork_tracking::TrackingStore;
 use signal_hook::consts::{SIGINT, SIGTERM};

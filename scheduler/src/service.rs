@@ -3,9 +3,9 @@
 
 use crate::loss::{self, TakeBackError};
 use crate::places::ReadPlaces;
-use crate::settings::Setting;
 use crate::shell::Scheduler;
 use chrono::Utc;
+use millwork_api::Setting;
 use millwork_manifest::{Manifest, ManifestId, ObjectUri};
 use millwork_tracking::{Commit, QueuedManifest, Run, RunState, TrackingError, TrackingResult, TrackingStore};
 use std::sync::{Arc, OnceLock};

@@ -2,38 +2,10 @@
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use millwork_api::{Origin, Setting};
 
 /// Limit of the text of a setting, in characters.
 const MAX_VALUE_CHARACTERS: usize = 1000;
-
-/// A setting in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Setting {
-    /// Its option, such as `--target-file-mb`.
-    pub name: String,
-    /// Its variable in the environment, if it has one.
-    #[schema(required)]
-    pub variable: Option<String>,
-    /// Its value; null if it has none.
-    #[schema(required)]
-    pub value: Option<String>,
-    /// Where that is from.
-    pub origin: Origin,
-}
-
-/// Where a setting is from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Origin {
-    /// Nobody said it.
-    Default,
-    /// The environment.
-    Env,
-    /// The command line.
-    Flag,
-}
 
 /// The settings of a command as it was called. No option holds a secret, only files with one; those are named.
 pub fn settings_in_force(command: &Command, matches: &ArgMatches) -> Vec<Setting> {

@@ -18,6 +18,7 @@ pub use dynamodb::{
     DynamoStore, IndexDefinition, TableDefinition, TableNames, create_table, create_tables, table_definitions,
 };
 pub use error::{TrackingError, TrackingResult};
+pub use millwork_manifest::RunState;
 pub use numbers::{
     AttemptStep, AttemptWork, Capacity, DateTotals, FileTotal, Note, NumberStore, RunSummary, Sample, Span,
 };
@@ -25,5 +26,5 @@ pub use sqlite::SqliteStore;
 pub use store::{TrackingStore, open};
 pub use types::{
     Attempt, AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest,
-    Replaced, Run, RunCount, RunFilter, RunState, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile,
+    Replaced, Run, RunCount, RunFilter, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile,
 };

@@ -6,10 +6,11 @@ use super::pages::Hosts;
 use crate::access::{Caller, OwnerToken, Role, TokenSet, Wrong, WrongTries};
 use anyhow::Context;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
+use millwork_api::ErrorCode;
 use millwork_net::{Peer, Watched};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -105,7 +106,7 @@ impl Access {
                 "the token `{}` has the role {}; this needs {needed}: ask whoever keeps the scheduler's tokens",
                 caller.id, caller.role
             );
-            return Err(ApiError::new(StatusCode::FORBIDDEN, "wrong-role", message));
+            return Err(ApiError::new(ErrorCode::WrongRole, message));
         }
         Ok(Some(caller))
     }
@@ -120,12 +121,12 @@ impl Access {
             // A token that people have thought of can be found by trying: so even the right one has to wait.
             Ok((caller, true)) => match self.0.tries.to_wait(address, now) {
                 None => return Ok(caller),
-                Some(time) => return Err(ApiError::wait(time, "too-many-tries", TOO_MANY_TRIES)),
+                Some(time) => return Err(ApiError::wait(time, ErrorCode::TooManyTries, TOO_MANY_TRIES)),
             },
             Err(wrong) => wrong,
         };
         if let Some(time) = self.0.tries.note(address, now) {
-            return Err(ApiError::wait(time, "too-many-tries", TOO_MANY_TRIES));
+            return Err(ApiError::wait(time, ErrorCode::TooManyTries, TOO_MANY_TRIES));
         }
         tracing::warn!(%address, "a request shows a token that is not taken");
         Err(match wrong {
@@ -203,7 +204,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn unauthorized(message: &str) -> ApiError {
-    ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+    ApiError::new(ErrorCode::Unauthorized, message)
 }
 
 #[cfg(test)]
@@ -211,6 +212,7 @@ mod tests {
     use super::*;
     use crate::access::NewToken;
     use axum::body::Body;
+    use axum::http::StatusCode;
 
     fn access(set: TokenSet) -> Access {
         Access::new(Tokens::Fixed(Arc::new(set)), &HttpOptions::default())

@@ -1,45 +1,17 @@
 //! The settings in force, and what the program is made of.
 
 use super::Api;
-use crate::settings::Setting;
 use axum::Json;
 use axum::extract::State;
-use chrono::{DateTime, Utc};
-use serde::Serialize;
-use utoipa::ToSchema;
-
-/// The settings in force.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Config {
-    /// The settings, in the order of the command's help.
-    items: Vec<Setting>,
-    /// What the program is made of.
-    build: Build,
-    /// When the process started.
-    started_at: DateTime<Utc>,
-}
-
-/// What a program is made of.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(super) struct Build {
-    /// Millwork's version.
-    version: &'static str,
-    /// The commit it was built from, if that is known.
-    #[schema(required)]
-    commit: Option<&'static str>,
-    /// DataFusion's version.
-    datafusion: &'static str,
-    /// Ballista's version.
-    ballista: &'static str,
-}
+use millwork_api::{Build, Config};
 
 /// What this program is made of.
 pub(super) fn build() -> Build {
     Build {
-        version: env!("CARGO_PKG_VERSION"),
-        commit: option_env!("MILLWORK_COMMIT"),
-        datafusion: datafusion::DATAFUSION_VERSION,
-        ballista: ballista_core::BALLISTA_VERSION,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: millwork_process::COMMIT.map(str::to_owned),
+        datafusion: datafusion::DATAFUSION_VERSION.to_owned(),
+        ballista: ballista_core::BALLISTA_VERSION.to_owned(),
     }
 }
 

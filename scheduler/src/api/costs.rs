@@ -1,64 +1,22 @@
 //! What was spent, beside what AWS Glue would take.
 
 use super::Api;
-use super::dates::DateQuery;
 use super::error::ApiError;
 use super::extract::{Path, Query};
 use super::run_detail::{known, result_of};
-use crate::cost::{Cost, Prices, Used};
+use crate::cost::used as used_by;
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use millwork_manifest::{DatePrefix, ManifestId};
-use millwork_tracking::{RunState, RunSummary};
-use serde::Serialize;
-use utoipa::ToSchema;
-
-/// What a run took, and what that costs.
-#[derive(Serialize, ToSchema)]
-pub(super) struct RunCost {
-    /// The run.
-    #[schema(value_type = String)]
-    manifest_id: ManifestId,
-    /// What it took; of the attempt that made its output.
-    used: Used,
-    /// What that costs, in USD.
-    cost: Cost,
-    /// The prices.
-    prices: Prices,
-}
-
-/// What runs of some dates took, and what that costs.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Costs {
-    /// The dates, newest first.
-    items: Vec<DateCost>,
-    /// The sum of what they took.
-    used: Used,
-    /// What that costs, in USD.
-    cost: Cost,
-    /// The prices.
-    prices: Prices,
-}
-
-/// What the runs of a date took, and what that costs.
-#[derive(Serialize, ToSchema)]
-struct DateCost {
-    /// The date.
-    #[schema(value_type = String, format = Date)]
-    date: DatePrefix,
-    /// What they took.
-    used: Used,
-    /// What that costs, in USD.
-    cost: Cost,
-}
+use millwork_api::{Cost, Costs, DateCost, DateQuery, ErrorBody, ErrorCode, RunCost, Used};
+use millwork_manifest::{ManifestId, RunState};
+use millwork_tracking::RunSummary;
 
 /// What a run took and costs: CPU seconds and requests by the scheduler's prices (`--prices`), beside AWS Glue at the settings of the
 /// pipeline that Millwork replaces.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/cost", tag = "numbers", params(("id" = String, Path, description = "The manifest's id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,159}$")), responses(
     (status = 200, description = "What it took", body = RunCost),
-    (status = 404, description = "`no-such-run`", body = super::error::ErrorBody),
-    (status = 409, description = "`conflict`: it is not committed", body = super::error::ErrorBody)
+    (status = 404, description = "`no-such-run`", body = ErrorBody),
+    (status = 409, description = "`conflict`: it is not committed", body = ErrorBody)
 ))]
 pub(super) async fn get_run_cost(
     State(api): State<Api>,
@@ -68,7 +26,7 @@ pub(super) async fn get_run_cost(
     let not_committed = || {
         let message =
             format!("run `{id}` is {} and has no output: what it took is told once it is committed", run.state);
-        ApiError::new(StatusCode::CONFLICT, "conflict", message)
+        ApiError::new(ErrorCode::Conflict, message)
     };
     let result = result_of(&run)?.ok_or_else(not_committed)?;
     let summary = RunSummary {
@@ -79,11 +37,11 @@ pub(super) async fn get_run_cost(
         writes: result.storage.writes,
         ..RunSummary::default()
     };
-    let (used, prices) = (Used::of(1, &summary), api.prices);
+    let (used, prices) = (used_by(1, &summary), api.prices);
     Ok(Json(RunCost { manifest_id: id, used, cost: Cost::of(&used, &prices), prices }))
 }
 
-/// What the committed runs of some dates took and cost. `by` can be `date`, the only way there is.
+/// What the committed runs of some dates took and cost.
 #[utoipa::path(get, path = "/api/v1/cost", tag = "numbers", params(DateQuery), responses(
     (status = 200, description = "What they took, by date", body = Costs)
 ))]
@@ -96,7 +54,7 @@ pub(super) async fn get_costs(
     let mut items = Vec::new();
     for (date, totals) in api.service.store().date_totals(from, to).await? {
         let runs = totals.runs.get(&RunState::Completed).copied().unwrap_or(0);
-        let used = Used::of(runs, &totals.output);
+        let used = used_by(runs, &totals.output);
         if used == Used::default() {
             continue;
         }

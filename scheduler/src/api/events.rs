@@ -1,89 +1,21 @@
 //! Changes as they happen, as server-sent events.
 
 use super::Api;
-use super::runs::Failure;
-use super::words;
+use super::show;
 use crate::service::Service;
 use crate::shell::Change;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt};
-use millwork_manifest::ManifestId;
-use millwork_tracking::RunState;
-use serde::Serialize;
+use millwork_api::{EventData, Lagged, Role};
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use utoipa::ToSchema;
 
 /// How often a listener hears something, if only a comment.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How often a standby looks whether it runs the manifests by now.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// What the data of an event is.
-#[derive(Serialize, ToSchema)]
-#[serde(untagged)]
-#[schema(as = Event)]
-pub(super) enum EventData {
-    Role(Role),
-    Run(RunChange),
-    Lagged(Lagged),
-}
-
-/// Event `role`: comes first, and when a standby begins to run the manifests.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Role {
-    /// Whether this process runs the manifests. While it does not, no run changes here.
-    leads: bool,
-}
-
-/// Event `run`: a run has changed.
-#[derive(Serialize, ToSchema)]
-pub(super) struct RunChange {
-    /// The run.
-    #[schema(value_type = String)]
-    manifest_id: ManifestId,
-    #[schema(schema_with = words::run_state)]
-    state: RunState,
-    /// Its attempt; 0 if that does not matter any more.
-    attempt: u32,
-    /// Why it failed, or its attempt did.
-    #[schema(required)]
-    failure: Option<Failure>,
-    /// When.
-    at: DateTime<Utc>,
-}
-
-impl From<Change> for RunChange {
-    fn from(change: Change) -> Self {
-        Self {
-            manifest_id: change.manifest_id,
-            state: change.state,
-            attempt: change.attempt,
-            failure: change.failure.map(Into::into),
-            at: change.at,
-        }
-    }
-}
-
-/// Event `lagged`: the listener was too slow, and has to fetch anew what it shows.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Lagged {
-    /// How many events it missed.
-    missed: u64,
-}
-
-impl EventData {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Role(_) => "role",
-            Self::Run(_) => "run",
-            Self::Lagged(_) => "lagged",
-        }
-    }
-}
 
 /// Where a listener is.
 struct Listener {
@@ -97,7 +29,7 @@ impl Listener {
     async fn next(&mut self) -> Option<EventData> {
         if let Some(changes) = &mut self.changes {
             return match changes.recv().await {
-                Ok(change) => Some(EventData::Run(change.into())),
+                Ok(change) => Some(EventData::Run(show::change(change))),
                 Err(RecvError::Lagged(missed)) => Some(EventData::Lagged(Lagged { missed })),
                 Err(RecvError::Closed) => None,
             };
@@ -133,6 +65,8 @@ fn tell(listener: Listener) -> impl Stream<Item = Result<Event, axum::Error>> {
 mod tests {
     use super::*;
     use axum::response::IntoResponse;
+    use chrono::DateTime;
+    use millwork_tracking::RunState;
     use tokio::sync::broadcast;
 
     #[tokio::test]

@@ -4,83 +4,12 @@ use super::Api;
 use crate::engine::{ExecutorNow, GoneExecutor};
 use axum::Json;
 use axum::extract::State;
-use chrono::{DateTime, Duration, Utc};
+use chrono::{Duration, Utc};
+use millwork_api::{Executor, Executors, LeftExecutor};
 use millwork_manifest::ManifestId;
-use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
-use utoipa::ToSchema;
 
-/// The executors that are connected, and those that have left.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Executors {
-    /// Whether this process runs the manifests. Executors connect to the one that does: a standby has none.
-    leads: bool,
-    items: Vec<Executor>,
-    /// Those that left since yesterday, while this process ran the manifests: the last 200, the newest first.
-    gone: Vec<LeftExecutor>,
-}
-
-/// An executor that is connected.
-#[derive(Serialize, ToSchema)]
-struct Executor {
-    /// Its id.
-    id: String,
-    /// The address that it called from.
-    #[schema(example = "10.0.0.7:50051")]
-    host: String,
-    /// Name of the machine it runs on; empty if it does not know.
-    machine: String,
-    /// Its version.
-    version: String,
-    /// When it came.
-    since: DateTime<Utc>,
-    /// When it last said something: it does so each second.
-    last_seen: DateTime<Utc>,
-    /// Since when it takes no more tasks; null if it does.
-    #[schema(required)]
-    draining_since: Option<DateTime<Utc>>,
-    /// How many tasks it runs at once.
-    vcores: u32,
-    /// How many tasks it runs now.
-    tasks: u64,
-    /// The runs that these are of.
-    runs: Vec<String>,
-    /// Bytes of input that they read a second.
-    bytes_per_second: f64,
-    /// Memory that its process has, in bytes; null if it does not know.
-    #[schema(required)]
-    memory_bytes: Option<u64>,
-    /// Limit of that, in bytes; null if it does not know one.
-    #[schema(required)]
-    memory_limit_bytes: Option<u64>,
-    /// Tasks that it finished.
-    finished_tasks: u64,
-    /// Tasks that it failed.
-    failed_tasks: u64,
-}
-
-/// An executor that has left.
-#[derive(Serialize, ToSchema)]
-struct LeftExecutor {
-    /// Its id.
-    id: String,
-    /// The address that it called from.
-    host: String,
-    /// Its version.
-    version: String,
-    /// How many tasks it ran at once.
-    vcores: u32,
-    /// When it came.
-    since: DateTime<Utc>,
-    /// When it left.
-    left_at: DateTime<Utc>,
-    /// Why.
-    reason: String,
-    /// Tasks that it had then, which others had to do again.
-    lost_tasks: u64,
-}
-
-/// How long those that have left are shown.
+/// Time for which those that have left are shown: a day.
 const SHOW_GONE: Duration = Duration::days(1);
 
 /// Lists the executors that are connected, and those that left since yesterday.
@@ -88,14 +17,19 @@ const SHOW_GONE: Duration = Duration::days(1);
     (status = 200, description = "All of them", body = Executors)
 ))]
 pub(super) async fn list_executors(State(api): State<Api>) -> Json<Executors> {
+    Json(load_executors(&api))
+}
+
+/// The executors that are connected to this process, and those that have left.
+pub(crate) fn load_executors(api: &Api) -> Executors {
     let Some(scheduler) = api.service.leader() else {
-        return Json(Executors { leads: false, items: Vec::new(), gone: Vec::new() });
+        return Executors { leads: false, items: Vec::new(), gone: Vec::new() };
     };
     let (runs, engine) = (scheduler.runs_by_job(), scheduler.engine());
     let items = engine.executors_now().into_iter().map(|now| executor(now, &runs)).collect();
     let yesterday = Utc::now() - SHOW_GONE;
     let gone = engine.gone_executors().into_iter().filter(|gone| gone.left_at >= yesterday).map(left).collect();
-    Json(Executors { leads: true, items, gone })
+    Executors { leads: true, items, gone }
 }
 
 fn executor(now: ExecutorNow, runs: &HashMap<String, ManifestId>) -> Executor {

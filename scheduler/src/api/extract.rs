@@ -4,12 +4,10 @@ use super::error::ApiError;
 use super::pages::is_json;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use millwork_api::ErrorCode;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use utoipa::ToSchema;
 
 /// Parameters of the query.
 pub(super) struct Query<T>(pub(super) T);
@@ -60,51 +58,15 @@ impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for JsonText<LIMIT> {
     async fn from_request(mut request: Request, state: &S) -> Result<Self, ApiError> {
         if !is_json(request.headers()) {
             let message = "send the body with `Content-Type: application/json`";
-            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong-content-type", message));
+            return Err(ApiError::new(ErrorCode::WrongContentType, message));
         }
         DefaultBodyLimit::max(LIMIT).apply(&mut request);
         let late = || {
             let message = format!("the body did not come within {} s", BODY_TIME.as_secs());
-            ApiError::new(StatusCode::REQUEST_TIMEOUT, "slow-body", message)
+            ApiError::new(ErrorCode::SlowBody, message)
         };
         let body = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, state)).await.map_err(|_| late())?;
         body.map(Self).map_err(|refused| ApiError::of_body(&refused, LIMIT))
-    }
-}
-
-/// How many items a page has at most: 1 to `MAX`, 100 unless told.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
-pub(super) struct Limit<const MAX: usize = 1000>(pub(super) usize);
-
-impl<const MAX: usize> Default for Limit<MAX> {
-    fn default() -> Self {
-        Self(100)
-    }
-}
-
-impl<const MAX: usize> TryFrom<String> for Limit<MAX> {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let limit = text.parse().ok().filter(|limit| (1..=MAX).contains(limit));
-        limit.map(Self).ok_or_else(|| format!("a limit is 1 to {MAX}, not `{text}`"))
-    }
-}
-
-/// A part of a listing.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Page<T> {
-    /// The items; perhaps fewer than the limit, or none, though there are more pages.
-    pub(super) items: Vec<T>,
-    /// What to send as `cursor` for the next page; null on the last one.
-    #[schema(required)]
-    pub(super) next_cursor: Option<String>,
-}
-
-impl<T> Page<T> {
-    pub(super) fn from<U: Into<T>>(page: millwork_tracking::Page<U>) -> Self {
-        Self { items: page.items.into_iter().map(Into::into).collect(), next_cursor: page.next_cursor }
     }
 }
 

@@ -8,11 +8,11 @@ mod auth;
 mod config;
 mod costs;
 mod dates;
-mod error;
+pub(crate) mod error;
 mod events;
-mod executors;
+pub(crate) mod executors;
 mod extract;
-mod files;
+pub(crate) mod files;
 mod health;
 mod limits;
 mod manifests;
@@ -21,34 +21,34 @@ mod numbers;
 mod openapi;
 mod options;
 mod pages;
-mod quarantine;
+pub(crate) mod quarantine;
 mod run_actions;
-mod run_detail;
-mod run_parts;
-mod runs;
+pub(crate) mod run_detail;
+pub(crate) mod run_parts;
+pub(crate) mod runs;
 mod schedulers;
 mod series;
 mod serve;
-mod stats;
+pub(crate) mod show;
+pub(crate) mod stats;
 mod throughput;
-mod words;
 
 pub use auth::read_token;
 pub use options::{HttpDoor, HttpOptions};
 pub use serve::ApiServer;
 
-use crate::cost::Prices;
 use crate::service::Service;
 use auth::Access;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use error::ApiError;
 use health::Health;
 use limits::Places;
 use metrics_exporter_prometheus::PrometheusHandle;
+use millwork_api::{ErrorCode, Prices};
 use numbers::Numbers;
 use schedulers::Presence;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ const ROLE: HeaderName = HeaderName::from_static("millwork-role");
 
 /// What all handlers share.
 #[derive(Clone)]
-struct Api {
+pub(crate) struct Api {
     service: Service,
     numbers: Arc<Numbers>,
     metrics: PrometheusHandle,
@@ -94,7 +94,7 @@ fn router(
     let asked = timed
         .layer(middleware::from_fn_with_state(places.clone(), limits::limit_requests))
         .merge(streamed.layer(middleware::from_fn_with_state(places, limits::limit_streams)))
-        .fallback(|| async { ApiError::not_found("not-found", "no such path") })
+        .fallback(|| async { ApiError::new(ErrorCode::NotFound, "no such path") })
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(access, auth::check_access));
     let routes = checks
@@ -150,7 +150,7 @@ fn streamed() -> OpenApiRouter<Api> {
 }
 
 async fn wrong_method() -> ApiError {
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", "this path does not take this method: see `allow`")
+    ApiError::new(ErrorCode::WrongMethod, "this path does not take this method: see `allow`")
 }
 
 async fn say_role(State(api): State<Api>, request: Request, next: Next) -> Response {
@@ -164,6 +164,7 @@ async fn say_role(State(api): State<Api>, request: Request, next: Next) -> Respo
 mod tests {
     use super::*;
     use axum::body::{Body, to_bytes};
+    use axum::http::StatusCode;
     use axum::routing::get;
     use tower::ServiceExt;
 

@@ -4,11 +4,12 @@ use super::dates::sums;
 use super::metrics;
 use super::schedulers::{Presence, SHOW};
 use super::throughput::Throughput;
-use crate::forecast::{Facts, Forecast};
+use crate::forecast::Facts;
 use crate::service::Service;
 use crate::shell::{EndedRun, Scheduler};
 use chrono::{DateTime, Utc};
 use metrics_exporter_prometheus::PrometheusHandle;
+use millwork_api::Forecast;
 use millwork_manifest::FileState;
 use millwork_tracking::numbers::{CAPACITY, LEARNT};
 use millwork_tracking::{Capacity, FileTotal, RunCount, Sample, Span};
@@ -72,12 +73,13 @@ impl Known {
     pub(super) fn forecast(&self) -> Forecast {
         let capacity = self.capacity.unwrap_or_default();
         let learnt = capacity.bytes_per_slot_second.map(|speed| speed * capacity.slots as f64);
-        Forecast::of(&Facts {
+        let facts = Facts {
             backlog_bytes: capacity.unfinished_bytes(),
             arrival: self.arrival,
             learnt,
             measured: self.bytes_per_second.filter(|_| capacity.slots > 0),
-        })
+        };
+        facts.forecast()
     }
 
     /// How long the runs that have not ended will take, as fast as the last ones went.

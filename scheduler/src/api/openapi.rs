@@ -1,8 +1,8 @@
 //! The API's description of itself.
 
-use super::error::ErrorBody;
 use axum::http::header;
 use axum::response::IntoResponse;
+use millwork_api::ErrorBody;
 use std::sync::LazyLock;
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, PathItem};

@@ -1,9 +1,10 @@
 //! What can be set of the HTTP API.
 
 use super::auth::Tokens;
-use crate::cost::Prices;
+use crate::cost::read_prices;
 use clap::Args;
 use clap::builder::FalseyValueParser;
+use millwork_api::Prices;
 use millwork_net::{ClientTrust, Identity, ServerTls};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -113,7 +114,7 @@ impl HttpOptions {
                  --http-tls-cert and --http-tls-key, or say --insecure-http if what leads there is encrypted already"
             );
         }
-        let prices = Prices::read(self.prices.as_deref())?;
+        let prices = read_prices(self.prices.as_deref())?;
         Ok(HttpDoor { options: self.clone(), tokens, tls, prices })
     }
 }

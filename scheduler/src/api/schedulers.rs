@@ -6,53 +6,16 @@ use crate::service::Service;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
+use millwork_api::{SchedulerInfo, Schedulers};
 use millwork_tracking::Note;
 use millwork_tracking::numbers::SCHEDULERS;
-use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::time::Duration;
-use utoipa::ToSchema;
 
 /// Time between two words of a scheduler, 10 s.
 pub(super) const SHOW: Duration = Duration::from_secs(10);
 /// Time after which one that said nothing counts as gone, 35 s: three words that did not come.
 const GONE: chrono::Duration = chrono::Duration::seconds(35);
-
-/// The schedulers of the state.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Schedulers {
-    /// The schedulers, the one that runs the manifests first.
-    items: Vec<SchedulerInfo>,
-}
-
-/// A scheduler, by its own word.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub(super) struct SchedulerInfo {
-    /// Its name: machine and process.
-    #[serde(default)]
-    name: String,
-    /// Whether it runs the manifests.
-    leads: bool,
-    /// Address of its HTTP API.
-    http: String,
-    /// Its version.
-    version: String,
-    /// When it started.
-    started_at: DateTime<Utc>,
-    /// Since when it runs the manifests; null if it stands by.
-    #[schema(required)]
-    leads_since: Option<DateTime<Utc>>,
-    /// Until when it holds the lock of the runs if it is not renewed; null if it stands by, or holds a file.
-    #[schema(required)]
-    lease_until: Option<DateTime<Utc>>,
-    /// When it last left word.
-    #[serde(default = "never")]
-    last_seen: DateTime<Utc>,
-}
-
-fn never() -> DateTime<Utc> {
-    DateTime::UNIX_EPOCH
-}
 
 /// This process, as others see it.
 pub(super) struct Presence {

@@ -5,11 +5,9 @@ use super::error::ApiError;
 use super::extract::Query;
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use chrono::{DateTime, Duration, Utc};
+use millwork_api::{ErrorCode, Point, Series, SeriesName, SeriesQuery};
 use millwork_tracking::{Sample, Span};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
 
 /// Limit of the points in one answer: a chart has no room for more.
 const MAX_POINTS: i64 = 2000;
@@ -18,88 +16,21 @@ const USUAL_POINTS: i64 = 360;
 /// Range that is shown if none is asked for.
 const USUAL_RANGE: Duration = Duration::hours(1);
 
-/// What there is a series of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum SeriesName {
-    /// Valid files that came, a second.
-    ArrivalFiles,
-    /// Their bytes, a second.
-    ArrivalBytes,
-    /// Stored bytes of input of completed runs, a second.
-    ThroughputIn,
-    /// Bytes of Parquet of these, a second.
-    ThroughputOut,
-    /// Bytes that are not converted, at the end of each step.
-    BacklogBytes,
-    /// Rows of completed runs.
-    Rows,
-    /// Lines that these rejected.
-    Rejected,
-    /// Runs that were completed.
-    CompletedRuns,
-    /// Runs that failed for good.
-    FailedRuns,
-    /// Slots that were busy, on average.
-    BusySlots,
-}
-
-impl SeriesName {
-    /// The value of a sample; none if that was watched for no time at all.
-    fn of(self, sample: &Sample) -> Option<f64> {
-        let second = |sum: f64| (sample.watched_seconds > 0.0).then(|| sum / sample.watched_seconds);
-        match self {
-            Self::ArrivalFiles => second(sample.arrived_files as f64),
-            Self::ArrivalBytes => second(sample.arrived_bytes as f64),
-            Self::ThroughputIn => second(sample.input_bytes as f64),
-            Self::ThroughputOut => second(sample.output_bytes as f64),
-            Self::BusySlots => second(sample.busy_slot_seconds),
-            Self::BacklogBytes => Some(sample.backlog_bytes as f64),
-            Self::Rows => Some(sample.rows as f64),
-            Self::Rejected => Some(sample.rejected as f64),
-            Self::CompletedRuns => Some(sample.completed_runs as f64),
-            Self::FailedRuns => Some(sample.failed_runs as f64),
-        }
+/// The value of a sample; none if that was watched for no time at all.
+fn value(name: SeriesName, sample: &Sample) -> Option<f64> {
+    let second = |sum: f64| (sample.watched_seconds > 0.0).then(|| sum / sample.watched_seconds);
+    match name {
+        SeriesName::ArrivalFiles => second(sample.arrived_files as f64),
+        SeriesName::ArrivalBytes => second(sample.arrived_bytes as f64),
+        SeriesName::ThroughputIn => second(sample.input_bytes as f64),
+        SeriesName::ThroughputOut => second(sample.output_bytes as f64),
+        SeriesName::BusySlots => second(sample.busy_slot_seconds),
+        SeriesName::BacklogBytes => Some(sample.backlog_bytes as f64),
+        SeriesName::Rows => Some(sample.rows as f64),
+        SeriesName::Rejected => Some(sample.rejected as f64),
+        SeriesName::CompletedRuns => Some(sample.completed_runs as f64),
+        SeriesName::FailedRuns => Some(sample.failed_runs as f64),
     }
-}
-
-/// A number over time.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Series {
-    /// What it is of.
-    name: SeriesName,
-    /// Beginning of the range.
-    from: DateTime<Utc>,
-    /// End of the range.
-    to: DateTime<Utc>,
-    /// Seconds of a step.
-    step: i64,
-    /// The steps of which something is known, oldest first.
-    points: Vec<Point>,
-}
-
-/// A number of one step.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Point {
-    /// Beginning of the step.
-    at: DateTime<Utc>,
-    /// The number.
-    value: f64,
-}
-
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct SeriesQuery {
-    /// What it is of.
-    name: SeriesName,
-    /// Beginning of the range; an hour before its end if it is not said.
-    from: Option<DateTime<Utc>>,
-    /// End of the range; now if it is not said.
-    to: Option<DateTime<Utc>>,
-    /// Seconds of a step, a multiple of 60; as many as make at most 360 points if it is not said.
-    #[param(minimum = 60)]
-    step: Option<i64>,
 }
 
 /// What is read for a query.
@@ -110,11 +41,11 @@ struct Plan {
     step: i64,
 }
 
-impl SeriesQuery {
-    fn plan(&self, now: DateTime<Utc>) -> Result<Plan, ApiError> {
-        let bad = |message: String| ApiError::new(StatusCode::BAD_REQUEST, "bad-query", message);
-        let to = self.to.unwrap_or(now);
-        let from = self.from.unwrap_or_else(|| to.checked_sub_signed(USUAL_RANGE).unwrap_or(to));
+impl Plan {
+    fn of(query: &SeriesQuery, now: DateTime<Utc>) -> Result<Self, ApiError> {
+        let bad = |message: String| ApiError::new(ErrorCode::BadQuery, message);
+        let to = query.to.unwrap_or(now);
+        let from = query.from.unwrap_or_else(|| to.checked_sub_signed(USUAL_RANGE).unwrap_or(to));
         let seconds = to.signed_duration_since(from).num_seconds();
         if seconds <= 0 {
             return Err(bad("a range ends after it begins".to_owned()));
@@ -125,7 +56,7 @@ impl SeriesQuery {
         let seconds = to.signed_duration_since(from).num_seconds().max(1);
         let has_minutes = from >= now - Span::Minute.keep();
         let least = if has_minutes { 60 } else { 3600 };
-        let step = match self.step {
+        let step = match query.step {
             None => ((seconds / USUAL_POINTS).max(1) + least - 1) / least * least,
             Some(step) if step < 60 || step % 60 != 0 => {
                 return Err(bad(format!("a step is a multiple of 60 seconds, not {step}")));
@@ -145,7 +76,7 @@ impl SeriesQuery {
         }
         let span =
             if has_minutes && step % 3600 != 0 || least == 60 && seconds < 7200 { Span::Minute } else { Span::Hour };
-        Ok(Plan { span, from, to, step })
+        Ok(Self { span, from, to, step })
     }
 }
 
@@ -158,7 +89,7 @@ pub(super) async fn get_series(
     State(api): State<Api>,
     Query(query): Query<SeriesQuery>,
 ) -> Result<Json<Series>, ApiError> {
-    let Plan { span, from, to, step } = query.plan(Utc::now())?;
+    let Plan { span, from, to, step } = Plan::of(&query, Utc::now())?;
     let begin = DateTime::from_timestamp(from.timestamp().div_euclid(step) * step, 0).unwrap_or(from);
     let samples = api.service.store().samples(span, begin, to).await?;
     let mut points: Vec<(i64, Sample)> = Vec::new();
@@ -170,7 +101,7 @@ pub(super) async fn get_series(
         }
     }
     let point = |(at, sample): &(i64, Sample)| {
-        Some(Point { at: DateTime::from_timestamp(*at, 0)?, value: query.name.of(sample)? })
+        Some(Point { at: DateTime::from_timestamp(*at, 0)?, value: value(query.name, sample)? })
     };
     Ok(Json(Series { name: query.name, from, to, step, points: points.iter().filter_map(point).collect() }))
 }
@@ -182,7 +113,7 @@ mod tests {
     fn plan(from: Duration, step: Option<i64>) -> Result<(Span, i64), String> {
         let now = DateTime::from_timestamp(1_766_498_400, 0).unwrap();
         let query = SeriesQuery { name: SeriesName::Rows, from: Some(now - from), to: Some(now), step };
-        query.plan(now).map(|plan| (plan.span, plan.step)).map_err(|error| format!("{error:?}"))
+        Plan::of(&query, now).map(|plan| (plan.span, plan.step)).map_err(|error| format!("{error:?}"))
     }
 
     #[test]

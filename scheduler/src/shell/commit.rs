@@ -1,12 +1,12 @@
 //! The commit of an attempt and its publication.
 
-use super::steps::Step;
 use super::work::Prepared;
 use super::{Shell, blocking, storage_failure};
 use crate::commit::{CommitRecord, Destination};
 use crate::loss;
 use crate::run::Event;
 use chrono::Utc;
+use millwork_api::Step;
 use millwork_conversion::AttemptOutcome;
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
 use millwork_storage::{Staging, StorageError, find_blocking};

@@ -1,10 +1,10 @@
 //! The conversion of an attempt: survey, plan, submit, wait, judge.
 
-use super::steps::Step;
 use super::{Shell, blocking, storage_failure};
 use crate::engine::{Engine, Job, TaskNow};
 use crate::run::Event;
 use chrono::Utc;
+use millwork_api::Step;
 use millwork_conversion::{AttemptOutcome, Capacity, Columns, Survey, TaskReport, Verdict, plan_attempt, survey};
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
 use millwork_storage::Staging;

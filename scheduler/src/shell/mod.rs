@@ -13,14 +13,13 @@ mod watch;
 mod work;
 
 pub use scheduler::{Change, EndedRun, Scheduler};
-pub use steps::{Step, StepTime};
-pub use watch::{Phase, RunProgress};
 
 use crate::engine::Engine;
 use crate::options::RunOptions;
 use crate::run::{Action, Event, Machine, Seen};
 use chrono::Utc;
 use futures::FutureExt;
+use millwork_api::RunProgress;
 use millwork_conversion::ConversionOptions;
 use millwork_manifest::{Failure, FailureClass, ManifestId};
 use millwork_storage::{Location, Staging};

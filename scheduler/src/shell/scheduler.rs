@@ -1,7 +1,7 @@
 //! The scheduler as others see it.
 
 use super::work::Works;
-use super::{RunProgress, Shell, serve, sweep};
+use super::{Shell, serve, sweep};
 use crate::commit::RunResult;
 use crate::engine::Engine;
 use crate::lease::{Lease, LeaseUntil, OutputLock};
@@ -9,6 +9,7 @@ use crate::options::RunOptions;
 use crate::recorder::Recorder;
 use crate::run::{Event, Limits, Machine};
 use chrono::{DateTime, Utc};
+use millwork_api::RunProgress;
 use millwork_conversion::ConversionOptions;
 use millwork_manifest::{Failure, ManifestId};
 use millwork_storage::Location;

@@ -4,18 +4,15 @@
 //! it was until that is caught up with. It is complete when the output is committed, and not before.
 
 use super::Shell;
-use super::steps::{Step, StepTime};
 use super::work::Work;
 use crate::accounts;
-use crate::engine::{JobProgress, TaskNow};
-use chrono::{DateTime, Utc};
+use crate::engine::TaskNow;
+use millwork_api::{Phase, RunProgress, StageProgress, Step, StepTime};
 use millwork_manifest::ManifestId;
 use millwork_tracking::AttemptWork;
-use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use utoipa::ToSchema;
 
 /// Time between two looks at the runs that are being converted.
 const LOOK: Duration = Duration::from_secs(1);
@@ -25,52 +22,6 @@ const SPEEDS: usize = 3;
 const AGREE: f64 = 2.0;
 /// Percent of an output that is converted but not committed.
 const MOST_PERCENT: u8 = 99;
-
-/// How far an attempt at a run is.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct RunProgress {
-    /// The run.
-    pub manifest_id: String,
-    /// The attempt.
-    pub attempt: u32,
-    /// The step that it is at.
-    pub phase: Phase,
-    /// The steps before, with their times.
-    pub steps: Vec<StepTime>,
-    /// Stored bytes of the input that were read.
-    pub read_bytes: u64,
-    /// Stored bytes of the input.
-    pub bytes: u64,
-    /// Share of the input that was read, in percent: at most 99 until the output is committed.
-    pub percent: u8,
-    /// Lines that became rows.
-    pub rows: u64,
-    /// Lines that were rejected.
-    pub rejected: u64,
-    /// Bytes of Parquet written.
-    pub written_bytes: u64,
-    /// Tasks that have ended.
-    pub tasks_done: u64,
-    /// All tasks; 0 until the plan is made.
-    pub tasks: u64,
-    /// Bytes of input read a second, lately; null while nothing is read.
-    #[schema(required)]
-    pub bytes_per_second: Option<f64>,
-    /// How long reading the rest will take, in seconds; null unless the speeds of the last three seconds agree within a factor of two.
-    #[schema(required)]
-    pub eta_seconds: Option<f64>,
-    /// The engine's stages and tasks, while it has them.
-    pub stages: Vec<crate::engine::StageProgress>,
-}
-
-/// The step that an attempt is at.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-pub struct Phase {
-    /// The step.
-    pub name: Step,
-    /// Since when.
-    pub since: DateTime<Utc>,
-}
 
 /// Counts of an attempt that were shown, and the speeds of the last looks.
 #[derive(Clone, Debug, Default)]
@@ -147,14 +98,14 @@ impl Shell {
             );
         }
         let stages = match &job {
-            Some(job) => self.engine.progress(job).await.map_or_else(Vec::new, |JobProgress { stages }| stages),
+            Some(job) => self.engine.stages(job).await.unwrap_or_default(),
             None => Vec::new(),
         };
         self.progress_of(id, stages)
     }
 
     /// The same, as it was last looked at.
-    fn progress_of(&self, id: &ManifestId, stages: Vec<crate::engine::StageProgress>) -> Option<RunProgress> {
+    fn progress_of(&self, id: &ManifestId, stages: Vec<StageProgress>) -> Option<RunProgress> {
         self.works.look(id, |work| {
             let (name, since) = work.steps.now()?;
             let shown = &work.shown;

@@ -10,7 +10,6 @@ use millwork_manifest::{DatePrefix, FileState, ManifestId};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
 
-
 pub(super) fn dates(
     c: &Connection,
     from: Option<DatePrefix>,
