@@ -24,7 +24,7 @@ pub use any_of::{AnyOf, Word};
 pub use cluster::{Converted, Executor, Executors, FilesInState, LeftExecutor, RunsInState, Stats};
 pub use costs::{Cost, Costs, DateCost, Prices, RunCost, Used};
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
-pub use events::{EventData, Lagged, Role, RunChange};
+pub use events::{EventData, EventQuery, Lagged, Role, RunChange, Topic};
 pub use files::{File, FileDetail, FileMoment, FileQuery, QuarantineQuery, UriQuery};
 pub use manifests::{
     FileLocation, ManifestDocument, ManifestFile, ManifestMetadata, ManifestReference, Submission, SubmitQuery,

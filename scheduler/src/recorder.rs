@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::shell::EndedRun;
 use chrono::{DateTime, Utc};
 use millwork_manifest::FailureClass;
-use millwork_tracking::numbers::{CAPACITY, LEARNT};
+use millwork_tracking::numbers::{CAPACITY, COUNTED, LEARNT, TOTALS};
 use millwork_tracking::{Capacity, FileTotal, Note, Sample, Span, TrackingResult, TrackingStore};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -34,6 +34,8 @@ const KEEP_RATE: chrono::Duration = chrono::Duration::days(400);
 /// Time with work in it after which what was learnt before counts half, in seconds: half an hour, so that a change of the input or
 /// the machines shows within the hour, and a run that is slow does not.
 const HALF_LIFE: f64 = 1800.0;
+/// Time for which it is remembered that the dates were counted: for ever.
+const KEEP_COUNTED: chrono::Duration = chrono::Duration::days(36_500);
 /// Name of the note that holds the rate.
 const RATE: &str = "rate";
 
@@ -98,6 +100,9 @@ impl Recorder {
                 () = self.stopped.cancelled() => return,
             }
         }
+        if let Err(error) = self.count_once().await {
+            tracing::warn!(%error, "cannot count the files of all dates; the next start tries again");
+        }
         let (mut written, mut pruned) = (Instant::now(), None::<Instant>);
         let mut tick = tokio::time::interval(LOOK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -139,6 +144,19 @@ impl Recorder {
         self.rate = rate.and_then(|note| serde_json::from_value(note.value).ok()).unwrap_or_default();
         self.arrivals = Some(self.store.arrivals().await?);
         Ok(())
+    }
+
+    /// Counts the dates of a store of before totals were kept. One that dies meanwhile leaves it to the next, which counts all anew.
+    async fn count_once(&self) -> TrackingResult<()> {
+        let now = Utc::now();
+        if self.store.notes(TOTALS, now).await?.iter().any(|note| note.name == COUNTED) {
+            return Ok(());
+        }
+        for (date, _) in self.store.date_totals(None, None).await? {
+            self.store.recount_totals(date).await?;
+        }
+        let note = Note { name: COUNTED.to_owned(), at: now, value: true.into() };
+        self.store.put_note(TOTALS, &note, now + KEEP_COUNTED).await
     }
 
     /// Looks at the slots, and hears which runs have ended.

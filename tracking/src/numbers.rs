@@ -252,6 +252,11 @@ pub const CAPACITY: &str = "capacity";
 /// Name of the one note of that kind.
 pub const LEARNT: &str = "learnt";
 
+/// Kind of notes: that the totals of all dates were counted once, since they are kept; stores of before have none to begin with.
+pub const TOTALS: &str = "totals";
+/// Name of the one note of that kind.
+pub const COUNTED: &str = "counted";
+
 /// What there is to do, and how fast it goes: for whoever decides how many executors there should be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -9,6 +9,7 @@ mod config;
 mod costs;
 mod dates;
 pub(crate) mod error;
+mod event_log;
 mod events;
 pub(crate) mod executors;
 mod extract;
@@ -45,6 +46,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use error::ApiError;
+use event_log::EventLog;
 use health::Health;
 use limits::Places;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -70,6 +72,7 @@ pub(crate) struct Api {
     numbers: Arc<Numbers>,
     metrics: PrometheusHandle,
     prices: Prices,
+    events: Arc<EventLog>,
     health: Health,
     /// Cancelled when the process is about to end.
     stop: CancellationToken,
@@ -87,7 +90,9 @@ fn router(
     let numbers = Arc::new(Numbers::new(service.clone()));
     let counting = tokio::spawn(numbers.clone().keep_current(metrics.clone(), presence));
     let health = Health::new(service.clone(), counting.abort_handle());
-    let api = Api { service, numbers, metrics, prices, health, stop };
+    let events = Arc::new(EventLog::new());
+    let api = Api { service, numbers, metrics, prices, events, health, stop };
+    tokio::spawn(event_log::keep(api.clone()));
     let (checks, _) = checks().split_for_parts();
     let (timed, _) = timed().split_for_parts();
     let (streamed, _) = streamed().split_for_parts();

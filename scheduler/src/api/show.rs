@@ -177,12 +177,14 @@ pub(crate) fn file_moment(entry: TimelineEntry) -> say::FileMoment {
     say::FileMoment { at: entry.at, state: entry.state, detail: entry.detail }
 }
 
-pub(crate) fn change(change: Change) -> say::RunChange {
+/// A change, with the run as it is after that.
+pub(crate) fn change(change: Change, after: Option<Run>) -> say::RunChange {
     say::RunChange {
         manifest_id: change.manifest_id,
         state: change.state,
         attempt: change.attempt,
         failure: change.failure.map(failure),
         at: change.at,
+        run: after.map(run),
     }
 }

@@ -14,6 +14,8 @@ mod open;
 mod readers;
 mod rows;
 mod runs;
+#[cfg(test)]
+mod scale;
 mod schema;
 mod series;
 mod totals;

@@ -180,6 +180,9 @@ CREATE TABLE notes (
     PRIMARY KEY (kind, name)
 ) STRICT, WITHOUT ROWID;
 
+-- They are right from the start.
+INSERT INTO notes VALUES ('totals', 'counted', '1970-01-01T00:00:00.000000Z', 'true', '9999-12-31T00:00:00.000000Z');
+
 CREATE TRIGGER file_counts AFTER INSERT ON files BEGIN
     INSERT INTO date_files VALUES (coalesce(new.date_prefix, ''), new.status,
         CASE new.status WHEN 'quarantined' THEN coalesce(new.reason, '') ELSE '' END, 1, new.size_bytes)
