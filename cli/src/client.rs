@@ -287,7 +287,7 @@ fn event_in(block: &str) -> Option<EventData> {
     let data = field("data")?;
     match field("event")? {
         "role" => serde_json::from_str(data).map(EventData::Role).ok(),
-        "run" => serde_json::from_str(data).map(EventData::Run).ok(),
+        "run" => serde_json::from_str(data).map(|change| EventData::Run(Box::new(change))).ok(),
         "lagged" => serde_json::from_str(data).map(EventData::Lagged).ok(),
         _ => None,
     }

@@ -2,11 +2,14 @@
 
 mod bootstrap;
 mod client;
+mod cost;
+mod dates;
 mod embedded;
 mod explain;
 mod files;
 mod generate;
 mod list;
+mod load_test;
 mod open;
 mod report;
 mod run;
@@ -46,7 +49,10 @@ enum Command {
     Runs(runs::Options),
     Files(files::Options),
     Quarantine(files::QuarantineOptions),
+    Dates(dates::Options),
+    Cost(cost::Options),
     Generate(generate::Options),
+    LoadTest(load_test::Options),
     Bootstrap(bootstrap::Options),
     Token(token::Options),
     Open(open::Options),
@@ -74,6 +80,9 @@ fn main() -> ExitCode {
         Command::Runs(options) => block_on(runs::runs(options)),
         Command::Files(options) => block_on(files::files(options)),
         Command::Quarantine(options) => block_on(files::quarantine(options)),
+        Command::LoadTest(options) => block_on(load_test::load_test(options)),
+        Command::Dates(options) => block_on(dates::dates(options)),
+        Command::Cost(options) => block_on(cost::cost(options)),
         Command::Bootstrap(options) => block_on(bootstrap::bootstrap(options)),
     };
     done.unwrap_or_else(|error| {

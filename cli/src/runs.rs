@@ -4,7 +4,7 @@ use crate::client::{Client, ClientOptions};
 use crate::list::{ListOptions, Listing, print_json, time};
 use crate::table;
 use clap::{Args, Subcommand};
-use millwork_api::{AnyOf, EventData, Priority, PriorityChange, Run, RunDetail, RunQuery, TaskState, path};
+use millwork_api::{AnyOf, EventData, Priority, PriorityChange, Run, RunDetail, RunQuery, path};
 use millwork_manifest::{FailureClass, RunState};
 use std::process::ExitCode;
 
@@ -139,9 +139,12 @@ async fn show(options: &RunOptions) -> anyhow::Result<()> {
         let attempt = moment.attempt.map_or(String::new(), |attempt| format!(" (attempt {attempt})"));
         println!("  {}  {}{attempt}", time(moment.at), moment.what);
     }
-    for stage in run.progress.iter().flat_map(|progress| &progress.stages) {
-        let done = stage.tasks.iter().filter(|task| task.state == TaskState::Successful).count();
-        println!("  stage {}: {done} of {} tasks done", stage.id, stage.partitions);
+    if let Some(progress) = &run.progress {
+        let (read, all) = (table::bytes(progress.read_bytes), table::bytes(progress.bytes));
+        let left = progress.eta_seconds.map_or(String::new(), |seconds| format!(", about {seconds:.0} s left"));
+        let (step, percent) = (progress.phase.name.as_str(), progress.percent);
+        let (done, tasks) = (progress.tasks_done, progress.tasks);
+        println!("  {step}: {read} of {all} read ({percent} %), {done} of {tasks} tasks done{left}");
     }
     for output in run.result.iter().flat_map(|result| &result.outputs) {
         println!("  {}  {} rows, {}", output.uri, output.rows, table::bytes(output.bytes));
@@ -176,7 +179,7 @@ async fn watch(options: &WatchOptions) -> anyhow::Result<()> {
         EventData::Role(role) if !role.leads => {
             eprintln!("this scheduler stands by: changes come when it takes over");
         }
-        EventData::Role(_) => {}
+        EventData::Role(_) | EventData::Progress(_) | EventData::Stats(_) => {}
         EventData::Lagged(lagged) => {
             eprintln!("{} changes were missed: `millwork runs` shows how it is", lagged.missed);
         }

@@ -5,6 +5,7 @@
 //! has, and ends when the scheduler has their reports.
 
 mod follow;
+mod memory;
 mod tasks;
 mod worker;
 

@@ -5,16 +5,21 @@
 //! a queue or a directory. This crate knows nothing of how NDJSON is parsed.
 
 mod access;
+mod accounts;
 mod api;
 mod commit;
+mod cost;
 mod engine;
+mod forecast;
 mod intake;
 mod lease;
 mod loss;
 mod options;
 mod places;
+mod recorder;
 pub mod run;
 mod service;
+mod settings;
 mod shell;
 mod ui;
 
@@ -23,10 +28,12 @@ pub use access::{
 };
 pub use api::{ApiServer, HttpDoor, HttpOptions, read_token};
 pub use commit::RunResult;
-pub use engine::{Engine, ExecutorInfo};
+pub use cost::{PricesError, parse_prices, read_prices};
+pub use engine::{Engine, ExecutorInfo, ExecutorNow, GoneExecutor};
 pub use intake::{Intake, IntakeOptions, Submit};
 pub use lease::{Lease, OutputLock};
 pub use options::{OutputLayout, RunOptions};
 pub use places::{PlaceOptions, ReadPlaces};
 pub use service::{Service, SubmitError};
+pub use settings::settings_in_force;
 pub use shell::{Change, EndedRun, Scheduler};

@@ -2,12 +2,13 @@
 //! connect to it.
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use futures::StreamExt;
+use millwork_api::Setting;
 use millwork_cluster::{DoorAccess, Identity, Secret, TlsFiles, TlsMode};
 use millwork_scheduler::{
     ApiServer, Engine, HttpOptions, Intake, IntakeOptions, Lease, OutputLock, PlaceOptions, ReadPlaces, RunOptions,
-    Scheduler, Service,
+    Scheduler, Service, settings_in_force,
 };
 use millwork_tracking::TrackingStore;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -97,10 +98,13 @@ async fn main() -> anyhow::Result<()> {
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .log_internal_errors(false)
         .init();
-    serve(Options::parse()).await
+    let command = Options::command();
+    let matches = command.clone().get_matches();
+    let settings = settings_in_force(&command, &matches);
+    serve(Options::from_arg_matches(&matches)?, settings).await
 }
 
-async fn serve(options: Options) -> anyhow::Result<()> {
+async fn serve(options: Options, settings: Vec<Setting>) -> anyhow::Result<()> {
     let door = options.http.door()?;
     anyhow::ensure!(
         options.listen.ip().is_loopback() || options.insecure_executors,
@@ -114,6 +118,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let http = listen(options.http.address).await?;
     let store = millwork_tracking::open(&options.state).await?;
     let service = Service::new(store.clone(), places);
+    service.set_settings(settings);
     let server = ApiServer::start(http, service.clone(), door, &options.state, descriptors)?;
     tracing::info!(http = %options.http.address, "standing by");
     let mut signals = Signals::new([SIGINT, SIGTERM])?;

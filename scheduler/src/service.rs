@@ -5,6 +5,7 @@ use crate::loss::{self, TakeBackError};
 use crate::places::ReadPlaces;
 use crate::shell::Scheduler;
 use chrono::Utc;
+use millwork_api::Setting;
 use millwork_manifest::{Manifest, ManifestId, ObjectUri};
 use millwork_tracking::{Commit, QueuedManifest, Run, RunState, TrackingError, TrackingResult, TrackingStore};
 use std::sync::{Arc, OnceLock};
@@ -39,12 +40,24 @@ pub struct Service {
     store: Arc<dyn TrackingStore>,
     places: Arc<ReadPlaces>,
     leader: Arc<OnceLock<Scheduler>>,
+    settings: Arc<OnceLock<Vec<Setting>>>,
 }
 
 impl Service {
     /// A process that stands by, and takes manifests whose files are where input may be.
     pub fn new(store: Arc<dyn TrackingStore>, places: ReadPlaces) -> Self {
-        Self { store, places: Arc::new(places), leader: Arc::default() }
+        Self { store, places: Arc::new(places), leader: Arc::default(), settings: Arc::default() }
+    }
+
+    /// Notes the settings in force, for those who ask for them.
+    pub fn set_settings(&self, settings: Vec<Setting>) {
+        // It happens once in the life of a process.
+        let _ = self.settings.set(settings);
+    }
+
+    /// The settings in force.
+    pub(crate) fn settings(&self) -> &[Setting] {
+        self.settings.get().map_or(&[], Vec::as_slice)
     }
 
     /// The places that are read.

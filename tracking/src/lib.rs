@@ -9,6 +9,7 @@ mod decide;
 mod dynamodb;
 mod error;
 mod life;
+pub mod numbers;
 mod sqlite;
 mod store;
 mod types;
@@ -18,6 +19,9 @@ pub use dynamodb::{
 };
 pub use error::{TrackingError, TrackingResult};
 pub use millwork_manifest::RunState;
+pub use numbers::{
+    AttemptStep, AttemptWork, Capacity, DateTotals, FileTotal, Note, NumberStore, RunSummary, Sample, Span,
+};
 pub use sqlite::SqliteStore;
 pub use store::{TrackingStore, open};
 pub use types::{

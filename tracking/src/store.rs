@@ -1,9 +1,9 @@
 //! The store, as all of Millwork sees it.
 
 use crate::{
-    AuditEntry, Backlog, Commit, Draft, DynamoStore, FileFilter, FoundFile, Lock, Metric, Overwrites, Page,
-    QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState, SqliteStore, TableNames, TimelineEntry, TrackedBatch,
-    TrackedFile, TrackingError, TrackingResult,
+    AuditEntry, Backlog, Commit, Draft, DynamoStore, FileFilter, FoundFile, Lock, Metric, NumberStore, Overwrites,
+    Page, QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState, SqliteStore, TableNames, TimelineEntry,
+    TrackedBatch, TrackedFile, TrackingError, TrackingResult,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// An operation that fails with [`TrackingError::Unavailable`] may have happened, wholly or, where its text says so, in
 /// part; each can be made again with the same arguments, and ends as if it had been made once.
 #[async_trait]
-pub trait TrackingStore: Send + Sync {
+pub trait TrackingStore: NumberStore {
     // Files.
 
     /// Notes files as they were found, each for itself. Files that are known keep their state; see [`crate::Tracked`].

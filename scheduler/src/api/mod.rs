@@ -5,7 +5,11 @@
 //! of runs: what must be counted is counted in the background ([`numbers`]).
 
 mod auth;
+mod config;
+mod costs;
+mod dates;
 pub(crate) mod error;
+mod event_log;
 mod events;
 pub(crate) mod executors;
 mod extract;
@@ -23,6 +27,8 @@ mod run_actions;
 pub(crate) mod run_detail;
 pub(crate) mod run_parts;
 pub(crate) mod runs;
+mod schedulers;
+mod series;
 mod serve;
 pub(crate) mod show;
 pub(crate) mod stats;
@@ -47,11 +53,13 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use event_log::EventLog;
 use health::Health;
 use limits::Places;
 use metrics_exporter_prometheus::PrometheusHandle;
-use millwork_api::ErrorCode;
+use millwork_api::{ErrorCode, Prices};
 use numbers::Numbers;
+use schedulers::Presence;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -70,18 +78,28 @@ pub(crate) struct Api {
     pub(crate) service: Service,
     numbers: Arc<Numbers>,
     metrics: PrometheusHandle,
+    pub(crate) prices: Prices,
+    events: Arc<EventLog>,
     health: Health,
     /// Cancelled when the process is about to end.
     stop: CancellationToken,
 }
 
 /// The API's routes. All but the health checks ask for access.
-fn router(service: Service, access: Access, places: Places, stop: CancellationToken) -> anyhow::Result<Router> {
+fn router(
+    service: Service,
+    access: Access,
+    places: Places,
+    stop: CancellationToken,
+    (presence, prices): (Presence, Prices),
+) -> anyhow::Result<Router> {
     let metrics = metrics::install()?;
     let numbers = Arc::new(Numbers::new(service.clone()));
-    let counting = tokio::spawn(numbers.clone().keep_current(metrics.clone()));
+    let counting = tokio::spawn(numbers.clone().keep_current(metrics.clone(), presence));
     let health = Health::new(service.clone(), counting.abort_handle());
-    let api = Api { service, numbers, metrics, health, stop };
+    let events = Arc::new(EventLog::new());
+    let api = Api { service, numbers, metrics, prices, events, health, stop };
+    tokio::spawn(event_log::keep(api.clone()));
     let (checks, _) = checks().split_for_parts();
     let (timed, _) = timed().split_for_parts();
     let (streamed, _) = streamed().split_for_parts();
@@ -130,6 +148,14 @@ fn timed() -> OpenApiRouter<Api> {
         .routes(routes!(quarantine::list_quarantine))
         .routes(routes!(executors::list_executors))
         .routes(routes!(stats::get_stats))
+        .routes(routes!(dates::list_dates))
+        .routes(routes!(dates::get_date))
+        .routes(routes!(dates::recount_date))
+        .routes(routes!(series::get_series))
+        .routes(routes!(schedulers::list_schedulers))
+        .routes(routes!(config::get_config))
+        .routes(routes!(costs::get_run_cost))
+        .routes(routes!(costs::get_costs))
         .routes(routes!(openapi::get_openapi))
         .routes(routes!(metrics::get_metrics))
 }

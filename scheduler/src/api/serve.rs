@@ -3,6 +3,7 @@
 use super::auth::{Access, Tokens};
 use super::limits::Places;
 use super::options::HttpDoor;
+use super::schedulers::Presence;
 use crate::access::OwnerToken;
 use crate::service::Service;
 use millwork_net::{ConnectionLimits, HttpServer};
@@ -30,7 +31,7 @@ impl ApiServer {
         state: &str,
         descriptors: u64,
     ) -> anyhow::Result<Self> {
-        let HttpDoor { options, tokens, tls } = door;
+        let HttpDoor { options, tokens, tls, prices } = door;
         let (tokens, owner) = match tokens {
             Some(tokens) => (tokens, None),
             None => {
@@ -42,7 +43,8 @@ impl ApiServer {
         let access = Access::new(tokens, &options, listener.local_addr()?.port(), owner.is_some())?;
         let limits = ConnectionLimits::within(options.http_max_connections as usize, descriptors);
         let stop = CancellationToken::new();
-        let routes = super::router(service, access.clone(), Places::new(limits), stop.clone())?;
+        let presence = Presence::new(listener.local_addr()?);
+        let routes = super::router(service, access.clone(), Places::new(limits), stop.clone(), (presence, prices))?;
         Ok(Self { stop, server: HttpServer::start(listener, routes, limits, tls), owner, access })
     }
 

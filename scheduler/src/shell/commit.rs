@@ -6,6 +6,7 @@ use crate::commit::{CommitRecord, Destination};
 use crate::loss;
 use crate::run::Event;
 use chrono::Utc;
+use millwork_api::Step;
 use millwork_conversion::AttemptOutcome;
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
 use millwork_storage::{Staging, StorageError, find_blocking};
@@ -22,6 +23,7 @@ const PATIENCE: u32 = 3;
 impl Shell {
     pub(super) async fn commit(&self, id: ManifestId, attempt: u32) -> Event {
         let started = Instant::now();
+        self.step(&id, Step::Commit);
         let prepared = match self.prepared(&id, attempt).await {
             Ok(prepared) => prepared,
             Err(event) => return event,
@@ -101,7 +103,11 @@ impl Shell {
             return Err(Failure::new(FailureClass::Input, message));
         }
         let (record, mut result) = CommitRecord::new(manifest, staging, &outcome, &to).map_err(invalid)?;
-        result.plan = self.works.with(&manifest.id, |work| std::mem::take(&mut work.plan));
+        self.works.with(&manifest.id, |work| {
+            result.plan = std::mem::take(&mut work.plan);
+            let account = work.shown.account(&work.steps.until(Utc::now()), &work.tasks);
+            result.account(attempt, account, &work.tasks);
+        });
         let record = record.in_place_of(&replaced);
         let text = serde_json::to_string(&record).map_err(bug)?;
         Ok(Prepared { commit: Commit { manifest_id: manifest.id.clone(), attempt, record: text }, result })
@@ -133,6 +139,7 @@ impl Shell {
 
     /// Publishes a committed attempt, now or after a crash.
     pub(super) async fn publish(&self, id: ManifestId) -> Event {
+        self.step(&id, Step::Publish);
         // Only what the store took: another attempt may have been faster.
         let commit = match self.works.with(&id, |work| work.committed.clone()) {
             Some(committed) => Some(committed.commit.clone()),

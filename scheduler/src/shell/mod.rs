@@ -6,8 +6,10 @@
 mod commit;
 mod convert;
 mod scheduler;
+mod steps;
 mod store;
 mod sweep;
+mod watch;
 mod work;
 
 pub use scheduler::{Change, EndedRun, Scheduler};
@@ -17,6 +19,7 @@ use crate::options::RunOptions;
 use crate::run::{Action, Event, Machine, Seen};
 use chrono::Utc;
 use futures::FutureExt;
+use millwork_api::RunProgress;
 use millwork_conversion::ConversionOptions;
 use millwork_manifest::{Failure, FailureClass, ManifestId};
 use millwork_storage::{Location, Staging};
@@ -45,6 +48,8 @@ pub(crate) struct Shell {
     mail: mpsc::UnboundedSender<Event>,
     changes: broadcast::Sender<Change>,
     ended: broadcast::Sender<EndedRun>,
+    /// Tells how far runs are, each second.
+    progresses: broadcast::Sender<Arc<RunProgress>>,
     /// Attempts that are being converted: they share the slots.
     converting: AtomicUsize,
     tasks: TaskTracker,

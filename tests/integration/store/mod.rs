@@ -10,4 +10,5 @@ mod queues;
 mod runs;
 mod supersedes;
 mod support;
+mod totals;
 mod unreadable;
