@@ -4,6 +4,7 @@
 //! are only ever added; a reader passes over those it does not know. This crate knows neither a server nor a store.
 
 mod any_of;
+mod audit;
 mod cluster;
 mod error;
 mod events;
@@ -12,12 +13,14 @@ mod manifests;
 mod output;
 mod page;
 pub mod path;
+mod plans;
 mod priority;
 mod progress;
 mod runs;
 mod words;
 
 pub use any_of::{AnyOf, Word};
+pub use audit::{AuditEntry, AuditQuery, Via};
 pub use cluster::{Converted, Executor, Executors, FilesInState, RunsInState, Stats};
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
 pub use events::{EventData, Lagged, Role, RunChange};
@@ -27,6 +30,7 @@ pub use manifests::{
 };
 pub use output::{LedgerEntry, LedgerTotals, OutputFile, RunOutput};
 pub use page::{Limit, Page, PagedQuery};
+pub use plans::{Action, Change, ChangeResult, Plan, PlanRequest, PlanState, Refusal, Select, SubjectKind};
 pub use priority::{Priority, PriorityChange};
 pub use progress::{JobProgress, StageProgress, TaskProgress, TaskState};
 pub use runs::{Attempt, Failure, Moment, MomentKind, PartQuery, Run, RunDetail, RunFile, RunQuery};

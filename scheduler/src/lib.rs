@@ -6,6 +6,7 @@
 
 mod access;
 mod api;
+mod audit;
 mod commit;
 mod engine;
 mod intake;
@@ -13,6 +14,7 @@ mod lease;
 mod loss;
 mod options;
 mod places;
+mod plans;
 pub mod run;
 mod service;
 mod shell;
@@ -21,11 +23,13 @@ pub use access::{
     Caller, NewToken, OwnerToken, Role, TokenId, TokenRecord, TokenSetError, check_token_file, find_owner_token,
 };
 pub use api::{ApiServer, HttpDoor, HttpOptions, read_token};
+pub use audit::Operator;
 pub use commit::RunResult;
 pub use engine::{Engine, ExecutorInfo};
 pub use intake::{Intake, IntakeOptions, Submit};
 pub use lease::{Lease, OutputLock};
 pub use options::{OutputLayout, RunOptions};
 pub use places::{PlaceOptions, ReadPlaces};
+pub use plans::PlanError;
 pub use service::{Service, SubmitError};
 pub use shell::{Change, EndedRun, Scheduler};

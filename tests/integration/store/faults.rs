@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestId, ObjectUri};
 use millwork_tracking::{
-    AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest,
-    Replaced, Run, RunCount, RunFilter, RunState, TimelineEntry, TrackedBatch, TrackedFile, TrackingError,
-    TrackingResult, TrackingStore,
+    AuditEntry, AuditFilter, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, PlanRecord,
+    QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState, TimelineEntry, TrackedBatch, TrackedFile,
+    TrackingError, TrackingResult, TrackingStore,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -154,5 +154,8 @@ delegate! {
     fn count(counts: &[(&str, u64)], now: DateTime<Utc>) -> ();
     fn metrics(day: DatePrefix) -> Vec<Metric>;
     fn audit(entry: &AuditEntry) -> ();
-    fn audits(day: DatePrefix) -> Vec<AuditEntry>;
+    fn audits(filter: &AuditFilter) -> Page<AuditEntry>;
+    fn put_plan(plan: &PlanRecord, now: DateTime<Utc>) -> bool;
+    fn plan(id: &str) -> Option<PlanRecord>;
+    fn update_plan(plan: &PlanRecord) -> bool;
 }

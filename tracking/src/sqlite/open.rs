@@ -113,11 +113,14 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<i64> {
     connection.pragma_update(None, "temp_store", "memory")?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found != 0 {
+    if found != 0 && found != schema::VERSION {
         return Ok(found);
     }
-    transaction.execute_batch(schema::TABLES)?;
-    transaction.pragma_update(None, "user_version", schema::VERSION)?;
+    if found == 0 {
+        transaction.execute_batch(schema::TABLES)?;
+        transaction.pragma_update(None, "user_version", schema::VERSION)?;
+    }
+    transaction.execute_batch(schema::ADDED)?;
     transaction.commit()?;
     Ok(schema::VERSION)
 }
