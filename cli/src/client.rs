@@ -79,7 +79,7 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base))
+        self.http.request(method, format!("{}{path}", self.base)).header("millwork-via", "cli")
     }
 
     /// The token to show now.

@@ -7,6 +7,7 @@
 mod access;
 mod accounts;
 mod api;
+mod audit;
 mod commit;
 mod cost;
 mod engine;
@@ -16,6 +17,7 @@ mod lease;
 mod loss;
 mod options;
 mod places;
+mod plans;
 mod recorder;
 pub mod run;
 mod service;
@@ -27,6 +29,7 @@ pub use access::{
     Caller, NewToken, OwnerToken, Role, TokenId, TokenRecord, TokenSetError, check_token_file, find_owner_token,
 };
 pub use api::{ApiServer, HttpDoor, HttpOptions, read_token};
+pub use audit::Operator;
 pub use commit::RunResult;
 pub use cost::{PricesError, parse_prices, read_prices};
 pub use engine::{Engine, ExecutorInfo, ExecutorNow, GoneExecutor};
@@ -34,6 +37,7 @@ pub use intake::{Intake, IntakeOptions, Submit};
 pub use lease::{Lease, OutputLock};
 pub use options::{OutputLayout, RunOptions};
 pub use places::{PlaceOptions, ReadPlaces};
+pub use plans::PlanError;
 pub use service::{Service, SubmitError};
 pub use settings::settings_in_force;
 pub use shell::{Change, EndedRun, Scheduler};

@@ -5,8 +5,9 @@ use crate::loss::{self, TakeBackError};
 use crate::places::ReadPlaces;
 use crate::shell::Scheduler;
 use chrono::Utc;
-use millwork_api::Setting;
+use millwork_api::{Action, Setting};
 use millwork_manifest::{Manifest, ManifestId, ObjectUri};
+use millwork_storage::StorageError;
 use millwork_tracking::{Commit, QueuedManifest, Run, RunState, TrackingError, TrackingResult, TrackingStore};
 use std::sync::{Arc, OnceLock};
 
@@ -123,8 +124,19 @@ impl Service {
         self.queue_again(id).await
     }
 
-    /// Gives a committed output up of which something is gone for good; refused if nothing is. See [`loss`].
-    async fn give_up(&self, id: &ManifestId, commit: &Commit, needs_input: bool) -> TrackingResult<()> {
+    /// Refuses a committed run whose output is not lost, or, where the action needs it, whose input is lost, too.
+    pub(crate) async fn check_lost(&self, id: &ManifestId, action: Action) -> TrackingResult<()> {
+        match self.store.unpublished(id).await? {
+            Some(commit) => self.loss_of(id, &commit, action == Action::Retry).await.map(drop),
+            None => {
+                let found = RunState::Committing.to_string();
+                Err(TrackingError::Conflict { manifest_id: id.to_string(), found, wanted: NOT_LOST })
+            }
+        }
+    }
+
+    /// The loss of a committed output of which something is gone for good; refused if nothing is.
+    async fn loss_of(&self, id: &ManifestId, commit: &Commit, needs_input: bool) -> TrackingResult<StorageError> {
         let refused = |found: String, wanted| TrackingError::Conflict { manifest_id: id.to_string(), found, wanted };
         let lost = match loss::check_there(loss::record_of(commit)?).await {
             Err(error) if error.is_lost() => error,
@@ -142,6 +154,12 @@ impl Service {
                 Err(error) => return Err(refused(format!("committing, and cannot be looked at: {error}"), MENDED)),
             }
         }
+        Ok(lost)
+    }
+
+    /// Gives a committed output up of which something is gone for good; refused if nothing is. See [`loss`].
+    async fn give_up(&self, id: &ManifestId, commit: &Commit, needs_input: bool) -> TrackingResult<()> {
+        let lost = self.loss_of(id, commit, needs_input).await?;
         self.store.supersede(id, commit.attempt, &loss::failure_of(&lost), None, Utc::now()).await?;
         if let Err(error) = loss::take_back_superseded(&*self.store, id).await {
             tracing::warn!(manifest = %id, %error, "cannot take back what is left of a lost output; the next attempt does it");

@@ -5,6 +5,7 @@
 //! picks by URL. Every change of a file's state is conditional on the state and version it saw, and is noted in the
 //! file's timeline. The store knows nothing of Parquet, plans or directories: a commit record is text to it.
 
+mod audit;
 mod decide;
 mod dynamodb;
 mod error;
@@ -14,6 +15,7 @@ mod sqlite;
 mod store;
 mod types;
 
+pub use audit::{AuditEntry, AuditFilter, MAX_RECORD_BYTES, PlanRecord, Via};
 pub use dynamodb::{
     DynamoStore, IndexDefinition, TableDefinition, TableNames, create_table, create_tables, table_definitions,
 };
@@ -25,6 +27,6 @@ pub use numbers::{
 pub use sqlite::SqliteStore;
 pub use store::{TrackingStore, open};
 pub use types::{
-    Attempt, AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest,
-    Replaced, Run, RunCount, RunFilter, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile,
+    Attempt, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest, Replaced,
+    Run, RunCount, RunFilter, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile,
 };

@@ -4,6 +4,7 @@
 //! executors, events) needs the scheduler that runs the manifests. Nothing on the way of a request grows with the number
 //! of runs: what must be counted is counted in the background ([`numbers`]).
 
+pub(crate) mod audit;
 mod auth;
 mod config;
 mod costs;
@@ -22,6 +23,7 @@ mod numbers;
 mod openapi;
 mod options;
 mod pages;
+pub(crate) mod plans;
 pub(crate) mod quarantine;
 mod run_actions;
 pub(crate) mod run_detail;
@@ -147,6 +149,10 @@ fn timed() -> OpenApiRouter<Api> {
         .routes(routes!(files::get_file))
         .routes(routes!(quarantine::list_quarantine))
         .routes(routes!(executors::list_executors))
+        .routes(routes!(plans::make_plan))
+        .routes(routes!(plans::get_plan))
+        .routes(routes!(plans::apply_plan))
+        .routes(routes!(audit::list_audit))
         .routes(routes!(stats::get_stats))
         .routes(routes!(dates::list_dates))
         .routes(routes!(dates::get_date))

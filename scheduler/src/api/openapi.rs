@@ -24,6 +24,7 @@ use utoipa::openapi::{Content, OpenApi, Ref, ResponseBuilder};
         (name = "runs", description = "One for each manifest"),
         (name = "files", description = "Input files and their lives"),
         (name = "numbers", description = "Totals of dates, series over time, costs"),
+        (name = "changes", description = "Changes that are planned first, and notes of all that were made"),
         (name = "cluster", description = "The scheduler and its executors"),
         (name = "health", description = "For probes; without a token, and without anything that a stranger could use"),
     ),

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestId, ObjectUri};
 use millwork_tracking::{
-    AttemptWork, AuditEntry, Backlog, Commit, DateTotals, Draft, FileFilter, FileTotal, FoundFile, Lock, Metric, Note,
-    NumberStore, Overwrites, Page, QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState, Sample, Span,
-    TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
+    AttemptWork, AuditEntry, AuditFilter, Backlog, Commit, DateTotals, Draft, FileFilter, FileTotal, FoundFile, Lock,
+    Metric, Note, NumberStore, Overwrites, Page, PlanRecord, QueuedManifest, Replaced, Run, RunCount, RunFilter,
+    RunState, Sample, Span, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -154,7 +154,10 @@ delegate! {
     fn count(counts: &[(&str, u64)], now: DateTime<Utc>) -> ();
     fn metrics(day: DatePrefix) -> Vec<Metric>;
     fn audit(entry: &AuditEntry) -> ();
-    fn audits(day: DatePrefix) -> Vec<AuditEntry>;
+    fn audits(filter: &AuditFilter) -> Page<AuditEntry>;
+    fn put_plan(plan: &PlanRecord, now: DateTime<Utc>) -> bool;
+    fn plan(id: &str) -> Option<PlanRecord>;
+    fn update_plan(plan: &PlanRecord) -> bool;
 }
 
 /// The same, for the numbers.

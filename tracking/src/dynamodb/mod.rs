@@ -9,7 +9,8 @@
 //! | metrics | sample | `SERIES#{seconds}#{day or month}`, time | what happened in a minute, or an hour |
 //! | metrics | word of a process | `NOTE#{kind}`, name | what it says |
 //! | metrics | number | day, what is counted | how many |
-//! | metrics | note | `AUDIT#{day}`, time and hash | who did what |
+//! | metrics | note | `AUDIT#{day}`, time and id | who did what |
+//! | metrics | planned change | `PLAN#{id}`, `PLAN` | what is to change, and how far that is |
 //! | runs | run | manifest id | its state and attempts |
 //! | runs | document | `DOC#{id}` | the manifest |
 //! | runs | commit record | `COMMIT#{id}#{generation}` | the attempt that won, and how to finish its publication |
@@ -19,6 +20,7 @@
 //! matters it is one write, or one transaction: taking a lock, claiming files under it, committing. The rest follows
 //! from that decision, and each module says what is left when the process dies in between, and who goes on.
 
+mod audits;
 mod backlog;
 mod change;
 mod commits;
@@ -48,9 +50,9 @@ pub use names::TableNames;
 pub use tables::{IndexDefinition, TableDefinition, create_table, create_tables, table_definitions};
 
 use crate::{
-    AttemptWork, AuditEntry, Backlog, Commit, DateTotals, Draft, FileFilter, FileTotal, FoundFile, Lock, Metric, Note,
-    NumberStore, Overwrites, Page, QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState, Sample, Span,
-    TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
+    AttemptWork, AuditEntry, AuditFilter, Backlog, Commit, DateTotals, Draft, FileFilter, FileTotal, FoundFile, Lock,
+    Metric, Note, NumberStore, Overwrites, Page, PlanRecord, QueuedManifest, Replaced, Run, RunCount, RunFilter,
+    RunState, Sample, Span, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
 };
 use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
@@ -362,7 +364,19 @@ impl TrackingStore for DynamoStore {
         self.put_audit(entry).await
     }
 
-    async fn audits(&self, day: DatePrefix) -> TrackingResult<Vec<AuditEntry>> {
-        self.audits_of(day).await
+    async fn audits(&self, filter: &AuditFilter) -> TrackingResult<Page<AuditEntry>> {
+        self.audits_of(filter).await
+    }
+
+    async fn put_plan(&self, plan: &PlanRecord, _now: DateTime<Utc>) -> TrackingResult<bool> {
+        self.put_new_plan(plan).await
+    }
+
+    async fn plan(&self, id: &str) -> TrackingResult<Option<PlanRecord>> {
+        self.find_plan(id).await
+    }
+
+    async fn update_plan(&self, plan: &PlanRecord) -> TrackingResult<bool> {
+        self.write_plan(plan).await
     }
 }
