@@ -8,7 +8,7 @@ BIN = pathlib.Path(os.environ.get("MILLWORK_BIN", ROOT / "target/debug")) / "mil
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 PAGES = [
     "/ui/", "/ui/runs", "/ui/runs?state=failed", "/ui/runs?state=cancelled&class=timeout", "/ui/files", "/ui/files?state=completed",
-    "/ui/quarantine", "/ui/cluster", "/ui/help",
+    "/ui/quarantine", "/ui/dates", "/ui/dates/2025-12-23", "/ui/cluster", "/ui/activity", "/ui/cost", "/ui/help",
 ]
 # What nobody should put into a name, and somebody will.
 HOSTILE = "2025-12-24-<script>alert(1)</script>\"'&\u202egnp.ndjson"

@@ -298,7 +298,6 @@ fn status(frame: &Frame, viewer: &Viewer) -> Markup {
                     (theme_mark()) span.visually-hidden { "Change colours" }
                 }
             }
-            a href="/ui/doctor" { "Doctor" }
             a href="/ui/help" title="help and keys (?)" { "Help" }
             form.inline method="post" action="/ui/sign-out" {
                 button.link type="submit" title=(format!("signed in with the token {}, role {}", viewer.name, viewer.right.as_str())) { "Sign out" }

@@ -36,6 +36,7 @@ pub(crate) mod show;
 pub(crate) mod stats;
 mod throughput;
 
+pub(crate) use audit::load_audit;
 pub use auth::read_token;
 pub(crate) use auth::{Access, peer};
 pub(crate) use error::ApiError;

@@ -5,7 +5,7 @@ use crate::api::{Api, ApiError, load_executors, load_file, load_files, load_quar
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use millwork_api::{ErrorCode, FileQuery, Limit, QuarantineQuery, RunQuery, UriQuery, path};
+use millwork_api::{AnyOf, ErrorCode, FileQuery, Limit, Page, QuarantineQuery, Run, RunQuery, UriQuery, path};
 use millwork_manifest::{DatePrefix, FailureClass, FileState, ManifestId, ObjectUri, RunState};
 use millwork_ui::frame::Section;
 use millwork_ui::pages::{cluster, file, files, help, quarantine, runs};
@@ -31,7 +31,7 @@ async fn list_runs(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
         limit: Limit(PAGE),
         cursor: cursor.clone(),
     };
-    let page = load_runs(api, query).await?;
+    let page = runs_of(api, query).await?;
     let date = date.map(|date| date.to_string());
     let json = link::query(
         path::RUNS,
@@ -62,6 +62,21 @@ async fn list_runs(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
         counted_at: asked.stats.runs_counted_at,
         ..Shown::new("Runs", Section::Runs, body)
     })
+}
+
+/// A page of runs. Those of several states are the newest of each: such a list has one page.
+async fn runs_of(api: &Api, query: RunQuery) -> Result<Page<Run>, ApiError> {
+    if query.state.words().len() < 2 {
+        return load_runs(api, query).await;
+    }
+    let mut items = Vec::new();
+    for state in query.state.words() {
+        let one = RunQuery { state: AnyOf::new([*state]), cursor: None, ..query.clone() };
+        items.extend(load_runs(api, one).await?.items);
+    }
+    items.sort_by_key(|run| std::cmp::Reverse(run.created_at));
+    items.truncate(PAGE);
+    Ok(Page { items, next_cursor: None })
 }
 
 pub(super) async fn get_files(asked: Asked, State(api): State<Api>) -> Response {
@@ -179,7 +194,7 @@ pub(super) async fn get_find(asked: Asked, State(api): State<Api>) -> Response {
         return Redirect::to(&link::file_path(&text)).into_response();
     }
     if let Ok(date) = text.parse::<DatePrefix>() {
-        return Redirect::to(&link::query("/ui/runs", &[("date", Some(&date.to_string()))])).into_response();
+        return Redirect::to(&link::date_path(&date.to_string())).into_response();
     }
     let known = match text.parse::<ManifestId>() {
         Ok(id) => api.service.store().run_head(&id).await.is_ok_and(|run| run.is_some()),

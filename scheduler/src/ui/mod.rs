@@ -10,7 +10,9 @@ mod forms;
 mod guard;
 mod headers;
 mod lists;
+mod numbers;
 mod overview;
+mod plans;
 mod rejected;
 mod run;
 mod sign_in;
@@ -47,6 +49,12 @@ pub(crate) fn router(access: Access) -> Router<Api> {
         .route("/ui/file", get(lists::get_file))
         .route("/ui/quarantine", get(lists::get_quarantine))
         .route("/ui/cluster", get(lists::get_cluster))
+        .route("/ui/dates", get(numbers::get_dates))
+        .route("/ui/dates/{date}", get(numbers::get_date))
+        .route("/ui/cost", get(numbers::get_cost))
+        .route("/ui/activity", get(plans::get_activity))
+        .route("/ui/plans", post(plans::post_plan))
+        .route("/ui/plans/{id}", get(plans::get_plan).post(plans::post_apply))
         .route("/ui/help", get(lists::get_help))
         .route("/ui/sign-out", post(sign_in::post_sign_out))
         .route("/ui/preferences", post(sign_in::post_preferences))

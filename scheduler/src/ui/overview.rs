@@ -1,12 +1,14 @@
 //! Overview.
 
 use super::asked::{Asked, Shown};
+use super::numbers;
 use crate::api::{Api, ApiError, load_executors, load_runs, load_stats};
 use axum::extract::State;
 use axum::response::Response;
 use millwork_api::{AnyOf, Limit, Run, RunQuery};
 use millwork_manifest::{FailureClass, FileState, RunState};
 use millwork_ui::frame::{Section, Tone};
+use millwork_ui::pages::dates;
 use millwork_ui::pages::overview::{Concern, Overview, page, tone};
 
 /// Runs of each kind that are looked at.
@@ -31,6 +33,7 @@ async fn overview(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     let executors = load_executors(api);
     let stats = load_stats(api);
     let concerns = concerns(&stats, &executors, &failed);
+    let calendar = numbers::all_dates(api).await.ok().map(|dates| dates::calendar(&dates, dates::FEW_WEEKS));
     let overview = Overview {
         now: asked.now,
         stats: &stats,
@@ -39,9 +42,9 @@ async fn overview(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
         latest: &latest,
         executors: &executors,
         input: None,
-        flow: None,
-        calendar: None,
-        forecast: None,
+        flow: numbers::flow(api, &stats.forecast, asked.now).await,
+        calendar,
+        forecast: numbers::said(&stats.forecast, asked.now),
     };
     Ok(Shown {
         json: Some(millwork_api::path::STATS.to_owned()),
@@ -54,17 +57,7 @@ async fn overview(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
 
 /// What needs somebody, of what is at hand.
 fn concerns(stats: &millwork_api::Stats, executors: &millwork_api::Executors, failed: &[Run]) -> Vec<Concern> {
-    let mut found = Vec::new();
-    let waiting: u64 = stats.runs.iter().map(|count| count.runs).sum();
-    if executors.leads && executors.items.is_empty() {
-        found.push(Concern {
-            tone: if waiting > 0 { Tone::Bad } else { Tone::Warn },
-            title: "No executor is connected".to_owned(),
-            detail: if waiting > 0 { format!("{waiting} runs wait for one") } else { String::new() },
-            since: None,
-            link: "/ui/cluster".to_owned(),
-        });
-    }
+    let mut found: Vec<Concern> = of_cluster(stats, executors).into_iter().collect();
     for class in FailureClass::ALL {
         let of_class: Vec<&Run> =
             failed.iter().filter(|run| run.failure.as_ref().is_some_and(|failure| failure.class == class)).collect();
@@ -96,4 +89,16 @@ fn concerns(stats: &millwork_api::Stats, executors: &millwork_api::Executors, fa
     }
     found.sort_by_key(|concern| std::cmp::Reverse(concern.tone));
     found
+}
+
+/// That there is nobody to work.
+fn of_cluster(stats: &millwork_api::Stats, executors: &millwork_api::Executors) -> Option<Concern> {
+    let waiting: u64 = stats.runs.iter().map(|count| count.runs).sum();
+    (executors.leads && executors.items.is_empty()).then(|| Concern {
+        tone: if waiting > 0 { Tone::Bad } else { Tone::Warn },
+        title: "No executor is connected".to_owned(),
+        detail: if waiting > 0 { format!("{waiting} runs wait for one") } else { String::new() },
+        since: None,
+        link: "/ui/cluster".to_owned(),
+    })
 }

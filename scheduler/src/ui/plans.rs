@@ -8,7 +8,9 @@ use crate::audit::Operator;
 use axum::extract::{Path, State};
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use chrono::NaiveDate;
-use millwork_api::{Action, AnyOf, AuditQuery, ChangeResult, ErrorCode, Limit, Plan, PlanRequest, Priority, RunQuery, Select, path};
+use millwork_api::{
+    Action, AnyOf, AuditQuery, ChangeResult, ErrorCode, Limit, Plan, PlanRequest, Priority, RunQuery, Select, path,
+};
 use millwork_manifest::{DatePrefix, FailureClass, RunState};
 use millwork_tracking::Via;
 use millwork_ui::frame::{Section, Tone};
@@ -42,7 +44,12 @@ pub(super) async fn post_apply(asked: Asked, State(api): State<Api>, Path(id): P
     let back = forms::back(form.get("back")).to_owned();
     match apply(&asked, &api, &id, &form).await {
         Ok(Applied::Done(plan)) => {
-            let said = format!("{}: {} of {} done", confirm::effect(&plan), plan.count(ChangeResult::Done), plan.changes.len());
+            let said = format!(
+                "{}: {} of {} done",
+                confirm::effect(&plan),
+                plan.count(ChangeResult::Done),
+                plan.changes.len()
+            );
             let is_clean = plan.count(ChangeResult::Done) == plan.changes.len();
             let to = if is_clean { back } else { plan_path(&plan.id, &back) };
             (AppendHeaders([say_next(&said)]), Redirect::to(&to)).into_response()
@@ -53,7 +60,8 @@ pub(super) async fn post_apply(asked: Asked, State(api): State<Api>, Path(id): P
         }
         Err(error) => match api.service.known_plan(&id).await {
             Ok(plan) => {
-                let refused = Shown { status: error.status(), ..show(&asked, &plan, &back, Some(&error.detail().message)) };
+                let refused =
+                    Shown { status: error.status(), ..show(&asked, &plan, &back, Some(&error.detail().message)) };
                 asked.answer(Section::Activity, Ok(refused))
             }
             Err(_) => asked.answer(Section::Activity, Err(error)),
@@ -89,8 +97,16 @@ async fn make(asked: &Asked, api: &Api, form: &Form) -> Result<Plan, ApiError> {
     };
     let select = if form.get("all") == Some("matching") {
         let words = |name| form.get(name).unwrap_or_default();
-        let state = if words("where-state").is_empty() { AnyOf::<RunState>::default() } else { AnyOf::parse(words("where-state")).map_err(bad)? };
-        let class = if words("where-class").is_empty() { AnyOf::<FailureClass>::default() } else { AnyOf::parse(words("where-class")).map_err(bad)? };
+        let state = if words("where-state").is_empty() {
+            AnyOf::<RunState>::default()
+        } else {
+            AnyOf::parse(words("where-state")).map_err(bad)?
+        };
+        let class = if words("where-class").is_empty() {
+            AnyOf::<FailureClass>::default()
+        } else {
+            AnyOf::parse(words("where-class")).map_err(bad)?
+        };
         let date: Option<DatePrefix> = match words("where-date") {
             "" => None,
             text => Some(text.parse().map_err(bad)?),
@@ -99,7 +115,10 @@ async fn make(asked: &Asked, api: &Api, form: &Form) -> Result<Plan, ApiError> {
     } else {
         let names: Vec<String> = form.all("run").chain(form.all("file")).map(str::to_owned).collect();
         if names.is_empty() {
-            return Err(ApiError::new(ErrorCode::BadQuery, "nothing was chosen: tick some rows first, then press the button again"));
+            return Err(ApiError::new(
+                ErrorCode::BadQuery,
+                "nothing was chosen: tick some rows first, then press the button again",
+            ));
         }
         Select::Ids(names)
     };
@@ -167,7 +186,8 @@ fn show(asked: &Asked, plan: &Plan, back: &str, refusal: Option<&str>) -> Shown 
 async fn list_activity(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     let day = asked.parse::<DatePrefix>("day")?;
     let (subject, cursor) = (asked.get("subject"), asked.get("cursor"));
-    let query = AuditQuery { day, subject: subject.map(str::to_owned), limit: Limit(PAGE), cursor: cursor.map(str::to_owned) };
+    let query =
+        AuditQuery { day, subject: subject.map(str::to_owned), limit: Limit(PAGE), cursor: cursor.map(str::to_owned) };
     let page = load_audit(api, query).await?;
     let shown: NaiveDate = day.and_then(|day| day.to_string().parse().ok()).unwrap_or_else(|| asked.now.date_naive());
     let text = shown.to_string();

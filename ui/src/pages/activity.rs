@@ -31,7 +31,8 @@ pub fn page(page: &Activity<'_>) -> Markup {
     let day = page.day.to_string();
     let parameters = [("day", Some(day.as_str())), ("subject", page.subject), ("cursor", page.cursor)];
     let active: Vec<(&str, &str)> = page.subject.map(|subject| ("subject", subject)).into_iter().collect();
-    let to = |day: NaiveDate| link::query("/ui/activity", &[("day", Some(&day.to_string())), ("subject", page.subject)]);
+    let to =
+        |day: NaiveDate| link::query("/ui/activity", &[("day", Some(&day.to_string())), ("subject", page.subject)]);
     let (before, after) = (page.day.checked_sub_days(Days::new(1)), page.day.checked_add_days(Days::new(1)));
     let fields = html! {
         (filters::date("day", "Day (UTC)", Some(&day)))

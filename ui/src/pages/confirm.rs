@@ -73,10 +73,13 @@ fn outcome(plan: &Plan) -> Markup {
     let count = |result| plan.count(result) as u64;
     match plan.state {
         PlanState::Open => html! {},
-        PlanState::Expired => html! { div.banner.warn role="status" { "Its time is over; nothing of it was done. Go back, and choose again." } },
+        PlanState::Expired => {
+            html! { div.banner.warn role="status" { "Its time is over; nothing of it was done. Go back, and choose again." } }
+        }
         PlanState::Applying => html! { div.banner.plain role="status" { "It is being applied." } },
         PlanState::Applied => {
-            let (done, skipped, failed) = (count(ChangeResult::Done), count(ChangeResult::Skipped), count(ChangeResult::Failed));
+            let (done, skipped, failed) =
+                (count(ChangeResult::Done), count(ChangeResult::Skipped), count(ChangeResult::Failed));
             html! {
                 div.banner.(if failed + skipped > 0 { "warn" } else { "good" }) role="status" {
                     strong { (format::count(done)) " of " (format::count(plan.changes.len() as u64)) " done" }

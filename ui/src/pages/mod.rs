@@ -1,6 +1,8 @@
 //! One module a page: what it shows, as a type, and the function that makes HTML of it.
 
+pub mod activity;
 pub mod cluster;
+pub mod confirm;
 pub mod cost;
 pub mod dates;
 pub mod error;

@@ -9,7 +9,7 @@ use crate::parts::{actions, copy, facts, link, state, time};
 use crate::text;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use millwork_api::{Attempt, Moment, MomentKind, Run, RunDetail, RunOutput, TaskState};
+use millwork_api::{Attempt, Moment, MomentKind, Run, RunDetail, RunOutput};
 use millwork_manifest::RunState;
 
 /// A part of the page: each has its own address.
@@ -144,19 +144,25 @@ fn progress(page: &RunPage<'_>) -> Markup {
     if !RunState::OPEN.contains(&run.state) {
         return html! {};
     }
-    let tasks = page.run.progress.iter().flat_map(|progress| &progress.stages);
-    let all: usize = tasks.clone().map(|stage| stage.partitions).sum();
-    let done = tasks.flat_map(|stage| &stage.tasks).filter(|task| task.state == TaskState::Successful).count();
     let since = run.started_at.map(|started| format::between(started, page.now));
     html! {
         div.progress {
-            @if all > 0 { (meter::share(done as f64, all as f64, "work", &format!("{done} of {all} tasks"), "progress")) }
-            @else { (meter::share(0.0, 1.0, "work", run.state.as_str(), "progress")) }
-            p {
-                strong { (run.state.as_str()) }
-                @if all > 0 { " · " (done) " of " (format::counted(all as u64, "task")) }
-                @if let Some(since) = since { " · for " (since) }
-                " · " (format::bytes(run.bytes)) " in " (format::counted(run.files, "file"))
+            @match &page.run.progress {
+                Some(progress) => {
+                    (meter::share(progress.read_bytes as f64, progress.bytes as f64, "work", &format!("{} % read", progress.percent), "progress"))
+                    p {
+                        strong { (run.state.as_str()) } " · " (format::bytes(progress.read_bytes)) " of " (format::bytes(progress.bytes)) " read"
+                        @if progress.tasks > 0 { " · " (progress.tasks_done) " of " (format::counted(progress.tasks, "task")) }
+                        @if progress.rows > 0 { " · " (format::short_count(progress.rows)) " rows" }
+                        @if let Some(rate) = progress.bytes_per_second { " · " (format::rate(rate)) }
+                        @if let Some(since) = since { " · for " (since) }
+                        @if let Some(eta) = progress.eta_seconds { ", about " (format::duration(eta)) " more" }
+                    }
+                },
+                None => {
+                    (meter::share(0.0, 1.0, "work", run.state.as_str(), "progress"))
+                    p { strong { (run.state.as_str()) } @if let Some(since) = since { " · for " (since) } " · " (format::bytes(run.bytes)) " in " (format::counted(run.files, "file")) }
+                },
             }
         }
     }

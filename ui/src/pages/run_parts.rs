@@ -114,7 +114,13 @@ fn tasks(page: &RunPage<'_>) -> Markup {
                 TaskState::Successful => "done",
                 TaskState::Failed => "bad",
             },
-            said: String::new(),
+            said: format!(
+                "{} of {} read, {} rows, {}",
+                format::bytes(task.read_bytes),
+                format::bytes(task.input_bytes),
+                format::count(task.rows),
+                format::rate(task.bytes_per_second)
+            ),
             is_outlier: false,
         })
         .collect();

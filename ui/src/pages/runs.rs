@@ -158,7 +158,7 @@ fn list(runs: &Runs<'_>) -> Markup {
                 thead { tr {
                     th.tick scope="col" { input type="checkbox" data-act="all" aria-label="choose all runs of this page"; }
                     th scope="col" { "Run" } th scope="col" { "State" } th scope="col" { "Date" }
-                    th.num scope="col" { "Files" } th.num scope="col" { "Input" } th.num scope="col" { "Took" } th.num scope="col" { "Rate" } th scope="col" { "Changed" }
+                    th.num scope="col" { "Files" } th.num scope="col" { "Input" } th.num scope="col" { "Took" } th.num scope="col" { "Rows" } th.num scope="col" { "Rejected" } th.num scope="col" { "Rate" } th scope="col" { "Changed" }
                 } }
                 tbody data-rows="yes" { @for run in runs.items { (row(run, runs.now)) } }
             }
@@ -180,6 +180,10 @@ fn row(run: &Run, now: DateTime<Utc>) -> Markup {
             td.num data-label="Files" { (link::count(run.files)) }
             td.num data-label="Input" { (link::size(run.bytes)) }
             td.num data-label="Took" { (took(run, now)) }
+            @match &run.summary {
+                Some(summary) => { td.num data-label="Rows" { (link::short_count(summary.rows)) } td.num data-label="Rejected" { (link::count(summary.rejected)) } },
+                None => { td.num data-label="Rows" { "–" } td.num data-label="Rejected" { "–" } },
+            }
             td.num data-label="Rate" { @if let Some(rate) = rate(run) { (format::rate(rate)) } @else { span.muted { "–" } } }
             td data-label="Changed" { (time::ago(run.updated_at, now)) }
         }
