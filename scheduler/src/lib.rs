@@ -6,6 +6,7 @@
 
 mod access;
 mod accounts;
+mod adopt;
 mod api;
 mod commit;
 mod cost;
@@ -17,6 +18,7 @@ mod loss;
 mod options;
 mod places;
 mod recorder;
+mod refresh;
 pub mod run;
 mod service;
 mod settings;
@@ -25,6 +27,7 @@ mod shell;
 pub use access::{
     Caller, NewToken, OwnerToken, Role, TokenId, TokenRecord, TokenSetError, check_token_file, find_owner_token,
 };
+pub use adopt::{Adopted, adopt, count_unknown};
 pub use api::{ApiServer, HttpDoor, HttpOptions, read_token};
 pub use commit::RunResult;
 pub use cost::{PricesError, parse_prices, read_prices};
