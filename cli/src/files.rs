@@ -5,7 +5,7 @@ use crate::list::{ListOptions, Listing, print_json, time};
 use crate::table;
 use clap::{Args, Subcommand};
 use millwork_api::{AnyOf, File, FileDetail, FileQuery, QuarantineQuery, UriQuery, path};
-use millwork_manifest::{FileState, ObjectUri};
+use millwork_manifest::{FileState, ObjectUri, printable};
 use std::process::ExitCode;
 
 /// List input files: those of one state in the order of arrival.
@@ -79,9 +79,10 @@ async fn show(uri: ObjectUri, options: &ListOptions) -> anyhow::Result<()> {
     if options.json {
         return print_json(&file);
     }
-    println!("{}  {}", file.file.uri, file.file.state);
+    println!("{}  {}", printable(&file.file.uri), file.file.state);
     for moment in &file.timeline {
-        println!("  {}  {}  {}", time(moment.at), moment.state, moment.detail.as_deref().unwrap_or_default());
+        let detail = printable(moment.detail.as_deref().unwrap_or_default());
+        println!("  {}  {}  {detail}", time(moment.at), moment.state);
     }
     Ok(())
 }

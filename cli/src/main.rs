@@ -11,6 +11,7 @@ mod generate;
 mod list;
 mod load_test;
 mod open;
+mod redrive;
 mod report;
 mod run;
 mod runs;
@@ -20,7 +21,6 @@ mod token;
 mod up;
 
 use clap::{Parser, Subcommand};
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -37,7 +37,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 something failed, and stderr says what; 2 the command line is \
+const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 something failed, or of the input something was left out, and stderr says what; 2 the command line is \
 wrong; 130 interrupted.";
 
 #[derive(Subcommand)]
@@ -51,6 +51,7 @@ enum Command {
     Quarantine(files::QuarantineOptions),
     Dates(dates::Options),
     Cost(cost::Options),
+    Redrive(redrive::Options),
     Generate(generate::Options),
     LoadTest(load_test::Options),
     Bootstrap(bootstrap::Options),
@@ -59,15 +60,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = millwork_process::parse();
     let quiet = "warn,millwork_scheduler=off,ballista=off,ballista_core=off,ballista_scheduler=off,datafusion=off";
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| quiet.into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .log_internal_errors(false)
-        .init();
+    if let Err(error) = millwork_process::start_logs(quiet) {
+        eprintln!("millwork: {error:#}");
+        return ExitCode::from(2);
+    }
     end_when_nobody_reads();
     let done = match cli.command {
         Command::Generate(options) => generate::generate(&options).map(|()| ExitCode::SUCCESS),
@@ -83,10 +81,11 @@ fn main() -> ExitCode {
         Command::LoadTest(options) => block_on(load_test::load_test(options)),
         Command::Dates(options) => block_on(dates::dates(options)),
         Command::Cost(options) => block_on(cost::cost(options)),
+        Command::Redrive(options) => block_on(redrive::redrive(options)),
         Command::Bootstrap(options) => block_on(bootstrap::bootstrap(options)),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("millwork: {error:#}");
+        eprintln!("millwork: {}", millwork_manifest::printable(&format!("{error:#}")));
         ExitCode::FAILURE
     })
 }

@@ -1,7 +1,12 @@
 //! Tables for people.
 
+use millwork_manifest::printable;
+
 /// Prints rows below their headings, each column as wide as its widest cell; the last one has no end.
 pub(crate) fn print<const N: usize>(headings: [&str; N], rows: &[[String; N]]) {
+    // Names from outside steer no terminal.
+    let rows: Vec<[String; N]> =
+        rows.iter().map(|row| row.each_ref().map(|cell| printable(cell).into_owned())).collect();
     let widths: [usize; N] = std::array::from_fn(|i| {
         rows.iter().map(|row| row[i].chars().count()).chain([headings[i].len()]).max().unwrap_or(0)
     });

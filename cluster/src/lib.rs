@@ -17,7 +17,7 @@ mod service;
 
 pub use access::{Access, DoorAccess, TlsFiles, TlsMode};
 pub use address::Address;
-pub use client::connect;
+pub use client::{connect, connect_at};
 pub use door::{Door, listen};
 pub use millwork_net::Identity;
 pub use secret::{Secret, SecretError};

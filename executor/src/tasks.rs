@@ -1,6 +1,7 @@
 //! Tasks: what a scheduler sends is decoded and run, on threads of their own.
 
 use crate::memory;
+use crate::status::{TaskEnd, note_completed, note_ends, note_running};
 use ballista_core::execution_plans::ShuffleWriterExec;
 use ballista_core::extension::{SessionConfigExt, SessionConfigHelperExt};
 use ballista_core::serde::protobuf::KeyValuePair;
@@ -17,7 +18,7 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -88,12 +89,16 @@ impl Tasks {
         let watch = Arc::new(Watch::default());
         let watched = watch.clone();
         let running = runtime.spawn(async move {
-            let counters = watched.counters.clone();
+            let (began, counters) = (Instant::now(), watched.counters.clone());
             let outcome = match AssertUnwindSafe(run(&task, &of_task, &context, counters)).catch_unwind().await {
                 Ok(Ok(report)) => Outcome::Report(report),
                 Ok(Err(error)) => Outcome::Defect(error.to_string()),
                 Err(panic) => Outcome::Defect(format!("a panic: {}", words_of(panic.as_ref()))),
             };
+            match &outcome {
+                Outcome::Report(_) => note_completed(began.elapsed()),
+                Outcome::Defect(_) => note_ends(TaskEnd::Failed, 1),
+            }
             watched.look(memory::used_bytes().unwrap_or(0));
             let (counts, ended_at_ms) = (Some(watched.counts()), now_ms());
             let end = Ended { key: Some(of_task), started_at_ms, ended_at_ms, outcome: Some(outcome), counts };
@@ -101,18 +106,23 @@ impl Tasks {
             let _ = ended.send(end).await;
         });
         self.running.insert(key, Running { handle: running.abort_handle(), watch });
+        note_running(self.running.len());
     }
 
     /// Gives a task up, if it is still going on.
     pub(crate) fn cancel(&mut self, key: &TaskKey) {
         if let Some(running) = self.running.remove(key) {
             running.handle.abort();
+            note_ends(TaskEnd::GivenUp, 1);
+            note_running(self.running.len());
         }
     }
 
     /// Forgets a task whose end was told. False if it was cancelled meanwhile.
     pub(crate) fn forget(&mut self, key: &TaskKey) -> bool {
-        self.running.remove(key).is_some()
+        let was_running = self.running.remove(key).is_some();
+        note_running(self.running.len());
+        was_running
     }
 
     /// The progress of each, when the process has so much memory.
@@ -138,6 +148,8 @@ impl Drop for Tasks {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+        note_ends(TaskEnd::GivenUp, self.running.len());
+        note_running(0);
     }
 }
 

@@ -3,14 +3,15 @@
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use futures::StreamExt;
-use millwork_manifest::Flush;
-use millwork_manifest_builder::{Builder, Rules, ServiceOptions, run_lambda, serve, watch};
+use millwork_manifest::{FileState, Flush, printable};
+use millwork_manifest_builder::{Builder, RedriveFilter, Rules, ServiceOptions, run_lambda, serve, watch};
+use millwork_process::HealthOptions;
 use millwork_queue::ConsumerOptions;
 use millwork_storage::{Location, Places, Storage};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -40,12 +41,12 @@ struct Common {
     state: Option<String>,
 
     /// Where manifests are written, below manifests/: a directory or s3://BUCKET [default: s3://$MANIFEST_BUCKET]
-    #[arg(long, global = true, value_name = "PLACE")]
+    #[arg(long, global = true, env = "MILLWORK_MANIFESTS", value_name = "PLACE")]
     manifests: Option<String>,
 
     /// Where refused files are moved to: a directory or s3://BUCKET. Without it they stay and are only marked
     /// [default: s3://$QUARANTINE_BUCKET]
-    #[arg(long, global = true, value_name = "PLACE")]
+    #[arg(long, global = true, env = "MILLWORK_QUARANTINE", value_name = "PLACE")]
     quarantine: Option<String>,
 
     /// Where input files may be, with commas between: s3://BUCKET, s3://BUCKET/FOLDER/, /DIRECTORY. Objects elsewhere are never
@@ -55,7 +56,8 @@ struct Common {
     input_places: Option<String>,
 
     /// Where output is written, if that is in the bucket or directory that is read: its objects are left alone
-    #[arg(long, global = true, value_name = "PLACE")]
+    /// [default: s3://$OUTPUT_BUCKET]
+    #[arg(long, global = true, env = "MILLWORK_OUTPUT", value_name = "PLACE")]
     output: Option<String>,
 
     #[command(flatten)]
@@ -76,7 +78,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Put quarantined files back that the rules accept by now
+    /// Take back quarantined files that the rules accept by now, and failed files
     Redrive(Redrive),
 }
 
@@ -168,7 +170,11 @@ struct Redrive {
     #[arg(long, value_name = "REASON")]
     reason: Option<String>,
 
-    /// Put them back; without it, only say what would be
+    /// Only files in this state: quarantined or failed
+    #[arg(long, value_name = "STATE", value_parser = taken_back)]
+    only: Option<FileState>,
+
+    /// Take them back; without it, only say what would be
     #[arg(long)]
     yes: bool,
 
@@ -177,20 +183,13 @@ struct Redrive {
     json: bool,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    // Who reads the log may go; that must end nothing.
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .log_internal_errors(false)
-        .init();
-    match run(Options::parse()).await {
+fn main() -> ExitCode {
+    let options: Options = millwork_process::parse();
+    let done = millwork_process::start_logs("info").and_then(|()| millwork_process::block_on(run(options)));
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("millwork-manifest-builder: {error:#}");
+            eprintln!("millwork-manifest-builder: {}", printable(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
@@ -209,11 +208,14 @@ async fn run(options: Options) -> anyhow::Result<()> {
         Some(Command::Sweep { json }) => show(&builder.sweep().await?, json),
         Some(Command::Redrive(redrive)) => {
             let place = Location::parse(&redrive.prefix)?;
-            let done = builder.redrive(&place, redrive.reason.as_deref(), !redrive.yes).await?;
+            let filter = RedriveFilter { state: redrive.only, reason: redrive.reason.as_deref() };
+            let done = builder.redrive(&place, filter, !redrive.yes).await?;
             show(&done, redrive.json)?;
             if !redrive.yes && !done.pending.is_empty() {
-                eprintln!("nothing was changed: say --yes to put them back");
+                eprintln!("nothing was changed: say --yes to take them back");
             }
+            let failed = done.failed.len();
+            anyhow::ensure!(failed == 0, "{failed} files could not be taken back, for the reasons above");
             Ok(())
         }
         None if is_on_lambda() => {
@@ -282,13 +284,7 @@ fn env_or(name: &str, default: u64) -> anyhow::Result<u64> {
 impl Listen {
     fn address(&self) -> anyhow::Result<SocketAddr> {
         anyhow::ensure!(!self.insecure, "--insecure is no longer there: say --insecure-http");
-        anyhow::ensure!(
-            self.http.ip().is_loopback() || self.insecure_http,
-            "refusing to listen on {}, which others can reach: health and metrics need no token; say --insecure-http if \
-             that is as it should be",
-            self.http
-        );
-        Ok(self.http)
+        Ok(HealthOptions { address: self.http, insecure: self.insecure_http }.check()?.address)
     }
 }
 
@@ -308,14 +304,20 @@ async fn serve_queue(builder: Builder, options: Serve) -> anyhow::Result<()> {
     serve(builder, service, stop_signal()?).await
 }
 
+/// What a shell says of a process that the signal SIGTERM has ended.
+const CODE_OF_A_SECOND_SIGNAL: i32 = 143;
+
 /// Told to stop by SIGTERM or Ctrl-C.
 fn stop_signal() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let (mut signals, told) = (Signals::new([SIGINT, SIGTERM])?, stop.clone());
     tokio::spawn(async move {
         signals.next().await;
-        tracing::info!("stopping: what was received is finished first");
+        tracing::info!("stopping: what was received is finished first; another signal ends it at once");
         told.cancel();
+        signals.next().await;
+        tracing::warn!("told to stop again: what was received comes again");
+        std::process::exit(CODE_OF_A_SECOND_SIGNAL);
     });
     Ok(stop)
 }
@@ -334,26 +336,41 @@ async fn backfill_once(builder: &Builder, options: &Backfill) -> anyhow::Result<
     show(&Report { found, manifests }, options.json)
 }
 
+/// A state that files are taken back from.
+fn taken_back(text: &str) -> Result<FileState, String> {
+    let state = text.parse().ok().filter(|state| matches!(state, FileState::Quarantined | FileState::Failed));
+    state.ok_or_else(|| format!("`{text}` is neither quarantined nor failed"))
+}
+
 /// Prints a report: as JSON for programs, else a line for each of its numbers and lists.
 fn show(report: &impl Serialize, json: bool) -> anyhow::Result<()> {
     if json {
-        println!("{}", serde_json::to_string_pretty(report)?);
-        return Ok(());
+        return print(&format!("{}\n", serde_json::to_string_pretty(report)?));
     }
+    let mut text = String::new();
     let value = serde_json::to_value(report)?;
     for (name, value) in value.as_object().into_iter().flatten() {
         let name = name.replace('_', " ");
         match value {
             serde_json::Value::Array(items) => {
-                println!("{name}: {}", items.len());
+                text.push_str(&format!("{name}: {}\n", items.len()));
                 for item in items {
-                    println!("  {}", line(item));
+                    text.push_str(&format!("  {}\n", printable(&line(item))));
                 }
             }
-            value => println!("{name}: {value}"),
+            value => text.push_str(&format!("{name}: {value}\n")),
         }
     }
-    Ok(())
+    print(&text)
+}
+
+/// Writes to stdout. Whoever reads it may go, as `head` does.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to stdout"),
+    }
 }
 
 fn line(value: &serde_json::Value) -> String {

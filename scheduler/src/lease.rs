@@ -8,7 +8,7 @@
 use anyhow::Context;
 use chrono::{DateTime, Duration, Utc};
 use millwork_storage::{Location, PRIVATE_FILE_MODE, absolute, create_directories};
-use millwork_tracking::{Lock, TrackingError, TrackingStore};
+use millwork_tracking::{Lock, TrackingError, TrackingStore, lock_path};
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -56,7 +56,7 @@ impl Lease {
         let holder = format!("process {} on {}", std::process::id(), host());
         let lost = CancellationToken::new();
         if let Some(path) = url.strip_prefix("sqlite:") {
-            let Some(file) = lock_file(&absolute(path.as_ref())?.with_extension("lock"))? else { return Ok(None) };
+            let Some(file) = lock_file(&lock_path(&absolute(path.as_ref())?))? else { return Ok(None) };
             // The file says that the holder before is gone, whatever its time.
             let lock = store.lock(LOCK, &holder, Duration::zero(), DateTime::UNIX_EPOCH).await?;
             let lock = lock.context("the lock of the runs was taken by a process that does not hold the file")?;

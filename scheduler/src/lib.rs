@@ -6,6 +6,7 @@
 
 mod access;
 mod accounts;
+mod adopt;
 mod api;
 mod audit;
 mod commit;
@@ -19,6 +20,7 @@ mod options;
 mod places;
 mod plans;
 mod recorder;
+mod refresh;
 pub mod run;
 mod service;
 mod settings;
@@ -28,6 +30,7 @@ mod ui;
 pub use access::{
     Caller, NewToken, OwnerToken, Role, TokenId, TokenRecord, TokenSetError, check_token_file, find_owner_token,
 };
+pub use adopt::{Adopted, adopt, count_unknown};
 pub use api::{ApiServer, HttpDoor, HttpOptions, read_token};
 pub use audit::Operator;
 pub use commit::RunResult;

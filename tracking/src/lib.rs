@@ -24,7 +24,7 @@ pub use millwork_manifest::RunState;
 pub use numbers::{
     AttemptStep, AttemptWork, Capacity, DateTotals, FileTotal, Note, NumberStore, RunSummary, Sample, Span,
 };
-pub use sqlite::SqliteStore;
+pub use sqlite::{SqliteStore, lock_path};
 pub use store::{TrackingStore, open};
 pub use types::{
     Attempt, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest, Replaced,

@@ -3,7 +3,8 @@
 use super::{learn_keys, threads};
 use crate::limits::Limits;
 use crate::ndjson::{
-    ColumnNames, Content, FileScan, InMemory, Input, InputError, KeyIndex, NewKey, RejectSink, ScanContext, open_start,
+    ColumnNames, Content, FileScan, InMemory, Input, InputError, KeyIndex, NewKey, OtherFormat, RejectSink,
+    ScanContext, open_start,
 };
 use crate::report::failure_of_scan;
 use crate::rows::Rows;
@@ -130,6 +131,10 @@ impl Look {
                 lines = Vec::new();
             } else if lines.last().is_some_and(|last| *last != b'\n') {
                 lines.push(b'\n');
+            }
+            // Of a file that is something else no line becomes a row, whatever it looks like.
+            if self.range.start == 0 && OtherFormat::of(&lines).is_some() {
+                lines.clear();
             }
             lines.shrink_to_fit();
             return Ok(Sample { range: self.range.clone(), lines, stored_bytes: input.stored_bytes() });

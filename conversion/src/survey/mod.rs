@@ -69,7 +69,9 @@ async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Resul
     }
     let (mut ranges, mut lines) = (Vec::with_capacity(wholes.len()), HashMap::new());
     for file in &wholes {
-        match is_to_be_split(file) {
+        let looked = file.clone();
+        let is_to_be_split = tokio::task::spawn_blocking(move || is_to_be_split(&looked)).await;
+        match is_to_be_split.map_err(|e| Failure::new(FailureClass::Bug, e))?.map_err(|e| failure_of_scan(&e.into()))? {
             true => {
                 let (cut, count) = split_at_lines(file).await?;
                 ranges.extend(cut);

@@ -131,10 +131,19 @@ async fn watch_once(
     told: &mut HashSet<String>,
 ) -> Result<(), BuilderError> {
     let mut found = builder.backfill(place).await?;
-    let refused: HashSet<String> = found.foreign.iter().map(|file| file.uri.clone()).collect();
+    let foreign = found.foreign.iter().map(|file| file.uri.clone());
+    let refused: HashSet<String> = foreign.chain(found.unmoved.iter().map(|file| file.uri.to_string())).collect();
     found.foreign.retain(|file| !told.contains(&file.uri));
+    found.unmoved.retain(|file| !told.contains(file.uri.as_str()));
     for file in &found.foreign {
         tracing::warn!(file = file.uri, detail = file.detail, "an entry of the input is refused, and stays as it is");
+    }
+    for file in &found.quarantined {
+        tracing::info!(file = %file.uri, reason = %file.reason, detail = file.detail, "a file is refused");
+    }
+    for file in &found.unmoved {
+        let (uri, reason) = (&file.uri, file.reason);
+        tracing::warn!(file = %uri, %reason, error = file.detail, "a refused file cannot be moved: it is marked, and stays where it is");
     }
     *told = refused;
     tally.arrived(&found.arrived());

@@ -9,7 +9,7 @@ use millwork_api::{Build, Config};
 pub(super) fn build() -> Build {
     Build {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        commit: option_env!("MILLWORK_COMMIT").map(str::to_owned),
+        commit: Some(millwork_process::COMMIT).filter(|commit| *commit != "unknown").map(str::to_owned),
         datafusion: datafusion::DATAFUSION_VERSION.to_owned(),
         ballista: ballista_core::BALLISTA_VERSION.to_owned(),
     }

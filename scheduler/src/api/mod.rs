@@ -59,8 +59,8 @@ use axum::response::Response;
 use event_log::EventLog;
 use health::Health;
 use limits::Places;
-use metrics_exporter_prometheus::PrometheusHandle;
 use millwork_api::{ErrorCode, Prices};
+use millwork_process::Metrics;
 use numbers::Numbers;
 use schedulers::Presence;
 use std::sync::Arc;
@@ -80,7 +80,7 @@ const ROLE: HeaderName = HeaderName::from_static("millwork-role");
 pub(crate) struct Api {
     pub(crate) service: Service,
     numbers: Arc<Numbers>,
-    metrics: PrometheusHandle,
+    metrics: Metrics,
     pub(crate) prices: Prices,
     events: Arc<EventLog>,
     health: Health,
@@ -130,7 +130,11 @@ fn watched<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
 
 /// What needs no token, and tells nothing of manifests, runs or files.
 fn checks() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(health::healthz)).routes(routes!(health::livez)).routes(routes!(health::readyz))
+    OpenApiRouter::new()
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::leaderz))
 }
 
 /// What is answered at once, or not at all.

@@ -8,9 +8,9 @@ use crate::forecast::Facts;
 use crate::service::Service;
 use crate::shell::{EndedRun, Scheduler};
 use chrono::{DateTime, Utc};
-use metrics_exporter_prometheus::PrometheusHandle;
 use millwork_api::Forecast;
 use millwork_manifest::FileState;
+use millwork_process::Metrics;
 use millwork_tracking::numbers::{CAPACITY, LEARNT};
 use millwork_tracking::{Capacity, FileTotal, RunCount, Sample, Span};
 use std::collections::HashMap;
@@ -154,7 +154,7 @@ impl Numbers {
     }
 
     /// Keeps the numbers current for ever.
-    pub(super) async fn keep_current(self: Arc<Self>, handle: PrometheusHandle, mut presence: Presence) {
+    pub(super) async fn keep_current(self: Arc<Self>, handle: Metrics, mut presence: Presence) {
         let mut shown: Option<Instant> = None;
         let mut throughput = Throughput::default();
         let (mut seen, mut listens) = (0, false);
@@ -197,7 +197,7 @@ impl Numbers {
                 known.clone()
             };
             metrics::show(&known, leader.is_some());
-            handle.run_upkeep();
+            handle.keep_small();
             tokio::time::sleep(INTERVAL).await;
         }
     }

@@ -34,7 +34,7 @@ impl Shell {
         };
         match self.store.commit(&prepared.commit, &result, Utc::now()).await {
             Ok(true) => {
-                metrics::histogram!("millwork_commit_seconds").record(started.elapsed().as_secs_f64());
+                metrics::histogram!("millwork_commit_duration_seconds").record(started.elapsed().as_secs_f64());
                 self.works.with(&id, |work| work.committed = Some(prepared));
                 self.changed(&id, RunState::Committing, attempt, None);
                 Event::Committed(id, attempt)
@@ -90,7 +90,10 @@ impl Shell {
         let replaced = replaced.collect::<TrackingResult<Vec<_>>>().map_err(corrupt)?;
         let layout = &self.options.layout;
         let to = Destination { output: &self.output, quarantine: &self.quarantine, layout, generation };
-        self.check_rejected(&outcome)?;
+        if let Err(failure) = self.check_rejected(&outcome) {
+            let kept = to.rejects_of_failed(manifest, attempt).map_err(|e| Failure::new(FailureClass::Bug, e))?;
+            return Err(blocking(move || super::rejected::keep(&failure, &staging, &outcome, &kept)).await?);
+        }
         let invalid = |e| Failure::new(FailureClass::Bug, e);
         // The names are known before the content is settled.
         let names = to.unseen_names(manifest, &staging, &outcome).map_err(invalid)?;

@@ -91,7 +91,7 @@ impl Shell {
             planned => planned,
         }?;
         let job = self.engine.submit(manifest.id.as_str(), planned.plan.clone(), planned.tasks.clone()).await?;
-        metrics::histogram!("millwork_planning_seconds").record(started.elapsed().as_secs_f64());
+        metrics::histogram!("millwork_planning_duration_seconds").record(started.elapsed().as_secs_f64());
         let plan = shortened(planned.explain());
         self.works.with(&manifest.id, |work| {
             (work.job, work.plan) = (Some(job.id().clone()), plan);

@@ -5,6 +5,7 @@
 
 mod commit;
 mod convert;
+mod rejected;
 mod scheduler;
 mod steps;
 mod store;

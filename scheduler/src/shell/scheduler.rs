@@ -17,7 +17,6 @@ use millwork_tracking::{Run, RunState, TrackingStore};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -27,8 +26,6 @@ use tokio_util::task::TaskTracker;
 const MIN_BUCKET_FILE_MB: u64 = 8;
 /// How many changes a slow listener may lag behind.
 const CHANGES: usize = 4096;
-/// How long a stop waits for actions that are going on.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A change in a run's life.
 #[derive(Clone, Debug, Serialize)]
@@ -187,26 +184,19 @@ impl Scheduler {
         &self.shell.stopped
     }
 
-    /// Stops: attempts are given up and leave nothing, their runs go on next time; commits come to their end.
+    /// Stops: attempts are given up and leave nothing, their runs go on next time; commits come to their end. Whoever calls it bounds
+    /// the time.
     pub async fn shut_down(&self) {
         self.shell.tell(Event::Stop);
-        let stopped = async {
-            if let Some(serving) = self.serving.lock().await.take() {
-                // It ends when nothing is going on any more.
-                let _ = serving.await;
-            }
-            self.shell.tasks.close();
-            self.shell.tasks.wait().await;
-            if let Some(recording) = self.recording.lock().await.take() {
-                // It writes what happened last.
-                let _ = recording.await;
-            }
-        };
-        if tokio::time::timeout(STOP_TIMEOUT, stopped).await.is_err() {
-            tracing::warn!(
-                "not everything came to its end in {} s; the next start goes on with it",
-                STOP_TIMEOUT.as_secs()
-            );
+        if let Some(serving) = self.serving.lock().await.take() {
+            // It ends when nothing is going on any more.
+            let _ = serving.await;
+        }
+        self.shell.tasks.close();
+        self.shell.tasks.wait().await;
+        if let Some(recording) = self.recording.lock().await.take() {
+            // It writes what happened last.
+            let _ = recording.await;
         }
     }
 }

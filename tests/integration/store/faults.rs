@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
-use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestId, ObjectUri};
+use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
 use millwork_tracking::{
     AttemptWork, AuditEntry, AuditFilter, Backlog, Commit, DateTotals, Draft, FileFilter, FileTotal, FoundFile, Lock,
     Metric, Note, NumberStore, Overwrites, Page, PlanRecord, QueuedManifest, Replaced, Run, RunCount, RunFilter,
@@ -101,6 +101,8 @@ delegate! {
     fn track(found: &[FoundFile], overwrites: Overwrites, now: DateTime<Utc>) -> TrackedBatch;
     fn mark_missing(found: &FoundFile, now: DateTime<Utc>) -> bool;
     fn mark_moved(uri: &ObjectUri, to: &str, now: DateTime<Utc>) -> ();
+    fn take_back(seen: &TrackedFile, now: DateTime<Utc>) -> bool;
+    fn refresh(manifest: &Manifest, changed: &[ManifestFile], now: DateTime<Utc>) -> ();
     fn files(uris: &[ObjectUri]) -> Vec<Option<TrackedFile>>;
     fn list_files(filter: &FileFilter) -> Page<TrackedFile>;
     fn count_files() -> Vec<(FileState, u64)>;

@@ -61,7 +61,7 @@ use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::Client;
 use chrono::{DateTime, Duration, Utc};
 use deltas::Deltas;
-use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestId, ObjectUri};
+use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
 use std::sync::{Arc, Mutex};
 
 /// How often the SDK makes a request that is throttled or gets no answer.
@@ -170,6 +170,10 @@ impl TrackingStore for DynamoStore {
 
     async fn mark_moved(&self, uri: &ObjectUri, to: &str, now: DateTime<Utc>) -> TrackingResult<()> {
         self.mark_file_moved(uri, to, now).await
+    }
+
+    async fn take_back(&self, seen: &TrackedFile, now: DateTime<Utc>) -> TrackingResult<bool> {
+        self.take_file_back(seen, now).await
     }
 
     async fn files(&self, uris: &[ObjectUri]) -> TrackingResult<Vec<Option<TrackedFile>>> {
@@ -315,6 +319,10 @@ impl TrackingStore for DynamoStore {
 
     async fn requeue(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
         self.requeue_run(id, now).await
+    }
+
+    async fn refresh(&self, manifest: &Manifest, changed: &[ManifestFile], now: DateTime<Utc>) -> TrackingResult<()> {
+        self.refresh_run(manifest, changed, now).await
     }
 
     async fn force(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {

@@ -31,9 +31,11 @@ use crate::{
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
-use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestId, ObjectUri};
+use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
 use std::fs::File;
 use worker::Worker;
+
+pub use open::lock_path;
 
 /// The embedded store.
 pub struct SqliteStore {
@@ -62,6 +64,11 @@ impl TrackingStore for SqliteStore {
     async fn mark_moved(&self, uri: &ObjectUri, to: &str, now: DateTime<Utc>) -> TrackingResult<()> {
         let (uri, to) = (uri.clone(), to.to_owned());
         self.worker.write(move |c| files::mark_moved(c, &uri, &to, now)).await
+    }
+
+    async fn take_back(&self, seen: &TrackedFile, now: DateTime<Utc>) -> TrackingResult<bool> {
+        let seen = seen.clone();
+        self.worker.write(move |c| files::take_back(c, &seen, now)).await
     }
 
     async fn files(&self, uris: &[ObjectUri]) -> TrackingResult<Vec<Option<TrackedFile>>> {
@@ -238,6 +245,11 @@ impl TrackingStore for SqliteStore {
     async fn requeue(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
         let id = id.clone();
         self.worker.write(move |c| turns::requeue(c, &id, now)).await
+    }
+
+    async fn refresh(&self, manifest: &Manifest, changed: &[ManifestFile], now: DateTime<Utc>) -> TrackingResult<()> {
+        let (manifest, changed, document) = (manifest.clone(), changed.to_vec(), manifest.to_json());
+        self.worker.write(move |c| turns::refresh(c, &manifest, &document, &changed, now)).await
     }
 
     async fn force(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
