@@ -15,10 +15,12 @@ mod redrive;
 mod report;
 mod run;
 mod runs;
+mod state;
 mod submit;
 mod table;
 mod token;
 mod up;
+mod why;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -57,6 +59,7 @@ enum Command {
     Bootstrap(bootstrap::Options),
     Token(token::Options),
     Open(open::Options),
+    Why(why::Options),
 }
 
 fn main() -> ExitCode {
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         Command::Cost(options) => block_on(cost::cost(options)),
         Command::Redrive(options) => block_on(redrive::redrive(options)),
         Command::Bootstrap(options) => block_on(bootstrap::bootstrap(options)),
+        Command::Why(options) => block_on(why::why(options)),
     };
     done.unwrap_or_else(|error| {
         eprintln!("millwork: {}", millwork_manifest::printable(&format!("{error:#}")));

@@ -26,6 +26,7 @@ mod service;
 mod settings;
 mod shell;
 mod ui;
+mod why;
 
 pub use access::{
     Caller, NewToken, OwnerToken, Role, TokenId, TokenRecord, TokenSetError, check_token_file, find_owner_token,
@@ -44,3 +45,4 @@ pub use plans::PlanError;
 pub use service::{Service, SubmitError};
 pub use settings::settings_in_force;
 pub use shell::{Change, EndedRun, Scheduler};
+pub use why::{About, Attention, Inspector};

@@ -5,6 +5,7 @@ use crate::loss::{self, TakeBackError};
 use crate::places::ReadPlaces;
 use crate::refresh;
 use crate::shell::Scheduler;
+use crate::why::{About, Inspector};
 use chrono::Utc;
 use millwork_api::{Action, Setting};
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId, ObjectUri};
@@ -43,12 +44,19 @@ pub struct Service {
     places: Arc<ReadPlaces>,
     leader: Arc<OnceLock<Scheduler>>,
     settings: Arc<OnceLock<Vec<Setting>>>,
+    about: Arc<About>,
 }
 
 impl Service {
     /// A process that stands by, and takes manifests whose files are where input may be.
     pub fn new(store: Arc<dyn TrackingStore>, places: ReadPlaces) -> Self {
-        Self { store, places: Arc::new(places), leader: Arc::default(), settings: Arc::default() }
+        Self {
+            store,
+            places: Arc::new(places),
+            leader: Arc::default(),
+            settings: Arc::default(),
+            about: Arc::default(),
+        }
     }
 
     /// Notes the settings in force, for those who ask for them.
@@ -60,6 +68,18 @@ impl Service {
     /// The settings in force.
     pub(crate) fn settings(&self) -> &[Setting] {
         self.settings.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// The same, with what else is known of the state and of what is written.
+    #[must_use]
+    pub fn with_about(self, about: About) -> Self {
+        Self { about: Arc::new(about), ..self }
+    }
+
+    /// Looks for causes, on what this process knows.
+    pub fn inspector(&self) -> Inspector {
+        let (store, input) = (self.store.clone(), Some(self.places.input.clone()));
+        Inspector { store, input, about: self.about.clone(), leader: self.leader().cloned() }
     }
 
     /// The places that are read.

@@ -9,6 +9,7 @@ mod audit;
 mod decide;
 mod dynamodb;
 mod error;
+mod inspection;
 mod life;
 pub mod numbers;
 mod sqlite;
@@ -16,10 +17,15 @@ mod store;
 mod types;
 
 pub use audit::{AuditEntry, AuditFilter, MAX_RECORD_BYTES, PlanRecord, Via};
+pub use decide::BY_OPERATOR;
 pub use dynamodb::{
     DynamoStore, IndexDefinition, TableDefinition, TableNames, create_table, create_tables, table_definitions,
 };
 pub use error::{TrackingError, TrackingResult};
+pub use inspection::{
+    BuilderAbout, BuilderNote, FoundContent, Inspection, KEEP_BUILDER_DAYS, LockState, MAX_BUILDERS, MAX_NOTE_BYTES,
+    QueueAhead, RunSeen, StateChange, StateChanged, StoreFault,
+};
 pub use millwork_manifest::RunState;
 pub use numbers::{
     AttemptStep, AttemptWork, Capacity, DateTotals, FileTotal, Note, NumberStore, RunSummary, Sample, Span,

@@ -1,9 +1,9 @@
 //! The store, as all of Millwork sees it.
 
 use crate::{
-    AuditEntry, AuditFilter, Backlog, Commit, Draft, DynamoStore, FileFilter, FoundFile, Lock, Metric, NumberStore,
-    Overwrites, Page, PlanRecord, QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState, SqliteStore,
-    TableNames, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult,
+    AuditEntry, AuditFilter, Backlog, Commit, Draft, DynamoStore, FileFilter, FoundFile, Inspection, Lock, Metric,
+    NumberStore, Overwrites, Page, PlanRecord, QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState,
+    SqliteStore, TableNames, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
@@ -19,6 +19,9 @@ use std::sync::Arc;
 /// part; each can be made again with the same arguments, and ends as if it had been made once.
 #[async_trait]
 pub trait TrackingStore: NumberStore {
+    /// Looks at the store that only people need.
+    fn inspection(&self) -> &dyn Inspection;
+
     // Files.
 
     /// Notes files as they were found, each for itself. Files that are known keep their state; see [`crate::Tracked`]. `now` is when

@@ -34,6 +34,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use work::Works;
 
+/// Target of the log's lines of what is tried again without end: who looks on has to know of it, also where all else is told
+/// otherwise.
+const RETRIES: &str = "millwork_retries";
+
 /// What all actions share.
 pub(crate) struct Shell {
     engine: Engine,
@@ -170,7 +174,7 @@ impl Shell {
         match runs {
             Ok(runs) => event(runs.iter().map(Seen::from).collect()),
             Err(error) => {
-                tracing::warn!(%error, "cannot look for runs that are {what}; trying again");
+                tracing::warn!(target: RETRIES, %error, "cannot look for runs that are {what}; trying again");
                 Event::LookFailed
             }
         }

@@ -16,6 +16,7 @@ mod plans;
 mod rejected;
 mod run;
 mod sign_in;
+mod why;
 
 pub(crate) use asked::cookie;
 pub(crate) use guard::check_same_site;

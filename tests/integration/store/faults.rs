@@ -77,6 +77,10 @@ macro_rules! delegate {
     ($(fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
         #[async_trait]
         impl<G: Gate> TrackingStore for Faulty<G> {
+            fn inspection(&self) -> &dyn millwork_tracking::Inspection {
+                self.inner.inspection()
+            }
+
             $(async fn $name(&self, $($argument: $type),*) -> TrackingResult<$result> {
                 self.through(stringify!($name), self.inner.$name($($argument),*)).await
             })*

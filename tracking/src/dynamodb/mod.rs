@@ -29,6 +29,7 @@ mod documents;
 mod drafts;
 mod expression;
 mod files;
+mod inspection;
 mod item;
 mod key;
 mod listing;
@@ -154,6 +155,10 @@ async fn sdk_config() -> SdkConfig {
 
 #[async_trait]
 impl TrackingStore for DynamoStore {
+    fn inspection(&self) -> &dyn crate::Inspection {
+        self
+    }
+
     async fn track(
         &self,
         found: &[FoundFile],

@@ -7,6 +7,7 @@
 mod audits;
 mod commits;
 mod files;
+mod inspection;
 mod job;
 mod locks;
 mod manifests;
@@ -46,6 +47,10 @@ pub struct SqliteStore {
 
 #[async_trait]
 impl TrackingStore for SqliteStore {
+    fn inspection(&self) -> &dyn crate::Inspection {
+        self
+    }
+
     async fn track(
         &self,
         found: &[FoundFile],

@@ -63,7 +63,15 @@ CREATE TABLE locks (
     name       TEXT PRIMARY KEY,
     holder     TEXT NOT NULL,
     token      INTEGER NOT NULL,
-    expires_at TEXT NOT NULL
+    expires_at TEXT NOT NULL,
+    acquired_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Signs of life of the builders.
+CREATE TABLE builders (
+    id      TEXT PRIMARY KEY,
+    seen_at TEXT NOT NULL,
+    note    TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE batch_indexes (

@@ -9,3 +9,4 @@ pub mod pager;
 pub mod state;
 pub mod states;
 pub mod time;
+pub mod why;
