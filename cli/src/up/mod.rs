@@ -10,7 +10,7 @@ use demo::Demo;
 use feed::Feed;
 use millwork_manifest_builder::{Builder, Rules};
 use millwork_scheduler::{
-    ApiServer, EndedRun, HttpOptions, Lease, OutputLock, ReadPlaces, RunOptions, Scheduler, Service,
+    About, ApiServer, EndedRun, HttpOptions, Lease, OutputLock, ReadPlaces, RunOptions, Scheduler, Service,
 };
 use millwork_storage::{Location, Places, Storage};
 use millwork_tracking::TrackingStore;
@@ -139,7 +139,8 @@ pub(crate) async fn up(options: Options) -> anyhow::Result<ExitCode> {
     let place = Where::of(&options)?;
     let store = millwork_tracking::open(&place.state).await?;
     let places = ReadPlaces { input: Places::of(&place.input), manifests: Places::none() };
-    let service = Service::new(store.clone(), places);
+    let about = About::of(&place.state, &place.run, &places.manifests)?;
+    let service = Service::new(store.clone(), places).with_about(about);
     let shown = if options.no_ui { None } else { Some(show(&options, &place, &service).await?) };
     greet(&options, &place, shown.as_ref());
     let stop = CancellationToken::new();

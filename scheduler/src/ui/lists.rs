@@ -125,8 +125,9 @@ async fn one_file(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
         Err(error) if error.detail().code == ErrorCode::NoSuchFile => None,
         Err(error) => return Err(error),
     };
+    let why = super::why::of_file(asked, api, &uri).await;
     let text = uri.to_string();
-    let body = file::page(&file::FilePage { now: asked.now, uri: &text, file: found.as_ref(), why: None });
+    let body = file::page(&file::FilePage { now: asked.now, uri: &text, file: found.as_ref(), why });
     let status = if found.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
     let (_, name) = link::split(&text);
     Ok(Shown {

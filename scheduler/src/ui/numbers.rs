@@ -37,8 +37,9 @@ async fn one_date(asked: &Asked, api: &Api, text: &str) -> Result<Shown, ApiErro
     let found = api.service.store().date_totals(Some(date), Some(date)).await?;
     let totals = found.into_iter().find(|(known, _)| *known == date).map(|(_, totals)| totals).unwrap_or_default();
     let numbers = of_totals(date, totals);
+    let why = super::why::of_date(asked, api, date).await;
     let body = match numbers {
-        Some(numbers) => dates::one(&numbers, None, asked.now),
+        Some(numbers) => dates::one(&numbers, why.as_ref(), asked.now),
         None => return Err(ApiError::new(millwork_api::ErrorCode::BadPath, format!("`{text}` is no date"))),
     };
     Ok(Shown {

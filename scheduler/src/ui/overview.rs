@@ -1,7 +1,7 @@
 //! Overview.
 
 use super::asked::{Asked, Shown};
-use super::numbers;
+use super::{numbers, why};
 use crate::api::{Api, ApiError, load_executors, load_runs, load_stats};
 use axum::extract::State;
 use axum::response::Response;
@@ -32,7 +32,14 @@ async fn overview(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     let failed = some(Some(RunState::Failed)).await?.items;
     let executors = load_executors(api);
     let stats = load_stats(api);
-    let concerns = concerns(&stats, &executors, &failed);
+    let concerns = match why::concerns(api, asked.now).await {
+        Some(mut found) => {
+            found.extend(of_cluster(&stats, &executors));
+            found.sort_by_key(|concern| std::cmp::Reverse(concern.tone));
+            found
+        }
+        None => concerns(&stats, &executors, &failed),
+    };
     let calendar = numbers::all_dates(api).await.ok().map(|dates| dates::calendar(&dates, dates::FEW_WEEKS));
     let overview = Overview {
         now: asked.now,

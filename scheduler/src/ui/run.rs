@@ -1,7 +1,7 @@
 //! One run, with its parts.
 
 use super::asked::{Asked, Shown};
-use super::rejected;
+use super::{rejected, why};
 use crate::api::{Api, ApiError, load_run, load_run_files, load_run_ledger};
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -50,8 +50,11 @@ async fn show(asked: &Asked, api: &Api, id: &str, tab: Tab) -> Result<Shown, Api
         },
         _ => Part::Run,
     };
-    let body =
-        page(&RunPage { now: asked.now, viewer: &asked.viewer, run: &run, why: None, tab, part, back: &asked.path });
+    let why = match run.run.state {
+        millwork_manifest::RunState::Completed => None,
+        _ => why::of_run(asked, api, &id).await,
+    };
+    let body = page(&RunPage { now: asked.now, viewer: &asked.viewer, run: &run, why, tab, part, back: &asked.path });
     Ok(Shown {
         json: Some(match tab {
             Tab::Files => path::run_part(id.as_str(), "files"),
