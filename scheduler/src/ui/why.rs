@@ -1,7 +1,7 @@
 //! Diagnoses on pages.
 
 use super::asked::Asked;
-use crate::api::{Api, ApiError};
+use crate::api::Api;
 use chrono::{DateTime, Utc};
 use millwork_diagnosis::{AttentionItem, Diagnosis, Standing, Subject};
 use millwork_manifest::{DatePrefix, ManifestId, ObjectUri};
@@ -21,7 +21,7 @@ const AGAIN: Duration = Duration::from_secs(3);
 static KNOWN: Mutex<Option<(Instant, Vec<Concern>)>> = Mutex::new(None);
 
 /// A diagnosis, if it comes in time. What goes wrong with it leaves the rest of the page.
-async fn in_time(found: impl Future<Output = Result<Diagnosis, impl Into<ApiError>>>) -> Option<Diagnosis> {
+async fn in_time<E>(found: impl Future<Output = Result<Diagnosis, E>>) -> Option<Diagnosis> {
     tokio::time::timeout(TIME, found).await.ok()?.ok()
 }
 
