@@ -1,10 +1,11 @@
 //! What a run came to, for a person and for a program.
 
 use crate::redrive::MAX_SHOWN;
+use millwork_api::OutputFile;
 use millwork_conversion::{FileLedger, OtherFormat};
 use millwork_manifest::{Compression, Failure, ObjectUri, printable};
 use millwork_manifest_builder::{ForeignFile, QuarantinedFile, UnmovedFile};
-use millwork_scheduler::{OutputFile, RunResult};
+use millwork_scheduler::RunResult;
 use serde::Serialize;
 use std::fmt::Write as _;
 
