@@ -17,7 +17,7 @@ demo: build $(VENV)/ready
 	$(PYTHON) tests/oracle/show.py demo/out
 
 ## all checks and tests
-test: lint build unit instructions integration
+test: lint build unit instructions integration deploy-check
 
 build:
 	cargo build --workspace --locked
@@ -46,6 +46,8 @@ instructions-accept: /usr/bin/valgrind
 
 /usr/bin/valgrind:
 	$(APT) update && $(APT) install -y valgrind
+
+include tests/deploy/deploy.mk
 
 # What benchmarks are run on, and how: medians of RUNS rounds over FILES files of each shape.
 BENCH       := target/bench-out
@@ -79,10 +81,12 @@ bench-measure: $(VENV)/bench-ready
 	$(PYTHON) benches/cost.py $(BENCH)/results.json
 	$(PYTHON) benches/plot.py $(BENCH)/results.json $(BENCH_PLOT)
 
-# Python with the readers that the tests compare with.
-$(VENV)/ready: tests/requirements.txt
+# Python with the readers that the tests compare with, and one in JavaScript.
+$(VENV)/ready: tests/requirements.txt tests/package.json
 	python3 -m venv $(VENV) || ($(APT) update && $(APT) install -y python3-venv && python3 -m venv $(VENV))
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	command -v npm > /dev/null || ($(APT) update && $(APT) install -y nodejs npm)
+	cp tests/package.json $(VENV)/ && npm install --prefix $(VENV) --silent --no-audit --no-fund
 	touch $@
 
 # Spark needs Java.

@@ -9,12 +9,14 @@ ALLOWED = {
     "tracking": {"manifest"},
     "queue": {"manifest"},
     "net": set(),
-    "manifest-builder": {"manifest", "storage", "tracking", "queue", "net"},
+    "process": {"net"},
+    "scaling": set(),
+    "manifest-builder": {"manifest", "storage", "tracking", "queue", "net", "process"},
     "conversion": {"manifest", "storage"},
     "cluster": {"net"},
-    "executor": {"cluster", "conversion", "net"},
-    "scheduler": {"manifest", "api", "storage", "tracking", "queue", "net", "conversion", "cluster"},
-    "cli": {"manifest", "api", "storage", "tracking", "net", "conversion", "manifest-builder", "cluster", "executor", "scheduler"},
+    "executor": {"cluster", "conversion", "net", "process"},
+    "scheduler": {"manifest", "api", "storage", "tracking", "queue", "net", "conversion", "cluster", "process", "scaling"},
+    "cli": {"manifest", "api", "storage", "tracking", "net", "conversion", "manifest-builder", "cluster", "executor", "scheduler", "process"},
     "tests": {"api", "cluster", "manifest", "storage", "tracking", "queue", "manifest-builder", "scheduler", "net"},
 }
 metadata = json.loads(subprocess.check_output(["cargo", "metadata", "--format-version", "1", "--no-deps"]))

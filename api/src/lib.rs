@@ -32,5 +32,5 @@ pub use output::{LedgerEntry, LedgerTotals, OutputFile, RunOutput};
 pub use page::{Limit, Page, PagedQuery};
 pub use plans::{Action, Change, ChangeResult, Plan, PlanRequest, PlanState, Refusal, Select, SubjectKind};
 pub use priority::{Priority, PriorityChange};
-pub use progress::{JobProgress, StageProgress, TaskProgress, TaskState};
+pub use progress::{Phase, RunProgress, StageProgress, Step, StepTime, TaskPhase, TaskProgress, TaskState};
 pub use runs::{Attempt, Failure, Moment, MomentKind, PartQuery, Run, RunDetail, RunFile, RunQuery};

@@ -1,6 +1,6 @@
 //! Runs, as listings and pages of one show them.
 
-use crate::{AnyOf, JobProgress, Limit, RunOutput, words};
+use crate::{AnyOf, Limit, RunOutput, RunProgress, words};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{DatePrefix, FailureClass, FileState, ManifestId, RunState};
 use serde::{Deserialize, Serialize};
@@ -109,9 +109,9 @@ pub struct RunDetail {
     /// What it produced, once it is committed.
     #[schema(required)]
     pub result: Option<RunOutput>,
-    /// How far its conversion is, while it is with the executors; only the process that runs the manifests knows.
+    /// How far its attempt is, while there is one; only the process that runs the manifests knows.
     #[schema(required)]
-    pub progress: Option<JobProgress>,
+    pub progress: Option<RunProgress>,
 }
 
 /// An attempt at a run.

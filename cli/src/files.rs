@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::list::{ListOptions, Listing, print_json, time};
+use crate::shown::shown;
 use crate::table;
 use clap::{Args, Subcommand};
 use millwork_api::{AnyOf, File, FileDetail, FileQuery, QuarantineQuery, UriQuery, path};
@@ -79,9 +80,9 @@ async fn show(uri: ObjectUri, options: &ListOptions) -> anyhow::Result<()> {
     if options.json {
         return print_json(&file);
     }
-    println!("{}  {}", file.file.uri, file.file.state);
+    println!("{}  {}", shown(&file.file.uri), file.file.state);
     for moment in &file.timeline {
-        println!("  {}  {}  {}", time(moment.at), moment.state, moment.detail.as_deref().unwrap_or_default());
+        println!("  {}  {}  {}", time(moment.at), moment.state, shown(moment.detail.as_deref().unwrap_or_default()));
     }
     Ok(())
 }

@@ -1,21 +1,29 @@
 //! `millwork`: everything a person types. Data goes to stdout, the rest to stderr.
 
+mod audit;
 mod bootstrap;
 mod client;
 mod embedded;
+mod exit;
 mod explain;
+mod failure;
 mod files;
+mod filter;
 mod generate;
 mod list;
+mod plans;
 mod report;
 mod run;
 mod runs;
+mod shell;
+mod shown;
 mod submit;
 mod table;
 mod token;
 
-use clap::{Parser, Subcommand};
-use std::io::IsTerminal;
+use clap::{CommandFactory, Parser, Subcommand};
+use exit::Exit;
+use failure::Told;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -32,8 +40,8 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 something failed, and stderr says what; 2 the command line is \
-wrong; 130 interrupted.";
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 the command line is wrong; 3 something needs you; `millwork help \
+exit-codes` has all of them.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -44,24 +52,38 @@ enum Command {
     Files(files::Options),
     Quarantine(files::QuarantineOptions),
     Generate(generate::Options),
+    Plans(plans::Options),
+    Audit(audit::Options),
     Bootstrap(bootstrap::Options),
     Token(token::Options),
+    Completions(shell::CompletionOptions),
+    Man(shell::ManOptions),
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    if std::env::args_os().skip(1).eq(["help", "exit-codes"]) {
+        print!("{}", Exit::table());
+        return Exit::Done.into();
+    }
+    // Known before the command line is read, so that what is wrong with that is told so, too.
+    let as_json = std::env::args_os().any(|argument| argument == "--json");
+    let cli: Cli = millwork_process::parse();
     let quiet = "warn,millwork_scheduler=off,ballista=off,ballista_core=off,ballista_scheduler=off,datafusion=off";
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| quiet.into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .log_internal_errors(false)
-        .init();
+    if let Err(error) = millwork_process::start_logs(quiet) {
+        eprintln!("millwork: {error:#}");
+        return Exit::Usage.into();
+    }
     end_when_nobody_reads();
     let done = match cli.command {
         Command::Generate(options) => generate::generate(&options).map(|()| ExitCode::SUCCESS),
         Command::Token(options) => token::token(&options).map(|()| ExitCode::SUCCESS),
+        Command::Completions(options) => {
+            shell::completions(&options, Cli::command());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man(options) => shell::man(&options, Cli::command()).map(|()| ExitCode::SUCCESS),
+        Command::Plans(options) => block_on(plans::plans(options)),
+        Command::Audit(options) => block_on(audit::audit(options)),
         Command::Run(options) => block_on(run::run(options)),
         Command::Explain(options) => block_on(explain::explain(options)),
         Command::Submit(options) => block_on(submit::submit(options)),
@@ -70,10 +92,7 @@ fn main() -> ExitCode {
         Command::Quarantine(options) => block_on(files::quarantine(options)),
         Command::Bootstrap(options) => block_on(bootstrap::bootstrap(options)),
     };
-    done.unwrap_or_else(|error| {
-        eprintln!("millwork: {error:#}");
-        ExitCode::FAILURE
-    })
+    done.unwrap_or_else(|error| Told::of(&error).print(as_json).into())
 }
 
 /// As in `millwork runs | head`: whoever is written to may go, and that is no bug to tell of.
@@ -82,14 +101,11 @@ fn end_when_nobody_reads() {
     std::panic::set_hook(Box::new(move |panic| {
         let text = panic.payload_as_str().unwrap_or_default();
         if text.starts_with("failed printing to") && text.contains("Broken pipe") {
-            std::process::exit(CODE_OF_A_BROKEN_PIPE);
+            std::process::exit(Exit::ReaderGone.code().into());
         }
         tell(panic);
     }));
 }
-
-/// What a shell says of a process that the signal SIGPIPE has ended.
-const CODE_OF_A_BROKEN_PIPE: i32 = 141;
 
 fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

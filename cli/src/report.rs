@@ -1,5 +1,7 @@
 //! What a run came to, for a person and for a program.
 
+use crate::shown::shown;
+use crate::table::bytes;
 use millwork_api::OutputFile;
 use millwork_manifest::Failure;
 use millwork_manifest_builder::{ForeignFile, QuarantinedFile};
@@ -94,12 +96,12 @@ impl Report {
     pub(crate) fn to_text(&self) -> String {
         let mut text = String::new();
         for output in &self.outputs {
-            let _ = writeln!(text, "{}  {}  {}", output.uri, count(output.rows, "row"), bytes(output.bytes));
+            let _ = writeln!(text, "{}  {}  {}", shown(&output.uri), count(output.rows, "row"), bytes(output.bytes));
         }
-        let rate = self.input_bytes as f64 / 1e6 / self.seconds.max(1e-9);
+        let rate = self.input_bytes as f64 / f64::from(1 << 20) / self.seconds.max(1e-9);
         let _ = writeln!(
             text,
-            "{}, {} in {}: {} in {}, {}, in {:.2} s ({rate:.0} MB/s)",
+            "{}, {} in {}: {} in {}, {}, in {:.2} s ({rate:.0} MiB/s)",
             count(self.files, "file"),
             bytes(self.input_bytes),
             count(self.manifests, "manifest"),
@@ -114,24 +116,24 @@ impl Report {
         if self.rejected > 0 {
             let _ = writeln!(text, "{} rejected, kept in:", count(self.rejected, "line"));
             for file in &self.rejected_lines {
-                let _ = writeln!(text, "  {file}");
+                let _ = writeln!(text, "  {}", shown(file));
             }
         }
         if self.quarantined > 0 {
             let _ = writeln!(text, "{} refused:", count(self.quarantined, "file"));
             for file in self.quarantined_files.iter().take(20) {
                 let place = file.moved_to.as_ref().unwrap_or(&file.uri);
-                let _ = writeln!(text, "  {}: {place}", file.reason);
+                let _ = writeln!(text, "  {}: {}", file.reason, shown(place.as_str()));
             }
             if self.quarantined_files.len() > 20 {
                 let _ = writeln!(text, "  … and {} more", self.quarantined_files.len() - 20);
             }
         }
         for (key, name) in &self.renamed_columns {
-            let _ = writeln!(text, "key `{key}` is column `{name}`: `{key}` is a metadata column");
+            let _ = writeln!(text, "key `{0}` is column `{1}`: `{0}` is a metadata column", shown(key), shown(name));
         }
         for uri in &self.overwritten {
-            let _ = writeln!(text, "changed after it was converted, left as it is: {uri}");
+            let _ = writeln!(text, "changed after it was converted, left as it is: {}", shown(uri));
         }
         text
     }
@@ -140,8 +142,4 @@ impl Report {
 /// `1 file`, `2 files`.
 pub(crate) fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-fn bytes(count: u64) -> String {
-    indicatif::DecimalBytes(count).to_string()
 }

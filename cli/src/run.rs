@@ -273,18 +273,21 @@ async fn convert(
     if left.runs > 0 && !is_over {
         bar.abandon();
         eprintln!("millwork: interrupted: what was finished is published, the rest goes on next time");
-        scheduler.shut_down().await;
+        // What takes longer goes on next time, too.
+        let _ = tokio::time::timeout(LAST_COMMITS, scheduler.shut_down()).await;
         return Ok(false);
     }
     bar.finish_and_clear();
     Ok(true)
 }
 
+/// Time that commits have to come to their end when the command is interrupted.
+const LAST_COMMITS: std::time::Duration = std::time::Duration::from_secs(10);
+
 fn progress_bar(bytes: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template(
-        "{bar:32} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} {msg}",
-    );
+    let style =
+        ProgressStyle::with_template("{bar:32} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
 }

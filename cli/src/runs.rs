@@ -2,9 +2,12 @@
 
 use crate::client::{Client, ClientOptions};
 use crate::list::{ListOptions, Listing, print_json, time};
-use crate::table;
+use crate::plans::{self, ChangeOptions};
+use crate::shown::shown;
+use crate::{filter, table};
+use anyhow::Context;
 use clap::{Args, Subcommand};
-use millwork_api::{AnyOf, EventData, Priority, PriorityChange, Run, RunDetail, RunQuery, TaskState, path};
+use millwork_api::{Action, AnyOf, EventData, Priority, Run, RunDetail, RunQuery, Select, path};
 use millwork_manifest::{FailureClass, RunState};
 use std::process::ExitCode;
 
@@ -27,13 +30,13 @@ enum Command {
     List(ListRunsOptions),
     /// Show one run: its attempts, what it produced, how far it is
     Show(RunOptions),
-    /// End a run: at once if it waits, else as soon as its attempt has stopped
-    Cancel(RunOptions),
-    /// Queue a run that failed or was cancelled once more
-    Retry(RunOptions),
-    /// Convert a completed run once more; the new output takes the place of the one it has
-    Force(RunOptions),
-    /// Change the place of a queued run in the queue
+    /// End runs: at once if they wait, else as soon as their attempt has stopped
+    Cancel(ActOptions),
+    /// Queue runs that failed or were cancelled once more
+    Retry(ActOptions),
+    /// Convert completed runs once more; the new output takes the place of the one they have
+    Force(ActOptions),
+    /// Change the place of queued runs in the queue
     Prioritise(PriorityOptions),
     /// Print changes of runs as they happen, until interrupted. When the scheduler goes, its return is waited for
     Watch(WatchOptions),
@@ -67,14 +70,41 @@ struct RunOptions {
     client: ClientOptions,
 }
 
+/// Runs named one by one are changed at once; those that match a filter are shown first, and changed with --yes.
+#[derive(Args)]
+struct ActOptions {
+    /// The manifests' ids
+    #[arg(value_name = "ID", required_unless_present = "filter", conflicts_with = "filter")]
+    ids: Vec<String>,
+
+    /// All runs that match, such as 'state=failed class=storage' or 'date=2025-12-23'
+    #[arg(long = "where", value_name = "FILTER", value_parser = filter::runs)]
+    filter: Option<RunQuery>,
+
+    #[command(flatten)]
+    change: ChangeOptions,
+}
+
+impl ActOptions {
+    async fn act(self, action: Action) -> anyhow::Result<ExitCode> {
+        let select = self.filter.map_or(Select::Ids(self.ids), Select::Runs);
+        plans::change(action, select, &self.change).await
+    }
+}
+
 #[derive(Args)]
 struct PriorityOptions {
-    #[command(flatten)]
-    run: RunOptions,
+    /// The manifests' ids, unless --where tells which; then the priority: -1000 to 1000. Runs of higher priority start first; of
+    /// the same, the oldest
+    #[arg(value_name = "ID… PRIORITY", required = true, allow_negative_numbers = true)]
+    words: Vec<String>,
 
-    /// Runs of higher priority start first; of the same, the oldest. 0 unless told
-    #[arg(allow_negative_numbers = true)]
-    priority: i32,
+    /// All runs that match, such as 'state=queued date=2025-12-23'
+    #[arg(long = "where", value_name = "FILTER", value_parser = filter::runs)]
+    filter: Option<RunQuery>,
+
+    #[command(flatten)]
+    change: ChangeOptions,
 }
 
 #[derive(Args)]
@@ -92,10 +122,10 @@ pub(crate) async fn runs(options: Options) -> anyhow::Result<ExitCode> {
         None => list(options.list).await?,
         Some(Command::List(options)) => list(options).await?,
         Some(Command::Show(options)) => show(&options).await?,
-        Some(Command::Cancel(options)) => act(&options, "cancel").await?,
-        Some(Command::Retry(options)) => act(&options, "retry").await?,
-        Some(Command::Force(options)) => act(&options, "force").await?,
-        Some(Command::Prioritise(options)) => prioritise(&options).await?,
+        Some(Command::Cancel(options)) => return options.act(Action::Cancel).await,
+        Some(Command::Retry(options)) => return options.act(Action::Retry).await,
+        Some(Command::Force(options)) => return options.act(Action::Force).await,
+        Some(Command::Prioritise(options)) => return prioritise(options).await,
         Some(Command::Watch(options)) => watch(&options).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -139,27 +169,30 @@ async fn show(options: &RunOptions) -> anyhow::Result<()> {
         let attempt = moment.attempt.map_or(String::new(), |attempt| format!(" (attempt {attempt})"));
         println!("  {}  {}{attempt}", time(moment.at), moment.what);
     }
-    for stage in run.progress.iter().flat_map(|progress| &progress.stages) {
-        let done = stage.tasks.iter().filter(|task| task.state == TaskState::Successful).count();
-        println!("  stage {}: {done} of {} tasks done", stage.id, stage.partitions);
+    if let Some(progress) = &run.progress {
+        let (read, all) = (table::bytes(progress.read_bytes), table::bytes(progress.bytes));
+        let (done, tasks) = (progress.tasks_done, progress.tasks);
+        println!("  {} %: {read} of {all} read, {done} of {tasks} tasks done", progress.percent);
     }
     for output in run.result.iter().flat_map(|result| &result.outputs) {
-        println!("  {}  {} rows, {}", output.uri, output.rows, table::bytes(output.bytes));
+        println!("  {}  {} rows, {}", shown(&output.uri), output.rows, table::bytes(output.bytes));
     }
     Ok(())
 }
 
-async fn act(options: &RunOptions, what: &str) -> anyhow::Result<()> {
-    let client = Client::new(&options.client)?;
-    let run = client.post_text(&path::run_part(&options.id, what), &(), "{}".to_owned()).await?;
-    print_run(&run, options.json)
-}
-
-async fn prioritise(options: &PriorityOptions) -> anyhow::Result<()> {
-    let client = Client::new(&options.run.client)?;
-    let change = PriorityChange { priority: Priority(options.priority) };
-    let run = client.put(&path::run_part(&options.run.id, "priority"), &change).await?;
-    print_run(&run, options.run.json)
+async fn prioritise(mut options: PriorityOptions) -> anyhow::Result<ExitCode> {
+    let word = options.words.pop().unwrap_or_default();
+    let priority = word.parse().ok().and_then(|number: i64| Priority::try_from(number).ok());
+    let limit = Priority::LIMIT;
+    let priority =
+        priority.with_context(|| format!("the last word is the priority, -{limit} to {limit}, not `{word}`"))?;
+    let select = match (options.filter, options.words) {
+        (Some(filter), ids) if ids.is_empty() => Select::Runs(filter),
+        (None, ids) if !ids.is_empty() => Select::Ids(ids),
+        (Some(_), _) => anyhow::bail!("name runs, or say --where, not both"),
+        (None, _) => anyhow::bail!("name the runs before the priority, or say --where"),
+    };
+    plans::change(Action::Priority(priority), select, &options.change).await
 }
 
 async fn watch(options: &WatchOptions) -> anyhow::Result<()> {
@@ -170,7 +203,8 @@ async fn watch(options: &WatchOptions) -> anyhow::Result<()> {
             }
         }
         EventData::Run(change) => {
-            let failure = change.failure.as_ref().map_or(String::new(), |failure| format!("  {}", failure.message));
+            let failure =
+                change.failure.as_ref().map_or(String::new(), |failure| format!("  {}", shown(&failure.message)));
             println!("{}  {}  {}{failure}", time(change.at), change.manifest_id, change.state);
         }
         EventData::Role(role) if !role.leads => {
@@ -184,18 +218,10 @@ async fn watch(options: &WatchOptions) -> anyhow::Result<()> {
     Client::new(&options.client)?.watch(print).await
 }
 
-fn print_run(run: &Run, as_json: bool) -> anyhow::Result<()> {
-    if as_json {
-        return print_json(run);
-    }
-    println!("{}", line(run));
-    Ok(())
-}
-
 /// A run in one line.
 pub(crate) fn line(run: &Run) -> String {
     match &run.failure {
-        Some(failure) => format!("{}  {}  {}", run.manifest_id, run.state, failure.message),
+        Some(failure) => format!("{}  {}  {}", run.manifest_id, run.state, shown(&failure.message)),
         None => format!("{}  {}", run.manifest_id, run.state),
     }
 }

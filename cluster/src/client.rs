@@ -9,6 +9,7 @@ use crate::{Access, Address, Link, MAX_MESSAGE_BYTES, SILENCE, SchedulerLink, WA
 use futures::{StreamExt, TryStreamExt};
 use hyper_util::rt::TokioIo;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -24,13 +25,18 @@ const CONNECT: Duration = Duration::from_secs(2);
 
 /// Connects to a scheduler that proves that it has the secret.
 pub async fn connect(address: &Address, access: &Access) -> io::Result<SchedulerLink> {
-    timeout(CONNECT, connect_in_time(address, access)).await.map_err(|_| {
+    connect_at(address, None, access).await
+}
+
+/// The same, at one of the addresses that belong to its name; a certificate has to be for the name.
+pub async fn connect_at(address: &Address, at: Option<SocketAddr>, access: &Access) -> io::Result<SchedulerLink> {
+    timeout(CONNECT, connect_in_time(address, at, access)).await.map_err(|_| {
         io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} seconds", CONNECT.as_secs()))
     })?
 }
 
-async fn connect_in_time(address: &Address, access: &Access) -> io::Result<SchedulerLink> {
-    let channel = open(address, access).await?;
+async fn connect_in_time(address: &Address, at: Option<SocketAddr>, access: &Access) -> io::Result<SchedulerLink> {
+    let channel = open(address, at, access).await?;
     let of_executor: [u8; 32] = random()?;
     let mut challenge = Request::new(Nothing {});
     put(challenge.metadata_mut(), OF_EXECUTOR, &of_executor)?;
@@ -62,14 +68,17 @@ async fn connect_in_time(address: &Address, access: &Access) -> io::Result<Sched
 
 /// Opens a channel, with TLS if there are certificates. It is spoken of as `http` in either case: with `https`, the library would
 /// add a TLS of its own.
-async fn open(address: &Address, access: &Access) -> io::Result<Channel> {
+async fn open(address: &Address, at: Option<SocketAddr>, access: &Access) -> io::Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(io::Error::other)?;
     let (address, access) = (address.clone(), access.clone());
     let connector = tower::service_fn(move |_: Uri| {
         let (address, access) = (address.clone(), access.clone());
         async move {
             let host = address.host.trim_matches(['[', ']']);
-            let stream = TcpStream::connect((host, address.port)).await?;
+            let stream = match at {
+                Some(at) => TcpStream::connect(at).await?,
+                None => TcpStream::connect((host, address.port)).await?,
+            };
             stream.set_nodelay(true)?;
             Ok::<_, io::Error>(TokioIo::new(access.open(stream, host).await?))
         }

@@ -17,7 +17,7 @@ mod service;
 
 pub use access::{Access, DoorAccess, TlsFiles, TlsMode};
 pub use address::Address;
-pub use client::connect;
+pub use client::{connect, connect_at};
 pub use door::{Door, listen};
 pub use millwork_net::Identity;
 pub use secret::{Secret, SecretError};
@@ -30,8 +30,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-/// The longest pause between two signs of life of an executor.
-pub const ALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// The longest pause between two signs of life of an executor, 1 s: they carry the progress of its tasks, which people look at.
+pub const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 /// Silence after which either end of a connection takes the other for dead. As long as it takes another scheduler to become the one that runs
 /// manifests, so that its executors are free by then.
 pub const SILENCE: Duration = Duration::from_secs(8);

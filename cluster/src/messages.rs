@@ -25,15 +25,66 @@ pub enum FromExecutor {
     /// The first message: who offers to work.
     #[prost(message, tag = "1")]
     Register(Register),
-    /// A sign of life, sent at least every [`crate::ALIVE_INTERVAL`].
+    /// A sign of life, sent at least every [`crate::ALIVE_INTERVAL`], with the progress of its tasks.
     #[prost(message, tag = "2")]
-    Alive(Nothing),
+    Alive(Alive),
     /// The end of a task.
     #[prost(message, tag = "3")]
     Ended(Ended),
     /// The executor was told to stop: it finishes its tasks, and takes no more.
     #[prost(message, tag = "4")]
     Draining(Nothing),
+}
+
+/// A sign of life of an executor, and news of it. Before it told news, it had no content.
+#[derive(Clone, PartialEq, Message)]
+pub struct Alive {
+    /// The tasks it has, as far as they are.
+    #[prost(message, repeated, tag = "1")]
+    pub tasks: Vec<Progress>,
+    /// Memory that its process has now, in bytes; 0 if it does not know.
+    #[prost(uint64, tag = "2")]
+    pub memory_bytes: u64,
+}
+
+/// Progress of a task.
+#[derive(Clone, PartialEq, Message)]
+pub struct Progress {
+    /// The task, always there.
+    #[prost(message, optional, tag = "1")]
+    pub key: Option<TaskKey>,
+    /// Counts of it so far.
+    #[prost(message, optional, tag = "2")]
+    pub counts: Option<Counts>,
+}
+
+/// Counts of a task. Each only grows.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Counts {
+    /// Stored bytes of input that it has read.
+    #[prost(uint64, tag = "1")]
+    pub read_bytes: u64,
+    /// Lines that became rows.
+    #[prost(uint64, tag = "2")]
+    pub rows: u64,
+    /// Lines that were rejected.
+    #[prost(uint64, tag = "3")]
+    pub rejected: u64,
+    /// Bytes of output that it has written.
+    #[prost(uint64, tag = "4")]
+    pub written_bytes: u64,
+    /// Output files that it has begun.
+    #[prost(uint64, tag = "5")]
+    pub parts: u64,
+    /// Time that it has computed, in microseconds.
+    #[prost(uint64, tag = "6")]
+    pub cpu_micros: u64,
+    /// The most memory that its process had meanwhile, in bytes.
+    #[prost(uint64, tag = "7")]
+    pub peak_memory_bytes: u64,
+    /// True once it has read all of its input, and only finishes its files.
+    #[prost(bool, tag = "8")]
+    pub is_finishing: bool,
 }
 
 /// An executor that offers to work.
@@ -51,6 +102,12 @@ pub struct Register {
     /// Version of the executor's program.
     #[prost(string, tag = "4")]
     pub version: String,
+    /// Limit of the memory of its process, in bytes; 0 if it has none, or does not know.
+    #[prost(uint64, tag = "5")]
+    pub memory_limit_bytes: u64,
+    /// Name of the machine it runs on; empty if it does not know.
+    #[prost(string, tag = "6")]
+    pub machine: String,
 }
 
 /// A message of the scheduler.
@@ -141,6 +198,9 @@ pub struct Ended {
     /// Outcome of the task.
     #[prost(oneof = "Outcome", tags = "4, 5")]
     pub outcome: Option<Outcome>,
+    /// Counts of it at its end.
+    #[prost(message, optional, tag = "6")]
+    pub counts: Option<Counts>,
 }
 
 /// Outcome of a task.

@@ -6,11 +6,13 @@
 //! protected by TLS alone.
 
 use hmac::{Hmac, KeyInit, Mac};
+use millwork_net::Watched;
 use sha2::Sha256;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{env, fmt, io};
 
 /// The fewest characters of a secret: 128 bits if it is random and in hexadecimal.
@@ -20,9 +22,24 @@ const MAX_SECRET_BYTES: u64 = 4096;
 /// The environment variable that holds a secret.
 const VARIABLE: &str = "MILLWORK_EXECUTOR_SECRET";
 
-/// A secret that a scheduler shares with its executors.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Vec<u8>);
+/// A secret that a scheduler shares with its executors. That of a file is read again when the file changes: connections that are there
+/// go on, new ones prove the new one.
+#[derive(Clone)]
+pub struct Secret(Source);
+
+#[derive(Clone)]
+enum Source {
+    Fixed(Arc<Vec<u8>>),
+    Watched(Arc<Watched<Vec<u8>>>),
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Secret {}
 
 /// The reason why there is no secret.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +99,14 @@ impl Secret {
     /// The secret that is configured: in this file, or in the environment.
     pub fn configured(file: Option<&Path>) -> Result<Option<Self>, SecretError> {
         match (file, env::var(VARIABLE)) {
-            (Some(path), _) => Self::read(path).map(Some),
+            (Some(path), _) => {
+                let read = {
+                    let path = path.to_owned();
+                    move || Self::read(&path).map(|secret| secret.bytes().to_vec())
+                };
+                let watched = Watched::open("the secret of executors", vec![path.to_owned()], read)?;
+                Ok(Some(Self(Source::Watched(Arc::new(watched)))))
+            }
             (None, Ok(text)) if !text.is_empty() => Self::parse(&text, || VARIABLE.to_owned()).map(Some),
             _ => Ok(None),
         }
@@ -134,7 +158,14 @@ impl Secret {
         if found < MIN_SECRET_CHARACTERS {
             return Err(SecretError::TooShort { origin: origin(), found });
         }
-        Ok(Self(text.as_bytes().to_vec()))
+        Ok(Self(Source::Fixed(Arc::new(text.as_bytes().to_vec()))))
+    }
+
+    fn bytes(&self) -> Arc<Vec<u8>> {
+        match &self.0 {
+            Source::Fixed(bytes) => bytes.clone(),
+            Source::Watched(watched) => watched.current(),
+        }
     }
 
     /// Proves to the other end that this one has the secret.
@@ -148,7 +179,7 @@ impl Secret {
     }
 
     fn mac(&self, role: Role, of_executor: &Nonce, of_scheduler: &Nonce) -> Hmac<Sha256> {
-        let mut mac = keyed(&self.0);
+        let mut mac = keyed(&self.bytes());
         mac.update(match role {
             Role::Scheduler => b"millwork scheduler 1\n",
             Role::Executor => b"millwork executor 1\n\n",

@@ -193,22 +193,28 @@ fn innermost(expression: &Arc<dyn PhysicalExpr>, row: &RecordBatch) -> Arc<dyn P
     failing.map_or_else(|| expression.clone(), |part| innermost(part, row))
 }
 
-/// An expression as SQL, and the column that it makes.
-fn shown(expression: &Arc<dyn PhysicalExpr>, column: Option<&str>) -> String {
+/// An expression as SQL, up to a limit.
+pub(crate) fn sql_of(expression: &dyn PhysicalExpr) -> String {
     struct Sql<'a>(&'a dyn PhysicalExpr);
     impl fmt::Display for Sql<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             self.0.fmt_sql(f)
         }
     }
-    let short = |mut text: String| {
-        if text.len() > MAX_EXPRESSION_BYTES {
-            text.truncate(text.floor_char_boundary(MAX_EXPRESSION_BYTES));
-            text.push('…');
-        }
-        text
-    };
-    let sql = short(Sql(expression.as_ref()).to_string());
+    short(Sql(expression).to_string())
+}
+
+fn short(mut text: String) -> String {
+    if text.len() > MAX_EXPRESSION_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_EXPRESSION_BYTES));
+        text.push('…');
+    }
+    text
+}
+
+/// An expression as SQL, and the column that it makes.
+fn shown(expression: &Arc<dyn PhysicalExpr>, column: Option<&str>) -> String {
+    let sql = sql_of(expression.as_ref());
     match column {
         Some(column) => format!("`{sql}` for the column `{}`", short(column.to_owned())),
         None => format!("`{sql}` in WHERE"),

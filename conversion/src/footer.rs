@@ -6,6 +6,7 @@
 //!
 //! Footers come from executors. What they say is looked through before it is decoded, and compared with what was reported.
 
+mod order;
 mod shape;
 
 use crate::encode::{AddedColumns, Append};
@@ -16,6 +17,7 @@ use datafusion::parquet::file::metadata::{
 };
 use datafusion::parquet::schema::types::{SchemaDescriptor, Type};
 use millwork_storage::Tail;
+pub(crate) use order::arranged;
 use shape::check_shape;
 use std::io;
 use std::panic::catch_unwind;

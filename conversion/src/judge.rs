@@ -1,6 +1,6 @@
 //! The judgement of an attempt by what its tasks reported, once that has been checked: complete, to be planned again, or failed.
 
-use crate::footer::{as_io, names_in, settle_columns};
+use crate::footer::{arranged, as_io, names_in, settle_columns};
 use crate::ledger::{FileLedger, add_up};
 use crate::plan::PlannedAttempt;
 use crate::query::Query;
@@ -27,7 +27,8 @@ pub struct AttemptOutcome {
 }
 
 impl AttemptOutcome {
-    /// Settles the footers of the private files: all get all columns, in their order, if they have not. To be called before the
+    /// Settles the columns of the private files: all get all columns, in their order, and column chunks stand in that order, if they have
+    /// not and do not. To be called before the
     /// commit.
     pub fn settle(&mut self, staging: &Staging) -> Result<(), Failure> {
         let planned = self.planned.take();
@@ -38,6 +39,7 @@ impl AttemptOutcome {
         let (files, late): (Vec<_>, Vec<_>) = parts
             .map(|part| (&mut part.file, (std::mem::take(&mut part.late_footer), (part.rows, part.row_groups))))
             .unzip();
+        let is_changed = planned.is_some();
         let settled = match planned {
             None => staging.settle(files, None),
             Some(planned) => {
@@ -51,7 +53,15 @@ impl AttemptOutcome {
                 staging.settle(files, Some(rewrite))
             }
         };
-        settled.map_err(|e| Failure::new(FailureClass::Storage, e))
+        let storage = |e| Failure::new(FailureClass::Storage, e);
+        settled.map_err(storage)?;
+        match is_changed {
+            true => {
+                let parts = self.reports.iter_mut().flat_map(|report| &mut report.parts);
+                staging.arrange(parts.map(|part| &mut part.file), &arranged).map_err(storage)
+            }
+            false => Ok(()),
+        }
     }
 }
 

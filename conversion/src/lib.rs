@@ -20,6 +20,7 @@ mod limits;
 mod ndjson;
 mod plan;
 mod prefetch;
+mod progress;
 mod query;
 mod rates;
 mod report;
@@ -38,7 +39,8 @@ pub use ndjson::{
     ColumnNames, Defect, Field, MAX_DEPTH, MAX_FIELDS, MAX_KEY_BYTES, MAX_LINE_BYTES, Scanned, ValueKind,
     input_bytes_read, scan_line, unescape,
 };
-pub use plan::{Capacity, ConversionOptions, PlannedAttempt, plan_attempt};
+pub use plan::{Capacity, ConversionOptions, PlannedAttempt, TaskInput, plan_attempt};
+pub use progress::{TaskCounters, TaskCounts, TaskStep};
 pub use query::Query;
 pub use rates::KnownRates;
 pub use report::{MAX_REPORT_BYTES, ReportError, StagedPart, TaskReport, set_executor_name};

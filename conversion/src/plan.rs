@@ -15,7 +15,7 @@ use crate::source::{FileRange, MAX_LATE_COLUMNS, NdjsonSource, RowSource};
 use crate::survey::{Columns, EarlySurvey, Survey};
 use datafusion::arrow::error::ArrowError;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
-use millwork_manifest::{Failure, FailureClass, Manifest};
+use millwork_manifest::{Compression, Failure, FailureClass, Manifest};
 use millwork_storage::{Places, Staging};
 use std::sync::Arc;
 
@@ -78,10 +78,32 @@ pub struct PlannedAttempt {
     pub plan: Arc<dyn ExecutionPlan>,
     /// The columns it was planned with.
     pub columns: Columns,
+    /// Input of each task, in their order.
+    pub tasks: Vec<TaskInput>,
     pub(crate) expected: Arc<Expected>,
     logical: String,
     /// The bytes of output that a rate which was found out lets expect.
     expected_bytes: Option<f64>,
+}
+
+/// Input of one task: nothing that is said of its progress can be more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskInput {
+    /// Stored bytes that it reads.
+    pub bytes: u64,
+    /// Limit of the lines in them: each has a byte of content.
+    pub most_lines: u64,
+}
+
+impl TaskInput {
+    fn of(ranges: &[FileRange], limits: &Limits) -> Self {
+        let lines = |range: &FileRange| match range.compression {
+            Compression::None => range.end - range.start,
+            Compression::Gzip | Compression::Zstd => limits.content_bytes(range.size_bytes),
+        };
+        let bytes = ranges.iter().map(|range| range.end - range.start).sum();
+        Self { bytes, most_lines: ranges.iter().map(lines).fold(0, u64::saturating_add) }
+    }
 }
 
 /// What there is to work on an attempt.
@@ -139,6 +161,7 @@ pub async fn plan_attempt(
     sink.starts = groups.iter().filter_map(|group| group.first()).map(|range| (range.file, range.start)).collect();
     sink.lanes = capacity.lanes(groups.len());
     let of_tasks = groups.clone();
+    let tasks = groups.iter().map(|group| TaskInput::of(group, &options.limits)).collect();
     let (scan, logical) = options.query.plan_files(NdjsonSource::new(rows), groups).await?;
     let fields = scan.schema().fields().iter().map(|field| field.name().clone()).collect();
     let expected = Expected::of(
@@ -150,7 +173,7 @@ pub async fn plan_attempt(
     );
     let plan = Arc::new(ParquetPartsSink::new(scan, sink));
     let expected_bytes = (survey.all_content_bytes() > target as f64).then(|| expected_bytes(survey, &rate, target));
-    Ok(PlannedAttempt { plan, columns, expected: Arc::new(expected), logical, expected_bytes })
+    Ok(PlannedAttempt { plan, columns, tasks, expected: Arc::new(expected), logical, expected_bytes })
 }
 
 /// What the rows of a manifest are made of.

@@ -1,5 +1,9 @@
 //! The SQL of a conversion: the one that comes with Millwork, or a user's own.
 
+#[cfg(test)]
+mod functions;
+mod travel;
+
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::Span;
@@ -18,6 +22,7 @@ use std::sync::{Arc, LazyLock};
 
 use crate::source::{FileRange, NdjsonSource, scan_exec};
 use crate::table::ReadManifest;
+use travel::check_travels;
 
 /// Limit of what the engine says of a query, in bytes, before the place in the query is shown: it lists all columns where there is none of
 /// a name.
@@ -77,6 +82,7 @@ impl Query {
         }
         let (context, logical) = self.plan(ReadManifest::of_files(source, groups)).await?;
         let physical = context.state().create_physical_plan(&logical).await;
+        let physical = physical.and_then(|plan| check_travels(&plan).map(|()| plan));
         Ok((physical.map_err(|e| self.explain_failure(&e))?, logical.display_indent().to_string()))
     }
 
@@ -111,6 +117,9 @@ impl Query {
     /// A failure that says where in the query the error is, where that is known.
     pub(crate) fn explain_failure(&self, error: &DataFusionError) -> Failure {
         let mut message = error.strip_backtrace();
+        if message.to_lowercase().contains("table function") {
+            message.push_str("; a conversion reads FROM read_manifest($manifest) and nothing else");
+        }
         let place = error.diagnostic().and_then(|d| d.span).map(start).or_else(|| place_in(&message));
         if message.len() > MAX_ERROR_BYTES {
             message.truncate(message.floor_char_boundary(MAX_ERROR_BYTES));
@@ -155,6 +164,8 @@ static SESSION: LazyLock<SessionState> = LazyLock::new(|| {
     SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
+        // Tables of their own, such as `generate_series`, have no rows of the manifest.
+        .with_table_function_list(Vec::new())
         .with_optimizer_rules(vec![Arc::new(SimplifyExpressions::new()), Arc::new(OptimizeProjections::new())])
         .with_physical_optimizer_rules(vec![Arc::new(ProjectionPushdown::new())])
         .build()

@@ -302,6 +302,9 @@ fn io_kind_below(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind>
         if let Some(io) = at.downcast_ref::<std::io::Error>() {
             return Some(io.kind());
         }
+        if let Some(storage) = at.downcast_ref::<StorageError>() {
+            return Some(storage.source.kind());
+        }
         cause = match at.downcast_ref::<datafusion::parquet::errors::ParquetError>() {
             Some(datafusion::parquet::errors::ParquetError::External(inner)) => Some(&**inner),
             _ => at.source(),

@@ -8,6 +8,7 @@ use crate::ndjson::{
     ColumnLayout, ColumnNames, FileScan, Input, InputError, METADATA_COLUMNS, RejectRoom, RejectSink, ScanContext,
     ScanError, open_range,
 };
+use crate::progress::TaskCounters;
 use crate::report::failure_of_scan;
 use crate::rows::Rows;
 use chrono::{DateTime, Utc};
@@ -131,8 +132,9 @@ pub(crate) struct NdjsonSource {
     table_schema: TableSchema,
     projection: ProjectionExprs,
     metrics: ExecutionPlanMetricsSet,
-    /// The number of the task that it is scanned by.
+    /// The number of the task that it is scanned by, and its counters.
     task: usize,
+    counters: Arc<TaskCounters>,
     execution: Arc<Mutex<Execution>>,
 }
 
@@ -163,6 +165,7 @@ impl NdjsonSource {
             table_schema: TableSchema::from(schema),
             metrics: ExecutionPlanMetricsSet::new(),
             task: 0,
+            counters: Arc::default(),
             execution: Arc::default(),
         }
     }
@@ -197,7 +200,13 @@ impl NdjsonSource {
 
     /// A copy of the source, for an execution of its own by the task of this number.
     pub(crate) fn of_task(&self, task: usize) -> Self {
-        Self { task, execution: Arc::default(), metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }
+        let (execution, counters) = (Arc::default(), Arc::default());
+        Self { task, execution, counters, metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }
+    }
+
+    /// The same source, that counts for its task.
+    pub(crate) fn counting(self, counters: Arc<TaskCounters>) -> Self {
+        Self { counters, ..self }
     }
 
     /// The same source for a trial of its own, which keeps no rejected lines, with the number of the line as one more column at the end.
@@ -254,6 +263,7 @@ impl NdjsonSource {
         groups: &[Vec<FileRange>],
     ) -> impl Iterator<Item = Result<Rows>> + use<> {
         let (context, ahead) = self.begin(partition, groups.iter().flatten());
+        lock(&context).make_long_batches();
         let ranges = groups.get(partition).cloned().unwrap_or_default().into_iter();
         ranges.flat_map(move |range| range_rows(context.clone(), &ahead, range))
     }
@@ -270,7 +280,8 @@ impl NdjsonSource {
         partition: usize,
         all: impl Iterator<Item = &'a FileRange>,
     ) -> (SharedContext, Arc<Mutex<Ahead>>) {
-        let make = || Arc::new(Mutex::new(ScanContext::new(self.rows.clone(), self.rejects())));
+        let scan = || ScanContext::new(self.rows.clone(), self.rejects()).counting(self.counters.clone());
+        let make = || Arc::new(Mutex::new(scan()));
         let Execution { contexts, free, ahead } = &mut *lock(&self.execution);
         let context = contexts.entry(partition).or_insert_with(|| free.pop().unwrap_or_else(make)).clone();
         (context, ahead.get_or_insert_with(|| Arc::new(Mutex::new(Ahead::of(all, self.rows.limits)))).clone())

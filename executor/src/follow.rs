@@ -1,8 +1,10 @@
 //! One scheduler after the other.
 
+use crate::candidates::{Candidate, Candidates};
+use crate::status::Status;
 use crate::worker::{End, work};
 use futures::StreamExt;
-use millwork_cluster::{Access, Address, SchedulerLink, connect};
+use millwork_cluster::{Access, Address, SchedulerLink, connect_at};
 use millwork_conversion::set_executor_name;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
@@ -25,40 +27,61 @@ pub struct Executor {
     pub slots: usize,
     /// Means by which it knows its scheduler.
     pub access: Access,
+    /// Time that its tasks have once it is told to end. What is not done by then is given back at once.
+    pub drain: Duration,
+    /// What probes are told.
+    pub status: Status,
 }
 
 /// Works for whichever of these schedulers is there, and for the next one when that is gone, until a signal ends it: then
-/// it finishes its tasks. Those of a scheduler that is gone are given up, as nobody waits for them.
+/// it finishes its tasks, as far as there is time. Those of a scheduler that is gone are given up, as nobody waits for them.
 pub async fn follow_schedulers(executor: Executor, schedulers: &[Address]) -> anyhow::Result<()> {
+    anyhow::ensure!(!schedulers.is_empty(), "there is no scheduler to work for: say --scheduler");
     set_executor_name(executor.name.clone());
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let mut candidates = Candidates::new(schedulers);
     let mut is_told = false;
-    for scheduler in schedulers.iter().cycle() {
-        let connected = tokio::select! {
-            connected = connect(scheduler, &executor.access) => connected,
+    loop {
+        let (candidate, connected) = tokio::select! {
+            connected = next(&mut candidates, &executor.access) => connected,
             _ = signals.next() => return Ok(()),
         };
-        let pause = match connected {
-            Ok(link) => {
+        let pause = match (candidate, connected) {
+            (Some(candidate), Ok(link)) => {
                 is_told = false;
-                match serve(&executor, scheduler, link, &mut signals).await? {
+                executor.status.set_connected(true);
+                let next = serve(&executor, &candidate, link, &mut signals).await;
+                executor.status.set_connected(false);
+                match next? {
                     Next::Exit => return Ok(()),
                     Next::Reconnect(pause) => pause,
                 }
             }
-            Err(error) => {
+            (candidate, Err(error)) => {
                 if !std::mem::replace(&mut is_told, true) {
-                    tracing::warn!(%scheduler, %error, "cannot work for this scheduler; trying on");
+                    let at = candidate.map(|candidate| candidate.at);
+                    tracing::warn!(at = ?at, %error, "cannot work for this scheduler; trying on");
                 }
                 if error.kind() == ErrorKind::PermissionDenied { LONG_PAUSE } else { PAUSE }
             }
+            (None, Ok(_)) => PAUSE,
         };
         tokio::select! {
             () = sleep(pause) => {}
             _ = signals.next() => return Ok(()),
         }
     }
-    anyhow::bail!("there is no scheduler to work for: say --scheduler")
+}
+
+/// Connects to the next address.
+async fn next(candidates: &mut Candidates, access: &Access) -> (Option<Candidate>, std::io::Result<SchedulerLink>) {
+    match candidates.next().await {
+        Ok(candidate) => {
+            let connected = connect_at(&candidate.name, Some(candidate.at), access).await;
+            (Some(candidate), connected)
+        }
+        Err(reason) => (None, Err(std::io::Error::other(reason))),
+    }
 }
 
 enum Next {
@@ -68,11 +91,11 @@ enum Next {
 
 async fn serve(
     executor: &Executor,
-    scheduler: &Address,
+    scheduler: &Candidate,
     link: SchedulerLink,
     signals: &mut Signals,
 ) -> anyhow::Result<Next> {
-    tracing::info!(%scheduler, slots = executor.slots, "working for a scheduler");
+    tracing::info!(scheduler = %scheduler.name, at = %scheduler.at, slots = executor.slots, "working for a scheduler");
     let stop = Notify::new();
     let work = work(link, executor.name.clone(), executor.slots, stop.notified());
     tokio::pin!(work);
@@ -80,27 +103,36 @@ async fn serve(
         end = &mut work => return Ok(Next::Reconnect(told(scheduler, &end?))),
         _ = signals.next() => {}
     }
-    tracing::info!("stopping: tasks are finished, no more are taken; another signal ends it at once");
+    let seconds = executor.drain.as_secs();
+    tracing::info!(
+        seconds,
+        "stopping: tasks are finished within that time, no more are taken; another signal ends it at once"
+    );
+    executor.status.set_draining();
     stop.notify_one();
     tokio::select! {
         end = &mut work => match end? {
             End::Released(_) => tracing::info!("all that was wanted is done"),
-            end => tracing::warn!(%scheduler, %end, "cannot finish; tasks are given up"),
+            end => tracing::warn!(at = %scheduler.at, %end, "cannot finish; tasks are given up"),
         },
-        _ = signals.next() => tracing::warn!("told to stop again: tasks are given up"),
+        _ = signals.next() => tracing::warn!("told to stop again: tasks are given up, and go to other executors"),
+        () = sleep(executor.drain) => {
+            tracing::warn!(seconds, "the time to finish is over (--drain-seconds): tasks are given up, and go to other executors");
+        }
     }
     Ok(Next::Exit)
 }
 
 /// Tells why it is over, and how long to wait before the next scheduler is tried.
-fn told(scheduler: &Address, end: &End) -> Duration {
+fn told(scheduler: &Candidate, end: &End) -> Duration {
+    let at = scheduler.at;
     match end {
         End::Released(reason) => {
-            tracing::warn!(%scheduler, %reason, "the scheduler does not want this executor any more; trying on");
+            tracing::warn!(%at, %reason, "the scheduler does not want this executor any more; trying on");
             LONG_PAUSE
         }
         End::Broken(_) | End::Silent(_) => {
-            tracing::warn!(%scheduler, %end, "the scheduler is gone; looking for another");
+            tracing::warn!(%at, %end, "the scheduler is gone; looking for another");
             Duration::ZERO
         }
     }

@@ -2,24 +2,32 @@
 
 use anyhow::Context;
 use clap::Parser;
+use metrics_exporter_prometheus::Matcher;
 use millwork_cluster::{Access, Address, Identity, Secret, TlsFiles};
-use millwork_executor::{Executor, follow_schedulers};
-use std::io::IsTerminal;
+use millwork_executor::{Executor, Status, TASK_BUCKETS, follow_schedulers};
+use millwork_process::{HealthOptions, HealthServer, Metrics};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Address for health and metrics where none is given.
+const HTTP: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8082));
+
 /// Runs conversion tasks for a scheduler.
 ///
-/// It dials the scheduler and listens on no port itself. Both prove that they have the same secret: of --executor-secret-file or
+/// It dials the scheduler, and takes work on no port itself. Both prove that they have the same secret: of --executor-secret-file or
 /// MILLWORK_EXECUTOR_SECRET, else one that the first of them makes for this user in ~/.local/state/millwork.
 ///
-/// Of several schedulers on one state, one runs the manifests: name all of them. The executor works for the first that
-/// accepts it; when that is gone, it gives up its tasks and goes on to the next, round and round.
+/// Of several schedulers on one state, one runs the manifests: name all of them, or a name that has the addresses of all. The
+/// executor works for the first that accepts it; when that is gone, it gives up its tasks and goes on to the next, round and round.
+/// Names are looked up anew each time.
 ///
 /// It reads the input and writes the output itself, so it needs access to both. On SIGTERM it takes no
-/// more tasks, finishes those it has, and ends; a second one ends it at once.
+/// more tasks, finishes those it has within --drain-seconds, and ends; a second one ends it at once.
 #[derive(Parser)]
 #[command(version)]
 struct Options {
@@ -53,6 +61,20 @@ struct Options {
     /// PEM file with its key
     #[arg(long, env = "MILLWORK_TLS_KEY", value_name = "FILE", requires_all = ["tls_ca", "tls_cert"])]
     tls_key: Option<PathBuf>,
+
+    /// Time that tasks have after SIGTERM; what is not done by then is given back to the scheduler at once, which gives it to other
+    /// executors. Stay below what ends the process for good: in Kubernetes 300 s of terminationGracePeriodSeconds, on a spot
+    /// instance two minutes
+    #[arg(long, env = "MILLWORK_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 270, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    drain_seconds: u64,
+
+    /// Address for /healthz, /readyz and /metrics [default: 127.0.0.1:8082, or none if another process has it]
+    #[arg(long, env = "HTTP_LISTEN", value_name = "HOST:PORT")]
+    http: Option<SocketAddr>,
+
+    /// Serve health and metrics on an address that others can reach: they need no token
+    #[arg(long, env = "INSECURE_HTTP", value_parser = clap::builder::FalseyValueParser::new())]
+    insecure_http: bool,
 
     /// Name in logs and in the record of output files [default: HOST:PID]
     #[arg(long, env = "MILLWORK_EXECUTOR_ID", value_name = "NAME")]
@@ -95,20 +117,15 @@ impl Retired {
     }
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| "info,ballista=warn,ballista_core=warn,datafusion=warn".into());
-    // Who reads the log may go; that must end nothing.
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .log_internal_errors(false)
-        .init();
-    let options = Options::parse();
+fn main() -> anyhow::Result<()> {
+    let options: Options = millwork_process::parse();
+    millwork_process::start_logs("info,ballista=warn,ballista_core=warn,datafusion=warn")?;
+    millwork_process::block_on(serve(options))
+}
+
+async fn serve(options: Options) -> anyhow::Result<()> {
     options.retired.warn();
-    millwork_net::raise_descriptor_limit().context("cannot raise the limit of open files")?;
+    let descriptors = millwork_net::raise_descriptor_limit().context("cannot raise the limit of open files")?;
     let secret = match Secret::configured(options.executor_secret_file.as_deref())? {
         Some(secret) => secret,
         None => Secret::of_this_user()?,
@@ -124,6 +141,21 @@ async fn main() -> anyhow::Result<()> {
     let name = options.id.unwrap_or_else(|| format!("{}:{}", host.trim(), std::process::id()));
     let slots =
         options.vcores.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |n| n as usize);
+    let http = HealthOptions { address: options.http.unwrap_or(HTTP), insecure: options.insecure_http }.check()?;
+    let buckets = [(Matcher::Full("millwork_task_duration_seconds".to_owned()), &TASK_BUCKETS[..])];
+    let metrics = Metrics::install(env!("CARGO_PKG_VERSION"), &buckets)?;
+    let status = Status::describe(slots);
+    let ready = Arc::new({
+        let status = status.clone();
+        move || status.ready()
+    });
+    let address = (http.address, options.http.is_some());
+    let alive = Arc::new(|| Ok("ok".to_owned()));
+    let health = HealthServer::start_if_free(address, metrics, alive, ready, descriptors).await?;
     tracing::info!(id = name, slots, "executor starting");
-    follow_schedulers(Executor { name, slots, access }, &options.scheduler).await
+    let drain = Duration::from_secs(options.drain_seconds);
+    let done = follow_schedulers(Executor { name, slots, access, drain, status }, &options.scheduler).await;
+    // Answers that nobody waits for must not hold up the end.
+    drop(health);
+    done
 }

@@ -1,5 +1,7 @@
 //! Tasks: what a scheduler sends is decoded and run, on threads of their own.
 
+use crate::memory;
+use crate::status::{TaskEnd, note_completed, note_ends, note_running};
 use ballista_core::execution_plans::ShuffleWriterExec;
 use ballista_core::extension::{SessionConfigExt, SessionConfigHelperExt};
 use ballista_core::serde::protobuf::KeyValuePair;
@@ -9,13 +11,14 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_proto::physical_plan::AsExecutionPlan;
 use datafusion_proto::protobuf::PhysicalPlanNode;
 use futures::{FutureExt, TryStreamExt};
-use millwork_cluster::messages::{Ended, Outcome, Setting, Task, TaskKey};
-use millwork_conversion::{MillworkCodec, TaskReport};
+use millwork_cluster::messages::{Counts, Ended, Outcome, Progress, Setting, Task, TaskKey};
+use millwork_conversion::{MillworkCodec, TaskCounters, TaskReport, TaskStep};
 use std::any::Any;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -27,8 +30,42 @@ const END: Duration = Duration::from_secs(1);
 pub(crate) struct Tasks {
     runtime: Option<Runtime>,
     context: SessionContext,
-    running: HashMap<TaskKey, AbortHandle>,
+    running: HashMap<TaskKey, Running>,
     ended: mpsc::Sender<Ended>,
+}
+
+/// A task that is going on.
+struct Running {
+    handle: AbortHandle,
+    watch: Arc<Watch>,
+}
+
+/// How far a task is, and what its process needed meanwhile.
+#[derive(Default)]
+struct Watch {
+    counters: Arc<TaskCounters>,
+    peak_memory: AtomicU64,
+}
+
+impl Watch {
+    /// Looks at the memory of the process.
+    fn look(&self, memory_bytes: u64) {
+        self.peak_memory.fetch_max(memory_bytes, Ordering::Relaxed);
+    }
+
+    fn counts(&self) -> Counts {
+        let counts = self.counters.counts();
+        Counts {
+            read_bytes: counts.read_bytes,
+            rows: counts.rows,
+            rejected: counts.rejected,
+            written_bytes: counts.written_bytes,
+            parts: counts.parts,
+            cpu_micros: counts.cpu_nanos / 1000,
+            peak_memory_bytes: self.peak_memory.load(Ordering::Relaxed),
+            is_finishing: counts.step == TaskStep::Finishing,
+        }
+    }
 }
 
 impl Tasks {
@@ -49,29 +86,52 @@ impl Tasks {
         let (context, ended) = (self.context.clone(), self.ended.clone());
         let started_at_ms = now_ms();
         let of_task = key.clone();
+        let watch = Arc::new(Watch::default());
+        let watched = watch.clone();
         let running = runtime.spawn(async move {
-            let outcome = match AssertUnwindSafe(run(&task, &of_task, &context)).catch_unwind().await {
+            let (began, counters) = (Instant::now(), watched.counters.clone());
+            let outcome = match AssertUnwindSafe(run(&task, &of_task, &context, counters)).catch_unwind().await {
                 Ok(Ok(report)) => Outcome::Report(report),
                 Ok(Err(error)) => Outcome::Defect(error.to_string()),
                 Err(panic) => Outcome::Defect(format!("a panic: {}", words_of(panic.as_ref()))),
             };
-            let end = Ended { key: Some(of_task), started_at_ms, ended_at_ms: now_ms(), outcome: Some(outcome) };
+            match &outcome {
+                Outcome::Report(_) => note_completed(began.elapsed()),
+                Outcome::Defect(_) => note_ends(TaskEnd::Failed, 1),
+            }
+            watched.look(memory::used_bytes().unwrap_or(0));
+            let (counts, ended_at_ms) = (Some(watched.counts()), now_ms());
+            let end = Ended { key: Some(of_task), started_at_ms, ended_at_ms, outcome: Some(outcome), counts };
             // Fails when the session is over: then nobody wants it.
             let _ = ended.send(end).await;
         });
-        self.running.insert(key, running.abort_handle());
+        self.running.insert(key, Running { handle: running.abort_handle(), watch });
+        note_running(self.running.len());
     }
 
     /// Gives a task up, if it is still going on.
     pub(crate) fn cancel(&mut self, key: &TaskKey) {
         if let Some(running) = self.running.remove(key) {
-            running.abort();
+            running.handle.abort();
+            note_ends(TaskEnd::GivenUp, 1);
+            note_running(self.running.len());
         }
     }
 
     /// Forgets a task whose end was told. False if it was cancelled meanwhile.
     pub(crate) fn forget(&mut self, key: &TaskKey) -> bool {
-        self.running.remove(key).is_some()
+        let was_running = self.running.remove(key).is_some();
+        note_running(self.running.len());
+        was_running
+    }
+
+    /// The progress of each, when the process has so much memory.
+    pub(crate) fn progress(&self, memory_bytes: u64) -> Vec<Progress> {
+        let progress = |(key, running): (&TaskKey, &Running)| {
+            running.watch.look(memory_bytes);
+            Progress { key: Some(key.clone()), counts: Some(running.watch.counts()) }
+        };
+        self.running.iter().map(progress).collect()
     }
 
     /// Gives all tasks up, and waits a moment for their threads.
@@ -88,15 +148,22 @@ impl Drop for Tasks {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+        note_ends(TaskEnd::GivenUp, self.running.len());
+        note_running(0);
     }
 }
 
 /// Runs the plan of a task, which is one partition, to its report.
-async fn run(task: &Task, key: &TaskKey, base: &SessionContext) -> anyhow::Result<Vec<u8>> {
+async fn run(
+    task: &Task,
+    key: &TaskKey,
+    base: &SessionContext,
+    counters: Arc<TaskCounters>,
+) -> anyhow::Result<Vec<u8>> {
     let TaskKey { job, stage, stage_attempt, task: number } = key;
     let identity = format!("TID {job}/{stage}.{stage_attempt}/{number}.{}", task.attempt);
     tracing::info!(task = identity, "task started");
-    let context = context(task, identity.clone(), base)?;
+    let context = context(task, identity.clone(), base, counters)?;
     let node = PhysicalPlanNode::try_decode(&task.plan)?;
     let plan = node.try_into_physical_plan(&context, &MillworkCodec::default())?;
     let plan = below_the_writer(&plan)?;
@@ -107,10 +174,16 @@ async fn run(task: &Task, key: &TaskKey, base: &SessionContext) -> anyhow::Resul
     Ok(report.to_bytes())
 }
 
-fn context(task: &Task, identity: String, base: &SessionContext) -> anyhow::Result<Arc<TaskContext>> {
+fn context(
+    task: &Task,
+    identity: String,
+    base: &SessionContext,
+    counters: Arc<TaskCounters>,
+) -> anyhow::Result<Arc<TaskContext>> {
     let settings = task.settings.iter();
     let settings = settings.map(|Setting { key, value }| KeyValuePair { key: key.clone(), value: value.clone() });
     let config = SessionConfig::new_with_ballista().update_from_key_value_pair(&settings.collect::<Vec<_>>());
+    let config = config.with_extension(counters);
     let state = base.state_ref();
     let state = state.read();
     Ok(Arc::new(TaskContext::new(

@@ -1,10 +1,12 @@
 //! An executor's time with one scheduler.
 
+use crate::memory;
 use crate::tasks::Tasks;
 use futures::StreamExt;
-use millwork_cluster::messages::{Ended, FromExecutor, FromScheduler, Nothing, PROTOCOL, Register, ToScheduler};
+use millwork_cluster::messages::{Alive, Ended, FromExecutor, FromScheduler, Nothing, PROTOCOL, Register, ToScheduler};
 use millwork_cluster::{ALIVE_INTERVAL, SchedulerLink};
 use std::fmt;
+use std::fs;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, sleep_until};
@@ -46,6 +48,9 @@ pub async fn work(
         slots: u32::try_from(slots).unwrap_or(u32::MAX),
         protocol: PROTOCOL,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        memory_limit_bytes: memory::limit_bytes().unwrap_or(0),
+        machine: fs::read_to_string("/proc/sys/kernel/hostname")
+            .map_or_else(|_| String::new(), |name| name.trim().to_owned()),
     };
     let mut session = Session { outbound, patience, tasks };
     let end = session.serve(register, inbound, ends, stop).await;
@@ -92,7 +97,7 @@ impl Session {
                     }
                 }
                 // One that is not read is as good as the next.
-                _ = alive.tick() => drop(self.outbound.try_send(FromExecutor::Alive(Nothing {}).into())),
+                _ = alive.tick() => drop(self.outbound.try_send(FromExecutor::Alive(self.news()).into())),
                 () = &mut stop, if !is_stopping => {
                     is_stopping = true;
                     self.send(FromExecutor::Draining(Nothing {})).await;
@@ -111,6 +116,12 @@ impl Session {
             FromScheduler::Release(release) => return Some(End::Released(release.reason)),
         }
         None
+    }
+
+    /// A sign of life, with what there is to tell.
+    fn news(&self) -> Alive {
+        let memory_bytes = memory::used_bytes().unwrap_or(0);
+        Alive { tasks: self.tasks.progress(memory_bytes), memory_bytes }
     }
 
     async fn send(&self, content: FromExecutor) {

@@ -5,12 +5,12 @@ use clap::{Args, Parser, Subcommand};
 use futures::StreamExt;
 use millwork_manifest::Flush;
 use millwork_manifest_builder::{Builder, Rules, ServiceOptions, run_lambda, serve, watch};
+use millwork_process::HealthOptions;
 use millwork_queue::ConsumerOptions;
 use millwork_storage::{Location, Places, Storage};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -40,12 +40,12 @@ struct Common {
     state: Option<String>,
 
     /// Where manifests are written, below manifests/: a directory or s3://BUCKET [default: s3://$MANIFEST_BUCKET]
-    #[arg(long, global = true, value_name = "PLACE")]
+    #[arg(long, global = true, env = "MILLWORK_MANIFESTS", value_name = "PLACE")]
     manifests: Option<String>,
 
     /// Where refused files are moved to: a directory or s3://BUCKET. Without it they stay and are only marked
     /// [default: s3://$QUARANTINE_BUCKET]
-    #[arg(long, global = true, value_name = "PLACE")]
+    #[arg(long, global = true, env = "MILLWORK_QUARANTINE", value_name = "PLACE")]
     quarantine: Option<String>,
 
     /// Where input files may be, with commas between: s3://BUCKET, s3://BUCKET/FOLDER/, /DIRECTORY. Objects elsewhere are never
@@ -55,7 +55,8 @@ struct Common {
     input_places: Option<String>,
 
     /// Where output is written, if that is in the bucket or directory that is read: its objects are left alone
-    #[arg(long, global = true, value_name = "PLACE")]
+    /// [default: s3://$OUTPUT_BUCKET]
+    #[arg(long, global = true, env = "MILLWORK_OUTPUT", value_name = "PLACE")]
     output: Option<String>,
 
     #[command(flatten)]
@@ -177,17 +178,10 @@ struct Redrive {
     json: bool,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    // Who reads the log may go; that must end nothing.
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .log_internal_errors(false)
-        .init();
-    match run(Options::parse()).await {
+fn main() -> ExitCode {
+    let options: Options = millwork_process::parse();
+    let done = millwork_process::start_logs("info").and_then(|()| millwork_process::block_on(run(options)));
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("millwork-manifest-builder: {error:#}");
@@ -282,13 +276,7 @@ fn env_or(name: &str, default: u64) -> anyhow::Result<u64> {
 impl Listen {
     fn address(&self) -> anyhow::Result<SocketAddr> {
         anyhow::ensure!(!self.insecure, "--insecure is no longer there: say --insecure-http");
-        anyhow::ensure!(
-            self.http.ip().is_loopback() || self.insecure_http,
-            "refusing to listen on {}, which others can reach: health and metrics need no token; say --insecure-http if \
-             that is as it should be",
-            self.http
-        );
-        Ok(self.http)
+        Ok(HealthOptions { address: self.http, insecure: self.insecure_http }.check()?.address)
     }
 }
 
@@ -308,14 +296,20 @@ async fn serve_queue(builder: Builder, options: Serve) -> anyhow::Result<()> {
     serve(builder, service, stop_signal()?).await
 }
 
+/// What a shell says of a process that the signal SIGTERM has ended.
+const CODE_OF_A_SECOND_SIGNAL: i32 = 143;
+
 /// Told to stop by SIGTERM or Ctrl-C.
 fn stop_signal() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let (mut signals, told) = (Signals::new([SIGINT, SIGTERM])?, stop.clone());
     tokio::spawn(async move {
         signals.next().await;
-        tracing::info!("stopping: what was received is finished first");
+        tracing::info!("stopping: what was received is finished first; another signal ends it at once");
         told.cancel();
+        signals.next().await;
+        tracing::warn!("told to stop again: what was received comes again");
+        std::process::exit(CODE_OF_A_SECOND_SIGNAL);
     });
     Ok(stop)
 }

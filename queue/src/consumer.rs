@@ -1,10 +1,10 @@
 //! Messages, received and handled until told to stop.
 
 use crate::dead_letters::client_from_env;
+use crate::words::why;
 use crate::{BadMessage, DeadLetters};
 use async_trait::async_trait;
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::DisplayErrorContext;
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message as SqsMessage,
     MessageSystemAttributeName,
@@ -125,7 +125,7 @@ impl Consumer {
         let request = self.client.receive_message().queue_url(&self.url).max_number_of_messages(BATCH);
         let request = request.wait_time_seconds(self.poll_seconds).visibility_timeout(self.visibility_seconds);
         let request = request.message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount);
-        let received = request.send().await.map_err(|e| anyhow::anyhow!("{}", DisplayErrorContext(e)))?;
+        let received = request.send().await.map_err(|e| anyhow::anyhow!("{}", why(&e)))?;
         Ok(received.messages.unwrap_or_default())
     }
 
@@ -192,7 +192,7 @@ impl Consumer {
         match deleted {
             Ok(done) if done.failed().is_empty() => {}
             Ok(done) => tracing::warn!(messages = done.failed().len(), "messages were not deleted; they come again"),
-            Err(e) => tracing::warn!(error = %DisplayErrorContext(e), "messages were not deleted; they come again"),
+            Err(e) => tracing::warn!(error = %why(&e), "messages were not deleted; they come again"),
         }
     }
 
@@ -217,7 +217,7 @@ impl Consumer {
                     tracing::warn!(messages, error, "cannot change how long messages stay hidden");
                 }
             }
-            Err(e) => tracing::warn!(error = %DisplayErrorContext(e), "cannot change how long messages stay hidden"),
+            Err(e) => tracing::warn!(error = %why(&e), "cannot change how long messages stay hidden"),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The queue for messages that can never be processed.
 
+use crate::words::why;
 use crate::{BadMessage, Message};
 use anyhow::Context;
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::DisplayErrorContext;
 use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName};
 use std::time::Duration;
 
@@ -54,9 +54,7 @@ impl DeadLetters {
             .message_attributes("source_message_id", attribute(&message.id)?)
             .send()
             .await
-            .map_err(|e| {
-                anyhow::anyhow!("cannot write to the dead-letter queue `{}`: {}", self.url, DisplayErrorContext(e))
-            })?;
+            .map_err(|e| anyhow::anyhow!("cannot write to the dead-letter queue `{}`: {}", self.url, why(&e)))?;
         Ok(())
     }
 }
@@ -77,10 +75,8 @@ async fn url_in_policy(client: &Client, queue: &str) -> anyhow::Result<String> {
         )
     };
     let attributes = client.get_queue_attributes().queue_url(queue).attribute_names(QueueAttributeName::RedrivePolicy);
-    let attributes = attributes
-        .send()
-        .await
-        .map_err(|e| anyhow::anyhow!("cannot read the queue `{queue}`: {}", DisplayErrorContext(e)))?;
+    let attributes =
+        attributes.send().await.map_err(|e| anyhow::anyhow!("cannot read the queue `{queue}`: {}", why(&e)))?;
     let policy = attributes.attributes().and_then(|all| all.get(&QueueAttributeName::RedrivePolicy));
     let policy: serde_json::Value = serde_json::from_str(policy.with_context(advice)?)?;
     let arn = policy.get("deadLetterTargetArn").and_then(|arn| arn.as_str()).with_context(advice)?;
@@ -88,7 +84,6 @@ async fn url_in_policy(client: &Client, queue: &str) -> anyhow::Result<String> {
     let mut parts = arn.rsplit(':');
     let (name, account) = (parts.next().with_context(advice)?, parts.next().with_context(advice)?);
     let found = client.get_queue_url().queue_name(name).queue_owner_aws_account_id(account).send().await;
-    let found =
-        found.map_err(|e| anyhow::anyhow!("cannot find the dead-letter queue `{arn}`: {}", DisplayErrorContext(e)))?;
+    let found = found.map_err(|e| anyhow::anyhow!("cannot find the dead-letter queue `{arn}`: {}", why(&e)))?;
     found.queue_url.with_context(advice)
 }

@@ -16,6 +16,7 @@ mod bad;
 mod consumer;
 mod dead_letters;
 mod event;
+mod words;
 
 pub use bad::{BadMessage, BadReason};
 pub use consumer::{Consumer, ConsumerOptions, Handler, Message, Verdict};

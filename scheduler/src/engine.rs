@@ -7,12 +7,15 @@
 //! Ballista keeps jobs in memory only. What must survive is in the tracking store; a job that is lost is submitted
 //! again as a new attempt.
 
+mod counts;
 mod fleet;
 mod progress;
 mod results;
 mod session;
 
-pub use fleet::ExecutorInfo;
+pub(crate) use counts::TaskNow;
+pub use fleet::{ExecutorInfo, ExecutorNow, GoneExecutor};
+pub(crate) use progress::JobProgress;
 
 use ballista_core::JobId;
 use ballista_core::extension::SessionConfigExt;
@@ -33,7 +36,7 @@ use datafusion_proto::physical_plan::AsExecutionPlan;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use fleet::Fleet;
 use millwork_cluster::{Door, ExecutorLink, MAX_MESSAGE_BYTES};
-use millwork_conversion::{MillworkCodec, TaskReport};
+use millwork_conversion::{MillworkCodec, TaskInput, TaskReport};
 use millwork_manifest::{Failure, FailureClass};
 use prost::Message;
 use results::Results;
@@ -156,13 +159,44 @@ impl Engine {
         self.fleet.slots_of_each()
     }
 
-    /// Submits a plan.
-    pub(crate) async fn submit(&self, name: &str, plan: Arc<dyn ExecutionPlan>) -> Result<Job, Failure> {
+    /// The executors that are connected, and how they are.
+    pub fn executors_now(&self) -> Vec<ExecutorNow> {
+        self.fleet.now()
+    }
+
+    /// Executors that have left, the last first.
+    pub fn gone_executors(&self) -> Vec<GoneExecutor> {
+        self.fleet.gone()
+    }
+
+    /// The tasks of a job that executors have, or had, in the order of their partitions, and the number of all.
+    pub(crate) fn tasks(&self, id: &JobId) -> (Vec<TaskNow>, usize) {
+        let (mut tasks, inputs) = self.results.tasks(id);
+        tasks.extend(self.fleet.tasks_of(id));
+        // One that is done again has ended before.
+        tasks.sort_by_key(|task| (task.partition, task.ended_at_ms.is_none()));
+        tasks.dedup_by_key(|task| task.partition);
+        let input = |task: &TaskNow| inputs.get(task.partition).copied().unwrap_or_default();
+        let now = now_ms();
+        (
+            tasks.into_iter().map(|task| (input(&task), task)).map(|(input, task)| task.bounded(input, now)).collect(),
+            inputs.len(),
+        )
+    }
+
+    /// Submits a plan whose tasks have these inputs.
+    pub(crate) async fn submit(
+        &self,
+        name: &str,
+        plan: Arc<dyn ExecutionPlan>,
+        inputs: Vec<TaskInput>,
+    ) -> Result<Job, Failure> {
         // Updates are few: queued, running, and the end.
         let (sender, updates) = mpsc::channel(64);
         check_size(&plan)?;
         let submitted = self.server.submit_physical_plan(name, self.session.clone(), plan, Some(sender)).await;
         let id = submitted.map_err(|e| Failure::new(FailureClass::Bug, e))?;
+        self.results.expect(id.clone(), inputs);
         Ok(Job { id, updates, fleet: self.fleet.clone(), results: self.results.clone() })
     }
 
@@ -263,6 +297,11 @@ impl Engine {
             tracing::error!(executor = id, %error, "the engine does not take note that an executor is gone");
         }
     }
+}
+
+/// The time in milliseconds since 1970, as tasks are told of in it.
+fn now_ms() -> u64 {
+    u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap_or(0)
 }
 
 /// Refuses a plan that no message has room for, before anything of it is sent.

@@ -25,7 +25,7 @@ pub use access::{
 pub use api::{ApiServer, HttpDoor, HttpOptions, read_token};
 pub use audit::Operator;
 pub use commit::RunResult;
-pub use engine::{Engine, ExecutorInfo};
+pub use engine::{Engine, ExecutorInfo, ExecutorNow, GoneExecutor};
 pub use intake::{Intake, IntakeOptions, Submit};
 pub use lease::{Lease, OutputLock};
 pub use options::{OutputLayout, RunOptions};

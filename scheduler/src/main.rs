@@ -13,7 +13,6 @@ use millwork_tracking::TrackingStore;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 use std::io::ErrorKind;
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,11 +34,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Options {
     /// Address for executors. They prove that they have the scheduler's secret, but what travels is not encrypted: keep it inside a
     /// network you trust
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:50050")]
+    #[arg(long, env = "MILLWORK_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:50050")]
     listen: SocketAddr,
 
     /// Where runs and files are remembered: sqlite:PATH or dynamodb:TABLE
-    #[arg(long, value_name = "URL")]
+    #[arg(long, env = "MILLWORK_STATE", value_name = "URL")]
     state: String,
 
     /// File with the secret that executors have, too; MILLWORK_EXECUTOR_SECRET in the environment does the same [default: one that is made
@@ -68,6 +67,11 @@ struct Options {
     #[arg(long, env = "INSECURE_EXECUTORS", value_parser = clap::builder::FalseyValueParser::new())]
     insecure_executors: bool,
 
+    /// Time that commits and publications have after SIGTERM to come to their end; the next start, or another scheduler, goes on
+    /// with what is left. Attempts are given up at once. Stay below what ends the process for good
+    #[arg(long, env = "MILLWORK_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 270, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    drain_seconds: u64,
+
     #[command(flatten)]
     http: HttpOptions,
 
@@ -85,19 +89,13 @@ struct Options {
 const LISTEN_TRIES: u32 = 20;
 const LISTEN_PAUSE: Duration = Duration::from_millis(250);
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
+    let options: Options = millwork_process::parse();
     // Ballista's manager of executors tries to dial them now and then, which have no port.
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| "info,ballista=warn,ballista_core=warn,ballista_scheduler=warn,ballista_scheduler::state::executor_manager=off,datafusion=warn".into());
-    // Who reads the log may go; that must end nothing.
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .log_internal_errors(false)
-        .init();
-    serve(Options::parse()).await
+    millwork_process::start_logs(
+        "info,ballista=warn,ballista_core=warn,ballista_scheduler=warn,ballista_scheduler::state::executor_manager=off,datafusion=warn",
+    )?;
+    millwork_process::block_on(serve(options))
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {
@@ -177,11 +175,25 @@ async fn lead(
     let intake = intake.start(&options.intake, &stopped).await?;
     tokio::select! {
         _ = signals.next() => {
-            tracing::info!("stopping: running attempts are given up and go on at the next start");
+            let seconds = options.drain_seconds;
+            tracing::info!(
+                seconds,
+                "stopping: running attempts are given up and go on at the next start, commits come to their end within that time; \
+                 another signal ends it at once"
+            );
             stopped.cancel();
-            // What the queue still hands out is submitted, and goes on at the next start.
-            tokio::join!(scheduler.shut_down(), intake.wait());
-            lease.release().await;
+            let drained = async {
+                // What the queue still hands out is submitted, and goes on at the next start.
+                tokio::join!(scheduler.shut_down(), intake.wait());
+                lease.release().await;
+            };
+            tokio::select! {
+                () = drained => {}
+                () = tokio::time::sleep(Duration::from_secs(seconds)) => {
+                    tracing::warn!(seconds, "the time to stop is over (--drain-seconds): the next start goes on with what is left");
+                }
+                _ = signals.next() => tracing::warn!("told to stop again: the next start goes on with what is left"),
+            }
             Ok(())
         }
         () = scheduler.deposed().cancelled() => {

@@ -11,7 +11,7 @@ use std::str::FromStr;
 #[derive(Args, Clone, Debug)]
 pub struct RunOptions {
     /// Where the Parquet files go: a directory, which is created if it is not there, or s3://BUCKET/FOLDER
-    #[arg(long, value_name = "PLACE")]
+    #[arg(long, env = "MILLWORK_OUTPUT", value_name = "PLACE")]
     pub output: String,
 
     /// Where refused files and rejected lines go: a directory or s3://BUCKET/FOLDER. Without it, refused files stay where
@@ -37,7 +37,7 @@ pub struct RunOptions {
 
     /// Query to run instead of `SELECT * FROM read_manifest($manifest)`; one that starts with EXPLAIN shows the plan
     /// and converts nothing
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "MILLWORK_SQL", value_name = "FILE")]
     pub sql: Option<PathBuf>,
 
     /// Fail a manifest when more than this share of its lines is rejected, in percent

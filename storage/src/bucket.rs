@@ -6,12 +6,12 @@ use crate::{MAX_READ_BYTES, Object, StorageError, StorageResult, bucket_and_key}
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use chrono::{DateTime, Utc};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use millwork_manifest::ObjectUri;
+use millwork_manifest::{ObjectUri, Refusal, Service};
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -276,6 +276,19 @@ pub(crate) fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
 
+/// The right that an operation on an object needs (Amazon S3 User Guide, "Required permissions for Amazon S3 API operations").
+fn right_to(operation: &str) -> Option<&'static str> {
+    match operation {
+        "list" => Some("s3:ListBucket"),
+        "read" => Some("s3:GetObject and s3:ListBucket"),
+        "write" | "publish" | "create" => Some("s3:PutObject"),
+        "move" | "copy" => Some("s3:GetObject, s3:PutObject and s3:DeleteObject"),
+        "remove" => Some("s3:DeleteObject"),
+        "abort" => Some("s3:AbortMultipartUpload"),
+        _ => None,
+    }
+}
+
 pub(crate) fn fail<E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static>(
     operation: &'static str,
     object: impl Display,
@@ -286,10 +299,18 @@ pub(crate) fn fail<E: ProvideErrorMetadata + std::error::Error + Send + Sync + '
         Some(401 | 403) => ErrorKind::PermissionDenied,
         _ => ErrorKind::Other,
     };
-    let message = match (error.code(), error.message()) {
-        (Some(code), Some(message)) => format!("{message} ({code})"),
-        (Some(code), None) => code.to_owned(),
-        _ => DisplayErrorContext(&error).to_string(),
+    let header = |name: &str| error.raw_response().and_then(|response| response.headers().get(name));
+    let endpoint = Service::S3.endpoint_variables().into_iter().find_map(|name| std::env::var(name).ok());
+    let refusal = Refusal {
+        service: Service::S3,
+        endpoint: endpoint.as_deref(),
+        right: right_to(operation),
+        code: error.code(),
+        message: error.message(),
+        status: status(&error),
+        region: header("x-amz-bucket-region"),
+        error: &error,
     };
+    let message = refusal.to_string();
     StorageError::new(operation, object, io::Error::new(kind, message))
 }

@@ -1,12 +1,14 @@
 //! What can go wrong with an object, by what the caller can do about it.
 
+mod words;
+
 use std::fmt;
 use std::io::{self, ErrorKind};
 
 /// The result of a storage operation.
 pub type StorageResult<T> = Result<T, StorageError>;
 
-/// An operation on an object that failed. Its text names the operation, the object and the cause.
+/// An operation on an object that failed. Its text is one sentence: the operation, the object, the cause, and what to do about it.
 #[derive(Debug)]
 pub struct StorageError {
     /// What was being done: `read`, `write`, …
@@ -76,28 +78,24 @@ impl StorageError {
         self.source.get_ref().is_some_and(|cause| cause.is::<Foreign>())
     }
 
-    /// What the operator can do, where that is known.
-    fn advice(&self) -> &'static str {
-        match self.source.kind() {
+    /// The reason, and what the operator can do, where that is known.
+    fn why(&self) -> String {
+        let advice = match self.source.get_ref() {
+            None => return words::of(self.operation, &self.source),
             _ if self.is_foreign() => "; it stays as it is",
             _ if self.is_lost() => "; put it there from a backup, or have its manifest converted anew",
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; free space there, then run again",
-            ErrorKind::PermissionDenied => "; check its owner and mode",
-            ErrorKind::ReadOnlyFilesystem => "; the file system is mounted read-only",
-            ErrorKind::CrossesDevices => "; both must be on one file system",
-            _ => "",
-        }
+            Some(_) => "",
+        };
+        format!("{}{advice}", self.source)
     }
 }
 
 impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {} `{}`: {}{}", self.operation, self.object, self.source, self.advice())
+        let Self { operation, object, .. } = self;
+        write!(f, "cannot {operation} `{}`: {}", words::plain(object), self.why())
     }
 }
 
-impl std::error::Error for StorageError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
-}
+// The text has the cause: as a source it would be told twice.
+impl std::error::Error for StorageError {}

@@ -27,7 +27,7 @@ pub use modes::{DIRECTORY_MODE, FILE_MODE, PRIVATE_FILE_MODE, create_directories
 pub use objects::{MAX_READ_BYTES, Objects, Storage, is_hidden};
 pub use places::{InvalidPlace, Located, Places, open_inside};
 pub use staging::{
-    InvalidPrivateName, PrivateKind, PrivateName, RewriteTail, StagedFile, Staging, StagingWriter, Tail, base64_text,
-    list_at_most, staged_manifests,
+    Arrange, Arranged, InvalidPrivateName, PrivateKind, PrivateName, RewriteTail, StagedFile, Staging, StagingWriter,
+    Tail, base64_text, list_at_most, staged_manifests,
 };
 pub use transfer::{ObjectReader, find_blocking, heads_blocking, remove_blocking};

@@ -270,6 +270,21 @@ fn more_columns_than_the_limit_fail_the_manifest_with_a_way_out() {
     assert_eq!(done.json()["rows"], 1, "{}", done.stderr);
 }
 
+/// A line of the most columns, and then a million lines without any: pages and row groups of nothing would be a multiple of the input.
+#[test]
+fn columns_that_are_absent_from_a_million_rows_take_no_room() {
+    let place = Place::new();
+    let members: Vec<_> = (0..20_000).map(|key| format!("\"k{key}\":1")).collect();
+    let first = format!("{{{}}}\n", members.join(","));
+    let rows = 1 << 20;
+    let content = [first.as_bytes(), &b"{}\n".repeat(rows), first.as_bytes()].concat();
+    place.input("2025-01-01-a.ndjson", content);
+    let Measured { done, disk } = measure(&place, &[]);
+    assert_eq!(done.json()["rows"], rows + 2, "{}", done.stderr);
+    assert!(disk < 32 * MIB as u64, "{disk}");
+    place.ask_oracle(&[]);
+}
+
 #[test]
 fn names_of_columns_have_a_limit_together() {
     let place = Place::new();

@@ -241,6 +241,58 @@ fn chaos_an_executor_that_is_killed_after_its_task_costs_nothing() {
     assert_eq!(made_at_once(&fleet, "both", rows), ["executor-0", "executor-1"]);
 }
 
+/// Kills the executor that is the first to finish one of so many tasks of a run, and has begun another where there are more tasks
+/// than executors: only what it had not finished is run again.
+fn killed_after_its_first_task(tasks: usize, executors: usize) {
+    let world = World::local();
+    let random = Random::new(4);
+    let line = |_| format!("{{\"text\": \"{:x}{:x}\"}}\n", random.next(), random.next());
+    let file = |n: usize| {
+        let lines: String = (0..40_000 + 20_000 * n).map(line).collect();
+        world.input(&format!("2025-12-01-{n}.ndjson"), lines.into_bytes())
+    };
+    let uris: Vec<String> = (0..tasks).map(file).collect();
+    let rows = (0..tasks as u64).map(|n| 40_000 + 20_000 * n).sum();
+    let mut fleet = Fleet::start(&world, 1, executors);
+    assert_eq!(fleet.submit(0, &world.manifest("killed", &uris)).0, 202);
+    let mut seen = Vec::new();
+    fleet.wait_until("a task is done", || {
+        seen = fleet.tasks("killed");
+        seen.iter().any(|(_, is_done)| *is_done)
+    });
+    let number = seen.iter().find(|(_, is_done)| *is_done).unwrap().0;
+    let killed = fleet.executors.remove(number);
+    signal(&killed, "KILL");
+    let writers = made_at_once(&fleet, "killed", rows);
+    assert!(writers.contains(&format!("executor-{number}")), "its task was run again: {writers:?}");
+    let ids = ["killed".to_owned()];
+    assert_eq!(world.ask_oracle(&ids)["rows"].as_u64(), Some(rows));
+}
+
+#[test]
+fn chaos_an_executor_that_is_killed_after_the_first_of_three_tasks_costs_its_unfinished_tasks() {
+    killed_after_its_first_task(3, 3);
+}
+
+#[test]
+fn chaos_an_executor_that_is_killed_after_the_first_of_eight_tasks_costs_its_unfinished_tasks() {
+    killed_after_its_first_task(8, 4);
+}
+
+#[test]
+fn chaos_an_executor_that_is_killed_with_the_only_task_costs_no_attempt() {
+    let world = World::local();
+    let (rows, content) = long_file_of(300);
+    let document = world.manifest("long", &[world.input("2025-12-01-a.ndjson.gz", content)]);
+    let mut fleet = Fleet::start(&world, 1, 2);
+    assert_eq!(fleet.submit(0, &document).0, 202);
+    fleet.wait_until("an executor has the task", || fleet.tasks("long").len() == 1);
+    let (number, _) = fleet.tasks("long")[0];
+    let killed = fleet.executors.remove(number);
+    signal(&killed, "KILL");
+    assert_eq!(made_at_once(&fleet, "long", rows), [format!("executor-{}", 1 - number)]);
+}
+
 /// An executor that stood still for so long goes on, and each row is there once.
 fn stands_still(seconds: u64) {
     let world = World::local();

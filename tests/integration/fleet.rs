@@ -311,6 +311,13 @@ impl<'a> Fleet<'a> {
         answer.unwrap()
     }
 
+    /// Posts to a path of the API. Returns the status.
+    pub(crate) fn post(&self, scheduler: usize, path: &str) -> u16 {
+        let url = format!("http://127.0.0.1:{}/api/v1/{path}", self.ports[scheduler].1);
+        let request = self.world.place.authorized(self.client.post(url));
+        self.world.runtime.block_on(async { self.client.execute(request).await.unwrap().status().as_u16() })
+    }
+
     pub(crate) fn submit_all(&self, scheduler: usize, load: &Load) {
         for document in &load.documents {
             assert_eq!(self.submit(scheduler, document).0, 202, "{document}");

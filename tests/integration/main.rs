@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod api;
+mod audit;
 mod aws;
 mod bad_input;
 mod bombs;
@@ -21,10 +22,13 @@ mod json;
 mod limits;
 mod place;
 mod places;
+mod plans;
 mod proxy;
 mod query;
 mod queues;
 mod random;
+mod readers;
+mod rogue;
 mod rows;
 mod runs;
 mod servers;

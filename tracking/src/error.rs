@@ -50,6 +50,14 @@ pub enum TrackingError {
         /// The format that is known.
         known: i64,
     },
+    /// A file that is not Millwork's. Nothing was changed in it.
+    #[error("state `{store}` is {what}: it stays as it is; name another with --state")]
+    Foreign {
+        /// The file.
+        store: String,
+        /// What it is.
+        what: String,
+    },
     /// A lock that somebody else has taken meanwhile.
     #[error("the lock `{name}` with token {token} has passed to another holder")]
     LockLost {

@@ -3,6 +3,8 @@
 //! A chunk starts with a dictionary. One that turns out not to pay is dropped: for the whole chunk if no page is
 //! finished yet, else for the pages that follow.
 
+mod nulls;
+
 use super::dictionary::Dictionary;
 use super::hybrid::{index_width, put_indices};
 use super::levels::Levels;
@@ -20,8 +22,11 @@ use datafusion::parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilde
 use datafusion::parquet::schema::types::ColumnDescPtr;
 use std::ops::Range;
 
-/// A page ends at this many rows, fewer where there are thousands of columns, …
+/// A page with values ends at this many rows, or at fewer values where there are thousands of columns, …
 const PAGE_ROWS: usize = 20_000;
+/// … one of nulls only at this many, as it takes a few bytes whatever their number: 20,000 columns that are nearly always absent make
+/// no pages to speak of. Readers decode the levels of a page at once: two megabytes of them.
+const NULL_PAGE_ROWS: usize = 1 << 20;
 /// … or bytes, before compression.
 const PAGE_BYTES: usize = 256 << 10;
 /// A dictionary ends at this many bytes.
@@ -30,7 +35,7 @@ const DICTIONARY_BYTES: usize = 1 << 20;
 const TRIAL_VALUES: usize = 8192;
 /// Limit of the indices of the open pages of all columns of an encoder: 32 Mi of four bytes each.
 const OPEN_INDICES: usize = 32 << 20;
-const MIN_PAGE_ROWS: usize = 1024;
+const MIN_PAGE_VALUES: usize = 1024;
 /// Limit of the memory that all columns of an encoder keep from row group to row group, in bytes, for each of the buffers that a column has,
 /// of which none keeps more than [`MAX_SPARE_BYTES`]. Else columns that are large by turns would all stay so.
 const SPARE_BYTES: usize = 64 << 20;
@@ -41,7 +46,7 @@ const HEADROOM: usize = 4096;
 /// What each of so many columns of an encoder may have.
 #[derive(Clone, Copy)]
 pub(super) struct Share {
-    page_rows: usize,
+    page_values: usize,
     spare_bytes: usize,
 }
 
@@ -49,7 +54,7 @@ impl Share {
     pub(super) fn of_one_in(columns: usize) -> Self {
         let columns = columns.max(1);
         Self {
-            page_rows: (OPEN_INDICES / columns).clamp(MIN_PAGE_ROWS, PAGE_ROWS),
+            page_values: (OPEN_INDICES / columns).clamp(MIN_PAGE_VALUES, PAGE_ROWS),
             spare_bytes: (SPARE_BYTES / columns).clamp(MIN_SPARE_BYTES, MAX_SPARE_BYTES),
         }
     }
@@ -134,11 +139,12 @@ impl TextChunk {
         let rows = validity.as_ref().map_or(values.len(), NullBuffer::len);
         let (mut row, mut value) = (0, 0);
         while row < rows {
+            self.end_null_page(compressor)?;
             let validity = match validity {
                 Some(validity) if row > 0 => Some(validity.slice(row, rows - row)),
                 validity => validity.clone(),
             };
-            let most = (rows - row).min(self.share.page_rows - self.open.levels.rows());
+            let most = (rows - row).min(PAGE_ROWS - self.open.levels.rows());
             let (now, many) =
                 self.open.what_fits(&values.value_offsets()[value..], (rows - row, most), validity.as_ref());
             let validity = validity.map(|validity| if now < rows - row { validity.slice(0, now) } else { validity });
@@ -165,8 +171,8 @@ impl TextChunk {
     pub(super) fn write_nulls(&mut self, rows: usize, compressor: &mut Compressor) -> Result<(), ParquetError> {
         let mut left = rows;
         while left > 0 {
-            let now = left.min(self.share.page_rows - self.open.levels.rows());
-            self.open.levels.append(now, Some(&NullBuffer::new_null(now)));
+            let now = left.min(self.open.max_rows() - self.open.levels.rows());
+            self.open.levels.append_nulls(now);
             self.end_step(compressor)?;
             left -= now;
         }
@@ -182,12 +188,13 @@ impl TextChunk {
     ) -> Result<(), ParquetError> {
         let mut left = rows;
         while left > 0 {
+            self.end_null_page(compressor)?;
             let page = self.pages.len() as u32 + 1;
             let index = match self.has_dictionary {
                 true => self.dictionary.index(value.as_bytes(), 0, value.len(), page, &mut self.open.bounds),
                 false => None,
             };
-            let now = left.min(self.share.page_rows - self.open.levels.rows());
+            let now = left.min(PAGE_ROWS - self.open.levels.rows());
             let Some(index) = index else {
                 let few = now.min(PAGE_BYTES / (4 + value.len()) + 1);
                 let values = StringArray::from_iter_values(std::iter::repeat_n(value, few));
@@ -220,9 +227,16 @@ impl TextChunk {
         full_at
     }
 
+    /// Ends a page of nulls that has no room for values.
+    fn end_null_page(&mut self, compressor: &mut Compressor) -> Result<(), ParquetError> {
+        if self.open.levels.rows() >= PAGE_ROWS { self.finish_page(compressor) } else { Ok(()) }
+    }
+
     /// Ends what has reached its end: the dictionary, the page.
     fn end_step(&mut self, compressor: &mut Compressor) -> Result<(), ParquetError> {
-        let is_page_full = self.open.levels.rows() >= self.share.page_rows || self.open.bytes() >= PAGE_BYTES;
+        let is_page_full = self.open.levels.rows() >= self.open.max_rows()
+            || self.open.indices.len() >= self.share.page_values
+            || self.open.bytes() >= PAGE_BYTES;
         if self.has_dictionary {
             let is_full = self.dictionary.page().len() >= DICTIONARY_BYTES;
             let is_trial_over = !self.is_judged && self.values >= TRIAL_VALUES;
@@ -294,6 +308,9 @@ impl TextChunk {
 
     /// Ends the chunk, and begins the next.
     pub(super) fn close(&mut self, compressor: &mut Compressor) -> Result<EncodedText, ParquetError> {
+        if self.has_dictionary && self.dictionary.len() == 0 {
+            self.make_nulls_plain(compressor)?;
+        }
         if self.open.levels.rows() > 0 {
             self.finish_page(compressor)?;
         }
@@ -327,6 +344,11 @@ impl OpenPage {
             text_bytes: 0,
             content: Vec::new(),
         }
+    }
+
+    /// Limit of its rows, by what it has so far.
+    fn max_rows(&self) -> usize {
+        if self.levels.nulls() == self.levels.rows() { NULL_PAGE_ROWS } else { PAGE_ROWS }
     }
 
     fn bytes(&self) -> usize {

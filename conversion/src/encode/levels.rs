@@ -26,9 +26,17 @@ impl Levels {
         self.nulls
     }
 
+    /// Adds rows without a value.
+    pub(super) fn append_nulls(&mut self, rows: usize) {
+        self.add(rows, rows, None);
+    }
+
     /// Adds `rows` rows, all of them with a value or, if `validity` says so, some.
     pub(super) fn append(&mut self, rows: usize, validity: Option<&NullBuffer>) {
-        let nulls = validity.map_or(0, NullBuffer::null_count);
+        self.add(rows, validity.map_or(0, NullBuffer::null_count), validity);
+    }
+
+    fn add(&mut self, rows: usize, nulls: usize, validity: Option<&NullBuffer>) {
         let mixed = validity.filter(|_| nulls > 0 && nulls < rows);
         let before_alike = self.nulls == 0 || self.nulls == self.rows;
         let stays_alike = mixed.is_none() && before_alike && (self.rows == 0 || (nulls == 0) == (self.nulls == 0));

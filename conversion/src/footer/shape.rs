@@ -108,6 +108,9 @@ const CHUNK_METADATA: Fields = &[
 const STATISTICS: Fields =
     &[(1, Binary), (2, Binary), (3, I64), (4, I64), (5, Binary), (6, Binary), (7, Bool), (8, Bool), (9, I64)];
 
+/// Pages, whose offset, size and first row are all there; then, perhaps, the bytes of their text.
+const OFFSET_INDEX: Fields = &[(1, List(&Struct(&[(1, I64), (2, I32), (3, I64)]))), (2, List(&I64))];
+
 /// A node of a schema.
 #[derive(Default)]
 struct Node {
@@ -124,6 +127,11 @@ pub(crate) fn check_shape(footer: &[u8]) -> Result<(), ParquetError> {
     let mut walk = Walk { bytes: footer, at: 0, chunks: 0, nodes: Vec::new() };
     walk.fields(FILE)?;
     check_schema(&walk.nodes)
+}
+
+/// Refuses what no offset index of Millwork's is.
+pub(super) fn check_offset_index(index: &[u8]) -> Result<(), ParquetError> {
+    Walk { bytes: index, at: 0, chunks: 0, nodes: Vec::new() }.fields(OFFSET_INDEX)
 }
 
 fn bad(why: String) -> ParquetError {

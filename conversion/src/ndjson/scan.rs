@@ -10,6 +10,7 @@ use super::lossy::{RawPlaces, lossy_line};
 use super::rejects::{LongLine, RejectSink, Rejection};
 use super::unescape::unescape;
 use crate::ledger::RangeLedger;
+use crate::progress::TaskCounters;
 use crate::rows::{Column, Rows};
 use crate::source::{FileRange, OutputColumn, RowSource};
 use datafusion::arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A batch ends at this many rows …
 const BATCH_ROWS: usize = 4096;
-/// … or, in wide data, at this many values, null or not, but not below so many rows …
+/// … or, where wide rows become record batches, at this many values, null or not, but not below so many rows …
 const BATCH_VALUES: usize = 2_000_000;
 const MIN_BATCH_ROWS: usize = 64;
 /// … or at so many bytes of lines for each column, within bounds: it stays in the cache until it is encoded, and each column has
@@ -51,6 +52,8 @@ pub(crate) struct ScanContext {
     pub(crate) stored_bytes: u64,
     /// Rows that were given to whoever asked for them.
     pub(crate) given_rows: u64,
+    /// Counters of the task that it is of.
+    counters: Arc<TaskCounters>,
     builder: BatchBuilder,
 }
 
@@ -58,7 +61,19 @@ impl ScanContext {
     pub(crate) fn new(source: Arc<RowSource>, rejects: RejectSink) -> Self {
         let keys = KeyIndex::new(&source.layout.keys, source.names).with_late(source.max_late_columns);
         let builder = BatchBuilder::new(&source);
-        Self { source, keys, rejects, ledger: Vec::new(), stored_bytes: 0, given_rows: 0, builder }
+        let counters = Arc::default();
+        Self { source, keys, rejects, ledger: Vec::new(), stored_bytes: 0, given_rows: 0, counters, builder }
+    }
+
+    /// The same, that counts for a task.
+    pub(crate) fn counting(self, counters: Arc<TaskCounters>) -> Self {
+        Self { counters, ..self }
+    }
+
+    /// Makes batches as long where there are thousands of columns as where there are few: for whoever takes rows as they are,
+    /// in which a column costs as much as it has values.
+    pub(crate) fn make_long_batches(&mut self) {
+        self.builder.max_rows = BATCH_ROWS;
     }
 
     /// Takes the memory of rows that nobody needs any more.
@@ -103,6 +118,8 @@ pub(crate) struct FileScan<R> {
     is_utf8: bool,
     is_done: bool,
     counts: RangeLedger,
+    /// Rows and rejected lines that the task's counters have.
+    counted: (u64, u64),
     stored_before: u64,
     fields: Vec<Field>,
     /// The text of a line that is not UTF-8.
@@ -121,6 +138,7 @@ impl<R: Content> FileScan<R> {
             is_utf8: true,
             is_done: false,
             counts,
+            counted: (0, 0),
             stored_before: context.stored_bytes,
             fields: Vec::new(),
             text: Vec::new(),
@@ -170,7 +188,11 @@ impl<R: Content> FileScan<R> {
             let next = self.blocks.next();
             self.at = 0;
             let stored_bytes = self.stored_before + self.blocks.input().stored_bytes();
-            INPUT_BYTES_READ.fetch_add(stored_bytes - context.stored_bytes, Ordering::Relaxed);
+            let read = stored_bytes - context.stored_bytes;
+            INPUT_BYTES_READ.fetch_add(read, Ordering::Relaxed);
+            let RangeLedger { rows, rejected, .. } = self.counts;
+            context.counters.scanned(read, rows - self.counted.0, rejected - self.counted.1);
+            self.counted = (rows, rejected);
             context.stored_bytes = stored_bytes;
             match next.map_err(|e| self.blocks.input().explain(e))? {
                 Next::End => return Ok(false),

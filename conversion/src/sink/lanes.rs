@@ -11,6 +11,7 @@ use super::{PartError, SinkOptions};
 use crate::encode::RowGroupEncoder;
 use crate::evaluation;
 use crate::ndjson::check_columns;
+use crate::progress::TaskCounters;
 use crate::report::{StagedPart, TaskReport, executor_name, failure_of_part, failure_of_scan};
 use crate::rows::Rows;
 use crate::source::{FileRange, MAX_LATE_COLUMNS, NdjsonSource, as_scan};
@@ -35,11 +36,12 @@ pub(super) async fn run_task(
     options: &SinkOptions,
     context: &Arc<TaskContext>,
 ) -> Result<TaskReport> {
-    let Morsels { plan, source, groups, task } = cut_input(input, partition, options)?;
+    let counters = context.session_config().get_extension::<TaskCounters>().unwrap_or_default();
+    let Morsels { plan, source, groups, task } = cut_input(input, partition, options, &counters)?;
     let first = groups.first().and_then(|group| group.first()).map(|range| (range.file, range.start));
     let mut report = TaskReport { executor: executor_name(), first, ..TaskReport::default() };
     let bytes = groups.iter().map(|group| group.iter().map(|range| range.end - range.start).sum()).collect();
-    match convert(plan, source.clone(), bytes, context.clone(), task, options).await {
+    match convert(plan, source.clone(), bytes, (context.clone(), counters), task, options).await {
         Ok((parts, rejects)) => (report.parts, report.rejects) = (parts, rejects),
         Err(error) => {
             report.failure = Some(failure_of_part(&error));
@@ -137,7 +139,7 @@ async fn convert(
     plan: Arc<dyn ExecutionPlan>,
     source: NdjsonSource,
     bytes: Vec<u64>,
-    context: Arc<TaskContext>,
+    (context, counters): (Arc<TaskContext>, Arc<TaskCounters>),
     task: usize,
     options: &SinkOptions,
 ) -> Result<(Vec<StagedPart>, Vec<StagedFile>), PartError> {
@@ -146,7 +148,7 @@ async fn convert(
     let lanes = options.lanes.min(threads()).clamp(1, bytes.len().max(1));
     let is_given_up = CancellationToken::new();
     let _gives_up = is_given_up.clone().drop_guard();
-    let writer = PartsWriter::new(shape.clone(), bytes.iter().sum(), task, options.clone());
+    let writer = PartsWriter::new(shape.clone(), bytes.iter().sum(), task, (options.clone(), counters.clone()));
     let rooms = room_for(&bytes);
     let work = Arc::new(Work {
         scanned: as_scan(&plan).map(|(_, groups)| groups),
@@ -166,11 +168,12 @@ async fn convert(
     let morsels = sizes.into_iter().zip(receivers);
     // Writing mostly waits for the storage, which must not hold up a lane.
     let written = spawn_blocking(move || write_in_order(writer, morsels, &room, is_given_up));
-    let mut running: JoinSet<_> = (0..lanes).map(|_| run_lane(work.clone())).collect();
+    let mut running: JoinSet<_> = (0..lanes).map(|_| counters.timed_future(run_lane(work.clone()))).collect();
     let mut rejects = Vec::new();
     while let Some(lane) = running.join_next().await {
         rejects.extend(lane??);
     }
+    counters.all_read();
     rejects.sort_by_key(|(morsel, _)| *morsel);
     let parts = written.await??.finish().await?;
     Ok((parts, rejects.into_iter().map(|(_, file)| file).collect()))

@@ -2,6 +2,7 @@
 
 use super::row_groups::max_row_groups;
 use super::{MorselSizes, SinkOptions};
+use crate::progress::TaskCounters;
 use crate::source::{FileRange, NdjsonSource, as_scan, scan_exec};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
@@ -27,7 +28,12 @@ pub(super) struct Morsels {
 }
 
 /// Rewrites the input of a task so that the scan of one file group becomes one of its morsels.
-pub(super) fn cut_input(input: &Arc<dyn ExecutionPlan>, partition: usize, options: &SinkOptions) -> Result<Morsels> {
+pub(super) fn cut_input(
+    input: &Arc<dyn ExecutionPlan>,
+    partition: usize,
+    options: &SinkOptions,
+    counters: &Arc<TaskCounters>,
+) -> Result<Morsels> {
     let most = max_row_groups(input.schema().fields().len());
     let mut found = None;
     let rewritten = input.clone().transform_up(|node| {
@@ -36,7 +42,7 @@ pub(super) fn cut_input(input: &Arc<dyn ExecutionPlan>, partition: usize, option
         let first = ranges.first().map(|range| (range.file, range.start));
         // The engine may give a task its partition under another number.
         let task = options.starts.iter().position(|start| Some(*start) == first).unwrap_or(partition);
-        let source = source.of_task(task);
+        let source = source.of_task(task).counting(counters.clone());
         let groups = cut(ranges, options.lanes, options.morsels, most);
         let scan = scan_exec(source.clone(), groups.clone());
         found = Some((source, groups, task));

@@ -3,6 +3,7 @@
 use super::row_groups::{EncodedGroup, RowGroupShape};
 use super::{PartError, SinkOptions};
 use crate::encode::AddedColumns;
+use crate::progress::TaskCounters;
 use crate::report::StagedPart;
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::writer::SerializedFileWriter;
@@ -17,6 +18,7 @@ const LARGEST_FILE: f64 = 1.25;
 pub(super) struct PartsWriter {
     shape: Arc<RowGroupShape>,
     options: SinkOptions,
+    counters: Arc<TaskCounters>,
     open: Option<OpenPart>,
     done: Vec<tokio::task::JoinHandle<Result<StagedPart, PartError>>>,
     /// Bytes of stored input the task has, how many of them finished morsels had, and how many the morsel so far.
@@ -39,11 +41,17 @@ struct OpenPart {
 }
 
 impl PartsWriter {
-    pub(super) fn new(shape: Arc<RowGroupShape>, input_bytes: u64, task: usize, options: SinkOptions) -> Self {
+    pub(super) fn new(
+        shape: Arc<RowGroupShape>,
+        input_bytes: u64,
+        task: usize,
+        (options, counters): (SinkOptions, Arc<TaskCounters>),
+    ) -> Self {
         let is_last_task = task + 1 >= options.starts.len();
         Self {
             shape,
             options,
+            counters,
             open: None,
             done: Vec::new(),
             input_bytes,
@@ -57,6 +65,11 @@ impl PartsWriter {
 
     /// Puts a row group into the open file, or the next.
     pub(super) fn append(&mut self, group: EncodedGroup) -> Result<(), PartError> {
+        let counters = self.counters.clone();
+        counters.timed(|| self.put(group))
+    }
+
+    fn put(&mut self, group: EncodedGroup) -> Result<(), PartError> {
         let open_bytes = self.open.as_ref().map_or(0, |open| open.writer.bytes_written() as u64);
         if open_bytes > 0 && self.is_time_for_next_file(open_bytes, &group) {
             self.finish_file();
@@ -67,15 +80,18 @@ impl PartsWriter {
             None => {
                 let number = self.number;
                 self.number += self.options.starts.len().max(1);
+                self.counters.began_part();
                 self.open.insert(start_file(&self.shape, number, &self.options)?)
             }
         };
+        let before = open.writer.bytes_written() as u64;
         let mut row_group = open.writer.next_row_group()?;
         for chunk in group.encoded.chunks {
             chunk.append_to(&mut row_group)?;
         }
         row_group.close()?;
         open.late.append(group.encoded.late, open.row_groups as usize, &mut open.writer)?;
+        self.counters.wrote((open.writer.bytes_written() as u64).saturating_sub(before));
         open.rows += group.rows;
         open.row_groups += 1;
         Ok(())
@@ -100,7 +116,8 @@ impl PartsWriter {
     fn finish_file(&mut self) {
         if let Some(open) = self.open.take() {
             self.written_bytes += open.writer.bytes_written() as u64;
-            self.done.push(tokio::task::spawn_blocking(move || {
+            let counters = self.counters.clone();
+            let finish = move || {
                 let OpenPart { mut writer, late, rows, row_groups } = open;
                 let rows_of_each: Vec<i64> = writer.flushed_row_groups().iter().map(|group| group.num_rows()).collect();
                 let late_footer = late.finish(&rows_of_each, &mut writer)?;
@@ -110,7 +127,8 @@ impl PartsWriter {
                 writer.inner_mut().start_tail().map_err(external)?;
                 let file = writer.into_inner()?.finish()?;
                 Ok(StagedPart { file, rows, row_groups, late_footer })
-            }));
+            };
+            self.done.push(tokio::task::spawn_blocking(move || counters.timed(finish)));
         }
     }
 

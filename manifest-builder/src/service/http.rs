@@ -2,22 +2,14 @@
 
 use super::tally;
 use anyhow::Context;
-use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::get;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use millwork_net::{ConnectionLimits, HttpServer, raise_descriptor_limit};
+use millwork_net::raise_descriptor_limit;
+use millwork_process::{HealthServer, Metrics};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use tokio::net::TcpListener;
 
 /// How long ago the last success may be, in seconds, for the service to count as ready.
 const READY_SECONDS: i64 = 120;
-
-/// Connections at once, if the process may open enough files: probes, and a few that ask for metrics.
-const MAX_CONNECTIONS: usize = 128;
 
 /// What is known of the service's health.
 #[derive(Clone)]
@@ -25,46 +17,38 @@ pub(crate) struct Health {
     last_success: Arc<AtomicI64>,
 }
 
-#[derive(Clone)]
-struct Shared {
-    health: Health,
-    metrics: PrometheusHandle,
-}
-
 impl Health {
     /// Starts serving `/healthz`, `/readyz` and `/metrics`, if there is an address for it.
     pub(crate) async fn start(address: Option<SocketAddr>) -> anyhow::Result<Self> {
         let health = Self { last_success: Arc::default() };
         let Some(address) = address else { return Ok(health) };
-        let metrics = PrometheusBuilder::new().install_recorder()?;
+        let metrics = Metrics::install(env!("CARGO_PKG_VERSION"), &[])?;
         tally::describe();
-        let listener =
-            TcpListener::bind(address).await.map_err(|e| anyhow::anyhow!("cannot listen on {address}: {e}"))?;
         let descriptors = raise_descriptor_limit().context("cannot raise the limit of open files")?;
-        tracing::info!(address = %listener.local_addr()?, "serving health and metrics");
-        let routes = Router::new()
-            .route("/healthz", get(|| async { "ok\n" }))
-            .route("/readyz", get(ready))
-            .route("/metrics", get(|State(shared): State<Shared>| async move { shared.metrics.render() }))
-            .with_state(Shared { health: health.clone(), metrics });
+        let ready = {
+            let health = health.clone();
+            Arc::new(move || health.ready())
+        };
+        let served = HealthServer::start(address, metrics, Arc::new(|| Ok("ok".to_owned())), ready, descriptors).await;
         // It serves as long as the process lives.
-        drop(HttpServer::start(listener, routes, ConnectionLimits::within(MAX_CONNECTIONS, descriptors), None));
+        drop(served.with_context(|| format!("cannot listen on {address}"))?);
         Ok(health)
     }
 
     /// Notes a success.
     pub(crate) fn beat(&self) {
-        self.last_success.store(chrono::Utc::now().timestamp(), Ordering::Relaxed);
+        let now = chrono::Utc::now().timestamp();
+        self.last_success.store(now, Ordering::Relaxed);
+        metrics::gauge!("millwork_receive_last_success_timestamp_seconds").set(now as f64);
     }
-}
 
-async fn ready(State(shared): State<Shared>) -> (StatusCode, String) {
-    let last = shared.health.last_success.load(Ordering::Relaxed);
-    let age = chrono::Utc::now().timestamp() - last;
-    if age <= READY_SECONDS {
-        return (StatusCode::OK, "ready\n".to_owned());
+    fn ready(&self) -> Result<String, String> {
+        let last = self.last_success.load(Ordering::Relaxed);
+        let age = chrono::Utc::now().timestamp() - last;
+        match (last, age <= READY_SECONDS) {
+            (_, true) => Ok("ready".to_owned()),
+            (0, false) => Err("not ready: nothing has succeeded yet".to_owned()),
+            (_, false) => Err(format!("not ready: {age} s since the last success")),
+        }
     }
-    let since =
-        if last == 0 { "nothing has succeeded yet".to_owned() } else { format!("{age} s since the last success") };
-    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {since}\n"))
 }

@@ -80,10 +80,11 @@ pub(super) async fn livez(state: State<Api>) -> Result<&'static str, ApiError> {
     healthz(state).await
 }
 
-/// Whether manifests would be converted now: the store answers, this process runs them, and an executor is there.
+/// Whether the process can answer: all of it is up, and the store answers. It may run the manifests or stand by, and executors may be
+/// there or not: both are asked in other places.
 #[utoipa::path(get, path = "/readyz", tag = "health", security(()), responses(
-    (status = 200, description = "They would", body = String, content_type = "text/plain", example = "ready: 8 task slots\n"),
-    (status = 503, description = "`state`: the store does not answer; `standby`: another process runs the manifests; `no-executors`: none is connected; `dead`: a part of the process has died", body = ErrorBody)
+    (status = 200, description = "It can", body = String, content_type = "text/plain", example = "ready: leader, 8 task slots\n"),
+    (status = 503, description = "`state`: the store does not answer; `dead`: a part of the process has died", body = ErrorBody)
 ))]
 pub(super) async fn readyz(State(api): State<Api>) -> Result<String, ApiError> {
     if let Some(reason) = api.health.dead() {
@@ -93,12 +94,25 @@ pub(super) async fn readyz(State(api): State<Api>) -> Result<String, ApiError> {
         tracing::warn!(reason, "not ready: the store does not answer");
         return Err(unready(ErrorCode::State, "the store does not answer: the log says more"));
     }
-    let standby = || unready(ErrorCode::Standby, "another scheduler runs the manifests");
-    let scheduler = api.service.leader().ok_or_else(standby)?;
-    match scheduler.engine().slots() {
-        0 => Err(unready(ErrorCode::NoExecutors, "no executor is connected")),
-        slots => Ok(format!("ready: {slots} task slots\n")),
+    Ok(match api.service.leader() {
+        Some(scheduler) => format!("ready: leader, {} task slots\n", scheduler.engine().slots()),
+        None => "ready: standby\n".to_owned(),
+    })
+}
+
+/// Whether this process runs the manifests. No readiness check: of several schedulers, one does.
+#[utoipa::path(get, path = "/leaderz", tag = "health", security(()), responses(
+    (status = 200, description = "It does", body = String, content_type = "text/plain", example = "leader: 8 task slots\n"),
+    (status = 503, description = "`standby`: another process runs the manifests, or none yet; `dead`: a part of the process has died", body = ErrorBody)
+))]
+pub(super) async fn leaderz(State(api): State<Api>) -> Result<String, ApiError> {
+    if let Some(reason) = api.health.dead() {
+        return Err(unready(ErrorCode::Dead, reason));
     }
+    let standby =
+        || unready(ErrorCode::Standby, "this scheduler stands by: another one runs the manifests, or none yet");
+    let scheduler = api.service.leader().ok_or_else(standby)?;
+    Ok(format!("leader: {} task slots\n", scheduler.engine().slots()))
 }
 
 #[cfg(test)]

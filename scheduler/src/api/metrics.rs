@@ -8,8 +8,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::Matcher;
 use millwork_manifest::FailureClass;
+use millwork_process::Metrics;
 use millwork_tracking::RunState;
 use std::time::Instant;
 
@@ -19,13 +20,16 @@ const REQUEST_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 const STEP_BUCKETS: [f64; 12] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 600.0];
 
 /// Makes this the place where the metrics of the process go.
-pub(super) fn install() -> anyhow::Result<PrometheusHandle> {
-    let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Full("millwork_http_request_seconds".to_owned()), &REQUEST_BUCKETS)?
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &STEP_BUCKETS)?
-        .install_recorder()?;
+pub(super) fn install() -> anyhow::Result<Metrics> {
+    let metrics = Metrics::install(
+        env!("CARGO_PKG_VERSION"),
+        &[
+            (Matcher::Full("millwork_http_request_duration_seconds".to_owned()), &REQUEST_BUCKETS),
+            (Matcher::Suffix("_seconds".to_owned()), &STEP_BUCKETS),
+        ],
+    )?;
     describe();
-    Ok(handle)
+    Ok(metrics)
 }
 
 fn describe() {
@@ -69,9 +73,9 @@ fn describe() {
     ];
     gauges.into_iter().for_each(|(name, help)| describe_gauge!(name, help));
     let histograms = [
-        ("millwork_planning_seconds", "From an attempt's start to its plan being with the executors"),
-        ("millwork_commit_seconds", "From an attempt's converted input to its commit record"),
-        ("millwork_http_request_seconds", "Time to the answer of an HTTP request, by route"),
+        ("millwork_planning_duration_seconds", "From an attempt's start to its plan being with the executors"),
+        ("millwork_commit_duration_seconds", "From an attempt's converted input to its commit record"),
+        ("millwork_http_request_duration_seconds", "Time to the answer of an HTTP request, by route"),
     ];
     histograms.into_iter().for_each(|(name, help)| describe_histogram!(name, Unit::Seconds, help));
 }
@@ -101,7 +105,8 @@ pub(super) async fn count_request(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let response = next.run(request).await;
     let status = response.status().as_u16().to_string();
-    histogram!("millwork_http_request_seconds", "route" => route.clone()).record(started.elapsed().as_secs_f64());
+    histogram!("millwork_http_request_duration_seconds", "route" => route.clone())
+        .record(started.elapsed().as_secs_f64());
     counter!("millwork_http_requests_total", "route" => route, "method" => method, "status" => status).increment(1);
     response
 }

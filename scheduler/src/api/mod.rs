@@ -44,8 +44,8 @@ use axum::response::Response;
 use error::ApiError;
 use health::Health;
 use limits::Places;
-use metrics_exporter_prometheus::PrometheusHandle;
 use millwork_api::ErrorCode;
+use millwork_process::Metrics;
 use numbers::Numbers;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,7 +64,7 @@ const ROLE: HeaderName = HeaderName::from_static("millwork-role");
 pub(crate) struct Api {
     service: Service,
     numbers: Arc<Numbers>,
-    metrics: PrometheusHandle,
+    metrics: Metrics,
     health: Health,
     /// Cancelled when the process is about to end.
     stop: CancellationToken,
@@ -100,7 +100,11 @@ fn watched<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
 
 /// What needs no token, and tells nothing of manifests, runs or files.
 fn checks() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(health::healthz)).routes(routes!(health::livez)).routes(routes!(health::readyz))
+    OpenApiRouter::new()
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::leaderz))
 }
 
 /// What is answered at once, or not at all.

@@ -5,8 +5,8 @@ use super::throughput::Throughput;
 use crate::service::Service;
 use crate::shell::{EndedRun, Scheduler};
 use chrono::{DateTime, Utc};
-use metrics_exporter_prometheus::PrometheusHandle;
 use millwork_manifest::FileState;
+use millwork_process::Metrics;
 use millwork_tracking::RunCount;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -122,7 +122,7 @@ impl Numbers {
     }
 
     /// Keeps the numbers current for ever.
-    pub(super) async fn keep_current(self: Arc<Self>, handle: PrometheusHandle) {
+    pub(super) async fn keep_current(self: Arc<Self>, handle: Metrics) {
         let mut throughput = Throughput::default();
         let (mut seen, mut listens) = (0, false);
         let mut counting: Option<JoinHandle<()>> = None;
@@ -159,7 +159,7 @@ impl Numbers {
                 known.clone()
             };
             metrics::show(&known, leader.is_some());
-            handle.run_upkeep();
+            handle.keep_small();
             tokio::time::sleep(INTERVAL).await;
         }
     }

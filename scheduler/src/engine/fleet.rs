@@ -3,17 +3,20 @@
 //! A task is launched on an executor's stream, and is that executor's until it ends, is cancelled, or the executor leaves: a report
 //! of anybody else, or a second one, counts for nothing.
 
+use super::counts::{Heard, MOST_MEMORY_BYTES, TaskNow};
 use ballista_core::JobId;
 use ballista_core::error::{BallistaError, Result};
 use ballista_core::serde::protobuf::MultiTaskDefinition;
 use ballista_core::serde::scheduler::ExecutorMetadata;
 use ballista_scheduler::state::executor_manager::ExecutorManager;
 use ballista_scheduler::state::task_manager::TaskLauncher;
+use chrono::{DateTime, Utc};
 use millwork_cluster::MAX_MESSAGE_BYTES;
-use millwork_cluster::messages::{FromScheduler, Release, Setting, Task, TaskKey, ToExecutor};
+use millwork_cluster::messages::{Alive, Counts, FromScheduler, Release, Setting, Task, TaskKey, ToExecutor};
 use prost::Message;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::{Notify, mpsc};
 
 /// An executor that is connected.
@@ -25,7 +28,55 @@ pub struct ExecutorInfo {
     pub host: String,
     /// Number of tasks that it runs at once.
     pub vcores: u32,
+    /// Version of its program.
+    pub version: String,
+    /// Name of the machine it runs on; empty if it does not know.
+    pub machine: String,
+    /// When it came.
+    pub since: DateTime<Utc>,
+    /// Limit of the memory of its process, in bytes, if it knows one.
+    pub memory_limit_bytes: Option<u64>,
 }
+
+/// An executor that is connected, and how it is.
+#[derive(Clone, Debug)]
+pub struct ExecutorNow {
+    /// Who it is.
+    pub info: ExecutorInfo,
+    /// When it last said something.
+    pub last_seen: DateTime<Utc>,
+    /// Memory that its process had then, in bytes, if it knows.
+    pub memory_bytes: Option<u64>,
+    /// Since when it takes no more tasks, if it was told to stop.
+    pub draining_since: Option<DateTime<Utc>>,
+    /// The engine's job of each task that it has.
+    pub jobs: Vec<String>,
+    /// Bytes of input that its tasks read a second, lately.
+    pub bytes_per_second: f64,
+    /// Tasks that it finished.
+    pub finished: u64,
+    /// Tasks that it failed.
+    pub failed: u64,
+}
+
+/// An executor that has left.
+#[derive(Clone, Debug)]
+pub struct GoneExecutor {
+    /// Who it was.
+    pub info: ExecutorInfo,
+    /// When it left.
+    pub left_at: DateTime<Utc>,
+    /// Why.
+    pub reason: String,
+    /// Tasks that it had then, which others have to do again.
+    pub lost_tasks: u64,
+}
+
+/// Limit of the executors that have left and are remembered: 200, the last ones. A day in which more leave is told of by its last
+/// hours, and by the log.
+const GONE: usize = 200;
+/// Limit of the tasks in one piece of news: as many as an executor may have at once.
+const MOST_NEWS: usize = 1024;
 
 #[derive(Default)]
 pub(super) struct Fleet {
@@ -37,13 +88,18 @@ pub(super) struct Fleet {
 struct State {
     members: BTreeMap<String, Member>,
     tasks: HashMap<TaskKey, Assigned>,
+    gone: VecDeque<GoneExecutor>,
 }
 
 /// An executor.
 struct Member {
     info: ExecutorInfo,
     outbound: mpsc::Sender<ToExecutor>,
-    is_draining: bool,
+    draining_since: Option<DateTime<Utc>>,
+    last_seen: DateTime<Utc>,
+    memory_bytes: Option<u64>,
+    finished: u64,
+    failed: u64,
 }
 
 /// A task that an executor has.
@@ -54,6 +110,47 @@ pub(super) struct Assigned {
     pub(super) partition: usize,
     /// When it was launched, in milliseconds since 1970.
     pub(super) launched_at_ms: u64,
+    /// What it said of it.
+    heard: Heard,
+}
+
+impl Member {
+    fn now(&self) -> ExecutorNow {
+        ExecutorNow {
+            info: self.info.clone(),
+            last_seen: self.last_seen,
+            memory_bytes: self.memory_bytes,
+            draining_since: self.draining_since,
+            jobs: Vec::new(),
+            bytes_per_second: 0.0,
+            finished: self.finished,
+            failed: self.failed,
+        }
+    }
+}
+
+impl Assigned {
+    /// How it is, as its executor says.
+    fn now(&self, task: u32, slots: u32) -> TaskNow {
+        TaskNow {
+            task,
+            partition: self.partition,
+            executor: self.executor.clone(),
+            slots,
+            launched_at_ms: self.launched_at_ms,
+            counts: self.heard.counts(),
+            bytes_per_second: self.heard.bytes_per_second(),
+            ..TaskNow::default()
+        }
+    }
+
+    /// How it was at its end, by what it says of that.
+    pub(super) fn ended(mut self, task: u32, slots: u32, last: Option<&Counts>) -> TaskNow {
+        if let Some(last) = last {
+            self.heard.take(last, Instant::now());
+        }
+        TaskNow { bytes_per_second: 0.0, ..self.now(task, slots) }
+    }
 }
 
 impl Fleet {
@@ -62,7 +159,15 @@ impl Fleet {
     }
 
     pub(super) fn join(&self, info: ExecutorInfo, outbound: mpsc::Sender<ToExecutor>) {
-        let member = Member { info: info.clone(), outbound, is_draining: false };
+        let member = Member {
+            info: info.clone(),
+            outbound,
+            draining_since: None,
+            last_seen: info.since,
+            memory_bytes: None,
+            finished: 0,
+            failed: 0,
+        };
         self.state().members.insert(info.id, member);
         self.joined.notify_waiters();
     }
@@ -78,11 +183,71 @@ impl Fleet {
         }
     }
 
-    /// Forgets an executor, and which tasks it has.
-    pub(super) fn leave(&self, id: &str) {
+    /// Forgets which tasks an executor has that leaves, and remembers why it left.
+    pub(super) fn leave(&self, info: &ExecutorInfo, reason: &str) {
         let mut state = self.state();
+        let (id, before) = (&info.id, state.tasks.len());
         state.members.remove(id);
-        state.tasks.retain(|_, assigned| assigned.executor != id);
+        state.tasks.retain(|_, assigned| assigned.executor != *id);
+        let lost_tasks = (before - state.tasks.len()) as u64;
+        let gone = GoneExecutor { info: info.clone(), left_at: Utc::now(), reason: reason.to_owned(), lost_tasks };
+        state.gone.push_back(gone);
+        if state.gone.len() > GONE {
+            state.gone.pop_front();
+        }
+    }
+
+    /// Takes a sign of life, and the news in it of tasks that the sender has.
+    pub(super) fn hear(&self, id: &str, alive: &Alive) {
+        let (mut state, now) = (self.state(), Instant::now());
+        let Some(member) = state.members.get_mut(id) else { return };
+        member.last_seen = Utc::now();
+        member.memory_bytes = Some(alive.memory_bytes.min(MOST_MEMORY_BYTES)).filter(|bytes| *bytes > 0);
+        for news in alive.tasks.iter().take(MOST_NEWS) {
+            let (Some(key), Some(counts)) = (&news.key, &news.counts) else { continue };
+            if let Some(assigned) = state.tasks.get_mut(key).filter(|assigned| assigned.executor == id) {
+                assigned.heard.take(counts, now);
+            }
+        }
+    }
+
+    /// Counts the end of a task, for its executor.
+    pub(super) fn note_end(&self, id: &str, is_failure: bool) {
+        if let Some(member) = self.state().members.get_mut(id) {
+            member.last_seen = Utc::now();
+            member.finished += u64::from(!is_failure);
+            member.failed += u64::from(is_failure);
+        }
+    }
+
+    /// The tasks of a job that executors have now.
+    pub(super) fn tasks_of(&self, job: &JobId) -> Vec<TaskNow> {
+        let state = self.state();
+        let of_job = state.tasks.iter().filter(|(key, _)| key.job == job.as_str());
+        let task = |(key, assigned): (&TaskKey, &Assigned)| {
+            let slots = state.members.get(&assigned.executor).map_or(1, |member| member.info.vcores);
+            assigned.now(key.task, slots)
+        };
+        of_job.map(task).collect()
+    }
+
+    /// All executors, and how they are.
+    pub(super) fn now(&self) -> Vec<ExecutorNow> {
+        let state = self.state();
+        let mut all: BTreeMap<&str, ExecutorNow> =
+            state.members.iter().map(|(id, member)| (id.as_str(), member.now())).collect();
+        for (key, assigned) in &state.tasks {
+            if let Some(executor) = all.get_mut(assigned.executor.as_str()) {
+                executor.jobs.push(key.job.clone());
+                executor.bytes_per_second += assigned.heard.bytes_per_second();
+            }
+        }
+        all.into_values().collect()
+    }
+
+    /// Those that have left, the last first.
+    pub(super) fn gone(&self) -> Vec<GoneExecutor> {
+        self.state().gone.iter().rev().cloned().collect()
     }
 
     /// Takes a task from the executor that reports its end. None if it does not have it.
@@ -110,14 +275,14 @@ impl Fleet {
     /// Notes that an executor takes no more tasks.
     pub(super) fn drain(&self, id: &str) {
         if let Some(member) = self.state().members.get_mut(id) {
-            member.is_draining = true;
+            member.draining_since.get_or_insert_with(Utc::now);
         }
     }
 
     /// Lets an executor go that takes no more tasks, as soon as it has none. From then on none can be launched on it.
     pub(super) fn release_if_done(&self, id: &str) -> bool {
         let mut state = self.state();
-        let is_done = state.members.get(id).is_some_and(|member| member.is_draining)
+        let is_done = state.members.get(id).is_some_and(|member| member.draining_since.is_some())
             && state.tasks.values().all(|assigned| assigned.executor != id);
         if is_done && let Some(member) = state.members.remove(id) {
             let release = Release { reason: "it has finished what it had".to_owned() };
@@ -133,7 +298,7 @@ impl Fleet {
 
     pub(super) fn slots_of_each(&self) -> Vec<usize> {
         let state = self.state();
-        let active = state.members.values().filter(|member| !member.is_draining);
+        let active = state.members.values().filter(|member| member.draining_since.is_none());
         active.map(|member| member.info.vcores as usize).collect()
     }
 
@@ -206,7 +371,8 @@ fn single_tasks(definition: MultiTaskDefinition, executor: &str) -> Vec<(Task, A
             settings: settings.clone(),
             session: session_id.clone(),
         };
-        (task, Assigned { executor: executor.to_owned(), partition, launched_at_ms: launch_time })
+        let executor = executor.to_owned();
+        (task, Assigned { executor, partition, launched_at_ms: launch_time, heard: Heard::default() })
     };
     task_ids.into_iter().map(single).collect()
 }
@@ -221,13 +387,51 @@ mod tests {
 
     fn task(job: &str, number: u32, executor: &str) -> (Task, Assigned) {
         let task = Task { key: Some(key(job, number)), ..Task::default() };
-        (task, Assigned { executor: executor.to_owned(), partition: number as usize, launched_at_ms: 0 })
+        let (executor, heard) = (executor.to_owned(), Heard::default());
+        (task, Assigned { executor, partition: number as usize, launched_at_ms: 0, heard })
     }
 
     fn joined(fleet: &Fleet, id: &str) -> mpsc::Receiver<ToExecutor> {
         let (outbound, received) = mpsc::channel(4);
-        fleet.join(ExecutorInfo { id: id.to_owned(), host: "test".to_owned(), vcores: 2 }, outbound);
+        fleet.join(info(id), outbound);
         received
+    }
+
+    fn info(id: &str) -> ExecutorInfo {
+        ExecutorInfo {
+            id: id.to_owned(),
+            host: "test".to_owned(),
+            vcores: 2,
+            version: String::new(),
+            machine: String::new(),
+            since: DateTime::UNIX_EPOCH,
+            memory_limit_bytes: None,
+        }
+    }
+
+    #[test]
+    fn news_count_only_from_the_executor_that_has_the_task() {
+        let (fleet, job) = (Fleet::default(), JobId::from("job".to_owned()));
+        let (_a, _b) = (joined(&fleet, "a"), joined(&fleet, "b"));
+        fleet.launch("a", vec![task("job", 0, "a")]).unwrap();
+        let news = |read_bytes| {
+            let counts = Some(Counts { read_bytes, ..Counts::default() });
+            let task = millwork_cluster::messages::Progress { key: Some(key("job", 0)), counts };
+            Alive { tasks: vec![task], memory_bytes: u64::MAX }
+        };
+        fleet.hear("b", &news(7));
+        assert_eq!(fleet.tasks_of(&job)[0].counts.read_bytes, 0, "another executor's");
+        fleet.hear("a", &news(5));
+        fleet.hear("a", &news(3));
+        assert_eq!(fleet.tasks_of(&job)[0].counts.read_bytes, 5);
+        assert_eq!(fleet.now()[0].memory_bytes, Some(MOST_MEMORY_BYTES));
+        assert_eq!(fleet.now()[0].jobs, ["job"]);
+        fleet.leave(&info("a"), "it is gone");
+        assert_eq!((fleet.gone()[0].lost_tasks, fleet.now().len()), (1, 1));
+        for _ in 0..2 * GONE {
+            fleet.leave(&info("c"), "again");
+        }
+        assert_eq!(fleet.gone().len(), GONE);
     }
 
     #[test]
@@ -246,7 +450,7 @@ mod tests {
         let fleet = Fleet::default();
         let _first = joined(&fleet, "a");
         fleet.launch("a", vec![task("job", 0, "a")]).unwrap();
-        fleet.leave("a");
+        fleet.leave(&info("a"), "gone");
         assert!(fleet.launch("a", vec![task("job", 1, "a")]).is_err());
         let _second = joined(&fleet, "a");
         assert!(fleet.take("a", &key("job", 0)).is_none());

@@ -1,29 +1,37 @@
 //! Progress of a job, as Ballista knows it.
 
-use super::Engine;
+use super::{Engine, TaskNow};
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::task_status;
 use ballista_scheduler::state::execution_stage::{ExecutionStage, TaskInfo};
 use datafusion::physical_plan::displayable;
-use millwork_api::{JobProgress, StageProgress, TaskProgress, TaskState};
+use millwork_api::{StageProgress, TaskPhase, TaskProgress, TaskState};
 use std::collections::HashMap;
+
+/// How far a job is.
+#[derive(Clone, Debug)]
+pub(crate) struct JobProgress {
+    /// Its stages, in order. A conversion has one.
+    pub(crate) stages: Vec<StageProgress>,
+}
 
 impl Engine {
     /// How far a job is, as long as the engine knows it.
     pub(crate) async fn progress(&self, id: &JobId) -> Option<JobProgress> {
         let running = self.server.state.task_manager.get_running_job_cache();
         let graph = running.get(id)?.execution_graph.read().await;
-        let finished = self.results.executors(id);
+        let known: HashMap<usize, TaskNow> =
+            self.tasks(id).0.into_iter().map(|task| (task.task as usize, task)).collect();
         let mut stages: Vec<StageProgress> =
-            graph.stages().iter().map(|(id, stage)| progress_of(*id, stage, &finished)).collect();
+            graph.stages().iter().map(|(id, stage)| progress_of(*id, stage, &known)).collect();
         stages.sort_by_key(|stage| stage.id);
         Some(JobProgress { stages })
     }
 }
 
-fn progress_of(id: usize, stage: &ExecutionStage, finished: &HashMap<usize, String>) -> StageProgress {
+fn progress_of(id: usize, stage: &ExecutionStage, known: &HashMap<usize, TaskNow>) -> StageProgress {
     let tasks: Vec<TaskProgress> =
-        stage.task_infos().unwrap_or_default().iter().map(|task| task_progress(task, finished)).collect();
+        stage.task_infos().unwrap_or_default().iter().map(|task| task_progress(task, known)).collect();
     let partitions = match stage {
         ExecutionStage::Resolved(stage) => stage.partitions,
         ExecutionStage::Running(stage) => stage.partitions,
@@ -35,14 +43,30 @@ fn progress_of(id: usize, stage: &ExecutionStage, finished: &HashMap<usize, Stri
     StageProgress { id, state: stage.variant_name().to_owned(), partitions, plan, tasks }
 }
 
-fn task_progress(task: &TaskInfo, finished: &HashMap<usize, String>) -> TaskProgress {
+fn task_progress(task: &TaskInfo, known: &HashMap<usize, TaskNow>) -> TaskProgress {
+    let now = known.get(&task.task_id);
     let (state, executor) = match &task.task_status {
         task_status::Status::Running(running) => (TaskState::Running, Some(running.executor_id.clone())),
         // Ballista knows only who keeps the report.
-        task_status::Status::Successful(_) => (TaskState::Successful, finished.get(&task.task_id).cloned()),
+        task_status::Status::Successful(_) => (TaskState::Successful, now.map(|now| now.executor.clone())),
         task_status::Status::Failed(_) => (TaskState::Failed, None),
     };
     let millis = |time: u128| u64::try_from(time).unwrap_or(u64::MAX);
     let ended_at_ms = (task.finish_time > 0).then(|| millis(task.finish_time));
-    TaskProgress { id: task.task_id, state, executor, launched_at_ms: millis(task.scheduled_time), ended_at_ms }
+    let TaskNow { counts, input, bytes_per_second, .. } = now.cloned().unwrap_or_default();
+    TaskProgress {
+        id: task.task_id,
+        state,
+        executor,
+        launched_at_ms: millis(task.scheduled_time),
+        ended_at_ms,
+        phase: if counts.is_finishing { TaskPhase::Finishing } else { TaskPhase::Converting },
+        input_bytes: input.bytes,
+        read_bytes: counts.read_bytes,
+        rows: counts.rows,
+        rejected: counts.rejected,
+        written_bytes: counts.written_bytes,
+        parts: counts.parts,
+        bytes_per_second,
+    }
 }

@@ -1,7 +1,8 @@
 //! Reports of finished tasks, kept from when they arrive until their job is dropped.
 
+use super::counts::TaskNow;
 use ballista_core::JobId;
-use millwork_conversion::TaskReport;
+use millwork_conversion::{TaskInput, TaskReport};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,8 +14,9 @@ pub(super) struct Results(Mutex<HashMap<JobId, Finished>>);
 #[derive(Default)]
 struct Finished {
     reports: BTreeMap<usize, TaskReport>,
-    /// The executors that ran tasks, by the task's number in its stage.
-    executors: HashMap<usize, String>,
+    /// The tasks, by their partition.
+    tasks: BTreeMap<usize, TaskNow>,
+    inputs: Vec<TaskInput>,
 }
 
 impl Results {
@@ -23,22 +25,29 @@ impl Results {
     }
 
     /// Keeps the report of a task.
-    pub(super) fn put(&self, job: JobId, partition: usize, task: usize, executor: &str, report: TaskReport) {
+    pub(super) fn put(&self, job: JobId, task: TaskNow, report: TaskReport) {
         let mut jobs = self.jobs();
         let finished = jobs.entry(job).or_default();
-        finished.reports.insert(partition, report);
-        finished.executors.insert(task, executor.to_owned());
+        finished.reports.insert(task.partition, report);
+        finished.tasks.insert(task.partition, task);
+    }
+
+    /// Notes the input of the tasks of a job: nothing that is said of them can be more.
+    pub(super) fn expect(&self, job: JobId, inputs: Vec<TaskInput>) {
+        self.jobs().entry(job).or_default().inputs = inputs;
+    }
+
+    /// The tasks of a job that have finished, and the input of all.
+    pub(super) fn tasks(&self, job: &JobId) -> (Vec<TaskNow>, Vec<TaskInput>) {
+        let jobs = self.jobs();
+        let Some(finished) = jobs.get(job) else { return (Vec::new(), Vec::new()) };
+        (finished.tasks.values().cloned().collect(), finished.inputs.clone())
     }
 
     /// Gives the reports of a job, in the order of their partitions.
     pub(super) fn take(&self, job: &JobId) -> Vec<TaskReport> {
         let reports = self.jobs().get_mut(job).map(|finished| std::mem::take(&mut finished.reports));
         reports.unwrap_or_default().into_values().collect()
-    }
-
-    /// The executors that ran the tasks of a job that have finished.
-    pub(super) fn executors(&self, job: &JobId) -> HashMap<usize, String> {
-        self.jobs().get(job).map(|finished| finished.executors.clone()).unwrap_or_default()
     }
 
     pub(super) fn forget(&self, job: &JobId) {
@@ -58,10 +67,11 @@ mod tests {
             report.executor = name.to_owned();
             report
         };
-        results.put(job.clone(), 1, 0, "a", by("a"));
-        results.put(job.clone(), 0, 1, "b", by("b"));
-        results.put(job.clone(), 1, 2, "c", by("c"));
-        assert_eq!(results.executors(&job)[&0], "a");
+        let task = |partition| TaskNow { partition, ..TaskNow::default() };
+        results.put(job.clone(), task(1), by("a"));
+        results.put(job.clone(), task(0), by("b"));
+        results.put(job.clone(), task(1), by("c"));
+        assert_eq!(results.tasks(&job).0.len(), 2);
         let names: Vec<String> = results.take(&job).into_iter().map(|report| report.executor).collect();
         assert_eq!(names, ["b", "c"]);
         results.forget(&job);

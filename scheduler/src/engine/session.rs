@@ -1,12 +1,14 @@
 //! The time of an executor with this scheduler, from its registration to the end of its stream.
 
+use super::counts::{MOST_MEMORY_BYTES, at_end};
 use super::fleet::ExecutorInfo;
-use super::{Engine, KEEPER, Takes};
+use super::{Engine, KEEPER, Takes, now_ms};
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::failed_task::FailedReason;
 use ballista_core::serde::protobuf::{
     ExecutionError, FailedTask, ShuffleWritePartition, SuccessfulTask, TaskStatus, task_status,
 };
+use chrono::Utc;
 use futures::StreamExt;
 use millwork_cluster::ExecutorLink;
 use millwork_cluster::messages::{
@@ -44,21 +46,30 @@ pub(super) async fn serve(engine: Engine, mut link: ExecutorLink) {
         }
     };
     let id = format!("{}-{}", register.name, SESSIONS.fetch_add(1, Ordering::Relaxed));
-    let session = Session { engine, id, name: register.name, slots: register.slots };
+    let info = ExecutorInfo {
+        id: id.clone(),
+        host: link.peer.clone(),
+        vcores: register.slots,
+        version: shown(&register.version),
+        machine: shown(&register.machine),
+        since: Utc::now(),
+        memory_limit_bytes: Some(register.memory_limit_bytes).filter(|bytes| (1..MOST_MEMORY_BYTES).contains(bytes)),
+    };
+    let session = Session { engine, id, name: register.name, slots: register.slots, info };
     if let Err(error) = session.begin(&mut link).await {
         tracing::error!(executor = session.id, %error, "the engine does not take an executor");
-        session.engine.fleet.leave(&session.id);
+        session.engine.fleet.leave(&session.info, "the engine did not take it");
         return;
     }
     tracing::info!(executor = session.id, peer = link.peer, slots = session.slots, "an executor has come");
     let reason = session.listen(&mut link).await;
     tracing::info!(executor = session.id, reason, "an executor has left");
-    session.engine.fleet.leave(&session.id);
+    session.engine.fleet.leave(&session.info, &reason);
     session.engine.remove(&session.id, reason).await;
 }
 
 fn check(register: Register) -> Result<Register, String> {
-    let Register { name, slots, protocol, version } = &register;
+    let Register { name, slots, protocol, version, .. } = &register;
     if *protocol != PROTOCOL {
         let ours = env!("CARGO_PKG_VERSION");
         return Err(format!("it is of version {version:?}, protocol {protocol}; this scheduler of {ours}, {PROTOCOL}"));
@@ -76,17 +87,22 @@ fn check(register: Register) -> Result<Register, String> {
     Ok(register)
 }
 
+/// A text of an executor's own, as it can be shown: short, and without control characters.
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_NAME_CHARACTERS).collect()
+}
+
 struct Session {
     engine: Engine,
     id: String,
     name: String,
     slots: u32,
+    info: ExecutorInfo,
 }
 
 impl Session {
     async fn begin(&self, link: &mut ExecutorLink) -> anyhow::Result<()> {
-        let info = ExecutorInfo { id: self.id.clone(), host: link.peer.clone(), vcores: self.slots };
-        self.engine.fleet.join(info, link.outbound.clone());
+        self.engine.fleet.join(self.info.clone(), link.outbound.clone());
         self.engine.register(&self.id, self.slots).await?;
         self.engine.set_status(&self.id, Takes::Tasks).await?;
         self.engine.update(&self.id, Vec::new()).await;
@@ -103,8 +119,11 @@ impl Session {
                 Err(_) => return format!("no sign of life for {} seconds", link.patience.as_secs()),
             };
             match message.content {
-                // One that is not read is as good as the next.
-                Some(FromExecutor::Alive(_)) => drop(link.outbound.try_send(FromScheduler::Alive(Nothing {}).into())),
+                Some(FromExecutor::Alive(alive)) => {
+                    self.engine.fleet.hear(&self.id, &alive);
+                    // One that is not read is as good as the next.
+                    drop(link.outbound.try_send(FromScheduler::Alive(Nothing {}).into()));
+                }
                 Some(FromExecutor::Ended(ended)) => self.end_task(ended).await,
                 Some(FromExecutor::Draining(_)) => {
                     self.engine.fleet.drain(&self.id);
@@ -124,7 +143,7 @@ impl Session {
     }
 
     async fn end_task(&self, ended: Ended) {
-        let Ended { key: Some(key), started_at_ms, ended_at_ms, outcome } = ended else { return };
+        let Ended { key: Some(key), started_at_ms, ended_at_ms, outcome, counts } = ended else { return };
         let Some(assigned) = self.engine.fleet.take(&self.id, &key) else {
             tracing::warn!(
                 executor = self.id,
@@ -149,10 +168,17 @@ impl Session {
             Ok((report, bytes)) => {
                 let TaskKey { job, task, .. } = &key;
                 let job = JobId::from(job.clone());
-                self.engine.results.put(job, assigned.partition, *task as usize, &self.id, report);
+                let mut ended = assigned.clone().ended(*task, self.slots, counts.as_ref());
+                ended.counts = at_end(&report, ended.counts);
+                ended.ended_at_ms = Some(now_ms());
+                self.engine.fleet.note_end(&self.id, report.failure.is_some());
+                self.engine.results.put(job, ended, report);
                 task_status::Status::Successful(successful(assigned.partition, bytes))
             }
-            Err(error) => task_status::Status::Failed(failed(error)),
+            Err(error) => {
+                self.engine.fleet.note_end(&self.id, true);
+                task_status::Status::Failed(failed(error))
+            }
         };
         let status = TaskStatus {
             task_id: key.task,

@@ -25,7 +25,7 @@ pub struct IntakeOptions {
 
     /// Directory, or s3://BUCKET/FOLDER, whose manifests are run: every *.json in it, now and later. They stay where they
     /// are; one that is changed is looked at again
-    #[arg(long, value_name = "PLACE")]
+    #[arg(long, env = "MILLWORK_MANIFEST_DIR", value_name = "PLACE")]
     pub manifest_dir: Option<String>,
 }
 

@@ -1,5 +1,6 @@
 //! The commit of an attempt and its publication.
 
+use super::Step;
 use super::work::Prepared;
 use super::{Shell, blocking, storage_failure};
 use crate::commit::{CommitRecord, Destination};
@@ -22,6 +23,7 @@ const PATIENCE: u32 = 3;
 impl Shell {
     pub(super) async fn commit(&self, id: ManifestId, attempt: u32) -> Event {
         let started = Instant::now();
+        self.step(&id, Step::Commit);
         let prepared = match self.prepared(&id, attempt).await {
             Ok(prepared) => prepared,
             Err(event) => return event,
@@ -32,7 +34,7 @@ impl Shell {
         };
         match self.store.commit(&prepared.commit, &result, Utc::now()).await {
             Ok(true) => {
-                metrics::histogram!("millwork_commit_seconds").record(started.elapsed().as_secs_f64());
+                metrics::histogram!("millwork_commit_duration_seconds").record(started.elapsed().as_secs_f64());
                 self.works.with(&id, |work| work.committed = Some(prepared));
                 self.changed(&id, RunState::Committing, attempt, None);
                 Event::Committed(id, attempt)
@@ -133,6 +135,7 @@ impl Shell {
 
     /// Publishes a committed attempt, now or after a crash.
     pub(super) async fn publish(&self, id: ManifestId) -> Event {
+        self.step(&id, Step::Publish);
         // Only what the store took: another attempt may have been faster.
         let commit = match self.works.with(&id, |work| work.committed.clone()) {
             Some(committed) => Some(committed.commit.clone()),

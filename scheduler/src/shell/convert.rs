@@ -1,9 +1,11 @@
 //! The conversion of an attempt: survey, plan, submit, wait, judge.
 
+use super::Step;
 use super::{Shell, blocking, storage_failure};
-use crate::engine::{Engine, Job};
+use crate::engine::{Engine, Job, TaskNow};
 use crate::run::Event;
-use millwork_conversion::{AttemptOutcome, Capacity, Columns, Survey, Verdict, plan_attempt, survey};
+use chrono::Utc;
+use millwork_conversion::{AttemptOutcome, Capacity, Columns, Survey, TaskReport, Verdict, plan_attempt, survey};
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
 use millwork_storage::Staging;
 use std::cmp::Reverse;
@@ -60,6 +62,7 @@ impl Shell {
         columns: Option<(Arc<Survey>, Columns)>,
     ) -> Result<Converted, Failure> {
         let started = Instant::now();
+        self.step(&manifest.id, Step::Survey);
         let surveyed = async {
             Ok::<_, Failure>(match columns {
                 Some(known) => known,
@@ -76,6 +79,7 @@ impl Shell {
         let (surveyed, prepared) = tokio::join!(surveyed, prepared);
         let (survey, columns) = surveyed?;
         prepared?;
+        self.step(&manifest.id, Step::Plan);
         let capacity = capacity(self.engine.slots_of_each(), self.converting.load(Ordering::Relaxed));
         let plan = |columns| plan_attempt(manifest, &survey, columns, staging.clone(), &self.conversion, capacity);
         let planned = match plan(columns.clone()).await {
@@ -86,14 +90,20 @@ impl Shell {
             }
             planned => planned,
         }?;
-        let job = self.engine.submit(manifest.id.as_str(), planned.plan.clone()).await?;
-        metrics::histogram!("millwork_planning_seconds").record(started.elapsed().as_secs_f64());
+        let job = self.engine.submit(manifest.id.as_str(), planned.plan.clone(), planned.tasks.clone()).await?;
+        metrics::histogram!("millwork_planning_duration_seconds").record(started.elapsed().as_secs_f64());
         let plan = shortened(planned.explain());
-        self.works.with(&manifest.id, |work| (work.job, work.plan) = (Some(job.id().clone()), plan));
+        self.works.with(&manifest.id, |work| {
+            (work.job, work.plan) = (Some(job.id().clone()), plan);
+            work.input_bytes = planned.tasks.iter().map(|task| task.bytes).sum();
+            work.steps.begin(Step::Convert, Utc::now());
+        });
         self.tell(Event::Planned(manifest.id.clone(), attempt));
         // Whatever ends the wait, ends the job.
         let mut job = CancelOnDrop { engine: self.engine.clone(), job: Some(job) };
         let reports = job.wait().await?;
+        self.end_conversion(&manifest.id, &reports.1);
+        let reports = reports.0;
         match planned.judge(&survey, &self.conversion.query, reports) {
             Verdict::Complete(outcome) => {
                 let outcome = planned.verify(&survey, &staging, outcome).await?;
@@ -103,6 +113,21 @@ impl Shell {
             Verdict::Replan(columns) => Ok(Converted::Replan(survey, columns)),
             Verdict::Failed(failure) => Err(failure),
         }
+    }
+}
+
+impl Shell {
+    /// Notes that the attempt at a run comes to a step.
+    pub(super) fn step(&self, id: &ManifestId, step: Step) {
+        self.works.with(id, |work| work.steps.begin(step, Utc::now()));
+    }
+
+    /// Notes how the tasks of an attempt were when all had ended.
+    fn end_conversion(&self, id: &ManifestId, tasks: &[TaskNow]) {
+        self.works.with(id, |work| {
+            work.shown.see(tasks, tasks.len(), work.input_bytes);
+            work.steps.begin(Step::Check, Utc::now());
+        });
     }
 }
 
@@ -137,11 +162,13 @@ struct CancelOnDrop {
 }
 
 impl CancelOnDrop {
-    async fn wait(&mut self) -> Result<Vec<millwork_conversion::TaskReport>, Failure> {
-        let Some(job) = &mut self.job else { return Ok(Vec::new()) };
+    /// The reports of all tasks, and how these were.
+    async fn wait(&mut self) -> Result<(Vec<TaskReport>, Vec<TaskNow>), Failure> {
+        let Some(job) = &mut self.job else { return Ok((Vec::new(), Vec::new())) };
         let reports = self.engine.wait(job).await?;
+        let (tasks, _) = self.engine.tasks(job.id());
         self.job = None;
-        Ok(reports)
+        Ok((reports, tasks))
     }
 }
 

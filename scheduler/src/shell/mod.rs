@@ -6,10 +6,13 @@
 mod commit;
 mod convert;
 mod scheduler;
+mod steps;
 mod store;
 mod sweep;
+mod watch;
 mod work;
 
+pub(crate) use millwork_api::{RunProgress, Step};
 pub use scheduler::{Change, EndedRun, Scheduler};
 
 use crate::engine::Engine;

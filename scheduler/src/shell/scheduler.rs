@@ -1,21 +1,19 @@
 //! The scheduler as others see it.
 
 use super::work::Works;
-use super::{Shell, serve, sweep};
+use super::{RunProgress, Shell, serve, sweep};
 use crate::commit::RunResult;
 use crate::engine::Engine;
 use crate::lease::{Lease, OutputLock};
 use crate::options::RunOptions;
 use crate::run::{Event, Limits, Machine};
 use chrono::{DateTime, Utc};
-use millwork_api::JobProgress;
 use millwork_conversion::ConversionOptions;
 use millwork_manifest::{Failure, ManifestId};
 use millwork_storage::Location;
 use millwork_tracking::{Run, RunState, TrackingStore};
 use serde::Serialize;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -25,8 +23,6 @@ use tokio_util::task::TaskTracker;
 const MIN_BUCKET_FILE_MB: u64 = 8;
 /// How many changes a slow listener may lag behind.
 const CHANGES: usize = 4096;
-/// How long a stop waits for actions that are going on.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A change in a run's life.
 #[derive(Clone, Debug, Serialize)]
@@ -106,6 +102,7 @@ impl Scheduler {
             stopped: CancellationToken::new(),
         });
         tokio::spawn(sweep::sweep_at_intervals(shell.clone()));
+        tokio::spawn(shell.clone().watch());
         let serving = tokio::spawn(serve(shell.clone(), Machine::new(limits), mailbox));
         Ok((Self { shell, serving: Arc::new(Some(serving).into()) }, heard))
     }
@@ -121,9 +118,9 @@ impl Scheduler {
         self.shell.tell(Event::Cancel(id.clone()));
     }
 
-    /// How far the conversion of a run is, if it is with the executors.
-    pub async fn progress(&self, id: &ManifestId) -> Option<JobProgress> {
-        self.shell.engine.progress(&self.shell.works.job(id)?).await
+    /// How far a run is, if this process has an attempt at it.
+    pub async fn progress(&self, id: &ManifestId) -> Option<RunProgress> {
+        self.shell.progress(id).await
     }
 
     /// The store behind it.
@@ -161,22 +158,15 @@ impl Scheduler {
         &self.shell.stopped
     }
 
-    /// Stops: attempts are given up and leave nothing, their runs go on next time; commits come to their end.
+    /// Stops: attempts are given up and leave nothing, their runs go on next time; commits come to their end. Whoever calls it bounds
+    /// the time.
     pub async fn shut_down(&self) {
         self.shell.tell(Event::Stop);
-        let stopped = async {
-            if let Some(serving) = self.serving.lock().await.take() {
-                // It ends when nothing is going on any more.
-                let _ = serving.await;
-            }
-            self.shell.tasks.close();
-            self.shell.tasks.wait().await;
-        };
-        if tokio::time::timeout(STOP_TIMEOUT, stopped).await.is_err() {
-            tracing::warn!(
-                "not everything came to its end in {} s; the next start goes on with it",
-                STOP_TIMEOUT.as_secs()
-            );
+        if let Some(serving) = self.serving.lock().await.take() {
+            // It ends when nothing is going on any more.
+            let _ = serving.await;
         }
+        self.shell.tasks.close();
+        self.shell.tasks.wait().await;
     }
 }

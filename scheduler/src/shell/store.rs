@@ -1,5 +1,7 @@
 //! Actions that only ask the store.
 
+use super::steps::Steps;
+use super::watch::Shown;
 use super::{EndedRun, Shell};
 use crate::commit::RunResult;
 use crate::loss::{self, TakeBackError};
@@ -27,6 +29,7 @@ impl Shell {
                     work.abort = CancellationToken::new();
                     work.outcome = None;
                     (work.prepared, work.committed) = (None, None);
+                    (work.steps, work.shown) = (Steps::default(), Shown::default());
                 });
                 Event::Started(id, attempt)
             }

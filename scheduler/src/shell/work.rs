@@ -1,5 +1,7 @@
 //! What is known here of the runs that have a turn. All of it can be read or made anew.
 
+use super::steps::Steps;
+use super::watch::Shown;
 use crate::commit::RunResult;
 use ballista_core::JobId;
 use millwork_conversion::{AttemptOutcome, Columns, Survey};
@@ -24,6 +26,11 @@ pub(super) struct Work {
     pub(super) abort: CancellationToken,
     /// The Ballista job, while there is one.
     pub(super) job: Option<JobId>,
+    /// The newest attempt's steps, and what was shown of how far it is.
+    pub(super) steps: Steps,
+    pub(super) shown: Shown,
+    /// Stored bytes of the input of its tasks.
+    pub(super) input_bytes: u64,
     /// The newest attempt's plan, as text.
     pub(super) plan: String,
     /// What the conversion came to.
@@ -56,6 +63,23 @@ impl Works {
     /// Reads or changes what is known of a run.
     pub(super) fn with<T>(&self, id: &ManifestId, access: impl FnOnce(&mut Work) -> T) -> T {
         access(self.all().entry(id.clone()).or_default())
+    }
+
+    /// Reads what is known of a run, if anything is.
+    pub(super) fn look<T>(&self, id: &ManifestId, access: impl FnOnce(&Work) -> T) -> Option<T> {
+        self.all().get(id).map(access)
+    }
+
+    /// Changes what is known of a run, if it still is as it should be.
+    pub(super) fn seen(&self, id: &ManifestId, is: impl FnOnce(&Work) -> bool, change: impl FnOnce(&mut Work)) {
+        if let Some(work) = self.all().get_mut(id).filter(|work| is(work)) {
+            change(work);
+        }
+    }
+
+    /// The runs that have a job.
+    pub(super) fn jobs(&self) -> Vec<(ManifestId, JobId)> {
+        self.all().iter().filter_map(|(id, work)| Some((id.clone(), work.job.clone()?))).collect()
     }
 
     /// The job of a run, if it has one.

@@ -93,7 +93,7 @@ impl LocalStaging {
     }
 
     /// Checks that the attempt's directory is where it was made, and no link to another.
-    fn check_place(&self) -> io::Result<()> {
+    pub(super) fn check_place(&self) -> io::Result<()> {
         check_directories(&self.directory, PRIVATE_DEPTH)
     }
 

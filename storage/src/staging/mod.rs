@@ -3,6 +3,7 @@
 //! In a directory, private files stand where no reader looks, and are renamed. In a bucket, outputs are multipart
 //! uploads, which nobody sees until they are completed; what is not Parquet stands under a private key.
 
+mod arrange;
 mod blocks;
 mod bounds;
 mod bucket;
@@ -12,6 +13,7 @@ mod name;
 mod private;
 
 use crate::{Location, StorageError, StorageResult};
+pub use arrange::{Arrange, Arranged};
 pub use bounds::list_at_most;
 use bucket::{BucketStaging, BucketWriter};
 use local::{LocalStaging, LocalWriter};

@@ -16,6 +16,7 @@ use aws_sdk_dynamodb::types::{
     TransactWriteItem, Update,
 };
 use futures::stream::{self, StreamExt, TryStreamExt};
+use millwork_manifest::{Refusal, Service};
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::time::Duration;
@@ -84,20 +85,23 @@ pub(super) async fn pause(retry: u32) {
     tokio::time::sleep(FIRST_WAIT.mul_f64(f64::from(1 << retry) * fastrand::f64())).await;
 }
 
-/// The text of an error and of all its causes.
-pub(super) fn describe<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> String {
-    let mut texts: Vec<String> = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(cause) = source {
-        texts.push(cause.to_string());
-        source = cause.source();
-    }
-    texts.extend(error.message().filter(|message| !texts.iter().any(|text| text.contains(message))).map(str::to_owned));
-    texts.dedup();
-    texts.join(": ")
+/// The reason of a request that failed, and what to set.
+pub(super) fn describe<E: ProvideErrorMetadata + Error + Send + Sync + 'static>(error: &SdkError<E>) -> String {
+    let endpoint = Service::DynamoDb.endpoint_variables().into_iter().find_map(|name| std::env::var(name).ok());
+    let refusal = Refusal {
+        service: Service::DynamoDb,
+        endpoint: endpoint.as_deref(),
+        right: None,
+        code: error.code(),
+        message: error.message(),
+        status: error.raw_response().map(|response| response.status().as_u16()),
+        region: None,
+        error,
+    };
+    refusal.to_string()
 }
 
-pub(super) fn unavailable<E: ProvideErrorMetadata + Error + 'static>(
+pub(super) fn unavailable<E: ProvideErrorMetadata + Error + Send + Sync + 'static>(
     table: impl Into<String>,
     error: &SdkError<E>,
 ) -> TrackingError {

@@ -5,7 +5,7 @@ use super::request::{incomplete, unavailable};
 use crate::{TrackingError, TrackingResult};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::client::Waiters;
-use aws_sdk_dynamodb::error::{BuildError, DisplayErrorContext};
+use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, GlobalSecondaryIndexDescription, KeySchemaElement, KeyType,
@@ -109,6 +109,12 @@ pub async fn create_tables(client: &Client, names: &TableNames) -> TrackingResul
     Ok(created)
 }
 
+/// The innermost cause of an error.
+fn plain_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.last().map(ToString::to_string).unwrap_or_else(|| error.to_string())
+}
+
 /// Makes a table if it is not there, waits until it can be used, and sets what its items expire by. Returns whether it
 /// is new.
 ///
@@ -132,7 +138,7 @@ pub async fn create_table(client: &Client, definition: &TableDefinition) -> Trac
     let wait = client.wait_until_table_exists().table_name(name).wait(MAX_WAIT).await;
     let usable = wait.map_err(|e| TrackingError::Unavailable {
         store: name.to_owned(),
-        message: format!("the table is not usable yet: {}", DisplayErrorContext(&e)),
+        message: format!("the table is not usable yet: {}", plain_cause(&e)),
     })?;
     let described = usable.as_result().ok().and_then(|output| output.table());
     check_indexes(definition, described.map_or(&[], TableDescription::global_secondary_indexes))?;

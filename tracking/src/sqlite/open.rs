@@ -3,7 +3,7 @@
 use super::worker::Worker;
 use super::{SqliteStore, schema};
 use crate::{TrackingError, TrackingResult};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -13,6 +13,11 @@ use std::path::{Path, PathBuf};
 pub(super) const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 /// How many prepared statements are kept.
 const STATEMENTS: usize = 100;
+
+/// Limit of the tables of a database that is looked at; ours has fewer.
+const MAX_TABLES_LOOKED_AT: usize = 1000;
+/// Limit of those that are named.
+const MAX_TABLES_SHOWN: usize = 3;
 
 /// Permissions of the database and its lock: it tells of all files and runs, and whoever can open a lock can hold it.
 const FILE_MODE: u32 = 0o600;
@@ -29,8 +34,13 @@ impl SqliteStore {
         if let Some(directory) = path.parent() {
             DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(|e| fail(&e))?;
         }
-        keep_private(path).map_err(|e| fail(&e))?;
-        let connection = Connection::open(path).map_err(|e| fail(&e))?;
+        let is_new = create_private(path).map_err(|e| fail(&e))?;
+        let connection = Connection::open(path).map_err(|e| fail(&words(&e)))?;
+        // Nothing of another program's is changed.
+        recognise(&connection, &name)?;
+        if !is_new {
+            keep_private(path);
+        }
         Self::on(connection, name)
     }
 
@@ -58,8 +68,8 @@ impl SqliteStore {
     }
 
     fn on(mut connection: Connection, name: String) -> TrackingResult<Self> {
-        let found = prepare(&mut connection)
-            .map_err(|e| TrackingError::Open { store: name.clone(), message: e.to_string() })?;
+        let found =
+            prepare(&mut connection).map_err(|e| TrackingError::Open { store: name.clone(), message: words(&e) })?;
         if found != schema::VERSION {
             return Err(TrackingError::Format { store: name, found, known: schema::VERSION });
         }
@@ -71,13 +81,17 @@ impl SqliteStore {
     }
 }
 
-/// Creates the database file for its owner alone, or takes the permissions of all others from one that is there. It is never opened
-/// here: closing it would let go of locks that SQLite holds in this process.
-fn keep_private(path: &Path) -> io::Result<()> {
+/// Creates the database file for its owner alone, if it is not there. Returns whether it was not. It is never opened here if it is: closing
+/// it would let go of locks that SQLite holds in this process.
+fn create_private(path: &Path) -> io::Result<bool> {
     match File::options().write(true).create_new(true).mode(FILE_MODE).open(path) {
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-        created => return created.map(drop),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
+        created => created.map(|_| true),
     }
+}
+
+/// Takes the permissions of all others from a database.
+fn keep_private(path: &Path) {
     for suffix in ["", "-wal", "-shm"] {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
@@ -88,7 +102,47 @@ fn keep_private(path: &Path) -> io::Result<()> {
             let _ = fs::set_permissions(&name, Permissions::from_mode(mode & !FOR_EVERYBODY));
         }
     }
-    Ok(())
+}
+
+/// Refuses a database that another program made.
+fn recognise(connection: &Connection, name: &str) -> TrackingResult<()> {
+    let refuse = |what: String| TrackingError::Foreign { store: name.to_owned(), what };
+    let look = || -> rusqlite::Result<Option<String>> {
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        let mut statement =
+            connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name LIMIT ?1")?;
+        let tables = statement.query_map([MAX_TABLES_LOOKED_AT], |row| row.get(0))?;
+        let tables = tables.collect::<rusqlite::Result<Vec<String>>>()?;
+        let id = application_id(connection)?;
+        let has_ours = || schema::OLDEST_TABLES.iter().all(|ours| tables.iter().any(|table| table == ours));
+        let is_ours = id == schema::APPLICATION_ID || id == 0 && (tables.is_empty() || has_ours());
+        let shown: Vec<_> =
+            tables.iter().take(MAX_TABLES_SHOWN).map(|table| format!("`{}`", table.escape_debug())).collect();
+        let shown =
+            if shown.is_empty() { "no tables".to_owned() } else { format!("tables such as {}", shown.join(", ")) };
+        Ok((!is_ours).then(|| format!("a SQLite database of another program, with application id {id} and {shown}")))
+    };
+    match look() {
+        Ok(None) => Ok(()),
+        Ok(Some(what)) => Err(refuse(what)),
+        Err(e) if e.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
+            Err(refuse("a file that is no SQLite database".to_owned()))
+        }
+        Err(e) => Err(TrackingError::Open { store: name.to_owned(), message: words(&e) }),
+    }
+}
+
+fn application_id(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "application_id", |row| row.get(0))
+}
+
+/// What SQLite says, without the SQL that it was asked to run.
+fn words(error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+        rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
+        other => other.to_string().lines().next().unwrap_or_default().to_owned(),
+    }
 }
 
 /// A connection that reads, and cannot write.
@@ -120,6 +174,10 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<i64> {
         transaction.execute_batch(schema::TABLES)?;
         transaction.pragma_update(None, "user_version", schema::VERSION)?;
     }
+    // Databases of earlier versions had no id, and not all of the tables.
+    if application_id(&transaction)? != schema::APPLICATION_ID {
+        transaction.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+    }
     transaction.execute_batch(schema::ADDED)?;
     transaction.commit()?;
     Ok(schema::VERSION)
@@ -141,7 +199,58 @@ mod tests {
         }
         // One of an earlier version is taken from all others.
         fs::set_permissions(&path, Permissions::from_mode(0o664)).unwrap();
-        keep_private(&path).unwrap();
+        keep_private(&path);
         assert_eq!(mode("deep/state.db"), 0o660);
+    }
+
+    #[test]
+    fn a_database_of_another_program_is_refused_and_stays_as_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("state.db");
+        let refusal = |what: &str| {
+            fs::set_permissions(&path, Permissions::from_mode(0o664)).unwrap();
+            let before = fs::read(&path).unwrap();
+            let error = SqliteStore::open(&path).err().unwrap().to_string();
+            assert!(
+                error.contains(what) && error.ends_with("name another with --state") && error.len() < 300,
+                "{error}"
+            );
+            assert_eq!(fs::read(&path).unwrap(), before);
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o664);
+            assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+        };
+        let make = |sql: &str| {
+            let _ = fs::remove_file(&path);
+            Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        };
+        make("CREATE TABLE files (name TEXT); CREATE TABLE bookmarks (url TEXT);");
+        refusal("application id 0 and tables such as `bookmarks`, `files`");
+        // With our version by chance, and with another's id.
+        make("CREATE TABLE places (url TEXT); PRAGMA user_version = 3;");
+        refusal("tables such as `places`");
+        make("PRAGMA application_id = 252006675; CREATE TABLE project (x);");
+        refusal("application id 252006675");
+        make("PRAGMA application_id = 252006675; PRAGMA user_version = 3;");
+        refusal("no tables");
+        fs::write(&path, "no database, but quite some text in its place\n".repeat(100)).unwrap();
+        refusal("a file that is no SQLite database");
+    }
+
+    #[test]
+    fn a_state_gets_the_id_that_it_had_not_before() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("state.db");
+        let id = || application_id(&Connection::open(&path).unwrap()).unwrap();
+        drop(SqliteStore::open(&path).unwrap());
+        assert_eq!(id(), schema::APPLICATION_ID);
+        Connection::open(&path).unwrap().pragma_update(None, "application_id", 0).unwrap();
+        drop(SqliteStore::open(&path).unwrap());
+        assert_eq!(id(), schema::APPLICATION_ID);
+        // An empty file is a new state.
+        fs::write(root.path().join("empty.db"), "").unwrap();
+        SqliteStore::open(&root.path().join("empty.db")).unwrap();
+        // Another format is told as such.
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+        assert!(matches!(SqliteStore::open(&path), Err(TrackingError::Format { found: 2, .. })));
     }
 }

@@ -3,6 +3,11 @@
 /// The format of the database, kept in `user_version`.
 pub(super) const VERSION: i64 = 3;
 
+/// Number by which a database is known as Millwork's, kept in `application_id` (SQLite file format, offset 68): the bytes `Mlwk`.
+pub(super) const APPLICATION_ID: i64 = 0x4d6c_776b;
+/// Tables that every format has had, also when databases had no such number yet.
+pub(super) const OLDEST_TABLES: [&str; 5] = ["files", "timeline", "locks", "runs", "commits"];
+
 /// The backlogs are kept by triggers, so that no way of changing a file's state can forget them.
 pub(super) const TABLES: &str = "
 CREATE TABLE files (

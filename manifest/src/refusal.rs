@@ -1,0 +1,343 @@
+//! Words for what a service of AWS, or a server that speaks its protocol, did not do: why not, and what to set.
+
+use std::error::Error;
+use std::fmt::{self, Write as _};
+use std::io::{self, ErrorKind};
+
+/// Limit of what a server says that is shown, in bytes: 300, about three lines of a terminal.
+const MAX_SAID_BYTES: usize = 300;
+
+/// The services that are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Objects in buckets.
+    S3,
+    /// Tables.
+    DynamoDb,
+    /// Queues.
+    Sqs,
+}
+
+impl Service {
+    /// The environment variables that name a server, the one that counts first.
+    pub fn endpoint_variables(self) -> [&'static str; 2] {
+        let own = match self {
+            Self::S3 => "AWS_ENDPOINT_URL_S3",
+            Self::DynamoDb => "AWS_ENDPOINT_URL_DYNAMODB",
+            Self::Sqs => "AWS_ENDPOINT_URL_SQS",
+        };
+        [own, "AWS_ENDPOINT_URL"]
+    }
+
+    fn thing(self) -> &'static str {
+        match self {
+            Self::S3 => "bucket",
+            Self::DynamoDb => "table",
+            Self::Sqs => "queue",
+        }
+    }
+}
+
+/// A request that failed, as far as is known. Its text is one sentence: the reason, then what to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal<'a> {
+    /// The service that was asked.
+    pub service: Service,
+    /// The server, where it is not AWS's own.
+    pub endpoint: Option<&'a str>,
+    /// The right that the request needs, such as `s3:GetObject`.
+    pub right: Option<&'a str>,
+    /// The code of the answer.
+    pub code: Option<&'a str>,
+    /// The words of the answer.
+    pub message: Option<&'a str>,
+    /// The HTTP status of the answer.
+    pub status: Option<u16>,
+    /// The region in which the answer says that the bucket is.
+    pub region: Option<&'a str>,
+    /// The error, for what went wrong before there was an answer.
+    pub error: &'a (dyn Error + 'static),
+}
+
+impl fmt::Display for Refusal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let answered = match (self.code, self.status) {
+            (Some(code), _) => self.by_code(code),
+            (None, Some(status)) => self.by_status(status),
+            (None, None) => None,
+        };
+        match answered {
+            Some((reason, advice)) => write!(f, "{reason}; {advice}"),
+            None if self.code.is_some() || self.status.is_some() => self.as_said(f),
+            None => self.without_answer(f),
+        }
+    }
+}
+
+impl Refusal<'_> {
+    /// The reason and the advice for a code (Amazon S3, DynamoDB and SQS API references, "Error responses" and "Common errors").
+    fn by_code(&self, code: &str) -> Option<(String, String)> {
+        let thing = self.service.thing();
+        let (reason, advice) = match code {
+            "NoSuchBucket"
+            | "ResourceNotFoundException"
+            | "QueueDoesNotExist"
+            | "AWS.SimpleQueueService.NonExistentQueue" => {
+                return Some((
+                    format!("there is no such {thing}"),
+                    "create it, as `millwork bootstrap aws` does, or name another".to_owned(),
+                ));
+            }
+            "NoSuchKey" => ("there is no such object", "check its name"),
+            "AccessDenied" | "AccessDeniedException" | "AllAccessDisabled" => return Some(self.denied()),
+            "InvalidAccessKeyId" | "UnrecognizedClientException" | "InvalidClientTokenId" => {
+                ("the access key is not known there", "check AWS_ACCESS_KEY_ID, AWS_PROFILE or the role")
+            }
+            "SignatureDoesNotMatch" | "InvalidSignatureException" => {
+                ("the secret key is not that of the access key", "check AWS_SECRET_ACCESS_KEY")
+            }
+            "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => {
+                ("the credentials have expired", "get new ones, or run where a role renews them")
+            }
+            "InvalidToken" => ("the session token is not valid", "check AWS_SESSION_TOKEN"),
+            "MissingAuthenticationTokenException" | "MissingAuthenticationToken" => {
+                ("the request had no credentials", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+            }
+            "RequestTimeTooSkewed" | "RequestExpired" => {
+                ("this machine's clock differs too much from the server's", "set the clock")
+            }
+            "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
+                return Some(self.elsewhere());
+            }
+            "SlowDown"
+            | "ThrottlingException"
+            | "ProvisionedThroughputExceededException"
+            | "RequestLimitExceeded"
+            | "RequestThrottled" => ("it takes no more requests for now", "try again, with less at once"),
+            "InvalidBucketName" => ("that is no name of a bucket", "check the name"),
+            "InvalidObjectState" => ("the object is archived", "restore it first"),
+            "NotImplemented" | "MethodNotAllowed" => {
+                ("the server does not know this request", "use one that speaks the whole protocol")
+            }
+            code if code.starts_with("KMS") => {
+                ("the key of its encryption refuses", "allow kms:Decrypt and kms:GenerateDataKey on it")
+            }
+            _ => return None,
+        };
+        Some((reason.to_owned(), advice.to_owned()))
+    }
+
+    /// The reason and the advice for an answer without a code, as one to HEAD is.
+    fn by_status(&self, status: u16) -> Option<(String, String)> {
+        match status {
+            301 | 307 | 308 => Some(self.elsewhere()),
+            401 | 403 => Some(self.denied()),
+            404 if self.service == Service::S3 => {
+                Some(("there is no such object or bucket".to_owned(), "check its name".to_owned()))
+            }
+            429 | 503 => {
+                Some(("it takes no more requests for now".to_owned(), "try again, with less at once".to_owned()))
+            }
+            _ => None,
+        }
+    }
+
+    fn denied(&self) -> (String, String) {
+        let advice = match self.right {
+            Some(right) => format!("allow {right} on it in their policy, or use others"),
+            None => format!("allow it in their policy and in that of the {}, or use others", self.service.thing()),
+        };
+        ("the credentials have no right to it".to_owned(), advice)
+    }
+
+    fn elsewhere(&self) -> (String, String) {
+        let advice = match self.region {
+            Some(region) => format!("set AWS_REGION to {}", plain(region)),
+            None => "set AWS_REGION to its region".to_owned(),
+        };
+        (format!("the {} is in another region", self.service.thing()), advice)
+    }
+
+    /// The words of an answer for which there are no better ones.
+    fn as_said(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.message.filter(|said| !said.trim().is_empty()), self.code, self.status) {
+            (Some(message), Some(code), _) => write!(f, "{} ({})", plain(message), plain(code)),
+            (None, Some(code), _) => write!(f, "the server answers {}", plain(code)),
+            (_, None, Some(status @ 500..)) => {
+                write!(f, "the server failed (HTTP {status}); try again, and look at its log")
+            }
+            (_, None, Some(status)) => {
+                let variables = self.service.endpoint_variables().join(" and ");
+                write!(f, "the answer is HTTP {status} without a reason; check that {variables} name such a server")
+            }
+            (_, None, None) => f.write_str("it was refused without a reason"),
+        }
+    }
+
+    /// The words for what went wrong before there was an answer.
+    fn without_answer(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let causes = || std::iter::successors(Some(self.error), |&error| error.source());
+        let says = |word: &str| causes().any(|cause| cause.to_string().to_lowercase().contains(word));
+        let innermost = || causes().last().map(ToString::to_string).unwrap_or_default();
+        if says("credential") {
+            let set = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run where a role gives them";
+            return match says("no providers in chain") || says("not enabled") || says("not loaded") {
+                true => write!(f, "no AWS credentials were found; {set}"),
+                false => write!(f, "the AWS credentials cannot be had: {}; {set}", plain(&innermost())),
+            };
+        }
+        if says("region must be set") || says("missing region") {
+            let thing = self.service.thing();
+            return write!(
+                f,
+                "no AWS region is set; set AWS_REGION to the {thing}'s, or AWS_PROFILE to a profile with one"
+            );
+        }
+        let [own, all] = self.service.endpoint_variables();
+        let (at, check) = match self.endpoint {
+            Some(endpoint) => {
+                let endpoint = endpoint.rsplit_once('@').map_or(endpoint, |(_, host)| host);
+                (format!("`{}`", plain(endpoint)), format!("check {own} or {all}, and that the server runs"))
+            }
+            None => ("AWS".to_owned(), format!("check AWS_REGION and the network, or set {own} to another server")),
+        };
+        let kind = causes().filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind).last();
+        match kind {
+            _ if says("certificate") => {
+                write!(
+                    f,
+                    "the certificate of {at} is not trusted: {}; set AWS_CA_BUNDLE to its authority's",
+                    plain(&innermost())
+                )
+            }
+            _ if says("dns") || says("lookup address") => write!(f, "the host of {at} is unknown; {check}"),
+            Some(ErrorKind::ConnectionRefused) => write!(f, "nothing listens at {at}; {check}"),
+            Some(ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe) => {
+                write!(f, "the connection to {at} broke off; {check}")
+            }
+            Some(ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown) => {
+                write!(f, "{at} cannot be reached; {check}")
+            }
+            _ if kind == Some(ErrorKind::TimedOut) || says("timeout") || says("timed out") => {
+                write!(f, "no answer came from {at} in time; {check}")
+            }
+            _ => write!(f, "{at} gave no answer that can be read: {}; {check}", plain(&innermost())),
+        }
+    }
+}
+
+/// What another says, on one line, as far as it is shown.
+fn plain(said: &str) -> String {
+    let mut text = String::new();
+    for character in said.trim().chars() {
+        if text.len() >= MAX_SAID_BYTES {
+            text.push('…');
+            break;
+        }
+        match character {
+            '\n' | '\t' => text.push(' '),
+            character if character.is_control() => drop(write!(text, "{}", character.escape_default())),
+            character => text.push(character),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal<'a>(code: Option<&'a str>, status: Option<u16>, error: &'a (dyn Error + 'static)) -> Refusal<'a> {
+        let (right, message) = (Some("s3:GetObject"), Some("Words of the server."));
+        Refusal { service: Service::S3, endpoint: None, right, code, message, status, region: None, error }
+    }
+
+    #[test]
+    fn answers_have_a_reason_and_advice_in_one_sentence() {
+        let none = io::Error::other("none");
+        for (code, status, words) in [
+            (
+                Some("NoSuchBucket"),
+                404,
+                "there is no such bucket; create it, as `millwork bootstrap aws` does, or name another",
+            ),
+            (Some("NoSuchKey"), 404, "there is no such object; check its name"),
+            (None, 404, "there is no such object or bucket; check its name"),
+            (
+                Some("AccessDenied"),
+                403,
+                "the credentials have no right to it; allow s3:GetObject on it in their policy, or use others",
+            ),
+            (None, 403, "the credentials have no right to it; allow s3:GetObject on it in their policy, or use others"),
+            (
+                Some("InvalidAccessKeyId"),
+                403,
+                "the access key is not known there; check AWS_ACCESS_KEY_ID, AWS_PROFILE or the role",
+            ),
+            (
+                Some("SignatureDoesNotMatch"),
+                403,
+                "the secret key is not that of the access key; check AWS_SECRET_ACCESS_KEY",
+            ),
+            (Some("ExpiredToken"), 400, "the credentials have expired; get new ones, or run where a role renews them"),
+            (
+                Some("RequestTimeTooSkewed"),
+                403,
+                "this machine's clock differs too much from the server's; set the clock",
+            ),
+            (Some("PermanentRedirect"), 301, "the bucket is in another region; set AWS_REGION to its region"),
+            (Some("SlowDown"), 503, "it takes no more requests for now; try again, with less at once"),
+            (
+                Some("KMS.DisabledException"),
+                400,
+                "the key of its encryption refuses; allow kms:Decrypt and kms:GenerateDataKey on it",
+            ),
+            (Some("Odd"), 400, "Words of the server. (Odd)"),
+            (None, 500, "the server failed (HTTP 500); try again, and look at its log"),
+            (
+                None,
+                418,
+                "the answer is HTTP 418 without a reason; check that AWS_ENDPOINT_URL_S3 and AWS_ENDPOINT_URL name such a server",
+            ),
+        ] {
+            assert_eq!(refusal(code, Some(status), &none).to_string(), words);
+        }
+        let region = Refusal { region: Some("eu-west-3"), ..refusal(None, Some(301), &none) };
+        assert_eq!(region.to_string(), "the bucket is in another region; set AWS_REGION to eu-west-3");
+        let table =
+            Refusal { service: Service::DynamoDb, ..refusal(Some("ResourceNotFoundException"), Some(400), &none) };
+        assert!(table.to_string().starts_with("there is no such table; "), "{table}");
+    }
+
+    #[test]
+    fn no_answer_has_a_reason_and_advice_in_one_sentence() {
+        let said = |error: io::Error, endpoint| Refusal { endpoint, ..refusal(None, None, &error) }.to_string();
+        let server = Some("http://user:secret@localhost:9");
+        let check = "check AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, and that the server runs";
+        assert_eq!(
+            said(ErrorKind::ConnectionRefused.into(), server),
+            format!("nothing listens at `localhost:9`; {check}")
+        );
+        assert_eq!(
+            said(ErrorKind::ConnectionReset.into(), None),
+            "the connection to AWS broke off; check AWS_REGION and the network, or set AWS_ENDPOINT_URL_S3 to another server"
+        );
+        for (words, part) in [
+            ("no providers in chain provided credentials", "no AWS credentials were found; set AWS_ACCESS_KEY_ID"),
+            ("credentials file `x` is odd", "the AWS credentials cannot be had: credentials file `x` is odd; set "),
+            (
+                "A region must be set when sending requests to S3.",
+                "no AWS region is set; set AWS_REGION to the bucket's",
+            ),
+            ("invalid peer certificate: UnknownIssuer", "the certificate of `localhost:9` is not trusted: "),
+            ("failed to lookup address information", "the host of `localhost:9` is unknown; "),
+            ("request timed out", "no answer came from `localhost:9` in time; "),
+            ("o\x1b[2Jdd\nends", "`localhost:9` gave no answer that can be read: o\\u{1b}[2Jdd ends; "),
+        ] {
+            let text = said(io::Error::other(words), server);
+            assert!(text.starts_with(part), "{text}");
+            assert!(!text.contains("secret"), "{text}");
+        }
+        assert!(said(io::Error::other("x".repeat(9999)), None).len() < 600);
+    }
+}

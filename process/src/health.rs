@@ -1,0 +1,172 @@
+//! Health and metrics over HTTP, for a service that has nothing else to say there.
+
+use crate::Metrics;
+use anyhow::Context;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use millwork_net::{ConnectionLimits, HttpServer};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// Connections at once, if the process may open enough files: probes, and a few that ask for metrics.
+const MAX_CONNECTIONS: usize = 128;
+/// Pause between two times that old numbers of histograms are put together.
+const KEEP_SMALL: Duration = Duration::from_secs(5);
+
+/// The address, and its being open to others.
+#[derive(Clone, Copy, Debug)]
+pub struct HealthOptions {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Others may reach it, though they need no token.
+    pub insecure: bool,
+}
+
+/// An answer to a probe: all is well, or the reason why not, in a few words that tell nothing of what is converted.
+pub type Check = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+
+/// What is asked of the service.
+#[derive(Clone)]
+struct Shared {
+    alive: Check,
+    ready: Check,
+    metrics: Metrics,
+}
+
+/// Health and metrics, as they are served.
+pub struct HealthServer {
+    address: SocketAddr,
+    server: HttpServer,
+}
+
+impl HealthOptions {
+    /// Refuses an address that others can reach, unless that is as it should be.
+    pub fn check(self) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            self.address.ip().is_loopback() || self.insecure,
+            "refusing to listen on {}, which others can reach: health and metrics need no token; say --insecure-http if \
+             that is as it should be",
+            self.address
+        );
+        Ok(self)
+    }
+}
+
+impl HealthServer {
+    /// Serves `/healthz`, `/livez`, `/readyz` and `/metrics` from now on. `descriptors` is how many files the process may open.
+    /// The error is that of the address.
+    pub async fn start(
+        address: SocketAddr,
+        metrics: Metrics,
+        alive: Check,
+        ready: Check,
+        descriptors: u64,
+    ) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        tracing::info!(%address, "serving health and metrics");
+        tokio::spawn({
+            let metrics = metrics.clone();
+            async move {
+                loop {
+                    tokio::time::sleep(KEEP_SMALL).await;
+                    metrics.keep_small();
+                }
+            }
+        });
+        let routes = routes(Shared { alive, ready, metrics });
+        let limits = ConnectionLimits::within(MAX_CONNECTIONS, descriptors);
+        Ok(Self { address, server: HttpServer::start(listener, routes, limits, None) })
+    }
+
+    /// The same, or none if another process has the address and it is only the one that is taken where none is given: several of
+    /// a kind may run on a machine.
+    pub async fn start_if_free(
+        (address, is_given): (SocketAddr, bool),
+        metrics: Metrics,
+        alive: Check,
+        ready: Check,
+        descriptors: u64,
+    ) -> anyhow::Result<Option<Self>> {
+        match Self::start(address, metrics, alive, ready, descriptors).await {
+            Ok(server) => Ok(Some(server)),
+            Err(error) if error.kind() == ErrorKind::AddrInUse && !is_given => {
+                tracing::warn!(%address, "another process has this address: no health or metrics are served; give this one an address of its own with --http");
+                Ok(None)
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot listen on {address}")),
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends when the requests that came are answered.
+    pub async fn shut_down(self) {
+        self.server.shut_down().await;
+    }
+}
+
+fn routes(shared: Shared) -> Router {
+    let alive = |State(shared): State<Shared>| async move { answer((shared.alive)()) };
+    Router::new()
+        .route("/healthz", get(alive))
+        .route("/livez", get(alive))
+        .route("/readyz", get(|State(shared): State<Shared>| async move { answer((shared.ready)()) }))
+        .route("/metrics", get(show))
+        .with_state(shared)
+}
+
+fn answer(check: Result<String, String>) -> Response {
+    match check {
+        Ok(text) => (StatusCode::OK, format!("{text}\n")).into_response(),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    }
+}
+
+async fn show(State(shared): State<Shared>) -> Response {
+    let content = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
+    ([content], shared.metrics.render()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn probes_are_answered_by_the_service_and_metrics_by_the_process() {
+        let metrics = Metrics::install("1.2.3", &[]).unwrap();
+        let shared =
+            Shared { alive: Arc::new(|| Ok("ok".into())), ready: Arc::new(|| Err("no scheduler".into())), metrics };
+        let get = async |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let response = routes(shared.clone()).oneshot(request).await.unwrap();
+            let status = response.status().as_u16();
+            (status, String::from_utf8(to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec()).unwrap())
+        };
+        assert_eq!(get("/healthz").await, (200, "ok\n".to_owned()));
+        assert_eq!(get("/livez").await.0, 200);
+        assert_eq!(get("/readyz").await, (503, "no scheduler\n".to_owned()));
+        let (status, text) = get("/metrics").await;
+        assert!(status == 200 && text.contains("millwork_build_info{version=\"1.2.3\""), "{text}");
+        assert!(text.contains("process_start_time_seconds "));
+    }
+
+    #[test]
+    fn others_are_listened_to_only_if_that_is_said() {
+        let options = |address: &str, insecure| HealthOptions { address: address.parse().unwrap(), insecure };
+        assert!(options("127.0.0.1:0", false).check().is_ok() && options("0.0.0.0:0", true).check().is_ok());
+        assert!(options("0.0.0.0:0", false).check().unwrap_err().to_string().contains("--insecure-http"));
+    }
+}

@@ -1,0 +1,17 @@
+//! A process as its operators see it, the same for every binary: variables for all of its options, logs, metrics of the process
+//! itself, health and metrics over HTTP.
+//!
+//! Nothing here knows what the process is for.
+
+mod health;
+mod logs;
+mod metrics;
+mod options;
+mod runtime;
+mod usage;
+
+pub use health::{Check, HealthOptions, HealthServer};
+pub use logs::start_logs;
+pub use metrics::{COMMIT, Metrics};
+pub use options::{parse, unnamed, with_variables};
+pub use runtime::block_on;

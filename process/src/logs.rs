@@ -1,0 +1,156 @@
+//! Logs: lines on stderr, of text or of JSON.
+//!
+//! A line of the log is one line whatever it tells of: control characters in names and messages are written as `\u001b`, so that
+//! nothing that comes from outside forges lines or steers a terminal.
+
+use std::io::{self, IsTerminal, Write};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// The variable that tells the form of lines.
+const VARIABLE: &str = "MILLWORK_LOG";
+
+/// The form of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Text,
+    Json,
+}
+
+/// Begins to log what passes the filter: that in `RUST_LOG`, else this one. The lines are text, or JSON if `MILLWORK_LOG` is `json`.
+pub fn start_logs(default_filter: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default_filter.into());
+    let form = form(std::env::var(VARIABLE).ok().as_deref())?;
+    let colours = form == Form::Text && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    // Who reads the log may go; that must end nothing.
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false).with_ansi(colours);
+    let lines = lines.with_writer(Stderr { colours });
+    match form {
+        Form::Text => lines.init(),
+        Form::Json => lines.json().flatten_event(true).with_span_list(false).init(),
+    }
+    Ok(())
+}
+
+fn form(said: Option<&str>) -> anyhow::Result<Form> {
+    match said {
+        None | Some("" | "text") => Ok(Form::Text),
+        Some("json") => Ok(Form::Json),
+        Some(other) => anyhow::bail!("{VARIABLE} is `{}`: it is text or json", other.escape_debug()),
+    }
+}
+
+/// Makes writers to stderr.
+struct Stderr {
+    colours: bool,
+}
+
+impl<'a> MakeWriter<'a> for Stderr {
+    type Writer = Escaped<io::StderrLock<'a>>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Escaped { to: io::stderr().lock(), colours: self.colours }
+    }
+}
+
+/// Writes lines without control characters. Each write is one line with its end.
+struct Escaped<W> {
+    to: W,
+    /// Colours, which are escape sequences, are let through.
+    colours: bool,
+}
+
+impl<W: Write> Write for Escaped<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.to.write_all(escaped(&String::from_utf8_lossy(line), self.colours).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// The line without control characters, but for its end and for colours, if there are any.
+fn escaped(line: &str, colours: bool) -> String {
+    let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
+    let mut text = String::with_capacity(line.len() + 1);
+    for (at, letter) in line.char_indices() {
+        match letter {
+            '\u{1b}' if colours && is_colour(&line[at + 1..]) => text.push(letter),
+            _ if letter.is_control() || is_direction(letter) => {
+                text.push_str(&format!("\\u{:04x}", u32::from(letter)));
+            }
+            _ => text.push(letter),
+        }
+    }
+    text.push_str(end);
+    text
+}
+
+/// Characters that turn the direction of what follows, or end lines where no control character does.
+fn is_direction(letter: char) -> bool {
+    matches!(letter, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Tells whether an escape character begins a colour: `[`, digits and semicolons, `m`.
+fn is_colour(after: &str) -> bool {
+    let digits = after.strip_prefix('[').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';'));
+    digits.is_some_and(|rest| rest.starts_with('m'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[test]
+    fn a_line_stays_one_and_steers_nothing() {
+        assert_eq!(escaped("a\nb\r\u{1b}[2J\u{9b}c\n", false), "a\\u000ab\\u000d\\u001b[2J\\u009bc\n");
+        assert_eq!(
+            escaped("\u{1b}[31mred\u{1b}[0m\u{1b}]0;title\u{7}", true),
+            "\u{1b}[31mred\u{1b}[0m\\u001b]0;title\\u0007"
+        );
+        assert_eq!(escaped("ä \u{202e}\n", true), "ä \\u202e\n");
+    }
+
+    #[test]
+    fn another_form_is_refused() {
+        assert_eq!(form(Some("json")).unwrap(), Form::Json);
+        assert_eq!(form(Some("")).unwrap(), Form::Text);
+        assert!(form(Some("xml")).unwrap_err().to_string().contains("MILLWORK_LOG"));
+    }
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn json_lines_have_the_fields_of_their_event_and_its_span() {
+        let kept = Kept::default();
+        let to = kept.clone();
+        let lines = tracing_subscriber::fmt().json().flatten_event(true).with_span_list(false);
+        let lines = lines.with_writer(move || Escaped { to: to.clone(), colours: false });
+        tracing::subscriber::with_default(lines.finish(), || {
+            let _run = tracing::info_span!("run", manifest = "m1", attempt = 2).entered();
+            tracing::info!(file = "s3://b/\u{1b}[2J\n\u{9b}", "a file is refused");
+        });
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["message"], "a file is refused");
+        assert_eq!(line["file"], "s3://b/\u{1b}[2J\n\u{9b}");
+        assert_eq!((&line["span"]["manifest"], &line["span"]["attempt"]), (&"m1".into(), &2.into()));
+        assert!(!text.trim_end().contains(char::is_control));
+    }
+}

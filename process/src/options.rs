@@ -1,0 +1,154 @@
+//! Environment variables for options.
+//!
+//! Every option can be given by a variable, so that a container needs no command line. An option that names its variable keeps it; the
+//! others get `MILLWORK_`, the subcommands that lead to it, and its own name: `--listen` is `MILLWORK_LISTEN`, and `--prefix` of
+//! `backfill` is `MILLWORK_BACKFILL_PREFIX`.
+
+use clap::builder::{FalseyValueParser, Resettable};
+use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
+use std::env;
+
+/// The beginning of variables that are named after their option.
+const PREFIX: &str = "MILLWORK";
+/// Options that confirm what cannot be undone: a variable that is left set would confirm everything.
+const CONFIRMATIONS: [&str; 1] = ["yes"];
+
+/// Reads the command line and the environment; ends the process with a message if they make no sense, or help is asked for.
+pub fn parse<T: CommandFactory + FromArgMatches>() -> T {
+    let mut command = with_variables(T::command());
+    let parsed = T::from_arg_matches_mut(&mut command.get_matches_mut());
+    parsed.unwrap_or_else(|error| error.format(&mut with_variables(T::command())).exit())
+}
+
+/// The same command with a variable for each option. A variable that is empty is as good as none.
+pub fn with_variables(command: Command) -> Command {
+    below(command, PREFIX)
+}
+
+fn below(command: Command, prefix: &str) -> Command {
+    let command = command.mut_args(|arg| with_variable(arg, prefix));
+    let subcommands: Vec<String> = command.get_subcommands().map(|below| below.get_name().to_owned()).collect();
+    subcommands.into_iter().fold(command, |command, name| {
+        let prefix = format!("{prefix}_{}", upper(&name));
+        command.mut_subcommand(name, |subcommand| below(subcommand, &prefix))
+    })
+}
+
+fn with_variable(arg: Arg, prefix: &str) -> Arg {
+    let arg = match arg.get_long().filter(|_| is_configurable(&arg) && arg.get_env().is_none()) {
+        // It lives as long as the process, which names each option once.
+        Some(long) => {
+            let name: &'static str = Box::leak(format!("{prefix}_{}", upper(long)).into_boxed_str());
+            let is_flag = matches!(arg.get_action(), ArgAction::SetTrue);
+            let arg = arg.env(name);
+            if is_flag { arg.value_parser(FalseyValueParser::new()) } else { arg }
+        }
+        None => arg,
+    };
+    match arg.get_env().is_some_and(|name| env::var_os(name).is_some_and(|value| value.is_empty())) {
+        true => arg.env(Resettable::Reset),
+        false => arg,
+    }
+}
+
+/// Tells whether an option is one that a variable can give: no position, no confirmation, nothing retired, neither help nor version.
+fn is_configurable(arg: &Arg) -> bool {
+    let asks =
+        matches!(arg.get_action(), ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version);
+    let is_confirmation = arg.get_long().is_some_and(|long| CONFIRMATIONS.contains(&long));
+    arg.get_long().is_some() && !asks && !is_confirmation && !arg.is_hide_set()
+}
+
+fn upper(name: &str) -> String {
+    name.to_uppercase().replace('-', "_")
+}
+
+/// Options of a command that no variable gives, and variables that give options of different names: both are none in a command that
+/// is complete. For tests.
+pub fn unnamed(command: Command) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut names = Vec::new();
+    let mut commands = vec![(String::new(), with_variables(command))];
+    while let Some((path, command)) = commands.pop() {
+        let path = format!("{path}{} ", command.get_name());
+        for arg in command.get_arguments().filter(|arg| is_configurable(arg)) {
+            let long = arg.get_long().unwrap_or_default();
+            match arg.get_env() {
+                None => found.push(format!("{path}--{long} has no variable")),
+                Some(name) => names.push((name.to_owned(), long.to_owned(), path.clone())),
+            }
+        }
+        commands.extend(command.get_subcommands().map(|below| (path.clone(), below.clone())));
+    }
+    for (at, (name, long, path)) in names.iter().enumerate() {
+        if let Some((_, other, other_path)) = names[..at].iter().find(|(n, l, _)| n == name && l != long) {
+            let name = name.display();
+            found.push(format!("{name} gives {path}--{long} and {other_path}--{other}"));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser, Debug)]
+    #[command(name = "it")]
+    struct It {
+        #[arg(long, default_value_t = 7)]
+        top_level: u32,
+        #[arg(long, env = "OF_OLD", default_value_t = 1)]
+        named: u32,
+        #[command(subcommand)]
+        below: Option<Below>,
+    }
+
+    #[derive(clap::Subcommand, Debug)]
+    enum Below {
+        MakeIt {
+            #[arg(long)]
+            quickly: bool,
+            #[arg(long)]
+            yes: bool,
+            file: Option<String>,
+        },
+    }
+
+    fn variables(command: &Command) -> Vec<String> {
+        let names = command.get_arguments().filter_map(|arg| arg.get_env().map(|name| name.display().to_string()));
+        names.collect()
+    }
+
+    #[test]
+    fn options_have_variables_and_confirmations_have_none() {
+        let command = with_variables(It::command());
+        assert_eq!(variables(&command), ["MILLWORK_TOP_LEVEL", "OF_OLD"]);
+        let below = command.find_subcommand("make-it").unwrap();
+        assert_eq!(variables(below), ["MILLWORK_MAKE_IT_QUICKLY"]);
+        assert_eq!(unnamed(It::command()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_command_line_is_read_as_before() {
+        let mut command = with_variables(It::command());
+        let matches = command.try_get_matches_from_mut(["it", "--top-level", "9", "make-it", "--quickly", "file"]);
+        let it = It::from_arg_matches(&matches.unwrap()).unwrap();
+        assert_eq!((it.top_level, it.named), (9, 1));
+        let Some(Below::MakeIt { quickly, yes, file }) = it.below else { panic!("{it:?}") };
+        assert!(quickly && !yes && file.is_some());
+    }
+
+    #[test]
+    fn one_variable_for_two_options_is_told() {
+        #[derive(Parser)]
+        struct Two {
+            #[arg(long, env = "SAME")]
+            one: Option<u32>,
+            #[arg(long, env = "SAME")]
+            other: Option<u32>,
+        }
+        assert_eq!(unnamed(Two::command()).len(), 1);
+    }
+}

@@ -1,0 +1,175 @@
+//! Progress of runs, in bytes: looked at each second, and when somebody asks.
+//!
+//! Within an attempt nothing of it falls: a task that is done again after the loss of its executor begins anew, the run stays where
+//! it was until that is caught up with. It is complete when the output is committed, and not before.
+
+use super::Shell;
+use crate::engine::{JobProgress, TaskNow};
+use millwork_api::{Phase, RunProgress, Step};
+use millwork_manifest::ManifestId;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Time between two looks at the runs that are being converted.
+const LOOK: Duration = Duration::from_secs(1);
+/// Number of the last looks whose speeds have to agree for the time that is left to be told.
+const SPEEDS: usize = 3;
+/// How far they may be apart, as a factor.
+const AGREE: f64 = 2.0;
+/// Percent of an output that is converted but not committed.
+const MOST_PERCENT: u8 = 99;
+
+/// Counts of an attempt that were shown, and the speeds of the last looks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shown {
+    read_bytes: u64,
+    rows: u64,
+    rejected: u64,
+    written_bytes: u64,
+    tasks_done: u64,
+    tasks: u64,
+    /// Stored bytes of the input, as planned.
+    bytes: Option<u64>,
+    speeds: VecDeque<f64>,
+}
+
+impl Shown {
+    /// Takes what is known of the tasks now.
+    pub(super) fn see(&mut self, tasks: &[TaskNow], all: usize, bytes: u64) {
+        let sum = |of: fn(&TaskNow) -> u64| tasks.iter().map(of).fold(0, u64::saturating_add);
+        self.read_bytes = self.read_bytes.max(sum(|task| task.counts.read_bytes)).min(bytes);
+        self.rows = self.rows.max(sum(|task| task.counts.rows));
+        self.rejected = self.rejected.max(sum(|task| task.counts.rejected));
+        self.written_bytes = self.written_bytes.max(sum(|task| task.counts.written_bytes));
+        self.tasks_done = self.tasks_done.max(tasks.iter().filter(|task| task.ended_at_ms.is_some()).count() as u64);
+        (self.tasks, self.bytes) = (all as u64, Some(bytes));
+    }
+
+    /// Notes the speed at one of the regular looks.
+    fn note_speed(&mut self, bytes_per_second: f64) {
+        self.speeds.push_back(bytes_per_second);
+        if self.speeds.len() > SPEEDS {
+            self.speeds.pop_front();
+        }
+    }
+
+    /// The speed of the last looks.
+    fn speed(&self) -> Option<f64> {
+        let sum: f64 = self.speeds.iter().sum();
+        (sum > 0.0).then(|| sum / self.speeds.len() as f64)
+    }
+
+    /// How long the rest takes, if the last speeds agree.
+    fn eta(&self, bytes: u64) -> Option<f64> {
+        let least = self.speeds.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = self.speeds.iter().copied().fold(0.0, f64::max);
+        let agree = self.speeds.len() == SPEEDS && least > 0.0 && most <= AGREE * least;
+        self.speed().filter(|_| agree).map(|speed| bytes.saturating_sub(self.read_bytes) as f64 / speed)
+    }
+}
+
+impl Shell {
+    /// How far a run is, if this process has an attempt at it.
+    pub(crate) async fn progress(&self, id: &ManifestId) -> Option<RunProgress> {
+        let job = self.works.job(id);
+        if let Some(job) = &job {
+            let (tasks, all) = self.engine.tasks(job);
+            self.works.seen(
+                id,
+                |work| work.job.as_ref() == Some(job),
+                |work| work.shown.see(&tasks, all, work.input_bytes),
+            );
+        }
+        let stages = match &job {
+            Some(job) => self.engine.progress(job).await.map_or_else(Vec::new, |JobProgress { stages }| stages),
+            None => Vec::new(),
+        };
+        self.works.look(id, |work| {
+            let (name, since) = work.steps.now()?;
+            let shown = &work.shown;
+            let manifest_bytes = || work.manifest.as_ref().map_or(0, |manifest| manifest_bytes(manifest));
+            let bytes = shown.bytes.unwrap_or_else(manifest_bytes);
+            let share = u8::try_from(shown.read_bytes.saturating_mul(100) / bytes.max(1)).unwrap_or(100);
+            let is_committed = name == Step::Publish;
+            let is_converting = name == Step::Convert;
+            Some(RunProgress {
+                attempt: work.attempt,
+                phase: Phase { name, since },
+                steps: work.steps.ended().to_vec(),
+                read_bytes: shown.read_bytes,
+                bytes,
+                percent: if is_committed { 100 } else { share.min(MOST_PERCENT) },
+                rows: shown.rows,
+                rejected: shown.rejected,
+                written_bytes: shown.written_bytes,
+                tasks_done: shown.tasks_done,
+                tasks: shown.tasks,
+                bytes_per_second: shown.speed().filter(|_| is_converting),
+                eta_seconds: shown.eta(bytes).filter(|_| is_converting),
+                stages,
+            })
+        })?
+    }
+
+    /// Looks at the runs that are being converted, as long as anything is run.
+    pub(super) async fn watch(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(LOOK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = self.stopped.cancelled() => return,
+            }
+            for (id, job) in self.works.jobs() {
+                let (tasks, all) = self.engine.tasks(&job);
+                let speed = tasks.iter().map(|task| task.bytes_per_second).sum();
+                self.works.seen(
+                    &id,
+                    |work| work.job.as_ref() == Some(&job),
+                    |work| {
+                        work.shown.see(&tasks, all, work.input_bytes);
+                        work.shown.note_speed(speed);
+                    },
+                );
+            }
+        }
+    }
+}
+
+fn manifest_bytes(manifest: &millwork_manifest::Manifest) -> u64 {
+    manifest.files.iter().filter_map(|file| file.size_bytes).fold(0, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millwork_cluster::messages::Counts;
+
+    fn task(read_bytes: u64) -> TaskNow {
+        TaskNow { counts: Counts { read_bytes, rows: read_bytes, ..Counts::default() }, ..TaskNow::default() }
+    }
+
+    #[test]
+    fn progress_does_not_fall_when_a_task_begins_anew() {
+        let mut shown = Shown::default();
+        shown.see(&[task(50), task(30)], 2, 100);
+        shown.see(&[task(50)], 2, 100);
+        assert_eq!((shown.read_bytes, shown.rows), (80, 80));
+        shown.see(&[task(50), task(u64::MAX)], 2, 100);
+        assert_eq!(shown.read_bytes, 100, "no more than there is");
+    }
+
+    #[test]
+    fn the_rest_is_told_only_when_the_last_speeds_agree() {
+        let mut shown = Shown { read_bytes: 40, ..Shown::default() };
+        for (speed, eta) in
+            [(10.0, None), (15.0, None), (20.0, Some(4.0)), (50.0, None), (40.0, None), (30.0, Some(1.5))]
+        {
+            shown.note_speed(speed);
+            assert_eq!(shown.eta(100), eta, "{speed}");
+        }
+        shown.note_speed(0.0);
+        assert_eq!(shown.eta(100), None);
+    }
+}

@@ -1,0 +1,117 @@
+//! Words for what the system says of a local file: the reason, then what to do.
+
+use std::fmt::Write;
+use std::io::{self, ErrorKind};
+
+/// The reason and the advice for an error that came from the system.
+pub(super) fn of(operation: &str, error: &io::Error) -> String {
+    let by_number = error.raw_os_error().and_then(|number| match number {
+        libc::ELOOP => Some(("symbolic links lead in a circle", "remove or correct one of them")),
+        libc::EMFILE | libc::ENFILE => {
+            Some(("too many files are open", "raise the limit (`ulimit -n`, LimitNOFILE), or do less at once"))
+        }
+        libc::EIO => Some(("the device failed to read or write", "look at the system's log, and check the disk")),
+        libc::ENXIO | libc::ENODEV => Some(("the device is not there", "check that it is mounted")),
+        libc::EMLINK => Some(("the file has as many names as it can have", "use another file system")),
+        libc::ENOTCONN | libc::ENOLINK => Some(("the network file system does not answer", "mount it again")),
+        _ => None,
+    });
+    if let Some((reason, advice)) = by_number {
+        return format!("{reason}; {advice}");
+    }
+    let (reason, advice) = match error.kind() {
+        ErrorKind::NotFound if operation == "list" => ("there is no such directory", "create it, or name another"),
+        ErrorKind::NotFound => ("there is no such file or directory", "check the path, and that it is mounted"),
+        ErrorKind::PermissionDenied => return denied(),
+        ErrorKind::NotADirectory => ("a part of the path is a file, not a directory", "name a directory"),
+        ErrorKind::IsADirectory => ("it is a directory, not a file", "name a file"),
+        ErrorKind::DirectoryNotEmpty => ("the directory is not empty", "see what is in it"),
+        ErrorKind::AlreadyExists => ("something of that name is there already", "move it away"),
+        ErrorKind::StorageFull => ("the file system is full", "free space there, then run again"),
+        ErrorKind::QuotaExceeded => ("the quota there is used up", "free space there, then run again"),
+        ErrorKind::ReadOnlyFilesystem => {
+            ("the file system is mounted read-only", "mount it for writing, or name another")
+        }
+        ErrorKind::CrossesDevices => ("it is on another file system", "have both on one file system"),
+        ErrorKind::InvalidFilename => ("the file system does not take such a name", "use a shorter one"),
+        ErrorKind::FileTooLarge => ("the file is larger than may be", "check what it is"),
+        ErrorKind::ResourceBusy | ErrorKind::ExecutableFileBusy => ("something else uses it", "wait, or end that"),
+        ErrorKind::StaleNetworkFileHandle => {
+            ("the file was replaced, or its network file system was mounted anew", "try again")
+        }
+        ErrorKind::Unsupported => ("the file system or the store cannot do that", "use another"),
+        ErrorKind::OutOfMemory => ("memory ran out", "give more of it, or do less at once"),
+        ErrorKind::TimedOut => ("the file system did not answer in time", "check its server"),
+        _ => return without_number(&error.to_string()),
+    };
+    format!("{reason}; {advice}")
+}
+
+fn denied() -> String {
+    // SAFETY: it takes nothing, and cannot fail.
+    let user = unsafe { libc::geteuid() };
+    format!("user {user} has no right to; check owner and mode of it, and of the directories that it is in")
+}
+
+/// Words of the system without the number that they end in.
+fn without_number(text: &str) -> String {
+    let text = text.rsplit_once(" (os error ").map_or(text, |(words, _)| words);
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_lowercase().to_string()).unwrap_or_default();
+    first + characters.as_str()
+}
+
+/// A name on one line, with what could move a terminal's cursor escaped.
+pub(super) fn plain(name: &str) -> String {
+    name.chars().fold(String::with_capacity(name.len()), |mut text, character| {
+        match character.is_control() {
+            // Writing to a string cannot fail.
+            true => drop(write!(text, "{}", character.escape_default())),
+            false => text.push(character),
+        }
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::StorageError;
+    use std::io::{Error, ErrorKind};
+
+    #[test]
+    fn each_error_of_the_system_has_a_reason_and_advice_in_one_sentence() {
+        for (number, words) in [
+            (libc::ENOENT, "there is no such directory; create it, or name another"),
+            (libc::EACCES, " has no right to; check owner and mode of it, and of the directories that it is in"),
+            (libc::EPERM, " has no right to; check owner and mode of it, and of the directories that it is in"),
+            (libc::ENOTDIR, "a part of the path is a file, not a directory; name a directory"),
+            (libc::EISDIR, "it is a directory, not a file; name a file"),
+            (libc::ENOSPC, "the file system is full; free space there, then run again"),
+            (libc::EDQUOT, "the quota there is used up; free space there, then run again"),
+            (libc::EROFS, "the file system is mounted read-only; mount it for writing, or name another"),
+            (libc::EXDEV, "it is on another file system; have both on one file system"),
+            (libc::ENAMETOOLONG, "the file system does not take such a name; use a shorter one"),
+            (libc::ELOOP, "symbolic links lead in a circle; remove or correct one of them"),
+            (libc::EMFILE, "too many files are open; raise the limit (`ulimit -n`, LimitNOFILE), or do less at once"),
+            (libc::EIO, "the device failed to read or write; look at the system's log, and check the disk"),
+            (libc::ESTALE, "the file was replaced, or its network file system was mounted anew; try again"),
+            (libc::EBADMSG, "bad message"),
+        ] {
+            let text =
+                StorageError::new("list", "/in\n\u{1b}[2J/x".replace("\\n", "\n"), Error::from_raw_os_error(number))
+                    .to_string();
+            assert!(text.starts_with("cannot list `/in") && text.ends_with(words), "{text}");
+            assert!(!text.contains("os error") && !text.contains(char::is_control), "{text}");
+            // The whole chain, as a program prints it, says nothing twice.
+            let error = StorageError::new("list", "/in", Error::from_raw_os_error(number));
+            assert!(std::error::Error::source(&error).is_none());
+        }
+        let read = StorageError::new("read", "/in/x", ErrorKind::NotFound.into()).to_string();
+        assert_eq!(
+            read,
+            "cannot read `/in/x`: there is no such file or directory; check the path, and that it is mounted"
+        );
+        let own = StorageError::new("read", "/in/x", Error::other("it is no regular file")).to_string();
+        assert_eq!(own, "cannot read `/in/x`: it is no regular file");
+    }
+}

@@ -1,0 +1,95 @@
+//! Outputs of every shape, read by all readers: pyarrow, DuckDB, Polars, fastparquet, ClickHouse and hyparquet.
+
+use crate::place::{Done, Place, python};
+use std::fmt::Write;
+
+/// Asks all readers of the outputs below a directory. Returns what they counted.
+pub(crate) fn ask_readers(place: &Place, directory: &str) -> serde_json::Value {
+    let mut command = python();
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/oracle/readers.py")).arg(place.path(directory));
+    let done = Done::of(command.output().unwrap());
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    done.json()
+}
+
+/// Converts the input to a directory of its own, for all to be read at once.
+fn convert(place: &Place, output: &str, arguments: &[&str]) {
+    let mut command = place.command("millwork");
+    command.args(["run", "--input"]).arg(place.path("in")).env("SIZE_TOLERANCE_PERCENT", "100");
+    command.arg("--output").arg(place.path("outputs").join(output)).args(arguments);
+    let done = Done::of(command.output().unwrap());
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+}
+
+/// Files whose columns turn up late, change places, have no value for whole row groups, or names that are odd.
+fn uneven(place: &Place) {
+    for file in 0..6 {
+        let mut lines = String::new();
+        for row in 0..30_000u64 {
+            // Few words at first, then ever other ones: a dictionary that is given up.
+            let word = if row < 9000 { row % 7 } else { row.wrapping_mul(0x9e37_79b9_7f4a_7c15) };
+            let first = if (file, row) == (3, 15_000) { "\"first here\":1," } else { "" };
+            write!(lines, "{{{first}\"n\":{row},\"word\":\"{word:020}\",\"never\":null,\"empty\":\"\"").unwrap();
+            match (file, row) {
+                (2, 25_000) => lines.push_str(",\"late one\":\"v\""),
+                (1, 29_000..) => lines.push_str(",\"late \\\"two\\\" é.x\":\"é😀\\u0000\""),
+                (4, _) => write!(lines, ",\"dot.key\":[1,{{\"a\":{row}}}]").unwrap(),
+                (5, 7) => lines.push_str(",\"Late One\":true"),
+                (_, 1000) => lines.push_str(",\"\":\"an empty name\""),
+                _ => {}
+            }
+            lines.push_str("}\n");
+        }
+        place.input(&format!("2025-01-01-{file}.ndjson"), lines);
+    }
+}
+
+#[test]
+fn every_reader_sees_the_same_in_outputs_of_every_shape() {
+    let place = Place::new();
+    uneven(&place);
+    for compression in ["snappy", "zstd", "none"] {
+        convert(&place, compression, &["--compression", compression, "--target-file-mb", "2"]);
+    }
+    // One file that is put in order at its end, and one that is written anew.
+    convert(&place, "whole", &[]);
+    let generated = Place::new();
+    generated.generate(&[
+        "--files",
+        "12",
+        "--size-mb",
+        "0.6",
+        "--dirty",
+        "1",
+        "--late-columns",
+        "3",
+        "--shape",
+        "mixed",
+    ]);
+    generated.run_well(&["--target-file-mb", "1"]);
+    generated.ask_oracle(&[]);
+    ask_readers(&generated, "out");
+    let wide = Place::new();
+    let keys = |from: usize| {
+        (from..from + 900).map(|key| format!("\"k{key}\":\"{}\"", key % 17)).collect::<Vec<_>>().join(",")
+    };
+    let lines: String = (0..400).map(|row| format!("{{{}}}\n", keys(row * 3))).collect();
+    wide.input("2025-01-01-wide.ndjson", lines);
+    wide.run_well(&[]);
+    ask_readers(&wide, "out");
+    let counted = ask_readers(&place, "outputs");
+    assert_eq!(counted["rows"], 4 * 6 * 30_000, "{counted}");
+}
+
+#[test]
+fn every_reader_sees_the_same_in_what_a_query_makes() {
+    let place = Place::new();
+    let line = |row: usize| format!("{{\"a\":\"{row}\",\"b\":{}}}\n", if row % 3 == 0 { "null" } else { "\"x\"" });
+    place.input("2025-01-01-a.ndjson", (0..5000).map(line).collect::<String>());
+    let sql = "SELECT CAST(a AS INT) AS i, CAST(a AS BIGINT) AS l, CAST(a AS DOUBLE) AS d, b IS NULL AS t, _ingested_at, _source_line, \
+         CAST(a AS DECIMAL(10, 2)) AS e, CAST('2025-01-02' AS DATE) AS day, a, b, CAST(NULL AS VARCHAR) AS never \
+         FROM read_manifest($manifest)";
+    std::fs::write(place.path("q.sql"), sql).unwrap();
+    convert(&place, "typed", &["--sql", place.path("q.sql").to_str().unwrap()]);
+    assert_eq!(ask_readers(&place, "outputs")["rows"], 5000);
+}

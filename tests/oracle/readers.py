@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""readers.py DIR: do all readers see the same in the Parquet files below a directory?
+
+pyarrow says what is there: of each column of text its values, of each other how many there are. DuckDB, Polars, fastparquet,
+ClickHouse (chdb) and hyparquet (in node) have to agree, and Spark, where pyspark and Java are there, as `make bench` installs them.
+Reads all columns at once, as whoever opens a file does. Prints one line of JSON; exits 1 with the first difference."""
+import glob, hashlib, json, os, shutil, subprocess, sys
+from pathlib import Path
+import warnings
+import pandas
+
+# Else fastparquet 2026.9 loses the values of columns of which some pages have a dictionary and others not, whoever wrote them.
+warnings.filterwarnings("ignore", category=DeprecationWarning)
+warnings.filterwarnings("ignore", category=pandas.errors.Pandas4Warning)
+pandas.options.future.infer_string = False
+import chdb, duckdb, fastparquet, polars, pyarrow, pyarrow.parquet as pq
+
+HERE = Path(__file__).resolve().parent
+
+
+def fail(message):
+    sys.exit("readers: " + message)
+
+
+def digest(values):
+    """How many values a column has, and what they are, rows without one included."""
+    count, hashed = 0, hashlib.sha256()
+    for value in values:
+        if value is None:
+            hashed.update(b"\0N")
+        else:
+            count += 1
+            hashed.update(b"\0V" + value.encode())
+    return [count, hashed.hexdigest()]
+
+
+def is_text(kind):
+    return pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) or pyarrow.types.is_string_view(kind)
+
+
+def seen(table):
+    """What a table holds, by column."""
+    told = {}
+    for name in table.column_names:
+        column = table.column(name)
+        told[name] = digest(column.to_pylist()) if is_text(column.type) else [len(column) - column.null_count, None]
+    return told
+
+
+def by_pyarrow(path):
+    return seen(pq.ParquetFile(path).read())
+
+
+def by_duckdb(path):
+    # Names that differ in case only are the same to SQL; DuckDB numbers them.
+    table = duckdb.sql("SELECT * FROM read_parquet($f)", params={"f": path}).to_arrow_table()
+    return seen(table.rename_columns(pq.read_schema(path).names))
+
+
+def by_polars(path):
+    frame = polars.read_parquet(path)
+    return {name: digest(frame[name].to_list()) if frame[name].dtype == polars.String else [frame[name].count(), None] for name in frame.columns}
+
+
+def by_fastparquet(path):
+    frame = fastparquet.ParquetFile(path).to_pandas()
+    told = {}
+    for name in frame.columns:
+        column = frame[name]
+        is_text = column.dtype == object and all(value is None or isinstance(value, str) for value in column)
+        told[name] = digest(column) if is_text else [int(column.count()), None]
+    return told
+
+
+def by_clickhouse(path):
+    quoted = path.replace("\\", "\\\\").replace("'", "\\'")
+    # Row groups are read side by side, in no order, unless told.
+    settings = "schema_inference_make_columns_nullable = 1, output_format_arrow_string_as_string = 1, input_format_parquet_preserve_order = 1, max_threads = 1"
+    answer = chdb.query(f"SELECT * FROM file('{quoted}', Parquet) SETTINGS {settings}", "Arrow").bytes()
+    return seen(pyarrow.ipc.open_file(answer).read_all())
+
+
+def by_hyparquet(paths):
+    node = shutil.which("node") or fail("node is not there: run `make test`, which installs it")
+    modules = os.environ.get("MILLWORK_NODE_MODULES", str(Path(sys.prefix) / "node_modules"))
+    done = subprocess.run([node, HERE / "readers.mjs", modules], input=json.dumps(paths), capture_output=True, text=True)
+    if done.returncode: fail(f"hyparquet: {done.stderr}")
+    return json.loads(done.stdout)
+
+
+def by_spark(paths):
+    """What Spark sees of each file; nothing, if it is not there."""
+    try:
+        from pyspark.sql import SparkSession
+    except ImportError:
+        return {}
+    if not shutil.which("java"): return {}
+    builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").config("spark.driver.host", "127.0.0.1")
+    spark = builder.config("spark.driver.bindAddress", "127.0.0.1").config("spark.sql.caseSensitive", "true").getOrCreate()
+    spark.sparkContext.setLogLevel("OFF")
+    told = {}
+    for path in paths:
+        frame = spark.read.parquet(Path(path).as_uri())
+        rows, kinds = frame.collect(), dict(frame.dtypes)
+        told[path] = {name: digest(row[i] for row in rows) if kinds[name] == "string" else [sum(row[i] is not None for row in rows), None] for i, name in enumerate(frame.columns)}
+    spark.stop()
+    return told
+
+
+def compare(path, reader, found, expected):
+    # ClickHouse leaves a column out whose name is empty.
+    if reader == "ClickHouse": expected = {name: told for name, told in expected.items() if name}
+    if list(found) != list(expected): fail(f"{reader}: {path} has columns {list(found)[:50]}, expected {list(expected)[:50]}")
+    for name, (count, values) in expected.items():
+        if found[name][0] != count: fail(f"{reader}: {path} {name!r}: {found[name][0]} values, expected {count}")
+        if values is not None and found[name][1] is None: fail(f"{reader}: {path} {name!r} is no text")
+        if values is not None and found[name][1] != values: fail(f"{reader}: {path} {name!r}: its values are others")
+
+
+def main():
+    paths = sorted(glob.glob(f"{glob.escape(os.path.abspath(sys.argv[1]))}/**/*.parquet", recursive=True))
+    if not paths: fail(f"there are no Parquet files below {sys.argv[1]}")
+    expected = {path: by_pyarrow(path) for path in paths}
+    readers = {"DuckDB": by_duckdb, "Polars": by_polars, "fastparquet": by_fastparquet, "ClickHouse": by_clickhouse}
+    for path in paths:
+        for name, read in readers.items():
+            try:
+                found = read(path)
+            except Exception as e:
+                fail(f"{name}: {path}: {type(e).__name__}: {str(e)[:500]}")
+            compare(path, name, found, expected[path])
+    for name, found in [("hyparquet", by_hyparquet(paths)), ("Spark", by_spark(paths))]:
+        for path, told in found.items(): compare(path, name, told, expected[path])
+    rows = sum(pq.ParquetFile(path).metadata.num_rows for path in paths)
+    print(json.dumps({"files": len(paths), "rows": rows, "columns": max(len(told) for told in expected.values())}))
+
+
+if __name__ == "__main__":
+    main()
