@@ -2,8 +2,8 @@
 
 use crate::client::Trouble;
 use crate::exit::Exit;
-use crate::shown::shown;
 use millwork_api::ErrorCode;
+use millwork_manifest::printable;
 use millwork_tracking::TrackingError;
 use reqwest::StatusCode;
 use serde::Serialize;
@@ -60,9 +60,9 @@ impl Told {
         match serde_json::to_string(&Document { error: self }) {
             Ok(text) if as_json => eprintln!("{text}"),
             _ => {
-                eprintln!("millwork: {}", shown(&self.message));
+                eprintln!("millwork: {}", printable(&self.message));
                 if let Some(hint) = &self.hint {
-                    eprintln!("try: {}", shown(hint));
+                    eprintln!("try: {}", printable(hint));
                 }
             }
         }

@@ -12,14 +12,16 @@ mod filter;
 mod generate;
 mod list;
 mod plans;
+mod redrive;
 mod report;
 mod run;
 mod runs;
 mod shell;
-mod shown;
+mod state;
 mod submit;
 mod table;
 mod token;
+mod why;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use exit::Exit;
@@ -51,6 +53,7 @@ enum Command {
     Runs(runs::Options),
     Files(files::Options),
     Quarantine(files::QuarantineOptions),
+    Redrive(redrive::Options),
     Generate(generate::Options),
     Plans(plans::Options),
     Audit(audit::Options),
@@ -58,6 +61,7 @@ enum Command {
     Token(token::Options),
     Completions(shell::CompletionOptions),
     Man(shell::ManOptions),
+    Why(why::Options),
 }
 
 fn main() -> ExitCode {
@@ -90,7 +94,9 @@ fn main() -> ExitCode {
         Command::Runs(options) => block_on(runs::runs(options)),
         Command::Files(options) => block_on(files::files(options)),
         Command::Quarantine(options) => block_on(files::quarantine(options)),
+        Command::Redrive(options) => block_on(redrive::redrive(options)),
         Command::Bootstrap(options) => block_on(bootstrap::bootstrap(options)),
+        Command::Why(options) => block_on(why::why(options)),
     };
     done.unwrap_or_else(|error| Told::of(&error).print(as_json).into())
 }

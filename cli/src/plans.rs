@@ -3,10 +3,10 @@
 use crate::client::{Client, ClientOptions};
 use crate::exit::Exit;
 use crate::list::{print_json, time};
-use crate::shown::shown;
 use crate::table;
 use clap::{Args, Subcommand};
 use millwork_api::{Action, ChangeResult, Plan, PlanRequest, PlanState, Select, path};
+use millwork_manifest::printable;
 use std::io::{BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -179,7 +179,7 @@ fn tell(plan: &Plan, as_json: bool, all: bool) -> anyhow::Result<()> {
         println!("… {} more: --all shows them", plan.changes.len() - rows.len());
     }
     for refusal in plan.refused.iter().take(most) {
-        println!("not {}: {}", shown(&refusal.subject), shown(&refusal.reason));
+        println!("not {}: {}", printable(&refusal.subject), printable(&refusal.reason));
     }
     if plan.refused.len() > most {
         println!("… {} more that cannot change: --all shows them", plan.refused.len() - most);

@@ -1,10 +1,11 @@
 //! What a run came to, for a person and for a program.
 
-use crate::shown::shown;
+use crate::redrive::MAX_SHOWN;
 use crate::table::bytes;
 use millwork_api::OutputFile;
-use millwork_manifest::Failure;
-use millwork_manifest_builder::{ForeignFile, QuarantinedFile};
+use millwork_conversion::{FileLedger, OtherFormat};
+use millwork_manifest::{Compression, Failure, ObjectUri, printable};
+use millwork_manifest_builder::{ForeignFile, QuarantinedFile, UnmovedFile};
 use millwork_scheduler::RunResult;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -31,6 +32,12 @@ pub(crate) struct Report {
     pub(crate) rejected_lines: Vec<String>,
     /// Keys that got another name, since theirs is a metadata column's.
     pub(crate) renamed_columns: Vec<(String, String)>,
+    /// Columns whose names differ from another's in case only, each with that one.
+    pub(crate) case_twins: Vec<(String, String)>,
+    /// Columns that have the name of a partition in the outputs' paths.
+    pub(crate) hidden_columns: Vec<String>,
+    /// Files that are something else than NDJSON, with what they are; each is one rejected line.
+    pub(crate) not_ndjson: Vec<(String, OtherFormat)>,
     /// Files that were converted before and have other content now.
     pub(crate) overwritten: Vec<String>,
     pub(crate) replaced_characters: u64,
@@ -38,6 +45,8 @@ pub(crate) struct Report {
     pub(crate) left_out: u64,
     /// Entries of the input that lead out of it, or are no files: they were left as they are.
     pub(crate) foreign: Vec<ForeignFile>,
+    /// Refused files that cannot be moved to the quarantine: they stay where they are.
+    pub(crate) unmoved: Vec<UnmovedFile>,
 }
 
 #[derive(Serialize)]
@@ -77,11 +86,11 @@ impl Report {
         self.left_out += result.left_out;
         self.outputs.extend(result.outputs.iter().cloned());
         self.rejected_lines.extend(result.rejected_lines.clone());
-        for renamed in &result.renamed_columns {
-            if !self.renamed_columns.contains(renamed) {
-                self.renamed_columns.push(renamed.clone());
-            }
-        }
+        add_new(&mut self.renamed_columns, &result.renamed_columns);
+        add_new(&mut self.case_twins, &result.case_twins);
+        add_new(&mut self.hidden_columns, &result.hidden_columns);
+        let other = |file: &FileLedger| Some((file.uri.clone(), file.other_format?));
+        self.not_ndjson.extend(result.ledger.iter().filter_map(other));
     }
 
     /// Puts what came in any order in a fixed one.
@@ -90,6 +99,9 @@ impl Report {
         self.failed.sort_by(|a, b| a.manifest_id.cmp(&b.manifest_id));
         self.rejected_lines.sort();
         self.renamed_columns.sort();
+        self.case_twins.sort();
+        self.hidden_columns.sort();
+        self.not_ndjson.sort_by(|a, b| a.0.cmp(&b.0));
     }
 
     /// The report as text.
@@ -121,22 +133,75 @@ impl Report {
         }
         if self.quarantined > 0 {
             let _ = writeln!(text, "{} refused:", count(self.quarantined, "file"));
-            for file in self.quarantined_files.iter().take(20) {
+            for file in self.quarantined_files.iter().take(MAX_SHOWN) {
                 let place = file.moved_to.as_ref().unwrap_or(&file.uri);
-                let _ = writeln!(text, "  {}: {}", file.reason, shown(place.as_str()));
+                let _ = writeln!(text, "  {}: {}: {}", file.reason, printable(place.as_str()), file.detail);
             }
-            if self.quarantined_files.len() > 20 {
-                let _ = writeln!(text, "  … and {} more", self.quarantined_files.len() - 20);
-            }
+            add_rest(&mut text, self.quarantined_files.len());
         }
         for (key, name) in &self.renamed_columns {
-            let _ = writeln!(text, "key `{0}` is column `{1}`: `{0}` is a metadata column", shown(key), shown(name));
+            let _ = writeln!(text, "key `{key}` is column `{name}`: `{key}` is a metadata column");
         }
-        for uri in &self.overwritten {
-            let _ = writeln!(text, "changed after it was converted, left as it is: {}", shown(uri));
+        for (name, other) in &self.case_twins {
+            let _ = writeln!(
+                text,
+                "columns `{}` and `{}` differ in case only: Spark, DuckDB and Athena take them for one; --column-names lower merges keys",
+                printable(other),
+                printable(name)
+            );
+        }
+        for name in &self.hidden_columns {
+            let name = printable(name);
+            let _ = writeln!(
+                text,
+                "the partition `{name}=` in --layout hides the column `{name}` from readers that take partitions from paths: name it \
+                 something else there"
+            );
+        }
+        for (uri, format) in self.not_ndjson.iter().take(MAX_SHOWN) {
+            let stored_as = Compression::of_key(uri).unwrap_or(Compression::None);
+            let _ = writeln!(text, "not converted: {}: {}", shown(uri), format.describe(stored_as));
+        }
+        if self.not_ndjson.len() > MAX_SHOWN {
+            let _ = writeln!(text, "… and {} more that are not NDJSON", self.not_ndjson.len() - MAX_SHOWN);
+        }
+        if !self.overwritten.is_empty() {
+            let files = count(self.overwritten.len() as u64, "file");
+            let _ = writeln!(text, "{files} changed after being converted, left as they are; see --overwrites:");
+            for uri in self.overwritten.iter().take(MAX_SHOWN) {
+                let _ = writeln!(text, "  {}", printable(uri));
+            }
+            add_rest(&mut text, self.overwritten.len());
         }
         text
     }
+
+    /// Whether nothing failed, and nothing of the input was left out that was to be converted or moved.
+    pub(crate) fn is_all_well(&self) -> bool {
+        self.failed.is_empty() && self.foreign.is_empty() && self.unmoved.is_empty()
+    }
+}
+
+/// Says how many of so many are not shown.
+fn add_rest(text: &mut String, all: usize) {
+    if all > MAX_SHOWN {
+        let _ = writeln!(text, "  … and {} more; --json shows them", all - MAX_SHOWN);
+    }
+}
+
+/// Adds what is not there yet.
+fn add_new<T: Clone + PartialEq>(into: &mut Vec<T>, more: &[T]) {
+    for one in more {
+        if !into.contains(one) {
+            into.push(one.clone());
+        }
+    }
+}
+
+/// An object as a person names it: a local one by its path, without percent signs.
+fn shown(uri: &str) -> String {
+    let path = uri.parse::<ObjectUri>().ok().and_then(|uri| uri.to_path());
+    path.map_or_else(|| uri.to_owned(), |path| printable(&path.display().to_string()))
 }
 
 /// `1 file`, `2 files`.

@@ -7,11 +7,13 @@ use clap::Args;
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use millwork_conversion::{Capacity, ConversionOptions, input_bytes_read};
-use millwork_manifest::Flush;
-use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings};
-use millwork_scheduler::{EndedRun, Engine, Lease, OutputLock, RunOptions, Scheduler};
+use millwork_manifest::{Flush, printable};
+use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings, UnmovedFile};
+use millwork_scheduler::{
+    Change, EndedRun, Engine, Lease, OutputLayout, OutputLock, RunOptions, Scheduler, adopt, count_unknown,
+};
 use millwork_storage::{Location, Places, Storage};
-use millwork_tracking::{RunCount, TrackingError, TrackingStore};
+use millwork_tracking::{RunCount, RunState, TrackingError, TrackingStore};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 use std::collections::HashSet;
@@ -28,7 +30,7 @@ use tokio::task::JoinHandle;
 /// publishes the output. Run it again, and only what is new is converted; after a crash it goes on where it was.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Where the .ndjson, .ndjson.gz and .ndjson.zst files are, at any depth: a directory or s3://BUCKET/FOLDER
+    /// Where the .ndjson, .ndjson.gz and .ndjson.zst files are, at any depth: a directory or s3://BUCKET/FOLDER; or one such file
     #[arg(long, value_name = "PLACE")]
     input: String,
 
@@ -44,6 +46,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     vcores: Option<u32>,
 
+    /// Take the manifests of an output as converted whose state was lost, as far as their output is there
+    #[arg(long)]
+    adopt: bool,
+
     /// Print one JSON document on stdout
     #[arg(long)]
     json: bool,
@@ -57,6 +63,9 @@ const LOCK_TTL: chrono::Duration = chrono::Duration::seconds(10);
 
 /// How often the store is asked what is left.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// Limit of lines of one kind on stderr: 100. The document that `--json` prints has all.
+const MAX_TOLD: usize = 100;
 
 /// Runs it; the exit code says whether every manifest completed.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
@@ -72,19 +81,18 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         // Nothing is created for an input that is not there.
         millwork_storage::list(directory)?;
     }
-    let state = match (&options.state, output.local_path()) {
-        (Some(state), _) => state.clone(),
-        (None, Some(directory)) => format!("sqlite:{}/_millwork/state.db", directory.display()),
-        (None, None) => anyhow::bail!("say where files and runs are remembered: --state sqlite:PATH or dynamodb:TABLE"),
-    };
+    let state = options.state.clone().map_or_else(|| default_state(&output), Ok)?;
     let mut settings = settings(&options, &input, &output, &state)?;
+    // Before anything is created.
+    settings.check_apart(&input)?;
     // Whoever runs it again after it was killed waits so long.
     settings.lock_ttl = settings.lock_ttl.min(LOCK_TTL);
     // Before anything is begun: from here on a signal ends it in order.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let engine = tokio::spawn(embedded::start(vcores(options.vcores)));
+    let adoption = options.adopt.then_some(&options.run.layout);
     let opened = tokio::select! {
-        opened = open(&state, output) => opened.map(Some),
+        opened = open(&state, output, adoption) => opened.map(Some),
         _ = signals.next() => Ok(None),
     };
     let Ok(Some((lease, output))) = opened else {
@@ -115,11 +123,37 @@ fn end() {
     }
 }
 
+/// The state of an output, where none is named.
+pub(crate) fn default_state(output: &Location) -> anyhow::Result<String> {
+    match output.local_path() {
+        Some(directory) => Ok(format!("sqlite:{}/_millwork/state.db", directory.display())),
+        None => anyhow::bail!("say where files and runs are remembered: --state sqlite:PATH or dynamodb:TABLE"),
+    }
+}
+
 /// Opens the store, and takes what one process only may have.
-async fn open(state: &str, output: Location) -> anyhow::Result<(Lease, OutputLock)> {
+async fn open(state: &str, output: Location, adoption: Option<&OutputLayout>) -> anyhow::Result<(Lease, OutputLock)> {
     let store = millwork_tracking::open(state).await?;
     let lease = Lease::take(state, &store).await?.with_context(|| TrackingError::InUse(state.to_owned()))?;
-    Ok((lease, OutputLock::take(output)?))
+    let lock = OutputLock::take(output.clone())?;
+    let unknown = count_unknown(&*store, &output).await?;
+    match adoption {
+        _ if unknown == 0 => {}
+        None => anyhow::bail!(
+            "`{output}` has {}, of which the state `{state}` knows nothing: it was lost, or is another one. Name the right one with \
+             --state; or say --adopt, to take the files of those manifests as converted whose output is there; or write to another \
+             --output. Otherwise their rows would stand there twice",
+            count(unknown as u64, "manifest"),
+        ),
+        Some(layout) => {
+            let adopted = adopt(&lease, &output, layout).await?;
+            eprintln!("millwork: {} taken as converted", count(adopted.completed.len() as u64, "manifest"));
+            for (manifest, why) in &adopted.left {
+                eprintln!("millwork: manifest {} is not taken over: {}", printable(manifest), printable(why));
+            }
+        }
+    }
+    Ok((lease, lock))
 }
 
 /// What was there before the store was open.
@@ -161,15 +195,21 @@ impl Begun {
             eprintln!("millwork: {nothing}: {input}");
         } else {
             let engine = started_engine??;
-            let (scheduler, ended) = Scheduler::start(engine, lease, output, options.run.clone(), conversion)?;
-            if !convert(&scheduler, ended, left, signals, &mut report).await? {
-                code = ExitCode::from(130);
+            let (scheduler, mut ended) = Scheduler::start(engine, lease, output, options.run.clone(), conversion)?;
+            let mut left = left;
+            while left.runs > 0 {
+                if !convert(&scheduler, &mut ended, left, &mut signals, &mut report).await? {
+                    code = ExitCode::from(130);
+                    break;
+                }
+                // Where one file was at fault, the others of its manifest wait again. Each round takes at least one file out.
+                left = recut(builder, &scheduler).await?;
             }
         }
         report.seconds = started.elapsed().as_secs_f64();
         report.sort();
         show(&report, options.json)?;
-        Ok(if report.failed.is_empty() { code } else { ExitCode::FAILURE })
+        Ok(if report.is_all_well() { code } else { ExitCode::FAILURE })
     }
 }
 
@@ -212,28 +252,64 @@ fn note_collected(report: &mut Report, collected: &Backfilled) {
     report.overwritten = collected.overwritten.iter().map(ToString::to_string).collect();
     if !collected.too_old.is_empty() {
         let (files, example) = (count(collected.too_old.len() as u64, "file"), &collected.too_old[0]);
-        eprintln!("millwork: {files} older than the state remembers left alone, such as {example}; see --max-age-days");
+        tell(&format!("{files} older than the state remembers left alone, such as {example}; see --max-age-days"));
+    }
+    if collected.unfinished > 0 {
+        let files = count(collected.unfinished, "file");
+        tell(&format!(
+            "{files} with names of what is not whole yet, such as .part, left alone; see --unfinished-hours"
+        ));
     }
     report.foreign.clone_from(&collected.foreign);
-    for file in &collected.foreign {
-        eprintln!("millwork: refused, and left as it is: {}: {}", file.uri, file.detail);
+    tell_some(
+        collected.foreign.iter().map(|file| format!("refused, and left as it is: {}: {}", file.uri, file.detail)),
+    );
+    report.unmoved.clone_from(&collected.unmoved);
+    let unmoved = |file: &UnmovedFile| {
+        format!(
+            "{} ({}) cannot be moved to the quarantine, and stays where it is: {}",
+            file.uri, file.reason, file.detail
+        )
+    };
+    tell_some(collected.unmoved.iter().map(unmoved));
+    tell_some(collected.missing.iter().map(|uri| format!("a file that was waiting is gone: {uri}")));
+}
+
+/// A line for whoever looks on.
+fn tell(line: &str) {
+    eprintln!("millwork: {}", printable(line));
+}
+
+/// The first lines of many, and how many more there are.
+fn tell_some(lines: impl ExactSizeIterator<Item = String>) {
+    let more = lines.len().saturating_sub(MAX_TOLD);
+    lines.take(MAX_TOLD).for_each(|line| tell(&line));
+    if more > 0 {
+        tell(&format!("… and {more} more of that kind; --json shows them"));
     }
-    for uri in &collected.missing {
-        eprintln!("millwork: a file that was waiting is gone: {uri}");
+}
+
+/// Makes manifests of the files that wait after all runs have ended.
+async fn recut(builder: &Builder, scheduler: &Scheduler) -> anyhow::Result<Left> {
+    let made = builder.cut_all(Flush::Now).await?;
+    for queued in &made {
+        scheduler.queued(&queued.manifest.id, false);
     }
+    if made.is_empty() { Ok(Left::default()) } else { Left::in_store(scheduler.store()).await }
 }
 
 /// Takes every run to its end. False if the user interrupted it.
 async fn convert(
     scheduler: &Scheduler,
-    mut ended: broadcast::Receiver<EndedRun>,
+    ended: &mut broadcast::Receiver<EndedRun>,
     mut left: Left,
-    mut signals: Signals,
+    signals: &mut Signals,
     report: &mut Report,
 ) -> anyhow::Result<bool> {
     let bar = progress_bar(left.bytes);
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     let mut look = tokio::time::interval(LOOK);
+    let mut changes = scheduler.changes();
     // One whose publication takes long is told of as failed, and once more when it is completed.
     let mut told = HashSet::new();
     let mut add = |run: EndedRun, left: &mut Left, report: &mut Report| {
@@ -253,6 +329,11 @@ async fn convert(
             biased;
             // One that was told too late to be heard is in the store.
             Ok(run) = ended.recv() => add(run, &mut left, report),
+            // An attempt that failed, and is made again: what is to be mended can be mended meanwhile.
+            Ok(Change { manifest_id, state: RunState::Queued, attempt, failure: Some(failure), .. }) = changes.recv() => {
+                let class = failure.class;
+                bar.suspend(|| eprintln!("millwork: manifest {manifest_id}: attempt {attempt} failed ({class}), and is made again soon: {failure}"));
+            }
             _ = signals.next() => break,
             () = scheduler.deposed().cancelled() => anyhow::bail!("another process runs the manifests of this state now"),
             () = scheduler.stopped().cancelled() => anyhow::bail!("it broke off, for the reason above: run it again to go on"),

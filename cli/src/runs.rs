@@ -3,12 +3,12 @@
 use crate::client::{Client, ClientOptions};
 use crate::list::{ListOptions, Listing, print_json, time};
 use crate::plans::{self, ChangeOptions};
-use crate::shown::shown;
 use crate::{filter, table};
 use anyhow::Context;
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use millwork_api::{Action, AnyOf, EventData, Priority, Run, RunDetail, RunQuery, Select, path};
-use millwork_manifest::{FailureClass, RunState};
+use millwork_manifest::{FailureClass, RunState, printable};
 use std::process::ExitCode;
 
 /// Show and steer the runs of manifests.
@@ -52,6 +52,18 @@ struct ListRunsOptions {
     /// Only runs with failures of these kinds: input, storage, resources, lost-executor, timeout, cancelled, bug
     #[arg(long, value_name = "CLASS,…")]
     failure_class: Option<AnyOf<FailureClass>>,
+
+    /// Only runs whose manifest's id begins so
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+
+    /// Only runs that were queued first at this time or later: 2025-12-23T10:00:00Z, or how long ago, such as 90m, 24h or 7d
+    #[arg(long, value_name = "TIME", value_parser = filter::time)]
+    since: Option<DateTime<Utc>>,
+
+    /// Only runs that were queued first before this time
+    #[arg(long, value_name = "TIME", value_parser = filter::time)]
+    until: Option<DateTime<Utc>>,
 
     #[command(flatten)]
     list: ListOptions,
@@ -154,6 +166,9 @@ async fn list(options: ListRunsOptions) -> anyhow::Result<()> {
         state: options.state.unwrap_or_default(),
         failure_class: options.failure_class.unwrap_or_default(),
         date: options.list.date,
+        prefix: options.prefix,
+        since: options.since,
+        until: options.until,
         ..RunQuery::default()
     };
     RUNS.print(&options.list, query).await
@@ -175,7 +190,7 @@ async fn show(options: &RunOptions) -> anyhow::Result<()> {
         println!("  {} %: {read} of {all} read, {done} of {tasks} tasks done", progress.percent);
     }
     for output in run.result.iter().flat_map(|result| &result.outputs) {
-        println!("  {}  {} rows, {}", shown(&output.uri), output.rows, table::bytes(output.bytes));
+        println!("  {}  {} rows, {}", printable(&output.uri), output.rows, table::bytes(output.bytes));
     }
     Ok(())
 }
@@ -204,7 +219,7 @@ async fn watch(options: &WatchOptions) -> anyhow::Result<()> {
         }
         EventData::Run(change) => {
             let failure =
-                change.failure.as_ref().map_or(String::new(), |failure| format!("  {}", shown(&failure.message)));
+                change.failure.as_ref().map_or(String::new(), |failure| format!("  {}", printable(&failure.message)));
             println!("{}  {}  {}{failure}", time(change.at), change.manifest_id, change.state);
         }
         EventData::Role(role) if !role.leads => {
@@ -221,7 +236,7 @@ async fn watch(options: &WatchOptions) -> anyhow::Result<()> {
 /// A run in one line.
 pub(crate) fn line(run: &Run) -> String {
     match &run.failure {
-        Some(failure) => format!("{}  {}  {}", run.manifest_id, run.state, shown(&failure.message)),
+        Some(failure) => format!("{}  {}  {}", run.manifest_id, run.state, printable(&failure.message)),
         None => format!("{}  {}", run.manifest_id, run.state),
     }
 }

@@ -1,11 +1,13 @@
 //! Tables for people, and sizes in them.
 
-use crate::shown::shown;
+use millwork_manifest::printable;
 
 /// Prints rows below their headings, each column as wide as its widest cell; the last one has no end. What would steer a terminal is
 /// shown escaped.
 pub(crate) fn print<const N: usize>(headings: [&str; N], rows: &[[String; N]]) {
-    let rows: Vec<[String; N]> = rows.iter().map(|row| std::array::from_fn(|i| shown(&row[i]))).collect();
+    // Names from outside steer no terminal.
+    let rows: Vec<[String; N]> =
+        rows.iter().map(|row| row.each_ref().map(|cell| printable(cell).into_owned())).collect();
     let widths: [usize; N] = std::array::from_fn(|i| {
         rows.iter().map(|row| row[i].chars().count()).chain([headings[i].len()]).max().unwrap_or(0)
     });

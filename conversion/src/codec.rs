@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What an encoded node of ours starts with; the number is the version of the format.
-const PREFIX: &[u8] = b"millwork-plan-8\n";
+const PREFIX: &[u8] = b"millwork-plan-9\n";
 
 /// The codec that scheduler and executors share.
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
 //! The proof that nothing was lost: what became of every line and every byte of every file.
 
-use crate::ndjson::BOM;
+use crate::ndjson::{BOM, OtherFormat};
 use millwork_manifest::Compression;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,9 @@ pub struct RangeLedger {
     pub blank: u64,
     /// Lone surrogates in keys and in values that the query reads, and bytes that are not UTF-8, replaced by U+FFFD.
     pub replaced_characters: u64,
+    /// The format of a file that is not NDJSON. All of it is one rejected line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_format: Option<OtherFormat>,
 }
 
 /// What became of one file.
@@ -42,6 +45,9 @@ pub struct FileLedger {
     pub blank: u64,
     /// Lone surrogates in keys and in values that the query reads, and bytes that are not UTF-8, replaced by U+FFFD.
     pub replaced_characters: u64,
+    /// The format of a file that is not NDJSON. All of it is one rejected line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_format: Option<OtherFormat>,
 }
 
 /// Why a ledger does not add up.
@@ -110,6 +116,7 @@ fn add_up_file(uri: &str, size_bytes: u64, mut ranges: Vec<&RangeLedger>) -> Res
         rejected: sum(|r| r.rejected),
         blank: sum(|r| r.blank),
         replaced_characters: sum(|r| r.replaced_characters),
+        other_format: ranges.iter().find_map(|range| range.other_format),
     };
     // What is compressed can hold nothing, and a byte order mark is no line.
     if size_bytes > BOM.len() as u64 && file.lines == 0 && Compression::of_key(uri) == Some(Compression::None) {

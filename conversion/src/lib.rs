@@ -36,7 +36,7 @@ pub use judge::{AttemptOutcome, Verdict};
 pub use ledger::{FileLedger, LedgerError, RangeLedger, add_up};
 pub use limits::{Limits, MIN_CONTENT_BYTES};
 pub use ndjson::{
-    ColumnNames, Defect, Field, MAX_DEPTH, MAX_FIELDS, MAX_KEY_BYTES, MAX_LINE_BYTES, Scanned, ValueKind,
+    ColumnNames, Defect, Field, MAX_DEPTH, MAX_FIELDS, MAX_KEY_BYTES, MAX_LINE_BYTES, OtherFormat, Scanned, ValueKind,
     input_bytes_read, scan_line, unescape,
 };
 pub use plan::{Capacity, ConversionOptions, PlannedAttempt, TaskInput, plan_attempt};

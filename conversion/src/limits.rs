@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 /// and then; a thousand of them at once still fit into a day.
 pub const MIN_CONTENT_BYTES: u64 = 1 << 30;
 
+/// Bounds of the windows that a zstd decoder takes, as powers of two (zstd.h, ZSTD_WINDOWLOG_ABSOLUTEMIN and ZSTD_WINDOWLOG_MAX_64).
+const MIN_WINDOW_LOG: u32 = 10;
+const MAX_WINDOW_LOG: u32 = 31;
+
 /// Limits of one conversion. Each run has those with which its scheduler was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
@@ -14,6 +18,8 @@ pub struct Limits {
     pub max_expansion: u64,
     /// Bytes of the files of rejected lines of one manifest.
     pub max_rejected_bytes: u64,
+    /// Bytes of the window of a zstd frame, of which each decoder keeps as many in memory.
+    pub max_zstd_window_bytes: u64,
 }
 
 impl Limits {
@@ -21,6 +27,14 @@ impl Limits {
     pub const MAX_EXPANSION: u64 = 1000;
     /// Default of [`Self::max_rejected_bytes`], in MiB: more than an ordinary manifest has in all.
     pub const MAX_REJECTED_MB: u64 = 1024;
+
+    /// Default of [`Self::max_zstd_window_bytes`], in MiB: zstd's own, which `zstd --long` keeps to.
+    pub const MAX_ZSTD_WINDOW_MB: u64 = 128;
+
+    /// Limit of the window of a zstd frame as a power of two, which is what a decoder takes.
+    pub(crate) fn zstd_window_log(&self) -> u32 {
+        self.max_zstd_window_bytes.max(1).ilog2().clamp(MIN_WINDOW_LOG, MAX_WINDOW_LOG)
+    }
 
     /// Limit of the content of a compressed file of this stored size, in bytes.
     pub(crate) fn content_bytes(&self, stored_bytes: u64) -> u64 {
@@ -30,7 +44,11 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_expansion: Self::MAX_EXPANSION, max_rejected_bytes: Self::MAX_REJECTED_MB << 20 }
+        Self {
+            max_expansion: Self::MAX_EXPANSION,
+            max_rejected_bytes: Self::MAX_REJECTED_MB << 20,
+            max_zstd_window_bytes: Self::MAX_ZSTD_WINDOW_MB << 20,
+        }
     }
 }
 

@@ -188,6 +188,7 @@ fn row_source(manifest: &Manifest, columns: &Columns, options: &ConversionOption
         layout,
         // A query says itself which columns there are.
         max_late_columns: if options.query.is_default() { MAX_LATE_COLUMNS } else { 0 },
+        ignores_others: options.query.words().is_some(),
         limits: options.limits,
         plan: uuid::Uuid::new_v4().as_u64_pair().0,
         staging: None,
@@ -323,7 +324,7 @@ fn file_groups(
     let mut groups: Vec<Vec<FileRange>> = Vec::new();
     let (mut before, mut goal_end) = (0.0, 0.0);
     for range in &survey.ranges {
-        let bytes = survey.content_bytes(range) * expected / content.max(1.0);
+        let bytes = survey.weighted_bytes(range) * expected / content.max(1.0);
         // The group in whose goal the middle of the range falls; no group stays empty.
         let is_past = groups.is_empty() || before + bytes / 2.0 > goal_end;
         if let Some(goal) = goals.next_if(|_| is_past) {

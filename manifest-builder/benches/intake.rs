@@ -63,6 +63,7 @@ async fn main() {
         caps: BatchCaps::default(),
         overwrites: Overwrites::Record,
         lock_ttl: chrono::Duration::seconds(300),
+        unfinished_age: chrono::Duration::zero(),
         max_age: None,
     };
     let objects = MemoryObjects::default();

@@ -2,6 +2,8 @@
 
 use crate::builder::{Arrived, Builder, BuilderError, key_in};
 use crate::cut::Cut;
+use crate::quarantine::PutAway;
+use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use millwork_manifest::{DatePrefix, FileState, Flush, ObjectUri, QuarantineReason};
 use millwork_storage::{Location, Object};
@@ -9,7 +11,6 @@ use millwork_tracking::{FileFilter, FoundFile, QueuedManifest, Tracked, TrackedF
 use serde::Serialize;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 /// How many files are tracked at once.
@@ -30,6 +31,10 @@ pub struct Backfilled {
     pub known: u64,
     /// Files refused now.
     pub quarantined: Vec<QuarantinedFile>,
+    /// Refused files, now or before, that cannot be moved to the quarantine. They stay where they are, marked.
+    pub unmoved: Vec<UnmovedFile>,
+    /// Files under a name of what is not whole yet. They are left alone for a while.
+    pub unfinished: u64,
     /// Converted files that have other content now. They stay as they are.
     pub overwritten: Vec<ObjectUri>,
     /// Files that were waiting, but are gone.
@@ -50,6 +55,17 @@ pub struct ForeignFile {
     pub detail: String,
 }
 
+/// A refused file that cannot be moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnmovedFile {
+    /// Where it is.
+    pub uri: ObjectUri,
+    /// Why it was refused.
+    pub reason: QuarantineReason,
+    /// Why it cannot be moved, for a person.
+    pub detail: String,
+}
+
 /// A file that was refused.
 #[derive(Clone, Debug, Serialize)]
 pub struct QuarantinedFile {
@@ -57,6 +73,10 @@ pub struct QuarantinedFile {
     pub uri: ObjectUri,
     /// Why it was refused.
     pub reason: QuarantineReason,
+    /// Its size.
+    pub size_bytes: u64,
+    /// What is wrong with it and what to do, for a person.
+    pub detail: String,
     /// Where it is now, if it was moved.
     pub moved_to: Option<ObjectUri>,
 }
@@ -73,11 +93,14 @@ impl Builder {
         let hasher = RandomState::new();
         let mut listed: HashSet<u64> = HashSet::new();
         let waiting = self.waiting(place).await?;
+        // What is listed is as old as this, whenever it is tracked: an event that comes meanwhile tells more.
+        let begun_at = self.now();
         let mut chunks = self.objects.list(place).await?.chunks(CHUNK);
         while let Some(chunk) = chunks.next().await {
             let mut objects: Vec<Object> = Vec::with_capacity(chunk.len());
             for found in chunk {
                 match found {
+                    Ok(object) if self.is_unfinished(&object) => done.unfinished += 1,
                     Ok(object) => objects.push(object),
                     Err(error) if error.is_foreign() => {
                         let detail = error.source.to_string();
@@ -89,7 +112,7 @@ impl Builder {
             listed.extend(objects.iter().map(|object| hasher.hash_one(&object.uri)));
             done.listed += objects.len() as u64;
             let objects = self.leave_out_forgotten(objects, &mut done).await?;
-            self.track_listed(&objects, place, &mut done).await?;
+            self.track_listed(&objects, place, begun_at, &mut done).await?;
         }
         for file in waiting {
             // It may have been written behind the listing's back.
@@ -157,46 +180,47 @@ impl Builder {
         &self,
         objects: &[Object],
         place: &Location,
+        begun_at: DateTime<Utc>,
         done: &mut Backfilled,
     ) -> Result<(), BuilderError> {
         let found: Vec<FoundFile> = objects.iter().map(|object| self.judge_object(object, place)).collect();
-        let tracked = self.store.track(&found, self.settings.overwrites, self.now()).await?;
+        let tracked = self.store.track(&found, self.settings.overwrites, begun_at).await?;
         for (file, outcome) in found.iter().zip(tracked.outcomes) {
             match outcome {
                 Tracked::New | Tracked::Updated => done.pending += 1,
-                Tracked::Known | Tracked::StillFailed | Tracked::Outdated => done.known += 1,
+                Tracked::Known | Tracked::Outdated => done.known += 1,
                 Tracked::Overwritten => done.overwritten.push(file.uri.clone()),
                 Tracked::Quarantined(reason) => {
-                    let moved_to = self.put_away(file, place, reason, true).await?;
-                    done.quarantined.push(QuarantinedFile { uri: file.uri.clone(), reason, moved_to });
+                    let moved_to = self.put_listed_away(file, place, reason, done).await?;
+                    let (uri, size_bytes) = (file.uri.clone(), file.size_bytes);
+                    let detail = self.settings.rules.explain(reason, size_bytes);
+                    done.quarantined.push(QuarantinedFile { uri, reason, size_bytes, detail, moved_to });
                 }
                 // Its move may have been cut short.
                 Tracked::StillQuarantined(reason) => {
                     done.known += 1;
-                    self.put_away(file, place, reason, false).await?;
+                    self.put_listed_away(file, place, reason, done).await?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Moves a refused file away. One that may not be moved stays, marked, and holds up no other; the next listing tries again.
-    async fn put_away(
+    /// Moves a refused file away. One that cannot be moved stays, marked, and holds up no other; the next listing tries again.
+    async fn put_listed_away(
         &self,
         file: &FoundFile,
         place: &Location,
         reason: QuarantineReason,
-        is_new: bool,
+        done: &mut Backfilled,
     ) -> Result<Option<ObjectUri>, BuilderError> {
-        match self.quarantine(file, &key_in(place, &file.uri), reason).await {
-            Err(BuilderError::Storage(error)) if is_of_the_file(error.source.kind()) => {
-                // Once is enough.
-                if is_new {
-                    tracing::warn!(file = %file.uri, %reason, %error, "a refused file cannot be moved, and is only marked");
-                }
+        match self.put_away(file, &key_in(place, &file.uri), reason).await? {
+            PutAway::Moved(to) => Ok(Some(to)),
+            PutAway::Marked => Ok(None),
+            PutAway::Unmoved(detail) => {
+                done.unmoved.push(UnmovedFile { uri: file.uri.clone(), reason, detail });
                 Ok(None)
             }
-            moved => moved,
         }
     }
 
@@ -269,12 +293,6 @@ impl Builder {
     }
 }
 
-/// Whether what kept a file from being moved has to do with that file, and not with the storage as a whole.
-fn is_of_the_file(kind: ErrorKind) -> bool {
-    use ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, PermissionDenied, ReadOnlyFilesystem, Unsupported};
-    matches!(kind, InvalidFilename | InvalidInput | NotADirectory | PermissionDenied | ReadOnlyFilesystem | Unsupported)
-}
-
 impl Backfilled {
     /// The same in numbers, as for events.
     pub fn arrived(&self) -> Arrived {
@@ -289,6 +307,8 @@ impl Backfilled {
             overwritten: self.overwritten.len() as u64,
             removed: self.missing.len() as u64,
             foreign: self.foreign.len() as u64,
+            unmoved: self.unmoved.len() as u64,
+            unfinished: self.unfinished,
             ..Arrived::default()
         }
     }

@@ -1,18 +1,17 @@
 //! The builder: arriving files are judged, tracked, and quarantined where they must be.
 
+use crate::quarantine::PutAway;
 use crate::settings::Settings;
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
-use millwork_manifest::{Arrival, DatePrefix, FileState, InvalidUri, Manifest, ObjectUri, QuarantineReason};
+use millwork_manifest::{
+    Arrival, DatePrefix, FileState, InvalidUri, Manifest, ObjectUri, QuarantineReason, is_unfinished_name,
+};
 use millwork_queue::{EventKind, ObjectEvent};
 use millwork_storage::{Location, Object, Objects, StorageError, is_hidden};
 use millwork_tracking::{FoundFile, Sequencer, Tracked, TrackingError, TrackingStore};
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::sync::Arc;
-
-/// How many files of one name the quarantine keeps.
-const MAX_NAMESAKES: u32 = 1000;
 
 /// How many objects are asked for at once: a batch of messages has ten, and a server answers many at a time.
 const HEADS_AT_ONCE: usize = 16;
@@ -96,6 +95,10 @@ pub struct Arrived {
     pub ignored: u64,
     /// Objects outside the input, which nobody has touched.
     pub foreign: u64,
+    /// Refused files that could not be moved away, and stay where they are.
+    pub unmoved: u64,
+    /// Files under a name of what is not whole yet, which are left alone for a while.
+    pub unfinished: u64,
     /// The dates whose pending files fill a manifest.
     pub due: Vec<DatePrefix>,
 }
@@ -109,6 +112,8 @@ impl Arrived {
         self.removed += other.removed;
         self.ignored += other.ignored;
         self.foreign += other.foreign;
+        self.unmoved += other.unmoved;
+        self.unfinished += other.unfinished;
         for (reason, n) in other.quarantined {
             *self.quarantined.entry(reason).or_default() += n;
         }
@@ -142,17 +147,7 @@ impl Builder {
 
     /// Refuses an input that is not apart from the places that are written to.
     pub fn check_apart(&self, input: &Location) -> Result<(), BuilderError> {
-        let overlap = self.settings.own_places().find_map(|(inner, place)| {
-            let relation = if input.contains(&place) { Some("is inside") } else { None };
-            let relation = relation.or_else(|| place.contains(input).then_some("holds"));
-            relation.map(|relation| (inner, place, relation))
-        });
-        match overlap {
-            None => Ok(()),
-            Some((inner, place, relation)) => {
-                Err(BuilderError::Overlap { inner, place: place.to_string(), relation, input: input.to_string() })
-            }
-        }
+        self.settings.check_apart(input)
     }
 
     /// The same for all places that files may be in.
@@ -168,8 +163,9 @@ impl Builder {
         let mut arrived = Arrived::default();
         let (events, foreign): (Vec<_>, Vec<_>) = events.iter().partition(|event| self.is_input(&event.uri));
         arrived.foreign = foreign.len() as u64;
-        // As in listings: names that start with a dot are other programs' private files.
-        let (hidden, events): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| is_hidden(&event.uri.key()));
+        // As in listings: hidden names are other programs' private files.
+        let is_private = |uri: &ObjectUri| is_hidden(&self.settings.input.key_of(uri).unwrap_or_else(|| uri.key()));
+        let (hidden, events): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| is_private(&event.uri));
         arrived.ignored = hidden.len() as u64;
         let (mut found, mut gone) = (Vec::new(), Vec::new());
         for some in events.chunks(HEADS_AT_ONCE) {
@@ -177,6 +173,7 @@ impl Builder {
             for (event, head) in some.iter().zip(heads) {
                 match (head, event.kind) {
                     // Which of an object's events is the last, their sequencers say.
+                    (Ok(object), EventKind::Created) if self.is_unfinished(&object) => arrived.unfinished += 1,
                     (Ok(object), EventKind::Created) => found.push(self.judge_event(event, &object)),
                     // What was removed may have been a version, or be there again.
                     (Ok(_), EventKind::Removed) => arrived.ignored += 1,
@@ -210,7 +207,7 @@ impl Builder {
         let reason = QuarantineReason::ALL.into_iter().find(|reason| known.reason.as_deref() == Some(reason.as_str()));
         if let (false, Some(reason)) = (is_noted, reason.filter(|reason| *reason != QuarantineReason::MissingObject)) {
             let moved = FoundFile { date: known.date, size_bytes: known.size_bytes, etag: known.etag, ..gone };
-            self.quarantine(&moved, &event.uri.key(), reason).await?;
+            self.put_away(&moved, &event.uri.key(), reason).await?;
         }
         Ok(false)
     }
@@ -218,6 +215,11 @@ impl Builder {
     /// Whether an object is in one of the places that files may be in.
     pub(crate) fn is_input(&self, uri: &ObjectUri) -> bool {
         self.settings.input.contains(uri)
+    }
+
+    /// Whether an object has a name of what is not whole yet, and is too young to have been forgotten.
+    pub(crate) fn is_unfinished(&self, object: &Object) -> bool {
+        is_unfinished_name(&object.key) && self.now() - object.modified_at < self.settings.unfinished_age
     }
 
     /// Which place that is written to an object is in, if it is in one: its event must not have come.
@@ -257,17 +259,19 @@ impl Builder {
         for (file, outcome) in found.iter().zip(&tracked.outcomes) {
             match *outcome {
                 Tracked::New | Tracked::Updated => arrived.pending += 1,
-                Tracked::Known | Tracked::StillFailed => arrived.known += 1,
+                Tracked::Known => arrived.known += 1,
                 Tracked::Overwritten => arrived.overwritten += 1,
                 Tracked::Outdated => arrived.ignored += 1,
                 Tracked::Quarantined(reason) => {
                     *arrived.quarantined.entry(reason).or_default() += 1;
-                    self.quarantine(file, &file.uri.key(), reason).await?;
+                    let detail = self.settings.rules.explain(reason, file.size_bytes);
+                    tracing::info!(file = %file.uri, %reason, detail, "a file is refused");
+                    arrived.unmoved += self.put_arrived_away(file, reason).await?;
                 }
                 // Its move may have been cut short.
                 Tracked::StillQuarantined(reason) => {
                     arrived.known += 1;
-                    self.quarantine(file, &file.uri.key(), reason).await?;
+                    self.put_arrived_away(file, reason).await?;
                 }
             }
         }
@@ -278,52 +282,14 @@ impl Builder {
         Ok(arrived)
     }
 
-    /// Moves a refused file away, if there is a place for it and it is still there. Returns where to.
-    pub(crate) async fn quarantine(
-        &self,
-        file: &FoundFile,
-        key: &str,
-        reason: QuarantineReason,
-    ) -> Result<Option<ObjectUri>, BuilderError> {
-        let Some(root) = &self.settings.quarantine else { return Ok(None) };
-        if !self.is_input(&file.uri) {
-            return Err(BuilderError::NoInput(file.uri.clone()));
-        }
-        let folder = file.date.map_or_else(|| "no-date".to_owned(), |date| date.to_string());
-        let key = format!("{folder}/{}/{key}", reason.as_str());
-        for n in 0..MAX_NAMESAKES {
-            // A file of that name may be there already, from another bucket or an earlier time: a number keeps both.
-            let numbered = if n == 0 { key.clone() } else { format!("{key}.{n}") };
-            let to = root.object(&numbered)?;
-            match self.objects.move_object(&file.uri, &to, &file.etag).await {
-                Ok(()) => {
-                    self.store.mark_moved(&file.uri, to.as_str(), self.now()).await?;
-                    return Ok(Some(to));
-                }
-                Err(e) if e.is_not_found() => return self.find_moved(file, &to).await,
-                Err(e) if e.source.kind() == ErrorKind::AlreadyExists => {}
-                // It is reached by a link: it stays, and is only marked.
-                Err(e) if e.is_foreign() => return Ok(None),
-                Err(e) => return Err(e.into()),
+    /// Moves a refused file away that an event told of. Returns how many stay where they are, though they were to be moved.
+    async fn put_arrived_away(&self, file: &FoundFile, reason: QuarantineReason) -> Result<u64, BuilderError> {
+        match self.put_away(file, &file.uri.key(), reason).await? {
+            PutAway::Unmoved(error) => {
+                tracing::warn!(file = %file.uri, %reason, error, "a refused file cannot be moved: it is marked, and stays where it is");
+                Ok(1)
             }
-        }
-        let full = std::io::Error::other(format!("{MAX_NAMESAKES} files of that name are there"));
-        Err(StorageError { operation: "move", object: file.uri.to_string(), source: full }.into())
-    }
-}
-
-impl Builder {
-    /// Makes up for the note of a move whose maker died. A file that is in neither place was deleted, or written anew, of
-    /// which another event tells.
-    async fn find_moved(&self, file: &FoundFile, to: &ObjectUri) -> Result<Option<ObjectUri>, BuilderError> {
-        match self.objects.head(to).await {
-            Ok(there) if there.size_bytes == file.size_bytes => {
-                self.store.mark_moved(&file.uri, to.as_str(), self.now()).await?;
-                Ok(Some(to.clone()))
-            }
-            Ok(_) => Ok(None),
-            Err(e) if e.is_not_found() => Ok(None),
-            Err(e) => Err(e.into()),
+            PutAway::Moved(_) | PutAway::Marked => Ok(0),
         }
     }
 }

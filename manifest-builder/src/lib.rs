@@ -23,15 +23,16 @@
 mod backfill;
 mod builder;
 mod cut;
+mod quarantine;
 mod redrive;
 mod service;
 mod settings;
 mod sweep;
 
-pub use backfill::{Backfilled, ForeignFile, QuarantinedFile};
+pub use backfill::{Backfilled, ForeignFile, QuarantinedFile, UnmovedFile};
 pub use builder::{Arrived, Builder, BuilderError, Clock};
 pub use cut::Cut;
-pub use redrive::Redriven;
+pub use redrive::{RedriveFilter, Redriven, RefusedFile};
 pub use service::lambda::run_lambda;
 pub use service::{ServiceOptions, serve, watch};
 pub use settings::{Rules, Settings};

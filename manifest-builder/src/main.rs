@@ -3,14 +3,15 @@
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use futures::StreamExt;
-use millwork_manifest::Flush;
-use millwork_manifest_builder::{Builder, Rules, ServiceOptions, run_lambda, serve, watch};
+use millwork_manifest::{FileState, Flush, printable};
+use millwork_manifest_builder::{Builder, RedriveFilter, Rules, ServiceOptions, run_lambda, serve, watch};
 use millwork_process::HealthOptions;
 use millwork_queue::ConsumerOptions;
 use millwork_storage::{Location, Places, Storage};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -77,7 +78,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Put quarantined files back that the rules accept by now
+    /// Take back quarantined files that the rules accept by now, and failed files
     Redrive(Redrive),
 }
 
@@ -169,7 +170,11 @@ struct Redrive {
     #[arg(long, value_name = "REASON")]
     reason: Option<String>,
 
-    /// Put them back; without it, only say what would be
+    /// Only files in this state: quarantined or failed
+    #[arg(long, value_name = "STATE", value_parser = taken_back)]
+    only: Option<FileState>,
+
+    /// Take them back; without it, only say what would be
     #[arg(long)]
     yes: bool,
 
@@ -184,7 +189,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("millwork-manifest-builder: {error:#}");
+            eprintln!("millwork-manifest-builder: {}", printable(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
@@ -203,11 +208,14 @@ async fn run(options: Options) -> anyhow::Result<()> {
         Some(Command::Sweep { json }) => show(&builder.sweep().await?, json),
         Some(Command::Redrive(redrive)) => {
             let place = Location::parse(&redrive.prefix)?;
-            let done = builder.redrive(&place, redrive.reason.as_deref(), !redrive.yes).await?;
+            let filter = RedriveFilter { state: redrive.only, reason: redrive.reason.as_deref() };
+            let done = builder.redrive(&place, filter, !redrive.yes).await?;
             show(&done, redrive.json)?;
             if !redrive.yes && !done.pending.is_empty() {
-                eprintln!("nothing was changed: say --yes to put them back");
+                eprintln!("nothing was changed: say --yes to take them back");
             }
+            let failed = done.failed.len();
+            anyhow::ensure!(failed == 0, "{failed} files could not be taken back, for the reasons above");
             Ok(())
         }
         None if is_on_lambda() => {
@@ -328,26 +336,41 @@ async fn backfill_once(builder: &Builder, options: &Backfill) -> anyhow::Result<
     show(&Report { found, manifests }, options.json)
 }
 
+/// A state that files are taken back from.
+fn taken_back(text: &str) -> Result<FileState, String> {
+    let state = text.parse().ok().filter(|state| matches!(state, FileState::Quarantined | FileState::Failed));
+    state.ok_or_else(|| format!("`{text}` is neither quarantined nor failed"))
+}
+
 /// Prints a report: as JSON for programs, else a line for each of its numbers and lists.
 fn show(report: &impl Serialize, json: bool) -> anyhow::Result<()> {
     if json {
-        println!("{}", serde_json::to_string_pretty(report)?);
-        return Ok(());
+        return print(&format!("{}\n", serde_json::to_string_pretty(report)?));
     }
+    let mut text = String::new();
     let value = serde_json::to_value(report)?;
     for (name, value) in value.as_object().into_iter().flatten() {
         let name = name.replace('_', " ");
         match value {
             serde_json::Value::Array(items) => {
-                println!("{name}: {}", items.len());
+                text.push_str(&format!("{name}: {}\n", items.len()));
                 for item in items {
-                    println!("  {}", line(item));
+                    text.push_str(&format!("  {}\n", printable(&line(item))));
                 }
             }
-            value => println!("{name}: {value}"),
+            value => text.push_str(&format!("{name}: {value}\n")),
         }
     }
-    Ok(())
+    print(&text)
+}
+
+/// Writes to stdout. Whoever reads it may go, as `head` does.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to stdout"),
+    }
 }
 
 fn line(value: &serde_json::Value) -> String {

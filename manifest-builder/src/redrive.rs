@@ -1,96 +1,101 @@
-//! Quarantined files are put back, once the rules accept them.
-//!
-//! A file is moved back to where it came from, then tracked. If the process dies in between, the move has made an event,
-//! and a listing shows the file: either tracks it.
+//! Quarantined and failed files of a place are taken back; what becomes of each, [`millwork_redrive`] decides.
 
 use crate::builder::{Builder, BuilderError};
 use millwork_manifest::{FileState, ObjectUri, QuarantineReason};
+use millwork_redrive::{Redrive, Verdict};
 use millwork_storage::Location;
-use millwork_tracking::{AuditEntry, TrackedFile};
+use millwork_tracking::{AuditEntry, BY_OPERATOR};
 use serde::Serialize;
+
+/// Which files a redrive takes back.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RedriveFilter<'a> {
+    /// Only those in this state: quarantined or failed. None takes both.
+    pub state: Option<FileState>,
+    /// Only those that were refused for this reason.
+    pub reason: Option<&'a str>,
+}
 
 /// What a redrive came to.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Redriven {
     /// Files that are back, and pending; with a dry run, those that would be.
     pub pending: Vec<ObjectUri>,
-    /// Files that the rules still refuse, and why. They stay where they are.
-    pub refused: Vec<(ObjectUri, QuarantineReason)>,
+    /// Files that the rules still refuse. They stay where they are.
+    pub refused: Vec<RefusedFile>,
     /// Files whose objects are gone.
     pub missing: Vec<ObjectUri>,
-    /// Files that could not be put back, and why.
+    /// Files that could not be taken back, and why.
     pub failed: Vec<(ObjectUri, String)>,
 }
 
+/// A file that the rules still refuse.
+#[derive(Clone, Debug, Serialize)]
+pub struct RefusedFile {
+    /// Where it came from.
+    pub uri: ObjectUri,
+    /// Why it is refused.
+    pub reason: QuarantineReason,
+    /// What is wrong with it and what to do, for a person.
+    pub detail: String,
+}
+
 impl Builder {
-    /// Puts back the quarantined files that came from a place, or those refused for one reason.
+    /// Takes back the quarantined and failed files that came from a place.
     pub async fn redrive(
         &self,
         place: &Location,
-        reason: Option<&str>,
+        filter: RedriveFilter<'_>,
         dry_run: bool,
     ) -> Result<Redriven, BuilderError> {
         if !self.settings.input.covers(place) {
             return Err(BuilderError::NoPlace(place.to_string()));
         }
         let mut done = Redriven::default();
-        for file in self.files_in(FileState::Quarantined, place).await? {
-            if reason.is_some_and(|reason| file.reason.as_deref() != Some(reason)) {
-                continue;
-            }
-            if let Err(error) = self.redrive_one(&file, place, dry_run, &mut done).await {
-                done.failed.push((file.uri, error.to_string()));
+        for state in [FileState::Quarantined, FileState::Failed] {
+            if filter.state.is_none_or(|wanted| wanted == state) {
+                self.redrive_in(state, place, filter, dry_run, &mut done).await?;
             }
         }
         if !dry_run && !done.pending.is_empty() {
-            let detail = format!("{} files of {place} put back", done.pending.len());
+            let detail = format!("{} files of {place} taken back", done.pending.len());
             let actor = self.holder.clone();
-            let entry = AuditEntry::done(self.now(), actor, "quarantine redrive", detail);
+            let entry = AuditEntry::done(self.now(), actor, "redrive", detail);
             self.store.audit(&entry).await?;
         }
         Ok(done)
     }
 
-    async fn redrive_one(
+    async fn redrive_in(
         &self,
-        file: &TrackedFile,
+        state: FileState,
         place: &Location,
+        filter: RedriveFilter<'_>,
         dry_run: bool,
         done: &mut Redriven,
     ) -> Result<(), BuilderError> {
-        let mut stands_at: ObjectUri = match &file.quarantine_uri {
-            Some(uri) => uri.parse()?,
-            None => file.uri.clone(),
-        };
-        let object = match self.objects.head(&stands_at).await {
-            Ok(object) => object,
-            // It may have been moved back before, and not been tracked since.
-            Err(e) if e.is_not_found() => match self.objects.head(&file.uri).await {
-                Ok(back) => {
-                    stands_at = file.uri.clone();
-                    back
-                }
-                Err(e) if e.is_not_found() => {
-                    done.missing.push(file.uri.clone());
-                    return Ok(());
-                }
-                Err(e) => return Err(e.into()),
-            },
-            Err(e) => return Err(e.into()),
-        };
-        let original = millwork_storage::Object { uri: file.uri.clone(), ..object };
-        if let Some(reason) = self.judge_object(&original, place).quarantine {
-            done.refused.push((file.uri.clone(), reason));
-            return Ok(());
-        }
-        if !dry_run {
-            if stands_at != file.uri {
-                self.objects.move_object(&stands_at, &file.uri, &original.etag).await?;
+        let (rules, now) = (&self.settings.rules, self.now());
+        let redrive = Redrive { store: &*self.store, objects: &*self.objects, rules, place: Some(place), now };
+        for file in self.files_in(state, place).await? {
+            // What an operator refused is taken back by an operator.
+            let is_kept = file.reason.as_deref() == Some(BY_OPERATOR);
+            if is_kept || filter.reason.is_some_and(|reason| file.reason.as_deref() != Some(reason)) {
+                continue;
             }
-            let there = self.objects.head(&file.uri).await?;
-            self.track(&[self.judge_object(&there, place)]).await?;
+            let verdict = match dry_run {
+                true => redrive.look(&file).await.map(|looked| looked.verdict),
+                false => redrive.take_back(&file).await,
+            };
+            // One that cannot be taken back holds up none of the others.
+            match verdict {
+                Ok(Verdict::Pending) => done.pending.push(file.uri),
+                Ok(Verdict::Refused(reason, detail)) => {
+                    done.refused.push(RefusedFile { uri: file.uri, reason, detail })
+                }
+                Ok(Verdict::Missing) => done.missing.push(file.uri),
+                Err(error) => done.failed.push((file.uri, error.to_string())),
+            }
         }
-        done.pending.push(file.uri.clone());
         Ok(())
     }
 }

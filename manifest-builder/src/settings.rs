@@ -1,5 +1,6 @@
 //! What can be set, the same for every way in which the builder runs.
 
+use crate::builder::BuilderError;
 use clap::Args;
 use millwork_manifest::{BatchCaps, FileRules, MissingDate};
 use millwork_storage::{Location, Places};
@@ -26,11 +27,28 @@ pub struct Settings {
     pub overwrites: Overwrites,
     /// How long the lock of a date is held at most without being renewed.
     pub lock_ttl: chrono::Duration,
+    /// How long a file is left alone that has a name of what is not whole yet, since it was last written.
+    pub unfinished_age: chrono::Duration,
     /// Listed objects that are older than this and not known may have been converted, and forgotten since.
     pub max_age: Option<chrono::Duration>,
 }
 
 impl Settings {
+    /// Refuses an input that is not apart from the places that are written to.
+    pub fn check_apart(&self, input: &Location) -> Result<(), BuilderError> {
+        let overlap = self.own_places().find_map(|(inner, place)| {
+            let relation = if input.contains(&place) { Some("is inside") } else { None };
+            let relation = relation.or_else(|| place.contains(input).then_some("holds"));
+            relation.map(|relation| (inner, place, relation))
+        });
+        match overlap {
+            None => Ok(()),
+            Some((inner, place, relation)) => {
+                Err(BuilderError::Overlap { inner, place: place.to_string(), relation, input: input.to_string() })
+            }
+        }
+    }
+
     /// The places that are written to, by what they are for.
     pub(crate) fn own_places(&self) -> impl Iterator<Item = (&'static str, Location)> {
         let manifests = Some(("the manifest directory", self.manifests.join("manifests")));
@@ -79,6 +97,11 @@ pub struct Rules {
     #[arg(long, global = true, env = "MAX_AGE_DAYS", value_name = "DAYS", default_value_t = 6)]
     pub max_age_days: u32,
 
+    /// Leave files alone for so many hours since they were last written whose names are those of what is not whole yet, such as
+    /// .part, .tmp, .crdownload and .filepart: who writes them renames them when they are. After that they are refused
+    #[arg(long, global = true, env = "UNFINISHED_HOURS", value_name = "HOURS", default_value_t = 24)]
+    pub unfinished_hours: u32,
+
     /// How long the lock of a date is held at most, in seconds; `millwork run` takes at most 10
     #[arg(long, global = true, env = "LOCK_TTL_SECONDS", value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub lock_ttl_seconds: u32,
@@ -113,6 +136,7 @@ impl Rules {
             caps: BatchCaps::new(self.max_batch_size_gb, self.max_files_per_manifest as usize, self.max_wait_seconds),
             overwrites: self.overwrites,
             lock_ttl: chrono::Duration::seconds(self.lock_ttl_seconds.into()),
+            unfinished_age: chrono::Duration::hours(self.unfinished_hours.into()),
             // SQLite forgets nothing.
             max_age: Some(self.max_age_days)
                 .filter(|days| *days > 0 && !state.starts_with("sqlite:"))

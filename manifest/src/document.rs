@@ -1,7 +1,7 @@
 //! The manifest document: JSON that lists the files to convert together, read liberally and written strictly.
 
 use crate::limits::{Bounded, MAX_MANIFEST_BYTES, MAX_MANIFEST_FILES, MAX_OBJECT_BYTES, MAX_TAG_BYTES};
-use crate::{DatePrefix, InvalidManifestId, InvalidUri, ManifestId, ObjectUri};
+use crate::{DatePrefix, InvalidManifestId, InvalidUri, ManifestId, ObjectUri, bare_tag};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
@@ -277,6 +277,8 @@ impl Described {
                 return Err(ManifestError::LongTag { name: name.to_owned(), uri: uri.to_string(), what, bytes });
             }
         }
+        // Some write it as HTTP has it, with quotes.
+        let etag = etag.map(|tag| bare_tag(&tag).to_owned()).filter(|tag| !tag.is_empty());
         Ok(ManifestFile { uri, size_bytes, etag, version_id })
     }
 }

@@ -1,5 +1,6 @@
 //! Why runs fail.
 
+use crate::shown::is_unsafe;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt::{self, Write as _};
 
@@ -102,12 +103,6 @@ impl Failure {
         }
         self
     }
-}
-
-/// Whether a character is shown escaped: controls, and those that change the direction of text or end a line of it.
-fn is_unsafe(character: char) -> bool {
-    let is_format = matches!(character, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    character.is_control() || is_format
 }
 
 /// A message from another process, which may have been put together by other rules.

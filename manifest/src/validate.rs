@@ -128,6 +128,29 @@ impl FileRules {
         (low.ceil() as u64, (high.floor() as u64).min(MAX_OBJECT_BYTES))
     }
 
+    /// What is wrong with a refused file of this size, and what to do, for a person: the size, the limit and the options.
+    pub fn explain(&self, reason: QuarantineReason, size_bytes: u64) -> String {
+        let (low, high) = self.size_bounds_bytes();
+        let Self { expected_file_size_mb: expected, size_tolerance_percent: percent, .. } = self;
+        let options = format!("--expected-file-size-mb {expected} and --size-tolerance-percent {percent}");
+        match reason {
+            QuarantineReason::BadExtension => {
+                "its name ends in none of .ndjson, .ndjson.gz and .ndjson.zst; rename it, or keep it out of the input".to_owned()
+            }
+            QuarantineReason::TooSmall => format!(
+                "it has {size_bytes} bytes, less than the {low} that {options} ask for; raise the tolerance (100 takes any smaller \
+                 file), then redrive it"
+            ),
+            QuarantineReason::TooLarge => format!(
+                "it has {size_bytes} bytes, more than the {high} that {options} allow; raise one of them, then redrive it"
+            ),
+            QuarantineReason::NoDate => {
+                "there is no day such as 2025-12-23 in its name or path; rename it, or set --missing-date today, then redrive it".to_owned()
+            }
+            QuarantineReason::MissingObject => "it was announced, and is not there".to_owned(),
+        }
+    }
+
     /// Judges a file by its key and its stored size. The extension comes before the size, the size before the
     /// date.
     pub fn judge(&self, key: &str, size_bytes: u64, today: DatePrefix) -> Arrival {
@@ -149,6 +172,30 @@ impl FileRules {
             (None, MissingDate::Quarantine) => refused(QuarantineReason::NoDate),
         }
     }
+}
+
+/// Endings of names under which programs write what is not whole yet: downloaders, copiers, editors.
+const UNFINISHED: [&str; 14] = [
+    ".part",
+    ".partial",
+    ".tmp",
+    ".temp",
+    ".crdownload",
+    ".filepart",
+    ".download",
+    ".opdownload",
+    ".inprogress",
+    ".uploading",
+    ".writing",
+    ".swp",
+    "._copying_",
+    "~",
+];
+
+/// Whether a file has a name under which programs write what is not whole yet, and rename when it is.
+pub fn is_unfinished_name(key: &str) -> bool {
+    let name = key.rsplit('/').next().unwrap_or(key).to_ascii_lowercase();
+    UNFINISHED.iter().any(|ending| name.ends_with(ending))
 }
 
 #[cfg(test)]
@@ -188,6 +235,28 @@ mod tests {
         for size_bytes in [MAX_OBJECT_BYTES + 1, i64::MAX as u64, u64::MAX] {
             assert!(matches!(judge(size_bytes), Arrival::Quarantined(QuarantineReason::TooLarge, _)), "{size_bytes}");
         }
+    }
+
+    #[test]
+    fn names_of_what_is_not_whole_yet_are_known() {
+        for name in
+            ["2025-12-23.ndjson.part", "a/b.TMP", "x.crdownload", "x.filepart", "x.ndjson._COPYING_", "x.ndjson~"]
+        {
+            assert!(is_unfinished_name(name), "{name}");
+        }
+        for name in ["2025-12-23.ndjson", "x.part/2025-12-23.ndjson", "party", "x.csv"] {
+            assert!(!is_unfinished_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_size_limit_and_option() {
+        let rules = FileRules::default();
+        let why = rules.explain(QuarantineReason::TooSmall, 12);
+        for part in ["12 bytes", "104858", "--expected-file-size-mb 10", "--size-tolerance-percent 99"] {
+            assert!(why.contains(part), "{why}");
+        }
+        assert!(rules.explain(QuarantineReason::TooLarge, 99_999_999).contains("20866662"));
     }
 
     #[test]

@@ -66,6 +66,12 @@ pub struct RunResult {
     pub rejected_lines: Option<String>,
     /// Keys that got another name, since theirs is a metadata column's.
     pub renamed_columns: Vec<(String, String)>,
+    /// Columns whose names differ from another's in case only, each with that one.
+    #[serde(default)]
+    pub case_twins: Vec<(String, String)>,
+    /// Columns that have the name of a partition in the outputs' paths, which readers may take in their place.
+    #[serde(default)]
+    pub hidden_columns: Vec<String>,
     /// The plan of the attempt that won.
     #[serde(default)]
     pub plan: String,
@@ -102,6 +108,12 @@ impl Destination<'_> {
     fn rejects(&self, manifest: &Manifest) -> Result<ObjectUri, InvalidUri> {
         let name = OutputLayout::name(manifest, self.generation);
         self.quarantine.object(&format!("rejected-lines/{}/{name}.ndjson", manifest.date))
+    }
+
+    /// The name under which the rejected lines of an attempt are kept that fails for their number.
+    pub(crate) fn rejects_of_failed(&self, manifest: &Manifest, attempt: u32) -> Result<ObjectUri, InvalidUri> {
+        let name = OutputLayout::name(manifest, self.generation);
+        self.quarantine.object(&format!("rejected-lines/{}/{name}-attempt-{attempt}.ndjson", manifest.date))
     }
 
     /// The final names of what an attempt will publish, of which nobody has looked whether they are free. Those of
@@ -162,10 +174,17 @@ impl CommitRecord {
             outputs,
             rejected_lines: (!record.rejects.is_empty()).then(|| record.rejects_uri.to_string()),
             renamed_columns: outcome.columns.renamed(),
+            case_twins: outcome.columns.twins(),
+            hidden_columns: to.layout.hides(&outcome.columns.names()),
             plan: String::new(),
             ledger: outcome.ledger.clone(),
         };
         Ok((record, result))
+    }
+
+    /// Outputs that were shown before their record was lost. It has no rejected lines, so that their place does not matter.
+    pub(crate) fn shown(staging: Staging, outputs: Vec<(StagedFile, ObjectUri)>, rejects_uri: ObjectUri) -> Self {
+        Self { staging, outputs, rejects: Vec::new(), rejects_uri, replaces: Vec::new(), ledger: Vec::new() }
     }
 
     /// The same, whose publication removes what other records published.

@@ -8,7 +8,7 @@
 use anyhow::Context;
 use chrono::{DateTime, Duration, Utc};
 use millwork_storage::{Location, PRIVATE_FILE_MODE, absolute, create_directories};
-use millwork_tracking::{Lock, TrackingError, TrackingStore};
+use millwork_tracking::{Lock, TrackingError, TrackingStore, lock_path};
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// The lock's name.
-const LOCK: &str = "LOCK#runs";
+pub(crate) const LOCK: &str = "LOCK#runs";
 /// How long it is held without being renewed.
 const TTL_SECONDS: i64 = 8;
 /// How often it is renewed.
@@ -41,7 +41,7 @@ impl Lease {
         let holder = format!("process {} on {}", std::process::id(), host());
         let lost = CancellationToken::new();
         if let Some(path) = url.strip_prefix("sqlite:") {
-            let Some(file) = lock_file(&absolute(path.as_ref())?.with_extension("lock"))? else { return Ok(None) };
+            let Some(file) = lock_file(&lock_path(&absolute(path.as_ref())?))? else { return Ok(None) };
             // The file says that the holder before is gone, whatever its time.
             let lock = store.lock(LOCK, &holder, Duration::zero(), DateTime::UNIX_EPOCH).await?;
             let lock = lock.context("the lock of the runs was taken by a process that does not hold the file")?;
@@ -131,6 +131,18 @@ fn lock_file(path: &Path) -> anyhow::Result<Option<File>> {
         Err(std::fs::TryLockError::WouldBlock) => Ok(None),
         Err(std::fs::TryLockError::Error(e)) => Err(e).with_context(|| format!("cannot lock `{}`", path.display())),
     }
+}
+
+/// Tells whether a process holds the lock of a state that is a file, without taking it. None if the system does not tell.
+pub(crate) fn is_held(state: &Path) -> Option<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let path = absolute(state).ok()?.with_extension("lock");
+    let Ok(metadata) = std::fs::metadata(&path) else { return Some(false) };
+    // A look at the kernel's list takes nothing from anybody: to try the lock would, for that moment.
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let inode = format!(":{}", metadata.ino());
+    let is_ours = |line: &str| line.contains("FLOCK") && line.split_whitespace().any(|word| word.ends_with(&inode));
+    Some(locks.lines().any(is_ours))
 }
 
 async fn renew(store: Arc<dyn TrackingStore>, mut lock: Lock, lost: CancellationToken, done: CancellationToken) {

@@ -5,6 +5,7 @@
 //! a queue or a directory. This crate knows nothing of how NDJSON is parsed.
 
 mod access;
+mod adopt;
 mod api;
 mod audit;
 mod commit;
@@ -15,13 +16,17 @@ mod loss;
 mod options;
 mod places;
 mod plans;
+mod refresh;
 pub mod run;
+mod select;
 mod service;
 mod shell;
+mod why;
 
 pub use access::{
     Caller, NewToken, OwnerToken, Role, TokenId, TokenRecord, TokenSetError, check_token_file, find_owner_token,
 };
+pub use adopt::{Adopted, adopt, count_unknown};
 pub use api::{ApiServer, HttpDoor, HttpOptions, read_token};
 pub use audit::Operator;
 pub use commit::RunResult;
@@ -33,3 +38,4 @@ pub use places::{PlaceOptions, ReadPlaces};
 pub use plans::PlanError;
 pub use service::{Service, SubmitError};
 pub use shell::{Change, EndedRun, Scheduler};
+pub use why::{About, Attention, Inspector};

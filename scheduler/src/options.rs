@@ -40,8 +40,8 @@ pub struct RunOptions {
     #[arg(long, env = "MILLWORK_SQL", value_name = "FILE")]
     pub sql: Option<PathBuf>,
 
-    /// Fail a manifest when more than this share of its lines is rejected, in percent
-    #[arg(long, env = "MAX_REJECTED_PERCENT", value_name = "PERCENT", default_value_t = 100.0)]
+    /// Fail a manifest when more than this share of its lines is rejected, in percent. They are kept below --quarantine all the same
+    #[arg(long, env = "MAX_REJECTED_PERCENT", value_name = "PERCENT", default_value_t = 100.0, value_parser = percent)]
     pub max_rejected_percent: f64,
 
     /// Fail a manifest when its rejected lines take more than this in their file, in MiB: below --quarantine there is a record
@@ -53,6 +53,11 @@ pub struct RunOptions {
     /// case
     #[arg(long, env = "MAX_EXPANSION", value_name = "TIMES", default_value_t = Limits::MAX_EXPANSION, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub max_expansion: u64,
+
+    /// Refuse a .zst file whose window is larger than this, in MiB: `zstd --long=N` has one of 2^N bytes. Each file that is being read
+    /// takes as much memory. What is no power of two counts as the next smaller one
+    #[arg(long, env = "MAX_ZSTD_WINDOW_MB", value_name = "MB", default_value_t = Limits::MAX_ZSTD_WINDOW_MB, value_parser = clap::value_parser!(u64).range(1..=2048))]
+    pub max_zstd_window_mb: u64,
 
     /// How many manifests are converted at once
     #[arg(long, env = "MAX_CONCURRENT_RUNS", value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -89,10 +94,20 @@ impl RunOptions {
             names: self.column_names,
             target_file_bytes: self.target_file_mb << 20,
             compression: self.compression,
-            limits: Limits { max_expansion: self.max_expansion, max_rejected_bytes: self.max_rejected_mb << 20 },
+            limits: Limits {
+                max_expansion: self.max_expansion,
+                max_rejected_bytes: self.max_rejected_mb << 20,
+                max_zstd_window_bytes: self.max_zstd_window_mb << 20,
+            },
             ..ConversionOptions::default()
         })
     }
+}
+
+/// A share in percent.
+fn percent(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=100.0).contains(share));
+    share.ok_or_else(|| "a share in percent is a number from 0 to 100, such as 0.5".to_owned())
 }
 
 /// The path of an output file below the output directory.
@@ -112,6 +127,14 @@ impl OutputLayout {
     pub(crate) fn template(&self, manifest: &Manifest, generation: u32) -> String {
         let name = Self::name(manifest, generation);
         self.0.replace("{date}", &manifest.date.to_string()).replace("{manifest_id}", &name)
+    }
+
+    /// Those of some columns that have the name of a partition, such as `date` with `date={date}/`.
+    pub(crate) fn hides(&self, columns: &[String]) -> Vec<String> {
+        let directories = self.0.rsplit_once('/').map_or("", |(directories, _)| directories);
+        let partitions: Vec<_> = directories.split('/').filter_map(|part| Some(part.split_once('=')?.0)).collect();
+        let is_hidden = |column: &&String| partitions.iter().any(|partition| partition.eq_ignore_ascii_case(column));
+        columns.iter().filter(is_hidden).cloned().collect()
     }
 
     /// What stands for the manifest in names of files: its id, and after a forced run the number of its output, since the
@@ -149,6 +172,24 @@ impl FromStr for OutputLayout {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn partitions_hide_columns_of_their_names() {
+        let layout: OutputLayout = "a/date={date}/x=1/{manifest_id}-y={part}.parquet".parse().unwrap();
+        let columns = ["date", "a", "X", "{manifest_id}-y", "y"].map(str::to_owned);
+        assert_eq!(layout.hides(&columns), ["date", "X"]);
+        assert!(OutputLayout::DEFAULT.parse::<OutputLayout>().unwrap().hides(&columns).is_empty());
+    }
+
+    #[test]
+    fn a_share_is_between_nothing_and_all() {
+        for (text, share) in [("0", 0.0), ("0.5", 0.5), ("100", 100.0)] {
+            assert_eq!(percent(text).unwrap().to_bits(), f64::to_bits(share));
+        }
+        for text in ["nan", "NaN", "-1", "101", "inf", "100.001", "", "1%"] {
+            assert!(percent(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn layouts_keep_files_apart() {

@@ -3,10 +3,12 @@
 
 use crate::loss::{self, TakeBackError};
 use crate::places::ReadPlaces;
+use crate::refresh;
 use crate::shell::Scheduler;
+use crate::why::{About, Inspector};
 use chrono::Utc;
 use millwork_api::Action;
-use millwork_manifest::{Manifest, ManifestId, ObjectUri};
+use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId, ObjectUri};
 use millwork_storage::StorageError;
 use millwork_tracking::{Commit, QueuedManifest, Run, RunState, TrackingError, TrackingResult, TrackingStore};
 use std::sync::{Arc, OnceLock};
@@ -41,12 +43,25 @@ pub struct Service {
     store: Arc<dyn TrackingStore>,
     places: Arc<ReadPlaces>,
     leader: Arc<OnceLock<Scheduler>>,
+    about: Arc<About>,
 }
 
 impl Service {
     /// A process that stands by, and takes manifests whose files are where input may be.
     pub fn new(store: Arc<dyn TrackingStore>, places: ReadPlaces) -> Self {
-        Self { store, places: Arc::new(places), leader: Arc::default() }
+        Self { store, places: Arc::new(places), leader: Arc::default(), about: Arc::default() }
+    }
+
+    /// The same, with what else is known of the state and of what is written.
+    #[must_use]
+    pub fn with_about(self, about: About) -> Self {
+        Self { about: Arc::new(about), ..self }
+    }
+
+    /// Looks for causes, on what this process knows.
+    pub fn inspector(&self) -> Inspector {
+        let (store, input) = (self.store.clone(), Some(self.places.input.clone()));
+        Inspector { store, input, about: self.about.clone(), leader: self.leader().cloned() }
     }
 
     /// The places that are read.
@@ -97,9 +112,31 @@ impl Service {
     pub async fn retry(&self, id: &ManifestId) -> TrackingResult<Run> {
         match self.store.unpublished(id).await? {
             Some(commit) => self.give_up(id, &commit, true).await?,
-            None => self.store.requeue(id, Utc::now()).await?,
+            None => {
+                self.take_input_as_it_is(id).await?;
+                self.store.requeue(id, Utc::now()).await?;
+            }
         }
         self.queue_again(id).await
+    }
+
+    /// Takes over the content that files of a run have by now which failed over its input. See [`refresh`].
+    async fn take_input_as_it_is(&self, id: &ManifestId) -> TrackingResult<()> {
+        let failed_over_input = |run: &Run| {
+            let is_of_input = |failure: &Failure| failure.class == FailureClass::Input;
+            run.state == RunState::Failed && run.failure.as_ref().is_some_and(is_of_input)
+        };
+        let Some(run) = self.store.run_head(id).await?.filter(failed_over_input) else { return Ok(()) };
+        let Some(manifest) = self.store.manifest(id).await? else { return Ok(()) };
+        match refresh::refreshed(&run, manifest, self.places.input.clone()).await {
+            Ok(None) => {}
+            Ok(Some((manifest, changed))) => {
+                tracing::info!(manifest = %id, files = changed.len(), "files have other content by now, and are read as they are");
+                self.store.refresh(&manifest, &changed, Utc::now()).await?;
+            }
+            Err(error) => tracing::warn!(manifest = %id, %error, "cannot look at the input; it is tried as it was"),
+        }
+        Ok(())
     }
 
     /// Queues a completed run once more, for an output that takes the place of the one it has, and a committed one whose

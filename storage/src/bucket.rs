@@ -11,7 +11,7 @@ use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use chrono::{DateTime, Utc};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use millwork_manifest::{ObjectUri, Refusal, Service};
+use millwork_manifest::{Compression, ObjectUri, Refusal, Service, bare_tag};
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -56,15 +56,21 @@ impl Buckets {
         prefix: &str,
     ) -> StorageResult<BoxStream<'static, StorageResult<Object>>> {
         let folder = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        // A place that may be one file.
+        let one = Some(prefix.to_owned()).filter(|prefix| Compression::of_key(prefix).is_some());
         let place = format!("s3://{bucket}/{folder}");
-        let pages = self.client().await.list_objects_v2().bucket(bucket).prefix(&folder).into_paginator().send();
+        let listed = one.as_ref().unwrap_or(&folder);
+        let pages = self.client().await.list_objects_v2().bucket(bucket).prefix(listed).into_paginator().send();
         let bucket = bucket.to_owned();
         let pages = stream::unfold(pages, |mut pages| async { pages.next().await.map(|page| (page, pages)) });
         let objects = pages.map(move |page| -> StorageResult<Vec<StorageResult<Object>>> {
             let page = page.map_err(|e| fail("list", &place, e))?;
             let object = |found: &aws_sdk_s3::types::Object| {
                 let full_key = found.key()?;
-                let key = full_key.strip_prefix(&folder)?.to_owned();
+                let key = match full_key.strip_prefix(&folder) {
+                    Some(below) => below.to_owned(),
+                    None => one.as_ref().filter(|one| *one == full_key)?.rsplit('/').next()?.to_owned(),
+                };
                 // A name that ends in a slash is a folder that a console made.
                 if key.is_empty() || key.ends_with('/') {
                     return None;
@@ -132,9 +138,9 @@ impl Buckets {
         let (to_bucket, to_key) = located("move", to)?;
         let source = self.meta(from_bucket, from_key).await.map_err(|e| fail("move", &what, e))?;
         check_etag(from, etag, &unquoted(source.e_tag()))?;
-        match self.meta(to_bucket, to_key).await {
+        let has_copied = match self.meta(to_bucket, to_key).await {
             // A move that was cut short after its copy goes on; anything else of that name stays.
-            Ok(there) if size(&there) == size(&source) && there.e_tag() == source.e_tag() => {}
+            Ok(there) if size(&there) == size(&source) && there.e_tag() == source.e_tag() => false,
             Ok(_) => return Err(StorageError::new("move", &what, ErrorKind::AlreadyExists.into())),
             Err(e) if status(&e) == Some(404) => {
                 self.copy(from, to, size(&source), source.e_tag()).await?;
@@ -143,15 +149,40 @@ impl Buckets {
                     let reason = format!("copied {} of {} bytes", size(&copied), size(&source));
                     return Err(StorageError::new("move", &what, io::Error::other(reason)));
                 }
+                true
             }
             Err(e) => return Err(fail("move", &what, e)),
+        };
+        let ended = self.delete_moved(from, etag, source.e_tag(), &what).await;
+        match ended {
+            // The source is there still, for sure: what was copied here is taken back, so that the move is made as a whole or not at all.
+            Err((error, true)) if has_copied => {
+                let _ = self.client().await.delete_object().bucket(to_bucket).key(to_key).send().await;
+                Err(error)
+            }
+            Err((error, _)) => Err(error),
+            Ok(()) => Ok(()),
         }
+    }
+
+    /// Deletes the source of a move, if it is still the object that was copied. An error says whether the source is there for sure.
+    async fn delete_moved(
+        &self,
+        from: &ObjectUri,
+        etag: &str,
+        quoted: Option<&str>,
+        what: &str,
+    ) -> Result<(), (StorageError, bool)> {
+        let (from_bucket, from_key) = located("move", from).map_err(|e| (e, false))?;
         // Content that came meanwhile stays, even where the store does not heed the condition of a deletion.
-        let there = self.meta(from_bucket, from_key).await.map_err(|e| fail("move", &what, e))?;
-        check_etag(from, etag, &unquoted(there.e_tag()))?;
+        let there = self.meta(from_bucket, from_key).await.map_err(|e| (fail("move", what, e), false))?;
+        check_etag(from, etag, &unquoted(there.e_tag())).map_err(|e| (e, true))?;
         let request = self.client().await.delete_object().bucket(from_bucket).key(from_key);
-        let deleted = request.set_if_match(source.e_tag().map(ToOwned::to_owned)).send().await;
-        deleted.map(|_| ()).map_err(|e| fail("move", &what, e))
+        let deleted = request.set_if_match(quoted.map(ToOwned::to_owned)).send().await;
+        deleted.map(|_| ()).map_err(|e| {
+            let is_there = matches!(status(&e), Some(403 | 412));
+            (fail("move", what, e), is_there)
+        })
     }
 
     /// Copies on the server, if the object is still the one with this entity tag.
@@ -247,7 +278,7 @@ pub(crate) fn size(meta: &HeadObjectOutput) -> u64 {
 
 /// An entity tag without the quotes that it has in HTTP and lacks in events.
 fn unquoted(etag: Option<&str>) -> String {
-    etag.unwrap_or_default().trim_matches('"').to_owned()
+    bare_tag(etag.unwrap_or_default()).to_owned()
 }
 
 fn instant(at: Option<&aws_sdk_s3::primitives::DateTime>) -> DateTime<Utc> {
@@ -297,6 +328,7 @@ pub(crate) fn fail<E: ProvideErrorMetadata + std::error::Error + Send + Sync + '
     let kind = match status(&error) {
         Some(404) => ErrorKind::NotFound,
         Some(401 | 403) => ErrorKind::PermissionDenied,
+        Some(400) if error.code() == Some("KeyTooLongError") => ErrorKind::InvalidFilename,
         _ => ErrorKind::Other,
     };
     let header = |name: &str| error.raw_response().and_then(|response| response.headers().get(name));

@@ -2,6 +2,7 @@
 
 mod words;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, ErrorKind};
 
@@ -27,12 +28,16 @@ struct Lost;
 /// What a [`StorageError`] comes from that [`StorageError::is_foreign`].
 #[derive(Debug, thiserror::Error)]
 #[error("foreign-object: {0}")]
-struct Foreign(&'static str);
+struct Foreign(Cow<'static, str>);
 
 impl StorageError {
     /// An object that may not be touched. It stays as it is.
-    pub(crate) fn foreign(operation: &'static str, object: impl fmt::Display, reason: &'static str) -> Self {
-        Self::new(operation, object, io::Error::new(ErrorKind::PermissionDenied, Foreign(reason)))
+    pub(crate) fn foreign(
+        operation: &'static str,
+        object: impl fmt::Display,
+        reason: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::new(operation, object, io::Error::new(ErrorKind::PermissionDenied, Foreign(reason.into())))
     }
 
     /// Something committed that cannot be published any more.

@@ -15,12 +15,14 @@ mod memory;
 mod modes;
 mod objects;
 mod places;
+mod relocate;
 mod staging;
 mod transfer;
+mod walk;
 
 pub use bucket::client_from_env;
 pub use error::{StorageError, StorageResult};
-pub use local::{Listing, Object, absolute, identity, list, path_of};
+pub use local::{Object, absolute, identity, path_of};
 pub use location::{Location, bucket_and_key};
 pub use memory::MemoryObjects;
 pub use modes::{DIRECTORY_MODE, FILE_MODE, PRIVATE_FILE_MODE, create_directories, create_new_file};
@@ -31,3 +33,4 @@ pub use staging::{
     Tail, base64_text, list_at_most, staged_manifests,
 };
 pub use transfer::{ObjectReader, find_blocking, heads_blocking, remove_blocking};
+pub use walk::{Listing, list};

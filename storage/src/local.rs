@@ -1,21 +1,14 @@
 //! Objects in local directories.
 
-use crate::anchor::{Anchored, is_same};
-use crate::bucket::check_etag;
-use crate::places::{NO_FILE, follow};
+use crate::anchor::Anchored;
+use crate::places::NO_FILE;
 use crate::{MAX_READ_BYTES, StorageError, StorageResult, create_directories, create_new_file};
 use chrono::{DateTime, Utc};
-use millwork_manifest::ObjectUri;
+use millwork_manifest::{ObjectUri, local_tag};
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-/// Why a file is not moved, for a person.
-const BY_LINK: &str = "it is reached by way of a link, and only what stands where its name says is moved";
-
-/// Why a directory below the one that is listed is left out, for a person.
-const CLOSED: &str = "it is in a directory, or is one, that this user may not look into";
 
 /// An object as a listing sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +60,7 @@ pub fn absolute(path: &Path) -> StorageResult<PathBuf> {
 /// both show.
 pub fn identity(metadata: &Metadata) -> String {
     let nanoseconds = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
-    format!("{:x}-{:x}-{nanoseconds:x}", metadata.size(), metadata.ino())
+    local_tag(metadata.size(), metadata.ino(), nanoseconds)
 }
 
 fn modified_at(metadata: &Metadata) -> DateTime<Utc> {
@@ -88,98 +81,6 @@ pub(crate) fn head(uri: &ObjectUri) -> StorageResult<Object> {
 pub(crate) fn object_of(uri: ObjectUri, key: String, metadata: &Metadata) -> Object {
     let (etag, modified_at) = (identity(metadata), modified_at(metadata));
     Object { uri, key, size_bytes: metadata.len(), etag, version_id: None, modified_at }
-}
-
-/// What a directory holds.
-#[derive(Debug, Default)]
-pub struct Listing {
-    /// Its files, ordered by key.
-    pub objects: Vec<Object>,
-    /// Entries that are refused: links that lead out of the directory, or to nothing, what is no regular file, and directories
-    /// that may not be listed.
-    pub refused: Vec<StorageError>,
-}
-
-/// Every file below `root`. Links to files below it are followed, links to directories are not; a file that vanishes
-/// meanwhile is left out, and so are names that start with a dot, which are other programs' private files. Nothing is opened but
-/// directories, and each of those where it was found.
-pub fn list(root: &Path) -> StorageResult<Listing> {
-    let mut listing = Listing::default();
-    let real_root = Anchored::of(root).map_err(|e| StorageError::new("list", root.display(), e))?.path().to_owned();
-    let mut open = vec![PathBuf::new()];
-    while let Some(below) = open.pop() {
-        let name = root.join(&below);
-        let fail = |e| StorageError::new("list", name.display(), e);
-        let is_root = below.as_os_str().is_empty();
-        let entries = match entries_of(&name, &real_root.join(&below)) {
-            // It was another one when it was found.
-            Err(e) if !is_root && matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
-            Err(e) if !is_root && e.kind() == ErrorKind::PermissionDenied => {
-                let uri = ObjectUri::from_path(&name).map_err(|e| fail(io::Error::other(e)))?;
-                listing.refused.push(StorageError::foreign("list", uri, CLOSED));
-                continue;
-            }
-            entries => entries.map_err(fail)?,
-        };
-        for entry in entries {
-            let entry = entry.map_err(fail)?;
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
-                continue;
-            }
-            let below = below.join(entry.file_name());
-            if entry.file_type().map_err(fail)?.is_dir() {
-                open.push(below);
-            } else if let Some(found) = look_at(&entry, &root.join(&below), &below, &real_root)? {
-                match found {
-                    Ok(object) => listing.objects.push(object),
-                    Err(refused) => listing.refused.push(refused),
-                }
-            }
-        }
-    }
-    listing.objects.sort_by(|a, b| a.key.cmp(&b.key));
-    Ok(listing)
-}
-
-/// The entries of a directory, if it is really where its name says. They are those of this very directory.
-fn entries_of(name: &Path, real: &Path) -> io::Result<fs::ReadDir> {
-    let directory = Anchored::of(name)?;
-    match directory.path() == real {
-        true => fs::read_dir(directory.lasting_name()),
-        false => Err(ErrorKind::NotFound.into()),
-    }
-}
-
-/// What an entry of a listing is; none, if it is gone or to be left out.
-fn look_at(
-    entry: &fs::DirEntry,
-    path: &Path,
-    below: &Path,
-    real_root: &Path,
-) -> StorageResult<Option<StorageResult<Object>>> {
-    let fail = |e| StorageError::new("list", path.display(), e);
-    let uri = ObjectUri::from_path(path).map_err(|e| fail(io::Error::other(e)))?;
-    let mut metadata = match entry.metadata() {
-        Ok(metadata) => metadata,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(e) if e.kind() == ErrorKind::PermissionDenied => {
-            return Ok(Some(Err(StorageError::foreign("list", &uri, CLOSED))));
-        }
-        Err(e) => return Err(fail(e)),
-    };
-    if metadata.is_symlink() {
-        metadata = match follow(&uri, path, real_root) {
-            Ok(anchored) => anchored.metadata().clone(),
-            Err(refused) => return Ok(Some(Err(refused))),
-        };
-        if metadata.is_dir() {
-            return Ok(None);
-        }
-    }
-    if !metadata.is_file() {
-        return Ok(Some(Err(StorageError::foreign("list", &uri, NO_FILE))));
-    }
-    Ok(Some(Ok(object_of(uri, below.to_string_lossy().into_owned(), &metadata))))
 }
 
 /// The whole of a small object.
@@ -222,96 +123,10 @@ pub(crate) fn write_once(path: &Path, content: &[u8]) -> StorageResult<bool> {
     }
 }
 
-/// Moves an object, never over another, if it is still the one with this entity tag: a link where one file system holds
-/// both ends, else copy, check, then delete. Nothing is moved by way of a link, nor out of a directory that another was put in the
-/// place of.
-///
-/// Dying in the middle leaves the source, so that the move can be made again.
-pub(crate) fn move_object(from: &ObjectUri, to: &Path, etag: &str) -> StorageResult<()> {
-    let path = path_of(from)?;
-    let fail = |e| StorageError::new("move", format!("{from}` to `{}", to.display()), e);
-    let source = match Anchored::of_no_link(&path) {
-        Err(e) if e.kind() == ErrorKind::InvalidInput => return Err(StorageError::foreign("move", from, BY_LINK)),
-        source => source.map_err(fail)?,
-    };
-    if source.path() != path {
-        return Err(StorageError::foreign("move", from, BY_LINK));
-    }
-    if !source.metadata().is_file() {
-        return Err(StorageError::foreign("move", from, NO_FILE));
-    }
-    check_etag(from, etag, &identity(source.metadata()))?;
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(fail(ErrorKind::InvalidFilename.into()));
-    };
-    let directory = Anchored::of(parent).map_err(fail)?;
-    if directory.path() != parent {
-        return Err(StorageError::foreign("move", from, BY_LINK));
-    }
-    let held = directory.lasting_name().join(name);
-    if let Some(directory) = to.parent() {
-        create_directories(directory).map_err(fail)?;
-    }
-    match fs::hard_link(&held, to) {
-        Ok(()) => {
-            let linked = fs::symlink_metadata(to).map_err(fail)?;
-            if let Err(changed) = check_etag(from, etag, &identity(&linked)) {
-                fs::remove_file(to).map_err(fail)?;
-                return Err(changed);
-            }
-        }
-        // A move that was cut short after its link goes on; anything else of that name stays.
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-            if !fs::symlink_metadata(to).is_ok_and(|there| is_same(&there, source.metadata())) {
-                return Err(fail(e));
-            }
-        }
-        // Another file system, or one without links.
-        Err(_) => copy(&source, to, etag).map_err(fail)?,
-    }
-    remove_if_same(&held, &source, to, from, etag)
-}
-
-/// Removes the first name of a file that has another now, unless other content has come under it, which stays.
-fn remove_if_same(held: &Path, source: &Anchored, to: &Path, from: &ObjectUri, etag: &str) -> StorageResult<()> {
-    let fail = |e| StorageError::new("move", from, e);
-    let there = match fs::symlink_metadata(held) {
-        Ok(there) if is_same(&there, source.metadata()) => there,
-        // It was put there since, or somebody else has moved it as well.
-        Ok(_) => return Ok(()),
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(fail(e)),
-    };
-    if let Err(changed) = check_etag(from, etag, &identity(&there)) {
-        fs::remove_file(to).map_err(fail)?;
-        return Err(changed);
-    }
-    fs::remove_file(held).map_err(fail)
-}
-
-/// Copies a file that is held on to, whole or not at all, and never over another.
-fn copy(source: &Anchored, to: &Path, etag: &str) -> io::Result<()> {
-    let mut into = create_new_file(to)?;
-    let mut work = || -> io::Result<()> {
-        let mut from = source.open()?;
-        let bytes = io::copy(&mut from, &mut into)?;
-        let after = from.metadata()?;
-        if bytes != after.len() || identity(&after) != etag {
-            return Err(io::Error::other(format!("it changed while {bytes} bytes of it were copied")));
-        }
-        into.sync_all()
-    };
-    let copied = work();
-    if copied.is_err() {
-        // What is half there is of nobody.
-        let _ = fs::remove_file(to);
-    }
-    copied
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::list;
 
     #[test]
     fn a_listing_is_deep_and_ordered() {

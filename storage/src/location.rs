@@ -75,13 +75,22 @@ impl Location {
     /// The key, below this place, of an object in it.
     pub fn key_of(&self, uri: &ObjectUri) -> Option<String> {
         match self {
-            Self::Local(root) => Some(uri.to_path()?.strip_prefix(root).ok()?.to_string_lossy().into_owned()),
+            Self::Local(root) => {
+                let path = uri.to_path()?;
+                let below = path.strip_prefix(root).ok()?;
+                // A place that is one file.
+                let below = if below.as_os_str().is_empty() { Path::new(path.file_name()?) } else { below };
+                Some(below.to_string_lossy().into_owned())
+            }
             Self::Bucket { bucket, prefix } => {
                 let (found, key) = bucket_and_key(uri)?;
                 if found != bucket || !is_below(prefix, key) {
                     return None;
                 }
-                Some(key[prefix.len()..].trim_start_matches('/').to_owned())
+                match key[prefix.len()..].trim_start_matches('/') {
+                    "" => key.rsplit('/').next().map(str::to_owned),
+                    below => Some(below.to_owned()),
+                }
             }
         }
     }

@@ -1,7 +1,8 @@
 //! What is done with objects, wherever they are.
 
 use crate::bucket::Buckets;
-use crate::{Location, Object, StorageError, StorageResult, local};
+use crate::walk::{Listing, list};
+use crate::{Location, Object, StorageError, StorageResult, local, relocate};
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
 use millwork_manifest::ObjectUri;
@@ -14,7 +15,7 @@ pub const MAX_READ_BYTES: u64 = 32 << 20;
 /// Where objects are listed, read, written once and moved.
 #[async_trait]
 pub trait Objects: Send + Sync {
-    /// Every object below a place, as it is found. Names that start with a dot are other programs' private files and are
+    /// Every object below a place, as it is found. Names that are hidden ([`is_hidden`]) are other programs' private files and are
     /// left out. An item whose error [`StorageError::is_foreign`] is an entry that is refused: the listing goes on after it.
     async fn list(&self, place: &Location) -> StorageResult<BoxStream<'static, StorageResult<Object>>>;
 
@@ -56,7 +57,7 @@ impl Objects for Storage {
             Location::Bucket { bucket, prefix } => self.buckets.list(bucket, prefix).await,
             Location::Local(path) => {
                 let path = path.clone();
-                let local::Listing { objects, refused } = blocking(move || local::list(&path)).await?;
+                let Listing { objects, refused } = blocking(move || list(&path)).await?;
                 Ok(stream::iter(objects.into_iter().map(Ok).chain(refused.into_iter().map(Err))).boxed())
             }
         }
@@ -97,7 +98,7 @@ impl Objects for Storage {
             (Some(_), Some(_)) => self.buckets.move_object(from, to, etag).await,
             (None, None) => {
                 let (source, to, etag) = (from.clone(), local::path_of(to)?, etag.to_owned());
-                blocking(move || local::move_object(&source, &to, &etag)).await
+                blocking(move || relocate::move_object(&source, &to, &etag)).await
             }
             _ => {
                 let reason = io::Error::new(ErrorKind::Unsupported, "one is in a bucket, the other in a directory");
@@ -107,9 +108,15 @@ impl Objects for Storage {
     }
 }
 
-/// Whether a key is another program's private file, such as an upload that is not finished.
+/// Whether a key is another program's private file, such as an upload that is not finished: a part of it begins with a dot or, as in
+/// Spark, with an underscore and is no `column=value` of a layout.
 pub fn is_hidden(key: &str) -> bool {
-    key.split('/').any(|part| part.starts_with('.'))
+    key.split('/').any(|part| is_hidden_name(part.as_bytes()))
+}
+
+/// The same of one name.
+pub(crate) fn is_hidden_name(name: &[u8]) -> bool {
+    name.starts_with(b".") || (name.starts_with(b"_") && !name.contains(&b'='))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> StorageResult<T> + Send + 'static) -> StorageResult<T> {

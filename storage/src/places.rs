@@ -7,7 +7,7 @@
 use crate::anchor::Anchored;
 use crate::local::{object_of, path_of, read_whole};
 use crate::{Location, Object, StorageError, StorageResult, absolute, bucket_and_key};
-use millwork_manifest::ObjectUri;
+use millwork_manifest::{Compression, ObjectUri};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -87,6 +87,15 @@ impl Places {
         }
     }
 
+    /// The name of an object below the place that it is in.
+    pub fn key_of(&self, uri: &ObjectUri) -> Option<String> {
+        let named = self.0.iter().filter_map(|place| match place {
+            Place::Directory { named, .. } => Some(Location::Local(named.clone())),
+            Place::Bucket { .. } => None,
+        });
+        self.locations().chain(named).find_map(|place| place.key_of(uri))
+    }
+
     /// Whether all that is in a place is in one of these.
     pub fn covers(&self, place: &Location) -> bool {
         self.locations().any(|outer| outer.contains(place))
@@ -137,14 +146,19 @@ impl Places {
     /// The directory, as it was named or as it is, that a path is below by its name.
     fn directory_named(&self, path: &Path) -> Option<&Path> {
         let directories = self.0.iter().filter_map(Place::directories);
-        directories.flatten().find(|directory| path.starts_with(directory) && path != *directory)
+        directories.flatten().find(|directory| is_in(path, directory))
     }
 
     /// The directory that a path without links is below.
     fn directory_of(&self, path: &Path) -> Option<&Path> {
         let directories = self.0.iter().filter_map(|place| place.directories().map(|[_, real]| real));
-        directories.into_iter().find(|directory| path.starts_with(directory) && path != *directory)
+        directories.into_iter().find(|directory| is_in(path, directory))
     }
+}
+
+/// Whether a path is below a directory, or is the one file that is a place by itself.
+fn is_in(path: &Path, place: &Path) -> bool {
+    path.starts_with(place) && (path != place || place.is_file())
 }
 
 /// Opens a local file for reading, wherever links lead, if it is a regular one and, where a directory is given, really in that.
@@ -167,14 +181,6 @@ pub fn open_inside(uri: &ObjectUri, directory: Option<&Path>) -> StorageResult<F
     anchored.open().map_err(fail)
 }
 
-/// A link in a listing, as the file it leads to, if that is really below the directory that is listed.
-pub(crate) fn follow(uri: &ObjectUri, path: &Path, root: &Path) -> StorageResult<Anchored> {
-    match Anchored::of(path) {
-        Ok(anchored) if anchored.path().starts_with(root) => Ok(anchored),
-        _ => Err(StorageError::foreign("list", uri, LED_OUT)),
-    }
-}
-
 /// Whether a path goes through a link below a directory.
 fn has_link(path: &Path, directory: &Path) -> bool {
     let below = path.ancestors().take_while(|path| path.starts_with(directory) && *path != directory);
@@ -192,6 +198,8 @@ impl Place {
     fn has_key(&self, in_bucket: &str, key: &str) -> bool {
         let Self::Bucket { bucket, prefix } = self else { return false };
         let is_below = prefix.is_empty() || key.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
+        // One file that is a place by itself.
+        let is_below = is_below || (key == prefix && Compression::of_key(key).is_some());
         bucket == in_bucket && is_below && is_plain_key(key)
     }
 

@@ -47,10 +47,11 @@ def text(name):
     folder = WORK / "render" / name
     folder.mkdir(parents=True, exist_ok=True)
     up = "../../../../k8s"
-    lines = ["apiVersion: kustomize.config.k8s.io/v1beta1", "kind: Kustomization", "namespace: millwork", f"resources: [{up}/base]", "components:"]
+    nodes = f", {up}/nodes" if "karpenter" in TOGETHER[name] else ""
+    lines = ["apiVersion: kustomize.config.k8s.io/v1beta1", "kind: Kustomization", "namespace: millwork", f"resources: [{up}/base{nodes}]", "components:"]
     lines += [f"  - {up}/components/{component}" for component in TOGETHER[name]]
     lines += ["configMapGenerator:", "  - name: millwork-config", "    behavior: merge", "    envs: [aws.env]"]
-    (folder / "aws.env").write_text((K8S / "overlays" / "prod" / "aws.env").read_text())
+    (folder / "aws.env").write_text((K8S / "overlays" / "prod" / "millwork" / "aws.env").read_text())
     (folder / "kustomization.yaml").write_text("\n".join(lines) + "\n")
     return kustomize(folder)
 

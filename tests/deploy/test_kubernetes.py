@@ -160,6 +160,13 @@ def test_budgets_let_every_node_be_drained(name):
         assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 
+@pytest.mark.parametrize("name", rendered.OVERLAYS)
+def test_what_is_of_the_cluster_has_no_namespace(name):
+    for item in rendered.objects(name):
+        of_cluster = item["kind"] in ("Namespace", "NodePool", "EC2NodeClass")
+        assert ("namespace" in item["metadata"]) != of_cluster, f"{item['kind']} {item['metadata']['name']}"
+
+
 def test_nodes_give_pods_the_time_that_they_ask_for():
     pools = [item["spec"]["template"]["spec"] for item in rendered.objects("prod") if item["kind"] == "NodePool"]
     assert [pool["terminationGracePeriod"] for pool in pools] == ["10m", "10m"]

@@ -115,6 +115,7 @@ async fn a_file_costs_at_most_three_writes_and_no_read_that_grows_with_what_is_p
         caps: BatchCaps { max_bytes: 1 << 30, max_files: 200, max_wait_seconds: 1800 },
         overwrites: Overwrites::Record,
         lock_ttl: chrono::Duration::seconds(300),
+        unfinished_age: chrono::Duration::zero(),
         max_age: None,
     };
     let objects = MemoryObjects::default();

@@ -140,6 +140,7 @@ fn settings() -> Settings {
         caps: BatchCaps { max_bytes: MAX_BYTES, max_files: MAX_FILES, max_wait_seconds: 1800 },
         overwrites: Overwrites::Record,
         lock_ttl: Duration::seconds(LOCK_TTL_SECONDS),
+        unfinished_age: chrono::Duration::zero(),
         max_age: None,
     }
 }

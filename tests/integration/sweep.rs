@@ -58,6 +58,7 @@ fn builder(store: &Arc<dyn TrackingStore>, watch: &Arc<Watch>, objects: Arc<dyn 
         caps: BatchCaps { max_bytes: 1000, max_files: 10, max_wait_seconds: 100 },
         overwrites: Overwrites::Record,
         lock_ttl: Duration::seconds(300),
+        unfinished_age: chrono::Duration::zero(),
         max_age: None,
     };
     let store = Arc::new(Faulty::new(store.clone(), watch.clone()));

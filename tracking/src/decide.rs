@@ -1,7 +1,17 @@
 //! What becomes of a known file that is found again: the same for every store.
 
 use crate::{FoundFile, Overwrites, Tracked, TrackedFile};
-use millwork_manifest::{FileState, QuarantineReason};
+use chrono::{DateTime, Utc};
+use millwork_manifest::{FileState, QuarantineReason, is_restored};
+
+/// What the timeline says of a failed file that somebody has taken back.
+pub(crate) const TAKEN_BACK: &str = "taken back";
+/// What the timeline says of a file of a failed run that has other content by then.
+pub(crate) const OVERWRITTEN: &str = "found with other content";
+
+/// Reason in the record of a file that an operator refused: it stays refused, whatever is listed, until its content changes or
+/// somebody takes it back.
+pub const BY_OPERATOR: &str = "by-operator";
 
 /// What to do with the record of a known file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,9 +26,14 @@ pub(crate) enum Decision {
     NoteOverwrite,
 }
 
-/// Decides by what is known, what was found, and the rule for converted files.
-pub(crate) fn decide(known: &TrackedFile, found: &FoundFile, overwrites: Overwrites) -> Decision {
-    if is_older(known, found) {
+/// Decides by what is known, what was found at a time, and the rule for converted files.
+pub(crate) fn decide(
+    known: &TrackedFile,
+    found: &FoundFile,
+    overwrites: Overwrites,
+    found_at: DateTime<Utc>,
+) -> Decision {
+    if is_older(known, found, found_at) {
         return Decision::Leave(Tracked::Outdated);
     }
     match decide_by_content(known, found, overwrites) {
@@ -32,8 +47,14 @@ pub(crate) fn decide(known: &TrackedFile, found: &FoundFile, overwrites: Overwri
     }
 }
 
-fn is_older(known: &TrackedFile, found: &FoundFile) -> bool {
-    known.sequencer.as_ref().zip(found.sequencer.as_ref()).is_some_and(|(known, found)| found < known)
+/// Whether what was found is older than what is known: by the order of events, or because it is of a listing that began before the
+/// last event of the file was taken in.
+fn is_older(known: &TrackedFile, found: &FoundFile, found_at: DateTime<Utc>) -> bool {
+    match (&known.sequencer, &found.sequencer) {
+        (Some(known), Some(found)) => found < known,
+        (Some(_), None) => found.etag != known.etag && found_at < known.updated_at,
+        (None, _) => false,
+    }
 }
 
 fn is_newer(known: &TrackedFile, found: &FoundFile) -> bool {
@@ -44,6 +65,16 @@ fn decide_by_content(known: &TrackedFile, found: &FoundFile, overwrites: Overwri
     use FileState::{Completed, Failed, Manifested, Pending, Processing, Quarantined};
     // A file that came with a manifest may have had none.
     let is_same = known.etag == found.etag || known.etag.is_empty();
+    if matches!(known.state, Completed | Quarantined) && is_restored(&known.uri, &known.etag, &found.etag) {
+        return match (known.state, found.quarantine) {
+            (Completed, _) => Decision::Adopt(Tracked::Known),
+            (_, Some(reason)) if known.reason.as_deref() == Some(reason.as_str()) => {
+                Decision::Adopt(Tracked::StillQuarantined(reason))
+            }
+            (_, Some(reason)) => Decision::Replace(Quarantined, Tracked::Quarantined(reason)),
+            (_, None) => Decision::Replace(Pending, Tracked::Updated),
+        };
+    }
     match (known.state, found.quarantine) {
         (Quarantined, Some(reason)) if is_same && known.reason.as_deref() == Some(reason.as_str()) => {
             Decision::Leave(Tracked::StillQuarantined(reason))
@@ -51,14 +82,17 @@ fn decide_by_content(known: &TrackedFile, found: &FoundFile, overwrites: Overwri
         (Quarantined | Pending | Failed, Some(reason)) if !is_same || known.state == Quarantined => {
             Decision::Replace(Quarantined, Tracked::Quarantined(reason))
         }
+        // Somebody wants it so.
+        (Quarantined, None) if is_same && known.reason.as_deref() == Some(BY_OPERATOR) => {
+            Decision::Leave(Tracked::Known)
+        }
         // The rules have changed, or the object has.
         (Quarantined, None) => Decision::Replace(Pending, Tracked::Updated),
         // It came with a manifest that did not say what its content is.
         (Pending, None) if known.etag.is_empty() => Decision::Replace(Pending, Tracked::Updated),
         _ if is_same => Decision::Leave(Tracked::Known),
-        (Pending, _) => Decision::Replace(Pending, Tracked::Updated),
-        (Failed, _) if overwrites == Overwrites::Reprocess => Decision::Replace(Pending, Tracked::Updated),
-        (Failed, _) => Decision::Adopt(Tracked::StillFailed),
+        // The rows of a failed file were never committed.
+        (Pending | Failed, _) => Decision::Replace(Pending, Tracked::Updated),
         (Completed, None) if overwrites == Overwrites::Reprocess => Decision::Replace(Pending, Tracked::Updated),
         (Manifested | Processing | Completed | Quarantined, _)
             if known.overwritten_etag.as_deref() == Some(&found.etag) =>
@@ -101,7 +135,8 @@ pub(crate) fn arrival(found: &FoundFile) -> (FileState, Tracked) {
 /// What becomes of a known file that is gone: its new state and reason, if it changes.
 pub(crate) fn decide_missing(known: &TrackedFile, found: &FoundFile) -> Option<(FileState, QuarantineReason)> {
     let can_go = matches!(known.state, FileState::Pending | FileState::Failed);
-    (can_go && !is_older(known, found)).then_some((FileState::Quarantined, QuarantineReason::MissingObject))
+    let is_older = known.sequencer.as_ref().zip(found.sequencer.as_ref()).is_some_and(|(known, found)| found < known);
+    (can_go && !is_older).then_some((FileState::Quarantined, QuarantineReason::MissingObject))
 }
 
 #[cfg(test)]
@@ -109,6 +144,9 @@ mod tests {
     use super::*;
     use crate::Sequencer;
     use chrono::DateTime;
+
+    /// When what is decided on was found.
+    const LATER: DateTime<Utc> = DateTime::<Utc>::MAX_UTC;
 
     fn found(etag: &str, sequencer: Option<&str>, quarantine: Option<QuarantineReason>) -> FoundFile {
         FoundFile {
@@ -145,7 +183,7 @@ mod tests {
     #[test]
     fn an_event_that_comes_twice_changes_nothing() {
         for state in FileState::ALL.into_iter().filter(|state| *state != FileState::Quarantined) {
-            let decision = decide(&known(state), &found("1", Some("5"), None), Overwrites::Reprocess);
+            let decision = decide(&known(state), &found("1", Some("5"), None), Overwrites::Reprocess, LATER);
             assert_eq!(decision, Decision::Leave(Tracked::Known), "{state}");
         }
     }
@@ -153,7 +191,7 @@ mod tests {
     #[test]
     fn an_older_event_changes_nothing() {
         for state in FileState::ALL {
-            let decision = decide(&known(state), &found("0", Some("4"), None), Overwrites::Reprocess);
+            let decision = decide(&known(state), &found("0", Some("4"), None), Overwrites::Reprocess, LATER);
             assert_eq!(decision, Decision::Leave(Tracked::Outdated), "{state}");
         }
         assert!(decide_missing(&known(FileState::Pending), &found("", Some("4"), None)).is_none());
@@ -161,18 +199,21 @@ mod tests {
 
     #[test]
     fn new_content_is_taken_while_the_file_waits_and_noted_later() {
-        let decision = |state| decide(&known(state), &found("2", Some("6"), None), Overwrites::Record);
+        let decision = |state| decide(&known(state), &found("2", Some("6"), None), Overwrites::Record, LATER);
         assert_eq!(decision(FileState::Pending), Decision::Replace(FileState::Pending, Tracked::Updated));
-        assert_eq!(decision(FileState::Failed), Decision::Adopt(Tracked::StillFailed));
+        assert_eq!(decision(FileState::Failed), Decision::Replace(FileState::Pending, Tracked::Updated));
         assert_eq!(decision(FileState::Quarantined), Decision::Replace(FileState::Pending, Tracked::Updated));
         for state in [FileState::Manifested, FileState::Processing, FileState::Completed] {
             assert_eq!(decision(state), Decision::NoteOverwrite, "{state}");
             let noted = TrackedFile { overwritten_etag: Some("2".to_owned()), ..known(state) };
-            let again = decide(&noted, &found("2", Some("5"), None), Overwrites::Record);
+            let again = decide(&noted, &found("2", Some("5"), None), Overwrites::Record, LATER);
             assert_eq!(again, Decision::Leave(Tracked::Overwritten));
-            assert_eq!(decide(&noted, &found("2", Some("6"), None), Overwrites::Record), Decision::NoteOverwrite);
+            assert_eq!(
+                decide(&noted, &found("2", Some("6"), None), Overwrites::Record, LATER),
+                Decision::NoteOverwrite
+            );
         }
-        let reprocessed = decide(&known(FileState::Completed), &found("2", None, None), Overwrites::Reprocess);
+        let reprocessed = decide(&known(FileState::Completed), &found("2", None, None), Overwrites::Reprocess, LATER);
         assert_eq!(reprocessed, Decision::Replace(FileState::Pending, Tracked::Updated));
     }
 
@@ -181,11 +222,11 @@ mod tests {
         for state in FileState::ALL.into_iter().filter(|state| *state != FileState::Quarantined) {
             let listed = TrackedFile { sequencer: None, ..known(state) };
             for (known, sequencer) in [(&listed, "1"), (&known(state), "6")] {
-                let newer = decide(known, &found("1", Some(sequencer), None), Overwrites::Reprocess);
+                let newer = decide(known, &found("1", Some(sequencer), None), Overwrites::Reprocess, LATER);
                 assert_eq!(newer, Decision::Adopt(Tracked::Known), "{state}");
             }
             let nameless = TrackedFile { etag: String::new(), ..listed };
-            let first = decide(&nameless, &found("1", None, None), Overwrites::Record);
+            let first = decide(&nameless, &found("1", None, None), Overwrites::Record, LATER);
             let is_pending = state == FileState::Pending;
             let taken = Decision::Replace(FileState::Pending, Tracked::Updated);
             assert_eq!(first, if is_pending { taken } else { Decision::Adopt(Tracked::Known) }, "{state}");
@@ -195,11 +236,57 @@ mod tests {
     #[test]
     fn a_refused_file_stays_refused_until_the_rules_or_its_content_change() {
         let small = Some(QuarantineReason::TooSmall);
-        let decision =
-            |etag, reason| decide(&known(FileState::Quarantined), &found(etag, None, reason), Overwrites::Record);
+        let decision = |etag, reason| {
+            decide(&known(FileState::Quarantined), &found(etag, None, reason), Overwrites::Record, LATER)
+        };
         assert_eq!(decision("1", small), Decision::Leave(Tracked::StillQuarantined(QuarantineReason::TooSmall)));
         assert!(matches!(decision("2", small), Decision::Replace(FileState::Quarantined, _)));
         assert_eq!(decision("1", None), Decision::Replace(FileState::Pending, Tracked::Updated));
+    }
+
+    #[test]
+    fn a_listing_that_began_before_the_last_event_changes_nothing() {
+        for state in FileState::ALL {
+            let known = TrackedFile { updated_at: DateTime::from_timestamp(100, 0).unwrap(), ..known(state) };
+            let listed = |etag, at| {
+                decide(
+                    &known,
+                    &found(etag, None, None),
+                    Overwrites::Reprocess,
+                    DateTime::from_timestamp(at, 0).unwrap(),
+                )
+            };
+            assert_eq!(listed("0", 99), Decision::Leave(Tracked::Outdated), "{state}");
+            assert_ne!(listed("0", 100), Decision::Leave(Tracked::Outdated), "{state}");
+            assert_ne!(listed("1", 99), Decision::Leave(Tracked::Outdated), "{state}");
+        }
+    }
+
+    #[test]
+    fn a_restored_file_is_not_another_one() {
+        let file = |etag: &str, state| TrackedFile {
+            uri: "/in/2025-12-23-a.ndjson".parse().unwrap(),
+            etag: etag.to_owned(),
+            ..known(state)
+        };
+        let restored = FoundFile { uri: file("", FileState::Failed).uri, ..found("7-101-f00", None, None) };
+        for overwrites in [Overwrites::Record, Overwrites::Reprocess] {
+            let decision = decide(&file("7-100-f00", FileState::Completed), &restored, overwrites, LATER);
+            assert_eq!(decision, Decision::Adopt(Tracked::Known));
+        }
+        let changed = decide(&file("7-100-eff", FileState::Completed), &restored, Overwrites::Reprocess, LATER);
+        assert_eq!(changed, Decision::Replace(FileState::Pending, Tracked::Updated));
+        let small = FoundFile { quarantine: Some(QuarantineReason::TooSmall), ..restored };
+        let decision = decide(&file("7-100-f00", FileState::Quarantined), &small, Overwrites::Record, LATER);
+        assert_eq!(decision, Decision::Adopt(Tracked::StillQuarantined(QuarantineReason::TooSmall)));
+    }
+
+    #[test]
+    fn what_an_operator_refused_stays_refused_until_its_content_changes() {
+        let refused = TrackedFile { reason: Some(BY_OPERATOR.to_owned()), ..known(FileState::Quarantined) };
+        let decision = |etag| decide(&refused, &found(etag, None, None), Overwrites::Record, LATER);
+        assert_eq!(decision("1"), Decision::Leave(Tracked::Known));
+        assert_eq!(decision("2"), Decision::Replace(FileState::Pending, Tracked::Updated));
     }
 
     #[test]

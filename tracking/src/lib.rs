@@ -9,18 +9,24 @@ mod audit;
 mod decide;
 mod dynamodb;
 mod error;
+mod inspection;
 mod life;
 mod sqlite;
 mod store;
 mod types;
 
 pub use audit::{AuditEntry, AuditFilter, MAX_RECORD_BYTES, PlanRecord, Via};
+pub use decide::BY_OPERATOR;
 pub use dynamodb::{
     DynamoStore, IndexDefinition, TableDefinition, TableNames, create_table, create_tables, table_definitions,
 };
 pub use error::{TrackingError, TrackingResult};
+pub use inspection::{
+    BuilderAbout, BuilderNote, FoundContent, Inspection, KEEP_BUILDER_DAYS, LockState, MAX_BUILDERS, MAX_NOTE_BYTES,
+    QueueAhead, RunSeen, StateChange, StateChanged, StoreFault,
+};
 pub use millwork_manifest::RunState;
-pub use sqlite::SqliteStore;
+pub use sqlite::{SqliteStore, lock_path};
 pub use store::{TrackingStore, open};
 pub use types::{
     Attempt, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest, Replaced,

@@ -112,6 +112,11 @@ pub(crate) fn requeue(run: &Run, now: DateTime<Utc>) -> TrackingResult<Option<Ru
     }
 }
 
+/// Whether the content of a run's files can be taken over as it is now: it has no output, and nobody converts it.
+pub(crate) fn can_be_refreshed(run: &Run) -> bool {
+    matches!(run.state, RunState::Failed | RunState::Cancelled)
+}
+
 pub(crate) fn force(run: &Run, now: DateTime<Utc>) -> TrackingResult<Option<Run>> {
     match run.state {
         RunState::Queued => Ok(None),

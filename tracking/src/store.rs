@@ -1,15 +1,15 @@
 //! The store, as all of Millwork sees it.
 
 use crate::{
-    AuditEntry, AuditFilter, Backlog, Commit, Draft, DynamoStore, FileFilter, FoundFile, Lock, Metric, Overwrites,
-    Page, PlanRecord, QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState, SqliteStore, TableNames,
-    TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult,
+    AuditEntry, AuditFilter, Backlog, Commit, Draft, DynamoStore, FileFilter, FoundFile, Inspection, Lock, Metric,
+    Overwrites, Page, PlanRecord, QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState, SqliteStore,
+    TableNames, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
 #[cfg(doc)]
 use millwork_manifest::FailureClass;
-use millwork_manifest::{DatePrefix, Failure, Manifest, ManifestId, ObjectUri};
+use millwork_manifest::{DatePrefix, Failure, Manifest, ManifestFile, ManifestId, ObjectUri};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,9 +19,13 @@ use std::sync::Arc;
 /// part; each can be made again with the same arguments, and ends as if it had been made once.
 #[async_trait]
 pub trait TrackingStore: Send + Sync {
+    /// Looks at the store that only people need.
+    fn inspection(&self) -> &dyn Inspection;
+
     // Files.
 
-    /// Notes files as they were found, each for itself. Files that are known keep their state; see [`crate::Tracked`].
+    /// Notes files as they were found, each for itself. Files that are known keep their state; see [`crate::Tracked`]. `now` is when
+    /// they were looked at: for a listing, when it began.
     ///
     /// One write a file, and one a date for the backlog; nothing that grows with what is pending.
     async fn track(
@@ -35,6 +39,9 @@ pub trait TrackingStore: Send + Sync {
     /// remembered as such, so that an older event of its creation does not bring it back. Others stay.
     /// Returns whether something changed. `found` needs no size and no entity tag.
     async fn mark_missing(&self, found: &FoundFile, now: DateTime<Utc>) -> TrackingResult<bool>;
+
+    /// Makes a failed file pending again, if it is as it was seen: same state, same version. Returns whether it was.
+    async fn take_back(&self, seen: &TrackedFile, now: DateTime<Utc>) -> TrackingResult<bool>;
 
     /// Notes where a quarantined file was moved to.
     async fn mark_moved(&self, uri: &ObjectUri, to: &str, now: DateTime<Utc>) -> TrackingResult<()>;
@@ -180,6 +187,11 @@ pub trait TrackingStore: Send + Sync {
     /// Puts a failed or cancelled run back in the queue, with all its files; refused if some are in another manifest
     /// by now. No error if it is queued.
     async fn requeue(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()>;
+
+    /// Takes over the content that some files of a run have by now, which failed or was cancelled: `manifest` is its own but for
+    /// their sizes, entity tags and versions. Files that are another manifest's by now stay as they are, and so does all of a run
+    /// that is in another state.
+    async fn refresh(&self, manifest: &Manifest, changed: &[ManifestFile], now: DateTime<Utc>) -> TrackingResult<()>;
 
     /// Queues a completed run once more, for an output that takes the place of the one it has. Its files stay completed.
     /// No error if it is queued.

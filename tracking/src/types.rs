@@ -133,10 +133,8 @@ pub enum Tracked {
     StillQuarantined(QuarantineReason),
     /// It is known, and as it was.
     Known,
-    /// It is known with other content, and still to be converted: size and entity tag are those found now.
+    /// It is known with other content, and still to be converted, also if it failed: size and entity tag are those found now.
     Updated,
-    /// It failed, and has other content now: it waits for somebody to try it again.
-    StillFailed,
     /// It is known with other content, but its rows are converted or being converted: it stays so, noted once in its
     /// timeline.
     Overwritten,

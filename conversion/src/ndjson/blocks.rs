@@ -116,6 +116,29 @@ impl<R: Read> Blocks<R> {
         }
     }
 
+    /// Passes over all there is from the current block on, handing it out in pieces. Returns its length.
+    pub(crate) fn skip_all<E: From<io::Error>>(
+        &mut self,
+        mut piece: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let mut length = 0;
+        loop {
+            piece(&self.buffer[..self.filled])?;
+            length += self.filled as u64;
+            self.handed_out = self.filled;
+            self.drop_handed_out();
+            if self.at_end {
+                return Ok(length);
+            }
+            self.fill()?;
+        }
+    }
+
+    /// The start of what was read last.
+    pub(crate) fn start(&self) -> &[u8] {
+        &self.buffer[..self.filled]
+    }
+
     fn drop_handed_out(&mut self) {
         let rest = self.handed_out.min(self.filled)..self.filled;
         self.offset += rest.start as u64;

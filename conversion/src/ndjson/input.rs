@@ -1,18 +1,14 @@
 //! Opening a file of a manifest: the byte range, decompressed, and proof that it is the object that was planned.
 
+use super::members::Members;
 use crate::limits::{Limits, MIN_CONTENT_BYTES};
 use crate::source::FileRange;
-use flate2::read::MultiGzDecoder;
 use millwork_manifest::{Compression, ObjectUri};
 use millwork_storage::{ObjectReader, StorageError, bucket_and_key, identity, open_inside, path_of};
 use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-/// Limit of the window of a zstd frame, as a power of two: 128 MiB, zstd's own default, which `zstd --long` keeps to. A decoder keeps
-/// so much content in memory.
-const MAX_WINDOW_LOG: u32 = 27;
 
 /// Why a file could not be read through. Each names the file.
 #[derive(Debug, thiserror::Error)]
@@ -31,10 +27,15 @@ pub(crate) enum InputError {
     )]
     Expands { uri: ObjectUri, format: &'static str, limit: u64, stored_bytes: u64, times: u64 },
     #[error(
-        "input file `{uri}` cannot be decompressed as zstd, after {bytes} bytes of content: its window is larger than {} bytes, the limit; \
-         compress it again with a smaller one, such as `zstd --long={MAX_WINDOW_LOG}`", 1u64 << MAX_WINDOW_LOG
+        "input file `{uri}` cannot be decompressed as zstd, after {bytes} bytes of content: its window is larger than {limit} bytes, the \
+         limit; raise --max-zstd-window-mb (MAX_ZSTD_WINDOW_MB), or compress it again with a smaller one, such as `zstd --long=27`"
     )]
-    Window { uri: ObjectUri, bytes: u64 },
+    Window { uri: ObjectUri, bytes: u64, limit: u64 },
+    #[error(
+        "input file `{uri}` cannot be decompressed as zstd, after {bytes} bytes of content: bytes that are no zstd stand after its last \
+         frame: cut them off, or compress it again"
+    )]
+    Trailing { uri: ObjectUri, bytes: u64 },
     #[error("cannot read input file `{uri}`, after {bytes} bytes of content: {source}")]
     Broken { uri: ObjectUri, bytes: u64, source: io::Error },
 }
@@ -45,7 +46,7 @@ impl InputError {
         match self {
             Self::Missing(uri) | Self::Changed(uri) => uri.to_string(),
             Self::Corrupt { uri, .. } | Self::Broken { uri, .. } => uri.to_string(),
-            Self::Expands { uri, .. } | Self::Window { uri, .. } => uri.to_string(),
+            Self::Expands { uri, .. } | Self::Window { uri, .. } | Self::Trailing { uri, .. } => uri.to_string(),
             Self::Unreadable(error) => error.object.clone(),
         }
     }
@@ -64,6 +65,8 @@ pub(crate) struct Input {
     /// Bytes of content handed out.
     bytes: u64,
     most: MostContent,
+    /// Limit of the window of a zstd frame, in bytes.
+    window_bytes: u64,
     stored: Arc<Stored>,
 }
 
@@ -140,11 +143,12 @@ fn open(
     let content: Box<dyn Read + Send> = match compression {
         // An object without a single byte is an empty file in any format.
         _ if start >= end => Box::new(io::empty()),
-        _ => decompressed(observed, *compression),
+        _ => decompressed(observed, *compression, limits.zstd_window_log()),
     };
     let (uri, etag, compression) = (uri.clone(), etag.clone(), *compression);
     let most = MostContent::of(compression, range.size_bytes, limits);
-    Ok(Input { uri, compression, content, file, etag, has_arrived, bytes: 0, most, stored })
+    let window_bytes = 1 << limits.zstd_window_log();
+    Ok(Input { uri, compression, content, file, etag, has_arrived, bytes: 0, most, window_bytes, stored })
 }
 
 impl Input {
@@ -154,20 +158,25 @@ impl Input {
     }
 }
 
-fn decompressed(stored: impl Read + Send + 'static, compression: Compression) -> Box<dyn Read + Send> {
+fn decompressed(stored: impl Read + Send + 'static, compression: Compression, window_log: u32) -> Box<dyn Read + Send> {
     match compression {
         Compression::None => Box::new(stored),
-        Compression::Gzip => Box::new(Late::Stored(Some(stored), |stored| Ok(MultiGzDecoder::new(stored)))),
-        Compression::Zstd => Box::new(Late::Stored(Some(stored), zstd_decoder)),
+        Compression::Gzip => Box::new(Late::Stored(Some(stored), |stored| Ok(Members::new(stored)))),
+        Compression::Zstd => Box::new(Late::Stored(Some(stored), move |stored| zstd_decoder(stored, window_log))),
     }
 }
 
 type ZstdDecoder<R> = zstd::stream::read::Decoder<'static, BufReader<R>>;
 
-fn zstd_decoder<R: Read>(stored: R) -> io::Result<ZstdDecoder<R>> {
+fn zstd_decoder<R: Read>(stored: R, window_log: u32) -> io::Result<ZstdDecoder<R>> {
     let mut decoder = ZstdDecoder::new(stored)?;
-    decoder.window_log_max(MAX_WINDOW_LOG)?;
+    decoder.window_log_max(window_log)?;
     Ok(decoder)
+}
+
+/// True of the words of a decoder of zstd for what is no frame.
+fn is_no_frame(error: &io::Error) -> bool {
+    error.to_string().contains("Unknown frame descriptor")
 }
 
 /// Whether a decoder of zstd gave up for the size of a window, which it says in words only.
@@ -177,12 +186,12 @@ fn is_about_window(error: &io::Error) -> bool {
 
 /// A decoder that is made when it is first read: some read from their input as soon as they are made, and what is opened ahead must not
 /// wait.
-enum Late<R, D> {
-    Stored(Option<R>, fn(R) -> io::Result<D>),
+enum Late<R, D, F> {
+    Stored(Option<R>, F),
     Decoder(D),
 }
 
-impl<R, D: Read> Read for Late<R, D> {
+impl<R, D: Read, F: Fn(R) -> io::Result<D>> Read for Late<R, D, F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self {
@@ -226,7 +235,10 @@ impl Content for Input {
             }
             _ if self.stored.has_failed.load(Ordering::Relaxed) => InputError::Broken { uri, bytes, source },
             Compression::None => InputError::Broken { uri, bytes, source },
-            Compression::Zstd if is_about_window(&source) => InputError::Window { uri, bytes },
+            Compression::Zstd if is_about_window(&source) => {
+                InputError::Window { uri, bytes, limit: self.window_bytes }
+            }
+            Compression::Zstd if bytes > 0 && is_no_frame(&source) => InputError::Trailing { uri, bytes },
             Compression::Gzip | Compression::Zstd => InputError::Corrupt { uri, format, bytes, source },
         }
     }
@@ -324,11 +336,12 @@ mod tests {
     fn failure_of(bytes: &[u8], kind: Option<ErrorKind>, compression: Compression) -> FailureClass {
         let stored = Arc::new(Stored::default());
         let observed = Observed { inner: Failing(io::Cursor::new(bytes.to_vec()), kind), stored: stored.clone() };
-        let content = decompressed(observed, compression);
+        let content = decompressed(observed, compression, 27);
         let uri = "file:///2025-12-23.ndjson.gz".parse().unwrap();
         let most = MostContent::of(compression, bytes.len() as u64, &Limits::default());
         let (file, etag, has_arrived) = (None, String::new(), None);
-        let mut input = Input { uri, compression, content, file, etag, has_arrived, bytes: 0, most, stored };
+        let mut input =
+            Input { uri, compression, content, file, etag, has_arrived, bytes: 0, most, window_bytes: 0, stored };
         let error = input.read_to_end(&mut Vec::new()).unwrap_err();
         failure_of_scan(&input.explain(error).into()).class
     }
@@ -398,12 +411,31 @@ mod tests {
             encoder.write_all(b"{}\n").unwrap();
             encoder.finish().unwrap()
         };
-        assert_eq!(read("a.ndjson.zst", &stored(MAX_WINDOW_LOG), &Limits::default()).unwrap(), 3);
-        let failure = read("a.ndjson.zst", &stored(MAX_WINDOW_LOG + 1), &Limits::default()).unwrap_err();
-        assert_eq!(failure.class, FailureClass::Input);
-        for word in ["a.ndjson.zst", "134217728 bytes", "zstd --long=27"] {
-            assert!(failure.message.contains(word), "{}", failure.message);
+        let limits = |window_mb: u64| Limits { max_zstd_window_bytes: window_mb << 20, ..Limits::default() };
+        assert_eq!(read("a.ndjson.zst", &stored(27), &Limits::default()).unwrap(), 3);
+        for (limits, log, bytes) in [(Limits::default(), 28, "134217728 bytes"), (limits(63), 26, "33554432 bytes")] {
+            let failure = read("a.ndjson.zst", &stored(log), &limits).unwrap_err();
+            assert_eq!(failure.class, FailureClass::Input);
+            for word in ["a.ndjson.zst", bytes, "--max-zstd-window-mb (MAX_ZSTD_WINDOW_MB)", "zstd --long=27"] {
+                assert!(failure.message.contains(word), "{}", failure.message);
+            }
         }
+        for log in [28, 30, 31] {
+            assert_eq!(read("a.ndjson.zst", &stored(log), &limits(2048)).unwrap(), 3);
+        }
+    }
+
+    #[test]
+    fn what_follows_the_last_frame_is_named() {
+        let stored = [zstd::encode_all(&b"{}\n"[..], 1).unwrap(), b"{}\n{}\n".to_vec()].concat();
+        let failure = read("a.ndjson.zst", &stored, &Limits::default()).unwrap_err();
+        assert!(failure.message.contains("bytes that are no zstd stand after its last frame"), "{failure}");
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(b"{}\n").unwrap();
+        let stored = gzip.finish().unwrap();
+        assert_eq!(read("a.ndjson.gz", &[&*stored, &[0; 512]].concat(), &Limits::default()).unwrap(), 3);
+        let failure = read("a.ndjson.gz", &[&*stored, b"{}\n"].concat(), &Limits::default()).unwrap_err();
+        assert!(failure.message.contains("bytes that are no gzip stand after its last member"), "{failure}");
     }
 
     #[test]

@@ -5,12 +5,14 @@
 mod blocks;
 mod columns;
 mod defects;
+mod formats;
 #[cfg(test)]
 mod fuzz;
 mod input;
 mod json;
 mod keys;
 mod lossy;
+mod members;
 mod numbers;
 mod rejects;
 mod scan;
@@ -28,6 +30,7 @@ pub(crate) use rejects::{RejectRoom, RejectSink};
 pub(crate) use scan::{FileScan, ScanContext};
 
 pub use blocks::MAX_LINE_BYTES;
+pub use formats::OtherFormat;
 pub use json::{Defect, Field, MAX_DEPTH, MAX_FIELDS, MAX_KEY_BYTES, Scanned, ValueKind, scan_line};
 pub use scan::input_bytes_read;
 pub use unescape::unescape;

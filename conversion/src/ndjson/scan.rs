@@ -3,6 +3,7 @@
 use super::blocks::{Blocks, MAX_LINE_BYTES, Next};
 use super::columns::{TextColumn, push_text};
 use super::defects::{ScanError, describe};
+use super::formats::{OtherFormat, REASON};
 use super::input::Content;
 use super::json::{Field, Scanned, ValueKind, scan_fields};
 use super::keys::{KeyIndex, Position};
@@ -59,7 +60,11 @@ pub(crate) struct ScanContext {
 
 impl ScanContext {
     pub(crate) fn new(source: Arc<RowSource>, rejects: RejectSink) -> Self {
-        let keys = KeyIndex::new(&source.layout.keys, source.names).with_late(source.max_late_columns);
+        let keys = KeyIndex::new(&source.layout.keys, source.names);
+        let keys = match source.ignores_others {
+            true => keys.ignoring_others(),
+            false => keys.with_late(source.max_late_columns),
+        };
         let builder = BatchBuilder::new(&source);
         let counters = Arc::default();
         Self { source, keys, rejects, ledger: Vec::new(), stored_bytes: 0, given_rows: 0, counters, builder }
@@ -194,7 +199,12 @@ impl<R: Content> FileScan<R> {
             context.counters.scanned(read, rows - self.counted.0, rejected - self.counted.1);
             self.counted = (rows, rejected);
             context.stored_bytes = stored_bytes;
-            match next.map_err(|e| self.blocks.input().explain(e))? {
+            let next = next.map_err(|e| self.blocks.input().explain(e))?;
+            if let Some(format) = self.other_format() {
+                self.reject_file(context, format)?;
+                return Ok(false);
+            }
+            match next {
                 Next::End => return Ok(false),
                 Next::LongLine => self.reject_long_line(context)?,
                 Next::Lines => {
@@ -307,6 +317,37 @@ impl<R: Content> FileScan<R> {
         Ok(())
     }
 
+    /// The format of a file that is something else, seen before its first line is scanned.
+    fn other_format(&self) -> Option<OtherFormat> {
+        let is_start = self.range.start == 0 && self.counts.lines == 0;
+        if is_start { OtherFormat::of(self.blocks.start()) } else { None }
+    }
+
+    /// Rejects all of a file as one line.
+    #[cold]
+    fn reject_file(&mut self, context: &mut ScanContext, format: OtherFormat) -> Result<(), ScanError> {
+        self.counts.lines += 1;
+        self.counts.rejected += 1;
+        self.counts.other_format = Some(format);
+        let offset = self.blocks.offset();
+        let mut line = LongLine::default();
+        let skipped = self.blocks.skip_all(|piece| {
+            line.piece(piece);
+            Ok::<_, io::Error>(())
+        });
+        let length = skipped.map_err(|e| self.blocks.input().explain(e))?;
+        let rejection = Rejection {
+            source_file: self.range.uri.as_str(),
+            line: self.line_number(),
+            offset,
+            length,
+            reason: REASON,
+            message: format.describe(self.range.compression),
+        };
+        let written = context.rejects.write_long(&rejection, line);
+        written.map_err(|e| ScanError::of_rejects(e, &self.range))
+    }
+
     fn reject_long_line(&mut self, context: &mut ScanContext) -> Result<(), ScanError> {
         self.counts.lines += 1;
         self.counts.rejected += 1;
@@ -345,7 +386,9 @@ struct BatchBuilder {
 
 impl BatchBuilder {
     fn new(source: &RowSource) -> Self {
-        let mut columns: Vec<Option<TextColumn>> = source.layout.keys.iter().map(|_| None).collect();
+        // Behind all others, there may be one of keys that nobody wants.
+        let count = source.layout.keys.len() + usize::from(source.ignores_others);
+        let mut columns: Vec<Option<TextColumn>> = std::iter::repeat_with(|| None).take(count).collect();
         for column in &source.output {
             if let OutputColumn::Input(index) = column {
                 columns[*index] = Some(TextColumn::default());
@@ -438,6 +481,7 @@ mod tests {
             output: RowSource::all_columns(&layout),
             layout,
             max_late_columns,
+            ignores_others: false,
             limits: Limits::default(),
             plan: 0,
             staging: None,

@@ -3,13 +3,15 @@
 use crate::footer::Place;
 use crate::limits::Limits;
 use crate::ndjson::{
-    Blocks, ColumnLayout, ColumnNames, Content, InputError, KeyIndex, MAX_COLUMNS, METADATA_COLUMNS, NewKey, Next,
-    Position, RawPlaces, Scanned, check_columns, lossy_line, open_range, scan_fields,
+    BOM, Blocks, ColumnLayout, ColumnNames, Content, InputError, KeyIndex, MAX_COLUMNS, METADATA_COLUMNS, NewKey, Next,
+    OtherFormat, Position, RawPlaces, Scanned, check_columns, lossy_line, open_range, scan_fields,
 };
+use crate::query::Words;
 use crate::report::failure_of_scan;
 use crate::source::FileRange;
 use millwork_manifest::Failure;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 
 /// The columns that an attempt is planned with, and where each came first.
@@ -80,6 +82,26 @@ impl Columns {
     }
 }
 
+/// Limit of the pairs of names that are told of, 20: one shows what is the matter.
+const MAX_TWINS: usize = 20;
+
+impl Columns {
+    /// Names of columns that differ from an earlier one's in case only, metadata columns included, each with that one: readers that do not tell
+    /// cases apart take them for one column.
+    pub fn twins(&self) -> Vec<(String, String)> {
+        let mut first: HashMap<String, String> = HashMap::new();
+        let metadata = METADATA_COLUMNS.iter().map(|name| (*name).to_owned());
+        let twin = |name: String| match first.entry(name.to_lowercase()) {
+            Entry::Occupied(there) => Some((name, there.get().clone())),
+            Entry::Vacant(none) => {
+                none.insert(name);
+                None
+            }
+        };
+        metadata.chain(self.names()).filter_map(twin).take(MAX_TWINS).collect()
+    }
+}
+
 /// Adds keys, each with its first place.
 pub(crate) fn merge_keys(into: &mut HashMap<String, Position>, keys: impl IntoIterator<Item = NewKey>) {
     for NewKey { key, at } in keys {
@@ -123,15 +145,22 @@ pub(crate) fn learn_keys(index: &mut KeyIndex, range: &FileRange, offset: u64, l
 }
 
 /// The keys of every line of some ranges.
-pub(super) fn keys_of(ranges: &[FileRange], names: ColumnNames, limits: &Limits) -> Result<Vec<NewKey>, Failure> {
+pub(super) fn keys_of(
+    ranges: &[FileRange],
+    (names, wanted): (ColumnNames, Option<Words>),
+    limits: &Limits,
+) -> Result<Vec<NewKey>, Failure> {
     let fail = |e: InputError| failure_of_scan(&e.into());
-    let mut index = KeyIndex::learning(names);
+    let mut index = KeyIndex::learning(names).only(wanted);
     for range in ranges {
         let input = open_range(range, limits).map_err(fail)?;
         let mut blocks = Blocks::new(input, range.start);
         loop {
-            match blocks.next().map_err(|e| fail(blocks.input().explain(e)))? {
+            let next = blocks.next().map_err(|e| fail(blocks.input().explain(e)))?;
+            let is_start = range.start == 0 && blocks.offset() <= BOM.len() as u64;
+            match next {
                 Next::End => break,
+                _ if is_start && OtherFormat::of(blocks.start()).is_some() => break,
                 Next::Lines => learn_keys(&mut index, range, blocks.offset(), blocks.lines())?,
                 Next::LongLine => {
                     let skipped = blocks.skip_long_line(|_| Ok::<_, io::Error>(()));

@@ -2,7 +2,7 @@
 
 use super::threads;
 use crate::limits::Limits;
-use crate::ndjson::{Content, InputError, open_range};
+use crate::ndjson::{Content, InputError, OtherFormat, open_range, open_start};
 use crate::report::failure_of_scan;
 use crate::source::FileRange;
 use millwork_manifest::{Compression, Failure, FailureClass, ManifestFile};
@@ -12,6 +12,9 @@ use std::path::PathBuf;
 
 /// Files above this size are read in ranges of about this size.
 pub(crate) const SPLIT_BYTES: u64 = 16 << 20;
+
+/// Bytes of a large file that tell whether it is NDJSON: 256 KiB, as much as the scan goes by.
+const FORMAT_BYTES: u64 = 256 << 10;
 
 /// The wholes of files, if they are where files may be, and still what the manifest lists.
 pub(super) fn check(
@@ -65,8 +68,19 @@ fn found_of(file: &ManifestFile, found: StorageResult<Located>) -> Result<(Strin
     Ok((object.etag, object.size_bytes, inside))
 }
 
-pub(super) fn is_to_be_split(range: &FileRange) -> bool {
-    range.compression.is_splittable() && range.end > SPLIT_BYTES * 3 / 2
+/// True of a file that is large enough, if its lines can be told apart.
+pub(super) fn is_to_be_split(range: &FileRange) -> Result<bool, InputError> {
+    let is_large = range.compression.is_splittable() && range.end > SPLIT_BYTES * 3 / 2;
+    Ok(is_large && !is_something_else(range)?)
+}
+
+/// True of a file that is not NDJSON, by its start. It is read as a whole.
+fn is_something_else(range: &FileRange) -> Result<bool, InputError> {
+    let mut input = open_start(range, &Limits::default(), FORMAT_BYTES)?;
+    let mut start = Vec::new();
+    let read = Read::by_ref(&mut input).take(FORMAT_BYTES).read_to_end(&mut start);
+    read.map_err(|e| input.explain(e))?;
+    Ok(OtherFormat::of(&start).is_some())
 }
 
 /// The ranges of a large file, cut where lines start, each with the number of lines before it, and the number of all its lines.

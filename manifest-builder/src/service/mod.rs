@@ -7,6 +7,7 @@ mod handle;
 mod http;
 pub(crate) mod lambda;
 mod maker;
+mod signs;
 mod tally;
 
 use crate::builder::{Builder, BuilderError};
@@ -15,6 +16,7 @@ use http::Health;
 use maker::Maker;
 use millwork_queue::{Consumer, ConsumerOptions};
 use millwork_storage::Location;
+use signs::Signs;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -61,6 +63,9 @@ pub async fn serve(builder: Builder, options: ServiceOptions, stop: Cancellation
     let done = CancellationToken::new();
     let helpers = TaskTracker::new();
     helpers.spawn(maker.clone().work(done.clone()));
+    let signs = Signs::new(&builder, "serve").sweeping(options.sweep_interval);
+    let signs = signs.reading(&options.queue.queue_url, options.queue.dead_letter_queue_url.as_deref());
+    helpers.spawn(signs.give_often(done.clone()));
     helpers.spawn(sweep_often(builder, tally.clone(), options.sweep_interval, stop));
     helpers.spawn(tally.clone().flush_often(TALLY_INTERVAL, done.clone()));
     helpers.close();
@@ -108,6 +113,8 @@ pub async fn watch(
     let health = Health::start(http).await?;
     let tally = Tally::new(builder.store.clone());
     tracing::info!(input = %place, seconds = interval.as_secs(), "watching");
+    let signs = Signs::new(&builder, "watch").sweeping(interval);
+    tokio::spawn(signs.give_often(stop.clone()));
     let mut told = HashSet::new();
     while !stop.is_cancelled() {
         match watch_once(&builder, &place, &tally, &mut told).await {
@@ -130,14 +137,34 @@ async fn watch_once(
     tally: &Tally,
     told: &mut HashSet<String>,
 ) -> Result<(), BuilderError> {
+    let listed = look(builder, place, tally, told).await;
+    // What waits does not wait for a place that cannot be listed.
+    tally.swept(&builder.sweep().await?);
+    listed
+}
+
+async fn look(
+    builder: &Builder,
+    place: &Location,
+    tally: &Tally,
+    told: &mut HashSet<String>,
+) -> Result<(), BuilderError> {
     let mut found = builder.backfill(place).await?;
-    let refused: HashSet<String> = found.foreign.iter().map(|file| file.uri.clone()).collect();
+    let foreign = found.foreign.iter().map(|file| file.uri.clone());
+    let refused: HashSet<String> = foreign.chain(found.unmoved.iter().map(|file| file.uri.to_string())).collect();
     found.foreign.retain(|file| !told.contains(&file.uri));
+    found.unmoved.retain(|file| !told.contains(file.uri.as_str()));
     for file in &found.foreign {
         tracing::warn!(file = file.uri, detail = file.detail, "an entry of the input is refused, and stays as it is");
     }
+    for file in &found.quarantined {
+        tracing::info!(file = %file.uri, reason = %file.reason, detail = file.detail, "a file is refused");
+    }
+    for file in &found.unmoved {
+        let (uri, reason) = (&file.uri, file.reason);
+        tracing::warn!(file = %uri, %reason, error = file.detail, "a refused file cannot be moved: it is marked, and stays where it is");
+    }
     *told = refused;
     tally.arrived(&found.arrived());
-    tally.swept(&builder.sweep().await?);
     Ok(())
 }

@@ -29,7 +29,7 @@ pub(crate) fn describe() {
     counter!("millwork_manifests_total").increment(0);
 }
 
-fn outcomes(arrived: &Arrived) -> [(&'static str, u64); 6] {
+fn outcomes(arrived: &Arrived) -> [(&'static str, u64); 8] {
     [
         ("pending", arrived.pending),
         ("known", arrived.known),
@@ -37,6 +37,8 @@ fn outcomes(arrived: &Arrived) -> [(&'static str, u64); 6] {
         ("removed", arrived.removed),
         ("ignored", arrived.ignored),
         ("foreign", arrived.foreign),
+        ("unmoved", arrived.unmoved),
+        ("unfinished", arrived.unfinished),
     ]
 }
 

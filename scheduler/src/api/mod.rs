@@ -29,6 +29,7 @@ mod serve;
 pub(crate) mod show;
 pub(crate) mod stats;
 mod throughput;
+mod why;
 
 pub use auth::read_token;
 pub use options::{HttpDoor, HttpOptions};
@@ -123,6 +124,11 @@ fn timed() -> OpenApiRouter<Api> {
         .routes(routes!(files::list_files))
         .routes(routes!(files::get_file))
         .routes(routes!(quarantine::list_quarantine))
+        .routes(routes!(why::get_file_why))
+        .routes(routes!(why::get_run_why))
+        .routes(routes!(why::get_date_why))
+        .routes(routes!(why::get_executor_why))
+        .routes(routes!(why::get_attention))
         .routes(routes!(executors::list_executors))
         .routes(routes!(plans::make_plan))
         .routes(routes!(plans::get_plan))

@@ -25,6 +25,7 @@ use utoipa::openapi::{Content, OpenApi, Ref, ResponseBuilder};
         (name = "files", description = "Input files and their lives"),
         (name = "changes", description = "Changes that are planned first, and notes of all that were made"),
         (name = "cluster", description = "The scheduler and its executors"),
+        (name = "why", description = "Why a file, run, date or executor is as it is, what happens next, what may be done"),
         (name = "health", description = "For probes; without a token, and without anything that a stranger could use"),
     ),
     components(schemas(ErrorBody)),

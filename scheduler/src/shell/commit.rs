@@ -2,7 +2,7 @@
 
 use super::Step;
 use super::work::Prepared;
-use super::{Shell, blocking, storage_failure};
+use super::{RETRIES, Shell, blocking, storage_failure};
 use crate::commit::{CommitRecord, Destination};
 use crate::loss;
 use crate::run::Event;
@@ -90,7 +90,10 @@ impl Shell {
         let replaced = replaced.collect::<TrackingResult<Vec<_>>>().map_err(corrupt)?;
         let layout = &self.options.layout;
         let to = Destination { output: &self.output, quarantine: &self.quarantine, layout, generation };
-        self.check_rejected(&outcome)?;
+        if let Err(failure) = self.check_rejected(&outcome) {
+            let kept = to.rejects_of_failed(manifest, attempt).map_err(|e| Failure::new(FailureClass::Bug, e))?;
+            return Err(blocking(move || super::rejected::keep(&failure, &staging, &outcome, &kept)).await?);
+        }
         let invalid = |e| Failure::new(FailureClass::Bug, e);
         // The names are known before the content is settled.
         let names = to.unseen_names(manifest, &staging, &outcome).map_err(invalid)?;
@@ -163,9 +166,10 @@ impl Shell {
             Ok(Err(error)) => storage_failure(error),
             Err(failure) => failure,
         };
-        tracing::error!(manifest = %id, error = %failure, "cannot publish a committed run; trying again");
+        tracing::error!(target: RETRIES, manifest = %id, error = %failure, "cannot publish a committed run; trying again");
         let tries = self.works.with(&id, |work| {
             work.publications += 1;
+            work.obstacle = Some(failure.message.clone());
             work.publications
         });
         if tries == PATIENCE {

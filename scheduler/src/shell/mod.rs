@@ -5,6 +5,7 @@
 
 mod commit;
 mod convert;
+mod rejected;
 mod scheduler;
 mod steps;
 mod store;
@@ -32,6 +33,10 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use work::Works;
+
+/// Target of the log's lines of what is tried again without end: who looks on has to know of it, also where all else is told
+/// otherwise.
+const RETRIES: &str = "millwork_retries";
 
 /// What all actions share.
 pub(crate) struct Shell {
@@ -167,7 +172,7 @@ impl Shell {
         match runs {
             Ok(runs) => event(runs.iter().map(Seen::from).collect()),
             Err(error) => {
-                tracing::warn!(%error, "cannot look for runs that are {what}; trying again");
+                tracing::warn!(target: RETRIES, %error, "cannot look for runs that are {what}; trying again");
                 Event::LookFailed
             }
         }

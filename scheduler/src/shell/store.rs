@@ -2,7 +2,7 @@
 
 use super::steps::Steps;
 use super::watch::Shown;
-use super::{EndedRun, Shell};
+use super::{EndedRun, RETRIES, Shell};
 use crate::commit::RunResult;
 use crate::loss::{self, TakeBackError};
 use crate::run::{Event, Seen};
@@ -187,7 +187,7 @@ impl Shell {
                 Event::Unanswered(id)
             }
             error if error.can_pass() => {
-                tracing::warn!(manifest = %id, %error, "the store does not answer; trying again");
+                tracing::warn!(target: RETRIES, manifest = %id, %error, "the store does not answer; trying again");
                 Event::Unanswered(id)
             }
             error => {

@@ -43,6 +43,8 @@ pub(super) struct Work {
     pub(super) losses: u32,
     /// How often its publication failed.
     pub(super) publications: u32,
+    /// What stood in the way of its publication last.
+    pub(super) obstacle: Option<String>,
 }
 
 /// A commit that is ready to be made, or was.
@@ -85,6 +87,11 @@ impl Works {
     /// The job of a run, if it has one.
     pub(super) fn job(&self, id: &ManifestId) -> Option<JobId> {
         self.all().get(id).and_then(|work| work.job.clone())
+    }
+
+    /// What stood in the way of a run's publication last.
+    pub(super) fn obstacle(&self, id: &ManifestId) -> Option<String> {
+        self.all().get(id).and_then(|work| work.obstacle.clone())
     }
 
     /// Whether a run has a turn.

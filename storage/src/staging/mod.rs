@@ -47,6 +47,13 @@ pub struct StagedFile {
     pub(crate) upload: Option<Upload>,
 }
 
+impl StagedFile {
+    /// An output of this number that was shown before its record was lost: nothing private of it is left.
+    pub fn shown(number: u32, size_bytes: u64) -> Self {
+        Self { name: PrivateName::new(PrivateKind::Output, number), size_bytes, upload: None }
+    }
+}
+
 /// The most parts of an upload (Amazon S3 User Guide, "Multipart upload limits").
 const MAX_UPLOAD_PARTS: usize = 10_000;
 

@@ -57,7 +57,10 @@ async fn conforms_whatever_is_lost<F: Future<Output = Store>>(fresh: &impl Fn() 
     files::what_is_gone_is_marked_while_it_waits(fresh().await).await;
     files::a_late_event_of_older_content_changes_nothing(fresh().await).await;
     files::the_content_of_a_submitted_file_is_learned(fresh().await).await;
-    files::a_failed_file_keeps_its_reason_when_its_content_changes(fresh().await).await;
+    files::a_failed_file_is_pending_again_when_its_content_changes(fresh().await).await;
+    files::a_file_that_changed_before_its_run_failed_is_pending_again(fresh().await).await;
+    files::a_failed_file_is_taken_back_as_it_was_seen(fresh().await).await;
+    files::a_failed_run_takes_over_what_its_files_are_now(fresh().await).await;
     files::locks_have_tokens_that_grow(fresh().await).await;
     files::listings_have_pages(fresh().await).await;
     files::long_keys_and_strange_ones_are_files_of_their_own(fresh().await).await;

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
-use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestId, ObjectUri};
+use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
 use millwork_tracking::{
     AuditEntry, AuditFilter, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, PlanRecord,
     QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState, TimelineEntry, TrackedBatch, TrackedFile,
@@ -77,6 +77,10 @@ macro_rules! delegate {
     ($(fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
         #[async_trait]
         impl<G: Gate> TrackingStore for Faulty<G> {
+            fn inspection(&self) -> &dyn millwork_tracking::Inspection {
+                self.inner.inspection()
+            }
+
             $(async fn $name(&self, $($argument: $type),*) -> TrackingResult<$result> {
                 self.through(stringify!($name), self.inner.$name($($argument),*)).await
             })*
@@ -101,6 +105,8 @@ delegate! {
     fn track(found: &[FoundFile], overwrites: Overwrites, now: DateTime<Utc>) -> TrackedBatch;
     fn mark_missing(found: &FoundFile, now: DateTime<Utc>) -> bool;
     fn mark_moved(uri: &ObjectUri, to: &str, now: DateTime<Utc>) -> ();
+    fn take_back(seen: &TrackedFile, now: DateTime<Utc>) -> bool;
+    fn refresh(manifest: &Manifest, changed: &[ManifestFile], now: DateTime<Utc>) -> ();
     fn files(uris: &[ObjectUri]) -> Vec<Option<TrackedFile>>;
     fn list_files(filter: &FileFilter) -> Page<TrackedFile>;
     fn count_files() -> Vec<(FileState, u64)>;

@@ -3,7 +3,7 @@
 use super::support::*;
 use chrono::Duration;
 use millwork_manifest::{DatePrefix, Failure, FailureClass, FileState, ObjectUri, QuarantineReason};
-use millwork_tracking::{FileFilter, FoundFile, Overwrites, Sequencer, Tracked, TrackingError};
+use millwork_tracking::{FileFilter, FoundFile, Overwrites, Sequencer, Tracked, TrackedFile, TrackingError};
 
 pub(super) async fn found_twice_is_once(store: Store) {
     track(&store, &[found("a", "1"), found("b", "1"), found("a", "1")]).await;
@@ -29,7 +29,9 @@ pub(super) async fn changed_content_is_taken_until_it_is_converted(store: Store)
     assert_eq!(track(&store, &[event("1", "0B")]).await, [Tracked::Outdated]);
     assert_eq!(again!(store.recount(date())).unwrap().pending_bytes, 9);
     let _ = again!(store.submit(&manifest("m", &["a"]), 0, at(1))).unwrap();
-    assert_eq!(track(&store, &[found("a", "3"), found("a", "3")]).await, [Tracked::Overwritten; 2]);
+    assert_eq!(track(&store, &[found("a", "3")]).await, [Tracked::Outdated], "the listing began before the last event");
+    let listed = again!(store.track(&[found("a", "3"), found("a", "3")], Overwrites::Record, at(2))).unwrap();
+    assert_eq!(listed.outcomes, [Tracked::Overwritten; 2]);
     let overwritten = file(&store, "a").await;
     assert_eq!((overwritten.state, overwritten.etag.as_str()), (FileState::Manifested, "2"));
     assert_eq!(overwritten.overwritten_etag.as_deref(), Some("3"));
@@ -132,18 +134,85 @@ pub(super) async fn the_content_of_a_submitted_file_is_learned(store: Store) {
     let learned = file(&store, "a").await;
     assert_eq!((learned.state, learned.etag.as_str(), learned.size_bytes), (FileState::Manifested, "1", 9));
     assert_eq!(learned.sequencer, first.sequencer);
-    assert_eq!(track(&store, &[found("a", "2")]).await, [Tracked::Overwritten]);
+    let other = again!(store.track(&[found("a", "2")], Overwrites::Record, at(1))).unwrap();
+    assert_eq!(other.outcomes, [Tracked::Overwritten]);
 }
 
-pub(super) async fn a_failed_file_keeps_its_reason_when_its_content_changes(store: Store) {
+pub(super) async fn a_failed_file_is_pending_again_when_its_content_changes(store: Store) {
+    track(&store, &[found("a", "1"), found("b", "1")]).await;
+    let id = &submit(&store, "m", &["a", "b"], 0).await;
+    let failure = Failure::new(FailureClass::Input, "bad").of_file(uri("a"));
+    again!(store.fail(id, 0, &failure, at(1))).unwrap();
+    let failed = file(&store, "a").await;
+    assert_eq!((failed.state, failed.reason.as_deref()), (FileState::Failed, Some("bad")));
+    assert_eq!(file(&store, "b").await.state, FileState::Pending);
+    track(&store, &[found("a", "1")]).await;
+    assert_eq!(file(&store, "a").await, failed);
+    track(&store, &[FoundFile { size_bytes: 9, ..found("a", "2") }]).await;
+    let back = file(&store, "a").await;
+    assert_eq!((back.state, back.etag.as_str(), back.size_bytes, back.reason), (FileState::Pending, "2", 9, None));
+    assert_eq!((pending(&store).await.len(), again!(store.recount(date())).unwrap().pending_bytes), (2, 16));
+    // Its run can have it still, until another manifest has.
+    again!(store.requeue(id, at(2))).unwrap();
+    assert_eq!(file(&store, "a").await.manifest_id.as_deref(), Some("m"));
+}
+
+pub(super) async fn a_file_that_changed_before_its_run_failed_is_pending_again(store: Store) {
+    let event = |name: &str, etag: &str, sequencer: &str| FoundFile {
+        sequencer: Some(Sequencer::new(sequencer)),
+        ..found(name, etag)
+    };
+    track(&store, &[event("a", "1", "1"), event("b", "1", "1")]).await;
+    let id = &submit(&store, "m", &["a", "b"], 0).await;
+    let attempt = start(&store, id, 1).await;
+    track(&store, &[event("a", "2", "2")]).await;
+    again!(store.fail(id, attempt, &Failure::new(FailureClass::Input, "it changed").of_file(uri("a")), at(2))).unwrap();
+    let back = file(&store, "a").await;
+    assert_eq!((back.state, back.etag.as_str(), back.overwritten_etag), (FileState::Pending, "", None));
+    assert_eq!(pending(&store).await.len(), 2);
+    // What it is, the next event or listing tells.
+    track(&store, &[event("a", "2", "2")]).await;
+    assert_eq!((file(&store, "a").await.etag.as_str(), pending(&store).await.len()), ("2", 2));
+}
+
+pub(super) async fn a_failed_file_is_taken_back_as_it_was_seen(store: Store) {
     track(&store, &[found("a", "1")]).await;
     let id = &submit(&store, "m", &["a"], 0).await;
     again!(store.fail(id, 0, &Failure::new(FailureClass::Input, "bad"), at(1))).unwrap();
-    track(&store, &[found("a", "2")]).await;
     let failed = file(&store, "a").await;
-    assert_eq!((failed.state, failed.etag.as_str(), failed.reason.as_deref()), (FileState::Failed, "2", Some("bad")));
-    assert_eq!(failed.manifest_id.as_deref(), Some("m"));
-    again!(store.requeue(id, at(2))).unwrap();
+    let other = TrackedFile { version: failed.version + 1, ..failed.clone() };
+    assert!(!again!(store.take_back(&other, at(2))).unwrap());
+    // An answer that was lost leaves nothing to do.
+    let _ = again!(store.take_back(&failed, at(2))).unwrap();
+    let back = file(&store, "a").await;
+    assert_eq!((back.state, back.reason, back.etag.as_str()), (FileState::Pending, None, "1"));
+    assert!(!again!(store.take_back(&failed, at(3))).unwrap());
+    assert_eq!((pending(&store).await.len(), again!(store.recount(date())).unwrap().pending_files), (1, 1));
+    let notes = again!(store.timeline(&uri("a"))).unwrap();
+    assert_eq!(notes.last().map(|note| note.state), Some(FileState::Pending));
+}
+
+pub(super) async fn a_failed_run_takes_over_what_its_files_are_now(store: Store) {
+    let id = &submit(&store, "m", &["a", "b"], 0).await;
+    again!(store.fail(id, 0, &Failure::new(FailureClass::Input, "changed").of_file(uri("a")), at(1))).unwrap();
+    let mut now = again!(store.manifest(id)).unwrap().unwrap();
+    now.files[0].size_bytes = Some(100);
+    now.files[0].etag = Some("new".to_owned());
+    let changed = [now.files[0].clone()];
+    again!(store.refresh(&now, &changed, at(2))).unwrap();
+    assert_eq!(again!(store.manifest(id)).unwrap().unwrap(), now);
+    assert_eq!(run(&store, id).await.bytes, 107);
+    let refreshed = file(&store, "a").await;
+    assert_eq!((refreshed.state, refreshed.etag.as_str(), refreshed.size_bytes), (FileState::Failed, "new", 100));
+    again!(store.requeue(id, at(3))).unwrap();
+    // One that waits stays as it is.
+    let mut other = now.clone();
+    other.files[0].size_bytes = Some(1);
+    again!(store.refresh(&other, &changed, at(4))).unwrap();
+    assert_eq!(again!(store.manifest(id)).unwrap().unwrap(), now);
+    let attempt = start(&store, id, 5).await;
+    finish(&store, id, attempt, "done").await;
+    assert_eq!(track(&store, &[found("a", "new")]).await, [Tracked::Known]);
 }
 
 pub(super) async fn locks_have_tokens_that_grow(store: Store) {

@@ -11,7 +11,7 @@ use super::expression::Expression;
 use super::item::{Item, StoredFile, file_item, timeline_entry, tracked_file};
 use super::key;
 use super::request::{Written, all_until_error, pause};
-use crate::decide::{Decision, adopt, arrival, decide, decide_missing, note_overwrite};
+use crate::decide::{Decision, TAKEN_BACK, adopt, arrival, decide, decide_missing, note_overwrite};
 use crate::{FoundFile, Overwrites, TimelineEntry, Tracked, TrackedBatch, TrackedFile, TrackingError, TrackingResult};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{FileState, ObjectUri, QuarantineReason};
@@ -79,6 +79,19 @@ impl DynamoStore {
         deltas.change(changed.before.as_ref(), &changed.after);
         self.apply(deltas).await?;
         Ok(changed.outcome)
+    }
+
+    /// Makes a failed file pending again, if it is as it was seen.
+    pub(super) async fn take_file_back(&self, seen: &TrackedFile, now: DateTime<Utc>) -> TrackingResult<bool> {
+        let Some(item) = self.get(&self.names.tracking, key::file(&seen.uri)).await? else { return Ok(false) };
+        let taken = |known: &TrackedFile| {
+            let is_as_seen = known.state == FileState::Failed && known.version == seen.version;
+            let pending = |after: &mut TrackedFile| after.reason = None;
+            let change = Change::of(known, now).with(pending).to(FileState::Pending, Some(TAKEN_BACK.to_owned()));
+            (is_as_seen, is_as_seen.then_some(change))
+        };
+        let changed = self.change_files(&[item], taken).await?;
+        Ok(changed.iter().any(|changed| changed.outcome))
     }
 
     pub(super) async fn mark_file_moved(&self, uri: &ObjectUri, to: &str, now: DateTime<Utc>) -> TrackingResult<()> {
@@ -202,7 +215,7 @@ fn track_known(
     overwrites: Overwrites,
     now: DateTime<Utc>,
 ) -> (Tracked, Option<Change>) {
-    match decide(known, found, overwrites) {
+    match decide(known, found, overwrites, now) {
         Decision::Leave(outcome) => (outcome, None),
         Decision::Replace(state, outcome) => (outcome, Some(replaced(known, found, state, now))),
         Decision::Adopt(outcome) => (outcome, Some(Change::of(known, now).with(|after| adopt(after, found)))),

@@ -26,6 +26,7 @@ mod documents;
 mod drafts;
 mod expression;
 mod files;
+mod inspection;
 mod item;
 mod key;
 mod listing;
@@ -55,7 +56,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::Client;
 use chrono::{DateTime, Duration, Utc};
-use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestId, ObjectUri};
+use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
 
 /// How often the SDK makes a request that is throttled or gets no answer.
 const ATTEMPTS: u32 = 5;
@@ -101,6 +102,10 @@ async fn sdk_config() -> SdkConfig {
 
 #[async_trait]
 impl TrackingStore for DynamoStore {
+    fn inspection(&self) -> &dyn crate::Inspection {
+        self
+    }
+
     async fn track(
         &self,
         found: &[FoundFile],
@@ -117,6 +122,10 @@ impl TrackingStore for DynamoStore {
 
     async fn mark_moved(&self, uri: &ObjectUri, to: &str, now: DateTime<Utc>) -> TrackingResult<()> {
         self.mark_file_moved(uri, to, now).await
+    }
+
+    async fn take_back(&self, seen: &TrackedFile, now: DateTime<Utc>) -> TrackingResult<bool> {
+        self.take_file_back(seen, now).await
     }
 
     async fn files(&self, uris: &[ObjectUri]) -> TrackingResult<Vec<Option<TrackedFile>>> {
@@ -262,6 +271,10 @@ impl TrackingStore for DynamoStore {
 
     async fn requeue(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
         self.requeue_run(id, now).await
+    }
+
+    async fn refresh(&self, manifest: &Manifest, changed: &[ManifestFile], now: DateTime<Utc>) -> TrackingResult<()> {
+        self.refresh_run(manifest, changed, now).await
     }
 
     async fn force(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {

@@ -8,10 +8,11 @@ use super::request::{Written, all_until_error, pause};
 use super::run_item::StoredRun;
 use super::runs::TRIES;
 use super::{DynamoStore, key};
+use crate::decide::OVERWRITTEN;
 use crate::life::{can_return, check_owned, has_output};
 use crate::{Run, TrackedFile, TrackingError, TrackingResult};
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Failure, FileState, Manifest, ManifestId, ObjectUri};
+use millwork_manifest::{Failure, FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
 
 /// The states of a file that is in a run.
 const IN_RUN: [FileState; 2] = [FileState::Manifested, FileState::Processing];
@@ -114,6 +115,30 @@ impl DynamoStore {
         applied.map(drop)
     }
 
+    /// Takes over the content that files of a run have by now, as far as they are its own, or free.
+    pub(super) async fn refresh_files(
+        &self,
+        id: &ManifestId,
+        changed: &[ManifestFile],
+        now: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        let uris: Vec<ObjectUri> = changed.iter().map(|file| file.uri.clone()).collect();
+        let items: Vec<Item> = self.stored_files(&uris).await?.into_iter().flatten().collect();
+        let refreshed = |file: &TrackedFile| {
+            let found = changed.iter().find(|found| found.uri == file.uri).filter(|_| can_return(file, id));
+            let change = found.map(|found| {
+                Change::of(file, now).with(|after| {
+                    after.size_bytes = found.size_bytes.unwrap_or(0);
+                    after.etag = found.etag.clone().unwrap_or_default();
+                    after.version_id.clone_from(&found.version_id);
+                    after.overwritten_etag = None;
+                })
+            });
+            ((), change)
+        };
+        self.change_files(&items, refreshed).await.map(drop)
+    }
+
     async fn file_items(&self, id: &ManifestId) -> TrackingResult<Vec<Item>> {
         let uris: Vec<ObjectUri> = self.known_manifest(id).await?.files.into_iter().map(|file| file.uri).collect();
         Ok(self.stored_files(&uris).await?.into_iter().flatten().collect())
@@ -157,5 +182,13 @@ fn released(file: &TrackedFile, manifest: &Manifest, failure: Option<&Failure>, 
     }
     let message = failure.map(|failure| failure.message.clone()).unwrap_or_default();
     let failed = towards(file, FileState::Failed, &message, now);
+    if file.overwritten_etag.as_ref().is_some_and(|etag| *etag != file.etag) {
+        // It has other content by now: of which, whoever reads it sees.
+        let unknown = |after: &mut TrackedFile| {
+            after.etag.clear();
+            (after.version_id, after.overwritten_etag, after.reason) = (None, None, None);
+        };
+        return Some(failed.with(unknown).to(FileState::Pending, Some(OVERWRITTEN.to_owned())));
+    }
     Some(failed.with(|after| after.reason = Some(message)))
 }

@@ -29,7 +29,7 @@ use super::{DynamoStore, key, locks};
 use crate::life;
 use crate::{Lock, Run, RunState, TrackingError, TrackingResult};
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Failure, ManifestId};
+use millwork_manifest::{Failure, Manifest, ManifestFile, ManifestId};
 
 impl DynamoStore {
     pub(super) async fn start(&self, id: &ManifestId, lock: &Lock, now: DateTime<Utc>) -> TrackingResult<u32> {
@@ -121,6 +121,39 @@ impl DynamoStore {
             match self.update(&self.names.runs, key::run(id), &queued).await? {
                 Written::Done(_) => return Ok(()),
                 Written::Refused(_) => pause(retry).await,
+            }
+        }
+        Err(self.restless_run(id))
+    }
+
+    /// Takes over the content that some files of a run which ended without output have by now: first that of the files, then the
+    /// manifest and its size, both at once. A process that dies in between leaves a manifest that tells of the old content, and the
+    /// call can be made again.
+    pub(super) async fn refresh_run(
+        &self,
+        manifest: &Manifest,
+        changed: &[ManifestFile],
+        now: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        let id = &manifest.id;
+        for retry in 0..TRIES {
+            let before = self.known_run(id).await?;
+            if !life::can_be_refreshed(&before.run) {
+                return Ok(());
+            }
+            if before.is_failing {
+                self.settle(id, now).await?;
+                continue;
+            }
+            self.refresh_files(id, changed, now).await?;
+            let after = before.with(Run { bytes: manifest.total_bytes(), updated_at: now, ..before.run.clone() });
+            let actions = [
+                update_action(&self.names.runs, key::run(id), &after.expression(&before)?)?,
+                self.document_action(manifest).await?,
+            ];
+            match self.transact(&actions).await? {
+                Transacted::Done => return Ok(()),
+                Transacted::Refused(_) => pause(retry).await,
             }
         }
         Err(self.restless_run(id))

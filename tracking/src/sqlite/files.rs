@@ -2,7 +2,7 @@
 
 use super::job::Done;
 use super::rows::{FILE_COLUMNS, collect, find_file, insert_files, instant, note, parsed, time, tracked_file};
-use crate::decide::{Decision, adopt, arrival, decide, decide_missing, note_overwrite};
+use crate::decide::{Decision, TAKEN_BACK, adopt, arrival, decide, decide_missing, note_overwrite};
 use crate::{
     Backlog, FileFilter, FoundFile, Overwrites, Page, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile,
     TrackingError,
@@ -55,7 +55,7 @@ fn track_known(
     overwrites: Overwrites,
     now: DateTime<Utc>,
 ) -> Done<Tracked> {
-    match decide(&known, file, overwrites) {
+    match decide(&known, file, overwrites, now) {
         Decision::Leave(outcome) => Ok(outcome),
         Decision::Replace(state, outcome) => {
             replace(c, file, state, now)?;
@@ -133,6 +133,18 @@ pub(super) fn mark_missing(c: &Connection, found: &FoundFile, now: DateTime<Utc>
     c.prepare_cached(sql)?.execute(params![found.uri.as_str(), state.as_str(), reason.as_str(), sequencer, now])?;
     note(c, found.uri.as_str(), state, Some(reason.as_str()), &now)?;
     Ok(true)
+}
+
+/// Makes a failed file pending again, if it is as it was seen.
+pub(super) fn take_back(c: &Connection, seen: &TrackedFile, now: DateTime<Utc>) -> Done<bool> {
+    let now = time(now);
+    let sql = "UPDATE files SET status = 'pending', reason = NULL, version = version + 1, updated_at = ?3
+        WHERE uri = ?1 AND status = 'failed' AND version = ?2";
+    let is_taken = c.prepare_cached(sql)?.execute(params![seen.uri.as_str(), seen.version, now])? > 0;
+    if is_taken {
+        note(c, seen.uri.as_str(), FileState::Pending, Some(TAKEN_BACK), &now)?;
+    }
+    Ok(is_taken)
 }
 
 pub(super) fn mark_moved(c: &Connection, uri: &ObjectUri, to: &str, now: DateTime<Utc>) -> Done<()> {

@@ -7,6 +7,7 @@
 mod audits;
 mod commits;
 mod files;
+mod inspection;
 mod job;
 mod locks;
 mod manifests;
@@ -27,9 +28,11 @@ use crate::{
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
-use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestId, ObjectUri};
+use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
 use std::fs::File;
 use worker::Worker;
+
+pub use open::lock_path;
 
 /// The embedded store.
 pub struct SqliteStore {
@@ -40,6 +43,10 @@ pub struct SqliteStore {
 
 #[async_trait]
 impl TrackingStore for SqliteStore {
+    fn inspection(&self) -> &dyn crate::Inspection {
+        self
+    }
+
     async fn track(
         &self,
         found: &[FoundFile],
@@ -58,6 +65,11 @@ impl TrackingStore for SqliteStore {
     async fn mark_moved(&self, uri: &ObjectUri, to: &str, now: DateTime<Utc>) -> TrackingResult<()> {
         let (uri, to) = (uri.clone(), to.to_owned());
         self.worker.write(move |c| files::mark_moved(c, &uri, &to, now)).await
+    }
+
+    async fn take_back(&self, seen: &TrackedFile, now: DateTime<Utc>) -> TrackingResult<bool> {
+        let seen = seen.clone();
+        self.worker.write(move |c| files::take_back(c, &seen, now)).await
     }
 
     async fn files(&self, uris: &[ObjectUri]) -> TrackingResult<Vec<Option<TrackedFile>>> {
@@ -234,6 +246,11 @@ impl TrackingStore for SqliteStore {
     async fn requeue(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
         let id = id.clone();
         self.worker.write(move |c| turns::requeue(c, &id, now)).await
+    }
+
+    async fn refresh(&self, manifest: &Manifest, changed: &[ManifestFile], now: DateTime<Utc>) -> TrackingResult<()> {
+        let (manifest, changed, document) = (manifest.clone(), changed.to_vec(), manifest.to_json());
+        self.worker.write(move |c| turns::refresh(c, &manifest, &document, &changed, now)).await
     }
 
     async fn force(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {

@@ -47,7 +47,7 @@ impl SqliteStore {
     /// Opens the store as the one process that runs its manifests.
     pub fn open_as_owner(path: &Path) -> TrackingResult<Self> {
         let store = Self::open(path)?;
-        let lock_path = path.with_extension("lock");
+        let lock_path = lock_path(path);
         let fail =
             |e: std::io::Error| TrackingError::Open { store: lock_path.display().to_string(), message: e.to_string() };
         let options = File::options().write(true).create(true).truncate(true).mode(FILE_MODE).open(&lock_path);
@@ -79,6 +79,14 @@ impl SqliteStore {
             .map_err(|e| TrackingError::Open { store: name, message: e.to_string() })?;
         Ok(Self { worker, _owner: None })
     }
+}
+
+/// The file that the one process holds which runs the manifests of a database: its whole name and `.lock`, so that `a.db` and
+/// `a.sqlite` have two.
+pub fn lock_path(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
 }
 
 /// Creates the database file for its owner alone, if it is not there. Returns whether it was not. It is never opened here if it is: closing
@@ -194,7 +202,7 @@ mod tests {
         let mode = |name: &str| fs::metadata(root.path().join(name)).unwrap().permissions().mode() & 0o777;
         let _store = SqliteStore::open_as_owner(&path).unwrap();
         assert_eq!(mode("deep") & FOR_EVERYBODY, 0);
-        for name in ["deep/state.db", "deep/state.db-wal", "deep/state.db-shm", "deep/state.lock"] {
+        for name in ["deep/state.db", "deep/state.db-wal", "deep/state.db-shm", "deep/state.db.lock"] {
             assert_eq!(mode(name), FILE_MODE, "{name}");
         }
         // One of an earlier version is taken from all others.

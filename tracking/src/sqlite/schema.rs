@@ -1,7 +1,7 @@
 //! The tables.
 
 /// The format of the database, kept in `user_version`.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// Number by which a database is known as Millwork's, kept in `application_id` (SQLite file format, offset 68): the bytes `Mlwk`.
 pub(super) const APPLICATION_ID: i64 = 0x4d6c_776b;
@@ -61,7 +61,15 @@ CREATE TABLE locks (
     name       TEXT PRIMARY KEY,
     holder     TEXT NOT NULL,
     token      INTEGER NOT NULL,
-    expires_at TEXT NOT NULL
+    expires_at TEXT NOT NULL,
+    acquired_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Signs of life of the builders.
+CREATE TABLE builders (
+    id      TEXT PRIMARY KEY,
+    seen_at TEXT NOT NULL,
+    note    TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE batch_indexes (

@@ -8,10 +8,11 @@ use super::locks;
 use super::rows::{find_file, time};
 use super::runs::{find, known, save};
 use super::wanted::{self, Other};
+use crate::decide::OVERWRITTEN;
 use crate::life::{self, check_owned, has_output};
 use crate::{Lock, Run, RunState, TrackedFile};
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Failure, FileState, ManifestId};
+use millwork_manifest::{Failure, FileState, Manifest, ManifestFile, ManifestId};
 use rusqlite::{Connection, params};
 
 pub(super) fn start_attempt(c: &Connection, id: &ManifestId, lock: &Lock, now: DateTime<Utc>) -> Done<u32> {
@@ -91,7 +92,52 @@ fn fail_files(c: &Connection, id: &ManifestId, uri: Option<&str>, message: &str,
     c.prepare_cached(sql)?.execute(params![id.as_str(), at, message, uri])?;
     let sql = "UPDATE files SET status = 'failed', reason = ?3, version = version + 1, updated_at = ?2
         WHERE manifest_id = ?1 AND status = 'processing' AND uri = coalesce(?4, uri)";
-    Ok(c.prepare_cached(sql)?.execute(params![id.as_str(), at, message, uri])?)
+    let failed = c.prepare_cached(sql)?.execute(params![id.as_str(), at, message, uri])?;
+    release_overwritten(c, id, &at)?;
+    Ok(failed)
+}
+
+/// Those of the files that fail now and have other content by now wait for a manifest: of which content that is, whoever reads them
+/// sees.
+fn release_overwritten(c: &Connection, id: &ManifestId, at: &str) -> Done<()> {
+    let which = "manifest_id = ?1 AND status = 'failed' AND updated_at = ?2 AND overwritten_etag <> etag";
+    let sql = format!("INSERT INTO timeline SELECT uri, ?2, 'pending', ?3 FROM files WHERE {which}");
+    c.prepare_cached(&sql)?.execute(params![id.as_str(), at, OVERWRITTEN])?;
+    let sql = format!(
+        "UPDATE files SET status = 'pending', reason = NULL, etag = '', version_id = NULL, overwritten_etag = NULL,
+         version = version + 1 WHERE {which}"
+    );
+    c.prepare_cached(&sql)?.execute(params![id.as_str(), at])?;
+    Ok(())
+}
+
+/// Takes over the content that some files of a run which ended without output have by now.
+pub(super) fn refresh(
+    c: &Connection,
+    manifest: &Manifest,
+    document: &str,
+    changed: &[ManifestFile],
+    now: DateTime<Utc>,
+) -> Done<()> {
+    let id = &manifest.id;
+    if !life::can_be_refreshed(&known(c, id)?) {
+        return Ok(());
+    }
+    let at = time(now);
+    c.prepare_cached("UPDATE documents SET document = ?2 WHERE manifest_id = ?1")?.execute([id.as_str(), document])?;
+    let sql = "UPDATE runs SET bytes = ?2, updated_at = ?3 WHERE manifest_id = ?1";
+    c.prepare_cached(sql)?.execute(params![id.as_str(), manifest.total_bytes(), at])?;
+    let sql =
+        "UPDATE files SET size_bytes = ?2, etag = ?3, version_id = ?4, overwritten_etag = NULL, version = version + 1,
+        updated_at = ?5 WHERE uri = ?1";
+    for file in changed {
+        let known = find_file(c, &file.uri)?.filter(|known| life::can_return(known, id));
+        if known.is_some() {
+            let (size, etag) = (file.size_bytes.unwrap_or(0), file.etag.as_deref().unwrap_or_default());
+            c.prepare_cached(sql)?.execute(params![file.uri.as_str(), size, etag, file.version_id, at])?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn requeue(c: &Connection, id: &ManifestId, now: DateTime<Utc>) -> Done<()> {

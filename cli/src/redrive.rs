@@ -1,0 +1,111 @@
+//! `millwork redrive`: quarantined and failed files are taken back, with or without a scheduler, by way of the state.
+
+use crate::run::default_state;
+use anyhow::Context;
+use clap::Args;
+use millwork_manifest::{FileState, printable};
+use millwork_manifest_builder::{Builder, RedriveFilter, Redriven, Rules};
+use millwork_storage::{Location, Places, Storage};
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Limit of the files of one kind that are shown to people, in lines: 20, a screen. `--json` has all.
+pub(crate) const MAX_SHOWN: usize = 20;
+
+/// Take back quarantined and failed files, so that they are converted.
+///
+/// A quarantined file that the rules accept by now is moved back to where it came from; a failed one is pending again. Both go into
+/// the next manifest: of `millwork run`, or of the builder that works on this state, which may be running. Without --yes nothing is
+/// changed, and what would be is shown.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Where the files came from: a directory or s3://BUCKET/FOLDER
+    #[arg(long, value_name = "PLACE")]
+    input: String,
+
+    /// Where the Parquet files go, if the state is there
+    #[arg(long, value_name = "PLACE")]
+    output: Option<String>,
+
+    /// Where files are remembered: sqlite:PATH or dynamodb:TABLE [default: sqlite:{output}/_millwork/state.db]
+    #[arg(long, env = "MILLWORK_STATE", value_name = "URL")]
+    state: Option<String>,
+
+    /// Only files refused for this reason, such as too-small
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
+
+    /// Only files in this state: quarantined or failed
+    #[arg(long, value_name = "STATE")]
+    only: Option<FileState>,
+
+    /// Take them back
+    #[arg(long)]
+    yes: bool,
+
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    rules: Rules,
+}
+
+/// Takes them back, or shows what would be.
+pub(crate) async fn redrive(options: Options) -> anyhow::Result<ExitCode> {
+    let input = Location::parse(&options.input)?;
+    let output = options.output.as_deref().map(Location::parse).transpose()?;
+    let state = match (&options.state, &output) {
+        (Some(state), _) => state.clone(),
+        (None, Some(output)) => default_state(output)?,
+        (None, None) => {
+            anyhow::bail!("say where files are remembered: --state sqlite:PATH or dynamodb:TABLE, or --output PLACE")
+        }
+    };
+    if let Some(path) = state.strip_prefix("sqlite:") {
+        // None is created.
+        std::fs::metadata(path).with_context(|| format!("there is no state at `{path}`"))?;
+    }
+    let store = millwork_tracking::open(&state).await?;
+    let settings = options.rules.settings(Places::of(&input), ".", None, None, &state)?;
+    let holder = format!("millwork-redrive:{}", std::process::id());
+    let builder = Builder::new(store.clone(), Arc::new(Storage::from_env()), settings, holder);
+    let filter = RedriveFilter { state: options.only, reason: options.reason.as_deref() };
+    let done = builder.redrive(&input, filter, !options.yes).await;
+    store.close().await;
+    let done = done?;
+    match options.json {
+        true => println!("{}", serde_json::to_string_pretty(&done)?),
+        false => print!("{}", text_of(&done, options.yes)),
+    }
+    if !options.yes && !done.pending.is_empty() {
+        eprintln!("millwork: nothing was changed: say --yes to take them back");
+    }
+    Ok(if done.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn text_of(done: &Redriven, is_done: bool) -> String {
+    let mut text = String::new();
+    let mut list = |title: &str, lines: Vec<String>| {
+        if !lines.is_empty() {
+            let _ = writeln!(text, "{title}: {}", lines.len());
+            for line in lines.iter().take(MAX_SHOWN) {
+                let _ = writeln!(text, "  {}", printable(line));
+            }
+            if lines.len() > MAX_SHOWN {
+                let _ = writeln!(text, "  … and {} more; --json shows them", lines.len() - MAX_SHOWN);
+            }
+        }
+    };
+    let uris = |uris: &[millwork_manifest::ObjectUri]| uris.iter().map(ToString::to_string).collect();
+    list(if is_done { "taken back" } else { "would be taken back" }, uris(&done.pending));
+    let refused = done.refused.iter().map(|file| format!("{}: {}: {}", file.reason, file.uri, file.detail));
+    list("still refused", refused.collect());
+    list("gone", uris(&done.missing));
+    list("could not be taken back", done.failed.iter().map(|(uri, why)| format!("{uri}: {why}")).collect());
+    if text.is_empty() {
+        text.push_str("no file is quarantined or failed\n");
+    }
+    text
+}

@@ -1,0 +1,165 @@
+//! Outputs whose state was lost: the manifests of which they are get completed runs in a new one, so that no file is converted twice.
+//!
+//! A manifest is adopted if at least one output of its name is there and nothing private of it is left: outputs are shown after their
+//! commit only, and what is private goes once all of them are. One that was just being shown is told of, since nobody knows what of it
+//! is missing. Each manifest is adopted by what its run would have gone through: submit, attempt, commit, completed. A process that
+//! dies in between leaves an open run whose commit names what is there already, and the scheduler completes it.
+
+use crate::commit::{CommitRecord, OutputFile, RunResult};
+use crate::lease::Lease;
+use crate::options::OutputLayout;
+use anyhow::Context;
+use chrono::{Duration, Utc};
+use datafusion::parquet::file::reader::{FileReader, SerializedFileReader};
+use futures::{StreamExt, TryStreamExt};
+use millwork_manifest::{Manifest, ManifestId};
+use millwork_storage::{Location, Object, Objects, StagedFile, Staging, Storage, staged_manifests};
+use millwork_tracking::{Commit, QueuedManifest, RunFilter, TrackingStore};
+use std::collections::BTreeMap;
+use std::fs::File;
+
+/// Limit of the generations of an output that are looked for, in forced runs: 99 of one manifest.
+const MAX_GENERATIONS: u32 = 100;
+
+/// What adopting the manifests of an output came to.
+#[derive(Clone, Debug, Default)]
+pub struct Adopted {
+    /// Manifests whose output is there: their files count as converted.
+    pub completed: Vec<ManifestId>,
+    /// Manifests that are left, and why: their files are converted anew.
+    pub left: Vec<(String, String)>,
+}
+
+/// Where builders of an output write its manifests.
+fn manifests_of(output: &Location) -> Location {
+    output.join("_millwork").join("manifests")
+}
+
+/// How many manifests an output has that a state without any run does not know; 0 if the state has runs.
+pub async fn count_unknown(store: &dyn TrackingStore, output: &Location) -> anyhow::Result<usize> {
+    let newest = store.list_runs(&RunFilter { limit: 1, ..RunFilter::default() }).await?;
+    // A first manifest that is not finished is known.
+    let is_new = newest.items.is_empty() && store.drafts(Utc::now() + Duration::days(1)).await?.is_empty();
+    match is_new {
+        true => Ok(list(&manifests_of(output)).await?.len()),
+        false => Ok(0),
+    }
+}
+
+/// The objects of a place, which need not be there.
+async fn list(place: &Location) -> anyhow::Result<Vec<Object>> {
+    if place.local_path().is_some_and(|path| !path.exists()) {
+        return Ok(Vec::new());
+    }
+    let listed = Storage::from_env().list(place).await?;
+    let listed = listed.try_filter_map(async |object| Ok(object.key.ends_with(".json").then_some(object)));
+    // What is no file there is no manifest either.
+    let listed = listed.filter(|found| std::future::ready(!matches!(found, Err(error) if error.is_foreign())));
+    Ok(listed.try_collect().await?)
+}
+
+/// Takes the manifests of an output as converted, as far as their output is there.
+pub async fn adopt(lease: &Lease, output: &Location, layout: &OutputLayout) -> anyhow::Result<Adopted> {
+    let outputs = Storage::from_env().list(output).await?;
+    let outputs = outputs.filter(|found| std::future::ready(!matches!(found, Err(error) if error.is_foreign())));
+    let outputs: BTreeMap<String, Object> = outputs.map_ok(|object| (object.key.clone(), object)).try_collect().await?;
+    let of_output = output.clone();
+    let staged = tokio::task::spawn_blocking(move || staged_manifests(&of_output)).await??;
+    let mut adopted = Adopted::default();
+    for document in list(&manifests_of(output)).await? {
+        let content = Storage::from_env().read(&document.uri).await?;
+        let manifest = match Manifest::parse(document.uri.as_str(), &content, document.modified_at) {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                adopted.left.push((document.uri.to_string(), error.to_string()));
+                continue;
+            }
+        };
+        let parts = parts_of(&manifest, layout, &outputs);
+        if parts.is_empty() {
+            adopted.left.push((manifest.id.to_string(), "none of its output is there".to_owned()));
+            continue;
+        }
+        anyhow::ensure!(
+            !staged.contains(&manifest.id.to_string()),
+            "manifest `{}` was just being shown when its state was lost, so that some of its output may be missing: remove `{}` and \
+             what else begins like it, then say --adopt again",
+            manifest.id,
+            parts[0].uri
+        );
+        let id = manifest.id.clone();
+        match adopt_one(lease, manifest, &document, &parts, output).await {
+            Ok(()) => adopted.completed.push(id),
+            Err(error) => adopted.left.push((id.to_string(), format!("{error:#}"))),
+        }
+    }
+    Ok(adopted)
+}
+
+/// The output files of a manifest, of its newest generation, in order.
+fn parts_of<'a>(manifest: &Manifest, layout: &OutputLayout, outputs: &'a BTreeMap<String, Object>) -> Vec<&'a Object> {
+    let of_generation = |generation: u32| {
+        let template = layout.template(manifest, generation);
+        let (before, after) = template.split_once("{part}")?;
+        let number = |key: &str| key.strip_prefix(before)?.strip_suffix(after)?.parse::<usize>().ok();
+        let is_part =
+            |key: &String| number(key).is_some_and(|number| *key == layout.path(manifest, generation, number));
+        let from = outputs.range(before.to_owned()..).take_while(|(key, _)| key.starts_with(before));
+        let parts: Vec<&Object> = from.filter(|(key, _)| is_part(key)).map(|(_, object)| object).collect();
+        (!parts.is_empty()).then_some(parts)
+    };
+    (1..MAX_GENERATIONS).rev().find_map(of_generation).unwrap_or_default()
+}
+
+async fn adopt_one(
+    lease: &Lease,
+    manifest: Manifest,
+    document: &Object,
+    parts: &[&Object],
+    output: &Location,
+) -> anyhow::Result<()> {
+    let (store, id) = (lease.store(), manifest.id.clone());
+    let outputs = parts.iter().map(|object| output_file(&id, object)).collect::<anyhow::Result<Vec<_>>>()?;
+    let input_bytes = manifest.total_bytes();
+    let queued = QueuedManifest { manifest, uri: document.uri.to_string() };
+    store.submit(&queued, 0, Utc::now()).await?;
+    let attempt = store.start_attempt(&id, lease.lock(), Utc::now()).await?;
+    let staging = Staging::new(output, id.as_str(), attempt, "");
+    let shown =
+        (0..).zip(parts).map(|(number, object)| (StagedFile::shown(number, object.size_bytes), object.uri.clone()));
+    let record = serde_json::to_string(&CommitRecord::shown(staging, shown.collect(), document.uri.clone()))?;
+    let result = RunResult {
+        rows: outputs.iter().map(|output| output.rows).sum(),
+        input_bytes,
+        output_bytes: outputs.iter().map(|output| output.bytes).sum(),
+        outputs,
+        plan: "adopted: the state in which it was converted was lost".to_owned(),
+        ..RunResult::default()
+    };
+    let commit = Commit { manifest_id: id.clone(), attempt, record };
+    anyhow::ensure!(
+        store.commit(&commit, &serde_json::to_value(&result)?, Utc::now()).await?,
+        "another attempt has won"
+    );
+    Ok(store.complete(&id, Utc::now()).await?)
+}
+
+/// What is known of an output: the rows of one in a bucket are not counted.
+fn output_file(id: &ManifestId, object: &Object) -> anyhow::Result<OutputFile> {
+    let rows = match object.uri.to_path() {
+        Some(path) => {
+            let file = File::open(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+            let reader = SerializedFileReader::new(file);
+            let reader = reader.with_context(|| format!("`{}` is no whole Parquet file", path.display()))?;
+            u64::try_from(reader.metadata().file_metadata().num_rows())?
+        }
+        None => 0,
+    };
+    Ok(OutputFile {
+        uri: object.uri.to_string(),
+        rows,
+        bytes: object.size_bytes,
+        manifest_id: id.to_string(),
+        executor: String::new(),
+    })
+}

@@ -1,0 +1,58 @@
+//! A run that failed over its input is tried again with the input as it is by then.
+//!
+//! A manifest says what its files were like when it was made. Where one has other content by now, an attempt fails, and would each
+//! time it is tried again, although none of its rows was ever committed. So who asks for another try is taken to mean the files as
+//! they are: the store's copy of the manifest gets their sizes and entity tags. The document itself stays as it was written.
+
+use millwork_manifest::{Manifest, ManifestFile, ObjectUri};
+use millwork_storage::{Object, Places, StorageError, StorageResult, heads_blocking};
+use millwork_tracking::Run;
+
+/// Limit of the files that are looked at for one try, in files: 1,000, the one at fault first. Each is a request in a bucket, for
+/// which the caller waits.
+const MAX_LOOKS: usize = 1000;
+
+/// What a manifest is with its files as they are, and those that have changed; none, if none has.
+pub(crate) async fn refreshed(
+    run: &Run,
+    manifest: Manifest,
+    places: Places,
+) -> StorageResult<Option<(Manifest, Vec<ManifestFile>)>> {
+    let work = move |culprit: Option<String>| refresh(manifest, culprit.as_deref(), &places);
+    let culprit = run.failure.as_ref().and_then(|failure| failure.file.clone());
+    let broken = |e| StorageError::on_read(&"the files of a manifest")(std::io::Error::other(e));
+    tokio::task::spawn_blocking(move || work(culprit)).await.map_err(broken)?
+}
+
+fn refresh(
+    mut manifest: Manifest,
+    culprit: Option<&str>,
+    places: &Places,
+) -> StorageResult<Option<(Manifest, Vec<ManifestFile>)>> {
+    let is_told = |file: &&ManifestFile| file.etag.is_some() || file.size_bytes.is_some();
+    let (at_fault, others): (Vec<_>, Vec<_>) =
+        manifest.files.iter().filter(is_told).partition(|file| culprit == Some(file.uri.as_str()));
+    let looked_at: Vec<ObjectUri> = at_fault.into_iter().chain(others).take(MAX_LOOKS).map(|f| f.uri.clone()).collect();
+    let heads = heads_blocking(looked_at.clone(), Some(places))?;
+    // One that is gone, or cannot be read, is what the attempt will say.
+    let there = looked_at.iter().zip(heads).filter_map(|(uri, head)| Some((uri, head.ok()?.object)));
+    let mut changed = Vec::new();
+    for (uri, object) in there {
+        let file = manifest.files.iter_mut().find(|file| file.uri == *uri);
+        changed.extend(file.and_then(|file| take_over(file, object)));
+    }
+    Ok((!changed.is_empty()).then_some((manifest, changed)))
+}
+
+/// Takes over what an object is like now; none, if that is what the manifest says.
+fn take_over(file: &mut ManifestFile, object: Object) -> Option<ManifestFile> {
+    let is_same = file.etag.as_ref().is_none_or(|etag| *etag == object.etag)
+        && file.size_bytes.is_none_or(|size| size == object.size_bytes);
+    if is_same {
+        return None;
+    }
+    file.size_bytes = Some(object.size_bytes);
+    file.etag = Some(object.etag).filter(|etag| !etag.is_empty());
+    file.version_id = object.version_id;
+    Some(file.clone())
+}

@@ -1,0 +1,99 @@
+"""Dockerfile and compose.yaml: linted, whole, and made of what the programs know. `make images-check` builds and runs them."""
+
+import pathlib
+import re
+import subprocess
+
+import pytest
+import yaml
+
+import rendered
+from pipeline import BIN
+
+DOCKERFILE = rendered.ROOT / "Dockerfile"
+COMPOSE = rendered.ROOT / "compose.yaml"
+PROGRAMS = {"scheduler": "millwork-scheduler", "executor": "millwork-executor", "manifest-builder": "millwork-manifest-builder", "cli": "millwork"}
+# Read by libraries, or by programs without an option.
+OTHER = {"AWS_REGION", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED", "RUST_LOG", "MILLWORK_LOG", "TRACKING_TABLE", "LOCK_TABLE",
+         "METRICS_TABLE", "RUNS_TABLE", "MANIFEST_BUCKET", "QUARANTINE_BUCKET", "OUTPUT_BUCKET", "DEAD_LETTER_QUEUE_URL", "MILLWORK_EXECUTOR_SECRET", "MILLWORK_TOKEN"}
+
+
+def hadolint(file):
+    done = subprocess.run([rendered.TOOLS / "hadolint", file], capture_output=True, text=True, timeout=60)
+    return done.stdout.splitlines()
+
+
+def test_the_dockerfile_has_nothing_that_a_linter_minds():
+    assert hadolint(DOCKERFILE) == []
+
+
+@pytest.mark.parametrize("right, wrong, code", [
+    ("FROM ${RUST} AS build", "FROM rust:latest AS build", "DL3007"),
+    ("WORKDIR /src", "WORKDIR src", "DL3000"),
+    ("USER 65532:65532", "USER root", "DL3002"),
+    ("COPY LICENSE", "ADD LICENSE", "DL3020"),
+])
+def test_a_wrong_dockerfile_is_found(right, wrong, code):
+    file = rendered.WORK / "Dockerfile.wrong"
+    file.write_text(DOCKERFILE.read_text().replace(right, wrong))
+    assert any(code in line for line in hadolint(file)), hadolint(file)
+
+
+def test_every_image_runs_its_own_program_as_nobody():
+    text = DOCKERFILE.read_text()
+    for target, program in PROGRAMS.items():
+        stage = re.search(rf"^FROM common AS {target}\n(.*?)(?=^FROM|\Z)", text, re.M | re.S)[1]
+        assert f'ENTRYPOINT ["/usr/local/bin/{program}"]' in stage and f"/out/{program} " in stage
+        assert "USER" not in stage and f'org.opencontainers.image.title="{program}"' in stage
+    assert "USER 65532:65532" in text
+
+
+def composed():
+    return yaml.safe_load(COMPOSE.read_text())["services"]
+
+
+def test_compose_builds_what_the_dockerfile_has():
+    targets = {service["build"]["target"] for service in composed().values() if "target" in service["build"]}
+    assert targets == set(PROGRAMS)
+    for name, service in composed().items():
+        if name not in ("aws", "bootstrap", "cli"):
+            assert service["read_only"] and service["cap_drop"] == ["ALL"] and service["user"] == "65532:65532", name
+
+
+def known(program):
+    """Variables that a program's help, with that of its commands, tells of."""
+    path = pathlib.Path(BIN) / program
+    text = subprocess.run([path, "--help"], capture_output=True, text=True, timeout=30).stdout
+    commands = re.findall(r"^  ([a-z-]+)  ", text.partition("Commands:")[2], re.M)
+    for command in commands:
+        text += subprocess.run([path, command, "--help"], capture_output=True, text=True, timeout=30).stdout
+    return set(re.findall(r"\[env:\s+([A-Z_]+)", text)) | OTHER
+
+
+@pytest.fixture(scope="module")
+def variables():
+    return {program: known(program) for program in PROGRAMS.values()}
+
+
+def test_programs_know_every_variable_of_compose(variables):
+    for name, service in composed().items():
+        if "target" in service["build"]:
+            unknown = set(service.get("environment", {})) - variables[PROGRAMS[service["build"]["target"]]] - set().union(*variables.values())
+            assert not unknown, f"{name}: {unknown}"
+
+
+def test_programs_know_every_variable_of_their_pods(variables):
+    anybody = set().union(*variables.values())
+    for name in rendered.NAMES:
+        items = rendered.objects(name)
+        shared = {variable for item in items if item["kind"] == "ConfigMap" and "TRACKING_TABLE" in item["data"] for variable in item["data"]}
+        assert shared <= anybody, f"{name}: no program knows {shared - anybody}"
+        for pod, template, _ in rendered.pods(items):
+            for container in template["spec"]["containers"]:
+                program = container["image"].rpartition("/")[2].partition(":")[0].removeprefix("millwork-")
+                own = {variable["name"] for variable in container.get("env", [])}
+                assert own <= variables[PROGRAMS[program]], f"{name}: {pod}: {own - variables[PROGRAMS[program]]}"
+
+
+def test_a_variable_that_nobody_knows_is_found(variables):
+    assert "MAX_CONCURENT_RUNS" not in set().union(*variables.values())

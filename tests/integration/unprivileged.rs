@@ -1,0 +1,61 @@
+//! Processes of a user without rights, where tests run as one who has all.
+
+use crate::place::{Done, Place, binary};
+use std::os::unix::fs::{MetadataExt, chown, lchown};
+use std::path::Path;
+use std::process::Command;
+
+/// The user `nobody`, and its group.
+const NOBODY: u32 = 65534;
+
+/// Whether this process may become another user.
+fn is_root(place: &Place) -> bool {
+    std::fs::metadata(place.root.path()).unwrap().uid() == 0
+}
+
+/// Gives all that is in a place to the user without rights.
+pub(crate) fn give_away(place: &Place) {
+    if is_root(place) {
+        give(place.root.path());
+    }
+}
+
+fn give(path: &Path) {
+    lchown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    if !path.is_symlink() && path.is_dir() {
+        std::fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path()));
+    }
+}
+
+/// Gives a file or directory to root, if tests run as that.
+pub(crate) fn take(place: &Place, path: &Path) {
+    if is_root(place) {
+        chown(path, Some(0), Some(0)).unwrap();
+    }
+}
+
+/// The command as the user without rights.
+pub(crate) fn unprivileged(place: &Place, command: &Command) -> Command {
+    if !is_root(place) {
+        let mut same = Command::new(command.get_program());
+        same.args(command.get_args()).envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        return same;
+    }
+    let mut other = Command::new("setpriv");
+    other.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    other.arg(command.get_program()).args(command.get_args());
+    other.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    other
+}
+
+/// `millwork run` as the user without rights.
+pub(crate) fn run(place: &Place, arguments: &[&str]) -> Done {
+    Done::of(unprivileged(place, &place.run_command(arguments)).output().unwrap())
+}
+
+/// Lets the user without rights reach the binaries.
+pub(crate) fn can_reach_binaries(place: &Place) -> bool {
+    let mut look = Command::new("test");
+    look.arg("-x").arg(binary("millwork"));
+    unprivileged(place, &look).status().is_ok_and(|status| status.success())
+}
