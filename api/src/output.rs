@@ -1,5 +1,6 @@
 //! Output of runs, and the proof that nothing was lost.
 
+use crate::{Requests, TaskRecord};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -27,6 +28,14 @@ pub struct RunOutput {
     pub renamed_columns: Vec<(String, String)>,
     /// The plan that made it: logical and physical, as `millwork explain` shows it; cut after 64 KiB.
     pub plan: String,
+    /// The attempt that made it; 0 if that was not noted.
+    pub attempt: u32,
+    /// Its tasks, at most 1,000: of more, those that ended last.
+    pub tasks: Vec<TaskRecord>,
+    /// Time that its tasks computed, in seconds.
+    pub cpu_seconds: f64,
+    /// Requests to object storage, estimated by the sizes of what was read and written.
+    pub requests: Requests,
     /// The sums of the ledger: lines = rows + rejected + blank. Each file is in `/api/v1/runs/{id}/ledger`.
     pub ledger: LedgerTotals,
 }

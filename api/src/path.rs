@@ -1,5 +1,6 @@
 //! Paths of the API, with what stands in them escaped.
 
+use millwork_manifest::DatePrefix;
 use std::fmt::Write as _;
 
 /// Beginning of every path.
@@ -29,12 +30,33 @@ pub const AUDIT: &str = "/api/v1/audit";
 /// Events, as a stream.
 pub const EVENTS: &str = "/api/v1/events";
 
+/// Dates in numbers.
+pub const DATES: &str = "/api/v1/dates";
+/// A number over time.
+pub const SERIES: &str = "/api/v1/series";
+/// Costs, by date.
+pub const COST: &str = "/api/v1/cost";
+/// Schedulers of the state.
+pub const SCHEDULERS: &str = "/api/v1/schedulers";
+/// Settings in force.
+pub const CONFIG: &str = "/api/v1/config";
+
+/// One date in numbers.
+pub fn date(date: DatePrefix) -> String {
+    format!("{DATES}/{date}")
+}
+
+/// The count of a date anew.
+pub fn recount(of: DatePrefix) -> String {
+    format!("{}/recount", date(of))
+}
+
 /// One run. An id that is none is refused by the scheduler.
 pub fn run(id: &str) -> String {
     format!("{RUNS}/{}", segment(id))
 }
 
-/// Something of a run: `files`, `ledger`, `cancel`, `retry`, `force`, `priority`.
+/// Something of a run: `files`, `ledger`, `cost`, `cancel`, `retry`, `force`, `priority`.
 pub fn run_part(id: &str, part: &str) -> String {
     format!("{RUNS}/{}/{}", segment(id), segment(part))
 }

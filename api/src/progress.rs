@@ -1,13 +1,15 @@
-//! Progress of the conversion of a run.
+//! Progress of runs, and the accounts that stay of them.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// How far an attempt at a run is.
-#[derive(Clone, Debug, Serialize, ToSchema, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunProgress {
-    /// The attempt.
+    /// The run.
+    pub manifest_id: String,
+    /// The attempt; 0 where the output was committed before this process began.
     pub attempt: u32,
     /// The step that it is at.
     pub phase: Phase,
@@ -35,12 +37,12 @@ pub struct RunProgress {
     /// How long reading the rest will take, in seconds; null unless the speeds of the last three seconds agree within a factor of two.
     #[schema(required)]
     pub eta_seconds: Option<f64>,
-    /// The engine's stages and tasks, while it has them.
+    /// The engine's stages, in order, while it has them. A conversion has one.
     pub stages: Vec<StageProgress>,
 }
 
-/// The step that an attempt is at.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema, Deserialize)]
+/// Step that an attempt is at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Phase {
     /// The step.
     pub name: Step,
@@ -66,7 +68,24 @@ pub enum Step {
     Publish,
 }
 
-/// A step that has ended.
+impl Step {
+    /// Every step, in order.
+    pub const ALL: [Self; 6] = [Self::Survey, Self::Plan, Self::Convert, Self::Check, Self::Commit, Self::Publish];
+
+    /// Name of the step, as it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Survey => "survey",
+            Self::Plan => "plan",
+            Self::Convert => "convert",
+            Self::Check => "check",
+            Self::Commit => "commit",
+            Self::Publish => "publish",
+        }
+    }
+}
+
+/// Step that has ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StepTime {
     /// The step.
@@ -77,8 +96,25 @@ pub struct StepTime {
     pub seconds: f64,
 }
 
+/// Work of an attempt, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AttemptWork {
+    /// Its steps, in order.
+    pub steps: Vec<StepTime>,
+    /// Stored bytes of input that were read.
+    pub read_bytes: u64,
+    /// Lines that became rows.
+    pub rows: u64,
+    /// Lines that were rejected.
+    pub rejected: u64,
+    /// Time that its tasks computed, in seconds.
+    pub cpu_seconds: f64,
+    /// Its tasks.
+    pub tasks: u64,
+}
+
 /// How far a stage is.
-#[derive(Clone, Debug, Serialize, ToSchema, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StageProgress {
     /// Its number in the job.
     pub id: usize,
@@ -93,11 +129,10 @@ pub struct StageProgress {
 }
 
 /// A task that an executor has, or had. Its counts are the executor's word while it runs, within what it was given.
-#[derive(Clone, Debug, Serialize, ToSchema, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TaskProgress {
     /// Its number in the stage.
     pub id: usize,
-    /// Where it is.
     pub state: TaskState,
     /// The executor it was given to.
     pub executor: Option<String>,
@@ -105,8 +140,8 @@ pub struct TaskProgress {
     pub launched_at_ms: u64,
     /// When it ended, in the same.
     pub ended_at_ms: Option<u64>,
-    /// Step that it is at.
-    pub phase: TaskPhase,
+    /// Whether it has read all of its input, and only finishes its files.
+    pub is_finishing: bool,
     /// Stored bytes of its input.
     pub input_bytes: u64,
     /// How many of them it has read.
@@ -135,12 +170,38 @@ pub enum TaskState {
     Failed,
 }
 
-/// Step that a task is at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum TaskPhase {
-    /// It reads and writes.
-    Converting,
-    /// It has read all of its input.
-    Finishing,
+/// A task of a committed run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskRecord {
+    /// Its place among the tasks of the run, from 0.
+    pub task: u64,
+    /// The executor that ran it.
+    pub executor: String,
+    /// When it was given to it, in milliseconds since 1970.
+    pub started_at_ms: u64,
+    /// When its report came, in the same.
+    pub ended_at_ms: u64,
+    /// Stored bytes of its input.
+    pub input_bytes: u64,
+    /// Lines that became rows.
+    pub rows: u64,
+    /// Lines that were rejected.
+    pub rejected: u64,
+    /// Output files.
+    pub parts: u64,
+    /// Bytes of these.
+    pub output_bytes: u64,
+    /// Time that it computed, in microseconds.
+    pub cpu_micros: u64,
+    /// The most memory that its executor had meanwhile, in bytes: that of other tasks of the executor included.
+    pub peak_memory_bytes: u64,
+}
+
+/// Requests to object storage that a committed run took, estimated by the sizes of what was read and written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Requests {
+    /// Requests that read: one for each file, or each 8 MiB of a large one, and two looks at each output.
+    pub reads: u64,
+    /// Requests that write: the parts of each output, its beginning and its completion.
+    pub writes: u64,
 }

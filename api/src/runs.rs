@@ -1,6 +1,6 @@
 //! Runs, as listings and pages of one show them.
 
-use crate::{AnyOf, Limit, RunOutput, RunProgress, words};
+use crate::{AnyOf, AttemptWork, Limit, RunOutput, RunProgress, words};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{DatePrefix, FailureClass, FileState, ManifestId, RunState};
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,31 @@ pub struct Run {
     /// When it ended.
     #[schema(required)]
     pub ended_at: Option<DateTime<Utc>>,
+    /// From the start of the attempt that made its output to the decision on it, in seconds; null before that.
+    #[schema(required)]
+    pub seconds: Option<f64>,
+    /// Summary of what it produced, once it is committed.
+    #[schema(required)]
+    pub summary: Option<RunSummary>,
+}
+
+/// Summary of what a run produced.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunSummary {
+    /// Rows in the output.
+    pub rows: u64,
+    /// Lines that were rejected.
+    pub rejected: u64,
+    /// Stored bytes of the input.
+    pub input_bytes: u64,
+    /// Bytes of Parquet.
+    pub output_bytes: u64,
+    /// Output files.
+    pub outputs: u64,
+    /// Executors that made it.
+    pub executors: u64,
+    /// Time that its tasks computed, in seconds.
+    pub cpu_seconds: f64,
 }
 
 /// Why a run or an attempt failed.
@@ -143,6 +168,9 @@ pub struct Attempt {
     /// Why it failed, if it did.
     #[schema(required)]
     pub failure: Option<Failure>,
+    /// What was done in it, as far as it is known: its steps with their times, and what its tasks did.
+    #[schema(required)]
+    pub work: Option<AttemptWork>,
 }
 
 /// Something that happened to a run.

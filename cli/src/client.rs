@@ -73,6 +73,11 @@ impl Client {
         Ok(Self { http: http.build()?, base, token })
     }
 
+    /// Where the scheduler is.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base)).header("millwork-via", "cli")
     }
@@ -282,7 +287,7 @@ fn event_in(block: &str) -> Option<EventData> {
     let data = field("data")?;
     match field("event")? {
         "role" => serde_json::from_str(data).map(EventData::Role).ok(),
-        "run" => serde_json::from_str(data).map(EventData::Run).ok(),
+        "run" => serde_json::from_str(data).map(|change| EventData::Run(Box::new(change))).ok(),
         "lagged" => serde_json::from_str(data).map(EventData::Lagged).ok(),
         _ => None,
     }

@@ -201,7 +201,7 @@ fn add_new<T: Clone + PartialEq>(into: &mut Vec<T>, more: &[T]) {
 /// An object as a person names it: a local one by its path, without percent signs.
 fn shown(uri: &str) -> String {
     let path = uri.parse::<ObjectUri>().ok().and_then(|uri| uri.to_path());
-    path.map_or_else(|| uri.to_owned(), |path| printable(&path.display().to_string()))
+    path.map_or_else(|| uri.to_owned(), |path| printable(&path.display().to_string()).to_string())
 }
 
 /// `1 file`, `2 files`.

@@ -186,8 +186,10 @@ async fn show(options: &RunOptions) -> anyhow::Result<()> {
     }
     if let Some(progress) = &run.progress {
         let (read, all) = (table::bytes(progress.read_bytes), table::bytes(progress.bytes));
+        let left = progress.eta_seconds.map_or(String::new(), |seconds| format!(", about {seconds:.0} s left"));
+        let (step, percent) = (progress.phase.name.as_str(), progress.percent);
         let (done, tasks) = (progress.tasks_done, progress.tasks);
-        println!("  {} %: {read} of {all} read, {done} of {tasks} tasks done", progress.percent);
+        println!("  {step}: {read} of {all} read ({percent} %), {done} of {tasks} tasks done{left}");
     }
     for output in run.result.iter().flat_map(|result| &result.outputs) {
         println!("  {}  {} rows, {}", printable(&output.uri), output.rows, table::bytes(output.bytes));
@@ -225,7 +227,7 @@ async fn watch(options: &WatchOptions) -> anyhow::Result<()> {
         EventData::Role(role) if !role.leads => {
             eprintln!("this scheduler stands by: changes come when it takes over");
         }
-        EventData::Role(_) => {}
+        EventData::Role(_) | EventData::Progress(_) | EventData::Stats(_) => {}
         EventData::Lagged(lagged) => {
             eprintln!("{} changes were missed: `millwork runs` shows how it is", lagged.missed);
         }

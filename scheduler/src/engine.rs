@@ -15,7 +15,6 @@ mod session;
 
 pub(crate) use counts::TaskNow;
 pub use fleet::{ExecutorInfo, ExecutorNow, GoneExecutor};
-pub(crate) use progress::JobProgress;
 
 use ballista_core::JobId;
 use ballista_core::extension::SessionConfigExt;

@@ -7,7 +7,7 @@ use crate::refresh;
 use crate::shell::Scheduler;
 use crate::why::{About, Inspector};
 use chrono::Utc;
-use millwork_api::Action;
+use millwork_api::{Action, Setting};
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId, ObjectUri};
 use millwork_storage::StorageError;
 use millwork_tracking::{Commit, QueuedManifest, Run, RunState, TrackingError, TrackingResult, TrackingStore};
@@ -43,13 +43,31 @@ pub struct Service {
     store: Arc<dyn TrackingStore>,
     places: Arc<ReadPlaces>,
     leader: Arc<OnceLock<Scheduler>>,
+    settings: Arc<OnceLock<Vec<Setting>>>,
     about: Arc<About>,
 }
 
 impl Service {
     /// A process that stands by, and takes manifests whose files are where input may be.
     pub fn new(store: Arc<dyn TrackingStore>, places: ReadPlaces) -> Self {
-        Self { store, places: Arc::new(places), leader: Arc::default(), about: Arc::default() }
+        Self {
+            store,
+            places: Arc::new(places),
+            leader: Arc::default(),
+            settings: Arc::default(),
+            about: Arc::default(),
+        }
+    }
+
+    /// Notes the settings in force, for those who ask for them.
+    pub fn set_settings(&self, settings: Vec<Setting>) {
+        // It happens once in the life of a process.
+        let _ = self.settings.set(settings);
+    }
+
+    /// The settings in force.
+    pub(crate) fn settings(&self) -> &[Setting] {
+        self.settings.get().map_or(&[], Vec::as_slice)
     }
 
     /// The same, with what else is known of the state and of what is written.

@@ -11,6 +11,7 @@ mod dynamodb;
 mod error;
 mod inspection;
 mod life;
+pub mod numbers;
 mod sqlite;
 mod store;
 mod types;
@@ -26,6 +27,9 @@ pub use inspection::{
     QueueAhead, RunSeen, StateChange, StateChanged, StoreFault,
 };
 pub use millwork_manifest::RunState;
+pub use numbers::{
+    AttemptStep, AttemptWork, Capacity, DateTotals, FileTotal, Note, NumberStore, RunSummary, Sample, Span,
+};
 pub use sqlite::{SqliteStore, lock_path};
 pub use store::{TrackingStore, open};
 pub use types::{

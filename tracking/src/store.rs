@@ -2,8 +2,8 @@
 
 use crate::{
     AuditEntry, AuditFilter, Backlog, Commit, Draft, DynamoStore, FileFilter, FoundFile, Inspection, Lock, Metric,
-    Overwrites, Page, PlanRecord, QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState, SqliteStore,
-    TableNames, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult,
+    NumberStore, Overwrites, Page, PlanRecord, QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState,
+    SqliteStore, TableNames, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// An operation that fails with [`TrackingError::Unavailable`] may have happened, wholly or, where its text says so, in
 /// part; each can be made again with the same arguments, and ends as if it had been made once.
 #[async_trait]
-pub trait TrackingStore: Send + Sync {
+pub trait TrackingStore: NumberStore {
     /// Looks at the store that only people need.
     fn inspection(&self) -> &dyn Inspection;
 

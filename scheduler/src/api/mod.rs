@@ -6,7 +6,11 @@
 
 pub(crate) mod audit;
 mod auth;
+mod config;
+mod costs;
+mod dates;
 pub(crate) mod error;
+mod event_log;
 mod events;
 pub(crate) mod executors;
 mod extract;
@@ -25,29 +29,41 @@ mod run_actions;
 pub(crate) mod run_detail;
 pub(crate) mod run_parts;
 pub(crate) mod runs;
+mod schedulers;
+mod series;
 mod serve;
 pub(crate) mod show;
 pub(crate) mod stats;
 mod throughput;
 mod why;
 
+pub(crate) use audit::load_audit;
 pub use auth::read_token;
+pub(crate) use auth::{Access, peer};
+pub(crate) use error::ApiError;
+pub(crate) use executors::load_executors;
+pub(crate) use files::{load_file, load_files};
 pub use options::{HttpDoor, HttpOptions};
+pub(crate) use quarantine::load_quarantine;
+pub(crate) use run_detail::load_run;
+pub(crate) use run_parts::{load_run_files, load_run_ledger};
+pub(crate) use runs::load_runs;
 pub use serve::ApiServer;
+pub(crate) use stats::load_stats;
 
 use crate::service::Service;
-use auth::Access;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use error::ApiError;
+use event_log::EventLog;
 use health::Health;
 use limits::Places;
-use millwork_api::ErrorCode;
+use millwork_api::{ErrorCode, Prices};
 use millwork_process::Metrics;
 use numbers::Numbers;
+use schedulers::Presence;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -63,24 +79,36 @@ const ROLE: HeaderName = HeaderName::from_static("millwork-role");
 /// What all handlers share.
 #[derive(Clone)]
 pub(crate) struct Api {
-    service: Service,
+    pub(crate) service: Service,
     numbers: Arc<Numbers>,
     metrics: Metrics,
+    pub(crate) prices: Prices,
+    events: Arc<EventLog>,
     health: Health,
     /// Cancelled when the process is about to end.
     stop: CancellationToken,
 }
 
 /// The API's routes. All but the health checks ask for access.
-fn router(service: Service, access: Access, places: Places, stop: CancellationToken) -> anyhow::Result<Router> {
+fn router(
+    service: Service,
+    access: Access,
+    places: Places,
+    stop: CancellationToken,
+    (presence, prices): (Presence, Prices),
+) -> anyhow::Result<Router> {
     let metrics = metrics::install()?;
     let numbers = Arc::new(Numbers::new(service.clone()));
-    let counting = tokio::spawn(numbers.clone().keep_current(metrics.clone()));
+    let counting = tokio::spawn(numbers.clone().keep_current(metrics.clone(), presence));
     let health = Health::new(service.clone(), counting.abort_handle());
-    let api = Api { service, numbers, metrics, health, stop };
+    let events = Arc::new(EventLog::new());
+    let api = Api { service, numbers, metrics, prices, events, health, stop };
+    tokio::spawn(event_log::keep(api.clone()));
     let (checks, _) = checks().split_for_parts();
     let (timed, _) = timed().split_for_parts();
     let (streamed, _) = streamed().split_for_parts();
+    let pages = crate::ui::router(access.clone());
+    let pages = pages.layer(middleware::from_fn_with_state(places.clone(), limits::limit_requests));
     let asked = timed
         .layer(middleware::from_fn_with_state(places.clone(), limits::limit_requests))
         .merge(streamed.layer(middleware::from_fn_with_state(places, limits::limit_streams)))
@@ -90,6 +118,8 @@ fn router(service: Service, access: Access, places: Places, stop: CancellationTo
     let routes = checks
         .method_not_allowed_fallback(wrong_method)
         .merge(asked)
+        .merge(pages)
+        .layer(middleware::from_fn(crate::ui::add_headers))
         .layer(middleware::from_fn_with_state(api.clone(), say_role));
     Ok(watched(routes).with_state(api))
 }
@@ -135,6 +165,14 @@ fn timed() -> OpenApiRouter<Api> {
         .routes(routes!(plans::apply_plan))
         .routes(routes!(audit::list_audit))
         .routes(routes!(stats::get_stats))
+        .routes(routes!(dates::list_dates))
+        .routes(routes!(dates::get_date))
+        .routes(routes!(dates::recount_date))
+        .routes(routes!(series::get_series))
+        .routes(routes!(schedulers::list_schedulers))
+        .routes(routes!(config::get_config))
+        .routes(routes!(costs::get_run_cost))
+        .routes(routes!(costs::get_costs))
         .routes(routes!(openapi::get_openapi))
         .routes(routes!(metrics::get_metrics))
 }

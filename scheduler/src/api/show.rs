@@ -7,7 +7,9 @@ use millwork_api as say;
 use millwork_api::MomentKind;
 use millwork_conversion::FileLedger;
 use millwork_manifest::{Failure, ManifestFile};
-use millwork_tracking::{Attempt, AuditEntry, Page, Run, TimelineEntry, TrackedFile, Via};
+use millwork_tracking::{
+    Attempt, AttemptStep, AttemptWork, AuditEntry, Page, Run, RunSummary, TimelineEntry, TrackedFile, Via,
+};
 
 pub(crate) fn page<T, U>(page: Page<T>, item: impl Fn(T) -> U) -> say::Page<U> {
     say::Page { items: page.items.into_iter().map(item).collect(), next_cursor: page.next_cursor }
@@ -58,6 +60,37 @@ pub(crate) fn run(run: Run) -> say::Run {
         started_at: run.started_at,
         committed_at: run.committed_at,
         ended_at: run.ended_at,
+        seconds: run.started_at.zip(run.committed_at).and_then(|(started, committed)| {
+            Some((committed - started).as_seconds_f64()).filter(|seconds| *seconds >= 0.0)
+        }),
+        summary: run.summary.map(summary),
+    }
+}
+
+fn summary(summary: RunSummary) -> say::RunSummary {
+    say::RunSummary {
+        rows: summary.rows,
+        rejected: summary.rejected,
+        input_bytes: summary.input_bytes,
+        output_bytes: summary.output_bytes,
+        outputs: summary.outputs,
+        executors: summary.executors,
+        cpu_seconds: summary.cpu_micros as f64 / 1e6,
+    }
+}
+
+fn work(work: AttemptWork) -> say::AttemptWork {
+    let step = |step: AttemptStep| {
+        let known = say::Step::ALL.into_iter().find(|known| known.as_str() == step.step)?;
+        Some(say::StepTime { step: known, began_at: step.began_at, seconds: step.millis as f64 / 1000.0 })
+    };
+    say::AttemptWork {
+        steps: work.steps.into_iter().filter_map(step).collect(),
+        read_bytes: work.read_bytes,
+        rows: work.rows,
+        rejected: work.rejected,
+        cpu_seconds: work.cpu_micros as f64 / 1e6,
+        tasks: work.tasks,
     }
 }
 
@@ -71,6 +104,7 @@ pub(crate) fn attempt(attempt: Attempt) -> say::Attempt {
         started_at: attempt.started_at,
         ended_at: attempt.ended_at,
         failure: attempt.failure.map(failure),
+        work: attempt.work.map(work),
     }
 }
 
@@ -114,6 +148,10 @@ pub(crate) fn output(result: RunResult) -> say::RunOutput {
         rejected_lines: result.rejected_lines,
         renamed_columns: result.renamed_columns,
         plan: result.plan,
+        attempt: result.attempt,
+        tasks: result.tasks,
+        cpu_seconds: result.cpu_micros as f64 / 1e6,
+        requests: result.storage,
         ledger,
     }
 }
@@ -166,12 +204,14 @@ pub(crate) fn file_moment(entry: TimelineEntry) -> say::FileMoment {
     say::FileMoment { at: entry.at, state: entry.state, detail: entry.detail }
 }
 
-pub(crate) fn change(change: Change) -> say::RunChange {
+/// A change, with the run as it is after that.
+pub(crate) fn change(change: Change, after: Option<Run>) -> say::RunChange {
     say::RunChange {
         manifest_id: change.manifest_id,
         state: change.state,
         attempt: change.attempt,
         failure: change.failure.map(failure),
         at: change.at,
+        run: after.map(run),
     }
 }

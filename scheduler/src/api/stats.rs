@@ -30,6 +30,7 @@ pub(crate) fn load_stats(api: &Api) -> Stats {
         slots_used: known.slots_used(),
         bytes_per_second: known.bytes_per_second,
         backlog_seconds: known.backlog_seconds(),
+        forecast: known.forecast(),
         converted: Converted { input_bytes: known.input_bytes, output_bytes: known.output_bytes, rows: known.rows },
         runs: known
             .counts()
@@ -40,7 +41,7 @@ pub(crate) fn load_stats(api: &Api) -> Stats {
             .files
             .iter()
             .flat_map(|counted| &counted.values)
-            .map(|&(state, files)| FilesInState { state, files })
+            .map(|&(state, total)| FilesInState { state, files: total.files, bytes: total.bytes })
             .collect(),
     }
 }

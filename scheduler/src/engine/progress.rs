@@ -1,31 +1,24 @@
-//! Progress of a job, as Ballista knows it.
+//! Progress of a job, as Ballista knows it and executors tell it.
 
 use super::{Engine, TaskNow};
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::task_status;
 use ballista_scheduler::state::execution_stage::{ExecutionStage, TaskInfo};
 use datafusion::physical_plan::displayable;
-use millwork_api::{StageProgress, TaskPhase, TaskProgress, TaskState};
+use millwork_api::{StageProgress, TaskProgress, TaskState};
 use std::collections::HashMap;
 
-/// How far a job is.
-#[derive(Clone, Debug)]
-pub(crate) struct JobProgress {
-    /// Its stages, in order. A conversion has one.
-    pub(crate) stages: Vec<StageProgress>,
-}
-
 impl Engine {
-    /// How far a job is, as long as the engine knows it.
-    pub(crate) async fn progress(&self, id: &JobId) -> Option<JobProgress> {
+    /// The stages of a job, as long as the engine knows it.
+    pub(crate) async fn stages(&self, id: &JobId) -> Option<Vec<StageProgress>> {
         let running = self.server.state.task_manager.get_running_job_cache();
         let graph = running.get(id)?.execution_graph.read().await;
-        let known: HashMap<usize, TaskNow> =
-            self.tasks(id).0.into_iter().map(|task| (task.task as usize, task)).collect();
-        let mut stages: Vec<StageProgress> =
-            graph.stages().iter().map(|(id, stage)| progress_of(*id, stage, &known)).collect();
+        let tasks = self.tasks(id).0.into_iter();
+        let known: HashMap<usize, TaskNow> = tasks.map(|task| (task.task as usize, task)).collect();
+        let stages = graph.stages();
+        let mut stages: Vec<StageProgress> = stages.iter().map(|(id, stage)| progress_of(*id, stage, &known)).collect();
         stages.sort_by_key(|stage| stage.id);
-        Some(JobProgress { stages })
+        Some(stages)
     }
 }
 
@@ -60,7 +53,7 @@ fn task_progress(task: &TaskInfo, known: &HashMap<usize, TaskNow>) -> TaskProgre
         executor,
         launched_at_ms: millis(task.scheduled_time),
         ended_at_ms,
-        phase: if counts.is_finishing { TaskPhase::Finishing } else { TaskPhase::Converting },
+        is_finishing: counts.is_finishing,
         input_bytes: input.bytes,
         read_bytes: counts.read_bytes,
         rows: counts.rows,

@@ -1,10 +1,10 @@
 //! The conversion of an attempt: survey, plan, submit, wait, judge.
 
-use super::Step;
 use super::{Shell, blocking, storage_failure};
 use crate::engine::{Engine, Job, TaskNow};
 use crate::run::Event;
 use chrono::Utc;
+use millwork_api::Step;
 use millwork_conversion::{AttemptOutcome, Capacity, Columns, Survey, TaskReport, Verdict, plan_attempt, survey};
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
 use millwork_storage::Staging;
@@ -126,6 +126,7 @@ impl Shell {
     fn end_conversion(&self, id: &ManifestId, tasks: &[TaskNow]) {
         self.works.with(id, |work| {
             work.shown.see(tasks, tasks.len(), work.input_bytes);
+            work.tasks = tasks.to_vec();
             work.steps.begin(Step::Check, Utc::now());
         });
     }

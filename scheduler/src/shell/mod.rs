@@ -13,7 +13,6 @@ mod sweep;
 mod watch;
 mod work;
 
-pub(crate) use millwork_api::{RunProgress, Step};
 pub use scheduler::{Change, EndedRun, Scheduler};
 
 use crate::engine::Engine;
@@ -21,6 +20,7 @@ use crate::options::RunOptions;
 use crate::run::{Action, Event, Machine, Seen};
 use chrono::Utc;
 use futures::FutureExt;
+use millwork_api::RunProgress;
 use millwork_conversion::ConversionOptions;
 use millwork_manifest::{Failure, FailureClass, ManifestId};
 use millwork_storage::{Location, Staging};
@@ -53,6 +53,8 @@ pub(crate) struct Shell {
     mail: mpsc::UnboundedSender<Event>,
     changes: broadcast::Sender<Change>,
     ended: broadcast::Sender<EndedRun>,
+    /// Tells how far runs are, each second.
+    progresses: broadcast::Sender<Arc<RunProgress>>,
     /// Attempts that are being converted: they share the slots.
     converting: AtomicUsize,
     tasks: TaskTracker,

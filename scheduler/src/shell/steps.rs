@@ -37,6 +37,13 @@ impl Steps {
         self.now
     }
 
+    /// The steps up to now, in order, the one that goes on as far as it is.
+    pub(crate) fn until(&self, now: DateTime<Utc>) -> Vec<StepTime> {
+        let mut all = self.clone();
+        all.end(now);
+        all.ended
+    }
+
     /// The steps that have ended, in order.
     pub(crate) fn ended(&self) -> &[StepTime] {
         &self.ended

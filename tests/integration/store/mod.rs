@@ -11,4 +11,5 @@ mod queues;
 mod runs;
 mod supersedes;
 mod support;
+mod totals;
 mod unreadable;

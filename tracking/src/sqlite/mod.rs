@@ -16,15 +16,19 @@ mod open;
 mod readers;
 mod rows;
 mod runs;
+#[cfg(test)]
+mod scale;
 mod schema;
+mod series;
+mod totals;
 mod turns;
 mod wanted;
 mod worker;
 
 use crate::{
-    AuditEntry, AuditFilter, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, PlanRecord,
-    QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState, TimelineEntry, TrackedBatch, TrackedFile,
-    TrackingError, TrackingResult, TrackingStore,
+    AttemptWork, AuditEntry, AuditFilter, Backlog, Commit, DateTotals, Draft, FileFilter, FileTotal, FoundFile, Lock,
+    Metric, Note, NumberStore, Overwrites, Page, PlanRecord, QueuedManifest, Replaced, Run, RunCount, RunFilter,
+    RunState, Sample, Span, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
@@ -264,7 +268,7 @@ impl TrackingStore for SqliteStore {
     }
 
     async fn commit(&self, commit: &Commit, result: &serde_json::Value, now: DateTime<Utc>) -> TrackingResult<bool> {
-        let (commit, result) = (commit.clone(), result.to_string());
+        let (commit, result) = (commit.clone(), result.clone());
         self.worker.write(move |c| commits::commit(c, &commit, &result, now)).await
     }
 
@@ -327,6 +331,53 @@ impl TrackingStore for SqliteStore {
     async fn update_plan(&self, plan: &PlanRecord) -> TrackingResult<bool> {
         let plan = plan.clone();
         self.worker.write(move |c| audits::update_plan(c, &plan)).await
+    }
+}
+
+#[async_trait]
+impl NumberStore for SqliteStore {
+    async fn date_totals(
+        &self,
+        from: Option<DatePrefix>,
+        to: Option<DatePrefix>,
+    ) -> TrackingResult<Vec<(DatePrefix, DateTotals)>> {
+        self.worker.read(move |c| totals::dates(c, from, to)).await
+    }
+
+    async fn recount_totals(&self, date: DatePrefix) -> TrackingResult<DateTotals> {
+        self.worker.write(move |c| totals::recount(c, date)).await
+    }
+
+    async fn arrivals(&self) -> TrackingResult<FileTotal> {
+        self.worker.read(totals::arrivals).await
+    }
+
+    async fn note_work(&self, id: &ManifestId, attempt: u32, work: &AttemptWork) -> TrackingResult<()> {
+        let (id, work) = (id.clone(), work.clone());
+        self.worker.write(move |c| totals::note_work(c, &id, attempt, &work)).await
+    }
+
+    async fn put_sample(&self, span: Span, sample: &Sample) -> TrackingResult<()> {
+        let sample = *sample;
+        self.worker.write(move |c| series::put_sample(c, span, &sample)).await
+    }
+
+    async fn samples(&self, span: Span, from: DateTime<Utc>, to: DateTime<Utc>) -> TrackingResult<Vec<Sample>> {
+        self.worker.read(move |c| series::samples(c, span, from, to)).await
+    }
+
+    async fn prune(&self, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.worker.write(move |c| series::prune(c, now)).await
+    }
+
+    async fn put_note(&self, kind: &str, note: &Note, expires_at: DateTime<Utc>) -> TrackingResult<()> {
+        let (kind, note) = (kind.to_owned(), note.clone());
+        self.worker.write(move |c| series::put_note(c, &kind, &note, expires_at)).await
+    }
+
+    async fn notes(&self, kind: &str, now: DateTime<Utc>) -> TrackingResult<Vec<Note>> {
+        let kind = kind.to_owned();
+        self.worker.read(move |c| series::notes(c, &kind, now)).await
     }
 }
 
