@@ -61,6 +61,12 @@ fn listings_come_in_pages_and_can_be_narrowed() {
     assert_eq!(seen.len(), 6, "{seen:?}");
     assert_eq!(ids(&cluster.get("runs?status=failed")), ["gone"]);
     assert_eq!(ids(&cluster.get("runs?failure_class=input")), ["gone"]);
+    assert_eq!(ids(&cluster.get("runs?state=failed,cancelled")), ["gone"]);
+    assert_eq!(ids(&cluster.get("runs?state=failed,completed&prefix=m3")), ["m3"]);
+    assert_eq!(ids(&cluster.get("runs?since=2100-01-01T00:00:00Z")), [""; 0]);
+    assert_eq!(ids(&cluster.get("runs?until=2100-01-01T00:00:00Z&limit=1000")).len(), 6);
+    let third = format!("files?state=completed,failed&prefix=file://{}", place.path("in/2025-01-03").display());
+    assert_eq!(cluster.get(&third)["items"].as_array().unwrap().len(), 1);
     assert_eq!(ids(&cluster.get("runs?date=2025-01-03&status=completed")), ["m3"]);
 
     let run = cluster.get("runs/m1");

@@ -4,11 +4,16 @@ use crate::servers::Aws;
 use crate::store::faults::{Fate, Faulty, Gate};
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
-use millwork_api::{Action, ChangeResult, Plan, PlanRequest, PlanState, Priority, RunQuery, Select};
-use millwork_manifest::{DatePrefix, Failure, FailureClass, Manifest, ManifestFile, ManifestId, RunState};
+use millwork_api::{Action, ChangeResult, FileQuery, Plan, PlanRequest, PlanState, Priority, RunQuery, Select};
+use millwork_manifest::{
+    DatePrefix, Failure, FailureClass, FileState, Manifest, ManifestFile, ManifestId, ObjectUri, QuarantineReason,
+    RunState,
+};
 use millwork_scheduler::{Operator, PlanError, ReadPlaces, Service};
 use millwork_storage::Places;
-use millwork_tracking::{AuditEntry, AuditFilter, PlanRecord, QueuedManifest, SqliteStore, TrackingStore, Via};
+use millwork_tracking::{
+    AuditEntry, AuditFilter, FoundFile, Overwrites, PlanRecord, QueuedManifest, SqliteStore, TrackingStore, Via,
+};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -270,6 +275,45 @@ async fn a_death_between_note_and_effect_loses_nothing(store: Store) {
     assert_eq!((state(&store, "a").await, notes(&store).await.len()), (RunState::Queued, 1));
 }
 
+/// Refused files that the rules of today accept are taken back; the others are told, and stay.
+async fn refused_files_are_taken_back_where_the_rules_allow(store: Store) {
+    let root = tempfile::tempdir().unwrap();
+    let uri = |name: &str| ObjectUri::from_path(&root.path().join(name)).unwrap();
+    let (large, small) = ("2025-12-23-large.ndjson", "2025-12-23-small.ndjson");
+    std::fs::write(root.path().join(large), vec![b'\n'; 200_000]).unwrap();
+    std::fs::write(root.path().join(small), "{}\n").unwrap();
+    let found = [large, small].map(|name| FoundFile {
+        uri: uri(name),
+        date: Some("2025-12-23".parse().unwrap()),
+        size_bytes: 3,
+        etag: "as it was".to_owned(),
+        version_id: None,
+        sequencer: None,
+        quarantine: Some(QuarantineReason::TooSmall),
+    });
+    store.track(&found, Overwrites::Record, Utc::now()).await.unwrap();
+    let places = ReadPlaces { input: root.path().to_str().unwrap().parse().unwrap(), manifests: Places::none() };
+    let service = Service::new(store.clone(), places);
+    let query = FileQuery { reason: Some("too-small".to_owned()), ..FileQuery::default() };
+    let request = PlanRequest { action: Action::Redrive, select: Select::Files(query), reason: None };
+    let plan = service.make_plan(request, &operator("ops")).await.unwrap();
+    let planned: Vec<_> = plan.changes.iter().map(|change| change.subject.clone()).collect();
+    assert_eq!(planned, [uri(large).to_string()], "{plan:?}");
+    assert!(plan.refused[0].subject.ends_with(small) && plan.refused[0].reason.contains("rules"), "{plan:?}");
+    let applied = service.apply_plan(&plan.id, &operator("ops")).await.unwrap();
+    assert_eq!(results(&applied), [Some(ChangeResult::Done)], "{applied:?}");
+    let files = store.files(&[uri(large), uri(small)]).await.unwrap();
+    let states: Vec<_> = files.into_iter().map(|file| file.unwrap().state).collect();
+    assert_eq!(states, [FileState::Pending, FileState::Quarantined]);
+    let elsewhere = PlanRequest {
+        action: Action::Redrive,
+        select: Select::Ids(vec!["s3://elsewhere/2025-12-23-a.ndjson".to_owned()]),
+        reason: None,
+    };
+    let plan = service.make_plan(elsewhere, &operator("ops")).await.unwrap();
+    assert!(plan.changes.is_empty() && plan.refused[0].reason.contains("INPUT_PLACES"), "{plan:?}");
+}
+
 async fn plans_hold<F: Future<Output = Store>>(fresh: impl Fn() -> F) {
     a_plan_over_a_filter_acts_on_its_list_while_more_match(fresh().await).await;
     what_has_changed_since_is_left_alone(fresh().await).await;
@@ -279,6 +323,7 @@ async fn plans_hold<F: Future<Output = Store>>(fresh: impl Fn() -> F) {
     what_broke_off_goes_on(fresh().await, Fate::FailsBefore).await;
     what_broke_off_goes_on(fresh().await, Fate::FailsAfter).await;
     a_death_between_note_and_effect_loses_nothing(fresh().await).await;
+    refused_files_are_taken_back_where_the_rules_allow(fresh().await).await;
 }
 
 #[tokio::test]
