@@ -98,6 +98,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_documents_have_each_code() {
+        let text = include_str!("../../docs/commands.md");
+        for exit in Exit::ALL {
+            let row = format!("| {} | {} |\n", exit.code(), exit.meaning());
+            assert!(text.contains(&row), "{row}");
+        }
+    }
+
+    #[test]
     fn each_code_is_one_end_and_told() {
         let mut codes: Vec<_> = Exit::ALL.iter().map(|exit| exit.code()).collect();
         codes.dedup();
