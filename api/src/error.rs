@@ -88,6 +88,20 @@ pub enum ErrorCode {
     WrongMethod,
     /// A token that may not do this.
     WrongRole,
+    /// A plan that cannot be made of what is asked.
+    BadPlan,
+    /// A plan that is being applied by somebody just now.
+    PlanBusy,
+    /// A plan whose time is over: nothing of it was done.
+    PlanExpired,
+    /// A plan that somebody else has made.
+    PlanOfAnother,
+    /// A plan that was applied already.
+    PlanUsed,
+    /// A plan that is not known.
+    NoSuchPlan,
+    /// Subjects that have all changed since the plan was made: nothing was done.
+    Changed,
     /// A code of a newer scheduler; none sends it.
     #[serde(other)]
     Unknown,
@@ -95,7 +109,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code that is sent, by name.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 36] = [
         Self::BadBody,
         Self::BadJson,
         Self::BadManifest,
@@ -125,6 +139,13 @@ impl ErrorCode {
         Self::WrongContentType,
         Self::WrongMethod,
         Self::WrongRole,
+        Self::BadPlan,
+        Self::PlanBusy,
+        Self::PlanExpired,
+        Self::PlanOfAnother,
+        Self::PlanUsed,
+        Self::NoSuchPlan,
+        Self::Changed,
     ];
 
     /// HTTP status of the answers that tell this.
@@ -135,13 +156,14 @@ impl ErrorCode {
             | Self::BadManifest
             | Self::BadPath
             | Self::BadQuery
-            | Self::ForeignObject => 400,
+            | Self::ForeignObject
+            | Self::BadPlan => 400,
             Self::Unauthorized => 401,
-            Self::ForeignHost | Self::ForeignOrigin | Self::WrongRole => 403,
-            Self::NoSuchFile | Self::NoSuchManifest | Self::NoSuchRun | Self::NotFound => 404,
+            Self::ForeignHost | Self::ForeignOrigin | Self::WrongRole | Self::PlanOfAnother => 403,
+            Self::NoSuchFile | Self::NoSuchManifest | Self::NoSuchRun | Self::NotFound | Self::NoSuchPlan => 404,
             Self::WrongMethod => 405,
             Self::SlowBody => 408,
-            Self::Conflict => 409,
+            Self::Conflict | Self::PlanBusy | Self::PlanExpired | Self::PlanUsed | Self::Changed => 409,
             Self::TooLarge => 413,
             Self::WrongContentType => 415,
             Self::TooManyStreams | Self::TooManyTries => 429,
@@ -188,6 +210,13 @@ impl ErrorCode {
             Self::WrongContentType => "wrong-content-type",
             Self::WrongMethod => "wrong-method",
             Self::WrongRole => "wrong-role",
+            Self::BadPlan => "bad-plan",
+            Self::PlanBusy => "plan-busy",
+            Self::PlanExpired => "plan-expired",
+            Self::PlanOfAnother => "plan-of-another",
+            Self::PlanUsed => "plan-used",
+            Self::NoSuchPlan => "no-such-plan",
+            Self::Changed => "changed",
             Self::Unknown => "unknown",
         }
     }

@@ -42,19 +42,22 @@ pub struct File {
 }
 
 /// Files that a listing shows.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct FileQuery {
     /// Only files in one of these states, with commas between them; `status` is an older name.
     #[serde(default, alias = "status", skip_serializing_if = "AnyOf::is_empty")]
+    #[schema(schema_with = words::text, required = false)]
     #[param(schema_with = words::file_states, style = Form, explode = false, required = false)]
     pub state: AnyOf<FileState>,
     /// Only files of this date.
+    #[schema(value_type = Option<String>, format = Date)]
     #[param(value_type = String, format = Date, required = false)]
     pub date: Option<DatePrefix>,
     /// How many files at most.
     #[serde(default)]
+    #[schema(value_type = String, required = false)]
     #[param(value_type = u32, minimum = 1, maximum = 1000, default = 100, required = false)]
     pub limit: Limit,
     /// `next_cursor` of the page before.

@@ -4,6 +4,7 @@
 //! are only ever added; a reader passes over those it does not know. This crate knows neither a server nor a store.
 
 mod any_of;
+mod audit;
 mod cluster;
 mod costs;
 mod error;
@@ -14,6 +15,7 @@ mod numbers;
 mod output;
 mod page;
 pub mod path;
+mod plans;
 mod priority;
 mod progress;
 mod runs;
@@ -21,6 +23,7 @@ mod system;
 mod words;
 
 pub use any_of::{AnyOf, Word};
+pub use audit::{AuditEntry, AuditQuery, Via};
 pub use cluster::{Converted, Executor, Executors, FilesInState, LeftExecutor, RunsInState, Stats};
 pub use costs::{Cost, Costs, DateCost, Prices, RunCost, Used};
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
@@ -35,6 +38,7 @@ pub use numbers::{
 };
 pub use output::{LedgerEntry, LedgerTotals, OutputFile, RunOutput};
 pub use page::{Limit, Page, PagedQuery};
+pub use plans::{Action, Change, ChangeResult, Plan, PlanRequest, PlanState, Refusal, Select, SubjectKind};
 pub use priority::{Priority, PriorityChange};
 pub use progress::{
     AttemptWork, Phase, Requests, RunProgress, StageProgress, Step, StepTime, TaskProgress, TaskRecord, TaskState,

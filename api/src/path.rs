@@ -19,6 +19,10 @@ pub const QUARANTINE: &str = "/api/v1/quarantine";
 pub const EXECUTORS: &str = "/api/v1/executors";
 /// Numbers.
 pub const STATS: &str = "/api/v1/stats";
+/// Change plans.
+pub const PLANS: &str = "/api/v1/plans";
+/// Notes of what was done.
+pub const AUDIT: &str = "/api/v1/audit";
 /// Events, as a stream.
 pub const EVENTS: &str = "/api/v1/events";
 
@@ -56,6 +60,16 @@ pub fn run_part(id: &str, part: &str) -> String {
 /// One manifest's document.
 pub fn manifest(id: &str) -> String {
     format!("{MANIFESTS}/{}", segment(id))
+}
+
+/// One change plan.
+pub fn plan(id: &str) -> String {
+    format!("{PLANS}/{}", segment(id))
+}
+
+/// The application of a change plan.
+pub fn plan_apply(id: &str) -> String {
+    format!("{PLANS}/{}/apply", segment(id))
 }
 
 /// A text as one segment of a path: nothing in it can leave it.

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use utoipa::ToSchema;
 
 /// The place of a run in the queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "i64", into = "i32")]
 pub struct Priority(pub i32);
 

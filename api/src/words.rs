@@ -42,3 +42,7 @@ pub(crate) fn file_states() -> RefOr<Schema> {
 pub(crate) fn failure_classes() -> RefOr<Schema> {
     any_of("The kind of a failure", FailureClass::ALL.map(FailureClass::as_str))
 }
+
+pub(crate) fn text() -> RefOr<Schema> {
+    ObjectBuilder::new().schema_type(Type::String).description(Some("Words with commas between them")).into()
+}

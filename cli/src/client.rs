@@ -73,8 +73,13 @@ impl Client {
         Ok(Self { http: http.build()?, base, token })
     }
 
+    /// Where the scheduler is.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base))
+        self.http.request(method, format!("{}{path}", self.base)).header("millwork-via", "cli")
     }
 
     /// The token to show now.

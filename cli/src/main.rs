@@ -10,13 +10,17 @@ mod files;
 mod generate;
 mod list;
 mod load_test;
+mod open;
 mod redrive;
 mod report;
 mod run;
 mod runs;
+mod state;
 mod submit;
 mod table;
 mod token;
+mod up;
+mod why;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -40,6 +44,7 @@ wrong; 130 interrupted.";
 
 #[derive(Subcommand)]
 enum Command {
+    Up(up::Options),
     Run(run::Options),
     Explain(explain::Options),
     Submit(submit::Options),
@@ -53,12 +58,14 @@ enum Command {
     LoadTest(load_test::Options),
     Bootstrap(bootstrap::Options),
     Token(token::Options),
+    Open(open::Options),
+    Why(why::Options),
 }
 
 fn main() -> ExitCode {
     let cli: Cli = millwork_process::parse();
     let quiet = "warn,millwork_scheduler=off,ballista=off,ballista_core=off,ballista_scheduler=off,datafusion=off";
-    if let Err(error) = millwork_process::start_logs(quiet) {
+    if let Err(error) = millwork_process::start_logs("millwork", quiet) {
         eprintln!("millwork: {error:#}");
         return ExitCode::from(2);
     }
@@ -67,6 +74,8 @@ fn main() -> ExitCode {
         Command::Generate(options) => generate::generate(&options).map(|()| ExitCode::SUCCESS),
         Command::Token(options) => token::token(&options).map(|()| ExitCode::SUCCESS),
         Command::Run(options) => block_on(run::run(options)),
+        Command::Up(options) => block_on(up::up(options)),
+        Command::Open(options) => block_on(open::open(options)),
         Command::Explain(options) => block_on(explain::explain(options)),
         Command::Submit(options) => block_on(submit::submit(options)),
         Command::Runs(options) => block_on(runs::runs(options)),
@@ -77,6 +86,7 @@ fn main() -> ExitCode {
         Command::Cost(options) => block_on(cost::cost(options)),
         Command::Redrive(options) => block_on(redrive::redrive(options)),
         Command::Bootstrap(options) => block_on(bootstrap::bootstrap(options)),
+        Command::Why(options) => block_on(why::why(options)),
     };
     done.unwrap_or_else(|error| {
         eprintln!("millwork: {}", millwork_manifest::printable(&format!("{error:#}")));
@@ -105,4 +115,15 @@ fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Res
     // Work that was given up must not hold up the end.
     runtime.shutdown_background();
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_option_has_a_variable() {
+        assert_eq!(millwork_process::unnamed(Cli::command()), Vec::<String>::new());
+    }
 }

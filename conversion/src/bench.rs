@@ -58,6 +58,7 @@ impl Trial {
             output: RowSource::all_columns(&layout),
             layout,
             max_late_columns: MAX_LATE_COLUMNS,
+            ignores_others: false,
             limits: Limits::default(),
             plan: 0,
             staging: None,

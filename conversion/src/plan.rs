@@ -55,6 +55,8 @@ pub struct ConversionOptions {
     pub rates: KnownRates,
     /// A survey that was begun before its run.
     pub early: EarlySurvey,
+    /// Place of the attempt in its trace, which is handed on to executors; none if nobody wants traces.
+    pub traceparent: Option<String>,
 }
 
 impl Default for ConversionOptions {
@@ -68,6 +70,7 @@ impl Default for ConversionOptions {
             input: None,
             rates: KnownRates::default(),
             early: EarlySurvey::default(),
+            traceparent: None,
         }
     }
 }
@@ -150,6 +153,7 @@ pub async fn plan_attempt(
         compression: options.compression,
         lanes: 1,
         morsels: MorselSizes { whole: 0, least: 0 },
+        traceparent: options.traceparent.clone(),
         starts: Vec::new(),
     };
     let target = options.target_file_bytes;
@@ -188,6 +192,7 @@ fn row_source(manifest: &Manifest, columns: &Columns, options: &ConversionOption
         layout,
         // A query says itself which columns there are.
         max_late_columns: if options.query.is_default() { MAX_LATE_COLUMNS } else { 0 },
+        ignores_others: options.query.words().is_some(),
         limits: options.limits,
         plan: uuid::Uuid::new_v4().as_u64_pair().0,
         staging: None,
@@ -323,7 +328,7 @@ fn file_groups(
     let mut groups: Vec<Vec<FileRange>> = Vec::new();
     let (mut before, mut goal_end) = (0.0, 0.0);
     for range in &survey.ranges {
-        let bytes = survey.content_bytes(range) * expected / content.max(1.0);
+        let bytes = survey.weighted_bytes(range) * expected / content.max(1.0);
         // The group in whose goal the middle of the range falls; no group stays empty.
         let is_past = groups.is_empty() || before + bytes / 2.0 > goal_end;
         if let Some(goal) = goals.next_if(|_| is_past) {

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod functions;
 mod travel;
+mod words;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
@@ -23,6 +24,7 @@ use std::sync::{Arc, LazyLock};
 use crate::source::{FileRange, NdjsonSource, scan_exec};
 use crate::table::ReadManifest;
 use travel::check_travels;
+pub(crate) use words::Words;
 
 /// Limit of what the engine says of a query, in bytes, before the place in the query is shown: it lists all columns where there is none of
 /// a name.

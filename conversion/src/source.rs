@@ -49,6 +49,8 @@ pub(crate) struct RowSource {
     pub(crate) output: Vec<OutputColumn>,
     /// How many keys that the plan has no column for get one where they turn up, after all others.
     pub(crate) max_late_columns: usize,
+    /// True if keys that the plan has no column for are no matter, since the query names those that it takes.
+    pub(crate) ignores_others: bool,
     pub(crate) limits: Limits,
     /// The number of the plan, by which its tasks in one process share the room for rejected lines.
     pub(crate) plan: u64,

@@ -4,7 +4,7 @@ use crate::builder::{Builder, BuilderError};
 use millwork_manifest::{FileState, ObjectUri, QuarantineReason};
 use millwork_redrive::{Redrive, Verdict};
 use millwork_storage::Location;
-use millwork_tracking::AuditEntry;
+use millwork_tracking::{AuditEntry, BY_OPERATOR};
 use serde::Serialize;
 
 /// Which files a redrive takes back.
@@ -60,7 +60,7 @@ impl Builder {
         if !dry_run && !done.pending.is_empty() {
             let detail = format!("{} files of {place} taken back", done.pending.len());
             let actor = self.holder.clone();
-            let entry = AuditEntry { at: self.now(), actor, action: "redrive".to_owned(), detail };
+            let entry = AuditEntry::done(self.now(), actor, "redrive", detail);
             self.store.audit(&entry).await?;
         }
         Ok(done)
@@ -77,7 +77,9 @@ impl Builder {
         let (rules, now) = (&self.settings.rules, self.now());
         let redrive = Redrive { store: &*self.store, objects: &*self.objects, rules, place: Some(place), now };
         for file in self.files_in(state, place).await? {
-            if filter.reason.is_some_and(|reason| file.reason.as_deref() != Some(reason)) {
+            // What an operator refused is taken back by an operator.
+            let is_kept = file.reason.as_deref() == Some(BY_OPERATOR);
+            if is_kept || filter.reason.is_some_and(|reason| file.reason.as_deref() != Some(reason)) {
                 continue;
             }
             let verdict = match dry_run {

@@ -27,7 +27,7 @@ pub use limits::{MAX_MANIFEST_BYTES, MAX_MANIFEST_FILES, MAX_OBJECT_BYTES, MAX_U
 pub use refusal::{Refusal, Service};
 pub use run_state::RunState;
 pub use shown::printable;
-pub use state::FileState;
+pub use state::{FileState, RunState};
 pub use tag::{bare_tag, is_restored, local_tag};
 pub use uri::{InvalidUri, ObjectUri};
 pub use validate::{Arrival, Compression, FileRules, MissingDate, QuarantineReason, is_unfinished_name};

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// The lock's name.
-const LOCK: &str = "LOCK#runs";
+pub(crate) const LOCK: &str = "LOCK#runs";
 /// How long it is held without being renewed.
 const TTL_SECONDS: i64 = 8;
 /// How often it is renewed.
@@ -83,7 +83,10 @@ impl Lease {
     pub async fn wait(url: &str, store: &Arc<dyn TrackingStore>) -> anyhow::Result<Self> {
         loop {
             match Self::take(url, store).await {
-                Ok(Some(lease)) => return Ok(lease),
+                Ok(Some(lease)) => {
+                    metrics::counter!("millwork_lease_taken_total").increment(1);
+                    return Ok(lease);
+                }
                 Ok(None) => {}
                 Err(error) => match error.downcast_ref::<TrackingError>() {
                     Some(cause) if cause.can_pass() => {
@@ -160,6 +163,18 @@ fn lock_file(path: &Path) -> anyhow::Result<Option<File>> {
         Err(std::fs::TryLockError::WouldBlock) => Ok(None),
         Err(std::fs::TryLockError::Error(e)) => Err(e).with_context(|| format!("cannot lock `{}`", path.display())),
     }
+}
+
+/// Tells whether a process holds the lock of a state that is a file, without taking it. None if the system does not tell.
+pub(crate) fn is_held(state: &Path) -> Option<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let path = absolute(state).ok()?.with_extension("lock");
+    let Ok(metadata) = std::fs::metadata(&path) else { return Some(false) };
+    // A look at the kernel's list takes nothing from anybody: to try the lock would, for that moment.
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let inode = format!(":{}", metadata.ino());
+    let is_ours = |line: &str| line.contains("FLOCK") && line.split_whitespace().any(|word| word.ends_with(&inode));
+    Some(locks.lines().any(is_ours))
 }
 
 async fn renew(

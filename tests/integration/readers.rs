@@ -93,3 +93,18 @@ fn every_reader_sees_the_same_in_what_a_query_makes() {
     convert(&place, "typed", &["--sql", place.path("q.sql").to_str().unwrap()]);
     assert_eq!(ask_readers(&place, "outputs")["rows"], 5000);
 }
+
+#[test]
+fn the_document_on_reading_says_what_works() {
+    let place = Place::new();
+    let out = place.path("out").join("merged-parquet-2025-12-23");
+    place.input("2025-12-23-a.ndjson", "{\"id\":1,\"name\":\"a\"}\n");
+    place.run_well(&[]);
+    place.input("2025-12-23-b.ndjson", "{\"email\":\"x\",\"id\":2}\n");
+    place.run_well(&[]);
+    assert_eq!(std::fs::read_dir(out).unwrap().count(), 2);
+    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/oracle/reading.py");
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reading.md");
+    let done = Done::of(python().args([tests, document]).current_dir(place.root.path()).output().unwrap());
+    assert_eq!(done.code, Some(0), "{} {}", done.stdout, done.stderr);
+}

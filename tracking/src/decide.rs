@@ -9,6 +9,10 @@ pub(crate) const TAKEN_BACK: &str = "taken back";
 /// What the timeline says of a file of a failed run that has other content by then.
 pub(crate) const OVERWRITTEN: &str = "found with other content";
 
+/// Reason in the record of a file that an operator refused: it stays refused, whatever is listed, until its content changes or
+/// somebody takes it back.
+pub const BY_OPERATOR: &str = "by-operator";
+
 /// What to do with the record of a known file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
@@ -77,6 +81,10 @@ fn decide_by_content(known: &TrackedFile, found: &FoundFile, overwrites: Overwri
         }
         (Quarantined | Pending | Failed, Some(reason)) if !is_same || known.state == Quarantined => {
             Decision::Replace(Quarantined, Tracked::Quarantined(reason))
+        }
+        // Somebody wants it so.
+        (Quarantined, None) if is_same && known.reason.as_deref() == Some(BY_OPERATOR) => {
+            Decision::Leave(Tracked::Known)
         }
         // The rules have changed, or the object has.
         (Quarantined, None) => Decision::Replace(Pending, Tracked::Updated),
@@ -271,6 +279,14 @@ mod tests {
         let small = FoundFile { quarantine: Some(QuarantineReason::TooSmall), ..restored };
         let decision = decide(&file("7-100-f00", FileState::Quarantined), &small, Overwrites::Record, LATER);
         assert_eq!(decision, Decision::Adopt(Tracked::StillQuarantined(QuarantineReason::TooSmall)));
+    }
+
+    #[test]
+    fn what_an_operator_refused_stays_refused_until_its_content_changes() {
+        let refused = TrackedFile { reason: Some(BY_OPERATOR.to_owned()), ..known(FileState::Quarantined) };
+        let decision = |etag| decide(&refused, &found(etag, None, None), Overwrites::Record, LATER);
+        assert_eq!(decision("1"), Decision::Leave(Tracked::Known));
+        assert_eq!(decision("2"), Decision::Replace(FileState::Pending, Tracked::Updated));
     }
 
     #[test]

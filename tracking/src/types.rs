@@ -371,19 +371,6 @@ pub struct Metric {
     pub value: u64,
 }
 
-/// A note of what an operator, or a sweep on nobody's behalf, did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AuditEntry {
-    /// When.
-    pub at: DateTime<Utc>,
-    /// Who: a user and host, or a process.
-    pub actor: String,
-    /// What was done.
-    pub action: String,
-    /// To what, and with what result.
-    pub detail: String,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,10 +1,11 @@
 //! Which column a key belongs to, mostly without hashing where keys come in the usual order.
 
-use super::columns::{MAX_COLUMNS, MAX_NAME_BYTES, check_columns};
+use super::columns::{MAX_COLUMNS, MAX_NAME_BYTES, METADATA_COLUMNS, check_columns};
 use super::defects::ScanError;
 use super::json::{Field, Keys};
 use super::unescape::unescape;
 use crate::compare::same;
+use crate::query::Words;
 use crate::source::FileRange;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -129,6 +130,10 @@ pub(crate) struct KeyIndex {
     late: Vec<String>,
     /// An unknown key becomes a column at once while there are less than this.
     max_columns: usize,
+    /// The keys that are learnt, if not all.
+    wanted: Option<Words>,
+    /// The column of keys that nobody wants, behind those of the plan.
+    ignored: Option<u32>,
     /// Keys without a column.
     new_keys: HashMap<String, Position>,
     /// The bytes of the keys with and without a column.
@@ -139,6 +144,11 @@ pub(crate) struct KeyIndex {
     has_news: bool,
     /// Whether the last key that was looked for was one of the next few.
     is_in_order: bool,
+}
+
+/// True of a key whose column gets another name, by which a query calls it.
+fn is_metadata(key: &str) -> bool {
+    METADATA_COLUMNS.contains(&key)
 }
 
 const START: u32 = u32::MAX;
@@ -203,6 +213,8 @@ impl KeyIndex {
             planned: keys.len(),
             late: Vec::new(),
             max_columns: keys.len(),
+            wanted: None,
+            ignored: None,
             new_keys: HashMap::new(),
             key_bytes: keys.iter().map(String::len).sum(),
             before: START,
@@ -223,6 +235,18 @@ impl KeyIndex {
     /// The same index, which makes columns of up to so many unknown keys.
     pub(crate) fn with_late(self, most: usize) -> Self {
         Self { max_columns: self.planned.saturating_add(most).min(MAX_COLUMNS), ..self }
+    }
+
+    /// The same index, which learns these keys only, if they are given.
+    pub(crate) fn only(self, wanted: Option<Words>) -> Self {
+        Self { wanted, ..self }
+    }
+
+    /// The same index, for which keys without a column are as good as not there. It makes no columns of keys.
+    pub(crate) fn ignoring_others(mut self) -> Self {
+        self.ignored = Some(self.planned as u32);
+        self.first_seen.push(None);
+        Self { max_columns: self.planned, ..self }
     }
 
     fn add_spelling(&mut self, key: &[u8], column: u32) -> u32 {
@@ -318,6 +342,14 @@ impl KeyIndex {
         match self.columns.get(&normalized) {
             Some(other) if self.spellings.len() >= MAX_SPELLINGS => Some(*other),
             Some(other) => Some(self.add_spelling(key, self.column_of[*other as usize])),
+            None if self.ignored.is_some() => self.ignored_spelling(key),
+            None if self
+                .wanted
+                .as_ref()
+                .is_some_and(|wanted| !wanted.contains(&normalized) && !is_metadata(&normalized)) =>
+            {
+                None
+            }
             None if self.has_too_many_columns() => None,
             None if self.columns.len() < self.max_columns => {
                 self.key_bytes += normalized.len();
@@ -337,6 +369,15 @@ impl KeyIndex {
                 }
                 None
             }
+        }
+    }
+
+    /// A spelling of the column that nobody wants; the first of them where there is no room for more.
+    fn ignored_spelling(&mut self, key: &[u8]) -> Option<u32> {
+        let ignored = self.ignored?;
+        match self.spellings.len() < MAX_SPELLINGS {
+            true => Some(self.add_spelling(key, ignored)),
+            false => self.column_of.iter().position(|column| *column == ignored).map(|slot| slot as u32),
         }
     }
 
@@ -515,5 +556,24 @@ mod tests {
         assert_eq!(Token::new(b"a\"b").length, 0);
         let padded = [b"\"key\": 1}".as_slice(), &[b' '; 32]].concat();
         assert!(Token::new(b"key").stands_at(&padded, 0) && !Token::new(b"ke").stands_at(&padded, 0));
+    }
+
+    #[test]
+    fn keys_that_nobody_wants_are_as_good_as_not_there() {
+        let mut index = KeyIndex::new(&["a".to_owned(), "b".to_owned()], ColumnNames::Exact).ignoring_others();
+        for line in 0..3 {
+            let unwanted = format!("x{line}");
+            assert_eq!(
+                columns(&mut index, &["a", &unwanted, "b", "y"], line * 100),
+                [Some(0), Some(2), Some(1), Some(2)]
+            );
+        }
+        assert!(!index.has_new_keys() && index.late().is_empty() && index.first_seen().len() == 2);
+        let wanted = std::sync::Arc::new(["a".to_owned()].into());
+        let mut index = KeyIndex::learning(ColumnNames::Exact).only(Some(wanted));
+        columns(&mut index, &["x", "a", "_date", "y"], 0);
+        let mut seen: Vec<_> = index.seen_keys().map(|new| new.key).collect();
+        seen.sort();
+        assert_eq!(seen, ["_date", "a"]);
     }
 }

@@ -60,7 +60,11 @@ pub(crate) struct ScanContext {
 
 impl ScanContext {
     pub(crate) fn new(source: Arc<RowSource>, rejects: RejectSink) -> Self {
-        let keys = KeyIndex::new(&source.layout.keys, source.names).with_late(source.max_late_columns);
+        let keys = KeyIndex::new(&source.layout.keys, source.names);
+        let keys = match source.ignores_others {
+            true => keys.ignoring_others(),
+            false => keys.with_late(source.max_late_columns),
+        };
         let builder = BatchBuilder::new(&source);
         let counters = Arc::default();
         Self { source, keys, rejects, ledger: Vec::new(), stored_bytes: 0, given_rows: 0, counters, builder }
@@ -382,7 +386,9 @@ struct BatchBuilder {
 
 impl BatchBuilder {
     fn new(source: &RowSource) -> Self {
-        let mut columns: Vec<Option<TextColumn>> = source.layout.keys.iter().map(|_| None).collect();
+        // Behind all others, there may be one of keys that nobody wants.
+        let count = source.layout.keys.len() + usize::from(source.ignores_others);
+        let mut columns: Vec<Option<TextColumn>> = std::iter::repeat_with(|| None).take(count).collect();
         for column in &source.output {
             if let OutputColumn::Input(index) = column {
                 columns[*index] = Some(TextColumn::default());
@@ -446,7 +452,8 @@ impl BatchBuilder {
                 }
             });
         }
-        columns.extend(self.columns[source.layout.keys.len()..].iter_mut().map(text));
+        let known = source.layout.keys.len();
+        columns.extend(self.columns[known..known + self.late.len()].iter_mut().map(text));
         Rows { count, columns, late: self.late.clone() }
     }
 }
@@ -475,6 +482,7 @@ mod tests {
             output: RowSource::all_columns(&layout),
             layout,
             max_late_columns,
+            ignores_others: false,
             limits: Limits::default(),
             plan: 0,
             staging: None,

@@ -6,6 +6,7 @@ use crate::ndjson::{
     BOM, Blocks, ColumnLayout, ColumnNames, Content, InputError, KeyIndex, MAX_COLUMNS, METADATA_COLUMNS, NewKey, Next,
     OtherFormat, Position, RawPlaces, Scanned, check_columns, lossy_line, open_range, scan_fields,
 };
+use crate::query::Words;
 use crate::report::failure_of_scan;
 use crate::source::FileRange;
 use millwork_manifest::Failure;
@@ -144,9 +145,13 @@ pub(crate) fn learn_keys(index: &mut KeyIndex, range: &FileRange, offset: u64, l
 }
 
 /// The keys of every line of some ranges.
-pub(super) fn keys_of(ranges: &[FileRange], names: ColumnNames, limits: &Limits) -> Result<Vec<NewKey>, Failure> {
+pub(super) fn keys_of(
+    ranges: &[FileRange],
+    (names, wanted): (ColumnNames, Option<Words>),
+    limits: &Limits,
+) -> Result<Vec<NewKey>, Failure> {
     let fail = |e: InputError| failure_of_scan(&e.into());
-    let mut index = KeyIndex::learning(names);
+    let mut index = KeyIndex::learning(names).only(wanted);
     for range in ranges {
         let input = open_range(range, limits).map_err(fail)?;
         let mut blocks = Blocks::new(input, range.start);

@@ -6,6 +6,7 @@ use crate::ndjson::{
     ColumnNames, Content, FileScan, InMemory, Input, InputError, KeyIndex, NewKey, OtherFormat, RejectSink,
     ScanContext, open_start,
 };
+use crate::query::Words;
 use crate::report::failure_of_scan;
 use crate::rows::Rows;
 use crate::source::{FileRange, RowSource};
@@ -75,8 +76,12 @@ pub(super) fn sampled(place: usize, step: usize, ranges: usize) -> usize {
 }
 
 /// Looks at ranges, some of which are open ahead. Returns the samples, and the keys of all lines.
-pub(super) fn look(looks: &[Look], names: ColumnNames, limits: &Limits) -> Result<(Vec<Sample>, Vec<NewKey>), Failure> {
-    let mut index = KeyIndex::learning(names);
+pub(super) fn look(
+    looks: &[Look],
+    (names, wanted): (ColumnNames, Option<Words>),
+    limits: &Limits,
+) -> Result<(Vec<Sample>, Vec<NewKey>), Failure> {
+    let mut index = KeyIndex::learning(names).only(wanted);
     let (mut opened, mut samples) = (VecDeque::new(), Vec::new());
     // A local file is opened in no time.
     let is_remote = looks.iter().any(|look| bucket_and_key(&look.range.uri).is_some());
@@ -145,8 +150,8 @@ impl Look {
 /// The first lines of a range.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
-    range: FileRange,
-    lines: Vec<u8>,
+    pub(super) range: FileRange,
+    pub(super) lines: Vec<u8>,
     /// Stored bytes that were read for them.
     stored_bytes: u64,
 }
@@ -222,6 +227,7 @@ mod tests {
             output: RowSource::all_columns(&layout),
             layout,
             max_late_columns: 0,
+            ignores_others: false,
             limits: Limits::default(),
             plan: 0,
             staging: None,

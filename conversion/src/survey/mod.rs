@@ -3,6 +3,7 @@
 //! small the rows will get.
 
 mod columns;
+mod density;
 mod early;
 mod files;
 mod look;
@@ -10,15 +11,17 @@ mod look;
 use crate::limits::Limits;
 use crate::ndjson::{ColumnNames, Position, ScanError};
 use crate::plan::ConversionOptions;
+use crate::query::Words;
 use crate::rates::OutputRate;
 use crate::report::{TaskReport, failure_of_scan};
 use crate::source::{FileRange, RowSource};
 pub use columns::Columns;
 use columns::keys_of;
 pub(crate) use columns::{in_order, learn_keys, merge_keys};
+use density::Densities;
 pub use early::EarlySurvey;
 pub(crate) use files::SPLIT_BYTES;
-use files::{check, is_to_be_split, split_at_lines};
+use files::{check, is_large, is_something_else, split_at_lines};
 pub(crate) use look::SampleHalf;
 use look::{Look, Sample, expansion, look, looks, sample_half};
 use millwork_manifest::{Compression, Failure, FailureClass, Manifest, ManifestFile};
@@ -47,6 +50,9 @@ pub struct Survey {
     rate: OnceCell<OutputRate>,
     /// Bytes of content for each stored byte, by compression.
     expansion: HashMap<Compression, f64>,
+    densities: Densities,
+    /// The keys that are looked for, if not all.
+    wanted: Option<Words>,
 }
 
 /// Looks at the files of a manifest, on as many threads as there are cores: at places all over it, and at all files if those have
@@ -69,9 +75,7 @@ async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Resul
     }
     let (mut ranges, mut lines) = (Vec::with_capacity(wholes.len()), HashMap::new());
     for file in &wholes {
-        let looked = file.clone();
-        let is_to_be_split = tokio::task::spawn_blocking(move || is_to_be_split(&looked)).await;
-        match is_to_be_split.map_err(|e| Failure::new(FailureClass::Bug, e))?.map_err(|e| failure_of_scan(&e.into()))? {
+        match is_large(file) && !is_something_else_blocking(file).await? {
             true => {
                 let (cut, count) = split_at_lines(file).await?;
                 ranges.extend(cut);
@@ -96,7 +100,15 @@ async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Resul
     let columns = Columns::of(keys, &files)?;
     let expansion = expansion(&sample);
     let limits = options.limits;
-    Ok(Survey { ranges, lines, files, limits, columns, sample: sample.into(), rate: OnceCell::new(), expansion })
+    let densities = Densities::of(&ranges, &sample);
+    let (sample, rate, wanted) = (sample.into(), OnceCell::new(), options.query.words());
+    Ok(Survey { ranges, lines, files, limits, columns, sample, rate, expansion, densities, wanted })
+}
+
+async fn is_something_else_blocking(file: &FileRange) -> Result<bool, Failure> {
+    let file = file.clone();
+    let found = tokio::task::spawn_blocking(move || is_something_else(&file)).await;
+    found.map_err(|e| Failure::new(FailureClass::Bug, e))?.map_err(|e| failure_of_scan(&e.into()))
 }
 
 /// Takes looks. Returns the samples, and the first place of each key.
@@ -105,8 +117,8 @@ async fn look_at(
     options: &ConversionOptions,
 ) -> Result<(Vec<Sample>, HashMap<String, Position>), Failure> {
     let (mut sample, mut keys) = (Vec::new(), HashMap::new());
-    let (names, limits) = (options.names, options.limits);
-    for looked in on_all_cores(looks, move |looks| look(looks, names, &limits)).await? {
+    let (names, wanted, limits) = (options.names, options.query.words(), options.limits);
+    for looked in on_all_cores(looks, move |looks| look(looks, (names, wanted.clone()), &limits)).await? {
         let (samples, new_keys) = looked?;
         sample.extend(samples);
         merge_keys(&mut keys, new_keys);
@@ -141,8 +153,10 @@ impl Survey {
     /// The columns of every line, from a pass over all of the input: for a query that names one which samples lack.
     pub async fn all_columns(&self, names: ColumnNames) -> Result<Columns, Failure> {
         let mut keys = HashMap::new();
-        let limits = self.limits;
-        for found in on_all_cores(self.ranges.clone(), move |ranges| keys_of(ranges, names, &limits)).await? {
+        let (wanted, limits) = (self.wanted.clone(), self.limits);
+        for found in
+            on_all_cores(self.ranges.clone(), move |ranges| keys_of(ranges, (names, wanted.clone()), &limits)).await?
+        {
             merge_keys(&mut keys, found?);
         }
         Columns::of(keys, &self.files)
@@ -192,6 +206,11 @@ impl Survey {
     /// The expected content of all files, in bytes.
     pub(crate) fn all_content_bytes(&self) -> f64 {
         self.ranges.iter().map(|range| self.content_bytes(range)).sum()
+    }
+
+    /// The share of a range in the output, in bytes of content that is as dense as all of it is on average.
+    pub(crate) fn weighted_bytes(&self, range: &FileRange) -> f64 {
+        self.content_bytes(range) * self.densities.factor(range)
     }
 
     /// The expected content of a range, in bytes.

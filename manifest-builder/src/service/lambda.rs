@@ -5,12 +5,15 @@
 
 use super::handle::{count_bad, handle};
 use super::maker::Maker;
+use super::signs::Signs;
 use super::tally::Tally;
 use crate::builder::Builder;
+use chrono::{DateTime, Utc};
 use lambda_runtime::{LambdaEvent, service_fn};
 use millwork_queue::{BadMessage, DeadLetters, Message, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 #[derive(Deserialize)]
@@ -38,11 +41,17 @@ struct ItemFailure {
     id: String,
 }
 
+/// Pause between two signs of life of a function, in seconds: 30, as those of a service.
+const SIGN_INTERVAL: chrono::Duration = chrono::Duration::seconds(30);
+
 struct Function {
     builder: Builder,
     maker: Maker,
     tally: Tally,
     dead_letters: Option<DeadLetters>,
+    signs: Signs,
+    /// Moment of the last sign of life.
+    shown: Mutex<Option<DateTime<Utc>>>,
 }
 
 /// Serves invocations until the runtime ends the process. Without a dead-letter queue of its own, a message that can
@@ -59,9 +68,11 @@ pub async fn run_lambda(
     };
     let tally = Tally::new(builder.store.clone());
     let maker = Maker::new(builder.clone(), tally.clone(), max_lock_wait);
-    let function = &Function { builder, maker, tally, dead_letters };
+    let signs = Signs::new(&builder, "lambda");
+    let function = &Function { builder, maker, tally, dead_letters, signs, shown: Mutex::default() };
     let serving = lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
         let answer = function.invoke(event.payload).await;
+        function.show_life().await;
         // The process sleeps between invocations: nothing may be left for later.
         function.tally.flush().await;
         answer
@@ -70,6 +81,19 @@ pub async fn run_lambda(
 }
 
 impl Function {
+    /// Gives a sign of life, unless the last one is new: an invocation should cost no write of its own.
+    async fn show_life(&self) {
+        let now = self.builder.now();
+        {
+            let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            if shown.is_some_and(|at| now - at < SIGN_INTERVAL) {
+                return;
+            }
+            *shown = Some(now);
+        }
+        self.signs.give(now).await;
+    }
+
     async fn invoke(&self, payload: Value) -> Result<Value, lambda_runtime::Error> {
         if payload.get("Records").is_some() {
             let batch: Batch = serde_json::from_value(payload)?;

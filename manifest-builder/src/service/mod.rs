@@ -3,10 +3,12 @@
 //! A message is deleted after what it says is durable. One that can never be processed goes to the dead-letter queue,
 //! with the reason, and is deleted after that. All else comes again.
 
+mod depth;
 mod handle;
 mod http;
 pub(crate) mod lambda;
 mod maker;
+mod signs;
 mod tally;
 
 use crate::builder::{Builder, BuilderError};
@@ -15,6 +17,7 @@ use http::Health;
 use maker::Maker;
 use millwork_queue::{Consumer, ConsumerOptions};
 use millwork_storage::Location;
+use signs::Signs;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,7 +63,11 @@ pub async fn serve(builder: Builder, options: ServiceOptions, stop: Cancellation
     // These go on until the last worker has ended, so that what it leaves is still counted and cut.
     let done = CancellationToken::new();
     let helpers = TaskTracker::new();
+    helpers.spawn(depth::look_often(consumer, done.clone()));
     helpers.spawn(maker.clone().work(done.clone()));
+    let signs = Signs::new(&builder, "serve").sweeping(options.sweep_interval);
+    let signs = signs.reading(&options.queue.queue_url, options.queue.dead_letter_queue_url.as_deref());
+    helpers.spawn(signs.give_often(done.clone()));
     helpers.spawn(sweep_often(builder, tally.clone(), options.sweep_interval, stop));
     helpers.spawn(tally.clone().flush_often(TALLY_INTERVAL, done.clone()));
     helpers.close();
@@ -108,6 +115,8 @@ pub async fn watch(
     let health = Health::start(http).await?;
     let tally = Tally::new(builder.store.clone());
     tracing::info!(input = %place, seconds = interval.as_secs(), "watching");
+    let signs = Signs::new(&builder, "watch").sweeping(interval);
+    tokio::spawn(signs.give_often(stop.clone()));
     let mut told = HashSet::new();
     while !stop.is_cancelled() {
         match watch_once(&builder, &place, &tally, &mut told).await {
@@ -130,6 +139,18 @@ async fn watch_once(
     tally: &Tally,
     told: &mut HashSet<String>,
 ) -> Result<(), BuilderError> {
+    let listed = look(builder, place, tally, told).await;
+    // What waits does not wait for a place that cannot be listed.
+    tally.swept(&builder.sweep().await?);
+    listed
+}
+
+async fn look(
+    builder: &Builder,
+    place: &Location,
+    tally: &Tally,
+    told: &mut HashSet<String>,
+) -> Result<(), BuilderError> {
     let mut found = builder.backfill(place).await?;
     let foreign = found.foreign.iter().map(|file| file.uri.clone());
     let refused: HashSet<String> = foreign.chain(found.unmoved.iter().map(|file| file.uri.to_string())).collect();
@@ -147,6 +168,5 @@ async fn watch_once(
     }
     *told = refused;
     tally.arrived(&found.arrived());
-    tally.swept(&builder.sweep().await?);
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Errors, in their one shape: `{"error": {"code": "…", "message": "…"}}`.
 
 use crate::intake::ReadError;
+use crate::plans::PlanError;
 use crate::service::SubmitError;
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
@@ -10,6 +11,7 @@ use millwork_api::{ErrorBody, ErrorCode, ErrorDetail};
 use millwork_queue::BadReason;
 use millwork_tracking::TrackingError;
 use std::any::Any;
+use std::fmt;
 use std::time::Duration;
 
 /// An error as the API tells it.
@@ -46,7 +48,7 @@ impl ApiError {
         Self { after: Some(time), ..self }
     }
 
-    pub(super) fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.error.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
@@ -63,6 +65,12 @@ impl ApiError {
     /// What axum refused, as a bad request of this kind.
     fn refused(status: StatusCode, code: ErrorCode, message: String) -> Self {
         Self::new(if status.is_server_error() { ErrorCode::Bug } else { code }, message)
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.error.message)
     }
 }
 
@@ -85,6 +93,22 @@ impl From<SubmitError> for ApiError {
             SubmitError::Tracking(error) => error.into(),
             foreign @ SubmitError::Foreign { .. } => Self::new(ErrorCode::ForeignObject, foreign),
         }
+    }
+}
+
+impl From<PlanError> for ApiError {
+    fn from(error: PlanError) -> Self {
+        let code = match error {
+            PlanError::Bad(_) => ErrorCode::BadPlan,
+            PlanError::Unknown(_) => ErrorCode::NoSuchPlan,
+            PlanError::OfAnother { .. } => ErrorCode::PlanOfAnother,
+            PlanError::Expired { .. } => ErrorCode::PlanExpired,
+            PlanError::Used { .. } => ErrorCode::PlanUsed,
+            PlanError::Busy { .. } => ErrorCode::PlanBusy,
+            PlanError::AllChanged { .. } => ErrorCode::Changed,
+            PlanError::Tracking(error) => return error.into(),
+        };
+        Self::new(code, error)
     }
 }
 

@@ -2,10 +2,14 @@
 
 use super::error::ApiError;
 use super::pages::is_json;
+use crate::access::Caller;
+use crate::audit::Operator;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue};
 use millwork_api::ErrorCode;
+use millwork_tracking::Via;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
@@ -28,6 +32,27 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         Ok(Self(axum::extract::Path::from_request_parts(parts, state).await?.0))
+    }
+}
+
+/// Header by which pages and commands say that they ask, not a program of somebody's: `ui` or `cli`. It is noted, and decides nothing.
+const VIA: HeaderName = HeaderName::from_static("millwork-via");
+
+/// Who asks for a change.
+pub(super) struct Asker(pub(super) Operator);
+
+impl<S: Send + Sync> FromRequestParts<S> for Asker {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let caller = parts.extensions.get::<Caller>();
+        let caller = caller.ok_or_else(|| ApiError::new(ErrorCode::Unauthorized, "nobody is known to ask for this"))?;
+        let via = match parts.headers.get(VIA).map(HeaderValue::as_bytes) {
+            Some(b"cli") => Via::Cli,
+            Some(b"ui") => Via::Ui,
+            _ => Via::Api,
+        };
+        Ok(Self(Operator { actor: caller.id.to_string(), via }))
     }
 }
 

@@ -2,9 +2,11 @@
 
 use super::Api;
 use super::error::ApiError;
-use super::extract::{JsonText, Path, Query};
+use super::extract::{Asker, JsonText, Path, Query};
 use super::show;
+use crate::audit::Deed;
 use crate::intake::{MAX_MANIFEST_BYTES, ReadError, read_manifest};
+use crate::service::Service;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -26,23 +28,41 @@ use millwork_tracking::RunState;
 ))]
 pub(super) async fn submit_manifest(
     State(api): State<Api>,
+    Asker(who): Asker,
     Query(query): Query<SubmitQuery>,
     JsonText(body): JsonText<{ MAX_MANIFEST_BYTES as usize }>,
 ) -> Result<(StatusCode, Json<Run>), ApiError> {
     let (manifest, uri) = manifest_in(&body, &api.service.places().manifests).await?;
-    let (service, id) = (&api.service, manifest.id.clone());
-    let was_known = service.store().run_head(&id).await?.is_some();
-    let mut run = service.submit(manifest, &uri, query.priority.0).await?;
+    let (service, id) = (api.service.clone(), manifest.id.clone());
+    let known = service.store().run_head(&id).await?;
+    let deed = Deed {
+        action: "submit",
+        subject: id.to_string(),
+        before: known.as_ref().map(|run| run.state.to_string()),
+        after: "queued".to_owned(),
+    };
+    let submit = submit(service, manifest, uri, query);
+    let (run, was_again) = api.service.audited(&who, deed, submit).await?;
+    let status = if known.is_some() && !was_again { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(show::run(run))))
+}
+
+/// Submits a manifest, and queues its run again if that is wanted; whether it was.
+async fn submit(
+    service: Service,
+    manifest: Manifest,
+    uri: String,
+    query: SubmitQuery,
+) -> Result<(millwork_tracking::Run, bool), ApiError> {
+    let id = manifest.id.clone();
+    let run = service.submit(manifest, &uri, query.priority.0).await?;
     let again = match run.state {
         RunState::Failed | RunState::Cancelled if query.retry => Some(service.retry(&id).await?),
         RunState::Completed if query.force => Some(service.force(&id).await?),
         _ => None,
     };
-    let status = if was_known && again.is_none() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    if let Some(again) = again {
-        run = again;
-    }
-    Ok((status, Json(show::run(run))))
+    let was_again = again.is_some();
+    Ok((again.unwrap_or(run), was_again))
 }
 
 /// The manifest that a body is, or names, and where it is.

@@ -4,6 +4,7 @@
 //! executors, events) needs the scheduler that runs the manifests. Nothing on the way of a request grows with the number
 //! of runs: what must be counted is counted in the background ([`numbers`]).
 
+pub(crate) mod audit;
 mod auth;
 mod config;
 mod costs;
@@ -22,6 +23,7 @@ mod numbers;
 mod openapi;
 mod options;
 mod pages;
+pub(crate) mod plans;
 pub(crate) mod quarantine;
 mod run_actions;
 pub(crate) mod run_detail;
@@ -33,19 +35,29 @@ mod serve;
 pub(crate) mod show;
 pub(crate) mod stats;
 mod throughput;
+mod watch;
+mod why;
 
+pub(crate) use audit::load_audit;
 pub use auth::read_token;
+pub(crate) use auth::{Access, peer};
+pub(crate) use error::ApiError;
+pub(crate) use executors::load_executors;
+pub(crate) use files::{load_file, load_files};
 pub use options::{HttpDoor, HttpOptions};
+pub(crate) use quarantine::load_quarantine;
+pub(crate) use run_detail::load_run;
+pub(crate) use run_parts::{load_run_files, load_run_ledger};
+pub(crate) use runs::load_runs;
 pub use serve::ApiServer;
+pub(crate) use stats::load_stats;
 
 use crate::service::Service;
-use auth::Access;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use error::ApiError;
 use event_log::EventLog;
 use health::Health;
 use limits::Places;
@@ -68,10 +80,10 @@ const ROLE: HeaderName = HeaderName::from_static("millwork-role");
 /// What all handlers share.
 #[derive(Clone)]
 pub(crate) struct Api {
-    service: Service,
+    pub(crate) service: Service,
     numbers: Arc<Numbers>,
     metrics: Metrics,
-    prices: Prices,
+    pub(crate) prices: Prices,
     events: Arc<EventLog>,
     health: Health,
     /// Cancelled when the process is about to end.
@@ -89,6 +101,7 @@ fn router(
     let metrics = metrics::install()?;
     let numbers = Arc::new(Numbers::new(service.clone()));
     let counting = tokio::spawn(numbers.clone().keep_current(metrics.clone(), presence));
+    tokio::spawn(watch::look_often(service.clone()));
     let health = Health::new(service.clone(), counting.abort_handle());
     let events = Arc::new(EventLog::new());
     let api = Api { service, numbers, metrics, prices, events, health, stop };
@@ -96,6 +109,8 @@ fn router(
     let (checks, _) = checks().split_for_parts();
     let (timed, _) = timed().split_for_parts();
     let (streamed, _) = streamed().split_for_parts();
+    let pages = crate::ui::router(access.clone());
+    let pages = pages.layer(middleware::from_fn_with_state(places.clone(), limits::limit_requests));
     let asked = timed
         .layer(middleware::from_fn_with_state(places.clone(), limits::limit_requests))
         .merge(streamed.layer(middleware::from_fn_with_state(places, limits::limit_streams)))
@@ -105,6 +120,8 @@ fn router(
     let routes = checks
         .method_not_allowed_fallback(wrong_method)
         .merge(asked)
+        .merge(pages)
+        .layer(middleware::from_fn(crate::ui::add_headers))
         .layer(middleware::from_fn_with_state(api.clone(), say_role));
     Ok(watched(routes).with_state(api))
 }
@@ -139,7 +156,16 @@ fn timed() -> OpenApiRouter<Api> {
         .routes(routes!(files::list_files))
         .routes(routes!(files::get_file))
         .routes(routes!(quarantine::list_quarantine))
+        .routes(routes!(why::get_file_why))
+        .routes(routes!(why::get_run_why))
+        .routes(routes!(why::get_date_why))
+        .routes(routes!(why::get_executor_why))
+        .routes(routes!(why::get_attention))
         .routes(routes!(executors::list_executors))
+        .routes(routes!(plans::make_plan))
+        .routes(routes!(plans::get_plan))
+        .routes(routes!(plans::apply_plan))
+        .routes(routes!(audit::list_audit))
         .routes(routes!(stats::get_stats))
         .routes(routes!(dates::list_dates))
         .routes(routes!(dates::get_date))

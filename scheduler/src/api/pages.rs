@@ -27,6 +27,12 @@ impl Hosts {
 
     /// Refuses what a page of a stranger may have caused.
     pub(super) fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
+        self.check_origin(method, headers)?;
+        if method.is_safe() { Ok(()) } else { check_content(headers) }
+    }
+
+    /// The same, but for the kind of a body.
+    pub(super) fn check_origin(&self, method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
         let forbidden = |code, message| Err(ApiError::new(code, message));
         let host = text(headers, &header::HOST).unwrap_or_default();
         let hosts = headers.get_all(header::HOST).iter().count();
@@ -51,7 +57,7 @@ impl Hosts {
                 );
             }
         }
-        check_content(headers)
+        Ok(())
     }
 
     fn is_ours(&self, host: &str) -> bool {

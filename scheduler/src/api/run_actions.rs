@@ -2,14 +2,17 @@
 
 use super::Api;
 use super::error::ApiError;
-use super::extract::{Json, Path};
-use super::run_detail::check_known;
+use super::extract::{Asker, Json, Path};
+use super::run_detail::head;
 use super::show;
+use crate::audit::{Deed, Operator};
 use axum::extract::State;
 use axum::http::StatusCode;
 use millwork_api::{ErrorBody, ErrorCode, PriorityChange, Run};
 use millwork_manifest::ManifestId;
 use millwork_tracking::RunState;
+use millwork_tracking::{Run as StoredRun, TrackingError};
+use std::fmt::Display;
 
 /// What is asked is noted; the run as it is now.
 type Accepted = Result<(StatusCode, axum::Json<Run>), ApiError>;
@@ -25,9 +28,9 @@ fn accepted(run: millwork_tracking::Run) -> Accepted {
     (status = 404, description = "`no-such-run`", body = ErrorBody),
     (status = 409, description = "`conflict`: it is committed, has ended, or is not queued yet", body = ErrorBody)
 ))]
-pub(super) async fn cancel_run(State(api): State<Api>, Path(id): Path<ManifestId>) -> Accepted {
-    check_known(&api, &id).await?;
-    accepted(api.service.cancel(&id).await?)
+pub(super) async fn cancel_run(State(api): State<Api>, Asker(who): Asker, Path(id): Path<ManifestId>) -> Accepted {
+    let service = api.service.clone();
+    act(&api, &who, "cancel", "cancelled".to_owned(), &id.clone(), async move { service.cancel(&id).await }).await
 }
 
 /// Queues a run that failed or was cancelled once more. One that is queued stays so.
@@ -37,9 +40,9 @@ pub(super) async fn cancel_run(State(api): State<Api>, Path(id): Path<ManifestId
     (status = 404, description = "`no-such-run`", body = ErrorBody),
     (status = 409, description = "`conflict`: it neither failed nor was cancelled, or some of its files are in another manifest by now", body = ErrorBody)
 ))]
-pub(super) async fn retry_run(State(api): State<Api>, Path(id): Path<ManifestId>) -> Accepted {
-    check_known(&api, &id).await?;
-    accepted(api.service.retry(&id).await?)
+pub(super) async fn retry_run(State(api): State<Api>, Asker(who): Asker, Path(id): Path<ManifestId>) -> Accepted {
+    let service = api.service.clone();
+    act(&api, &who, "retry", "queued".to_owned(), &id.clone(), async move { service.retry(&id).await }).await
 }
 
 /// Queues a completed run once more, for an output that takes the place of the one it has. One that is queued stays so.
@@ -49,9 +52,17 @@ pub(super) async fn retry_run(State(api): State<Api>, Path(id): Path<ManifestId>
     (status = 404, description = "`no-such-run`", body = ErrorBody),
     (status = 409, description = "`conflict`: it is not completed", body = ErrorBody)
 ))]
-pub(super) async fn force_run(State(api): State<Api>, Path(id): Path<ManifestId>) -> Accepted {
-    check_known(&api, &id).await?;
-    accepted(api.service.force(&id).await?)
+pub(super) async fn force_run(State(api): State<Api>, Asker(who): Asker, Path(id): Path<ManifestId>) -> Accepted {
+    let service = api.service.clone();
+    act(
+        &api,
+        &who,
+        "force",
+        "queued, for another output".to_owned(),
+        &id.clone(),
+        async move { service.force(&id).await },
+    )
+    .await
 }
 
 /// Changes the priority of a queued run.
@@ -65,14 +76,34 @@ pub(super) async fn force_run(State(api): State<Api>, Path(id): Path<ManifestId>
 ))]
 pub(super) async fn prioritise_run(
     State(api): State<Api>,
+    Asker(who): Asker,
     Path(id): Path<ManifestId>,
     Json(change): Json<PriorityChange>,
 ) -> Accepted {
-    check_known(&api, &id).await?;
-    let run = api.service.prioritise(&id, change.priority.0).await?;
-    if run.state != RunState::Queued {
-        let message = format!("run `{id}` is {}; only a queued run has a place in the queue", run.state);
-        return Err(ApiError::new(ErrorCode::Conflict, message));
-    }
-    accepted(run)
+    let (service, to) = (api.service.clone(), change.priority.0);
+    let id_of_it = id.clone();
+    let set = async move {
+        let id = id_of_it;
+        let run = service.prioritise(&id, to).await.map_err(ApiError::from)?;
+        if run.state != RunState::Queued {
+            let message = format!("run `{id}` is {}; only a queued run has a place in the queue", run.state);
+            return Err(ApiError::new(ErrorCode::Conflict, message));
+        }
+        Ok(run)
+    };
+    act(&api, &who, "priority", format!("priority {to}"), &id, set).await
+}
+
+/// Does something to a run that is there, with a note of it.
+async fn act<E: Into<ApiError> + From<TrackingError> + Display + Send + 'static>(
+    api: &Api,
+    who: &Operator,
+    action: &'static str,
+    after: String,
+    id: &ManifestId,
+    effect: impl Future<Output = Result<StoredRun, E>> + Send + 'static,
+) -> Accepted {
+    let before = Some(head(api, id).await?.state.to_string());
+    let deed = Deed { action, subject: id.to_string(), before, after };
+    accepted(api.service.audited(who, deed, effect).await.map_err(Into::into)?)
 }

@@ -38,9 +38,9 @@ pub(crate) async fn load_run(api: &Api, id: &ManifestId) -> Result<RunDetail, Ap
     })
 }
 
-/// Refuses what is asked of a run that is not there.
-pub(super) async fn check_known(api: &Api, id: &ManifestId) -> Result<(), ApiError> {
-    api.service.store().run_head(id).await?.map(drop).ok_or_else(|| no_such_run(id))
+/// A run that is asked for, without what it produced.
+pub(super) async fn head(api: &Api, id: &ManifestId) -> Result<millwork_tracking::Run, ApiError> {
+    api.service.store().run_head(id).await?.ok_or_else(|| no_such_run(id))
 }
 
 fn no_such_run(id: &ManifestId) -> ApiError {

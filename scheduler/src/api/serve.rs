@@ -8,6 +8,7 @@ use crate::access::OwnerToken;
 use crate::service::Service;
 use millwork_net::{ConnectionLimits, HttpServer};
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,7 @@ pub struct ApiServer {
     stop: CancellationToken,
     server: HttpServer,
     owner: Option<OwnerToken>,
+    access: Access,
 }
 
 impl ApiServer {
@@ -38,12 +40,17 @@ impl ApiServer {
                 (Tokens::of_owner(&owner), Some(owner))
             }
         };
+        let access = Access::new(tokens, &options, listener.local_addr()?.port(), owner.is_some())?;
         let limits = ConnectionLimits::within(options.http_max_connections as usize, descriptors);
         let stop = CancellationToken::new();
         let presence = Presence::new(listener.local_addr()?);
-        let access = Access::new(tokens, &options);
-        let routes = super::router(service, access, Places::new(limits), stop.clone(), (presence, prices))?;
-        Ok(Self { stop, server: HttpServer::start(listener, routes, limits, tls), owner })
+        let routes = super::router(service, access.clone(), Places::new(limits), stop.clone(), (presence, prices))?;
+        Ok(Self { stop, server: HttpServer::start(listener, routes, limits, tls), owner, access })
+    }
+
+    /// The path of a link that signs the user in who started the process, once, within a time. None, if tokens were made.
+    pub fn sign_in_path(&self, time: Duration) -> anyhow::Result<Option<String>> {
+        self.owner.as_ref().map(|owner| self.access.owner_link(owner.text(), time)).transpose()
     }
 
     /// Takes no more requests, and ends when those that came are answered. Streams of events end at once.

@@ -7,10 +7,37 @@ use millwork_api as say;
 use millwork_api::MomentKind;
 use millwork_conversion::FileLedger;
 use millwork_manifest::{Failure, ManifestFile};
-use millwork_tracking::{Attempt, AttemptStep, AttemptWork, Page, Run, RunSummary, TimelineEntry, TrackedFile};
+use millwork_tracking::{
+    Attempt, AttemptStep, AttemptWork, AuditEntry, Page, Run, RunSummary, TimelineEntry, TrackedFile, Via,
+};
 
 pub(crate) fn page<T, U>(page: Page<T>, item: impl Fn(T) -> U) -> say::Page<U> {
     say::Page { items: page.items.into_iter().map(item).collect(), next_cursor: page.next_cursor }
+}
+
+pub(crate) fn audit_entry(entry: AuditEntry) -> say::AuditEntry {
+    say::AuditEntry {
+        id: entry.id,
+        at: entry.at,
+        actor: entry.actor,
+        via: via(entry.via),
+        action: entry.action,
+        reason: entry.reason,
+        plan: entry.plan,
+        subjects: entry.subjects,
+        before: entry.before,
+        after: entry.after,
+        outcome: entry.outcome,
+    }
+}
+
+pub(crate) fn via(via: Via) -> say::Via {
+    match via {
+        Via::Ui => say::Via::Ui,
+        Via::Api => say::Via::Api,
+        Via::Cli => say::Via::Cli,
+        Via::Service => say::Via::Service,
+    }
 }
 
 pub(crate) fn run(run: Run) -> say::Run {

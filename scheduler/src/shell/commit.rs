@@ -1,7 +1,7 @@
 //! The commit of an attempt and its publication.
 
 use super::work::Prepared;
-use super::{Shell, blocking, storage_failure};
+use super::{RETRIES, Shell, blocking, storage_failure};
 use crate::commit::{CommitRecord, Destination};
 use crate::loss;
 use crate::run::Event;
@@ -170,9 +170,10 @@ impl Shell {
             Ok(Err(error)) => storage_failure(error),
             Err(failure) => failure,
         };
-        tracing::error!(manifest = %id, error = %failure, "cannot publish a committed run; trying again");
+        tracing::error!(target: RETRIES, manifest = %id, error = %failure, "cannot publish a committed run; trying again");
         let tries = self.works.with(&id, |work| {
             work.publications += 1;
+            work.obstacle = Some(failure.message.clone());
             work.publications
         });
         if tries == PATIENCE {

@@ -32,7 +32,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span};
 use work::Works;
+
+/// Target of the log's lines of what is tried again without end: who looks on has to know of it, also where all else is told
+/// otherwise.
+const RETRIES: &str = "millwork_retries";
 
 /// What all actions share.
 pub(crate) struct Shell {
@@ -137,13 +142,22 @@ impl Shell {
             Action::LookForDue(limit) => self.look("due", self.store.due(limit, Utc::now()).await, Event::Due),
             Action::LookForOpen => self.look("open", self.store.open_runs().await, Event::Open),
             Action::Start(id) => self.start(id).await,
-            Action::Convert(id, attempt) => self.convert(id, attempt).await,
+            Action::Convert(id, attempt) => {
+                let span = self.span(&id);
+                self.convert(id, attempt).instrument(span).await
+            }
             Action::SetRunning(id, attempt) => {
                 self.set_running(&id, attempt).await;
                 return None;
             }
-            Action::Commit(id, attempt) => self.commit(id, attempt).await,
-            Action::Publish(id) => self.publish(id).await,
+            Action::Commit(id, attempt) => {
+                let span = tracing::info_span!(parent: &self.span(&id), "commit");
+                self.commit(id, attempt).instrument(span).await
+            }
+            Action::Publish(id) => {
+                let span = tracing::info_span!(parent: &self.span(&id), "publish");
+                self.publish(id).instrument(span).await
+            }
             Action::Complete(id) => self.complete(id).await,
             Action::Supersede(id, attempt, failure, not_before) => {
                 self.supersede(id, attempt, failure, not_before).await
@@ -170,10 +184,15 @@ impl Shell {
         match runs {
             Ok(runs) => event(runs.iter().map(Seen::from).collect()),
             Err(error) => {
-                tracing::warn!(%error, "cannot look for runs that are {what}; trying again");
+                tracing::warn!(target: RETRIES, %error, "cannot look for runs that are {what}; trying again");
                 Event::LookFailed
             }
         }
+    }
+
+    /// The newest attempt at a run, in a trace and in the log.
+    fn span(&self, id: &ManifestId) -> Span {
+        self.works.with(id, |work| work.span.clone())
     }
 
     fn tell(&self, event: Event) {

@@ -149,6 +149,11 @@ impl Scheduler {
         self.shell.progresses.subscribe()
     }
 
+    /// What stood in the way of the publication of a committed run, if it failed here.
+    pub fn obstacle(&self, id: &ManifestId) -> Option<String> {
+        self.shell.works.obstacle(id)
+    }
+
     /// The store behind it.
     pub fn store(&self) -> &Arc<dyn TrackingStore> {
         &self.shell.store

@@ -2,7 +2,7 @@
 
 use super::steps::Steps;
 use super::watch::Shown;
-use super::{EndedRun, Shell};
+use super::{EndedRun, RETRIES, Shell};
 use crate::commit::RunResult;
 use crate::loss::{self, TakeBackError};
 use crate::run::{Event, Seen};
@@ -23,9 +23,15 @@ impl Shell {
         }
         match self.store.start_attempt(&id, &self.lock, Utc::now()).await {
             Ok(attempt) => {
+                let span = tracing::info_span!("run", manifest = %id, attempt, trace_id = tracing::field::Empty);
+                if let Some(trace) = millwork_process::trace_id(&span) {
+                    span.record("trace_id", trace);
+                }
+                span.in_scope(|| tracing::info!(manifest = %id, attempt, "attempt started"));
                 self.changed(&id, RunState::Planning, attempt, None);
                 self.works.with(&id, |work| {
                     work.attempt = attempt;
+                    work.span = span;
                     work.abort = CancellationToken::new();
                     work.outcome = None;
                     (work.prepared, work.committed) = (None, None);
@@ -124,6 +130,7 @@ impl Shell {
         let (rows, rejected, files) = (result.rows, result.rejected, result.outputs.len());
         tracing::info!(manifest = %id, rows, rejected, files, "run completed");
         metrics::counter!("millwork_runs_ended_total", "state" => "completed").increment(1);
+        metrics::gauge!("millwork_run_last_success_timestamp_seconds").set(Utc::now().timestamp() as f64);
         metrics::counter!("millwork_input_bytes_total").increment(result.input_bytes);
         metrics::counter!("millwork_output_bytes_total").increment(result.output_bytes);
         metrics::counter!("millwork_rows_total").increment(rows);
@@ -201,7 +208,7 @@ impl Shell {
                 Event::Unanswered(id)
             }
             error if error.can_pass() => {
-                tracing::warn!(manifest = %id, %error, "the store does not answer; trying again");
+                tracing::warn!(target: RETRIES, manifest = %id, %error, "the store does not answer; trying again");
                 Event::Unanswered(id)
             }
             error => {

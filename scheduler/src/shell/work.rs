@@ -12,6 +12,7 @@ use millwork_tracking::Commit;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 /// What is known of one run.
 #[derive(Default)]
@@ -46,6 +47,10 @@ pub(super) struct Work {
     pub(super) losses: u32,
     /// How often its publication failed.
     pub(super) publications: u32,
+    /// The newest attempt, in a trace and in the log.
+    pub(super) span: Span,
+    /// What stood in the way of its publication last.
+    pub(super) obstacle: Option<String>,
 }
 
 /// A commit that is ready to be made, or was.
@@ -88,6 +93,11 @@ impl Works {
     /// The job of a run, if it has one.
     pub(super) fn job(&self, id: &ManifestId) -> Option<JobId> {
         self.all().get(id).and_then(|work| work.job.clone())
+    }
+
+    /// What stood in the way of a run's publication last.
+    pub(super) fn obstacle(&self, id: &ManifestId) -> Option<String> {
+        self.all().get(id).and_then(|work| work.obstacle.clone())
     }
 
     /// Whether a run has a turn.

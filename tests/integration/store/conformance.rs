@@ -3,7 +3,7 @@
 
 use super::faults::{Fate, Faulty, Gate};
 use super::support::Store;
-use super::{files, forces, manifests, queues, runs, supersedes, totals};
+use super::{audits, files, forces, manifests, queues, runs, supersedes, totals};
 use crate::servers::Aws;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::config::interceptors::{
@@ -65,6 +65,8 @@ async fn conforms_whatever_is_lost<F: Future<Output = Store>>(fresh: &impl Fn() 
     files::locks_have_tokens_that_grow(fresh().await).await;
     files::listings_have_pages(fresh().await).await;
     files::long_keys_and_strange_ones_are_files_of_their_own(fresh().await).await;
+    audits::notes_are_listed_and_completed(fresh().await).await;
+    audits::a_plan_is_written_on_condition(fresh().await).await;
     manifests::a_draft_claims_what_is_as_it_was_seen(fresh().await).await;
     manifests::a_holder_whose_lock_has_passed_on_changes_nothing(fresh().await).await;
     manifests::a_submission_finishes_the_draft_of_its_id(fresh().await).await;

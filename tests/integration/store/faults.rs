@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
 use millwork_tracking::{
-    AttemptWork, AuditEntry, Backlog, Commit, DateTotals, Draft, FileFilter, FileTotal, FoundFile, Lock, Metric, Note,
-    NumberStore, Overwrites, Page, QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState, Sample, Span,
-    TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
+    AttemptWork, AuditEntry, AuditFilter, Backlog, Commit, DateTotals, Draft, FileFilter, FileTotal, FoundFile, Lock,
+    Metric, Note, NumberStore, Overwrites, Page, PlanRecord, QueuedManifest, Replaced, Run, RunCount, RunFilter,
+    RunState, Sample, Span, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -77,6 +77,10 @@ macro_rules! delegate {
     ($(fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
         #[async_trait]
         impl<G: Gate> TrackingStore for Faulty<G> {
+            fn inspection(&self) -> &dyn millwork_tracking::Inspection {
+                self.inner.inspection()
+            }
+
             $(async fn $name(&self, $($argument: $type),*) -> TrackingResult<$result> {
                 self.through(stringify!($name), self.inner.$name($($argument),*)).await
             })*
@@ -156,7 +160,10 @@ delegate! {
     fn count(counts: &[(&str, u64)], now: DateTime<Utc>) -> ();
     fn metrics(day: DatePrefix) -> Vec<Metric>;
     fn audit(entry: &AuditEntry) -> ();
-    fn audits(day: DatePrefix) -> Vec<AuditEntry>;
+    fn audits(filter: &AuditFilter) -> Page<AuditEntry>;
+    fn put_plan(plan: &PlanRecord, now: DateTime<Utc>) -> bool;
+    fn plan(id: &str) -> Option<PlanRecord>;
+    fn update_plan(plan: &PlanRecord) -> bool;
 }
 
 /// The same, for the numbers.

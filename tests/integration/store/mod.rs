@@ -1,5 +1,6 @@
 //! What every tracking store does, and a wrapper that lets it fail.
 
+mod audits;
 mod conformance;
 mod deaths;
 pub(crate) mod faults;

@@ -29,6 +29,7 @@ impl DynamoStore {
             .set("holder", text(holder))
             .set("expires_at", number(expires_at.timestamp_millis()))
             .set("mark", text(mark.as_str()))
+            .set("acquired_at", number(now.timestamp_millis()))
             .add("token", 1)
             .when_absent_or("expires_at", "<=", number(now.timestamp_millis()));
         let item = match self.update(&self.names.lock, key::lock(name), &take).await? {

@@ -9,7 +9,8 @@
 //! | metrics | sample | `SERIES#{seconds}#{day or month}`, time | what happened in a minute, or an hour |
 //! | metrics | word of a process | `NOTE#{kind}`, name | what it says |
 //! | metrics | number | day, what is counted | how many |
-//! | metrics | note | `AUDIT#{day}`, time and hash | who did what |
+//! | metrics | note | `AUDIT#{day}`, time and id | who did what |
+//! | metrics | planned change | `PLAN#{id}`, `PLAN` | what is to change, and how far that is |
 //! | runs | run | manifest id | its state and attempts |
 //! | runs | document | `DOC#{id}` | the manifest |
 //! | runs | commit record | `COMMIT#{id}#{generation}` | the attempt that won, and how to finish its publication |
@@ -19,14 +20,17 @@
 //! matters it is one write, or one transaction: taking a lock, claiming files under it, committing. The rest follows
 //! from that decision, and each module says what is left when the process dies in between, and who goes on.
 
+mod audits;
 mod backlog;
 mod change;
 mod commits;
+mod counted;
 mod deltas;
 mod documents;
 mod drafts;
 mod expression;
 mod files;
+mod inspection;
 mod item;
 mod key;
 mod listing;
@@ -48,9 +52,9 @@ pub use names::TableNames;
 pub use tables::{IndexDefinition, TableDefinition, create_table, create_tables, table_definitions};
 
 use crate::{
-    AttemptWork, AuditEntry, Backlog, Commit, DateTotals, Draft, FileFilter, FileTotal, FoundFile, Lock, Metric, Note,
-    NumberStore, Overwrites, Page, QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState, Sample, Span,
-    TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
+    AttemptWork, AuditEntry, AuditFilter, Backlog, Commit, DateTotals, Draft, FileFilter, FileTotal, FoundFile, Lock,
+    Metric, Note, NumberStore, Overwrites, Page, PlanRecord, QueuedManifest, Replaced, Run, RunCount, RunFilter,
+    RunState, Sample, Span, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
 };
 use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
@@ -81,7 +85,8 @@ pub struct DynamoStore {
 impl DynamoStore {
     /// Opens the store with the region, credentials and endpoint of the environment.
     pub async fn open(names: TableNames) -> TrackingResult<Self> {
-        let client = Client::new(&sdk_config().await);
+        let config = aws_sdk_dynamodb::config::Builder::from(&sdk_config().await).interceptor(counted::Counted);
+        let client = Client::from_conf(config.build());
         if let Err(error) = client.describe_table().table_name(&names.tracking).send().await {
             let is_missing = error.as_service_error().is_some_and(|e| e.is_resource_not_found_exception());
             let message = if is_missing {
@@ -152,6 +157,10 @@ async fn sdk_config() -> SdkConfig {
 
 #[async_trait]
 impl TrackingStore for DynamoStore {
+    fn inspection(&self) -> &dyn crate::Inspection {
+        self
+    }
+
     async fn track(
         &self,
         found: &[FoundFile],
@@ -370,7 +379,19 @@ impl TrackingStore for DynamoStore {
         self.put_audit(entry).await
     }
 
-    async fn audits(&self, day: DatePrefix) -> TrackingResult<Vec<AuditEntry>> {
-        self.audits_of(day).await
+    async fn audits(&self, filter: &AuditFilter) -> TrackingResult<Page<AuditEntry>> {
+        self.audits_of(filter).await
+    }
+
+    async fn put_plan(&self, plan: &PlanRecord, _now: DateTime<Utc>) -> TrackingResult<bool> {
+        self.put_new_plan(plan).await
+    }
+
+    async fn plan(&self, id: &str) -> TrackingResult<Option<PlanRecord>> {
+        self.find_plan(id).await
+    }
+
+    async fn update_plan(&self, plan: &PlanRecord) -> TrackingResult<bool> {
+        self.write_plan(plan).await
     }
 }

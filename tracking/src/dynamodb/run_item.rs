@@ -206,7 +206,7 @@ fn json(value: &impl serde::Serialize) -> TrackingResult<AttributeValue> {
 }
 
 /// What the queue is sorted by: the highest priority first, then the oldest.
-fn queue_key(run: &Run) -> String {
+pub(super) fn queue_key(run: &Run) -> String {
     let rank = i64::from(i32::MAX) - i64::from(run.priority);
     format!("{rank:010}#{}#{}", run.created_at.to_rfc3339_opts(SecondsFormat::Micros, true), run.manifest_id)
 }

@@ -149,7 +149,10 @@ pub async fn create_table(client: &Client, definition: &TableDefinition) -> Trac
 }
 
 /// Refuses a table that somebody made without our indexes.
-fn check_indexes(definition: &TableDefinition, found: &[GlobalSecondaryIndexDescription]) -> TrackingResult<()> {
+pub(super) fn check_indexes(
+    definition: &TableDefinition,
+    found: &[GlobalSecondaryIndexDescription],
+) -> TrackingResult<()> {
     let is_there = |wanted: &IndexDefinition| found.iter().any(|index| index.index_name() == Some(wanted.name));
     match definition.indexes.iter().find(|index| !is_there(index)) {
         None => Ok(()),

@@ -14,8 +14,8 @@ pub(super) fn lock(
     now: DateTime<Utc>,
 ) -> Done<Option<Lock>> {
     let expires_at = now + ttl;
-    let sql = "INSERT INTO locks VALUES (?1, ?2, 1, ?3) ON CONFLICT DO UPDATE
-        SET holder = ?2, token = token + 1, expires_at = ?3 WHERE expires_at <= ?4 RETURNING token";
+    let sql = "INSERT INTO locks VALUES (?1, ?2, 1, ?3, ?4) ON CONFLICT DO UPDATE
+        SET holder = ?2, token = token + 1, expires_at = ?3, acquired_at = ?4 WHERE expires_at <= ?4 RETURNING token";
     let token = c
         .prepare_cached(sql)?
         .query_row(params![name, holder, time(expires_at), time(now)], |row| row.get(0))

@@ -4,8 +4,10 @@
 //! that they share the cost of making it durable too. An operation is answered after that: it happens whole or not at all,
 //! whenever the process dies. Others read, each by a connection of its own: no read waits for a write.
 
+mod audits;
 mod commits;
 mod files;
+mod inspection;
 mod job;
 mod locks;
 mod manifests;
@@ -24,9 +26,9 @@ mod wanted;
 mod worker;
 
 use crate::{
-    AttemptWork, AuditEntry, Backlog, Commit, DateTotals, Draft, FileFilter, FileTotal, FoundFile, Lock, Metric, Note,
-    NumberStore, Overwrites, Page, QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState, Sample, Span,
-    TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
+    AttemptWork, AuditEntry, AuditFilter, Backlog, Commit, DateTotals, Draft, FileFilter, FileTotal, FoundFile, Lock,
+    Metric, Note, NumberStore, Overwrites, Page, PlanRecord, QueuedManifest, Replaced, Run, RunCount, RunFilter,
+    RunState, Sample, Span, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
@@ -45,6 +47,10 @@ pub struct SqliteStore {
 
 #[async_trait]
 impl TrackingStore for SqliteStore {
+    fn inspection(&self) -> &dyn crate::Inspection {
+        self
+    }
+
     async fn track(
         &self,
         found: &[FoundFile],
@@ -304,11 +310,27 @@ impl TrackingStore for SqliteStore {
 
     async fn audit(&self, entry: &AuditEntry) -> TrackingResult<()> {
         let entry = entry.clone();
-        self.worker.write(move |c| numbers::audit(c, &entry)).await
+        self.worker.write(move |c| audits::audit(c, &entry)).await
     }
 
-    async fn audits(&self, day: DatePrefix) -> TrackingResult<Vec<AuditEntry>> {
-        self.worker.read(move |c| numbers::audits(c, day)).await
+    async fn audits(&self, filter: &AuditFilter) -> TrackingResult<Page<AuditEntry>> {
+        let filter = filter.clone();
+        self.worker.read(move |c| audits::audits(c, &filter)).await
+    }
+
+    async fn put_plan(&self, plan: &PlanRecord, now: DateTime<Utc>) -> TrackingResult<bool> {
+        let plan = plan.clone();
+        self.worker.write(move |c| audits::put_plan(c, &plan, now)).await
+    }
+
+    async fn plan(&self, id: &str) -> TrackingResult<Option<PlanRecord>> {
+        let id = id.to_owned();
+        self.worker.read(move |c| audits::find_plan(c, &id)).await
+    }
+
+    async fn update_plan(&self, plan: &PlanRecord) -> TrackingResult<bool> {
+        let plan = plan.clone();
+        self.worker.write(move |c| audits::update_plan(c, &plan)).await
     }
 }
 

@@ -178,10 +178,11 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<i64> {
     match found {
         0 => create(&transaction)?,
         schema::OLDEST => change(&transaction)?,
-        // Databases of earlier versions had no id.
-        schema::VERSION if application_id(&transaction)? != schema::APPLICATION_ID => {}
+        schema::VERSION => {}
         _ => return Ok(found),
     }
+    transaction.execute_batch(schema::ADDED)?;
+    // Databases of earlier versions had no id.
     transaction.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", schema::VERSION)?;
     transaction.commit()?;

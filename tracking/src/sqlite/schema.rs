@@ -63,7 +63,15 @@ CREATE TABLE locks (
     name       TEXT PRIMARY KEY,
     holder     TEXT NOT NULL,
     token      INTEGER NOT NULL,
-    expires_at TEXT NOT NULL
+    expires_at TEXT NOT NULL,
+    acquired_at TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Signs of life of the builders.
+CREATE TABLE builders (
+    id      TEXT PRIMARY KEY,
+    seen_at TEXT NOT NULL,
+    note    TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE batch_indexes (
@@ -121,14 +129,22 @@ CREATE TABLE metrics (
     value       INTEGER NOT NULL,
     PRIMARY KEY (metric_date, metric_type)
 ) STRICT, WITHOUT ROWID;
+";
 
-CREATE TABLE audits (
-    at     TEXT NOT NULL,
-    actor  TEXT NOT NULL,
-    action TEXT NOT NULL,
-    detail TEXT NOT NULL
-) STRICT;
-CREATE INDEX audits_by_time ON audits (at);
+/// Tables that came later: a database of this format that has them not yet gets them when it is opened.
+pub(super) const ADDED: &str = "
+CREATE TABLE IF NOT EXISTS audit_entries (
+    place TEXT PRIMARY KEY,
+    entry TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS plans (
+    id           TEXT PRIMARY KEY,
+    revision     INTEGER NOT NULL,
+    forget_after TEXT NOT NULL,
+    document     TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS plans_by_age ON plans (forget_after);
 ";
 
 /// Numbers, since format 4: totals of dates, kept by triggers for the same reason as backlogs, series and notes.

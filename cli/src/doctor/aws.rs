@@ -1,0 +1,67 @@
+//! Queues and uploads, really tried.
+
+use aws_config::BehaviorVersion;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_sqs::error::DisplayErrorContext;
+use aws_sdk_sqs::types::QueueAttributeName;
+use millwork_diagnosis::shown;
+use millwork_scheduler::Check;
+use std::time::Duration;
+
+/// Time that a server has to accept a connection, and to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Asks a queue how many messages it has. Dead letters are a finding.
+pub(super) async fn queue(name: &str, url: &str) -> Check {
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(ANSWER_TIMEOUT).build();
+    let config = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load().await;
+    let asked = aws_sdk_sqs::Client::new(&config)
+        .get_queue_attributes()
+        .queue_url(url)
+        .attribute_names(QueueAttributeName::ApproximateNumberOfMessages)
+        .attribute_names(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
+        .send()
+        .await;
+    let attributes = match asked {
+        Ok(output) => output.attributes.unwrap_or_default(),
+        Err(error) => {
+            let found = shown(&DisplayErrorContext(&error).to_string());
+            return Check::broken(name, found, "allow sqs:GetQueueAttributes, or correct the queue's URL");
+        }
+    };
+    let number = |name| attributes.get(&name).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let waiting = number(QueueAttributeName::ApproximateNumberOfMessages);
+    let in_work = number(QueueAttributeName::ApproximateNumberOfMessagesNotVisible);
+    match name {
+        "dead letters" if waiting > 0 => Check::warning(
+            name,
+            format!("{waiting} messages"),
+            "look at their attribute `reason`; list the places they are about with `millwork-manifest-builder backfill`",
+        ),
+        _ => Check::fine(name, format!("{waiting} messages wait, {in_work} are in work")),
+    }
+}
+
+/// Begins an upload and ends it: whoever cannot end uploads leaves those of dead attempts for ever.
+pub(super) async fn uploads(bucket: &str, prefix: &str) -> Check {
+    let name = format!("uploads s3://{bucket}");
+    let client = millwork_storage::client_from_env().await;
+    let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+    let key = format!("{prefix}_millwork/.doctor-{}", std::process::id());
+    let begun = client.create_multipart_upload().bucket(bucket).key(&key).send().await;
+    let id = match begun {
+        Ok(output) => output.upload_id.unwrap_or_default(),
+        Err(error) => {
+            let found = format!("none can be begun: {}", shown(&DisplayErrorContext(&error).to_string()));
+            return Check::broken(&name, found, "allow s3:PutObject there");
+        }
+    };
+    match client.abort_multipart_upload().bucket(bucket).key(&key).upload_id(id).send().await {
+        Ok(_) => Check::fine(&name, "they can be begun and ended"),
+        Err(error) => {
+            let found = format!("none can be ended: {}", shown(&DisplayErrorContext(&error).to_string()));
+            Check::broken(&name, found, "allow s3:AbortMultipartUpload there: uploads of dead attempts stay otherwise")
+        }
+    }
+}

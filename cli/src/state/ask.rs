@@ -1,0 +1,106 @@
+//! Where operations are done: by a scheduler, or here on the state.
+
+use super::{Options, open, places};
+use crate::client::Client;
+use anyhow::Context;
+use chrono::Utc;
+use millwork_scheduler::{About, Applied, Inspector, MAX_CHANGES, Operations, Requested, ResetQuery, check_reason};
+use millwork_storage::Location;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// Who does operations.
+pub(super) enum Source {
+    Scheduler(Box<Client>),
+    State(Box<Operations>),
+}
+
+impl Source {
+    pub(super) async fn open(options: &Options) -> anyhow::Result<Self> {
+        let Some(state) = &options.state else {
+            return Ok(Self::Scheduler(Box::new(Client::new(&options.client)?)));
+        };
+        let mut about = About::of_state(state);
+        if let Some(output) = options.output.as_deref().filter(|output| !output.is_empty()) {
+            let is_place = output.contains("://") || output.starts_with(['/', '.']);
+            let place = if is_place { output.to_owned() } else { format!("s3://{output}") };
+            about.written.push(("the output", Location::parse(&place)?));
+        }
+        let input = places(options.input_places.as_deref())?;
+        let inspector = Inspector::on(open(state).await?, input, about);
+        Ok(Self::State(Box::new(Operations::new(inspector))))
+    }
+
+    /// The operations on the state itself, for what a scheduler does not do in the time of a request.
+    pub(super) fn on_state(&self, what: &str) -> anyhow::Result<&Operations> {
+        match self {
+            Self::State(operations) => Ok(operations),
+            Self::Scheduler(_) => {
+                anyhow::bail!("{what} works on the state itself: say --state sqlite:PATH or dynamodb:TABLE")
+            }
+        }
+    }
+
+    /// Makes a plan of resets, or applies it: exactly what it shows, if that is as it was.
+    pub(super) async fn reset(&self, query: &ResetQuery, reason: &str, dry_run: bool) -> anyhow::Result<Applied> {
+        match self {
+            Self::State(operations) => {
+                let plan = operations.plan_reset(query, Utc::now()).await?;
+                if dry_run {
+                    return Ok(Applied::dry(plan));
+                }
+                check_reason(reason).map_err(anyhow::Error::msg)?;
+                Ok(operations.apply(plan, "reset-stuck-files", &actor(), reason, Utc::now()).await?)
+            }
+            Self::Scheduler(client) => {
+                let body = json!({
+                    "uris": query.uris, "date": query.date, "state": query.state,
+                    "older_than_seconds": query.older_than.num_seconds(), "reason": reason, "dry_run": dry_run,
+                });
+                typed(client.post("state/reset-stuck-files", &[], &body).await?)
+            }
+        }
+    }
+
+    /// Makes a plan of changes, or applies it.
+    pub(super) async fn update(
+        &self,
+        action: &str,
+        changes: &[Requested],
+        reason: &str,
+        dry_run: bool,
+    ) -> anyhow::Result<Applied> {
+        let mut all = Applied { is_dry_run: dry_run, changes: Vec::new() };
+        for chunk in changes.chunks(MAX_CHANGES) {
+            let applied = match self {
+                Self::State(operations) => {
+                    let plan = operations.plan(chunk, Utc::now()).await?;
+                    match dry_run {
+                        true => Applied::dry(plan),
+                        false => {
+                            check_reason(reason).map_err(anyhow::Error::msg)?;
+                            operations.apply(plan, action, &actor(), reason, Utc::now()).await?
+                        }
+                    }
+                }
+                Self::Scheduler(client) => {
+                    let body = json!({"changes": chunk, "reason": reason, "dry_run": dry_run});
+                    typed(client.post(&format!("state/{action}"), &[], &body).await?)?
+                }
+            };
+            all.changes.extend(applied.changes);
+        }
+        Ok(all)
+    }
+}
+
+pub(super) fn typed<T: DeserializeOwned>(answer: Value) -> anyhow::Result<T> {
+    serde_json::from_value(answer).context("the scheduler is of another version: its answer cannot be read")
+}
+
+/// Who changes something on a state itself: the user and the host.
+fn actor() -> String {
+    let name = |variable| std::env::var(variable).ok().filter(|name| !name.is_empty());
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}@{}", name("USER").or_else(|| name("LOGNAME")).unwrap_or_else(|| "somebody".to_owned()), host.trim())
+}

@@ -1,0 +1,184 @@
+//! `millwork why`: the cause, what happens next, and what may be done.
+
+use crate::client::{Client, ClientOptions};
+use crate::list::print_json;
+use anyhow::Context;
+use chrono::Utc;
+use clap::Args;
+use millwork_diagnosis::{Code, Diagnosis, Standing, Subject, moment};
+use millwork_manifest::{DatePrefix, ManifestId, ObjectUri};
+use millwork_scheduler::{About, Inspector};
+use millwork_storage::{Places, absolute};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Says why a file, run, date or executor is as it is, what happens next and when, and what may be done.
+///
+/// Asks the scheduler, which knows executors and progress; or, with --state, looks at a state by itself, whether a scheduler
+/// runs or not. Nothing is changed. A name that is not known is answered with those that are most like it.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Options {
+    /// What is asked about: a file (s3://…, file:///… or a path), a run by the id of its manifest, a date as YYYY-MM-DD, an
+    /// executor as executor:ID
+    #[arg(value_name = "SUBJECT")]
+    subject: String,
+
+    /// Look at this state instead of asking a scheduler: sqlite:PATH or dynamodb:TABLE
+    #[arg(long, env = "MILLWORK_STATE", value_name = "URL")]
+    state: Option<String>,
+
+    /// Where input files may be, with commas between; used with --state only: without it no object is looked at
+    #[arg(long, env = "INPUT_PLACES", value_name = "PLACES", requires = "state")]
+    input_places: Option<String>,
+
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    client: ClientOptions,
+}
+
+const EXAMPLES: &str = "Examples:
+  millwork why s3://acme-input/f1/2025-12-23-0193.ndjson.gz
+  millwork why 2025-12-23 --state sqlite:/var/lib/millwork/state.db
+  millwork why executor:executor-3 --json
+
+Exit codes: 0 it is done, or gets on by itself; 3 it needs you; 1 nobody could be asked. Each code of an answer has a chapter in \
+docs/runbook.md.";
+
+/// What a person can name.
+enum Named {
+    File(ObjectUri),
+    Date(DatePrefix),
+    Executor(String),
+    /// A run, or else an executor.
+    Run(ManifestId),
+}
+
+/// Something needs a person.
+const NEEDS_YOU: u8 = 3;
+
+pub(crate) async fn why(options: Options) -> anyhow::Result<ExitCode> {
+    let named = named(&options.subject)?;
+    let diagnosis = match &options.state {
+        Some(state) => look(state, options.input_places.as_deref(), &named).await?,
+        None => ask(&Client::new(&options.client)?, &named).await?,
+    };
+    if options.json {
+        print_json(&serde_json::to_value(&diagnosis)?)?;
+    } else {
+        print!("{}", text_of(&diagnosis));
+    }
+    Ok(match diagnosis.standing {
+        Standing::NeedsYou => ExitCode::from(NEEDS_YOU),
+        Standing::Settled | Standing::Moves => ExitCode::SUCCESS,
+    })
+}
+
+fn named(text: &str) -> anyhow::Result<Named> {
+    if let Some(id) = text.strip_prefix("executor:") {
+        return Ok(Named::Executor(id.to_owned()));
+    }
+    if let Ok(date) = text.parse() {
+        return Ok(Named::Date(date));
+    }
+    if text.contains("://") {
+        return Ok(Named::File(text.parse()?));
+    }
+    if text.contains('/') || Path::new(text).exists() {
+        return Ok(Named::File(ObjectUri::from_path(&absolute(Path::new(text))?)?));
+    }
+    let id = text.parse().with_context(|| {
+        format!(
+            "`{}` names nothing: say a file's URI or path, a manifest's id, a date, or executor:ID",
+            millwork_diagnosis::shown(text)
+        )
+    })?;
+    Ok(Named::Run(id))
+}
+
+async fn ask(client: &Client, named: &Named) -> anyhow::Result<Diagnosis> {
+    match named {
+        Named::File(uri) => client.get("/api/v1/files/why", &[("uri", uri.to_string())]).await,
+        Named::Date(date) => client.get(&format!("/api/v1/dates/{date}/why"), &()).await,
+        Named::Executor(id) => client.get(&format!("/api/v1/executors/{}/why", in_path(id)), &()).await,
+        Named::Run(id) => {
+            let of_run: Diagnosis = client.get(&format!("/api/v1/runs/{id}/why"), &()).await?;
+            if of_run.code != Code::UnknownRun {
+                return Ok(of_run);
+            }
+            let of_executor: Diagnosis = client.get(&format!("/api/v1/executors/{id}/why"), &()).await?;
+            Ok(if of_executor.code == Code::ExecutorAway { of_run } else { of_executor })
+        }
+    }
+}
+
+/// A name as a part of a path.
+fn in_path(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    name.bytes().fold(String::new(), |mut path, byte| {
+        match plain(byte) {
+            true => path.push(char::from(byte)),
+            false => path.push_str(&format!("%{byte:02X}")),
+        }
+        path
+    })
+}
+
+async fn look(state: &str, places: Option<&str>, named: &Named) -> anyhow::Result<Diagnosis> {
+    let input: Option<Places> = places.map(str::parse).transpose().context("--input-places or INPUT_PLACES")?;
+    let store = crate::state::open(state).await?;
+    let inspector = Inspector::on(store, input, About::of_state(state));
+    let now = Utc::now();
+    Ok(match named {
+        Named::File(uri) => inspector.file(uri, now).await?,
+        Named::Date(date) => inspector.date(*date, now).await?,
+        Named::Executor(id) => inspector.executor(id, now).await?,
+        Named::Run(id) => inspector.run(id, now).await?,
+    })
+}
+
+/// A diagnosis for people.
+pub(crate) fn text_of(diagnosis: &Diagnosis) -> String {
+    let now = Utc::now();
+    let kind = match diagnosis.subject {
+        Subject::File(_) => "file",
+        Subject::Run(_) => "run",
+        Subject::Date(_) => "date",
+        Subject::Executor(_) => "executor",
+    };
+    let since = diagnosis.since.map(|at| format!(" since {}", moment(at, now))).unwrap_or_default();
+    let mut text = format!("{kind} {}\n", millwork_diagnosis::shown(diagnosis.subject.name()));
+    text.push_str(&format!("  {}{since}: {}\n", diagnosis.code, diagnosis.sentence));
+    let at = diagnosis.next.at.map(|at| format!(", about {}", moment(at, now))).unwrap_or_default();
+    let next = if diagnosis.next.by_itself { "by itself" } else { "waits for" };
+    if diagnosis.next.by_itself || diagnosis.standing != Standing::Settled {
+        text.push_str(&format!("  {next}: {}{at}\n", diagnosis.next.what));
+    }
+    if let Some(action) = &diagnosis.action {
+        text.push_str(&format!("  you can: {}\n           {}\n", action.label, action.command));
+    }
+    for evidence in &diagnosis.evidence {
+        text.push_str(&format!("  {}: {}\n", evidence.what, evidence.found));
+    }
+    text.push_str(&format!("  more: {}\n", diagnosis.runbook));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_known_by_its_shape() {
+        assert!(matches!(named("2025-12-23").unwrap(), Named::Date(_)));
+        assert!(matches!(named("2025-12-23-batch-0001").unwrap(), Named::Run(_)));
+        assert!(matches!(named("executor:e 1").unwrap(), Named::Executor(_)));
+        assert!(matches!(named("s3://in/2025-12-23").unwrap(), Named::File(_)));
+        assert!(matches!(named("/in/2025-12-23.ndjson").unwrap(), Named::File(_)));
+        assert!(named("no such thing").is_err());
+        assert_eq!(in_path("a/../b c"), "a%2F..%2Fb%20c");
+    }
+}

@@ -1,0 +1,88 @@
+//! What needs a person, put together by cause.
+
+use crate::answer::SafeAction;
+use crate::{Code, Diagnosis, Next, Subject};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// Limit of the subjects that one item names: 5. The rest is a number.
+const MAX_SUBJECTS: usize = 5;
+
+/// A cause, and what it holds up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AttentionItem {
+    /// The cause, by its stable name.
+    pub code: Code,
+    /// What the subjects have in common: a class of failure, a reason, a place.
+    pub cause: String,
+    /// How many subjects it holds up, as far as they were looked at.
+    pub count: u64,
+    /// When it began for the first of them, where that is known.
+    #[schema(required)]
+    pub since: Option<DateTime<Utc>>,
+    /// The sentence of the first of them.
+    pub sentence: String,
+    /// The first of them.
+    pub subjects: Vec<Subject>,
+    /// What happens next with the first of them.
+    pub next: Next,
+    /// The one thing that can be done safely for the first of them.
+    #[schema(required)]
+    pub action: Option<SafeAction>,
+    /// The chapter of the runbook.
+    pub runbook: String,
+}
+
+/// Puts diagnoses together that have one code and one cause: those of most subjects first. At most `limit` items are given;
+/// the second value tells how many were left out.
+pub fn fold(diagnoses: impl IntoIterator<Item = (String, Diagnosis)>, limit: usize) -> (Vec<AttentionItem>, usize) {
+    let mut items: BTreeMap<(Code, String), AttentionItem> = BTreeMap::new();
+    for (cause, diagnosis) in diagnoses {
+        let key = (diagnosis.code, cause);
+        match items.get_mut(&key) {
+            Some(item) => add(item, diagnosis),
+            None => {
+                let item = first(&key.1, diagnosis);
+                items.insert(key, item);
+            }
+        }
+    }
+    let mut items: Vec<AttentionItem> = items.into_values().collect();
+    items.sort_by(|a, b| b.count.cmp(&a.count).then(a.since.cmp(&b.since)));
+    let left_out = items.len().saturating_sub(limit);
+    items.truncate(limit);
+    (items, left_out)
+}
+
+fn first(cause: &str, diagnosis: Diagnosis) -> AttentionItem {
+    let Diagnosis { subject, code, since, sentence, next, action, runbook, .. } = diagnosis;
+    AttentionItem {
+        code,
+        cause: cause.to_owned(),
+        count: 1,
+        since,
+        sentence,
+        subjects: vec![subject],
+        next,
+        action,
+        runbook,
+    }
+}
+
+fn add(item: &mut AttentionItem, diagnosis: Diagnosis) {
+    item.count += 1;
+    if item.subjects.len() < MAX_SUBJECTS {
+        item.subjects.push(diagnosis.subject.clone());
+    }
+    // Those of which it is known come first.
+    let is_earlier = match (diagnosis.since, item.since) {
+        (Some(new), Some(old)) => new < old,
+        (Some(_), None) => true,
+        (None, _) => false,
+    };
+    if is_earlier {
+        item.since = diagnosis.since;
+    }
+}

@@ -1,0 +1,47 @@
+//! Why a file, run, date or executor is as it is, what happens next and when, and the one thing that may be done.
+//!
+//! [`diagnose`] is a pure function: facts, settings and the time go in, one [`Diagnosis`] comes out. It never panics, and
+//! every combination of facts has exactly one [`Code`]. Codes are stable; each has a chapter in `docs/runbook.md`.
+//! [`check_transition`] is the table of what an operator may set. [`fold`] puts diagnoses of one cause together, for a list of what needs a person.
+//!
+//! This crate never reads a store, a file or a clock. What is not known is absent from the [`Facts`], and is not guessed.
+
+mod answer;
+mod ask;
+mod attention;
+mod code;
+mod date;
+mod executor;
+mod facts;
+mod file;
+mod run;
+#[cfg(test)]
+mod tests;
+mod transition;
+mod waiting;
+mod words;
+
+pub use answer::{ActionKind, Diagnosis, Evidence, Next, SafeAction};
+pub use attention::{AttentionItem, fold};
+pub use code::{Code, Standing};
+pub use facts::{
+    BuilderFacts, ClusterFacts, DateFacts, EventFacts, ExecutorFacts, Facts, FileFacts, Leader, LedgerRow, LockFacts,
+    ObjectFacts, Obstacle, OutputFacts, Progress, QueuePlace, RunFacts, SentBack, Settings, SlotFacts, Subject, Usual,
+};
+pub use transition::{RunStanding, check_transition};
+pub use words::{bytes, moment, number, shown, span};
+
+use ask::Ask;
+use chrono::{DateTime, Utc};
+
+/// Says why a subject is as it is, what happens next, and what may be done.
+pub fn diagnose(subject: &Subject, facts: &Facts, settings: &Settings, now: DateTime<Utc>) -> Diagnosis {
+    let ask = Ask { facts, settings, now };
+    let answer = match subject {
+        Subject::File(uri) => file::diagnose(&ask, uri),
+        Subject::Run(id) => run::diagnose(&ask, id),
+        Subject::Date(date) => date::diagnose(&ask, date),
+        Subject::Executor(id) => executor::diagnose(&ask, id),
+    };
+    answer.finish(subject)
+}

@@ -1,0 +1,76 @@
+//! Signs of life in the store, by which people see that a builder works, and by which rules.
+
+use crate::builder::Builder;
+use chrono::{DateTime, Utc};
+use millwork_manifest::MissingDate;
+use millwork_tracking::{BuilderAbout, BuilderNote};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Pause between two signs, in seconds: 30. A builder counts as gone after four that did not come.
+const INTERVAL: Duration = Duration::from_secs(30);
+
+/// What a builder says of itself, and how.
+#[derive(Clone)]
+pub(crate) struct Signs {
+    builder: Builder,
+    about: BuilderAbout,
+}
+
+impl Signs {
+    /// Of a builder that runs as `serve`, `watch` or `lambda`.
+    pub(crate) fn new(builder: &Builder, mode: &str) -> Self {
+        let settings = &builder.settings;
+        let about = BuilderAbout {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            mode: mode.to_owned(),
+            started_at: Some(builder.now()),
+            max_files: settings.caps.max_files as u64,
+            max_bytes: settings.caps.max_bytes,
+            max_wait_seconds: settings.caps.max_wait_seconds,
+            sweep_interval_seconds: None,
+            expected_file_size_mb: settings.rules.expected_file_size_mb,
+            size_tolerance_percent: settings.rules.size_tolerance_percent,
+            dates_missing_ones_today: settings.rules.missing_date == MissingDate::Today,
+            queue_url: None,
+            dead_letter_queue_url: None,
+        };
+        Self { builder: builder.clone(), about }
+    }
+
+    /// The same, with how often it sweeps.
+    pub(crate) fn sweeping(mut self, interval: Duration) -> Self {
+        self.about.sweep_interval_seconds = Some(interval.as_secs());
+        self
+    }
+
+    /// The same, with the queues that it reads and fills.
+    pub(crate) fn reading(mut self, queue_url: &str, dead_letter_queue_url: Option<&str>) -> Self {
+        self.about.queue_url = Some(queue_url.to_owned());
+        self.about.dead_letter_queue_url = dead_letter_queue_url.map(str::to_owned);
+        self
+    }
+
+    /// Gives one sign. One that cannot be given is no reason to stop.
+    pub(crate) async fn give(&self, now: DateTime<Utc>) {
+        let note = match serde_json::to_string(&self.about) {
+            Ok(note) => note,
+            Err(error) => return tracing::warn!(%error, "a builder cannot say what it is"),
+        };
+        let sign = BuilderNote { id: self.builder.holder.clone(), seen_at: now, note };
+        if let Err(error) = self.builder.store.inspection().note_builder(&sign).await {
+            tracing::warn!(%error, "cannot note in the state that this builder is alive; trying again");
+        }
+    }
+
+    /// Gives signs until `done`.
+    pub(crate) async fn give_often(self, done: CancellationToken) {
+        loop {
+            self.give(self.builder.now()).await;
+            tokio::select! {
+                () = done.cancelled() => return,
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
+        }
+    }
+}

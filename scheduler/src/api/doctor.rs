@@ -1,0 +1,16 @@
+//! Is all that this scheduler stands on as it must be?
+
+use super::Api;
+use crate::doctor::Examination;
+use axum::Json;
+use axum::extract::State;
+use chrono::Utc;
+
+/// What this scheduler stands on, each really tried: the store, builders, locks, places, rights, space. A small private object is
+/// written where outputs go, and removed at once.
+#[utoipa::path(get, path = "/api/v1/doctor", tag = "cluster", responses(
+    (status = 200, description = "Each check, with what to do", body = Examination)
+))]
+pub(super) async fn get_doctor(State(api): State<Api>) -> Json<Examination> {
+    Json(api.service.inspector().examine(Utc::now()).await)
+}

@@ -1,0 +1,303 @@
+//! Operations on the state: readers for everybody who may ask, writers for those who may do everything.
+
+use super::Api;
+use super::error::ApiError;
+use super::extract::{Json as Body, Limit, Page, Query};
+use super::files::{File, UriQuery};
+use super::words;
+use crate::access::Caller;
+use crate::operations::{
+    Applied, Consistency, FileQuery, FileReport, FileStats, MAX_CHANGES, Operations, Orphans, Requested, ResetQuery,
+    Scope, Story, check_reason,
+};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use chrono::{DateTime, Duration, Utc};
+use millwork_manifest::{DatePrefix, FileState, ManifestId, ObjectUri};
+use millwork_tracking::FileFilter;
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+/// Files that a request reads at most: 100,000, which takes well under the 30 s that a request has. `millwork state … --state`
+/// reads more.
+const MAX_READ: usize = 100_000;
+/// Longest age that can be asked for, in seconds: a year.
+const MAX_AGE_SECONDS: u32 = 366 * 86_400;
+/// Least age that stuck files have, unless it is said, in seconds: 2 hours, as long as an attempt may take.
+const STUCK_SECONDS: u32 = 7_200;
+/// Least age that orphans have, unless it is said, in seconds: 2 minutes.
+const ORPHAN_SECONDS: u32 = 120;
+
+fn operations(api: &Api) -> Operations {
+    Operations::new(api.service.inspector())
+}
+
+fn age(seconds: Option<u32>, default: u32) -> Duration {
+    Duration::seconds(seconds.unwrap_or(default).min(MAX_AGE_SECONDS).into())
+}
+
+/// All that the store has of one file: attributes, version, expiry, the lock of its date, its diagnosis.
+#[utoipa::path(get, path = "/api/v1/state/get-file-state", tag = "state", params(UriQuery), responses(
+    (status = 200, description = "The file", body = FileReport)
+))]
+pub(super) async fn get_file_state(
+    State(api): State<Api>,
+    Query(UriQuery { uri }): Query<UriQuery>,
+) -> Result<Json<FileReport>, ApiError> {
+    Ok(Json(operations(&api).get_file_state(&uri, Utc::now()).await?))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ByStatus {
+    /// Only files in this state.
+    #[param(schema_with = words::file_state, required = false)]
+    state: Option<FileState>,
+    /// Only files of this date.
+    #[param(value_type = String, format = Date, required = false)]
+    date: Option<DatePrefix>,
+    /// Only files that have changed since.
+    since: Option<DateTime<Utc>>,
+    /// Only files that have not changed since.
+    before: Option<DateTime<Utc>>,
+    /// Only files whose URI begins with this.
+    prefix: Option<String>,
+    /// Only files whose reason begins with this.
+    reason: Option<String>,
+    /// Only files in this manifest.
+    manifest: Option<String>,
+    /// How many files are looked at for a page; those that do not match are left out of it.
+    #[serde(default)]
+    #[param(value_type = u32, minimum = 1, maximum = 1000, default = 100, required = false)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    #[param(value_type = String, required = false)]
+    cursor: Option<String>,
+}
+
+/// Files by state, date, age, prefix, reason and manifest. A page can be empty though there are more.
+#[utoipa::path(get, path = "/api/v1/state/query-by-status", tag = "state", params(ByStatus), responses(
+    (status = 200, description = "A page of files", body = Page<File>)
+))]
+pub(super) async fn query_by_status(
+    State(api): State<Api>,
+    Query(query): Query<ByStatus>,
+) -> Result<Json<Page<File>>, ApiError> {
+    let ByStatus { state, date, since, before, prefix, reason, manifest, limit, cursor } = query;
+    let filter = FileFilter { state, date, limit: limit.0, cursor };
+    let mut page = api.service.store().list_files(&filter).await?;
+    let wanted = FileQuery { state, date, since, before, prefix, reason, manifest };
+    page.items.retain(|file| wanted.matches(file));
+    Ok(Json(Page::from(page)))
+}
+
+/// Files and bytes by state and date, and the ages of what is not done. At most 100,000 files are read.
+#[utoipa::path(get, path = "/api/v1/state/get-stats", tag = "state", responses(
+    (status = 200, description = "The numbers", body = FileStats)
+))]
+pub(super) async fn get_stats(State(api): State<Api>) -> Result<Json<FileStats>, ApiError> {
+    Ok(Json(operations(&api).get_stats(MAX_READ, Utc::now()).await?))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct StoryQuery {
+    /// Where the file is, if it is one.
+    #[param(value_type = String, required = false)]
+    uri: Option<ObjectUri>,
+    /// The manifest's id, if it is a run.
+    #[param(value_type = String, required = false)]
+    run: Option<ManifestId>,
+}
+
+/// Moments of a file or run, with the time between them, the longest marked.
+#[utoipa::path(get, path = "/api/v1/state/get-processing-timeline", tag = "state", params(StoryQuery), responses(
+    (status = 200, description = "The moments", body = Story),
+    (status = 404, description = "`no-such-run`", body = super::error::ErrorBody)
+))]
+pub(super) async fn get_processing_timeline(
+    State(api): State<Api>,
+    Query(query): Query<StoryQuery>,
+) -> Result<Json<Story>, ApiError> {
+    match (query.uri, query.run) {
+        (Some(uri), None) => Ok(Json(operations(&api).story_of_file(&uri).await?)),
+        (None, Some(id)) => {
+            let story = operations(&api).story_of_run(&id).await?;
+            story.map(Json).ok_or_else(|| ApiError::not_found("no-such-run", format!("no run of manifest `{id}`")))
+        }
+        _ => Err(ApiError::new(StatusCode::BAD_REQUEST, "bad-query", "say either `uri` or `run`")),
+    }
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct OrphanQuery {
+    /// Least age of an orphan, in seconds: 120 unless told.
+    #[param(minimum = 0, maximum = 31622400)]
+    older_than_seconds: Option<u32>,
+}
+
+/// Files without a run that is in order, drafts that were left, counters that have lost files.
+#[utoipa::path(get, path = "/api/v1/state/find-orphans", tag = "state", params(OrphanQuery), responses(
+    (status = 200, description = "The orphans", body = Orphans)
+))]
+pub(super) async fn find_orphans(
+    State(api): State<Api>,
+    Query(query): Query<OrphanQuery>,
+) -> Result<Json<Orphans>, ApiError> {
+    let older_than = age(query.older_than_seconds, ORPHAN_SECONDS);
+    Ok(Json(operations(&api).find_orphans(older_than, Utc::now()).await?))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ConsistencyQuery {
+    /// Only what is of this date.
+    #[param(value_type = String, format = Date, required = false)]
+    date: Option<DatePrefix>,
+    /// Files and runs that are looked at, each, at most.
+    #[serde(default)]
+    #[param(value_type = u32, minimum = 1, maximum = 10000, default = 100, required = false)]
+    limit: Limit<10_000>,
+}
+
+/// Thirteen invariants of the store and what it names; what breaks them, and what to do. Objects are looked at, too.
+#[utoipa::path(get, path = "/api/v1/state/validate-consistency", tag = "state", params(ConsistencyQuery), responses(
+    (status = 200, description = "What does not fit together", body = Consistency)
+))]
+pub(super) async fn validate_consistency(
+    State(api): State<Api>,
+    Query(query): Query<ConsistencyQuery>,
+) -> Result<Json<Consistency>, ApiError> {
+    let scope = Scope { date: query.date, limit: query.limit.0, looks_at_objects: true };
+    Ok(Json(operations(&api).validate_consistency(scope, Utc::now()).await?))
+}
+
+/// Stuck files to be put back as their runs prescribe.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reset {
+    /// These files alone.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    uris: Vec<ObjectUri>,
+    /// Only files of this date.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = Date)]
+    date: Option<DatePrefix>,
+    /// Only files in this state.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    state: Option<FileState>,
+    /// Least age of the last change, in seconds: 7200 unless told.
+    #[serde(default)]
+    older_than_seconds: Option<u32>,
+    /// Why, for the audit record: needed unless it is a dry run.
+    #[serde(default)]
+    reason: String,
+    /// Whether only to show what would change.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Puts stuck files back as their runs prescribe: pending, failed, or completed. At most 1000 at once.
+#[utoipa::path(post, path = "/api/v1/state/reset-stuck-files", tag = "state", request_body = Reset, responses(
+    (status = 200, description = "What became of each", body = Applied)
+))]
+pub(super) async fn reset_stuck_files(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Body(body): Body<Reset>,
+) -> Result<Json<Applied>, ApiError> {
+    check_number(body.uris.len())?;
+    let query = ResetQuery {
+        uris: body.uris,
+        date: body.date,
+        state: body.state,
+        older_than: age(body.older_than_seconds, STUCK_SECONDS),
+        limit: MAX_CHANGES,
+    };
+    let operations = operations(&api);
+    let plan = operations.plan_reset(&query, Utc::now()).await?;
+    if body.dry_run {
+        return Ok(Json(Applied::dry(plan)));
+    }
+    check_reason(&body.reason).map_err(bad_reason)?;
+    Ok(Json(operations.apply(plan, "reset-stuck-files", &caller.id, &body.reason, Utc::now()).await?))
+}
+
+/// Changes of files' states.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Updates {
+    /// The changes, at most 1000.
+    changes: Vec<Requested>,
+    /// Why, for the audit record: needed unless it is a dry run.
+    #[serde(default)]
+    reason: String,
+    /// Whether only to show what would change.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Changes the state of one file, if that can neither lose nor double rows.
+#[utoipa::path(post, path = "/api/v1/state/update-state", tag = "state", request_body = Updates, responses(
+    (status = 200, description = "What became of it", body = Applied)
+))]
+pub(super) async fn update_state(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Body(body): Body<Updates>,
+) -> Result<Json<Applied>, ApiError> {
+    if body.changes.len() != 1 {
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "bad-json",
+            "update-state changes one file: use batch-update",
+        ));
+    }
+    update(&api, &caller, body, "update-state").await
+}
+
+/// Changes the states of many files, each for itself.
+#[utoipa::path(post, path = "/api/v1/state/batch-update", tag = "state", request_body = Updates, responses(
+    (status = 200, description = "What became of each", body = Applied)
+))]
+pub(super) async fn batch_update(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Body(body): Body<Updates>,
+) -> Result<Json<Applied>, ApiError> {
+    update(&api, &caller, body, "batch-update").await
+}
+
+async fn update(api: &Api, caller: &Caller, body: Updates, action: &str) -> Result<Json<Applied>, ApiError> {
+    check_number(body.changes.len())?;
+    let operations = operations(api);
+    let plan = operations.plan(&body.changes, Utc::now()).await?;
+    if body.dry_run {
+        return Ok(Json(Applied::dry(plan)));
+    }
+    check_reason(&body.reason).map_err(bad_reason)?;
+    Ok(Json(operations.apply(plan, action, &caller.id, &body.reason, Utc::now()).await?))
+}
+
+fn check_number(changes: usize) -> Result<(), ApiError> {
+    match changes > MAX_CHANGES {
+        true => {
+            let message =
+                format!("{changes} files are more than the {MAX_CHANGES} that one request changes: send several");
+            Err(ApiError::new(StatusCode::BAD_REQUEST, "bad-json", message))
+        }
+        false => Ok(()),
+    }
+}
+
+fn bad_reason(why: String) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "bad-json", why)
+}

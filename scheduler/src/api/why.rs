@@ -1,0 +1,67 @@
+//! Why files, runs, dates and executors are as they are, and what needs a person.
+//!
+//! What is not known is answered, too: that is a diagnosis with the names that are like it, not a 404.
+
+use super::Api;
+use super::error::ApiError;
+use super::extract::{Path, Query};
+use crate::why::Attention;
+use axum::Json;
+use axum::extract::State;
+use chrono::Utc;
+use millwork_api::UriQuery;
+use millwork_diagnosis::Diagnosis;
+use millwork_manifest::{DatePrefix, ManifestId};
+
+/// Why a file is as it is: what holds it up, what happens next and when, what may be done. A file that is not known is
+/// looked for in the places of input, for 10 s at most; nothing outside them is looked at.
+#[utoipa::path(get, path = "/api/v1/files/why", tag = "why", params(UriQuery), responses(
+    (status = 200, description = "The diagnosis", body = Diagnosis)
+))]
+pub(super) async fn get_file_why(
+    State(api): State<Api>,
+    Query(UriQuery { uri }): Query<UriQuery>,
+) -> Result<Json<Diagnosis>, ApiError> {
+    Ok(Json(api.service.inspector().file(&uri, Utc::now()).await?))
+}
+
+/// Why a run is as it is.
+#[utoipa::path(get, path = "/api/v1/runs/{id}/why", tag = "why",
+    params(("id" = String, Path, description = "The manifest's id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,159}$")),
+    responses((status = 200, description = "The diagnosis", body = Diagnosis)))]
+pub(super) async fn get_run_why(
+    State(api): State<Api>,
+    Path(id): Path<ManifestId>,
+) -> Result<Json<Diagnosis>, ApiError> {
+    Ok(Json(api.service.inspector().run(&id, Utc::now()).await?))
+}
+
+/// Why a date is not done. At most 10,000 of its runs are read.
+#[utoipa::path(get, path = "/api/v1/dates/{date}/why", tag = "why",
+    params(("date" = String, Path, description = "The date, as `YYYY-MM-DD`", pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$")),
+    responses((status = 200, description = "The diagnosis", body = Diagnosis)))]
+pub(super) async fn get_date_why(
+    State(api): State<Api>,
+    Path(date): Path<DatePrefix>,
+) -> Result<Json<Diagnosis>, ApiError> {
+    Ok(Json(api.service.inspector().date(date, Utc::now()).await?))
+}
+
+/// What an executor is at. Only the scheduler that runs the manifests knows executors.
+#[utoipa::path(get, path = "/api/v1/executors/{id}/why", tag = "why",
+    params(("id" = String, Path, description = "The executor's id")),
+    responses((status = 200, description = "The diagnosis", body = Diagnosis)))]
+pub(super) async fn get_executor_why(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Json<Diagnosis>, ApiError> {
+    Ok(Json(api.service.inspector().executor(&id, Utc::now()).await?))
+}
+
+/// What needs a person now, folded by cause: those with the most subjects first.
+#[utoipa::path(get, path = "/api/v1/attention", tag = "why", responses(
+    (status = 200, description = "The causes", body = Attention)
+))]
+pub(super) async fn get_attention(State(api): State<Api>) -> Result<Json<Attention>, ApiError> {
+    Ok(Json(api.service.inspector().attention(Utc::now()).await?))
+}

@@ -1,0 +1,275 @@
+//! Is all that Millwork stands on as it must be?
+//!
+//! Each check looks for itself, within a time limit, and changes nothing for good: what must be written to be tried is written
+//! under a private name, and removed. A check that cannot be made says so; it is no finding.
+
+mod probes;
+
+use crate::why::Inspector;
+use chrono::{DateTime, Duration, Utc};
+use millwork_diagnosis::{Leader, bytes, shown};
+use millwork_tracking::{BuilderNote, FileFilter, RunFilter, RunState};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Age of an expired lock that is told of while files of its date wait, in minutes: 10, twice what a lock lasts.
+const OLD_LOCK: Duration = Duration::minutes(10);
+/// Age of a draft that is told of, in minutes: 5. The sweep finishes one within a minute.
+const OLD_DRAFT: Duration = Duration::minutes(5);
+/// Difference between two clocks that is told of, in seconds: 2, a quarter of the time that the lock of the runs lasts.
+const CLOCK_SECONDS: i64 = 2;
+/// Silence after which a builder counts as gone, in seconds: 120, four of its signs of life.
+const BUILDER_SECONDS: i64 = 120;
+/// Free space below which a place is told of: 1 GiB, or a twentieth.
+const LEAST_FREE_BYTES: u64 = 1 << 30;
+/// Least number of files that a process should be able to open: 4096, for 512 connections and 30 runs.
+const LEAST_DESCRIPTORS: u64 = 4096;
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// As it must be.
+    Fine,
+    /// It works, and needs a look.
+    Warning,
+    /// It is broken.
+    Broken,
+    /// It could not be looked at, or does not apply.
+    Unknown,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Check {
+    /// What was looked at.
+    pub name: String,
+    /// What it came to.
+    pub verdict: Verdict,
+    /// What was found. Control characters are escaped.
+    pub found: String,
+    /// What to do, if there is something.
+    #[schema(required)]
+    pub remedy: Option<String>,
+}
+
+impl Check {
+    /// Something that is as it must be.
+    pub fn fine(name: &str, found: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), verdict: Verdict::Fine, found: found.into(), remedy: None }
+    }
+
+    /// Something that could not be looked at.
+    pub fn unknown(name: &str, found: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Unknown, ..Self::fine(name, found) }
+    }
+
+    /// Something that works, and needs a look.
+    pub fn warning(name: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Warning, remedy: Some(remedy.into()), ..Self::fine(name, found) }
+    }
+
+    /// Something that is broken.
+    pub fn broken(name: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Broken, ..Self::warning(name, found, remedy) }
+    }
+
+    /// Whether somebody has to do something.
+    pub fn is_finding(&self) -> bool {
+        matches!(self.verdict, Verdict::Warning | Verdict::Broken)
+    }
+}
+
+/// All that was looked at.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Examination {
+    /// When, by the clock of who looked.
+    pub at: DateTime<Utc>,
+    /// Version of Millwork that looked.
+    pub version: String,
+    /// Each check.
+    pub checks: Vec<Check>,
+}
+
+impl Inspector {
+    /// Looks at everything that can be looked at from here.
+    pub async fn examine(&self, now: DateTime<Utc>) -> Examination {
+        let mut checks = self.store_checks().await;
+        // Without a store nothing else can be said of it.
+        if checks.iter().all(|check| check.verdict != Verdict::Broken) {
+            checks.extend(self.cluster_checks(now).await);
+            checks.extend(self.left_checks(now).await);
+        }
+        checks.extend(self.place_checks().await);
+        checks.push(descriptors());
+        Examination { at: now, version: env!("CARGO_PKG_VERSION").to_owned(), checks }
+    }
+
+    async fn store_checks(&self) -> Vec<Check> {
+        if let Err(error) = self.store.ping().await {
+            return vec![Check::broken("state", shown(&error.to_string()), "start the store, or mend the way to it")];
+        }
+        let mut checks = vec![Check::fine("state", "it answers")];
+        match self.store.inspection().faults().await {
+            Ok(faults) if faults.is_empty() => {
+                checks.push(Check::fine("tables", "tables, indexes and expiry are as they must be"));
+            }
+            Ok(faults) => checks.extend(faults.into_iter().map(|fault| {
+                Check::broken("tables", format!("{}: {}", fault.what, shown(&fault.found)), fault.remedy)
+            })),
+            Err(error) => checks.push(Check::unknown("tables", shown(&error.to_string()))),
+        }
+        checks
+    }
+
+    async fn cluster_checks(&self, now: DateTime<Utc>) -> Vec<Check> {
+        let mut checks = Vec::new();
+        checks.push(match self.leader_facts(now).await {
+            Ok(Leader::Held { holder }) => Check::fine("scheduler", format!("{} runs the manifests", shown(&holder))),
+            Ok(Leader::Nobody { .. }) => Check::warning(
+                "scheduler",
+                "none runs the manifests of this state",
+                "start `millwork-scheduler`, or `millwork run`",
+            ),
+            Ok(Leader::Unknown) => Check::unknown("scheduler", "it cannot be told from here"),
+            Err(error) => Check::unknown("scheduler", shown(&error.to_string())),
+        });
+        if let Some(leader) = &self.leader {
+            let executors = leader.engine().executors();
+            let slots: u64 = executors.iter().map(|executor| u64::from(executor.vcores)).sum();
+            checks.push(match executors.is_empty() {
+                true => Check::warning(
+                    "executors",
+                    "none is connected",
+                    "start `millwork-executor`; its log says why it cannot connect",
+                ),
+                false => Check::fine("executors", format!("{} with {slots} slots", executors.len())),
+            });
+        }
+        match self.store.inspection().builders().await {
+            Ok(builders) => checks.extend(builder_checks(&builders, now)),
+            Err(error) => checks.push(Check::unknown("builders", shown(&error.to_string()))),
+        }
+        checks
+    }
+
+    /// What was left: locks, drafts, failed runs.
+    async fn left_checks(&self, now: DateTime<Utc>) -> Vec<Check> {
+        const MAX_LOCKS: usize = 100;
+        let mut checks = Vec::new();
+        match self.store.backlogs().await {
+            Ok(backlogs) => {
+                let names: Vec<String> =
+                    backlogs.iter().take(MAX_LOCKS).map(|(date, _)| format!("LOCK#{date}")).collect();
+                let locks = self.store.inspection().locks(&names).await.unwrap_or_default();
+                let old: Vec<_> = locks
+                    .iter()
+                    .filter_map(|lock| Some((lock, lock.expires_at.filter(|at| now - *at > OLD_LOCK)?)))
+                    .collect();
+                for (lock, at) in &old {
+                    let found = format!(
+                        "{} expired at {at}, holder {}; files of its date wait",
+                        shown(&lock.name),
+                        shown(&lock.holder)
+                    );
+                    checks.push(Check::warning("lock", found, "start a builder, or `millwork-manifest-builder sweep`"));
+                }
+                if old.is_empty() {
+                    checks.push(Check::fine(
+                        "locks",
+                        format!("none was left by its holder, of {} dates that wait", backlogs.len()),
+                    ));
+                }
+            }
+            Err(error) => checks.push(Check::unknown("locks", shown(&error.to_string()))),
+        }
+        match self.store.drafts(now - OLD_DRAFT).await {
+            Ok(drafts) if drafts.is_empty() => checks.push(Check::fine("drafts", "none was left")),
+            Ok(drafts) => checks.push(Check::warning(
+                "drafts",
+                format!("{} manifests were begun and not finished", drafts.len()),
+                "millwork-manifest-builder sweep",
+            )),
+            Err(error) => checks.push(Check::unknown("drafts", shown(&error.to_string()))),
+        }
+        let failed = RunFilter { state: Some(RunState::Failed), limit: 1000, ..RunFilter::default() };
+        if let Ok(page) = self.store.list_runs(&failed).await {
+            let more = if page.next_cursor.is_some() { "more than " } else { "" };
+            checks.push(match page.items.len() {
+                0 => Check::fine("runs", "none has failed"),
+                count => Check::warning(
+                    "runs",
+                    format!("{more}{count} have failed"),
+                    "`millwork runs list --status failed`, then `millwork why ID`",
+                ),
+            });
+        }
+        let refused =
+            FileFilter { state: Some(millwork_manifest::FileState::Failed), limit: 1, ..FileFilter::default() };
+        if let Err(error) = self.store.list_files(&refused).await {
+            checks.push(Check::broken(
+                "files",
+                shown(&error.to_string()),
+                "somebody has changed the store by hand: restore it from a backup",
+            ));
+        }
+        checks
+    }
+}
+
+/// Builders that are there, those that went, and clocks that are not right.
+fn builder_checks(builders: &[BuilderNote], now: DateTime<Utc>) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let silence = Duration::seconds(BUILDER_SECONDS);
+    let alive: Vec<&BuilderNote> = builders.iter().filter(|note| now - note.seen_at <= silence).collect();
+    checks.push(match (alive.len(), builders.first()) {
+        (0, None) => Check::unknown(
+            "builders",
+            "none has ever shown itself: manifests come from elsewhere, or from `millwork run`",
+        ),
+        (0, Some(last)) => Check::warning(
+            "builders",
+            format!(
+                "none is there; the last, {}, was seen {} ago",
+                shown(&last.id),
+                millwork_diagnosis::span(now - last.seen_at)
+            ),
+            "start `millwork-manifest-builder serve` or `watch`",
+        ),
+        (count, _) => Check::fine("builders", format!("{count} are there")),
+    });
+    for note in &alive {
+        let ahead = (note.seen_at - now).num_seconds();
+        if ahead > CLOCK_SECONDS {
+            let found = format!("the clock of {} is {ahead} s ahead of this one", shown(&note.id));
+            checks.push(Check::warning("clock", found, "keep all clocks right (NTP): locks are compared by them"));
+        }
+        let version = note.about().map(|about| about.version);
+        if let Some(version) = version.filter(|version| version != env!("CARGO_PKG_VERSION")) {
+            let found = format!("{} is {}, this is {}", shown(&note.id), shown(&version), env!("CARGO_PKG_VERSION"));
+            checks.push(Check::warning("version", found, "run the same version everywhere"));
+        }
+    }
+    checks
+}
+
+fn descriptors() -> Check {
+    match millwork_net::raise_descriptor_limit() {
+        Ok(limit) if limit < LEAST_DESCRIPTORS => Check::warning(
+            "open files",
+            format!("a process may open {limit}"),
+            format!("allow at least {LEAST_DESCRIPTORS} (ulimit -n)"),
+        ),
+        Ok(limit) => Check::fine("open files", format!("a process may open {limit}")),
+        Err(error) => Check::unknown("open files", error.to_string()),
+    }
+}
+
+/// Free space of the file system that a directory is on.
+fn space(name: &str, free: u64, all: u64) -> Check {
+    let found = format!("{} of {} are free", bytes(free), bytes(all));
+    match free < LEAST_FREE_BYTES || free < all / 20 {
+        true => Check::warning(name, found, "free space there: attempts fail when it is full"),
+        false => Check::fine(name, found),
+    }
+}

@@ -1,0 +1,115 @@
+//! Looks at the places that are read and written: rights, each really tried, and space.
+
+use super::{Check, space};
+use crate::why::Inspector;
+use futures::StreamExt;
+use millwork_diagnosis::shown;
+use millwork_storage::{Location, Objects, Storage, remove_blocking};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// Time that all tries at one place may take: 10 s.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Inspector {
+    pub(super) async fn place_checks(&self) -> Vec<Check> {
+        let mut checks = Vec::new();
+        for place in self.input.iter().flat_map(millwork_storage::Places::locations) {
+            checks.push(tried(&format!("input {place}"), can_list(&place)).await);
+        }
+        for (what, place) in &self.about.written {
+            // Only builders write manifests.
+            match *what {
+                "the place of manifests" => checks.push(tried(&format!("manifests {place}"), can_list(place)).await),
+                what => {
+                    let name = format!("{} {place}", what.trim_start_matches("the "));
+                    checks.push(tried(&name, can_write(place)).await);
+                }
+            }
+            if let Some(check) = place.local_path().and_then(|path| free_space(&format!("space of {what}"), path)) {
+                checks.push(check);
+            }
+        }
+        if let Some(path) = self.about.state.strip_prefix("sqlite:") {
+            let directory = Path::new(path).parent().unwrap_or(Path::new("."));
+            checks.extend(free_space("space of the state", directory));
+        }
+        checks
+    }
+}
+
+async fn tried(name: &str, work: impl Future<Output = Result<String, (String, String)>>) -> Check {
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(Ok(found)) => Check::fine(name, found),
+        Ok(Err((found, remedy))) => Check::broken(name, shown(&found), remedy),
+        Err(_) => Check::broken(
+            name,
+            format!("it did not answer within {} s", PATIENCE.as_secs()),
+            "look at the storage, and the way to it",
+        ),
+    }
+}
+
+/// Lists until the first object, and asks for it.
+async fn can_list(place: &Location) -> Result<String, (String, String)> {
+    let storage = Storage::from_env();
+    let refused = |what: &str, error: &dyn std::fmt::Display| {
+        (
+            format!("{what}: {error}"),
+            "allow s3:ListBucket and s3:GetObject there, or mend the directory's mode".to_owned(),
+        )
+    };
+    let mut listing = storage.list(place).await.map_err(|error| refused("it cannot be listed", &error))?;
+    while let Some(object) = listing.next().await {
+        match object {
+            Ok(object) => {
+                return match storage.head(&object.uri).await {
+                    Err(error) if !error.is_not_found() => Err(refused("an object cannot be read", &error)),
+                    _ => Ok("it can be listed and read".to_owned()),
+                };
+            }
+            Err(error) if error.is_foreign() => {}
+            Err(error) => return Err(refused("it cannot be listed", &error)),
+        }
+    }
+    Ok("it can be listed, and is empty".to_owned())
+}
+
+/// Writes a private object, and removes it.
+async fn can_write(place: &Location) -> Result<String, (String, String)> {
+    let storage = Storage::from_env();
+    let refused = |what: &str, error: &dyn std::fmt::Display| {
+        (
+            format!("{what}: {error}"),
+            "allow s3:PutObject and s3:DeleteObject there, or mend the directory's mode".to_owned(),
+        )
+    };
+    let name = format!("_millwork/.doctor-{}", uuid::Uuid::new_v4());
+    let uri = place.object(&name).map_err(|error| refused("it cannot be named", &error))?;
+    storage
+        .write_once(&uri, b"written by millwork doctor, and removed at once\n")
+        .await
+        .map_err(|error| refused("nothing can be written", &error))?;
+    let removed = tokio::task::spawn_blocking(move || remove_blocking(&uri)).await;
+    match removed {
+        Ok(Ok(())) => Ok("it can be written to, and what is written can be removed".to_owned()),
+        Ok(Err(error)) => Err(refused("what is written cannot be removed", &error)),
+        Err(error) => Err(refused("what is written cannot be removed", &error)),
+    }
+}
+
+/// Space of the file system of a directory; none if the system does not tell.
+fn free_space(name: &str, directory: &Path) -> Option<Check> {
+    let path = CString::new(directory.as_os_str().as_bytes()).ok()?;
+    let mut answer = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: `path` ends with a NUL, and `answer` is a valid place for the answer, which nobody else has.
+    if unsafe { libc::statvfs(path.as_ptr(), answer.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: the call succeeded, so that the answer is there.
+    let answer = unsafe { answer.assume_init() };
+    let size = answer.f_frsize as u64;
+    Some(space(name, (answer.f_bavail as u64).saturating_mul(size), (answer.f_blocks as u64).saturating_mul(size)))
+}

@@ -1,0 +1,360 @@
+//! Changes of files' states: planned exactly, then applied on condition that nothing has changed since.
+
+use super::Operations;
+use chrono::{DateTime, Duration, Utc};
+use millwork_diagnosis::{ObjectFacts, RunStanding, check_transition, shown};
+use millwork_manifest::{FileState, ManifestId, ObjectUri, RunState};
+use millwork_tracking::{
+    AuditEntry, BY_OPERATOR, FoundContent, RunSeen, StateChange, StateChanged, TrackedFile, TrackingResult,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use utoipa::ToSchema;
+
+/// Age at which a submission without a run counts as dead.
+const ABANDONED: Duration = Duration::minutes(15);
+/// Limit of the text that somebody gives as a reason, in bytes: 500.
+const MAX_REASON_BYTES: usize = 500;
+
+/// A change that somebody wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Requested {
+    /// The file.
+    #[schema(value_type = String)]
+    pub uri: ObjectUri,
+    /// The state it is to get: `pending` or `quarantined`.
+    #[schema(value_type = String)]
+    pub to: FileState,
+    /// The state it must be in, if that matters.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub expect_state: Option<FileState>,
+    /// The version it must have, if that matters.
+    #[serde(default)]
+    pub expect_version: Option<u64>,
+    /// Whether a converted file is to be converted again, though its old rows stay.
+    #[serde(default)]
+    pub reprocess: bool,
+}
+
+/// A file before or after a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StateMark {
+    /// Its state.
+    #[schema(value_type = String)]
+    pub state: FileState,
+    /// Its version.
+    pub version: u64,
+    /// The manifest it is in.
+    #[schema(required)]
+    pub manifest_id: Option<String>,
+    /// When it came to this; none for what is to come.
+    #[schema(required)]
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// A change of one file, as it would be made.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PlannedChange {
+    /// The file.
+    pub uri: String,
+    /// The file now; none if it is not known.
+    #[schema(required)]
+    pub before: Option<StateMark>,
+    /// The file after the change; none if it is refused.
+    #[schema(required)]
+    pub after: Option<StateMark>,
+    /// Why it is changed, or why it is refused.
+    pub why: String,
+    /// What is to be done.
+    #[serde(skip)]
+    pub(crate) change: Option<StateChange>,
+}
+
+/// What became of a planned change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It would be made; nothing was changed.
+    Planned,
+    /// It is made.
+    Done,
+    /// The file or its run has changed since it was looked at: nothing was done.
+    Skipped,
+    /// It is not allowed.
+    Refused,
+    /// The store did not do it, or did not answer.
+    Failed,
+}
+
+/// Changes, and what became of each.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Applied {
+    /// Whether nothing was changed, since only a plan was asked for.
+    pub is_dry_run: bool,
+    /// Each change, with what became of it, in the order asked for.
+    #[schema(value_type = Vec<Object>)]
+    pub changes: Vec<(PlannedChange, Outcome)>,
+}
+
+impl Applied {
+    /// Changes that would be made, and those that are refused.
+    pub fn dry(plan: Vec<PlannedChange>) -> Self {
+        let outcome =
+            |planned: &PlannedChange| if planned.change.is_some() { Outcome::Planned } else { Outcome::Refused };
+        let changes =
+            plan.into_iter().map(|planned| (outcome(&planned), planned)).map(|(outcome, planned)| (planned, outcome));
+        Self { is_dry_run: true, changes: changes.collect() }
+    }
+
+    /// The number of changes that came to this.
+    pub fn count(&self, outcome: Outcome) -> usize {
+        self.changes.iter().filter(|(_, found)| *found == outcome).count()
+    }
+}
+
+impl Operations {
+    /// What would become of these files.
+    pub async fn plan(&self, requests: &[Requested], now: DateTime<Utc>) -> TrackingResult<Vec<PlannedChange>> {
+        let uris: Vec<ObjectUri> = requests.iter().map(|request| request.uri.clone()).collect();
+        let files = self.store().files(&uris).await?;
+        let mut runs = HashMap::new();
+        let mut plan = Vec::with_capacity(requests.len());
+        for (request, file) in requests.iter().zip(files) {
+            let Some(file) = file else {
+                let why = "no such file is known".to_owned();
+                plan.push(PlannedChange { uri: request.uri.to_string(), before: None, after: None, why, change: None });
+                continue;
+            };
+            let planned = match self.plan_one(request, &file, &mut runs, now).await? {
+                Ok((change, why)) => planned(&file, change, why),
+                Err(why) => refused(&file, why),
+            };
+            plan.push(planned);
+        }
+        Ok(plan)
+    }
+
+    async fn plan_one(
+        &self,
+        request: &Requested,
+        file: &TrackedFile,
+        runs: &mut HashMap<String, Option<RunState>>,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<Result<(StateChange, String), String>> {
+        if request.expect_state.is_some_and(|state| state != file.state) {
+            return Ok(Err(format!("it is {}, not in the state that was expected", file.state)));
+        }
+        if request.expect_version.is_some_and(|version| version != file.version) {
+            return Ok(Err(format!("it has version {}, not the one that was expected", file.version)));
+        }
+        let (seen, standing) = self.run_seen(file, runs).await?;
+        if let Err(why) = check_transition(file.state, request.to, standing, request.reprocess) {
+            return Ok(Err(why.to_owned()));
+        }
+        let is_young = standing == RunStanding::Absent && now - file.updated_at < ABANDONED;
+        if file.state == FileState::Manifested && is_young {
+            return Ok(Err("its submission may be going on: a quarter of an hour has not passed".to_owned()));
+        }
+        if file.state == FileState::Quarantined && file.quarantine_uri.is_some() {
+            return Ok(Err(
+                "its object was moved to the quarantine: `millwork-manifest-builder redrive` puts it back".to_owned()
+            ));
+        }
+        let content = match self.content(request, file).await {
+            Ok(content) => content,
+            Err(why) => return Ok(Err(why)),
+        };
+        let reason = (request.to == FileState::Quarantined).then(|| BY_OPERATOR.to_owned());
+        let why = match file.state {
+            FileState::Completed => "converted once more, beside its old rows",
+            FileState::Failed => "to go into a new manifest",
+            FileState::Quarantined => "taken back",
+            FileState::Pending => "refused by an operator",
+            FileState::Manifested | FileState::Processing => "its run is over",
+        };
+        let (uri, seen_file, to) = (file.uri.clone(), (file.state, file.version), request.to);
+        let change = StateChange { uri, seen: seen_file, run: seen, to, reason, content, detail: String::new() };
+        Ok(Ok((change, why.to_owned())))
+    }
+
+    /// What the object of a file is now, where the file is to be read once more.
+    async fn content(&self, request: &Requested, file: &TrackedFile) -> Result<Option<FoundContent>, String> {
+        if request.to != FileState::Pending || !matches!(file.state, FileState::Failed | FileState::Completed) {
+            return Ok(None);
+        }
+        match self.inspector.look(&file.uri).await {
+            ObjectFacts::There { size_bytes, etag, .. } => {
+                Ok(Some(FoundContent { size_bytes, etag, version_id: None }))
+            }
+            ObjectFacts::Gone => Err("its object is gone: a run that reads it would fail".to_owned()),
+            ObjectFacts::Unreachable(why) if request.reprocess => {
+                Err(format!("its object cannot be looked at: {}", shown(&why)))
+            }
+            ObjectFacts::Foreign if request.reprocess => Err("its object is outside the places of input".to_owned()),
+            ObjectFacts::NotAsked if request.reprocess => {
+                Err("its object has to be looked at: say --input-places, or ask the scheduler".to_owned())
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The run that a change of a file rests on.
+    pub(super) async fn run_seen(
+        &self,
+        file: &TrackedFile,
+        runs: &mut HashMap<String, Option<RunState>>,
+    ) -> TrackingResult<(RunSeen, RunStanding)> {
+        let Some(id) = file.manifest_id.as_ref().and_then(|id| id.parse::<ManifestId>().ok()) else {
+            return Ok((RunSeen::NoManifest, RunStanding::NoManifest));
+        };
+        let state = match runs.get(id.as_str()) {
+            Some(state) => *state,
+            None => {
+                let state = self.store().run_head(&id).await?.map(|run| run.state);
+                runs.insert(id.to_string(), state);
+                state
+            }
+        };
+        Ok(match state {
+            Some(state) => (RunSeen::InState(id, state), RunStanding::InState(state)),
+            None => (RunSeen::Absent(id), RunStanding::Absent),
+        })
+    }
+
+    /// Makes planned changes, with a note before and one after. Each file is changed for itself: what fails holds up no other.
+    pub async fn apply(
+        &self,
+        plan: Vec<PlannedChange>,
+        action: &str,
+        actor: &str,
+        reason: &str,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<Applied> {
+        let wanted: Vec<String> = plan.iter().filter(|planned| planned.change.is_some()).map(short).collect();
+        if wanted.is_empty() {
+            let changes = plan.into_iter().map(|planned| (planned, Outcome::Refused)).collect();
+            return Ok(Applied { is_dry_run: false, changes });
+        }
+        self.note(action, actor, format!("begun, {} files, reason: {reason}: {}", wanted.len(), listed(&wanted)), now)
+            .await?;
+        let mut changes = Vec::with_capacity(plan.len());
+        for mut planned in plan {
+            let Some(mut change) = planned.change.take() else {
+                changes.push((planned, Outcome::Refused));
+                continue;
+            };
+            change.detail = format!("{action} by {actor}: {reason}");
+            let outcome = match self.store().inspection().change_state(&change, now).await {
+                Ok(StateChanged::Done(_)) => Outcome::Done,
+                Ok(StateChanged::Moved(file)) => {
+                    planned.why = file.map_or_else(|| "it is no longer known".to_owned(), |file| moved(&change, &file));
+                    Outcome::Skipped
+                }
+                Err(error) => {
+                    planned.why = error.to_string();
+                    Outcome::Failed
+                }
+            };
+            changes.push((planned, outcome));
+        }
+        let applied = Applied { is_dry_run: false, changes };
+        let count = |outcome| applied.count(outcome);
+        let came_to = format!(
+            "ended, {} done, {} skipped, {} failed, reason: {reason}: {}",
+            count(Outcome::Done),
+            count(Outcome::Skipped),
+            count(Outcome::Failed),
+            listed(&wanted)
+        );
+        // What is done is done: that the note is missing is told, and undoes nothing.
+        if let Err(error) = self.note(action, actor, came_to, Utc::now()).await {
+            tracing::error!(%error, "what came of an operation on the state could not be noted");
+        }
+        Ok(applied)
+    }
+
+    pub(super) async fn note(
+        &self,
+        action: &str,
+        actor: &str,
+        detail: String,
+        at: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        let entry =
+            AuditEntry { at, actor: shown(actor), action: format!("state {action}"), detail: shown_long(&detail) };
+        self.store().audit(&entry).await
+    }
+}
+
+/// Refuses a reason that is none, or is too long.
+pub fn check_reason(reason: &str) -> Result<(), String> {
+    if reason.trim().is_empty() {
+        return Err("say why: a reason is noted with each change".to_owned());
+    }
+    match reason.len() > MAX_REASON_BYTES {
+        true => Err(format!("a reason has at most {MAX_REASON_BYTES} bytes, this one {}", reason.len())),
+        false => Ok(()),
+    }
+}
+
+/// Bytes of the list of files in a note: 8 KiB, which DynamoDB and a reader can take. The rest is a number.
+const MAX_NOTED_BYTES: usize = 8 << 10;
+
+fn shown_long(text: &str) -> String {
+    text.split_inclusive(' ').map(shown).collect()
+}
+
+fn short(planned: &PlannedChange) -> String {
+    let mark = |mark: &Option<StateMark>| {
+        mark.as_ref().map_or_else(String::new, |mark| format!("{} v{}", mark.state, mark.version))
+    };
+    format!("{} {} → {}", planned.uri, mark(&planned.before), mark(&planned.after))
+}
+
+/// Files within the limit of a note.
+fn listed(files: &[String]) -> String {
+    let mut text = String::new();
+    for (i, file) in files.iter().enumerate() {
+        if text.len() + file.len() > MAX_NOTED_BYTES {
+            text.push_str(&format!("and {} more", files.len() - i));
+            break;
+        }
+        text.push_str(file);
+        text.push_str("; ");
+    }
+    text
+}
+
+fn moved(change: &StateChange, file: &TrackedFile) -> String {
+    let (state, version) = change.seen;
+    if (file.state, file.version) == (state, version) {
+        return "its run has changed since it was looked at".to_owned();
+    }
+    format!("it is {} with version {} by now; it was {state} with version {version}", file.state, file.version)
+}
+
+pub(super) fn mark(file: &TrackedFile) -> StateMark {
+    StateMark {
+        state: file.state,
+        version: file.version,
+        manifest_id: file.manifest_id.clone(),
+        since: Some(file.updated_at),
+    }
+}
+
+pub(super) fn refused(file: &TrackedFile, why: String) -> PlannedChange {
+    PlannedChange { uri: file.uri.to_string(), before: Some(mark(file)), after: None, why, change: None }
+}
+
+pub(super) fn planned(file: &TrackedFile, change: StateChange, why: String) -> PlannedChange {
+    let keeps = !matches!(change.to, FileState::Pending | FileState::Quarantined);
+    let after = StateMark {
+        state: change.to,
+        version: file.version + 1,
+        manifest_id: file.manifest_id.clone().filter(|_| keeps),
+        since: None,
+    };
+    PlannedChange { uri: file.uri.to_string(), before: Some(mark(file)), after: Some(after), why, change: Some(change) }
+}

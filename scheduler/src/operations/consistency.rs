@@ -1,0 +1,298 @@
+//! Thirteen invariants, and what breaks them.
+//!
+//! What is read at different moments may differ because the work goes on. So whatever seems broken is read once more, and
+//! counts only if nothing of it has changed in between, and if it is older than a moment of grace.
+
+use super::read::FileQuery;
+use super::{MAX_FINDINGS, Operations, PAGE};
+use chrono::{DateTime, Duration, Utc};
+use millwork_diagnosis::Leader;
+use millwork_manifest::{DatePrefix, FileState, RunState};
+use millwork_tracking::{RunFilter, TrackedFile, TrackingError, TrackingResult};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use utoipa::ToSchema;
+
+mod runs;
+
+/// Age that something broken has at least, in seconds: 120. In DynamoDB files follow their run within that.
+const GRACE_SECONDS: i64 = 120;
+/// Age of an expired lock that nobody has taken although there is work for it, in seconds: an hour.
+const OLD_LOCK_SECONDS: i64 = 3600;
+
+/// Names of the invariants, in the order in which they are checked.
+pub const INVARIANTS: [&str; 13] = [
+    "states-legal",
+    "timeline-ends-in-state",
+    "completed-has-commit",
+    "quarantine-exists",
+    "counters",
+    "locks",
+    "open-runs-have-holder",
+    "one-open-manifest",
+    "files-follow-run",
+    "document-is-store-copy",
+    "ledger-adds-up",
+    "outputs-exist",
+    "totals",
+];
+
+/// Something that does not fit together.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Finding {
+    /// The invariant that is broken, by its name.
+    pub invariant: String,
+    /// What it is broken for: a URI, a manifest's id, a date, a lock.
+    pub subject: String,
+    /// What was found.
+    pub found: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// What a check came to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct Consistency {
+    /// What does not fit together, at most 1000.
+    pub findings: Vec<Finding>,
+    /// Names of the invariants that were checked.
+    pub checked: Vec<String>,
+    /// Files that were looked at.
+    pub files: u64,
+    /// Runs that were looked at.
+    pub runs: u64,
+    /// Whether there was more than was looked at, or than is told.
+    pub is_capped: bool,
+}
+
+impl Consistency {
+    fn add(&mut self, invariant: &str, subject: impl Into<String>, found: impl Into<String>, remedy: &str) {
+        if self.findings.len() >= MAX_FINDINGS {
+            self.is_capped = true;
+            return;
+        }
+        let (subject, found) = (subject.into(), found.into());
+        self.findings.push(Finding { invariant: invariant.to_owned(), subject, found, remedy: remedy.to_owned() });
+    }
+}
+
+/// What is checked.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope {
+    /// Only what is of this date.
+    pub date: Option<DatePrefix>,
+    /// Files and runs that are looked at, at most.
+    pub limit: usize,
+    /// Whether objects are looked at: outputs, quarantine, documents.
+    pub looks_at_objects: bool,
+}
+
+impl Operations {
+    /// Checks all invariants.
+    pub async fn validate_consistency(&self, scope: Scope, now: DateTime<Utc>) -> TrackingResult<Consistency> {
+        let mut found = Consistency { checked: INVARIANTS.map(str::to_owned).to_vec(), ..Consistency::default() };
+        let before = now - Duration::seconds(GRACE_SECONDS);
+        self.check_files(&mut found, scope, before).await?;
+        self.check_counters(&mut found, scope).await?;
+        self.check_locks(&mut found, now).await?;
+        self.check_holder(&mut found, before, now).await?;
+        self.check_runs(&mut found, scope, before).await?;
+        Ok(found)
+    }
+
+    async fn check_files(&self, found: &mut Consistency, scope: Scope, before: DateTime<Utc>) -> TrackingResult<()> {
+        let mut seen: Vec<TrackedFile> = Vec::new();
+        let keep = |file: TrackedFile| {
+            seen.push(file);
+            true
+        };
+        let query = FileQuery { date: scope.date, before: Some(before), ..FileQuery::default() };
+        match self.query_by_status(&query, scope.limit, scope.limit, keep).await {
+            Ok(is_all) => found.is_capped |= !is_all,
+            Err(TrackingError::Corrupt { what, value }) => {
+                let text = format!("{what} `{}` cannot be read", millwork_diagnosis::shown(&value));
+                found.add(
+                    "states-legal",
+                    "a file",
+                    text,
+                    "somebody has changed the store by hand: restore it from a backup",
+                );
+            }
+            Err(error) => return Err(error),
+        }
+        found.files = seen.len() as u64;
+        let mut runs: HashMap<String, Option<RunState>> = HashMap::new();
+        for chunk in seen.chunks(PAGE) {
+            let uris: Vec<_> = chunk.iter().map(|file| file.uri.clone()).collect();
+            // As they are now: a listing lags behind, and time passes.
+            for file in self.store().files(&uris).await?.into_iter().flatten().filter(|file| file.updated_at <= before)
+            {
+                self.check_file(found, &file, &mut runs, scope).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn check_file(
+        &self,
+        found: &mut Consistency,
+        file: &TrackedFile,
+        runs: &mut HashMap<String, Option<RunState>>,
+        scope: Scope,
+    ) -> TrackingResult<()> {
+        let uri = file.uri.to_string();
+        if let Some(problem) = illegal(file) {
+            found.add("states-legal", uri.as_str(), problem, "look at its timeline: `millwork state get-file-state`");
+        }
+        let last = self.store().timeline(&file.uri).await?.pop();
+        // Forgotten, or trimmed: then it says nothing.
+        if let Some(last) = last.filter(|last| last.state != file.state) {
+            let again = self.store().files(std::slice::from_ref(&file.uri)).await?.pop().flatten();
+            if again.is_some_and(|again| again.version == file.version) {
+                let text = format!("it is {}, and its timeline ends in {}", file.state, last.state);
+                found.add(
+                    "timeline-ends-in-state",
+                    uri.as_str(),
+                    text,
+                    "somebody has changed the store by hand: find out what is true",
+                );
+            }
+        }
+        if file.state == FileState::Completed {
+            let (_, standing) = self.run_seen(file, runs).await?;
+            use millwork_diagnosis::RunStanding::{Absent, InState};
+            let problem = match standing {
+                // A forced run has its files completed meanwhile.
+                InState(RunState::Draft | RunState::Failed | RunState::Cancelled) | Absent => {
+                    let run = file.manifest_id.as_deref().unwrap_or_default();
+                    Some(format!(
+                        "it is completed, and its run `{}` has no committed output",
+                        millwork_diagnosis::shown(run)
+                    ))
+                }
+                _ => None,
+            };
+            if let Some(problem) = problem {
+                found.add(
+                    "completed-has-commit",
+                    uri.as_str(),
+                    problem,
+                    "its rows may be missing: look at the output, then `update-state --to pending --reprocess`",
+                );
+            }
+        }
+        if let Some(place) =
+            file.quarantine_uri.as_ref().filter(|_| scope.looks_at_objects && file.state == FileState::Quarantined)
+            && !self.inspector.missing(std::slice::from_ref(place)).await.is_empty()
+        {
+            found.add(
+                "quarantine-exists",
+                uri.as_str(),
+                format!("no object is at `{}`", millwork_diagnosis::shown(place)),
+                "look who removed it",
+            );
+        }
+        Ok(())
+    }
+
+    /// The counters of each date against a count. What changes meanwhile is counted again, and left alone if it goes on.
+    async fn check_counters(&self, found: &mut Consistency, scope: Scope) -> TrackingResult<()> {
+        const TRIES: usize = 3;
+        let mut dates: Vec<DatePrefix> = self.store().backlogs().await?.into_iter().map(|(date, _)| date).collect();
+        let waiting = FileQuery { state: Some(FileState::Pending), date: scope.date, ..FileQuery::default() };
+        let add = |file: TrackedFile| {
+            dates.extend(file.date.filter(|date| !dates.contains(date)));
+            true
+        };
+        found.is_capped |= !self.query_by_status(&waiting, usize::MAX, scope.limit, add).await?;
+        for date in dates.into_iter().filter(|date| scope.date.is_none_or(|wanted| wanted == *date)) {
+            let mut differs = None;
+            for _ in 0..TRIES {
+                let before = self.store().backlog(date).await?;
+                let files = self.store().pending(date, scope.limit).await?;
+                let after = self.store().backlog(date).await?;
+                if files.len() >= scope.limit {
+                    found.is_capped = true;
+                    differs = None;
+                    break;
+                }
+                let bytes: u64 = files.iter().map(|file| file.size_bytes).sum();
+                let counted = (files.len() as u64, bytes);
+                let is_right = counted == (after.pending_files, after.pending_bytes);
+                differs = (!is_right).then_some((after, counted));
+                if is_right {
+                    break;
+                }
+                // It may be that files came in between.
+                if before != after {
+                    differs = None;
+                }
+            }
+            if let Some((backlog, (files, bytes))) = differs {
+                let text = format!(
+                    "the counter says {} files with {} bytes, and {files} with {bytes} wait",
+                    backlog.pending_files, backlog.pending_bytes
+                );
+                found.add(
+                    "counters",
+                    date.to_string(),
+                    text,
+                    "millwork state get-stats, then `millwork-manifest-builder sweep`, which counts anew",
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Locks of dates that wait, and were not taken since their holder died.
+    async fn check_locks(&self, found: &mut Consistency, now: DateTime<Utc>) -> TrackingResult<()> {
+        const MAX_LOCKS: usize = 100;
+        let dates = self.store().backlogs().await?;
+        let names: Vec<String> = dates.iter().take(MAX_LOCKS).map(|(date, _)| format!("LOCK#{date}")).collect();
+        for lock in self.store().inspection().locks(&names).await? {
+            let is_old = |at: &DateTime<Utc>| now - *at > Duration::seconds(OLD_LOCK_SECONDS);
+            if let Some(expired) = lock.expires_at.filter(is_old) {
+                let holder = millwork_diagnosis::shown(&lock.holder);
+                let text =
+                    format!("`{holder}` took it and never let go; it expired at {expired}, and files of its date wait");
+                found.add("locks", lock.name, text, "start a builder, or `millwork-manifest-builder sweep`");
+            }
+        }
+        Ok(())
+    }
+
+    async fn check_holder(
+        &self,
+        found: &mut Consistency,
+        before: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        let Leader::Nobody { .. } = self.inspector.leader_facts(now).await? else { return Ok(()) };
+        for state in RunState::OPEN {
+            let filter = RunFilter { state: Some(state), limit: PAGE, ..RunFilter::default() };
+            for run in self.store().list_runs(&filter).await?.items.into_iter().filter(|run| run.updated_at <= before) {
+                let text = format!("it is {state}, and no scheduler runs the manifests of this state");
+                found.add(
+                    "open-runs-have-holder",
+                    run.manifest_id.to_string(),
+                    text,
+                    "start a scheduler: it goes on with it",
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What no step of the work makes of a file.
+fn illegal(file: &TrackedFile) -> Option<String> {
+    use FileState::{Completed, Failed, Manifested, Pending, Processing, Quarantined};
+    let (state, has_manifest) = (file.state, file.manifest_id.is_some());
+    match state {
+        Pending if file.date.is_none() => Some("it is pending, and has no date".to_owned()),
+        Manifested | Processing | Completed if !has_manifest => Some(format!("it is {state}, and in no manifest")),
+        Quarantined | Failed if file.reason.is_none() => Some(format!("it is {state}, for no reason")),
+        _ if file.version == 0 => Some("it has version 0, which no write makes".to_owned()),
+        _ => None,
+    }
+}

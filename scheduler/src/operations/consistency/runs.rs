@@ -1,0 +1,260 @@
+//! Invariants of runs: their files, documents, ledgers, outputs and totals.
+
+use super::{Consistency, Scope};
+use crate::commit::RunResult;
+use crate::operations::{Operations, PAGE};
+use crate::why::looks::timed;
+use chrono::{DateTime, Utc};
+use millwork_manifest::{FileState, Manifest, ManifestId, ObjectUri, RunState};
+use millwork_storage::{Objects, Storage, heads_blocking};
+use millwork_tracking::{Run, RunFilter, TrackedFile, TrackingResult};
+use serde::Deserialize;
+use std::collections::HashMap;
+
+/// Limit of the files that one finding names: 3. The rest is a number.
+const MAX_NAMED: usize = 3;
+/// Limit of the outputs of one run that are looked at: 1000.
+const MAX_OUTPUTS: usize = 1000;
+
+const RESTORE: &str = "somebody has changed the store by hand: find out what is true";
+
+impl Operations {
+    pub(super) async fn check_runs(
+        &self,
+        found: &mut Consistency,
+        scope: Scope,
+        before: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        let mut filter = RunFilter { date: scope.date, limit: PAGE, ..RunFilter::default() };
+        let mut holders: HashMap<ObjectUri, ManifestId> = HashMap::new();
+        loop {
+            let page = self.store().list_runs(&filter).await?;
+            for listed in page.items {
+                if found.runs as usize >= scope.limit {
+                    found.is_capped = true;
+                    return Ok(());
+                }
+                found.runs += 1;
+                // As it is now, with what it produced.
+                let Some(run) = self.store().run(&listed.manifest_id).await? else { continue };
+                self.check_run(found, &run, &mut holders, scope, before).await?;
+            }
+            filter.cursor = page.next_cursor;
+            if filter.cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn check_run(
+        &self,
+        found: &mut Consistency,
+        run: &Run,
+        holders: &mut HashMap<ObjectUri, ManifestId>,
+        scope: Scope,
+        before: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        let id = run.manifest_id.to_string();
+        let Some(manifest) = self.store().manifest(&run.manifest_id).await? else {
+            found.add("document-is-store-copy", id, "the store has no document of it", RESTORE);
+            return Ok(());
+        };
+        if !run.state.is_final() {
+            check_holders(found, run, &manifest, holders);
+        }
+        if run.updated_at <= before {
+            self.check_files_of(found, run, &manifest, before).await?;
+        }
+        if scope.looks_at_objects {
+            self.check_document(found, run, &manifest).await;
+        }
+        let result = run.result.as_ref().map(RunResult::deserialize);
+        match result {
+            Some(Ok(result)) => {
+                check_ledger(found, run, &manifest, &result);
+                check_totals(found, run, &manifest, &result);
+                if scope.looks_at_objects && run.state == RunState::Completed && run.updated_at <= before {
+                    check_outputs(found, run, &result).await;
+                }
+            }
+            Some(Err(error)) => {
+                found.add("ledger-adds-up", id, format!("what it produced cannot be read: {error}"), RESTORE)
+            }
+            None if matches!(run.state, RunState::Committing | RunState::Completed) => {
+                found.add("completed-has-commit", id, format!("it is {}, and has no commit", run.state), RESTORE);
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// The files of a run are where its state says.
+    async fn check_files_of(
+        &self,
+        found: &mut Consistency,
+        run: &Run,
+        manifest: &Manifest,
+        before: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        let uris: Vec<ObjectUri> = manifest.files.iter().map(|file| file.uri.clone()).collect();
+        let files = self.store().files(&uris).await?;
+        let is_here = |file: &&TrackedFile| file.manifest_id.as_deref() == Some(run.manifest_id.as_str());
+        let odd: Vec<TrackedFile> = files
+            .iter()
+            .flatten()
+            .filter(is_here)
+            .filter(|file| file.updated_at <= before && !fits(run, file.state))
+            .cloned()
+            .collect();
+        let lost = files.iter().flatten().filter(|file| !is_here(file)).count();
+        let is_open = !run.state.is_final() && run.state != RunState::Draft && run.committed_at.is_none();
+        if odd.is_empty() && !(is_open && lost > 0) {
+            return Ok(());
+        }
+        // It counts if the run has not changed since.
+        let now = self.store().run_head(&run.manifest_id).await?;
+        if now.is_none_or(|now| now.updated_at != run.updated_at || now.state != run.state) {
+            return Ok(());
+        }
+        if !odd.is_empty() {
+            let named: Vec<String> =
+                odd.iter().take(MAX_NAMED).map(|file| format!("`{}` is {}", file.uri, file.state)).collect();
+            let more = odd.len().saturating_sub(MAX_NAMED);
+            let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+            let text = format!("it is {}, but {}{more}", run.state, named.join(", "));
+            found.add("files-follow-run", run.manifest_id.to_string(), text, "millwork state reset-stuck-files");
+        }
+        if is_open && lost > 0 {
+            let text = format!("it is {}, and {lost} of its files are in no manifest, or in another", run.state);
+            found.add(
+                "files-follow-run",
+                run.manifest_id.to_string(),
+                text,
+                "it will fail; the files that are left go into a new manifest",
+            );
+        }
+        Ok(())
+    }
+
+    /// The document in its place says what the store's copy says. One that was moved away, or is elsewhere, says nothing.
+    async fn check_document(&self, found: &mut Consistency, run: &Run, manifest: &Manifest) {
+        let Ok(uri) = run.manifest_uri.parse::<ObjectUri>() else { return };
+        // Only what Millwork wrote itself: others may change what they have submitted.
+        if run.state == RunState::Draft || !run.manifest_uri.contains("/manifests/") {
+            return;
+        }
+        let Ok(content) = Storage::from_env().read(&uri).await else { return };
+        let written = Manifest::parse_own(&run.manifest_uri, &content, run.created_at);
+        let uris = |manifest: &Manifest| manifest.files.iter().map(|file| file.uri.clone()).collect::<Vec<_>>();
+        let is_same =
+            written.as_ref().is_ok_and(|written| written.id == manifest.id && uris(written) == uris(manifest));
+        if !is_same {
+            let text = format!("the document at `{uri}` is another than the store's copy, which counts");
+            found.add("document-is-store-copy", run.manifest_id.to_string(), text, "look who has changed it");
+        }
+    }
+}
+
+/// No file is in two manifests that have not ended.
+fn check_holders(
+    found: &mut Consistency,
+    run: &Run,
+    manifest: &Manifest,
+    holders: &mut HashMap<ObjectUri, ManifestId>,
+) {
+    // A draft names files that it may not have got.
+    if run.state == RunState::Draft {
+        return;
+    }
+    for file in &manifest.files {
+        if let Some(other) = holders.insert(file.uri.clone(), run.manifest_id.clone())
+            && other != run.manifest_id
+        {
+            let text = format!("it is in the open manifests `{other}` and `{}`", run.manifest_id);
+            found.add("one-open-manifest", file.uri.to_string(), text, "cancel one of the two runs");
+        }
+    }
+}
+
+/// Whether a file that has a run as its last can be in this state.
+fn fits(run: &Run, state: FileState) -> bool {
+    use FileState::{Completed, Failed, Manifested, Pending, Processing};
+    // A forced run has its files completed, until its end and after.
+    if run.committed_at.is_some() && state == Completed {
+        return true;
+    }
+    match run.state {
+        RunState::Draft => matches!(state, Manifested | Pending),
+        RunState::Queued => matches!(state, Manifested | Processing),
+        RunState::Planning | RunState::Running | RunState::Committing => matches!(state, Processing | Manifested),
+        RunState::Completed => false,
+        RunState::Failed | RunState::Cancelled => matches!(state, Failed | Pending | FileState::Quarantined),
+    }
+}
+
+fn check_ledger(found: &mut Consistency, run: &Run, manifest: &Manifest, result: &RunResult) {
+    let id = run.manifest_id.to_string();
+    for row in &result.ledger {
+        if row.lines != row.rows + row.rejected + row.blank {
+            let text = format!(
+                "`{}`: {} lines are not {} rows + {} rejected + {} blank",
+                row.uri, row.lines, row.rows, row.rejected, row.blank
+            );
+            found.add("ledger-adds-up", id.as_str(), text, RESTORE);
+        }
+    }
+    let sizes: HashMap<&str, Option<u64>> =
+        manifest.files.iter().map(|file| (file.uri.as_str(), file.size_bytes)).collect();
+    let mut seen = std::collections::HashSet::new();
+    for row in &result.ledger {
+        let wrong = match sizes.get(row.uri.as_str()) {
+            None => Some("is not in the manifest"),
+            Some(Some(size)) if *size != row.size_bytes => Some("has another size than in the manifest"),
+            Some(_) => (!seen.insert(row.uri.as_str())).then_some("is in the ledger twice"),
+        };
+        if let Some(wrong) = wrong {
+            found.add("ledger-adds-up", id.as_str(), format!("`{}` {wrong}", row.uri), RESTORE);
+        }
+    }
+    if seen.len() < sizes.len() && result.ledger.len() != sizes.len() {
+        let text = format!("the ledger has {} of the manifest's {} files", result.ledger.len(), sizes.len());
+        found.add("ledger-adds-up", id, text, RESTORE);
+    }
+}
+
+fn check_totals(found: &mut Consistency, run: &Run, manifest: &Manifest, result: &RunResult) {
+    let mut differs = |what: &str, total: u64, sum: u64| {
+        if total != sum {
+            let text = format!("{what}: the total is {total}, the sum is {sum}");
+            found.add("totals", run.manifest_id.to_string(), text, RESTORE);
+        }
+    };
+    differs("files", run.files, manifest.files.len() as u64);
+    differs("rows of the outputs", result.rows, result.outputs.iter().map(|output| output.rows).sum());
+    differs("bytes of the outputs", result.output_bytes, result.outputs.iter().map(|output| output.bytes).sum());
+    differs("rejected lines", result.rejected, result.ledger.iter().map(|row| row.rejected).sum());
+    let rows: u64 = result.ledger.iter().map(|row| row.rows).sum();
+    differs("rows", result.rows.saturating_add(result.left_out), rows);
+}
+
+/// The outputs of a completed run are there, with their sizes.
+async fn check_outputs(found: &mut Consistency, run: &Run, result: &RunResult) {
+    let outputs = result.outputs.iter().take(MAX_OUTPUTS);
+    let outputs: Vec<(ObjectUri, u64)> =
+        outputs.filter_map(|output| Some((output.uri.parse().ok()?, output.bytes))).collect();
+    let uris = outputs.iter().map(|(uri, _)| uri.clone()).collect();
+    let Ok(heads) = timed(move || heads_blocking(uris, None)).await else { return };
+    for ((uri, bytes), head) in outputs.iter().zip(heads) {
+        let wrong = match head {
+            Ok(located) if located.object.size_bytes != *bytes => {
+                Some(format!("`{uri}` has {} bytes, not {bytes}", located.object.size_bytes))
+            }
+            Err(error) if error.is_not_found() => Some(format!("`{uri}` is not there")),
+            Ok(_) | Err(_) => None,
+        };
+        if let Some(wrong) = wrong {
+            let id = run.manifest_id.to_string();
+            found.add("outputs-exist", id, wrong, "put it back, or `millwork runs force`, which converts it once more");
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Readers: one file, files by state, numbers, and where time went.
+
+use super::{Operations, PAGE};
+use chrono::{DateTime, Duration, Utc};
+use millwork_diagnosis::{Diagnosis, LockFacts};
+use millwork_manifest::{DatePrefix, FileState, ManifestId, ObjectUri};
+use millwork_tracking::{FileFilter, Run, TrackedFile, TrackingResult};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// Days for which DynamoDB remembers converted files.
+const KEEP_DAYS: i64 = 7;
+/// Limit of the dates that numbers are told of: 1000, the newest.
+const MAX_DATES: usize = 1000;
+
+/// All that the store has of a file.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct FileReport {
+    /// Its attributes as they are stored; none if it is not known.
+    #[schema(value_type = Option<Object>, required)]
+    pub file: Option<serde_json::Value>,
+    /// When the store forgets it; none if it does not.
+    #[schema(required)]
+    pub expires_at: Option<DateTime<Utc>>,
+    /// The lock of its date.
+    #[schema(required)]
+    pub lock: Option<LockFacts>,
+    /// What happened to it, oldest first.
+    pub timeline: Vec<Step>,
+    /// Why it is as it is.
+    pub diagnosis: Diagnosis,
+}
+
+/// A moment in the life of a file or run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Step {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The state it came to.
+    pub state: String,
+    /// What there is to say of it. Control characters are escaped.
+    #[schema(required)]
+    pub detail: Option<String>,
+    /// Seconds since the step before it.
+    pub after_seconds: f64,
+    /// Whether this is the longest of all waits.
+    pub is_longest: bool,
+}
+
+/// Where the time of a file or run went.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Story {
+    /// What it is about.
+    pub subject: String,
+    /// Its steps, oldest first.
+    pub steps: Vec<Step>,
+    /// Seconds from the first step to the last.
+    pub total_seconds: f64,
+}
+
+/// Which files are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct FileQuery {
+    /// The state they are in.
+    pub state: Option<FileState>,
+    /// Their date.
+    pub date: Option<DatePrefix>,
+    /// Least moment of the last change.
+    pub since: Option<DateTime<Utc>>,
+    /// Latest moment of the last change.
+    pub before: Option<DateTime<Utc>>,
+    /// Beginning of the URI.
+    pub prefix: Option<String>,
+    /// Reason of the refusal or failure, or its beginning.
+    pub reason: Option<String>,
+    /// The manifest they are in.
+    pub manifest: Option<String>,
+}
+
+impl FileQuery {
+    pub(crate) fn matches(&self, file: &TrackedFile) -> bool {
+        let starts =
+            |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| found.starts_with(wanted));
+        self.since.is_none_or(|since| file.updated_at >= since)
+            && self.before.is_none_or(|before| file.updated_at <= before)
+            && starts(&self.prefix, file.uri.as_str())
+            && starts(&self.reason, file.reason.as_deref().unwrap_or_default())
+            && self.manifest.as_ref().is_none_or(|wanted| file.manifest_id.as_ref() == Some(wanted))
+    }
+}
+
+/// Numbers of files.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct FileStats {
+    /// When it was counted.
+    pub at: DateTime<Utc>,
+    /// Files and bytes by date and state, newest date first; files without a date come last.
+    pub dates: Vec<DateStats>,
+    /// Age of the files that are not done, by state: half of them are younger than the first, 19 of 20 than the second, all
+    /// than the third, in seconds.
+    #[schema(value_type = BTreeMap<String, [u64; 3]>)]
+    pub ages_seconds: BTreeMap<String, [u64; 3]>,
+    /// Whether there are more files or dates than were counted.
+    pub is_capped: bool,
+}
+
+/// Numbers of the files of a date.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct DateStats {
+    /// The date; none for files that have none.
+    #[schema(required)]
+    pub date: Option<String>,
+    /// Files and bytes by state.
+    #[schema(value_type = BTreeMap<String, [u64; 2]>)]
+    pub states: BTreeMap<String, [u64; 2]>,
+}
+
+impl Operations {
+    /// Everything that is known of one file.
+    pub async fn get_file_state(&self, uri: &ObjectUri, now: DateTime<Utc>) -> TrackingResult<FileReport> {
+        let known = self.store().files(std::slice::from_ref(uri)).await?.pop().flatten();
+        let lock = match known.as_ref().and_then(|file| file.date) {
+            Some(date) => self.inspector.lock_of(date).await?.lock,
+            None => None,
+        };
+        let forgets = self.inspector.forgets();
+        let expires = |file: &TrackedFile| file.updated_at.checked_add_signed(Duration::days(KEEP_DAYS));
+        let expires_at = known.as_ref().filter(|file| forgets && file.state == FileState::Completed).and_then(expires);
+        let timeline = self.store().timeline(uri).await?;
+        let steps = timeline.into_iter().map(|entry| (entry.at, entry.state.to_string(), entry.detail));
+        Ok(FileReport {
+            file: known.map(|file| serde_json::to_value(file).unwrap_or_default()),
+            expires_at,
+            lock,
+            timeline: steps_of(steps.collect()),
+            diagnosis: self.inspector.file(uri, now).await?,
+        })
+    }
+
+    /// Files by state and more, page by page, handed on as they come. Returns whether it read all there is.
+    pub async fn query_by_status(
+        &self,
+        query: &FileQuery,
+        limit: usize,
+        max_read: usize,
+        mut each: impl FnMut(TrackedFile) -> bool + Send,
+    ) -> TrackingResult<bool> {
+        let mut filter = FileFilter { state: query.state, date: query.date, limit: PAGE, cursor: None };
+        let (mut given, mut read) = (0, 0);
+        loop {
+            let page = self.store().list_files(&filter).await?;
+            read += page.items.len();
+            for file in page.items.into_iter().filter(|file| query.matches(file)) {
+                if given == limit || !each(file) {
+                    return Ok(false);
+                }
+                given += 1;
+            }
+            filter.cursor = page.next_cursor;
+            if filter.cursor.is_none() {
+                return Ok(true);
+            }
+            if read >= max_read {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Numbers of all files by state and date.
+    pub async fn get_stats(&self, max_read: usize, now: DateTime<Utc>) -> TrackingResult<FileStats> {
+        let mut dates: BTreeMap<Option<DatePrefix>, BTreeMap<String, [u64; 2]>> = BTreeMap::new();
+        let mut ages: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        let add = |file: TrackedFile| {
+            let counts = dates.entry(file.date).or_default().entry(file.state.to_string()).or_default();
+            counts[0] += 1;
+            counts[1] = counts[1].saturating_add(file.size_bytes);
+            if !matches!(file.state, FileState::Completed | FileState::Quarantined) {
+                let age = (now - file.arrived_at).num_seconds().max(0).unsigned_abs();
+                ages.entry(file.state.to_string()).or_default().push(age);
+            }
+            true
+        };
+        let is_all = self.query_by_status(&FileQuery::default(), usize::MAX, max_read, add).await?;
+        let is_capped = !is_all || dates.len() > MAX_DATES;
+        let dates = dates.into_iter().rev().take(MAX_DATES);
+        let dates = dates.map(|(date, states)| DateStats { date: date.map(|date| date.to_string()), states }).collect();
+        let ages_seconds = ages.into_iter().map(|(state, ages)| (state, percentiles(ages))).collect();
+        Ok(FileStats { at: now, dates, ages_seconds, is_capped })
+    }
+
+    /// Keeps numbers with those of their day, by the hour; the first of an hour stay.
+    pub async fn record(&self, what: &str, numbers: &[(String, u64)], now: DateTime<Utc>) -> TrackingResult<()> {
+        let hour = now.format("%H");
+        let named: Vec<(String, u64)> =
+            numbers.iter().map(|(name, value)| (format!("{what}-{hour}-{name}"), *value)).collect();
+        let known = self.store().metrics(DatePrefix::from(now.date_naive())).await?;
+        let is_new = |(name, _): &&(String, u64)| known.iter().all(|metric| metric.metric_type != *name);
+        let new: Vec<(&str, u64)> = named.iter().filter(is_new).map(|(name, value)| (name.as_str(), *value)).collect();
+        self.store().count(&new, now).await
+    }
+
+    /// Where the time of a file went.
+    pub async fn story_of_file(&self, uri: &ObjectUri) -> TrackingResult<Story> {
+        let timeline = self.store().timeline(uri).await?;
+        let steps = timeline.into_iter().map(|entry| (entry.at, entry.state.to_string(), entry.detail));
+        Ok(story(uri.to_string(), steps.collect()))
+    }
+
+    /// Where the time of a run went; none if it is not known.
+    pub async fn story_of_run(&self, id: &ManifestId) -> TrackingResult<Option<Story>> {
+        Ok(self.store().run_head(id).await?.map(|run| story(id.to_string(), moments(&run))))
+    }
+}
+
+impl FileStats {
+    /// The numbers that are kept: files and bytes by state.
+    pub fn totals(&self) -> Vec<(String, u64)> {
+        let mut totals: BTreeMap<String, u64> = BTreeMap::new();
+        for (state, [files, bytes]) in self.dates.iter().flat_map(|date| &date.states) {
+            *totals.entry(format!("{state}-files")).or_default() += files;
+            *totals.entry(format!("{state}-bytes")).or_default() += bytes;
+        }
+        totals.into_iter().collect()
+    }
+}
+
+fn percentiles(mut ages: Vec<u64>) -> [u64; 3] {
+    ages.sort_unstable();
+    let at = |part: usize| ages.get((ages.len() * part / 100).min(ages.len().saturating_sub(1))).copied().unwrap_or(0);
+    [at(50), at(95), at(100)]
+}
+
+fn moments(run: &Run) -> Vec<(DateTime<Utc>, String, Option<String>)> {
+    let mut steps = vec![(run.created_at, "queued".to_owned(), Some(format!("{} files", run.files)))];
+    for attempt in &run.history {
+        steps.push((attempt.started_at, "planning".to_owned(), Some(format!("attempt {}", attempt.number))));
+        if let Some((at, failure)) = attempt.ended_at.zip(attempt.failure.as_ref()) {
+            steps.push((at, "failed".to_owned(), Some(format!("{}: {}", failure.class, failure.message))));
+        }
+    }
+    steps.extend(run.committed_at.map(|at| (at, "committing".to_owned(), None)));
+    steps.extend(run.ended_at.map(|at| (at, run.state.to_string(), None)));
+    steps.sort_by_key(|(at, ..)| *at);
+    steps
+}
+
+fn story(subject: String, steps: Vec<(DateTime<Utc>, String, Option<String>)>) -> Story {
+    let steps = steps_of(steps);
+    let total_seconds = steps.iter().map(|step| step.after_seconds).sum();
+    Story { subject, steps, total_seconds }
+}
+
+/// Steps with the time between them, the longest marked.
+fn steps_of(moments: Vec<(DateTime<Utc>, String, Option<String>)>) -> Vec<Step> {
+    let mut before: Option<DateTime<Utc>> = None;
+    let mut steps: Vec<Step> = Vec::with_capacity(moments.len());
+    for (at, state, detail) in moments {
+        let after_seconds = before.map_or(0.0, |before| (at - before).as_seconds_f64().max(0.0));
+        before = Some(at);
+        let detail = detail.as_deref().map(millwork_diagnosis::shown);
+        steps.push(Step { at, state, detail, after_seconds, is_longest: false });
+    }
+    let longest = steps.iter().map(|step| step.after_seconds).fold(0.0, f64::max);
+    if let Some(step) = steps.iter_mut().find(|step| longest > 0.0 && step.after_seconds >= longest) {
+        step.is_longest = true;
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_wait_is_marked_and_none_is_below_nothing() {
+        let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+        let steps = [0, 10, 70, 65].map(|seconds| (at(seconds), "pending".to_owned(), Some("a\u{1b}".to_owned())));
+        let story = story("x".to_owned(), steps.to_vec());
+        let waits: Vec<_> = story.steps.iter().map(|step| (step.after_seconds, step.is_longest)).collect();
+        assert_eq!(waits, [(0.0, false), (10.0, false), (60.0, true), (0.0, false)]);
+        assert_eq!((story.total_seconds, story.steps[0].detail.as_deref()), (70.0, Some("a\\x1b")));
+    }
+
+    #[test]
+    fn percentiles_of_few_and_of_none() {
+        assert_eq!(percentiles(Vec::new()), [0, 0, 0]);
+        assert_eq!(percentiles(vec![5]), [5, 5, 5]);
+        assert_eq!(percentiles((0..100).rev().collect()), [50, 95, 99]);
+    }
+}

@@ -1,0 +1,224 @@
+//! What needs a person now, folded by cause.
+
+use super::files::{file_facts, head_facts};
+use super::{Inspector, rules_of};
+use chrono::{DateTime, Duration, Utc};
+use millwork_diagnosis::{
+    AttentionItem, ClusterFacts, Code, DateFacts, Diagnosis, Facts, Settings, Standing, Subject, diagnose, fold,
+};
+use millwork_manifest::{DatePrefix, FileState, ManifestId, RunState};
+use millwork_tracking::{BuilderAbout, FileFilter, Run, RunFilter, TrackedFile, TrackingResult};
+use std::collections::HashMap;
+
+/// Limit of the failed runs, failed files and refused files that are looked at, each: 1000, the newest or the oldest.
+const LOOKED_AT: usize = 1000;
+/// Limit of the dates with waiting files that are looked at: 100, the oldest.
+const MAX_DATES: usize = 100;
+/// Limit of the open runs of which more than their state is asked: 50. Those that began first come first.
+const MAX_OPEN: usize = 50;
+/// Limit of the items of the list: 50. It is to be read.
+const MAX_ITEMS: usize = 50;
+/// Age after which a draft needs attention, in seconds: 300. The sweep finishes one within a minute.
+const OLD_DRAFT_SECONDS: i64 = 300;
+
+/// What needs a person now.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
+pub struct Attention {
+    /// When it was looked.
+    pub at: DateTime<Utc>,
+    /// Causes, those with the most subjects first.
+    pub items: Vec<AttentionItem>,
+    /// Causes beyond the 50 that are shown.
+    pub left_out: usize,
+    /// Whether there was more than was looked at: 1000 failed runs, failed files and refused files each, 100 dates, 50 open runs.
+    pub is_capped: bool,
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Found {
+    diagnoses: Vec<(String, Diagnosis)>,
+    is_capped: bool,
+}
+
+impl Found {
+    fn add(&mut self, cause: String, diagnosis: Diagnosis) {
+        if diagnosis.standing == Standing::NeedsYou {
+            self.diagnoses.push((cause, diagnosis));
+        }
+    }
+}
+
+impl Inspector {
+    /// Everything that needs a person, by cause.
+    pub async fn attention(&self, now: DateTime<Utc>) -> TrackingResult<Attention> {
+        let (cluster, builder) = self.cluster(now).await?;
+        let settings = self.settings(builder.as_ref());
+        let mut found = Found::default();
+        self.add_failed_runs(&mut found, &settings, now).await?;
+        self.add_unfinished(&mut found, &cluster, &settings, now).await?;
+        self.add_dates(&mut found, &cluster, &settings, now).await?;
+        self.add_drafts(&mut found, &cluster, &settings, now).await?;
+        self.add_refused(&mut found, builder.as_ref(), &settings, now).await?;
+        let (items, left_out) = fold(found.diagnoses, MAX_ITEMS);
+        Ok(Attention { at: now, items, left_out, is_capped: found.is_capped })
+    }
+
+    /// Failed runs, by the class and the beginning of their failure.
+    async fn add_failed_runs(&self, found: &mut Found, settings: &Settings, now: DateTime<Utc>) -> TrackingResult<()> {
+        let filter = RunFilter { state: Some(RunState::Failed), limit: LOOKED_AT, ..RunFilter::default() };
+        let page = self.store.list_runs(&filter).await?;
+        found.is_capped |= page.next_cursor.is_some();
+        for run in page.items {
+            let facts = Facts { run: Some(head_facts(&run)), ..Facts::default() };
+            let diagnosis = diagnose(&Subject::Run(run.manifest_id.to_string()), &facts, settings, now);
+            found.add(cause_of(&run), diagnosis);
+        }
+        Ok(())
+    }
+
+    /// Runs that have a turn, and what keeps the first of the queue from one.
+    async fn add_unfinished(
+        &self,
+        found: &mut Found,
+        cluster: &ClusterFacts,
+        settings: &Settings,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        let mut open = Vec::new();
+        for state in RunState::OPEN {
+            let filter = RunFilter { state: Some(state), limit: MAX_OPEN, ..RunFilter::default() };
+            let page = self.store.list_runs(&filter).await?;
+            found.is_capped |= page.next_cursor.is_some();
+            open.extend(page.items);
+        }
+        open.sort_by_key(|run| run.started_at);
+        open.extend(self.store.due(1, now).await?);
+        for run in open.into_iter().take(MAX_OPEN + 1) {
+            let facts =
+                Facts { run: Some(self.run_facts(&run, now).await?), cluster: cluster.clone(), ..Facts::default() };
+            let diagnosis = diagnose(&Subject::Run(run.manifest_id.to_string()), &facts, settings, now);
+            found.add(String::new(), diagnosis);
+        }
+        Ok(())
+    }
+
+    /// Dates whose batches are due and that nobody looks after.
+    async fn add_dates(
+        &self,
+        found: &mut Found,
+        cluster: &ClusterFacts,
+        settings: &Settings,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        let backlogs = self.store.backlogs().await?;
+        found.is_capped |= backlogs.len() > MAX_DATES;
+        for (date, backlog) in backlogs.into_iter().take(MAX_DATES) {
+            let facts = DateFacts {
+                pending_files: backlog.pending_files,
+                pending_bytes: backlog.pending_bytes,
+                oldest_pending: backlog.oldest_pending,
+                has_pending: true,
+                ..self.lock_of(date).await?
+            };
+            let facts = Facts { date: Some(facts), cluster: cluster.clone(), ..Facts::default() };
+            found.add(String::new(), diagnose(&Subject::Date(date.to_string()), &facts, settings, now));
+        }
+        Ok(())
+    }
+
+    /// Drafts that nobody has finished for long: the sweep should have.
+    async fn add_drafts(
+        &self,
+        found: &mut Found,
+        cluster: &ClusterFacts,
+        settings: &Settings,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        let before = now - Duration::seconds(OLD_DRAFT_SECONDS);
+        let filter = RunFilter { state: Some(RunState::Draft), limit: MAX_OPEN, ..RunFilter::default() };
+        for run in self.store.list_runs(&filter).await?.items.into_iter().filter(|run| run.created_at < before) {
+            let date = Some(self.lock_of(run.date).await?);
+            let facts = Facts { run: Some(head_facts(&run)), date, cluster: cluster.clone(), ..Facts::default() };
+            let mut diagnosis = diagnose(&Subject::Run(run.manifest_id.to_string()), &facts, settings, now);
+            diagnosis.standing = Standing::NeedsYou;
+            found.add(String::new(), diagnosis);
+        }
+        Ok(())
+    }
+
+    /// Files that were refused, by reason, and those that failed while their run did not.
+    async fn add_refused(
+        &self,
+        found: &mut Found,
+        builder: Option<&BuilderAbout>,
+        settings: &Settings,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        for state in [FileState::Quarantined, FileState::Failed] {
+            let filter = FileFilter { state: Some(state), limit: LOOKED_AT, ..FileFilter::default() };
+            let page = self.store.list_files(&filter).await?;
+            found.is_capped |= page.next_cursor.is_some();
+            let mut runs: HashMap<String, Option<Run>> = HashMap::new();
+            for file in page.items {
+                self.add_file(found, &mut runs, &file, builder, settings, now).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn add_file(
+        &self,
+        found: &mut Found,
+        runs: &mut HashMap<String, Option<Run>>,
+        file: &TrackedFile,
+        builder: Option<&BuilderAbout>,
+        settings: &Settings,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        let mut known = file_facts(file);
+        if file.state == FileState::Quarantined {
+            let today = DatePrefix::from(now.date_naive());
+            let accepts = |builder| rules_of(builder).judge(&file.uri.key(), file.size_bytes, today);
+            known.verdict = builder.map(accepts).map(|verdict| match verdict {
+                millwork_manifest::Arrival::Accepted(_) => Ok(()),
+                millwork_manifest::Arrival::Quarantined(reason, _) => Err(reason.to_string()),
+            });
+        }
+        let run = match file.manifest_id.as_ref().and_then(|id| id.parse::<ManifestId>().ok()) {
+            Some(id) if file.state == FileState::Failed => match runs.get(id.as_str()) {
+                Some(run) => run.clone(),
+                None => {
+                    let run = self.store.run_head(&id).await?;
+                    runs.insert(id.to_string(), run.clone());
+                    run
+                }
+            },
+            _ => None,
+        };
+        let facts = Facts { file: Some(known), run: run.as_ref().map(head_facts), ..Facts::default() };
+        let diagnosis = diagnose(&Subject::File(file.uri.to_string()), &facts, settings, now);
+        // A run that failed is told of itself, with all its files.
+        if matches!(diagnosis.code, Code::Refused | Code::Orphan | Code::Changed) {
+            let cause = if diagnosis.code == Code::Refused { file.reason.clone() } else { None };
+            found.add(cause.unwrap_or_default(), diagnosis);
+        }
+        Ok(())
+    }
+}
+
+/// What failed runs have in common: the class, and the message without its numbers and names.
+fn cause_of(run: &Run) -> String {
+    let Some(failure) = &run.failure else { return String::new() };
+    let first = failure.message.lines().next().unwrap_or_default();
+    let mut words: Vec<&str> = Vec::new();
+    for word in first.split_whitespace().take(MAX_CAUSE_WORDS) {
+        let is_name = word.contains(['/', '`', '_']) || word.chars().any(|c| c.is_ascii_digit()) && word.len() > 3;
+        words.push(if is_name { "…" } else { word });
+    }
+    words.dedup();
+    format!("{}: {}", failure.class, millwork_diagnosis::shown(&words.join(" ")))
+}
+
+/// Words of a failure by which it is told from others: 12. What follows is mostly names.
+const MAX_CAUSE_WORDS: usize = 12;

@@ -1,0 +1,76 @@
+//! Schedulers, executors and builders.
+
+use super::Inspector;
+use crate::lease;
+use chrono::{DateTime, Utc};
+use millwork_diagnosis::{BuilderFacts, ClusterFacts, ExecutorFacts, Leader, LockFacts, SlotFacts};
+use millwork_tracking::{BuilderAbout, LockState, TrackingResult};
+
+impl Inspector {
+    /// What runs on this state, and what the builder that was seen last says of itself.
+    pub(super) async fn cluster(&self, now: DateTime<Utc>) -> TrackingResult<(ClusterFacts, Option<BuilderAbout>)> {
+        let notes = self.store.inspection().builders().await?;
+        let about = notes.iter().find_map(millwork_tracking::BuilderNote::about);
+        let builders = notes.into_iter().map(|note| BuilderFacts { id: note.id, seen_at: note.seen_at }).collect();
+        let cluster = ClusterFacts {
+            leader: self.leader_facts(now).await?,
+            executors: self.slots(),
+            bytes_per_second: None,
+            builders: Some(builders),
+        };
+        Ok((cluster, about))
+    }
+
+    /// The scheduler that runs the manifests. One on a file holds a lock of the system, which ends with its process; in
+    /// DynamoDB the lock has a time.
+    pub(crate) async fn leader_facts(&self, now: DateTime<Utc>) -> TrackingResult<Leader> {
+        let lock = self.store.inspection().locks(&[lease::LOCK.to_owned()]).await?.pop();
+        let holder = lock.as_ref().map(|lock| lock.holder.clone()).unwrap_or_else(|| "a scheduler".to_owned());
+        if self.leader.is_some() {
+            return Ok(Leader::Held { holder });
+        }
+        if let Some(path) = self.about.state.strip_prefix("sqlite:") {
+            let held = lease::is_held(path.as_ref());
+            return Ok(match held {
+                Some(true) => Leader::Held { holder },
+                Some(false) => Leader::Nobody { last: lock.map(|lock| (lock.holder, None)) },
+                None => Leader::Unknown,
+            });
+        }
+        if !self.about.is_dynamodb() {
+            return Ok(Leader::Unknown);
+        }
+        Ok(match lock {
+            Some(lock) if lock.expires_at.is_some_and(|at| at > now) => Leader::Held { holder: lock.holder },
+            Some(lock) => Leader::Nobody { last: Some((lock.holder, lock.expires_at)) },
+            None => Leader::Nobody { last: None },
+        })
+    }
+
+    fn slots(&self) -> Option<SlotFacts> {
+        let engine = self.leader.as_ref()?.engine();
+        let executors = engine.executors();
+        Some(SlotFacts {
+            executors: executors.len() as u64,
+            slots: executors.iter().map(|executor| u64::from(executor.vcores)).sum(),
+            used: engine.running_tasks().values().sum(),
+        })
+    }
+
+    pub(super) fn executor_facts(&self, id: &str) -> Option<ExecutorFacts> {
+        let engine = self.leader.as_ref()?.engine();
+        let executor = engine.executors().into_iter().find(|executor| executor.id == id)?;
+        let tasks = engine.running_tasks().get(id).copied().unwrap_or(0);
+        Some(ExecutorFacts { host: executor.host, slots: executor.vcores.into(), tasks, is_draining: false })
+    }
+
+    pub(super) fn near_executors(&self, id: &str) -> Vec<String> {
+        let executors = self.leader.iter().flat_map(|leader| leader.engine().executors());
+        super::near::nearest(id, executors.map(|executor| executor.id))
+    }
+}
+
+pub(super) fn lock_facts(lock: LockState) -> LockFacts {
+    let LockState { name, holder, token, acquired_at, expires_at } = lock;
+    LockFacts { name, holder, token, acquired_at, expires_at }
+}

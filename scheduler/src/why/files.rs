@@ -1,0 +1,155 @@
+//! Facts of files.
+
+use super::{Inspector, rules_of};
+use crate::commit::RunResult;
+use chrono::{DateTime, Utc};
+use millwork_diagnosis::{DateFacts, Facts, FileFacts, LedgerRow, ObjectFacts, RunFacts, SentBack, Settings};
+use millwork_manifest::{Arrival, DatePrefix, FileState, ManifestId, ObjectUri, RunState};
+use millwork_tracking::{BuilderAbout, Run, TrackedFile, TrackingResult};
+use serde::Deserialize;
+
+impl Inspector {
+    /// All that is known of a file, and the settings that decide what becomes of it.
+    pub(super) async fn facts_of_file(&self, uri: &ObjectUri, now: DateTime<Utc>) -> TrackingResult<(Facts, Settings)> {
+        let (cluster, builder) = self.cluster(now).await?;
+        let settings = self.settings(builder.as_ref());
+        let known = self.store.files(std::slice::from_ref(uri)).await?.pop().flatten();
+        let object = self.look(uri).await;
+        let mut facts = Facts { cluster, object, ..Facts::default() };
+        match known {
+            Some(file) => self.add_known(&mut facts, &file, builder.as_ref(), now).await?,
+            None => self.add_unknown(&mut facts, uri).await?,
+        }
+        Ok((facts, settings))
+    }
+
+    async fn add_unknown(&self, facts: &mut Facts, uri: &ObjectUri) -> TrackingResult<()> {
+        let place = self.about.written.iter().find(|(_, place)| place.key_of(uri).is_some());
+        facts.own_place = place.map(|(what, _)| (*what).to_owned());
+        // Of what is outside nothing is told, not even what is like it.
+        if facts.own_place.is_none() && !matches!(facts.object, ObjectFacts::Foreign) {
+            facts.near = self.near_files(uri).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_known(
+        &self,
+        facts: &mut Facts,
+        file: &TrackedFile,
+        builder: Option<&BuilderAbout>,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        let run = self.run_of(file).await?;
+        let mut known = file_facts(file);
+        match file.state {
+            FileState::Pending => known.sent_back = sent_back(file, run.as_ref()),
+            FileState::Completed => known.ledger = run.as_ref().and_then(|run| ledger_row(run, file)),
+            FileState::Quarantined => known.verdict = builder.map(|builder| verdict(file, builder, now)),
+            _ => {}
+        }
+        let is_draft = run.as_ref().is_some_and(|run| run.state == RunState::Draft);
+        if file.state == FileState::Pending || is_draft {
+            facts.date = match file.date {
+                Some(date) => Some(self.waiting_of(date).await?),
+                None => None,
+            };
+        }
+        // A pending file is in no run, though one may have given it back.
+        if file.state != FileState::Pending {
+            facts.run = match &run {
+                Some(run) => Some(self.run_facts(run, now).await?),
+                None => None,
+            };
+        }
+        facts.file = Some(known);
+        Ok(())
+    }
+
+    /// The run that a file is in, or was in last; with what it produced only if that can be of interest.
+    async fn run_of(&self, file: &TrackedFile) -> TrackingResult<Option<Run>> {
+        let id: Option<ManifestId> = file.manifest_id.as_ref().and_then(|id| id.parse().ok());
+        match id {
+            Some(id) if file.state == FileState::Completed => self.store.run(&id).await,
+            Some(id) => self.store.run_head(&id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// What waits of a date, and its lock.
+    async fn waiting_of(&self, date: DatePrefix) -> TrackingResult<DateFacts> {
+        let backlog = self.store.backlog(date).await?;
+        Ok(DateFacts {
+            pending_files: backlog.pending_files,
+            pending_bytes: backlog.pending_bytes,
+            oldest_pending: backlog.oldest_pending,
+            has_pending: true,
+            ..self.lock_of(date).await?
+        })
+    }
+}
+
+pub(super) fn file_facts(file: &TrackedFile) -> FileFacts {
+    FileFacts {
+        state: file.state,
+        version: file.version,
+        size_bytes: file.size_bytes,
+        etag: file.etag.clone(),
+        arrived_at: file.arrived_at,
+        updated_at: file.updated_at,
+        manifest_id: file.manifest_id.clone(),
+        reason: file.reason.clone(),
+        quarantine_uri: file.quarantine_uri.clone(),
+        overwritten_etag: file.overwritten_etag.clone(),
+        sent_back: None,
+        ledger: None,
+        verdict: None,
+    }
+}
+
+/// A pending file keeps the name of the manifest that gave it back.
+fn sent_back(file: &TrackedFile, run: Option<&Run>) -> Option<SentBack> {
+    let manifest_id = file.manifest_id.clone()?;
+    let at_fault = run.and_then(|run| run.failure.as_ref()?.file.clone());
+    Some(SentBack { manifest_id, at: file.updated_at, at_fault })
+}
+
+fn ledger_row(run: &Run, file: &TrackedFile) -> Option<LedgerRow> {
+    let result = RunResult::deserialize(run.result.as_ref()?).ok()?;
+    let row = result.ledger.iter().find(|row| row.uri == file.uri.as_str())?;
+    Some(LedgerRow { lines: row.lines, rows: row.rows, rejected: row.rejected, blank: row.blank })
+}
+
+/// What the rules of the builder that was seen last say of a file now.
+fn verdict(file: &TrackedFile, builder: &BuilderAbout, now: DateTime<Utc>) -> Result<(), String> {
+    match rules_of(builder).judge(&file.uri.key(), file.size_bytes, DatePrefix::from(now.date_naive())) {
+        Arrival::Accepted(_) => Ok(()),
+        Arrival::Quarantined(reason, _) => Err(reason.to_string()),
+    }
+}
+
+/// A run of which only its end is of interest.
+pub(super) fn head_facts(run: &Run) -> RunFacts {
+    RunFacts {
+        id: run.manifest_id.to_string(),
+        date: run.date.to_string(),
+        state: run.state,
+        attempts: run.attempts,
+        failures: run.failures,
+        priority: run.priority,
+        files: run.files,
+        bytes: run.bytes,
+        not_before: run.not_before,
+        cancel_requested: run.cancel_requested,
+        failure: run.failure.clone(),
+        created_at: run.created_at,
+        updated_at: run.updated_at,
+        started_at: run.started_at,
+        committed_at: run.committed_at,
+        ended_at: run.ended_at,
+        place: None,
+        progress: None,
+        usual: None,
+        output: None,
+    }
+}

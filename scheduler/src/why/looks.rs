@@ -1,0 +1,61 @@
+//! Looks at objects, each with a time limit.
+
+use super::Inspector;
+use millwork_diagnosis::ObjectFacts;
+use millwork_manifest::ObjectUri;
+use millwork_storage::{Located, StorageResult, heads_blocking};
+use std::time::Duration;
+
+/// Time that a look at objects may take: 10 s. A storage that answers later is of no use to somebody who waits.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Limit of the output files that are looked for: 50. An output of more is looked at in part.
+const MAX_OUTPUTS: usize = 50;
+
+impl Inspector {
+    /// A file's object as it is now. No name outside the places of input is looked for.
+    pub(crate) async fn look(&self, uri: &ObjectUri) -> ObjectFacts {
+        let Some(places) = self.input.clone() else { return ObjectFacts::NotAsked };
+        if !places.contains(uri) {
+            return ObjectFacts::Foreign;
+        }
+        let uri = uri.clone();
+        let looked = timed(move || heads_blocking(vec![uri], Some(&places))).await;
+        match looked.map(|heads| heads.into_iter().next()) {
+            Ok(Some(Ok(Located { object, .. }))) => {
+                ObjectFacts::There { size_bytes: object.size_bytes, etag: object.etag, modified_at: object.modified_at }
+            }
+            Ok(Some(Err(error))) if error.is_not_found() => ObjectFacts::Gone,
+            // A link that leads out, or no regular file: what is there is not told.
+            Ok(Some(Err(error))) if error.is_foreign() => ObjectFacts::Foreign,
+            Ok(Some(Err(error))) => ObjectFacts::Unreachable(error.to_string()),
+            Ok(None) => ObjectFacts::NotAsked,
+            Err(message) => ObjectFacts::Unreachable(message),
+        }
+    }
+
+    /// Those of these output files that are not there, as far as it can be told.
+    pub(super) async fn missing(&self, outputs: &[String]) -> Vec<String> {
+        let uris: Vec<ObjectUri> = outputs.iter().take(MAX_OUTPUTS).filter_map(|uri| uri.parse().ok()).collect();
+        if uris.is_empty() {
+            return Vec::new();
+        }
+        let asked = uris.clone();
+        let looked = timed(move || heads_blocking(asked, None)).await;
+        let gone =
+            |head: &StorageResult<Located>| head.as_ref().is_err_and(millwork_storage::StorageError::is_not_found);
+        let heads = looked.unwrap_or_default();
+        uris.iter().zip(&heads).filter(|(_, head)| gone(head)).map(|(uri, _)| uri.to_string()).collect()
+    }
+}
+
+/// Looks elsewhere than on the threads of the runtime, and not for too long.
+pub(crate) async fn timed<T: Send + 'static>(
+    look: impl FnOnce() -> StorageResult<T> + Send + 'static,
+) -> Result<T, String> {
+    match tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(look)).await {
+        Ok(Ok(Ok(found))) => Ok(found),
+        Ok(Ok(Err(error))) => Err(error.to_string()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("the storage did not answer within {} s", PATIENCE.as_secs())),
+    }
+}

@@ -1,0 +1,158 @@
+//! Facts for diagnoses, gathered from the store, from the storage and from this process.
+//!
+//! Every look is bounded, in number and in time, whatever the store holds. Objects are looked at in the places of input
+//! only; outputs where commits of this store say they are. What cannot be found out is left out: nothing is guessed, and
+//! nothing is changed.
+
+mod attention;
+mod cluster;
+mod dates;
+mod files;
+pub(crate) mod looks;
+mod near;
+mod runs;
+
+pub use attention::Attention;
+
+use crate::options::RunOptions;
+use crate::shell::Scheduler;
+use chrono::{DateTime, Utc};
+use millwork_diagnosis::{Diagnosis, Facts, Settings, Subject, diagnose};
+use millwork_manifest::{BatchCaps, DatePrefix, FileRules, ManifestId, MissingDate, ObjectUri};
+use millwork_storage::{Location, Places};
+use millwork_tracking::{BuilderAbout, TrackingResult, TrackingStore};
+use std::sync::Arc;
+
+/// Age at which the files of a submission without a run are released, in seconds: a quarter of an hour, as the sweep has it.
+const ABANDONED_SECONDS: u64 = 15 * 60;
+/// Age after which DynamoDB forgets converted files, in days.
+const FORGETS_AFTER_DAYS: u64 = 7;
+
+/// What is known of a state beside what is in it.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// URL of the state; empty if it is not known.
+    pub state: String,
+    /// Places that are written to, by what they are for.
+    pub written: Vec<(&'static str, Location)>,
+    /// Retries of a run after failures that can pass.
+    pub max_retries: Option<u32>,
+    /// Time that one attempt may take, in minutes.
+    pub run_timeout_minutes: Option<u64>,
+}
+
+impl About {
+    /// What the options of a scheduler say.
+    pub fn of(state: &str, run: &RunOptions, manifests: &Places) -> anyhow::Result<Self> {
+        let mut written = vec![("the output", run.output()?)];
+        if let Some(place) = &run.quarantine {
+            written.push(("the quarantine", Location::parse(place)?));
+        }
+        written.extend(manifests.locations().map(|place| ("the place of manifests", place)));
+        Ok(Self {
+            state: state.to_owned(),
+            written,
+            max_retries: Some(run.max_retries),
+            run_timeout_minutes: Some(run.run_timeout_minutes),
+        })
+    }
+
+    /// What is known of a state by its URL alone.
+    pub fn of_state(state: &str) -> Self {
+        Self { state: state.to_owned(), ..Self::default() }
+    }
+
+    fn is_dynamodb(&self) -> bool {
+        self.state.starts_with("dynamodb:")
+    }
+}
+
+/// Looks for causes.
+#[derive(Clone)]
+pub struct Inspector {
+    pub(crate) store: Arc<dyn TrackingStore>,
+    /// Places of input; none if they are not known: then no object is looked at.
+    pub(crate) input: Option<Places>,
+    pub(crate) about: Arc<About>,
+    /// The scheduler that runs the manifests, if it is in this process.
+    pub(crate) leader: Option<Scheduler>,
+}
+
+impl Inspector {
+    /// Looks at a state without a scheduler.
+    pub fn on(store: Arc<dyn TrackingStore>, input: Option<Places>, about: About) -> Self {
+        Self { store, input, about: Arc::new(about), leader: None }
+    }
+
+    /// Why a file is as it is.
+    pub async fn file(&self, uri: &ObjectUri, now: DateTime<Utc>) -> TrackingResult<Diagnosis> {
+        let (facts, settings) = self.facts_of_file(uri, now).await?;
+        Ok(diagnose(&Subject::File(uri.to_string()), &facts, &settings, now))
+    }
+
+    /// Why a run is as it is.
+    pub async fn run(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<Diagnosis> {
+        let (cluster, builder) = self.cluster(now).await?;
+        let mut facts = Facts { cluster, ..Facts::default() };
+        match self.store.run(id).await? {
+            Some(run) => {
+                facts.date = Some(self.lock_of(run.date).await?);
+                facts.run = Some(self.run_facts(&run, now).await?);
+            }
+            None => facts.near = self.near_runs(id).await?,
+        }
+        Ok(diagnose(&Subject::Run(id.to_string()), &facts, &self.settings(builder.as_ref()), now))
+    }
+
+    /// Why a date is not done.
+    pub async fn date(&self, date: DatePrefix, now: DateTime<Utc>) -> TrackingResult<Diagnosis> {
+        let (cluster, builder) = self.cluster(now).await?;
+        let facts = Facts { cluster, date: self.date_facts(date).await?, ..Facts::default() };
+        Ok(diagnose(&Subject::Date(date.to_string()), &facts, &self.settings(builder.as_ref()), now))
+    }
+
+    /// What an executor is at.
+    pub async fn executor(&self, id: &str, now: DateTime<Utc>) -> TrackingResult<Diagnosis> {
+        let (cluster, builder) = self.cluster(now).await?;
+        let executor = self.executor_facts(id);
+        let near = if executor.is_none() { self.near_executors(id) } else { Vec::new() };
+        let facts = Facts { cluster, executor, near, ..Facts::default() };
+        Ok(diagnose(&Subject::Executor(id.to_owned()), &facts, &self.settings(builder.as_ref()), now))
+    }
+
+    /// Whether the store forgets converted files after their time.
+    pub(crate) fn forgets(&self) -> bool {
+        self.about.is_dynamodb()
+    }
+
+    /// The settings in force: those of the builder that was seen last, and of this scheduler.
+    pub(crate) fn settings(&self, builder: Option<&BuilderAbout>) -> Settings {
+        let usual = Settings::default();
+        let caps = builder.map(|builder| BatchCaps {
+            max_bytes: builder.max_bytes,
+            max_files: usize::try_from(builder.max_files).unwrap_or(usize::MAX),
+            max_wait_seconds: builder.max_wait_seconds,
+        });
+        Settings {
+            caps: caps.unwrap_or(usual.caps),
+            sweep_interval_seconds: builder
+                .and_then(|builder| builder.sweep_interval_seconds)
+                .unwrap_or(usual.sweep_interval_seconds),
+            max_attempts: self.about.max_retries.map_or(usual.max_attempts, |retries| retries.saturating_add(1)),
+            run_timeout_minutes: self.about.run_timeout_minutes.unwrap_or(usual.run_timeout_minutes),
+            abandoned_seconds: ABANDONED_SECONDS,
+            forgets_after_days: self.about.is_dynamodb().then_some(FORGETS_AFTER_DAYS),
+            size_bounds_bytes: builder.map(|builder| rules_of(builder).size_bounds_bytes()),
+            ..usual
+        }
+    }
+}
+
+/// The rules by which a builder accepts files.
+pub(crate) fn rules_of(builder: &BuilderAbout) -> FileRules {
+    FileRules {
+        expected_file_size_mb: builder.expected_file_size_mb,
+        size_tolerance_percent: builder.size_tolerance_percent,
+        missing_date: if builder.dates_missing_ones_today { MissingDate::Today } else { MissingDate::Quarantine },
+    }
+}

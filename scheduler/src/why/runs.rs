@@ -1,0 +1,129 @@
+//! Facts of runs.
+
+use super::Inspector;
+use super::files::head_facts;
+use super::looks::timed;
+use crate::commit::RunResult;
+use crate::engine::TaskProgress;
+use crate::loss;
+use chrono::{DateTime, Duration, Utc};
+use millwork_diagnosis::{Obstacle, OutputFacts, Progress, QueuePlace, RunFacts, Usual};
+use millwork_manifest::RunState;
+use millwork_tracking::{Run, RunFilter, TrackingResult};
+use serde::Deserialize;
+
+/// Limit of the runs that are counted before a queued one: 10,000.
+const MAX_AHEAD: usize = 10_000;
+/// Completed runs from which it is told how long one of about the same size takes: 200, the newest.
+const COMPARED: usize = 200;
+/// Largest ratio of the sizes of two runs that are about the same: 2.
+const SIZE_RATIO: u64 = 2;
+/// Age of a commit before its publication is looked into, in seconds: 10. Before that it is just going on.
+const SLOW_PUBLICATION_SECONDS: i64 = 10;
+
+impl Inspector {
+    /// All that is known of a run.
+    pub(super) async fn run_facts(&self, run: &Run, now: DateTime<Utc>) -> TrackingResult<RunFacts> {
+        let mut facts = head_facts(run);
+        match run.state {
+            RunState::Queued => facts.place = self.place(run).await?,
+            RunState::Planning | RunState::Running => {
+                facts.progress = self.progress(run).await;
+                facts.usual = self.usual(run).await?;
+            }
+            RunState::Committing => facts.output = Some(self.publication(run, now).await?),
+            RunState::Completed => facts.output = self.output(run).await,
+            RunState::Draft | RunState::Failed | RunState::Cancelled => {}
+        }
+        Ok(facts)
+    }
+
+    async fn place(&self, run: &Run) -> TrackingResult<Option<QueuePlace>> {
+        let ahead = self.store.inspection().ahead(&run.manifest_id, MAX_AHEAD).await?;
+        Ok(ahead.map(|ahead| QueuePlace {
+            runs_before: ahead.runs,
+            bytes_before: ahead.bytes,
+            of: None,
+            is_capped: ahead.is_capped,
+        }))
+    }
+
+    async fn progress(&self, run: &Run) -> Option<Progress> {
+        let leader = self.leader.as_ref()?;
+        let job = leader.progress(&run.manifest_id).await?;
+        let connected: Vec<String> = leader.engine().executors().into_iter().map(|executor| executor.id).collect();
+        let tasks = || job.stages.iter().flat_map(|stage| &stage.tasks);
+        let executors_of = |state: &str| {
+            let of_state = tasks().filter(move |task: &&TaskProgress| task.state == state);
+            let mut ids: Vec<String> = of_state.filter_map(|task| task.executor.clone()).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            ids
+        };
+        let (running, lost) = executors_of("running").into_iter().partition(|id| connected.contains(id));
+        Some(Progress {
+            read_bytes: None,
+            tasks: job.stages.iter().map(|stage| stage.partitions as u64).sum(),
+            tasks_done: tasks().filter(|task| task.state == "successful").count() as u64,
+            running,
+            lost_executors: lost,
+        })
+    }
+
+    /// Time that the newest completed runs of about this size took.
+    async fn usual(&self, run: &Run) -> TrackingResult<Option<Usual>> {
+        let filter = RunFilter { state: Some(RunState::Completed), limit: COMPARED, ..RunFilter::default() };
+        let page = self.store.list_runs(&filter).await?;
+        let is_alike = |other: &Run| {
+            other.bytes <= run.bytes.saturating_mul(SIZE_RATIO) && run.bytes <= other.bytes.saturating_mul(SIZE_RATIO)
+        };
+        let took = |other: Run| u64::try_from((other.committed_at? - other.started_at?).num_seconds()).ok();
+        let mut times: Vec<u64> = page.items.into_iter().filter(is_alike).filter_map(took).collect();
+        times.sort_unstable();
+        let at = |part: usize| times.get((times.len() * part / 100).min(times.len().saturating_sub(1))).copied();
+        Ok(at(50).zip(at(95)).map(|(half_seconds, most_seconds)| Usual {
+            runs: times.len() as u64,
+            half_seconds,
+            most_seconds,
+        }))
+    }
+
+    /// What is known of an output that is decided on and not shown yet.
+    async fn publication(&self, run: &Run, now: DateTime<Utc>) -> TrackingResult<OutputFacts> {
+        let mut output = result_of(run).unwrap_or_default();
+        let obstacle = self.leader.as_ref().and_then(|leader| leader.obstacle(&run.manifest_id));
+        let is_new = run.committed_at.is_none_or(|at| now - at < Duration::seconds(SLOW_PUBLICATION_SECONDS));
+        if is_new && obstacle.is_none() {
+            return Ok(output);
+        }
+        let Some(commit) = self.store.unpublished(&run.manifest_id).await? else { return Ok(output) };
+        let record = loss::record_of(&commit)?;
+        let looked = timed(move || match record.check_there() {
+            Err(error) if error.is_lost() => Ok(Some(Obstacle { message: error.to_string(), is_lost: true })),
+            Err(error) => Ok(Some(Obstacle { message: error.to_string(), is_lost: false })),
+            Ok(()) => Ok(None),
+        });
+        let found = looked.await.unwrap_or_else(|message| Some(Obstacle { message, is_lost: false }));
+        output.obstacle = found.or(obstacle.map(|message| Obstacle { message, is_lost: false }));
+        Ok(output)
+    }
+
+    async fn output(&self, run: &Run) -> Option<OutputFacts> {
+        let result = RunResult::deserialize(run.result.as_ref()?).ok()?;
+        let outputs: Vec<String> = result.outputs.iter().map(|file| file.uri.clone()).collect();
+        let missing = self.missing(&outputs).await;
+        Some(OutputFacts { missing, ..result_of(run)? })
+    }
+}
+
+fn result_of(run: &Run) -> Option<OutputFacts> {
+    let result = RunResult::deserialize(run.result.as_ref()?).ok()?;
+    Some(OutputFacts {
+        rows: result.rows,
+        rejected: result.rejected,
+        files: result.outputs.len() as u64,
+        first: result.outputs.first().map(|file| file.uri.clone()),
+        missing: Vec::new(),
+        obstacle: None,
+    })
+}
