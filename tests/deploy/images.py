@@ -9,7 +9,7 @@ killed, and the builder is told to stop and started again. In the end each line 
 import argparse
 import base64
 import json
-import pathlib
+import os
 import secrets as random
 import shutil
 import signal
@@ -107,7 +107,7 @@ class Fleet:
                 started = time.monotonic()
                 self.storage.podman("stop", "--time", "300", name)
                 print(f"{name} ended {time.monotonic() - started:.1f} s after SIGTERM, code {self.code(name)}")
-                assert self.code(name) == 0, self.storage.podman("logs", name)
+                assert self.code(name) == 0, self.log(name)
 
     def start_all(self):
         for number, (http, listen) in enumerate([(8080, 50050), (8090, 50060)]):
@@ -148,11 +148,12 @@ class Fleet:
             made[f"millwork-{name}"] = certificate(folder, name, names)
         return {name: pods.secret_folder(folder / name, files) for name, files in made.items()}
 
-    def get(self, url):
+    def get(self, url, header=None):
+        """Status, and body or one header of an answer."""
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self.token}"})
         try:
             with urllib.request.urlopen(request, timeout=5, context=self.context if url.startswith("https") else None) as answer:
-                return answer.status, answer.read().decode()
+                return answer.status, answer.headers.get(header) if header else answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, ""
         except OSError:
@@ -162,7 +163,7 @@ class Fleet:
         return "https://localhost:8080" if name == "scheduler-0" else "https://localhost:8090"
 
     def leads(self, name):
-        return self.get(self.url(name) + "/leaderz")[0] == 200
+        return self.get(self.url(name) + "/api/v1/stats", "millwork-role")[1] == "leader"
 
     def runs(self):
         for name in ("scheduler-0", "scheduler-1"):
@@ -178,13 +179,16 @@ class Fleet:
     def code(self, container):
         return json.loads(self.storage.podman("inspect", container))[0]["State"]["ExitCode"]
 
+    def log(self, container):
+        return subprocess.run(["podman", "logs", container], capture_output=True, text=True, env={**os.environ, **self.storage.env}).stderr
+
     def wait(self, what, condition, seconds=60):
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
                 names = self.storage.podman("ps", "-a", "--format", "{{.Names}}").split()
                 for name in names:
-                    print(f"--- {name}\n" + "\n".join(subprocess.run(["podman", "logs", name], capture_output=True, text=True, env={**__import__("os").environ, **self.storage.env}).stderr.splitlines()[-12:]))
+                    print(f"--- {name}\n" + "\n".join(self.log(name).splitlines()[-12:]))
                 raise SystemExit(f"{seconds} s passed before {what}")
             time.sleep(0.2)
 
@@ -243,7 +247,7 @@ class Servers:
                 if item["Key"].endswith(".parquet"):
                     self.s3.download_file(f"{PREFIX}-output", item["Key"], str(folder / item["Key"].replace("/", "_")))
         query = f"select count(*), count(distinct (_source_file, _source_line)) from '{folder}/*.parquet'"
-        return json.loads(run(ROOT / ".venv" / "bin" / "python", "-c", f"import duckdb, json; print(json.dumps(duckdb.sql({query!r}).fetchone()))"))
+        return json.loads(run(ROOT / ".venv" / "bin" / "python", "-c", f"import duckdb, json; print(json.dumps(duckdb.sql({query!r}).fetchall()[0]))"))
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ RARE = {
     ("operator", "s3:AbortMultipartUpload", "*"): "a copy of more than 5 GiB is made in parts, and ended if it fails",
     ("operator", "s3:DeleteObject", "input/*"): "a file that is quarantined by hand",
     ("operator", "s3:PutObject", "quarantine/*"): "the same",
+    ("operator", "s3:PutObject", "manifests/*"): "manifests of rests, by backfill and sweep, if no builder was faster",
     ("operator", "sqs:GetQueueAttributes", "*"): "`millwork queues`, `millwork doctor`",
     ("operator", "sqs:GetQueueUrl", "*"): "the same",
     ("operator", "dynamodb:*", "*"): "`millwork state`, which changes whatever an operator must be able to change",

@@ -4,7 +4,7 @@ use crate::fleet::{Fleet, World};
 use crate::place::{Place, wait_until};
 use futures::StreamExt;
 use millwork_cluster::messages::{
-    Ended, FromExecutor, FromScheduler, Nothing, Outcome, PROTOCOL, Register, Task, TaskKey, ToScheduler,
+    Alive, Ended, FromExecutor, FromScheduler, Nothing, Outcome, PROTOCOL, Register, Task, TaskKey, ToScheduler,
 };
 use millwork_cluster::{Access, Address, SchedulerLink, Secret, connect};
 use serde_json::{Value, json};
@@ -48,7 +48,13 @@ impl Rogue {
 
     fn register(&self, name: &str, slots: u32) {
         let version = "0.0.0".to_owned();
-        self.send(FromExecutor::Register(Register { name: name.to_owned(), slots, protocol: PROTOCOL, version }));
+        self.send(FromExecutor::Register(Register {
+            name: name.to_owned(),
+            slots,
+            protocol: PROTOCOL,
+            version,
+            ..Register::default()
+        }));
     }
 
     fn send(&self, content: FromExecutor) {
@@ -59,7 +65,7 @@ impl Rogue {
     /// The next task, with signs of life until it comes.
     fn task(&mut self) -> Task {
         loop {
-            self.send(FromExecutor::Alive(Nothing {}));
+            self.send(FromExecutor::Alive(Alive::default()));
             let next = self.runtime.block_on(async { timeout(PATIENCE, self.link.inbound.next()).await });
             let message = next.expect("no task in time").expect("the scheduler closed the connection").unwrap();
             if let Some(FromScheduler::Launch(task)) = message.content {
@@ -85,7 +91,7 @@ impl Rogue {
     }
 
     fn end(&self, key: Option<TaskKey>, outcome: Option<Outcome>) {
-        self.send(FromExecutor::Ended(Ended { key, started_at_ms: 1, ended_at_ms: 2, outcome }));
+        self.send(FromExecutor::Ended(Ended { key, started_at_ms: 1, ended_at_ms: 2, outcome, counts: None }));
     }
 }
 

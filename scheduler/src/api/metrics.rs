@@ -147,6 +147,7 @@ pub(super) async fn get_metrics(State(api): State<Api>) -> impl IntoResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use metrics_exporter_prometheus::PrometheusBuilder;
 
     #[test]
     fn what_never_happened_is_zero_and_described() {
