@@ -2,11 +2,15 @@
 
 mod bootstrap;
 mod client;
+mod cost;
+mod dates;
 mod embedded;
 mod explain;
 mod files;
 mod generate;
 mod list;
+mod load_test;
+mod open;
 mod redrive;
 mod report;
 mod run;
@@ -15,6 +19,7 @@ mod state;
 mod submit;
 mod table;
 mod token;
+mod up;
 mod why;
 
 use clap::{Parser, Subcommand};
@@ -39,23 +44,28 @@ wrong; 130 interrupted.";
 
 #[derive(Subcommand)]
 enum Command {
+    Up(up::Options),
     Run(run::Options),
     Explain(explain::Options),
     Submit(submit::Options),
     Runs(runs::Options),
     Files(files::Options),
     Quarantine(files::QuarantineOptions),
+    Dates(dates::Options),
+    Cost(cost::Options),
     Redrive(redrive::Options),
     Generate(generate::Options),
+    LoadTest(load_test::Options),
     Bootstrap(bootstrap::Options),
     Token(token::Options),
+    Open(open::Options),
     Why(why::Options),
 }
 
 fn main() -> ExitCode {
     let cli: Cli = millwork_process::parse();
     let quiet = "warn,millwork_scheduler=off,ballista=off,ballista_core=off,ballista_scheduler=off,datafusion=off";
-    if let Err(error) = millwork_process::start_logs(quiet) {
+    if let Err(error) = millwork_process::start_logs("millwork", quiet) {
         eprintln!("millwork: {error:#}");
         return ExitCode::from(2);
     }
@@ -64,11 +74,16 @@ fn main() -> ExitCode {
         Command::Generate(options) => generate::generate(&options).map(|()| ExitCode::SUCCESS),
         Command::Token(options) => token::token(&options).map(|()| ExitCode::SUCCESS),
         Command::Run(options) => block_on(run::run(options)),
+        Command::Up(options) => block_on(up::up(options)),
+        Command::Open(options) => block_on(open::open(options)),
         Command::Explain(options) => block_on(explain::explain(options)),
         Command::Submit(options) => block_on(submit::submit(options)),
         Command::Runs(options) => block_on(runs::runs(options)),
         Command::Files(options) => block_on(files::files(options)),
         Command::Quarantine(options) => block_on(files::quarantine(options)),
+        Command::LoadTest(options) => block_on(load_test::load_test(options)),
+        Command::Dates(options) => block_on(dates::dates(options)),
+        Command::Cost(options) => block_on(cost::cost(options)),
         Command::Redrive(options) => block_on(redrive::redrive(options)),
         Command::Bootstrap(options) => block_on(bootstrap::bootstrap(options)),
         Command::Why(options) => block_on(why::why(options)),
@@ -100,4 +115,15 @@ fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Res
     // Work that was given up must not hold up the end.
     runtime.shutdown_background();
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_option_has_a_variable() {
+        assert_eq!(millwork_process::unnamed(Cli::command()), Vec::<String>::new());
+    }
 }

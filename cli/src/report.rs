@@ -1,10 +1,11 @@
 //! What a run came to, for a person and for a program.
 
 use crate::redrive::MAX_SHOWN;
+use millwork_api::OutputFile;
 use millwork_conversion::{FileLedger, OtherFormat};
 use millwork_manifest::{Compression, Failure, ObjectUri, printable};
 use millwork_manifest_builder::{ForeignFile, QuarantinedFile, UnmovedFile};
-use millwork_scheduler::{OutputFile, RunResult};
+use millwork_scheduler::RunResult;
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -176,7 +177,7 @@ impl Report {
 
     /// Whether nothing failed, and nothing of the input was left out that was to be converted or moved.
     pub(crate) fn is_all_well(&self) -> bool {
-        self.failed.is_empty() && self.foreign.is_empty() && self.unmoved.is_empty()
+        [self.failed.len(), self.foreign.len(), self.unmoved.len(), self.not_ndjson.len()] == [0; 4]
     }
 }
 
@@ -199,7 +200,7 @@ fn add_new<T: Clone + PartialEq>(into: &mut Vec<T>, more: &[T]) {
 /// An object as a person names it: a local one by its path, without percent signs.
 fn shown(uri: &str) -> String {
     let path = uri.parse::<ObjectUri>().ok().and_then(|uri| uri.to_path());
-    path.map_or_else(|| uri.to_owned(), |path| printable(&path.display().to_string()).to_string())
+    path.map_or_else(|| printable(uri).into_owned(), |path| printable(&path.display().to_string()).into_owned())
 }
 
 /// `1 file`, `2 files`.

@@ -1,10 +1,11 @@
 //! `millwork runs`: what becomes of manifests, and what is to become of them.
 
-use crate::client::{Client, ClientOptions, ServerEvent};
-use crate::list::{ListOptions, Listing, print_json};
+use crate::client::{Client, ClientOptions};
+use crate::list::{ListOptions, Listing, print_json, time};
 use crate::table;
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use millwork_api::{AnyOf, EventData, Priority, PriorityChange, Run, RunDetail, RunQuery, path};
+use millwork_manifest::{FailureClass, RunState};
 use std::process::ExitCode;
 
 /// Show and steer the runs of manifests.
@@ -40,13 +41,14 @@ enum Command {
 
 #[derive(Args)]
 struct ListRunsOptions {
-    /// Only runs in this state: draft, queued, planning, running, committing, completed, failed, cancelled
-    #[arg(long, value_name = "STATE")]
-    status: Option<String>,
+    /// Only runs in these states, with commas between them: draft, queued, planning, running, committing, completed, failed,
+    /// cancelled
+    #[arg(long, alias = "status", value_name = "STATE,…")]
+    state: Option<AnyOf<RunState>>,
 
-    /// Only runs with a failure of this kind: input, storage, resources, lost-executor, timeout, cancelled, bug
-    #[arg(long, value_name = "CLASS")]
-    failure_class: Option<String>,
+    /// Only runs with failures of these kinds: input, storage, resources, lost-executor, timeout, cancelled, bug
+    #[arg(long, value_name = "CLASS,…")]
+    failure_class: Option<AnyOf<FailureClass>>,
 
     #[command(flatten)]
     list: ListOptions,
@@ -99,89 +101,93 @@ pub(crate) async fn runs(options: Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-const RUNS: Listing<8> = Listing {
-    path: "runs",
+const RUNS: Listing<Run, 8> = Listing {
+    path: path::RUNS,
     name: "runs",
     headings: ["RUN", "STATE", "PRIORITY", "ATTEMPTS", "FILES", "SIZE", "CHANGED", "FAILURE"],
     row: |run| {
         [
-            text(&run["manifest_id"]),
-            text(&run["state"]),
-            text(&run["priority"]),
-            text(&run["attempts"]),
-            text(&run["files"]),
-            table::bytes(run["bytes"].as_u64().unwrap_or_default()),
-            text(&run["updated_at"]),
-            text(&run["failure"]["message"]),
+            run.manifest_id.to_string(),
+            run.state.to_string(),
+            run.priority.to_string(),
+            run.attempts.to_string(),
+            run.files.to_string(),
+            table::bytes(run.bytes),
+            time(run.updated_at),
+            run.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default(),
         ]
     },
 };
 
 async fn list(options: ListRunsOptions) -> anyhow::Result<()> {
-    RUNS.print(&options.list, &[("status", options.status), ("failure_class", options.failure_class)]).await
+    let query = RunQuery {
+        state: options.state.unwrap_or_default(),
+        failure_class: options.failure_class.unwrap_or_default(),
+        date: options.list.date,
+        ..RunQuery::default()
+    };
+    RUNS.print(&options.list, query).await
 }
 
 async fn show(options: &RunOptions) -> anyhow::Result<()> {
-    let run = Client::new(&options.client)?.get(&path(&options.id, ""), &[]).await?;
+    let run: RunDetail = Client::new(&options.client)?.get(&path::run(&options.id), &()).await?;
     if options.json {
         return print_json(&run);
     }
-    println!("{}", line(&run));
-    for moment in run["timeline"].as_array().into_iter().flatten() {
-        let attempt = moment["attempt"].as_u64().map_or(String::new(), |attempt| format!(" (attempt {attempt})"));
-        println!("  {}  {}{attempt}", text(&moment["at"]), text(&moment["what"]));
+    println!("{}", detail_line(&run));
+    for moment in &run.timeline {
+        let attempt = moment.attempt.map_or(String::new(), |attempt| format!(" (attempt {attempt})"));
+        println!("  {}  {}{attempt}", time(moment.at), moment.what);
     }
-    for stage in run["progress"]["stages"].as_array().into_iter().flatten() {
-        let tasks = stage["tasks"].as_array().map_or(&[][..], Vec::as_slice);
-        let done = tasks.iter().filter(|task| task["state"] == "successful").count();
-        println!("  stage {}: {done} of {} tasks done", stage["id"], stage["partitions"]);
+    if let Some(progress) = &run.progress {
+        let (read, all) = (table::bytes(progress.read_bytes), table::bytes(progress.bytes));
+        let left = progress.eta_seconds.map_or(String::new(), |seconds| format!(", about {seconds:.0} s left"));
+        let (step, percent) = (progress.phase.name.as_str(), progress.percent);
+        let (done, tasks) = (progress.tasks_done, progress.tasks);
+        println!("  {step}: {read} of {all} read ({percent} %), {done} of {tasks} tasks done{left}");
     }
-    for output in run["result"]["outputs"].as_array().into_iter().flatten() {
-        let size = table::bytes(output["bytes"].as_u64().unwrap_or_default());
-        println!("  {}  {} rows, {size}", text(&output["uri"]), output["rows"]);
+    for output in run.result.iter().flat_map(|result| &result.outputs) {
+        println!("  {}  {} rows, {}", output.uri, output.rows, table::bytes(output.bytes));
     }
     Ok(())
 }
 
 async fn act(options: &RunOptions, what: &str) -> anyhow::Result<()> {
-    let run = Client::new(&options.client)?.post(&path(&options.id, what), &[], &json!({})).await?;
+    let client = Client::new(&options.client)?;
+    let run = client.post_text(&path::run_part(&options.id, what), &(), "{}".to_owned()).await?;
     print_run(&run, options.json)
 }
 
 async fn prioritise(options: &PriorityOptions) -> anyhow::Result<()> {
     let client = Client::new(&options.run.client)?;
-    let run = client.put(&path(&options.run.id, "priority"), &json!({"priority": options.priority})).await?;
+    let change = PriorityChange { priority: Priority(options.priority) };
+    let run = client.put(&path::run_part(&options.run.id, "priority"), &change).await?;
     print_run(&run, options.run.json)
 }
 
 async fn watch(options: &WatchOptions) -> anyhow::Result<()> {
-    let print = |event: &ServerEvent| {
-        let data = &event.data;
-        match event.name.as_str() {
-            "run" if options.json => println!("{data}"),
-            "run" => {
-                let failure = data["failure"]["message"].as_str().map_or(String::new(), |text| format!("  {text}"));
-                println!("{}  {}  {}{failure}", text(&data["at"]), text(&data["manifest_id"]), text(&data["state"]));
+    let print = |event: &EventData| match event {
+        EventData::Run(change) if options.json => {
+            if let Ok(text) = serde_json::to_string(change) {
+                println!("{text}");
             }
-            "role" if data["leads"] == false => eprintln!("this scheduler stands by: changes come when it takes over"),
-            "lagged" => eprintln!("{} changes were missed: `millwork runs` shows how it is", data["missed"]),
-            _ => {}
+        }
+        EventData::Run(change) => {
+            let failure = change.failure.as_ref().map_or(String::new(), |failure| format!("  {}", failure.message));
+            println!("{}  {}  {}{failure}", time(change.at), change.manifest_id, change.state);
+        }
+        EventData::Role(role) if !role.leads => {
+            eprintln!("this scheduler stands by: changes come when it takes over");
+        }
+        EventData::Role(_) | EventData::Progress(_) | EventData::Stats(_) => {}
+        EventData::Lagged(lagged) => {
+            eprintln!("{} changes were missed: `millwork runs` shows how it is", lagged.missed);
         }
     };
     Client::new(&options.client)?.watch(print).await
 }
 
-/// The path of a run. An id that is none is refused by the scheduler.
-fn path(id: &str, what: &str) -> String {
-    let escaped = |byte| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
-    let id: String = id.bytes().map(escaped).collect();
-    format!("runs/{id}/{what}").trim_end_matches('/').to_owned()
-}
-
-fn print_run(run: &Value, as_json: bool) -> anyhow::Result<()> {
+fn print_run(run: &Run, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         return print_json(run);
     }
@@ -190,24 +196,23 @@ fn print_run(run: &Value, as_json: bool) -> anyhow::Result<()> {
 }
 
 /// A run in one line.
-pub(crate) fn line(run: &Value) -> String {
-    let (id, state) = (text(&run["manifest_id"]), text(&run["state"]));
-    let result = &run["result"];
-    match (result["rows"].as_u64(), run["failure"]["message"].as_str()) {
-        (_, Some(message)) => format!("{id}  {state}  {message}"),
-        (Some(rows), None) => {
-            let files = result["outputs"].as_array().map_or(0, Vec::len);
-            format!("{id}  {state}  {rows} rows in {files} files, {} lines rejected", result["rejected"])
-        }
-        (None, None) => format!("{id}  {state}"),
+pub(crate) fn line(run: &Run) -> String {
+    match &run.failure {
+        Some(failure) => format!("{}  {}  {}", run.manifest_id, run.state, failure.message),
+        None => format!("{}  {}", run.manifest_id, run.state),
     }
 }
 
-/// A value as people read it: nothing for null.
-pub(crate) fn text(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        value => value.to_string(),
+/// The same, with what it produced.
+pub(crate) fn detail_line(detail: &RunDetail) -> String {
+    match (&detail.result, &detail.run.failure) {
+        (Some(result), None) => format!(
+            "{}  {} rows in {} files, {} lines rejected",
+            line(&detail.run),
+            result.rows,
+            result.outputs.len(),
+            result.rejected
+        ),
+        _ => line(&detail.run),
     }
 }

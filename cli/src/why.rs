@@ -100,21 +100,19 @@ fn named(text: &str) -> anyhow::Result<Named> {
 }
 
 async fn ask(client: &Client, named: &Named) -> anyhow::Result<Diagnosis> {
-    let answer = match named {
-        Named::File(uri) => client.get("files/why", &[("uri", uri.to_string())]).await?,
-        Named::Date(date) => client.get(&format!("dates/{date}/why"), &[]).await?,
-        Named::Executor(id) => client.get(&format!("executors/{}/why", in_path(id)), &[]).await?,
+    match named {
+        Named::File(uri) => client.get("/api/v1/files/why", &[("uri", uri.to_string())]).await,
+        Named::Date(date) => client.get(&format!("/api/v1/dates/{date}/why"), &()).await,
+        Named::Executor(id) => client.get(&format!("/api/v1/executors/{}/why", in_path(id)), &()).await,
         Named::Run(id) => {
-            let of_run: Diagnosis = serde_json::from_value(client.get(&format!("runs/{id}/why"), &[]).await?)?;
+            let of_run: Diagnosis = client.get(&format!("/api/v1/runs/{id}/why"), &()).await?;
             if of_run.code != Code::UnknownRun {
                 return Ok(of_run);
             }
-            let of_executor = client.get(&format!("executors/{id}/why"), &[]).await?;
-            let of_executor: Diagnosis = serde_json::from_value(of_executor)?;
-            return Ok(if of_executor.code == Code::ExecutorAway { of_run } else { of_executor });
+            let of_executor: Diagnosis = client.get(&format!("/api/v1/executors/{id}/why"), &()).await?;
+            Ok(if of_executor.code == Code::ExecutorAway { of_run } else { of_executor })
         }
-    };
-    serde_json::from_value(answer).context("the scheduler is of another version: its diagnosis cannot be read")
+    }
 }
 
 /// A name as a part of a path.

@@ -10,6 +10,7 @@ use crate::survey::{Columns, Survey};
 use millwork_manifest::{Failure, FailureClass};
 use millwork_storage::{RewriteTail, Staging, Tail};
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The results of an attempt's tasks, put together.
 #[derive(Debug)]
@@ -131,8 +132,18 @@ fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec<Tas
             let left_out = given.saturating_sub(written);
             Verdict::Complete(AttemptOutcome { reports, ledger, columns, left_out, planned })
         }
-        Err(error) => Verdict::Failed(Failure::new(FailureClass::LostExecutor, error)),
+        Err(error) => {
+            LEDGER_MISMATCHES.fetch_add(1, Ordering::Relaxed);
+            Verdict::Failed(Failure::new(FailureClass::LostExecutor, error))
+        }
     }
+}
+
+static LEDGER_MISMATCHES: AtomicU64 = AtomicU64::new(0);
+
+/// Attempts whose ledger did not add up, in this process so far: rows would have been lost or doubled.
+pub fn ledger_mismatches() -> u64 {
+    LEDGER_MISMATCHES.load(Ordering::Relaxed)
 }
 
 #[cfg(test)]

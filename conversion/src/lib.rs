@@ -32,7 +32,7 @@ mod table;
 mod verify;
 
 pub use codec::MillworkCodec;
-pub use judge::{AttemptOutcome, Verdict};
+pub use judge::{AttemptOutcome, Verdict, ledger_mismatches};
 pub use ledger::{FileLedger, LedgerError, RangeLedger, add_up};
 pub use limits::{Limits, MIN_CONTENT_BYTES};
 pub use ndjson::{
@@ -44,5 +44,5 @@ pub use progress::{TaskCounters, TaskCounts, TaskStep};
 pub use query::Query;
 pub use rates::KnownRates;
 pub use report::{MAX_REPORT_BYTES, ReportError, StagedPart, TaskReport, set_executor_name};
-pub use sink::OutputCompression;
+pub use sink::{OutputCompression, TaskSubject};
 pub use survey::{Columns, EarlySurvey, Survey, survey};

@@ -55,6 +55,8 @@ pub struct ConversionOptions {
     pub rates: KnownRates,
     /// A survey that was begun before its run.
     pub early: EarlySurvey,
+    /// Place of the attempt in its trace, which is handed on to executors; none if nobody wants traces.
+    pub traceparent: Option<String>,
 }
 
 impl Default for ConversionOptions {
@@ -68,6 +70,7 @@ impl Default for ConversionOptions {
             input: None,
             rates: KnownRates::default(),
             early: EarlySurvey::default(),
+            traceparent: None,
         }
     }
 }
@@ -150,6 +153,7 @@ pub async fn plan_attempt(
         compression: options.compression,
         lanes: 1,
         morsels: MorselSizes { whole: 0, least: 0 },
+        traceparent: options.traceparent.clone(),
         starts: Vec::new(),
     };
     let target = options.target_file_bytes;

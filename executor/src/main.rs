@@ -119,8 +119,10 @@ impl Retired {
 
 fn main() -> anyhow::Result<()> {
     let options: Options = millwork_process::parse();
-    millwork_process::start_logs("info,ballista=warn,ballista_core=warn,datafusion=warn")?;
-    millwork_process::block_on(serve(options))
+    millwork_process::block_on(async {
+        millwork_process::start_logs("millwork-executor", "info,ballista=warn,ballista_core=warn,datafusion=warn")?;
+        serve(options).await
+    })
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {
@@ -158,4 +160,15 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     // Answers that nobody waits for must not hold up the end.
     drop(health);
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_option_has_a_variable() {
+        assert_eq!(millwork_process::unnamed(Options::command()), Vec::<String>::new());
+    }
 }

@@ -12,7 +12,7 @@ use datafusion_proto::physical_plan::AsExecutionPlan;
 use datafusion_proto::protobuf::PhysicalPlanNode;
 use futures::{FutureExt, TryStreamExt};
 use millwork_cluster::messages::{Counts, Ended, Outcome, Progress, Setting, Task, TaskKey};
-use millwork_conversion::{MillworkCodec, TaskCounters, TaskReport, TaskStep};
+use millwork_conversion::{MillworkCodec, TaskCounters, TaskReport, TaskStep, TaskSubject};
 use std::any::Any;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -22,6 +22,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tracing::Instrument;
 
 /// Time that threads get to leave what they are at when a session ends.
 const END: Duration = Duration::from_secs(1);
@@ -162,15 +163,30 @@ async fn run(
 ) -> anyhow::Result<Vec<u8>> {
     let TaskKey { job, stage, stage_attempt, task: number } = key;
     let identity = format!("TID {job}/{stage}.{stage_attempt}/{number}.{}", task.attempt);
-    tracing::info!(task = identity, "task started");
     let context = context(task, identity.clone(), base, counters)?;
     let node = PhysicalPlanNode::try_decode(&task.plan)?;
     let plan = node.try_into_physical_plan(&context, &MillworkCodec::default())?;
     let plan = below_the_writer(&plan)?;
-    let batches: Vec<_> = plan.execute(0, context)?.try_collect().await?;
+    let began = Instant::now();
+    let subject = TaskSubject::of(&plan);
+    let (manifest, attempt) =
+        (subject.as_ref().map(|of| of.manifest_id.as_str()), subject.as_ref().and_then(|of| of.attempt));
+    let span = tracing::info_span!("task", manifest, attempt, partition = number, trace_id = tracing::field::Empty);
+    if let Some(traceparent) = subject.as_ref().and_then(|of| of.traceparent.as_deref()) {
+        millwork_process::put_below(&span, traceparent);
+    }
+    if let Some(trace) = millwork_process::trace_id(&span) {
+        span.record("trace_id", trace);
+    }
+    span.in_scope(|| tracing::info!(manifest, attempt, partition = number, task = identity, "task started"));
+    let batches: Vec<_> = async { plan.execute(0, context)?.try_collect().await }.instrument(span.clone()).await?;
     let reports = batches.iter().map(TaskReport::from_batch).collect::<Result<Vec<_>, _>>()?.concat();
     let [report] = reports.as_slice() else { anyhow::bail!("a task with {} reports instead of one", reports.len()) };
-    tracing::info!(task = identity, "task ended");
+    let (seconds, failed) =
+        (began.elapsed().as_secs_f64(), report.failure.as_ref().map(|failure| failure.class.as_str()));
+    span.in_scope(|| {
+        tracing::info!(manifest, attempt, partition = number, task = identity, seconds, failed, "task ended");
+    });
     Ok(report.to_bytes())
 }
 

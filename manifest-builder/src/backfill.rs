@@ -1,6 +1,6 @@
 //! The listing of a place, reconciled with the store: what events missed is tracked, what is gone is marked.
 
-use crate::builder::{Arrived, Builder, BuilderError, key_in};
+use crate::builder::{Arrived, Builder, BuilderError, key_in, tell_gone, tell_overwritten};
 use crate::cut::Cut;
 use crate::quarantine::PutAway;
 use chrono::{DateTime, Utc};
@@ -130,6 +130,7 @@ impl Builder {
                 quarantine: None,
             };
             if self.store.mark_missing(&gone, self.now()).await? {
+                tell_gone(&file.uri);
                 done.missing.push(file.uri);
             }
         }
@@ -189,7 +190,10 @@ impl Builder {
             match outcome {
                 Tracked::New | Tracked::Updated => done.pending += 1,
                 Tracked::Known | Tracked::Outdated => done.known += 1,
-                Tracked::Overwritten => done.overwritten.push(file.uri.clone()),
+                Tracked::Overwritten => {
+                    tell_overwritten(&file.uri);
+                    done.overwritten.push(file.uri.clone());
+                }
                 Tracked::Quarantined(reason) => {
                     let moved_to = self.put_listed_away(file, place, reason, done).await?;
                     let (uri, size_bytes) = (file.uri.clone(), file.size_bytes);

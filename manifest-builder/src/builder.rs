@@ -185,7 +185,10 @@ impl Builder {
         arrived.merge(self.track(&found).await?);
         for event in gone {
             match self.take_away(event).await? {
-                true => arrived.removed += 1,
+                true => {
+                    arrived.removed += 1;
+                    tell_gone(&event.uri);
+                }
                 false => arrived.ignored += 1,
             }
         }
@@ -260,7 +263,10 @@ impl Builder {
             match *outcome {
                 Tracked::New | Tracked::Updated => arrived.pending += 1,
                 Tracked::Known => arrived.known += 1,
-                Tracked::Overwritten => arrived.overwritten += 1,
+                Tracked::Overwritten => {
+                    arrived.overwritten += 1;
+                    tell_overwritten(&file.uri);
+                }
                 Tracked::Outdated => arrived.ignored += 1,
                 Tracked::Quarantined(reason) => {
                     *arrived.quarantined.entry(reason).or_default() += 1;
@@ -292,6 +298,16 @@ impl Builder {
             PutAway::Moved(_) | PutAway::Marked => Ok(0),
         }
     }
+}
+
+/// Tells of a converted file whose object has other content now.
+pub(crate) fn tell_overwritten(uri: &ObjectUri) {
+    tracing::info!(file = %uri, "a converted file has other content now (--overwrites says what becomes of it)");
+}
+
+/// Tells of a file that waited and is gone.
+pub(crate) fn tell_gone(uri: &ObjectUri) {
+    tracing::info!(file = %uri, "a file is gone before it was converted");
 }
 
 /// The key by which a file is judged and quarantined: the whole key in a bucket, the path below a directory.

@@ -118,8 +118,11 @@ impl Builder {
         }
         let draft = Draft { manifest, uri, begun_at: now };
         self.store.begin_draft(&draft, lock).await?;
-        let held = self.store.claim(&id, &seen, lock, self.now()).await?;
-        self.finish(draft, &held.into_iter().collect(), lock).await
+        let held: HashSet<ObjectUri> = self.store.claim(&id, &seen, lock, self.now()).await?.into_iter().collect();
+        for file in seen.iter().filter(|file| !held.contains(&file.uri)) {
+            tracing::info!(file = %file.uri, manifest = %id, "a file changed while a manifest was made, and is left out of it");
+        }
+        self.finish(draft, &held, lock).await
     }
 
     /// Writes the document of a draft with the files it holds, and queues its run. Whoever does it again does the same.
@@ -143,6 +146,9 @@ impl Builder {
         }
         let queued = QueuedManifest { manifest: draft.manifest, uri: draft.uri };
         self.store.finish_draft(&queued, self.now()).await?;
+        let (id, files) = (&queued.manifest.id, queued.manifest.files.len());
+        let bytes: u64 = queued.manifest.files.iter().filter_map(|file| file.size_bytes).sum();
+        tracing::info!(manifest = %id, files, bytes, uri = queued.uri, "manifest made");
         Ok(Some(queued))
     }
 }

@@ -185,7 +185,10 @@ struct Redrive {
 
 fn main() -> ExitCode {
     let options: Options = millwork_process::parse();
-    let done = millwork_process::start_logs("info").and_then(|()| millwork_process::block_on(run(options)));
+    let done = millwork_process::block_on(async {
+        millwork_process::start_logs("millwork-manifest-builder", "info")?;
+        run(options).await
+    });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -381,5 +384,16 @@ fn line(value: &serde_json::Value) -> String {
         }
         serde_json::Value::Array(items) => items.iter().map(line).collect::<Vec<_>>().join("  "),
         value => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_option_has_a_variable() {
+        assert_eq!(millwork_process::unnamed(Options::command()), Vec::<String>::new());
     }
 }

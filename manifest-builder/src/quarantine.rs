@@ -62,6 +62,7 @@ impl Builder {
             match self.objects.move_object(&file.uri, &to, &file.etag).await {
                 Ok(()) => {
                     self.store.mark_moved(&file.uri, to.as_str(), self.now()).await?;
+                    tracing::info!(file = %file.uri, %to, %reason, "a refused file was moved");
                     return Ok(Some(to));
                 }
                 Err(e) if e.is_not_found() => return self.find_moved(file, &to).await,

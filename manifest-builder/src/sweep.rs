@@ -2,7 +2,7 @@
 
 use crate::builder::{Builder, BuilderError};
 use crate::cut::Cut;
-use chrono::Duration;
+use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::{DatePrefix, FileState, Flush};
 use millwork_tracking::{Backlog, Draft, FileFilter, Lock, QueuedManifest, RunState, TrackedFile};
 use serde::Serialize;
@@ -26,6 +26,8 @@ pub struct Swept {
     pub pending_files: u64,
     /// Its bytes.
     pub pending_bytes: u64,
+    /// When the oldest of it arrived.
+    pub oldest_pending: Option<DateTime<Utc>>,
 }
 
 impl Builder {
@@ -55,6 +57,7 @@ impl Builder {
         for (_, backlog) in self.store.backlogs().await? {
             swept.pending_files += backlog.pending_files;
             swept.pending_bytes += backlog.pending_bytes;
+            swept.oldest_pending = [swept.oldest_pending, backlog.oldest_pending].into_iter().flatten().min();
         }
         first_error.map_or(Ok(swept), Err)
     }

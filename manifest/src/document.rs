@@ -420,6 +420,16 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_with_quotes_is_the_same_tag() {
+        for (given, tag) in [("\"abc-2\"", Some("abc-2")), ("abc-2", Some("abc-2")), ("\"\"", None), ("", None)] {
+            let file = serde_json::json!({"uri": "s3://in/2025-12-23-a.ndjson", "etag": given});
+            let location = serde_json::json!({"URIPrefixes": ["s3://in/2025-12-23-a.ndjson"]});
+            let document = serde_json::json!({"fileLocations": [location], "metadata": {"files": [file]}});
+            assert_eq!(parse(&document.to_string()).unwrap().files[0].etag.as_deref(), tag, "{given}");
+        }
+    }
+
+    #[test]
     fn tags_are_as_long_as_stores_make_them_at_most() {
         for tag in ["etag", "version_id"] {
             let tagged = |bytes: usize| {

@@ -1,5 +1,5 @@
-//! A process as its operators see it, the same for every binary: variables for all of its options, logs, metrics of the process
-//! itself, health and metrics over HTTP.
+//! A process as its operators see it, the same for every binary: variables for all of its options, logs, traces, metrics of the
+//! process itself, health and metrics over HTTP.
 //!
 //! Nothing here knows what the process is for.
 
@@ -8,6 +8,7 @@ mod logs;
 mod metrics;
 mod options;
 mod runtime;
+mod traces;
 mod usage;
 
 pub use health::{Check, HealthOptions, HealthServer};
@@ -15,3 +16,4 @@ pub use logs::start_logs;
 pub use metrics::{COMMIT, Metrics};
 pub use options::{parse, unnamed, with_variables};
 pub use runtime::block_on;
+pub use traces::{put_below, trace_id, traceparent};

@@ -3,9 +3,12 @@
 //! A line of the log is one line whatever it tells of: control characters in names and messages are written as `\u001b`, so that
 //! nothing that comes from outside forges lines or steers a terminal.
 
+use crate::traces;
 use std::io::{self, IsTerminal, Write};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// The variable that tells the form of lines.
 const VARIABLE: &str = "MILLWORK_LOG";
@@ -17,18 +20,21 @@ enum Form {
     Json,
 }
 
-/// Begins to log what passes the filter: that in `RUST_LOG`, else this one. The lines are text, or JSON if `MILLWORK_LOG` is `json`.
-pub fn start_logs(default_filter: &str) -> anyhow::Result<()> {
+/// Begins to log what passes the filter: that in `RUST_LOG`, else this one. The lines are text, or JSON if `MILLWORK_LOG` is `json`. In a
+/// runtime it also begins to send traces under the name of the service, if somebody wants them.
+pub fn start_logs(service: &'static str, default_filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default_filter.into());
     let form = form(std::env::var(VARIABLE).ok().as_deref())?;
     let colours = form == Form::Text && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     // Who reads the log may go; that must end nothing.
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false).with_ansi(colours);
+    let lines = tracing_subscriber::fmt::layer().log_internal_errors(false).with_ansi(colours);
     let lines = lines.with_writer(Stderr { colours });
-    match form {
-        Form::Text => lines.init(),
-        Form::Json => lines.json().flatten_event(true).with_span_list(false).init(),
-    }
+    let lines = match form {
+        Form::Text => lines.boxed(),
+        Form::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+    };
+    let spans = traces::layer(service)?;
+    tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).init();
     Ok(())
 }
 

@@ -92,6 +92,11 @@ impl Consumer {
         })
     }
 
+    /// The client, and the queues that it works on: the one that is read, and that of dead letters.
+    pub(crate) fn queues(&self) -> (&Client, &str, &str) {
+        (&self.client, &self.url, self.dead_letters.url())
+    }
+
     /// Receives and handles messages until `stop`; what was received by then is finished or released.
     pub async fn work(&self, handler: &dyn Handler, stop: &CancellationToken) {
         let mut pause = FIRST_PAUSE;

@@ -38,6 +38,10 @@ impl DeadLetters {
         Ok(Self { client: client.clone(), url })
     }
 
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Puts a message there, with the attributes `reason`, `detail` and `source_message_id`.
     pub async fn put(&self, message: &Message, bad: &BadMessage) -> anyhow::Result<()> {
         let attribute = |text: &str| {

@@ -15,10 +15,12 @@
 mod bad;
 mod consumer;
 mod dead_letters;
+mod depth;
 mod event;
 mod words;
 
 pub use bad::{BadMessage, BadReason};
 pub use consumer::{Consumer, ConsumerOptions, Handler, Message, Verdict};
 pub use dead_letters::DeadLetters;
+pub use depth::Depth;
 pub use event::{Decoded, EventKind, ObjectEvent, decode};

@@ -75,6 +75,8 @@ pub async fn adopt(lease: &Lease, output: &Location, layout: &OutputLayout) -> a
                 continue;
             }
         };
+        // New manifests of the date get other numbers.
+        lease.store().next_batch_index(manifest.date).await?;
         let parts = parts_of(&manifest, layout, &outputs);
         if parts.is_empty() {
             adopted.left.push((manifest.id.to_string(), "none of its output is there".to_owned()));

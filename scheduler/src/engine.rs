@@ -7,15 +7,16 @@
 //! Ballista keeps jobs in memory only. What must survive is in the tracking store; a job that is lost is submitted
 //! again as a new attempt.
 
+mod busy;
 mod counts;
 mod fleet;
+mod launch;
 mod progress;
 mod results;
 mod session;
 
 pub(crate) use counts::TaskNow;
 pub use fleet::{ExecutorInfo, ExecutorNow, GoneExecutor};
-pub use progress::{JobProgress, StageProgress, TaskProgress};
 
 use ballista_core::JobId;
 use ballista_core::extension::SessionConfigExt;
@@ -147,6 +148,11 @@ impl Engine {
     /// How many tasks each executor runs now.
     pub(crate) fn running_tasks(&self) -> HashMap<String, u64> {
         self.fleet.running_tasks()
+    }
+
+    /// Time in which slots and executors had tasks, since it was asked last.
+    pub(crate) fn take_busy(&self) -> (Duration, Duration) {
+        self.fleet.take_busy()
     }
 
     /// How many tasks all executors together run at once, those left out that take no more.

@@ -2,12 +2,13 @@
 //! connect to it.
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use futures::StreamExt;
+use millwork_api::Setting;
 use millwork_cluster::{DoorAccess, Identity, Secret, TlsFiles, TlsMode};
 use millwork_scheduler::{
-    About, ApiServer, Engine, HttpOptions, Intake, IntakeOptions, Lease, OutputLock, PlaceOptions, ReadPlaces,
-    RunOptions, Scheduler, Service,
+    About, ApiServer, Engine, FleetSize, HttpOptions, Intake, IntakeOptions, Lease, OutputLock, PlaceOptions,
+    ReadPlaces, RunOptions, ScalerServer, ScalingOptions, Scheduler, Service, settings_in_force,
 };
 use millwork_tracking::TrackingStore;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -83,6 +84,9 @@ struct Options {
 
     #[command(flatten)]
     run: RunOptions,
+
+    #[command(flatten)]
+    scaling: ScalingOptions,
 }
 
 /// How often it is tried to listen, and the pause between.
@@ -90,15 +94,19 @@ const LISTEN_TRIES: u32 = 20;
 const LISTEN_PAUSE: Duration = Duration::from_millis(250);
 
 fn main() -> anyhow::Result<()> {
-    let options: Options = millwork_process::parse();
-    // Ballista's manager of executors tries to dial them now and then, which have no port.
-    millwork_process::start_logs(
-        "info,ballista=warn,ballista_core=warn,ballista_scheduler=warn,ballista_scheduler::state::executor_manager=off,datafusion=warn",
-    )?;
-    millwork_process::block_on(serve(options))
+    let command = millwork_process::with_variables(Options::command());
+    let matches = command.clone().get_matches();
+    let settings = settings_in_force(&command, &matches);
+    let options = Options::from_arg_matches(&matches)?;
+    millwork_process::block_on(async {
+        // Ballista's manager of executors tries to dial them now and then, which have no port.
+        let filter = "info,ballista=warn,ballista_core=warn,ballista_scheduler=warn,ballista_scheduler::state::executor_manager=off,datafusion=warn";
+        millwork_process::start_logs("millwork-scheduler", filter)?;
+        serve(options, settings).await
+    })
 }
 
-async fn serve(options: Options) -> anyhow::Result<()> {
+async fn serve(options: Options, settings: Vec<Setting>) -> anyhow::Result<()> {
     let door = options.http.door()?;
     anyhow::ensure!(
         options.listen.ip().is_loopback() || options.insecure_executors,
@@ -108,12 +116,19 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     );
     let executors = executor_access(&options)?;
     let places = options.places.read(&options.intake, &options.run, &options.state)?;
+    let (policy, scaler) = (options.scaling.policy(&options.run)?, options.scaling.door()?);
     let descriptors = millwork_net::raise_descriptor_limit().context("cannot raise the limit of open files")?;
     let http = listen(options.http.address).await?;
     let store = millwork_tracking::open(&options.state).await?;
     let about = About::of(&options.state, &options.run, &places.manifests)?;
     let service = Service::new(store.clone(), places).with_about(about);
+    service.set_settings(settings);
     let server = ApiServer::start(http, service.clone(), door, &options.state, descriptors)?;
+    let size = FleetSize::start(service.clone(), policy, f64::from(options.scaling.scale_executor_slots));
+    let _scaler = match scaler {
+        Some(door) => Some(ScalerServer::start(listen(door.address).await?, door, &size)),
+        None => None,
+    };
     tracing::info!(http = %options.http.address, "standing by");
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let led = lead(&options, executors, &store, &service, &mut signals).await;
@@ -220,5 +235,16 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
             }
             listener => return listener.with_context(|| format!("cannot listen on {address}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_option_has_a_variable() {
+        assert_eq!(millwork_process::unnamed(Options::command()), Vec::<String>::new());
     }
 }

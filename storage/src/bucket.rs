@@ -1,14 +1,14 @@
 //! Objects in buckets: S3, and servers that speak its protocol.
 
 use crate::objects::is_hidden;
-use crate::places::is_plain_key;
+use crate::places::{is_plain_key, percent_decoded};
 use crate::{MAX_READ_BYTES, Object, StorageError, StorageResult, bucket_and_key};
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, EncodingType};
 use chrono::{DateTime, Utc};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use millwork_manifest::{Compression, ObjectUri, Refusal, Service, bare_tag};
@@ -28,7 +28,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why an object is not listed, for a person.
-const AMBIGUOUS: &str = "its key has an empty part, `.` or `..`, and is another object to some who handle it";
+const AMBIGUOUS: &str =
+    "its key has an empty part, `.` or `..`, and is another object to some who handle it: copy it to a key without";
 
 /// The client, made when it is first needed.
 #[derive(Default)]
@@ -60,13 +61,17 @@ impl Buckets {
         let one = Some(prefix.to_owned()).filter(|prefix| Compression::of_key(prefix).is_some());
         let place = format!("s3://{bucket}/{folder}");
         let listed = one.as_ref().unwrap_or(&folder);
-        let pages = self.client().await.list_objects_v2().bucket(bucket).prefix(listed).into_paginator().send();
+        // XML has no place for the control characters that keys may have.
+        let request = self.client().await.list_objects_v2().encoding_type(EncodingType::Url);
+        let pages = request.bucket(bucket).prefix(listed).into_paginator().send();
         let bucket = bucket.to_owned();
         let pages = stream::unfold(pages, |mut pages| async { pages.next().await.map(|page| (page, pages)) });
         let objects = pages.map(move |page| -> StorageResult<Vec<StorageResult<Object>>> {
             let page = page.map_err(|e| fail("list", &place, e))?;
+            let is_encoded = page.encoding_type() == Some(&EncodingType::Url);
             let object = |found: &aws_sdk_s3::types::Object| {
-                let full_key = found.key()?;
+                let full_key = if is_encoded { form_decoded(found.key()?)? } else { found.key()?.to_owned() };
+                let full_key = full_key.as_str();
                 let key = match full_key.strip_prefix(&folder) {
                     Some(below) => below.to_owned(),
                     None => one.as_ref().filter(|one| *one == full_key)?.rsplit('/').next()?.to_owned(),
@@ -281,6 +286,11 @@ fn unquoted(etag: Option<&str>) -> String {
     bare_tag(etag.unwrap_or_default()).to_owned()
 }
 
+/// A key as a listing has it that is asked to encode them: as in a form, with `+` for a space. None for what is no text.
+fn form_decoded(key: &str) -> Option<String> {
+    String::from_utf8(percent_decoded(key.replace('+', " ").as_bytes())).ok()
+}
+
 fn instant(at: Option<&aws_sdk_s3::primitives::DateTime>) -> DateTime<Utc> {
     at.and_then(|at| DateTime::from_timestamp(at.secs(), at.subsec_nanos())).unwrap_or_default()
 }
@@ -345,4 +355,21 @@ pub(crate) fn fail<E: ProvideErrorMetadata + std::error::Error + Send + Sync + '
     };
     let message = refusal.to_string();
     StorageError::new(operation, object, io::Error::new(kind, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_listings_are_decoded_once() {
+        for (listed, key) in [
+            ("d/2025-12-23-a+b%2Bc%2520.ndjson", "d/2025-12-23-a b+c%20.ndjson"),
+            ("d/a%20b%0A%1B%5B2J", "d/a b\n\u{1b}[2J"),
+            ("%C3%BC", "ü"),
+        ] {
+            assert_eq!(form_decoded(listed).as_deref(), Some(key));
+        }
+        assert_eq!(form_decoded("%ff"), None);
+    }
 }

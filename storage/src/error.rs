@@ -2,6 +2,7 @@
 
 mod words;
 
+use millwork_manifest::printable;
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -98,7 +99,7 @@ impl StorageError {
 impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { operation, object, .. } = self;
-        write!(f, "cannot {operation} `{}`: {}", words::plain(object), self.why())
+        write!(f, "cannot {operation} `{}`: {}", printable(object), self.why())
     }
 }
 

@@ -289,7 +289,7 @@ pub(crate) fn is_plain_key(key: &str) -> bool {
     false
 }
 
-fn percent_decoded(text: &[u8]) -> Vec<u8> {
+pub(crate) fn percent_decoded(text: &[u8]) -> Vec<u8> {
     let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
     let (mut decoded, mut at) = (Vec::with_capacity(text.len()), 0);
     while let Some(byte) = text.get(at) {

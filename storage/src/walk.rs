@@ -8,7 +8,6 @@
 use crate::anchor::Anchored;
 use crate::local::object_of;
 use crate::objects::is_hidden_name;
-use crate::places::NO_FILE;
 use crate::{Object, StorageError, StorageResult};
 use millwork_manifest::ObjectUri;
 use std::collections::{BTreeSet, HashSet};
@@ -27,6 +26,9 @@ const LED_OUT: &str =
 
 /// Why a link is left out that is in what it leads to, for a person.
 const LOOP: &str = "it is a link that leads back to where it is: remove it";
+
+/// Why an entry is left out that is neither a file nor a directory nor a link, for a person.
+const NO_FILE: &str = "it is no regular file, but a pipe, a socket or a device, which is never opened: remove it, or keep it out of the input";
 
 /// What a directory holds.
 #[derive(Debug, Default)]

@@ -40,7 +40,9 @@ fn a_file_that_is_no_ndjson_is_named_once_and_costs_no_other() {
     place.input("2025-01-01-twice.ndjson.gz", gzip(&gzip(lines.as_bytes())));
     place.input("2025-01-01-zip.ndjson", [&b"PK\x03\x04"[..], &[7; 3000]].concat());
     place.input("2025-01-01-utf16.ndjson", utf16(&lines.repeat(2000)));
-    let report = place.run_well(&["--expected-file-size-mb", "100"]);
+    let done = place.run(&["--expected-file-size-mb", "100"]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    let report = done.json();
     assert_eq!((&report["rows"], &report["rejected"], &report["files"]), (&2.into(), &6.into(), &7.into()), "{report}");
     let found = report["not_ndjson"].as_array().unwrap();
     let formats: Vec<_> = found.iter().map(|file| file[1].as_str().unwrap()).collect();

@@ -47,7 +47,7 @@ fn buckets_that_cannot_be_reached_are_told_in_one_sentence() {
     assert_is_one_sentence(&told, &["cannot list `s3://acme/in/`", "no AWS region is set", "set AWS_REGION"]);
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let endpoint = format!("http://127.0.0.1:{port}");
-    let down = [&keys[..], &[region, ("AWS_ENDPOINT_URL", &endpoint)]].concat();
+    let down = [&keys[..], &[region, ("AWS_ENDPOINT_URL", endpoint.as_str())]].concat();
     let told = run(&place, "s3://acme/in", out, &down);
     let words = format!("nothing listens at `{endpoint}`");
     assert_is_one_sentence(

@@ -239,3 +239,96 @@ impl<'a> Rest<'a> {
         Ok(taken.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Place, settle_columns};
+    use super::*;
+    use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
+    use datafusion::parquet::arrow::ArrowWriter;
+    use datafusion::parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+    use datafusion::parquet::file::metadata::PageIndexPolicy;
+    use datafusion::parquet::file::properties::WriterProperties;
+    use millwork_storage::Tail;
+    use proptest::prelude::*;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    /// Writes a file of three row groups whose columns have these widths, then lets its footer tell of them in another order.
+    fn write(path: &Path, widths: [usize; 3], places: [usize; 3]) -> Vec<ArrayRef> {
+        let column = |number: usize| -> ArrayRef {
+            let value = |row: usize| format!("{number}-{row:0width$}", width = widths[number]);
+            Arc::new(StringArray::from_iter_values((0..3000).map(value)))
+        };
+        let columns: Vec<ArrayRef> = (0..3).map(column).collect();
+        let names = ["a", "b", "c"].into_iter().zip(columns.clone());
+        let batch = RecordBatch::try_from_iter(names).unwrap();
+        let properties =
+            WriterProperties::builder().set_max_row_group_row_count(Some(1000)).set_data_page_row_count_limit(100);
+        let properties = properties.set_write_batch_size(50).set_dictionary_enabled(false).build();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        let mut file = writer.into_inner().unwrap();
+        let tail = Tail { file: 0, offset: 0, bytes: &file };
+        file = settle_columns(&tail, &[], &places.map(Place::At), (3000, 3)).unwrap();
+        std::fs::write(path, file).unwrap();
+        places.into_iter().map(|place| columns[place].clone()).collect()
+    }
+
+    /// The content that a file is to have, if it is not in order.
+    fn in_order(path: &Path) -> Option<(bool, Vec<u8>)> {
+        let content = std::fs::read(path).unwrap();
+        let arranged = arranged(&File::open(path).unwrap(), content.len() as u64).unwrap()?;
+        let mut new = content[..arranged.kept as usize].to_vec();
+        for piece in arranged.pieces {
+            new.extend_from_slice(&content[piece.start as usize..piece.end as usize]);
+        }
+        new.extend_from_slice(&arranged.tail);
+        Some((arranged.kept > 0, new))
+    }
+
+    #[test]
+    fn chunks_come_into_the_order_of_their_columns() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("x.parquet");
+        for (widths, places, is_little) in [
+            // The last column is small, and of the two that change places all but the first has to move.
+            ([10, 900, 10], [1, 0, 2], true),
+            ([10, 900, 10], [0, 2, 1], false),
+            ([200, 200, 200], [2, 1, 0], false),
+        ] {
+            let columns = write(&path, widths, places);
+            let (was_little, content) = in_order(&path).unwrap();
+            assert_eq!(was_little, is_little, "{places:?}");
+            std::fs::write(&path, content).unwrap();
+            let options = ArrowReaderOptions::new()
+                .with_page_index_policy(PageIndexPolicy::Required)
+                .with_skip_arrow_metadata(true);
+            let reader =
+                ParquetRecordBatchReaderBuilder::try_new_with_options(File::open(&path).unwrap(), options).unwrap();
+            let metadata = reader.metadata().clone();
+            let read: Vec<_> = reader.with_batch_size(3000).build().unwrap().map(|batch| batch.unwrap()).collect();
+            let read = datafusion::arrow::compute::concat_batches(&read[0].schema(), &read).unwrap();
+            assert_eq!(read.columns(), columns, "{places:?}");
+            for (group, offsets) in metadata.row_groups().iter().zip(metadata.offset_index().unwrap()) {
+                assert_eq!(out_of_order(group), 3);
+                for (chunk, index) in group.columns().iter().zip(offsets) {
+                    let (start, length) = place_of(chunk);
+                    let pages = index.page_locations();
+                    assert_eq!((pages[0].offset as u64, pages.len() > 5), (start, true));
+                    let end = pages.iter().map(|page| page.offset as u64 + page.compressed_page_size as u64).max();
+                    assert_eq!(end, Some(start + length));
+                }
+            }
+            assert!(in_order(&path).is_none());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_index_from_outside_panics(bytes in prop::collection::vec(any::<u8>(), 0..60), by in any::<i64>()) {
+            let _ = check_offset_index(&bytes).and_then(|()| moved_pages(&bytes, by));
+            let _ = moved_pages(&bytes, by);
+        }
+    }
+}

@@ -36,6 +36,10 @@ pub(crate) enum InputError {
          frame: cut them off, or compress it again"
     )]
     Trailing { uri: ObjectUri, bytes: u64 },
+    #[error(
+        "input file `{uri}` is no {format}, by its first bytes: name it by what it is (.ndjson, .ndjson.gz, .ndjson.zst), or restore it"
+    )]
+    Other { uri: ObjectUri, format: &'static str },
     #[error("cannot read input file `{uri}`, after {bytes} bytes of content: {source}")]
     Broken { uri: ObjectUri, bytes: u64, source: io::Error },
 }
@@ -47,6 +51,7 @@ impl InputError {
             Self::Missing(uri) | Self::Changed(uri) => uri.to_string(),
             Self::Corrupt { uri, .. } | Self::Broken { uri, .. } => uri.to_string(),
             Self::Expands { uri, .. } | Self::Window { uri, .. } | Self::Trailing { uri, .. } => uri.to_string(),
+            Self::Other { uri, .. } => uri.to_string(),
             Self::Unreadable(error) => error.object.clone(),
         }
     }
@@ -179,6 +184,11 @@ fn is_no_frame(error: &io::Error) -> bool {
     error.to_string().contains("Unknown frame descriptor")
 }
 
+/// True of the words of decoders for a file that does not start as theirs do.
+fn is_about_start(error: &io::Error) -> bool {
+    is_no_frame(error) || error.to_string().contains("invalid gzip header")
+}
+
 /// Whether a decoder of zstd gave up for the size of a window, which it says in words only.
 fn is_about_window(error: &io::Error) -> bool {
     error.to_string().contains("requires too much memory")
@@ -239,6 +249,10 @@ impl Content for Input {
                 InputError::Window { uri, bytes, limit: self.window_bytes }
             }
             Compression::Zstd if bytes > 0 && is_no_frame(&source) => InputError::Trailing { uri, bytes },
+            // What ends too early began well.
+            _ if bytes == 0 && source.kind() != ErrorKind::UnexpectedEof && is_about_start(&source) => {
+                InputError::Other { uri, format }
+            }
             Compression::Gzip | Compression::Zstd => InputError::Corrupt { uri, format, bytes, source },
         }
     }
@@ -422,6 +436,19 @@ mod tests {
         }
         for log in [28, 30, 31] {
             assert_eq!(read("a.ndjson.zst", &stored(log), &limits(2048)).unwrap(), 3);
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_format_than_its_name_says_is_named() {
+        for (name, stored) in [
+            ("a.ndjson.gz", &b"{\"a\":1}\n{\"a\":2}\n"[..]),
+            ("a.ndjson.zst", b"{\"a\":1}\n{\"a\":2}\n"),
+            ("a.ndjson.gz", b"PK\x03\x04 and more of it"),
+        ] {
+            let failure = read(name, stored, &Limits::default()).unwrap_err();
+            assert_eq!(failure.class, FailureClass::Input);
+            assert!(failure.message.contains(", by its first bytes: name it by what it is"), "{failure}");
         }
     }
 

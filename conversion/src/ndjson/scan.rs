@@ -452,7 +452,8 @@ impl BatchBuilder {
                 }
             });
         }
-        columns.extend(self.columns[source.layout.keys.len()..].iter_mut().map(text));
+        let known = source.layout.keys.len();
+        columns.extend(self.columns[known..known + self.late.len()].iter_mut().map(text));
         Rows { count, columns, late: self.late.clone() }
     }
 }

@@ -70,6 +70,9 @@ pub(crate) struct SinkOptions {
     /// How many lanes the morsels of a task are to keep busy to the end; there are no more than the executor has slots.
     pub(crate) lanes: usize,
     pub(crate) morsels: MorselSizes,
+    /// Place of the attempt in its trace, which is handed on to executors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) traceparent: Option<String>,
     /// Where the input of each task starts, by file and offset: the tasks' numbers for output files must not meet.
     pub(crate) starts: Vec<(u32, u64)>,
 }
@@ -132,6 +135,29 @@ pub(crate) struct ParquetPartsSink {
     input: Arc<dyn ExecutionPlan>,
     options: SinkOptions,
     properties: Arc<PlanProperties>,
+}
+
+/// The subject of a task.
+#[derive(Clone, Debug)]
+pub struct TaskSubject {
+    /// Its manifest.
+    pub manifest_id: ManifestId,
+    /// The attempt at it.
+    pub attempt: Option<u32>,
+    /// Place of the attempt in its trace.
+    pub traceparent: Option<String>,
+}
+
+impl TaskSubject {
+    /// What the plan of a task says of it. None for a plan that is no task's.
+    pub fn of(plan: &Arc<dyn ExecutionPlan>) -> Option<Self> {
+        let options = &plan.downcast_ref::<ParquetPartsSink>()?.options;
+        Some(Self {
+            manifest_id: options.manifest_id.clone(),
+            attempt: options.staging.attempt(),
+            traceparent: options.traceparent.clone(),
+        })
+    }
 }
 
 impl ParquetPartsSink {

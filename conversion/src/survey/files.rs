@@ -68,14 +68,13 @@ fn found_of(file: &ManifestFile, found: StorageResult<Located>) -> Result<(Strin
     Ok((object.etag, object.size_bytes, inside))
 }
 
-/// True of a file that is large enough, if its lines can be told apart.
-pub(super) fn is_to_be_split(range: &FileRange) -> Result<bool, InputError> {
-    let is_large = range.compression.is_splittable() && range.end > SPLIT_BYTES * 3 / 2;
-    Ok(is_large && !is_something_else(range)?)
+/// True of a file that is read in ranges, if its lines can be told apart.
+pub(super) fn is_large(range: &FileRange) -> bool {
+    range.compression.is_splittable() && range.end > SPLIT_BYTES * 3 / 2
 }
 
 /// True of a file that is not NDJSON, by its start. It is read as a whole.
-fn is_something_else(range: &FileRange) -> Result<bool, InputError> {
+pub(super) fn is_something_else(range: &FileRange) -> Result<bool, InputError> {
     let mut input = open_start(range, &Limits::default(), FORMAT_BYTES)?;
     let mut start = Vec::new();
     let read = Read::by_ref(&mut input).take(FORMAT_BYTES).read_to_end(&mut start);

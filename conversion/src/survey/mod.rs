@@ -21,7 +21,7 @@ pub(crate) use columns::{in_order, learn_keys, merge_keys};
 use density::Densities;
 pub use early::EarlySurvey;
 pub(crate) use files::SPLIT_BYTES;
-use files::{check, is_to_be_split, split_at_lines};
+use files::{check, is_large, is_something_else, split_at_lines};
 pub(crate) use look::SampleHalf;
 use look::{Look, Sample, expansion, look, looks, sample_half};
 use millwork_manifest::{Compression, Failure, FailureClass, Manifest, ManifestFile};
@@ -75,9 +75,7 @@ async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Resul
     }
     let (mut ranges, mut lines) = (Vec::with_capacity(wholes.len()), HashMap::new());
     for file in &wholes {
-        let looked = file.clone();
-        let is_to_be_split = tokio::task::spawn_blocking(move || is_to_be_split(&looked)).await;
-        match is_to_be_split.map_err(|e| Failure::new(FailureClass::Bug, e))?.map_err(|e| failure_of_scan(&e.into()))? {
+        match is_large(file) && !is_something_else_blocking(file).await? {
             true => {
                 let (cut, count) = split_at_lines(file).await?;
                 ranges.extend(cut);
@@ -105,6 +103,12 @@ async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Resul
     let densities = Densities::of(&ranges, &sample);
     let (sample, rate, wanted) = (sample.into(), OnceCell::new(), options.query.words());
     Ok(Survey { ranges, lines, files, limits, columns, sample, rate, expansion, densities, wanted })
+}
+
+async fn is_something_else_blocking(file: &FileRange) -> Result<bool, Failure> {
+    let file = file.clone();
+    let found = tokio::task::spawn_blocking(move || is_something_else(&file)).await;
+    found.map_err(|e| Failure::new(FailureClass::Bug, e))?.map_err(|e| failure_of_scan(&e.into()))
 }
 
 /// Takes looks. Returns the samples, and the first place of each key.

@@ -7,6 +7,7 @@ use crate::builder::{Arrived, Builder, BuilderError};
 use async_trait::async_trait;
 use metrics::counter;
 use millwork_queue::{BadMessage, BadReason, Decoded, Handler, Message, ObjectEvent, Verdict, decode};
+use tracing::Instrument;
 
 /// What the workers of the queue share.
 pub(crate) struct Intake {
@@ -19,7 +20,8 @@ pub(crate) struct Intake {
 #[async_trait]
 impl Handler for Intake {
     async fn handle(&self, messages: &[Message]) -> Vec<Verdict> {
-        let (verdicts, arrived) = handle(&self.builder, messages).await;
+        let batch = tracing::info_span!("process", messages = messages.len());
+        let (verdicts, arrived) = handle(&self.builder, messages).instrument(batch).await;
         self.tally.arrived(&arrived);
         self.maker.ask(&arrived.due);
         verdicts

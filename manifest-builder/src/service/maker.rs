@@ -66,10 +66,6 @@ impl Maker {
         loop {
             match self.builder.cut(date, Flush::WhenAged(self.builder.now())).await {
                 Ok(Cut::Made(manifests)) => {
-                    for queued in &manifests {
-                        let (id, files) = (&queued.manifest.id, queued.manifest.files.len());
-                        tracing::info!(manifest = %id, files, uri = queued.uri, "manifest made");
-                    }
                     return self.tally.made(manifests.len() as u64);
                 }
                 Ok(Cut::Busy) if started.elapsed() < self.max_lock_wait => {

@@ -3,6 +3,7 @@
 //! A message is deleted after what it says is durable. One that can never be processed goes to the dead-letter queue,
 //! with the reason, and is deleted after that. All else comes again.
 
+mod depth;
 mod handle;
 mod http;
 pub(crate) mod lambda;
@@ -62,6 +63,7 @@ pub async fn serve(builder: Builder, options: ServiceOptions, stop: Cancellation
     // These go on until the last worker has ended, so that what it leaves is still counted and cut.
     let done = CancellationToken::new();
     let helpers = TaskTracker::new();
+    helpers.spawn(depth::look_often(consumer, done.clone()));
     helpers.spawn(maker.clone().work(done.clone()));
     let signs = Signs::new(&builder, "serve").sweeping(options.sweep_interval);
     let signs = signs.reading(&options.queue.queue_url, options.queue.dead_letter_queue_url.as_deref());

@@ -17,6 +17,27 @@ pub(crate) fn describe() {
     describe_counter!("millwork_manifests_total", "Manifests made");
     describe_gauge!("millwork_pending_files", "Files that wait for a manifest, at the last sweep");
     describe_gauge!("millwork_pending_bytes", "Their bytes");
+    describe_gauge!(
+        "millwork_oldest_pending_file_seconds",
+        "How long ago the oldest of them arrived, at the last sweep; 0 if none waits"
+    );
+    describe_gauge!("millwork_queue_messages", "Messages that wait in a queue or are being handled, by queue");
+    describe_gauge!(
+        "millwork_dead_letters",
+        "Messages that could never be processed, in the dead-letter queue of this queue"
+    );
+    describe_gauge!(
+        "millwork_receive_last_success_timestamp_seconds",
+        "When the queue answered last, or the place was looked at; 0 before"
+    );
+    describe_gauge!(
+        "millwork_sweep_last_success_timestamp_seconds",
+        "When a sweep of this process was completed last; 0 before"
+    );
+    millwork_tracking::describe_metrics();
+    for name in ["millwork_receive_last_success_timestamp_seconds", "millwork_sweep_last_success_timestamp_seconds"] {
+        gauge!(name).set(0.0);
+    }
     for outcome in ["done", "bad", "retry"] {
         counter!("millwork_messages_total", "outcome" => outcome).increment(0);
     }
@@ -80,6 +101,10 @@ impl Tally {
         self.made((swept.made.len() + swept.finished.len()) as u64);
         gauge!("millwork_pending_files").set(swept.pending_files as f64);
         gauge!("millwork_pending_bytes").set(swept.pending_bytes as f64);
+        let now = chrono::Utc::now();
+        let age = swept.oldest_pending.map_or(0.0, |at| (now - at).as_seconds_f64().max(0.0));
+        gauge!("millwork_oldest_pending_file_seconds").set(age);
+        gauge!("millwork_sweep_last_success_timestamp_seconds").set(now.timestamp() as f64);
         if !swept.finished.is_empty() || swept.dropped > 0 {
             tracing::info!(finished = ?swept.finished, dropped = swept.dropped, "a sweep finished what a crash had left");
         }

@@ -147,6 +147,6 @@ proptest! {
         // What the whole fleet does in the time that is left after the start.
         prop_assume!(bytes < 0.9 * f64::from(policy.max_executors) * speed().of_executor() * 1710.0);
         let took = drain(&policy, bytes, terabytes * 1430);
-        prop_assert!(took <= policy.deadline + Duration::from_secs(5), "{terabytes} TB took {took:?}");
+        prop_assert!(took <= policy.deadline + SHORTEST, "{terabytes} TB took {took:?}");
     }
 }

@@ -42,6 +42,8 @@ fn describe() {
         ("millwork_http_requests_total", "HTTP requests answered, by route, method and status"),
     ];
     counters.into_iter().for_each(|(name, help)| describe_counter!(name, help));
+    describe_counter!("millwork_lease_taken_total", "Times that this process became the one that runs the manifests");
+    counter!("millwork_lease_taken_total").increment(0);
     let of_completed = [
         ("millwork_input_bytes_total", "Stored bytes of the input of completed runs"),
         ("millwork_output_bytes_total", "Bytes of Parquet of completed runs"),
@@ -53,6 +55,7 @@ fn describe() {
         describe_counter!(name, help);
         counter!(name).increment(0);
     }
+    gauge!("millwork_run_last_success_timestamp_seconds").set(0.0);
     for state in [RunState::Completed, RunState::Failed, RunState::Cancelled] {
         counter!("millwork_runs_ended_total", "state" => state.as_str()).increment(0);
     }
@@ -70,8 +73,14 @@ fn describe() {
         ("millwork_task_slots", "Tasks that all executors run at once"),
         ("millwork_task_slots_used", "Tasks that executors run now"),
         ("millwork_executors", "Executors that are connected"),
+        (
+            "millwork_run_last_success_timestamp_seconds",
+            "When a run was completed here last, since 1970; 0 before the first",
+        ),
     ];
     gauges.into_iter().for_each(|(name, help)| describe_gauge!(name, help));
+    super::watch::describe();
+    millwork_tracking::describe_metrics();
     let histograms = [
         ("millwork_planning_duration_seconds", "From an attempt's start to its plan being with the executors"),
         ("millwork_commit_duration_seconds", "From an attempt's converted input to its commit record"),

@@ -3,7 +3,9 @@
 //! A task is launched on an executor's stream, and is that executor's until it ends, is cancelled, or the executor leaves: a report
 //! of anybody else, or a second one, counts for nothing.
 
+use super::busy::Busy;
 use super::counts::{Heard, MOST_MEMORY_BYTES, TaskNow};
+use super::launch::single_tasks;
 use ballista_core::JobId;
 use ballista_core::error::{BallistaError, Result};
 use ballista_core::serde::protobuf::MultiTaskDefinition;
@@ -12,11 +14,11 @@ use ballista_scheduler::state::executor_manager::ExecutorManager;
 use ballista_scheduler::state::task_manager::TaskLauncher;
 use chrono::{DateTime, Utc};
 use millwork_cluster::MAX_MESSAGE_BYTES;
-use millwork_cluster::messages::{Alive, Counts, FromScheduler, Release, Setting, Task, TaskKey, ToExecutor};
+use millwork_cluster::messages::{Alive, Counts, FromScheduler, Release, Task, TaskKey, ToExecutor};
 use prost::Message;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 
 /// An executor that is connected.
@@ -89,6 +91,16 @@ struct State {
     members: BTreeMap<String, Member>,
     tasks: HashMap<TaskKey, Assigned>,
     gone: VecDeque<GoneExecutor>,
+    busy: Busy,
+}
+
+impl State {
+    /// Notes who has tasks now; after each change of that.
+    fn note_busy(&mut self) {
+        let busy: HashSet<&str> = self.tasks.values().map(|assigned| assigned.executor.as_str()).collect();
+        let slots = busy.iter().filter_map(|id| self.members.get(*id)).map(|member| member.info.vcores);
+        self.busy.set(busy.len() as u32, slots.sum());
+    }
 }
 
 /// An executor.
@@ -130,6 +142,10 @@ impl Member {
 }
 
 impl Assigned {
+    pub(super) fn new(executor: &str, partition: usize, launched_at_ms: u64) -> Self {
+        Self { executor: executor.to_owned(), partition, launched_at_ms, heard: Heard::default() }
+    }
+
     /// How it is, as its executor says.
     fn now(&self, task: u32, slots: u32) -> TaskNow {
         TaskNow {
@@ -191,6 +207,7 @@ impl Fleet {
         state.tasks.retain(|_, assigned| assigned.executor != *id);
         let lost_tasks = (before - state.tasks.len()) as u64;
         let gone = GoneExecutor { info: info.clone(), left_at: Utc::now(), reason: reason.to_owned(), lost_tasks };
+        state.note_busy();
         state.gone.push_back(gone);
         if state.gone.len() > GONE {
             state.gone.pop_front();
@@ -256,7 +273,9 @@ impl Fleet {
         if state.tasks.get(key)?.executor != id {
             return None;
         }
-        state.tasks.remove(key)
+        let taken = state.tasks.remove(key);
+        state.note_busy();
+        taken
     }
 
     /// Gives up the tasks of a job.
@@ -270,6 +289,12 @@ impl Fleet {
                 let _ = member.outbound.try_send(FromScheduler::Cancel(key).into());
             }
         }
+        state.note_busy();
+    }
+
+    /// Time in which slots and executors had tasks, since it was asked last.
+    pub(super) fn take_busy(&self) -> (Duration, Duration) {
+        self.state().busy.take()
     }
 
     /// Notes that an executor takes no more tasks.
@@ -330,6 +355,7 @@ impl Fleet {
             }
             state.tasks.insert(key, assigned);
         }
+        state.note_busy();
         Ok(())
     }
 }
@@ -356,27 +382,6 @@ impl TaskLauncher for Fleet {
     }
 }
 
-/// The tasks of a definition, which Ballista makes of one task each.
-fn single_tasks(definition: MultiTaskDefinition, executor: &str) -> Vec<(Task, Assigned)> {
-    let MultiTaskDefinition { task_ids, job_id, stage_id, stage_attempt_num, plan, session_id, launch_time, props } =
-        definition;
-    let settings: Vec<Setting> = props.into_iter().map(|pair| Setting { key: pair.key, value: pair.value }).collect();
-    let single = |id: ballista_core::serde::protobuf::TaskId| {
-        let key = TaskKey { job: job_id.clone(), stage: stage_id, stage_attempt: stage_attempt_num, task: id.task_id };
-        let partition = id.global_output_partition_ids.first().copied().unwrap_or(id.task_id) as usize;
-        let task = Task {
-            key: Some(key),
-            attempt: id.task_attempt_num,
-            plan: plan.clone(),
-            settings: settings.clone(),
-            session: session_id.clone(),
-        };
-        let executor = executor.to_owned();
-        (task, Assigned { executor, partition, launched_at_ms: launch_time, heard: Heard::default() })
-    };
-    task_ids.into_iter().map(single).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -387,8 +392,7 @@ mod tests {
 
     fn task(job: &str, number: u32, executor: &str) -> (Task, Assigned) {
         let task = Task { key: Some(key(job, number)), ..Task::default() };
-        let (executor, heard) = (executor.to_owned(), Heard::default());
-        (task, Assigned { executor, partition: number as usize, launched_at_ms: 0, heard })
+        (task, Assigned::new(executor, number as usize, 0))
     }
 
     fn joined(fleet: &Fleet, id: &str) -> mpsc::Receiver<ToExecutor> {

@@ -17,6 +17,7 @@
 //! What is refused holds up nothing else. What cannot be done now (the store or the storage does not answer) is done
 //! later: the message comes again, the file is read at the next look.
 
+mod depth;
 mod directory;
 mod options;
 mod queue;
@@ -76,8 +77,9 @@ impl Intake {
         let tasks = TaskTracker::new();
         if let Some(queue) = options.queue() {
             let url = queue.queue_url.clone();
-            let consumer = Consumer::connect(queue).await?;
+            let consumer = Arc::new(Consumer::connect(queue).await?);
             tracing::info!(queue = url, "taking in manifests from the events of a queue");
+            tasks.spawn(depth::look_often(consumer.clone(), stop.clone()));
             let (handler, stop) = (FromQueue { intake: self.clone() }, stop.clone());
             tasks.spawn(async move { consumer.work(&handler, &stop).await });
         }

@@ -1,17 +1,20 @@
 //! The conversion of an attempt: survey, plan, submit, wait, judge.
 
-use super::steps::Step;
 use super::{Shell, blocking, storage_failure};
 use crate::engine::{Engine, Job, TaskNow};
 use crate::run::Event;
 use chrono::Utc;
-use millwork_conversion::{AttemptOutcome, Capacity, Columns, Survey, TaskReport, Verdict, plan_attempt, survey};
+use millwork_api::Step;
+use millwork_conversion::{
+    AttemptOutcome, Capacity, Columns, ConversionOptions, Survey, TaskReport, Verdict, plan_attempt, survey,
+};
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
 use millwork_storage::Staging;
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+use tracing::Instrument;
 
 /// How much of a plan's text is kept: a query can name thousands of columns.
 const MAX_PLAN_BYTES: usize = 64 << 10;
@@ -76,12 +79,18 @@ impl Shell {
         let prepared = staging.clone();
         let prepared = async { blocking(move || prepared.prepare()).await?.map_err(storage_failure) };
         // Both to their ends: a place that is made late would stay.
-        let (surveyed, prepared) = tokio::join!(surveyed, prepared);
+        let both = async { tokio::join!(surveyed, prepared) };
+        let (surveyed, prepared) = both.instrument(tracing::info_span!("survey")).await;
         let (survey, columns) = surveyed?;
         prepared?;
         self.step(&manifest.id, Step::Plan);
         let capacity = capacity(self.engine.slots_of_each(), self.converting.load(Ordering::Relaxed));
-        let plan = |columns| plan_attempt(manifest, &survey, columns, staging.clone(), &self.conversion, capacity);
+        let traceparent = millwork_process::traceparent(&tracing::Span::current());
+        let conversion = ConversionOptions { traceparent, ..self.conversion.clone() };
+        let plan = |columns| {
+            plan_attempt(manifest, &survey, columns, staging.clone(), &conversion, capacity)
+                .instrument(tracing::info_span!("plan"))
+        };
         let planned = match plan(columns.clone()).await {
             // The query may name a column that only lines beyond the samples have.
             Err(failure) if !self.conversion.query.is_default() => {
@@ -90,7 +99,8 @@ impl Shell {
             }
             planned => planned,
         }?;
-        let job = self.engine.submit(manifest.id.as_str(), planned.plan.clone(), planned.tasks.clone()).await?;
+        let submitted = self.engine.submit(manifest.id.as_str(), planned.plan.clone(), planned.tasks.clone());
+        let job = submitted.instrument(tracing::info_span!("submit")).await?;
         metrics::histogram!("millwork_planning_duration_seconds").record(started.elapsed().as_secs_f64());
         let plan = shortened(planned.explain());
         self.works.with(&manifest.id, |work| {
@@ -106,7 +116,8 @@ impl Shell {
         let reports = reports.0;
         match planned.judge(&survey, &self.conversion.query, reports) {
             Verdict::Complete(outcome) => {
-                let outcome = planned.verify(&survey, &staging, outcome).await?;
+                let verified = planned.verify(&survey, &staging, outcome);
+                let outcome = verified.instrument(tracing::info_span!("judge")).await?;
                 planned.learn(&outcome, &self.conversion);
                 Ok(Converted::Complete(staging, Box::new(outcome)))
             }
@@ -126,6 +137,7 @@ impl Shell {
     fn end_conversion(&self, id: &ManifestId, tasks: &[TaskNow]) {
         self.works.with(id, |work| {
             work.shown.see(tasks, tasks.len(), work.input_bytes);
+            work.tasks = tasks.to_vec();
             work.steps.begin(Step::Check, Utc::now());
         });
     }

@@ -14,14 +14,13 @@ mod watch;
 mod work;
 
 pub use scheduler::{Change, EndedRun, Scheduler};
-pub use steps::{Step, StepTime};
-pub use watch::{Phase, RunProgress};
 
 use crate::engine::Engine;
 use crate::options::RunOptions;
 use crate::run::{Action, Event, Machine, Seen};
 use chrono::Utc;
 use futures::FutureExt;
+use millwork_api::RunProgress;
 use millwork_conversion::ConversionOptions;
 use millwork_manifest::{Failure, FailureClass, ManifestId};
 use millwork_storage::{Location, Staging};
@@ -33,6 +32,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span};
 use work::Works;
 
 /// Target of the log's lines of what is tried again without end: who looks on has to know of it, also where all else is told
@@ -54,6 +54,8 @@ pub(crate) struct Shell {
     mail: mpsc::UnboundedSender<Event>,
     changes: broadcast::Sender<Change>,
     ended: broadcast::Sender<EndedRun>,
+    /// Tells how far runs are, each second.
+    progresses: broadcast::Sender<Arc<RunProgress>>,
     /// Attempts that are being converted: they share the slots.
     converting: AtomicUsize,
     tasks: TaskTracker,
@@ -140,13 +142,22 @@ impl Shell {
             Action::LookForDue(limit) => self.look("due", self.store.due(limit, Utc::now()).await, Event::Due),
             Action::LookForOpen => self.look("open", self.store.open_runs().await, Event::Open),
             Action::Start(id) => self.start(id).await,
-            Action::Convert(id, attempt) => self.convert(id, attempt).await,
+            Action::Convert(id, attempt) => {
+                let span = self.span(&id);
+                self.convert(id, attempt).instrument(span).await
+            }
             Action::SetRunning(id, attempt) => {
                 self.set_running(&id, attempt).await;
                 return None;
             }
-            Action::Commit(id, attempt) => self.commit(id, attempt).await,
-            Action::Publish(id) => self.publish(id).await,
+            Action::Commit(id, attempt) => {
+                let span = tracing::info_span!(parent: &self.span(&id), "commit");
+                self.commit(id, attempt).instrument(span).await
+            }
+            Action::Publish(id) => {
+                let span = tracing::info_span!(parent: &self.span(&id), "publish");
+                self.publish(id).instrument(span).await
+            }
             Action::Complete(id) => self.complete(id).await,
             Action::Supersede(id, attempt, failure, not_before) => {
                 self.supersede(id, attempt, failure, not_before).await
@@ -177,6 +188,11 @@ impl Shell {
                 Event::LookFailed
             }
         }
+    }
+
+    /// The newest attempt at a run, in a trace and in the log.
+    fn span(&self, id: &ManifestId) -> Span {
+        self.works.with(id, |work| work.span.clone())
     }
 
     fn tell(&self, event: Event) {

@@ -23,13 +23,19 @@ impl Shell {
         }
         match self.store.start_attempt(&id, &self.lock, Utc::now()).await {
             Ok(attempt) => {
+                let span = tracing::info_span!("run", manifest = %id, attempt, trace_id = tracing::field::Empty);
+                if let Some(trace) = millwork_process::trace_id(&span) {
+                    span.record("trace_id", trace);
+                }
+                span.in_scope(|| tracing::info!(manifest = %id, attempt, "attempt started"));
                 self.changed(&id, RunState::Planning, attempt, None);
                 self.works.with(&id, |work| {
                     work.attempt = attempt;
+                    work.span = span;
                     work.abort = CancellationToken::new();
                     work.outcome = None;
                     (work.prepared, work.committed) = (None, None);
-                    (work.steps, work.shown) = (Steps::default(), Shown::default());
+                    (work.steps, work.shown, work.tasks) = (Steps::default(), Shown::default(), Vec::new());
                 });
                 Event::Started(id, attempt)
             }
@@ -124,6 +130,7 @@ impl Shell {
         let (rows, rejected, files) = (result.rows, result.rejected, result.outputs.len());
         tracing::info!(manifest = %id, rows, rejected, files, "run completed");
         metrics::counter!("millwork_runs_ended_total", "state" => "completed").increment(1);
+        metrics::gauge!("millwork_run_last_success_timestamp_seconds").set(Utc::now().timestamp() as f64);
         metrics::counter!("millwork_input_bytes_total").increment(result.input_bytes);
         metrics::counter!("millwork_output_bytes_total").increment(result.output_bytes);
         metrics::counter!("millwork_rows_total").increment(rows);
@@ -139,6 +146,7 @@ impl Shell {
         failure: Failure,
         not_before: DateTime<Utc>,
     ) -> Event {
+        self.note_work(&id, attempt).await;
         match self.store.retry_later(&id, attempt, &failure, not_before, Utc::now()).await {
             Ok(true) => {
                 tracing::warn!(manifest = %id, attempt, class = %failure.class, error = %failure, %not_before, "an attempt failed; it is made again");
@@ -152,6 +160,7 @@ impl Shell {
     }
 
     pub(super) async fn fail(&self, id: ManifestId, attempt: u32, failure: Failure) -> Event {
+        self.note_work(&id, attempt).await;
         if let Err(error) = self.store.fail(&id, attempt, &failure, Utc::now()).await {
             return self.objection(id, &error);
         }
@@ -162,6 +171,18 @@ impl Shell {
         self.changed(&id, state, attempt, Some(&failure));
         self.ended(&id, Err(failure));
         Event::Settled(id)
+    }
+
+    /// Notes what was done in an attempt that failed, for people. If that fails, only they miss it.
+    async fn note_work(&self, id: &ManifestId, attempt: u32) {
+        let work = self.works.look(id, |work| {
+            let is_there = work.attempt == attempt && work.steps.now().is_some();
+            is_there.then(|| work.shown.account(&work.steps.until(Utc::now()), &work.tasks))
+        });
+        let Some(work) = work.flatten() else { return };
+        if let Err(error) = self.store.note_work(id, attempt, &work).await {
+            tracing::debug!(manifest = %id, %error, "cannot note what was done in an attempt");
+        }
     }
 
     pub(super) async fn inspect(&self, id: ManifestId) -> Event {

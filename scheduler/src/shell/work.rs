@@ -3,6 +3,7 @@
 use super::steps::Steps;
 use super::watch::Shown;
 use crate::commit::RunResult;
+use crate::engine::TaskNow;
 use ballista_core::JobId;
 use millwork_conversion::{AttemptOutcome, Columns, Survey};
 use millwork_manifest::{Manifest, ManifestId};
@@ -11,6 +12,7 @@ use millwork_tracking::Commit;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 /// What is known of one run.
 #[derive(Default)]
@@ -31,6 +33,8 @@ pub(super) struct Work {
     pub(super) shown: Shown,
     /// Stored bytes of the input of its tasks.
     pub(super) input_bytes: u64,
+    /// How the tasks were when all had ended.
+    pub(super) tasks: Vec<TaskNow>,
     /// The newest attempt's plan, as text.
     pub(super) plan: String,
     /// What the conversion came to.
@@ -43,6 +47,8 @@ pub(super) struct Work {
     pub(super) losses: u32,
     /// How often its publication failed.
     pub(super) publications: u32,
+    /// The newest attempt, in a trace and in the log.
+    pub(super) span: Span,
     /// What stood in the way of its publication last.
     pub(super) obstacle: Option<String>,
 }

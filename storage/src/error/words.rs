@@ -1,6 +1,5 @@
 //! Words for what the system says of a local file: the reason, then what to do.
 
-use std::fmt::Write;
 use std::io::{self, ErrorKind};
 
 /// The reason and the advice for an error that came from the system.
@@ -59,18 +58,6 @@ fn without_number(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(|first| first.to_lowercase().to_string()).unwrap_or_default();
     first + characters.as_str()
-}
-
-/// A name on one line, with what could move a terminal's cursor escaped.
-pub(super) fn plain(name: &str) -> String {
-    name.chars().fold(String::with_capacity(name.len()), |mut text, character| {
-        match character.is_control() {
-            // Writing to a string cannot fail.
-            true => drop(write!(text, "{}", character.escape_default())),
-            false => text.push(character),
-        }
-        text
-    })
 }
 
 #[cfg(test)]

@@ -284,6 +284,63 @@ fn a_listing_goes_on_after_what_it_refuses() {
 }
 
 #[test]
+fn a_place_can_be_one_file() {
+    let ground = Ground::new();
+    let uri = ground.uri("own.ndjson");
+    let place = Location::Local(ground.input.join("own.ndjson"));
+    let listing = crate::list(place.local_path().unwrap()).unwrap();
+    assert_eq!(listing.objects.iter().map(|object| object.key.as_str()).collect::<Vec<_>>(), ["own.ndjson"]);
+    let places = Places::of(&place);
+    assert_eq!(places.read_local(&uri).unwrap().1, b"own");
+    assert_eq!(
+        (places.key_of(&uri).as_deref(), place.key_of(&uri).as_deref()),
+        (Some("own.ndjson"), Some("own.ndjson"))
+    );
+    fs::write(ground.input.join("own.ndjson.other"), "x").unwrap();
+    for other in ["own.ndjson.other", "deep/x.ndjson", "other.ndjson"] {
+        assert!(!places.contains(&ground.uri(other)), "{other}");
+    }
+    let bucket = places_of("s3://b/in/2025-12-23.ndjson");
+    assert!(bucket.contains(&self::uri("s3://b/in/2025-12-23.ndjson")));
+    for other in ["s3://b/in/2025-12-23.ndjson.gz", "s3://b/in/x.ndjson", "s3://b/in"] {
+        assert!(!bucket.contains(&self::uri(other)), "{other}");
+    }
+}
+
+fn places_of(text: &str) -> Places {
+    Places::of(&Location::parse(text).unwrap())
+}
+
+#[test]
+fn what_links_lead_to_is_listed_once() {
+    let ground = Ground::new();
+    fs::create_dir_all(ground.input.join(".volume/sub")).unwrap();
+    for name in ["deep/z.ndjson", ".volume/h.ndjson", ".volume/sub/i.ndjson", "_task/t.ndjson", "_day=1/p.ndjson"] {
+        fs::create_dir_all(ground.input.join(name).parent().unwrap()).unwrap();
+        fs::write(ground.input.join(name), name).unwrap();
+    }
+    ground.link("to-own", "deep");
+    ground.link("data", ".volume");
+    ground.link("again", ".volume");
+    ground.link("file.ndjson", "data/h.ndjson");
+    ground.link("deep/up", "..");
+    ground.link(".volume/sub/up", "..");
+    ground.link("zig", "zag");
+    ground.link("zag", "zig");
+    let listing = crate::list(&ground.input).unwrap();
+    let keys: Vec<_> = listing.objects.iter().map(|object| object.key.as_str()).collect();
+    assert_eq!(keys, ["_day=1/p.ndjson", "again/h.ndjson", "again/sub/i.ndjson", "deep/z.ndjson", "own.ndjson"]);
+    let mut refused: Vec<_> = listing.refused.iter().map(|error| error.object.rsplit("/in/").next().unwrap()).collect();
+    refused.sort_unstable();
+    assert_eq!(refused, ["again/sub/up", "deep/up", "zag", "zig"]);
+    assert!(listing.refused.iter().all(|error| error.to_string().contains("leads back")), "{:?}", listing.refused);
+    // Each can be read by the name that it is listed under.
+    for object in &listing.objects {
+        assert!(ground.places.read_local(&object.uri).is_ok(), "{}", object.key);
+    }
+}
+
+#[test]
 fn nothing_is_moved_without_its_tag_nor_by_a_link() {
     let ground = Ground::new();
     let (path, to) = (ground.input.join("own.ndjson"), ground.secret.join("moved/own.ndjson"));

@@ -61,6 +61,11 @@ impl LocalStaging {
         Self { directory: Self::root(output).join(manifest).join(attempt.to_string()) }
     }
 
+    /// The attempt's number.
+    pub(super) fn attempt(&self) -> Option<u32> {
+        self.directory.file_name()?.to_str()?.parse().ok()
+    }
+
     /// Creates the directory, empty. What earlier attempts left goes; a later one is left alone.
     pub(super) fn prepare(&self) -> StorageResult<()> {
         self.clear()?;

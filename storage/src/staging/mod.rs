@@ -124,6 +124,14 @@ impl Staging {
         })
     }
 
+    /// The attempt's number; none in a place that has none.
+    pub fn attempt(&self) -> Option<u32> {
+        match &self.0 {
+            Kind::Local(staging) => staging.attempt(),
+            Kind::Bucket(staging) => Some(staging.attempt()),
+        }
+    }
+
     /// Makes the place, empty. What earlier attempts at the same manifest left goes, if this is not the first in a bucket; a later
     /// one, which may be alive if this one was given up meanwhile, is left alone.
     pub fn prepare(&self) -> StorageResult<()> {

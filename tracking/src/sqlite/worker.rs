@@ -13,6 +13,7 @@
 
 use super::job::{Done, Job, ended, job, text_of};
 use super::readers::Readers;
+use crate::requests::{Outcome, count};
 use crate::{TrackingError, TrackingResult};
 use rusqlite::{Connection, TransactionBehavior};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -87,7 +88,7 @@ impl Worker {
         if !is_sent {
             return Err(ended(&self.name));
         }
-        answer.await.map_err(|_| ended(&self.name))?
+        counted("read", answer.await.map_err(|_| ended(&self.name))?)
     }
 
     /// Runs an operation that changes something, whole or not at all.
@@ -97,7 +98,7 @@ impl Worker {
     ) -> TrackingResult<T> {
         let (job, answer) = job(true, work);
         self.jobs.send(Some(job)).map_err(|_| ended(&self.name))?;
-        answer.await.map_err(|_| ended(&self.name))?
+        counted("write", answer.await.map_err(|_| ended(&self.name))?)
     }
 
     /// Refuses if the thread that writes is gone, or stuck.
@@ -117,6 +118,17 @@ impl Worker {
             }
         }
     }
+}
+
+/// Counts an operation by what came of it.
+fn counted<T>(operation: &'static str, done: TrackingResult<T>) -> TrackingResult<T> {
+    let outcome = match &done {
+        Ok(_) => Outcome::Ok,
+        Err(error) if error.can_pass() => Outcome::Failed,
+        Err(_) => Outcome::Refused,
+    };
+    count("sqlite", operation, outcome);
+    done
 }
 
 /// Runs what a thread of the store is for. Without it nothing that the process does can be right: a panic ends the process.

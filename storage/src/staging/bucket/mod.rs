@@ -46,6 +46,11 @@ pub(super) struct BucketStaging {
 }
 
 impl BucketStaging {
+    /// The attempt's number.
+    pub(super) fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
     pub(super) fn new(output: &Location, manifest: &str, attempt: u32, output_path: &str) -> Self {
         let Location::Bucket { bucket, prefix } = output else {
             return Self { bucket: String::new(), private: String::new(), attempt, output: String::new() };

@@ -1,0 +1,103 @@
+//! Traces over OTLP (gRPC): off unless `OTEL_EXPORTER_OTLP_ENDPOINT` is set. All else is as the standard variables of OpenTelemetry say.
+//!
+//! What a run does in several processes is one trace: a process hands on where it is as text, as [W3C Trace
+//! Context](https://www.w3.org/TR/trace-context/) has it.
+
+use anyhow::Context;
+use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry::trace::{TraceContextExt, TracerProvider};
+use opentelemetry_otlp::SpanExporter;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use std::collections::HashMap;
+use std::env;
+use std::sync::OnceLock;
+use std::time::Duration;
+use tracing::{Level, Span, Subscriber};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::registry::LookupSpan;
+
+/// Name of the header, which is the name of what is handed on.
+const TRACEPARENT: &str = "traceparent";
+/// Length of one: version, trace, span and flags in hexadecimal, with dashes between.
+const LENGTH: usize = 55;
+/// Time that the last spans have to be sent when the process ends.
+const LAST_SPANS: Duration = Duration::from_secs(2);
+
+static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
+
+fn is_set(name: &str) -> bool {
+    env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
+/// Tells whether there is somebody who wants traces.
+fn are_wanted() -> bool {
+    let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found.eq_ignore_ascii_case(value));
+    let has_endpoint = is_set("OTEL_EXPORTER_OTLP_ENDPOINT") || is_set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+    has_endpoint && !is("OTEL_SDK_DISABLED", "true") && !is("OTEL_TRACES_EXPORTER", "none")
+}
+
+/// What makes spans of the process, if somebody wants them. To be called in a runtime, whose threads send them.
+fn tracer(service: &'static str) -> anyhow::Result<Option<SdkTracer>> {
+    if !are_wanted() || tokio::runtime::Handle::try_current().is_err() {
+        return Ok(None);
+    }
+    let exporter = SpanExporter::builder().with_tonic().build();
+    let exporter = exporter.context("cannot send traces to OTEL_EXPORTER_OTLP_ENDPOINT")?;
+    let resource = Resource::builder();
+    let resource = if is_set("OTEL_SERVICE_NAME") { resource } else { resource.with_service_name(service) };
+    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build();
+    let tracer = provider.tracer("millwork");
+    // It is called once in a process.
+    let _ = PROVIDER.set(provider);
+    Ok(Some(tracer))
+}
+
+/// The layer that makes spans of what the programs themselves tell, if somebody wants them.
+pub(crate) fn layer<S>(service: &'static str) -> anyhow::Result<Option<impl Layer<S> + Send + Sync>>
+where
+    S: Subscriber + for<'a> LookupSpan<'a> + 'static,
+{
+    Ok(tracer(service)?.map(|tracer| {
+        let own = Targets::new().with_target("millwork", Level::INFO);
+        tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false).with_filter(own)
+    }))
+}
+
+/// Sends what is left. Blocks for a moment.
+pub(crate) fn end() {
+    if let Some(provider) = PROVIDER.get()
+        && let Err(error) = provider.shutdown_with_timeout(LAST_SPANS)
+    {
+        tracing::debug!(%error, "the last spans are not sent");
+    }
+}
+
+/// The place of a span in its trace, to be handed on to another process; none if nobody wants traces.
+pub fn traceparent(span: &Span) -> Option<String> {
+    PROVIDER.get()?;
+    let mut headers = HashMap::new();
+    TraceContextPropagator::new().inject_context(&span.context(), &mut headers);
+    headers.remove(TRACEPARENT)
+}
+
+/// Puts a span below one of another process. What is no place in a trace is left out.
+pub fn put_below(span: &Span, traceparent: &str) {
+    let is_wanted = PROVIDER.get().is_some() && traceparent.len() == LENGTH && traceparent.is_ascii();
+    if is_wanted {
+        let headers = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
+        // Fails where nobody wants traces.
+        let _ = span.set_parent(TraceContextPropagator::new().extract(&headers));
+    }
+}
+
+/// The number of a span's trace, for the log; none if nobody wants traces.
+pub fn trace_id(span: &Span) -> Option<String> {
+    PROVIDER.get()?;
+    let context = span.context();
+    let span = context.span();
+    span.span_context().is_valid().then(|| span.span_context().trace_id().to_string())
+}

@@ -1,0 +1,163 @@
+//! The port for an autoscaler.
+
+use super::service::{Scaler, Server};
+use super::{FleetSize, ScalerDoor};
+use futures::Stream;
+use millwork_net::tokio_rustls::server::TlsStream;
+use millwork_net::{Seldom, ServerTls, Slot, Slots, network};
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_util::either::Either;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::transport::server::Connected;
+
+/// Connections at once, in all, and of one address: KEDA has one or two.
+const MAX_CONNECTIONS: usize = 64;
+const MAX_OF_ONE: usize = 16;
+/// Requests of a connection at once.
+const MAX_STREAMS: u32 = 32;
+/// Limit of a request: the metadata of a trigger are a few words.
+const MAX_MESSAGE_BYTES: usize = 64 << 10;
+/// Limit of a request's header fields, as hyper counts them.
+const MAX_HEADER_BYTES: u32 = 16 << 10;
+/// Bytes that a connection may send ahead of what is read.
+const WINDOW_BYTES: u32 = 256 << 10;
+/// Time for a handshake, between two signs of life of a connection, and for a request.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Pause after the system refused to accept a connection.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// The external scaler, as it is served; it ends when this is dropped.
+pub struct ScalerServer {
+    _open: DropGuard,
+}
+
+impl ScalerServer {
+    /// Answers from now on.
+    pub fn start(listener: TcpListener, door: ScalerDoor, size: &FleetSize) -> Self {
+        let closed = CancellationToken::new();
+        let (accepted, connections) = mpsc::channel(MAX_CONNECTIONS);
+        tokio::spawn(accept(listener, door.tls, accepted, closed.clone()));
+        let service = Server::new(Scaler::new(size.answers()));
+        let service = service.max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let server = tonic::transport::Server::builder()
+            .max_concurrent_streams(MAX_STREAMS)
+            .http2_max_header_list_size(MAX_HEADER_BYTES)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .http2_keepalive_interval(Some(PATIENCE))
+            .http2_keepalive_timeout(Some(PATIENCE))
+            .add_service(service)
+            .serve_with_incoming(Incoming(connections));
+        let closing = closed.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                ended = server => tracing::error!(?ended, "autoscalers are not answered any more"),
+                () = closing.cancelled() => {}
+            }
+        });
+        Self { _open: closed.drop_guard() }
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: Option<ServerTls>,
+    accepted: mpsc::Sender<Connection>,
+    closed: CancellationToken,
+) {
+    let places = Slots::new(MAX_CONNECTIONS, MAX_OF_ONE);
+    let (crowded, exhausted) = (Seldom::default(), Seldom::default());
+    loop {
+        let connection = tokio::select! {
+            connection = listener.accept() => connection,
+            () = closed.cancelled() => return,
+        };
+        match connection {
+            Ok((stream, peer)) => match places.take(network(peer.ip())) {
+                Some(place) => drop(tokio::spawn(open(stream, tls.clone(), place, accepted.clone()))),
+                None => {
+                    if let Some(times) = crowded.happened() {
+                        tracing::warn!(%peer, times, "too many connections of autoscalers: new ones are closed");
+                    }
+                }
+            },
+            Err(error) => {
+                if let Some(times) = exhausted.happened() {
+                    tracing::warn!(%error, times, "cannot accept a connection of an autoscaler; trying on");
+                }
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+}
+
+async fn open(stream: TcpStream, tls: Option<ServerTls>, place: Slot<IpAddr>, accepted: mpsc::Sender<Connection>) {
+    let opened = async {
+        stream.set_nodelay(true)?;
+        // A connection that says nothing is none.
+        stream.readable().await?;
+        match tls {
+            None => Ok(Either::Left(stream)),
+            Some(tls) => Ok(Either::Right(Box::new(tls.acceptor().accept(stream).await?))),
+        }
+    };
+    match tokio::time::timeout(PATIENCE, opened).await {
+        // Fails when the port is closed.
+        Ok(Ok(stream)) => drop(accepted.send(Connection { stream, _place: place }).await),
+        Ok(Err(error)) => {
+            let error: io::Error = error;
+            tracing::debug!(%error, "refused a connection of an autoscaler");
+        }
+        Err(_) => tracing::debug!("a connection of an autoscaler said nothing"),
+    }
+}
+
+/// A connection, with TLS or without, and its place among the others.
+struct Connection {
+    stream: Either<TcpStream, Box<TlsStream<TcpStream>>>,
+    _place: Slot<IpAddr>,
+}
+
+/// Connections, in the order in which they were opened.
+struct Incoming(mpsc::Receiver<Connection>);
+
+impl Stream for Incoming {
+    type Item = io::Result<Connection>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx).map(|connection| connection.map(Ok))
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,165 @@
+//! The load and the speed, as the store tells them.
+
+use super::record::{BYTES, EXECUTOR_MILLIS, SLOT_MILLIS};
+use chrono::{DateTime, Days, Utc};
+use millwork_manifest::DatePrefix;
+use millwork_scaling::{ARRIVAL_WINDOW, Load, Measured, Speed, arrival_rate};
+use millwork_tracking::{RunFilter, RunState, TrackingResult, TrackingStore};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Runs of a page of the newest ones: as many as come in ten minutes where there are 1,700 a day.
+const PAGE: usize = 25;
+/// Pages of the newest runs that are read: 2,500 runs, beyond which the flow is taken for less than it is. What it leaves counts as backlog.
+const MAX_PAGES: usize = 100;
+/// Pause between two looks at what executors have done.
+const SPEED_INTERVAL: Duration = Duration::from_secs(60);
+/// Days that are looked back on for that, …
+const DAYS: u64 = 7;
+/// … until so many seconds of busy slots are found: an hour of one slot.
+const ENOUGH_SECONDS: f64 = 3600.0;
+
+/// Looks at a store.
+pub(super) struct Look {
+    store: Arc<dyn TrackingStore>,
+    /// Slots of an executor as long as none has worked.
+    slots: f64,
+    speed: Option<(Instant, Speed)>,
+    /// When there was something to do. A process that has just started has seen nothing to do for ever.
+    busy: Option<DateTime<Utc>>,
+}
+
+impl Look {
+    pub(super) fn new(store: Arc<dyn TrackingStore>, slots: f64) -> Self {
+        Self { store, slots, speed: None, busy: None }
+    }
+
+    /// The load at a time, and the speed.
+    pub(super) async fn at(&mut self, now: DateTime<Utc>) -> TrackingResult<(Load, Speed)> {
+        let speed = self.speed(now).await?;
+        let counts = self.store.count_runs().await?;
+        let mut load = Load::default();
+        // What is being committed needs no executor any more.
+        for count in counts.iter().filter(|count| count.state != RunState::Committing) {
+            load.runs += count.runs;
+            load.bytes = load.bytes.saturating_add(count.bytes);
+            if count.state != RunState::Queued {
+                load.active_runs += count.runs;
+            }
+            load.oldest = load.oldest.max(count.oldest.map(|at| since(at, now)).unwrap_or_default());
+        }
+        load.arrival = self.arrival(now).await?;
+        if load.runs > 0 {
+            self.busy = Some(now);
+        }
+        load.idle = self.busy.map_or(Duration::MAX, |at| since(at, now));
+        Ok((load, speed))
+    }
+
+    /// Bytes a second of the runs that came lately.
+    async fn arrival(&self, now: DateTime<Utc>) -> TrackingResult<f64> {
+        let mut queued = Vec::new();
+        let mut filter = RunFilter { state: None, date: None, failure_class: None, limit: PAGE, cursor: None };
+        for _ in 0..MAX_PAGES {
+            let page = self.store.list_runs(&filter).await?;
+            let ages = page.items.iter().map(|run| (since(run.created_at, now), run.bytes));
+            let before = queued.len();
+            queued.extend(ages.filter(|(age, _)| *age < ARRIVAL_WINDOW));
+            // They come newest first: the rest is older.
+            if queued.len() - before < page.items.len() || page.next_cursor.is_none() {
+                break;
+            }
+            filter.cursor = page.next_cursor;
+        }
+        Ok(arrival_rate(queued))
+    }
+
+    /// The speed of executors by what they have done, kept for a minute.
+    async fn speed(&mut self, now: DateTime<Utc>) -> TrackingResult<Speed> {
+        if let Some((at, speed)) = self.speed
+            && at.elapsed() < SPEED_INTERVAL
+        {
+            return Ok(speed);
+        }
+        let mut measured = Measured::default();
+        for back in 0..DAYS {
+            let Some(day) = now.date_naive().checked_sub_days(Days::new(back)) else { break };
+            for metric in self.store.metrics(DatePrefix::from(day)).await? {
+                match metric.metric_type.as_str() {
+                    BYTES => measured.bytes += metric.value as f64,
+                    SLOT_MILLIS => measured.slot_seconds += metric.value as f64 / 1e3,
+                    EXECUTOR_MILLIS => measured.executor_seconds += metric.value as f64 / 1e3,
+                    _ => {}
+                }
+            }
+            if measured.slot_seconds >= ENOUGH_SECONDS {
+                break;
+            }
+        }
+        let speed = Speed::learnt(measured, self.slots);
+        self.speed = Some((Instant::now(), speed));
+        Ok(speed)
+    }
+}
+
+/// Time from then to now; none, if a clock elsewhere is ahead.
+fn since(at: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
+    (now - at).to_std().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millwork_manifest::{Manifest, ManifestFile, ManifestId};
+    use millwork_scaling::START_SLOT_BYTES_PER_SECOND;
+    use millwork_tracking::QueuedManifest;
+
+    async fn store(directory: &tempfile::TempDir) -> Arc<dyn TrackingStore> {
+        let path = directory.path().join("state.db");
+        millwork_tracking::open(&format!("sqlite:{}", path.display())).await.unwrap()
+    }
+
+    fn queued(number: usize, bytes: u64, now: DateTime<Utc>) -> QueuedManifest {
+        let file = ManifestFile {
+            uri: format!("/in/2025-12-01-{number}.ndjson").parse().unwrap(),
+            size_bytes: Some(bytes),
+            etag: None,
+            version_id: None,
+        };
+        let id: ManifestId = format!("m{number}").parse().unwrap();
+        let date = "2025-12-01".parse().unwrap();
+        let manifest = Manifest { id, date, created_at: now, files: vec![file] };
+        QueuedManifest { manifest, uri: format!("/manifests/m{number}.json") }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_nobody_has_worked_on_tells_the_load_and_the_start_speed() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        let now = Utc::now();
+        let mut look = Look::new(store.clone(), 4.0);
+        let (load, speed) = look.at(now).await.unwrap();
+        assert_eq!((load.runs, load.idle), (0, Duration::MAX));
+        assert_eq!((speed.slot_bytes_per_second, speed.slots), (START_SLOT_BYTES_PER_SECOND, 4.0));
+        for number in 0..60 {
+            store.submit(&queued(number, 1000, now), 0, now).await.unwrap();
+        }
+        let later = now + chrono::Duration::seconds(100);
+        let (load, _) = look.at(later).await.unwrap();
+        assert_eq!((load.runs, load.bytes, load.active_runs, load.arrival), (60, 60_000, 0, 0.0));
+        assert_eq!((load.oldest, load.idle), (Duration::from_secs(100), Duration::ZERO));
+    }
+
+    #[tokio::test]
+    async fn what_executors_did_is_known_to_a_process_that_comes_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        let now = Utc::now();
+        let day_before = now - chrono::Duration::days(2);
+        let counts = [(BYTES, 50_000_000 * 14_400), (SLOT_MILLIS, 14_400_000), (EXECUTOR_MILLIS, 1_800_000)];
+        store.count(&counts, day_before).await.unwrap();
+        let (_, speed) = Look::new(store, 4.0).at(now).await.unwrap();
+        assert!((50e6..53e6).contains(&speed.slot_bytes_per_second), "{speed:?}");
+        assert!((7.9..8.0).contains(&speed.slots), "{speed:?}");
+    }
+}

@@ -1,0 +1,105 @@
+//! The size of the fleet: the number of executors that are wanted, told to whoever makes them.
+//!
+//! Every scheduler of a state tells it, whether it runs the manifests or stands by: all that it is made of comes from the store
+//! ([`look`]), what executors have done included ([`record`]). It is a metric, and what KEDA asks an external scaler for
+//! ([`service`]); the sum itself is in `millwork-scaling`.
+
+mod listen;
+mod look;
+mod messages;
+mod metrics;
+mod options;
+mod record;
+mod service;
+
+pub use listen::ScalerServer;
+pub use options::{ScalerDoor, ScalingOptions};
+
+use crate::service::Service;
+use chrono::Utc;
+use look::Look;
+use millwork_scaling::{Load, Policy, Speed, desired_executors};
+use record::Recorder;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Pause between two looks at the store; an autoscaler asks every 15 or 30 seconds.
+const LOOK: Duration = Duration::from_secs(5);
+/// Pause after a look, at least, as so many times what the look took: where there are very many runs it is made rarely.
+const PAUSE_FACTOR: u32 = 20;
+/// Age from which an answer is none any more: whoever asks is told that there is none, and does what it does then.
+pub(crate) const MAX_AGE: Duration = Duration::from_secs(120);
+
+/// The number that is wanted, and what it was made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) executors: u32,
+    load: Load,
+    speed: Speed,
+    at: Instant,
+}
+
+impl Wanted {
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.at.elapsed() <= MAX_AGE
+    }
+}
+
+/// The newest answer; none before the store has told anything.
+pub(crate) type Answers = watch::Receiver<Option<Wanted>>;
+
+/// Keeps the answer current, as long as the process lives.
+#[derive(Clone)]
+pub struct FleetSize {
+    answers: Answers,
+}
+
+impl FleetSize {
+    /// Begins to look. `slots` is that of an executor as long as none has worked.
+    pub fn start(service: Service, policy: Policy, slots: f64) -> Self {
+        let (sender, answers) = watch::channel(None);
+        metrics::describe(&policy);
+        tokio::spawn(keep_current(service, policy, slots, sender));
+        Self { answers }
+    }
+
+    pub(crate) fn answers(&self) -> Answers {
+        self.answers.clone()
+    }
+}
+
+async fn keep_current(service: Service, policy: Policy, slots: f64, answers: watch::Sender<Option<Wanted>>) {
+    let mut look = Look::new(service.store().clone(), slots);
+    let recorder = Arc::new(Recorder::default());
+    let mut listens = false;
+    loop {
+        let began = Instant::now();
+        if let Some(scheduler) = service.leader() {
+            if !std::mem::replace(&mut listens, true) {
+                tokio::spawn(recorder.clone().listen(scheduler.ended()));
+            }
+            recorder.record(scheduler, service.store()).await;
+        }
+        match look.at(Utc::now()).await {
+            Ok((load, speed)) => {
+                let executors = desired_executors(&policy, &load, speed);
+                let wanted = Wanted { executors, load, speed, at: Instant::now() };
+                metrics::show(&wanted);
+                let before = answers.send_replace(Some(wanted));
+                if before.is_none_or(|before| before.executors != executors) {
+                    let (runs, bytes, oldest) = (load.runs, load.bytes, load.oldest.as_secs());
+                    tracing::info!(
+                        executors,
+                        runs,
+                        bytes,
+                        oldest_seconds = oldest,
+                        "another number of executors is wanted"
+                    );
+                }
+            }
+            Err(error) => tracing::warn!(%error, "cannot tell how many executors are wanted; trying again"),
+        }
+        tokio::time::sleep(LOOK.max(began.elapsed() * PAUSE_FACTOR)).await;
+    }
+}

@@ -1,0 +1,132 @@
+//! The answers to an autoscaler: KEDA takes Millwork for an external scaler.
+//!
+//! KEDA itself makes the first executor and takes the last one away, as `IsActive` says; between one and many its horizontal autoscaler
+//! follows the metric, whose target is 1 for each executor: so the number that is wanted is the number of executors.
+
+use super::messages::{
+    GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, MetricSpec, MetricValue,
+    ScaledObjectRef,
+};
+use super::{Answers, Wanted, metrics};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use millwork_net::{Slot, Slots};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+use tonic::{Request, Response, Status};
+
+#[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, unused_imports)]
+pub(super) mod stubs {
+    tonic::include_proto!("externalscaler.ExternalScaler");
+}
+
+/// The name of the one metric.
+const METRIC: &str = "desired_executors";
+/// Streams that are open at once, in all: KEDA has one for each object that it scales.
+const MAX_STREAMS: usize = 32;
+/// Pause after which a stream tells again what it told, so that one whose other end has gone is noticed.
+const REPEAT: Duration = Duration::from_secs(60);
+
+pub(super) type Server = stubs::external_scaler_server::ExternalScalerServer<Scaler>;
+
+/// The external scaler.
+#[derive(Clone)]
+pub(super) struct Scaler {
+    answers: Answers,
+    streams: Slots<()>,
+}
+
+impl Scaler {
+    pub(super) fn new(answers: Answers) -> Self {
+        Self { answers, streams: Slots::new(MAX_STREAMS, MAX_STREAMS) }
+    }
+
+    fn wanted(&self) -> Result<Wanted, Status> {
+        fresh(&self.answers).ok_or_else(|| {
+            Status::unavailable(
+                "the store has not told how much there is to do within the last two minutes: see the scheduler's log",
+            )
+        })
+    }
+}
+
+/// The newest answer, if it is new enough.
+fn fresh(answers: &Answers) -> Option<Wanted> {
+    answers.borrow().filter(Wanted::is_fresh)
+}
+
+/// A stream, and what it has told.
+struct Told {
+    answers: Answers,
+    last: Option<bool>,
+    repeat_at: Instant,
+    _place: Slot<()>,
+}
+
+impl Told {
+    /// What is to be told next, when it is; none at the end of the process.
+    async fn next(&mut self) -> Option<bool> {
+        loop {
+            self.answers.mark_unchanged();
+            let active = fresh(&self.answers).map(|wanted| wanted.executors > 0);
+            let is_due = active.is_some() && (active != self.last || Instant::now() >= self.repeat_at);
+            if is_due {
+                (self.last, self.repeat_at) = (active, Instant::now() + REPEAT);
+                return active;
+            }
+            // At the time of the next look, at the latest.
+            if let Ok(Err(_)) = timeout(REPEAT, self.answers.changed()).await {
+                return None;
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl stubs::external_scaler_server::ExternalScaler for Scaler {
+    async fn is_active(&self, _: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
+        metrics::asked("IsActive");
+        Ok(Response::new(IsActiveResponse { result: self.wanted()?.executors > 0 }))
+    }
+
+    type StreamIsActiveStream = BoxStream<'static, Result<IsActiveResponse, Status>>;
+
+    /// Tells at once, and whenever it changes. While nothing is known, nothing is told.
+    async fn stream_is_active(
+        &self,
+        _: Request<ScaledObjectRef>,
+    ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
+        metrics::asked("StreamIsActive");
+        let place = self.streams.take(());
+        let place = place.ok_or_else(|| Status::resource_exhausted("32 streams are open: ask with IsActive"))?;
+        let first =
+            Told { answers: self.answers.clone(), last: None, repeat_at: Instant::now() + REPEAT, _place: place };
+        let told = futures::stream::unfold(first, |mut told| async move {
+            let result = told.next().await?;
+            Some((Ok(IsActiveResponse { result }), told))
+        });
+        Ok(Response::new(told.boxed()))
+    }
+
+    async fn get_metric_spec(&self, _: Request<ScaledObjectRef>) -> Result<Response<GetMetricSpecResponse>, Status> {
+        metrics::asked("GetMetricSpec");
+        let spec = MetricSpec { metric_name: METRIC.to_owned(), target_size: 1, target_size_float: 1.0 };
+        Ok(Response::new(GetMetricSpecResponse { metric_specs: vec![spec] }))
+    }
+
+    async fn get_metrics(&self, request: Request<GetMetricsRequest>) -> Result<Response<GetMetricsResponse>, Status> {
+        metrics::asked("GetMetrics");
+        let GetMetricsRequest { metric_name, .. } = request.into_inner();
+        // KEDA asks by the name that it was told, with a number of its own before it or without.
+        if !metric_name.is_empty() && !metric_name.ends_with(METRIC) {
+            return Err(Status::not_found(format!("there is one metric, {METRIC}")));
+        }
+        let executors = self.wanted()?.executors;
+        let value = MetricValue {
+            metric_name: METRIC.to_owned(),
+            metric_value: executors.into(),
+            metric_value_float: executors.into(),
+        };
+        Ok(Response::new(GetMetricsResponse { metric_values: vec![value] }))
+    }
+}
