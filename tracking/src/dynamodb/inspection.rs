@@ -1,6 +1,6 @@
 //! Looks of people at the store, and the change of state that only they make.
 
-use super::backlog::Deltas;
+use super::deltas::Deltas;
 use super::change::Change;
 use super::expression::Expression;
 use super::item::{Item, StoredFile, get, optional, owned, parsed, text, time, tracked_file};
