@@ -34,7 +34,9 @@ impl Service {
             return Err(PlanError::Bad(format!("a reason has at most {MAX_REASON_CHARS} characters")));
         }
         let selected = self.select(request.action, &request.select).await?;
-        let looks = selected.names.iter().map(|name| kinds::look(self, request.action, name));
+        let action = request.action;
+        let looks = selected.names.clone().into_iter();
+        let looks = looks.map(move |name| async move { kinds::look(self, action, &name).await });
         let looked: Vec<Looked> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
         let (mut changes, mut refused) = (Vec::new(), Vec::new());
         for one in looked {

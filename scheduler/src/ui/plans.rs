@@ -111,7 +111,7 @@ async fn make(asked: &Asked, api: &Api, form: &Form) -> Result<Plan, ApiError> {
             "" => None,
             text => Some(text.parse().map_err(bad)?),
         };
-        Select::Runs(RunQuery { state, date, failure_class: class, limit: Limit::default(), cursor: None })
+        Select::Runs(RunQuery { state, date, failure_class: class, ..RunQuery::default() })
     } else {
         let names: Vec<String> = form.all("run").chain(form.all("file")).map(str::to_owned).collect();
         if names.is_empty() {
