@@ -89,7 +89,8 @@ async fn list_files(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     let (state, date) = (asked.any_of::<FileState>("state")?, asked.parse::<DatePrefix>("date")?);
     let chosen = asked.get("state");
     let cursor = asked.get("cursor").map(str::to_owned);
-    let query = FileQuery { state: state.clone(), date, limit: Limit(PAGE), cursor: cursor.clone(), ..FileQuery::default() };
+    let query =
+        FileQuery { state: state.clone(), date, limit: Limit(PAGE), cursor: cursor.clone(), ..FileQuery::default() };
     let page = load_files(api, query).await?;
     let date = date.map(|date| date.to_string());
     let json = link::query(path::FILES, &[("state", chosen), ("date", date.as_deref()), ("cursor", cursor.as_deref())]);
