@@ -43,11 +43,11 @@ pub(super) async fn notes_are_listed_and_completed(store: Store) {
     let of_one = AuditFilter { subject: Some("run-1".to_owned()), limit: 2, ..all.clone() };
     let first = again!(store.audits(&of_one)).unwrap();
     assert_eq!(first.items, [entry(5), done]);
-    let second = again!(store.audits(&AuditFilter { cursor: first.next_cursor, ..of_one })).unwrap();
+    let second = again!(store.audits(&AuditFilter { cursor: first.next_cursor.clone(), ..of_one.clone() })).unwrap();
     assert_eq!(second.items, [entry(1)]);
     let other = AuditFilter { day: "2001-01-01".parse().unwrap(), ..all.clone() };
     assert!(again!(store.audits(&other)).unwrap().items.is_empty());
-    let bad = again!(store.audits(&AuditFilter { cursor: Some("x".to_owned()), ..all }));
+    let bad = again!(store.audits(&AuditFilter { cursor: Some("x".to_owned()), ..all.clone() }));
     assert!(matches!(bad, Err(TrackingError::BadCursor(_))), "{bad:?}");
 }
 
