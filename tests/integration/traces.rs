@@ -138,9 +138,7 @@ fn a_run_is_one_trace_through_scheduler_and_executor() {
     wait_until("all spans have come", || below.iter().chain(&["run"]).all(|name| named(name).is_some()));
     let (service, run) = named("run").unwrap();
     assert_eq!((service.as_str(), run.parent_span_id.as_slice()), ("millwork-scheduler", &[][..]));
-    let attribute =
-        |key: &str| run.attributes.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.clone()?.text);
-    assert_eq!(attribute("manifest"), Some("m1".to_owned()));
+    assert_eq!(text(&run.attributes, "manifest").as_deref(), Some("m1"));
     for name in below {
         let (service, span) = named(name).unwrap();
         assert_eq!(span.trace_id, run.trace_id, "{name}");
