@@ -31,7 +31,7 @@ pub(crate) struct Options {
     state: Option<String>,
 
     /// Where input files may be, with commas between; used with --state only: without it no object is looked at
-    #[arg(long, env = "INPUT_PLACES", value_name = "PLACES", requires = "state")]
+    #[arg(long, env = "INPUT_PLACES", value_name = "PLACES")]
     input_places: Option<String>,
 
     /// Print one JSON document
