@@ -5,6 +5,7 @@ mod bootstrap;
 mod client;
 mod cost;
 mod dates;
+mod doctor;
 mod embedded;
 mod exit;
 mod explain;
@@ -72,6 +73,8 @@ enum Command {
     Token(token::Options),
     Open(open::Options),
     Why(why::Options),
+    Doctor(doctor::Options),
+    State(state::Options),
 }
 
 fn main() -> ExitCode {
@@ -112,6 +115,8 @@ fn main() -> ExitCode {
         Command::Redrive(options) => block_on(redrive::redrive(options)),
         Command::Bootstrap(options) => block_on(bootstrap::bootstrap(options)),
         Command::Why(options) => block_on(why::why(options)),
+        Command::Doctor(options) => block_on(doctor::doctor(options)),
+        Command::State(options) => block_on(state::state(options)),
     };
     done.unwrap_or_else(|error| Told::of(&error).print(as_json).into())
 }

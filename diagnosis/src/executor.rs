@@ -5,6 +5,15 @@ use crate::ask::{Answer, Ask};
 use crate::words::{many, quoted};
 
 pub(crate) fn diagnose(ask: &Ask<'_>, id: &str) -> Answer {
+    if let (None, Some(gone)) = (&ask.facts.executor, &ask.facts.gone_executor) {
+        let lost = if gone.lost_tasks > 0 {
+            format!("; {} started again elsewhere", many(gone.lost_tasks, "task"))
+        } else {
+            String::new()
+        };
+        let sentence = format!("it left at {}: {}{lost}", ask.at(gone.at), crate::shown(&gone.reason));
+        return Answer::new(Code::ExecutorAway, Some(gone.at), sentence).waits_for("the executor: its log says more");
+    }
     let Some(executor) = &ask.facts.executor else {
         let near = ask.facts.near.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
         let near = if near.is_empty() { "none is connected".to_owned() } else { format!("connected are {near}") };

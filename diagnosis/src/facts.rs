@@ -45,6 +45,8 @@ pub struct Facts {
     pub date: Option<DateFacts>,
     /// The executor that is asked about, if it is connected.
     pub executor: Option<ExecutorFacts>,
+    /// The executor that is asked about, if it has left lately.
+    pub gone_executor: Option<GoneFacts>,
     /// Queue of events, if one is known.
     pub events: Option<EventFacts>,
     /// Schedulers, executors and builders.
@@ -200,6 +202,8 @@ pub struct Progress {
     pub running: Vec<String>,
     /// Executors that had tasks of it and are silent or gone.
     pub lost_executors: Vec<String>,
+    /// Time until the rest is read, in seconds, where the speed is steady enough to tell.
+    pub eta_seconds: Option<f64>,
 }
 
 /// Time that earlier runs of about this size took from their start to their commit, in seconds.
@@ -305,6 +309,17 @@ pub struct ExecutorFacts {
     pub tasks: u64,
     /// Whether it takes no more tasks.
     pub is_draining: bool,
+}
+
+/// An executor that has left.
+#[derive(Clone, Debug)]
+pub struct GoneFacts {
+    /// Moment it left.
+    pub at: DateTime<Utc>,
+    /// Reason.
+    pub reason: String,
+    /// Tasks that it had then, which others do again.
+    pub lost_tasks: u64,
 }
 
 /// Queue of events.

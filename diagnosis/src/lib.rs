@@ -25,8 +25,9 @@ pub use answer::{ActionKind, Diagnosis, Evidence, Next, SafeAction};
 pub use attention::{AttentionItem, fold};
 pub use code::{Code, Standing};
 pub use facts::{
-    BuilderFacts, ClusterFacts, DateFacts, EventFacts, ExecutorFacts, Facts, FileFacts, Leader, LedgerRow, LockFacts,
-    ObjectFacts, Obstacle, OutputFacts, Progress, QueuePlace, RunFacts, SentBack, Settings, SlotFacts, Subject, Usual,
+    BuilderFacts, ClusterFacts, DateFacts, EventFacts, ExecutorFacts, Facts, FileFacts, GoneFacts, Leader, LedgerRow,
+    LockFacts, ObjectFacts, Obstacle, OutputFacts, Progress, QueuePlace, RunFacts, SentBack, Settings, SlotFacts,
+    Subject, Usual,
 };
 pub use transition::{RunStanding, check_transition};
 pub use words::{bytes, moment, number, shown, span};

@@ -169,10 +169,10 @@ fn under_way(ask: &Ask<'_>, run: &RunFacts) -> Answer {
             .by_itself("it is cancelled as soon as its attempt has stopped", None);
     }
     let progress = run.progress.clone().unwrap_or_default();
+    if let Some(answer) = no_executors(ask, run) {
+        return answer;
+    }
     if run.state == RunState::Running {
-        if let Some(answer) = no_executors(ask, run) {
-            return answer;
-        }
         if let [lost, ..] = progress.lost_executors.as_slice() {
             let sentence = format!("executor {} is silent; its tasks start again elsewhere", quoted(lost));
             return Answer::new(Code::LostTask, Some(run.updated_at), sentence)
@@ -254,6 +254,7 @@ fn converting(ask: &Ask<'_>, run: &RunFacts, progress: &Progress, elapsed: Durat
     };
     let fraction = read.map(|(read, of)| read as f64 / of as f64).filter(|done| *done > 0.05 && *done < 1.0);
     let left = fraction.map(|done| elapsed.num_milliseconds() as f64 / 1000.0 * (1.0 - done) / done);
+    let left = progress.eta_seconds.or(left).filter(|left| left.is_finite());
     let at = left.and_then(|left| ask.in_seconds(left.ceil().clamp(0.0, 1e9) as u64));
     Answer::new(Code::Converting, run.started_at.or(Some(run.updated_at)), format!("{how_far}{on}"))
         .by_itself("its output is committed", at)

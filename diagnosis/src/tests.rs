@@ -211,6 +211,7 @@ fn run_cases() -> Vec<(Code, Subject, Facts, &'static str)> {
         tasks_done: 5,
         running: running.iter().map(|id| (*id).to_owned()).collect(),
         lost_executors: lost.iter().map(|id| (*id).to_owned()).collect(),
+        eta_seconds: None,
     };
     let converting = RunFacts { progress: Some(progress(&[], &["executor-3"])), ..run(Running) };
     let lost = RunFacts { progress: Some(progress(&["executor-3"], &[])), ..run(Running) };
@@ -400,6 +401,7 @@ fn any_run() -> impl Strategy<Value = Option<RunFacts>> {
                     tasks_done,
                     running: if runs { vec!["e1".to_owned()] } else { Vec::new() },
                     lost_executors: if lost { vec!["e2".to_owned()] } else { Vec::new() },
+                    eta_seconds: runs.then_some(f64::INFINITY),
                 }),
                 usual: usual.map(|(runs, half_seconds, most_seconds)| Usual { runs, half_seconds, most_seconds }),
                 output: output.map(|(missing, stuck)| OutputFacts {

@@ -17,6 +17,7 @@ mod consumer;
 mod dead_letters;
 mod depth;
 mod event;
+mod look;
 mod words;
 
 pub use bad::{BadMessage, BadReason};
@@ -24,3 +25,4 @@ pub use consumer::{Consumer, ConsumerOptions, Handler, Message, Verdict};
 pub use dead_letters::DeadLetters;
 pub use depth::Depth;
 pub use event::{Decoded, EventKind, ObjectEvent, decode};
+pub use look::{QueueDepth, depth};

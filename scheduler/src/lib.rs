@@ -11,11 +11,13 @@ mod api;
 mod audit;
 mod commit;
 mod cost;
+mod doctor;
 mod engine;
 mod forecast;
 mod intake;
 mod lease;
 mod loss;
+mod operations;
 mod options;
 mod places;
 mod plans;
@@ -38,9 +40,15 @@ pub use api::{ApiServer, HttpDoor, HttpOptions, read_token};
 pub use audit::Operator;
 pub use commit::RunResult;
 pub use cost::{PricesError, parse_prices, read_prices};
+pub use doctor::{Check, Examination, Verdict};
 pub use engine::{Engine, ExecutorInfo, ExecutorNow, GoneExecutor};
 pub use intake::{Intake, IntakeOptions, Submit};
 pub use lease::{Lease, OutputLock};
+pub use operations::{
+    Applied, Consistency, DateStats, FileQuery, FileReport, FileStats, Finding, INVARIANTS, MAX_CHANGES,
+    MAX_FILES_READ, MAX_FINDINGS, Operations, Orphan, OrphanKind, Orphans, Outcome, PlannedChange, Requested,
+    ResetQuery, Scope, StateMark, Story, StoryStep, check_reason,
+};
 pub use options::{OutputLayout, RunOptions};
 pub use places::{PlaceOptions, ReadPlaces};
 pub use plans::PlanError;

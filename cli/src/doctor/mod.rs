@@ -4,6 +4,7 @@ mod aws;
 mod certificates;
 
 use crate::client::{Client, ClientOptions};
+use crate::exit::Exit;
 use crate::list::print_json;
 use chrono::Utc;
 use clap::Args;
@@ -64,8 +65,6 @@ const EXAMPLES: &str = "Examples:
 
 Exit codes: 0 all is well; 3 something needs you; 1 the scheduler could not be asked.";
 
-/// Something needs a person.
-const FINDINGS: u8 = 3;
 /// Difference between two clocks that is told of, in seconds: 2.
 const CLOCK_SECONDS: f64 = 2.0;
 
@@ -87,12 +86,12 @@ pub(crate) async fn doctor(options: Options) -> anyhow::Result<ExitCode> {
         checks.push(aws::uploads(&bucket, &prefix).await);
     }
     if options.json {
-        print_json(&serde_json::to_value(&examination)?)?;
+        print_json(&examination)?;
     } else {
         print(&examination);
     }
     let has_findings = examination.checks.iter().any(Check::is_finding);
-    Ok(if has_findings { ExitCode::from(FINDINGS) } else { ExitCode::SUCCESS })
+    Ok(if has_findings { Exit::NeedsYou.into() } else { ExitCode::SUCCESS })
 }
 
 async fn here(state: &str, options: &Options) -> anyhow::Result<Examination> {
@@ -109,8 +108,8 @@ async fn here(state: &str, options: &Options) -> anyhow::Result<Examination> {
 
 async fn there(options: &Options) -> anyhow::Result<Examination> {
     let began = Utc::now();
-    let answer = Client::new(&options.client)?.get("doctor", &[]).await?;
-    let mut examination: Examination = serde_json::from_value(answer)?;
+    let client = Client::new(&options.client)?;
+    let mut examination: Examination = client.get("/api/v1/doctor", &()).await?;
     // The scheduler read its clock between these two moments of ours.
     let ended = Utc::now();
     let ahead = (examination.at - ended).max(began - examination.at).as_seconds_f64();

@@ -2,12 +2,13 @@
 
 use super::{Options, open, places};
 use crate::client::Client;
-use anyhow::Context;
 use chrono::Utc;
-use millwork_scheduler::{About, Applied, Inspector, MAX_CHANGES, Operations, Requested, ResetQuery, check_reason};
+use millwork_scheduler::{
+    About, Applied, Inspector, MAX_CHANGES, Operations, Operator, Requested, ResetQuery, check_reason,
+};
 use millwork_storage::Location;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use millwork_tracking::Via;
+use serde_json::json;
 
 /// Who does operations.
 pub(super) enum Source {
@@ -50,14 +51,14 @@ impl Source {
                     return Ok(Applied::dry(plan));
                 }
                 check_reason(reason).map_err(anyhow::Error::msg)?;
-                Ok(operations.apply(plan, "reset-stuck-files", &actor(), reason, Utc::now()).await?)
+                Ok(operations.apply(plan, "reset-stuck-files", &operator(), reason, Utc::now()).await?)
             }
             Self::Scheduler(client) => {
                 let body = json!({
                     "uris": query.uris, "date": query.date, "state": query.state,
                     "older_than_seconds": query.older_than.num_seconds(), "reason": reason, "dry_run": dry_run,
                 });
-                typed(client.post("state/reset-stuck-files", &[], &body).await?)
+                client.post("/api/v1/state/reset-stuck-files", &(), &body).await
             }
         }
     }
@@ -79,13 +80,13 @@ impl Source {
                         true => Applied::dry(plan),
                         false => {
                             check_reason(reason).map_err(anyhow::Error::msg)?;
-                            operations.apply(plan, action, &actor(), reason, Utc::now()).await?
+                            operations.apply(plan, action, &operator(), reason, Utc::now()).await?
                         }
                     }
                 }
                 Self::Scheduler(client) => {
                     let body = json!({"changes": chunk, "reason": reason, "dry_run": dry_run});
-                    typed(client.post(&format!("state/{action}"), &[], &body).await?)?
+                    client.post(&format!("/api/v1/state/{action}"), &(), &body).await?
                 }
             };
             all.changes.extend(applied.changes);
@@ -94,13 +95,10 @@ impl Source {
     }
 }
 
-pub(super) fn typed<T: DeserializeOwned>(answer: Value) -> anyhow::Result<T> {
-    serde_json::from_value(answer).context("the scheduler is of another version: its answer cannot be read")
-}
-
 /// Who changes something on a state itself: the user and the host.
-fn actor() -> String {
+pub(super) fn operator() -> Operator {
     let name = |variable| std::env::var(variable).ok().filter(|name| !name.is_empty());
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}@{}", name("USER").or_else(|| name("LOGNAME")).unwrap_or_else(|| "somebody".to_owned()), host.trim())
+    let user = name("USER").or_else(|| name("LOGNAME")).unwrap_or_else(|| "somebody".to_owned());
+    Operator { actor: format!("{user}@{}", host.trim()), via: Via::Cli }
 }

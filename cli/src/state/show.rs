@@ -1,16 +1,23 @@
 //! Readers: what is found, for people or as JSON.
 
-use super::ask::{Source, typed};
-use super::write::FOUND;
+use super::ask::Source;
 use super::{ByStatus, Command, FindOrphans, Named, Validate, named};
+use crate::client::Client;
+use crate::exit::Exit;
 use crate::list::print_json;
 use crate::table;
 use chrono::{SecondsFormat, Utc};
+use millwork_api::Page;
 use millwork_diagnosis::{number, shown};
-use millwork_scheduler::{Consistency, FileQuery, FileReport, FileStats, MAX_FILES_READ, Orphans, Scope, Step, Story};
+use millwork_scheduler::{
+    Consistency, FileQuery, FileReport, FileStats, MAX_FILES_READ, Orphans, Scope, Story, StoryStep,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::process::ExitCode;
+
+/// Files that a scheduler looks at for a page.
+const PAGE: usize = 1000;
 
 pub(super) async fn read(source: &Source, command: Command, json: bool) -> anyhow::Result<ExitCode> {
     match command {
@@ -18,7 +25,7 @@ pub(super) async fn read(source: &Source, command: Command, json: bool) -> anyho
             let report: FileReport = match source {
                 Source::State(operations) => operations.get_file_state(&options.uri, Utc::now()).await?,
                 Source::Scheduler(client) => {
-                    typed(client.get("state/get-file-state", &[("uri", options.uri.to_string())]).await?)?
+                    client.get("/api/v1/state/get-file-state", &[("uri", options.uri.to_string())]).await?
                 }
             };
             print(&report, json, file_report)
@@ -27,7 +34,7 @@ pub(super) async fn read(source: &Source, command: Command, json: bool) -> anyho
         Command::GetStats(recorded) => {
             let stats: FileStats = match source {
                 Source::State(operations) => operations.get_stats(MAX_FILES_READ, Utc::now()).await?,
-                Source::Scheduler(client) => typed(client.get("state/get-stats", &[]).await?)?,
+                Source::Scheduler(client) => client.get("/api/v1/state/get-stats", &()).await?,
             };
             if recorded.record {
                 source.on_state("--record")?.record("stats", &stats.totals(), Utc::now()).await?;
@@ -48,7 +55,7 @@ pub(super) async fn read(source: &Source, command: Command, json: bool) -> anyho
 
 fn print<T: Serialize>(value: &T, json: bool, text: impl FnOnce(&T)) -> anyhow::Result<ExitCode> {
     if json {
-        print_json(&serde_json::to_value(value)?)?;
+        print_json(value)?;
     } else {
         text(value);
     }
@@ -77,7 +84,7 @@ fn time(at: chrono::DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-fn steps(steps: &[Step]) {
+fn steps(steps: &[StoryStep]) {
     let rows: Vec<[String; 4]> = steps
         .iter()
         .map(|step| {
@@ -134,7 +141,7 @@ async fn query_by_status(source: &Source, query: ByStatus, json: bool) -> anyhow
         Source::Scheduler(client) => {
             let moment =
                 |at: Option<chrono::DateTime<Utc>>| at.map(|at| at.to_rfc3339_opts(SecondsFormat::Micros, true));
-            let query = [
+            let said = [
                 ("state", wanted.state.map(|state| state.to_string())),
                 ("date", wanted.date.map(|date| date.to_string())),
                 ("since", moment(wanted.since)),
@@ -143,8 +150,8 @@ async fn query_by_status(source: &Source, query: ByStatus, json: bool) -> anyhow
                 ("reason", wanted.reason),
                 ("manifest", wanted.manifest),
             ];
-            let (files, has_more) = client.list("state/query-by-status", &query, limit).await?;
-            (files, !has_more)
+            let said = said.into_iter().filter_map(|(name, value)| Some((name, value?)));
+            list_by_status(client, said.collect(), limit).await?
         }
     };
     if json {
@@ -163,18 +170,40 @@ async fn query_by_status(source: &Source, query: ByStatus, json: bool) -> anyhow
     Ok(ExitCode::SUCCESS)
 }
 
+/// Files of as many pages as it takes, and whether these are all.
+async fn list_by_status(
+    client: &Client,
+    said: Vec<(&'static str, String)>,
+    limit: usize,
+) -> anyhow::Result<(Vec<Value>, bool)> {
+    let (mut files, mut cursor): (Vec<Value>, Option<String>) = (Vec::new(), None);
+    loop {
+        let mut query = said.clone();
+        query.push(("limit", PAGE.to_string()));
+        query.extend(cursor.map(|cursor| ("cursor", cursor)));
+        let page: Page<Value> = client.get("/api/v1/state/query-by-status", &query).await?;
+        files.extend(page.items);
+        cursor = page.next_cursor;
+        if cursor.is_none() || files.len() >= limit {
+            let is_all = cursor.is_none() && files.len() <= limit;
+            files.truncate(limit);
+            return Ok((files, is_all));
+        }
+    }
+}
+
 async fn story(source: &Source, subject: &str) -> anyhow::Result<Story> {
     match (named(subject)?, source) {
         (Named::File(uri), Source::State(operations)) => Ok(operations.story_of_file(&uri).await?),
         (Named::File(uri), Source::Scheduler(client)) => {
-            typed(client.get("state/get-processing-timeline", &[("uri", uri.to_string())]).await?)
+            client.get("/api/v1/state/get-processing-timeline", &[("uri", uri.to_string())]).await
         }
         (Named::Run(id), Source::State(operations)) => {
             let story = operations.story_of_run(&id).await?;
             story.ok_or_else(|| anyhow::anyhow!("no run of manifest `{id}`; `millwork why {id}` shows what is like it"))
         }
         (Named::Run(id), Source::Scheduler(client)) => {
-            typed(client.get("state/get-processing-timeline", &[("run", id.to_string())]).await?)
+            client.get("/api/v1/state/get-processing-timeline", &[("run", id.to_string())]).await
         }
     }
 }
@@ -184,7 +213,7 @@ async fn find_orphans(source: &Source, options: FindOrphans, json: bool) -> anyh
         Source::State(operations) => operations.find_orphans(options.older_than, Utc::now()).await?,
         Source::Scheduler(client) => {
             let query = [("older_than_seconds", options.older_than.num_seconds().to_string())];
-            typed(client.get("state/find-orphans", &query).await?)?
+            client.get("/api/v1/state/find-orphans", &query).await?
         }
     };
     if options.objects {
@@ -223,7 +252,7 @@ async fn validate(source: &Source, options: Validate, json: bool) -> anyhow::Res
         Source::Scheduler(client) => {
             let mut query = vec![("limit", options.limit.min(10_000).to_string())];
             query.extend(options.date.map(|date| ("date", date.to_string())));
-            typed(client.get("state/validate-consistency", &query).await?)?
+            client.get("/api/v1/state/validate-consistency", &query).await?
         }
     };
     print(&found, json, |found| {
@@ -247,9 +276,12 @@ async fn validate(source: &Source, options: Validate, json: bool) -> anyhow::Res
             eprintln!("there is more than was looked at: --limit, or --date");
         }
     })?;
-    Ok(code_of(found.findings.is_empty()))
+    match options.fix {
+        true => super::write::mend(source.on_state("--fix")?, &found, options.date, &options.written, json).await,
+        false => Ok(code_of(found.findings.is_empty())),
+    }
 }
 
 fn code_of(is_clean: bool) -> ExitCode {
-    if is_clean { ExitCode::SUCCESS } else { ExitCode::from(FOUND) }
+    if is_clean { ExitCode::SUCCESS } else { Exit::NeedsYou.into() }
 }

@@ -1,18 +1,22 @@
 //! Writers: what would change, and, if it is wanted, the change.
 
-use super::ask::Source;
+use super::ask::{Source, operator};
 use super::{Batch, Reset, Update, Written};
+use crate::exit::Exit;
 use crate::list::print_json;
 use anyhow::Context;
+use chrono::{Duration, Utc};
 use millwork_diagnosis::shown;
-use millwork_scheduler::{Applied, MAX_CHANGES, Outcome, PlannedChange, Requested, ResetQuery, StateMark};
+use millwork_manifest::DatePrefix;
+use millwork_scheduler::{
+    Applied, Consistency, MAX_CHANGES, Operations, Outcome, PlannedChange, Requested, ResetQuery, StateMark,
+    check_reason,
+};
 use std::io::{BufRead, BufReader, Read};
 use std::process::ExitCode;
 
-/// Something would change, or was found.
-pub(super) const FOUND: u8 = 3;
-/// Not all was changed, since it had changed meanwhile.
-const CHANGED_MEANWHILE: u8 = 6;
+/// Least age of stuck files that are mended with what else is found: two minutes, as old as findings are.
+const MENDED_AGE: Duration = Duration::minutes(2);
 /// Limit of the changes that are shown to people: 20. The rest is a number; --json shows all.
 const MAX_SHOWN: usize = 20;
 /// Limit of a line with a change, in bytes: 64 KiB, four times the longest URI.
@@ -49,6 +53,45 @@ pub(super) async fn batch(source: &Source, batch: Batch, json: bool) -> anyhow::
     finish(&applied, &batch.written, json)
 }
 
+/// Mends those findings that have one possible truth.
+pub(super) async fn mend(
+    operations: &Operations,
+    found: &Consistency,
+    date: Option<DatePrefix>,
+    written: &Written,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let of = |invariant: &'static str| found.findings.iter().filter(move |finding| finding.invariant == invariant);
+    let dates: Vec<DatePrefix> = of("counters").filter_map(|finding| finding.subject.parse().ok()).collect();
+    let plan = match of("files-follow-run").next() {
+        Some(_) => {
+            let query = ResetQuery { uris: Vec::new(), date, state: None, older_than: MENDED_AGE, limit: MAX_CHANGES };
+            operations.plan_reset(&query, Utc::now()).await?
+        }
+        None => Vec::new(),
+    };
+    if !written.yes {
+        if !json {
+            dates.iter().for_each(|date| println!("  {date}: would be counted anew"));
+            print(&Applied::dry(plan));
+        }
+        eprintln!(
+            "nothing was changed: say --yes --reason TEXT to mend this; what has two possible truths is left to you"
+        );
+        return Ok(if found.findings.is_empty() { ExitCode::SUCCESS } else { Exit::NeedsYou.into() });
+    }
+    check_reason(&written.reason).map_err(anyhow::Error::msg)?;
+    if !dates.is_empty() {
+        operations.recount(&dates, &operator(), &written.reason, Utc::now()).await?;
+        eprintln!("{} dates were counted anew", dates.len());
+    }
+    let applied = operations.apply(plan, "validate-consistency", &operator(), &written.reason, Utc::now()).await?;
+    if !json {
+        print(&applied);
+    }
+    Ok(code_of(&applied))
+}
+
 /// Changes, one a line, all of them before the first is made: what is wrong with one is told of before.
 fn read(mut from: impl BufRead, name: &str, max: usize) -> anyhow::Result<Vec<Requested>> {
     let mut changes = Vec::new();
@@ -59,7 +102,8 @@ fn read(mut from: impl BufRead, name: &str, max: usize) -> anyhow::Result<Vec<Re
         if bytes == 0 {
             break;
         }
-        anyhow::ensure!(bytes as u64 <= MAX_LINE_BYTES, "{} is longer than {MAX_LINE_BYTES} bytes", place());
+        let length = bytes as u64;
+        anyhow::ensure!(length <= MAX_LINE_BYTES, "{} is longer than {MAX_LINE_BYTES} bytes", place());
         if line.trim().is_empty() {
             continue;
         }
@@ -72,7 +116,7 @@ fn read(mut from: impl BufRead, name: &str, max: usize) -> anyhow::Result<Vec<Re
 /// Shows what came of it, or would.
 fn finish(applied: &Applied, written: &Written, json: bool) -> anyhow::Result<ExitCode> {
     if json {
-        print_json(&serde_json::to_value(applied)?)?;
+        print_json(applied)?;
     } else {
         print(applied);
     }
@@ -80,13 +124,18 @@ fn finish(applied: &Applied, written: &Written, json: bool) -> anyhow::Result<Ex
     if applied.is_dry_run && count(Outcome::Planned) > 0 {
         let reason = if written.reason.is_empty() { " --reason TEXT" } else { "" };
         eprintln!("nothing was changed: say --yes{reason} to make these changes");
-        return Ok(ExitCode::from(FOUND));
+        return Ok(Exit::NeedsYou.into());
     }
-    Ok(match (count(Outcome::Failed) + count(Outcome::Refused), count(Outcome::Skipped)) {
+    Ok(code_of(applied))
+}
+
+fn code_of(applied: &Applied) -> ExitCode {
+    let count = |outcome| applied.count(outcome);
+    match (count(Outcome::Failed) + count(Outcome::Refused), count(Outcome::Skipped)) {
         (0, 0) => ExitCode::SUCCESS,
-        (0, _) => ExitCode::from(CHANGED_MEANWHILE),
+        (0, _) => Exit::Changed.into(),
         _ => ExitCode::FAILURE,
-    })
+    }
 }
 
 fn print(applied: &Applied) {

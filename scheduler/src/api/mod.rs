@@ -9,6 +9,7 @@ mod auth;
 mod config;
 mod costs;
 mod dates;
+mod doctor;
 pub(crate) mod error;
 mod event_log;
 mod events;
@@ -33,6 +34,7 @@ mod schedulers;
 mod series;
 mod serve;
 pub(crate) mod show;
+mod state;
 pub(crate) mod stats;
 mod throughput;
 mod watch;
@@ -156,6 +158,16 @@ fn timed() -> OpenApiRouter<Api> {
         .routes(routes!(files::list_files))
         .routes(routes!(files::get_file))
         .routes(routes!(quarantine::list_quarantine))
+        .routes(routes!(doctor::get_doctor))
+        .routes(routes!(state::get_file_state))
+        .routes(routes!(state::query_by_status))
+        .routes(routes!(state::get_stats))
+        .routes(routes!(state::get_processing_timeline))
+        .routes(routes!(state::find_orphans))
+        .routes(routes!(state::validate_consistency))
+        .routes(routes!(state::reset_stuck_files))
+        .routes(routes!(state::update_state))
+        .routes(routes!(state::batch_update))
         .routes(routes!(why::get_file_why))
         .routes(routes!(why::get_run_why))
         .routes(routes!(why::get_date_why))

@@ -26,6 +26,7 @@ use utoipa::openapi::{Content, OpenApi, Ref, ResponseBuilder};
         (name = "numbers", description = "Totals of dates, series over time, costs"),
         (name = "changes", description = "Changes that are planned first, and notes of all that were made"),
         (name = "cluster", description = "The scheduler and its executors"),
+        (name = "state", description = "Operations on the state: what is stuck, what does not fit together, and changes of it"),
         (name = "why", description = "Why a file, run, date or executor is as it is, what happens next, what may be done"),
         (name = "health", description = "For probes; without a token, and without anything that a stranger could use"),
     ),

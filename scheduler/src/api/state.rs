@@ -2,18 +2,17 @@
 
 use super::Api;
 use super::error::ApiError;
-use super::extract::{Json as Body, Limit, Page, Query};
-use super::files::{File, UriQuery};
-use super::words;
-use crate::access::Caller;
+use super::extract::{Asker, Json as Body, Query};
+use super::show;
+use crate::audit::Operator;
 use crate::operations::{
     Applied, Consistency, FileQuery, FileReport, FileStats, MAX_CHANGES, Operations, Orphans, Requested, ResetQuery,
     Scope, Story, check_reason,
 };
+use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::{Extension, Json};
 use chrono::{DateTime, Duration, Utc};
+use millwork_api::{ErrorBody, ErrorCode, File, Limit, Page, UriQuery};
 use millwork_manifest::{DatePrefix, FileState, ManifestId, ObjectUri};
 use millwork_tracking::FileFilter;
 use serde::Deserialize;
@@ -53,7 +52,7 @@ pub(super) async fn get_file_state(
 #[into_params(parameter_in = Query)]
 pub(super) struct ByStatus {
     /// Only files in this state.
-    #[param(schema_with = words::file_state, required = false)]
+    #[param(value_type = String, required = false)]
     state: Option<FileState>,
     /// Only files of this date.
     #[param(value_type = String, format = Date, required = false)]
@@ -90,7 +89,7 @@ pub(super) async fn query_by_status(
     let mut page = api.service.store().list_files(&filter).await?;
     let wanted = FileQuery { state, date, since, before, prefix, reason, manifest };
     page.items.retain(|file| wanted.matches(file));
-    Ok(Json(Page::from(page)))
+    Ok(Json(show::page(page, show::file)))
 }
 
 /// Files and bytes by state and date, and the ages of what is not done. At most 100,000 files are read.
@@ -116,7 +115,7 @@ pub(super) struct StoryQuery {
 /// Moments of a file or run, with the time between them, the longest marked.
 #[utoipa::path(get, path = "/api/v1/state/get-processing-timeline", tag = "state", params(StoryQuery), responses(
     (status = 200, description = "The moments", body = Story),
-    (status = 404, description = "`no-such-run`", body = super::error::ErrorBody)
+    (status = 404, description = "`no-such-run`", body = ErrorBody)
 ))]
 pub(super) async fn get_processing_timeline(
     State(api): State<Api>,
@@ -126,9 +125,9 @@ pub(super) async fn get_processing_timeline(
         (Some(uri), None) => Ok(Json(operations(&api).story_of_file(&uri).await?)),
         (None, Some(id)) => {
             let story = operations(&api).story_of_run(&id).await?;
-            story.map(Json).ok_or_else(|| ApiError::not_found("no-such-run", format!("no run of manifest `{id}`")))
+            story.map(Json).ok_or_else(|| ApiError::new(ErrorCode::NoSuchRun, format!("no run of manifest `{id}`")))
         }
-        _ => Err(ApiError::new(StatusCode::BAD_REQUEST, "bad-query", "say either `uri` or `run`")),
+        _ => Err(ApiError::new(ErrorCode::BadQuery, "say either `uri` or `run`")),
     }
 }
 
@@ -137,7 +136,6 @@ pub(super) async fn get_processing_timeline(
 #[into_params(parameter_in = Query)]
 pub(super) struct OrphanQuery {
     /// Least age of an orphan, in seconds: 120 unless told.
-    #[param(minimum = 0, maximum = 31622400)]
     older_than_seconds: Option<u32>,
 }
 
@@ -211,7 +209,7 @@ pub(super) struct Reset {
 ))]
 pub(super) async fn reset_stuck_files(
     State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
+    Asker(who): Asker,
     Body(body): Body<Reset>,
 ) -> Result<Json<Applied>, ApiError> {
     check_number(body.uris.len())?;
@@ -228,7 +226,7 @@ pub(super) async fn reset_stuck_files(
         return Ok(Json(Applied::dry(plan)));
     }
     check_reason(&body.reason).map_err(bad_reason)?;
-    Ok(Json(operations.apply(plan, "reset-stuck-files", &caller.id, &body.reason, Utc::now()).await?))
+    Ok(Json(operations.apply(plan, "reset-stuck-files", &who, &body.reason, Utc::now()).await?))
 }
 
 /// Changes of files' states.
@@ -251,17 +249,13 @@ pub(super) struct Updates {
 ))]
 pub(super) async fn update_state(
     State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
+    Asker(who): Asker,
     Body(body): Body<Updates>,
 ) -> Result<Json<Applied>, ApiError> {
     if body.changes.len() != 1 {
-        return Err(ApiError::new(
-            StatusCode::BAD_REQUEST,
-            "bad-json",
-            "update-state changes one file: use batch-update",
-        ));
+        return Err(ApiError::new(ErrorCode::BadJson, "update-state changes one file: use batch-update"));
     }
-    update(&api, &caller, body, "update-state").await
+    update(&api, &who, body, "update-state").await
 }
 
 /// Changes the states of many files, each for itself.
@@ -270,13 +264,13 @@ pub(super) async fn update_state(
 ))]
 pub(super) async fn batch_update(
     State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
+    Asker(who): Asker,
     Body(body): Body<Updates>,
 ) -> Result<Json<Applied>, ApiError> {
-    update(&api, &caller, body, "batch-update").await
+    update(&api, &who, body, "batch-update").await
 }
 
-async fn update(api: &Api, caller: &Caller, body: Updates, action: &str) -> Result<Json<Applied>, ApiError> {
+async fn update(api: &Api, who: &Operator, body: Updates, action: &str) -> Result<Json<Applied>, ApiError> {
     check_number(body.changes.len())?;
     let operations = operations(api);
     let plan = operations.plan(&body.changes, Utc::now()).await?;
@@ -284,7 +278,7 @@ async fn update(api: &Api, caller: &Caller, body: Updates, action: &str) -> Resu
         return Ok(Json(Applied::dry(plan)));
     }
     check_reason(&body.reason).map_err(bad_reason)?;
-    Ok(Json(operations.apply(plan, action, &caller.id, &body.reason, Utc::now()).await?))
+    Ok(Json(operations.apply(plan, action, who, &body.reason, Utc::now()).await?))
 }
 
 fn check_number(changes: usize) -> Result<(), ApiError> {
@@ -292,12 +286,12 @@ fn check_number(changes: usize) -> Result<(), ApiError> {
         true => {
             let message =
                 format!("{changes} files are more than the {MAX_CHANGES} that one request changes: send several");
-            Err(ApiError::new(StatusCode::BAD_REQUEST, "bad-json", message))
+            Err(ApiError::new(ErrorCode::BadJson, message))
         }
         false => Ok(()),
     }
 }
 
 fn bad_reason(why: String) -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, "bad-json", why)
+    ApiError::new(ErrorCode::BadJson, why)
 }

@@ -22,6 +22,8 @@ const CLOCK_SECONDS: i64 = 2;
 const BUILDER_SECONDS: i64 = 120;
 /// Free space below which a place is told of: 1 GiB, or a twentieth.
 const LEAST_FREE_BYTES: u64 = 1 << 30;
+/// Time that a look at a queue may take: 5 s.
+const QUEUE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Least number of files that a process should be able to open: 4096, for 512 connections and 30 runs.
 const LEAST_DESCRIPTORS: u64 = 4096;
 
@@ -147,7 +149,10 @@ impl Inspector {
             });
         }
         match self.store.inspection().builders().await {
-            Ok(builders) => checks.extend(builder_checks(&builders, now)),
+            Ok(builders) => {
+                checks.extend(builder_checks(&builders, now));
+                checks.extend(queue_checks(&builders).await);
+            }
             Err(error) => checks.push(Check::unknown("builders", shown(&error.to_string()))),
         }
         checks
@@ -249,6 +254,30 @@ fn builder_checks(builders: &[BuilderNote], now: DateTime<Utc>) -> Vec<Check> {
             let found = format!("{} is {}, this is {}", shown(&note.id), shown(&version), env!("CARGO_PKG_VERSION"));
             checks.push(Check::warning("version", found, "run the same version everywhere"));
         }
+    }
+    checks
+}
+
+/// The queues of the builder that was seen last.
+async fn queue_checks(builders: &[BuilderNote]) -> Vec<Check> {
+    let Some(about) = builders.iter().find_map(BuilderNote::about) else { return Vec::new() };
+    let mut checks = Vec::new();
+    for (name, url) in [("queue", about.queue_url), ("dead letters", about.dead_letter_queue_url)] {
+        let Some(url) = url else { continue };
+        checks.push(match tokio::time::timeout(QUEUE_PATIENCE, millwork_queue::depth(&url)).await {
+            Ok(Ok(depth)) if name == "dead letters" && depth.waiting > 0 => Check::warning(
+                name,
+                format!("{} messages in {}", depth.waiting, shown(&url)),
+                "look at their attribute `reason`; `millwork-manifest-builder backfill` takes their files in",
+            ),
+            Ok(Ok(depth)) => {
+                Check::fine(name, format!("{} messages wait, {} are in work", depth.waiting, depth.in_work))
+            }
+            Ok(Err(error)) => Check::unknown(name, shown(&format!("{error:#}"))),
+            Err(_) => {
+                Check::unknown(name, format!("{} did not answer within {} s", shown(&url), QUEUE_PATIENCE.as_secs()))
+            }
+        });
     }
     checks
 }

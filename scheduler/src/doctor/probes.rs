@@ -110,6 +110,6 @@ fn free_space(name: &str, directory: &Path) -> Option<Check> {
     }
     // SAFETY: the call succeeded, so that the answer is there.
     let answer = unsafe { answer.assume_init() };
-    let size = answer.f_frsize as u64;
-    Some(space(name, (answer.f_bavail as u64).saturating_mul(size), (answer.f_blocks as u64).saturating_mul(size)))
+    let size = answer.f_frsize;
+    Some(space(name, answer.f_bavail.saturating_mul(size), answer.f_blocks.saturating_mul(size)))
 }

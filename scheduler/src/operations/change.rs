@@ -1,6 +1,7 @@
 //! Changes of files' states: planned exactly, then applied on condition that nothing has changed since.
 
 use super::Operations;
+use crate::audit::{self, Operator};
 use chrono::{DateTime, Duration, Utc};
 use millwork_diagnosis::{ObjectFacts, RunStanding, check_transition, shown};
 use millwork_manifest::{FileState, ManifestId, ObjectUri, RunState};
@@ -223,29 +224,33 @@ impl Operations {
         })
     }
 
-    /// Makes planned changes, with a note before and one after. Each file is changed for itself: what fails holds up no other.
+    /// Makes planned changes, with a note before, completed after. Each file is changed for itself: what fails holds up no other.
     pub async fn apply(
         &self,
         plan: Vec<PlannedChange>,
         action: &str,
-        actor: &str,
+        who: &Operator,
         reason: &str,
         now: DateTime<Utc>,
     ) -> TrackingResult<Applied> {
-        let wanted: Vec<String> = plan.iter().filter(|planned| planned.change.is_some()).map(short).collect();
+        let wanted: Vec<&PlannedChange> = plan.iter().filter(|planned| planned.change.is_some()).collect();
         if wanted.is_empty() {
             let changes = plan.into_iter().map(|planned| (planned, Outcome::Refused)).collect();
             return Ok(Applied { is_dry_run: false, changes });
         }
-        self.note(action, actor, format!("begun, {} files, reason: {reason}: {}", wanted.len(), listed(&wanted)), now)
-            .await?;
+        let subjects = bounded(wanted.iter().map(|planned| planned.uri.clone()));
+        let mut note = note_of(action, who, reason, now);
+        note.before = Some(bounded(wanted.iter().map(|planned| in_words(&planned.before))).join("; "));
+        note.after = Some(bounded(wanted.iter().map(|planned| in_words(&planned.after))).join("; "));
+        note.subjects = subjects;
+        self.store().audit(&note).await?;
         let mut changes = Vec::with_capacity(plan.len());
         for mut planned in plan {
             let Some(mut change) = planned.change.take() else {
                 changes.push((planned, Outcome::Refused));
                 continue;
             };
-            change.detail = format!("{action} by {actor}: {reason}");
+            change.detail = format!("{action} by {}: {reason}", who.actor);
             let outcome = match self.store().inspection().change_state(&change, now).await {
                 Ok(StateChanged::Done(_)) => Outcome::Done,
                 Ok(StateChanged::Moved(file)) => {
@@ -261,29 +266,31 @@ impl Operations {
         }
         let applied = Applied { is_dry_run: false, changes };
         let count = |outcome| applied.count(outcome);
-        let came_to = format!(
-            "ended, {} done, {} skipped, {} failed, reason: {reason}: {}",
+        note.outcome = Some(format!(
+            "{} done, {} skipped, {} failed",
             count(Outcome::Done),
             count(Outcome::Skipped),
-            count(Outcome::Failed),
-            listed(&wanted)
-        );
-        // What is done is done: that the note is missing is told, and undoes nothing.
-        if let Err(error) = self.note(action, actor, came_to, Utc::now()).await {
-            tracing::error!(%error, "what came of an operation on the state could not be noted");
-        }
+            count(Outcome::Failed)
+        ));
+        audit::complete(self.store(), &note).await;
         Ok(applied)
     }
+}
 
-    pub(super) async fn note(
-        &self,
-        action: &str,
-        actor: &str,
-        detail: String,
-        at: DateTime<Utc>,
-    ) -> TrackingResult<()> {
-        let entry = AuditEntry::done(at, shown(actor), &format!("state {action}"), shown_long(&detail));
-        self.store().audit(&entry).await
+/// The note of an operation that is about to be made.
+pub(super) fn note_of(action: &str, who: &Operator, reason: &str, at: DateTime<Utc>) -> AuditEntry {
+    AuditEntry {
+        id: uuid::Uuid::new_v4().simple().to_string(),
+        at,
+        actor: who.actor.clone(),
+        via: who.via,
+        action: format!("state {action}"),
+        reason: Some(reason.to_owned()),
+        plan: None,
+        subjects: Vec::new(),
+        before: None,
+        after: None,
+        outcome: None,
     }
 }
 
@@ -298,32 +305,26 @@ pub fn check_reason(reason: &str) -> Result<(), String> {
     }
 }
 
-/// Bytes of the list of files in a note: 8 KiB, which DynamoDB and a reader can take. The rest is a number.
+/// Bytes of a list in a note: 8 KiB, which DynamoDB and a reader can take. The rest is a number.
 const MAX_NOTED_BYTES: usize = 8 << 10;
 
-fn shown_long(text: &str) -> String {
-    text.split_inclusive(' ').map(shown).collect()
+fn in_words(mark: &Option<StateMark>) -> String {
+    mark.as_ref().map_or_else(String::new, |mark| format!("{} v{}", mark.state, mark.version))
 }
 
-fn short(planned: &PlannedChange) -> String {
-    let mark = |mark: &Option<StateMark>| {
-        mark.as_ref().map_or_else(String::new, |mark| format!("{} v{}", mark.state, mark.version))
-    };
-    format!("{} {} → {}", planned.uri, mark(&planned.before), mark(&planned.after))
-}
-
-/// Files within the limit of a note.
-fn listed(files: &[String]) -> String {
-    let mut text = String::new();
-    for (i, file) in files.iter().enumerate() {
-        if text.len() + file.len() > MAX_NOTED_BYTES {
-            text.push_str(&format!("and {} more", files.len() - i));
+/// Texts within the limit of a note.
+fn bounded(texts: impl ExactSizeIterator<Item = String>) -> Vec<String> {
+    let (count, mut bytes, mut kept) = (texts.len(), 0, Vec::new());
+    for text in texts {
+        bytes += text.len() + 2;
+        if bytes > MAX_NOTED_BYTES {
+            let left = count - kept.len();
+            kept.push(format!("and {left} more"));
             break;
         }
-        text.push_str(file);
-        text.push_str("; ");
+        kept.push(text);
     }
-    text
+    kept
 }
 
 fn moved(change: &StateChange, file: &TrackedFile) -> String {

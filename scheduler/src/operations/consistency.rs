@@ -3,8 +3,10 @@
 //! What is read at different moments may differ because the work goes on. So whatever seems broken is read once more, and
 //! counts only if nothing of it has changed in between, and if it is older than a moment of grace.
 
+use super::change::note_of;
 use super::read::FileQuery;
 use super::{MAX_FINDINGS, Operations, PAGE};
+use crate::audit::{self, Operator};
 use chrono::{DateTime, Duration, Utc};
 use millwork_diagnosis::Leader;
 use millwork_manifest::{DatePrefix, FileState, RunState};
@@ -201,7 +203,9 @@ impl Operations {
         let mut dates: Vec<DatePrefix> = self.store().backlogs().await?.into_iter().map(|(date, _)| date).collect();
         let waiting = FileQuery { state: Some(FileState::Pending), date: scope.date, ..FileQuery::default() };
         let add = |file: TrackedFile| {
-            dates.extend(file.date.filter(|date| !dates.contains(date)));
+            if let Some(date) = file.date.filter(|date| !dates.contains(date)) {
+                dates.push(date);
+            }
             true
         };
         found.is_capped |= !self.query_by_status(&waiting, usize::MAX, scope.limit, add).await?;
@@ -237,10 +241,29 @@ impl Operations {
                     "counters",
                     date.to_string(),
                     text,
-                    "millwork state get-stats, then `millwork-manifest-builder sweep`, which counts anew",
+                    "millwork state validate-consistency --fix, which counts anew",
                 );
             }
         }
+        Ok(())
+    }
+
+    /// Counts the backlogs of these dates anew, with a note before, completed after.
+    pub async fn recount(
+        &self,
+        dates: &[DatePrefix],
+        who: &Operator,
+        reason: &str,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        let mut note = note_of("recount", who, reason, now);
+        note.subjects = dates.iter().map(DatePrefix::to_string).collect();
+        self.store().audit(&note).await?;
+        for date in dates {
+            let _ = self.store().recount(*date).await?;
+        }
+        note.outcome = Some(format!("{} dates counted", dates.len()));
+        audit::complete(self.store(), &note).await;
         Ok(())
     }
 

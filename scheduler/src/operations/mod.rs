@@ -15,7 +15,7 @@ mod reset;
 pub use change::{Applied, Outcome, PlannedChange, Requested, StateMark, check_reason};
 pub use consistency::{Consistency, Finding, INVARIANTS, Scope};
 pub use orphans::{Orphan, OrphanKind, Orphans};
-pub use read::{DateStats, FileQuery, FileReport, FileStats, Step, Story};
+pub use read::{DateStats, FileQuery, FileReport, FileStats, Story, StoryStep};
 pub use reset::ResetQuery;
 
 use crate::why::Inspector;

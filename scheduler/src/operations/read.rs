@@ -18,7 +18,7 @@ const MAX_DATES: usize = 1000;
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct FileReport {
     /// Its attributes as they are stored; none if it is not known.
-    #[schema(value_type = Option<Object>, required)]
+    #[schema(value_type = Object, required)]
     pub file: Option<serde_json::Value>,
     /// When the store forgets it; none if it does not.
     #[schema(required)]
@@ -27,14 +27,14 @@ pub struct FileReport {
     #[schema(required)]
     pub lock: Option<LockFacts>,
     /// What happened to it, oldest first.
-    pub timeline: Vec<Step>,
+    pub timeline: Vec<StoryStep>,
     /// Why it is as it is.
     pub diagnosis: Diagnosis,
 }
 
 /// A moment in the life of a file or run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Step {
+pub struct StoryStep {
     /// When.
     pub at: DateTime<Utc>,
     /// The state it came to.
@@ -54,7 +54,7 @@ pub struct Story {
     /// What it is about.
     pub subject: String,
     /// Its steps, oldest first.
-    pub steps: Vec<Step>,
+    pub steps: Vec<StoryStep>,
     /// Seconds from the first step to the last.
     pub total_seconds: f64,
 }
@@ -99,7 +99,6 @@ pub struct FileStats {
     pub dates: Vec<DateStats>,
     /// Age of the files that are not done, by state: half of them are younger than the first, 19 of 20 than the second, all
     /// than the third, in seconds.
-    #[schema(value_type = BTreeMap<String, [u64; 3]>)]
     pub ages_seconds: BTreeMap<String, [u64; 3]>,
     /// Whether there are more files or dates than were counted.
     pub is_capped: bool,
@@ -112,7 +111,6 @@ pub struct DateStats {
     #[schema(required)]
     pub date: Option<String>,
     /// Files and bytes by state.
-    #[schema(value_type = BTreeMap<String, [u64; 2]>)]
     pub states: BTreeMap<String, [u64; 2]>,
 }
 
@@ -252,14 +250,14 @@ fn story(subject: String, steps: Vec<(DateTime<Utc>, String, Option<String>)>) -
 }
 
 /// Steps with the time between them, the longest marked.
-fn steps_of(moments: Vec<(DateTime<Utc>, String, Option<String>)>) -> Vec<Step> {
+fn steps_of(moments: Vec<(DateTime<Utc>, String, Option<String>)>) -> Vec<StoryStep> {
     let mut before: Option<DateTime<Utc>> = None;
-    let mut steps: Vec<Step> = Vec::with_capacity(moments.len());
+    let mut steps: Vec<StoryStep> = Vec::with_capacity(moments.len());
     for (at, state, detail) in moments {
         let after_seconds = before.map_or(0.0, |before| (at - before).as_seconds_f64().max(0.0));
         before = Some(at);
         let detail = detail.as_deref().map(millwork_diagnosis::shown);
-        steps.push(Step { at, state, detail, after_seconds, is_longest: false });
+        steps.push(StoryStep { at, state, detail, after_seconds, is_longest: false });
     }
     let longest = steps.iter().map(|step| step.after_seconds).fold(0.0, f64::max);
     if let Some(step) = steps.iter_mut().find(|step| longest > 0.0 && step.after_seconds >= longest) {

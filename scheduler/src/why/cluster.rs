@@ -3,7 +3,7 @@
 use super::Inspector;
 use crate::lease;
 use chrono::{DateTime, Utc};
-use millwork_diagnosis::{BuilderFacts, ClusterFacts, ExecutorFacts, Leader, LockFacts, SlotFacts};
+use millwork_diagnosis::{BuilderFacts, ClusterFacts, ExecutorFacts, GoneFacts, Leader, LockFacts, SlotFacts};
 use millwork_tracking::{BuilderAbout, LockState, TrackingResult};
 
 impl Inspector {
@@ -15,7 +15,7 @@ impl Inspector {
         let cluster = ClusterFacts {
             leader: self.leader_facts(now).await?,
             executors: self.slots(),
-            bytes_per_second: None,
+            bytes_per_second: self.speed(),
             builders: Some(builders),
         };
         Ok((cluster, about))
@@ -58,10 +58,26 @@ impl Inspector {
     }
 
     pub(super) fn executor_facts(&self, id: &str) -> Option<ExecutorFacts> {
-        let engine = self.leader.as_ref()?.engine();
-        let executor = engine.executors().into_iter().find(|executor| executor.id == id)?;
-        let tasks = engine.running_tasks().get(id).copied().unwrap_or(0);
-        Some(ExecutorFacts { host: executor.host, slots: executor.vcores.into(), tasks, is_draining: false })
+        let executors = self.leader.as_ref()?.engine().executors_now();
+        let executor = executors.into_iter().find(|executor| executor.info.id == id)?;
+        Some(ExecutorFacts {
+            host: executor.info.host,
+            slots: executor.info.vcores.into(),
+            tasks: executor.jobs.len() as u64,
+            is_draining: executor.draining_since.is_some(),
+        })
+    }
+
+    pub(super) fn gone_facts(&self, id: &str) -> Option<GoneFacts> {
+        let gone = self.leader.as_ref()?.engine().gone_executors();
+        let gone = gone.into_iter().find(|gone| gone.info.id == id)?;
+        Some(GoneFacts { at: gone.left_at, reason: gone.reason, lost_tasks: gone.lost_tasks })
+    }
+
+    /// Input bytes that all executors read a second, if they read.
+    fn speed(&self) -> Option<f64> {
+        let executors = self.leader.as_ref()?.engine().executors_now();
+        Some(executors.iter().map(|executor| executor.bytes_per_second).sum()).filter(|speed| *speed > 0.0)
     }
 
     pub(super) fn near_executors(&self, id: &str) -> Vec<String> {

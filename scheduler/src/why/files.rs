@@ -3,10 +3,15 @@
 use super::{Inspector, rules_of};
 use crate::commit::RunResult;
 use chrono::{DateTime, Utc};
-use millwork_diagnosis::{DateFacts, Facts, FileFacts, LedgerRow, ObjectFacts, RunFacts, SentBack, Settings};
+use millwork_diagnosis::{
+    DateFacts, EventFacts, Facts, FileFacts, LedgerRow, ObjectFacts, RunFacts, SentBack, Settings,
+};
 use millwork_manifest::{Arrival, DatePrefix, FileState, ManifestId, ObjectUri, RunState};
 use millwork_tracking::{BuilderAbout, Run, TrackedFile, TrackingResult};
 use serde::Deserialize;
+
+/// Time that a look at the queue of events may take: 5 s. Without it the answer says less, and is there.
+const QUEUE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 impl Inspector {
     /// All that is known of a file, and the settings that decide what becomes of it.
@@ -18,14 +23,22 @@ impl Inspector {
         let mut facts = Facts { cluster, object, ..Facts::default() };
         match known {
             Some(file) => self.add_known(&mut facts, &file, builder.as_ref(), now).await?,
-            None => self.add_unknown(&mut facts, uri).await?,
+            None => self.add_unknown(&mut facts, uri, builder.as_ref()).await?,
         }
         Ok((facts, settings))
     }
 
-    async fn add_unknown(&self, facts: &mut Facts, uri: &ObjectUri) -> TrackingResult<()> {
+    async fn add_unknown(
+        &self,
+        facts: &mut Facts,
+        uri: &ObjectUri,
+        builder: Option<&BuilderAbout>,
+    ) -> TrackingResult<()> {
         let place = self.about.written.iter().find(|(_, place)| place.key_of(uri).is_some());
         facts.own_place = place.map(|(what, _)| (*what).to_owned());
+        if facts.own_place.is_none() && matches!(facts.object, ObjectFacts::There { .. }) {
+            facts.events = events(builder).await;
+        }
         // Of what is outside nothing is told, not even what is like it.
         if facts.own_place.is_none() && !matches!(facts.object, ObjectFacts::Foreign) {
             facts.near = self.near_files(uri).await?;
@@ -87,6 +100,13 @@ impl Inspector {
             ..self.lock_of(date).await?
         })
     }
+}
+
+/// The queue that the builder reads which was seen last; none if it reads none, or the queue does not answer in time.
+async fn events(builder: Option<&BuilderAbout>) -> Option<EventFacts> {
+    let queue = builder?.queue_url.as_ref()?;
+    let depth = tokio::time::timeout(QUEUE_PATIENCE, millwork_queue::depth(queue)).await.ok()?.ok()?;
+    Some(EventFacts { waiting: depth.waiting, ..EventFacts::default() })
 }
 
 pub(super) fn file_facts(file: &TrackedFile) -> FileFacts {

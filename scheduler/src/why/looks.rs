@@ -34,7 +34,7 @@ impl Inspector {
     }
 
     /// Those of these output files that are not there, as far as it can be told.
-    pub(super) async fn missing(&self, outputs: &[String]) -> Vec<String> {
+    pub(crate) async fn missing(&self, outputs: &[String]) -> Vec<String> {
         let uris: Vec<ObjectUri> = outputs.iter().take(MAX_OUTPUTS).filter_map(|uri| uri.parse().ok()).collect();
         if uris.is_empty() {
             return Vec::new();

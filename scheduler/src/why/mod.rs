@@ -115,8 +115,9 @@ impl Inspector {
     pub async fn executor(&self, id: &str, now: DateTime<Utc>) -> TrackingResult<Diagnosis> {
         let (cluster, builder) = self.cluster(now).await?;
         let executor = self.executor_facts(id);
+        let gone_executor = self.gone_facts(id);
         let near = if executor.is_none() { self.near_executors(id) } else { Vec::new() };
-        let facts = Facts { cluster, executor, near, ..Facts::default() };
+        let facts = Facts { cluster, executor, gone_executor, near, ..Facts::default() };
         Ok(diagnose(&Subject::Executor(id.to_owned()), &facts, &self.settings(builder.as_ref()), now))
     }
 

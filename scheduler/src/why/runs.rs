@@ -6,7 +6,7 @@ use super::looks::timed;
 use crate::commit::RunResult;
 use crate::loss;
 use chrono::{DateTime, Duration, Utc};
-use millwork_api::{TaskProgress, TaskState};
+use millwork_api::TaskState;
 use millwork_diagnosis::{Obstacle, OutputFacts, Progress, QueuePlace, RunFacts, Usual};
 use millwork_manifest::RunState;
 use millwork_tracking::{Run, RunFilter, TrackingResult};
@@ -18,6 +18,8 @@ const MAX_AHEAD: usize = 10_000;
 const COMPARED: usize = 200;
 /// Largest ratio of the sizes of two runs that are about the same: 2.
 const SIZE_RATIO: u64 = 2;
+/// Silence after which an executor is told of, in seconds: 4. It says something each second.
+const SILENT_SECONDS: i64 = 4;
 /// Age of a commit before its publication is looked into, in seconds: 10. Before that it is just going on.
 const SLOW_PUBLICATION_SECONDS: i64 = 10;
 
@@ -28,7 +30,7 @@ impl Inspector {
         match run.state {
             RunState::Queued => facts.place = self.place(run).await?,
             RunState::Planning | RunState::Running => {
-                facts.progress = self.progress(run).await;
+                facts.progress = self.progress(run, now).await;
                 facts.usual = self.usual(run).await?;
             }
             RunState::Committing => facts.output = Some(self.publication(run, now).await?),
@@ -48,25 +50,26 @@ impl Inspector {
         }))
     }
 
-    async fn progress(&self, run: &Run) -> Option<Progress> {
+    async fn progress(&self, run: &Run, now: DateTime<Utc>) -> Option<Progress> {
         let leader = self.leader.as_ref()?;
-        let job = leader.progress(&run.manifest_id).await?;
-        let connected: Vec<String> = leader.engine().executors().into_iter().map(|executor| executor.id).collect();
-        let tasks = || job.stages.iter().flat_map(|stage| &stage.tasks);
-        let executors_of = |state: TaskState| {
-            let of_state = tasks().filter(move |task: &&TaskProgress| task.state == state);
-            let mut ids: Vec<String> = of_state.filter_map(|task| task.executor.clone()).collect();
-            ids.sort_unstable();
-            ids.dedup();
-            ids
-        };
-        let (running, lost) = executors_of(TaskState::Running).into_iter().partition(|id| connected.contains(id));
+        let progress = leader.progress(&run.manifest_id).await?;
+        let silence = Duration::seconds(SILENT_SECONDS);
+        let executors = leader.engine().executors_now();
+        let heard = executors.into_iter().filter(|executor| now - executor.last_seen <= silence);
+        let heard: Vec<String> = heard.map(|executor| executor.info.id).collect();
+        let tasks = progress.stages.iter().flat_map(|stage| &stage.tasks);
+        let running = tasks.filter(|task| matches!(task.state, TaskState::Running));
+        let mut ids: Vec<String> = running.filter_map(|task| task.executor.clone()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let (running, lost_executors) = ids.into_iter().partition(|id| heard.contains(id));
         Some(Progress {
-            read_bytes: None,
-            tasks: job.stages.iter().map(|stage| stage.partitions as u64).sum(),
-            tasks_done: tasks().filter(|task| task.state == TaskState::Successful).count() as u64,
+            read_bytes: (progress.bytes > 0).then_some(progress.read_bytes),
+            tasks: progress.tasks,
+            tasks_done: progress.tasks_done,
             running,
-            lost_executors: lost,
+            lost_executors,
+            eta_seconds: progress.eta_seconds,
         })
     }
 
@@ -97,7 +100,13 @@ impl Inspector {
             return Ok(output);
         }
         let Some(commit) = self.store.unpublished(&run.manifest_id).await? else { return Ok(output) };
-        let record = loss::record_of(&commit)?;
+        let record = match loss::record_of(&commit) {
+            Ok(record) => record,
+            Err(error) => {
+                output.obstacle = Some(Obstacle { message: error.to_string(), is_lost: false });
+                return Ok(output);
+            }
+        };
         let looked = timed(move || match record.check_there() {
             Err(error) if error.is_lost() => Ok(Some(Obstacle { message: error.to_string(), is_lost: true })),
             Err(error) => Ok(Some(Obstacle { message: error.to_string(), is_lost: false })),

@@ -6,6 +6,7 @@ mod deaths;
 pub(crate) mod faults;
 mod files;
 mod forces;
+mod inspection;
 mod manifests;
 mod queues;
 mod runs;
