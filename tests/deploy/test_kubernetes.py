@@ -101,7 +101,7 @@ def test_pods_keep_the_restricted_profile(name):
     ("PSS202", [*CONTAINER, "securityContext", "allowPrivilegeEscalation"], True),
     ("PSS203", [*CONTAINER, "securityContext", "runAsNonRoot"], False),
     ("PSS204", ["spec", "template", "spec", "securityContext", "runAsUser"], 0),
-    ("PSS205", ["spec", "template", "spec", "securityContext", "seccompProfile", "type"], "Unconfined"),
+    ("PSS205", [*CONTAINER, "securityContext", "seccompProfile", "type"], "Unconfined"),
     ("PSS206", [*CONTAINER, "securityContext", "capabilities", "drop"], []),
 ])
 def test_a_pod_with_more_than_the_restricted_profile_is_found(rule, path, value):
