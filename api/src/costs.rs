@@ -2,7 +2,7 @@
 
 use millwork_manifest::{DatePrefix, ManifestId};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// Prices in USD.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -105,6 +105,33 @@ pub struct Costs {
     pub cost: Cost,
     /// The prices.
     pub prices: Prices,
+}
+
+/// Costs that are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct CostQuery {
+    /// The earliest date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = String, format = Date, required = false)]
+    pub from: Option<DatePrefix>,
+    /// The latest date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = String, format = Date, required = false)]
+    pub to: Option<DatePrefix>,
+    /// What the items are of: `date`, which they are in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline, required = false)]
+    pub by: Option<CostBy>,
+}
+
+/// What the items of costs are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CostBy {
+    /// The runs of a date.
+    Date,
 }
 
 /// What the runs of a date took, and what that costs.

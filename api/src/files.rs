@@ -55,6 +55,27 @@ pub struct FileQuery {
     #[schema(value_type = Option<String>, format = Date)]
     #[param(value_type = String, format = Date, required = false)]
     pub date: Option<DatePrefix>,
+    /// Only files whose URI begins so. A page then looks at 5,000 files, and can be empty though there are more; it is the same with
+    /// several states, reasons and times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    #[param(value_type = String, required = false)]
+    pub prefix: Option<String>,
+    /// Only files that were refused or failed for this reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    #[param(value_type = String, required = false)]
+    pub reason: Option<String>,
+    /// Only files that were first seen at this time or later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    #[param(value_type = String, format = DateTime, required = false)]
+    pub since: Option<DateTime<Utc>>,
+    /// Only files that were first seen before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    #[param(value_type = String, format = DateTime, required = false)]
+    pub until: Option<DateTime<Utc>>,
     /// How many files at most.
     #[serde(default)]
     #[schema(value_type = String, required = false)]

@@ -25,7 +25,7 @@ mod words;
 pub use any_of::{AnyOf, Word};
 pub use audit::{AuditEntry, AuditQuery, Via};
 pub use cluster::{Converted, Executor, Executors, FilesInState, LeftExecutor, RunsInState, Stats};
-pub use costs::{Cost, Costs, DateCost, Prices, RunCost, Used};
+pub use costs::{Cost, CostBy, CostQuery, Costs, DateCost, Prices, RunCost, Used};
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
 pub use events::{EventData, EventQuery, Lagged, Role, RunChange, Topic};
 pub use files::{File, FileDetail, FileMoment, FileQuery, QuarantineQuery, UriQuery};

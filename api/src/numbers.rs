@@ -145,6 +145,7 @@ pub struct Point {
 #[into_params(parameter_in = Query)]
 pub struct SeriesQuery {
     /// What it is of.
+    #[param(inline)]
     pub name: SeriesName,
     /// Beginning of the range; an hour before its end if it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -55,4 +55,4 @@ macro_rules! paged {
     )*};
 }
 
-paged!(crate::RunQuery, crate::FileQuery, crate::QuarantineQuery, crate::PartQuery);
+paged!(crate::RunQuery, crate::FileQuery, crate::QuarantineQuery, crate::PartQuery, crate::AuditQuery);

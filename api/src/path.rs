@@ -13,6 +13,10 @@ pub const RUNS: &str = "/api/v1/runs";
 pub const FILES: &str = "/api/v1/files";
 /// One file, by its URI in the query.
 pub const FILE: &str = "/api/v1/files/by-uri";
+/// Diagnosis of a file, by its URI in the query.
+pub const FILE_WHY: &str = "/api/v1/files/why";
+/// Causes that need a person.
+pub const ATTENTION: &str = "/api/v1/attention";
 /// Files that were refused on arrival.
 pub const QUARANTINE: &str = "/api/v1/quarantine";
 /// Executors.
@@ -70,6 +74,16 @@ pub fn plan(id: &str) -> String {
 /// The application of a change plan.
 pub fn plan_apply(id: &str) -> String {
     format!("{PLANS}/{}/apply", segment(id))
+}
+
+/// Diagnosis of a date.
+pub fn date_why(date: &str) -> String {
+    format!("{BASE}/dates/{}/why", segment(date))
+}
+
+/// Diagnosis of an executor.
+pub fn executor_why(id: &str) -> String {
+    format!("{BASE}/executors/{}/why", segment(id))
 }
 
 /// A text as one segment of a path: nothing in it can leave it.

@@ -111,6 +111,22 @@ pub struct RunQuery {
     #[schema(schema_with = words::text, required = false)]
     #[param(schema_with = words::failure_classes, style = Form, explode = false, required = false)]
     pub failure_class: AnyOf<FailureClass>,
+    /// Only runs whose manifest's id begins so. A page then looks at 5,000 runs, and can be empty though there are more; it is the
+    /// same with several states or classes, and with times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    #[param(value_type = String, required = false)]
+    pub prefix: Option<String>,
+    /// Only runs that were queued first at this time or later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    #[param(value_type = String, format = DateTime, required = false)]
+    pub since: Option<DateTime<Utc>>,
+    /// Only runs that were queued first before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    #[param(value_type = String, format = DateTime, required = false)]
+    pub until: Option<DateTime<Utc>>,
     /// How many runs at most.
     #[serde(default)]
     #[schema(value_type = String, required = false)]

@@ -240,7 +240,7 @@ impl Client {
 
 /// What can go wrong with a scheduler that can be reached.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+pub(crate) enum Trouble {
     #[error("the scheduler answers {status}: {reason}")]
     Refused { status: StatusCode, code: ErrorCode, reason: String, hint: Option<String> },
     #[error("the scheduler has ended")]

@@ -2,10 +2,13 @@
 
 use crate::client::{Client, ClientOptions};
 use crate::list::{ListOptions, Listing, print_json, time};
-use crate::table;
+use crate::plans::{self, ChangeOptions};
+use crate::{filter, table};
+use anyhow::Context;
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use millwork_api::{AnyOf, EventData, Priority, PriorityChange, Run, RunDetail, RunQuery, path};
-use millwork_manifest::{FailureClass, RunState};
+use millwork_api::{Action, AnyOf, EventData, Priority, Run, RunDetail, RunQuery, Select, path};
+use millwork_manifest::{FailureClass, RunState, printable};
 use std::process::ExitCode;
 
 /// Show and steer the runs of manifests.
@@ -27,13 +30,13 @@ enum Command {
     List(ListRunsOptions),
     /// Show one run: its attempts, what it produced, how far it is
     Show(RunOptions),
-    /// End a run: at once if it waits, else as soon as its attempt has stopped
-    Cancel(RunOptions),
-    /// Queue a run that failed or was cancelled once more
-    Retry(RunOptions),
-    /// Convert a completed run once more; the new output takes the place of the one it has
-    Force(RunOptions),
-    /// Change the place of a queued run in the queue
+    /// End runs: at once if they wait, else as soon as their attempt has stopped
+    Cancel(ActOptions),
+    /// Queue runs that failed or were cancelled once more
+    Retry(ActOptions),
+    /// Convert completed runs once more; the new output takes the place of the one they have
+    Force(ActOptions),
+    /// Change the place of queued runs in the queue
     Prioritise(PriorityOptions),
     /// Print changes of runs as they happen, until interrupted. When the scheduler goes, its return is waited for
     Watch(WatchOptions),
@@ -49,6 +52,18 @@ struct ListRunsOptions {
     /// Only runs with failures of these kinds: input, storage, resources, lost-executor, timeout, cancelled, bug
     #[arg(long, value_name = "CLASS,…")]
     failure_class: Option<AnyOf<FailureClass>>,
+
+    /// Only runs whose manifest's id begins so
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+
+    /// Only runs that were queued first at this time or later: 2025-12-23T10:00:00Z, or how long ago, such as 90m, 24h or 7d
+    #[arg(long, value_name = "TIME", value_parser = filter::time)]
+    since: Option<DateTime<Utc>>,
+
+    /// Only runs that were queued first before this time
+    #[arg(long, value_name = "TIME", value_parser = filter::time)]
+    until: Option<DateTime<Utc>>,
 
     #[command(flatten)]
     list: ListOptions,
@@ -67,14 +82,41 @@ struct RunOptions {
     client: ClientOptions,
 }
 
+/// Runs named one by one are changed at once; those that match a filter are shown first, and changed with --yes.
+#[derive(Args)]
+struct ActOptions {
+    /// The manifests' ids
+    #[arg(value_name = "ID", required_unless_present = "filter", conflicts_with = "filter")]
+    ids: Vec<String>,
+
+    /// All runs that match, such as 'state=failed class=storage' or 'date=2025-12-23'
+    #[arg(long = "where", value_name = "FILTER", value_parser = filter::runs)]
+    filter: Option<RunQuery>,
+
+    #[command(flatten)]
+    change: ChangeOptions,
+}
+
+impl ActOptions {
+    async fn act(self, action: Action) -> anyhow::Result<ExitCode> {
+        let select = self.filter.map_or(Select::Ids(self.ids), Select::Runs);
+        plans::change(action, select, &self.change).await
+    }
+}
+
 #[derive(Args)]
 struct PriorityOptions {
-    #[command(flatten)]
-    run: RunOptions,
+    /// The manifests' ids, unless --where tells which; then the priority: -1000 to 1000. Runs of higher priority start first; of
+    /// the same, the oldest
+    #[arg(value_name = "ID… PRIORITY", required = true, allow_negative_numbers = true)]
+    words: Vec<String>,
 
-    /// Runs of higher priority start first; of the same, the oldest. 0 unless told
-    #[arg(allow_negative_numbers = true)]
-    priority: i32,
+    /// All runs that match, such as 'state=queued date=2025-12-23'
+    #[arg(long = "where", value_name = "FILTER", value_parser = filter::runs)]
+    filter: Option<RunQuery>,
+
+    #[command(flatten)]
+    change: ChangeOptions,
 }
 
 #[derive(Args)]
@@ -92,10 +134,10 @@ pub(crate) async fn runs(options: Options) -> anyhow::Result<ExitCode> {
         None => list(options.list).await?,
         Some(Command::List(options)) => list(options).await?,
         Some(Command::Show(options)) => show(&options).await?,
-        Some(Command::Cancel(options)) => act(&options, "cancel").await?,
-        Some(Command::Retry(options)) => act(&options, "retry").await?,
-        Some(Command::Force(options)) => act(&options, "force").await?,
-        Some(Command::Prioritise(options)) => prioritise(&options).await?,
+        Some(Command::Cancel(options)) => return options.act(Action::Cancel).await,
+        Some(Command::Retry(options)) => return options.act(Action::Retry).await,
+        Some(Command::Force(options)) => return options.act(Action::Force).await,
+        Some(Command::Prioritise(options)) => return prioritise(options).await,
         Some(Command::Watch(options)) => watch(&options).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -124,6 +166,9 @@ async fn list(options: ListRunsOptions) -> anyhow::Result<()> {
         state: options.state.unwrap_or_default(),
         failure_class: options.failure_class.unwrap_or_default(),
         date: options.list.date,
+        prefix: options.prefix,
+        since: options.since,
+        until: options.until,
         ..RunQuery::default()
     };
     RUNS.print(&options.list, query).await
@@ -147,22 +192,24 @@ async fn show(options: &RunOptions) -> anyhow::Result<()> {
         println!("  {step}: {read} of {all} read ({percent} %), {done} of {tasks} tasks done{left}");
     }
     for output in run.result.iter().flat_map(|result| &result.outputs) {
-        println!("  {}  {} rows, {}", output.uri, output.rows, table::bytes(output.bytes));
+        println!("  {}  {} rows, {}", printable(&output.uri), output.rows, table::bytes(output.bytes));
     }
     Ok(())
 }
 
-async fn act(options: &RunOptions, what: &str) -> anyhow::Result<()> {
-    let client = Client::new(&options.client)?;
-    let run = client.post_text(&path::run_part(&options.id, what), &(), "{}".to_owned()).await?;
-    print_run(&run, options.json)
-}
-
-async fn prioritise(options: &PriorityOptions) -> anyhow::Result<()> {
-    let client = Client::new(&options.run.client)?;
-    let change = PriorityChange { priority: Priority(options.priority) };
-    let run = client.put(&path::run_part(&options.run.id, "priority"), &change).await?;
-    print_run(&run, options.run.json)
+async fn prioritise(mut options: PriorityOptions) -> anyhow::Result<ExitCode> {
+    let word = options.words.pop().unwrap_or_default();
+    let priority = word.parse().ok().and_then(|number: i64| Priority::try_from(number).ok());
+    let limit = Priority::LIMIT;
+    let priority =
+        priority.with_context(|| format!("the last word is the priority, -{limit} to {limit}, not `{word}`"))?;
+    let select = match (options.filter, options.words) {
+        (Some(filter), ids) if ids.is_empty() => Select::Runs(filter),
+        (None, ids) if !ids.is_empty() => Select::Ids(ids),
+        (Some(_), _) => anyhow::bail!("name runs, or say --where, not both"),
+        (None, _) => anyhow::bail!("name the runs before the priority, or say --where"),
+    };
+    plans::change(Action::Priority(priority), select, &options.change).await
 }
 
 async fn watch(options: &WatchOptions) -> anyhow::Result<()> {
@@ -173,7 +220,8 @@ async fn watch(options: &WatchOptions) -> anyhow::Result<()> {
             }
         }
         EventData::Run(change) => {
-            let failure = change.failure.as_ref().map_or(String::new(), |failure| format!("  {}", failure.message));
+            let failure =
+                change.failure.as_ref().map_or(String::new(), |failure| format!("  {}", printable(&failure.message)));
             println!("{}  {}  {}{failure}", time(change.at), change.manifest_id, change.state);
         }
         EventData::Role(role) if !role.leads => {
@@ -187,18 +235,10 @@ async fn watch(options: &WatchOptions) -> anyhow::Result<()> {
     Client::new(&options.client)?.watch(print).await
 }
 
-fn print_run(run: &Run, as_json: bool) -> anyhow::Result<()> {
-    if as_json {
-        return print_json(run);
-    }
-    println!("{}", line(run));
-    Ok(())
-}
-
 /// A run in one line.
 pub(crate) fn line(run: &Run) -> String {
     match &run.failure {
-        Some(failure) => format!("{}  {}  {}", run.manifest_id, run.state, failure.message),
+        Some(failure) => format!("{}  {}  {}", run.manifest_id, run.state, printable(&failure.message)),
         None => format!("{}  {}", run.manifest_id, run.state),
     }
 }

@@ -168,7 +168,7 @@ fn lock_file(path: &Path) -> anyhow::Result<Option<File>> {
 /// Tells whether a process holds the lock of a state that is a file, without taking it. None if the system does not tell.
 pub(crate) fn is_held(state: &Path) -> Option<bool> {
     use std::os::unix::fs::MetadataExt;
-    let path = absolute(state).ok()?.with_extension("lock");
+    let path = lock_path(&absolute(state).ok()?);
     let Ok(metadata) = std::fs::metadata(&path) else { return Some(false) };
     // A look at the kernel's list takes nothing from anybody: to try the lock would, for that moment.
     let locks = std::fs::read_to_string("/proc/locks").ok()?;

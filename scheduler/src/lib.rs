@@ -23,6 +23,7 @@ mod recorder;
 mod refresh;
 pub mod run;
 mod scaling;
+mod select;
 mod service;
 mod settings;
 mod shell;

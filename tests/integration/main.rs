@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod api;
+mod audit;
 mod aws;
 mod bad_input;
 mod bombs;
@@ -28,6 +29,7 @@ mod odd_files;
 mod ops;
 mod place;
 mod places;
+mod plans;
 mod progress;
 mod proxy;
 mod query;

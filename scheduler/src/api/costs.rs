@@ -7,7 +7,7 @@ use super::run_detail::{known, result_of};
 use crate::cost::used as used_by;
 use axum::Json;
 use axum::extract::State;
-use millwork_api::{Cost, Costs, DateCost, DateQuery, ErrorBody, ErrorCode, RunCost, Used};
+use millwork_api::{Cost, CostQuery, Costs, DateCost, ErrorBody, ErrorCode, RunCost, Used};
 use millwork_manifest::{ManifestId, RunState};
 use millwork_tracking::RunSummary;
 
@@ -42,12 +42,12 @@ pub(super) async fn get_run_cost(
 }
 
 /// What the committed runs of some dates took and cost.
-#[utoipa::path(get, path = "/api/v1/cost", tag = "numbers", params(DateQuery), responses(
+#[utoipa::path(get, path = "/api/v1/cost", tag = "numbers", params(CostQuery), responses(
     (status = 200, description = "What they took, by date", body = Costs)
 ))]
 pub(super) async fn get_costs(
     State(api): State<Api>,
-    Query(DateQuery { from, to }): Query<DateQuery>,
+    Query(CostQuery { from, to, .. }): Query<CostQuery>,
 ) -> Result<Json<Costs>, ApiError> {
     let prices = api.prices;
     let mut sum = Used::default();

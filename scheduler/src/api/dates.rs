@@ -2,7 +2,8 @@
 
 use super::Api;
 use super::error::ApiError;
-use super::extract::{Path, Query};
+use super::extract::{Asker, Path, Query};
+use crate::audit::Deed;
 use axum::Json;
 use axum::extract::State;
 use millwork_api::{DateFiles, DateNumbers, DateQuery, DateRefused, DateRuns, Dates, ErrorBody, ErrorCode};
@@ -68,9 +69,14 @@ pub(super) async fn get_date(
 ))]
 pub(super) async fn recount_date(
     State(api): State<Api>,
+    Asker(who): Asker,
     Path(date): Path<DatePrefix>,
 ) -> Result<Json<DateNumbers>, ApiError> {
-    Ok(Json(numbers(date, api.service.store().recount_totals(date).await?)))
+    let after = "its numbers are counted anew".to_owned();
+    let deed = Deed { action: "recount", subject: date.to_string(), before: None, after };
+    let store = api.service.store().clone();
+    let totals = api.service.audited(&who, deed, async move { store.recount_totals(date).await }).await?;
+    Ok(Json(numbers(date, totals)))
 }
 
 /// Sums of files by state over all dates.

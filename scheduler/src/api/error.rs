@@ -27,12 +27,6 @@ impl ApiError {
         Self { error: ErrorDetail { code, message: message.to_string(), hint: None }, after: None }
     }
 
-    /// The same, with what may help.
-    pub(crate) fn hint(mut self, hint: impl std::fmt::Display) -> Self {
-        self.error.hint = Some(hint.to_string());
-        self
-    }
-
     /// What is told.
     pub(crate) fn detail(&self) -> &ErrorDetail {
         &self.error
@@ -70,7 +64,7 @@ impl ApiError {
 
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.error.message)
+        f.write_str(&self.detail().message)
     }
 }
 

@@ -3,12 +3,11 @@
 use super::Api;
 use super::error::ApiError;
 use super::extract::Query;
-use super::runs::one_of;
 use super::show;
+use crate::select;
 use axum::Json;
 use axum::extract::State;
 use millwork_api::{ErrorBody, ErrorCode, File, FileDetail, FileQuery, Page, UriQuery};
-use millwork_tracking::FileFilter;
 
 /// Lists files: those of one state in the order of arrival, others in any order.
 #[utoipa::path(get, path = "/api/v1/files", tag = "files", params(FileQuery), responses(
@@ -23,13 +22,8 @@ pub(super) async fn list_files(
 
 /// A page of files.
 pub(crate) async fn load_files(api: &Api, query: FileQuery) -> Result<Page<File>, ApiError> {
-    let filter = FileFilter {
-        state: one_of("state", query.state.words())?,
-        date: query.date,
-        limit: query.limit.0,
-        cursor: query.cursor,
-    };
-    Ok(show::page(api.service.store().list_files(&filter).await?, show::file))
+    let page = select::files(&**api.service.store(), &query, query.limit.0, query.cursor.clone()).await?;
+    Ok(show::page(page, show::file))
 }
 
 /// One file, with its timeline.

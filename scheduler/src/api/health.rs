@@ -80,8 +80,7 @@ pub(super) async fn livez(state: State<Api>) -> Result<&'static str, ApiError> {
     healthz(state).await
 }
 
-/// Whether the process can answer: all of it is up, and the store answers. It may run the manifests or stand by, and executors may be
-/// there or not: both are asked in other places.
+/// Readiness: all parts are up and the store answers, whether this process leads or stands by, with executors or without.
 #[utoipa::path(get, path = "/readyz", tag = "health", security(()), responses(
     (status = 200, description = "It can", body = String, content_type = "text/plain", example = "ready: leader, 8 task slots\n"),
     (status = 503, description = "`state`: the store does not answer; `dead`: a part of the process has died", body = ErrorBody)
@@ -100,7 +99,7 @@ pub(super) async fn readyz(State(api): State<Api>) -> Result<String, ApiError> {
     })
 }
 
-/// Whether this process runs the manifests. No readiness check: of several schedulers, one does.
+/// Leadership: this process runs the manifests. It is no readiness check, as of several schedulers one does.
 #[utoipa::path(get, path = "/leaderz", tag = "health", security(()), responses(
     (status = 200, description = "It does", body = String, content_type = "text/plain", example = "leader: 8 task slots\n"),
     (status = 503, description = "`standby`: another process runs the manifests, or none yet; `dead`: a part of the process has died", body = ErrorBody)

@@ -4,10 +4,10 @@ use super::Api;
 use super::error::ApiError;
 use super::extract::Query;
 use super::show;
+use crate::select;
 use axum::Json;
 use axum::extract::State;
 use millwork_api::{Page, Run, RunQuery};
-use millwork_tracking::RunFilter;
 
 /// Lists runs, the newest first.
 #[utoipa::path(get, path = "/api/v1/runs", tag = "runs", params(RunQuery), responses(
@@ -22,24 +22,6 @@ pub(super) async fn list_runs(
 
 /// A page of runs.
 pub(crate) async fn load_runs(api: &Api, query: RunQuery) -> Result<Page<Run>, ApiError> {
-    let filter = RunFilter {
-        state: one_of("state", query.state.words())?,
-        date: query.date,
-        failure_class: one_of("failure_class", query.failure_class.words())?,
-        limit: query.limit.0,
-        cursor: query.cursor,
-    };
-    Ok(show::page(api.service.store().list_runs(&filter).await?, show::run))
-}
-
-/// The one word that a listing is narrowed to, if it is.
-pub(super) fn one_of<T: Copy>(name: &str, words: &[T]) -> Result<Option<T>, ApiError> {
-    match words {
-        [] => Ok(None),
-        [word] => Ok(Some(*word)),
-        _ => {
-            let message = format!("{name}: {} are named; this listing takes one", words.len());
-            Err(ApiError::new(millwork_api::ErrorCode::BadQuery, message))
-        }
-    }
+    let page = select::runs(&**api.service.store(), &query, query.limit.0, query.cursor.clone()).await?;
+    Ok(show::page(page, show::run))
 }

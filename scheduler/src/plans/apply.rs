@@ -6,7 +6,8 @@ use crate::audit::{self, Operator};
 use crate::service::Service;
 use chrono::{Duration, Utc};
 use millwork_api::{ChangeResult, Plan, PlanState};
-use millwork_tracking::{AuditEntry, Lock, TrackingStore};
+use millwork_tracking::{AuditEntry, Lock, TrackingResult, TrackingStore};
+use std::ops::Range;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
@@ -72,24 +73,30 @@ impl Service {
     /// knows what may have been made.
     async fn make_changes(&self, read: &mut Read) -> Result<(), PlanError> {
         let store = &**self.store();
-        let mut repeated = read.kept.begun;
-        loop {
-            let plan = &read.kept.plan;
-            let Some(next) = plan.changes.iter().position(|change| change.result.is_none()) else { return Ok(()) };
-            let end = plan.changes.len().min(next + STEP);
+        let repeated = read.kept.begun;
+        while let Some(next) = read.kept.plan.changes.iter().position(|change| change.result.is_none()) {
+            let end = read.kept.plan.changes.len().min(next + STEP);
             read.kept.begun = read.kept.begun.max(end);
             read.save(store).await?;
-            for index in next..end {
-                let (action, change) = (read.kept.plan.action, &read.kept.plan.changes[index]);
-                if change.result.is_some() {
-                    continue;
-                }
-                let (result, message) = kinds::make(self, action, change, index < repeated).await?;
-                let change = &mut read.kept.plan.changes[index];
+            if let Err(error) = self.make_some(&mut read.kept.plan, next..end, repeated).await {
+                // What was made is known already; whoever goes on need not find it out.
+                read.save(store).await?;
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes those changes of a step that have no result yet. Those before `repeated` may have been made before.
+    async fn make_some(&self, plan: &mut Plan, step: Range<usize>, repeated: usize) -> TrackingResult<()> {
+        let (begin, action) = (step.start, plan.action);
+        for (index, change) in plan.changes[step].iter_mut().enumerate() {
+            if change.result.is_none() {
+                let (result, message) = kinds::make(self, action, change, begin + index < repeated).await?;
                 (change.result, change.message) = (Some(result), message);
             }
-            repeated = repeated.max(end);
         }
+        Ok(())
     }
 
     /// Makes a plan that cannot be noted open again, if nothing of it was begun.

@@ -1,6 +1,6 @@
 //! Actions, each with what looks at a subject and what changes it.
 
-use super::runs;
+use super::{files, runs};
 use crate::service::Service;
 use millwork_api::{Action, Change, ChangeResult, Refusal};
 use millwork_tracking::TrackingResult;
@@ -20,7 +20,7 @@ pub(super) async fn look(service: &Service, action: Action, subject: &str) -> Tr
         Action::Retry | Action::Cancel | Action::Force | Action::Priority(_) => {
             runs::look(service, action, subject).await
         }
-        Action::Redrive => Ok(refused(subject, "files are not taken back by this process".to_owned())),
+        Action::Redrive => files::look(service, subject).await,
     }
 }
 
@@ -35,7 +35,7 @@ pub(super) async fn make(
         Action::Retry | Action::Cancel | Action::Force | Action::Priority(_) => {
             runs::make(service, action, change, is_repeated).await
         }
-        Action::Redrive => Ok((ChangeResult::Failed, None)),
+        Action::Redrive => files::make(service, change, is_repeated).await,
     }
 }
 

@@ -4,15 +4,19 @@ use super::kinds::{self, Looked};
 use super::record::{self, Kept, state_at};
 use super::{MAX_REASON_CHARS, MAX_SUBJECTS, PlanError, VALID};
 use crate::audit::Operator;
+use crate::select;
 use crate::service::Service;
 use chrono::Utc;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use millwork_api::{Action, Plan, PlanRequest, PlanState, RunQuery, Select, SubjectKind};
-use millwork_tracking::{RunFilter, TrackingResult};
+use millwork_api::{Action, AnyOf, FileQuery, Plan, PlanRequest, PlanState, Select, SubjectKind};
+use millwork_manifest::FileState;
+use millwork_tracking::{Page, Run, TrackedFile, TrackingResult};
 use std::collections::HashSet;
 
 /// Subjects that are looked at side by side: a store answers many at a time.
 const AT_ONCE: usize = 16;
+/// Pages of a listing that a selection follows at most: 50,000 items, of which next to none match.
+const MAX_PAGES: usize = 10;
 /// Random digits of an id: nobody guesses one of the few plans that are open.
 const ID_DIGITS: usize = 12;
 
@@ -73,52 +77,60 @@ impl Service {
     async fn select(&self, action: Action, select: &Select) -> Result<Selected, PlanError> {
         match (select, action.subjects()) {
             (Select::Ids(ids), _) => select_named(ids),
-            (Select::Runs(query), SubjectKind::Run) => self.select_runs(query).await,
+            (Select::Runs(query), SubjectKind::Run) => {
+                check_cursor(query.cursor.as_ref())?;
+                let next = |limit, cursor| async move { select::runs(&**self.store(), query, limit, cursor).await };
+                collected(next, |run: Run| run.manifest_id.to_string()).await
+            }
             (Select::Runs(_), SubjectKind::File) => {
                 Err(PlanError::Bad(format!("`{action}` is for files: select `files` or `ids`, not `runs`")))
             }
             (Select::Files(_), SubjectKind::Run) => {
                 Err(PlanError::Bad(format!("`{action}` is for runs: select `runs` or `ids`, not `files`")))
             }
-            (Select::Files(_), SubjectKind::File) => {
-                Err(PlanError::Bad("files are selected by name, with `ids`".to_owned()))
+            (Select::Files(query), SubjectKind::File) => {
+                check_cursor(query.cursor.as_ref())?;
+                // Others are never taken back.
+                let states =
+                    [FileState::Quarantined, FileState::Failed].into_iter().filter(|state| query.state.takes(*state));
+                let query = FileQuery { state: AnyOf::new(states), ..query.clone() };
+                if query.state.is_empty() {
+                    return Err(PlanError::Bad("only quarantined and failed files are taken back".to_owned()));
+                }
+                let next = |limit, cursor| {
+                    let query = &query;
+                    async move { select::files(&**self.store(), query, limit, cursor).await }
+                };
+                collected(next, |file: TrackedFile| file.uri.to_string()).await
             }
         }
     }
+}
 
-    async fn select_runs(&self, query: &RunQuery) -> Result<Selected, PlanError> {
-        if query.cursor.is_some() {
-            return Err(PlanError::Bad("a selection has no cursor: it is of all that match".to_owned()));
-        }
-        let mut selected = Selected { names: Vec::new(), has_more: false };
-        let mut cursor = None;
-        loop {
-            let limit = MAX_SUBJECTS - selected.names.len();
-            let page = self.runs_that_match(query, limit, cursor).await?;
-            selected.names.extend(page.items.into_iter().map(|run| run.manifest_id.to_string()));
-            cursor = page.next_cursor;
-            if cursor.is_none() || selected.names.len() >= MAX_SUBJECTS {
-                selected.has_more = cursor.is_some();
-                return Ok(selected);
-            }
+fn check_cursor(cursor: Option<&String>) -> Result<(), PlanError> {
+    match cursor {
+        Some(_) => Err(PlanError::Bad("a selection has no cursor: it is of all that match".to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// As many as one plan takes, of as many pages as it takes; a listing that goes on for ever ends at a bound.
+async fn collected<T, F: Future<Output = TrackingResult<Page<T>>>>(
+    next: impl Fn(usize, Option<String>) -> F,
+    name: impl Fn(T) -> String,
+) -> Result<Selected, PlanError> {
+    let mut selected = Selected { names: Vec::new(), has_more: false };
+    let mut cursor = None;
+    for _ in 0..MAX_PAGES {
+        let page = next(MAX_SUBJECTS - selected.names.len(), cursor).await?;
+        selected.names.extend(page.items.into_iter().map(&name));
+        cursor = page.next_cursor;
+        if cursor.is_none() || selected.names.len() >= MAX_SUBJECTS {
+            break;
         }
     }
-
-    async fn runs_that_match(
-        &self,
-        query: &RunQuery,
-        limit: usize,
-        cursor: Option<String>,
-    ) -> TrackingResult<millwork_tracking::Page<millwork_tracking::Run>> {
-        let filter = RunFilter {
-            state: query.state.words().first().copied(),
-            date: query.date,
-            failure_class: query.failure_class.words().first().copied(),
-            limit,
-            cursor,
-        };
-        self.store().list_runs(&filter).await
-    }
+    selected.has_more = cursor.is_some();
+    Ok(selected)
 }
 
 fn select_named(ids: &[String]) -> Result<Selected, PlanError> {

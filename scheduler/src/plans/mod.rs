@@ -14,6 +14,7 @@
 
 mod apply;
 mod error;
+mod files;
 mod kinds;
 mod make;
 mod record;

@@ -19,6 +19,7 @@ fn seed(path: &Path) {
     c.pragma_update(None, "synchronous", "off").unwrap();
     c.pragma_update(None, "journal_mode", "wal").unwrap();
     c.execute_batch(schema::TABLES).unwrap();
+    c.execute_batch("ALTER TABLE locks DROP COLUMN acquired_at; DROP TABLE builders").unwrap();
     let numbers =
         |count: u64| format!("WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {count} - 1)");
     let date = |i: &str| format!("date('2025-01-01', '+' || ({i} % {DATES}) || ' days')");

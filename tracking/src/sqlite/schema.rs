@@ -246,8 +246,14 @@ CREATE TRIGGER run_output AFTER UPDATE OF summary ON runs WHEN old.summary IS NO
 END;
 ";
 
-/// Change of a database of format 3: each run gets the summary of its newest result that counts.
+/// Change of a database of format 3: locks say since when, builders show themselves, and each run gets the summary of its newest result that counts.
 pub(super) const FROM_3: &str = "
+ALTER TABLE locks ADD COLUMN acquired_at TEXT NOT NULL DEFAULT '1970-01-01T00:00:00.000000Z';
+CREATE TABLE builders (
+    id      TEXT PRIMARY KEY,
+    seen_at TEXT NOT NULL,
+    note    TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 ALTER TABLE runs ADD COLUMN summary TEXT;
 UPDATE runs SET summary = (
     SELECT json_object('rows', result -> 'rows', 'rejected', result -> 'rejected', 'input_bytes', result -> 'input_bytes',
