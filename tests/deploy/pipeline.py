@@ -179,3 +179,8 @@ def rare(pipeline):
     pipeline.operate("backfill", "--prefix", f"s3://{PREFIX}-input", "--flush", program=operator)
     pipeline.operate("redrive", "--prefix", f"s3://{PREFIX}-input", "--size-tolerance-percent", "100", "--expected-file-size-mb", "10", "--yes", program=operator)
     pipeline.operate("sweep", program=operator)
+    if "\n  state " in pipeline.operate("--help"):
+        # The jobs by the clock; code 3 says that orphans were found.
+        state = f"--state=dynamodb:{pipeline.settings['TRACKING_TABLE']}"
+        pipeline.operate("state", "find-orphans", "--record", state, codes=(0, 3))
+        pipeline.operate("state", "get-stats", "--record", state)
