@@ -42,5 +42,6 @@ mod sizes;
 mod staging;
 mod store;
 mod sweep;
+mod taken_back;
 mod traces;
 mod unprivileged;
