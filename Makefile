@@ -7,7 +7,7 @@ BIN    := target/debug
 # Debian keeps venv in a package of its own.
 APT    := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 
-.PHONY: demo test lint unit integration instructions instructions-accept bench bench-quick bench-build bench-measure build clean
+.PHONY: demo test lint unit integration ui tour instructions instructions-accept bench bench-quick bench-build bench-measure build clean
 
 ## build, generate a day of NDJSON, convert it, show what came out
 demo: build $(VENV)/ready
@@ -17,7 +17,7 @@ demo: build $(VENV)/ready
 	$(PYTHON) tests/oracle/show.py demo/out
 
 ## all checks and tests
-test: lint build unit instructions integration deploy-check
+test: lint build unit instructions integration ui deploy-check
 
 build:
 	cargo build --workspace --locked
@@ -33,6 +33,14 @@ unit: build
 
 integration: build $(VENV)/ready
 	cargo test --workspace --locked --test integration
+
+## the web UI in a real browser: pages, live changes, keys, accessibility, sign-in
+ui: build $(VENV)/ui-ready
+	$(PYTHON) -m pytest -q tests/ui
+
+## the same, and new pictures in docs/tour
+tour: build $(VENV)/ui-ready
+	MILLWORK_TOUR=docs/tour $(PYTHON) -m pytest -q tests/ui/test_tour.py
 
 ## instructions a byte that a conversion takes; fails if they have grown by more than 5 %
 instructions: /usr/bin/valgrind
@@ -87,6 +95,12 @@ $(VENV)/ready: tests/requirements.txt tests/package.json
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	command -v npm > /dev/null || ($(APT) update && $(APT) install -y nodejs npm)
 	cp tests/package.json $(VENV)/ && npm install --prefix $(VENV) --silent --no-audit --no-fund
+	touch $@
+
+# A browser, and what drives it.
+$(VENV)/ui-ready: $(VENV)/ready tests/ui/requirements.txt
+	command -v chromium > /dev/null || ($(APT) update && $(APT) install -y chromium)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/ui/requirements.txt
 	touch $@
 
 # Spark needs Java.

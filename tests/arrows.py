@@ -4,6 +4,8 @@ import json, subprocess, sys
 
 ALLOWED = {
     "manifest": set(),
+    "api": {"manifest"},
+    "ui": {"manifest", "api", "diagnosis"},
     "diagnosis": {"manifest"},
     "storage": {"manifest"},
     "tracking": {"manifest"},
@@ -16,9 +18,9 @@ ALLOWED = {
     "conversion": {"manifest", "storage"},
     "cluster": {"net"},
     "executor": {"cluster", "conversion", "net", "process"},
-    "scheduler": {"manifest", "diagnosis", "storage", "tracking", "queue", "net", "conversion", "cluster", "process", "scaling"},
-    "cli": {"manifest", "diagnosis", "storage", "tracking", "net", "conversion", "manifest-builder", "cluster", "executor", "scheduler", "process"},
-    "tests": {"cluster", "manifest", "diagnosis", "storage", "tracking", "queue", "manifest-builder", "scheduler", "net"},
+    "scheduler": {"manifest", "api", "redrive", "diagnosis", "ui", "storage", "tracking", "queue", "net", "conversion", "cluster", "process", "scaling"},
+    "cli": {"manifest", "api", "diagnosis", "storage", "tracking", "net", "conversion", "manifest-builder", "cluster", "executor", "scheduler", "process"},
+    "tests": {"api", "cluster", "manifest", "diagnosis", "storage", "tracking", "queue", "manifest-builder", "scheduler", "net"},
 }
 metadata = json.loads(subprocess.check_output(["cargo", "metadata", "--format-version", "1", "--no-deps"]))
 name = lambda text: text.removeprefix("millwork-")

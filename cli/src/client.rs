@@ -2,8 +2,11 @@
 
 use anyhow::Context;
 use clap::Args;
+use millwork_api::{ErrorBody, ErrorCode, EventData, Page, PagedQuery, path};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -47,13 +50,6 @@ enum Token {
     OfOwner { host: String, port: u16 },
 }
 
-/// Something that the scheduler tells by itself.
-#[derive(Debug, PartialEq)]
-pub(crate) struct ServerEvent {
-    pub(crate) name: String,
-    pub(crate) data: Value,
-}
-
 impl Client {
     pub(crate) fn new(options: &ClientOptions) -> anyhow::Result<Self> {
         let base = options.scheduler.trim_end_matches('/').to_owned();
@@ -77,8 +73,13 @@ impl Client {
         Ok(Self { http: http.build()?, base, token })
     }
 
+    /// Where the scheduler is.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}/api/v1/{path}", self.base))
+        self.http.request(method, format!("{}{path}", self.base)).header("millwork-via", "cli")
     }
 
     /// The token to show now.
@@ -111,35 +112,47 @@ impl Client {
         request.send().await.with_context(|| format!("cannot reach the scheduler at {}", self.base))
     }
 
-    pub(crate) async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> anyhow::Result<T> {
         self.answer(self.request(Method::GET, path).query(query)).await
     }
 
-    pub(crate) async fn post(&self, path: &str, query: &[(&str, String)], body: &Value) -> anyhow::Result<Value> {
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &impl Serialize,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
         self.answer(self.request(Method::POST, path).query(query).json(body)).await
     }
 
-    pub(crate) async fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+    /// The same, with a body that is JSON already.
+    pub(crate) async fn post_text<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &impl Serialize,
+        body: String,
+    ) -> anyhow::Result<T> {
+        let request = self.request(Method::POST, path).query(query).header(CONTENT_TYPE, "application/json");
+        self.answer(request.body(body)).await
+    }
+
+    pub(crate) async fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
         self.answer(self.request(Method::PUT, path).json(body)).await
     }
 
     /// Up to `limit` items of a listing, of as many pages as it takes, and whether there are more.
-    pub(crate) async fn list(
+    pub(crate) async fn list<T: DeserializeOwned>(
         &self,
         path: &str,
-        query: &[(&str, Option<String>)],
+        mut query: impl PagedQuery + Serialize,
         limit: usize,
-    ) -> anyhow::Result<(Vec<Value>, bool)> {
-        let given = query.iter().filter_map(|(name, value)| Some((*name, value.clone()?)));
-        let given: Vec<_> = given.collect();
+    ) -> anyhow::Result<(Vec<T>, bool)> {
         let (mut items, mut cursor) = (Vec::new(), None);
         loop {
-            let page_limit = (limit - items.len()).min(1000).to_string();
-            let page = [("limit", page_limit)].into_iter().chain(cursor.map(|cursor| ("cursor", cursor)));
-            let query: Vec<_> = given.iter().cloned().chain(page).collect();
-            let page = self.get(path, &query).await?;
-            items.extend(page["items"].as_array().cloned().unwrap_or_default());
-            cursor = page["next_cursor"].as_str().map(str::to_owned);
+            query.set_page((limit - items.len()).min(1000), cursor);
+            let page: Page<T> = self.get(path, &query).await?;
+            items.extend(page.items);
+            cursor = page.next_cursor;
             if cursor.is_none() || items.len() >= limit {
                 return Ok((items, cursor.is_some()));
             }
@@ -147,10 +160,10 @@ impl Client {
     }
 
     /// The same as [`Self::get`], but waits for a scheduler that is away.
-    pub(crate) async fn get_patiently(&self, path: &str) -> anyhow::Result<Value> {
+    pub(crate) async fn get_patiently<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let mut away = Away::default();
         loop {
-            match self.get(path, &[]).await {
+            match self.get(path, &()).await {
                 Err(error) => away.wait(error).await?,
                 answer => return answer,
             }
@@ -158,7 +171,7 @@ impl Client {
     }
 
     /// Hands on what the scheduler tells by itself, for ever. A scheduler that goes is waited for.
-    pub(crate) async fn watch(&self, mut each: impl FnMut(&ServerEvent)) -> anyhow::Result<()> {
+    pub(crate) async fn watch(&self, mut each: impl FnMut(&EventData)) -> anyhow::Result<()> {
         let mut away: Option<Away> = None;
         loop {
             let error = self.events(&mut away, &mut each).await;
@@ -171,8 +184,8 @@ impl Client {
     }
 
     /// Hands on events as long as they come; why they no longer do.
-    async fn events(&self, away: &mut Option<Away>, each: &mut impl FnMut(&ServerEvent)) -> anyhow::Error {
-        let connected = tokio::time::timeout(TIMEOUT, self.send(self.request(Method::GET, "events"))).await;
+    async fn events(&self, away: &mut Option<Away>, each: &mut impl FnMut(&EventData)) -> anyhow::Error {
+        let connected = tokio::time::timeout(TIMEOUT, self.send(self.request(Method::GET, path::EVENTS))).await;
         let mut response = match connected {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return error,
@@ -198,10 +211,10 @@ impl Client {
         }
     }
 
-    async fn answer(&self, request: RequestBuilder) -> anyhow::Result<Value> {
+    async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
         let text =
             self.send(request.timeout(TIMEOUT)).await?.text().await.context("the scheduler's answer broke off")?;
-        serde_json::from_str(&text).context("the scheduler's answer is no JSON")
+        serde_json::from_str(&text).context("the scheduler's answer is not one that this version reads")
     }
 
     /// Sends a request; an answer that is no success is an error with the scheduler's reason.
@@ -212,21 +225,24 @@ impl Client {
             return Ok(response);
         }
         let text = response.text().await?;
-        let body: Value = serde_json::from_str(&text).unwrap_or_else(|_| json!({"error": {"message": text}}));
-        let mut reason = body["error"]["message"].as_str().unwrap_or("no reason").to_owned();
+        let (code, mut reason, hint) = match serde_json::from_str::<ErrorBody>(&text) {
+            Ok(ErrorBody { error }) => (error.code, error.message, error.hint),
+            // Of something between here and the scheduler.
+            Err(_) => (ErrorCode::Unknown, text, None),
+        };
         if status == StatusCode::UNAUTHORIZED && matches!(self.token, Token::OfOwner { .. }) {
             reason += "; say --token-file FILE or set MILLWORK_TOKEN: a scheduler leaves a token only for the user who started \
                        it, on the same machine";
         }
-        Err(Trouble::Refused { status, reason }.into())
+        Err(Trouble::Refused { status, code, reason, hint }.into())
     }
 }
 
 /// What can go wrong with a scheduler that can be reached.
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+pub(crate) enum Trouble {
     #[error("the scheduler answers {status}: {reason}")]
-    Refused { status: StatusCode, reason: String },
+    Refused { status: StatusCode, code: ErrorCode, reason: String, hint: Option<String> },
     #[error("the scheduler has ended")]
     Ended,
     #[error("nothing was heard of the scheduler for {} s", .0.as_secs())]
@@ -265,11 +281,16 @@ impl Away {
     }
 }
 
-/// The event in a block of lines; none, if it is a comment.
-fn event_in(block: &str) -> Option<ServerEvent> {
+/// The event in a block of lines; none, if it is a comment or one that this version does not know.
+fn event_in(block: &str) -> Option<EventData> {
     let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim));
-    let data = serde_json::from_str(field("data")?).ok()?;
-    Some(ServerEvent { name: field("event")?.to_owned(), data })
+    let data = field("data")?;
+    match field("event")? {
+        "role" => serde_json::from_str(data).map(EventData::Role).ok(),
+        "run" => serde_json::from_str(data).map(|change| EventData::Run(Box::new(change))).ok(),
+        "lagged" => serde_json::from_str(data).map(EventData::Lagged).ok(),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -278,7 +299,14 @@ mod tests {
 
     #[test]
     fn only_what_can_pass_is_waited_for() {
-        let refused = |status| anyhow::Error::from(Trouble::Refused { status, reason: String::new() });
+        let refused = |status| {
+            anyhow::Error::from(Trouble::Refused {
+                status,
+                code: ErrorCode::Unknown,
+                reason: String::new(),
+                hint: None,
+            })
+        };
         assert!(can_pass(&refused(StatusCode::SERVICE_UNAVAILABLE).context("asking")));
         assert!(can_pass(&Trouble::Ended.into()) && can_pass(&Trouble::Silent(SILENCE).into()));
         assert!(!can_pass(&refused(StatusCode::UNAUTHORIZED)) && !can_pass(&anyhow::anyhow!("no JSON")));
@@ -287,7 +315,7 @@ mod tests {
     #[test]
     fn comments_are_no_events() {
         assert_eq!(event_in(":\n\n"), None);
-        let event = ServerEvent { name: "role".to_owned(), data: json!({"leads": true}) };
+        let event = EventData::Role(millwork_api::Role { leads: true });
         assert_eq!(event_in("event: role\ndata: {\"leads\":true}\n\n"), Some(event));
     }
 }

@@ -1,23 +1,80 @@
 //! `millwork files` and `millwork quarantine`: input files, as the scheduler's store remembers them.
 
-use crate::client::Client;
-use crate::list::{ListOptions, Listing, print_json};
-use crate::runs::text;
-use crate::table;
+use crate::client::{Client, ClientOptions};
+use crate::list::{ListOptions, Listing, print_json, time};
+use crate::plans::{self, ChangeOptions};
+use crate::{filter, table};
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use millwork_manifest::printable;
+use millwork_api::{Action, AnyOf, File, FileDetail, FileQuery, QuarantineQuery, Select, UriQuery, path};
+use millwork_manifest::{DatePrefix, FileState, ObjectUri, printable};
 use std::process::ExitCode;
 
-/// List input files: those of one state in the order of arrival.
+/// Show input files: where each is in its life.
+///
+/// Without a subcommand, lists them, or shows the one that is named.
+///
+/// Examples:
+///   millwork files list --state pending --prefix s3://in/f1/
+///   millwork files list --state failed,quarantined --since 24h
+///   millwork files show s3://in/f1/2025-12-23-0193.ndjson.gz
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, verbatim_doc_comment)]
 pub(crate) struct Options {
-    /// Show this file alone, with its timeline
-    #[arg(value_name = "URI", conflicts_with_all = ["status", "date"])]
-    uri: Option<String>,
+    #[command(subcommand)]
+    command: Option<Command>,
 
-    /// Only files in this state: pending, manifested, processing, completed, failed, quarantined
-    #[arg(long, value_name = "STATE")]
-    status: Option<String>,
+    /// Show this file alone, with its timeline
+    #[arg(value_name = "URI", conflicts_with_all = ["state", "date", "prefix", "reason", "since", "until"])]
+    uri: Option<ObjectUri>,
+
+    #[command(flatten)]
+    list: ListFilesOptions,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List files: those of one state in the order of arrival
+    List(ListFilesOptions),
+    /// Show one file, with its timeline
+    Show(ShowOptions),
+}
+
+#[derive(Args)]
+struct ShowOptions {
+    /// Where the file is
+    #[arg(value_name = "URI")]
+    uri: ObjectUri,
+
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    client: ClientOptions,
+}
+
+#[derive(Args)]
+struct ListFilesOptions {
+    /// Only files in these states, with commas between them: pending, manifested, processing, completed, failed, quarantined
+    #[arg(long, alias = "status", value_name = "STATE,…")]
+    state: Option<AnyOf<FileState>>,
+
+    /// Only files whose URI begins so
+    #[arg(long, value_name = "URI")]
+    prefix: Option<String>,
+
+    /// Only files that were refused or failed for this reason
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
+
+    /// Only files that were first seen at this time or later: 2025-12-23T10:00:00Z, or how long ago, such as 90m, 24h or 7d
+    #[arg(long, value_name = "TIME", value_parser = filter::time)]
+    since: Option<DateTime<Utc>>,
+
+    /// Only files that were first seen before this time
+    #[arg(long, value_name = "TIME", value_parser = filter::time)]
+    until: Option<DateTime<Utc>>,
 
     #[command(flatten)]
     list: ListOptions,
@@ -34,44 +91,116 @@ pub(crate) struct QuarantineOptions {
 enum QuarantineCommand {
     /// List them, with the reason and where they were moved to
     List(ListOptions),
+    /// Take quarantined and failed files back, if the rules of today accept them
+    Redrive(RedriveOptions),
+}
+
+/// Files named one by one are taken back at once; those that match are shown first, and taken back with --yes.
+#[derive(Args)]
+struct RedriveOptions {
+    /// The files' URIs
+    #[arg(value_name = "URI")]
+    uris: Vec<ObjectUri>,
+
+    /// Only files in these states: quarantined, failed
+    #[arg(long, value_name = "STATE,…", conflicts_with = "uris")]
+    state: Option<AnyOf<FileState>>,
+
+    /// Only files that were refused or failed for this reason
+    #[arg(long = "refused-for", value_name = "REASON", conflicts_with = "uris")]
+    refused_for: Option<String>,
+
+    /// Only files of this date
+    #[arg(long, value_name = "YYYY-MM-DD", conflicts_with = "uris")]
+    date: Option<DatePrefix>,
+
+    /// Only files whose URI begins so
+    #[arg(long, value_name = "URI", conflicts_with = "uris")]
+    prefix: Option<String>,
+
+    #[command(flatten)]
+    change: ChangeOptions,
 }
 
 pub(crate) async fn files(options: Options) -> anyhow::Result<ExitCode> {
-    match options.uri {
-        Some(uri) => show(uri, &options.list).await?,
-        None => list("files", options.status, options.list).await?,
+    match (options.command, options.uri) {
+        (Some(Command::Show(ShowOptions { uri, json, client })), _) => show(uri, json, &client).await?,
+        (Some(Command::List(options)), _) => list(options).await?,
+        (None, Some(uri)) => show(uri, options.list.list.json, &options.list.list.client).await?,
+        (None, None) => list(options.list).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
+async fn list(options: ListFilesOptions) -> anyhow::Result<()> {
+    let query = FileQuery {
+        state: options.state.unwrap_or_default(),
+        date: options.list.date,
+        prefix: options.prefix,
+        reason: options.reason,
+        since: options.since,
+        until: options.until,
+        ..FileQuery::default()
+    };
+    listing(path::FILES).print(&options.list, query).await
+}
+
 pub(crate) async fn quarantine(options: QuarantineOptions) -> anyhow::Result<ExitCode> {
-    let QuarantineCommand::List(options) = options.command;
-    list("quarantine", None, options).await?;
+    let options = match options.command {
+        QuarantineCommand::List(options) => options,
+        QuarantineCommand::Redrive(options) => return redrive(options).await,
+    };
+    let query = QuarantineQuery { date: options.date, ..QuarantineQuery::default() };
+    listing(path::QUARANTINE).print(&options, query).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(path: &'static str, status: Option<String>, options: ListOptions) -> anyhow::Result<()> {
-    let files = Listing {
+async fn redrive(options: RedriveOptions) -> anyhow::Result<ExitCode> {
+    let select = match options.uris.as_slice() {
+        [] => Select::Files(FileQuery {
+            state: options.state.unwrap_or_default(),
+            reason: options.refused_for,
+            date: options.date,
+            prefix: options.prefix,
+            ..FileQuery::default()
+        }),
+        uris => Select::Ids(uris.iter().map(ToString::to_string).collect()),
+    };
+    plans::change(Action::Redrive, select, &options.change).await
+}
+
+fn listing(path: &'static str) -> Listing<File, 5> {
+    Listing {
         path,
         name: "files",
         headings: ["FILE", "STATE", "SIZE", "REASON", "WHERE"],
         row: |file| {
-            let size = table::bytes(file["size_bytes"].as_u64().unwrap_or_default());
-            let place = if file["manifest_id"].is_null() { &file["quarantine_uri"] } else { &file["manifest_id"] };
-            [text(&file["uri"]), text(&file["state"]), size, text(&file["reason"]), text(place)]
+            let place = file.manifest_id.as_ref().or(file.quarantine_uri.as_ref());
+            let text = |text: Option<&String>| text.cloned().unwrap_or_default();
+            [
+                file.uri.clone(),
+                file.state.to_string(),
+                table::bytes(file.size_bytes),
+                text(file.reason.as_ref()),
+                text(place),
+            ]
         },
-    };
-    files.print(&options, &[("status", status)]).await
+    }
 }
 
-async fn show(uri: String, options: &ListOptions) -> anyhow::Result<()> {
-    let file = Client::new(&options.client)?.get("files/by-uri", &[("uri", uri)]).await?;
-    if options.json {
+async fn show(uri: ObjectUri, as_json: bool, client: &ClientOptions) -> anyhow::Result<()> {
+    let file: FileDetail = Client::new(client)?.get(path::FILE, &UriQuery { uri }).await?;
+    if as_json {
         return print_json(&file);
     }
-    println!("{}  {}", printable(&text(&file["uri"])), text(&file["state"]));
-    for moment in file["timeline"].as_array().into_iter().flatten() {
-        println!("  {}  {}  {}", text(&moment["at"]), text(&moment["state"]), printable(&text(&moment["detail"])));
+    println!("{}  {}", printable(&file.file.uri), file.file.state);
+    for moment in &file.timeline {
+        println!(
+            "  {}  {}  {}",
+            time(moment.at),
+            moment.state,
+            printable(moment.detail.as_deref().unwrap_or_default())
+        );
     }
     Ok(())
 }

@@ -3,14 +3,18 @@
 use crate::client::{Client, ClientOptions};
 use crate::table;
 use clap::Args;
-use serde_json::{Value, json};
+use millwork_api::PagedQuery;
+use millwork_manifest::DatePrefix;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 
 /// How a listing is cut and shown.
 #[derive(Args)]
 pub(crate) struct ListOptions {
     /// Only those of this date
     #[arg(long, value_name = "YYYY-MM-DD")]
-    date: Option<String>,
+    pub(crate) date: Option<DatePrefix>,
 
     /// How many at most
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
@@ -25,25 +29,20 @@ pub(crate) struct ListOptions {
 }
 
 /// A listing: where it is asked for, what it is called, and how people see it.
-pub(crate) struct Listing<const N: usize> {
+pub(crate) struct Listing<T, const N: usize> {
     pub(crate) path: &'static str,
     pub(crate) name: &'static str,
     pub(crate) headings: [&'static str; N],
-    pub(crate) row: fn(&Value) -> [String; N],
+    pub(crate) row: fn(&T) -> [String; N],
 }
 
-impl<const N: usize> Listing<N> {
+impl<T: Serialize + DeserializeOwned, const N: usize> Listing<T, N> {
     /// Prints what passes a filter.
-    pub(crate) async fn print(
-        &self,
-        options: &ListOptions,
-        filter: &[(&'static str, Option<String>)],
-    ) -> anyhow::Result<()> {
-        let date = [("date", options.date.clone())];
-        let filter: Vec<_> = filter.iter().chain(&date).cloned().collect();
-        let (items, has_more) = Client::new(&options.client)?.list(self.path, &filter, options.limit as usize).await?;
+    pub(crate) async fn print(&self, options: &ListOptions, query: impl PagedQuery + Serialize) -> anyhow::Result<()> {
+        let client = Client::new(&options.client)?;
+        let (items, has_more) = client.list(self.path, query, options.limit as usize).await?;
         if options.json {
-            return print_json(&json!({self.name: items}));
+            return print_json(&BTreeMap::from([(self.name, items)]));
         }
         table::print(self.headings, &items.iter().map(self.row).collect::<Vec<_>>());
         if has_more {
@@ -53,7 +52,12 @@ impl<const N: usize> Listing<N> {
     }
 }
 
-pub(crate) fn print_json(value: &Value) -> anyhow::Result<()> {
+pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
+}
+
+/// A time as tables show it.
+pub(crate) fn time(at: chrono::DateTime<chrono::Utc>) -> String {
+    at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
 }

@@ -1,23 +1,36 @@
 //! `millwork`: everything a person types. Data goes to stdout, the rest to stderr.
 
+mod audit;
 mod bootstrap;
 mod client;
+mod cost;
+mod dates;
 mod embedded;
+mod exit;
 mod explain;
+mod failure;
 mod files;
+mod filter;
 mod generate;
 mod list;
+mod load_test;
+mod open;
+mod plans;
 mod redrive;
 mod report;
 mod run;
 mod runs;
+mod shell;
 mod state;
 mod submit;
 mod table;
 mod token;
+mod up;
 mod why;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use exit::Exit;
+use failure::Told;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -34,49 +47,73 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 something failed, or of the input something was left out, and stderr says what; 2 the command line is \
-wrong; 130 interrupted.";
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 the command line is wrong; 3 something needs you; `millwork help \
+exit-codes` has all of them.";
 
 #[derive(Subcommand)]
 enum Command {
+    Up(up::Options),
     Run(run::Options),
     Explain(explain::Options),
     Submit(submit::Options),
     Runs(runs::Options),
     Files(files::Options),
     Quarantine(files::QuarantineOptions),
+    Dates(dates::Options),
+    Cost(cost::Options),
     Redrive(redrive::Options),
     Generate(generate::Options),
+    Plans(plans::Options),
+    Audit(audit::Options),
+    Completions(shell::CompletionOptions),
+    Man(shell::ManOptions),
+    LoadTest(load_test::Options),
     Bootstrap(bootstrap::Options),
     Token(token::Options),
+    Open(open::Options),
     Why(why::Options),
 }
 
 fn main() -> ExitCode {
+    if std::env::args_os().skip(1).eq(["help", "exit-codes"]) {
+        print!("{}", Exit::table());
+        return Exit::Done.into();
+    }
+    // Known before the command line is read, so that what is wrong with that is told so, too.
+    let as_json = std::env::args_os().any(|argument| argument == "--json");
     let cli: Cli = millwork_process::parse();
     let quiet = "warn,millwork_scheduler=off,ballista=off,ballista_core=off,ballista_scheduler=off,datafusion=off";
     if let Err(error) = millwork_process::start_logs("millwork", quiet) {
         eprintln!("millwork: {error:#}");
-        return ExitCode::from(2);
+        return Exit::Usage.into();
     }
     end_when_nobody_reads();
     let done = match cli.command {
         Command::Generate(options) => generate::generate(&options).map(|()| ExitCode::SUCCESS),
         Command::Token(options) => token::token(&options).map(|()| ExitCode::SUCCESS),
+        Command::Completions(options) => {
+            shell::completions(&options, Cli::command());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man(options) => shell::man(&options, Cli::command()).map(|()| ExitCode::SUCCESS),
+        Command::Plans(options) => block_on(plans::plans(options)),
+        Command::Audit(options) => block_on(audit::audit(options)),
         Command::Run(options) => block_on(run::run(options)),
+        Command::Up(options) => block_on(up::up(options)),
+        Command::Open(options) => block_on(open::open(options)),
         Command::Explain(options) => block_on(explain::explain(options)),
         Command::Submit(options) => block_on(submit::submit(options)),
         Command::Runs(options) => block_on(runs::runs(options)),
         Command::Files(options) => block_on(files::files(options)),
         Command::Quarantine(options) => block_on(files::quarantine(options)),
+        Command::LoadTest(options) => block_on(load_test::load_test(options)),
+        Command::Dates(options) => block_on(dates::dates(options)),
+        Command::Cost(options) => block_on(cost::cost(options)),
         Command::Redrive(options) => block_on(redrive::redrive(options)),
         Command::Bootstrap(options) => block_on(bootstrap::bootstrap(options)),
         Command::Why(options) => block_on(why::why(options)),
     };
-    done.unwrap_or_else(|error| {
-        eprintln!("millwork: {}", millwork_manifest::printable(&format!("{error:#}")));
-        ExitCode::FAILURE
-    })
+    done.unwrap_or_else(|error| Told::of(&error).print(as_json).into())
 }
 
 /// As in `millwork runs | head`: whoever is written to may go, and that is no bug to tell of.
@@ -85,14 +122,11 @@ fn end_when_nobody_reads() {
     std::panic::set_hook(Box::new(move |panic| {
         let text = panic.payload_as_str().unwrap_or_default();
         if text.starts_with("failed printing to") && text.contains("Broken pipe") {
-            std::process::exit(CODE_OF_A_BROKEN_PIPE);
+            std::process::exit(Exit::ReaderGone.code().into());
         }
         tell(panic);
     }));
 }
-
-/// What a shell says of a process that the signal SIGPIPE has ended.
-const CODE_OF_A_BROKEN_PIPE: i32 = 141;
 
 fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -1,10 +1,12 @@
 //! What a run came to, for a person and for a program.
 
 use crate::redrive::MAX_SHOWN;
+use crate::table::bytes;
+use millwork_api::OutputFile;
 use millwork_conversion::{FileLedger, OtherFormat};
 use millwork_manifest::{Compression, Failure, ObjectUri, printable};
 use millwork_manifest_builder::{ForeignFile, QuarantinedFile, UnmovedFile};
-use millwork_scheduler::{OutputFile, RunResult};
+use millwork_scheduler::RunResult;
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -108,10 +110,10 @@ impl Report {
         for output in &self.outputs {
             let _ = writeln!(text, "{}  {}  {}", shown(&output.uri), count(output.rows, "row"), bytes(output.bytes));
         }
-        let rate = self.input_bytes as f64 / 1e6 / self.seconds.max(1e-9);
+        let rate = self.input_bytes as f64 / f64::from(1 << 20) / self.seconds.max(1e-9);
         let _ = writeln!(
             text,
-            "{}, {} in {}: {} in {}, {}, in {:.2} s ({rate:.0} MB/s)",
+            "{}, {} in {}: {} in {}, {}, in {:.2} s ({rate:.0} MiB/s)",
             count(self.files, "file"),
             bytes(self.input_bytes),
             count(self.manifests, "manifest"),
@@ -205,8 +207,4 @@ fn shown(uri: &str) -> String {
 /// `1 file`, `2 files`.
 pub(crate) fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-fn bytes(count: u64) -> String {
-    indicatif::DecimalBytes(count).to_string()
 }

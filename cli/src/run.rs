@@ -1,6 +1,7 @@
 //! `millwork run`: all of it in one process, on a directory.
 
 use crate::embedded::{self, vcores};
+use crate::exit::Exit;
 use crate::report::{Report, count};
 use anyhow::Context;
 use clap::Args;
@@ -199,7 +200,7 @@ impl Begun {
             let mut left = left;
             while left.runs > 0 {
                 if !convert(&scheduler, &mut ended, left, &mut signals, &mut report).await? {
-                    code = ExitCode::from(130);
+                    code = Exit::Interrupted.into();
                     break;
                 }
                 // Where one file was at fault, the others of its manifest wait again. Each round takes at least one file out.
@@ -220,7 +221,7 @@ impl Begun {
 
 fn interrupted() -> ExitCode {
     eprintln!("millwork: interrupted: the rest goes on next time");
-    ExitCode::from(130)
+    Exit::Interrupted.into()
 }
 
 /// What is still to be converted.
@@ -372,9 +373,8 @@ const LAST_COMMITS: std::time::Duration = std::time::Duration::from_secs(10);
 
 fn progress_bar(bytes: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template(
-        "{bar:32} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} {msg}",
-    );
+    let style =
+        ProgressStyle::with_template("{bar:32} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
 }

@@ -1,10 +1,14 @@
 //! `millwork runs`: what becomes of manifests, and what is to become of them.
 
-use crate::client::{Client, ClientOptions, ServerEvent};
-use crate::list::{ListOptions, Listing, print_json};
-use crate::table;
+use crate::client::{Client, ClientOptions};
+use crate::list::{ListOptions, Listing, print_json, time};
+use crate::plans::{self, ChangeOptions};
+use crate::{filter, table};
+use anyhow::Context;
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use millwork_api::{Action, AnyOf, EventData, Priority, Run, RunDetail, RunQuery, Select, path};
+use millwork_manifest::{FailureClass, RunState, printable};
 use std::process::ExitCode;
 
 /// Show and steer the runs of manifests.
@@ -26,13 +30,13 @@ enum Command {
     List(ListRunsOptions),
     /// Show one run: its attempts, what it produced, how far it is
     Show(RunOptions),
-    /// End a run: at once if it waits, else as soon as its attempt has stopped
-    Cancel(RunOptions),
-    /// Queue a run that failed or was cancelled once more
-    Retry(RunOptions),
-    /// Convert a completed run once more; the new output takes the place of the one it has
-    Force(RunOptions),
-    /// Change the place of a queued run in the queue
+    /// End runs: at once if they wait, else as soon as their attempt has stopped
+    Cancel(ActOptions),
+    /// Queue runs that failed or were cancelled once more
+    Retry(ActOptions),
+    /// Convert completed runs once more; the new output takes the place of the one they have
+    Force(ActOptions),
+    /// Change the place of queued runs in the queue
     Prioritise(PriorityOptions),
     /// Print changes of runs as they happen, until interrupted. When the scheduler goes, its return is waited for
     Watch(WatchOptions),
@@ -40,13 +44,26 @@ enum Command {
 
 #[derive(Args)]
 struct ListRunsOptions {
-    /// Only runs in this state: draft, queued, planning, running, committing, completed, failed, cancelled
-    #[arg(long, value_name = "STATE")]
-    status: Option<String>,
+    /// Only runs in these states, with commas between them: draft, queued, planning, running, committing, completed, failed,
+    /// cancelled
+    #[arg(long, alias = "status", value_name = "STATE,…")]
+    state: Option<AnyOf<RunState>>,
 
-    /// Only runs with a failure of this kind: input, storage, resources, lost-executor, timeout, cancelled, bug
-    #[arg(long, value_name = "CLASS")]
-    failure_class: Option<String>,
+    /// Only runs with failures of these kinds: input, storage, resources, lost-executor, timeout, cancelled, bug
+    #[arg(long, value_name = "CLASS,…")]
+    failure_class: Option<AnyOf<FailureClass>>,
+
+    /// Only runs whose manifest's id begins so
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+
+    /// Only runs that were queued first at this time or later: 2025-12-23T10:00:00Z, or how long ago, such as 90m, 24h or 7d
+    #[arg(long, value_name = "TIME", value_parser = filter::time)]
+    since: Option<DateTime<Utc>>,
+
+    /// Only runs that were queued first before this time
+    #[arg(long, value_name = "TIME", value_parser = filter::time)]
+    until: Option<DateTime<Utc>>,
 
     #[command(flatten)]
     list: ListOptions,
@@ -65,14 +82,41 @@ struct RunOptions {
     client: ClientOptions,
 }
 
+/// Runs named one by one are changed at once; those that match a filter are shown first, and changed with --yes.
+#[derive(Args)]
+struct ActOptions {
+    /// The manifests' ids
+    #[arg(value_name = "ID", required_unless_present = "filter", conflicts_with = "filter")]
+    ids: Vec<String>,
+
+    /// All runs that match, such as 'state=failed class=storage' or 'date=2025-12-23'
+    #[arg(long = "where", value_name = "FILTER", value_parser = filter::runs)]
+    filter: Option<RunQuery>,
+
+    #[command(flatten)]
+    change: ChangeOptions,
+}
+
+impl ActOptions {
+    async fn act(self, action: Action) -> anyhow::Result<ExitCode> {
+        let select = self.filter.map_or(Select::Ids(self.ids), Select::Runs);
+        plans::change(action, select, &self.change).await
+    }
+}
+
 #[derive(Args)]
 struct PriorityOptions {
-    #[command(flatten)]
-    run: RunOptions,
+    /// The manifests' ids, unless --where tells which; then the priority: -1000 to 1000. Runs of higher priority start first; of
+    /// the same, the oldest
+    #[arg(value_name = "ID… PRIORITY", required = true, allow_negative_numbers = true)]
+    words: Vec<String>,
 
-    /// Runs of higher priority start first; of the same, the oldest. 0 unless told
-    #[arg(allow_negative_numbers = true)]
-    priority: i32,
+    /// All runs that match, such as 'state=queued date=2025-12-23'
+    #[arg(long = "where", value_name = "FILTER", value_parser = filter::runs)]
+    filter: Option<RunQuery>,
+
+    #[command(flatten)]
+    change: ChangeOptions,
 }
 
 #[derive(Args)]
@@ -90,124 +134,125 @@ pub(crate) async fn runs(options: Options) -> anyhow::Result<ExitCode> {
         None => list(options.list).await?,
         Some(Command::List(options)) => list(options).await?,
         Some(Command::Show(options)) => show(&options).await?,
-        Some(Command::Cancel(options)) => act(&options, "cancel").await?,
-        Some(Command::Retry(options)) => act(&options, "retry").await?,
-        Some(Command::Force(options)) => act(&options, "force").await?,
-        Some(Command::Prioritise(options)) => prioritise(&options).await?,
+        Some(Command::Cancel(options)) => return options.act(Action::Cancel).await,
+        Some(Command::Retry(options)) => return options.act(Action::Retry).await,
+        Some(Command::Force(options)) => return options.act(Action::Force).await,
+        Some(Command::Prioritise(options)) => return prioritise(options).await,
         Some(Command::Watch(options)) => watch(&options).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-const RUNS: Listing<8> = Listing {
-    path: "runs",
+const RUNS: Listing<Run, 8> = Listing {
+    path: path::RUNS,
     name: "runs",
     headings: ["RUN", "STATE", "PRIORITY", "ATTEMPTS", "FILES", "SIZE", "CHANGED", "FAILURE"],
     row: |run| {
         [
-            text(&run["manifest_id"]),
-            text(&run["state"]),
-            text(&run["priority"]),
-            text(&run["attempts"]),
-            text(&run["files"]),
-            table::bytes(run["bytes"].as_u64().unwrap_or_default()),
-            text(&run["updated_at"]),
-            text(&run["failure"]["message"]),
+            run.manifest_id.to_string(),
+            run.state.to_string(),
+            run.priority.to_string(),
+            run.attempts.to_string(),
+            run.files.to_string(),
+            table::bytes(run.bytes),
+            time(run.updated_at),
+            run.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default(),
         ]
     },
 };
 
 async fn list(options: ListRunsOptions) -> anyhow::Result<()> {
-    RUNS.print(&options.list, &[("status", options.status), ("failure_class", options.failure_class)]).await
+    let query = RunQuery {
+        state: options.state.unwrap_or_default(),
+        failure_class: options.failure_class.unwrap_or_default(),
+        date: options.list.date,
+        prefix: options.prefix,
+        since: options.since,
+        until: options.until,
+        ..RunQuery::default()
+    };
+    RUNS.print(&options.list, query).await
 }
 
 async fn show(options: &RunOptions) -> anyhow::Result<()> {
-    let run = Client::new(&options.client)?.get(&path(&options.id, ""), &[]).await?;
+    let run: RunDetail = Client::new(&options.client)?.get(&path::run(&options.id), &()).await?;
     if options.json {
         return print_json(&run);
     }
-    println!("{}", line(&run));
-    for moment in run["timeline"].as_array().into_iter().flatten() {
-        let attempt = moment["attempt"].as_u64().map_or(String::new(), |attempt| format!(" (attempt {attempt})"));
-        println!("  {}  {}{attempt}", text(&moment["at"]), text(&moment["what"]));
+    println!("{}", detail_line(&run));
+    for moment in &run.timeline {
+        let attempt = moment.attempt.map_or(String::new(), |attempt| format!(" (attempt {attempt})"));
+        println!("  {}  {}{attempt}", time(moment.at), moment.what);
     }
-    for stage in run["progress"]["stages"].as_array().into_iter().flatten() {
-        let tasks = stage["tasks"].as_array().map_or(&[][..], Vec::as_slice);
-        let done = tasks.iter().filter(|task| task["state"] == "successful").count();
-        println!("  stage {}: {done} of {} tasks done", stage["id"], stage["partitions"]);
+    if let Some(progress) = &run.progress {
+        let (read, all) = (table::bytes(progress.read_bytes), table::bytes(progress.bytes));
+        let left = progress.eta_seconds.map_or(String::new(), |seconds| format!(", about {seconds:.0} s left"));
+        let (step, percent) = (progress.phase.name.as_str(), progress.percent);
+        let (done, tasks) = (progress.tasks_done, progress.tasks);
+        println!("  {step}: {read} of {all} read ({percent} %), {done} of {tasks} tasks done{left}");
     }
-    for output in run["result"]["outputs"].as_array().into_iter().flatten() {
-        let size = table::bytes(output["bytes"].as_u64().unwrap_or_default());
-        println!("  {}  {} rows, {size}", text(&output["uri"]), output["rows"]);
+    for output in run.result.iter().flat_map(|result| &result.outputs) {
+        println!("  {}  {} rows, {}", printable(&output.uri), output.rows, table::bytes(output.bytes));
     }
     Ok(())
 }
 
-async fn act(options: &RunOptions, what: &str) -> anyhow::Result<()> {
-    let run = Client::new(&options.client)?.post(&path(&options.id, what), &[], &json!({})).await?;
-    print_run(&run, options.json)
-}
-
-async fn prioritise(options: &PriorityOptions) -> anyhow::Result<()> {
-    let client = Client::new(&options.run.client)?;
-    let run = client.put(&path(&options.run.id, "priority"), &json!({"priority": options.priority})).await?;
-    print_run(&run, options.run.json)
+async fn prioritise(mut options: PriorityOptions) -> anyhow::Result<ExitCode> {
+    let word = options.words.pop().unwrap_or_default();
+    let priority = word.parse().ok().and_then(|number: i64| Priority::try_from(number).ok());
+    let limit = Priority::LIMIT;
+    let priority =
+        priority.with_context(|| format!("the last word is the priority, -{limit} to {limit}, not `{word}`"))?;
+    let select = match (options.filter, options.words) {
+        (Some(filter), ids) if ids.is_empty() => Select::Runs(filter),
+        (None, ids) if !ids.is_empty() => Select::Ids(ids),
+        (Some(_), _) => anyhow::bail!("name runs, or say --where, not both"),
+        (None, _) => anyhow::bail!("name the runs before the priority, or say --where"),
+    };
+    plans::change(Action::Priority(priority), select, &options.change).await
 }
 
 async fn watch(options: &WatchOptions) -> anyhow::Result<()> {
-    let print = |event: &ServerEvent| {
-        let data = &event.data;
-        match event.name.as_str() {
-            "run" if options.json => println!("{data}"),
-            "run" => {
-                let failure = data["failure"]["message"].as_str().map_or(String::new(), |text| format!("  {text}"));
-                println!("{}  {}  {}{failure}", text(&data["at"]), text(&data["manifest_id"]), text(&data["state"]));
+    let print = |event: &EventData| match event {
+        EventData::Run(change) if options.json => {
+            if let Ok(text) = serde_json::to_string(change) {
+                println!("{text}");
             }
-            "role" if data["leads"] == false => eprintln!("this scheduler stands by: changes come when it takes over"),
-            "lagged" => eprintln!("{} changes were missed: `millwork runs` shows how it is", data["missed"]),
-            _ => {}
+        }
+        EventData::Run(change) => {
+            let failure =
+                change.failure.as_ref().map_or(String::new(), |failure| format!("  {}", printable(&failure.message)));
+            println!("{}  {}  {}{failure}", time(change.at), change.manifest_id, change.state);
+        }
+        EventData::Role(role) if !role.leads => {
+            eprintln!("this scheduler stands by: changes come when it takes over");
+        }
+        EventData::Role(_) | EventData::Progress(_) | EventData::Stats(_) => {}
+        EventData::Lagged(lagged) => {
+            eprintln!("{} changes were missed: `millwork runs` shows how it is", lagged.missed);
         }
     };
     Client::new(&options.client)?.watch(print).await
 }
 
-/// The path of a run. An id that is none is refused by the scheduler.
-fn path(id: &str, what: &str) -> String {
-    let escaped = |byte| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
-    let id: String = id.bytes().map(escaped).collect();
-    format!("runs/{id}/{what}").trim_end_matches('/').to_owned()
-}
-
-fn print_run(run: &Value, as_json: bool) -> anyhow::Result<()> {
-    if as_json {
-        return print_json(run);
-    }
-    println!("{}", line(run));
-    Ok(())
-}
-
 /// A run in one line.
-pub(crate) fn line(run: &Value) -> String {
-    let (id, state) = (text(&run["manifest_id"]), text(&run["state"]));
-    let result = &run["result"];
-    match (result["rows"].as_u64(), run["failure"]["message"].as_str()) {
-        (_, Some(message)) => format!("{id}  {state}  {message}"),
-        (Some(rows), None) => {
-            let files = result["outputs"].as_array().map_or(0, Vec::len);
-            format!("{id}  {state}  {rows} rows in {files} files, {} lines rejected", result["rejected"])
-        }
-        (None, None) => format!("{id}  {state}"),
+pub(crate) fn line(run: &Run) -> String {
+    match &run.failure {
+        Some(failure) => format!("{}  {}  {}", run.manifest_id, run.state, printable(&failure.message)),
+        None => format!("{}  {}", run.manifest_id, run.state),
     }
 }
 
-/// A value as people read it: nothing for null.
-pub(crate) fn text(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        value => value.to_string(),
+/// The same, with what it produced.
+pub(crate) fn detail_line(detail: &RunDetail) -> String {
+    match (&detail.result, &detail.run.failure) {
+        (Some(result), None) => format!(
+            "{}  {} rows in {} files, {} lines rejected",
+            line(&detail.run),
+            result.rows,
+            result.outputs.len(),
+            result.rejected
+        ),
+        _ => line(&detail.run),
     }
 }

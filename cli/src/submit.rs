@@ -1,10 +1,14 @@
 //! `millwork submit`: manifests to a scheduler.
 
 use crate::client::{Client, ClientOptions};
-use crate::runs::line;
+use crate::list::print_json;
+use crate::runs::{detail_line, line};
 use anyhow::Context;
 use clap::Args;
-use serde_json::{Value, json};
+use millwork_api::{ManifestReference, Priority, Run, RunDetail, SubmitQuery, path};
+use millwork_manifest::RunState;
+use serde::Serialize;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -42,47 +46,60 @@ pub(crate) struct Options {
     json: bool,
 }
 
+/// A run as it is told: with what it produced, if that was waited for.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Told {
+    Queued(Box<Run>),
+    Ended(Box<RunDetail>),
+}
+
+impl Told {
+    fn run(&self) -> &Run {
+        match self {
+            Self::Queued(run) => run,
+            Self::Ended(detail) => &detail.run,
+        }
+    }
+}
+
 pub(crate) async fn submit(options: Options) -> anyhow::Result<ExitCode> {
     let client = Client::new(&options.client)?;
-    let query = [
-        ("priority", options.priority.to_string()),
-        ("retry", options.retry.to_string()),
-        ("force", options.force.to_string()),
-    ];
+    let query = SubmitQuery { priority: Priority(options.priority), retry: options.retry, force: options.force };
     let mut runs = Vec::new();
     for manifest in &options.manifests {
         let body = match manifest.starts_with("s3://") {
-            true => json!({"uri": manifest}),
-            false => serde_json::from_str(&crate::explain::load(manifest).await?.to_json())?,
+            true => serde_json::to_string(&ManifestReference { uri: Some(manifest.clone()) })?,
+            false => crate::explain::load(manifest).await?.to_json(),
         };
-        let run = client.post("manifests", &query, &body).await;
-        runs.push(run.with_context(|| format!("manifest `{manifest}`"))?);
+        let run = client.post_text(path::MANIFESTS, &query, body).await;
+        runs.push(Told::Queued(run.with_context(|| format!("manifest `{manifest}`"))?));
     }
     if options.wait {
-        for run in &mut runs {
-            let id = run["manifest_id"].as_str().unwrap_or_default().to_owned();
-            // Once at least: the answer to a submission does not say what a run produced.
-            loop {
-                *run = client.get_patiently(&format!("runs/{id}")).await?;
-                if is_final(run) {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
+        for told in &mut runs {
+            let detail = ended(&client, told.run()).await?;
             if !options.json {
-                println!("{}", line(run));
+                println!("{}", detail_line(&detail));
             }
+            *told = Told::Ended(Box::new(detail));
         }
     }
-    let failed = runs.iter().any(|run| matches!(run["state"].as_str(), Some("failed" | "cancelled")));
+    let failed = runs.iter().any(|told| matches!(told.run().state, RunState::Failed | RunState::Cancelled));
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&json!({"runs": runs}))?);
+        print_json(&BTreeMap::from([("runs", &runs)]))?;
     } else if !options.wait {
-        runs.iter().for_each(|run| println!("{}", line(run)));
+        runs.iter().for_each(|told| println!("{}", line(told.run())));
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn is_final(run: &Value) -> bool {
-    matches!(run["state"].as_str(), Some("completed" | "failed" | "cancelled"))
+/// Waits for the end of a run. It is asked for once at least: the answer to a submission does not say what it produced.
+async fn ended(client: &Client, run: &Run) -> anyhow::Result<RunDetail> {
+    loop {
+        let detail: RunDetail = client.get_patiently(&path::run(run.manifest_id.as_str())).await?;
+        if detail.run.state.is_final() {
+            return Ok(detail);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }

@@ -1,8 +1,9 @@
-//! Tables for people.
+//! Tables for people, and sizes in them.
 
 use millwork_manifest::printable;
 
-/// Prints rows below their headings, each column as wide as its widest cell; the last one has no end.
+/// Prints rows below their headings, each column as wide as its widest cell; the last one has no end. What would steer a terminal is
+/// shown escaped.
 pub(crate) fn print<const N: usize>(headings: [&str; N], rows: &[[String; N]]) {
     // Names from outside steer no terminal.
     let rows: Vec<[String; N]> =
@@ -18,13 +19,34 @@ pub(crate) fn print<const N: usize>(headings: [&str; N], rows: &[[String; N]]) {
     rows.iter().for_each(|row| line(std::array::from_fn(|i| row[i].as_str())));
 }
 
-/// A size as people read it.
+/// A size as people read it: in bytes, or in a unit of 1,024 times the one before, with one digit after the point.
 pub(crate) fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let (mut size, mut unit) = (bytes as f64, 0);
-    while size >= 1024.0 && unit + 1 < UNITS.len() {
+    // What would be rounded to 1024.0 is 1.0 of the next.
+    while size >= 1023.95 && unit + 1 < UNITS.len() {
         size /= 1024.0;
         unit += 1;
     }
     if unit == 0 { format!("{bytes} B") } else { format!("{size:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_one_unit() {
+        for (size, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (3_670_016, "3.5 MiB"),
+            (1_048_575, "1.0 MiB"),
+            (3_758_096_384, "3.5 GiB"),
+            (u64::MAX, "16384.0 PiB"),
+        ] {
+            assert_eq!(bytes(size), text);
+        }
+    }
 }

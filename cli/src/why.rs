@@ -1,10 +1,12 @@
 //! `millwork why`: the cause, what happens next, and what may be done.
 
 use crate::client::{Client, ClientOptions};
+use crate::exit::Exit;
 use crate::list::print_json;
 use anyhow::Context;
 use chrono::Utc;
 use clap::Args;
+use millwork_api::{UriQuery, path};
 use millwork_diagnosis::{Code, Diagnosis, Standing, Subject, moment};
 use millwork_manifest::{DatePrefix, ManifestId, ObjectUri};
 use millwork_scheduler::{About, Inspector};
@@ -57,9 +59,6 @@ enum Named {
     Run(ManifestId),
 }
 
-/// Something needs a person.
-const NEEDS_YOU: u8 = 3;
-
 pub(crate) async fn why(options: Options) -> anyhow::Result<ExitCode> {
     let named = named(&options.subject)?;
     let diagnosis = match &options.state {
@@ -67,12 +66,12 @@ pub(crate) async fn why(options: Options) -> anyhow::Result<ExitCode> {
         None => ask(&Client::new(&options.client)?, &named).await?,
     };
     if options.json {
-        print_json(&serde_json::to_value(&diagnosis)?)?;
+        print_json(&diagnosis)?;
     } else {
         print!("{}", text_of(&diagnosis));
     }
     Ok(match diagnosis.standing {
-        Standing::NeedsYou => ExitCode::from(NEEDS_YOU),
+        Standing::NeedsYou => Exit::NeedsYou.into(),
         Standing::Settled | Standing::Moves => ExitCode::SUCCESS,
     })
 }
@@ -100,33 +99,19 @@ fn named(text: &str) -> anyhow::Result<Named> {
 }
 
 async fn ask(client: &Client, named: &Named) -> anyhow::Result<Diagnosis> {
-    let answer = match named {
-        Named::File(uri) => client.get("files/why", &[("uri", uri.to_string())]).await?,
-        Named::Date(date) => client.get(&format!("dates/{date}/why"), &[]).await?,
-        Named::Executor(id) => client.get(&format!("executors/{}/why", in_path(id)), &[]).await?,
+    match named {
+        Named::File(uri) => client.get(path::FILE_WHY, &UriQuery { uri: uri.clone() }).await,
+        Named::Date(date) => client.get(&path::date_why(&date.to_string()), &()).await,
+        Named::Executor(id) => client.get(&path::executor_why(id), &()).await,
         Named::Run(id) => {
-            let of_run: Diagnosis = serde_json::from_value(client.get(&format!("runs/{id}/why"), &[]).await?)?;
+            let of_run: Diagnosis = client.get(&path::run_part(id.as_str(), "why"), &()).await?;
             if of_run.code != Code::UnknownRun {
                 return Ok(of_run);
             }
-            let of_executor = client.get(&format!("executors/{id}/why"), &[]).await?;
-            let of_executor: Diagnosis = serde_json::from_value(of_executor)?;
-            return Ok(if of_executor.code == Code::ExecutorAway { of_run } else { of_executor });
+            let of_executor: Diagnosis = client.get(&path::executor_why(id.as_str()), &()).await?;
+            Ok(if of_executor.code == Code::ExecutorAway { of_run } else { of_executor })
         }
-    };
-    serde_json::from_value(answer).context("the scheduler is of another version: its diagnosis cannot be read")
-}
-
-/// A name as a part of a path.
-fn in_path(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    name.bytes().fold(String::new(), |mut path, byte| {
-        match plain(byte) {
-            true => path.push(char::from(byte)),
-            false => path.push_str(&format!("%{byte:02X}")),
-        }
-        path
-    })
+    }
 }
 
 async fn look(state: &str, places: Option<&str>, named: &Named) -> anyhow::Result<Diagnosis> {

@@ -28,7 +28,7 @@ pub async fn connect(address: &Address, access: &Access) -> io::Result<Scheduler
     connect_at(address, None, access).await
 }
 
-/// The same, at one of the addresses that belong to its name; a certificate has to be for the name.
+/// Connects at one of the addresses that belong to a scheduler's name; a certificate has to be for the name.
 pub async fn connect_at(address: &Address, at: Option<SocketAddr>, access: &Access) -> io::Result<SchedulerLink> {
     timeout(CONNECT, connect_in_time(address, at, access)).await.map_err(|_| {
         io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} seconds", CONNECT.as_secs()))

@@ -308,6 +308,27 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_in_a_file_is_read_again_when_that_changes() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("secret");
+        let write = |text: &str| {
+            fs::write(&path, text).unwrap();
+            set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        };
+        write(&"a".repeat(40));
+        let watched = Secret::configured(Some(&path)).unwrap().unwrap();
+        assert_eq!(watched, secret(&"a".repeat(40)));
+        write(&"b".repeat(41));
+        let started = std::time::Instant::now();
+        while watched != secret(&"b".repeat(41)) {
+            assert!(started.elapsed().as_secs() < 30, "the file is not read again");
+            std::thread::yield_now();
+        }
+        write("short");
+        assert_eq!(watched, secret(&"b".repeat(41)), "what cannot be used changes nothing");
+    }
+
+    #[test]
     fn a_secret_that_others_can_read_is_refused() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("secret");

@@ -35,6 +35,8 @@ pub use codec::MillworkCodec;
 pub use judge::{AttemptOutcome, Verdict, ledger_mismatches};
 pub use ledger::{FileLedger, LedgerError, RangeLedger, add_up};
 pub use limits::{Limits, MIN_CONTENT_BYTES};
+/// Says what the metrics mean that reading and writing make.
+pub use millwork_storage::describe_metrics;
 pub use ndjson::{
     ColumnNames, Defect, Field, MAX_DEPTH, MAX_FIELDS, MAX_KEY_BYTES, MAX_LINE_BYTES, OtherFormat, Scanned, ValueKind,
     input_bytes_read, scan_line, unescape,

@@ -29,7 +29,7 @@ pub struct Executor {
     pub access: Access,
     /// Time that its tasks have once it is told to end. What is not done by then is given back at once.
     pub drain: Duration,
-    /// What probes are told.
+    /// State that probes are told.
     pub status: Status,
 }
 

@@ -11,11 +11,11 @@ pub const TASK_BUCKETS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 
 /// Ends of tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TaskEnd {
-    /// Its report went to the scheduler; that may be one of a failure in the input.
+    /// A report to the scheduler, which may be one of a failure in the input.
     Completed,
-    /// It broke.
+    /// A defect.
     Failed,
-    /// It was cancelled, or its scheduler was gone, or the executor had to end.
+    /// No end of its own: it was cancelled, its scheduler was gone, or the executor had to end.
     GivenUp,
 }
 
@@ -31,7 +31,7 @@ impl TaskEnd {
     }
 }
 
-/// What an executor is doing, as far as others ask.
+/// State of an executor, as far as others ask.
 #[derive(Clone, Debug, Default)]
 pub struct Status(Arc<Inner>);
 
@@ -48,6 +48,7 @@ impl Status {
         TaskEnd::ALL
             .into_iter()
             .for_each(|end| counter!("millwork_tasks_total", "outcome" => end.as_str()).increment(0));
+        millwork_conversion::describe_metrics();
         describe_gauge!("millwork_tasks_running", "Tasks that run here now");
         describe_gauge!("millwork_slots", "Tasks that can run here at once, and threads that they share");
         describe_histogram!("millwork_task_duration_seconds", metrics::Unit::Seconds, "Time that completed tasks took");

@@ -60,7 +60,7 @@ impl Builder {
         if !dry_run && !done.pending.is_empty() {
             let detail = format!("{} files of {place} taken back", done.pending.len());
             let actor = self.holder.clone();
-            let entry = AuditEntry { at: self.now(), actor, action: "redrive".to_owned(), detail };
+            let entry = AuditEntry::done(self.now(), actor, "redrive", detail);
             self.store.audit(&entry).await?;
         }
         Ok(done)

@@ -16,7 +16,7 @@ use std::str::FromStr;
 /// again (processing → manifested), a quarantined file can be put back, and a completed one whose object has other
 /// content can be pending again where overwrites are reprocessed. The store makes each step only from a state that has
 /// it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileState {
     /// Known and valid, in no manifest yet.

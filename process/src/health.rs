@@ -22,16 +22,16 @@ const KEEP_SMALL: Duration = Duration::from_secs(5);
 /// The address, and its being open to others.
 #[derive(Clone, Copy, Debug)]
 pub struct HealthOptions {
-    /// Where it listens.
+    /// Address that it listens on.
     pub address: SocketAddr,
-    /// Others may reach it, though they need no token.
+    /// Permission to listen where others can reach it, though they need no token.
     pub insecure: bool,
 }
 
 /// An answer to a probe: all is well, or the reason why not, in a few words that tell nothing of what is converted.
 pub type Check = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
 
-/// What is asked of the service.
+/// Answers that the service gives.
 #[derive(Clone)]
 struct Shared {
     alive: Check,
@@ -85,7 +85,7 @@ impl HealthServer {
         Ok(Self { address, server: HttpServer::start(listener, routes, limits, None) })
     }
 
-    /// The same, or none if another process has the address and it is only the one that is taken where none is given: several of
+    /// Serves likewise; none if another process has the address and it is only the one that is taken where none is given: several of
     /// a kind may run on a machine.
     pub async fn start_if_free(
         (address, is_given): (SocketAddr, bool),
@@ -104,7 +104,7 @@ impl HealthServer {
         }
     }
 
-    /// Where it listens.
+    /// Address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -20,7 +20,7 @@ pub fn parse<T: CommandFactory + FromArgMatches>() -> T {
     parsed.unwrap_or_else(|error| error.format(&mut with_variables(T::command())).exit())
 }
 
-/// The same command with a variable for each option. A variable that is empty is as good as none.
+/// Gives a command's options a variable each. A variable that is empty is as good as none.
 pub fn with_variables(command: Command) -> Command {
     below(command, PREFIX)
 }

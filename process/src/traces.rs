@@ -1,6 +1,6 @@
 //! Traces over OTLP (gRPC): off unless `OTEL_EXPORTER_OTLP_ENDPOINT` is set. All else is as the standard variables of OpenTelemetry say.
 //!
-//! What a run does in several processes is one trace: a process hands on where it is as text, as [W3C Trace
+//! A run is one trace through several processes: a process hands on where it is as text, as [W3C Trace
 //! Context](https://www.w3.org/TR/trace-context/) has it.
 
 use anyhow::Context;
@@ -40,7 +40,7 @@ fn are_wanted() -> bool {
     has_endpoint && !is("OTEL_SDK_DISABLED", "true") && !is("OTEL_TRACES_EXPORTER", "none")
 }
 
-/// What makes spans of the process, if somebody wants them. To be called in a runtime, whose threads send them.
+/// Maker of the process's spans, if somebody wants them. To be called in a runtime, whose threads send them.
 fn tracer(service: &'static str) -> anyhow::Result<Option<SdkTracer>> {
     if !are_wanted() || tokio::runtime::Handle::try_current().is_err() {
         return Ok(None);

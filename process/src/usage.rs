@@ -1,4 +1,4 @@
-//! What the process itself takes of the machine, as Prometheus names it: read from the system when it is asked for.
+//! Processor time, memory and descriptors of the process, as Prometheus names them: read from the system when it is asked for.
 
 use std::fmt::Write;
 use std::fs;
@@ -78,7 +78,7 @@ fn system(name: libc::c_int) -> Option<f64> {
     (value > 0).then_some(value as f64)
 }
 
-/// When the machine was started, in seconds since 1970.
+/// Start of the machine, in seconds since 1970.
 fn boot_seconds() -> Option<f64> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()

@@ -4,7 +4,7 @@
 //! are there. So a scheduler that leads and one that stands by give the same answer, one that was started just now wakes a fleet that
 //! sleeps, and executors that cannot be had do not make it ask for more.
 //!
-//! It plans by a deadline, not by a time constant: what is unfinished is to be done when the oldest run gets as old as the deadline. A
+//! The plan is for a deadline, not for a time constant: what is unfinished is to be done when the oldest run gets as old as the deadline. A
 //! plan of "the backlog by so much time from now", made anew each minute, never arrives, since it gets slower as it gets along.
 
 mod arrival;

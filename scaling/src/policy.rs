@@ -37,7 +37,7 @@ pub struct Load {
     pub runs: u64,
     /// Their stored input. That of a manifest that tells no sizes is 0.
     pub bytes: u64,
-    /// Those of them that are planned or running.
+    /// Runs among them that are planned or running.
     pub active_runs: u64,
     /// Age of the oldest of them.
     pub oldest: Duration,

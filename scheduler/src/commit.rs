@@ -18,12 +18,16 @@
 //!
 //! What becomes of a committed output that is lost before it is shown is in `loss`.
 
+use crate::accounts;
+use crate::engine::TaskNow;
 use crate::options::OutputLayout;
+use millwork_api::{OutputFile, Requests, TaskRecord};
 use millwork_conversion::{AttemptOutcome, FileLedger, StagedPart, TaskReport};
 use millwork_manifest::{InvalidUri, Manifest, ObjectUri};
 #[cfg(doc)]
 use millwork_storage::StorageError;
 use millwork_storage::{Location, StagedFile, Staging, StorageResult, remove_blocking};
+use millwork_tracking::AttemptWork;
 use serde::{Deserialize, Serialize};
 
 /// All that is needed to finish the publication of an attempt.
@@ -76,21 +80,33 @@ pub struct RunResult {
     pub plan: String,
     /// What became of each file.
     pub ledger: Vec<FileLedger>,
+    /// The attempt that made it; 0 if that was not noted.
+    #[serde(default)]
+    pub attempt: u32,
+    /// Tasks that made it, at most 1,000: of more, those that ended last.
+    #[serde(default)]
+    pub tasks: Vec<TaskRecord>,
+    /// Steps of the attempt, and what its tasks did.
+    #[serde(default)]
+    pub work: Option<AttemptWork>,
+    /// Time that tasks computed, in microseconds.
+    #[serde(default)]
+    pub cpu_micros: u64,
+    /// Requests to object storage, estimated by the sizes of what was read and written.
+    #[serde(default)]
+    pub storage: Requests,
 }
 
-/// A published file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct OutputFile {
-    /// Where it is.
-    pub uri: String,
-    /// Its rows.
-    pub rows: u64,
-    /// Its size.
-    pub bytes: u64,
-    /// The manifest it is of.
-    pub manifest_id: String,
-    /// The executor that wrote it.
-    pub executor: String,
+impl RunResult {
+    /// Notes how the attempt made it.
+    pub(crate) fn account(&mut self, attempt: u32, work: AttemptWork, tasks: &[TaskNow]) {
+        let in_bucket = |uri: &str| uri.starts_with("s3://");
+        let inputs = self.ledger.iter().filter(|file| in_bucket(&file.uri)).map(|file| file.size_bytes);
+        let outputs = self.outputs.iter().filter(|file| in_bucket(&file.uri)).map(|file| file.bytes);
+        self.storage = accounts::requests(inputs, outputs);
+        self.cpu_micros = work.cpu_micros;
+        (self.attempt, self.tasks, self.work) = (attempt, accounts::records(tasks), Some(work));
+    }
 }
 
 /// Where output and rejected lines go.
@@ -190,8 +206,8 @@ impl CommitRecord {
             renamed_columns: outcome.columns.renamed(),
             case_twins: outcome.columns.twins(),
             hidden_columns: to.layout.hides(&outcome.columns.names()),
-            plan: String::new(),
             ledger: outcome.ledger.clone(),
+            ..RunResult::default()
         };
         Ok((record, result))
     }

@@ -17,7 +17,6 @@ mod session;
 
 pub(crate) use counts::TaskNow;
 pub use fleet::{ExecutorInfo, ExecutorNow, GoneExecutor};
-pub use progress::{JobProgress, StageProgress, TaskProgress};
 
 use ballista_core::JobId;
 use ballista_core::extension::SessionConfigExt;

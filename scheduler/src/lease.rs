@@ -12,7 +12,7 @@ use millwork_tracking::{Lock, TrackingError, TrackingStore, lock_path};
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -25,11 +25,26 @@ const RENEW: std::time::Duration = std::time::Duration::from_secs(2);
 /// How often one who waits tries to take it.
 const TRY: std::time::Duration = std::time::Duration::from_millis(500);
 
+/// Until when a lock is held if it is not renewed; none where a file is held.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LeaseUntil(Arc<Mutex<Option<DateTime<Utc>>>>);
+
+impl LeaseUntil {
+    pub(crate) fn get(&self) -> Option<DateTime<Utc>> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, lock: &Lock) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock.expires_at);
+    }
+}
+
 /// The right to run the manifests of a store.
 pub struct Lease {
     store: Arc<dyn TrackingStore>,
     lock: Lock,
     lost: CancellationToken,
+    until: LeaseUntil,
     /// Ends the renewing, and the task that does it.
     renewing: Option<(CancellationToken, JoinHandle<()>)>,
     _file: Option<File>,
@@ -45,13 +60,22 @@ impl Lease {
             // The file says that the holder before is gone, whatever its time.
             let lock = store.lock(LOCK, &holder, Duration::zero(), DateTime::UNIX_EPOCH).await?;
             let lock = lock.context("the lock of the runs was taken by a process that does not hold the file")?;
-            return Ok(Some(Self { store: store.clone(), lock, lost, renewing: None, _file: Some(file) }));
+            return Ok(Some(Self {
+                store: store.clone(),
+                lock,
+                lost,
+                until: LeaseUntil::default(),
+                renewing: None,
+                _file: Some(file),
+            }));
         }
         let lock = store.lock(LOCK, &holder, Duration::seconds(TTL_SECONDS), Utc::now()).await?;
         Ok(lock.map(|lock| {
             let done = CancellationToken::new();
-            let task = tokio::spawn(renew(store.clone(), lock.clone(), lost.clone(), done.clone()));
-            Self { store: store.clone(), lock, lost, renewing: Some((done, task)), _file: None }
+            let until = LeaseUntil::default();
+            until.set(&lock);
+            let task = tokio::spawn(renew(store.clone(), (lock.clone(), until.clone()), lost.clone(), done.clone()));
+            Self { store: store.clone(), lock, lost, until, renewing: Some((done, task)), _file: None }
         }))
     }
 
@@ -83,6 +107,11 @@ impl Lease {
     /// What is shown to start an attempt.
     pub fn lock(&self) -> &Lock {
         &self.lock
+    }
+
+    /// Until when it is held if it is not renewed.
+    pub(crate) fn until(&self) -> LeaseUntil {
+        self.until.clone()
     }
 
     /// Cancelled once another has it.
@@ -148,7 +177,12 @@ pub(crate) fn is_held(state: &Path) -> Option<bool> {
     Some(locks.lines().any(is_ours))
 }
 
-async fn renew(store: Arc<dyn TrackingStore>, mut lock: Lock, lost: CancellationToken, done: CancellationToken) {
+async fn renew(
+    store: Arc<dyn TrackingStore>,
+    (mut lock, until): (Lock, LeaseUntil),
+    lost: CancellationToken,
+    done: CancellationToken,
+) {
     loop {
         tokio::select! {
             () = done.cancelled() => {
@@ -160,7 +194,10 @@ async fn renew(store: Arc<dyn TrackingStore>, mut lock: Lock, lost: Cancellation
             () = tokio::time::sleep(RENEW) => {}
         }
         match store.renew(&lock, Duration::seconds(TTL_SECONDS), Utc::now()).await {
-            Ok(renewed) => lock = renewed,
+            Ok(renewed) => {
+                until.set(&renewed);
+                lock = renewed;
+            }
             Err(error @ TrackingError::LockLost { .. }) => {
                 tracing::error!(%error, "another scheduler runs the manifests now: this one ends");
                 lost.cancel();

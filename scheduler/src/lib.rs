@@ -5,20 +5,29 @@
 //! a queue or a directory. This crate knows nothing of how NDJSON is parsed.
 
 mod access;
+mod accounts;
 mod adopt;
 mod api;
+mod audit;
 mod commit;
+mod cost;
 mod engine;
+mod forecast;
 mod intake;
 mod lease;
 mod loss;
 mod options;
 mod places;
+mod plans;
+mod recorder;
 mod refresh;
 pub mod run;
 mod scaling;
+mod select;
 mod service;
+mod settings;
 mod shell;
+mod ui;
 mod why;
 
 pub use access::{
@@ -26,13 +35,17 @@ pub use access::{
 };
 pub use adopt::{Adopted, adopt, count_unknown};
 pub use api::{ApiServer, HttpDoor, HttpOptions, read_token};
-pub use commit::{OutputFile, RunResult};
-pub use engine::{Engine, ExecutorInfo, ExecutorNow, GoneExecutor, JobProgress, StageProgress, TaskProgress};
+pub use audit::Operator;
+pub use commit::RunResult;
+pub use cost::{PricesError, parse_prices, read_prices};
+pub use engine::{Engine, ExecutorInfo, ExecutorNow, GoneExecutor};
 pub use intake::{Intake, IntakeOptions, Submit};
 pub use lease::{Lease, OutputLock};
 pub use options::{OutputLayout, RunOptions};
 pub use places::{PlaceOptions, ReadPlaces};
+pub use plans::PlanError;
 pub use scaling::{FleetSize, ScalerDoor, ScalerServer, ScalingOptions};
 pub use service::{Service, SubmitError};
-pub use shell::{Change, EndedRun, Phase, RunProgress, Scheduler, Step, StepTime};
+pub use settings::settings_in_force;
+pub use shell::{Change, EndedRun, Scheduler};
 pub use why::{About, Attention, Inspector};

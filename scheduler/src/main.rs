@@ -2,12 +2,13 @@
 //! connect to it.
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use futures::StreamExt;
+use millwork_api::Setting;
 use millwork_cluster::{DoorAccess, Identity, Secret, TlsFiles, TlsMode};
 use millwork_scheduler::{
     About, ApiServer, Engine, FleetSize, HttpOptions, Intake, IntakeOptions, Lease, OutputLock, PlaceOptions,
-    ReadPlaces, RunOptions, ScalerServer, ScalingOptions, Scheduler, Service,
+    ReadPlaces, RunOptions, ScalerServer, ScalingOptions, Scheduler, Service, settings_in_force,
 };
 use millwork_tracking::TrackingStore;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -93,16 +94,19 @@ const LISTEN_TRIES: u32 = 20;
 const LISTEN_PAUSE: Duration = Duration::from_millis(250);
 
 fn main() -> anyhow::Result<()> {
-    let options: Options = millwork_process::parse();
+    let command = millwork_process::with_variables(Options::command());
+    let matches = command.clone().get_matches();
+    let settings = settings_in_force(&command, &matches);
+    let options = Options::from_arg_matches(&matches)?;
     millwork_process::block_on(async {
         // Ballista's manager of executors tries to dial them now and then, which have no port.
         let filter = "info,ballista=warn,ballista_core=warn,ballista_scheduler=warn,ballista_scheduler::state::executor_manager=off,datafusion=warn";
         millwork_process::start_logs("millwork-scheduler", filter)?;
-        serve(options).await
+        serve(options, settings).await
     })
 }
 
-async fn serve(options: Options) -> anyhow::Result<()> {
+async fn serve(options: Options, settings: Vec<Setting>) -> anyhow::Result<()> {
     let door = options.http.door()?;
     anyhow::ensure!(
         options.listen.ip().is_loopback() || options.insecure_executors,
@@ -118,6 +122,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let store = millwork_tracking::open(&options.state).await?;
     let about = About::of(&options.state, &options.run, &places.manifests)?;
     let service = Service::new(store.clone(), places).with_about(about);
+    service.set_settings(settings);
     let server = ApiServer::start(http, service.clone(), door, &options.state, descriptors)?;
     let size = FleetSize::start(service.clone(), policy, f64::from(options.scaling.scale_executor_slots));
     let _scaler = match scaler {

@@ -7,7 +7,9 @@ use crate::refresh;
 use crate::shell::Scheduler;
 use crate::why::{About, Inspector};
 use chrono::Utc;
+use millwork_api::{Action, Setting};
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId, ObjectUri};
+use millwork_storage::StorageError;
 use millwork_tracking::{Commit, QueuedManifest, Run, RunState, TrackingError, TrackingResult, TrackingStore};
 use std::sync::{Arc, OnceLock};
 
@@ -41,13 +43,31 @@ pub struct Service {
     store: Arc<dyn TrackingStore>,
     places: Arc<ReadPlaces>,
     leader: Arc<OnceLock<Scheduler>>,
+    settings: Arc<OnceLock<Vec<Setting>>>,
     about: Arc<About>,
 }
 
 impl Service {
     /// A process that stands by, and takes manifests whose files are where input may be.
     pub fn new(store: Arc<dyn TrackingStore>, places: ReadPlaces) -> Self {
-        Self { store, places: Arc::new(places), leader: Arc::default(), about: Arc::default() }
+        Self {
+            store,
+            places: Arc::new(places),
+            leader: Arc::default(),
+            settings: Arc::default(),
+            about: Arc::default(),
+        }
+    }
+
+    /// Notes the settings in force, for those who ask for them.
+    pub fn set_settings(&self, settings: Vec<Setting>) {
+        // It happens once in the life of a process.
+        let _ = self.settings.set(settings);
+    }
+
+    /// The settings in force.
+    pub(crate) fn settings(&self) -> &[Setting] {
+        self.settings.get().map_or(&[], Vec::as_slice)
     }
 
     /// The same, with what else is known of the state and of what is written.
@@ -147,8 +167,19 @@ impl Service {
         self.queue_again(id).await
     }
 
-    /// Gives a committed output up of which something is gone for good; refused if nothing is. See [`loss`].
-    async fn give_up(&self, id: &ManifestId, commit: &Commit, needs_input: bool) -> TrackingResult<()> {
+    /// Refuses a committed run whose output is not lost, or, where the action needs it, whose input is lost, too.
+    pub(crate) async fn check_lost(&self, id: &ManifestId, action: Action) -> TrackingResult<()> {
+        match self.store.unpublished(id).await? {
+            Some(commit) => self.loss_of(id, &commit, action == Action::Retry).await.map(drop),
+            None => {
+                let found = RunState::Committing.to_string();
+                Err(TrackingError::Conflict { manifest_id: id.to_string(), found, wanted: NOT_LOST })
+            }
+        }
+    }
+
+    /// The loss of a committed output of which something is gone for good; refused if nothing is.
+    async fn loss_of(&self, id: &ManifestId, commit: &Commit, needs_input: bool) -> TrackingResult<StorageError> {
         let refused = |found: String, wanted| TrackingError::Conflict { manifest_id: id.to_string(), found, wanted };
         let lost = match loss::check_there(loss::record_of(commit)?).await {
             Err(error) if error.is_lost() => error,
@@ -166,6 +197,12 @@ impl Service {
                 Err(error) => return Err(refused(format!("committing, and cannot be looked at: {error}"), MENDED)),
             }
         }
+        Ok(lost)
+    }
+
+    /// Gives a committed output up of which something is gone for good; refused if nothing is. See [`loss`].
+    async fn give_up(&self, id: &ManifestId, commit: &Commit, needs_input: bool) -> TrackingResult<()> {
+        let lost = self.loss_of(id, commit, needs_input).await?;
         self.store.supersede(id, commit.attempt, &loss::failure_of(&lost), None, Utc::now()).await?;
         if let Err(error) = loss::take_back_superseded(&*self.store, id).await {
             tracing::warn!(manifest = %id, %error, "cannot take back what is left of a lost output; the next attempt does it");

@@ -2,6 +2,7 @@
 
 use crate::objects::is_hidden;
 use crate::places::{is_plain_key, percent_decoded};
+use crate::requests::Counted;
 use crate::{MAX_READ_BYTES, Object, StorageError, StorageResult, bucket_and_key};
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
@@ -43,7 +44,8 @@ pub async fn client_from_env() -> Client {
     let shared = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load().await;
     let has_endpoint =
         ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].into_iter().any(|name| std::env::var_os(name).is_some());
-    Client::from_conf(aws_sdk_s3::config::Builder::from(&shared).force_path_style(has_endpoint).build())
+    let config = aws_sdk_s3::config::Builder::from(&shared).force_path_style(has_endpoint).interceptor(Counted);
+    Client::from_conf(config.build())
 }
 
 impl Buckets {

@@ -16,6 +16,7 @@ mod modes;
 mod objects;
 mod places;
 mod relocate;
+mod requests;
 mod staging;
 mod transfer;
 mod walk;
@@ -28,6 +29,7 @@ pub use memory::MemoryObjects;
 pub use modes::{DIRECTORY_MODE, FILE_MODE, PRIVATE_FILE_MODE, create_directories, create_new_file};
 pub use objects::{MAX_READ_BYTES, Objects, Storage, is_hidden};
 pub use places::{InvalidPlace, Located, Places, open_inside};
+pub use requests::describe_metrics;
 pub use staging::{
     Arrange, Arranged, InvalidPrivateName, PrivateKind, PrivateName, RewriteTail, StagedFile, Staging, StagingWriter,
     Tail, base64_text, list_at_most, staged_manifests,

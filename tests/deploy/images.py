@@ -10,6 +10,7 @@ import argparse
 import base64
 import json
 import os
+import re
 import secrets as random
 import shutil
 import signal
@@ -33,7 +34,7 @@ REGION = "eu-central-1"
 AWS = {"AWS_ENDPOINT_URL": ENDPOINT, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": REGION}
 PREFIX = "images-check"
 FILES = 60
-LINES = 4000
+LINES = 10_000
 
 
 def main():
@@ -87,6 +88,7 @@ class Fleet:
             self.start_all()
             servers.put(range(FILES // 2))
             self.wait("the first runs are under way", lambda: len(self.runs()) > 1)
+            self.wait("the executor has work", lambda: self.working("http://127.0.0.1:8092"))
             started = time.monotonic()
             self.storage.podman("stop", "--time", "300", "executor-1-executor")
             print(f"an executor with work ended {time.monotonic() - started:.1f} s after SIGTERM, code {self.code('executor-1-executor')}")
@@ -158,6 +160,9 @@ class Fleet:
             return error.code, ""
         except OSError:
             return 0, ""
+
+    def working(self, url):
+        return re.search(r"^millwork_tasks_running [1-9]", self.get(url + "/metrics")[1] or "", re.M) is not None
 
     def url(self, name):
         return "https://localhost:8080" if name == "scheduler-0" else "https://localhost:8090"

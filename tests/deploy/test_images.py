@@ -95,5 +95,28 @@ def test_programs_know_every_variable_of_their_pods(variables):
                 assert own <= variables[PROGRAMS[program]], f"{name}: {pod}: {own - variables[PROGRAMS[program]]}"
 
 
+def complaints(program, arguments):
+    """What a program minds of its arguments, as far as its help tells."""
+    words = [argument for argument in arguments if not argument.startswith("-")]
+    asked = subprocess.run([pathlib.Path(BIN) / program, *words, "--help"], capture_output=True, text=True, timeout=30)
+    if asked.returncode != 0:
+        return [f"{program} {' '.join(words)}: {asked.stderr.strip().splitlines()[0]}"]
+    options = set(re.findall(r"--[a-z-]+", asked.stdout))
+    return [f"{program} {' '.join(words)} has no {option}" for option in (argument.partition("=")[0] for argument in arguments if argument.startswith("-")) if option not in options]
+
+
+def test_programs_take_the_arguments_of_their_pods():
+    found = []
+    for _, template, _ in rendered.pods(rendered.objects("prod")):
+        for container in template["spec"]["containers"]:
+            program = container["image"].rpartition("/")[2].partition(":")[0]
+            found += complaints(PROGRAMS[program], container.get("args", []))
+    assert not found, found
+
+
+def test_an_argument_that_a_program_does_not_take_is_found():
+    assert complaints("millwork-scheduler", ["--stat=dynamodb:a"]) and complaints("millwork-manifest-builder", ["swep"])
+
+
 def test_a_variable_that_nobody_knows_is_found(variables):
     assert "MAX_CONCURENT_RUNS" not in set().union(*variables.values())

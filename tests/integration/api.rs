@@ -61,6 +61,12 @@ fn listings_come_in_pages_and_can_be_narrowed() {
     assert_eq!(seen.len(), 6, "{seen:?}");
     assert_eq!(ids(&cluster.get("runs?status=failed")), ["gone"]);
     assert_eq!(ids(&cluster.get("runs?failure_class=input")), ["gone"]);
+    assert_eq!(ids(&cluster.get("runs?state=failed,cancelled")), ["gone"]);
+    assert_eq!(ids(&cluster.get("runs?state=failed,completed&prefix=m3")), ["m3"]);
+    assert_eq!(ids(&cluster.get("runs?since=2100-01-01T00:00:00Z")), [""; 0]);
+    assert_eq!(ids(&cluster.get("runs?until=2100-01-01T00:00:00Z&limit=1000")).len(), 6);
+    let third = format!("files?state=completed,failed&prefix=file://{}", place.path("in/2025-01-03").display());
+    assert_eq!(cluster.get(&third)["items"].as_array().unwrap().len(), 1);
     assert_eq!(ids(&cluster.get("runs?date=2025-01-03&status=completed")), ["m3"]);
 
     let run = cluster.get("runs/m1");
@@ -334,7 +340,9 @@ fn the_command_line_shows_and_steers_runs() {
     assert!(table.starts_with("RUN ") && table.contains("m1   completed"), "{table}");
     let shown = ask(&["runs", "show", "m1"]).stdout;
     assert!(shown.contains("2 rows in 1 files, 1 lines rejected") && shown.contains("committed"), "{shown}");
-    assert_eq!(ask(&["runs", "force", "m1", "--json"]).json()["generation"], 2);
+    let forced = ask(&["runs", "force", "m1", "--json"]).json();
+    assert_eq!((&forced["state"], &forced["changes"][0]["result"]), (&"applied".into(), &"done".into()), "{forced}");
+    wait_until("it is converted again", || cluster.get("runs/m1")["generation"] == 2);
     wait_for(&cluster, "m1", "completed");
     let second = place.path("m2.json").display().to_string();
     let run = ask(&["submit", "--wait", "--json", "--priority", "-3", &second]).json();
@@ -344,9 +352,9 @@ fn the_command_line_shows_and_steers_runs() {
     assert!(ask(&["files", files["files"][0]["uri"].as_str().unwrap()]).stdout.contains("completed"));
     assert_eq!(ask(&["quarantine", "list", "--json"]).json()["files"], json!([]));
     let refused = ask(&["runs", "cancel", "m1"]);
-    assert!(refused.code == Some(1) && refused.stderr.contains("409"), "{}", refused.stderr);
+    assert!(refused.code == Some(1) && refused.stdout.contains("it has ended"), "{}", refused.stdout);
     let refused = ask(&["runs", "--status", "done"]);
-    assert!(refused.code == Some(1) && refused.stderr.contains("`completed`"), "{}", refused.stderr);
+    assert!(refused.code == Some(2) && refused.stderr.contains("completed"), "{}", refused.stderr);
 }
 
 #[test]

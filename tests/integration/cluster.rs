@@ -104,6 +104,11 @@ impl<'a> Cluster<'a> {
         self.executors.push(start(command, &self.place.path(&format!("executor-{number}.log"))));
     }
 
+    /// Gives the first executor away.
+    pub(crate) fn take_executor(&mut self) -> Running {
+        self.executors.remove(0)
+    }
+
     pub(crate) fn output(&self) -> PathBuf {
         self.place.path(&self.output)
     }

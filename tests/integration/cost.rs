@@ -98,7 +98,8 @@ async fn a_run_costs_two_writes_a_file_and_a_retry_two_more() {
     let rest = counts.take();
     let writes = of(&first, &WRITES) + of(&rest, &WRITES);
     eprintln!("a run of {FILES} files costs {writes} writes: {first:?}, {rest:?}");
-    assert!(writes <= 2 * FILES + 6, "{writes} writes: {first:?} {rest:?}");
+    // Two of them are for the numbers of the date.
+    assert!(writes <= 2 * FILES + 8, "{writes} writes: {first:?} {rest:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

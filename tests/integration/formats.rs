@@ -53,6 +53,7 @@ fn a_file_that_is_no_ndjson_is_named_once_and_costs_no_other() {
         assert_eq!((&record["line"], &record["reason"]), (&1.into(), &"not-ndjson".into()), "{record}");
         assert!(record["message"].as_str().unwrap().contains(", not NDJSON: "), "{record}");
     }
+    place.ask_oracle(&[]);
     let twice = records.iter().find(|record| record["source_file"].as_str().unwrap().contains("twice")).unwrap();
     assert_eq!(twice["message"], "the file is gzip, not NDJSON: it was compressed twice: decompress it once");
     // No line of theirs made a column.

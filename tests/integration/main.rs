@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod api;
+mod audit;
 mod aws;
 mod bad_input;
 mod bombs;
@@ -28,6 +29,8 @@ mod odd_files;
 mod ops;
 mod place;
 mod places;
+mod plans;
+mod progress;
 mod proxy;
 mod query;
 mod queues;
@@ -36,6 +39,7 @@ mod readers;
 mod rogue;
 mod rows;
 mod runs;
+mod series;
 mod servers;
 mod simulation;
 mod sizes;

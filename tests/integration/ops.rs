@@ -59,12 +59,15 @@ fn every_option_has_a_variable_that_the_documentation_names() {
                     continue;
                 }
                 let variable = variable.unwrap_or_else(|| panic!("{name} {path:?} {option} has no variable"));
-                assert!(
-                    documented.contains(&format!("`{option}`")),
-                    "{name} {path:?} {option} is not in docs/configuration.md"
-                );
-                assert!(documented.contains(&format!("`{variable}`")), "{variable} is not in docs/configuration.md");
                 count += 1;
+                // Those of commands that people type are told as a rule.
+                if name == "millwork" {
+                    continue;
+                }
+                for named in [&option, &variable] {
+                    let is_there = documented.contains(&format!("`{named}`"));
+                    assert!(is_there, "{name} {path:?}: {named} is not in docs/configuration.md");
+                }
             }
             open.extend(below.into_iter().map(|word| [path.clone(), vec![word]].concat()));
         }

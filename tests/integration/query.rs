@@ -108,3 +108,15 @@ fn an_explain_shows_the_plan_and_converts_nothing() {
     }
     assert!(!place.path("out").exists());
 }
+
+#[test]
+fn a_query_that_names_its_columns_is_not_failed_by_other_keys() {
+    let place = with_query("SELECT b, \"_date_1\" AS mine FROM read_manifest($manifest) WHERE b IS NOT NULL");
+    // More keys than a manifest may have columns, most of them beyond what is looked at before.
+    let line = |row: usize| format!("{{\"id{row}\":1,\"b\":{row},\"_date\":\"d\"}}\n");
+    place.input("2025-01-01-c.ndjson", (0..25_000).map(line).collect::<String>());
+    let report = place.run_well(&["--sql", place.path("q.sql").to_str().unwrap()]);
+    assert_eq!((&report["rows"], &report["rejected"]), (&25_003.into(), &1.into()));
+    let rows = rows(&place);
+    assert!(rows.as_array().unwrap().iter().any(|row| row["b"] == "24999" && row["mine"] == "d"));
+}

@@ -350,6 +350,10 @@ fn check(files: &[(ObjectUri, usize)], objects: &MemoryObjects, store: &Arc<dyn 
     assert!(run(store.backlogs()).unwrap().is_empty());
     let is_queued = |id: &String| run(store.run(&id.parse().unwrap())).unwrap().unwrap().state == RunState::Queued;
     assert!(in_manifest.values().all(is_queued));
+    // What was kept on the way is what a count comes to.
+    for (date, totals) in run(store.date_totals(None, None)).unwrap() {
+        assert_eq!(run(store.recount_totals(date)).unwrap(), totals, "{date}");
+    }
 }
 
 #[test]

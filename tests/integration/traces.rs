@@ -14,7 +14,7 @@ use tonic::codegen::{BoxFuture, Service};
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::{Request, Response, Status};
 
-/// What a collector is sent, as far as it is looked at: fields of `opentelemetry/proto/collector/trace/v1/trace_service.proto`.
+/// A message to a collector, as far as it is looked at: fields of `opentelemetry/proto/collector/trace/v1/trace_service.proto`.
 #[derive(Clone, PartialEq, Message)]
 struct Export {
     #[prost(message, repeated, tag = "1")]

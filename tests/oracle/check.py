@@ -90,12 +90,32 @@ def content(path):
     return data[3:] if data.startswith(b"\xef\xbb\xbf") else data
 
 
+def is_something_else(data):
+    """Whether content is no NDJSON, by how it starts; then all of it is one rejected line."""
+    if data.startswith((b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"BZh91AY&SY", b"\xfd7zXZ\0", b"PAR1\x15")): return True
+    marked = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    text = data[2 if marked else 0:][:32]
+    text = text[:len(text) // 2 * 2]
+    halves = text[::2], text[1::2]
+    if len(text) >= (2 if marked else 8) and any(not any(a) and all(0 < c < 128 for c in b) for a, b in (halves, halves[::-1])): return True
+    lines = [line.strip(b" \t\r\n\x0c") for line in data[:256 << 10].split(b"\n")]
+    first, second, third, *_ = [line for line in lines if line][:3] + [b""] * 3
+    in_array = second.endswith((b"},", b"}]"))
+    if not first.startswith(b"["): return False
+    if first == b"[": return third.startswith(b'"') if second == b"{" else in_array
+    if first.startswith(b"[{") and first.endswith(b"},"): return in_array
+    return first.endswith(b"{") and second.startswith(b'"')
+
+
 def expect(files, lower):
     """Rows by (uri, line), columns in order of first appearance, rejected raw lines by (uri, line)."""
     rows, columns, rejected = {}, {}, {}
     for path in files:
         uri = uri_of(path)
-        lines = content(path).split(b"\n")
+        if is_something_else(data := content(path)):
+            rejected[uri, 1] = data
+            continue
+        lines = data.split(b"\n")
         if lines[-1] == b"": lines.pop()
         for number, line in enumerate(lines, 1):
             try:

@@ -5,16 +5,19 @@
 //! picks by URL. Every change of a file's state is conditional on the state and version it saw, and is noted in the
 //! file's timeline. The store knows nothing of Parquet, plans or directories: a commit record is text to it.
 
+mod audit;
 mod decide;
 mod dynamodb;
 mod error;
 mod inspection;
 mod life;
+pub mod numbers;
 mod requests;
 mod sqlite;
 mod store;
 mod types;
 
+pub use audit::{AuditEntry, AuditFilter, MAX_RECORD_BYTES, PlanRecord, Via};
 pub use decide::BY_OPERATOR;
 pub use dynamodb::{
     DynamoStore, IndexDefinition, TableDefinition, TableNames, create_table, create_tables, table_definitions,
@@ -25,10 +28,13 @@ pub use inspection::{
     QueueAhead, RunSeen, StateChange, StateChanged, StoreFault,
 };
 pub use millwork_manifest::RunState;
+pub use numbers::{
+    AttemptStep, AttemptWork, Capacity, DateTotals, FileTotal, Note, NumberStore, RunSummary, Sample, Span,
+};
 pub use requests::describe_metrics;
 pub use sqlite::{SqliteStore, lock_path};
 pub use store::{TrackingStore, open};
 pub use types::{
-    Attempt, AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest,
-    Replaced, Run, RunCount, RunFilter, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile,
+    Attempt, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest, Replaced,
+    Run, RunCount, RunFilter, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile,
 };

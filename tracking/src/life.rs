@@ -3,7 +3,7 @@
 //! Each function says what an operation makes of a run as it is, or that it leaves it, or refuses. An operation that is
 //! made again finds the run as it left it, and leaves it.
 
-use crate::{Attempt, Run, RunState, TrackedFile, TrackingError, TrackingResult};
+use crate::{Attempt, AttemptWork, Run, RunState, RunSummary, TrackedFile, TrackingError, TrackingResult};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, FailureClass, FileState, ManifestId};
 
@@ -22,7 +22,7 @@ pub(crate) fn start(run: &Run, now: DateTime<Utc>) -> TrackingResult<Run> {
     after.attempts += 1;
     after.not_before = None;
     after.started_at = Some(now);
-    after.history.push(Attempt { number: after.attempts, started_at: now, ended_at: None, failure: None });
+    after.history.push(Attempt { number: after.attempts, started_at: now, ended_at: None, failure: None, work: None });
     after.history.drain(..after.history.len().saturating_sub(Run::HISTORY));
     Ok(after)
 }
@@ -177,6 +177,8 @@ pub(crate) fn supersede(
     after.failure = Some(failure.clone());
     after.not_before = not_before;
     after.committed_at = run.committed_at.filter(|_| has_other);
+    // That of the output before is gone with it; the record of the output has it.
+    after.summary = None;
     if let Some(attempt) = after.history.last_mut() {
         attempt.failure = Some(failure.clone());
     }
@@ -193,6 +195,14 @@ pub(crate) fn has_output(run: &Run) -> bool {
 pub(crate) fn replaces(run: &Run) -> bool {
     let has_ended = matches!(run.state, RunState::Failed | RunState::Cancelled);
     run.generation > 1 && (run.state == RunState::Queued || is_under_way(run) || has_ended)
+}
+
+/// Notes on a run that was just committed what it produced, and what was done for it.
+pub(crate) fn summarise(run: &mut Run, result: &serde_json::Value) {
+    run.summary = RunSummary::of_result(result);
+    if let (Some(attempt), Some(work)) = (run.history.last_mut(), AttemptWork::of_result(result)) {
+        attempt.work = Some(work);
+    }
 }
 
 fn changed(run: &Run, now: DateTime<Utc>) -> Run {

@@ -8,13 +8,13 @@ const REQUESTS: &str = "millwork_store_requests_total";
 /// Outcomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It was answered.
+    /// An answer.
     Ok,
     /// The store wants fewer requests; it is made again.
     Throttled,
     /// A condition did not hold, which is how processes keep out of each other's way, or it was refused for good.
     Refused,
-    /// It was not answered, or with an error of the store's own.
+    /// No answer, or an error of the store's own.
     Failed,
 }
 

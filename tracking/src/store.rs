@@ -1,9 +1,9 @@
 //! The store, as all of Millwork sees it.
 
 use crate::{
-    AuditEntry, Backlog, Commit, Draft, DynamoStore, FileFilter, FoundFile, Inspection, Lock, Metric, Overwrites, Page,
-    QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState, SqliteStore, TableNames, TimelineEntry, TrackedBatch,
-    TrackedFile, TrackingError, TrackingResult,
+    AuditEntry, AuditFilter, Backlog, Commit, Draft, DynamoStore, FileFilter, FoundFile, Inspection, Lock, Metric,
+    NumberStore, Overwrites, Page, PlanRecord, QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState,
+    SqliteStore, TableNames, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// An operation that fails with [`TrackingError::Unavailable`] may have happened, wholly or, where its text says so, in
 /// part; each can be made again with the same arguments, and ends as if it had been made once.
 #[async_trait]
-pub trait TrackingStore: Send + Sync {
+pub trait TrackingStore: NumberStore {
     /// Looks at the store that only people need.
     fn inspection(&self) -> &dyn Inspection;
 
@@ -237,11 +237,22 @@ pub trait TrackingStore: Send + Sync {
     /// The numbers of a day.
     async fn metrics(&self, day: DatePrefix) -> TrackingResult<Vec<Metric>>;
 
-    /// Leaves a note.
+    /// Leaves a note, or writes one anew that has the same time and id.
     async fn audit(&self, entry: &AuditEntry) -> TrackingResult<()>;
 
-    /// The notes of a day, oldest first.
-    async fn audits(&self, day: DatePrefix) -> TrackingResult<Vec<AuditEntry>>;
+    /// A listing of the notes of a day, newest first.
+    async fn audits(&self, filter: &AuditFilter) -> TrackingResult<Page<AuditEntry>>;
+
+    // Planned changes.
+
+    /// Keeps a plan, and forgets some whose time is over; false, and no change, if there is another of that id. One that is kept already as it is given is no error.
+    async fn put_plan(&self, plan: &PlanRecord, now: DateTime<Utc>) -> TrackingResult<bool>;
+
+    /// A plan, as it is now.
+    async fn plan(&self, id: &str) -> TrackingResult<Option<PlanRecord>>;
+
+    /// Writes a plan anew, if the one that is kept has the revision before; else false, and no change.
+    async fn update_plan(&self, plan: &PlanRecord) -> TrackingResult<bool>;
 }
 
 /// Opens the store that a URL names: `sqlite:PATH`, or `dynamodb:TABLE` with the other tables named by the environment.

@@ -1,5 +1,6 @@
 //! What is remembered.
 
+use crate::{AttemptWork, RunSummary};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{
     DatePrefix, Failure, FailureClass, FileState, MAX_OBJECT_BYTES, Manifest, ManifestFile, ManifestId, ObjectUri,
@@ -258,6 +259,8 @@ pub struct Run {
     pub committed_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub ended_at: Option<DateTime<Utc>>,
+    /// Summary of what it produced, once it is committed.
+    pub summary: Option<RunSummary>,
     /// Its newest attempts, at most [`Run::HISTORY`], oldest first. Listings have none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Attempt>,
@@ -282,6 +285,9 @@ pub struct Attempt {
     pub ended_at: Option<DateTime<Utc>>,
     /// Why it failed, if it did.
     pub failure: Option<Failure>,
+    /// What was done in it, as far as it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<AttemptWork>,
 }
 
 /// Which runs a listing shows, newest first.
@@ -363,19 +369,6 @@ pub struct Metric {
     pub metric_type: String,
     /// How many.
     pub value: u64,
-}
-
-/// A note of what an operator, or a sweep on nobody's behalf, did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AuditEntry {
-    /// When.
-    pub at: DateTime<Utc>,
-    /// Who: a user and host, or a process.
-    pub actor: String,
-    /// What was done.
-    pub action: String,
-    /// To what, and with what result.
-    pub detail: String,
 }
 
 #[cfg(test)]

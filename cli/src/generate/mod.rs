@@ -97,6 +97,24 @@ pub(crate) fn generate(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Writes one file of events, of which one line in a thousand is dirty; its name.
+pub(crate) fn demo_file(root: &Path, date: chrono::NaiveDate, number: u32, size_mb: f64) -> anyhow::Result<String> {
+    let options = Options {
+        output: root.to_owned(),
+        shape: Shape::Events,
+        files: number + 1,
+        size_mb,
+        date: chrono::DateTime::UNIX_EPOCH.date_naive().into(),
+        dates: 1,
+        dirty: 0.1,
+        late_columns: 0,
+        compress: Packing::None,
+        seed: 1,
+    };
+    write(root, date, number, &content(&options, date, number), Packing::None)?;
+    Ok(format!("{date}-part-{number:05}.ndjson"))
+}
+
 fn write(root: &Path, date: chrono::NaiveDate, number: u32, content: &[u8], packing: Packing) -> std::io::Result<()> {
     let extension = match packing {
         Packing::None => "ndjson",

@@ -14,7 +14,8 @@ pub(crate) enum ScanError {
     Input(#[from] InputError),
     #[error(
         "the manifest has more than {MAX_COLUMNS} different keys, the last of them in `{0}`; each is a column, and {MAX_COLUMNS} are the \
-         limit: keys that are data, such as ids, belong into values, or into one nested object"
+         limit: keys that are data, such as ids, belong into values, or into one nested object; or select the columns that you want by name, \
+         with --sql"
     )]
     TooManyColumns(String),
     #[error(

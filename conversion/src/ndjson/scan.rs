@@ -1,21 +1,21 @@
 //! A file, or a byte range of one, as rows of text columns and metadata.
 
+mod whole;
+
 use super::blocks::{Blocks, MAX_LINE_BYTES, Next};
 use super::columns::{TextColumn, push_text};
 use super::defects::{ScanError, describe};
-use super::formats::{OtherFormat, REASON};
 use super::input::Content;
 use super::json::{Field, Scanned, ValueKind, scan_fields};
 use super::keys::{KeyIndex, Position};
 use super::lossy::{RawPlaces, lossy_line};
-use super::rejects::{LongLine, RejectSink, Rejection};
+use super::rejects::{RejectSink, Rejection};
 use super::unescape::unescape;
 use crate::ledger::RangeLedger;
 use crate::progress::TaskCounters;
 use crate::rows::{Column, Rows};
 use crate::source::{FileRange, OutputColumn, RowSource};
 use datafusion::arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -315,59 +315,6 @@ impl<R: Content> FileScan<R> {
         written.map_err(|e| ScanError::of_rejects(e, &self.range))?;
         self.counts.rejected += 1;
         Ok(())
-    }
-
-    /// The format of a file that is something else, seen before its first line is scanned.
-    fn other_format(&self) -> Option<OtherFormat> {
-        let is_start = self.range.start == 0 && self.counts.lines == 0;
-        if is_start { OtherFormat::of(self.blocks.start()) } else { None }
-    }
-
-    /// Rejects all of a file as one line.
-    #[cold]
-    fn reject_file(&mut self, context: &mut ScanContext, format: OtherFormat) -> Result<(), ScanError> {
-        self.counts.lines += 1;
-        self.counts.rejected += 1;
-        self.counts.other_format = Some(format);
-        let offset = self.blocks.offset();
-        let mut line = LongLine::default();
-        let skipped = self.blocks.skip_all(|piece| {
-            line.piece(piece);
-            Ok::<_, io::Error>(())
-        });
-        let length = skipped.map_err(|e| self.blocks.input().explain(e))?;
-        let rejection = Rejection {
-            source_file: self.range.uri.as_str(),
-            line: self.line_number(),
-            offset,
-            length,
-            reason: REASON,
-            message: format.describe(self.range.compression),
-        };
-        let written = context.rejects.write_long(&rejection, line);
-        written.map_err(|e| ScanError::of_rejects(e, &self.range))
-    }
-
-    fn reject_long_line(&mut self, context: &mut ScanContext) -> Result<(), ScanError> {
-        self.counts.lines += 1;
-        self.counts.rejected += 1;
-        let offset = self.blocks.offset();
-        let mut line = LongLine::default();
-        let skipped = self.blocks.skip_long_line(|piece| {
-            line.piece(piece);
-            Ok::<_, io::Error>(())
-        });
-        let length = skipped.map_err(|e| self.blocks.input().explain(e))?;
-        let rejection = Rejection {
-            source_file: self.range.uri.as_str(),
-            line: self.line_number(),
-            offset,
-            length,
-            reason: "too-long",
-            message: format!("longer than {MAX_LINE_BYTES} bytes"),
-        };
-        let written = context.rejects.write_long(&rejection, line);
-        written.map_err(|e| ScanError::of_rejects(e, &self.range))
     }
 }
 

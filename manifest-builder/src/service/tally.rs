@@ -35,6 +35,7 @@ pub(crate) fn describe() {
         "When a sweep of this process was completed last; 0 before"
     );
     millwork_tracking::describe_metrics();
+    millwork_storage::describe_metrics();
     for name in ["millwork_receive_last_success_timestamp_seconds", "millwork_sweep_last_success_timestamp_seconds"] {
         gauge!(name).set(0.0);
     }

@@ -10,7 +10,7 @@ const STEP: f64 = 5.0;
 /// Time between two samples for the picture.
 pub(crate) const SAMPLE: f64 = 30.0;
 const SLOTS: f64 = 4.0;
-/// What a slot really does: a fifth less than the product takes for granted before it has learnt.
+/// Bytes a second that a slot really does: a fifth less than the product takes for granted before it has learnt.
 const SLOT_RATE: f64 = 240e6;
 const EXECUTOR_RATE: f64 = SLOTS * SLOT_RATE;
 /// Time from wanted to working, and time that a machine is paid for after its executor has gone.
@@ -48,7 +48,7 @@ pub(crate) struct Outcome {
     pub(crate) samples: Vec<Sample>,
 }
 
-/// What a policy can see.
+/// Facts that a policy can see.
 pub(crate) struct Seen<'a> {
     pub(crate) now: f64,
     pub(crate) runs: u64,
@@ -75,7 +75,7 @@ pub(crate) struct Fleet {
     now: f64,
     queue: VecDeque<Run>,
     lately: VecDeque<(f64, f64)>,
-    /// When each executor works, or will.
+    /// Time from which each executor works.
     ready: Vec<f64>,
     lingering: Vec<f64>,
     wishes: VecDeque<(f64, u32)>,

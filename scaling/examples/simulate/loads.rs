@@ -21,7 +21,7 @@ pub(crate) struct Scenario {
     pub(crate) max: u32,
     pub(crate) deadline_minutes: u64,
     pub(crate) wake_minutes: u64,
-    /// When half of the executors are lost.
+    /// Time at which half of the executors are lost.
     pub(crate) lose_at: Option<f64>,
 }
 
@@ -64,7 +64,7 @@ const JOB_SECONDS: f64 = 300.0;
 const JOB_DOLLARS_PER_HOUR: f64 = 40.0 * 0.44;
 const WORKERS: u32 = 20;
 
-/// The same load on AWS Glue: 30 jobs of 20 workers, each five minutes for 0.7 GB, as that pipeline's owners tell.
+/// Runs a load on AWS Glue: 30 jobs of 20 workers, each five minutes for 0.7 GB, as that pipeline's owners tell.
 pub(crate) fn glue(scenario: &Scenario) -> Outcome {
     let mut free = vec![0.0_f64; JOBS];
     let mut jobs = Vec::new();

@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::{env, fs, io};
 
-/// What the command line says.
+/// Arguments of the command line.
 struct Options {
     out: PathBuf,
     load: Option<PathBuf>,

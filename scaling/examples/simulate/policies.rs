@@ -12,11 +12,11 @@ const DEPTH: f64 = 5.0;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
-    /// As many as there are.
+    /// A fleet of one size.
     Fixed(u32),
-    /// As busy as their processors are.
+    /// By how busy processors are.
     Cpu,
-    /// As many manifests as wait.
+    /// By the number of manifests that wait.
     Depth,
     /// The backlog within the deadline from now on, made anew each time.
     Drain,

@@ -4,11 +4,13 @@
 //! ([`OwnerToken`]), which nobody else can read. Secrets are never written to a log.
 
 mod owner;
+mod session;
 mod set;
 mod token;
 mod tries;
 
 pub use owner::{OwnerToken, find_owner_token};
+pub(crate) use session::Sessions;
 pub use set::TokenSetError;
 pub(crate) use set::{TokenSet, Wrong};
 pub use token::{NewToken, Role, TokenId, TokenRecord};

@@ -56,6 +56,11 @@ impl OwnerToken {
         &self.path
     }
 
+    /// What its user shows.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     pub(crate) fn record(&self) -> &TokenRecord {
         &self.record
     }

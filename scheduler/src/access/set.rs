@@ -136,6 +136,23 @@ impl TokenSet {
     }
 }
 
+impl TokenSet {
+    /// The hashes of the tokens of an id that are valid, each with what it may do.
+    pub(super) fn holders(&self, id: &str, now: DateTime<Utc>) -> Vec<(SecretHash, Role)> {
+        let of_id = id.parse().ok().and_then(|id: TokenId| self.records.get(&id));
+        let valid = of_id.into_iter().flatten().filter(|record| record.expires.is_none_or(|at| at > now));
+        let plain = self.plain.filter(|_| id == PLAIN_ID).map(|hash| (hash, Role::Admin));
+        valid.map(|record| (record.sha256, record.role)).chain(plain).collect()
+    }
+
+    /// The hash under which a caller's token is known.
+    pub(super) fn hash_of(&self, caller: &Caller, shown: &str, now: DateTime<Utc>) -> Option<SecretHash> {
+        let hashes = [parts(shown).map(|(_, secret)| SecretHash::of(secret)), Some(SecretHash::of(shown))];
+        let mut known = self.holders(&caller.id, now).into_iter().map(|(hash, _)| hash);
+        known.find(|known| hashes.iter().flatten().any(|hash| is_same(*known, *hash)))
+    }
+}
+
 fn is_same(a: SecretHash, b: SecretHash) -> bool {
     a.0.ct_eq(&b.0).into()
 }

@@ -43,6 +43,13 @@ impl WrongTries {
         tries.to_wait(now)
     }
 
+    /// The same with another number of wrong tokens, after which an address has to wait.
+    pub(crate) fn to_wait_after(&self, wrong: u32, address: IpAddr, now: Instant) -> Option<Duration> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let tries = known.get(&network(address)).filter(|tries| tries.wrong >= wrong)?;
+        Some(WINDOW.saturating_sub(now.duration_since(tries.since))).filter(|left| !left.is_zero())
+    }
+
     /// Tells how long an address has to wait that has shown too many.
     pub(crate) fn to_wait(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,27 +3,32 @@
 use super::error::ApiError;
 use super::options::HttpOptions;
 use super::pages::Hosts;
-use crate::access::{Caller, OwnerToken, Role, TokenSet, Wrong, WrongTries};
+use crate::access::{Caller, OwnerToken, Role, Sessions, TokenSet, Wrong, WrongTries};
+use crate::ui;
 use anyhow::Context;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
+use millwork_api::ErrorCode;
 use millwork_net::{Peer, Watched};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Routes of those who operate. What else changes something is for administrators, so that a new route is closed until it is
 /// opened here.
-const OPERATED: [(Method, &str); 5] = [
+const OPERATED: [(Method, &str); 8] = [
     (Method::POST, "/api/v1/manifests"),
     (Method::POST, "/api/v1/runs/{id}/cancel"),
     (Method::POST, "/api/v1/runs/{id}/retry"),
     (Method::POST, "/api/v1/runs/{id}/force"),
     (Method::PUT, "/api/v1/runs/{id}/priority"),
+    (Method::POST, "/api/v1/dates/{date}/recount"),
+    (Method::POST, "/api/v1/plans"),
+    (Method::POST, "/api/v1/plans/{id}/apply"),
 ];
 
 /// Route of the metrics, which can be opened for all.
@@ -31,13 +36,19 @@ const METRICS: &str = "/metrics";
 
 /// Who may do what.
 #[derive(Clone)]
-pub(super) struct Access(Arc<Inner>);
+pub(crate) struct Access(Arc<Inner>);
 
 struct Inner {
     tokens: Tokens,
     hosts: Hosts,
     open_metrics: bool,
     tries: WrongTries,
+    sessions: Sessions,
+    /// Wrong tokens in the sign-in form.
+    sign_ins: WrongTries,
+    cookie: String,
+    has_tls: bool,
+    is_owners: bool,
 }
 
 /// Tokens that are taken.
@@ -85,9 +96,94 @@ impl Tokens {
 }
 
 impl Access {
-    pub(super) fn new(tokens: Tokens, options: &HttpOptions) -> Self {
-        let (hosts, tries) = (Hosts::of(options), WrongTries::default());
-        Self(Arc::new(Inner { tokens, hosts, open_metrics: options.open_metrics, tries }))
+    /// `port` is where it listens; `is_owners`, whether the token is one that was made for the user who started the process.
+    pub(super) fn new(tokens: Tokens, options: &HttpOptions, port: u16, is_owners: bool) -> anyhow::Result<Self> {
+        let has_tls = options.http_tls_cert.is_some();
+        Ok(Self(Arc::new(Inner {
+            tokens,
+            hosts: Hosts::of(options),
+            open_metrics: options.open_metrics,
+            tries: WrongTries::default(),
+            sessions: Sessions::new()?,
+            sign_ins: WrongTries::default(),
+            // Browsers do not tell ports of a host apart: two schedulers of a machine would sign each other out.
+            cookie: format!("{}millwork_session_{port}", if has_tls { "__Host-" } else { "" }),
+            has_tls,
+            is_owners,
+        })))
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    /// Name of the cookie with a session.
+    pub(crate) fn cookie_name(&self) -> &str {
+        &self.0.cookie
+    }
+
+    pub(crate) fn has_tls(&self) -> bool {
+        self.0.has_tls
+    }
+
+    /// Whether the only token is that of the user who started the process.
+    pub(crate) fn is_owners(&self) -> bool {
+        self.0.is_owners
+    }
+
+    /// Refuses requests to a name that is not the scheduler's, and those that pages of others have caused.
+    pub(crate) fn check_host(&self, request: &Request) -> Result<(), ApiError> {
+        self.0.hosts.check_origin(request.method(), request.headers())
+    }
+
+    /// Who asks: by the token of the request, or by the session of its browser.
+    pub(crate) fn find_caller(&self, request: &Request) -> Result<Caller, ApiError> {
+        self.caller(request.method(), request.headers(), peer(request))
+    }
+
+    /// Begins a session for whoever shows a token in the sign-in form.
+    pub(crate) fn begin_session(&self, shown: &str, address: IpAddr) -> Result<String, ApiError> {
+        let (set, now) = (self.0.tokens.current(), Instant::now());
+        let wait = |time| ApiError::wait(time, ErrorCode::TooManyTries, TOO_MANY_SIGN_INS);
+        let to_wait = self.0.sign_ins.to_wait_after(MAX_SIGN_INS, address, now);
+        match (set.find(shown, Utc::now()), to_wait) {
+            (Ok((caller, can_be_guessed)), to_wait) => match to_wait.filter(|_| can_be_guessed) {
+                Some(time) => Err(wait(time)),
+                None => self
+                    .0
+                    .sessions
+                    .begin(&set, &caller, shown, Utc::now())
+                    .map_err(|error| ApiError::new(ErrorCode::Bug, error)),
+            },
+            (Err(_), Some(time)) => Err(wait(time)),
+            (Err(wrong), None) => {
+                self.0.sign_ins.note(address, now);
+                tracing::warn!(%address, "a token that is not taken was given to sign in");
+                Err(match wrong {
+                    Wrong::Unknown => unauthorized("that is not a token of this scheduler"),
+                    expired @ Wrong::Expired { .. } => refused(expired),
+                })
+            }
+        }
+    }
+
+    /// The path of a link that signs in once, for whoever has a token of this scheduler at hand.
+    pub(super) fn owner_link(&self, shown: &str, time: Duration) -> anyhow::Result<String> {
+        let set = self.0.tokens.current();
+        let (caller, _) =
+            set.find(shown, Utc::now()).map_err(|_| anyhow::anyhow!("the token is none of this scheduler's"))?;
+        Ok(ui::link_path(&self.0.sessions.link(&set, &caller, shown, time)?))
+    }
+
+    /// The code of a link that signs in once, for whoever shows a token in a request; a session is not enough.
+    pub(crate) fn sign_in_link(&self, request: &Request, time: Duration) -> Result<String, ApiError> {
+        let caller = match bearer(request.headers()) {
+            Some(_) => self.find_caller(request)?,
+            None => return Err(unauthorized("send the header `Authorization: Bearer TOKEN`")),
+        };
+        let shown = bearer(request.headers()).unwrap_or_default();
+        let link = self.0.sessions.link(&self.0.tokens.current(), &caller, shown, time);
+        link.map_err(|error| ApiError::new(ErrorCode::Bug, error))
     }
 
     /// Who asks, if it may be asked.
@@ -98,21 +194,21 @@ impl Access {
         if self.0.open_metrics && route == Some(METRICS) {
             return Ok(None);
         }
-        let caller = self.caller(headers, peer(request))?;
+        let caller = self.caller(request.method(), headers, peer(request))?;
         let needed = role_for(request.method(), route);
         if caller.role < needed {
             let message = format!(
                 "the token `{}` has the role {}; this needs {needed}: ask whoever keeps the scheduler's tokens",
                 caller.id, caller.role
             );
-            return Err(ApiError::new(StatusCode::FORBIDDEN, "wrong-role", message));
+            return Err(ApiError::new(ErrorCode::WrongRole, message));
         }
         Ok(Some(caller))
     }
 
-    fn caller(&self, headers: &HeaderMap, address: IpAddr) -> Result<Caller, ApiError> {
+    fn caller(&self, method: &Method, headers: &HeaderMap, address: IpAddr) -> Result<Caller, ApiError> {
         let Some(shown) = bearer(headers) else {
-            return Err(unauthorized("send the header `Authorization: Bearer TOKEN`"));
+            return self.of_session(method, headers);
         };
         let now = Instant::now();
         let wrong = match self.0.tokens.current().find(shown, Utc::now()) {
@@ -120,22 +216,39 @@ impl Access {
             // A token that people have thought of can be found by trying: so even the right one has to wait.
             Ok((caller, true)) => match self.0.tries.to_wait(address, now) {
                 None => return Ok(caller),
-                Some(time) => return Err(ApiError::wait(time, "too-many-tries", TOO_MANY_TRIES)),
+                Some(time) => return Err(ApiError::wait(time, ErrorCode::TooManyTries, TOO_MANY_TRIES)),
             },
             Err(wrong) => wrong,
         };
         if let Some(time) = self.0.tries.note(address, now) {
-            return Err(ApiError::wait(time, "too-many-tries", TOO_MANY_TRIES));
+            return Err(ApiError::wait(time, ErrorCode::TooManyTries, TOO_MANY_TRIES));
         }
         tracing::warn!(%address, "a request shows a token that is not taken");
-        Err(match wrong {
-            Wrong::Unknown => unauthorized("the token is none of this scheduler's"),
-            Wrong::Expired { id, at } => {
-                unauthorized(&format!("the token `{id}` has expired at {}", at.format("%Y-%m-%dT%H:%M:%SZ")))
-            }
-        })
+        Err(refused(wrong))
+    }
+
+    /// Who asks by the session of a browser, which changes nothing for pages of others.
+    fn of_session(&self, method: &Method, headers: &HeaderMap) -> Result<Caller, ApiError> {
+        let note = ui::cookie(headers, &self.0.cookie);
+        let caller = note.and_then(|note| self.0.sessions.caller(&self.0.tokens.current(), note, Utc::now()));
+        let caller = caller.ok_or_else(|| unauthorized("send the header `Authorization: Bearer TOKEN`"))?;
+        ui::check_same_site(method, headers)?;
+        Ok(caller)
     }
 }
+
+fn refused(wrong: Wrong) -> ApiError {
+    match wrong {
+        Wrong::Unknown => unauthorized("the token is none of this scheduler's"),
+        Wrong::Expired { id, at } => {
+            unauthorized(&format!("the token `{id}` has expired at {}", at.format("%Y-%m-%dT%H:%M:%SZ")))
+        }
+    }
+}
+
+/// Wrong tokens that an address may give in the sign-in form within a minute.
+const MAX_SIGN_INS: u32 = 5;
+const TOO_MANY_SIGN_INS: &str = "this address has tried 5 wrong tokens within a minute: wait, then give the right one";
 
 const TOO_MANY_TRIES: &str =
     "this address has shown more than 10 wrong tokens within a minute: correct the token, then wait";
@@ -189,7 +302,7 @@ pub(super) async fn check_access(State(access): State<Access>, mut request: Requ
 }
 
 /// The address that a request came from.
-pub(super) fn peer(request: &Request) -> IpAddr {
+pub(crate) fn peer(request: &Request) -> IpAddr {
     request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip())
 }
 
@@ -203,7 +316,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn unauthorized(message: &str) -> ApiError {
-    ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+    ApiError::new(ErrorCode::Unauthorized, message)
 }
 
 #[cfg(test)]
@@ -211,9 +324,10 @@ mod tests {
     use super::*;
     use crate::access::NewToken;
     use axum::body::Body;
+    use axum::http::StatusCode;
 
     fn access(set: TokenSet) -> Access {
-        Access::new(Tokens::Fixed(Arc::new(set)), &HttpOptions::default())
+        Access::new(Tokens::Fixed(Arc::new(set)), &HttpOptions::default(), 8080, false).unwrap()
     }
 
     fn request(method: Method, headers: &[(HeaderName, &str)]) -> Request {

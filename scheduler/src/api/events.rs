@@ -1,161 +1,131 @@
 //! Changes as they happen, as server-sent events.
 
 use super::Api;
-use super::runs::Failure;
-use super::words;
-use crate::service::Service;
-use crate::shell::Change;
+use super::event_log::Told;
+use super::extract::Query;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt};
-use millwork_manifest::ManifestId;
-use millwork_tracking::RunState;
-use serde::Serialize;
+use millwork_api::{EventData, EventQuery, Lagged, Role, Topic};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use utoipa::ToSchema;
 
 /// How often a listener hears something, if only a comment.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How often a standby looks whether it runs the manifests by now.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// What the data of an event is.
-#[derive(Serialize, ToSchema)]
-#[serde(untagged)]
-#[schema(as = Event)]
-pub(super) enum EventData {
-    Role(Role),
-    Run(RunChange),
-    Lagged(Lagged),
-}
-
-/// Event `role`: comes first, and when a standby begins to run the manifests.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Role {
-    /// Whether this process runs the manifests. While it does not, no run changes here.
-    leads: bool,
-}
-
-/// Event `run`: a run has changed.
-#[derive(Serialize, ToSchema)]
-pub(super) struct RunChange {
-    /// The run.
-    #[schema(value_type = String)]
-    manifest_id: ManifestId,
-    #[schema(schema_with = words::run_state)]
-    state: RunState,
-    /// Its attempt; 0 if that does not matter any more.
-    attempt: u32,
-    /// Why it failed, or its attempt did.
-    #[schema(required)]
-    failure: Option<Failure>,
-    /// When.
-    at: DateTime<Utc>,
-}
-
-impl From<Change> for RunChange {
-    fn from(change: Change) -> Self {
-        Self {
-            manifest_id: change.manifest_id,
-            state: change.state,
-            attempt: change.attempt,
-            failure: change.failure.map(Into::into),
-            at: change.at,
-        }
-    }
-}
-
-/// Event `lagged`: the listener was too slow, and has to fetch anew what it shows.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Lagged {
-    /// How many events it missed.
-    missed: u64,
-}
-
-impl EventData {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Role(_) => "role",
-            Self::Run(_) => "run",
-            Self::Lagged(_) => "lagged",
-        }
-    }
-}
+/// Header in which a listener that comes back says which event came last.
+const LAST_EVENT_ID: &str = "last-event-id";
+/// Limit of the length of such an id: those that are given have fewer than 40 characters.
+const MAX_ID_BYTES: usize = 64;
 
 /// Where a listener is.
 struct Listener {
-    service: Service,
+    api: Api,
+    topics: Vec<Topic>,
+    /// The id of the event that came last before it came back.
+    after: Option<String>,
     /// Whether it was told something.
     was_told: bool,
-    changes: Option<Receiver<Change>>,
+    /// What is to be told before anything new.
+    waiting: VecDeque<Next>,
+    live: Option<Receiver<Arc<Told>>>,
+    /// The number of the change that it was told last.
+    last: u64,
+}
+
+/// What a listener is told next.
+enum Next {
+    Told(Arc<Told>),
+    Own(EventData),
 }
 
 impl Listener {
-    async fn next(&mut self) -> Option<EventData> {
-        if let Some(changes) = &mut self.changes {
-            return match changes.recv().await {
-                Ok(change) => Some(EventData::Run(change.into())),
-                Err(RecvError::Lagged(missed)) => Some(EventData::Lagged(Lagged { missed })),
-                Err(RecvError::Closed) => None,
+    async fn next(&mut self) -> Option<Next> {
+        loop {
+            if let Some(next) = self.waiting.pop_front() {
+                if let Next::Told(told) = &next {
+                    self.last = self.last.max(told.number.unwrap_or(0));
+                }
+                return Some(next);
+            }
+            let Some(live) = &mut self.live else {
+                self.begin().await;
+                continue;
             };
+            match live.recv().await {
+                Ok(told)
+                    if self.topics.contains(&told.topic) && told.number.is_none_or(|number| number > self.last) =>
+                {
+                    self.waiting.push_back(Next::Told(told));
+                }
+                Ok(_) => {}
+                Err(RecvError::Lagged(missed)) => return Some(Next::Own(EventData::Lagged(Lagged { missed }))),
+                Err(RecvError::Closed) => return None,
+            }
         }
-        while self.was_told && self.service.leader().is_none() {
+    }
+
+    /// Says whether this process runs the manifests; if it does, goes on where the listener was.
+    async fn begin(&mut self) {
+        while self.was_told && self.api.service.leader().is_none() {
             tokio::time::sleep(LOOK).await;
         }
         self.was_told = true;
-        self.changes = self.service.leader().map(|scheduler| scheduler.changes());
-        Some(EventData::Role(Role { leads: self.changes.is_some() }))
+        let leads = self.api.service.leader().is_some();
+        self.waiting.push_back(Next::Own(EventData::Role(Role { leads })));
+        if !leads {
+            return;
+        }
+        let (live, missed) = self.api.events.listen(self.after.as_deref());
+        self.live = Some(live);
+        match missed {
+            Some(missed) => {
+                let wanted = missed.into_iter().filter(|told| self.topics.contains(&told.topic));
+                self.waiting.extend(wanted.map(Next::Told));
+            }
+            None => self.waiting.push_back(Next::Own(EventData::Lagged(Lagged { missed: 0 }))),
+        }
     }
 }
 
-/// Tells of runs as they change, as server-sent events, until the listener or the scheduler goes. The stream has no memory:
-/// who connects again fetches anew what it shows. Comments keep it open.
-#[utoipa::path(get, path = "/api/v1/events", tag = "cluster", responses(
-    (status = 200, description = "Events `role`, `run` and `lagged`, each with data of that kind", body = EventData, content_type = "text/event-stream")
+/// Tells of what happens, as server-sent events, until the listener or the scheduler goes: runs that change and, if `topics` names
+/// them, how far runs are (each second) and numbers (every three seconds, if they have changed). Changes of runs have ids: who
+/// comes back with `Last-Event-ID` is told those that were missed, of the last 10,000, or by `lagged` that they are not known any more. Comments
+/// keep the stream open.
+#[utoipa::path(get, path = "/api/v1/events", tag = "cluster", params(EventQuery, ("Last-Event-ID" = Option<String>, Header, description = "Id of the event that came last")), responses(
+    (status = 200, description = "Events `role`, `run`, `progress`, `stats` and `lagged`, each with data of that kind", body = EventData, content_type = "text/event-stream")
 ))]
-pub(super) async fn get_events(State(api): State<Api>) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
-    let listener = Listener { service: api.service, was_told: false, changes: None };
-    let told = tell(listener).take_until(api.stop.cancelled_owned());
+pub(super) async fn get_events(
+    State(api): State<Api>,
+    Query(query): Query<EventQuery>,
+    headers: HeaderMap,
+) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
+    let given = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
+    let after = given.filter(|id| id.len() <= MAX_ID_BYTES).map(str::to_owned);
+    let topics = if query.topics.is_empty() { vec![Topic::Run] } else { query.topics.words().to_vec() };
+    let stop = api.stop.clone();
+    let listener = Listener { api, topics, after, was_told: false, waiting: VecDeque::new(), live: None, last: 0 };
+    let told = tell(listener).take_until(stop.cancelled_owned());
     Sse::new(told).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
 
 fn tell(listener: Listener) -> impl Stream<Item = Result<Event, axum::Error>> {
     futures::stream::unfold(listener, |mut listener| async move {
-        let data = listener.next().await?;
-        Some((Event::default().event(data.name()).json_data(&data), listener))
+        let event = match listener.next().await? {
+            Next::Own(data) => Event::default().event(data.name()).json_data(&data),
+            Next::Told(told) => {
+                let event = Event::default().event(told.name).data(&told.data);
+                Ok(match listener.api.events.id(&told) {
+                    Some(id) => event.id(id),
+                    None => event,
+                })
+            }
+        };
+        Some((event, listener))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use axum::response::IntoResponse;
-    use tokio::sync::broadcast;
-
-    #[tokio::test]
-    async fn who_falls_behind_is_told_so() {
-        let directory = tempfile::tempdir().unwrap();
-        let state = format!("sqlite:{}", directory.path().join("state.db").display());
-        let service = Service::new(
-            millwork_tracking::open(&state).await.unwrap(),
-            crate::ReadPlaces { input: millwork_storage::Places::none(), manifests: millwork_storage::Places::none() },
-        );
-        let (changes, receiver) = broadcast::channel(2);
-        for attempt in 1..=5 {
-            let (manifest_id, state) = ("m".parse().unwrap(), RunState::Planning);
-            let change = Change { manifest_id, state, attempt, failure: None, at: DateTime::UNIX_EPOCH };
-            changes.send(change).unwrap();
-        }
-        drop(changes);
-        let listener = Listener { service, was_told: true, changes: Some(receiver) };
-        let body = Sse::new(tell(listener)).into_response().into_body();
-        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        let text = std::str::from_utf8(&body).unwrap();
-        let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
-        assert_eq!(names, ["lagged", "run", "run"], "{text}");
-        assert!(text.contains("data: {\"missed\":3}") && text.contains("\"attempt\":4"), "{text}");
-    }
 }

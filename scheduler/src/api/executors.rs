@@ -1,46 +1,67 @@
 //! Executors.
 
 use super::Api;
+use crate::engine::{ExecutorNow, GoneExecutor};
 use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
-use utoipa::ToSchema;
+use chrono::{Duration, Utc};
+use millwork_api::{Executor, Executors, LeftExecutor};
+use millwork_manifest::ManifestId;
+use std::collections::{BTreeSet, HashMap};
 
-/// The executors that are connected.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Executors {
-    /// Whether this process runs the manifests. Executors connect to the one that does: a standby has none.
-    leads: bool,
-    items: Vec<Executor>,
-}
+/// Time for which those that have left are shown: a day.
+const SHOW_GONE: Duration = Duration::days(1);
 
-/// An executor that is connected.
-#[derive(Serialize, ToSchema)]
-struct Executor {
-    /// Its id.
-    id: String,
-    /// Where it can be reached.
-    #[schema(example = "10.0.0.7:50051")]
-    host: String,
-    /// How many tasks it runs at once.
-    vcores: u32,
-    /// How many tasks it ran when that was last looked at, at most some seconds ago.
-    tasks: u64,
-}
-
-/// Lists the executors that are connected.
+/// Lists the executors that are connected, and those that left since yesterday.
 #[utoipa::path(get, path = "/api/v1/executors", tag = "cluster", responses(
     (status = 200, description = "All of them", body = Executors)
 ))]
 pub(super) async fn list_executors(State(api): State<Api>) -> Json<Executors> {
+    Json(load_executors(&api))
+}
+
+/// The executors that are connected to this process, and those that have left.
+pub(crate) fn load_executors(api: &Api) -> Executors {
     let Some(scheduler) = api.service.leader() else {
-        return Json(Executors { leads: false, items: Vec::new() });
+        return Executors { leads: false, items: Vec::new(), gone: Vec::new() };
     };
-    let tasks = api.numbers.known().tasks;
-    let connected = scheduler.engine().executors().into_iter();
-    let executor = |e: crate::engine::ExecutorInfo| {
-        let tasks = tasks.get(&e.id).copied().unwrap_or_default();
-        Executor { id: e.id, host: e.host, vcores: e.vcores, tasks }
-    };
-    Json(Executors { leads: true, items: connected.map(executor).collect() })
+    let (runs, engine) = (scheduler.runs_by_job(), scheduler.engine());
+    let items = engine.executors_now().into_iter().map(|now| executor(now, &runs)).collect();
+    let yesterday = Utc::now() - SHOW_GONE;
+    let gone = engine.gone_executors().into_iter().filter(|gone| gone.left_at >= yesterday).map(left).collect();
+    Executors { leads: true, items, gone }
+}
+
+fn executor(now: ExecutorNow, runs: &HashMap<String, ManifestId>) -> Executor {
+    let of_tasks: BTreeSet<String> = now.jobs.iter().filter_map(|job| Some(runs.get(job)?.to_string())).collect();
+    Executor {
+        id: now.info.id,
+        host: now.info.host,
+        machine: now.info.machine,
+        version: now.info.version,
+        since: now.info.since,
+        last_seen: now.last_seen,
+        draining_since: now.draining_since,
+        vcores: now.info.vcores,
+        tasks: now.jobs.len() as u64,
+        runs: of_tasks.into_iter().collect(),
+        bytes_per_second: now.bytes_per_second,
+        memory_bytes: now.memory_bytes,
+        memory_limit_bytes: now.info.memory_limit_bytes,
+        finished_tasks: now.finished,
+        failed_tasks: now.failed,
+    }
+}
+
+fn left(gone: GoneExecutor) -> LeftExecutor {
+    LeftExecutor {
+        id: gone.info.id,
+        host: gone.info.host,
+        version: gone.info.version,
+        vcores: gone.info.vcores,
+        since: gone.info.since,
+        left_at: gone.left_at,
+        reason: gone.reason,
+        lost_tasks: gone.lost_tasks,
+    }
 }

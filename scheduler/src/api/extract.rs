@@ -2,14 +2,16 @@
 
 use super::error::ApiError;
 use super::pages::is_json;
+use crate::access::Caller;
+use crate::audit::Operator;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue};
+use millwork_api::ErrorCode;
+use millwork_tracking::Via;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use utoipa::ToSchema;
 
 /// Parameters of the query.
 pub(super) struct Query<T>(pub(super) T);
@@ -30,6 +32,27 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         Ok(Self(axum::extract::Path::from_request_parts(parts, state).await?.0))
+    }
+}
+
+/// Header by which pages and commands say that they ask, not a program of somebody's: `ui` or `cli`. It is noted, and decides nothing.
+const VIA: HeaderName = HeaderName::from_static("millwork-via");
+
+/// Who asks for a change.
+pub(super) struct Asker(pub(super) Operator);
+
+impl<S: Send + Sync> FromRequestParts<S> for Asker {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let caller = parts.extensions.get::<Caller>();
+        let caller = caller.ok_or_else(|| ApiError::new(ErrorCode::Unauthorized, "nobody is known to ask for this"))?;
+        let via = match parts.headers.get(VIA).map(HeaderValue::as_bytes) {
+            Some(b"cli") => Via::Cli,
+            Some(b"ui") => Via::Ui,
+            _ => Via::Api,
+        };
+        Ok(Self(Operator { actor: caller.id.to_string(), via }))
     }
 }
 
@@ -60,51 +83,15 @@ impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for JsonText<LIMIT> {
     async fn from_request(mut request: Request, state: &S) -> Result<Self, ApiError> {
         if !is_json(request.headers()) {
             let message = "send the body with `Content-Type: application/json`";
-            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong-content-type", message));
+            return Err(ApiError::new(ErrorCode::WrongContentType, message));
         }
         DefaultBodyLimit::max(LIMIT).apply(&mut request);
         let late = || {
             let message = format!("the body did not come within {} s", BODY_TIME.as_secs());
-            ApiError::new(StatusCode::REQUEST_TIMEOUT, "slow-body", message)
+            ApiError::new(ErrorCode::SlowBody, message)
         };
         let body = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, state)).await.map_err(|_| late())?;
         body.map(Self).map_err(|refused| ApiError::of_body(&refused, LIMIT))
-    }
-}
-
-/// How many items a page has at most: 1 to `MAX`, 100 unless told.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
-pub(super) struct Limit<const MAX: usize = 1000>(pub(super) usize);
-
-impl<const MAX: usize> Default for Limit<MAX> {
-    fn default() -> Self {
-        Self(100)
-    }
-}
-
-impl<const MAX: usize> TryFrom<String> for Limit<MAX> {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let limit = text.parse().ok().filter(|limit| (1..=MAX).contains(limit));
-        limit.map(Self).ok_or_else(|| format!("a limit is 1 to {MAX}, not `{text}`"))
-    }
-}
-
-/// A part of a listing.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Page<T> {
-    /// The items; perhaps fewer than the limit, or none, though there are more pages.
-    pub(super) items: Vec<T>,
-    /// What to send as `cursor` for the next page; null on the last one.
-    #[schema(required)]
-    pub(super) next_cursor: Option<String>,
-}
-
-impl<T> Page<T> {
-    pub(super) fn from<U: Into<T>>(page: millwork_tracking::Page<U>) -> Self {
-        Self { items: page.items.into_iter().map(Into::into).collect(), next_cursor: page.next_cursor }
     }
 }
 

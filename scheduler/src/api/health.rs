@@ -1,10 +1,10 @@
 //! Health checks. They need no token, so they tell nothing of what is converted, and cost little however often they are asked.
 
 use super::Api;
-use super::error::{ApiError, ErrorBody};
+use super::error::ApiError;
 use crate::service::Service;
 use axum::extract::State;
-use axum::http::StatusCode;
+use millwork_api::{ErrorBody, ErrorCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
@@ -58,8 +58,8 @@ impl Health {
     }
 }
 
-fn unready(code: &'static str, message: impl std::fmt::Display) -> ApiError {
-    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
+fn unready(code: ErrorCode, message: impl std::fmt::Display) -> ApiError {
+    ApiError::new(code, message)
 }
 
 /// Whether the process is up, and all of it.
@@ -68,7 +68,7 @@ fn unready(code: &'static str, message: impl std::fmt::Display) -> ApiError {
     (status = 503, description = "`dead`: a part of the process has died; start it again", body = ErrorBody)
 ))]
 pub(super) async fn healthz(State(api): State<Api>) -> Result<&'static str, ApiError> {
-    api.health.dead().map_or(Ok("ok\n"), |reason| Err(unready("dead", reason)))
+    api.health.dead().map_or(Ok("ok\n"), |reason| Err(unready(ErrorCode::Dead, reason)))
 }
 
 /// The same as `/healthz`, by the name that Kubernetes has for it.
@@ -80,19 +80,18 @@ pub(super) async fn livez(state: State<Api>) -> Result<&'static str, ApiError> {
     healthz(state).await
 }
 
-/// Whether the process can answer: all of it is up, and the store answers. It may run the manifests or stand by, and executors may be
-/// there or not: both are asked in other places.
+/// Readiness: all parts are up and the store answers, whether this process leads or stands by, with executors or without.
 #[utoipa::path(get, path = "/readyz", tag = "health", security(()), responses(
     (status = 200, description = "It can", body = String, content_type = "text/plain", example = "ready: leader, 8 task slots\n"),
     (status = 503, description = "`state`: the store does not answer; `dead`: a part of the process has died", body = ErrorBody)
 ))]
 pub(super) async fn readyz(State(api): State<Api>) -> Result<String, ApiError> {
     if let Some(reason) = api.health.dead() {
-        return Err(unready("dead", reason));
+        return Err(unready(ErrorCode::Dead, reason));
     }
     if let Err(reason) = api.health.store().await {
         tracing::warn!(reason, "not ready: the store does not answer");
-        return Err(unready("state", "the store does not answer: the log says more"));
+        return Err(unready(ErrorCode::State, "the store does not answer: the log says more"));
     }
     Ok(match api.service.leader() {
         Some(scheduler) => format!("ready: leader, {} task slots\n", scheduler.engine().slots()),
@@ -100,16 +99,17 @@ pub(super) async fn readyz(State(api): State<Api>) -> Result<String, ApiError> {
     })
 }
 
-/// Whether this process runs the manifests. No readiness check: of several schedulers, one does.
+/// Leadership: this process runs the manifests. It is no readiness check, as of several schedulers one does.
 #[utoipa::path(get, path = "/leaderz", tag = "health", security(()), responses(
     (status = 200, description = "It does", body = String, content_type = "text/plain", example = "leader: 8 task slots\n"),
     (status = 503, description = "`standby`: another process runs the manifests, or none yet; `dead`: a part of the process has died", body = ErrorBody)
 ))]
 pub(super) async fn leaderz(State(api): State<Api>) -> Result<String, ApiError> {
     if let Some(reason) = api.health.dead() {
-        return Err(unready("dead", reason));
+        return Err(unready(ErrorCode::Dead, reason));
     }
-    let standby = || unready("standby", "this scheduler stands by: another one runs the manifests, or none yet");
+    let standby =
+        || unready(ErrorCode::Standby, "this scheduler stands by: another one runs the manifests, or none yet");
     let scheduler = api.service.leader().ok_or_else(standby)?;
     Ok(format!("leader: {} task slots\n", scheduler.engine().slots()))
 }

@@ -5,9 +5,9 @@ use super::auth::peer;
 use super::error::ApiError;
 use crate::access::Caller;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use millwork_api::ErrorCode;
 use millwork_net::{ConnectionLimits, Endless, Slots, hold, network};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -50,12 +50,12 @@ impl Places {
 pub(super) async fn limit_requests(State(places): State<Places>, request: Request, next: Next) -> Response {
     let Some(place) = places.requests.take(network(peer(&request))) else {
         let message = "too many requests are in work, in all or of this address: ask again";
-        let refused = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message);
+        let refused = ApiError::new(ErrorCode::Busy, message);
         return refused.again_after(Duration::from_secs(AGAIN_SECONDS)).into_response();
     };
     let late = || {
         let message = format!("no answer within {} s; what was asked may have happened", REQUEST_TIMEOUT.as_secs());
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", message).into_response()
+        ApiError::new(ErrorCode::Timeout, message).into_response()
     };
     let answer = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| late());
     hold(answer, place)
@@ -68,7 +68,8 @@ pub(super) async fn limit_streams(State(places): State<Places>, request: Request
     let place = place.and_then(|place| Some((place, places.streams_of_tokens.take(token)?)));
     let Some(place) = place else {
         let message = "too many streams of events are open, in all, of this address or of this token: close some";
-        return ApiError::wait(Duration::from_secs(STREAM_AGAIN_SECONDS), "too-many-streams", message).into_response();
+        return ApiError::wait(Duration::from_secs(STREAM_AGAIN_SECONDS), ErrorCode::TooManyStreams, message)
+            .into_response();
     };
     let mut answer = next.run(request).await;
     answer.extensions_mut().insert(Endless);

@@ -81,6 +81,7 @@ fn describe() {
     gauges.into_iter().for_each(|(name, help)| describe_gauge!(name, help));
     super::watch::describe();
     millwork_tracking::describe_metrics();
+    millwork_storage::describe_metrics();
     let histograms = [
         ("millwork_planning_duration_seconds", "From an attempt's start to its plan being with the executors"),
         ("millwork_commit_duration_seconds", "From an attempt's converted input to its commit record"),

@@ -4,12 +4,17 @@
 //! executors, events) needs the scheduler that runs the manifests. Nothing on the way of a request grows with the number
 //! of runs: what must be counted is counted in the background ([`numbers`]).
 
+pub(crate) mod audit;
 mod auth;
-mod error;
+mod config;
+mod costs;
+mod dates;
+pub(crate) mod error;
+mod event_log;
 mod events;
-mod executors;
+pub(crate) mod executors;
 mod extract;
-mod files;
+pub(crate) mod files;
 mod health;
 mod limits;
 mod manifests;
@@ -18,34 +23,48 @@ mod numbers;
 mod openapi;
 mod options;
 mod pages;
-mod quarantine;
+pub(crate) mod plans;
+pub(crate) mod quarantine;
 mod run_actions;
-mod run_detail;
-mod run_parts;
-mod runs;
+pub(crate) mod run_detail;
+pub(crate) mod run_parts;
+pub(crate) mod runs;
+mod schedulers;
+mod series;
 mod serve;
-mod stats;
+pub(crate) mod show;
+pub(crate) mod stats;
 mod throughput;
 mod watch;
 mod why;
-mod words;
 
+pub(crate) use audit::load_audit;
 pub use auth::read_token;
+pub(crate) use auth::{Access, peer};
+pub(crate) use error::ApiError;
+pub(crate) use executors::load_executors;
+pub(crate) use files::{load_file, load_files};
 pub use options::{HttpDoor, HttpOptions};
+pub(crate) use quarantine::load_quarantine;
+pub(crate) use run_detail::load_run;
+pub(crate) use run_parts::{load_run_files, load_run_ledger};
+pub(crate) use runs::load_runs;
 pub use serve::ApiServer;
+pub(crate) use stats::load_stats;
 
 use crate::service::Service;
-use auth::Access;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use error::ApiError;
+use event_log::EventLog;
 use health::Health;
 use limits::Places;
+use millwork_api::{ErrorCode, Prices};
 use millwork_process::Metrics;
 use numbers::Numbers;
+use schedulers::Presence;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -60,35 +79,49 @@ const ROLE: HeaderName = HeaderName::from_static("millwork-role");
 
 /// What all handlers share.
 #[derive(Clone)]
-struct Api {
-    service: Service,
+pub(crate) struct Api {
+    pub(crate) service: Service,
     numbers: Arc<Numbers>,
     metrics: Metrics,
+    pub(crate) prices: Prices,
+    events: Arc<EventLog>,
     health: Health,
     /// Cancelled when the process is about to end.
     stop: CancellationToken,
 }
 
 /// The API's routes. All but the health checks ask for access.
-fn router(service: Service, access: Access, places: Places, stop: CancellationToken) -> anyhow::Result<Router> {
+fn router(
+    service: Service,
+    access: Access,
+    places: Places,
+    stop: CancellationToken,
+    (presence, prices): (Presence, Prices),
+) -> anyhow::Result<Router> {
     let metrics = metrics::install()?;
     let numbers = Arc::new(Numbers::new(service.clone()));
-    let counting = tokio::spawn(numbers.clone().keep_current(metrics.clone()));
+    let counting = tokio::spawn(numbers.clone().keep_current(metrics.clone(), presence));
     tokio::spawn(watch::look_often(service.clone()));
     let health = Health::new(service.clone(), counting.abort_handle());
-    let api = Api { service, numbers, metrics, health, stop };
+    let events = Arc::new(EventLog::new());
+    let api = Api { service, numbers, metrics, prices, events, health, stop };
+    tokio::spawn(event_log::keep(api.clone()));
     let (checks, _) = checks().split_for_parts();
     let (timed, _) = timed().split_for_parts();
     let (streamed, _) = streamed().split_for_parts();
+    let pages = crate::ui::router(access.clone());
+    let pages = pages.layer(middleware::from_fn_with_state(places.clone(), limits::limit_requests));
     let asked = timed
         .layer(middleware::from_fn_with_state(places.clone(), limits::limit_requests))
         .merge(streamed.layer(middleware::from_fn_with_state(places, limits::limit_streams)))
-        .fallback(|| async { ApiError::not_found("not-found", "no such path") })
+        .fallback(|| async { ApiError::new(ErrorCode::NotFound, "no such path") })
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(access, auth::check_access));
     let routes = checks
         .method_not_allowed_fallback(wrong_method)
         .merge(asked)
+        .merge(pages)
+        .layer(middleware::from_fn(crate::ui::add_headers))
         .layer(middleware::from_fn_with_state(api.clone(), say_role));
     Ok(watched(routes).with_state(api))
 }
@@ -129,7 +162,19 @@ fn timed() -> OpenApiRouter<Api> {
         .routes(routes!(why::get_executor_why))
         .routes(routes!(why::get_attention))
         .routes(routes!(executors::list_executors))
+        .routes(routes!(plans::make_plan))
+        .routes(routes!(plans::get_plan))
+        .routes(routes!(plans::apply_plan))
+        .routes(routes!(audit::list_audit))
         .routes(routes!(stats::get_stats))
+        .routes(routes!(dates::list_dates))
+        .routes(routes!(dates::get_date))
+        .routes(routes!(dates::recount_date))
+        .routes(routes!(series::get_series))
+        .routes(routes!(schedulers::list_schedulers))
+        .routes(routes!(config::get_config))
+        .routes(routes!(costs::get_run_cost))
+        .routes(routes!(costs::get_costs))
         .routes(routes!(openapi::get_openapi))
         .routes(routes!(metrics::get_metrics))
 }
@@ -140,7 +185,7 @@ fn streamed() -> OpenApiRouter<Api> {
 }
 
 async fn wrong_method() -> ApiError {
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", "this path does not take this method: see `allow`")
+    ApiError::new(ErrorCode::WrongMethod, "this path does not take this method: see `allow`")
 }
 
 async fn say_role(State(api): State<Api>, request: Request, next: Next) -> Response {
@@ -154,6 +199,7 @@ async fn say_role(State(api): State<Api>, request: Request, next: Next) -> Respo
 mod tests {
     use super::*;
     use axum::body::{Body, to_bytes};
+    use axum::http::StatusCode;
     use axum::routing::get;
     use tower::ServiceExt;
 

@@ -1,13 +1,18 @@
 //! Numbers that are too costly to be made on request: they are kept current in the background, and served with their time.
 
+use super::dates::sums;
 use super::metrics;
+use super::schedulers::{Presence, SHOW};
 use super::throughput::Throughput;
+use crate::forecast::Facts;
 use crate::service::Service;
 use crate::shell::{EndedRun, Scheduler};
 use chrono::{DateTime, Utc};
+use millwork_api::Forecast;
 use millwork_manifest::FileState;
 use millwork_process::Metrics;
-use millwork_tracking::RunCount;
+use millwork_tracking::numbers::{CAPACITY, LEARNT};
+use millwork_tracking::{Capacity, FileTotal, RunCount, Sample, Span};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +22,7 @@ use tokio::task::JoinHandle;
 
 /// How often the numbers of a process that runs manifests are made.
 const INTERVAL: Duration = Duration::from_secs(3);
-/// How often files are counted, at most: in DynamoDB, each time reads an item for each file.
+/// How often the totals of files are read, at most: an item for each date.
 const FILES_INTERVAL: Duration = Duration::from_secs(60);
 /// How much longer the pause after a count is than the count took, at least: what there is much of is counted rarely.
 const PAUSE_FACTOR: u32 = 20;
@@ -34,7 +39,11 @@ pub(super) struct Counted<T> {
 pub(super) struct Known {
     /// The runs that have not ended.
     pub(super) runs: Option<Counted<RunCount>>,
-    pub(super) files: Option<Counted<(FileState, u64)>>,
+    pub(super) files: Option<Counted<(FileState, FileTotal)>>,
+    /// What the leader has learnt.
+    pub(super) capacity: Option<Capacity>,
+    /// Bytes that come a second: the least and the most of the last ten minutes and the last hour.
+    pub(super) arrival: Option<(f64, f64)>,
     pub(super) executors: u64,
     pub(super) slots: u64,
     /// The tasks that each executor runs.
@@ -58,6 +67,19 @@ impl Known {
 
     pub(super) fn slots_used(&self) -> u64 {
         self.tasks.values().sum()
+    }
+
+    /// What becomes of the backlog.
+    pub(super) fn forecast(&self) -> Forecast {
+        let capacity = self.capacity.unwrap_or_default();
+        let learnt = capacity.bytes_per_slot_second.map(|speed| speed * capacity.slots as f64);
+        let facts = Facts {
+            backlog_bytes: capacity.unfinished_bytes(),
+            arrival: self.arrival,
+            learnt,
+            measured: self.bytes_per_second.filter(|_| capacity.slots > 0),
+        };
+        facts.forecast()
     }
 
     /// How long the runs that have not ended will take, as fast as the last ones went.
@@ -93,6 +115,7 @@ impl Pace {
 pub(super) struct Numbers {
     service: Service,
     pub(super) started: Instant,
+    pub(super) started_at: DateTime<Utc>,
     known: Mutex<Known>,
     /// Whether somebody has asked since they were made.
     asked: AtomicBool,
@@ -103,7 +126,16 @@ pub(super) struct Numbers {
 impl Numbers {
     pub(super) fn new(service: Service) -> Self {
         let (runs_pace, files_pace) = (Pace::new(Duration::ZERO), Pace::new(FILES_INTERVAL));
-        Self { service, started: Instant::now(), known: Mutex::default(), asked: true.into(), runs_pace, files_pace }
+        let started_at = Utc::now();
+        Self {
+            service,
+            started: Instant::now(),
+            started_at,
+            known: Mutex::default(),
+            asked: true.into(),
+            runs_pace,
+            files_pace,
+        }
     }
 
     /// What is known now.
@@ -122,7 +154,8 @@ impl Numbers {
     }
 
     /// Keeps the numbers current for ever.
-    pub(super) async fn keep_current(self: Arc<Self>, handle: Metrics) {
+    pub(super) async fn keep_current(self: Arc<Self>, handle: Metrics, mut presence: Presence) {
+        let mut shown: Option<Instant> = None;
         let mut throughput = Throughput::default();
         let (mut seen, mut listens) = (0, false);
         let mut counting: Option<JoinHandle<()>> = None;
@@ -132,6 +165,11 @@ impl Numbers {
             if let (Some(scheduler), false) = (leader, listens) {
                 tokio::spawn(self.clone().add_up(scheduler.clone()));
                 listens = true;
+            }
+            if shown.is_none_or(|at| at.elapsed() >= SHOW) {
+                shown = Some(Instant::now());
+                presence.show(&self.service).await;
+                self.look_back().await;
             }
             let asked = self.asked.swap(false, Ordering::Relaxed);
             let had_work = !self.lock().counts().is_empty();
@@ -175,11 +213,27 @@ impl Numbers {
 
     async fn count_files(self: Arc<Self>) {
         let began = Instant::now();
-        match self.service.store().count_files().await {
+        match self.service.store().date_totals(None, None).await.map(|dates| sums(&dates).into_iter().collect()) {
             Ok(values) => self.lock().files = Some(Counted { at: Utc::now(), values }),
             Err(error) => tracing::warn!(%error, "cannot count the files; trying again"),
         }
         self.files_pace.counted(began.elapsed());
+    }
+
+    /// Reads what the leader wrote of its capacity, and what came in the last hour.
+    async fn look_back(&self) {
+        let (store, now) = (self.service.store(), Utc::now());
+        match store.notes(CAPACITY, now).await {
+            Ok(notes) => {
+                let learnt = notes.into_iter().find(|note| note.name == LEARNT);
+                self.lock().capacity = learnt.and_then(|note| serde_json::from_value(note.value).ok());
+            }
+            Err(error) => tracing::debug!(%error, "cannot read the capacity that was learnt"),
+        }
+        match store.samples(Span::Minute, now - chrono::Duration::hours(1), now).await {
+            Ok(samples) => self.lock().arrival = arrival(&samples, now),
+            Err(error) => tracing::debug!(%error, "cannot read what came in the last hour"),
+        }
     }
 
     async fn look_at(&self, scheduler: &Scheduler) {
@@ -210,9 +264,37 @@ impl Numbers {
     }
 }
 
+/// Bytes that came a second: the least and the most of the last ten minutes and of all these samples.
+fn arrival(samples: &[Sample], now: DateTime<Utc>) -> Option<(f64, f64)> {
+    let of = |samples: &mut dyn Iterator<Item = &Sample>| {
+        let (bytes, seconds) = samples.fold((0.0, 0.0), |(bytes, seconds), sample| {
+            (bytes + sample.arrived_bytes as f64, seconds + sample.watched_seconds)
+        });
+        (seconds > 0.0).then(|| bytes / seconds)
+    };
+    let late = (now - chrono::Duration::minutes(10)).timestamp();
+    let all = of(&mut samples.iter())?;
+    let last = of(&mut samples.iter().filter(|sample| sample.at >= late)).unwrap_or(all);
+    Some((all.min(last), all.max(last)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arrivals_have_a_range() {
+        let now = DateTime::from_timestamp(36_000, 0).unwrap();
+        let sample = |minutes: i64, arrived_bytes| Sample {
+            at: 36_000 - 60 * minutes,
+            watched_seconds: 60.0,
+            arrived_bytes,
+            ..Sample::default()
+        };
+        assert_eq!(arrival(&[], now), None);
+        assert_eq!(arrival(&[sample(30, 600), sample(5, 1800)], now), Some((20.0, 30.0)));
+        assert_eq!(arrival(&[sample(30, 600)], now), Some((10.0, 10.0)));
+    }
 
     #[test]
     fn what_takes_long_is_counted_rarely() {

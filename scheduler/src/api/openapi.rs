@@ -1,8 +1,8 @@
 //! The API's description of itself.
 
-use super::error::ErrorBody;
 use axum::http::header;
 use axum::response::IntoResponse;
+use millwork_api::ErrorBody;
 use std::sync::LazyLock;
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::{Operation, PathItem};
@@ -23,6 +23,8 @@ use utoipa::openapi::{Content, OpenApi, Ref, ResponseBuilder};
         (name = "manifests", description = "What is to be converted"),
         (name = "runs", description = "One for each manifest"),
         (name = "files", description = "Input files and their lives"),
+        (name = "numbers", description = "Totals of dates, series over time, costs"),
+        (name = "changes", description = "Changes that are planned first, and notes of all that were made"),
         (name = "cluster", description = "The scheduler and its executors"),
         (name = "why", description = "Why a file, run, date or executor is as it is, what happens next, what may be done"),
         (name = "health", description = "For probes; without a token, and without anything that a stranger could use"),

@@ -1,8 +1,10 @@
 //! What can be set of the HTTP API.
 
 use super::auth::Tokens;
+use crate::cost::read_prices;
 use clap::Args;
 use clap::builder::FalseyValueParser;
+use millwork_api::Prices;
 use millwork_net::{ClientTrust, Identity, ServerTls};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -49,6 +51,10 @@ pub struct HttpOptions {
     #[arg(long, env = "INSECURE_HTTP", value_parser = FalseyValueParser::new())]
     pub insecure_http: bool,
 
+    /// File of prices by which the API reckons costs, as docs/prices.toml is written [default: those of AWS that come with it]
+    #[arg(long, env = "MILLWORK_PRICES", value_name = "FILE")]
+    pub prices: Option<PathBuf>,
+
     /// Has two successors
     #[arg(long, hide = true)]
     pub(super) insecure: bool,
@@ -65,6 +71,7 @@ impl Default for HttpOptions {
             open_metrics: false,
             http_max_connections: MAX_CONNECTIONS,
             insecure_http: false,
+            prices: None,
             insecure: false,
         }
     }
@@ -75,6 +82,7 @@ pub struct HttpDoor {
     pub(super) options: HttpOptions,
     pub(super) tokens: Option<Tokens>,
     pub(super) tls: Option<ServerTls>,
+    pub(super) prices: Prices,
 }
 
 impl HttpOptions {
@@ -106,7 +114,8 @@ impl HttpOptions {
                  --http-tls-cert and --http-tls-key, or say --insecure-http if what leads there is encrypted already"
             );
         }
-        Ok(HttpDoor { options: self.clone(), tokens, tls })
+        let prices = read_prices(self.prices.as_deref())?;
+        Ok(HttpDoor { options: self.clone(), tokens, tls, prices })
     }
 }
 

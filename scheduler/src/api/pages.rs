@@ -5,7 +5,8 @@ use super::auth::text;
 use super::error::ApiError;
 use super::options::HttpOptions;
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, header};
+use millwork_api::ErrorCode;
 use std::net::IpAddr;
 
 /// Names under which the API answers.
@@ -26,12 +27,18 @@ impl Hosts {
 
     /// Refuses what a page of a stranger may have caused.
     pub(super) fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
-        let forbidden = |code, message| Err(ApiError::new(StatusCode::FORBIDDEN, code, message));
+        self.check_origin(method, headers)?;
+        if method.is_safe() { Ok(()) } else { check_content(headers) }
+    }
+
+    /// The same, but for the kind of a body.
+    pub(super) fn check_origin(&self, method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
+        let forbidden = |code, message| Err(ApiError::new(code, message));
         let host = text(headers, &header::HOST).unwrap_or_default();
         let hosts = headers.get_all(header::HOST).iter().count();
         if hosts > 1 || !(self.any || self.is_ours(host)) {
             return forbidden(
-                "foreign-host",
+                ErrorCode::ForeignHost,
                 format!(
                     "a scheduler answers requests to `localhost`, a loopback address or a name of --http-host, not to `{host}`"
                 ),
@@ -44,10 +51,13 @@ impl Hosts {
             let origin = text(headers, &header::ORIGIN).unwrap_or_default();
             let page = origin.split_once("://").map_or("", |(_, authority)| authority);
             if !page.eq_ignore_ascii_case(host) {
-                return forbidden("foreign-origin", format!("a scheduler changes nothing for web pages of `{origin}`"));
+                return forbidden(
+                    ErrorCode::ForeignOrigin,
+                    format!("a scheduler changes nothing for web pages of `{origin}`"),
+                );
             }
         }
-        check_content(headers)
+        Ok(())
     }
 
     fn is_ours(&self, host: &str) -> bool {
@@ -67,7 +77,7 @@ fn check_content(headers: &HeaderMap) -> Result<(), ApiError> {
         return Ok(());
     }
     let message = "send the body with `Content-Type: application/json`";
-    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong-content-type", message))
+    Err(ApiError::new(ErrorCode::WrongContentType, message))
 }
 
 pub(super) fn is_json(headers: &HeaderMap) -> bool {

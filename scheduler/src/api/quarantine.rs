@@ -2,30 +2,13 @@
 
 use super::Api;
 use super::error::ApiError;
-use super::extract::{Limit, Page, Query};
-use super::files::File;
+use super::extract::Query;
+use super::show;
 use axum::Json;
 use axum::extract::State;
-use millwork_manifest::{DatePrefix, FileState};
+use millwork_api::{File, Page, QuarantineQuery};
+use millwork_manifest::FileState;
 use millwork_tracking::FileFilter;
-use serde::Deserialize;
-use utoipa::IntoParams;
-
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct QuarantineQuery {
-    /// Only files of this date.
-    #[param(value_type = String, format = Date, required = false)]
-    date: Option<DatePrefix>,
-    /// How many files at most.
-    #[serde(default)]
-    #[param(value_type = u32, minimum = 1, maximum = 1000, default = 100, required = false)]
-    limit: Limit,
-    /// `next_cursor` of the page before.
-    #[param(value_type = String, required = false)]
-    cursor: Option<String>,
-}
 
 /// Lists the files that were refused, with the reason (`bad-extension`, `too-small`, `too-large`, `no-date`,
 /// `missing-object`) and where they were moved to.
@@ -36,11 +19,16 @@ pub(super) async fn list_quarantine(
     State(api): State<Api>,
     Query(query): Query<QuarantineQuery>,
 ) -> Result<Json<Page<File>>, ApiError> {
+    Ok(Json(load_quarantine(&api, query).await?))
+}
+
+/// A page of refused files.
+pub(crate) async fn load_quarantine(api: &Api, query: QuarantineQuery) -> Result<Page<File>, ApiError> {
     let filter = FileFilter {
         state: Some(FileState::Quarantined),
         date: query.date,
         limit: query.limit.0,
         cursor: query.cursor,
     };
-    Ok(Json(Page::from(api.service.store().list_files(&filter).await?)))
+    Ok(show::page(api.service.store().list_files(&filter).await?, show::file))
 }

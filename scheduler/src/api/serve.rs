@@ -3,10 +3,12 @@
 use super::auth::{Access, Tokens};
 use super::limits::Places;
 use super::options::HttpDoor;
+use super::schedulers::Presence;
 use crate::access::OwnerToken;
 use crate::service::Service;
 use millwork_net::{ConnectionLimits, HttpServer};
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +17,7 @@ pub struct ApiServer {
     stop: CancellationToken,
     server: HttpServer,
     owner: Option<OwnerToken>,
+    access: Access,
 }
 
 impl ApiServer {
@@ -28,7 +31,7 @@ impl ApiServer {
         state: &str,
         descriptors: u64,
     ) -> anyhow::Result<Self> {
-        let HttpDoor { options, tokens, tls } = door;
+        let HttpDoor { options, tokens, tls, prices } = door;
         let (tokens, owner) = match tokens {
             Some(tokens) => (tokens, None),
             None => {
@@ -37,10 +40,17 @@ impl ApiServer {
                 (Tokens::of_owner(&owner), Some(owner))
             }
         };
+        let access = Access::new(tokens, &options, listener.local_addr()?.port(), owner.is_some())?;
         let limits = ConnectionLimits::within(options.http_max_connections as usize, descriptors);
         let stop = CancellationToken::new();
-        let routes = super::router(service, Access::new(tokens, &options), Places::new(limits), stop.clone())?;
-        Ok(Self { stop, server: HttpServer::start(listener, routes, limits, tls), owner })
+        let presence = Presence::new(listener.local_addr()?);
+        let routes = super::router(service, access.clone(), Places::new(limits), stop.clone(), (presence, prices))?;
+        Ok(Self { stop, server: HttpServer::start(listener, routes, limits, tls), owner, access })
+    }
+
+    /// The path of a link that signs the user in who started the process, once, within a time. None, if tokens were made.
+    pub fn sign_in_path(&self, time: Duration) -> anyhow::Result<Option<String>> {
+        self.owner.as_ref().map(|owner| self.access.owner_link(owner.text(), time)).transpose()
     }
 
     /// Takes no more requests, and ends when those that came are answered. Streams of events end at once.

@@ -1,97 +1,25 @@
 //! How it goes, in one answer.
 
 use super::Api;
-use super::words;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use millwork_manifest::FileState;
-use millwork_tracking::RunState;
-use serde::Serialize;
-use utoipa::ToSchema;
-
-/// How it goes. Numbers that are costly to make are some seconds old: each says when it was made.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Stats {
-    /// Millwork's version.
-    version: &'static str,
-    /// How long this process has been up, in seconds.
-    uptime_seconds: u64,
-    /// Whether this process runs the manifests. One that stands by knows neither executors nor throughput.
-    leads: bool,
-    /// When the runs were counted; null until they were.
-    #[schema(required)]
-    runs_counted_at: Option<DateTime<Utc>>,
-    /// The runs that have not ended. States without runs are left out.
-    runs: Vec<RunsInState>,
-    /// How long ago the oldest run that waits was queued first, in seconds; null if none waits.
-    #[schema(required)]
-    queue_age_seconds: Option<f64>,
-    /// When the files were counted: at most once a minute, since the store reads all of them for it.
-    #[schema(required)]
-    files_counted_at: Option<DateTime<Utc>>,
-    /// The files by state. States without files are left out.
-    files: Vec<FilesInState>,
-    /// Executors that are connected.
-    executors: u64,
-    /// Tasks that all of them run at once.
-    slots: u64,
-    /// Tasks that they run now.
-    slots_used: u64,
-    /// Since this process runs the manifests.
-    converted: Converted,
-    /// Input bytes of completed runs a second, over the last five minutes in which there was something to do; null until a
-    /// run has completed.
-    #[schema(required)]
-    bytes_per_second: Option<f64>,
-    /// How long the runs that have not ended will take at that rate, in seconds.
-    #[schema(required)]
-    backlog_seconds: Option<f64>,
-}
-
-/// Runs in one state.
-#[derive(Serialize, ToSchema)]
-struct RunsInState {
-    #[schema(schema_with = words::run_state)]
-    state: RunState,
-    /// How many.
-    runs: u64,
-    /// The bytes of their manifests.
-    bytes: u64,
-    /// When the oldest of them was queued first.
-    #[schema(required)]
-    oldest: Option<DateTime<Utc>>,
-}
-
-/// Files in one state.
-#[derive(Serialize, ToSchema)]
-struct FilesInState {
-    #[schema(schema_with = words::file_state)]
-    state: FileState,
-    /// How many.
-    files: u64,
-}
-
-/// What was converted.
-#[derive(Serialize, ToSchema)]
-struct Converted {
-    /// Stored bytes of the input.
-    input_bytes: u64,
-    /// Bytes of Parquet.
-    output_bytes: u64,
-    /// Rows.
-    rows: u64,
-}
+use millwork_api::{Converted, FilesInState, RunsInState, Stats};
 
 /// How it goes: runs, files, executors, throughput.
 #[utoipa::path(get, path = "/api/v1/stats", tag = "cluster", responses(
     (status = 200, description = "All numbers", body = Stats)
 ))]
 pub(super) async fn get_stats(State(api): State<Api>) -> Json<Stats> {
+    Json(load_stats(&api))
+}
+
+/// All numbers, as they are now.
+pub(crate) fn load_stats(api: &Api) -> Stats {
     let known = api.numbers.ask();
     let age = |at: DateTime<Utc>| (Utc::now() - at).as_seconds_f64().max(0.0);
-    Json(Stats {
-        version: env!("CARGO_PKG_VERSION"),
+    Stats {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: api.numbers.started.elapsed().as_secs(),
         leads: api.service.leader().is_some(),
         runs_counted_at: known.runs.as_ref().map(|counted| counted.at),
@@ -102,6 +30,7 @@ pub(super) async fn get_stats(State(api): State<Api>) -> Json<Stats> {
         slots_used: known.slots_used(),
         bytes_per_second: known.bytes_per_second,
         backlog_seconds: known.backlog_seconds(),
+        forecast: known.forecast(),
         converted: Converted { input_bytes: known.input_bytes, output_bytes: known.output_bytes, rows: known.rows },
         runs: known
             .counts()
@@ -112,7 +41,7 @@ pub(super) async fn get_stats(State(api): State<Api>) -> Json<Stats> {
             .files
             .iter()
             .flat_map(|counted| &counted.values)
-            .map(|&(state, files)| FilesInState { state, files })
+            .map(|&(state, total)| FilesInState { state, files: total.files, bytes: total.bytes })
             .collect(),
-    })
+    }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// Pause between two looks at the store.
 const LOOK: Duration = Duration::from_secs(60);
-/// The same as so many times what a look took.
+/// Pause after a look, at least, as so many times what the look took.
 const PAUSE_FACTOR: u32 = 20;
 /// Committed runs that are looked at: of more, the newest.
 const MAX_COMMITTING: usize = 1000;

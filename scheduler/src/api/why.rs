@@ -5,11 +5,11 @@
 use super::Api;
 use super::error::ApiError;
 use super::extract::{Path, Query};
-use super::files::UriQuery;
 use crate::why::Attention;
 use axum::Json;
 use axum::extract::State;
 use chrono::Utc;
+use millwork_api::UriQuery;
 use millwork_diagnosis::Diagnosis;
 use millwork_manifest::{DatePrefix, ManifestId};
 

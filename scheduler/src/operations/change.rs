@@ -282,8 +282,7 @@ impl Operations {
         detail: String,
         at: DateTime<Utc>,
     ) -> TrackingResult<()> {
-        let entry =
-            AuditEntry { at, actor: shown(actor), action: format!("state {action}"), detail: shown_long(&detail) };
+        let entry = AuditEntry::done(at, shown(actor), &format!("state {action}"), shown_long(&detail));
         self.store().audit(&entry).await
     }
 }

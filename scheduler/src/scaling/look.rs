@@ -25,7 +25,7 @@ pub(super) struct Look {
     /// Slots of an executor as long as none has worked.
     slots: f64,
     speed: Option<(Instant, Speed)>,
-    /// When there was something to do. A process that has just started has seen nothing to do for ever.
+    /// Last time at which there was something to do. A process that has just started has seen nothing to do for ever.
     busy: Option<DateTime<Utc>>,
 }
 

@@ -1,4 +1,4 @@
-//! What can be set of the fleet's size.
+//! Options of the fleet's size.
 
 use crate::RunOptions;
 use clap::Args;
@@ -63,7 +63,7 @@ pub struct ScalingOptions {
     pub insecure_scaler: bool,
 }
 
-/// Where an autoscaler asks.
+/// A port for an autoscaler, before it is open.
 pub struct ScalerDoor {
     /// The address.
     pub address: SocketAddr,
@@ -92,7 +92,7 @@ impl ScalingOptions {
         })
     }
 
-    /// Where an autoscaler asks, if anywhere. Refuses what would let strangers in.
+    /// Reads what the port for an autoscaler needs, if there is to be one. Refuses what would let strangers in.
     pub fn door(&self) -> anyhow::Result<Option<ScalerDoor>> {
         let Some(address) = self.scaler_listen else { return Ok(None) };
         let tls = match (&self.scaler_tls_cert, &self.scaler_tls_key) {

@@ -1,4 +1,4 @@
-//! What executors did while they had tasks, noted in the store with the day's numbers: so it outlives the process, and every scheduler
+//! Work of executors and the time that it took, noted in the store with the day's numbers: so it outlives the process, and every scheduler
 //! of the state knows it. A process that dies takes what it has not written with it: some seconds, which no number depends on.
 
 use crate::shell::{EndedRun, Scheduler};
@@ -14,7 +14,7 @@ pub(super) const BYTES: &str = "converted_bytes";
 pub(super) const SLOT_MILLIS: &str = "busy_slot_milliseconds";
 pub(super) const EXECUTOR_MILLIS: &str = "busy_executor_milliseconds";
 
-/// What is not written yet.
+/// Sums that are not written yet.
 #[derive(Default)]
 pub(super) struct Recorder(Mutex<Unwritten>);
 

@@ -64,7 +64,7 @@ struct Told {
 }
 
 impl Told {
-    /// What is to be told next, when it is; none at the end of the process.
+    /// Waits until something is to be told; none at the end of the process.
     async fn next(&mut self) -> Option<bool> {
         loop {
             self.answers.mark_unchanged();

@@ -1,12 +1,12 @@
 //! The commit of an attempt and its publication.
 
-use super::steps::Step;
 use super::work::Prepared;
 use super::{RETRIES, Shell, blocking, storage_failure};
 use crate::commit::{CommitRecord, Destination};
 use crate::loss;
 use crate::run::Event;
 use chrono::Utc;
+use millwork_api::Step;
 use millwork_conversion::AttemptOutcome;
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
 use millwork_storage::{Staging, StorageError, find_blocking};
@@ -106,7 +106,11 @@ impl Shell {
             return Err(Failure::new(FailureClass::Input, message));
         }
         let (record, mut result) = CommitRecord::new(manifest, staging, &outcome, &to).map_err(invalid)?;
-        result.plan = self.works.with(&manifest.id, |work| std::mem::take(&mut work.plan));
+        self.works.with(&manifest.id, |work| {
+            result.plan = std::mem::take(&mut work.plan);
+            let account = work.shown.account(&work.steps.until(Utc::now()), &work.tasks);
+            result.account(attempt, account, &work.tasks);
+        });
         let record = record.in_place_of(&replaced);
         let text = serde_json::to_string(&record).map_err(bug)?;
         Ok(Prepared { commit: Commit { manifest_id: manifest.id.clone(), attempt, record: text }, result })

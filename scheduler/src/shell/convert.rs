@@ -1,10 +1,10 @@
 //! The conversion of an attempt: survey, plan, submit, wait, judge.
 
-use super::steps::Step;
 use super::{Shell, blocking, storage_failure};
 use crate::engine::{Engine, Job, TaskNow};
 use crate::run::Event;
 use chrono::Utc;
+use millwork_api::Step;
 use millwork_conversion::{
     AttemptOutcome, Capacity, Columns, ConversionOptions, Survey, TaskReport, Verdict, plan_attempt, survey,
 };
@@ -137,6 +137,7 @@ impl Shell {
     fn end_conversion(&self, id: &ManifestId, tasks: &[TaskNow]) {
         self.works.with(id, |work| {
             work.shown.see(tasks, tasks.len(), work.input_bytes);
+            work.tasks = tasks.to_vec();
             work.steps.begin(Step::Check, Utc::now());
         });
     }

@@ -14,14 +14,13 @@ mod watch;
 mod work;
 
 pub use scheduler::{Change, EndedRun, Scheduler};
-pub use steps::{Step, StepTime};
-pub use watch::{Phase, RunProgress};
 
 use crate::engine::Engine;
 use crate::options::RunOptions;
 use crate::run::{Action, Event, Machine, Seen};
 use chrono::Utc;
 use futures::FutureExt;
+use millwork_api::RunProgress;
 use millwork_conversion::ConversionOptions;
 use millwork_manifest::{Failure, FailureClass, ManifestId};
 use millwork_storage::{Location, Staging};
@@ -55,6 +54,8 @@ pub(crate) struct Shell {
     mail: mpsc::UnboundedSender<Event>,
     changes: broadcast::Sender<Change>,
     ended: broadcast::Sender<EndedRun>,
+    /// Tells how far runs are, each second.
+    progresses: broadcast::Sender<Arc<RunProgress>>,
     /// Attempts that are being converted: they share the slots.
     converting: AtomicUsize,
     tasks: TaskTracker,

@@ -1,18 +1,21 @@
 //! The scheduler as others see it.
 
 use super::work::Works;
-use super::{RunProgress, Shell, serve, sweep};
+use super::{Shell, serve, sweep};
 use crate::commit::RunResult;
 use crate::engine::Engine;
-use crate::lease::{Lease, OutputLock};
+use crate::lease::{Lease, LeaseUntil, OutputLock};
 use crate::options::RunOptions;
+use crate::recorder::Recorder;
 use crate::run::{Event, Limits, Machine};
 use chrono::{DateTime, Utc};
+use millwork_api::RunProgress;
 use millwork_conversion::ConversionOptions;
 use millwork_manifest::{Failure, ManifestId};
 use millwork_storage::Location;
 use millwork_tracking::{Run, RunState, TrackingStore};
 use serde::Serialize;
+use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
@@ -53,6 +56,8 @@ pub struct EndedRun {
 pub struct Scheduler {
     shell: Arc<Shell>,
     serving: Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>,
+    recording: Arc<tokio::sync::Mutex<Option<JoinHandle<()>>>>,
+    lease_until: LeaseUntil,
 }
 
 impl Scheduler {
@@ -95,6 +100,7 @@ impl Scheduler {
             works: Works::default(),
             mail,
             changes: broadcast::channel(CHANGES).0,
+            progresses: broadcast::channel(CHANGES).0,
             ended,
             converting: 0.into(),
             tasks: TaskTracker::new(),
@@ -103,8 +109,13 @@ impl Scheduler {
         });
         tokio::spawn(sweep::sweep_at_intervals(shell.clone()));
         tokio::spawn(shell.clone().watch());
+        let (ended_too, stopped) = (shell.ended.subscribe(), shell.stopped.clone());
+        let recorder = Recorder::new(shell.store.clone(), shell.engine.clone(), ended_too, stopped);
+        let recording = tokio::spawn(recorder.record());
         let serving = tokio::spawn(serve(shell.clone(), Machine::new(limits), mailbox));
-        Ok((Self { shell, serving: Arc::new(Some(serving).into()) }, heard))
+        let lease_until = lease.until();
+        let recording = Arc::new(Some(recording).into());
+        Ok((Self { shell, serving: Arc::new(Some(serving).into()), recording, lease_until }, heard))
     }
 
     /// Says that something was put in the queue. It would be found without, a little later.
@@ -121,6 +132,21 @@ impl Scheduler {
     /// How far a run is, if this process has an attempt at it.
     pub async fn progress(&self, id: &ManifestId) -> Option<RunProgress> {
         self.shell.progress(id).await
+    }
+
+    /// The runs whose conversion is with the executors, by the engine's job.
+    pub fn runs_by_job(&self) -> HashMap<String, ManifestId> {
+        self.shell.works.jobs().into_iter().map(|(id, job)| (job.to_string(), id)).collect()
+    }
+
+    /// Until when the lock of the runs is held if it is not renewed; none where a file is held.
+    pub fn lease_until(&self) -> Option<DateTime<Utc>> {
+        self.lease_until.get()
+    }
+
+    /// Tells how far runs are, each second.
+    pub(crate) fn progresses(&self) -> broadcast::Receiver<Arc<RunProgress>> {
+        self.shell.progresses.subscribe()
     }
 
     /// What stood in the way of the publication of a committed run, if it failed here.
@@ -173,5 +199,9 @@ impl Scheduler {
         }
         self.shell.tasks.close();
         self.shell.tasks.wait().await;
+        if let Some(recording) = self.recording.lock().await.take() {
+            // It writes what happened last.
+            let _ = recording.await;
+        }
     }
 }

@@ -1,37 +1,7 @@
 //! The steps of an attempt: which it is at, since when, and how long each took.
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-
-/// Step of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Step {
-    /// The input is looked at: every file is there and unchanged, columns are found, large files are cut.
-    Survey,
-    /// The plan is made, with a trial on a sample if the output will be more than a file.
-    Plan,
-    /// Executors convert, or are waited for.
-    Convert,
-    /// What executors reported is compared with the plan and with what they wrote.
-    Check,
-    /// The output is settled, and the store is told what it is: from then on it counts.
-    Commit,
-    /// The output gets its names.
-    Publish,
-}
-
-/// A step that has ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct StepTime {
-    /// The step.
-    pub step: Step,
-    /// When it began.
-    pub began_at: DateTime<Utc>,
-    /// How long it took, in seconds.
-    pub seconds: f64,
-}
+use millwork_api::{Step, StepTime};
 
 /// The steps of one attempt so far.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +35,13 @@ impl Steps {
     /// The step that goes on, and since when.
     pub(crate) fn now(&self) -> Option<(Step, DateTime<Utc>)> {
         self.now
+    }
+
+    /// The steps up to now, in order, the one that goes on as far as it is.
+    pub(crate) fn until(&self, now: DateTime<Utc>) -> Vec<StepTime> {
+        let mut all = self.clone();
+        all.end(now);
+        all.ended
     }
 
     /// The steps that have ended, in order.

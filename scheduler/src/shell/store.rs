@@ -35,7 +35,7 @@ impl Shell {
                     work.abort = CancellationToken::new();
                     work.outcome = None;
                     (work.prepared, work.committed) = (None, None);
-                    (work.steps, work.shown) = (Steps::default(), Shown::default());
+                    (work.steps, work.shown, work.tasks) = (Steps::default(), Shown::default(), Vec::new());
                 });
                 Event::Started(id, attempt)
             }
@@ -146,6 +146,7 @@ impl Shell {
         failure: Failure,
         not_before: DateTime<Utc>,
     ) -> Event {
+        self.note_work(&id, attempt).await;
         match self.store.retry_later(&id, attempt, &failure, not_before, Utc::now()).await {
             Ok(true) => {
                 tracing::warn!(manifest = %id, attempt, class = %failure.class, error = %failure, %not_before, "an attempt failed; it is made again");
@@ -159,6 +160,7 @@ impl Shell {
     }
 
     pub(super) async fn fail(&self, id: ManifestId, attempt: u32, failure: Failure) -> Event {
+        self.note_work(&id, attempt).await;
         if let Err(error) = self.store.fail(&id, attempt, &failure, Utc::now()).await {
             return self.objection(id, &error);
         }
@@ -169,6 +171,18 @@ impl Shell {
         self.changed(&id, state, attempt, Some(&failure));
         self.ended(&id, Err(failure));
         Event::Settled(id)
+    }
+
+    /// Notes what was done in an attempt that failed, for people. If that fails, only they miss it.
+    async fn note_work(&self, id: &ManifestId, attempt: u32) {
+        let work = self.works.look(id, |work| {
+            let is_there = work.attempt == attempt && work.steps.now().is_some();
+            is_there.then(|| work.shown.account(&work.steps.until(Utc::now()), &work.tasks))
+        });
+        let Some(work) = work.flatten() else { return };
+        if let Err(error) = self.store.note_work(id, attempt, &work).await {
+            tracing::debug!(manifest = %id, %error, "cannot note what was done in an attempt");
+        }
     }
 
     pub(super) async fn inspect(&self, id: ManifestId) -> Event {

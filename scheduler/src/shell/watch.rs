@@ -4,15 +4,15 @@
 //! it was until that is caught up with. It is complete when the output is committed, and not before.
 
 use super::Shell;
-use super::steps::{Step, StepTime};
-use crate::engine::{JobProgress, TaskNow};
-use chrono::{DateTime, Utc};
+use super::work::Work;
+use crate::accounts;
+use crate::engine::TaskNow;
+use millwork_api::{Phase, RunProgress, StageProgress, Step, StepTime};
 use millwork_manifest::ManifestId;
-use serde::Serialize;
+use millwork_tracking::AttemptWork;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use utoipa::ToSchema;
 
 /// Time between two looks at the runs that are being converted.
 const LOOK: Duration = Duration::from_secs(1);
@@ -23,50 +23,6 @@ const AGREE: f64 = 2.0;
 /// Percent of an output that is converted but not committed.
 const MOST_PERCENT: u8 = 99;
 
-/// How far an attempt at a run is.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct RunProgress {
-    /// The attempt.
-    pub attempt: u32,
-    /// The step that it is at.
-    pub phase: Phase,
-    /// The steps before, with their times.
-    pub steps: Vec<StepTime>,
-    /// Stored bytes of the input that were read.
-    pub read_bytes: u64,
-    /// Stored bytes of the input.
-    pub bytes: u64,
-    /// Share of the input that was read, in percent: at most 99 until the output is committed.
-    pub percent: u8,
-    /// Lines that became rows.
-    pub rows: u64,
-    /// Lines that were rejected.
-    pub rejected: u64,
-    /// Bytes of Parquet written.
-    pub written_bytes: u64,
-    /// Tasks that have ended.
-    pub tasks_done: u64,
-    /// All tasks; 0 until the plan is made.
-    pub tasks: u64,
-    /// Bytes of input read a second, lately; null while nothing is read.
-    #[schema(required)]
-    pub bytes_per_second: Option<f64>,
-    /// How long reading the rest will take, in seconds; null unless the speeds of the last three seconds agree within a factor of two.
-    #[schema(required)]
-    pub eta_seconds: Option<f64>,
-    /// The engine's stages and tasks, while it has them.
-    pub stages: Vec<crate::engine::StageProgress>,
-}
-
-/// The step that an attempt is at.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-pub struct Phase {
-    /// The step.
-    pub name: Step,
-    /// Since when.
-    pub since: DateTime<Utc>,
-}
-
 /// Counts of an attempt that were shown, and the speeds of the last looks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shown {
@@ -74,6 +30,7 @@ pub(super) struct Shown {
     rows: u64,
     rejected: u64,
     written_bytes: u64,
+    cpu_micros: u64,
     tasks_done: u64,
     tasks: u64,
     /// Stored bytes of the input, as planned.
@@ -89,8 +46,20 @@ impl Shown {
         self.rows = self.rows.max(sum(|task| task.counts.rows));
         self.rejected = self.rejected.max(sum(|task| task.counts.rejected));
         self.written_bytes = self.written_bytes.max(sum(|task| task.counts.written_bytes));
+        self.cpu_micros = self.cpu_micros.max(sum(|task| task.counts.cpu_micros));
         self.tasks_done = self.tasks_done.max(tasks.iter().filter(|task| task.ended_at_ms.is_some()).count() as u64);
         (self.tasks, self.bytes) = (all as u64, Some(bytes));
+    }
+
+    /// Account of the attempt, by its tasks or, where they are gone, by what was shown.
+    pub(super) fn account(&self, steps: &[StepTime], tasks: &[TaskNow]) -> AttemptWork {
+        let mut all = accounts::work(steps, tasks);
+        all.read_bytes = all.read_bytes.max(self.read_bytes);
+        all.rows = all.rows.max(self.rows);
+        all.rejected = all.rejected.max(self.rejected);
+        all.cpu_micros = all.cpu_micros.max(self.cpu_micros);
+        all.tasks = all.tasks.max(self.tasks);
+        all
     }
 
     /// Notes the speed at one of the regular looks.
@@ -129,9 +98,14 @@ impl Shell {
             );
         }
         let stages = match &job {
-            Some(job) => self.engine.progress(job).await.map_or_else(Vec::new, |JobProgress { stages }| stages),
+            Some(job) => self.engine.stages(job).await.unwrap_or_default(),
             None => Vec::new(),
         };
+        self.progress_of(id, stages)
+    }
+
+    /// The same, as it was last looked at.
+    fn progress_of(&self, id: &ManifestId, stages: Vec<StageProgress>) -> Option<RunProgress> {
         self.works.look(id, |work| {
             let (name, since) = work.steps.now()?;
             let shown = &work.shown;
@@ -141,6 +115,7 @@ impl Shell {
             let is_committed = name == Step::Publish;
             let is_converting = name == Step::Convert;
             Some(RunProgress {
+                manifest_id: id.to_string(),
                 attempt: work.attempt,
                 phase: Phase { name, since },
                 steps: work.steps.ended().to_vec(),
@@ -171,14 +146,17 @@ impl Shell {
             for (id, job) in self.works.jobs() {
                 let (tasks, all) = self.engine.tasks(&job);
                 let speed = tasks.iter().map(|task| task.bytes_per_second).sum();
-                self.works.seen(
-                    &id,
-                    |work| work.job.as_ref() == Some(&job),
-                    |work| {
-                        work.shown.see(&tasks, all, work.input_bytes);
-                        work.shown.note_speed(speed);
-                    },
-                );
+                let is_same = |work: &Work| work.job.as_ref() == Some(&job);
+                self.works.seen(&id, is_same, |work| {
+                    work.shown.see(&tasks, all, work.input_bytes);
+                    work.shown.note_speed(speed);
+                });
+                if self.progresses.receiver_count() > 0
+                    && let Some(progress) = self.progress_of(&id, Vec::new())
+                {
+                    // Whoever listened may be gone by now.
+                    let _ = self.progresses.send(Arc::new(progress));
+                }
             }
         }
     }

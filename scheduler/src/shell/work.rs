@@ -3,6 +3,7 @@
 use super::steps::Steps;
 use super::watch::Shown;
 use crate::commit::RunResult;
+use crate::engine::TaskNow;
 use ballista_core::JobId;
 use millwork_conversion::{AttemptOutcome, Columns, Survey};
 use millwork_manifest::{Manifest, ManifestId};
@@ -32,6 +33,8 @@ pub(super) struct Work {
     pub(super) shown: Shown,
     /// Stored bytes of the input of its tasks.
     pub(super) input_bytes: u64,
+    /// How the tasks were when all had ended.
+    pub(super) tasks: Vec<TaskNow>,
     /// The newest attempt's plan, as text.
     pub(super) plan: String,
     /// What the conversion came to.

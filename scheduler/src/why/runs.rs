@@ -4,9 +4,9 @@ use super::Inspector;
 use super::files::head_facts;
 use super::looks::timed;
 use crate::commit::RunResult;
-use crate::engine::TaskProgress;
 use crate::loss;
 use chrono::{DateTime, Duration, Utc};
+use millwork_api::{TaskProgress, TaskState};
 use millwork_diagnosis::{Obstacle, OutputFacts, Progress, QueuePlace, RunFacts, Usual};
 use millwork_manifest::RunState;
 use millwork_tracking::{Run, RunFilter, TrackingResult};
@@ -53,18 +53,18 @@ impl Inspector {
         let job = leader.progress(&run.manifest_id).await?;
         let connected: Vec<String> = leader.engine().executors().into_iter().map(|executor| executor.id).collect();
         let tasks = || job.stages.iter().flat_map(|stage| &stage.tasks);
-        let executors_of = |state: &str| {
+        let executors_of = |state: TaskState| {
             let of_state = tasks().filter(move |task: &&TaskProgress| task.state == state);
             let mut ids: Vec<String> = of_state.filter_map(|task| task.executor.clone()).collect();
             ids.sort_unstable();
             ids.dedup();
             ids
         };
-        let (running, lost) = executors_of("running").into_iter().partition(|id| connected.contains(id));
+        let (running, lost) = executors_of(TaskState::Running).into_iter().partition(|id| connected.contains(id));
         Some(Progress {
             read_bytes: None,
             tasks: job.stages.iter().map(|stage| stage.partitions as u64).sum(),
-            tasks_done: tasks().filter(|task| task.state == "successful").count() as u64,
+            tasks_done: tasks().filter(|task| task.state == TaskState::Successful).count() as u64,
             running,
             lost_executors: lost,
         })

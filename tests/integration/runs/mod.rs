@@ -18,7 +18,7 @@ use futures::executor::block_on;
 use millwork_manifest::{Failure, FailureClass, FileState, Manifest, ManifestId};
 use millwork_scheduler::run::{Action, Event, Limits, Machine, Seen};
 use millwork_tracking::{
-    Commit, Lock, QueuedManifest, Run, RunState, SqliteStore, TrackingError, TrackingResult, TrackingStore,
+    Commit, Lock, NumberStore, QueuedManifest, Run, RunState, SqliteStore, TrackingError, TrackingResult, TrackingStore,
 };
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -169,6 +169,10 @@ fn every_run_ends_and_no_row_is_lost_or_doubled() {
             world.step();
         }
         world.finish();
+        for (date, totals) in block_on(world.store.date_totals(None, None)).unwrap() {
+            let counted = block_on(world.store.recount_totals(date)).unwrap();
+            assert_eq!((counted.files, counted.runs), (totals.files, totals.runs), "seed {seed}");
+        }
         given_up.fetch_add(world.given_up, Ordering::Relaxed);
         for manifest in &world.manifests {
             let is_completed = world.run(&manifest.id).unwrap().state == RunState::Completed;

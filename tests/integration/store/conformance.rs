@@ -3,7 +3,7 @@
 
 use super::faults::{Fate, Faulty, Gate};
 use super::support::Store;
-use super::{files, forces, manifests, queues, runs, supersedes};
+use super::{audits, files, forces, manifests, queues, runs, supersedes, totals};
 use crate::servers::Aws;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::config::interceptors::{
@@ -46,6 +46,7 @@ async fn conforms<F: Future<Output = Store>>(fresh: impl Fn() -> F) {
     manifests::a_large_manifest_fits(fresh().await).await;
     files::numbers_add_up_and_notes_stay(fresh().await).await;
     queues::the_newest_attempts_are_remembered(fresh().await).await;
+    totals::samples_and_notes_are_kept_and_replaced(fresh().await).await;
 }
 
 /// Runs the cases whose operations can be made again at will.
@@ -64,6 +65,8 @@ async fn conforms_whatever_is_lost<F: Future<Output = Store>>(fresh: &impl Fn() 
     files::locks_have_tokens_that_grow(fresh().await).await;
     files::listings_have_pages(fresh().await).await;
     files::long_keys_and_strange_ones_are_files_of_their_own(fresh().await).await;
+    audits::notes_are_listed_and_completed(fresh().await).await;
+    audits::a_plan_is_written_on_condition(fresh().await).await;
     manifests::a_draft_claims_what_is_as_it_was_seen(fresh().await).await;
     manifests::a_holder_whose_lock_has_passed_on_changes_nothing(fresh().await).await;
     manifests::a_submission_finishes_the_draft_of_its_id(fresh().await).await;
@@ -139,17 +142,20 @@ async fn dynamodb_conforms_whichever_requests_are_lost() {
 #[tokio::test]
 async fn sqlite_conforms() {
     conforms(|| async { Arc::new(SqliteStore::in_memory().unwrap()) as Store }).await;
+    totals::totals_follow_files_and_runs(Arc::new(SqliteStore::in_memory().unwrap())).await;
 }
 
 #[tokio::test]
 async fn sqlite_conforms_behind_faults() {
     conforms(|| async { faulty(Arc::new(SqliteStore::in_memory().unwrap())) }).await;
+    totals::totals_follow_files_and_runs(faulty(Arc::new(SqliteStore::in_memory().unwrap()))).await;
 }
 
 #[tokio::test]
 async fn dynamodb_conforms() {
     let aws = Aws::start();
     conforms(|| async { aws.fresh_store().await }).await;
+    totals::totals_follow_files_and_runs(aws.fresh_store().await).await;
 }
 
 #[tokio::test]

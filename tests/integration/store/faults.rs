@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
 use millwork_tracking::{
-    AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest,
-    Replaced, Run, RunCount, RunFilter, RunState, TimelineEntry, TrackedBatch, TrackedFile, TrackingError,
-    TrackingResult, TrackingStore,
+    AttemptWork, AuditEntry, AuditFilter, Backlog, Commit, DateTotals, Draft, FileFilter, FileTotal, FoundFile, Lock,
+    Metric, Note, NumberStore, Overwrites, Page, PlanRecord, QueuedManifest, Replaced, Run, RunCount, RunFilter,
+    RunState, Sample, Span, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
 };
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -160,5 +160,32 @@ delegate! {
     fn count(counts: &[(&str, u64)], now: DateTime<Utc>) -> ();
     fn metrics(day: DatePrefix) -> Vec<Metric>;
     fn audit(entry: &AuditEntry) -> ();
-    fn audits(day: DatePrefix) -> Vec<AuditEntry>;
+    fn audits(filter: &AuditFilter) -> Page<AuditEntry>;
+    fn put_plan(plan: &PlanRecord, now: DateTime<Utc>) -> bool;
+    fn plan(id: &str) -> Option<PlanRecord>;
+    fn update_plan(plan: &PlanRecord) -> bool;
+}
+
+/// The same, for the numbers.
+macro_rules! delegate_numbers {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
+        #[async_trait]
+        impl<G: Gate> NumberStore for Faulty<G> {
+            $(async fn $name(&self, $($argument: $type),*) -> TrackingResult<$result> {
+                self.through(stringify!($name), self.inner.$name($($argument),*)).await
+            })*
+        }
+    };
+}
+
+delegate_numbers! {
+    fn date_totals(from: Option<DatePrefix>, to: Option<DatePrefix>) -> Vec<(DatePrefix, DateTotals)>;
+    fn recount_totals(date: DatePrefix) -> DateTotals;
+    fn arrivals() -> FileTotal;
+    fn note_work(id: &ManifestId, attempt: u32, work: &AttemptWork) -> ();
+    fn put_sample(span: Span, sample: &Sample) -> ();
+    fn samples(span: Span, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<Sample>;
+    fn prune(now: DateTime<Utc>) -> ();
+    fn put_note(kind: &str, note: &Note, expires_at: DateTime<Utc>) -> ();
+    fn notes(kind: &str, now: DateTime<Utc>) -> Vec<Note>;
 }

@@ -3,9 +3,7 @@
 use super::support::*;
 use chrono::Duration;
 use millwork_manifest::{DatePrefix, Failure, FailureClass, FileState, ObjectUri, QuarantineReason};
-use millwork_tracking::{
-    AuditEntry, FileFilter, FoundFile, Overwrites, Sequencer, Tracked, TrackedFile, TrackingError,
-};
+use millwork_tracking::{FileFilter, FoundFile, Overwrites, Sequencer, Tracked, TrackedFile, TrackingError};
 
 pub(super) async fn found_twice_is_once(store: Store) {
     track(&store, &[found("a", "1"), found("b", "1"), found("a", "1")]).await;
@@ -293,13 +291,5 @@ pub(super) async fn numbers_add_up_and_notes_stay(store: Store) {
     };
     again!(store.count(&[("files_pending", 3)], at(1))).unwrap();
     assert!(value(&again!(store.metrics(day)).unwrap()) >= value(&before) + 3);
-    let entry = AuditEntry {
-        at: at(0),
-        actor: "tester".to_owned(),
-        action: "tested".to_owned(),
-        detail: "all of it".to_owned(),
-    };
-    again!(store.audit(&entry)).unwrap();
-    assert_eq!(again!(store.audits(day)).unwrap()[0], entry);
     assert_eq!(again!(store.next_batch_index(date())).unwrap() + 1, again!(store.next_batch_index(date())).unwrap());
 }

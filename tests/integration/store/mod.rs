@@ -1,5 +1,6 @@
 //! What every tracking store does, and a wrapper that lets it fail.
 
+mod audits;
 mod conformance;
 mod deaths;
 pub(crate) mod faults;
@@ -10,4 +11,5 @@ mod queues;
 mod runs;
 mod supersedes;
 mod support;
+mod totals;
 mod unreadable;

@@ -5,6 +5,7 @@
 //! nothing but them; it lags behind a little, so that a file read from it is claimed on condition that it still waits.
 
 use super::DynamoStore;
+use super::deltas::{Delta, Deltas};
 use super::expression::Expression;
 use super::item::{Item, backlog, epoch, get, number, optional, parsed, text, time, tracked_file};
 use super::key;
@@ -12,74 +13,44 @@ use super::request::{Query, Written, all};
 use super::tables::PENDING_INDEX;
 use crate::{Backlog, TrackedFile, TrackingResult};
 use chrono::{DateTime, Duration, Utc};
-use millwork_manifest::{DatePrefix, FileState};
-use std::collections::BTreeMap;
+use millwork_manifest::DatePrefix;
+use std::sync::PoisonError;
 
 /// How long the counters of a date of which nothing waits are kept.
 const KEEP_EMPTY: Duration = Duration::days(90);
 
-/// What a number of changes does to the backlogs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Deltas(BTreeMap<DatePrefix, Delta>);
-
-/// What they do to the backlog of one date.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Delta {
-    files: i64,
-    bytes: i64,
-    /// The arrival of the oldest file that waits from now on.
-    oldest_gained: Option<DateTime<Utc>>,
-}
-
-impl Deltas {
-    /// Takes a change of a file into account.
-    pub(super) fn change(&mut self, before: Option<&TrackedFile>, after: &TrackedFile) {
-        let waits = |file: &&TrackedFile| file.state == FileState::Pending;
-        let (before, after) = (before.filter(waits), Some(after).filter(waits));
-        for (file, sign) in [(before, -1), (after, 1)].into_iter().filter_map(|(file, sign)| Some((file?, sign))) {
-            let Some(date) = file.date else { continue };
-            let delta = self.0.entry(date).or_default();
-            delta.files += sign;
-            delta.bytes += sign * i64::try_from(file.size_bytes).unwrap_or(i64::MAX);
-        }
-        if let (None, Some(file)) = (before, after)
-            && let Some(delta) = file.date.and_then(|date| self.0.get_mut(&date))
-        {
-            delta.oldest_gained = [delta.oldest_gained, Some(file.arrived_at)].into_iter().flatten().min();
-        }
-    }
-
-    /// Asks for the backlog of a date, even if nothing changes it.
-    pub(super) fn show(&mut self, date: Option<DatePrefix>) {
-        if let Some(date) = date {
-            self.0.entry(date).or_default();
-        }
-    }
-}
-
 impl DynamoStore {
     /// Corrects the counters, and tells them.
-    pub(super) async fn apply(&self, deltas: Deltas) -> TrackingResult<Vec<(DatePrefix, Backlog)>> {
+    pub(super) async fn apply(&self, mut deltas: Deltas) -> TrackingResult<Vec<(DatePrefix, Backlog)>> {
+        let deltas = {
+            let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+            deltas.with_owed(&mut owed);
+            deltas.owing(&mut owed)
+        };
         all(deltas.0.into_iter().map(|(date, delta)| self.apply_to_date(date, delta)).collect()).await
     }
 
     async fn apply_to_date(&self, date: DatePrefix, delta: Delta) -> TrackingResult<(DatePrefix, Backlog)> {
-        if delta == Delta::default() {
+        if delta.is_empty() {
             return Ok((date, self.backlog_of(date).await?));
         }
-        let change = Expression::new().add("pending_files", delta.files).add("pending_bytes", delta.bytes);
+        let change = delta.expression();
         let change = match delta.oldest_gained {
             Some(oldest) => change.set_once("oldest_pending", time(oldest)).remove("ttl"),
+            None if !delta.changes_backlog() => change.set_once("ttl", epoch(Utc::now() + KEEP_EMPTY)),
             None => change,
         };
         let (Written::Done(item) | Written::Refused(Some(item))) = self.write_counters(date, &change).await? else {
             return Ok((date, Backlog::default()));
         };
-        Ok((date, self.correct_oldest(date, delta, &item).await?))
+        if !delta.changes_backlog() {
+            return Ok((date, backlog(&item)?));
+        }
+        Ok((date, self.correct_oldest(date, &delta, &item).await?))
     }
 
     /// Corrects the time of the oldest file, which adding and subtracting cannot.
-    async fn correct_oldest(&self, date: DatePrefix, delta: Delta, item: &Item) -> TrackingResult<Backlog> {
+    async fn correct_oldest(&self, date: DatePrefix, delta: &Delta, item: &Item) -> TrackingResult<Backlog> {
         let counted = backlog(item)?;
         let (files, oldest) = (parsed::<i64>(item, "pending_files", "backlog")?, counted.oldest_pending);
         if files <= 0 {
@@ -110,7 +81,7 @@ impl DynamoStore {
         Ok(Backlog { oldest_pending: Some(found), ..counted })
     }
 
-    async fn write_counters(&self, date: DatePrefix, expression: &Expression) -> TrackingResult<Written> {
+    pub(super) async fn write_counters(&self, date: DatePrefix, expression: &Expression) -> TrackingResult<Written> {
         self.update(&self.names.metrics, key::metric(key::BACKLOGS, date.to_string()), expression).await
     }
 
@@ -119,7 +90,7 @@ impl DynamoStore {
         items.iter().map(tracked_file).collect()
     }
 
-    async fn counters(&self, date: DatePrefix) -> TrackingResult<Option<Item>> {
+    pub(super) async fn counters(&self, date: DatePrefix) -> TrackingResult<Option<Item>> {
         self.get(&self.names.metrics, key::metric(key::BACKLOGS, date.to_string())).await
     }
 
@@ -171,41 +142,4 @@ impl DynamoStore {
 fn pending_of(date: DatePrefix) -> Query {
     let expression = Expression::new().when("pending_date", "=", text(date.to_string()));
     Query { index: Some(PENDING_INDEX), expression, ..Query::default() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::change::{Change, new_file};
-    use super::*;
-    use crate::FoundFile;
-
-    fn pending(size_bytes: u64, at: i64) -> TrackedFile {
-        let found = FoundFile {
-            uri: "s3://in/2025-12-23-a.ndjson".parse().unwrap(),
-            date: "2025-12-23".parse().ok(),
-            size_bytes,
-            etag: "1".to_owned(),
-            version_id: None,
-            sequencer: None,
-            quarantine: None,
-        };
-        new_file(&found, FileState::Pending, None, DateTime::from_timestamp(at, 0).unwrap()).after
-    }
-
-    #[test]
-    fn only_what_begins_or_ends_to_wait_counts() {
-        let (file, now) = (pending(7, 5), DateTime::UNIX_EPOCH);
-        let claimed = Change::of(&file, now).to(FileState::Manifested, None).after;
-        let processing = Change::of(&claimed, now).to(FileState::Processing, None).after;
-        let mut deltas = Deltas::default();
-        deltas.change(None, &file);
-        deltas.change(None, &pending(3, 2));
-        deltas.change(Some(&claimed), &processing);
-        let delta = deltas.0[&file.date.unwrap()];
-        assert_eq!((delta.files, delta.bytes, delta.oldest_gained.unwrap().timestamp()), (2, 10, 2));
-        deltas.change(Some(&file), &claimed);
-        deltas.change(Some(&pending(3, 2)), &pending(4, 2));
-        let delta = deltas.0[&file.date.unwrap()];
-        assert_eq!((delta.files, delta.bytes), (1, 4));
-    }
 }

@@ -37,10 +37,12 @@ impl DynamoStore {
         let mut record: Option<Item> = None;
         for retry in 0..TRIES {
             let Some(before) = self.stored_run(id).await? else { return Ok(false) };
-            let Some(after) = life::commit(&before.run, commit.attempt, now)? else {
+            let Some(mut after) = life::commit(&before.run, commit.attempt, now)? else {
                 let winner = self.commit_item(id, before.run.generation).await?;
                 return Ok(winner.is_some_and(|winner| get(&winner, "mark") == Some(mark.as_str())));
             };
+            life::summarise(&mut after, result);
+            let (replaced, committed) = (before.run.summary, after.clone());
             if life::has_output(&before.run) {
                 self.take_files(&before.run, now).await?;
             }
@@ -54,7 +56,12 @@ impl DynamoStore {
                 update_action(&self.names.runs, key::run(id), &before.committed_as(after).expression(&before)?)?,
             ];
             match self.transact(&actions).await? {
-                Transacted::Done => return Ok(true),
+                Transacted::Done => {
+                    if let Some(replaced) = replaced {
+                        self.replace_totals(&replaced, &committed).await;
+                    }
+                    return Ok(true);
+                }
                 // What it is now decides.
                 Transacted::Refused(_) => pause(retry).await,
             }

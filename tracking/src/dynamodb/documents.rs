@@ -108,14 +108,14 @@ impl DynamoStore {
     }
 }
 
-fn compressed(content: &str) -> TrackingResult<Vec<u8>> {
+pub(super) fn compressed(content: &str) -> TrackingResult<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     let bytes = encoder.write_all(content.as_bytes()).and_then(|()| encoder.finish());
     // Writing to memory does not fail.
     bytes.map_err(|e| TrackingError::Corrupt { what: "document", value: e.to_string() })
 }
 
-fn expanded(bytes: &[u8]) -> std::io::Result<String> {
+pub(super) fn expanded(bytes: &[u8]) -> std::io::Result<String> {
     let mut content = String::new();
     GzDecoder::new(bytes).read_to_string(&mut content)?;
     Ok(content)

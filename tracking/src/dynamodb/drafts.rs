@@ -11,8 +11,8 @@
 //! | after it | a queued run, of whose document nobody else need know |
 
 use super::DynamoStore;
-use super::backlog::Deltas;
 use super::change::{is_in, manifested};
+use super::deltas::Deltas;
 use super::expression::Expression;
 use super::item::{Item, text, time};
 use super::key;

@@ -5,8 +5,8 @@
 //! counters wrong, until they are counted anew; the call can be made again, and finds its files known.
 
 use super::DynamoStore;
-use super::backlog::Deltas;
 use super::change::{Change, new_file, replaced};
+use super::deltas::{Deltas, RunChange};
 use super::expression::Expression;
 use super::item::{Item, StoredFile, file_item, timeline_entry, tracked_file};
 use super::key;
@@ -177,17 +177,23 @@ impl DynamoStore {
         self.update(&self.names.tracking, key::file(&seen.file.uri), &change.expression_on(seen)).await
     }
 
-    /// Changes many files as `decide` says, and the backlogs with them.
+    /// Changes many files as `decide` says, and the numbers of their dates with them; and those of a run, if a file of it moved.
     pub(super) async fn change_files<T>(
         &self,
         items: &[Item],
         decide: impl Fn(&TrackedFile) -> (T, Option<Change>),
+        run: Option<&RunChange>,
     ) -> TrackingResult<Vec<Changed<T>>> {
         let work = items.iter().map(|item| self.change_file(item, &decide)).collect();
         let (changed, end) = all_until_error(work).await;
         let changed: Vec<_> = changed.into_iter().flatten().collect();
         let mut deltas = Deltas::default();
         changed.iter().for_each(|changed| deltas.change(changed.before.as_ref(), &changed.after));
+        let has_moved =
+            |changed: &Changed<T>| changed.before.as_ref().is_none_or(|before| before.state != changed.after.state);
+        if let Some(run) = run.filter(|_| changed.iter().any(has_moved)) {
+            deltas.run(run);
+        }
         let applied = self.apply(deltas).await;
         end?;
         applied?;

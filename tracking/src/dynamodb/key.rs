@@ -47,6 +47,11 @@ pub(super) fn audits(day: DatePrefix) -> String {
     format!("AUDIT#{day}")
 }
 
+/// The key of a planned change, in the metrics table.
+pub(super) fn plan(id: &str) -> Item {
+    metric(format!("PLAN#{id}"), "PLAN")
+}
+
 fn in_runs(key: String) -> Item {
     Item::from([("manifest_id".to_owned(), text(key))])
 }

@@ -5,9 +5,12 @@
 //! | tracking | file | date in its key or `no-date`, URI | its state, version, manifest and timeline |
 //! | lock | lock | `LOCK#…`, `LOCK` | its holder, token and time |
 //! | lock | batch index | `BATCH#{date}`, `INDEX` | the last one given out |
-//! | metrics | backlog | `PENDING`, date | how much waits |
+//! | metrics | date | `PENDING`, date | how much of it waits, files by state, ended runs and what they produced |
+//! | metrics | sample | `SERIES#{seconds}#{day or month}`, time | what happened in a minute, or an hour |
+//! | metrics | word of a process | `NOTE#{kind}`, name | what it says |
 //! | metrics | number | day, what is counted | how many |
-//! | metrics | note | `AUDIT#{day}`, time and hash | who did what |
+//! | metrics | note | `AUDIT#{day}`, time and id | who did what |
+//! | metrics | planned change | `PLAN#{id}`, `PLAN` | what is to change, and how far that is |
 //! | runs | run | manifest id | its state and attempts |
 //! | runs | document | `DOC#{id}` | the manifest |
 //! | runs | commit record | `COMMIT#{id}#{generation}` | the attempt that won, and how to finish its publication |
@@ -17,10 +20,12 @@
 //! matters it is one write, or one transaction: taking a lock, claiming files under it, committing. The rest follows
 //! from that decision, and each module says what is left when the process dies in between, and who goes on.
 
+mod audits;
 mod backlog;
 mod change;
 mod commits;
 mod counted;
+mod deltas;
 mod documents;
 mod drafts;
 mod expression;
@@ -37,17 +42,19 @@ mod request;
 mod run_files;
 mod run_item;
 mod runs;
+mod series;
 mod submit;
 mod tables;
+mod totals;
 mod turns;
 
 pub use names::TableNames;
 pub use tables::{IndexDefinition, TableDefinition, create_table, create_tables, table_definitions};
 
 use crate::{
-    AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest,
-    Replaced, Run, RunCount, RunFilter, RunState, TimelineEntry, TrackedBatch, TrackedFile, TrackingError,
-    TrackingResult, TrackingStore,
+    AttemptWork, AuditEntry, AuditFilter, Backlog, Commit, DateTotals, Draft, FileFilter, FileTotal, FoundFile, Lock,
+    Metric, Note, NumberStore, Overwrites, Page, PlanRecord, QueuedManifest, Replaced, Run, RunCount, RunFilter,
+    RunState, Sample, Span, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
 };
 use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
@@ -55,7 +62,9 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::Client;
 use chrono::{DateTime, Duration, Utc};
+use deltas::Deltas;
 use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
+use std::sync::{Arc, Mutex};
 
 /// How often the SDK makes a request that is throttled or gets no answer.
 const ATTEMPTS: u32 = 5;
@@ -69,6 +78,8 @@ const ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 pub struct DynamoStore {
     client: Client,
     names: TableNames,
+    /// What refused files do to the numbers of their dates, until something else of these is written.
+    owed: Arc<Mutex<Deltas>>,
 }
 
 impl DynamoStore {
@@ -90,7 +101,51 @@ impl DynamoStore {
 
     /// The store behind a client.
     pub fn new(client: Client, names: TableNames) -> Self {
-        Self { client, names }
+        Self { client, names, owed: Arc::default() }
+    }
+}
+
+#[async_trait]
+impl NumberStore for DynamoStore {
+    async fn date_totals(
+        &self,
+        from: Option<DatePrefix>,
+        to: Option<DatePrefix>,
+    ) -> TrackingResult<Vec<(DatePrefix, DateTotals)>> {
+        self.totals_between(from, to).await
+    }
+
+    async fn recount_totals(&self, date: DatePrefix) -> TrackingResult<DateTotals> {
+        self.count_date(date).await
+    }
+
+    async fn arrivals(&self) -> TrackingResult<FileTotal> {
+        self.all_arrivals().await
+    }
+
+    async fn note_work(&self, id: &ManifestId, attempt: u32, work: &AttemptWork) -> TrackingResult<()> {
+        self.put_work(id, attempt, work).await
+    }
+
+    async fn put_sample(&self, span: Span, sample: &Sample) -> TrackingResult<()> {
+        self.write_sample(span, sample).await
+    }
+
+    async fn samples(&self, span: Span, from: DateTime<Utc>, to: DateTime<Utc>) -> TrackingResult<Vec<Sample>> {
+        self.samples_between(span, from, to).await
+    }
+
+    async fn prune(&self, _now: DateTime<Utc>) -> TrackingResult<()> {
+        // Items expire by themselves.
+        Ok(())
+    }
+
+    async fn put_note(&self, kind: &str, note: &Note, expires_at: DateTime<Utc>) -> TrackingResult<()> {
+        self.write_note(kind, note, expires_at).await
+    }
+
+    async fn notes(&self, kind: &str, now: DateTime<Utc>) -> TrackingResult<Vec<Note>> {
+        self.notes_of(kind, now).await
     }
 }
 
@@ -324,7 +379,19 @@ impl TrackingStore for DynamoStore {
         self.put_audit(entry).await
     }
 
-    async fn audits(&self, day: DatePrefix) -> TrackingResult<Vec<AuditEntry>> {
-        self.audits_of(day).await
+    async fn audits(&self, filter: &AuditFilter) -> TrackingResult<Page<AuditEntry>> {
+        self.audits_of(filter).await
+    }
+
+    async fn put_plan(&self, plan: &PlanRecord, _now: DateTime<Utc>) -> TrackingResult<bool> {
+        self.put_new_plan(plan).await
+    }
+
+    async fn plan(&self, id: &str) -> TrackingResult<Option<PlanRecord>> {
+        self.find_plan(id).await
+    }
+
+    async fn update_plan(&self, plan: &PlanRecord) -> TrackingResult<bool> {
+        self.write_plan(plan).await
     }
 }

@@ -1,7 +1,7 @@
 //! The files of runs, which follow them; see `turns`.
 
-use super::backlog::Deltas;
 use super::change::{Change, is_in, manifested};
+use super::deltas::{Deltas, RunChange};
 use super::files::Changed;
 use super::item::{self, Item, StoredFile};
 use super::request::{Written, all_until_error, pause};
@@ -10,7 +10,7 @@ use super::runs::TRIES;
 use super::{DynamoStore, key};
 use crate::decide::OVERWRITTEN;
 use crate::life::{can_return, check_owned, has_output};
-use crate::{Run, TrackedFile, TrackingError, TrackingResult};
+use crate::{Run, RunState, TrackedFile, TrackingError, TrackingResult};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
 
@@ -34,27 +34,33 @@ impl DynamoStore {
             let change = Change::of(file, now).to(FileState::Processing, Some(id.to_string()));
             (is_in(file, id, &IN_RUN), is_in(file, id, &[FileState::Manifested]).then_some(change))
         };
-        self.move_all(run, processing).await
+        self.move_all(run, processing, None).await
     }
 
     /// Puts the files of a run that ended without output back in it; refused if it has lost some.
-    pub(super) async fn return_files(&self, run: &Run, now: DateTime<Utc>) -> TrackingResult<()> {
+    pub(super) async fn return_files(&self, run: &Run, lost: RunState, now: DateTime<Utc>) -> TrackingResult<()> {
         let id = &run.manifest_id;
         // Also those that are manifested: who wants to move them by an older look at them must not.
         let back = |file: &TrackedFile| {
             let can_return = can_return(file, id);
             (can_return, can_return.then(|| manifested(file, id, now)))
         };
-        self.move_all(run, back).await
+        let again = RunChange { date: run.date, gained: None, lost: Some(lost), output: None, committed_at: None };
+        self.move_all(run, back, Some(&again)).await
     }
 
     /// Changes all files of a run, of which `decide` also says whether they are its own. Nothing is written if one is not
     /// to begin with.
-    async fn move_all(&self, run: &Run, decide: impl Fn(&TrackedFile) -> (bool, Option<Change>)) -> TrackingResult<()> {
+    async fn move_all(
+        &self,
+        run: &Run,
+        decide: impl Fn(&TrackedFile) -> (bool, Option<Change>),
+        change: Option<&RunChange>,
+    ) -> TrackingResult<()> {
         let items = self.file_items(&run.manifest_id).await?;
         let files: Vec<TrackedFile> = items.iter().map(item::tracked_file).collect::<TrackingResult<_>>()?;
         check_all_owned(run, files.iter().map(|file| (decide(file).0, file)))?;
-        let moved: Vec<Changed<bool>> = self.change_files(&items, decide).await?;
+        let moved: Vec<Changed<bool>> = self.change_files(&items, decide, change).await?;
         check_all_owned(run, moved.iter().map(|file| (file.outcome, &file.after)))
     }
 
@@ -66,7 +72,14 @@ impl DynamoStore {
             let change = towards(file, FileState::Completed, id.as_str(), now);
             ((), is_in(file, id, &IN_RUN).then_some(change))
         };
-        self.change_files(&self.file_items(id).await?, completed).await.map(drop)
+        let ended = RunChange {
+            date: run.date,
+            gained: Some(RunState::Completed),
+            lost: None,
+            output: run.summary,
+            committed_at: run.committed_at,
+        };
+        self.change_files(&self.file_items(id).await?, completed, Some(&ended)).await.map(drop)
     }
 
     /// Moves the files of a run that is failing, and ends that.
@@ -76,6 +89,7 @@ impl DynamoStore {
         }
         let manifest = self.known_manifest(id).await?;
         let uris: Vec<ObjectUri> = manifest.files.iter().map(|file| file.uri.clone()).collect();
+        let mut is_counted = false;
         for retry in 0..TRIES {
             let files = self.stored_files(&uris).await?;
             // After the files: once the run is queued again, every file has changed since.
@@ -93,7 +107,15 @@ impl DynamoStore {
                     Written::Refused(_) => {}
                 }
             }
-            self.move_once(&moves).await?;
+            let ended = RunChange {
+                date: before.run.date,
+                gained: Some(before.run.state),
+                lost: None,
+                output: None,
+                committed_at: None,
+            };
+            let is_first = !std::mem::replace(&mut is_counted, true);
+            self.move_counted(&moves, is_first.then_some(&ended)).await?;
             pause(retry).await;
         }
         let message = format!("the files of run `{id}` change all the time");
@@ -102,13 +124,22 @@ impl DynamoStore {
 
     /// Makes those changes whose file is still as it was seen.
     pub(super) async fn move_once(&self, moves: &[(StoredFile, Change)]) -> TrackingResult<()> {
+        self.move_counted(moves, None).await
+    }
+
+    /// The same, and takes a run into account if a file of it moved.
+    async fn move_counted(&self, moves: &[(StoredFile, Change)], run: Option<&RunChange>) -> TrackingResult<()> {
         let work = moves.iter().map(|(stored, change)| self.write_change(stored, change)).collect();
         let (written, end) = all_until_error(work).await;
-        let mut deltas = Deltas::default();
+        let (mut deltas, mut has_moved) = (Deltas::default(), false);
         for ((stored, change), written) in moves.iter().zip(written) {
             if matches!(written, Written::Done(_)) {
                 deltas.change(Some(&stored.file), &change.after);
+                has_moved = true;
             }
+        }
+        if let Some(run) = run.filter(|_| has_moved) {
+            deltas.run(run);
         }
         let applied = self.apply(deltas).await;
         end?;

@@ -50,6 +50,11 @@ impl StoredRun {
         Self { run, version: self.version + 1, is_failing: false, committed: self.committed }
     }
 
+    /// The same, with something noted of it that changes nothing else.
+    pub(super) fn noted(&self, run: Run) -> Self {
+        Self { is_failing: self.is_failing, ..self.with(run) }
+    }
+
     /// The same, with the run as it is after its end without output: its files are to be released, unless it is forced.
     pub(super) fn ended(&self, run: Run) -> Self {
         Self { is_failing: run.state != RunState::Completed, ..self.with(run) }
@@ -74,7 +79,7 @@ impl StoredRun {
     }
 
     /// What can change, in a fixed order; none for what it has not.
-    fn attributes(&self) -> TrackingResult<[(&'static str, Option<AttributeValue>); 21]> {
+    fn attributes(&self) -> TrackingResult<[(&'static str, Option<AttributeValue>); 22]> {
         let run = &self.run;
         let (queue, queue_key) = match run.state {
             RunState::Queued => (Some(QUEUED), Some(queue_key(run))),
@@ -106,6 +111,7 @@ impl StoredRun {
             ("queue", queue.map(text)),
             ("queue_key", queue_key.map(text)),
             ("committed", self.committed.map(number)),
+            ("summary", run.summary.as_ref().map(json).transpose()?),
             ("version", Some(number(self.version))),
         ])
     }
@@ -138,6 +144,7 @@ pub(super) fn new_item(
         started_at: None,
         committed_at: None,
         ended_at: None,
+        summary: None,
         history: Vec::new(),
         result: None,
     };
@@ -173,6 +180,7 @@ pub(super) fn run(item: &Item) -> TrackingResult<Run> {
         started_at: optional(item, "started_at", "time")?,
         committed_at: optional(item, "committed_at", "time")?,
         ended_at: optional(item, "ended_at", "time")?,
+        summary: get(item, "summary").map(serde_json::from_str).transpose().map_err(invalid)?,
         history: attempts.collect::<Result<_, _>>().map_err(invalid)?,
         result: None,
     })

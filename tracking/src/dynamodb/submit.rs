@@ -6,8 +6,8 @@
 //! submits again is put back after a while.
 
 use super::DynamoStore;
-use super::backlog::Deltas;
 use super::change::{Change, is_in, manifested, new_file};
+use super::deltas::Deltas;
 use super::expression::Expression;
 use super::files::Changed;
 use super::item::{StoredFile, number, text, timeline_entry, tracked_file};
@@ -123,6 +123,9 @@ impl DynamoStore {
             async move { self.delete(&self.names.tracking, key::file(&file.uri), &unchanged).await }
         });
         all(forgetting.collect()).await?;
+        let mut deltas = Deltas::default();
+        forgotten.iter().for_each(|file| deltas.forget(file));
+        self.apply(deltas).await?;
         self.move_once(&moves).await?;
         Ok((forgotten.len() + moves.len()) as u64)
     }

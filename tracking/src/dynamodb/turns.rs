@@ -111,7 +111,7 @@ impl DynamoStore {
                 self.settle(id, now).await?;
                 continue;
             }
-            if let Err(error) = self.return_files(&after, now).await {
+            if let Err(error) = self.return_files(&after, before.run.state, now).await {
                 if let TrackingError::Conflict { .. } = error {
                     self.fail_anew(id, now).await?;
                 }

@@ -15,13 +15,14 @@ use rusqlite::{Connection, OptionalExtension, params};
 /// The result of a record that was given up.
 const SUPERSEDED: &str = "null";
 
-pub(super) fn commit(c: &Connection, commit: &Commit, result: &str, now: DateTime<Utc>) -> Done<bool> {
+pub(super) fn commit(c: &Connection, commit: &Commit, result: &serde_json::Value, now: DateTime<Utc>) -> Done<bool> {
     let id = &commit.manifest_id;
     let Some(run) = find(c, id)? else { return Ok(false) };
-    let Some(after) = life::commit(&run, commit.attempt, now)? else { return Ok(false) };
+    let Some(mut after) = life::commit(&run, commit.attempt, now)? else { return Ok(false) };
+    life::summarise(&mut after, result);
     check_owns_files(c, &run)?;
     let sql = "INSERT INTO commits VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let values = params![id.as_str(), after.generation, commit.attempt, commit.record, result, time(now)];
+    let values = params![id.as_str(), after.generation, commit.attempt, commit.record, result.to_string(), time(now)];
     c.prepare_cached(sql)?.execute(values)?;
     save(c, &after)?;
     Ok(true)

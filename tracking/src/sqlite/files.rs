@@ -193,7 +193,9 @@ pub(super) fn list(c: &Connection, filter: &FileFilter) -> Done<Page<TrackedFile
 }
 
 pub(super) fn count(c: &Connection) -> Done<Vec<(FileState, u64)>> {
-    let mut statement = c.prepare_cached("SELECT status, count(*) FROM files GROUP BY status")?;
+    // As triggers keep it: to count a million files takes a second.
+    let sql = "SELECT status, sum(files) FROM date_files GROUP BY status HAVING sum(files) > 0";
+    let mut statement = c.prepare_cached(sql)?;
     collect(statement.query_map([], |row| Ok((parsed(row, 0, "file state")?, row.get(1)?)))?)
 }
 

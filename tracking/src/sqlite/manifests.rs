@@ -28,7 +28,9 @@ fn insert_run(
     (state, priority): (RunState, i32),
     at: DateTime<Utc>,
 ) -> Done<()> {
-    let sql = "INSERT INTO runs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 1, NULL, 0, NULL, NULL, ?8, ?8, NULL, NULL,
+    let sql = "INSERT INTO runs (manifest_id, date_prefix, manifest_uri, status, priority, files, bytes, attempts, failures,
+        generation, not_before, cancel_requested, failure, failure_class, created_at, updated_at, started_at, committed_at,
+        ended_at, history) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 1, NULL, 0, NULL, NULL, ?8, ?8, NULL, NULL,
         NULL, '[]') ON CONFLICT DO NOTHING";
     let is_new = c.prepare_cached(sql)?.execute(params![
         manifest.id.as_str(),

@@ -4,6 +4,7 @@
 //! that they share the cost of making it durable too. An operation is answered after that: it happens whole or not at all,
 //! whenever the process dies. Others read, each by a connection of its own: no read waits for a write.
 
+mod audits;
 mod commits;
 mod files;
 mod inspection;
@@ -15,15 +16,19 @@ mod open;
 mod readers;
 mod rows;
 mod runs;
+#[cfg(test)]
+mod scale;
 mod schema;
+mod series;
+mod totals;
 mod turns;
 mod wanted;
 mod worker;
 
 use crate::{
-    AuditEntry, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest,
-    Replaced, Run, RunCount, RunFilter, RunState, TimelineEntry, TrackedBatch, TrackedFile, TrackingError,
-    TrackingResult, TrackingStore,
+    AttemptWork, AuditEntry, AuditFilter, Backlog, Commit, DateTotals, Draft, FileFilter, FileTotal, FoundFile, Lock,
+    Metric, Note, NumberStore, Overwrites, Page, PlanRecord, QueuedManifest, Replaced, Run, RunCount, RunFilter,
+    RunState, Sample, Span, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
@@ -263,7 +268,7 @@ impl TrackingStore for SqliteStore {
     }
 
     async fn commit(&self, commit: &Commit, result: &serde_json::Value, now: DateTime<Utc>) -> TrackingResult<bool> {
-        let (commit, result) = (commit.clone(), result.to_string());
+        let (commit, result) = (commit.clone(), result.clone());
         self.worker.write(move |c| commits::commit(c, &commit, &result, now)).await
     }
 
@@ -305,11 +310,74 @@ impl TrackingStore for SqliteStore {
 
     async fn audit(&self, entry: &AuditEntry) -> TrackingResult<()> {
         let entry = entry.clone();
-        self.worker.write(move |c| numbers::audit(c, &entry)).await
+        self.worker.write(move |c| audits::audit(c, &entry)).await
     }
 
-    async fn audits(&self, day: DatePrefix) -> TrackingResult<Vec<AuditEntry>> {
-        self.worker.read(move |c| numbers::audits(c, day)).await
+    async fn audits(&self, filter: &AuditFilter) -> TrackingResult<Page<AuditEntry>> {
+        let filter = filter.clone();
+        self.worker.read(move |c| audits::audits(c, &filter)).await
+    }
+
+    async fn put_plan(&self, plan: &PlanRecord, now: DateTime<Utc>) -> TrackingResult<bool> {
+        let plan = plan.clone();
+        self.worker.write(move |c| audits::put_plan(c, &plan, now)).await
+    }
+
+    async fn plan(&self, id: &str) -> TrackingResult<Option<PlanRecord>> {
+        let id = id.to_owned();
+        self.worker.read(move |c| audits::find_plan(c, &id)).await
+    }
+
+    async fn update_plan(&self, plan: &PlanRecord) -> TrackingResult<bool> {
+        let plan = plan.clone();
+        self.worker.write(move |c| audits::update_plan(c, &plan)).await
+    }
+}
+
+#[async_trait]
+impl NumberStore for SqliteStore {
+    async fn date_totals(
+        &self,
+        from: Option<DatePrefix>,
+        to: Option<DatePrefix>,
+    ) -> TrackingResult<Vec<(DatePrefix, DateTotals)>> {
+        self.worker.read(move |c| totals::dates(c, from, to)).await
+    }
+
+    async fn recount_totals(&self, date: DatePrefix) -> TrackingResult<DateTotals> {
+        self.worker.write(move |c| totals::recount(c, date)).await
+    }
+
+    async fn arrivals(&self) -> TrackingResult<FileTotal> {
+        self.worker.read(totals::arrivals).await
+    }
+
+    async fn note_work(&self, id: &ManifestId, attempt: u32, work: &AttemptWork) -> TrackingResult<()> {
+        let (id, work) = (id.clone(), work.clone());
+        self.worker.write(move |c| totals::note_work(c, &id, attempt, &work)).await
+    }
+
+    async fn put_sample(&self, span: Span, sample: &Sample) -> TrackingResult<()> {
+        let sample = *sample;
+        self.worker.write(move |c| series::put_sample(c, span, &sample)).await
+    }
+
+    async fn samples(&self, span: Span, from: DateTime<Utc>, to: DateTime<Utc>) -> TrackingResult<Vec<Sample>> {
+        self.worker.read(move |c| series::samples(c, span, from, to)).await
+    }
+
+    async fn prune(&self, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.worker.write(move |c| series::prune(c, now)).await
+    }
+
+    async fn put_note(&self, kind: &str, note: &Note, expires_at: DateTime<Utc>) -> TrackingResult<()> {
+        let (kind, note) = (kind.to_owned(), note.clone());
+        self.worker.write(move |c| series::put_note(c, &kind, &note, expires_at)).await
+    }
+
+    async fn notes(&self, kind: &str, now: DateTime<Utc>) -> TrackingResult<Vec<Note>> {
+        let kind = kind.to_owned();
+        self.worker.read(move |c| series::notes(c, &kind, now)).await
     }
 }
 

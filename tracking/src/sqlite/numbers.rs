@@ -1,8 +1,8 @@
-//! The day's numbers, and notes.
+//! The day's numbers.
 
 use super::job::Done;
-use super::rows::{collect, instant, time};
-use crate::{AuditEntry, Metric};
+use super::rows::collect;
+use crate::Metric;
 use chrono::{DateTime, Utc};
 use millwork_manifest::DatePrefix;
 use rusqlite::{Connection, params};
@@ -21,21 +21,6 @@ pub(super) fn metrics(c: &Connection, day: DatePrefix) -> Done<Vec<Metric>> {
     let mut statement = c.prepare_cached(sql)?;
     let rows = statement.query_map([day.to_string()], |row| {
         Ok(Metric { metric_date: row.get(0)?, metric_type: row.get(1)?, value: row.get(2)? })
-    })?;
-    collect(rows)
-}
-
-pub(super) fn audit(c: &Connection, entry: &AuditEntry) -> Done<()> {
-    let sql = "INSERT INTO audits VALUES (?1, ?2, ?3, ?4)";
-    c.prepare_cached(sql)?.execute(params![time(entry.at), entry.actor, entry.action, entry.detail])?;
-    Ok(())
-}
-
-pub(super) fn audits(c: &Connection, day: DatePrefix) -> Done<Vec<AuditEntry>> {
-    let sql = "SELECT at, actor, action, detail FROM audits WHERE at >= ?1 AND at < ?1 || 'U' ORDER BY at, rowid";
-    let mut statement = c.prepare_cached(sql)?;
-    let rows = statement.query_map([day.to_string()], |row| {
-        Ok(AuditEntry { at: instant(row, 0)?, actor: row.get(1)?, action: row.get(2)?, detail: row.get(3)? })
     })?;
     collect(rows)
 }

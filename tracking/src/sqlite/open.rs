@@ -1,7 +1,7 @@
 //! How a store is opened.
 
 use super::worker::Worker;
-use super::{SqliteStore, schema};
+use super::{SqliteStore, schema, totals};
 use crate::{TrackingError, TrackingResult};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -175,19 +175,33 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<i64> {
     connection.pragma_update(None, "temp_store", "memory")?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found != 0 {
-        // Databases of earlier versions had no id.
-        if found == schema::VERSION && application_id(&transaction)? != schema::APPLICATION_ID {
-            transaction.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
-            transaction.commit()?;
-        }
-        return Ok(found);
+    match found {
+        0 => create(&transaction)?,
+        schema::OLDEST => change(&transaction)?,
+        schema::VERSION => {}
+        _ => return Ok(found),
     }
+    transaction.execute_batch(schema::ADDED)?;
+    // Databases of earlier versions had no id.
     transaction.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
-    transaction.execute_batch(schema::TABLES)?;
     transaction.pragma_update(None, "user_version", schema::VERSION)?;
     transaction.commit()?;
     Ok(schema::VERSION)
+}
+
+/// Creates the tables of a new database.
+fn create(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(schema::TABLES)?;
+    connection.execute_batch("ALTER TABLE runs ADD COLUMN summary TEXT")?;
+    connection.execute_batch(schema::NUMBERS)
+}
+
+/// Changes a database of the oldest format that is known into this one, whole or not at all.
+fn change(connection: &Connection) -> rusqlite::Result<()> {
+    tracing::info!(to = schema::VERSION, "changing the format of the state; a million files take some seconds");
+    connection.execute_batch(schema::FROM_3)?;
+    connection.execute_batch(schema::NUMBERS)?;
+    totals::COUNTS.iter().try_for_each(|count| connection.execute(&count.replace("{where}", ""), []).map(drop))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub(super) const FILE_COLUMNS: &str = "SELECT uri, date_prefix, size_bytes, etag
     version, manifest_id, reason, quarantine_uri, overwritten_etag, upload_time, updated_at FROM files";
 pub(super) const RUN_COLUMNS: &str = "SELECT manifest_id, date_prefix, manifest_uri, status, priority, files, bytes,
     attempts, failures, generation, not_before, cancel_requested, failure, created_at, updated_at, started_at,
-    committed_at, ended_at, history FROM runs";
+    committed_at, ended_at, history, summary FROM runs";
 
 pub(super) fn collect<T>(rows: impl Iterator<Item = rusqlite::Result<T>>) -> Done<Vec<T>> {
     Ok(rows.collect::<rusqlite::Result<Vec<T>>>()?)
@@ -108,6 +108,7 @@ pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
         committed_at: optional_instant(row, 16)?,
         ended_at: optional_instant(row, 17)?,
         history: from_json(row, 18, "attempts")?.unwrap_or_default(),
+        summary: from_json(row, 19, "summary")?,
         result: None,
     })
 }

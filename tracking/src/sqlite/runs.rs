@@ -1,8 +1,8 @@
 //! Runs: how they are found and listed.
 
-use super::commits;
 use super::job::Done;
 use super::rows::{RUN_COLUMNS, collect, instant, listed_run, parsed, readable, run as run_of_row, time};
+use super::{commits, totals};
 use crate::life;
 use crate::{Page, Run, RunCount, RunFilter, TrackingError};
 use chrono::{DateTime, Utc};
@@ -40,9 +40,10 @@ pub(super) fn save(c: &Connection, run: &Run) -> Done<()> {
     let corrupt = |e: serde_json::Error| TrackingError::Corrupt { what: "run", value: e.to_string() };
     let failure = run.failure.as_ref().map(serde_json::to_string).transpose().map_err(corrupt)?;
     let history = serde_json::to_string(&run.history).map_err(corrupt)?;
+    let summary = run.summary.as_ref().map(totals::text_of).transpose()?;
     let sql = "UPDATE runs SET status = ?2, priority = ?3, attempts = ?4, failures = ?5, generation = ?6, not_before = ?7,
         cancel_requested = ?8, failure = ?9, failure_class = ?10, updated_at = ?11, started_at = ?12, committed_at = ?13,
-        ended_at = ?14, history = ?15 WHERE manifest_id = ?1";
+        ended_at = ?14, history = ?15, summary = ?16 WHERE manifest_id = ?1";
     c.prepare_cached(sql)?.execute(params![
         run.manifest_id.as_str(),
         run.state.as_str(),
@@ -58,7 +59,8 @@ pub(super) fn save(c: &Connection, run: &Run) -> Done<()> {
         run.started_at.map(time),
         run.committed_at.map(time),
         run.ended_at.map(time),
-        history
+        history,
+        summary
     ])?;
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 /// The format of the database, kept in `user_version`.
 pub(super) const VERSION: i64 = 4;
+/// The oldest format that is changed into this one when it is opened.
+pub(super) const OLDEST: i64 = 3;
 
 /// Number by which a database is known as Millwork's, kept in `application_id` (SQLite file format, offset 68): the bytes `Mlwk`.
 pub(super) const APPLICATION_ID: i64 = 0x4d6c_776b;
@@ -127,12 +129,136 @@ CREATE TABLE metrics (
     value       INTEGER NOT NULL,
     PRIMARY KEY (metric_date, metric_type)
 ) STRICT, WITHOUT ROWID;
+";
 
-CREATE TABLE audits (
-    at     TEXT NOT NULL,
-    actor  TEXT NOT NULL,
-    action TEXT NOT NULL,
-    detail TEXT NOT NULL
+/// Tables that came later: a database of this format that has them not yet gets them when it is opened.
+pub(super) const ADDED: &str = "
+CREATE TABLE IF NOT EXISTS audit_entries (
+    place TEXT PRIMARY KEY,
+    entry TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS plans (
+    id           TEXT PRIMARY KEY,
+    revision     INTEGER NOT NULL,
+    forget_after TEXT NOT NULL,
+    document     TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS plans_by_age ON plans (forget_after);
+";
+
+/// Numbers, since format 4: totals of dates, kept by triggers for the same reason as backlogs, series and notes.
+pub(super) const NUMBERS: &str = "
+CREATE TABLE date_files (
+    date_prefix TEXT NOT NULL,
+    status      TEXT NOT NULL,
+    reason      TEXT NOT NULL,
+    files       INTEGER NOT NULL,
+    bytes       INTEGER NOT NULL,
+    PRIMARY KEY (date_prefix, status, reason)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE date_runs (
+    date_prefix TEXT NOT NULL,
+    status      TEXT NOT NULL,
+    runs        INTEGER NOT NULL,
+    PRIMARY KEY (date_prefix, status)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE date_output (
+    date_prefix  TEXT PRIMARY KEY,
+    rows         INTEGER NOT NULL,
+    rejected     INTEGER NOT NULL,
+    input_bytes  INTEGER NOT NULL,
+    output_bytes INTEGER NOT NULL,
+    outputs      INTEGER NOT NULL,
+    cpu_micros   INTEGER NOT NULL,
+    reads        INTEGER NOT NULL,
+    writes       INTEGER NOT NULL,
+    last_commit  TEXT
+) STRICT, WITHOUT ROWID;
+CREATE TABLE arrivals (
+    id    INTEGER PRIMARY KEY CHECK (id = 1),
+    files INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX audits_by_time ON audits (at);
+INSERT INTO arrivals VALUES (1, 0, 0);
+CREATE TABLE series (
+    step   INTEGER NOT NULL,
+    at     INTEGER NOT NULL,
+    sample TEXT NOT NULL,
+    PRIMARY KEY (step, at)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE notes (
+    kind       TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    at         TEXT NOT NULL,
+    value      TEXT NOT NULL,
+    expires_at TEXT NOT NULL,
+    PRIMARY KEY (kind, name)
+) STRICT, WITHOUT ROWID;
+
+-- They are right from the start.
+INSERT INTO notes VALUES ('totals', 'counted', '1970-01-01T00:00:00.000000Z', 'true', '9999-12-31T00:00:00.000000Z');
+
+CREATE TRIGGER file_counts AFTER INSERT ON files BEGIN
+    INSERT INTO date_files VALUES (coalesce(new.date_prefix, ''), new.status,
+        CASE new.status WHEN 'quarantined' THEN coalesce(new.reason, '') ELSE '' END, 1, new.size_bytes)
+        ON CONFLICT DO UPDATE SET files = files + 1, bytes = bytes + new.size_bytes;
+    UPDATE arrivals SET files = files + 1, bytes = bytes + new.size_bytes WHERE new.status <> 'quarantined';
+END;
+CREATE TRIGGER file_counts_change AFTER UPDATE OF status, size_bytes, date_prefix, reason ON files
+WHEN old.status <> new.status OR old.size_bytes <> new.size_bytes OR old.date_prefix IS NOT new.date_prefix
+    OR (new.status = 'quarantined' AND old.reason IS NOT new.reason) BEGIN
+    UPDATE date_files SET files = files - 1, bytes = bytes - old.size_bytes
+        WHERE date_prefix = coalesce(old.date_prefix, '') AND status = old.status
+        AND reason = CASE old.status WHEN 'quarantined' THEN coalesce(old.reason, '') ELSE '' END;
+    INSERT INTO date_files VALUES (coalesce(new.date_prefix, ''), new.status,
+        CASE new.status WHEN 'quarantined' THEN coalesce(new.reason, '') ELSE '' END, 1, new.size_bytes)
+        ON CONFLICT DO UPDATE SET files = files + 1, bytes = bytes + new.size_bytes;
+END;
+CREATE TRIGGER file_counts_end AFTER DELETE ON files BEGIN
+    UPDATE date_files SET files = files - 1, bytes = bytes - old.size_bytes
+        WHERE date_prefix = coalesce(old.date_prefix, '') AND status = old.status
+        AND reason = CASE old.status WHEN 'quarantined' THEN coalesce(old.reason, '') ELSE '' END;
+END;
+CREATE TRIGGER run_counts AFTER INSERT ON runs BEGIN
+    INSERT INTO date_runs VALUES (new.date_prefix, new.status, 1) ON CONFLICT DO UPDATE SET runs = runs + 1;
+END;
+CREATE TRIGGER run_counts_change AFTER UPDATE OF status ON runs WHEN old.status <> new.status BEGIN
+    UPDATE date_runs SET runs = runs - 1 WHERE date_prefix = old.date_prefix AND status = old.status;
+    INSERT INTO date_runs VALUES (new.date_prefix, new.status, 1) ON CONFLICT DO UPDATE SET runs = runs + 1;
+END;
+CREATE TRIGGER run_counts_end AFTER DELETE ON runs BEGIN
+    UPDATE date_runs SET runs = runs - 1 WHERE date_prefix = old.date_prefix AND status = old.status;
+END;
+CREATE TRIGGER run_output AFTER UPDATE OF summary ON runs WHEN old.summary IS NOT new.summary BEGIN
+    INSERT INTO date_output VALUES (new.date_prefix, 0, 0, 0, 0, 0, 0, 0, 0, NULL) ON CONFLICT DO NOTHING;
+    UPDATE date_output SET
+        rows = rows + coalesce(new.summary ->> 'rows', 0) - coalesce(old.summary ->> 'rows', 0),
+        rejected = rejected + coalesce(new.summary ->> 'rejected', 0) - coalesce(old.summary ->> 'rejected', 0),
+        input_bytes = input_bytes + coalesce(new.summary ->> 'input_bytes', 0) - coalesce(old.summary ->> 'input_bytes', 0),
+        output_bytes = output_bytes + coalesce(new.summary ->> 'output_bytes', 0) - coalesce(old.summary ->> 'output_bytes', 0),
+        outputs = outputs + coalesce(new.summary ->> 'outputs', 0) - coalesce(old.summary ->> 'outputs', 0),
+        cpu_micros = cpu_micros + coalesce(new.summary ->> 'cpu_micros', 0) - coalesce(old.summary ->> 'cpu_micros', 0),
+        reads = reads + coalesce(new.summary ->> 'reads', 0) - coalesce(old.summary ->> 'reads', 0),
+        writes = writes + coalesce(new.summary ->> 'writes', 0) - coalesce(old.summary ->> 'writes', 0),
+        last_commit = nullif(max(coalesce(last_commit, ''), coalesce(new.committed_at, '')), '')
+        WHERE date_prefix = new.date_prefix;
+END;
+";
+
+/// Change of a database of format 3: locks say since when, builders show themselves, and each run gets the summary of its newest result that counts.
+pub(super) const FROM_3: &str = "
+ALTER TABLE locks ADD COLUMN acquired_at TEXT NOT NULL DEFAULT '1970-01-01T00:00:00.000000Z';
+CREATE TABLE builders (
+    id      TEXT PRIMARY KEY,
+    seen_at TEXT NOT NULL,
+    note    TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+ALTER TABLE runs ADD COLUMN summary TEXT;
+UPDATE runs SET summary = (
+    SELECT json_object('rows', result -> 'rows', 'rejected', result -> 'rejected', 'input_bytes', result -> 'input_bytes',
+        'output_bytes', result -> 'output_bytes', 'outputs', json_array_length(result, '$.outputs'), 'executors', (
+            SELECT count(DISTINCT each.value ->> 'executor') FROM json_each(result, '$.outputs') AS each))
+    FROM commits WHERE commits.manifest_id = runs.manifest_id AND result <> 'null' AND json_type(result, '$.rows') = 'integer'
+    ORDER BY generation DESC LIMIT 1);
 ";

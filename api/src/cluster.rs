@@ -1,0 +1,154 @@
+//! The scheduler, its executors, and numbers of both.
+
+use crate::{Forecast, words};
+use chrono::{DateTime, Utc};
+use millwork_manifest::{FileState, RunState};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The executors that are connected, and those that have left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Executors {
+    /// Whether this process runs the manifests. Executors connect to the one that does: a standby has none.
+    pub leads: bool,
+    pub items: Vec<Executor>,
+    /// Those that left since yesterday, while this process ran the manifests: the last 200, the newest first.
+    pub gone: Vec<LeftExecutor>,
+}
+
+/// An executor that is connected.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Executor {
+    /// Its id.
+    pub id: String,
+    /// The address that it called from.
+    #[schema(example = "10.0.0.7:50051")]
+    pub host: String,
+    /// Name of the machine it runs on; empty if it does not know.
+    pub machine: String,
+    /// Its version.
+    pub version: String,
+    /// When it came.
+    pub since: DateTime<Utc>,
+    /// When it last said something: it does so each second.
+    pub last_seen: DateTime<Utc>,
+    /// Since when it takes no more tasks; null if it does.
+    #[schema(required)]
+    pub draining_since: Option<DateTime<Utc>>,
+    /// How many tasks it runs at once.
+    pub vcores: u32,
+    /// How many tasks it runs now.
+    pub tasks: u64,
+    /// The runs that these are of.
+    pub runs: Vec<String>,
+    /// Bytes of input that they read a second.
+    pub bytes_per_second: f64,
+    /// Memory that its process has, in bytes; null if it does not know.
+    #[schema(required)]
+    pub memory_bytes: Option<u64>,
+    /// Limit of that, in bytes; null if it does not know one.
+    #[schema(required)]
+    pub memory_limit_bytes: Option<u64>,
+    /// Tasks that it finished.
+    pub finished_tasks: u64,
+    /// Tasks that it failed.
+    pub failed_tasks: u64,
+}
+
+/// An executor that has left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LeftExecutor {
+    /// Its id.
+    pub id: String,
+    /// The address that it called from.
+    pub host: String,
+    /// Its version.
+    pub version: String,
+    /// How many tasks it ran at once.
+    pub vcores: u32,
+    /// When it came.
+    pub since: DateTime<Utc>,
+    /// When it left.
+    pub left_at: DateTime<Utc>,
+    /// Why.
+    pub reason: String,
+    /// Tasks that it had then, which others had to do again.
+    pub lost_tasks: u64,
+}
+
+/// How it goes. Numbers that are costly to make are some seconds old: each says when it was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Stats {
+    /// Millwork's version.
+    pub version: String,
+    /// How long this process has been up, in seconds.
+    pub uptime_seconds: u64,
+    /// Whether this process runs the manifests. One that stands by knows neither executors nor throughput.
+    pub leads: bool,
+    /// When the runs were counted; null until they were.
+    #[schema(required)]
+    pub runs_counted_at: Option<DateTime<Utc>>,
+    /// The runs that have not ended. States without runs are left out.
+    pub runs: Vec<RunsInState>,
+    /// How long ago the oldest run that waits was queued first, in seconds; null if none waits.
+    #[schema(required)]
+    pub queue_age_seconds: Option<f64>,
+    /// When the totals of files were read: at most once a minute. They are kept as files change.
+    #[schema(required)]
+    pub files_counted_at: Option<DateTime<Utc>>,
+    /// The files by state. States without files are left out.
+    pub files: Vec<FilesInState>,
+    /// Executors that are connected.
+    pub executors: u64,
+    /// Tasks that all of them run at once.
+    pub slots: u64,
+    /// Tasks that they run now.
+    pub slots_used: u64,
+    /// Since this process runs the manifests.
+    pub converted: Converted,
+    /// Input bytes of completed runs a second, over the last five minutes in which there was something to do; null until a
+    /// run has completed.
+    #[schema(required)]
+    pub bytes_per_second: Option<f64>,
+    /// How long the runs that have not ended will take at that rate, in seconds.
+    #[schema(required)]
+    pub backlog_seconds: Option<f64>,
+    /// What becomes of the backlog, by arrivals and by what slots were seen to convert.
+    pub forecast: Forecast,
+}
+
+/// Runs in one state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunsInState {
+    #[schema(schema_with = words::run_state)]
+    pub state: RunState,
+    /// How many.
+    pub runs: u64,
+    /// The bytes of their manifests.
+    pub bytes: u64,
+    /// When the oldest of them was queued first.
+    #[schema(required)]
+    pub oldest: Option<DateTime<Utc>>,
+}
+
+/// Files in one state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FilesInState {
+    #[schema(schema_with = words::file_state)]
+    pub state: FileState,
+    /// How many.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What was converted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Converted {
+    /// Stored bytes of the input.
+    pub input_bytes: u64,
+    /// Bytes of Parquet.
+    pub output_bytes: u64,
+    /// Rows.
+    pub rows: u64,
+}

@@ -1,0 +1,171 @@
+//! Cost of what was converted, beside AWS Glue.
+
+use millwork_manifest::{DatePrefix, ManifestId};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// Prices in USD.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Prices {
+    /// A vCPU for an hour.
+    pub vcpu_hour: f64,
+    /// A thousand requests to object storage that write.
+    pub s3_write_1000: f64,
+    /// A thousand that read.
+    pub s3_read_1000: f64,
+    /// A DPU of AWS Glue for an hour.
+    pub glue_dpu_hour: f64,
+    /// DPUs of one job of Glue.
+    pub glue_dpu: f64,
+    /// Minutes that it takes for a manifest.
+    pub glue_minutes_a_manifest: f64,
+}
+
+/// What some runs took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Used {
+    /// Committed runs.
+    pub runs: u64,
+    /// Stored bytes of their input.
+    pub input_bytes: u64,
+    /// Bytes of their Parquet.
+    pub output_bytes: u64,
+    /// Time that their tasks computed, in seconds; runs before it was counted have 0.
+    pub cpu_seconds: f64,
+    /// Requests to object storage that read, estimated by the sizes of what was read and written.
+    pub reads: u64,
+    /// Those that write, likewise.
+    pub writes: u64,
+}
+
+impl Used {
+    /// The sum of two.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            runs: self.runs.saturating_add(other.runs),
+            input_bytes: self.input_bytes.saturating_add(other.input_bytes),
+            output_bytes: self.output_bytes.saturating_add(other.output_bytes),
+            cpu_seconds: self.cpu_seconds + other.cpu_seconds,
+            reads: self.reads.saturating_add(other.reads),
+            writes: self.writes.saturating_add(other.writes),
+        }
+    }
+}
+
+/// What that costs, in USD.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Cost {
+    /// CPU seconds ÷ 3,600 × `vcpu_hour`.
+    pub compute: f64,
+    /// Requests that read × `s3_read_1000` and those that write × `s3_write_1000`, ÷ 1,000.
+    pub requests: f64,
+    /// The sum.
+    pub total: f64,
+    /// Runs × `glue_dpu` × `glue_minutes_a_manifest` ÷ 60 × `glue_dpu_hour`: the same manifests as jobs of AWS Glue.
+    pub glue: f64,
+    /// That ÷ the sum; null where there is no sum.
+    #[schema(required)]
+    pub times: Option<f64>,
+}
+
+impl Cost {
+    /// Cost of what was used.
+    pub fn of(used: &Used, prices: &Prices) -> Self {
+        let compute = used.cpu_seconds / 3600.0 * prices.vcpu_hour;
+        let requests = (used.reads as f64 * prices.s3_read_1000 + used.writes as f64 * prices.s3_write_1000) / 1000.0;
+        let total = compute + requests;
+        let glue = used.runs as f64 * prices.glue_dpu * prices.glue_minutes_a_manifest / 60.0 * prices.glue_dpu_hour;
+        Self { compute, requests, total, glue, times: (total > 0.0).then(|| glue / total) }
+    }
+}
+
+/// What a run took, and what that costs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunCost {
+    /// The run.
+    #[schema(value_type = String)]
+    pub manifest_id: ManifestId,
+    /// What it took; of the attempt that made its output.
+    pub used: Used,
+    /// What that costs, in USD.
+    pub cost: Cost,
+    /// The prices.
+    pub prices: Prices,
+}
+
+/// What runs of some dates took, and what that costs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Costs {
+    /// The dates, newest first.
+    pub items: Vec<DateCost>,
+    /// The sum of what they took.
+    pub used: Used,
+    /// What that costs, in USD.
+    pub cost: Cost,
+    /// The prices.
+    pub prices: Prices,
+}
+
+/// Costs that are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct CostQuery {
+    /// The earliest date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = String, format = Date, required = false)]
+    pub from: Option<DatePrefix>,
+    /// The latest date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = String, format = Date, required = false)]
+    pub to: Option<DatePrefix>,
+    /// What the items are of: `date`, which they are in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline, required = false)]
+    pub by: Option<CostBy>,
+}
+
+/// What the items of costs are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CostBy {
+    /// The runs of a date.
+    Date,
+}
+
+/// What the runs of a date took, and what that costs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DateCost {
+    /// The date.
+    #[schema(value_type = String, format = Date)]
+    pub date: DatePrefix,
+    /// What they took.
+    pub used: Used,
+    /// What that costs, in USD.
+    pub cost: Cost,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cost_can_be_reckoned_by_hand() {
+        let prices = Prices {
+            vcpu_hour: 0.04,
+            s3_write_1000: 0.005,
+            s3_read_1000: 0.0004,
+            glue_dpu_hour: 0.44,
+            glue_dpu: 40.0,
+            glue_minutes_a_manifest: 7.0,
+        };
+        let used = Used { runs: 1, cpu_seconds: 3600.0, reads: 1000, writes: 2000, ..Used::default() };
+        let cost = Cost::of(&used, &prices);
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        assert!(near(cost.compute, 0.04) && near(cost.requests, 0.0104), "{cost:?}");
+        assert!(near(cost.glue, 40.0 * 7.0 / 60.0 * 0.44), "{cost:?}");
+        assert!(near(cost.times.unwrap(), cost.glue / 0.0504));
+        assert_eq!(Cost::of(&Used::default(), &prices).times, None);
+    }
+}

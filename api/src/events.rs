@@ -1,0 +1,106 @@
+//! Events, as the scheduler tells them by itself.
+
+use crate::{AnyOf, Failure, Run, RunProgress, Stats, Word, words};
+use chrono::{DateTime, Utc};
+use millwork_manifest::{ManifestId, RunState};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// What the data of an event is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = Event)]
+pub enum EventData {
+    /// Whether this process runs the manifests.
+    Role(Role),
+    /// A run has changed.
+    Run(Box<RunChange>),
+    /// A run is further.
+    Progress(Box<RunProgress>),
+    /// Numbers have changed.
+    Stats(Box<Stats>),
+    /// The listener was too slow.
+    Lagged(Lagged),
+}
+
+/// Event `role`: comes first, and when a standby begins to run the manifests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Role {
+    /// Whether this process runs the manifests. While it does not, no run changes here.
+    pub leads: bool,
+}
+
+/// Event `run`: a run has changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunChange {
+    /// The run.
+    #[schema(value_type = String)]
+    pub manifest_id: ManifestId,
+    #[schema(schema_with = words::run_state)]
+    pub state: RunState,
+    /// Its attempt; 0 if that does not matter any more.
+    pub attempt: u32,
+    /// Why it failed, or its attempt did.
+    #[schema(required)]
+    pub failure: Option<Failure>,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The run as it was just after that; null where nobody listened then.
+    #[serde(default)]
+    #[schema(required)]
+    pub run: Option<Run>,
+}
+
+/// What events are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// Runs that change.
+    Run,
+    /// How far runs are, each second.
+    Progress,
+    /// Numbers, every three seconds if they have changed.
+    Stats,
+}
+
+impl Word for Topic {
+    const WORDS: &'static [Self] = &[Self::Run, Self::Progress, Self::Stats];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Progress => "progress",
+            Self::Stats => "stats",
+        }
+    }
+}
+
+/// Events that are listened to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EventQuery {
+    /// What they are about, with commas between: run, progress, stats. Only `run` unless told.
+    #[serde(default, skip_serializing_if = "AnyOf::is_empty")]
+    #[param(value_type = String, required = false)]
+    pub topics: AnyOf<Topic>,
+}
+
+/// Event `lagged`: the listener was too slow, or away for too long, and has to fetch anew what it shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Lagged {
+    /// How many events it missed; 0 if that is not known.
+    pub missed: u64,
+}
+
+impl EventData {
+    /// Name of the event.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Role(_) => "role",
+            Self::Run(_) => "run",
+            Self::Progress(_) => "progress",
+            Self::Stats(_) => "stats",
+            Self::Lagged(_) => "lagged",
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Files and their lives.
+
+use crate::{AnyOf, Limit, words};
+use chrono::{DateTime, Utc};
+use millwork_manifest::{DatePrefix, FileState, ObjectUri};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// A file as it is remembered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct File {
+    /// Where it is.
+    pub uri: String,
+    /// Its date; one that has none is quarantined.
+    #[schema(value_type = Option<String>, format = Date, required)]
+    pub date: Option<DatePrefix>,
+    /// Its size when it was last looked at.
+    pub size_bytes: u64,
+    /// Its entity tag then.
+    pub etag: String,
+    /// Its version then, in a bucket that keeps versions.
+    #[schema(required)]
+    pub version_id: Option<String>,
+    #[schema(schema_with = words::file_state)]
+    pub state: FileState,
+    /// The manifest it is in.
+    #[schema(required)]
+    pub manifest_id: Option<String>,
+    /// Why it is quarantined, or why it failed.
+    #[schema(required)]
+    pub reason: Option<String>,
+    /// Where it was moved to when it was quarantined.
+    #[schema(required)]
+    pub quarantine_uri: Option<String>,
+    /// The entity tag of newer content that was seen when the file was no longer pending.
+    #[schema(required)]
+    pub overwritten_etag: Option<String>,
+    /// When it was first seen.
+    pub arrived_at: DateTime<Utc>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// Files that a listing shows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct FileQuery {
+    /// Only files in one of these states, with commas between them; `status` is an older name.
+    #[serde(default, alias = "status", skip_serializing_if = "AnyOf::is_empty")]
+    #[schema(schema_with = words::text, required = false)]
+    #[param(schema_with = words::file_states, style = Form, explode = false, required = false)]
+    pub state: AnyOf<FileState>,
+    /// Only files of this date.
+    #[schema(value_type = Option<String>, format = Date)]
+    #[param(value_type = String, format = Date, required = false)]
+    pub date: Option<DatePrefix>,
+    /// Only files whose URI begins so. A page then looks at 5,000 files, and can be empty though there are more; it is the same with
+    /// several states, reasons and times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    #[param(value_type = String, required = false)]
+    pub prefix: Option<String>,
+    /// Only files that were refused or failed for this reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    #[param(value_type = String, required = false)]
+    pub reason: Option<String>,
+    /// Only files that were first seen at this time or later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    #[param(value_type = String, format = DateTime, required = false)]
+    pub since: Option<DateTime<Utc>>,
+    /// Only files that were first seen before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    #[param(value_type = String, format = DateTime, required = false)]
+    pub until: Option<DateTime<Utc>>,
+    /// How many files at most.
+    #[serde(default)]
+    #[schema(value_type = String, required = false)]
+    #[param(value_type = u32, minimum = 1, maximum = 1000, default = 100, required = false)]
+    pub limit: Limit,
+    /// `next_cursor` of the page before.
+    #[param(value_type = String, required = false)]
+    pub cursor: Option<String>,
+}
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct UriQuery {
+    /// Where the file is: `s3://BUCKET/KEY`, `file:///PATH`, or an absolute path.
+    #[param(value_type = String, example = "s3://in/2025-12-23-file001.ndjson")]
+    pub uri: ObjectUri,
+}
+
+/// A file with its timeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FileDetail {
+    /// The file, as listings show it.
+    #[serde(flatten)]
+    pub file: File,
+    /// Its states so far, oldest first.
+    pub timeline: Vec<FileMoment>,
+}
+
+/// A change in a file's life.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FileMoment {
+    /// When it changed.
+    pub at: DateTime<Utc>,
+    #[schema(schema_with = words::file_state)]
+    pub state: FileState,
+    /// What there is to say of it: the manifest, a reason.
+    #[schema(required)]
+    pub detail: Option<String>,
+}
+
+/// Refused files that a listing shows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct QuarantineQuery {
+    /// Only files of this date.
+    #[param(value_type = String, format = Date, required = false)]
+    pub date: Option<DatePrefix>,
+    /// How many files at most.
+    #[serde(default)]
+    #[param(value_type = u32, minimum = 1, maximum = 1000, default = 100, required = false)]
+    pub limit: Limit,
+    /// `next_cursor` of the page before.
+    #[param(value_type = String, required = false)]
+    pub cursor: Option<String>,
+}

@@ -1,0 +1,47 @@
+//! Types of everything that is said over HTTP under `/api/v1`, and of the errors that answer it.
+//!
+//! The scheduler makes them, the commands and the pages read them, and the OpenAPI document describes them. Fields and codes
+//! are only ever added; a reader passes over those it does not know. This crate knows neither a server nor a store.
+
+mod any_of;
+mod audit;
+mod cluster;
+mod costs;
+mod error;
+mod events;
+mod files;
+mod manifests;
+mod numbers;
+mod output;
+mod page;
+pub mod path;
+mod plans;
+mod priority;
+mod progress;
+mod runs;
+mod system;
+mod words;
+
+pub use any_of::{AnyOf, Word};
+pub use audit::{AuditEntry, AuditQuery, Via};
+pub use cluster::{Converted, Executor, Executors, FilesInState, LeftExecutor, RunsInState, Stats};
+pub use costs::{Cost, CostBy, CostQuery, Costs, DateCost, Prices, RunCost, Used};
+pub use error::{ErrorBody, ErrorCode, ErrorDetail};
+pub use events::{EventData, EventQuery, Lagged, Role, RunChange, Topic};
+pub use files::{File, FileDetail, FileMoment, FileQuery, QuarantineQuery, UriQuery};
+pub use manifests::{
+    FileLocation, ManifestDocument, ManifestFile, ManifestMetadata, ManifestReference, Submission, SubmitQuery,
+};
+pub use numbers::{
+    DateFiles, DateNumbers, DateQuery, DateRefused, DateRuns, Dates, Forecast, Outlook, Point, Series, SeriesName,
+    SeriesQuery,
+};
+pub use output::{LedgerEntry, LedgerTotals, OutputFile, RunOutput};
+pub use page::{Limit, Page, PagedQuery};
+pub use plans::{Action, Change, ChangeResult, Plan, PlanRequest, PlanState, Refusal, Select, SubjectKind};
+pub use priority::{Priority, PriorityChange};
+pub use progress::{
+    AttemptWork, Phase, Requests, RunProgress, StageProgress, Step, StepTime, TaskProgress, TaskRecord, TaskState,
+};
+pub use runs::{Attempt, Failure, Moment, MomentKind, PartQuery, Run, RunDetail, RunFile, RunQuery, RunSummary};
+pub use system::{Build, Config, Origin, SchedulerInfo, Schedulers, Setting};

@@ -1,0 +1,217 @@
+//! Change plans: what would change, exactly; then that, and nothing else.
+
+use crate::{FileQuery, Priority, RunQuery, Via};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use utoipa::ToSchema;
+
+/// Change that can be planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Runs that failed or were cancelled are queued once more.
+    Retry,
+    /// Runs are ended: at once if they wait, else as soon as their attempt has stopped.
+    Cancel,
+    /// Completed runs are converted once more, for an output that takes the place of the one they have.
+    Force,
+    /// Queued runs get this priority.
+    Priority(Priority),
+    /// Quarantined and failed files are taken back, if the rules of today accept them.
+    Redrive,
+}
+
+impl Action {
+    /// Word for the action: in commands, paths and notes.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Cancel => "cancel",
+            Self::Force => "force",
+            Self::Priority(_) => "priority",
+            Self::Redrive => "redrive",
+        }
+    }
+
+    /// Kind of its subjects.
+    pub fn subjects(self) -> SubjectKind {
+        match self {
+            Self::Retry | Self::Cancel | Self::Force | Self::Priority(_) => SubjectKind::Run,
+            Self::Redrive => SubjectKind::File,
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Priority(Priority(priority)) => write!(f, "priority {priority}"),
+            other => f.write_str(other.word()),
+        }
+    }
+}
+
+/// Kind of what is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SubjectKind {
+    /// A run, by the id of its manifest.
+    Run,
+    /// A file, by its URI.
+    File,
+}
+
+impl SubjectKind {
+    /// So many of the kind, in words.
+    pub fn counted(self, number: usize) -> String {
+        let word = match self {
+            Self::Run => "run",
+            Self::File => "file",
+        };
+        format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+    }
+}
+
+/// Subjects of a change: by name, or all that match the query of a listing now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Select {
+    /// Ids of runs, or URIs of files: 1 to 1,000.
+    Ids(Vec<String>),
+    /// Runs that match.
+    Runs(RunQuery),
+    /// Files that match.
+    Files(FileQuery),
+}
+
+/// Wish for a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRequest {
+    /// Change.
+    pub action: Action,
+    /// Subjects.
+    pub select: Select,
+    /// Why, for the notes: at most 1,000 characters.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Where a plan is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PlanState {
+    /// It can be applied, until its time is over.
+    Open,
+    /// Its time is over; nothing of it was done.
+    Expired,
+    /// It is being applied, or that broke off: applying it again goes on.
+    Applying,
+    /// It was applied.
+    Applied,
+}
+
+impl fmt::Display for PlanState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Expired => "expired",
+            Self::Applying => "applying",
+            Self::Applied => "applied",
+        })
+    }
+}
+
+/// What a plan is about, and how far it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Plan {
+    /// Id of the plan.
+    pub id: String,
+    /// Where it is.
+    pub state: PlanState,
+    /// Change.
+    pub action: Action,
+    /// Kind of its subjects.
+    pub subjects: SubjectKind,
+    /// Selection that it was made from.
+    pub select: Select,
+    /// Why, as the operator says.
+    #[schema(required)]
+    pub reason: Option<String>,
+    /// Who made it: nobody else can apply it.
+    pub actor: String,
+    /// Way by which it was made.
+    pub via: Via,
+    /// Time at which it was made.
+    pub created_at: DateTime<Utc>,
+    /// Time until which it can be applied.
+    pub valid_until: DateTime<Utc>,
+    /// Exactly what changes, in order.
+    pub changes: Vec<Change>,
+    /// What was selected and cannot change, and why.
+    pub refused: Vec<Refusal>,
+    /// Whether more match than one plan takes: make another one after this.
+    pub has_more: bool,
+    /// Time at which its application began.
+    #[schema(required)]
+    pub applied_at: Option<DateTime<Utc>>,
+}
+
+impl Plan {
+    /// Number of changes that came to this.
+    pub fn count(&self, result: ChangeResult) -> usize {
+        self.changes.iter().filter(|change| change.result == Some(result)).count()
+    }
+}
+
+/// Change of one subject.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Change {
+    /// The run or file.
+    pub subject: String,
+    /// Mark of what was seen: another one means that it has changed since.
+    pub version: String,
+    /// State that was seen, in words.
+    pub before: String,
+    /// State after the change, in words.
+    pub after: String,
+    /// What it came to; null until then.
+    #[schema(required)]
+    pub result: Option<ChangeResult>,
+    /// More about that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub message: Option<String>,
+}
+
+/// What became of a planned change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeResult {
+    /// It was made.
+    Done,
+    /// The subject had changed since the plan was made: it was left alone.
+    Skipped,
+    /// It was tried, and could not be made.
+    Failed,
+}
+
+impl fmt::Display for ChangeResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Done => "done",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// Subject that cannot change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Refusal {
+    /// The run or file.
+    pub subject: String,
+    /// Why not, and what can be done instead.
+    pub reason: String,
+}

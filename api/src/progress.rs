@@ -1,0 +1,207 @@
+//! Progress of runs, and the accounts that stay of them.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// How far an attempt at a run is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunProgress {
+    /// The run.
+    pub manifest_id: String,
+    /// The attempt; 0 where the output was committed before this process began.
+    pub attempt: u32,
+    /// The step that it is at.
+    pub phase: Phase,
+    /// The steps before, with their times.
+    pub steps: Vec<StepTime>,
+    /// Stored bytes of the input that were read.
+    pub read_bytes: u64,
+    /// Stored bytes of the input.
+    pub bytes: u64,
+    /// Share of the input that was read, in percent: at most 99 until the output is committed.
+    pub percent: u8,
+    /// Lines that became rows.
+    pub rows: u64,
+    /// Lines that were rejected.
+    pub rejected: u64,
+    /// Bytes of Parquet written.
+    pub written_bytes: u64,
+    /// Tasks that have ended.
+    pub tasks_done: u64,
+    /// All tasks; 0 until the plan is made.
+    pub tasks: u64,
+    /// Bytes of input read a second, lately; null while nothing is read.
+    #[schema(required)]
+    pub bytes_per_second: Option<f64>,
+    /// How long reading the rest will take, in seconds; null unless the speeds of the last three seconds agree within a factor of two.
+    #[schema(required)]
+    pub eta_seconds: Option<f64>,
+    /// The engine's stages, in order, while it has them. A conversion has one.
+    pub stages: Vec<StageProgress>,
+}
+
+/// Step that an attempt is at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Phase {
+    /// The step.
+    pub name: Step,
+    /// Since when.
+    pub since: DateTime<Utc>,
+}
+
+/// Step of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Step {
+    /// The input is looked at: every file is there and unchanged, columns are found, large files are cut.
+    Survey,
+    /// The plan is made, with a trial on a sample if the output will be more than a file.
+    Plan,
+    /// Executors convert, or are waited for.
+    Convert,
+    /// What executors reported is compared with the plan and with what they wrote.
+    Check,
+    /// The output is settled, and the store is told what it is: from then on it counts.
+    Commit,
+    /// The output gets its names.
+    Publish,
+}
+
+impl Step {
+    /// Every step, in order.
+    pub const ALL: [Self; 6] = [Self::Survey, Self::Plan, Self::Convert, Self::Check, Self::Commit, Self::Publish];
+
+    /// Name of the step, as it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Survey => "survey",
+            Self::Plan => "plan",
+            Self::Convert => "convert",
+            Self::Check => "check",
+            Self::Commit => "commit",
+            Self::Publish => "publish",
+        }
+    }
+}
+
+/// Step that has ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StepTime {
+    /// The step.
+    pub step: Step,
+    /// When it began.
+    pub began_at: DateTime<Utc>,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+/// Work of an attempt, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AttemptWork {
+    /// Its steps, in order.
+    pub steps: Vec<StepTime>,
+    /// Stored bytes of input that were read.
+    pub read_bytes: u64,
+    /// Lines that became rows.
+    pub rows: u64,
+    /// Lines that were rejected.
+    pub rejected: u64,
+    /// Time that its tasks computed, in seconds.
+    pub cpu_seconds: f64,
+    /// Its tasks.
+    pub tasks: u64,
+}
+
+/// How far a stage is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StageProgress {
+    /// Its number in the job.
+    pub id: usize,
+    /// `Running`, `Successful` and the like, in Ballista's words.
+    pub state: String,
+    /// How many partitions it has in all; each is a task.
+    pub partitions: usize,
+    /// The stage's physical plan.
+    pub plan: String,
+    /// The tasks that have been given to executors.
+    pub tasks: Vec<TaskProgress>,
+}
+
+/// A task that an executor has, or had. Its counts are the executor's word while it runs, within what it was given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskProgress {
+    /// Its number in the stage.
+    pub id: usize,
+    pub state: TaskState,
+    /// The executor it was given to.
+    pub executor: Option<String>,
+    /// When it was given away, in milliseconds since 1970.
+    pub launched_at_ms: u64,
+    /// When it ended, in the same.
+    pub ended_at_ms: Option<u64>,
+    /// Whether it has read all of its input, and only finishes its files.
+    pub is_finishing: bool,
+    /// Stored bytes of its input.
+    pub input_bytes: u64,
+    /// How many of them it has read.
+    pub read_bytes: u64,
+    /// Lines that became rows.
+    pub rows: u64,
+    /// Lines that were rejected.
+    pub rejected: u64,
+    /// Bytes of Parquet that it has written.
+    pub written_bytes: u64,
+    /// Output files that it has begun.
+    pub parts: u64,
+    /// Bytes of input that it reads a second, lately.
+    pub bytes_per_second: f64,
+}
+
+/// Where a task is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskState {
+    /// An executor has it.
+    Running,
+    /// Its report is here.
+    Successful,
+    /// It was lost, or failed.
+    Failed,
+}
+
+/// A task of a committed run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskRecord {
+    /// Its place among the tasks of the run, from 0.
+    pub task: u64,
+    /// The executor that ran it.
+    pub executor: String,
+    /// When it was given to it, in milliseconds since 1970.
+    pub started_at_ms: u64,
+    /// When its report came, in the same.
+    pub ended_at_ms: u64,
+    /// Stored bytes of its input.
+    pub input_bytes: u64,
+    /// Lines that became rows.
+    pub rows: u64,
+    /// Lines that were rejected.
+    pub rejected: u64,
+    /// Output files.
+    pub parts: u64,
+    /// Bytes of these.
+    pub output_bytes: u64,
+    /// Time that it computed, in microseconds.
+    pub cpu_micros: u64,
+    /// The most memory that its executor had meanwhile, in bytes: that of other tasks of the executor included.
+    pub peak_memory_bytes: u64,
+}
+
+/// Requests to object storage that a committed run took, estimated by the sizes of what was read and written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Requests {
+    /// Requests that read: one for each file, or each 8 MiB of a large one, and two looks at each output.
+    pub reads: u64,
+    /// Requests that write: the parts of each output, its beginning and its completion.
+    pub writes: u64,
+}

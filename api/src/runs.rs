@@ -1,0 +1,258 @@
+//! Runs, as listings and pages of one show them.
+
+use crate::{AnyOf, AttemptWork, Limit, RunOutput, RunProgress, words};
+use chrono::{DateTime, Utc};
+use millwork_manifest::{DatePrefix, FailureClass, FileState, ManifestId, RunState};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// The run of a manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Run {
+    /// The manifest, which names the run.
+    #[schema(value_type = String)]
+    pub manifest_id: ManifestId,
+    /// The date of all its files.
+    #[schema(value_type = String, format = Date)]
+    pub date: DatePrefix,
+    /// Where the manifest's document is; `inline:…` if it came in a request.
+    pub manifest_uri: String,
+    #[schema(schema_with = words::run_state)]
+    pub state: RunState,
+    /// Runs of higher priority start first; of the same, the oldest.
+    pub priority: i32,
+    /// The files of the manifest.
+    pub files: u64,
+    /// Their bytes, as far as the manifest tells.
+    pub bytes: u64,
+    /// Attempts started so far.
+    pub attempts: u32,
+    /// Attempts that failed since somebody queued the run.
+    pub failures: u32,
+    /// Which output of the manifest this is: 1, and one more each time the run is forced.
+    pub generation: u32,
+    /// When the next attempt may start, after a failure that can pass.
+    #[schema(required)]
+    pub not_before: Option<DateTime<Utc>>,
+    /// Whether somebody wants it cancelled, and it has not come to that yet.
+    pub cancel_requested: bool,
+    /// Why it failed, or the attempt before did. A completed run has one if it was forced and that failed: its output is the
+    /// one before.
+    #[schema(required)]
+    pub failure: Option<Failure>,
+    /// When it was queued first.
+    pub created_at: DateTime<Utc>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+    /// When its newest attempt started.
+    #[schema(required)]
+    pub started_at: Option<DateTime<Utc>>,
+    /// When its output was decided on.
+    #[schema(required)]
+    pub committed_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    #[schema(required)]
+    pub ended_at: Option<DateTime<Utc>>,
+    /// From the start of the attempt that made its output to the decision on it, in seconds; null before that.
+    #[schema(required)]
+    pub seconds: Option<f64>,
+    /// Summary of what it produced, once it is committed.
+    #[schema(required)]
+    pub summary: Option<RunSummary>,
+}
+
+/// Summary of what a run produced.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunSummary {
+    /// Rows in the output.
+    pub rows: u64,
+    /// Lines that were rejected.
+    pub rejected: u64,
+    /// Stored bytes of the input.
+    pub input_bytes: u64,
+    /// Bytes of Parquet.
+    pub output_bytes: u64,
+    /// Output files.
+    pub outputs: u64,
+    /// Executors that made it.
+    pub executors: u64,
+    /// Time that its tasks computed, in seconds.
+    pub cpu_seconds: f64,
+}
+
+/// Why a run or an attempt failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Failure {
+    #[schema(schema_with = words::failure_class)]
+    pub class: FailureClass,
+    /// What happened, naming the file and line where there is one.
+    pub message: String,
+    /// The one input file that is at fault, if it is one.
+    #[schema(required)]
+    pub file: Option<String>,
+}
+
+/// Runs that a listing shows, newest first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RunQuery {
+    /// Only runs in one of these states, with commas between them; `status` is an older name.
+    #[serde(default, alias = "status", skip_serializing_if = "AnyOf::is_empty")]
+    #[schema(schema_with = words::text, required = false)]
+    #[param(schema_with = words::run_states, style = Form, explode = false, required = false)]
+    pub state: AnyOf<RunState>,
+    /// Only runs of manifests of this date.
+    #[schema(value_type = Option<String>, format = Date)]
+    #[param(value_type = String, format = Date, required = false)]
+    pub date: Option<DatePrefix>,
+    /// Only runs with a failure of one of these kinds, with commas between them.
+    #[serde(default, skip_serializing_if = "AnyOf::is_empty")]
+    #[schema(schema_with = words::text, required = false)]
+    #[param(schema_with = words::failure_classes, style = Form, explode = false, required = false)]
+    pub failure_class: AnyOf<FailureClass>,
+    /// Only runs whose manifest's id begins so. A page then looks at 5,000 runs, and can be empty though there are more; it is the
+    /// same with several states or classes, and with times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    #[param(value_type = String, required = false)]
+    pub prefix: Option<String>,
+    /// Only runs that were queued first at this time or later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    #[param(value_type = String, format = DateTime, required = false)]
+    pub since: Option<DateTime<Utc>>,
+    /// Only runs that were queued first before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    #[param(value_type = String, format = DateTime, required = false)]
+    pub until: Option<DateTime<Utc>>,
+    /// How many runs at most.
+    #[serde(default)]
+    #[schema(value_type = String, required = false)]
+    #[param(value_type = u32, minimum = 1, maximum = 1000, default = 100, required = false)]
+    pub limit: Limit,
+    /// `next_cursor` of the page before.
+    #[param(value_type = String, required = false)]
+    pub cursor: Option<String>,
+}
+
+/// A run with its attempts, what it produced, and how far it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunDetail {
+    /// The run, as listings show it.
+    #[serde(flatten)]
+    pub run: Run,
+    /// Its newest attempts, at most 100, oldest first.
+    pub history: Vec<Attempt>,
+    /// What happened, in order.
+    pub timeline: Vec<Moment>,
+    /// What it produced, once it is committed.
+    #[schema(required)]
+    pub result: Option<RunOutput>,
+    /// How far its attempt is, while there is one; only the process that runs the manifests knows.
+    #[schema(required)]
+    pub progress: Option<RunProgress>,
+}
+
+/// An attempt at a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub number: u32,
+    /// When it started.
+    pub started_at: DateTime<Utc>,
+    /// When it ended. One that never did was given up: its scheduler died, or its columns turned out to be others.
+    #[schema(required)]
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Why it failed, if it did.
+    #[schema(required)]
+    pub failure: Option<Failure>,
+    /// What was done in it, as far as it is known: its steps with their times, and what its tasks did.
+    #[schema(required)]
+    pub work: Option<AttemptWork>,
+}
+
+/// Something that happened to a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Moment {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What.
+    pub what: MomentKind,
+    /// The attempt it is about.
+    #[schema(required)]
+    pub attempt: Option<u32>,
+}
+
+/// What can happen to a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MomentKind {
+    /// It was queued.
+    Created,
+    /// An attempt started.
+    Started,
+    /// An attempt failed.
+    AttemptFailed,
+    /// Its output was decided on.
+    Committed,
+    /// It came to its end: see `state`.
+    Ended,
+}
+
+/// Part of what a run has for each of its files.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PartQuery {
+    /// How many files at most. Each page costs as much as reading the whole manifest or ledger.
+    #[serde(default)]
+    #[param(value_type = u32, minimum = 1, maximum = 10000, default = 100, required = false)]
+    pub limit: Limit<10_000>,
+    /// `next_cursor` of the page before.
+    #[param(value_type = String, required = false)]
+    pub cursor: Option<String>,
+}
+
+/// A file of a manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunFile {
+    /// Where it is.
+    pub uri: String,
+    /// The size it must have, if the manifest tells.
+    #[schema(required)]
+    pub size_bytes: Option<u64>,
+    /// The entity tag it must have, if the manifest tells.
+    #[schema(required)]
+    pub etag: Option<String>,
+    /// Where it is in its life now; null if the store has forgotten it.
+    #[schema(schema_with = words::optional_file_state)]
+    #[schema(required)]
+    pub state: Option<FileState>,
+    /// The manifest it is in now: another one if this run failed and the file was put in a newer manifest.
+    #[schema(required)]
+    pub manifest_id: Option<String>,
+    /// Why it failed.
+    #[schema(required)]
+    pub reason: Option<String>,
+}
+
+impl MomentKind {
+    /// Name of the moment, as it is sent.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Started => "started",
+            Self::AttemptFailed => "attempt-failed",
+            Self::Committed => "committed",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+impl std::fmt::Display for MomentKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,87 @@
+//! Schedulers of a state, settings in force, and what a program is made of.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The schedulers of the state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Schedulers {
+    /// The schedulers, the one that runs the manifests first.
+    pub items: Vec<SchedulerInfo>,
+}
+
+/// A scheduler, by its own word.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SchedulerInfo {
+    /// Its name: machine and process.
+    pub name: String,
+    /// Whether it runs the manifests.
+    pub leads: bool,
+    /// Address of its HTTP API.
+    pub http: String,
+    /// Its version.
+    pub version: String,
+    /// When it started.
+    pub started_at: DateTime<Utc>,
+    /// Since when it runs the manifests; null if it stands by.
+    #[schema(required)]
+    pub leads_since: Option<DateTime<Utc>>,
+    /// Until when it holds the lock of the runs if it is not renewed; null if it stands by, or holds a file.
+    #[schema(required)]
+    pub lease_until: Option<DateTime<Utc>>,
+    /// When it last left word.
+    pub last_seen: DateTime<Utc>,
+}
+
+/// The settings in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Config {
+    /// The settings, in the order of the command's help.
+    pub items: Vec<Setting>,
+    /// What the program is made of.
+    pub build: Build,
+    /// When the process started.
+    pub started_at: DateTime<Utc>,
+}
+
+/// A setting in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Setting {
+    /// Its option, such as `--target-file-mb`.
+    pub name: String,
+    /// Its variable in the environment, if it has one.
+    #[schema(required)]
+    pub variable: Option<String>,
+    /// Its value; null if it has none.
+    #[schema(required)]
+    pub value: Option<String>,
+    /// Where that is from.
+    pub origin: Origin,
+}
+
+/// Where a setting is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// Nobody said it.
+    Default,
+    /// The environment.
+    Env,
+    /// The command line.
+    Flag,
+}
+
+/// What a program is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Build {
+    /// Millwork's version.
+    pub version: String,
+    /// The commit it was built from, if that is known.
+    #[schema(required)]
+    pub commit: Option<String>,
+    /// DataFusion's version.
+    pub datafusion: String,
+    /// Ballista's version.
+    pub ballista: String,
+}

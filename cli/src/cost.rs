@@ -1,0 +1,147 @@
+//! `millwork cost`: what was spent, beside what AWS Glue would take.
+
+use crate::client::{Client, ClientOptions};
+use crate::dates::DateRange;
+use crate::list::print_json;
+use crate::table;
+use clap::{Args, ValueEnum};
+use millwork_api::{Cost, Costs, Prices, RunCost, Used, path};
+use millwork_scheduler::read_prices;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Show what runs cost, beside AWS Glue at the settings of the pipeline that Millwork replaces.
+///
+/// CPU seconds and requests are what the runs took; the prices are the scheduler's, or those of a file of your own in the form
+/// of docs/prices.toml. Each sum can be reckoned by hand: CPU seconds / 3,600 x vcpu_hour, requests / 1,000 x their price.
+///
+/// Examples:
+///   millwork cost --by date --from 2025-12-01
+///   millwork cost 2025-12-23-batch-0001 --prices my-prices.toml
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Options {
+    /// One run instead of dates
+    #[arg(value_name = "RUN", conflicts_with_all = ["from", "to", "by"])]
+    run: Option<String>,
+
+    #[command(flatten)]
+    range: DateRange,
+
+    /// What the sums are of
+    #[arg(long, value_enum, default_value_t = By::Date)]
+    by: By,
+
+    /// File of prices, as docs/prices.toml is written [default: the scheduler's]
+    #[arg(long, env = "MILLWORK_PRICES", value_name = "FILE")]
+    prices: Option<PathBuf>,
+
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    client: ClientOptions,
+}
+
+/// What sums are of.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// The runs of each date
+    Date,
+    /// The runs of each month
+    Month,
+}
+
+pub(crate) async fn cost(options: Options) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&options.client)?;
+    match &options.run {
+        Some(run) => {
+            let mut cost: RunCost = client.get(&path::run_part(run, "cost"), &()).await?;
+            reprice(options.prices.as_deref(), &mut cost.prices)?;
+            cost.cost = Cost::of(&cost.used, &cost.prices);
+            if options.json {
+                print_json(&cost)?;
+            } else {
+                print(&[(cost.manifest_id.to_string(), cost.used)], &cost.prices, "RUN");
+            }
+        }
+        None => {
+            let mut costs: Costs = client.get(path::COST, &options.range.query()).await?;
+            reprice(options.prices.as_deref(), &mut costs.prices)?;
+            let prices = costs.prices;
+            costs.cost = Cost::of(&costs.used, &prices);
+            costs.items.iter_mut().for_each(|date| date.cost = Cost::of(&date.used, &prices));
+            if options.json {
+                print_json(&costs)?;
+            } else {
+                print(&rows(&costs, options.by), &prices, if options.by == By::Date { "DATE" } else { "MONTH" });
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn reprice(path: Option<&Path>, prices: &mut Prices) -> anyhow::Result<()> {
+    if path.is_some() {
+        *prices = read_prices(path)?;
+    }
+    Ok(())
+}
+
+/// What the dates took, or the months that they are of, with the sum below.
+fn rows(costs: &Costs, by: By) -> Vec<(String, Used)> {
+    let mut rows: Vec<(String, Used)> = Vec::new();
+    for date in &costs.items {
+        let mut name = date.date.to_string();
+        if by == By::Month {
+            name.truncate("2025-12".len());
+        }
+        match rows.last_mut().filter(|(last, _)| *last == name) {
+            Some((_, used)) => *used = used.plus(date.used),
+            None => rows.push((name, date.used)),
+        }
+    }
+    if rows.len() > 1 {
+        rows.push(("all".to_owned(), costs.used));
+    }
+    rows
+}
+
+fn print(rows: &[(String, Used)], prices: &Prices, what: &'static str) {
+    let headings = [what, "RUNS", "INPUT", "CPU S", "COMPUTE", "REQUESTS", "TOTAL USD", "ON GLUE", "TIMES"];
+    let row = |(name, used): &(String, Used)| {
+        let cost = Cost::of(used, prices);
+        [
+            name.clone(),
+            used.runs.to_string(),
+            table::bytes(used.input_bytes),
+            format!("{:.1}", used.cpu_seconds),
+            dollars(cost.compute),
+            dollars(cost.requests),
+            dollars(cost.total),
+            dollars(cost.glue),
+            cost.times.map_or_else(|| "-".to_owned(), |times| format!("{times:.0}")),
+        ]
+    };
+    table::print(headings, &rows.iter().map(row).collect::<Vec<_>>());
+}
+
+/// An amount in USD, with as many places as it takes to see something of it.
+fn dollars(amount: f64) -> String {
+    match amount {
+        amount if amount == 0.0 || amount >= 1.0 => format!("{amount:.2}"),
+        amount if amount >= 0.01 => format!("{amount:.4}"),
+        amount => format!("{amount:.7}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_seen_however_small() {
+        assert_eq!([0.0, 2.053, 0.0214, 0.000_012].map(dollars), ["0.00", "2.05", "0.0214", "0.0000120"]);
+    }
+}

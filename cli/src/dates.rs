@@ -1,0 +1,154 @@
+//! `millwork dates`: dates in numbers.
+
+use crate::client::{Client, ClientOptions};
+use crate::list::{print_json, time};
+use crate::table;
+use clap::{Args, Subcommand};
+use millwork_api::{DateNumbers, DateQuery, Dates, path};
+use millwork_manifest::{DatePrefix, FileState};
+use std::process::ExitCode;
+
+/// Show dates in numbers: files by state, rows, what is refused, what waits.
+///
+/// The numbers are kept as files and runs change, so that no question counts them. Without a subcommand, lists them, the
+/// newest first.
+///
+/// Examples:
+///   millwork dates list --from 2025-12-01
+///   millwork dates show 2025-12-23
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, verbatim_doc_comment)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    list: ListDatesOptions,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List dates, the newest first
+    List(ListDatesOptions),
+    /// Show one date
+    Show(DateOptions),
+    /// Count a date anew, which heals what a crash left wrong; it takes as long as the date has files
+    Recount(DateOptions),
+}
+
+#[derive(Args)]
+pub(crate) struct DateRange {
+    /// The earliest date
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    from: Option<DatePrefix>,
+
+    /// The latest date
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    to: Option<DatePrefix>,
+}
+
+impl DateRange {
+    pub(crate) fn query(&self) -> DateQuery {
+        DateQuery { from: self.from, to: self.to }
+    }
+}
+
+#[derive(Args)]
+struct ListDatesOptions {
+    #[command(flatten)]
+    range: DateRange,
+
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    client: ClientOptions,
+}
+
+#[derive(Args)]
+struct DateOptions {
+    /// The date
+    #[arg(value_name = "YYYY-MM-DD")]
+    date: DatePrefix,
+
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    client: ClientOptions,
+}
+
+pub(crate) async fn dates(options: Options) -> anyhow::Result<ExitCode> {
+    match options.command {
+        None => list(&options.list).await?,
+        Some(Command::List(options)) => list(&options).await?,
+        Some(Command::Show(options)) => {
+            let date = Client::new(&options.client)?.get(&path::date(options.date), &()).await?;
+            show(&date, options.json)?;
+        }
+        Some(Command::Recount(options)) => {
+            let client = Client::new(&options.client)?;
+            let date = client.post_text(&path::recount(options.date), &(), "{}".to_owned()).await?;
+            show(&date, options.json)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(options: &ListDatesOptions) -> anyhow::Result<()> {
+    let dates: Dates = Client::new(&options.client)?.get(path::DATES, &options.range.query()).await?;
+    if options.json {
+        return print_json(&dates);
+    }
+    let headings = ["DATE", "PENDING", "IN WORK", "DONE", "FAILED", "REFUSED", "INPUT", "OUTPUT", "ROWS", "REJECTED"];
+    let row = |date: &DateNumbers| {
+        let files = |states: &[FileState]| {
+            let of = date.files.iter().filter(|files| states.contains(&files.state));
+            of.map(|files| files.files).sum::<u64>().to_string()
+        };
+        [
+            date.date.to_string(),
+            files(&[FileState::Pending]),
+            files(&[FileState::Manifested, FileState::Processing]),
+            files(&[FileState::Completed]),
+            files(&[FileState::Failed]),
+            files(&[FileState::Quarantined]),
+            table::bytes(date.input_bytes),
+            table::bytes(date.output_bytes),
+            date.rows.to_string(),
+            date.rejected.to_string(),
+        ]
+    };
+    table::print(headings, &dates.items.iter().map(row).collect::<Vec<_>>());
+    Ok(())
+}
+
+fn show(date: &DateNumbers, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return print_json(date);
+    }
+    println!("{}", date.date);
+    for files in &date.files {
+        println!("  {} files {}, {}", files.files, files.state, table::bytes(files.bytes));
+    }
+    for refused in &date.refused {
+        println!("  {} files refused: {}", refused.files, refused.reason);
+    }
+    for runs in &date.runs {
+        println!("  {} runs {}", runs.runs, runs.state);
+    }
+    let (input, output) = (table::bytes(date.input_bytes), table::bytes(date.output_bytes));
+    println!(
+        "  {} rows and {} rejected lines of {input}, in {} files of {output}",
+        date.rows, date.rejected, date.outputs
+    );
+    if let Some(at) = date.oldest_pending {
+        println!("  the oldest pending file came {}", time(at));
+    }
+    if let Some(at) = date.last_commit {
+        println!("  the last commit was {}", time(at));
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! Errors as people and programs read them, and the exit codes they end in.
+
+use crate::client::Trouble;
+use crate::exit::Exit;
+use millwork_api::ErrorCode;
+use millwork_manifest::printable;
+use millwork_tracking::TrackingError;
+use reqwest::StatusCode;
+use serde::Serialize;
+
+/// Error as it is told.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct Told {
+    /// Code of the scheduler's, or the word for the exit code.
+    code: &'static str,
+    message: String,
+    /// What to try.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    #[serde(skip)]
+    exit: Exit,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    error: &'a Told,
+}
+
+impl Told {
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        let message = format!("{error:#}");
+        let told = |exit: Exit, hint: Option<&str>| Self {
+            code: exit.word(),
+            message: message.clone(),
+            hint: hint.map(str::to_owned),
+            exit,
+        };
+        if let Some(Trouble::Refused { status, code, hint, .. }) = error.downcast_ref::<Trouble>() {
+            let exit = exit_of(*status, *code);
+            let hint = hint.clone().or_else(|| hint_of(exit, *code).map(str::to_owned));
+            let code = if *code == ErrorCode::Unknown { exit.word() } else { code.as_str() };
+            return Self { code, message, hint, exit };
+        }
+        if error.downcast_ref::<Trouble>().is_some() {
+            return told(Exit::Unreachable, Some(START));
+        }
+        match error.downcast_ref::<TrackingError>() {
+            Some(error) if error.can_pass() => return told(Exit::Unreachable, None),
+            _ => {}
+        }
+        let is_away = |error: &reqwest::Error| error.is_connect() || error.is_timeout() || error.is_request();
+        match error.downcast_ref::<reqwest::Error>() {
+            Some(error) if is_away(error) => told(Exit::Unreachable, Some(START)),
+            _ => told(Exit::Failed, None),
+        }
+    }
+
+    /// Tells it on stderr, in one line and what to try, or as JSON.
+    pub(crate) fn print(&self, as_json: bool) -> Exit {
+        match serde_json::to_string(&Document { error: self }) {
+            Ok(text) if as_json => eprintln!("{text}"),
+            _ => {
+                eprintln!("millwork: {}", printable(&self.message));
+                if let Some(hint) = &self.hint {
+                    eprintln!("try: {}", printable(hint));
+                }
+            }
+        }
+        self.exit
+    }
+}
+
+const START: &str = "start a scheduler, or name the one that runs with --scheduler URL (MILLWORK_SCHEDULER)";
+
+fn exit_of(status: StatusCode, code: ErrorCode) -> Exit {
+    match code {
+        ErrorCode::Changed | ErrorCode::PlanBusy | ErrorCode::PlanExpired | ErrorCode::PlanUsed => Exit::Changed,
+        _ if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Exit::NotSignedIn,
+        _ if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS => Exit::Unreachable,
+        _ => Exit::Failed,
+    }
+}
+
+fn hint_of(exit: Exit, code: ErrorCode) -> Option<&'static str> {
+    match (exit, code) {
+        (Exit::Changed, ErrorCode::PlanBusy) => Some("millwork plans show ID, which tells how far it is"),
+        (Exit::Changed, _) => Some("the same command again, which makes a new plan of how things are now"),
+        (Exit::NotSignedIn, ErrorCode::Unauthorized) => {
+            Some("--token-file FILE, or MILLWORK_TOKEN in the environment; `millwork token new` makes one")
+        }
+        (_, ErrorCode::NoSuchRun) => Some("millwork runs list, which shows the runs that are known"),
+        (_, ErrorCode::NoSuchFile) => Some("millwork files list, which shows the files that are known"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: ErrorCode) -> anyhow::Error {
+        let status = StatusCode::from_u16(code.status()).unwrap();
+        Trouble::Refused { status, code, reason: "no".to_owned(), hint: None }.into()
+    }
+
+    #[test]
+    fn errors_end_in_the_code_that_says_what_to_do() {
+        for (code, exit) in [
+            (ErrorCode::Changed, Exit::Changed),
+            (ErrorCode::PlanExpired, Exit::Changed),
+            (ErrorCode::Unauthorized, Exit::NotSignedIn),
+            (ErrorCode::WrongRole, Exit::NotSignedIn),
+            (ErrorCode::State, Exit::Unreachable),
+            (ErrorCode::Conflict, Exit::Failed),
+            (ErrorCode::NoSuchRun, Exit::Failed),
+        ] {
+            let told = Told::of(&refused(code).context("asking"));
+            assert_eq!((told.exit, told.code), (exit, code.as_str()));
+        }
+        assert_eq!(Told::of(&anyhow::anyhow!("what")).exit, Exit::Failed);
+        let away = TrackingError::Unavailable { store: "s".to_owned(), message: "m".to_owned() };
+        assert_eq!(Told::of(&away.into()).exit, Exit::Unreachable);
+    }
+}

@@ -1,0 +1,271 @@
+//! `millwork load-test`: the whole pipeline under load, and the proof that nothing was lost.
+
+use crate::list::print_json;
+use crate::table;
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+use clap::Args;
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::datatypes::Int64Type;
+use datafusion::prelude::{ParquetReadOptions, SessionContext};
+use futures::{StreamExt, TryStreamExt};
+use millwork_manifest::{FileState, ObjectUri};
+use millwork_tracking::{FileFilter, TrackingStore};
+use serde::Serialize;
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Put files through the whole pipeline on this machine, phase by phase, and count what came out.
+///
+/// Each phase writes so many files of lines that are numbered, one in a hundred of them no JSON, runs `millwork run` on them in a
+/// directory of its own, and reads the output: rows that are missing, rows that are there twice, lines that were rejected. Times are those of
+/// the state: from the start until files are pending, in a manifest, and committed. Exit code 1 if a row was lost or is there twice.
+///
+/// Examples:
+///   millwork load-test --phases 10,100,1000
+///   millwork load-test --phases 10000 --size-kb 16 --dir /mnt/scratch
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Options {
+    /// Number of files of each phase
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "10,100,1000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    phases: Vec<u32>,
+
+    /// Size of each file, in KiB
+    #[arg(long, value_name = "KB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    size_kb: u32,
+
+    /// Directory to work in, which needs room for the largest phase twice [default: that for temporary files]
+    #[arg(long, value_name = "DIRECTORY")]
+    dir: Option<PathBuf>,
+
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a phase came to.
+#[derive(Debug, Serialize)]
+struct Phase {
+    files: u64,
+    manifests: u64,
+    seconds: f64,
+    files_per_second: f64,
+    /// From the start until 95 of 100 files were pending, in a manifest, and completed, in seconds.
+    pending_p95: f64,
+    manifested_p95: f64,
+    completed_p95: f64,
+    rows: u64,
+    lost: u64,
+    double: u64,
+    rejected: u64,
+    rejected_as_planned: bool,
+}
+
+/// One line in so many is no JSON.
+const DIRTY: u64 = 100;
+/// Timelines that are read at once.
+const READS: usize = 64;
+/// Files of a page when the state is read.
+const PAGE: usize = 1000;
+/// Date of all files.
+const DATE: &str = "2025-12-23";
+
+pub(crate) async fn load_test(options: Options) -> anyhow::Result<ExitCode> {
+    let mut phases = Vec::new();
+    for files in &options.phases {
+        let phase = run_phase(*files, options.size_kb, options.dir.as_deref()).await?;
+        if !options.json {
+            eprintln!(
+                "millwork: {} files: {:.1} s, {} lost, {} double",
+                phase.files, phase.seconds, phase.lost, phase.double
+            );
+        }
+        phases.push(phase);
+    }
+    let is_well = phases.iter().all(|phase| phase.lost == 0 && phase.double == 0 && phase.rejected_as_planned);
+    if options.json {
+        print_json(&phases)?;
+    } else {
+        print(&phases);
+    }
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(phases: &[Phase]) {
+    let headings = [
+        "FILES",
+        "MANIFESTS",
+        "SECONDS",
+        "FILES/S",
+        "PENDING P95",
+        "MANIFEST P95",
+        "COMPLETED P95",
+        "ROWS",
+        "LOST",
+        "DOUBLE",
+        "REJECTED AS PLANNED",
+    ];
+    let seconds = |seconds: f64| format!("{seconds:.1} s");
+    let row = |phase: &Phase| {
+        [
+            phase.files.to_string(),
+            phase.manifests.to_string(),
+            format!("{:.1}", phase.seconds),
+            format!("{:.1}", phase.files_per_second),
+            seconds(phase.pending_p95),
+            seconds(phase.manifested_p95),
+            seconds(phase.completed_p95),
+            phase.rows.to_string(),
+            phase.lost.to_string(),
+            phase.double.to_string(),
+            if phase.rejected_as_planned { "yes".to_owned() } else { format!("no: {}", phase.rejected) },
+        ]
+    };
+    table::print(headings, &phases.iter().map(row).collect::<Vec<_>>());
+}
+
+async fn run_phase(files: u32, size_kb: u32, dir: Option<&Path>) -> anyhow::Result<Phase> {
+    let mut place = tempfile::Builder::new();
+    place.prefix("millwork-load-test-");
+    let place = match dir {
+        Some(dir) => place.tempdir_in(dir),
+        None => place.tempdir(),
+    };
+    let place = place.context("cannot make a directory to work in")?;
+    let (input, output, state) = (place.path().join("in"), place.path().join("out"), place.path().join("state.db"));
+    std::fs::create_dir(&input)?;
+    let (mut lines, mut dirty) = (0, 0);
+    for number in 0..files {
+        let (content, all, bad) = content(number, u64::from(size_kb) << 10);
+        let path = input.join(format!("{DATE}-load-{number:06}.ndjson"));
+        std::fs::write(&path, content).with_context(|| format!("cannot write `{}`", path.display()))?;
+        (lines, dirty) = (lines + all, dirty + bad);
+    }
+    let (began, clock) = (Utc::now(), Instant::now());
+    let report = convert(&input, &output, &state).await?;
+    let seconds = clock.elapsed().as_secs_f64();
+    let times = times(&state).await?;
+    let (rows, different) = count(&output).await?;
+    let (expected, rejected) = (lines - dirty, report["rejected"].as_u64().unwrap_or_default());
+    let p95 = |state| percentile(&times, state, began);
+    Ok(Phase {
+        files: files.into(),
+        manifests: report["manifests"].as_u64().unwrap_or_default(),
+        seconds,
+        files_per_second: f64::from(files) / seconds.max(0.001),
+        pending_p95: p95(FileState::Pending),
+        manifested_p95: p95(FileState::Manifested),
+        completed_p95: p95(FileState::Completed),
+        rows,
+        lost: expected.saturating_sub(different),
+        double: rows - different,
+        rejected,
+        rejected_as_planned: rejected == dirty,
+    })
+}
+
+/// Lines of one file, how many there are, and how many of them are no JSON.
+fn content(number: u32, bytes: u64) -> (String, u64, u64) {
+    let (mut text, mut lines, mut dirty) = (String::new(), 0, 0);
+    while (text.len() as u64) < bytes {
+        lines += 1;
+        if lines % DIRTY == 0 {
+            dirty += 1;
+            text.push_str("no JSON at all\n");
+            continue;
+        }
+        // A `String` takes all that is written to it.
+        let _ = writeln!(
+            text,
+            "{{\"file\":{number},\"line\":{lines},\"text\":\"a line of a load test, {}\"}}",
+            lines * 7919 % 1000
+        );
+    }
+    (text, lines, dirty)
+}
+
+/// Runs `millwork run` in a process of its own, and gives its report.
+async fn convert(input: &Path, output: &Path, state: &Path) -> anyhow::Result<Value> {
+    let mut command = tokio::process::Command::new(std::env::current_exe()?);
+    command.args(["run", "--json", "--input"]).arg(input).arg("--output").arg(output);
+    command.arg("--state").arg(format!("sqlite:{}", state.display())).env("SIZE_TOLERANCE_PERCENT", "100");
+    let done = command.kill_on_drop(true).output().await.context("cannot run millwork")?;
+    let errors = String::from_utf8_lossy(&done.stderr);
+    anyhow::ensure!(done.status.success(), "the run failed: {}", errors.trim());
+    serde_json::from_slice(&done.stdout).context("the report of the run is no JSON")
+}
+
+/// The moments of all files.
+async fn times(state: &Path) -> anyhow::Result<Vec<(FileState, DateTime<Utc>)>> {
+    let store = millwork_tracking::open(&format!("sqlite:{}", state.display())).await?;
+    let mut filter = FileFilter { limit: PAGE, ..FileFilter::default() };
+    let mut uris: Vec<ObjectUri> = Vec::new();
+    loop {
+        let page = store.list_files(&filter).await?;
+        uris.extend(page.items.into_iter().map(|file| file.uri));
+        filter.cursor = page.next_cursor;
+        if filter.cursor.is_none() {
+            break;
+        }
+    }
+    let timeline = |uri: ObjectUri| {
+        let store: Arc<dyn TrackingStore> = store.clone();
+        async move { store.timeline(&uri).await }
+    };
+    let timelines: Vec<_> = futures::stream::iter(uris).map(timeline).buffer_unordered(READS).try_collect().await?;
+    store.close().await;
+    Ok(timelines.into_iter().flatten().map(|moment| (moment.state, moment.at)).collect())
+}
+
+/// The time after which 95 of 100 files had come to a state, in seconds.
+fn percentile(times: &[(FileState, DateTime<Utc>)], state: FileState, began: DateTime<Utc>) -> f64 {
+    let mut seconds: Vec<f64> =
+        times.iter().filter(|(known, _)| *known == state).map(|(_, at)| (*at - began).as_seconds_f64()).collect();
+    seconds.sort_by(f64::total_cmp);
+    let at = (seconds.len() * 95).div_ceil(100).saturating_sub(1);
+    seconds.get(at).copied().unwrap_or(0.0).max(0.0)
+}
+
+/// The rows of all outputs, and how many of them are different by the line that they are of.
+async fn count(output: &Path) -> anyhow::Result<(u64, u64)> {
+    let session = SessionContext::new();
+    let place = output.join(format!("merged-parquet-{DATE}/"));
+    session.register_parquet("outputs", place.to_string_lossy(), ParquetReadOptions::default()).await?;
+    let query =
+        "SELECT count(*), count(DISTINCT concat(_source_file, ' ', CAST(_source_line AS VARCHAR))) FROM outputs";
+    let batches = session.sql(query).await?.collect().await?;
+    let batch = batches.first().context("a count without an answer")?;
+    let number = |column: usize| {
+        let values = batch.column(column).as_primitive_opt::<Int64Type>();
+        values.map(|values| values.value(0)).and_then(|count| u64::try_from(count).ok()).context("a count that is none")
+    };
+    Ok((number(0)?, number(1)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_of_the_size_that_was_asked_for_and_some_are_bad() {
+        let (text, lines, dirty) = content(7, 64 << 10);
+        assert!((64 << 10..66 << 10).contains(&text.len()));
+        assert_eq!((lines, dirty), (text.lines().count() as u64, lines / DIRTY));
+    }
+
+    #[test]
+    fn a_percentile_is_of_one_state() {
+        let began = DateTime::UNIX_EPOCH;
+        let at = |seconds| began + chrono::Duration::seconds(seconds);
+        let times: Vec<_> =
+            (1..=100).map(|n| (FileState::Pending, at(n))).chain([(FileState::Completed, at(500))]).collect();
+        assert_eq!(percentile(&times, FileState::Pending, began), 95.0);
+        assert_eq!(percentile(&times, FileState::Completed, began), 500.0);
+        assert_eq!(percentile(&times, FileState::Failed, began), 0.0);
+    }
+}

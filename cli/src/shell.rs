@@ -1,0 +1,47 @@
+//! `millwork completions` and `millwork man`: made of the commands themselves.
+
+use anyhow::Context;
+use clap::{Args, Command};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+/// Print completions for a shell.
+///
+/// Examples:
+///   millwork completions bash > ~/.local/share/bash-completion/completions/millwork
+///   millwork completions zsh > "${fpath[1]}/_millwork"
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct CompletionOptions {
+    /// The shell
+    shell: Shell,
+}
+
+/// Print the manual, or write a page for each command to a directory.
+///
+/// Examples:
+///   millwork man | man -l -
+///   millwork man ~/.local/share/man/man1
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct ManOptions {
+    /// Directory for the pages, which must be there
+    directory: Option<PathBuf>,
+}
+
+pub(crate) fn completions(options: &CompletionOptions, mut command: Command) {
+    let mut text = Vec::new();
+    clap_complete::generate(options.shell, &mut command, "millwork", &mut text);
+    print!("{}", String::from_utf8_lossy(&text));
+}
+
+pub(crate) fn man(options: &ManOptions, command: Command) -> anyhow::Result<()> {
+    let Some(directory) = &options.directory else {
+        let mut text = Vec::new();
+        clap_mangen::Man::new(command).render(&mut text)?;
+        print!("{}", String::from_utf8_lossy(&text));
+        return Ok(());
+    };
+    clap_mangen::generate_to(command, directory)
+        .with_context(|| format!("cannot write the manual to `{}`: make that directory first", directory.display()))
+}

@@ -1,0 +1,88 @@
+//! What arrives in the directory, on its way into manifests.
+
+use millwork_manifest::Flush;
+use millwork_manifest_builder::{Backfilled, Builder, BuilderError};
+use millwork_scheduler::Scheduler;
+use millwork_storage::Location;
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// Pause between two looks at the directory.
+const PAUSE: Duration = Duration::from_millis(700);
+/// Looks that bring something new, after which a manifest is cut even though more is arriving: a manifest does not wait for the end of
+/// a long copy.
+const PATIENCE: u32 = 10;
+
+/// Looks, tracks, cuts, again and again.
+pub(super) struct Feed {
+    builder: Builder,
+    place: Location,
+    scheduler: Scheduler,
+    told: HashSet<String>,
+}
+
+impl Feed {
+    pub(super) fn new(builder: Builder, place: Location, scheduler: Scheduler) -> Self {
+        Self { builder, place, scheduler, told: HashSet::new() }
+    }
+
+    /// Works until it is dropped. Whatever step that ends at, the next start goes on from the store.
+    pub(super) async fn work(mut self) {
+        // What an earlier process left waits as if it had just come.
+        let mut looks = 1;
+        loop {
+            match self.look().await {
+                Ok(0) if looks == 0 => {}
+                Ok(0) => looks = self.cut().await,
+                Ok(_) if looks >= PATIENCE => looks = self.cut().await,
+                Ok(_) => looks += 1,
+                Err(error) => eprintln!("millwork: a look at the input failed, the next one goes on: {error}"),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Tracks what is new. How many files that were.
+    async fn look(&mut self) -> Result<u64, BuilderError> {
+        let found = self.builder.backfill(&self.place).await?;
+        self.tell(&found);
+        Ok(found.pending)
+    }
+
+    /// Makes manifests of all that waits, whatever date it is of. Zero if that went well: nothing waits any more.
+    async fn cut(&self) -> u32 {
+        let cut = async {
+            self.builder.sweep_all().await?;
+            self.builder.cut_all(Flush::Now).await
+        };
+        match cut.await {
+            Ok(cut) => {
+                for queued in &cut {
+                    self.scheduler.queued(&queued.manifest.id, false);
+                }
+                0
+            }
+            Err(error) => {
+                eprintln!("millwork: no manifest could be made, trying again: {error}");
+                1
+            }
+        }
+    }
+
+    fn tell(&mut self, found: &Backfilled) {
+        let now = chrono::Utc::now().format("%H:%M:%S");
+        if found.pending > 0 {
+            eprintln!("{now}  found {}", crate::report::count(found.pending, "file"));
+        }
+        for file in &found.quarantined {
+            if self.told.insert(file.uri.to_string()) {
+                eprintln!("{now}  refused {}: {}", file.uri.to_string().escape_debug(), file.reason);
+            }
+        }
+        for file in &found.foreign {
+            if self.told.insert(file.uri.clone()) {
+                eprintln!("{now}  left alone {}: {}", file.uri.escape_debug(), file.detail.escape_debug());
+            }
+        }
+    }
+}

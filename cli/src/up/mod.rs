@@ -1,0 +1,290 @@
+//! `millwork up`: a directory is watched, converted and shown, in one process.
+
+mod demo;
+mod feed;
+
+use crate::embedded::{self, vcores};
+use anyhow::Context;
+use clap::{Args, Parser};
+use demo::Demo;
+use feed::Feed;
+use millwork_manifest_builder::{Builder, Rules};
+use millwork_scheduler::{
+    About, ApiServer, EndedRun, HttpOptions, Lease, OutputLock, ReadPlaces, RunOptions, Scheduler, Service,
+};
+use millwork_storage::{Location, Places, Storage};
+use millwork_tracking::TrackingStore;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_tokio::Signals;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+/// First port that is tried for the web UI, and how many after it.
+const PORTS: (u16, u16) = (8080, 100);
+/// Time in which the link that is printed at the start must be used; later ones come from `millwork open`.
+const LINK_TIME: Duration = Duration::from_secs(600);
+/// How long a lock of a date lasts at most if nobody lets go of it: whoever starts again after a crash waits so long.
+const LOCK_TTL: chrono::Duration = chrono::Duration::seconds(10);
+
+/// Watch a directory, convert what arrives, and show all of it in the browser.
+///
+/// Everything is in this one process: no other has to be started, and nothing listens but the web UI, on this machine only.
+/// It prints a link that signs in. Ctrl-C ends it in order; started again, it goes on where it was.
+///
+/// Examples:
+///   millwork up ./in
+///   millwork up --demo --open
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Options {
+    /// Directory to watch, at any depth; created if it is not there
+    #[arg(value_name = "DIR", required_unless_present = "demo")]
+    input: Option<PathBuf>,
+
+    /// Where the Parquet files go [default: `out`, beside DIR]
+    #[arg(long, value_name = "PLACE")]
+    output: Option<String>,
+
+    /// Where files and runs are remembered: sqlite:PATH [default: sqlite:{output}/_millwork/state.db]
+    #[arg(long, value_name = "URL")]
+    state: Option<String>,
+
+    /// Make files for a day, some of them bad, and more from time to time: in DIR, or millwork-demo/in
+    #[arg(long)]
+    demo: bool,
+
+    /// Address of the web UI and the HTTP API [default: the first free port of 127.0.0.1, from 8080 on]
+    #[arg(long, value_name = "HOST:PORT")]
+    http: Option<SocketAddr>,
+
+    /// Serve neither web UI nor HTTP API
+    #[arg(long, conflicts_with_all = ["http", "open"])]
+    no_ui: bool,
+
+    /// Open the web UI in the browser
+    #[arg(long)]
+    open: bool,
+
+    /// How many threads convert, and how many tasks run at once [default: the number of cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    vcores: Option<u32>,
+
+    #[command(flatten)]
+    rules: Rules,
+}
+
+/// The options of a run, with what the environment says of them.
+#[derive(Parser)]
+struct Run {
+    #[command(flatten)]
+    run: RunOptions,
+}
+
+/// Places that are used.
+struct Where {
+    input: Location,
+    output: Location,
+    state: String,
+    run: RunOptions,
+}
+
+impl Where {
+    fn of(options: &Options) -> anyhow::Result<Self> {
+        let directory = match &options.input {
+            Some(directory) => directory.clone(),
+            None => PathBuf::from("millwork-demo/in"),
+        };
+        std::fs::create_dir_all(&directory)
+            .with_context(|| format!("cannot make the directory `{}`", directory.display()))?;
+        let directory = directory.canonicalize().with_context(|| format!("cannot use `{}`", directory.display()))?;
+        let beside = || {
+            let parent =
+                directory.parent().context("say where the output goes: --output PLACE; `/` has nothing beside it")?;
+            anyhow::Ok(parent.join("out").display().to_string())
+        };
+        let output = options.output.clone().map_or_else(beside, Ok)?;
+        let Run { run } = Run::try_parse_from(["up", "--output", &output])?;
+        let (input, output) = (Location::parse(&directory.display().to_string())?, run.output()?);
+        anyhow::ensure!(
+            !input.contains(&output) && !output.contains(&input),
+            "the input `{input}` and the output `{output}` are one inside the other: what is written would be read again; name another place \
+             with --output"
+        );
+        let state = match (&options.state, output.local_path()) {
+            (Some(state), _) => state.clone(),
+            (None, Some(path)) => format!("sqlite:{}/_millwork/state.db", path.display()),
+            (None, None) => anyhow::bail!("say where files and runs are remembered: --state sqlite:PATH"),
+        };
+        Ok(Self { input, output, state, run })
+    }
+}
+
+/// The web UI, and the link that signs in.
+struct Shown {
+    server: ApiServer,
+    url: String,
+    link: Option<String>,
+}
+
+/// Runs until it is told to end.
+pub(crate) async fn up(options: Options) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let place = Where::of(&options)?;
+    let store = millwork_tracking::open(&place.state).await?;
+    let places = ReadPlaces { input: Places::of(&place.input), manifests: Places::none() };
+    let about = About::of(&place.state, &place.run, &places.manifests)?;
+    let service = Service::new(store.clone(), places).with_about(about);
+    let shown = if options.no_ui { None } else { Some(show(&options, &place, &service).await?) };
+    greet(&options, &place, shown.as_ref());
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    let signalled = tokio::spawn(async move {
+        use futures::StreamExt;
+        signals.next().await;
+        eprintln!("\nending in order; once more ends at once");
+        stopping.cancel();
+        signals.next().await;
+        std::process::exit(130);
+    });
+    let led = lead(&options, &place, &store, &service, &stop).await;
+    if let Some(shown) = shown {
+        shown.server.shut_down().await;
+    }
+    store.close().await;
+    signalled.abort();
+    led.map(|()| ExitCode::SUCCESS)
+}
+
+/// Waits until no other process runs the manifests of the state, then watches and converts until it is to stop.
+async fn lead(
+    options: &Options,
+    place: &Where,
+    store: &Arc<dyn TrackingStore>,
+    service: &Service,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let engine = tokio::spawn(embedded::start(vcores(options.vcores)));
+    let lease = match Lease::take(&place.state, store).await? {
+        Some(lease) => lease,
+        None => {
+            eprintln!("another process runs the manifests of {}: standing by until it ends", place.state);
+            tokio::select! {
+                lease = Lease::wait(&place.state, store) => lease?,
+                () = stop.cancelled() => return Ok(()),
+            }
+        }
+    };
+    let output = OutputLock::take(place.output.clone())?;
+    let conversion = place.run.conversion(Places::of(&place.input))?;
+    let engine = engine.await??;
+    let (scheduler, ended) = Scheduler::start(engine, &lease, output, place.run.clone(), conversion)?;
+    service.lead(scheduler.clone());
+    let told = tokio::spawn(tell(ended));
+    let feed = Feed::new(builder(options, place, store)?, place.input.clone(), scheduler.clone());
+    let demo = options.demo.then(|| Demo::new(place.input.local_path().map(Path::to_owned)));
+    tokio::select! {
+        () = feed.work() => {}
+        () = async { match demo { Some(demo) => demo.work().await, None => std::future::pending().await } } => {}
+        () = stop.cancelled() => {}
+        () = scheduler.deposed().cancelled() => anyhow::bail!("another process runs the manifests of this state now"),
+        () = scheduler.stopped().cancelled() => anyhow::bail!("it broke off, for the reason above: start it again to go on"),
+    }
+    scheduler.shut_down().await;
+    told.abort();
+    lease.release().await;
+    Ok(())
+}
+
+fn builder(options: &Options, place: &Where, store: &Arc<dyn TrackingStore>) -> anyhow::Result<Builder> {
+    let output = place.output.to_string();
+    let quarantine = place.run.quarantine.as_deref();
+    let manifests = format!("{output}/_millwork");
+    let mut settings =
+        options.rules.settings(Places::of(&place.input), &manifests, quarantine, Some(&output), &place.state)?;
+    settings.lock_ttl = settings.lock_ttl.min(LOCK_TTL);
+    let holder = format!("millwork-up:{}", std::process::id());
+    Ok(Builder::new(store.clone(), Arc::new(Storage::from_env()), settings, holder))
+}
+
+async fn show(options: &Options, place: &Where, service: &Service) -> anyhow::Result<Shown> {
+    let listener = match options.http {
+        Some(address) => TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?,
+        None => free_port().await?,
+    };
+    let address = listener.local_addr()?;
+    let mut http = HttpOptions::default();
+    http.address = address;
+    let door = http.door()?;
+    let descriptors = millwork_net::raise_descriptor_limit().context("cannot raise the limit of open files")?;
+    let server = ApiServer::start(listener, service.clone(), door, &place.state, descriptors)?;
+    let url = format!("http://{address}");
+    let link = server.sign_in_path(LINK_TIME)?.map(|path| format!("{url}{path}"));
+    Ok(Shown { server, url, link })
+}
+
+/// A listener on the first port that is free.
+async fn free_port() -> anyhow::Result<TcpListener> {
+    for port in PORTS.0..PORTS.0 + PORTS.1 {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            listener => return listener.with_context(|| format!("cannot listen on 127.0.0.1:{port}")),
+        }
+    }
+    anyhow::bail!("the ports {} to {} are all taken: name one with --http HOST:PORT", PORTS.0, PORTS.0 + PORTS.1 - 1)
+}
+
+fn greet(options: &Options, place: &Where, shown: Option<&Shown>) {
+    eprintln!("  input   {} (watched)", place.input);
+    eprintln!("  output  {}", place.output);
+    eprintln!("  state   {}", place.state);
+    match shown {
+        None => {}
+        Some(Shown { link: Some(link), .. }) => {
+            eprintln!("  web UI  {link}");
+            eprintln!("          signs in once, within {} min; later: millwork open", LINK_TIME.as_secs() / 60);
+            if options.open {
+                crate::open::show(link);
+            }
+        }
+        Some(Shown { url, link: None, .. }) => {
+            eprintln!("  web UI  {url}/ui/ (sign in with a token of this scheduler)")
+        }
+    }
+    eprintln!("  {} at once; Ctrl-C ends in order", crate::report::count(vcores(options.vcores) as u64, "task"));
+}
+
+/// Tells of each run that ends, in a line.
+async fn tell(mut ended: broadcast::Receiver<EndedRun>) {
+    loop {
+        match ended.recv().await {
+            Ok(run) => eprintln!("{}", line(&run)),
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+fn line(run: &EndedRun) -> String {
+    let now = chrono::Utc::now().format("%H:%M:%S");
+    match &run.outcome {
+        Ok(result) => {
+            let rejected = match result.rejected {
+                0 => String::new(),
+                n => format!(", {} rejected", crate::report::count(n, "line")),
+            };
+            let files = crate::report::count(result.outputs.len() as u64, "file");
+            format!("{now}  ✓ {}: {} in {files}{rejected}", run.manifest_id, crate::report::count(result.rows, "row"))
+        }
+        // What a message quotes may hold anything.
+        Err(failure) => {
+            format!("{now}  ✗ {}: {}: {}", run.manifest_id, failure.class, failure.to_string().escape_debug())
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Sessions of browsers: a signed note of who signed in, which is worth something only as long as the token is.
+//!
+//! The note names the token, not its secret, and is signed with a key of this process and the hash of the token: so it ends with
+//! its time, with the token, and with the process. A browser keeps it where scripts cannot read it. Nothing is kept here but
+//! links that sign in once.
+
+use super::Caller;
+use super::set::TokenSet;
+use super::token::SecretHash;
+use chrono::{DateTime, TimeDelta, Utc};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Time that a session lasts, in hours: a working day.
+const SESSION_HOURS: i64 = 12;
+/// Bytes of a note: far more than one has.
+const MAX_NOTE_BYTES: usize = 512;
+/// Links that wait to be used, at most: beyond, the oldest is forgotten. Each costs about 200 bytes.
+const MAX_LINKS: usize = 64;
+/// Bytes of a link's code, and of what makes each note another: nobody guesses them.
+const RANDOM_BYTES: usize = 32;
+
+/// Signs and checks sessions.
+pub(crate) struct Sessions {
+    key: [u8; 32],
+    links: Mutex<VecDeque<Link>>,
+}
+
+/// A link that signs in once.
+struct Link {
+    code: [u8; 32],
+    id: String,
+    token: SecretHash,
+    until: Instant,
+}
+
+impl Sessions {
+    /// With a key that ends with the process.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        Ok(Self { key: random()?, links: Mutex::default() })
+    }
+
+    /// Seconds that a session lasts.
+    pub(crate) const SECONDS: i64 = SESSION_HOURS * 3600;
+
+    /// The note of a session of whoever shows a token, which has to be one of the set.
+    pub(crate) fn begin(
+        &self,
+        set: &TokenSet,
+        caller: &Caller,
+        shown: &str,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<String> {
+        let token =
+            set.hash_of(caller, shown, now).ok_or_else(|| anyhow::anyhow!("the token is none of this scheduler's"))?;
+        self.note(&caller.id, token, now)
+    }
+
+    /// Who has begun the session of a note, if that and the token still hold.
+    pub(crate) fn caller(&self, set: &TokenSet, note: &str, now: DateTime<Utc>) -> Option<Caller> {
+        if note.len() > MAX_NOTE_BYTES {
+            return None;
+        }
+        let mut parts = note.split('.');
+        let ("v1", Some(expires), Some(id), Some(nonce), Some(signature), None) =
+            (parts.next()?, parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return None;
+        };
+        let at: i64 = expires.parse().ok()?;
+        if at <= now.timestamp() {
+            return None;
+        }
+        let signature = from_hex(signature)?;
+        let holders = set.holders(id, now);
+        let (_, role) = holders.into_iter().find(|(token, _)| {
+            self.mac(expires, id, nonce, *token).is_some_and(|mac| mac.verify_slice(&signature).is_ok())
+        })?;
+        Some(Caller { id: id.into(), role })
+    }
+
+    /// The code of a link that signs in once, as whoever shows the token, within a time.
+    pub(crate) fn link(&self, set: &TokenSet, caller: &Caller, shown: &str, time: Duration) -> anyhow::Result<String> {
+        let token = set
+            .hash_of(caller, shown, Utc::now())
+            .ok_or_else(|| anyhow::anyhow!("the token is none of this scheduler's"))?;
+        let code = hex(&random()?);
+        let now = Instant::now();
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.retain(|link| link.until > now);
+        if links.len() == MAX_LINKS {
+            links.pop_front();
+        }
+        links.push_back(Link { code: digest(&code), id: caller.id.to_string(), token, until: now + time });
+        Ok(code)
+    }
+
+    /// The note of the session that a link begins. The link is gone after that.
+    pub(crate) fn redeem(&self, code: &str, now: DateTime<Utc>) -> Option<String> {
+        let shown = digest(code);
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is compared are hashes: the time that it takes tells nothing of a code.
+        let at = links.iter().position(|link| link.code == shown)?;
+        let link = links.remove(at)?;
+        (link.until > Instant::now()).then(|| self.note(&link.id, link.token, now).ok()).flatten()
+    }
+
+    fn note(&self, id: &str, token: SecretHash, now: DateTime<Utc>) -> anyhow::Result<String> {
+        let expires = (now + TimeDelta::hours(SESSION_HOURS)).timestamp().to_string();
+        let nonce = hex(&random()?[..12]);
+        let mac = self.mac(&expires, id, &nonce, token).ok_or_else(|| anyhow::anyhow!("a session cannot be signed"))?;
+        Ok(format!("v1.{expires}.{id}.{nonce}.{}", hex(&mac.finalize().into_bytes())))
+    }
+
+    fn mac(&self, expires: &str, id: &str, nonce: &str, token: SecretHash) -> Option<Hmac<Sha256>> {
+        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.key).ok()?;
+        mac.update(b"ui session v1\0");
+        for part in [expires, id, nonce] {
+            mac.update(part.as_bytes());
+            mac.update(b"\0");
+        }
+        mac.update(&token.0);
+        Some(mac)
+    }
+}
+
+fn random() -> anyhow::Result<[u8; RANDOM_BYTES]> {
+    let mut bytes = [0; RANDOM_BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
+    Ok(bytes)
+}
+
+fn digest(code: &str) -> [u8; 32] {
+    Sha256::digest(code.as_bytes()).into()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // A `String` takes all that is written to it.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    if !text.is_ascii() || !text.len().is_multiple_of(2) {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::token::{NewToken, Role};
+    use super::*;
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(second, 0).unwrap()
+    }
+
+    fn set_of(role: Role) -> (TokenSet, String, Caller) {
+        let new = NewToken::new("ana".parse().unwrap(), role, None).unwrap();
+        (TokenSet::of_one(new.record), new.text, Caller { id: "ana".into(), role })
+    }
+
+    #[test]
+    fn a_session_ends_with_its_time_its_token_and_its_process() {
+        let (set, text, caller) = set_of(Role::Operate);
+        let sessions = Sessions::new().unwrap();
+        let note = sessions.begin(&set, &caller, &text, at(0)).unwrap();
+        assert_eq!(sessions.caller(&set, &note, at(Sessions::SECONDS - 1)), Some(caller.clone()));
+        assert_eq!(sessions.caller(&set, &note, at(Sessions::SECONDS)), None, "its time");
+        assert_eq!(sessions.caller(&set_of(Role::Operate).0, &note, at(1)), None, "another token of the same id");
+        assert_eq!(sessions.caller(&TokenSet::default(), &note, at(1)), None, "no token");
+        assert_eq!(Sessions::new().unwrap().caller(&set, &note, at(1)), None, "another process");
+        assert!(!note.contains(text.rsplit('_').next().unwrap()), "the secret is not in it");
+    }
+
+    #[test]
+    fn no_other_note_is_taken() {
+        let (set, text, caller) = set_of(Role::Read);
+        let sessions = Sessions::new().unwrap();
+        let note = sessions.begin(&set, &caller, &text, at(0)).unwrap();
+        let parts: Vec<&str> = note.split('.').collect();
+        let later = format!("v1.{}.{}.{}.{}", Sessions::SECONDS + 9, parts[2], parts[3], parts[4]);
+        let cut = &note[..note.len() - 2];
+        for wrong in [
+            later.as_str(),
+            cut,
+            "",
+            "v1....",
+            "v1.99999999999.ana.0.",
+            &format!("{note}.x"),
+            &note.replace("v1", "v2"),
+            "é.é.é.é.é",
+        ] {
+            assert_eq!(sessions.caller(&set, wrong, at(1)), None, "{wrong}");
+        }
+        assert!(sessions.begin(&set, &caller, "mw_ana_other", at(0)).is_err());
+    }
+
+    #[test]
+    fn one_token_that_is_written_as_such_has_sessions_too() {
+        let set = TokenSet::of_plain("secret");
+        let sessions = Sessions::new().unwrap();
+        let (caller, _) = set.find("secret", at(0)).unwrap();
+        let note = sessions.begin(&set, &caller, "secret", at(0)).unwrap();
+        assert_eq!(sessions.caller(&set, &note, at(1)).map(|caller| caller.role), Some(Role::Admin));
+        assert_eq!(sessions.caller(&TokenSet::of_plain("other"), &note, at(1)), None);
+    }
+
+    #[test]
+    fn a_link_signs_in_once() {
+        let (set, text, caller) = set_of(Role::Admin);
+        let sessions = Sessions::new().unwrap();
+        let code = sessions.link(&set, &caller, &text, Duration::from_secs(60)).unwrap();
+        assert_eq!(sessions.redeem("0000", at(0)), None);
+        let note = sessions.redeem(&code, at(0)).unwrap();
+        assert_eq!(sessions.caller(&set, &note, at(1)), Some(caller.clone()));
+        assert_eq!(sessions.redeem(&code, at(0)), None, "a second time");
+        let late = sessions.link(&set, &caller, &text, Duration::ZERO).unwrap();
+        assert_eq!(sessions.redeem(&late, at(0)), None, "too late");
+        let first = sessions.link(&set, &caller, &text, Duration::from_secs(60)).unwrap();
+        for _ in 0..MAX_LINKS {
+            sessions.link(&set, &caller, &text, Duration::from_secs(60)).unwrap();
+        }
+        assert_eq!(sessions.redeem(&first, at(0)), None, "forgotten for newer ones");
+    }
+}

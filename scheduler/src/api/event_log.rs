@@ -1,0 +1,188 @@
+//! What is told to all who listen, and the last of it for those who come back.
+//!
+//! Changes of runs have numbers, and the last 10,000 are remembered: who says which one came last (`Last-Event-ID`) is told those after
+//! it. Progress and numbers are not: the next ones say more.
+
+use super::Api;
+use super::{show, stats};
+use crate::shell::{Change, Scheduler};
+use chrono::Utc;
+use millwork_api::{EventData, Lagged, Stats, Topic};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{self, Receiver, Sender};
+
+/// Limit of the changes that are remembered: some minutes of two hundred runs a second, each of which changes five times; about 15 MB.
+const REMEMBERED: usize = 10_000;
+/// Limit of what a slow listener may lag behind.
+const BEHIND: usize = 4096;
+/// Time between two looks at the numbers.
+const LOOK_AT_STATS: Duration = Duration::from_secs(3);
+/// Time between two looks at whether this process runs the manifests by now.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Something that was told.
+pub(super) struct Told {
+    /// Its number, if it is remembered.
+    pub(super) number: Option<u64>,
+    pub(super) topic: Topic,
+    pub(super) name: &'static str,
+    pub(super) data: String,
+}
+
+/// All that is told, and the last of it.
+pub(super) struct EventLog {
+    /// Tells numbers of this process from those of one before.
+    life: String,
+    last: Mutex<Last>,
+    sender: Sender<Arc<Told>>,
+}
+
+#[derive(Default)]
+struct Last {
+    number: u64,
+    events: VecDeque<Arc<Told>>,
+}
+
+impl EventLog {
+    pub(super) fn new() -> Self {
+        let life = format!("{:x}", Utc::now().timestamp_millis());
+        Self { life, last: Mutex::default(), sender: broadcast::channel(BEHIND).0 }
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The id of an event, if it is remembered.
+    pub(super) fn id(&self, told: &Told) -> Option<String> {
+        told.number.map(|number| format!("{}-{number}", self.life))
+    }
+
+    /// Hears what is told from now on, and what was told after an event of this id; none of that, if it is not remembered.
+    pub(super) fn listen(&self, after: Option<&str>) -> (Receiver<Arc<Told>>, Option<Vec<Arc<Told>>>) {
+        let last = self.last();
+        // What is told meanwhile waits for the lock.
+        let receiver = self.sender.subscribe();
+        let Some(after) = after else { return (receiver, Some(Vec::new())) };
+        let number =
+            after.split_once('-').filter(|(life, _)| *life == self.life).and_then(|(_, number)| number.parse().ok());
+        let first = last.events.front().and_then(|told| told.number).unwrap_or(last.number + 1);
+        let is_known = |number: &u64| *number <= last.number && *number + 1 >= first;
+        let missed = number
+            .filter(is_known)
+            .map(|number: u64| last.events.iter().filter(|told| told.number > Some(number)).cloned().collect());
+        (receiver, missed)
+    }
+
+    fn tell(&self, topic: Topic, event: &EventData) {
+        let Ok(data) = serde_json::to_string(event) else { return };
+        let (name, mut last) = (event.name(), self.last());
+        let number = (topic == Topic::Run).then(|| {
+            last.number += 1;
+            last.number
+        });
+        let told = Arc::new(Told { number, topic, name, data });
+        if number.is_some() {
+            last.events.push_back(told.clone());
+            if last.events.len() > REMEMBERED {
+                last.events.pop_front();
+            }
+        }
+        // Nobody may listen.
+        let _ = self.sender.send(told);
+    }
+
+    fn has_listeners(&self) -> bool {
+        self.sender.receiver_count() > 0
+    }
+}
+
+/// Tells what happens, from when this process runs the manifests.
+pub(super) async fn keep(api: Api) {
+    let scheduler = loop {
+        match api.service.leader() {
+            Some(scheduler) => break scheduler.clone(),
+            None => tokio::time::sleep(LOOK).await,
+        }
+    };
+    let (mut changes, mut progresses) = (scheduler.changes(), scheduler.progresses());
+    let mut look = tokio::time::interval(LOOK_AT_STATS);
+    let mut shown: Option<Stats> = None;
+    loop {
+        tokio::select! {
+            change = changes.recv() => match change {
+                Ok(change) => tell_change(&api, &scheduler, change).await,
+                Err(RecvError::Lagged(missed)) => {
+                    api.events.tell(Topic::Run, &EventData::Lagged(Lagged { missed }));
+                }
+                Err(RecvError::Closed) => return,
+            },
+            progress = progresses.recv() => {
+                if let Ok(progress) = progress && api.events.has_listeners() {
+                    api.events.tell(Topic::Progress, &EventData::Progress(Box::new((*progress).clone())));
+                }
+            }
+            _ = look.tick() => tell_stats(&api, &mut shown),
+        }
+    }
+}
+
+async fn tell_change(api: &Api, scheduler: &Scheduler, change: Change) {
+    let run = match api.events.has_listeners() {
+        true => scheduler.store().run_head(&change.manifest_id).await.ok().flatten(),
+        false => None,
+    };
+    api.events.tell(Topic::Run, &EventData::Run(Box::new(show::change(change, run))));
+}
+
+/// Tells the numbers, if somebody listens and they are others than before.
+fn tell_stats(api: &Api, shown: &mut Option<Stats>) {
+    if !api.events.has_listeners() {
+        return;
+    }
+    let now = stats::load_stats(api);
+    let timeless = Stats { uptime_seconds: 0, runs_counted_at: None, files_counted_at: None, ..now.clone() };
+    if shown.replace(timeless.clone()) != Some(timeless) {
+        api.events.tell(Topic::Stats, &EventData::Stats(Box::new(now)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lagged(log: &EventLog, missed: u64) {
+        log.tell(Topic::Run, &EventData::Lagged(Lagged { missed }));
+    }
+
+    #[test]
+    fn who_comes_back_is_told_what_was_missed_or_that_nobody_knows() {
+        let log = EventLog::new();
+        lagged(&log, 1);
+        let (_, missed) = log.listen(Some(&format!("{}-0", log.life)));
+        assert_eq!(missed.unwrap().len(), 1);
+        for number in 2..=(REMEMBERED as u64 + 10) {
+            lagged(&log, number);
+        }
+        let after = |number: u64| log.listen(Some(&format!("{}-{number}", log.life))).1.map(|missed| missed.len());
+        assert_eq!(after(REMEMBERED as u64 + 10), Some(0));
+        assert_eq!(after(REMEMBERED as u64 + 8), Some(2));
+        assert_eq!(after(10), Some(REMEMBERED));
+        assert_eq!(after(9), None, "forgotten");
+        assert_eq!(after(REMEMBERED as u64 + 11), None, "never told");
+        for other in ["", "1", "0-1", &format!("{}-x", log.life)] {
+            assert!(log.listen(Some(other)).1.is_none(), "{other}");
+        }
+        assert!(log.listen(None).1.unwrap().is_empty());
+    }
+
+    #[test]
+    fn progress_takes_no_place_of_changes() {
+        let log = EventLog::new();
+        log.tell(Topic::Progress, &EventData::Lagged(Lagged { missed: 1 }));
+        assert!(log.last().events.is_empty());
+    }
+}

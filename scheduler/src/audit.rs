@@ -1,0 +1,90 @@
+//! Notes of what operators do: written before the effect, and completed after it.
+//!
+//! | the process dies | what is left | what that says |
+//! |---|---|---|
+//! | before the note | nothing | nothing was done |
+//! | after it, before the effect or while it goes on | a note without an outcome | it was about to be done; the subject says the rest |
+//! | after the effect, before the note is completed | the same | the same |
+//!
+//! What cannot be noted is refused: no effect is without its note.
+
+use crate::service::Service;
+use chrono::Utc;
+use millwork_tracking::{AuditEntry, TrackingError, TrackingStore, Via};
+use std::fmt::Display;
+
+/// Limit of the result that a note tells of one deed, in bytes: that of messages of failures.
+const MAX_OUTCOME_BYTES: usize = millwork_manifest::MAX_MESSAGE_BYTES;
+
+/// Who asks for a change, and by which way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// Id of a token, or a user and host.
+    pub actor: String,
+    /// Way by which it is asked for.
+    pub via: Via,
+}
+
+/// What is about to be done to one subject.
+#[derive(Clone, Debug)]
+pub(crate) struct Deed {
+    pub(crate) action: &'static str,
+    pub(crate) subject: String,
+    pub(crate) before: Option<String>,
+    pub(crate) after: String,
+}
+
+impl Service {
+    /// Does what is asked, between a note and its completion. It goes on when whoever waits for it does not any more.
+    pub(crate) async fn audited<T, E>(
+        &self,
+        who: &Operator,
+        deed: Deed,
+        effect: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<TrackingError> + Display + Send + 'static,
+    {
+        let mut entry = AuditEntry {
+            id: uuid::Uuid::new_v4().simple().to_string(),
+            at: Utc::now(),
+            actor: who.actor.clone(),
+            via: who.via,
+            action: deed.action.to_owned(),
+            reason: None,
+            plan: None,
+            subjects: vec![deed.subject],
+            before: deed.before,
+            after: Some(deed.after),
+            outcome: None,
+        };
+        let store = self.store().clone();
+        let work = tokio::spawn(async move {
+            store.audit(&entry).await?;
+            let done = effect.await;
+            entry.outcome = Some(match &done {
+                Ok(_) => "done".to_owned(),
+                Err(error) => cut(format!("refused: {error}")),
+            });
+            complete(&*store, &entry).await;
+            done
+        });
+        work.await
+            .map_err(|error| TrackingError::Corrupt { what: "a task that ended early", value: error.to_string() })?
+    }
+}
+
+/// Completes a note. One that cannot be completed stays as it is: its effect has happened.
+pub(crate) async fn complete(store: &dyn TrackingStore, entry: &AuditEntry) {
+    if let Err(error) = store.audit(entry).await {
+        tracing::warn!(action = entry.action, id = entry.id, %error, "the outcome of a change cannot be noted");
+    }
+}
+
+fn cut(mut text: String) -> String {
+    while text.len() > MAX_OUTCOME_BYTES {
+        text.pop();
+    }
+    text
+}

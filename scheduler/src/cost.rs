@@ -1,0 +1,109 @@
+//! Cost of what was converted, reckoned from what was counted and a file of prices that people can replace.
+
+use millwork_api::{Prices, Used};
+use millwork_tracking::RunSummary;
+use std::path::Path;
+
+/// Prices that come with Millwork.
+const DEFAULT: &str = include_str!("../../docs/prices.toml");
+/// Limit of a file of prices, in bytes: it has seven numbers and what is said of them.
+const MAX_FILE_BYTES: u64 = 64 << 10;
+
+/// The reason why a file of prices is none.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum PricesError {
+    /// It cannot be read.
+    #[error("cannot read the prices `{path}`: {reason}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// A line that is neither empty, a comment nor `name = number`.
+    #[error("prices, line {line}: `{text}` is not `name = number` with a number from 0; see docs/prices.toml")]
+    Line {
+        /// Number of the line.
+        line: usize,
+        /// The line.
+        text: String,
+    },
+    /// A number that is not there.
+    #[error("prices: `{0}` is missing; see docs/prices.toml")]
+    Missing(&'static str),
+}
+
+/// Prices that come with Millwork.
+pub(crate) fn known_prices() -> Result<Prices, PricesError> {
+    parse_prices(DEFAULT)
+}
+
+/// Prices of a file, or those that come with Millwork if none is named.
+pub fn read_prices(path: Option<&Path>) -> Result<Prices, PricesError> {
+    let Some(path) = path else { return known_prices() };
+    let fail = |reason: String| PricesError::Unreadable { path: path.display().to_string(), reason };
+    let bytes = std::fs::metadata(path).map_err(|e| fail(e.to_string()))?.len();
+    if bytes > MAX_FILE_BYTES {
+        return Err(fail(format!("it has {bytes} bytes, more than {MAX_FILE_BYTES}")));
+    }
+    parse_prices(&std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?)
+}
+
+/// Prices as they are written: a subset of TOML, lines of `name = number` and comments.
+pub fn parse_prices(text: &str) -> Result<Prices, PricesError> {
+    let mut found: Vec<(&str, f64)> = Vec::new();
+    for (line, whole) in (1..).zip(text.lines()) {
+        let said = whole.split('#').next().unwrap_or_default().trim();
+        if said.is_empty() {
+            continue;
+        }
+        let bad = || PricesError::Line { line, text: said.chars().take(100).flat_map(char::escape_debug).collect() };
+        let (name, number) = said.split_once('=').ok_or_else(bad)?;
+        let number: f64 = number.trim().parse().map_err(|_| bad())?;
+        if !number.is_finite() || number < 0.0 {
+            return Err(bad());
+        }
+        found.push((name.trim(), number));
+    }
+    let price = |name: &'static str| {
+        let last = found.iter().rev().find(|(known, _)| *known == name);
+        last.map(|(_, number)| *number).ok_or(PricesError::Missing(name))
+    };
+    Ok(Prices {
+        vcpu_hour: price("vcpu_hour")?,
+        s3_write_1000: price("s3_write_1000")?,
+        s3_read_1000: price("s3_read_1000")?,
+        glue_dpu_hour: price("glue_dpu_hour")?,
+        glue_dpu: price("glue_dpu")?,
+        glue_minutes_a_manifest: price("glue_minutes_a_manifest")?,
+    })
+}
+
+/// What so many runs took, by their sums.
+pub(crate) fn used(runs: u64, summary: &RunSummary) -> Used {
+    Used {
+        runs,
+        input_bytes: summary.input_bytes,
+        output_bytes: summary.output_bytes,
+        cpu_seconds: summary.cpu_micros as f64 / 1e6,
+        reads: summary.reads,
+        writes: summary.writes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prices_say_what_is_wrong_with_them() {
+        assert_eq!(known_prices().unwrap().glue_dpu, 40.0);
+        assert_eq!(parse_prices("vcpu_hour = 1"), Err(PricesError::Missing("s3_write_1000")));
+        for bad in ["vcpu_hour", "vcpu_hour = x", "vcpu_hour = -1", "vcpu_hour = inf", "\u{1b}[2J"] {
+            let error = parse_prices(bad).unwrap_err();
+            assert!(matches!(error, PricesError::Line { line: 1, .. }), "{error}");
+            assert!(!error.to_string().contains('\u{1b}'));
+        }
+        assert!(read_prices(Some(Path::new("/nowhere"))).unwrap_err().to_string().contains("/nowhere"));
+    }
+}

@@ -1,0 +1,185 @@
+//! A plan is applied: noted, then made change by change.
+
+use super::record::{self, Read, state_at};
+use super::{PlanError, kinds};
+use crate::audit::{self, Operator};
+use crate::service::Service;
+use chrono::{Duration, Utc};
+use millwork_api::{ChangeResult, Plan, PlanState};
+use millwork_tracking::{AuditEntry, Lock, TrackingResult, TrackingStore};
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+
+/// Changes between two writes of the plan: so many may have to be looked at again after a death.
+const STEP: usize = 20;
+/// Time after which a plan whose process died can be taken up again. The one that applies it says that it lives three times as often.
+const LEASE: Duration = Duration::seconds(15);
+const LEASE_RENEWAL: std::time::Duration = std::time::Duration::from_secs(5);
+
+impl Service {
+    /// Applies a plan, or goes on where its application broke off. It goes on when whoever waits for it does not any more.
+    pub async fn apply_plan(&self, id: &str, who: &Operator) -> Result<Plan, PlanError> {
+        let (service, id, who) = (self.clone(), id.to_owned(), who.clone());
+        let work = tokio::spawn(async move { service.apply(&id, &who).await });
+        work.await.map_err(|error| {
+            let value = error.to_string();
+            millwork_tracking::TrackingError::Corrupt { what: "a task that ended early", value }
+        })?
+    }
+
+    async fn apply(&self, id: &str, who: &Operator) -> Result<Plan, PlanError> {
+        let store = self.store();
+        check(&record::read(&**store, id).await?.kept.plan, who)?;
+        let name = format!("PLAN#{id}");
+        let lock = store.lock(&name, &who.actor, LEASE, Utc::now()).await?;
+        let lock = lock.ok_or_else(|| PlanError::Busy { id: id.to_owned() })?;
+        let alive = keep_alive(store.clone(), lock.clone());
+        let applied = self.apply_locked(id, who, &lock).await;
+        alive.abort();
+        if let Err(error) = store.unlock(&lock).await {
+            tracing::warn!(plan = id, %error, "the lock of a plan stays until its time is over");
+        }
+        applied
+    }
+
+    async fn apply_locked(&self, id: &str, who: &Operator, lock: &Lock) -> Result<Plan, PlanError> {
+        let store = &**self.store();
+        // Somebody may have applied it before the lock was free.
+        let mut read = record::read(store, id).await?;
+        check(&read.kept.plan, who)?;
+        if read.kept.plan.changes.is_empty() {
+            return Err(PlanError::Bad(format!("plan `{id}` changes nothing: there is nothing to apply")));
+        }
+        read.kept.token = lock.token;
+        read.kept.plan.state = PlanState::Applying;
+        read.kept.plan.applied_at.get_or_insert_with(Utc::now);
+        read.save(store).await?;
+        let mut entry = note_of(&read.kept.plan, who);
+        if let Err(error) = store.audit(&entry).await {
+            return Err(self.take_back(read, error.into()).await);
+        }
+        self.make_changes(&mut read).await?;
+        let plan = &read.kept.plan;
+        entry.outcome = Some(summary(plan));
+        audit::complete(store, &entry).await;
+        read.kept.plan.state = PlanState::Applied;
+        read.save(store).await?;
+        all_changed(&read.kept.plan)?;
+        Ok(read.kept.plan)
+    }
+
+    /// Makes what has no result yet, a step at a time. A step is noted before it begins, so that whoever goes on after a death
+    /// knows what may have been made.
+    async fn make_changes(&self, read: &mut Read) -> Result<(), PlanError> {
+        let store = &**self.store();
+        let repeated = read.kept.begun;
+        while let Some(next) = read.kept.plan.changes.iter().position(|change| change.result.is_none()) {
+            let end = read.kept.plan.changes.len().min(next + STEP);
+            read.kept.begun = read.kept.begun.max(end);
+            read.save(store).await?;
+            if let Err(error) = self.make_some(&mut read.kept.plan, next..end, repeated).await {
+                // What was made is known already; whoever goes on need not find it out.
+                read.save(store).await?;
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes those changes of a step that have no result yet. Those before `repeated` may have been made before.
+    async fn make_some(&self, plan: &mut Plan, step: Range<usize>, repeated: usize) -> TrackingResult<()> {
+        let (begin, action) = (step.start, plan.action);
+        for (index, change) in plan.changes[step].iter_mut().enumerate() {
+            if change.result.is_none() {
+                let (result, message) = kinds::make(self, action, change, begin + index < repeated).await?;
+                (change.result, change.message) = (Some(result), message);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a plan that cannot be noted open again, if nothing of it was begun.
+    async fn take_back(&self, mut read: Read, error: PlanError) -> PlanError {
+        if read.kept.begun == 0 {
+            read.kept.plan.state = PlanState::Open;
+            read.kept.plan.applied_at = None;
+            if let Err(error) = read.save(&**self.store()).await {
+                tracing::warn!(plan = read.kept.plan.id, %error, "a plan of which nothing was done stays begun");
+            }
+        }
+        error
+    }
+}
+
+/// Refuses what cannot be applied, or not by this operator.
+fn check(plan: &Plan, who: &Operator) -> Result<(), PlanError> {
+    let id = plan.id.clone();
+    if plan.actor != who.actor {
+        return Err(PlanError::OfAnother { id, actor: plan.actor.clone() });
+    }
+    match state_at(plan, Utc::now()) {
+        PlanState::Open | PlanState::Applying => Ok(()),
+        PlanState::Expired => Err(PlanError::Expired { id, until: plan.valid_until }),
+        PlanState::Applied => Err(PlanError::Used { id }),
+    }
+}
+
+/// The note of a plan's application: one, however often that is taken up again.
+fn note_of(plan: &Plan, who: &Operator) -> AuditEntry {
+    let words = |of: fn(&millwork_api::Change) -> &String| {
+        let mut words: Vec<(&String, usize)> = Vec::new();
+        for change in &plan.changes {
+            match words.iter_mut().find(|(word, _)| *word == of(change)) {
+                Some((_, count)) => *count += 1,
+                None => words.push((of(change), 1)),
+            }
+        }
+        words.into_iter().take(10).map(|(word, count)| format!("{count} {word}")).collect::<Vec<_>>().join("; ")
+    };
+    AuditEntry {
+        id: plan.id.clone(),
+        at: plan.applied_at.unwrap_or(plan.created_at),
+        actor: who.actor.clone(),
+        via: who.via,
+        action: plan.action.to_string(),
+        reason: plan.reason.clone(),
+        plan: Some(plan.id.clone()),
+        subjects: plan.changes.iter().map(|change| change.subject.clone()).collect(),
+        before: Some(words(|change| &change.before)),
+        after: Some(words(|change| &change.after)),
+        outcome: None,
+    }
+}
+
+fn summary(plan: &Plan) -> String {
+    let count = |result| format!("{} {result}", plan.count(result));
+    [ChangeResult::Done, ChangeResult::Skipped, ChangeResult::Failed].map(count).join(", ")
+}
+
+fn all_changed(plan: &Plan) -> Result<(), PlanError> {
+    if plan.count(ChangeResult::Skipped) < plan.changes.len() {
+        return Ok(());
+    }
+    let first = plan.changes.first();
+    let first = first.map(|change| format!("`{}`: {}", change.subject, change.message.as_deref().unwrap_or_default()));
+    let count = plan.subjects.counted(plan.changes.len());
+    Err(PlanError::AllChanged { id: plan.id.clone(), count, first: first.unwrap_or_default() })
+}
+
+/// Holds a lock until it is aborted.
+fn keep_alive(store: Arc<dyn TrackingStore>, mut lock: Lock) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(LEASE_RENEWAL).await;
+            match store.renew(&lock, LEASE, Utc::now()).await {
+                Ok(renewed) => lock = renewed,
+                Err(error) if error.can_pass() => tracing::warn!(%error, "the lock of a plan is not renewed yet"),
+                Err(error) => {
+                    tracing::warn!(%error, "the lock of a plan has passed on");
+                    return;
+                }
+            }
+        }
+    })
+}

@@ -1,0 +1,56 @@
+//! Reasons why a plan is not made or applied.
+
+use chrono::{DateTime, Utc};
+use millwork_tracking::TrackingError;
+
+/// Reason why a plan is not made or applied.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A request of which no plan can be made.
+    #[error("{0}")]
+    Bad(String),
+    /// A plan that is not known.
+    #[error("no plan `{0}` is known: plans are kept for 90 days; make a new one")]
+    Unknown(String),
+    /// Somebody else's plan.
+    #[error("plan `{id}` was made by `{actor}`: nobody else applies it; make one of your own")]
+    OfAnother {
+        /// The plan.
+        id: String,
+        /// Who made it.
+        actor: String,
+    },
+    /// A plan whose time is over.
+    #[error("plan `{id}` could be applied until {}: nothing of it was done; make a new one", .until.format("%Y-%m-%dT%H:%M:%SZ"))]
+    Expired {
+        /// The plan.
+        id: String,
+        /// Until when.
+        until: DateTime<Utc>,
+    },
+    /// A plan that was applied.
+    #[error("plan `{id}` was applied already; what came of it stays to be seen: make a new one for what is left")]
+    Used {
+        /// The plan.
+        id: String,
+    },
+    /// A plan that is being applied.
+    #[error("plan `{id}` is being applied just now: look at it to see how far it is")]
+    Busy {
+        /// The plan.
+        id: String,
+    },
+    /// A plan whose subjects have all changed since.
+    #[error("all {count} of plan `{id}` had changed since it was made: nothing was done, {first}; make a new one")]
+    AllChanged {
+        /// The plan.
+        id: String,
+        /// The subjects.
+        count: String,
+        /// What happened to the first one.
+        first: String,
+    },
+    /// The store failed. What was begun can be gone on with.
+    #[error(transparent)]
+    Tracking(#[from] TrackingError),
+}

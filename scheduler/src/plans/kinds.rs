@@ -1,0 +1,48 @@
+//! Actions, each with what looks at a subject and what changes it.
+
+use super::{files, runs};
+use crate::service::Service;
+use millwork_api::{Action, Change, ChangeResult, Refusal};
+use millwork_tracking::TrackingResult;
+
+/// Subject as it was looked at.
+pub(super) enum Looked {
+    Change(Change),
+    Refused(Refusal),
+}
+
+/// What a change came to, with more about it.
+pub(super) type Made = (ChangeResult, Option<String>);
+
+/// Says what an action would change of a subject. Nothing is changed.
+pub(super) async fn look(service: &Service, action: Action, subject: &str) -> TrackingResult<Looked> {
+    match action {
+        Action::Retry | Action::Cancel | Action::Force | Action::Priority(_) => {
+            runs::look(service, action, subject).await
+        }
+        Action::Redrive => files::look(service, subject).await,
+    }
+}
+
+/// Changes a subject, if it is as it was seen. `is_repeated` if that may have been done before the process died.
+pub(super) async fn make(
+    service: &Service,
+    action: Action,
+    change: &Change,
+    is_repeated: bool,
+) -> TrackingResult<Made> {
+    match action {
+        Action::Retry | Action::Cancel | Action::Force | Action::Priority(_) => {
+            runs::make(service, action, change, is_repeated).await
+        }
+        Action::Redrive => files::make(service, change, is_repeated).await,
+    }
+}
+
+pub(super) fn refused(subject: &str, reason: String) -> Looked {
+    Looked::Refused(Refusal { subject: subject.to_owned(), reason })
+}
+
+pub(super) fn planned(subject: &str, version: String, before: String, after: String) -> Looked {
+    Looked::Change(Change { subject: subject.to_owned(), version, before, after, result: None, message: None })
+}

@@ -1,0 +1,143 @@
+//! A plan is made: subjects are selected, each is looked at, and the list is kept.
+
+use super::kinds::{self, Looked};
+use super::record::{self, Kept, state_at};
+use super::{MAX_REASON_CHARS, MAX_SUBJECTS, PlanError, VALID};
+use crate::audit::Operator;
+use crate::select;
+use crate::service::Service;
+use chrono::Utc;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use millwork_api::{Action, AnyOf, FileQuery, Plan, PlanRequest, PlanState, Select, SubjectKind};
+use millwork_manifest::FileState;
+use millwork_tracking::{Page, Run, TrackedFile, TrackingResult};
+use std::collections::HashSet;
+
+/// Subjects that are looked at side by side: a store answers many at a time.
+const AT_ONCE: usize = 16;
+/// Pages of a listing that a selection follows at most: 50,000 items, of which next to none match.
+const MAX_PAGES: usize = 10;
+/// Random digits of an id: nobody guesses one of the few plans that are open.
+const ID_DIGITS: usize = 12;
+
+/// Subjects by name, and whether more match.
+struct Selected {
+    names: Vec<String>,
+    has_more: bool,
+}
+
+impl Service {
+    /// Makes a plan, and keeps it. Nothing else is written.
+    pub async fn make_plan(&self, request: PlanRequest, who: &Operator) -> Result<Plan, PlanError> {
+        let reason = request.reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
+        if reason.as_ref().is_some_and(|reason| reason.chars().count() > MAX_REASON_CHARS) {
+            return Err(PlanError::Bad(format!("a reason has at most {MAX_REASON_CHARS} characters")));
+        }
+        let selected = self.select(request.action, &request.select).await?;
+        let looks = selected.names.iter().map(|name| kinds::look(self, request.action, name));
+        let looked: Vec<Looked> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+        let (mut changes, mut refused) = (Vec::new(), Vec::new());
+        for one in looked {
+            match one {
+                Looked::Change(change) => changes.push(change),
+                Looked::Refused(refusal) => refused.push(refusal),
+            }
+        }
+        let now = Utc::now();
+        let mut id = uuid::Uuid::new_v4().simple().to_string();
+        id.truncate(ID_DIGITS);
+        let plan = Plan {
+            id,
+            state: PlanState::Open,
+            action: request.action,
+            subjects: request.action.subjects(),
+            select: request.select,
+            reason,
+            actor: who.actor.clone(),
+            via: crate::api::show::via(who.via),
+            created_at: now,
+            valid_until: now + VALID,
+            changes,
+            refused,
+            has_more: selected.has_more,
+            applied_at: None,
+        };
+        let kept = Kept { plan, begun: 0, token: 0 };
+        record::create(&**self.store(), &kept, now).await?;
+        Ok(kept.plan)
+    }
+
+    /// A plan as it is now.
+    pub async fn known_plan(&self, id: &str) -> Result<Plan, PlanError> {
+        let mut plan = record::read(&**self.store(), id).await?.kept.plan;
+        plan.state = state_at(&plan, Utc::now());
+        Ok(plan)
+    }
+
+    async fn select(&self, action: Action, select: &Select) -> Result<Selected, PlanError> {
+        match (select, action.subjects()) {
+            (Select::Ids(ids), _) => select_named(ids),
+            (Select::Runs(query), SubjectKind::Run) => {
+                check_cursor(query.cursor.as_ref())?;
+                let next = |limit, cursor| async move { select::runs(&**self.store(), query, limit, cursor).await };
+                collected(next, |run: Run| run.manifest_id.to_string()).await
+            }
+            (Select::Runs(_), SubjectKind::File) => {
+                Err(PlanError::Bad(format!("`{action}` is for files: select `files` or `ids`, not `runs`")))
+            }
+            (Select::Files(_), SubjectKind::Run) => {
+                Err(PlanError::Bad(format!("`{action}` is for runs: select `runs` or `ids`, not `files`")))
+            }
+            (Select::Files(query), SubjectKind::File) => {
+                check_cursor(query.cursor.as_ref())?;
+                // Others are never taken back.
+                let states =
+                    [FileState::Quarantined, FileState::Failed].into_iter().filter(|state| query.state.takes(*state));
+                let query = FileQuery { state: AnyOf::new(states), ..query.clone() };
+                if query.state.is_empty() {
+                    return Err(PlanError::Bad("only quarantined and failed files are taken back".to_owned()));
+                }
+                let next = |limit, cursor| {
+                    let query = &query;
+                    async move { select::files(&**self.store(), query, limit, cursor).await }
+                };
+                collected(next, |file: TrackedFile| file.uri.to_string()).await
+            }
+        }
+    }
+}
+
+fn check_cursor(cursor: Option<&String>) -> Result<(), PlanError> {
+    match cursor {
+        Some(_) => Err(PlanError::Bad("a selection has no cursor: it is of all that match".to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// As many as one plan takes, of as many pages as it takes; a listing that goes on for ever ends at a bound.
+async fn collected<T, F: Future<Output = TrackingResult<Page<T>>>>(
+    next: impl Fn(usize, Option<String>) -> F,
+    name: impl Fn(T) -> String,
+) -> Result<Selected, PlanError> {
+    let mut selected = Selected { names: Vec::new(), has_more: false };
+    let mut cursor = None;
+    for _ in 0..MAX_PAGES {
+        let page = next(MAX_SUBJECTS - selected.names.len(), cursor).await?;
+        selected.names.extend(page.items.into_iter().map(&name));
+        cursor = page.next_cursor;
+        if cursor.is_none() || selected.names.len() >= MAX_SUBJECTS {
+            break;
+        }
+    }
+    selected.has_more = cursor.is_some();
+    Ok(selected)
+}
+
+fn select_named(ids: &[String]) -> Result<Selected, PlanError> {
+    if ids.is_empty() || ids.len() > MAX_SUBJECTS {
+        return Err(PlanError::Bad(format!("a plan names 1 to {MAX_SUBJECTS} subjects, not {}", ids.len())));
+    }
+    let mut seen = HashSet::new();
+    let names = ids.iter().filter(|id| seen.insert(id.as_str())).cloned().collect();
+    Ok(Selected { names, has_more: false })
+}

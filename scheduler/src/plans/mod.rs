@@ -1,0 +1,34 @@
+//! Change plans: what an operator wants changed is first kept as an exact list, then done as it stands there.
+//!
+//! A plan is one document in the store, so that any scheduler can show and apply it. Making one reads, and writes nothing else.
+//! It is for who made it, for a quarter of an hour, and once. A subject that has changed since is left alone.
+//!
+//! | the process dies | what is left | who goes on |
+//! |---|---|---|
+//! | before the note | a plan that was begun, and nothing done | who applies it again |
+//! | after the note, before or in the first changes | a note without an outcome; the plan says which changes may have been made | the same: each of those is made if its subject is as it was seen, so never twice |
+//! | after the last change | the same, all results but the last ones known | the same; it completes plan and note |
+//!
+//! A new action is a word in [`millwork_api::Action`] and a match arm in `kinds.rs`, of a function that looks at one subject
+//! and one that changes it.
+
+mod apply;
+mod error;
+mod files;
+mod kinds;
+mod make;
+mod record;
+mod runs;
+
+pub use error::PlanError;
+
+use chrono::Duration;
+
+/// Subjects of a plan at most: few enough for one document and for a person to look through, and a page of any listing.
+const MAX_SUBJECTS: usize = 1000;
+/// Length of a reason at most, in characters: a paragraph.
+const MAX_REASON_CHARS: usize = 1000;
+/// Time in which a plan can be applied: long enough to read it and ask somebody, short enough to be still true.
+const VALID: Duration = Duration::minutes(15);
+/// Time for which plans are kept: as long as the notes that name them.
+const KEEP: Duration = Duration::days(90);

@@ -1,0 +1,75 @@
+//! Plans, as the store keeps them.
+
+use super::{KEEP, PlanError};
+use chrono::{DateTime, Utc};
+use millwork_api::{Plan, PlanState};
+use millwork_tracking::{PlanRecord, TrackingError, TrackingStore};
+use serde::{Deserialize, Serialize};
+
+/// A plan, and how far its application may be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    pub(super) plan: Plan,
+    /// Number of changes, from the first, that have a result or may have been made.
+    pub(super) begun: usize,
+    /// Token of who applies it, or last did.
+    pub(super) token: u64,
+}
+
+/// A plan that was read, with the revision on which the next write depends.
+#[derive(Clone, Debug)]
+pub(super) struct Read {
+    pub(super) kept: Kept,
+    revision: u64,
+}
+
+/// Where a plan is at a time.
+pub(super) fn state_at(plan: &Plan, now: DateTime<Utc>) -> PlanState {
+    match plan.state {
+        PlanState::Open if plan.valid_until <= now => PlanState::Expired,
+        state => state,
+    }
+}
+
+fn document(kept: &Kept) -> Result<String, TrackingError> {
+    serde_json::to_string(kept).map_err(|e| TrackingError::Corrupt { what: "plan", value: e.to_string() })
+}
+
+/// Keeps a new plan.
+pub(super) async fn create(store: &dyn TrackingStore, kept: &Kept, now: DateTime<Utc>) -> Result<(), PlanError> {
+    let record = PlanRecord {
+        id: kept.plan.id.clone(),
+        revision: 1,
+        forget_after: kept.plan.created_at + KEEP,
+        document: document(kept)?,
+    };
+    match store.put_plan(&record, now).await? {
+        true => Ok(()),
+        false => Err(TrackingError::Corrupt { what: "two plans of one id", value: record.id }.into()),
+    }
+}
+
+pub(super) async fn read(store: &dyn TrackingStore, id: &str) -> Result<Read, PlanError> {
+    let record = store.plan(id).await?.ok_or_else(|| PlanError::Unknown(id.chars().take(100).collect()))?;
+    let kept = serde_json::from_str(&record.document)
+        .map_err(|e| TrackingError::Corrupt { what: "plan", value: format!("{id}: {e}") })?;
+    Ok(Read { kept, revision: record.revision })
+}
+
+impl Read {
+    /// Writes the plan as it is now. [`PlanError::Busy`] if somebody else has written it since it was read.
+    pub(super) async fn save(&mut self, store: &dyn TrackingStore) -> Result<(), PlanError> {
+        let plan = &self.kept.plan;
+        let record = PlanRecord {
+            id: plan.id.clone(),
+            revision: self.revision + 1,
+            forget_after: plan.created_at + KEEP,
+            document: document(&self.kept)?,
+        };
+        if !store.update_plan(&record).await? {
+            return Err(PlanError::Busy { id: record.id });
+        }
+        self.revision += 1;
+        Ok(())
+    }
+}

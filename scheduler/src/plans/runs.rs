@@ -1,0 +1,108 @@
+//! Changes of runs: each looked at, then made by the operation of [`Service`] that does so.
+
+use super::kinds::{Looked, Made, planned, refused};
+use crate::service::Service;
+use millwork_api::{Action, Change, ChangeResult, Priority};
+use millwork_manifest::{ManifestId, RunState};
+use millwork_tracking::{Run, TrackingError, TrackingResult};
+
+/// Mark of a run as it is: whatever happens to a run changes it.
+fn version(run: &Run) -> String {
+    let at = run.updated_at.timestamp_micros();
+    format!("{}.{}.{}.{}.{at}", run.attempts, run.generation, run.priority, u8::from(run.cancel_requested))
+}
+
+pub(super) async fn look(service: &Service, action: Action, subject: &str) -> TrackingResult<Looked> {
+    let id: ManifestId = match subject.parse() {
+        Ok(id) => id,
+        Err(error) => return Ok(refused(subject, format!("{error}"))),
+    };
+    let Some(run) = service.store().run_head(&id).await? else {
+        return Ok(refused(subject, "no run of such a manifest".to_owned()));
+    };
+    let before = run.state.to_string();
+    Ok(match after(service, action, &run).await? {
+        Ok((before_more, after)) => planned(subject, version(&run), before + &before_more, after),
+        Err(reason) => refused(subject, format!("is {before}{reason}")),
+    })
+}
+
+/// State after the change, with what is to be added to the state before; or the reason why there is none.
+async fn after(service: &Service, action: Action, run: &Run) -> TrackingResult<Result<(String, String), String>> {
+    use RunState::{Cancelled, Committing, Completed, Draft, Failed, Queued};
+    let plain = |after: &str| Ok((String::new(), after.to_owned()));
+    let no = |reason: &str| Err(format!(": {reason}"));
+    Ok(match (action, run.state) {
+        (Action::Retry, Failed | Cancelled) => plain("queued"),
+        (Action::Retry | Action::Force, Committing) => match service.check_lost(&run.manifest_id, action).await {
+            Ok(()) => Ok((", its output is lost".to_owned(), "queued".to_owned())),
+            Err(TrackingError::Conflict { found, wanted, .. }) => Err(format!(" ({found}): {wanted}")),
+            Err(error) => return Err(error),
+        },
+        (Action::Retry, Queued) => no("it is queued already"),
+        (Action::Retry, Completed) => no("only a run that failed or was cancelled is retried; force converts it again"),
+        (Action::Retry, _) => no("it has not ended"),
+        (Action::Cancel, Failed | Cancelled | Completed) => no("it has ended"),
+        (Action::Cancel, Committing) => no("its output is decided on; it completes by itself"),
+        (Action::Cancel, Draft) => no("its manifest is still being made; it can be cancelled once it is queued"),
+        (Action::Cancel, _) if run.cancel_requested => no("that is asked for already"),
+        // A forced run falls back on the output it has.
+        (Action::Cancel, Queued) => plain(if run.committed_at.is_some() { "completed" } else { "cancelled" }),
+        (Action::Cancel, _) => plain("cancelled, once its attempt has stopped"),
+        (Action::Force, Completed) => plain(&format!("queued, for output {}", run.generation + 1)),
+        (Action::Force, Failed | Cancelled) => no("only a completed run is forced; retry queues it"),
+        (Action::Force, Queued) => no("it is queued already"),
+        (Action::Force, _) => no("it has not ended"),
+        (Action::Priority(Priority(to)), Queued) if run.priority == to => no(&format!("its priority is {to} already")),
+        (Action::Priority(Priority(to)), Queued) => {
+            Ok((format!(", priority {}", run.priority), format!("queued, priority {to}")))
+        }
+        (Action::Priority(_), _) => no("only a queued run has a place in the queue"),
+        (Action::Redrive, _) => no("runs are not taken back; retry queues one"),
+    })
+}
+
+pub(super) async fn make(
+    service: &Service,
+    action: Action,
+    change: &Change,
+    is_repeated: bool,
+) -> TrackingResult<Made> {
+    let corrupt = |_| TrackingError::Corrupt { what: "subject of a plan", value: change.subject.clone() };
+    let id: ManifestId = change.subject.parse().map_err(corrupt)?;
+    let Some(run) = service.store().run_head(&id).await? else {
+        return Ok((ChangeResult::Skipped, Some("it is not there any more".to_owned())));
+    };
+    if version(&run) != change.version {
+        let is_made = is_repeated && is_as_wanted(action, &run);
+        return Ok(match is_made {
+            true => (ChangeResult::Done, Some(format!("before this was taken up again; it is {} now", run.state))),
+            false => (ChangeResult::Skipped, Some(format!("it has changed since: it is {} now", run.state))),
+        });
+    }
+    let made = match action {
+        Action::Retry => service.retry(&id).await,
+        Action::Cancel => service.cancel(&id).await,
+        Action::Force => service.force(&id).await,
+        Action::Priority(Priority(to)) => service.prioritise(&id, to).await,
+        Action::Redrive => return Ok((ChangeResult::Failed, Some("runs are not taken back".to_owned()))),
+    };
+    match made {
+        Ok(_) => Ok((ChangeResult::Done, None)),
+        Err(error @ (TrackingError::Conflict { .. } | TrackingError::Taken { .. })) => {
+            Ok((ChangeResult::Failed, Some(error.to_string())))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a run that is no longer as it was seen is as the change would have made it.
+fn is_as_wanted(action: Action, run: &Run) -> bool {
+    match action {
+        Action::Retry => !matches!(run.state, RunState::Failed | RunState::Cancelled),
+        Action::Cancel => run.cancel_requested || run.state == RunState::Cancelled,
+        Action::Force => run.state != RunState::Completed || run.generation > 1,
+        Action::Priority(Priority(to)) => run.priority == to,
+        Action::Redrive => false,
+    }
+}

@@ -1,0 +1,186 @@
+//! What every page needs to know of the request for it, and what becomes of its answer.
+
+use crate::access::{Caller, Role};
+use crate::api::{Api, ApiError, load_stats};
+use axum::extract::{FromRequestParts, OriginalUri};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use millwork_api::{AnyOf, ErrorCode, Stats, Word};
+use millwork_ui::frame::{Process, Right, Section, Theme, Tone, Viewer};
+use millwork_ui::pages::error::{self, ErrorPage};
+use millwork_ui::{Frame, Markup, Notice, frame};
+use std::collections::HashMap;
+
+/// Cookie with what the next page tells once.
+const SAID: &str = "millwork_said";
+/// Bytes of it that are taken.
+const MAX_SAID_BYTES: usize = 600;
+
+/// A request for a page, of somebody who was let in.
+pub(super) struct Asked {
+    pub(super) viewer: Viewer,
+    pub(super) caller: Caller,
+    pub(super) now: DateTime<Utc>,
+    /// Path and query.
+    pub(super) path: String,
+    pub(super) query: HashMap<String, String>,
+    pub(super) stats: Stats,
+    theme: Theme,
+    said: Option<String>,
+}
+
+/// What a handler has made.
+pub(super) struct Shown {
+    pub(super) title: String,
+    pub(super) section: Section,
+    pub(super) body: Markup,
+    /// Path and query of the same in the API.
+    pub(super) json: Option<String>,
+    /// The same as a command.
+    pub(super) command: Option<String>,
+    pub(super) counted_at: Option<DateTime<Utc>>,
+    pub(super) is_live: bool,
+    pub(super) tone: Tone,
+    pub(super) status: StatusCode,
+}
+
+impl Shown {
+    pub(super) fn new(title: impl Into<String>, section: Section, body: Markup) -> Self {
+        Self {
+            title: title.into(),
+            section,
+            body,
+            json: None,
+            command: None,
+            counted_at: None,
+            is_live: true,
+            tone: Tone::Plain,
+            status: StatusCode::OK,
+        }
+    }
+}
+
+impl FromRequestParts<Api> for Asked {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let caller = parts.extensions.get::<Caller>().cloned();
+        let caller = caller.ok_or_else(|| ApiError::new(ErrorCode::Unauthorized, "sign in"))?;
+        let uri = parts.extensions.get::<OriginalUri>().map_or_else(|| parts.uri.clone(), |uri| uri.0.clone());
+        let path = uri.path_and_query().map_or("/ui/", |path| path.as_str()).to_owned();
+        let query = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned();
+        let query = query.filter(|(_, value)| !value.is_empty()).collect();
+        let said = cookie(&parts.headers, SAID).filter(|said| said.len() <= MAX_SAID_BYTES).map(|said| {
+            url::form_urlencoded::parse(format!("said={said}").as_bytes()).map(|(_, text)| text.into_owned()).collect()
+        });
+        Ok(Self {
+            viewer: Viewer { name: caller.id.to_string(), right: right_of(caller.role) },
+            caller,
+            now: Utc::now(),
+            path,
+            query,
+            stats: load_stats(api),
+            theme: Theme::of(cookie(&parts.headers, "millwork_theme").unwrap_or_default()),
+            said,
+        })
+    }
+}
+
+impl Asked {
+    /// A parameter of the query.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.query.get(name).map(String::as_str)
+    }
+
+    /// A parameter of a kind; one that is none is refused with the page still there.
+    pub(super) fn parse<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, ApiError>
+    where
+        T::Err: std::fmt::Display,
+    {
+        let refused = |error: T::Err| ApiError::new(ErrorCode::BadQuery, format!("{name}: {error}"));
+        self.get(name).map(|text| text.parse().map_err(refused)).transpose()
+    }
+
+    /// Words of a parameter, of which any is meant.
+    pub(super) fn any_of<T: Word>(&self, name: &str) -> Result<AnyOf<T>, ApiError> {
+        let text = self.get(name).unwrap_or_default();
+        if text.is_empty() {
+            return Ok(AnyOf::default());
+        }
+        AnyOf::parse(text).map_err(|error| ApiError::new(ErrorCode::BadQuery, format!("{name}: {error}")))
+    }
+
+    /// The page, or what went wrong in its place.
+    pub(super) fn answer(self, section: Section, made: Result<Shown, ApiError>) -> Response {
+        let shown = made.unwrap_or_else(|error| {
+            let (status, detail) = (error.status(), error.detail());
+            let body = error::page(&ErrorPage {
+                status: status.as_u16(),
+                code: detail.code.as_str(),
+                message: &detail.message,
+                again: &self.path,
+            });
+            Shown { status, tone: Tone::Bad, is_live: status.is_server_error(), ..Shown::new("Error", section, body) }
+        });
+        let mut notices = Vec::new();
+        if let Some(text) = &self.said {
+            notices.push(Notice { tone: Tone::Plain, text: text.clone(), link: None });
+        }
+        let slots = self.stats.leads.then_some((self.stats.slots_used, self.stats.slots));
+        let frame = Frame {
+            title: shown.title,
+            section: shown.section,
+            viewer: Some(self.viewer),
+            process: Process { leads: self.stats.leads, slots, version: self.stats.version },
+            path: self.path,
+            theme: self.theme,
+            now: self.now,
+            json: shown.json,
+            command: shown.command,
+            counted_at: shown.counted_at,
+            notices,
+            is_live: shown.is_live,
+            tone: shown.tone,
+        };
+        let mut answer = respond(shown.status, &frame::page(&frame, &shown.body));
+        if self.said.is_some()
+            && let Ok(gone) = format!("{SAID}=; Path=/ui/; Max-Age=0; HttpOnly; SameSite=Lax").parse()
+        {
+            answer.headers_mut().append(header::SET_COOKIE, gone);
+        }
+        answer
+    }
+}
+
+/// The header that has the next page tell something, once.
+pub(super) fn say_next(text: &str) -> (HeaderName, String) {
+    let cut: String = text.chars().take(180).collect();
+    let escaped: String = url::form_urlencoded::byte_serialize(cut.as_bytes()).collect();
+    (header::SET_COOKIE, format!("{SAID}={escaped}; Path=/ui/; Max-Age=60; HttpOnly; SameSite=Lax"))
+}
+
+/// An answer with a page.
+pub(super) fn respond(status: StatusCode, page: &Markup) -> Response {
+    (status, [(header::CACHE_CONTROL, "private, no-cache"), (header::VARY, "Cookie")], Html(page.0.clone()))
+        .into_response()
+}
+
+/// A cookie of a request.
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let pairs = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'));
+    pairs.filter_map(|pair| pair.trim().split_once('=')).find(|(known, _)| *known == name).map(|(_, value)| value)
+}
+
+fn right_of(role: Role) -> Right {
+    match role {
+        Role::Read => Right::Read,
+        Role::Operate => Right::Operate,
+        Role::Admin => Right::Admin,
+    }
+}

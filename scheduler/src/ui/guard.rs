@@ -1,0 +1,106 @@
+//! Who sees pages: whoever has a session, or shows a token; and which requests of a browser are its user's own.
+
+use super::sign_in;
+use crate::api::{Access, ApiError};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use millwork_api::ErrorCode;
+use millwork_ui::parts::link;
+
+/// Name of the header by which a browser says what caused a request. No script can set it.
+const FETCH_SITE: &str = "sec-fetch-site";
+
+/// Refuses requests to names that are not this scheduler's, and what pages of others have caused.
+pub(super) async fn check_page(State(access): State<Access>, request: Request, next: Next) -> Response {
+    let refused = access.check_host(&request).and_then(|()| check_same_site(request.method(), request.headers()));
+    match refused {
+        Err(error) => error.into_response(),
+        Ok(()) => next.run(request).await,
+    }
+}
+
+/// Lets in who has a session or shows a token; others are led to the sign-in, and from there back.
+pub(super) async fn let_in(State(access): State<Access>, mut request: Request, next: Next) -> Response {
+    match access.find_caller(&request) {
+        Ok(caller) => {
+            let asked = (!request.method().is_safe()).then(|| request.uri().path().to_owned());
+            let id = caller.id.clone();
+            request.extensions_mut().insert(caller);
+            let answer = next.run(request).await;
+            if let Some(path) = asked {
+                tracing::info!(token = %id, path, status = answer.status().as_u16(), "was asked for a change by a page");
+            }
+            answer
+        }
+        Err(error) if error.detail().code == ErrorCode::Unauthorized => {
+            let back = match request.method().is_safe() {
+                true => request.uri().path_and_query().map_or("/ui/", |path| path.as_str()),
+                false => "/ui/",
+            };
+            Redirect::to(&link::query(sign_in::PATH, &[("back", Some(back))])).into_response()
+        }
+        Err(error) => error.into_response(),
+    }
+}
+
+/// Refuses what changes something, unless the browser says that a page of this very origin has caused it. One that says nothing of
+/// it tells the origin.
+pub(crate) fn check_same_site(method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
+    if method.is_safe() || headers.contains_key(header::AUTHORIZATION) {
+        return Ok(());
+    }
+    let refused = |found: &str| {
+        Err(ApiError::new(
+            ErrorCode::ForeignOrigin,
+            format!(
+                "a session of the web UI changes nothing for other pages: the request is `{found}`, not of the same origin"
+            ),
+        ))
+    };
+    let read = |value: Option<&axum::http::HeaderValue>| {
+        value.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+    };
+    if let Some(site) = headers.get(FETCH_SITE) {
+        let site = read(Some(site));
+        return if site == "same-origin" { Ok(()) } else { refused(&site) };
+    }
+    let (origin, host) = (read(headers.get(header::ORIGIN)), read(headers.get(header::HOST)));
+    match origin.split_once("://") {
+        Some((_, authority)) if !host.is_empty() && authority.eq_ignore_ascii_case(&host) => Ok(()),
+        _ => refused(if origin.is_empty() { "without an origin" } else { &origin }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderName;
+
+    fn takes(method: Method, headers: &[(&'static str, &str)]) -> bool {
+        let headers: HeaderMap =
+            headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect();
+        check_same_site(&method, &headers).is_ok()
+    }
+
+    #[test]
+    fn only_a_page_of_the_same_origin_changes_something() {
+        let host = ("host", "localhost:8080");
+        assert!(takes(Method::GET, &[host, (FETCH_SITE, "cross-site")]));
+        assert!(takes(Method::POST, &[host, (FETCH_SITE, "same-origin")]));
+        for site in ["cross-site", "same-site", "none", "", "same-origin, cross-site"] {
+            assert!(!takes(Method::POST, &[host, (FETCH_SITE, site)]), "{site}");
+        }
+        assert!(takes(Method::POST, &[host, ("origin", "http://localhost:8080")]));
+        for origin in ["null", "http://localhost:9090", "http://evil.example", "localhost:8080", ""] {
+            assert!(!takes(Method::POST, &[host, ("origin", origin)]), "{origin}");
+        }
+        assert!(!takes(Method::POST, &[host]) && !takes(Method::POST, &[("origin", "http://")]));
+        assert!(!takes(Method::DELETE, &[host, (FETCH_SITE, "cross-site"), ("origin", "http://localhost:8080")]));
+        assert!(
+            takes(Method::POST, &[host, ("authorization", "Bearer x"), (FETCH_SITE, "cross-site")]),
+            "a token is no cookie"
+        );
+    }
+}

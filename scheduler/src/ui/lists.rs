@@ -1,0 +1,214 @@
+//! Lists, and pages without parts.
+
+use super::asked::{Asked, Shown};
+use crate::api::{Api, ApiError, load_executors, load_file, load_files, load_quarantine, load_runs};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use millwork_api::{AnyOf, ErrorCode, FileQuery, Limit, Page, QuarantineQuery, Run, RunQuery, UriQuery, path};
+use millwork_manifest::{DatePrefix, FailureClass, FileState, ManifestId, ObjectUri, RunState};
+use millwork_ui::frame::Section;
+use millwork_ui::pages::{cluster, file, files, help, quarantine, runs};
+use millwork_ui::parts::link;
+
+/// Items on a page of a list.
+const PAGE: usize = 100;
+
+pub(super) async fn get_runs(asked: Asked, State(api): State<Api>) -> Response {
+    let made = list_runs(&asked, &api).await;
+    asked.answer(Section::Runs, made)
+}
+
+async fn list_runs(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
+    let (state, class) = (asked.any_of::<RunState>("state")?, asked.any_of::<FailureClass>("class")?);
+    let date = asked.parse::<DatePrefix>("date")?;
+    let chosen = (asked.get("state"), asked.get("class"));
+    let cursor = asked.get("cursor").map(str::to_owned);
+    let query = RunQuery {
+        state: state.clone(),
+        date,
+        failure_class: class.clone(),
+        limit: Limit(PAGE),
+        cursor: cursor.clone(),
+    };
+    let page = runs_of(api, query).await?;
+    let date = date.map(|date| date.to_string());
+    let json = link::query(
+        path::RUNS,
+        &[("state", chosen.0), ("date", date.as_deref()), ("failure_class", chosen.1), ("cursor", cursor.as_deref())],
+    );
+    let mut command = "millwork runs".to_owned();
+    for (option, value) in [("--status", chosen.0), ("--date", date.as_deref()), ("--failure-class", chosen.1)] {
+        if let Some(value) = value {
+            command = format!("{command} {option} {value}");
+        }
+    }
+    let body = runs::page(&runs::Runs {
+        now: asked.now,
+        viewer: &asked.viewer,
+        stats: &asked.stats,
+        state: &state,
+        date,
+        class: &class,
+        chosen,
+        cursor,
+        items: &page.items,
+        next: page.next_cursor.as_deref(),
+        back: &asked.path,
+    });
+    Ok(Shown {
+        json: Some(json),
+        command: Some(command),
+        counted_at: asked.stats.runs_counted_at,
+        ..Shown::new("Runs", Section::Runs, body)
+    })
+}
+
+/// A page of runs. Those of several states are the newest of each: such a list has one page.
+async fn runs_of(api: &Api, query: RunQuery) -> Result<Page<Run>, ApiError> {
+    if query.state.words().len() < 2 {
+        return load_runs(api, query).await;
+    }
+    let mut items = Vec::new();
+    for state in query.state.words() {
+        let one = RunQuery { state: AnyOf::new([*state]), cursor: None, ..query.clone() };
+        items.extend(load_runs(api, one).await?.items);
+    }
+    items.sort_by_key(|run| std::cmp::Reverse(run.created_at));
+    items.truncate(PAGE);
+    Ok(Page { items, next_cursor: None })
+}
+
+pub(super) async fn get_files(asked: Asked, State(api): State<Api>) -> Response {
+    let made = list_files(&asked, &api).await;
+    asked.answer(Section::Files, made)
+}
+
+async fn list_files(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
+    let (state, date) = (asked.any_of::<FileState>("state")?, asked.parse::<DatePrefix>("date")?);
+    let chosen = asked.get("state");
+    let cursor = asked.get("cursor").map(str::to_owned);
+    let query = FileQuery { state: state.clone(), date, limit: Limit(PAGE), cursor: cursor.clone() };
+    let page = load_files(api, query).await?;
+    let date = date.map(|date| date.to_string());
+    let json = link::query(path::FILES, &[("state", chosen), ("date", date.as_deref()), ("cursor", cursor.as_deref())]);
+    let body = files::page(&files::Files {
+        now: asked.now,
+        stats: &asked.stats,
+        state: &state,
+        chosen,
+        date,
+        cursor,
+        items: &page.items,
+        next: page.next_cursor.as_deref(),
+    });
+    Ok(Shown {
+        json: Some(json),
+        command: Some("millwork files".to_owned()),
+        counted_at: asked.stats.files_counted_at,
+        ..Shown::new("Files", Section::Files, body)
+    })
+}
+
+pub(super) async fn get_file(asked: Asked, State(api): State<Api>) -> Response {
+    let made = one_file(&asked, &api).await;
+    asked.answer(Section::Files, made)
+}
+
+async fn one_file(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
+    let Some(given) = asked.get("uri") else {
+        return Err(ApiError::new(ErrorCode::BadQuery, "name a file: ?uri=s3://bucket/key"));
+    };
+    let uri: ObjectUri = given.parse().map_err(|error| ApiError::new(ErrorCode::BadQuery, format!("uri: {error}")))?;
+    let found = match load_file(api, UriQuery { uri: uri.clone() }).await {
+        Ok(file) => Some(file),
+        Err(error) if error.detail().code == ErrorCode::NoSuchFile => None,
+        Err(error) => return Err(error),
+    };
+    let why = super::why::of_file(asked, api, &uri).await;
+    let text = uri.to_string();
+    let body = file::page(&file::FilePage { now: asked.now, uri: &text, file: found.as_ref(), why });
+    let status = if found.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
+    let (_, name) = link::split(&text);
+    Ok(Shown {
+        json: found.is_some().then(|| link::query(path::FILE, &[("uri", Some(&text))])),
+        command: Some(format!("millwork files '{}'", text.replace('\'', "'\\''"))),
+        status,
+        ..Shown::new(millwork_ui::text::plain(name), Section::Files, body)
+    })
+}
+
+pub(super) async fn get_quarantine(asked: Asked, State(api): State<Api>) -> Response {
+    let made = list_quarantine(&asked, &api).await;
+    asked.answer(Section::Quarantine, made)
+}
+
+async fn list_quarantine(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
+    let date = asked.parse::<DatePrefix>("date")?;
+    let cursor = asked.get("cursor").map(str::to_owned);
+    let page = load_quarantine(api, QuarantineQuery { date, limit: Limit(PAGE), cursor: cursor.clone() }).await?;
+    let all = asked.stats.files_counted_at.map(|_| {
+        asked.stats.files.iter().filter(|count| count.state == FileState::Quarantined).map(|count| count.files).sum()
+    });
+    let date = date.map(|date| date.to_string());
+    let json = link::query(path::QUARANTINE, &[("date", date.as_deref()), ("cursor", cursor.as_deref())]);
+    let body = quarantine::page(&quarantine::Quarantine {
+        now: asked.now,
+        date,
+        cursor,
+        items: &page.items,
+        next: page.next_cursor.as_deref(),
+        all,
+    });
+    Ok(Shown {
+        json: Some(json),
+        command: Some("millwork quarantine".to_owned()),
+        counted_at: asked.stats.files_counted_at,
+        ..Shown::new("Quarantine", Section::Quarantine, body)
+    })
+}
+
+pub(super) async fn get_cluster(asked: Asked, State(api): State<Api>) -> Response {
+    let executors = load_executors(&api);
+    let body = cluster::page(&cluster::Cluster { now: asked.now, stats: &asked.stats, executors: &executors });
+    let shown = Shown { json: Some(path::EXECUTORS.to_owned()), ..Shown::new("Cluster", Section::Cluster, body) };
+    asked.answer(Section::Cluster, Ok(shown))
+}
+
+pub(super) async fn get_help(asked: Asked) -> Response {
+    let shown = Shown { is_live: false, ..Shown::new("Help", Section::Other, help::page()) };
+    asked.answer(Section::Other, Ok(shown))
+}
+
+pub(super) async fn get_nothing(asked: Asked) -> Response {
+    let error = ApiError::new(ErrorCode::NotFound, "the address leads to no page");
+    asked.answer(Section::Other, Err(error))
+}
+
+/// Leads to what a text names: a file, a date, a run.
+pub(super) async fn get_find(asked: Asked, State(api): State<Api>) -> Response {
+    let text = asked.get("q").unwrap_or_default().trim().to_owned();
+    if text.is_empty() {
+        return Redirect::to("/ui/runs").into_response();
+    }
+    if text.contains("://") || text.starts_with('/') {
+        return Redirect::to(&link::file_path(&text)).into_response();
+    }
+    if let Ok(date) = text.parse::<DatePrefix>() {
+        return Redirect::to(&link::date_path(&date.to_string())).into_response();
+    }
+    let known = match text.parse::<ManifestId>() {
+        Ok(id) => api.service.store().run_head(&id).await.is_ok_and(|run| run.is_some()),
+        Err(_) => false,
+    };
+    if known {
+        return Redirect::to(&link::run_path(&text)).into_response();
+    }
+    let error = ApiError::new(
+        ErrorCode::NotFound,
+        format!(
+            "nothing is called `{text}`: a run is found by its whole id, a file by its address (s3://bucket/key), a date as 2025-12-23"
+        ),
+    );
+    asked.answer(Section::Other, Err(error))
+}

@@ -1,0 +1,68 @@
+//! The web UI: thin handlers under `/ui/`, each of which loads what the API tells and hands it to a page.
+//!
+//! Pages are read with a session ([`guard`]), which a browser gets for a token or by a link that works once. A form only ever
+//! makes a change plan, or applies one; what it does is what the API does. Every answer carries the headers that keep a page from
+//! loading, running or sending anything of others.
+
+mod asked;
+mod assets;
+mod forms;
+mod guard;
+mod headers;
+mod lists;
+mod numbers;
+mod overview;
+mod plans;
+mod rejected;
+mod run;
+mod sign_in;
+mod why;
+
+pub(crate) use asked::cookie;
+pub(crate) use guard::check_same_site;
+pub(crate) use headers::add_headers;
+pub(crate) use sign_in::link_path;
+
+use crate::api::{Access, Api};
+use axum::Router;
+use axum::extract::Extension;
+use axum::middleware;
+use axum::response::Redirect;
+use axum::routing::{get, post};
+use tower_http::compression::CompressionLayer;
+
+/// The routes of the UI.
+pub(crate) fn router(access: Access) -> Router<Api> {
+    let open = Router::new()
+        .route("/", get(|| async { Redirect::to("/ui/") }))
+        .route("/ui", get(|| async { Redirect::to("/ui/") }))
+        .route("/ui/assets/{hash}/{name}", get(assets::get_asset))
+        .route("/ui/sign-in", get(sign_in::get_sign_in).post(sign_in::post_sign_in))
+        .route("/ui/sign-in-links", post(sign_in::post_link))
+        .route("/ui/enter", get(sign_in::get_enter));
+    let closed = Router::new()
+        .route("/ui/", get(overview::get_overview))
+        .route("/ui/find", get(lists::get_find))
+        .route("/ui/runs", get(lists::get_runs))
+        .route("/ui/runs/{id}", get(run::get_run))
+        .route("/ui/runs/{id}/{tab}", get(run::get_run_part))
+        .route("/ui/files", get(lists::get_files))
+        .route("/ui/file", get(lists::get_file))
+        .route("/ui/quarantine", get(lists::get_quarantine))
+        .route("/ui/cluster", get(lists::get_cluster))
+        .route("/ui/dates", get(numbers::get_dates))
+        .route("/ui/dates/{date}", get(numbers::get_date))
+        .route("/ui/cost", get(numbers::get_cost))
+        .route("/ui/activity", get(plans::get_activity))
+        .route("/ui/plans", post(plans::post_plan))
+        .route("/ui/plans/{id}", get(plans::get_plan).post(plans::post_apply))
+        .route("/ui/help", get(lists::get_help))
+        .route("/ui/sign-out", post(sign_in::post_sign_out))
+        .route("/ui/preferences", post(sign_in::post_preferences))
+        .route("/ui/{*rest}", get(lists::get_nothing))
+        .layer(middleware::from_fn_with_state(access.clone(), guard::let_in));
+    open.merge(closed)
+        .layer(middleware::from_fn_with_state(access.clone(), guard::check_page))
+        .layer(Extension(access))
+        .layer(CompressionLayer::new().gzip(true))
+}

@@ -1,0 +1,111 @@
+//! Overview.
+
+use super::asked::{Asked, Shown};
+use super::{numbers, why};
+use crate::api::{Api, ApiError, load_executors, load_runs, load_stats};
+use axum::extract::State;
+use axum::response::Response;
+use millwork_api::{AnyOf, Limit, Run, RunQuery};
+use millwork_manifest::{FailureClass, FileState, RunState};
+use millwork_ui::frame::{Section, Tone};
+use millwork_ui::pages::dates;
+use millwork_ui::pages::overview::{Concern, Overview, page, tone};
+
+/// Runs of each kind that are looked at.
+const SHOWN: usize = 12;
+
+pub(super) async fn get_overview(asked: Asked, State(api): State<Api>) -> Response {
+    let made = overview(&asked, &api).await;
+    asked.answer(Section::Overview, made)
+}
+
+async fn overview(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
+    let some = |state: Option<RunState>| {
+        let query = RunQuery { state: AnyOf::new(state), limit: Limit(SHOWN), ..RunQuery::default() };
+        load_runs(api, query)
+    };
+    let mut running: Vec<Run> = Vec::new();
+    for state in RunState::OPEN {
+        running.extend(some(Some(state)).await?.items);
+    }
+    let latest = some(None).await?.items;
+    let failed = some(Some(RunState::Failed)).await?.items;
+    let executors = load_executors(api);
+    let stats = load_stats(api);
+    let concerns = match why::concerns(api, asked.now).await {
+        Some(mut found) => {
+            found.extend(of_cluster(&stats, &executors));
+            found.sort_by_key(|concern| std::cmp::Reverse(concern.tone));
+            found
+        }
+        None => concerns(&stats, &executors, &failed),
+    };
+    let calendar = numbers::all_dates(api).await.ok().map(|dates| dates::calendar(&dates, dates::FEW_WEEKS));
+    let overview = Overview {
+        now: asked.now,
+        stats: &stats,
+        concerns: &concerns,
+        running: &running,
+        latest: &latest,
+        executors: &executors,
+        input: None,
+        flow: numbers::flow(api, &stats.forecast, asked.now).await,
+        calendar,
+        forecast: numbers::said(&stats.forecast, asked.now),
+    };
+    Ok(Shown {
+        json: Some(millwork_api::path::STATS.to_owned()),
+        command: Some("millwork runs".to_owned()),
+        counted_at: stats.runs_counted_at,
+        tone: tone(&overview),
+        ..Shown::new("Overview", Section::Overview, page(&overview))
+    })
+}
+
+/// What needs somebody, of what is at hand.
+fn concerns(stats: &millwork_api::Stats, executors: &millwork_api::Executors, failed: &[Run]) -> Vec<Concern> {
+    let mut found: Vec<Concern> = of_cluster(stats, executors).into_iter().collect();
+    for class in FailureClass::ALL {
+        let of_class: Vec<&Run> =
+            failed.iter().filter(|run| run.failure.as_ref().is_some_and(|failure| failure.class == class)).collect();
+        if let Some(first) = of_class.first() {
+            let more = if of_class.len() == SHOWN { " or more" } else { "" };
+            found.push(Concern {
+                tone: Tone::Bad,
+                title: format!(
+                    "{} run{}{more} failed: {class}",
+                    of_class.len(),
+                    if of_class.len() == 1 { "" } else { "s" },
+                    class = class.as_str()
+                ),
+                detail: first.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default(),
+                since: of_class.iter().map(|run| run.updated_at).min(),
+                link: format!("/ui/runs?state=failed&class={}", class.as_str()),
+            });
+        }
+    }
+    let refused = stats.files.iter().find(|count| count.state == FileState::Quarantined).map_or(0, |count| count.files);
+    if refused > 0 {
+        found.push(Concern {
+            tone: Tone::Warn,
+            title: format!("{refused} file{} refused", if refused == 1 { "" } else { "s" }),
+            detail: "they are in no output".to_owned(),
+            since: None,
+            link: "/ui/quarantine".to_owned(),
+        });
+    }
+    found.sort_by_key(|concern| std::cmp::Reverse(concern.tone));
+    found
+}
+
+/// That there is nobody to work.
+fn of_cluster(stats: &millwork_api::Stats, executors: &millwork_api::Executors) -> Option<Concern> {
+    let waiting: u64 = stats.runs.iter().map(|count| count.runs).sum();
+    (executors.leads && executors.items.is_empty()).then(|| Concern {
+        tone: if waiting > 0 { Tone::Bad } else { Tone::Warn },
+        title: "No executor is connected".to_owned(),
+        detail: if waiting > 0 { format!("{waiting} runs wait for one") } else { String::new() },
+        since: None,
+        link: "/ui/cluster".to_owned(),
+    })
+}

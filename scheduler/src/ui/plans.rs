@@ -1,0 +1,204 @@
+//! Change plans: made by a form, shown, and applied by another.
+
+use super::asked::{Asked, Shown, say_next};
+use super::forms::{self, Form};
+use crate::access::Role;
+use crate::api::{Api, ApiError, load_audit};
+use crate::audit::Operator;
+use axum::extract::{Path, State};
+use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
+use chrono::NaiveDate;
+use millwork_api::{
+    Action, AnyOf, AuditQuery, ChangeResult, ErrorCode, Limit, Plan, PlanRequest, Priority, RunQuery, Select, path,
+};
+use millwork_manifest::{DatePrefix, FailureClass, RunState};
+use millwork_tracking::Via;
+use millwork_ui::frame::{Section, Tone};
+use millwork_ui::pages::{activity, confirm};
+use millwork_ui::parts::link;
+
+/// Notes on a page.
+const PAGE: usize = 100;
+
+/// Makes a plan of what was chosen, and leads to it.
+pub(super) async fn post_plan(asked: Asked, State(api): State<Api>, form: Form) -> Response {
+    let back = forms::back(form.get("back")).to_owned();
+    match make(&asked, &api, &form).await {
+        Ok(plan) => Redirect::to(&plan_path(&plan.id, &back)).into_response(),
+        Err(error) => asked.answer(Section::Runs, Err(error)),
+    }
+}
+
+/// Shows a plan.
+pub(super) async fn get_plan(asked: Asked, State(api): State<Api>, Path(id): Path<String>) -> Response {
+    let back = forms::back(asked.get("back")).to_owned();
+    let made = match api.service.known_plan(&id).await {
+        Ok(plan) => Ok(show(&asked, &plan, &back, None)),
+        Err(error) => Err(error.into()),
+    };
+    asked.answer(Section::Activity, made)
+}
+
+/// Applies a plan, and leads back with what came of it; or shows why not.
+pub(super) async fn post_apply(asked: Asked, State(api): State<Api>, Path(id): Path<String>, form: Form) -> Response {
+    let back = forms::back(form.get("back")).to_owned();
+    match apply(&asked, &api, &id, &form).await {
+        Ok(Applied::Done(plan)) => {
+            let said = format!(
+                "{}: {} of {} done",
+                confirm::effect(&plan),
+                plan.count(ChangeResult::Done),
+                plan.changes.len()
+            );
+            let is_clean = plan.count(ChangeResult::Done) == plan.changes.len();
+            let to = if is_clean { back } else { plan_path(&plan.id, &back) };
+            (AppendHeaders([say_next(&said)]), Redirect::to(&to)).into_response()
+        }
+        Ok(Applied::Changed(plan)) => {
+            let said = "some of them have changed meanwhile: this is what would change now";
+            (AppendHeaders([say_next(said)]), Redirect::to(&plan_path(&plan.id, &back))).into_response()
+        }
+        Err(error) => match api.service.known_plan(&id).await {
+            Ok(plan) => {
+                let refused =
+                    Shown { status: error.status(), ..show(&asked, &plan, &back, Some(&error.detail().message)) };
+                asked.answer(Section::Activity, Ok(refused))
+            }
+            Err(_) => asked.answer(Section::Activity, Err(error)),
+        },
+    }
+}
+
+/// Shows who changed what.
+pub(super) async fn get_activity(asked: Asked, State(api): State<Api>) -> Response {
+    let made = list_activity(&asked, &api).await;
+    asked.answer(Section::Activity, made)
+}
+
+enum Applied {
+    Done(Plan),
+    /// It was not: with a reason it would be another plan.
+    Changed(Plan),
+}
+
+async fn make(asked: &Asked, api: &Api, form: &Form) -> Result<Plan, ApiError> {
+    may_change(asked)?;
+    let priority = || {
+        let given: i64 = form.get("priority").and_then(|text| text.trim().parse().ok()).unwrap_or(i64::MAX);
+        Priority::try_from(given).map_err(|error| ApiError::new(ErrorCode::BadQuery, error))
+    };
+    let action = match form.get("action").unwrap_or_default() {
+        "retry" => Action::Retry,
+        "cancel" => Action::Cancel,
+        "force" => Action::Force,
+        "redrive" => Action::Redrive,
+        "prioritise" => Action::Priority(priority()?),
+        other => return Err(ApiError::new(ErrorCode::BadQuery, format!("there is no action `{other}`"))),
+    };
+    let select = if form.get("all") == Some("matching") {
+        let words = |name| form.get(name).unwrap_or_default();
+        let state = if words("where-state").is_empty() {
+            AnyOf::<RunState>::default()
+        } else {
+            AnyOf::parse(words("where-state")).map_err(bad)?
+        };
+        let class = if words("where-class").is_empty() {
+            AnyOf::<FailureClass>::default()
+        } else {
+            AnyOf::parse(words("where-class")).map_err(bad)?
+        };
+        let date: Option<DatePrefix> = match words("where-date") {
+            "" => None,
+            text => Some(text.parse().map_err(bad)?),
+        };
+        Select::Runs(RunQuery { state, date, failure_class: class, limit: Limit::default(), cursor: None })
+    } else {
+        let names: Vec<String> = form.all("run").chain(form.all("file")).map(str::to_owned).collect();
+        if names.is_empty() {
+            return Err(ApiError::new(
+                ErrorCode::BadQuery,
+                "nothing was chosen: tick some rows first, then press the button again",
+            ));
+        }
+        Select::Ids(names)
+    };
+    let reason = form.get("reason").map(str::to_owned).filter(|reason| !reason.trim().is_empty());
+    Ok(api.service.make_plan(PlanRequest { action, select, reason }, &operator(asked)).await?)
+}
+
+fn bad(error: impl std::fmt::Display) -> ApiError {
+    ApiError::new(ErrorCode::BadQuery, error)
+}
+
+async fn apply(asked: &Asked, api: &Api, id: &str, form: &Form) -> Result<Applied, ApiError> {
+    may_change(asked)?;
+    let who = operator(asked);
+    let mut plan = api.service.known_plan(id).await?;
+    let number = plan.changes.len();
+    if number >= confirm::TYPED_FROM && form.get("typed").map(str::trim) != Some(number.to_string().as_str()) {
+        return Err(ApiError::new(ErrorCode::BadQuery, format!("type {number} to confirm that so many change")));
+    }
+    let reason = form.get("reason").map(str::trim).filter(|reason| !reason.is_empty());
+    if let (Some(reason), None) = (reason, &plan.reason) {
+        // A plan keeps its reason from its beginning: this one is made again with it, and applied only if it is the same.
+        let names = plan.changes.iter().map(|change| change.subject.clone()).collect();
+        let request = PlanRequest { action: plan.action, select: Select::Ids(names), reason: Some(reason.to_owned()) };
+        let again = api.service.make_plan(request, &who).await?;
+        let is_same = |(one, other): (&millwork_api::Change, &millwork_api::Change)| one == other;
+        if again.changes.len() != number || !again.changes.iter().zip(&plan.changes).all(is_same) {
+            return Ok(Applied::Changed(again));
+        }
+        plan = again;
+    }
+    Ok(Applied::Done(api.service.apply_plan(&plan.id, &who).await?))
+}
+
+/// Refuses those who may only look.
+fn may_change(asked: &Asked) -> Result<(), ApiError> {
+    match asked.caller.role >= Role::Operate {
+        true => Ok(()),
+        false => Err(ApiError::new(
+            ErrorCode::WrongRole,
+            format!("the token `{}` has the role {}; this needs {}", asked.caller.id, asked.caller.role, Role::Operate),
+        )),
+    }
+}
+
+fn operator(asked: &Asked) -> Operator {
+    Operator { actor: asked.caller.id.to_string(), via: Via::Ui }
+}
+
+fn plan_path(id: &str, back: &str) -> String {
+    link::query(&format!("/ui/plans/{}", link::escaped(id)), &[("back", Some(back))])
+}
+
+fn show(asked: &Asked, plan: &Plan, back: &str, refusal: Option<&str>) -> Shown {
+    let body = confirm::page(&confirm::Confirm { now: asked.now, viewer: &asked.viewer, plan, back, refusal });
+    Shown {
+        json: Some(path::plan(&plan.id)),
+        command: Some(format!("millwork plans show {}", plan.id)),
+        is_live: false,
+        tone: Tone::Plain,
+        ..Shown::new(confirm::effect(plan), Section::Activity, body)
+    }
+}
+
+async fn list_activity(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
+    let day = asked.parse::<DatePrefix>("day")?;
+    let (subject, cursor) = (asked.get("subject"), asked.get("cursor"));
+    let query =
+        AuditQuery { day, subject: subject.map(str::to_owned), limit: Limit(PAGE), cursor: cursor.map(str::to_owned) };
+    let page = load_audit(api, query).await?;
+    let shown: NaiveDate = day.and_then(|day| day.to_string().parse().ok()).unwrap_or_else(|| asked.now.date_naive());
+    let text = shown.to_string();
+    let json = link::query(path::AUDIT, &[("day", Some(&text)), ("subject", subject), ("cursor", cursor)]);
+    let body = activity::page(&activity::Activity {
+        now: asked.now,
+        day: shown,
+        subject,
+        cursor,
+        items: &page.items,
+        next: page.next_cursor.as_deref(),
+    });
+    Ok(Shown { json: Some(json), ..Shown::new("Activity", Section::Activity, body) })
+}

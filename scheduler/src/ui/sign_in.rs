@@ -1,0 +1,145 @@
+//! Sign-in with a token, or with a link that works once; sign-out; what a browser remembers of its user's taste.
+
+use super::asked::{cookie, respond};
+use super::forms::{self, Form};
+use crate::access::Sessions;
+use crate::api::{Access, ApiError, peer};
+use axum::Json;
+use axum::extract::{Extension, FromRequest, Query, Request};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
+use chrono::Utc;
+use millwork_api::ErrorCode;
+use millwork_ui::frame::{Process, Section, Theme, Tone};
+use millwork_ui::pages::sign_in::{SignIn, page};
+use millwork_ui::{Frame, frame};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Path of the page.
+pub(super) const PATH: &str = "/ui/sign-in";
+/// Time in which a link must be used that a command has asked for.
+pub(crate) const LINK_TIME: Duration = Duration::from_secs(120);
+/// Bytes of a token that is tried.
+const MAX_TOKEN_BYTES: usize = 4096;
+
+/// The page that asks for a token.
+pub(super) async fn get_sign_in(
+    Extension(access): Extension<Access>,
+    headers: HeaderMap,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
+    show(&access, &headers, forms::back(query.get("back").map(String::as_str)), None, StatusCode::OK)
+}
+
+/// Takes a token, and begins a session.
+pub(super) async fn post_sign_in(Extension(access): Extension<Access>, request: Request) -> Response {
+    let (address, headers) = (peer(&request), request.headers().clone());
+    let form = match Form::from_request(request, &()).await {
+        Ok(form) => form,
+        Err(error) => return error.into_response(),
+    };
+    let back = forms::back(form.get("back")).to_owned();
+    let token = form.get("token").unwrap_or_default().trim();
+    let begun = match token.len() {
+        0 => Err(ApiError::new(ErrorCode::Unauthorized, "there is no token in the field")),
+        n if n > MAX_TOKEN_BYTES => {
+            Err(ApiError::new(ErrorCode::Unauthorized, "that is not a token of this scheduler"))
+        }
+        _ => access.begin_session(token, address),
+    };
+    match begun {
+        Ok(note) => {
+            let cookie = set(&access, &note, Sessions::SECONDS);
+            (AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to(&back)).into_response()
+        }
+        Err(error) => {
+            let (status, detail) = (error.status(), error.detail().clone());
+            let mut answer = show(&access, &headers, &back, Some(&detail.message), status);
+            if let Some(after) = error.into_response().headers_mut().remove(header::RETRY_AFTER) {
+                answer.headers_mut().insert(header::RETRY_AFTER, after);
+            }
+            answer
+        }
+    }
+}
+
+/// Makes a link that signs in once, for whoever shows a token.
+pub(super) async fn post_link(Extension(access): Extension<Access>, request: Request) -> Response {
+    match access.sign_in_link(&request, LINK_TIME) {
+        Ok(code) => {
+            let body = serde_json::json!({ "path": link_path(&code), "expires_in": LINK_TIME.as_secs() });
+            ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+        }
+        Err(error) => error.into_response(),
+    }
+}
+
+/// The path of such a link.
+pub(crate) fn link_path(code: &str) -> String {
+    format!("/ui/enter?code={code}")
+}
+
+/// Takes the code of such a link, and begins a session.
+pub(super) async fn get_enter(
+    Extension(access): Extension<Access>,
+    method: Method,
+    headers: HeaderMap,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
+    // A look ahead of a program that follows links is no visit.
+    let note = match method {
+        Method::GET => query.get("code").and_then(|code| access.sessions().redeem(code, Utc::now())),
+        _ => return StatusCode::NO_CONTENT.into_response(),
+    };
+    let back = forms::back(query.get("back").map(String::as_str));
+    match note {
+        Some(note) => {
+            let cookie = set(&access, &note, Sessions::SECONDS);
+            (AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to(back)).into_response()
+        }
+        None => {
+            let refusal = "this link was used already, or is too old: ask for another with `millwork open`";
+            show(&access, &headers, back, Some(refusal), StatusCode::UNAUTHORIZED)
+        }
+    }
+}
+
+/// Ends the session in this browser.
+pub(super) async fn post_sign_out(Extension(access): Extension<Access>) -> Response {
+    (AppendHeaders([(header::SET_COOKIE, set(&access, "", 0))]), Redirect::to(PATH)).into_response()
+}
+
+/// Notes the colours that somebody wants, for browsers without script.
+pub(super) async fn post_preferences(form: Form) -> Response {
+    let theme = Theme::of(form.get("theme").unwrap_or_default()).as_str();
+    let cookie = format!("millwork_theme={theme}; Path=/ui/; Max-Age=31536000; SameSite=Lax");
+    (AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to(forms::back(form.get("back")))).into_response()
+}
+
+/// The header that keeps a note in a browser, out of the reach of scripts, for some seconds.
+fn set(access: &Access, note: &str, seconds: i64) -> String {
+    let secure = if access.has_tls() { "; Secure" } else { "" };
+    format!("{}={note}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}", access.cookie_name())
+}
+
+fn show(access: &Access, headers: &HeaderMap, back: &str, refusal: Option<&str>, status: StatusCode) -> Response {
+    let theme = Theme::of(cookie(headers, "millwork_theme").unwrap_or_default());
+    let frame = Frame {
+        title: "Sign in".to_owned(),
+        section: Section::Other,
+        viewer: None,
+        process: Process::default(),
+        path: PATH.to_owned(),
+        theme,
+        now: Utc::now(),
+        json: None,
+        command: None,
+        counted_at: None,
+        notices: Vec::new(),
+        is_live: false,
+        tone: Tone::Plain,
+    };
+    let body = page(&SignIn { back, refusal, is_owners: access.is_owners() });
+    respond(status, &frame::page(&frame, &body))
+}

@@ -1,0 +1,80 @@
+//! Diagnoses on pages.
+
+use super::asked::Asked;
+use crate::api::Api;
+use chrono::{DateTime, Utc};
+use millwork_diagnosis::{AttentionItem, Diagnosis, Standing, Subject};
+use millwork_manifest::{DatePrefix, ManifestId, ObjectUri};
+use millwork_ui::Markup;
+use millwork_ui::frame::Tone;
+use millwork_ui::pages::overview::Concern;
+use millwork_ui::parts::{link, why};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Time that a diagnosis may take on a page; one that takes longer is left out.
+const TIME: Duration = Duration::from_secs(3);
+
+/// Time after which what needs a person is looked for again.
+const AGAIN: Duration = Duration::from_secs(3);
+/// What was found last, in this process.
+static KNOWN: Mutex<Option<(Instant, Vec<Concern>)>> = Mutex::new(None);
+
+/// A diagnosis, if it comes in time. What goes wrong with it leaves the rest of the page.
+async fn in_time<E>(found: impl Future<Output = Result<Diagnosis, E>>) -> Option<Diagnosis> {
+    tokio::time::timeout(TIME, found).await.ok()?.ok()
+}
+
+fn shown(asked: &Asked, diagnosis: &Diagnosis, title: &str) -> Markup {
+    why::why(diagnosis, title, &asked.viewer, &asked.path, asked.now)
+}
+
+pub(super) async fn of_file(asked: &Asked, api: &Api, uri: &ObjectUri) -> Option<Markup> {
+    let diagnosis = in_time(api.service.inspector().file(uri, asked.now)).await?;
+    let title = if diagnosis.standing == Standing::Settled { "Where is it?" } else { "Why is it not done?" };
+    Some(shown(asked, &diagnosis, title))
+}
+
+/// That of a run that is not completed.
+pub(super) async fn of_run(asked: &Asked, api: &Api, id: &ManifestId) -> Option<Markup> {
+    let diagnosis = in_time(api.service.inspector().run(id, asked.now)).await?;
+    (diagnosis.standing != Standing::Settled).then(|| shown(asked, &diagnosis, "Why is it not done?"))
+}
+
+pub(super) async fn of_date(asked: &Asked, api: &Api, date: DatePrefix) -> Option<Markup> {
+    let diagnosis = in_time(api.service.inspector().date(date, asked.now)).await?;
+    Some(shown(asked, &diagnosis, "Is it done?"))
+}
+
+/// What needs a person, as concerns; none, if it could not be found out in time. Asked for by every tab that shows the overview, it is
+/// looked for once in a while.
+pub(super) async fn concerns(api: &Api, now: DateTime<Utc>) -> Option<Vec<Concern>> {
+    if let Some((at, known)) = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).as_ref()
+        && at.elapsed() < AGAIN
+    {
+        return Some(known.clone());
+    }
+    let attention = tokio::time::timeout(TIME, api.service.inspector().attention(now)).await.ok()?.ok()?;
+    let found: Vec<Concern> = attention.items.iter().map(concern).collect();
+    *KNOWN.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), found.clone()));
+    Some(found)
+}
+
+fn concern(item: &AttentionItem) -> Concern {
+    let title = match item.count {
+        1 => item.sentence.clone(),
+        n => format!("{n} × {}: {}", item.code.as_str(), item.cause),
+    };
+    let detail = match item.count {
+        1 => item.next.what.clone(),
+        _ => item.sentence.clone(),
+    };
+    let link = match item.subjects.first() {
+        Some(Subject::File(uri)) => link::file_path(uri),
+        Some(Subject::Run(id)) => link::run_path(id),
+        Some(Subject::Date(date)) => link::date_path(date),
+        Some(Subject::Executor(_)) | None => "/ui/cluster".to_owned(),
+    };
+    let tone = if item.next.by_itself { Tone::Warn } else { Tone::Bad };
+    Concern { tone, title, detail, since: item.since, link }
+}

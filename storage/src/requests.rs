@@ -1,0 +1,65 @@
+//! Requests to buckets, counted for Prometheus: each try for itself, so that what is throttled shows even if a later try succeeds.
+
+use aws_sdk_s3::config::interceptors::FinalizerInterceptorContextRef;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
+use metrics::{counter, describe_counter};
+
+/// Name of the metric.
+const REQUESTS: &str = "millwork_storage_requests_total";
+
+/// Says what the metrics of buckets mean.
+pub fn describe_metrics() {
+    describe_counter!(
+        REQUESTS,
+        "Requests to buckets, each try for itself, by method and outcome: ok, throttled, refused or failed"
+    );
+}
+
+/// Sees every request.
+#[derive(Debug)]
+pub(crate) struct Counted;
+
+impl Intercept for Counted {
+    fn name(&self) -> &'static str {
+        "Counted"
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let method = context.request().map_or("other", |request| method(request.method()));
+        let outcome = outcome(context.response().map(|response| response.status().as_u16()));
+        counter!(REQUESTS, "method" => method, "outcome" => outcome).increment(1);
+        Ok(())
+    }
+}
+
+fn method(name: &str) -> &'static str {
+    ["GET", "HEAD", "PUT", "POST", "DELETE"].into_iter().find(|method| *method == name).unwrap_or("other")
+}
+
+fn outcome(status: Option<u16>) -> &'static str {
+    match status {
+        Some(200..400) => "ok",
+        // Too many requests; SlowDown.
+        Some(429 | 503) => "throttled",
+        Some(400..500) => "refused",
+        _ => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_told_apart() {
+        let outcomes = [Some(206), Some(503), Some(404), Some(500), None].map(outcome);
+        assert_eq!(outcomes, ["ok", "throttled", "refused", "failed", "failed"]);
+        assert_eq!((method("PUT"), method("MADEUP")), ("PUT", "other"));
+    }
+}

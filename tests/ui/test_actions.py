@@ -1,0 +1,57 @@
+"""What is done: planned, shown, confirmed, once."""
+import re
+from conftest import gzip_whole, lines, put, run_in
+from test_sign_in import FORM, raw, session
+
+
+def fail_one(up, name):
+    """A run that fails: its only file is cut short."""
+    whole = gzip_whole()
+    put(up.root / "in", f"2025-12-18-{name}.ndjson.gz", whole[: len(whole) // 2])
+    return up.until(lambda: next((run["manifest_id"] for run in up.api("/api/v1/runs?date=2025-12-18&state=failed")["items"]
+                                  if any(name in file["uri"] for file in up.api(f"/api/v1/runs/{run['manifest_id']}/files")["items"])), None))
+
+
+def test_a_retry_is_shown_confirmed_and_noted(browser, up):
+    run = fail_one(up, "retried")
+    before = up.api(f"/api/v1/runs/{run}")["attempts"]
+    put(up.root / "in", "2025-12-18-retried.ndjson.gz", gzip_whole())
+    browser.open("/ui/runs?state=failed&date=2025-12-18")
+    browser.page.check(f"tr[data-id='{run}'] input")
+    browser.page.click(".bulk button[value=retry]")
+    browser.page.wait_for_url(re.compile("/ui/plans/"))
+    assert "Retry 1 run" in browser.page.inner_text("h1")
+    assert up.api(f"/api/v1/runs/{run}")["attempts"] == before, "nothing was done yet"
+    browser.page.fill("#reason", "the file is whole now")
+    browser.page.click("button.primary")
+    browser.page.wait_for_url(re.compile("state=failed"))
+    assert "1 of 1 done" in browser.page.inner_text("#page")
+    up.until(lambda: up.api(f"/api/v1/runs/{run}")["attempts"] > before)
+    browser.open("/ui/activity")
+    text = browser.page.inner_text("#page")
+    assert "retry" in text and "the file is whole now" in text and run in text
+
+
+def test_what_cannot_be_done_says_why(browser, up):
+    browser.open("/ui/runs/" + run_in(up, "completed"))
+    assert "it neither failed nor was cancelled" in browser.page.inner_text(".actions")
+    assert browser.page.locator(".actions button[value=retry]").count() == 0
+
+
+def test_a_plan_is_applied_once_and_by_who_made_it(up):
+    run = fail_one(up, "once")
+    cookie, _ = session(up)
+    made = raw(up, "POST", "/ui/plans", f"action=retry&run={run}&back=/ui/runs", Cookie=cookie, **FORM)
+    assert made.status == 303, made.text
+    path = made.headers["Location"].split("?")[0]
+    first = raw(up, "POST", path, "back=/ui/runs", Cookie=cookie, **FORM)
+    assert first.status == 303 and first.headers["Location"] == "/ui/runs", first.text
+    second = raw(up, "POST", path, "back=/ui/runs", Cookie=cookie, **FORM)
+    assert second.status == 409, second.status
+    assert raw(up, "POST", path, "", Cookie=cookie, **{**FORM, "Sec_Fetch_Site": "cross-site"}).status == 403
+
+
+def test_nothing_chosen_is_said(up):
+    cookie, _ = session(up)
+    answer = raw(up, "POST", "/ui/plans", "action=retry&back=/ui/runs", Cookie=cookie, **FORM)
+    assert answer.status == 400 and "nothing was chosen" in answer.text

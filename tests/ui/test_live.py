@@ -1,0 +1,56 @@
+"""A page follows what happens, and disturbs nobody."""
+import json, re, time
+from conftest import lines, put
+
+
+def submit(up, name):
+    put(up.root / "in", f"2025-12-25-{name}.ndjson", lines(1500))
+    return up.until(lambda: next((run["manifest_id"] for run in up.api("/api/v1/runs?date=2025-12-25")["items"] if run["state"] == "completed"
+                                  and any(name in file["uri"] for file in up.api(f"/api/v1/runs/{run['manifest_id']}/files")["items"])), None))
+
+
+def test_a_new_run_is_announced_and_moves_nothing(browser, up):
+    browser.open("/ui/runs")
+    browser.page.wait_for_timeout(300)
+    first = browser.page.locator("tr[data-id]").first
+    box, known = first.bounding_box(), first.get_attribute("data-id")
+    run = submit(up, "announced")
+    bar = browser.page.locator(".new-rows button")
+    bar.wait_for(state="visible")
+    assert browser.page.locator("tr[data-id]").first.get_attribute("data-id") == known
+    assert "1 new" in bar.inner_text()
+    browser.page.keyboard.press(".")
+    browser.page.wait_for_selector(f"tr[data-id='{run}']")
+    assert browser.page.locator("tr[data-id]").first.get_attribute("data-id") == run
+    assert abs(box["x"] - browser.page.locator("tr[data-id]").first.bounding_box()["x"]) < 1
+
+
+def test_what_a_reader_does_stays(browser, up):
+    browser.open("/ui/runs")
+    browser.page.locator("tr[data-id] input").nth(1).check()
+    browser.page.fill("#find", "half a wo")
+    browser.page.focus("#find")
+    submit(up, "stays")
+    browser.page.locator(".new-rows button").wait_for(state="visible")
+    assert browser.page.input_value("#find") == "half a wo"
+    assert browser.page.evaluate("document.activeElement.id") == "find"
+    assert browser.page.locator("tr[data-id] input:checked").count() == 1
+
+
+def test_the_overview_counts_up_by_itself(browser, up):
+    browser.open("/ui/")
+    run = submit(up, "overview")
+    browser.page.wait_for_selector(f"#last-{run} .s-done", timeout=10_000)
+
+
+def test_a_page_that_is_paused_stays(browser, up):
+    browser.open("/ui/runs")
+    browser.page.keyboard.press("l")
+    assert browser.page.inner_text("#pulse") == "paused"
+    asked = []
+    browser.page.on("request", lambda request: asked.append(request.url))
+    submit(up, "paused")
+    browser.page.wait_for_timeout(1500)
+    assert not [url for url in asked if "/ui/runs" in url]
+    browser.page.keyboard.press("l")
+    browser.page.locator(".new-rows button").wait_for(state="visible")

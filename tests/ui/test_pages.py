@@ -1,0 +1,120 @@
+"""Each page, in every state that made data brings it to."""
+import json, re, urllib.parse
+from conftest import HOSTILE, all_pages, run_in
+
+
+def test_each_page_has_a_title_one_heading_and_no_error(browser, up):
+    for path in all_pages(up):
+        answer = browser.open(path)
+        assert answer.status in (200, 404), path
+        assert browser.page.locator("h1").count() == 1, path
+        assert browser.page.title().endswith(" · Millwork"), path
+        assert len(browser.page.content()) < 150_000 and browser.page.evaluate("document.querySelectorAll('*').length") < 3000, path
+
+
+def test_what_a_page_shows_is_what_the_api_tells(browser, up):
+    for path in all_pages(up):
+        browser.open(path)
+        link = browser.page.locator("link[rel=alternate][type='application/json']")
+        if link.count():
+            answer = browser.page.request.get(up.base + link.get_attribute("href"))
+            assert answer.ok and answer.json() is not None, path
+    done = run_in(up, "completed")
+    told = up.api(f"/api/v1/runs/{done}")
+    browser.open(f"/ui/runs/{done}")
+    text = browser.page.inner_text("#page")
+    assert f"{told['result']['ledger']['lines']:,} lines = " in text and "unaccounted" not in text
+    browser.open("/ui/runs")
+    shown = browser.page.eval_on_selector_all("tr[data-id]", "rows => rows.map(row => row.dataset.id)")
+    assert shown == [run["manifest_id"] for run in up.api("/api/v1/runs")["items"]]
+
+
+def test_every_link_leads_somewhere(browser, up):
+    seen, left = set(), list(all_pages(up))
+    while left:
+        path = left.pop()
+        if path in seen or len(seen) > 150:
+            continue
+        seen.add(path)
+        answer = browser.page.request.get(up.base + path)
+        is_unknown_file = path.startswith("/ui/file?")
+        assert answer.status == 200 or is_unknown_file, f"{path}: {answer.status}"
+        if "text/html" not in answer.headers["content-type"]:
+            continue
+        html = answer.text()
+        for href in re.findall(r'href="([^"]+)"', html):
+            href = href.replace("&amp;", "&")
+            if href.startswith("#"):
+                assert f'id="{href[1:]}"' in html, f"{path}: {href}"
+            else:
+                target = urllib.parse.urljoin(path, href)
+                assert target.startswith("/"), f"{path} leads out: {href}"
+                left.append(target)
+
+
+def test_nothing_is_inline(browser, up):
+    for path in all_pages(up):
+        html = browser.page.request.get(up.base + path).text()
+        assert not re.search(r"<[^>]*\s(style|on[a-z]+)=", html) and not re.search(r"<style|hx-on|=\"?js:", html), path
+        assert all(re.search(r"\ssrc=\"/ui/assets/", tag) for tag in re.findall(r"<script[^>]*>", html)), path
+
+
+def test_hostile_text_is_shown_and_does_nothing(browser, up):
+    uri = next(file["uri"] for file in up.api("/api/v1/files?date=2025-12-24")["items"])
+    run = next(run["manifest_id"] for run in up.api("/api/v1/runs?date=2025-12-24")["items"])
+    quoted = urllib.parse.quote(uri, safe="")
+    browser.page.on("dialog", lambda dialog: browser.wrong.append(f"dialog {dialog.message}"))
+    for path in [f"/ui/file?uri={quoted}", "/ui/files?date=2025-12-24", f"/ui/runs/{run}/files", f"/ui/runs/{run}/rejected", f"/ui/find?q={urllib.parse.quote('<img src=x onerror=alert(1)>')}"]:
+        browser.open(path)
+        content = browser.page.content()
+        assert "\u202e" not in content and "<script>alert" not in content and browser.page.locator("#page img").count() == 0, path
+    browser.open("/ui/files?date=2025-12-24")
+    text = browser.page.inner_text("#page")
+    assert "<script>alert(1)</script>" in text and "‹U+202E›" in text
+    assert HOSTILE.split("\u202e")[0] in text.replace("‹U+202E›", "")
+
+
+def test_a_filter_is_in_the_address_and_can_be_taken_away(browser, up):
+    browser.open("/ui/runs")
+    browser.page.select_option("#f-state", "failed")
+    browser.page.click("form.filters button[type=submit]")
+    browser.page.wait_for_url(re.compile("state=failed"))
+    assert browser.page.locator("tr[data-id]").count() == 1
+    address = browser.page.url
+    browser.page.click("tr[data-id] a")
+    browser.page.wait_for_selector("h1.id")
+    browser.page.go_back()
+    assert browser.page.url == address and browser.page.locator("tr[data-id]").count() == 1
+    browser.page.reload()
+    assert browser.page.locator("tr[data-id]").count() == 1
+    browser.page.click(".active-filters a")
+    browser.page.wait_for_url(re.compile("/ui/runs$"))
+
+
+def test_times_say_their_zone_and_switch_together(browser, up):
+    browser.open("/ui/runs/" + run_in(up, "completed"))
+    shown = lambda: browser.page.eval_on_selector_all("time:not([data-show=none])", "all => all.map(each => each.textContent)")
+    assert shown() and all(text.endswith(" UTC") for text in shown())
+    browser.page.keyboard.press("z")
+    assert all(re.search(r" (CET|CEST|GMT\+[12])$", text) for text in shown()), shown()
+    browser.page.reload()
+    assert all(" UTC" not in text for text in shown()), "it is remembered"
+    browser.page.keyboard.press("z")
+    assert all(text.endswith(" UTC") for text in shown())
+
+
+def test_an_unknown_run_and_page_say_so(browser, up):
+    assert browser.open("/ui/runs/no-such-run").status == 404
+    assert "no-such-run" in browser.page.inner_text("#page")
+    assert browser.open("/ui/nowhere").status == 404
+    assert browser.open("/ui/runs?state=nonsense").status == 400
+    assert "nonsense" in browser.page.inner_text("#page")
+
+
+def test_pages_are_quick(browser, up):
+    took = []
+    for path in all_pages(up) * 8:
+        browser.page.request.get(up.base + path)
+        took.append(browser.page.evaluate("path => { const begin = performance.now(); return fetch(path).then(answer => performance.now() - begin) }", path))
+    took.sort()
+    assert took[int(len(took) * 0.95)] < 150, took[-10:]

@@ -1,0 +1,117 @@
+//! Series over time, and notes of processes. Each expires by itself.
+
+use super::DynamoStore;
+use super::expression::Expression;
+use super::item::{Item, epoch, get, parsed, text, time};
+use super::key;
+use super::request::Query;
+use crate::numbers::MAX_NOTES;
+use crate::{Note, Sample, Span, TrackingError, TrackingResult};
+use chrono::{DateTime, Utc};
+
+/// The partition of a sample: those of a day, or of a month, are read together.
+fn partition(span: Span, at: DateTime<Utc>) -> String {
+    let period = match span {
+        Span::Minute => at.format("%Y-%m-%d"),
+        Span::Hour => at.format("%Y-%m"),
+    };
+    format!("SERIES#{}#{period}", span.seconds())
+}
+
+fn notes(kind: &str) -> String {
+    format!("NOTE#{kind}")
+}
+
+/// The sort key of a sample: its time, so that texts are in the order of time.
+fn place(at: i64) -> String {
+    format!("{at:012}")
+}
+
+impl DynamoStore {
+    pub(super) async fn write_sample(&self, span: Span, sample: &Sample) -> TrackingResult<()> {
+        let corrupt = |value: String| TrackingError::Corrupt { what: "sample", value };
+        let at = DateTime::from_timestamp(sample.at, 0).ok_or_else(|| corrupt(sample.at.to_string()))?;
+        let value = serde_json::to_string(sample).map_err(|e| corrupt(e.to_string()))?;
+        let mut item = key::metric(partition(span, at), place(sample.at));
+        item.extend([("value".to_owned(), text(value)), ("ttl".to_owned(), epoch(at + span.keep()))]);
+        self.put(&self.names.metrics, item, &Expression::new()).await.map(drop)
+    }
+
+    pub(super) async fn samples_between(
+        &self,
+        span: Span,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> TrackingResult<Vec<Sample>> {
+        // No earlier than what is kept: the number of partitions is bounded by that.
+        let from = from.max(Utc::now() - span.keep());
+        let (mut samples, mut last, mut at) = (Vec::new(), String::new(), from);
+        while at < to {
+            let of = partition(span, at);
+            if of != last {
+                let expression = Expression::new().when("metric_date", "=", text(of.as_str())).when(
+                    "metric_type",
+                    ">=",
+                    text(place(from.timestamp())),
+                );
+                let items = self.query(&self.names.metrics, &Query { expression, ..Query::default() }).await?;
+                let read = |item: &Item| serde_json::from_str::<Sample>(get(item, "value")?).ok();
+                samples.extend(items.iter().filter_map(read).filter(|sample| sample.at < to.timestamp()));
+                last = of;
+            }
+            at += chrono::Duration::days(1);
+        }
+        // The last period, if a step of a day went past its beginning.
+        let of = partition(span, to);
+        if of != last && from < to {
+            let expression = Expression::new().when("metric_date", "=", text(of.as_str())).when(
+                "metric_type",
+                "<",
+                text(place(to.timestamp())),
+            );
+            let items = self.query(&self.names.metrics, &Query { expression, ..Query::default() }).await?;
+            samples.extend(items.iter().filter_map(|item| serde_json::from_str::<Sample>(get(item, "value")?).ok()));
+        }
+        Ok(samples)
+    }
+
+    pub(super) async fn write_note(&self, kind: &str, note: &Note, expires_at: DateTime<Utc>) -> TrackingResult<()> {
+        let mut item = key::metric(notes(kind), note.name.as_str());
+        item.extend([
+            ("at".to_owned(), time(note.at)),
+            ("value".to_owned(), text(note.value.to_string())),
+            ("expires_at".to_owned(), time(expires_at)),
+            ("ttl".to_owned(), epoch(expires_at)),
+        ]);
+        self.put(&self.names.metrics, item, &Expression::new()).await.map(drop)
+    }
+
+    pub(super) async fn notes_of(&self, kind: &str, now: DateTime<Utc>) -> TrackingResult<Vec<Note>> {
+        let expression =
+            Expression::new().when("metric_date", "=", text(notes(kind))).only("expires_at", ">=", time(now));
+        let query = Query { expression, limit: Some(MAX_NOTES), ..Query::default() };
+        let items = self.query(&self.names.metrics, &query).await?;
+        let note = |item: &Item| {
+            let value = get(item, "value").and_then(|value| serde_json::from_str(value).ok());
+            Ok(Note {
+                name: get(item, "metric_type").unwrap_or_default().to_owned(),
+                at: parsed(item, "at", "time")?,
+                value: value.unwrap_or(serde_json::Value::Null),
+            })
+        };
+        items.iter().map(note).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_of_a_day_or_a_month_are_together_and_in_order() {
+        let at: DateTime<Utc> = "2025-12-23T14:03:00Z".parse().unwrap();
+        assert_eq!(partition(Span::Minute, at), "SERIES#60#2025-12-23");
+        assert_eq!(partition(Span::Hour, at), "SERIES#3600#2025-12");
+        assert!(place(9) < place(10) && place(999_999_999) < place(at.timestamp()));
+    }
+}

@@ -1,0 +1,87 @@
+//! Files that pages refer to: scripts, style and icons, whose path holds the hash of what is in them.
+
+use sha2::{Digest, Sha256};
+use std::sync::LazyLock;
+
+/// A file that goes with every binary.
+pub struct Asset {
+    /// Its name in paths.
+    pub name: &'static str,
+    /// Its media type.
+    pub content_type: &'static str,
+    /// What is in it.
+    pub content: &'static [u8],
+}
+
+macro_rules! asset {
+    ($path:literal, $name:literal, $content_type:literal) => {
+        Asset { name: $name, content_type: $content_type, content: include_bytes!(concat!("../assets/", $path)) }
+    };
+}
+
+/// All of them.
+pub static ALL: [Asset; 7] = [
+    asset!("app.css", "app.css", "text/css; charset=utf-8"),
+    asset!("app.js", "app.js", "text/javascript; charset=utf-8"),
+    asset!("vendor/htmx.min.js", "htmx.min.js", "text/javascript; charset=utf-8"),
+    asset!("vendor/hx-sse.min.js", "hx-sse.min.js", "text/javascript; charset=utf-8"),
+    asset!("favicon-ok.svg", "favicon-ok.svg", "image/svg+xml"),
+    asset!("favicon-warn.svg", "favicon-warn.svg", "image/svg+xml"),
+    asset!("favicon-bad.svg", "favicon-bad.svg", "image/svg+xml"),
+];
+
+/// Hash of all of them, in the paths: a browser that has a file never asks for it again, and has no other by mistake.
+static HASH: LazyLock<String> = LazyLock::new(|| {
+    let mut hash = Sha256::new();
+    for asset in &ALL {
+        hash.update(asset.content);
+    }
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+});
+
+/// The path of a file.
+pub fn path(name: &str) -> String {
+    format!("/ui/assets/{}/{name}", *HASH)
+}
+
+/// The file at the last two parts of a path.
+pub fn find(hash: &str, name: &str) -> Option<&'static Asset> {
+    ALL.iter().find(|asset| asset.name == name && hash == *HASH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vendored_scripts_are_those_of_the_readme() {
+        let readme = include_str!("../assets/vendor/README.md");
+        for name in ["htmx.min.js", "hx-sse.min.js"] {
+            let asset = ALL.iter().find(|asset| asset.name == name).unwrap();
+            let hash: String = Sha256::digest(asset.content).iter().map(|byte| format!("{byte:02x}")).collect();
+            let line = readme.lines().find(|line| line.starts_with(&format!("| `{name}`"))).unwrap();
+            assert!(line.contains(&hash), "{name} has the hash {hash}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_them_comes_from_elsewhere() {
+        for asset in ALL.iter().filter(|asset| asset.name.starts_with("app.")) {
+            let text = std::str::from_utf8(asset.content).unwrap();
+            for banned in ["http:", "https:", "//cdn", "@import", "eval(", "hx-on", "innerHTML"] {
+                assert!(!text.contains(banned), "{}: {banned}", asset.name);
+            }
+        }
+        let script = ALL.iter().find(|asset| asset.name == "app.js").unwrap().content;
+        assert!(script.iter().filter(|byte| **byte == b'\n').count() < 300);
+    }
+
+    #[test]
+    fn a_path_leads_to_its_file_only() {
+        let given = path("app.css");
+        let mut parts = given.rsplit('/');
+        let (name, hash) = (parts.next().unwrap(), parts.next().unwrap());
+        assert!(find(hash, name).is_some());
+        assert!(find("0000000000000000", name).is_none() && find(hash, "../Cargo.toml").is_none());
+    }
+}

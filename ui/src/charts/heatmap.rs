@@ -1,0 +1,62 @@
+//! A calendar: a cell a date, filled by how much of it is done.
+
+use chrono::{Datelike, Days, NaiveDate};
+use maud::{Markup, html};
+
+/// A date of the calendar.
+pub struct Day {
+    /// Which.
+    pub date: NaiveDate,
+    /// Share of what is known of it that is done, 0 to 1.
+    pub done: f64,
+    /// Class of what is left: `work`, `bad`, `warn`, or none if nothing is.
+    pub left: Option<&'static str>,
+    /// The same in words.
+    pub said: String,
+    /// Whether it is unlike others.
+    pub is_odd: bool,
+}
+
+/// Weeks from left to right, weekdays from top to bottom, up to a date. What is not known of a date is an empty cell.
+pub fn calendar(days: &[Day], until: NaiveDate, weeks: u32, link: fn(NaiveDate) -> String) -> Markup {
+    const CELL: u32 = 16;
+    const LEFT: u32 = 28;
+    const TOP: u32 = 16;
+    let monday = until - Days::new(u64::from(until.weekday().num_days_from_monday()));
+    let first = monday - Days::new(u64::from(weeks.saturating_sub(1)) * 7);
+    let width = LEFT + weeks * CELL;
+    let height = TOP + 7 * CELL;
+    let months = (0..weeks).filter_map(|week| {
+        let date = first + Days::new(u64::from(week) * 7);
+        (date.day() <= 7).then(|| (LEFT + week * CELL, date.format("%b").to_string()))
+    });
+    html! {
+        svg.calendar viewBox=(format!("0 0 {width} {height}")) width=(width) height=(height) role="group" aria-label="Calendar of dates" {
+            @for (x, month) in months { text.label x=(x) y="10" { (month) } }
+            @for (row, name) in [(0u32, "Mo"), (2, "We"), (4, "Fr"), (6, "Su")] { text.label x="0" y=(TOP + row * CELL + 11) { (name) } }
+            @for index in 0..weeks * 7 {
+                @let date = first + Days::new(u64::from(index));
+                @if date <= until {
+                    @let (x, y) = (LEFT + index / 7 * CELL, TOP + index % 7 * CELL);
+                    @match days.iter().find(|day| day.date == date) {
+                        Some(day) => (cell(day, x, y, &link(date))),
+                        None => rect.day.unknown x=(x) y=(y) width="13" height="13" rx="2" { title { (date) ": nothing known" } },
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn cell(day: &Day, x: u32, y: u32, link: &str) -> Markup {
+    let height = (day.done.clamp(0.0, 1.0) * 13.0).round();
+    html! {
+        a href=(link) data-day=(day.date) aria-label=(format!("{}: {}", day.date, day.said)) {
+            rect.day.known.(day.left.unwrap_or("done")) x=(x) y=(y) width="13" height="13" rx="2" { title { (day.date) ": " (day.said) } }
+            @if height > 0.0 { rect.fill.(day.left.unwrap_or("done")) x=(x) y=(f64::from(y) + 13.0 - height) width="13" height=(height) rx="2" {} }
+            @if day.left == Some("bad") { path.mark d=(format!("M{} {}l5 5m0-5l-5 5", x + 4, y + 4)) {} }
+            @if day.left == Some("warn") { path.mark d=(format!("M{} {}v4m0 2v.5", x + 6, y + 3)) {} }
+            @if day.is_odd { circle.odd cx=(x + 12) cy=(y + 1) r="2.5" {} }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Charts: SVG made on the server. Geometry is in attributes, colours are classes, and each chart has a name and the same
+//! numbers as words or as a table.
+
+pub mod area;
+pub mod bars;
+pub mod conservation;
+pub mod gantt;
+pub mod heatmap;
+pub mod meter;
+pub mod plan;
+pub mod sparkline;
+
+use maud::{Markup, html};
+
+/// A table of a chart's numbers, folded away.
+pub(crate) fn numbers(heads: &[&str], rows: &[Vec<String>]) -> Markup {
+    html! {
+        details.numbers {
+            summary { "Numbers" }
+            div.scroll tabindex="0" role="group" aria-label="Numbers of the chart" {
+                table {
+                    thead { tr { @for head in heads { th scope="col" { (head) } } } }
+                    tbody { @for row in rows { tr { @for cell in row { td { (cell) } } } } }
+                }
+            }
+        }
+    }
+}
+
+/// A coordinate, with the digits that matter.
+pub(crate) fn at(value: f64) -> String {
+    let value = if value.is_finite() { value } else { 0.0 };
+    let text = format!("{value:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// The largest of some values, above zero.
+pub(crate) fn largest(values: impl IntoIterator<Item = f64>) -> f64 {
+    values.into_iter().filter(|value| value.is_finite()).fold(f64::MIN_POSITIVE, f64::max)
+}
+
+/// A number of the kind 1, 2 or 5 × 10ⁿ that is not below a value: the end of an axis.
+pub(crate) fn round_up(value: f64) -> f64 {
+    if !value.is_finite() || value <= 0.0 {
+        return 1.0;
+    }
+    let power = 10f64.powf(value.log10().floor());
+    let digit = value / power;
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().find(|step| digit <= *step + 1e-9);
+    step.map_or(value, |step| step * power)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_end_at_round_numbers() {
+        assert_eq!([0.0, 0.9, 1.0, 3.0, 51.0].map(round_up), [1.0, 1.0, 1.0, 5.0, 100.0]);
+        assert_eq!((at(1.5), at(2.0), at(f64::NAN)), ("1.5".into(), "2".into(), "0".into()));
+    }
+}

@@ -1,0 +1,67 @@
+//! A physical plan as a tree of boxes, the root on top.
+
+use crate::text;
+use maud::{Markup, html};
+
+/// Nodes that are drawn; a plan here has 3 to 8.
+const MAX_NODES: usize = 60;
+/// Characters of a node's details that are drawn.
+const MAX_DETAIL: usize = 240;
+
+/// A node of a plan.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Node {
+    /// How deep it is.
+    pub depth: usize,
+    /// Its operator.
+    pub name: String,
+    /// The rest of its line.
+    pub detail: String,
+}
+
+/// The nodes of the physical part of an `EXPLAIN`: lines whose indent tells their depth.
+pub fn nodes(plan: &str) -> Vec<Node> {
+    let lines: Vec<&str> = plan.lines().collect();
+    let begin = lines.iter().rposition(|line| line.trim_start().to_ascii_lowercase().starts_with("physical"));
+    let physical = &lines[begin.map_or(0, |at| at + 1).min(lines.len())..];
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let least = physical.iter().filter(|line| !line.trim().is_empty()).map(|line| indent(line)).min().unwrap_or(0);
+    physical
+        .iter()
+        .filter(|line| !line.trim().is_empty())
+        .take(MAX_NODES)
+        .map(|line| {
+            let (name, detail) = line.trim().split_once(':').unwrap_or((line.trim(), ""));
+            Node { depth: (indent(line) - least) / 2, name: name.trim().to_owned(), detail: detail.trim().to_owned() }
+        })
+        .collect()
+}
+
+/// Draws the tree as nested lists, so that it is read in order, too.
+pub fn tree(plan: &str) -> Markup {
+    let nodes = nodes(plan);
+    html! {
+        ol.plan aria-label="Physical plan, from the output to the input" {
+            @for node in &nodes {
+                @let short: String = node.detail.chars().take(MAX_DETAIL).collect();
+                li data-depth=(node.depth.min(8)) {
+                    strong { (text::shown(&node.name)) }
+                    @if !short.is_empty() { div.detail { (text::shown(&short)) @if short.len() < node.detail.len() { " …" } } }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indents_are_depths() {
+        let nodes =
+            nodes("logical\n  x\nphysical\n  Sink: parts=6\n    Projection: [a]\n      DataSourceExec: files\n");
+        let depths: Vec<_> = nodes.iter().map(|node| (node.depth, node.name.as_str())).collect();
+        assert_eq!(depths, [(0, "Sink"), (1, "Projection"), (2, "DataSourceExec")]);
+    }
+}

@@ -1,0 +1,347 @@
+//! The frame around each page: head, navigation, notices, foot.
+
+use crate::assets;
+use crate::parts::{copy, time};
+use chrono::{DateTime, Utc};
+use maud::{DOCTYPE, Markup, html};
+
+/// A part of the navigation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// How the day goes.
+    Overview,
+    /// Runs of manifests.
+    Runs,
+    /// Dates of data.
+    Dates,
+    /// Input files.
+    Files,
+    /// Refused files and rejected lines.
+    Quarantine,
+    /// Processes.
+    Cluster,
+    /// Who changed what.
+    Activity,
+    /// What it costs.
+    Cost,
+    /// None of the above.
+    Other,
+}
+
+impl Section {
+    /// Those of the navigation, each with its path, name and second key.
+    const SHOWN: [(Self, &'static str, &'static str, &'static str); 8] = [
+        (Self::Overview, "/ui/", "Overview", "o"),
+        (Self::Runs, "/ui/runs", "Runs", "r"),
+        (Self::Dates, "/ui/dates", "Dates", "d"),
+        (Self::Files, "/ui/files", "Files", "f"),
+        (Self::Quarantine, "/ui/quarantine", "Quarantine", "q"),
+        (Self::Cluster, "/ui/cluster", "Cluster", "c"),
+        (Self::Activity, "/ui/activity", "Activity", "a"),
+        (Self::Cost, "/ui/cost", "Cost", "u"),
+    ];
+}
+
+/// Colours of the pages, as the reader chose.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Theme {
+    /// Those of the system.
+    #[default]
+    System,
+    /// Dark on light.
+    Light,
+    /// Light on dark.
+    Dark,
+}
+
+impl Theme {
+    /// Its name in the cookie.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Light => "light",
+            Self::Dark => "dark",
+        }
+    }
+
+    /// The theme of a name; that of the system for any other.
+    pub fn of(name: &str) -> Self {
+        match name {
+            "light" => Self::Light,
+            "dark" => Self::Dark,
+            _ => Self::System,
+        }
+    }
+
+    fn next(self) -> Self {
+        match self {
+            Self::System => Self::Light,
+            Self::Light => Self::Dark,
+            Self::Dark => Self::System,
+        }
+    }
+}
+
+/// Rights of who looks, each with those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Right {
+    /// Look.
+    Read,
+    /// Retry, cancel, force, prioritise.
+    Operate,
+    /// Everything.
+    Admin,
+}
+
+impl Right {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Operate => "operate",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// Who looks at a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Viewer {
+    /// Id of the token that they signed in with.
+    pub name: String,
+    /// What that may do.
+    pub right: Right,
+}
+
+/// What a reader is told once, or of the state that the page is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// How grave it is.
+    pub tone: Tone,
+    /// The sentence.
+    pub text: String,
+    /// Where more is said.
+    pub link: Option<(String, String)>,
+}
+
+/// How grave something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tone {
+    /// Good news.
+    Good,
+    /// News.
+    Plain,
+    /// Somebody should look.
+    Warn,
+    /// Somebody must look.
+    Bad,
+}
+
+impl Tone {
+    /// Its class.
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Plain => "plain",
+            Self::Warn => "warn",
+            Self::Bad => "bad",
+        }
+    }
+
+    /// Its word, for those who do not see the colour.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Good => "all well",
+            Self::Plain => "note",
+            Self::Warn => "look at this",
+            Self::Bad => "needs you",
+        }
+    }
+}
+
+/// What the frame shows of the process behind it.
+#[derive(Clone, Debug, Default)]
+pub struct Process {
+    /// Whether it runs the manifests.
+    pub leads: bool,
+    /// Tasks that executors run, and could.
+    pub slots: Option<(u64, u64)>,
+    /// Its version.
+    pub version: String,
+}
+
+/// What is around one page.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Title of the window, and of nothing else: each page has its own `h1`.
+    pub title: String,
+    /// Part of the navigation that it belongs to.
+    pub section: Section,
+    /// Who looks; nobody before they have signed in.
+    pub viewer: Option<Viewer>,
+    /// The process.
+    pub process: Process,
+    /// Path and query of this page.
+    pub path: String,
+    /// Chosen colours.
+    pub theme: Theme,
+    /// When the page was made.
+    pub now: DateTime<Utc>,
+    /// Path and query of the same in the API.
+    pub json: Option<String>,
+    /// The same as a command.
+    pub command: Option<String>,
+    /// When its oldest number was counted.
+    pub counted_at: Option<DateTime<Utc>>,
+    /// What the reader is told.
+    pub notices: Vec<Notice>,
+    /// Whether the page follows what happens.
+    pub is_live: bool,
+    /// What the icon of the window says.
+    pub tone: Tone,
+}
+
+/// Settings of htmx: no style of its own, no history of its own, nothing that is evaluated; what a reader opened or chose stays.
+const HTMX: &str = r#"{"includeIndicatorCSS":false,"extensions":"sse","history":false,"morphIgnore":["data-htmx-powered","open","checked"]}"#;
+
+/// A whole page.
+pub fn page(frame: &Frame, body: &Markup) -> Markup {
+    let icon = match frame.tone {
+        Tone::Good | Tone::Plain => "favicon-ok.svg",
+        Tone::Warn => "favicon-warn.svg",
+        Tone::Bad => "favicon-bad.svg",
+    };
+    html! {
+        (DOCTYPE)
+        html lang="en" data-theme=(frame.theme.as_str()) {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (frame.title) " · Millwork" }
+                link rel="icon" type="image/svg+xml" href=(assets::path(icon));
+                link rel="stylesheet" href=(assets::path("app.css"));
+                @if let Some(json) = &frame.json { link rel="alternate" type="application/json" href=(json); }
+                meta name="htmx-config" content=(HTMX);
+                @if frame.viewer.is_some() {
+                    script src=(assets::path("htmx.min.js")) defer {}
+                    script src=(assets::path("hx-sse.min.js")) defer {}
+                }
+                script src=(assets::path("app.js")) type="module" {}
+            }
+            body {
+                a.skip href="#page" { "Skip to the page" }
+                (head(frame))
+                @if frame.viewer.is_some() && frame.is_live {
+                    div #live hidden hx-sse:connect="/api/v1/events" {}
+                }
+                div #away .banner.warn role="status" hidden {}
+                main #page tabindex="-1" data-live=[frame.is_live.then_some("yes")] {
+                    @for notice in &frame.notices { (self::notice(notice)) }
+                    (body)
+                    @if frame.viewer.is_some() { (page_foot(frame)) }
+                }
+                div #said .visually-hidden role="status" aria-live="polite" {}
+            }
+        }
+    }
+}
+
+/// A notice.
+pub fn notice(notice: &Notice) -> Markup {
+    html! {
+        div.banner.(notice.tone.class()) role="status" {
+            span.visually-hidden { (notice.tone.word()) ": " }
+            (crate::text::shown(&notice.text))
+            @if let Some((name, href)) = &notice.link { " " a href=(href) { (name) } }
+        }
+    }
+}
+
+fn head(frame: &Frame) -> Markup {
+    html! {
+        header.top {
+            a.brand href="/ui/" { (brand_mark()) span { "Millwork" } }
+            @if let Some(viewer) = &frame.viewer {
+                nav.main aria-label="Pages" {
+                    @for (section, path, name, key) in Section::SHOWN {
+                        a href=(path) data-key=(format!("g {key}")) aria-current=[(section == frame.section).then_some("page")] { (name) }
+                    }
+                }
+                form.find action="/ui/find" method="get" role="search" {
+                    label.visually-hidden for="find" { "Find a run, file, date or executor" }
+                    input #find type="search" name="q" placeholder="Find a run, file, date" autocomplete="off" spellcheck="false" maxlength="2048";
+                    kbd aria-hidden="true" { "/" }
+                }
+                (status(frame, viewer))
+            }
+        }
+    }
+}
+
+fn status(frame: &Frame, viewer: &Viewer) -> Markup {
+    html! {
+        div #status .status {
+            @if frame.process.leads {
+                span.chip.good title="this scheduler runs the manifests" { span.dot aria-hidden="true" {} "leader" }
+            } @else {
+                span.chip.warn title="another scheduler runs the manifests, or none does" { span.dot aria-hidden="true" {} "standby" }
+            }
+            @if let Some((used, all)) = frame.process.slots { span.num title="tasks that run, of those that can at once" { (used) "/" (all) " slots" } }
+            @if frame.is_live {
+                button #pulse .link type="button" data-act="live" aria-pressed="true" title="pause or go on (l)" { "live" }
+            }
+            span.push {}
+            button #zone .link type="button" data-act="zone" title="UTC or local time (z)" { "UTC" }
+            form.inline method="post" action="/ui/preferences" {
+                input type="hidden" name="back" value=(frame.path);
+                button .link #theme type="submit" name="theme" value=(frame.theme.next().as_str()) data-act="theme" title=(format!("colours: {}; change (t)", frame.theme.as_str())) {
+                    (theme_mark()) span.visually-hidden { "Change colours" }
+                }
+            }
+            a href="/ui/help" title="help and keys (?)" { "Help" }
+            form.inline method="post" action="/ui/sign-out" {
+                button.link type="submit" title=(format!("signed in with the token {}, role {}", viewer.name, viewer.right.as_str())) { "Sign out" }
+            }
+        }
+    }
+}
+
+fn page_foot(frame: &Frame) -> Markup {
+    html! {
+        footer.page-foot {
+            span {
+                "This page: "
+                @if let Some(json) = &frame.json {
+                    a href=(json) { "JSON" }
+                    " " (copy::button(&format!("curl -H \"Authorization: Bearer $MILLWORK_TOKEN\" \"$MILLWORK_SCHEDULER{json}\""), "curl"))
+                }
+                @if let Some(command) = &frame.command { " " code #command { (command) } (copy::button(command, "command")) }
+            }
+            span.push {}
+            @if let Some(at) = frame.counted_at { span { "counted " (time::moment_short(at, frame.now)) } }
+            span { "made " (time::moment_short(frame.now, frame.now)) }
+            span { "Millwork " (frame.process.version) }
+        }
+    }
+}
+
+/// The sign of the program: grains, some of them ground.
+pub fn brand_mark() -> Markup {
+    html! {
+        svg.mark viewBox="0 0 20 20" width="20" height="20" aria-hidden="true" focusable="false" {
+            rect.a x="1" y="1" width="8" height="8" rx="1.5" {}
+            rect.b x="11" y="1" width="8" height="8" rx="1.5" {}
+            rect.b x="1" y="11" width="8" height="8" rx="1.5" {}
+            rect.a x="11" y="11" width="8" height="8" rx="1.5" {}
+        }
+    }
+}
+
+fn theme_mark() -> Markup {
+    html! {
+        svg.icon viewBox="0 0 16 16" width="16" height="16" aria-hidden="true" focusable="false" {
+            circle cx="8" cy="8" r="6.25" fill="none" stroke="currentColor" stroke-width="1.5" {}
+            path d="M8 1.75a6.25 6.25 0 0 1 0 12.5z" fill="currentColor" {}
+        }
+    }
+}

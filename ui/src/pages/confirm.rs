@@ -1,0 +1,167 @@
+//! A change plan: what would change, exactly; after that, what became of it.
+
+use crate::format;
+use crate::frame::{Right, Viewer};
+use crate::parts::{copy, link, state, states, time};
+use crate::text;
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+use millwork_api::{Action, ChangeResult, Plan, PlanState, SubjectKind};
+
+/// Changes from which on the number has to be typed.
+pub const TYPED_FROM: usize = 100;
+/// Changes that are shown at once; the others are folded away.
+const SHOWN: usize = 20;
+
+/// What the page shows.
+pub struct Confirm<'a> {
+    /// The time of the page.
+    pub now: DateTime<Utc>,
+    /// Who looks.
+    pub viewer: &'a Viewer,
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Where to go after it.
+    pub back: &'a str,
+    /// Why the try before this one was refused.
+    pub refusal: Option<&'a str>,
+}
+
+/// What the action does, as a button says it.
+pub fn effect(plan: &Plan) -> String {
+    let number = plan.changes.len() as u64;
+    let noun = match plan.subjects {
+        SubjectKind::Run => "run",
+        SubjectKind::File => "file",
+    };
+    let counted = format::counted(number, noun);
+    match plan.action {
+        Action::Retry => format!("Retry {counted}"),
+        Action::Cancel => format!("Cancel {counted}"),
+        Action::Force => format!("Convert {counted} again"),
+        Action::Priority(priority) => format!("Give {counted} priority {}", priority.0),
+        Action::Redrive => format!("Take back {counted}"),
+    }
+}
+
+/// The page.
+pub fn page(confirm: &Confirm<'_>) -> Markup {
+    let plan = confirm.plan;
+    html! {
+        section.confirm {
+            div.head {
+                p.kicker { "Change plan " code { (text::shown(&plan.id)) } " · " (plan.state) }
+                h1 { (effect(plan)) }
+                p.muted {
+                    "Made " (time::moment_short(plan.created_at, confirm.now)) " by " (text::shown(&plan.actor))
+                    @if plan.state == PlanState::Open { " · can be applied until " (time::moment_short(plan.valid_until, confirm.now)) }
+                }
+            }
+            @if let Some(refusal) = confirm.refusal { div.banner.bad role="alert" { (text::shown(refusal)) } }
+            (outcome(plan))
+            @if plan.changes.is_empty() { (states::empty("Nothing would change", "None of what was chosen can change in this way; the reasons are below.", None)) }
+            @else { (changes(plan)) }
+            @if plan.has_more { div.banner.warn { "More match than one plan takes: make another one after this." } }
+            @if !plan.refused.is_empty() { (refused(plan)) }
+            @if plan.state == PlanState::Open && !plan.changes.is_empty() { (form(confirm)) }
+            @else { p { a.button href=(confirm.back) { "Back" } } }
+        }
+    }
+}
+
+fn outcome(plan: &Plan) -> Markup {
+    let count = |result| plan.count(result) as u64;
+    match plan.state {
+        PlanState::Open => html! {},
+        PlanState::Expired => {
+            html! { div.banner.warn role="status" { "Its time is over; nothing of it was done. Go back, and choose again." } }
+        }
+        PlanState::Applying => html! { div.banner.plain role="status" { "It is being applied." } },
+        PlanState::Applied => {
+            let (done, skipped, failed) =
+                (count(ChangeResult::Done), count(ChangeResult::Skipped), count(ChangeResult::Failed));
+            html! {
+                div.banner.(if failed + skipped > 0 { "warn" } else { "good" }) role="status" {
+                    strong { (format::count(done)) " of " (format::count(plan.changes.len() as u64)) " done" }
+                    @if skipped > 0 { ", " (format::count(skipped)) " left alone, since they had changed meanwhile" }
+                    @if failed > 0 { ", " (format::count(failed)) " failed" }
+                    "."
+                }
+            }
+        }
+    }
+}
+
+fn changes(plan: &Plan) -> Markup {
+    let (first, rest) = plan.changes.split_at(plan.changes.len().min(SHOWN));
+    let table = |changes: &[millwork_api::Change]| {
+        html! {
+            table.cards {
+                thead { tr { th scope="col" { (match plan.subjects { SubjectKind::Run => "Run", SubjectKind::File => "File" }) } th scope="col" { "Now" } th scope="col" { "Then" } @if plan.state != PlanState::Open { th scope="col" { "Result" } } } }
+                tbody {
+                    @for change in changes {
+                        tr {
+                            td.main data-label="Subject" { @match plan.subjects { SubjectKind::Run => (link::run(&change.subject)), SubjectKind::File => (link::file(&change.subject)) } }
+                            td data-label="Now" { (text::shown(&change.before)) }
+                            td data-label="Then" { "→ " strong { (text::shown(&change.after)) } }
+                            @if plan.state != PlanState::Open { td data-label="Result" { (result(change.result)) @if let Some(message) = &change.message { div.why { (text::shown(message)) } } } }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    html! {
+        (table(first))
+        @if !rest.is_empty() { details { summary { (format::count(rest.len() as u64)) " more" } (table(rest)) } }
+    }
+}
+
+fn result(result: Option<ChangeResult>) -> Markup {
+    match result {
+        None => html! { span.muted { "–" } },
+        Some(ChangeResult::Done) => state::state(state::Sign::Tick, "done", "s-done"),
+        Some(ChangeResult::Skipped) => state::state(state::Sign::Barred, "left alone", "s-warn"),
+        Some(ChangeResult::Failed) => state::state(state::Sign::Cross, "failed", "s-bad"),
+    }
+}
+
+fn refused(plan: &Plan) -> Markup {
+    html! {
+        details.panel open[plan.changes.is_empty()] {
+            summary { (format::count(plan.refused.len() as u64)) " of the chosen cannot change" }
+            ul.rows { @for refusal in &plan.refused { li { span.id { (text::shown(&refusal.subject)) } span.muted { (text::shown(&refusal.reason)) } } } }
+        }
+    }
+}
+
+fn form(confirm: &Confirm<'_>) -> Markup {
+    let plan = confirm.plan;
+    let number = plan.changes.len();
+    if confirm.viewer.right < Right::Operate {
+        return states::forbidden("Applying a plan", Right::Operate.as_str(), confirm.viewer.right.as_str());
+    }
+    html! {
+        form method="post" action=(format!("/ui/plans/{}", link::escaped(&plan.id))) {
+            input type="hidden" name="back" value=(confirm.back);
+            @match &plan.reason {
+                Some(reason) => p { "Reason: " (text::shown(reason)) },
+                None => div.line {
+                    label for="reason" { "Reason (kept in the activity)" }
+                    input #reason type="text" name="reason" maxlength="1000" autocomplete="off" placeholder="S3 outage over";
+                },
+            }
+            @if number >= TYPED_FROM {
+                div.line {
+                    label for="typed" { "Type " strong { (number) } " to confirm" }
+                    input #typed type="text" name="typed" inputmode="numeric" required pattern=(number.to_string()) autocomplete="off";
+                }
+            }
+            div.actions {
+                button.primary type="submit" name="number" value=(number) { (effect(plan)) }
+                a.button href=(confirm.back) { "Back" }
+            }
+            p.muted { "The same: " code { "millwork plans apply " (plan.id) } (copy::button(&format!("millwork plans apply {}", plan.id), "command")) }
+        }
+    }
+}

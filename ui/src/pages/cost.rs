@@ -1,0 +1,105 @@
+//! Cost: what was spent, beside what the same would have cost in AWS Glue.
+
+use crate::charts::bars;
+use crate::format;
+use crate::parts::{facts, link, states};
+use chrono::NaiveDate;
+use maud::{Markup, html};
+
+/// What runs took and cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    /// Committed runs.
+    pub runs: u64,
+    /// Bytes of their input.
+    pub input_bytes: u64,
+    /// Seconds that their tasks computed; zero, if that was not counted.
+    pub cpu_seconds: f64,
+    /// Requests to storage, by estimate.
+    pub requests: u64,
+    /// Dollars for computing.
+    pub compute: f64,
+    /// Dollars for requests.
+    pub storage: f64,
+    /// The sum.
+    pub total: f64,
+    /// The same manifests as jobs of AWS Glue.
+    pub glue: f64,
+}
+
+/// What the page shows.
+pub struct CostPage<'a> {
+    /// What each date took, newest first.
+    pub dates: &'a [(NaiveDate, Spent)],
+    /// The sum.
+    pub sum: Spent,
+    /// Prices, each with its name.
+    pub prices: &'a [(&'a str, f64)],
+}
+
+fn times(spent: &Spent) -> String {
+    if spent.total > 0.0 {
+        format!("{} ×", format::count((spent.glue / spent.total).round() as u64))
+    } else {
+        "–".to_owned()
+    }
+}
+
+/// The page.
+pub fn page(page: &CostPage<'_>) -> Markup {
+    html! {
+        div.head { h1 { "Cost" } p.muted { "What committed runs took, at the scheduler's prices; beside it, the same manifests as jobs of AWS Glue." } }
+        @if page.dates.is_empty() { (states::empty("Nothing was converted yet", "What a run took is known when it is committed.", None)) } @else {
+            (facts::facts(&[
+                ("in all", html! { (format::dollars(page.sum.total)) }),
+                ("computing", html! { (format::dollars(page.sum.compute)) span.muted { " " (format::duration(page.sum.cpu_seconds)) " of CPU" } }),
+                ("requests", html! { (format::dollars(page.sum.storage)) span.muted { " about " (format::short_count(page.sum.requests)) } }),
+                ("AWS Glue", html! { (format::dollars(page.sum.glue)) span.muted { " " (times(&page.sum)) " as much" } }),
+                ("runs", link::count(page.sum.runs)),
+                ("input", link::size(page.sum.input_bytes)),
+            ]))
+            (facts::panel("by-date", "By date", None, &chart(page)))
+            table.cards {
+                caption.visually-hidden { "Cost by date, newest first" }
+                thead { tr { th scope="col" { "Date" } th.num scope="col" { "Runs" } th.num scope="col" { "Input" } th.num scope="col" { "CPU" } th.num scope="col" { "Computing" } th.num scope="col" { "Requests" } th.num scope="col" { "Total" } th.num scope="col" { "AWS Glue" } th.num scope="col" { "Times" } } }
+                tbody {
+                    @for (date, spent) in page.dates {
+                        tr {
+                            td.main data-label="Date" { (link::date(&date.to_string())) }
+                            td.num data-label="Runs" { (link::count(spent.runs)) }
+                            td.num data-label="Input" { (link::size(spent.input_bytes)) }
+                            td.num data-label="CPU" { @if spent.cpu_seconds > 0.0 { (format::duration(spent.cpu_seconds)) } @else { span.muted { "not counted" } } }
+                            td.num data-label="Computing" { (format::dollars(spent.compute)) }
+                            td.num data-label="Requests" { (format::dollars(spent.storage)) }
+                            td.num data-label="Total" { strong { (format::dollars(spent.total)) } }
+                            td.num data-label="AWS Glue" { (format::dollars(spent.glue)) }
+                            td.num data-label="Times" { (times(spent)) }
+                        }
+                    }
+                }
+            }
+        }
+        details.panel {
+            summary { "Prices" }
+            dl.keys { @for (name, price) in page.prices { div { dt { code { (name) } } dd { (price) } } } }
+            p.muted { "Another table of prices is named with --prices; docs/prices.toml is the one that comes with Millwork." }
+        }
+    }
+}
+
+fn chart(page: &CostPage<'_>) -> Markup {
+    let bars: Vec<bars::Bar> = page
+        .dates
+        .iter()
+        .take(60)
+        .rev()
+        .map(|(date, spent)| bars::Bar {
+            name: date.to_string(),
+            value: spent.total,
+            said: format::dollars(spent.total),
+            is_odd: false,
+            link: Some(link::date_path(&date.to_string())),
+        })
+        .collect();
+    bars::bars(&bars, "Cost by date", ["date", "cost"])
+}

@@ -1,0 +1,297 @@
+//! Dates: a calendar, what each holds, and those unlike the others.
+
+use crate::charts::{bars, heatmap, meter};
+use crate::format;
+use crate::parts::{facts, link, state, states, time};
+use crate::text;
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use maud::{Markup, html};
+use millwork_manifest::{FileState, RunState};
+
+/// Weeks of the calendar: a year.
+const WEEKS: u32 = 53;
+/// Weeks of the calendar on other pages.
+pub const FEW_WEEKS: u32 = 20;
+/// Dates in the chart of rows.
+const BARS: usize = 60;
+/// Same weekdays before a date that it is compared with, and how many of them have to be known.
+const COMPARED: (usize, usize) = (14, 3);
+/// Share of the median below and above which a date is odd.
+const ODD: (f64, f64) = (0.5, 2.0);
+
+/// A date in numbers.
+#[derive(Clone, Debug)]
+pub struct DateNumbers {
+    /// The date.
+    pub date: NaiveDate,
+    /// Files and bytes in each state.
+    pub files: Vec<(FileState, u64, u64)>,
+    /// Runs in each state.
+    pub runs: Vec<(RunState, u64)>,
+    /// Refused files by reason.
+    pub refused: Vec<(String, u64)>,
+    /// Rows of its committed runs.
+    pub rows: u64,
+    /// Lines that these rejected.
+    pub rejected: u64,
+    /// Bytes of Parquet of these.
+    pub output_bytes: u64,
+    /// When the oldest pending file arrived.
+    pub oldest_pending: Option<DateTime<Utc>>,
+    /// When a run of it was last committed.
+    pub last_commit: Option<DateTime<Utc>>,
+}
+
+impl DateNumbers {
+    /// Files in a state.
+    pub fn of(&self, state: FileState) -> u64 {
+        self.files.iter().filter(|(known, ..)| *known == state).map(|(_, files, _)| files).sum()
+    }
+
+    /// Files that are input: all but the refused.
+    pub fn known(&self) -> u64 {
+        self.files.iter().filter(|(state, ..)| *state != FileState::Quarantined).map(|(_, files, _)| files).sum()
+    }
+
+    fn bytes(&self, completed_only: bool) -> u64 {
+        let counts = |state: FileState| {
+            if completed_only { state == FileState::Completed } else { state != FileState::Quarantined }
+        };
+        self.files.iter().filter(|(state, ..)| counts(*state)).map(|(.., bytes)| bytes).sum()
+    }
+
+    /// Share of the known bytes that are in committed output; of files, if none has bytes.
+    fn done(&self) -> f64 {
+        let (part, whole) = match self.bytes(false) {
+            0 => (self.of(FileState::Completed), self.known()),
+            whole => (self.bytes(true), whole),
+        };
+        if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    }
+
+    fn runs_in(&self, state: RunState) -> u64 {
+        self.runs.iter().filter(|(known, _)| *known == state).map(|(_, runs)| runs).sum()
+    }
+
+    fn left(&self) -> Option<&'static str> {
+        let open = self.of(FileState::Pending) + self.of(FileState::Manifested) + self.of(FileState::Processing);
+        match (self.of(FileState::Failed) + self.runs_in(RunState::Failed), open, self.of(FileState::Quarantined)) {
+            (1.., ..) => Some("bad"),
+            (0, 1.., _) => Some("work"),
+            (0, 0, 1..) => Some("warn"),
+            _ => None,
+        }
+    }
+
+    fn said(&self) -> String {
+        let mut parts = vec![format!(
+            "{} of {} converted",
+            format::percent(self.of(FileState::Completed), self.known()),
+            format::counted(self.known(), "file")
+        )];
+        for state in [FileState::Failed, FileState::Quarantined] {
+            if self.of(state) > 0 {
+                parts.push(format!("{} {}", format::count(self.of(state)), state.as_str()));
+            }
+        }
+        parts.join(", ")
+    }
+}
+
+/// The dates with fewer than half or more than twice the rows of the median of the same weekdays before.
+pub fn odd(dates: &[DateNumbers]) -> Vec<(NaiveDate, f64)> {
+    let mut found = Vec::new();
+    for date in dates {
+        let is_compared = |other: &&DateNumbers| {
+            other.date < date.date && other.date.weekday() == date.date.weekday() && other.rows > 0
+        };
+        let mut before: Vec<&DateNumbers> = dates.iter().filter(is_compared).collect();
+        before.sort_by_key(|other| std::cmp::Reverse(other.date));
+        let mut rows: Vec<u64> = before.iter().take(COMPARED.0).map(|other| other.rows).collect();
+        rows.sort_unstable();
+        let Some(median) = rows.get(rows.len() / 2).filter(|_| rows.len() >= COMPARED.1) else { continue };
+        let share = date.rows as f64 / *median as f64;
+        // A date that is still in work says nothing yet.
+        if (share < ODD.0 && date.left() != Some("work")) || share > ODD.1 {
+            found.push((date.date, share));
+        }
+    }
+    found
+}
+
+/// The calendar of some weeks, up to the last date that is known.
+pub fn calendar(dates: &[DateNumbers], weeks: u32) -> Markup {
+    let odd = odd(dates);
+    let days: Vec<heatmap::Day> = dates
+        .iter()
+        .map(|date| heatmap::Day {
+            date: date.date,
+            done: date.done(),
+            left: date.left(),
+            said: date.said(),
+            is_odd: odd.iter().any(|(known, _)| *known == date.date),
+        })
+        .collect();
+    let Some(last) = days.iter().map(|day| day.date).max() else {
+        return html! { p.muted { "The first date appears by itself." } };
+    };
+    heatmap::calendar(&days, last, weeks, |date| link::date_path(&date.to_string()))
+}
+
+/// The page of all dates.
+pub fn page(dates: &[DateNumbers], now: DateTime<Utc>) -> Markup {
+    let odd = odd(dates);
+    html! {
+        div.head { h1 { "Dates" } p.muted { "Each date of data: how much of it is converted, and what is left." } }
+        @if dates.is_empty() { (states::empty("No date yet", "The first date appears by itself, when a file of it arrives.", Some("millwork up --demo"))) } @else {
+            (facts::panel("calendar", "Calendar", Some(key()), &html! { div.scroll tabindex="0" role="group" aria-label="Calendar" { (calendar(dates, WEEKS)) } }))
+            @if !odd.is_empty() {
+                div.banner.warn { strong { "Unlike other weeks: " } @for (index, (date, share)) in odd.iter().take(8).enumerate() { @if index > 0 { ", " } (link::date(&date.to_string())) " has " (format!("{:.0} %", share * 100.0)) " of the usual rows" } }
+            }
+            (facts::panel("rows", "Rows by date", None, &rows(dates, &odd)))
+            (table(dates, now))
+        }
+    }
+}
+
+fn key() -> Markup {
+    html! { span.muted { "filled: share that is done · green done, blue in work, red failed, amber refused · dot: unlike other weeks" } }
+}
+
+fn rows(dates: &[DateNumbers], odd: &[(NaiveDate, f64)]) -> Markup {
+    let mut newest: Vec<&DateNumbers> = dates.iter().collect();
+    newest.sort_by_key(|date| std::cmp::Reverse(date.date));
+    let bars: Vec<bars::Bar> = newest
+        .iter()
+        .take(BARS)
+        .rev()
+        .map(|date| bars::Bar {
+            name: date.date.to_string(),
+            value: date.rows as f64,
+            said: format!("{} rows", format::count(date.rows)),
+            is_odd: odd.iter().any(|(known, _)| *known == date.date),
+            link: Some(link::date_path(&date.date.to_string())),
+        })
+        .collect();
+    bars::bars(&bars, "Rows by date", ["date", "rows"])
+}
+
+fn table(dates: &[DateNumbers], now: DateTime<Utc>) -> Markup {
+    html! {
+        table.cards {
+            caption.visually-hidden { "Dates, newest first" }
+            thead { tr { th scope="col" { "Date" } th scope="col" { "Done" } th.num scope="col" { "Files" } th.num scope="col" { "Failed" } th.num scope="col" { "Refused" } th.num scope="col" { "Rows" } th.num scope="col" { "Rejected" } th.num scope="col" { "Output" } th scope="col" { "Last commit" } } }
+            tbody {
+                @for date in dates {
+                    @let name = date.date.to_string();
+                    tr id=(format!("date-{name}")) data-href=(link::date_path(&name)) data-id=(name) {
+                        td.main data-label="Date" { (link::date(&name)) " " span.muted { (date.date.format("%a").to_string()) } }
+                        td data-label="Done" { span.slots { (bar(date)) span.num { (format::percent(date.of(FileState::Completed), date.known())) } } }
+                        td.num data-label="Files" { (link::count(date.known())) }
+                        td.num.s-bad[date.of(FileState::Failed) > 0] data-label="Failed" { (link::count(date.of(FileState::Failed))) }
+                        td.num data-label="Refused" { (link::count(date.of(FileState::Quarantined))) }
+                        td.num data-label="Rows" { (link::short_count(date.rows)) }
+                        td.num data-label="Rejected" { (link::count(date.rejected)) }
+                        td.num data-label="Output" { (link::size(date.output_bytes)) }
+                        td data-label="Last commit" { @match date.last_commit { Some(at) => (time::ago(at, now)), None => span.muted { "–" } } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn bar(date: &DateNumbers) -> Markup {
+    let part = |state: FileState, class| meter::Part {
+        amount: date.of(state) as f64,
+        class,
+        said: format!("{} {}", format::count(date.of(state)), state.as_str()),
+    };
+    let parts = [
+        part(FileState::Completed, "done"),
+        part(FileState::Processing, "work"),
+        part(FileState::Manifested, "idle"),
+        part(FileState::Pending, "idle"),
+        part(FileState::Failed, "bad"),
+    ];
+    meter::bar(&parts, date.known() as f64, "files")
+}
+
+/// The page of one date. `why` is its diagnosis.
+pub fn one(date: &DateNumbers, why: Option<&Markup>, now: DateTime<Utc>) -> Markup {
+    let name = date.date.to_string();
+    html! {
+        div.head {
+            p.kicker { (date.date.format("%A").to_string()) @if let Some(at) = date.last_commit { span.muted { " · last commit " (time::ago(at, now)) } } }
+            h1.num { (name) }
+        }
+        @if let Some(why) = why { (why) }
+        section.panel aria-label="Files" {
+            (bar(date))
+            div.steps.spaced {
+                @for state in FileState::ALL {
+                    @let (sign, class) = state::file_sign(state);
+                    a.step.(class).none[date.of(state) == 0] href=(link::query("/ui/files", &[("state", Some(state.as_str())), ("date", Some(&name))])) {
+                        (state::sign(sign)) strong.num { (format::count(date.of(state))) } span { (state.as_str()) }
+                    }
+                }
+            }
+        }
+        (facts::facts(&[
+            ("files", link::count(date.known())),
+            ("input", link::size(date.bytes(false))),
+            ("rows", link::short_count(date.rows)),
+            ("rejected lines", link::count(date.rejected)),
+            ("output", link::size(date.output_bytes)),
+            ("oldest pending", html! { @match date.oldest_pending { Some(at) => (time::ago(at, now)), None => span.muted { "none" } } }),
+        ]))
+        (facts::panel("runs", "Runs", Some(html! { a href=(link::query("/ui/runs", &[("date", Some(&name))])) { "all runs of this date" } }), &html! {
+            @if date.runs.is_empty() { p.muted { "None has ended yet." } }
+            ul.rows { @for (state, runs) in &date.runs { li { a href=(link::query("/ui/runs", &[("state", Some(state.as_str())), ("date", Some(&name))])) { (state::of_run_state(*state)) } span.push {} span.num { (format::count(*runs)) } } } }
+        }))
+        @if !date.refused.is_empty() {
+            (facts::panel("refused", "Refused", Some(html! { a href=(link::query("/ui/quarantine", &[("date", Some(&name))])) { "all" } }), &html! {
+                ul.rows { @for (reason, files) in &date.refused { li { span.tag { (text::shown(reason)) } span.push {} span.num { (format::count(*files)) } } } }
+            }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn date(day: u32, rows: u64, state: FileState) -> DateNumbers {
+        let date = NaiveDate::from_ymd_opt(2025, 12, day).unwrap();
+        let files = vec![(state, 10, 1000)];
+        DateNumbers {
+            date,
+            files,
+            runs: Vec::new(),
+            refused: Vec::new(),
+            rows,
+            rejected: 0,
+            output_bytes: 0,
+            oldest_pending: None,
+            last_commit: None,
+        }
+    }
+
+    #[test]
+    fn an_absent_upload_is_odd_and_one_in_work_is_not() {
+        let mut dates: Vec<DateNumbers> = [1, 8, 15].map(|day| date(day, 1000, FileState::Completed)).into();
+        dates.push(date(22, 300, FileState::Completed));
+        assert_eq!(odd(&dates).iter().map(|(date, _)| date.day()).collect::<Vec<_>>(), [22]);
+        dates.pop();
+        dates.push(date(22, 300, FileState::Processing));
+        assert!(odd(&dates).is_empty());
+    }
+
+    #[test]
+    fn a_date_is_as_full_as_its_bytes_are_converted() {
+        let mut half = date(1, 1, FileState::Completed);
+        half.files.push((FileState::Pending, 1, 1000));
+        assert!((half.done() - 0.5).abs() < 1e-9 && half.left() == Some("work"));
+        assert_eq!(half.said(), "90 % of 11 files converted");
+    }
+}

@@ -1,0 +1,124 @@
+//! Files: a list with filters.
+
+use crate::parts::filters::Choice;
+use crate::parts::{filters, link, pager, state, states, time};
+use crate::text;
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+use millwork_api::{AnyOf, File, Stats};
+use millwork_manifest::FileState;
+
+/// What the page shows.
+pub struct Files<'a> {
+    /// The time of the page.
+    pub now: DateTime<Utc>,
+    /// Numbers, for those in each state.
+    pub stats: &'a Stats,
+    /// The chosen states.
+    pub state: &'a AnyOf<FileState>,
+    /// The same as they stand in the address.
+    pub chosen: Option<&'a str>,
+    /// The chosen date.
+    pub date: Option<String>,
+    /// Where this page begins.
+    pub cursor: Option<String>,
+    /// The files.
+    pub items: &'a [File],
+    /// Where the next page begins.
+    pub next: Option<&'a str>,
+}
+
+impl Files<'_> {
+    fn parameters(&self) -> [(&'static str, Option<&str>); 3] {
+        [("state", self.chosen), ("date", self.date.as_deref()), ("cursor", self.cursor.as_deref())]
+    }
+}
+
+/// The page.
+pub fn page(files: &Files<'_>) -> Markup {
+    let parameters = files.parameters();
+    let states: Vec<Choice<'_>> =
+        FileState::ALL.iter().map(|state| Choice { value: state.as_str(), name: state.as_str() }).collect();
+    let active: Vec<(&str, &str)> = parameters
+        .iter()
+        .filter(|(name, _)| *name != "cursor")
+        .filter_map(|(name, value)| Some((*name, (*value)?)))
+        .collect();
+    let fields = html! {
+        (filters::select("state", "State", one(files.state), &states))
+        (filters::date("date", "Date", files.date.as_deref()))
+    };
+    html! {
+        div.head {
+            h1 { "Files" }
+            p.muted { "Input files and where each is in its life." @if one(files.state).is_some() { " The oldest first." } }
+        }
+        (tabs(files))
+        form.filters.one action="/ui/file" method="get" role="search" aria-label="One file" {
+            (filters::text("uri", "One file by its address", None, "s3://bucket/2025-12-23-a.ndjson"))
+            button type="submit" { "Why?" }
+        }
+        (filters::form("/ui/files", &fields, &active, &parameters))
+        @if files.items.is_empty() { (nothing(files, &active)) } @else {
+            table.cards {
+                caption.visually-hidden { "Files" }
+                thead { tr { th scope="col" { "File" } th scope="col" { "State" } th scope="col" { "Date" } th.num scope="col" { "Size" } th scope="col" { "Manifest" } th scope="col" { "Arrived" } th scope="col" { "Changed" } } }
+                tbody data-rows="yes" { @for file in files.items { (row(file, files.now)) } }
+            }
+            (pager::pager("/ui/files", &parameters, files.next, files.items.len(), "file"))
+        }
+    }
+}
+
+fn tabs(files: &Files<'_>) -> Markup {
+    let count = |of: FileState| files.stats.files.iter().find(|count| count.state == of).map_or(0, |count| count.files);
+    let to = |state: Option<FileState>| {
+        link::query("/ui/files", &[("state", state.map(FileState::as_str)), ("date", files.date.as_deref())])
+    };
+    html! {
+        nav.tabs aria-label="Files by state" {
+            a href=(to(None)) aria-current=[files.state.is_empty().then_some("true")] { "all" }
+            @for state in FileState::ALL {
+                a href=(to(Some(state))) aria-current=[(files.state.words() == [state]).then_some("true")] {
+                    (state.as_str()) @if files.stats.files_counted_at.is_some() { " " span.count.num { (crate::format::count(count(state))) } }
+                }
+            }
+        }
+    }
+}
+
+/// The state, if it is one alone.
+fn one(states: &AnyOf<FileState>) -> Option<&'static str> {
+    match states.words() {
+        [state] => Some(state.as_str()),
+        _ => None,
+    }
+}
+
+fn nothing(files: &Files<'_>, active: &[(&str, &str)]) -> Markup {
+    match active {
+        [] => states::empty(
+            "No file yet",
+            "Files are known from events, from listings, and from manifests that are submitted. To look through a place once:",
+            Some("millwork run --input PLACE --output PLACE"),
+        ),
+        _ => {
+            html! { div.empty { p.title { "No file matches" } p { "Take one of the filters above away." } } @if files.next.is_some() { (pager::pager("/ui/files", &files.parameters(), files.next, 0, "file")) } }
+        }
+    }
+}
+
+/// A file's row.
+pub(super) fn row(file: &File, now: DateTime<Utc>) -> Markup {
+    html! {
+        tr id=(format!("file-{}", file.uri)) data-href=(link::file_path(&file.uri)) data-id=(file.uri) {
+            td.main data-label="File" { (link::file(&file.uri)) @if let Some(reason) = &file.reason { div.why { (text::shown(reason)) } } }
+            td data-label="State" { (state::of_file(file.state)) @if file.overwritten_etag.is_some() { " " span.tag title="newer content was seen" { "overwritten" } } }
+            td data-label="Date" { @match &file.date { Some(date) => (link::date(&date.to_string())), None => span.muted { "none" } } }
+            td.num data-label="Size" { (link::size(file.size_bytes)) }
+            td data-label="Manifest" { @match &file.manifest_id { Some(id) => (link::run(id)), None => span.muted { "–" } } }
+            td data-label="Arrived" { (time::ago(file.arrived_at, now)) }
+            td data-label="Changed" { (time::ago(file.updated_at, now)) }
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! One module a page: what it shows, as a type, and the function that makes HTML of it.
+
+pub mod activity;
+pub mod cluster;
+pub mod confirm;
+pub mod cost;
+pub mod dates;
+pub mod error;
+pub mod file;
+pub mod files;
+pub mod flow;
+pub mod help;
+pub mod overview;
+pub mod quarantine;
+pub mod rejected;
+pub mod run;
+pub mod run_parts;
+pub mod runs;
+pub mod sign_in;

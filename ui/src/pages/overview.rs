@@ -1,0 +1,264 @@
+//! Overview: is the day fine, what needs somebody, how does it flow.
+
+use crate::charts::meter;
+use crate::format;
+use crate::frame::Tone;
+use crate::parts::{facts, link, state, states, time};
+use crate::text;
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+use millwork_api::{Executors, Run, Stats};
+use millwork_manifest::{FileState, RunState};
+
+/// Something that needs somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Concern {
+    /// How grave it is.
+    pub tone: Tone,
+    /// The sentence.
+    pub title: String,
+    /// More of it.
+    pub detail: String,
+    /// Since when.
+    pub since: Option<DateTime<Utc>>,
+    /// The page that says more.
+    pub link: String,
+}
+
+/// What the page shows.
+pub struct Overview<'a> {
+    /// The time of the page.
+    pub now: DateTime<Utc>,
+    /// Numbers.
+    pub stats: &'a Stats,
+    /// What needs somebody, the gravest first.
+    pub concerns: &'a [Concern],
+    /// Runs in work.
+    pub running: &'a [Run],
+    /// Runs that changed last.
+    pub latest: &'a [Run],
+    /// Executors.
+    pub executors: &'a Executors,
+    /// Where input is looked for, if that is one place.
+    pub input: Option<&'a str>,
+    /// Parts that other pages have made: charts of the flow, the calendar.
+    pub flow: Option<Markup>,
+    /// The calendar.
+    pub calendar: Option<Markup>,
+    /// The expectation of when it is done, in words.
+    pub forecast: Option<String>,
+}
+
+/// The tone of the day: that of the icon, too.
+pub fn tone(overview: &Overview<'_>) -> Tone {
+    overview.concerns.iter().map(|concern| concern.tone).max().unwrap_or(Tone::Good)
+}
+
+/// The page.
+pub fn page(overview: &Overview<'_>) -> Markup {
+    let is_empty = overview.stats.files_counted_at.is_some()
+        && overview.stats.files.iter().all(|count| count.files == 0)
+        && overview.latest.is_empty();
+    html! {
+        h1.visually-hidden { "Overview" }
+        (verdict(overview))
+        @if is_empty { (first_steps(overview.input)) }
+        @if !overview.concerns.is_empty() { (concerns(overview)) }
+        (facts::panel("flow", "Flow", None, &flow(overview)))
+        div.columns {
+            @if let Some(calendar) = &overview.calendar { (facts::panel("dates", "Dates", Some(html! { a href="/ui/dates" { "all dates" } }), calendar)) }
+            (facts::panel("running", &format!("Running now ({})", overview.running.len()), Some(html! { a href="/ui/runs?state=running" { "all" } }), &running(overview)))
+            (facts::panel("executors", "Executors", Some(html! { a href="/ui/cluster" { "cluster" } }), &executors(overview)))
+            (facts::panel("latest", "Last changes", Some(html! { a href="/ui/runs" { "all runs" } }), &latest(overview)))
+        }
+    }
+}
+
+fn verdict(overview: &Overview<'_>) -> Markup {
+    let tone = tone(overview);
+    let sign = match tone {
+        Tone::Good => state::Sign::Tick,
+        Tone::Plain => state::Sign::Dot,
+        Tone::Warn => state::Sign::Mark,
+        Tone::Bad => state::Sign::Cross,
+    };
+    html! {
+        section.verdict.(tone.class()) aria-label="Is the day fine?" {
+            (state::sign(sign))
+            div {
+                p.sentence { (sentence(overview)) }
+                p.muted {
+                    @if let Some(forecast) = &overview.forecast { (forecast) " " }
+                    @if let Some(at) = overview.stats.files_counted_at { "Files counted " (time::ago(at, overview.now)) ". " } @else { "Files are being counted. " }
+                    @if let Some(rate) = overview.stats.bytes_per_second { "Converts " (format::rate(rate)) "." }
+                }
+            }
+        }
+    }
+}
+
+/// The one sentence.
+pub fn sentence(overview: &Overview<'_>) -> String {
+    let files = |state: FileState| {
+        overview.stats.files.iter().filter(|count| count.state == state).map(|count| count.files).sum::<u64>()
+    };
+    let open: u64 = overview.stats.runs.iter().map(|count| count.runs).sum();
+    let grave = overview.concerns.iter().filter(|concern| concern.tone == Tone::Bad).count() as u64;
+    let all: u64 = overview
+        .stats
+        .files
+        .iter()
+        .filter(|count| count.state != FileState::Quarantined)
+        .map(|count| count.files)
+        .sum();
+    let done = files(FileState::Completed);
+    let progress = match (all, overview.stats.files_counted_at) {
+        (_, None) => String::new(),
+        (0, _) => "No file has been seen yet".to_owned(),
+        (all, _) if done == all => format!("All {} known are converted", format::counted(all, "file")),
+        (all, _) => format!(
+            "{} converted: {} of {}",
+            format::percent(done, all),
+            format::count(done),
+            format::counted(all, "file known").replace("knowns", "known").replace("file known", "files known")
+        ),
+    };
+    let work = match open {
+        0 => String::new(),
+        open => format!("{} in work or waiting", format::counted(open, "run")),
+    };
+    let needs = match (grave, overview.concerns.len() as u64) {
+        (0, 0) => "nothing needs you".to_owned(),
+        (0, n) => format!("{} to look at", format::counted(n, "thing")),
+        (n, _) => format!("{} {} you", format::counted(n, "thing"), if n == 1 { "needs" } else { "need" }),
+    };
+    let parts: Vec<String> = [progress, work, needs].into_iter().filter(|part| !part.is_empty()).collect();
+    let mut sentence = parts.join("; ");
+    if let Some(first) = sentence.get(..1).map(str::to_uppercase) {
+        sentence.replace_range(..1, &first);
+    }
+    sentence + "."
+}
+
+fn first_steps(input: Option<&str>) -> Markup {
+    html! {
+        div.empty {
+            p.title { "No file has been seen yet" }
+            p { "Files arrive by events of a bucket, by listings, or from a directory that is watched." }
+            @if let Some(input) = input { p { "Put a file such as " code { "2025-12-23-a.ndjson" } " into " (text::shown(input)) ", or try it with a day of made data:" } }
+            @else { p { "Try it with a day of made data:" } }
+            (crate::parts::copy::command("millwork up --demo"))
+        }
+    }
+}
+
+fn concerns(overview: &Overview<'_>) -> Markup {
+    const SHOWN: usize = 8;
+    let title = format!("Needs you ({})", overview.concerns.len());
+    let list = html! {
+        ul.concerns {
+            @for concern in overview.concerns.iter().take(SHOWN) {
+                li.(concern.tone.class()) {
+                    (state::sign(if concern.tone == Tone::Bad { state::Sign::Cross } else { state::Sign::Mark }))
+                    div {
+                        a.title href=(concern.link) { span.visually-hidden { (concern.tone.word()) ": " } (text::shown(&concern.title)) }
+                        @if !concern.detail.is_empty() { div.muted { (text::shown(&concern.detail)) } }
+                    }
+                    @if let Some(since) = concern.since { span.muted { (time::ago(since, overview.now)) } }
+                }
+            }
+        }
+        @if overview.concerns.len() > SHOWN {
+            details { summary { (overview.concerns.len() - SHOWN) " more" }
+                ul.concerns { @for concern in &overview.concerns[SHOWN..] { li.(concern.tone.class()) { a.title href=(concern.link) { (text::shown(&concern.title)) } } } }
+            }
+        }
+    };
+    facts::panel("needs", &title, None, &list)
+}
+
+fn flow(overview: &Overview<'_>) -> Markup {
+    let files = |state: FileState| {
+        overview.stats.files.iter().filter(|count| count.state == state).map(|count| count.files).sum::<u64>()
+    };
+    let steps = [FileState::Pending, FileState::Manifested, FileState::Processing, FileState::Completed];
+    let aside = [FileState::Failed, FileState::Quarantined];
+    let step = |of: FileState| {
+        let (sign, class) = state::file_sign(of);
+        html! {
+            a.step.(class).none[files(of) == 0] href=(link::query("/ui/files", &[("state", Some(of.as_str()))])) {
+                (state::sign(sign)) strong.num { (format::count(files(of))) } span { (of.as_str()) }
+            }
+        }
+    };
+    let open = |of: RunState| {
+        overview.stats.runs.iter().filter(|count| count.state == of).map(|count| count.runs).sum::<u64>()
+    };
+    html! {
+        div.steps {
+            @for (index, of) in steps.into_iter().enumerate() { @if index > 0 { span.arrow aria-hidden="true" { "→" } } (step(of)) }
+            span.push {}
+            @for of in aside { (step(of)) }
+        }
+        @if let Some(flow) = &overview.flow { (flow) }
+        (facts::facts(&[
+            ("runs queued", html! { a href="/ui/runs?state=queued" { (link::count(open(RunState::Queued))) } @if let Some(age) = overview.stats.queue_age_seconds { span.muted { " oldest " (format::duration(age)) } } }),
+            ("in work", html! { (link::count(open(RunState::Planning) + open(RunState::Running) + open(RunState::Committing))) }),
+            ("backlog", html! { (link::size(overview.stats.runs.iter().map(|count| count.bytes).sum())) @if let Some(seconds) = overview.stats.backlog_seconds { span.muted { " about " (format::duration(seconds)) } } }),
+            ("converted since start", html! { (link::size(overview.stats.converted.input_bytes)) span.muted { " → " (format::bytes(overview.stats.converted.output_bytes)) " Parquet" } }),
+            ("rows since start", html! { (link::short_count(overview.stats.converted.rows)) }),
+        ]))
+    }
+}
+
+fn running(overview: &Overview<'_>) -> Markup {
+    html! {
+        @if overview.running.is_empty() { p.muted { "Nothing is being converted." } }
+        ul.rows {
+            @for run in overview.running.iter().take(8) {
+                li id=(format!("now-{}", run.manifest_id)) {
+                    (link::run(run.manifest_id.as_str()))
+                    span.muted { (format::counted(run.files, "file")) ", " (format::bytes(run.bytes)) }
+                    span.push {}
+                    (state::of_run(run, overview.now))
+                }
+            }
+        }
+        @if overview.running.len() > 8 { p { a href="/ui/runs?state=running" { (overview.running.len() - 8) " more" } } }
+    }
+}
+
+fn executors(overview: &Overview<'_>) -> Markup {
+    if !overview.executors.leads {
+        return states::standby("Who is connected");
+    }
+    let all: u64 = overview.executors.items.iter().map(|executor| u64::from(executor.vcores)).sum();
+    let used: u64 = overview.executors.items.iter().map(|executor| executor.tasks).sum();
+    html! {
+        @if overview.executors.items.is_empty() {
+            (states::empty("No executor is connected", "Runs wait until one is. Start one, with this scheduler's address for executors:", Some("millwork-executor --scheduler HOST:PORT")))
+        } @else {
+            (meter::share(used as f64, all as f64, "work", &format!("{used} of {all} slots in use"), "slots"))
+            p.muted { (format::counted(overview.executors.items.len() as u64, "executor")) ", " (used) " of " (all) " slots in use" }
+            ul.rows {
+                @for executor in overview.executors.items.iter().take(6) {
+                    li { span.id { (text::shown(&executor.id)) } span.push {} span.num { (executor.tasks) "/" (executor.vcores) } }
+                }
+            }
+        }
+    }
+}
+
+fn latest(overview: &Overview<'_>) -> Markup {
+    html! {
+        @if overview.latest.is_empty() { p.muted { "No run yet." } }
+        ul.rows {
+            @for run in overview.latest.iter().take(8) {
+                li id=(format!("last-{}", run.manifest_id)) {
+                    (state::of_run(run, overview.now)) (link::run(run.manifest_id.as_str()))
+                    span.push {} span.muted { (time::ago(run.updated_at, overview.now)) }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Rejected lines of a run, each with a mark below the byte at which it stopped to be JSON.
+
+use crate::format;
+use crate::parts::{copy, link};
+use crate::text;
+use maud::{Markup, html};
+use std::collections::BTreeMap;
+
+/// Characters of a line that are shown before and behind the mark.
+const AROUND: usize = 160;
+
+/// A line that was rejected.
+#[derive(Clone, Debug)]
+pub struct RejectedLine {
+    /// The file it is in.
+    pub file: String,
+    /// Its number, from 1.
+    pub line: u64,
+    /// Where it begins in the file, decompressed.
+    pub offset: u64,
+    /// Its bytes.
+    pub length: u64,
+    /// The kind of the defect.
+    pub reason: String,
+    /// What is wrong.
+    pub message: String,
+    /// The line, or its beginning, if it is text.
+    pub raw: Option<String>,
+    /// The same in base64, if it is not.
+    pub base64: Option<String>,
+}
+
+/// What is shown of a file of rejected lines.
+pub struct RejectedPage<'a> {
+    /// Where the file is.
+    pub place: &'a str,
+    /// Lines in it.
+    pub all: u64,
+    /// Those that were read.
+    pub lines: &'a [RejectedLine],
+    /// Path and query of the page of those that follow.
+    pub next: Option<&'a str>,
+    /// Path of the first page, if this is another.
+    pub first: Option<&'a str>,
+}
+
+/// The lines.
+pub fn page(page: &RejectedPage<'_>) -> Markup {
+    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+    for line in page.lines {
+        *reasons.entry(line.reason.as_str()).or_default() += 1;
+    }
+    html! {
+        p {
+            strong { (format::counted(page.all, "line")) } " rejected. On this page: "
+            @for (index, (reason, count)) in reasons.iter().enumerate() { @if index > 0 { ", " } span.tag { (text::shown(reason)) } " " (count) }
+        }
+        @for line in page.lines { (one(line)) }
+        nav.pager aria-label="Pages of the lines" {
+            span.muted { (format::counted(page.lines.len() as u64, "line")) " on this page" }
+            span.push {}
+            @if let Some(first) = page.first { a.button.quiet href=(first) { "⇤ first" } }
+            @if let Some(next) = page.next { a.button rel="next" data-key="n" href=(next) { "more →" } }
+        }
+        p.muted { "All of them, as they stood: " code { (text::shown(page.place)) } (copy::button(page.place, "the address")) }
+    }
+}
+
+fn one(line: &RejectedLine) -> Markup {
+    html! {
+        section.panel.lines aria-label=(format!("line {}", line.line)) {
+            p {
+                (link::file(&line.file)) " "
+                span.muted { "line " (format::count(line.line)) " · byte " (format::count(line.offset)) " · " (format::bytes(line.length)) }
+            }
+            p { span.tag { (text::shown(&line.reason)) } " " (text::shown(&line.message)) }
+            @match (&line.raw, &line.base64) {
+                (Some(raw), _) => (excerpt(raw, mark(&line.message))),
+                (None, Some(base64)) => { p.muted { "The line is not UTF-8; in base64:" } pre tabindex="0" { (cut(base64)) } },
+                (None, None) => {},
+            }
+        }
+    }
+}
+
+fn cut(text: &str) -> String {
+    let cut: String = text.chars().take(2 * AROUND).collect();
+    if cut.len() < text.len() { cut + " …" } else { cut }
+}
+
+/// The byte of the line that a message names, from 0.
+fn mark(message: &str) -> Option<usize> {
+    let (_, after) = message.split_once("at byte ")?;
+    let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse::<usize>().ok()?.checked_sub(1)
+}
+
+/// The line around the mark, and the mark below it. Signs stand for what cannot be seen, so that one column is one sign.
+fn excerpt(raw: &str, mark: Option<usize>) -> Markup {
+    let at = mark.map_or(0, |mark| raw.char_indices().take_while(|(index, _)| *index < mark).count());
+    let from = at.saturating_sub(AROUND);
+    let shown: String = raw.chars().skip(from).take(2 * AROUND).collect();
+    let lead: String = raw.chars().skip(from).take(at - from).collect();
+    let (before, behind) =
+        (if from > 0 { "… " } else { "" }, if raw.chars().nth(from + 2 * AROUND).is_some() { " …" } else { "" });
+    let column = before.chars().count() + text::plain(&lead).chars().count();
+    html! {
+        pre tabindex="0" {
+            (before) (text::plain(&shown)) (behind)
+            @if mark.is_some() { "\n" (" ".repeat(column)) span.s-bad { "^" } }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_stands_below_the_byte() {
+        assert_eq!(mark("expected `,` or `}`, at byte 8 of the line"), Some(7));
+        assert_eq!(mark("longer than 5 bytes"), None);
+        let html = excerpt("{\"a\":1 x}", Some(7)).into_string();
+        assert!(html.contains("\n       <span class=\"s-bad\">^"), "{html}");
+        let html = excerpt("é\x1b{x", Some(4)).into_string();
+        assert!(html.contains("é␛{x\n   <span"), "bytes are not columns: {html}");
+    }
+
+    #[test]
+    fn a_long_line_is_shown_around_the_mark() {
+        let raw = format!("{}!{}", "a".repeat(5_000), "b".repeat(5_000));
+        let html = excerpt(&raw, Some(5_000)).into_string();
+        assert!(html.len() < 900 && html.contains("a!b"), "{}", html.len());
+    }
+}

@@ -1,0 +1,171 @@
+//! Parts of a run's page that have an address of their own.
+
+use super::run::{RunPage, Tab};
+use crate::charts::{gantt, plan};
+use crate::format;
+use crate::parts::{copy, facts, link, pager, state, states};
+use crate::text;
+use maud::{Markup, html};
+use millwork_api::{LedgerEntry, Page, RunFile, TaskProgress, TaskState};
+
+/// What such a part shows, beside the run itself.
+pub enum Part<'a> {
+    /// Nothing more.
+    Run,
+    /// Files of the manifest, with what became of them, if that is known.
+    Files {
+        /// The files.
+        files: &'a Page<RunFile>,
+        /// Their lines, in the same order; empty until the run is committed.
+        ledger: &'a [LedgerEntry],
+        /// Where this page begins.
+        cursor: Option<String>,
+    },
+    /// Rejected lines, made elsewhere.
+    Rejected(Markup),
+}
+
+/// The chosen part.
+pub(super) fn part(page: &RunPage<'_>) -> Markup {
+    match (page.tab, &page.part) {
+        (Tab::Files, Part::Files { files, ledger, cursor }) => self::files(page, files, ledger, cursor.as_deref()),
+        (Tab::Rejected, Part::Rejected(lines)) => html! { (lines) },
+        (Tab::Rejected, _) => rejected(page),
+        (Tab::Tasks, _) => tasks(page),
+        (Tab::Plan, _) => plan(page),
+        (Tab::Output, _) => output(page),
+        _ => html! {},
+    }
+}
+
+fn files(page: &RunPage<'_>, files: &Page<RunFile>, ledger: &[LedgerEntry], cursor: Option<&str>) -> Markup {
+    let path = Tab::Files.path(page.run.run.manifest_id.as_str());
+    let of = |uri: &str| ledger.iter().find(|entry| entry.uri == uri);
+    html! {
+        table.cards {
+            caption.visually-hidden { "Files of the run" }
+            thead { tr {
+                th scope="col" { "File" } th scope="col" { "State" } th.num scope="col" { "Size" }
+                th.num scope="col" { "Lines" } th.num scope="col" { "Rows" } th.num scope="col" { "Rejected" } th.num scope="col" { "Blank" }
+            } }
+            tbody {
+                @for file in &files.items {
+                    @let entry = of(&file.uri);
+                    tr data-href=(link::file_path(&file.uri)) data-id=(file.uri) {
+                        td.main data-label="File" { (link::file(&file.uri)) @if let Some(reason) = &file.reason { div.why { (text::shown(reason)) } } }
+                        td data-label="State" { @match file.state { Some(state) => (state::of_file(state)), None => span.muted { "forgotten" } } }
+                        td.num data-label="Size" { @match file.size_bytes { Some(bytes) => (link::size(bytes)), None => span.muted { "–" } } }
+                        @match entry {
+                            Some(entry) => {
+                                td.num data-label="Lines" { (link::count(entry.lines)) } td.num data-label="Rows" { (link::count(entry.rows)) }
+                                td.num.s-bad[entry.rejected > 0] data-label="Rejected" { (link::count(entry.rejected)) } td.num data-label="Blank" { (link::count(entry.blank)) }
+                            },
+                            None => { td.num data-label="Lines" { "–" } td.num data-label="Rows" { "–" } td.num data-label="Rejected" { "–" } td.num data-label="Blank" { "–" } },
+                        }
+                    }
+                }
+            }
+            @if let Some(total) = page.run.result.as_ref().map(|result| &result.ledger) {
+                tfoot { tr {
+                    th scope="row" { "All " (format::counted(total.files, "file")) } td {} td.num { (link::size(page.run.result.as_ref().map_or(0, |result| result.input_bytes))) }
+                    td.num data-label="Lines" { (link::count(total.lines)) } td.num data-label="Rows" { (link::count(total.rows)) }
+                    td.num data-label="Rejected" { (link::count(total.rejected)) } td.num data-label="Blank" { (link::count(total.blank)) }
+                } }
+            }
+        }
+        (pager::pager(&path, &[("cursor", cursor)], files.next_cursor.as_deref(), files.items.len(), "file"))
+    }
+}
+
+fn rejected(page: &RunPage<'_>) -> Markup {
+    match &page.run.result {
+        None => states::empty("Not known yet", "Rejected lines are told when the run is committed.", None),
+        Some(result) if result.rejected == 0 => {
+            html! { div.empty.good { p.title { (state::sign(state::Sign::Tick)) " No line was rejected" } p { "All " (format::count(result.ledger.lines)) " lines became rows, but for blank ones." } } }
+        }
+        Some(result) => html! {
+            p { (format::counted(result.rejected, "line")) " rejected." }
+            @if let Some(place) = &result.rejected_lines { p { "They are in " code { (text::shown(place)) } (copy::button(place, "the address")) } }
+        },
+    }
+}
+
+fn tasks(page: &RunPage<'_>) -> Markup {
+    let tasks: Vec<&TaskProgress> =
+        page.run.progress.iter().flat_map(|progress| &progress.stages).flat_map(|stage| &stage.tasks).collect();
+    let Some(begin) = tasks.iter().map(|task| task.launched_at_ms).min() else {
+        return states::empty(
+            "No task is known",
+            "Tasks are known while they run, to the scheduler that runs the manifests.",
+            None,
+        );
+    };
+    let now = u64::try_from(page.now.timestamp_millis()).unwrap_or(begin);
+    let seconds = |ms: u64| ms.saturating_sub(begin) as f64 / 1000.0;
+    let mut spans: Vec<gantt::Span> = tasks
+        .iter()
+        .map(|task| gantt::Span {
+            name: format!("task {}", task.id),
+            who: text::plain(task.executor.as_deref().unwrap_or("–")),
+            from: seconds(task.launched_at_ms),
+            to: task.ended_at_ms.map(seconds),
+            class: match task.state {
+                TaskState::Running => "work",
+                TaskState::Successful => "done",
+                TaskState::Failed => "bad",
+            },
+            said: format!(
+                "{} of {} read, {} rows, {}",
+                format::bytes(task.read_bytes),
+                format::bytes(task.input_bytes),
+                format::count(task.rows),
+                format::rate(task.bytes_per_second)
+            ),
+            is_outlier: false,
+        })
+        .collect();
+    gantt::mark_outliers(&mut spans);
+    let until = tasks.iter().map(|task| task.ended_at_ms.unwrap_or(now)).max().map_or(0.0, seconds);
+    facts::panel("tasks", "Tasks", None, &gantt::gantt(&spans, until))
+}
+
+fn plan(page: &RunPage<'_>) -> Markup {
+    let committed = page.run.result.as_ref().map(|result| result.plan.as_str());
+    let running =
+        page.run.progress.iter().flat_map(|progress| &progress.stages).map(|stage| stage.plan.as_str()).next();
+    match committed.or(running).filter(|plan| !plan.trim().is_empty()) {
+        None => states::empty("No plan yet", "The plan is known from when an attempt converts.", None),
+        Some(text) => html! {
+            (facts::panel("tree", "Physical plan", Some(html! { span.muted { "data flows upwards" } }), &plan::tree(text)))
+            details.panel { summary { "As text" } (copy::block(text, "the plan")) }
+        },
+    }
+}
+
+fn output(page: &RunPage<'_>) -> Markup {
+    let Some(result) = &page.run.result else {
+        return states::empty("No output yet", "Files appear here when the run is committed: all, or none.", None);
+    };
+    let uris: Vec<String> = result.outputs.iter().map(|file| format!("'{}'", file.uri.replace('\'', "''"))).collect();
+    let query = match uris.len() {
+        0..=3 => format!("SELECT count(*) FROM read_parquet([{}]);", uris.join(", ")),
+        _ => format!("SELECT count(*) FROM read_parquet([\n  {}\n]);", uris.join(",\n  ")),
+    };
+    html! {
+        table.cards {
+            caption.visually-hidden { "Output files" }
+            thead { tr { th scope="col" { "File" } th.num scope="col" { "Rows" } th.num scope="col" { "Size" } th scope="col" { "Written by" } } }
+            tbody {
+                @for file in &result.outputs {
+                    tr data-id=(file.uri) {
+                        td.main data-label="File" { @let (place, name) = link::split(&file.uri); span.uri { span.name { (text::shown(name)) } span.place { (text::shown(place)) } } (copy::button(&file.uri, "the file's address")) }
+                        td.num data-label="Rows" { (link::count(file.rows)) }
+                        td.num data-label="Size" { (link::size(file.bytes)) }
+                        td data-label="Written by" { (text::shown(&file.executor)) }
+                    }
+                }
+            }
+        }
+        (facts::panel("query", "Query them", Some(html! { span.muted { "DuckDB" } }), &copy::block(&query, "the query")))
+    }
+}

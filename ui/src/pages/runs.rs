@@ -1,0 +1,208 @@
+//! Runs: a list with filters, and what can be done with those that are chosen.
+
+use crate::format;
+use crate::frame::Viewer;
+use crate::parts::filters::Choice;
+use crate::parts::{actions, filters, link, pager, state, states, time};
+use crate::text;
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+use millwork_api::{AnyOf, Run, Stats};
+use millwork_manifest::{FailureClass, RunState};
+
+/// What the page shows.
+pub struct Runs<'a> {
+    /// The time of the page.
+    pub now: DateTime<Utc>,
+    /// Who looks.
+    pub viewer: &'a Viewer,
+    /// Numbers, for those in each state.
+    pub stats: &'a Stats,
+    /// The chosen states.
+    pub state: &'a AnyOf<RunState>,
+    /// The chosen date.
+    pub date: Option<String>,
+    /// The chosen classes of failure.
+    pub class: &'a AnyOf<FailureClass>,
+    /// The chosen states and classes as they stand in the address.
+    pub chosen: (Option<&'a str>, Option<&'a str>),
+    /// Where this page begins.
+    pub cursor: Option<String>,
+    /// The runs.
+    pub items: &'a [Run],
+    /// Where the next page begins.
+    pub next: Option<&'a str>,
+    /// Path and query of this page, to come back to.
+    pub back: &'a str,
+}
+
+/// States of runs that have a turn, as they stand in the address.
+const IN_WORK: &str = "planning,running,committing";
+
+impl Runs<'_> {
+    fn parameters(&self) -> [(&'static str, Option<&str>); 4] {
+        [
+            ("state", self.chosen.0),
+            ("date", self.date.as_deref()),
+            ("class", self.chosen.1),
+            ("cursor", self.cursor.as_deref()),
+        ]
+    }
+}
+
+/// The page.
+pub fn page(runs: &Runs<'_>) -> Markup {
+    html! {
+        div.head {
+            h1 { "Runs" }
+            p.muted { "A run converts the files of one manifest. Newest first." }
+        }
+        (tabs(runs))
+        (form(runs))
+        @if runs.items.is_empty() { (nothing(runs)) } @else { (list(runs)) }
+    }
+}
+
+fn tabs(runs: &Runs<'_>) -> Markup {
+    let open = |of: RunState| runs.stats.runs.iter().find(|count| count.state == of).map_or(0, |count| count.runs);
+    let to = |state: Option<&'static str>| {
+        let mut parameters = filters::without(&runs.parameters(), "state");
+        parameters.insert(0, ("state", state.filter(|state| !state.is_empty())));
+        link::query("/ui/runs", &parameters)
+    };
+    let shown = [
+        RunState::Queued,
+        RunState::Planning,
+        RunState::Running,
+        RunState::Committing,
+        RunState::Completed,
+        RunState::Failed,
+        RunState::Cancelled,
+    ];
+    html! {
+        nav.tabs aria-label="Runs by state" {
+            a href=(to(None)) aria-current=[runs.state.is_empty().then_some("true")] { "all" }
+            a href=(to(Some(IN_WORK))) aria-current=[(runs.chosen.0 == Some(IN_WORK)).then_some("true")] { "in work" }
+            @for state in shown {
+                a href=(to(Some(state.as_str()))) aria-current=[(runs.state.words() == [state]).then_some("true")] {
+                    (state.as_str())
+                    @if !state.is_final() { " " span.count.num { (format::count(open(state))) } }
+                }
+            }
+        }
+    }
+}
+
+fn form(runs: &Runs<'_>) -> Markup {
+    let classes: Vec<Choice<'_>> =
+        FailureClass::ALL.iter().map(|class| Choice { value: class.as_str(), name: class.as_str() }).collect();
+    let all_states: Vec<Choice<'_>> =
+        RunState::ALL.iter().map(|state| Choice { value: state.as_str(), name: state.as_str() }).collect();
+    let parameters = runs.parameters();
+    let active: Vec<(&str, &str)> = parameters
+        .iter()
+        .filter(|(name, _)| *name != "cursor")
+        .filter_map(|(name, value)| Some((*name, (*value)?)))
+        .collect();
+    let fields = html! {
+        (filters::select("state", "State", one(runs.state), &all_states))
+        (filters::date("date", "Date", runs.date.as_deref()))
+        (filters::select("class", "Failure", one_class(runs.class), &classes))
+    };
+    filters::form("/ui/runs", &fields, &active, &parameters)
+}
+
+/// The state, if it is one alone.
+fn one(states: &AnyOf<RunState>) -> Option<&'static str> {
+    match states.words() {
+        [state] => Some(state.as_str()),
+        _ => None,
+    }
+}
+
+fn one_class(classes: &AnyOf<FailureClass>) -> Option<&'static str> {
+    match classes.words() {
+        [class] => Some(class.as_str()),
+        _ => None,
+    }
+}
+
+fn nothing(runs: &Runs<'_>) -> Markup {
+    let has_filter = runs.parameters().iter().any(|(_, value)| value.is_some());
+    if !has_filter {
+        return states::empty(
+            "No run yet",
+            "A run begins when enough files of a date have arrived, or when a manifest is submitted:",
+            Some("millwork submit MANIFEST.json --wait"),
+        );
+    }
+    let more = runs.next.is_some();
+    html! {
+        div.empty {
+            p.title { "No run matches" @if more { " on this page" } }
+            @if more { p { "The store was searched as far as one page goes. Go on with older ones below." } }
+            @else { p { "Take one of the filters above away." } }
+        }
+        @if more { (pager::pager("/ui/runs", &runs.parameters(), runs.next, 0, "run")) }
+    }
+}
+
+fn list(runs: &Runs<'_>) -> Markup {
+    html! {
+        form.list method="post" action="/ui/plans" {
+            input type="hidden" name="back" value=(runs.back);
+            @for (name, value) in runs.parameters() { @if let Some(value) = value.filter(|_| name != "cursor") { input type="hidden" name=(format!("where-{name}")) value=(value); } }
+            p.new-rows hidden { button type="button" data-act="show-new" { span data-new-count {} " new: show" kbd aria-hidden="true" { "." } } }
+            table.cards {
+                caption.visually-hidden { "Runs, newest first" }
+                thead { tr {
+                    th.tick scope="col" { input type="checkbox" data-act="all" aria-label="choose all runs of this page"; }
+                    th scope="col" { "Run" } th scope="col" { "State" } th scope="col" { "Date" }
+                    th.num scope="col" { "Files" } th.num scope="col" { "Input" } th.num scope="col" { "Took" } th.num scope="col" { "Rows" } th.num scope="col" { "Rejected" } th.num scope="col" { "Rate" } th scope="col" { "Changed" }
+                } }
+                tbody data-rows="yes" { @for run in runs.items { (row(run, runs.now)) } }
+            }
+            (actions::of_selection(runs.viewer, runs.next.is_some() || runs.cursor.is_some()))
+        }
+        (pager::pager("/ui/runs", &runs.parameters(), runs.next, runs.items.len(), "run"))
+    }
+}
+
+/// A run's row. Its id is that of the run, so that it is changed in place.
+fn row(run: &Run, now: DateTime<Utc>) -> Markup {
+    let id = run.manifest_id.as_str();
+    html! {
+        tr id=(format!("run-{id}")) data-href=(link::run_path(id)) data-id=(id) {
+            td.tick { input type="checkbox" name="run" value=(id) aria-label=(format!("choose {id}")); }
+            td.main data-label="Run" { (link::run(id)) @if let Some(failure) = run.failure.as_ref().filter(|_| run.state != RunState::Completed) { div.why { span.tag { (failure.class.as_str()) } " " (text::shown(&failure.message)) } } }
+            td data-label="State" { (state::of_run(run, now)) @if run.attempts > 1 { " " span.muted { "attempt " (run.attempts) } } }
+            td data-label="Date" { (link::date(&run.date.to_string())) }
+            td.num data-label="Files" { (link::count(run.files)) }
+            td.num data-label="Input" { (link::size(run.bytes)) }
+            td.num data-label="Took" { (took(run, now)) }
+            @match &run.summary {
+                Some(summary) => { td.num data-label="Rows" { (link::short_count(summary.rows)) } td.num data-label="Rejected" { (link::count(summary.rejected)) } },
+                None => { td.num data-label="Rows" { "–" } td.num data-label="Rejected" { "–" } },
+            }
+            td.num data-label="Rate" { @if let Some(rate) = rate(run) { (format::rate(rate)) } @else { span.muted { "–" } } }
+            td data-label="Changed" { (time::ago(run.updated_at, now)) }
+        }
+    }
+}
+
+/// How long the newest attempt took, or takes.
+pub fn took(run: &Run, now: DateTime<Utc>) -> Markup {
+    match (run.started_at, run.ended_at) {
+        (Some(started), Some(ended)) if ended >= started => html! { (format::between(started, ended)) },
+        (Some(started), None) if RunState::OPEN.contains(&run.state) => {
+            html! { (format::between(started, now)) span.muted { " so far" } }
+        }
+        _ => html! { span.muted { "–" } },
+    }
+}
+
+/// Input bytes a second of a completed run.
+fn rate(run: &Run) -> Option<f64> {
+    let seconds = (run.ended_at? - run.started_at?).as_seconds_f64();
+    (run.state == RunState::Completed && seconds > 0.0).then(|| run.bytes as f64 / seconds)
+}

@@ -1,0 +1,114 @@
+//! Buttons of what can be done. Each leads to a page that shows what would change; nothing is done by a click alone.
+
+use crate::frame::{Right, Viewer};
+use maud::{Markup, html};
+use millwork_api::Run;
+use millwork_manifest::RunState;
+
+/// Something that can be asked of runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunAction {
+    /// Queue again what failed or was cancelled.
+    Retry,
+    /// End.
+    Cancel,
+    /// Convert a completed run once more.
+    Force,
+    /// Change the place in the queue.
+    Prioritise,
+}
+
+impl RunAction {
+    /// Its name in forms and paths.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Cancel => "cancel",
+            Self::Force => "force",
+            Self::Prioritise => "prioritise",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Retry => "Retry…",
+            Self::Cancel => "Cancel…",
+            Self::Force => "Force…",
+            Self::Prioritise => "Priority…",
+        }
+    }
+
+    fn key(self) -> Option<&'static str> {
+        match self {
+            Self::Retry => Some("R"),
+            Self::Cancel => Some("C"),
+            Self::Prioritise => Some("P"),
+            Self::Force => None,
+        }
+    }
+
+    /// Why it cannot be asked of a run, if it cannot.
+    fn refusal(self, run: &Run) -> Option<&'static str> {
+        match self {
+            Self::Retry if matches!(run.state, RunState::Failed | RunState::Cancelled | RunState::Committing) => None,
+            Self::Retry if run.state == RunState::Queued => Some("it is queued already"),
+            Self::Retry => Some("it neither failed nor was cancelled"),
+            Self::Cancel if run.state.is_final() => Some("it has ended"),
+            Self::Cancel if run.state == RunState::Committing => Some("it is committed"),
+            Self::Cancel if run.cancel_requested => Some("it is being cancelled"),
+            Self::Force if run.state != RunState::Completed => Some("it is not completed"),
+            Self::Prioritise if run.state != RunState::Queued => Some("it is not queued"),
+            _ => None,
+        }
+    }
+}
+
+/// A button of a form, or why there is none to press.
+fn button(action: RunAction, refusal: Option<&str>) -> Markup {
+    html! {
+        @match refusal {
+            None => {
+                @if action == RunAction::Prioritise {
+                    span.joined {
+                        input.short type="number" name="priority" value="10" min="-1000" max="1000" aria-label="priority, -1000 to 1000";
+                        button.action type="submit" name="action" value=(action.as_str()) data-key=[action.key()] { (action.title()) }
+                    }
+                } @else {
+                    button.action type="submit" name="action" value=(action.as_str()) data-key=[action.key()] { (action.title()) }
+                }
+            },
+            Some(reason) => span.action.off aria-disabled="true" role="button" title=(reason) { (action.title().trim_end_matches('…')) span.reason { ": " (reason) } },
+        }
+    }
+}
+
+fn lacks(viewer: &Viewer) -> Option<String> {
+    (viewer.right < Right::Operate).then(|| format!("needs the role operate, you have {}", viewer.right.as_str()))
+}
+
+/// What can be done with the runs that are chosen in a list; `has_more`, whether it is longer than the page.
+pub fn of_selection(viewer: &Viewer, has_more: bool) -> Markup {
+    let lacks = lacks(viewer);
+    html! {
+        div.bulk role="group" aria-label="With the chosen runs" {
+            span { strong data-chosen { "The chosen" } " runs" }
+            @if has_more { label { input type="checkbox" name="all" value="matching"; " all that match, on every page" } }
+            @for action in [RunAction::Retry, RunAction::Cancel, RunAction::Prioritise] { (button(action, lacks.as_deref())) }
+            button.action.copy-ids type="button" data-act="copy-ids" { "Copy ids" }
+        }
+    }
+}
+
+/// What can be done with one run.
+pub fn of_run(run: &Run, viewer: &Viewer, back: &str) -> Markup {
+    let lacks = lacks(viewer);
+    html! {
+        form.actions method="post" action="/ui/plans" {
+            input type="hidden" name="back" value=(back);
+            input type="hidden" name="run" value=(run.manifest_id);
+            @for action in [RunAction::Retry, RunAction::Cancel, RunAction::Force, RunAction::Prioritise] {
+                (button(action, lacks.as_deref().or_else(|| action.refusal(run))))
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! A diagnosis: why something is as it is, what comes next, and what may be done.
+
+use crate::frame::{Right, Viewer};
+use crate::parts::{copy, time};
+use crate::text;
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+use millwork_diagnosis::{ActionKind, Diagnosis, SafeAction, Standing, Subject};
+
+/// The class of a standing.
+pub fn tone(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Settled => "good",
+        Standing::Moves => "plain",
+        Standing::NeedsYou => "bad",
+    }
+}
+
+/// The box with a diagnosis.
+pub fn why(diagnosis: &Diagnosis, title: &str, viewer: &Viewer, back: &str, now: DateTime<Utc>) -> Markup {
+    html! {
+        section.banner.why-box.(tone(diagnosis.standing)) aria-labelledby="why" {
+            h2 id="why" { (title) }
+            p.sentence { (text::shown(&diagnosis.sentence)) }
+            dl.keys {
+                @if let Some(since) = diagnosis.since { div { dt { "Since" } dd { (time::moment_and_ago(since, now)) } } }
+                div {
+                    dt { "Next" }
+                    dd {
+                        (text::shown(&diagnosis.next.what))
+                        @if let Some(at) = diagnosis.next.at { " · about " (time::moment_short(at, now)) }
+                    }
+                }
+                div { dt { "By itself" } dd { @if diagnosis.next.by_itself { "yes" } @else if diagnosis.standing == Standing::Settled { "nothing is left to do" } @else { "no" } } }
+                @if let Some(action) = &diagnosis.action { div { dt { "You can" } dd { (self::action(action, &diagnosis.subject, viewer, back)) } } }
+            }
+            @if !diagnosis.evidence.is_empty() {
+                details { summary { "Evidence (" (diagnosis.evidence.len()) ")" }
+                    dl.keys { @for evidence in &diagnosis.evidence { div { dt { (text::shown(&evidence.what)) } dd { (text::shown(&evidence.found)) } } } }
+                }
+            }
+            p.muted { "cause " span.tag { (diagnosis.code.as_str()) } " · " code { (text::shown(&diagnosis.runbook)) } }
+        }
+    }
+}
+
+/// A button, where a plan can do it; the command in any case.
+fn action(action: &SafeAction, subject: &Subject, viewer: &Viewer, back: &str) -> Markup {
+    let planned = match (action.kind, subject) {
+        (ActionKind::Retry, Subject::Run(id)) => Some(("retry", "run", id)),
+        (ActionKind::Force, Subject::Run(id)) => Some(("force", "run", id)),
+        (ActionKind::RaisePriority, Subject::Run(id)) => Some(("prioritise", "run", id)),
+        (ActionKind::Redrive, Subject::File(uri)) => Some(("redrive", "file", uri)),
+        _ => None,
+    };
+    html! {
+        @if let Some((word, field, name)) = planned.filter(|_| viewer.right >= Right::Operate) {
+            form.actions method="post" action="/ui/plans" {
+                input type="hidden" name="back" value=(back);
+                input type="hidden" name=(field) value=(name);
+                button type="submit" name="action" value=(word) { (text::shown(&action.label)) "…" }
+            }
+        } @else { strong { (text::shown(&action.label)) } }
+        (copy::command(&text::plain(&action.command)))
+    }
+}

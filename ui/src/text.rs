@@ -1,0 +1,101 @@
+//! Text of strangers: keys, ids, messages, lines.
+
+use maud::{Markup, html};
+
+/// Characters of one text that a page shows; the rest is only counted. A key in a bucket has at most 1,024 bytes.
+pub const MAX_SHOWN: usize = 2_000;
+
+/// A text with each character that would not be seen, or would move others, as a sign that is. Left to right in itself,
+/// whatever is in it.
+pub fn shown(text: &str) -> Markup {
+    let parts = parts(text);
+    let more = text.chars().count().saturating_sub(MAX_SHOWN);
+    html! {
+        bdi {
+            @for part in &parts {
+                @match part {
+                    Part::Plain(text) => (text),
+                    Part::Sign(sign) => span.ctl { (sign) },
+                }
+            }
+            @if more > 0 { span.muted { " … " (crate::format::count(more as u64)) " characters more" } }
+        }
+    }
+}
+
+/// The same as plain text, for titles and attributes.
+pub fn plain(text: &str) -> String {
+    parts(text)
+        .into_iter()
+        .map(|part| match part {
+            Part::Plain(text) => text,
+            Part::Sign(sign) => sign,
+        })
+        .collect()
+}
+
+enum Part {
+    Plain(String),
+    Sign(String),
+}
+
+fn parts(text: &str) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut run = String::new();
+    for character in text.chars().take(MAX_SHOWN) {
+        match sign(character) {
+            None => run.push(character),
+            Some(sign) => {
+                if !run.is_empty() {
+                    parts.push(Part::Plain(std::mem::take(&mut run)));
+                }
+                parts.push(Part::Sign(sign));
+            }
+        }
+    }
+    if !run.is_empty() {
+        parts.push(Part::Plain(run));
+    }
+    parts
+}
+
+/// The sign for a character that is none to be seen.
+fn sign(character: char) -> Option<String> {
+    let code = character as u32;
+    match code {
+        // Unicode has a picture for each of these.
+        0x00..=0x1f => char::from_u32(0x2400 + code).map(String::from),
+        0x7f => Some("\u{2421}".to_owned()),
+        0x80..=0x9f
+        | 0xad
+        | 0x61c
+        | 0x180e
+        | 0x200b..=0x200f
+        | 0x2028..=0x202e
+        | 0x2060..=0x206f
+        | 0xfeff
+        | 0xfff9..=0xfffb
+        | 0xe0000..=0xe007f => Some(format!("‹U+{code:04X}›")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_hides_moves_or_becomes_markup() {
+        let html = shown("a\u{202e}b\x1b[2J\0<script>\"'&").into_string();
+        assert!(html.contains("‹U+202E›") && html.contains('␛') && html.contains('␀'), "{html}");
+        assert!(html.contains("&lt;script&gt;") && !html.contains("<script>"), "{html}");
+        assert!(!html.contains(['\x1b', '\0', '\u{202e}']));
+        assert_eq!(plain("a\tb\n"), "a␉b␊");
+    }
+
+    #[test]
+    fn what_is_too_long_is_counted() {
+        let html = shown(&"x".repeat(1 << 20)).into_string();
+        assert!(html.len() < 3_000 && html.contains("1,046,576 characters more"), "{}", html.len());
+    }
+}
