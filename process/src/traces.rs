@@ -59,7 +59,7 @@ fn tracer(service: &'static str) -> anyhow::Result<Option<SdkTracer>> {
 /// The layer that makes spans of what the programs themselves tell, if somebody wants them.
 pub(crate) fn layer<S>(service: &'static str) -> anyhow::Result<Option<impl Layer<S> + Send + Sync>>
 where
-    S: Subscriber + for<'a> LookupSpan<'a> + 'static,
+    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync + 'static,
 {
     Ok(tracer(service)?.map(|tracer| {
         let own = Targets::new().with_target("millwork", Level::INFO);

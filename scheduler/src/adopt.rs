@@ -5,13 +5,14 @@
 //! is missing. Each manifest is adopted by what its run would have gone through: submit, attempt, commit, completed. A process that
 //! dies in between leaves an open run whose commit names what is there already, and the scheduler completes it.
 
-use crate::commit::{CommitRecord, OutputFile, RunResult};
+use crate::commit::{CommitRecord, RunResult};
 use crate::lease::Lease;
 use crate::options::OutputLayout;
 use anyhow::Context;
 use chrono::{Duration, Utc};
 use datafusion::parquet::file::reader::{FileReader, SerializedFileReader};
 use futures::{StreamExt, TryStreamExt};
+use millwork_api::OutputFile;
 use millwork_manifest::{Manifest, ManifestId};
 use millwork_storage::{Location, Object, Objects, StagedFile, Staging, Storage, staged_manifests};
 use millwork_tracking::{Commit, QueuedManifest, RunFilter, TrackingStore};

@@ -57,7 +57,7 @@ impl Service {
         read.save(store).await?;
         let mut entry = note_of(&read.kept.plan, who);
         if let Err(error) = store.audit(&entry).await {
-            return Err(self.take_back(read, error.into()).await);
+            return Err(self.reopen(read, error.into()).await);
         }
         self.make_changes(&mut read).await?;
         let plan = &read.kept.plan;
@@ -100,7 +100,7 @@ impl Service {
     }
 
     /// Makes a plan that cannot be noted open again, if nothing of it was begun.
-    async fn take_back(&self, mut read: Read, error: PlanError) -> PlanError {
+    async fn reopen(&self, mut read: Read, error: PlanError) -> PlanError {
         if read.kept.begun == 0 {
             read.kept.plan.state = PlanState::Open;
             read.kept.plan.applied_at = None;

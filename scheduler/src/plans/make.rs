@@ -34,7 +34,11 @@ impl Service {
             return Err(PlanError::Bad(format!("a reason has at most {MAX_REASON_CHARS} characters")));
         }
         let selected = self.select(request.action, &request.select).await?;
-        let looks = selected.names.iter().map(|name| kinds::look(self, request.action, name));
+        let Selected { names, has_more } = selected;
+        let looks = names.into_iter().map(|name| {
+            let (service, action) = (self.clone(), request.action);
+            async move { kinds::look(&service, action, &name).await }
+        });
         let looked: Vec<Looked> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
         let (mut changes, mut refused) = (Vec::new(), Vec::new());
         for one in looked {
@@ -59,7 +63,7 @@ impl Service {
             valid_until: now + VALID,
             changes,
             refused,
-            has_more: selected.has_more,
+            has_more,
             applied_at: None,
         };
         let kept = Kept { plan, begun: 0, token: 0 };

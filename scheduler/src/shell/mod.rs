@@ -192,7 +192,7 @@ impl Shell {
 
     /// The newest attempt at a run, in a trace and in the log.
     fn span(&self, id: &ManifestId) -> Span {
-        self.works.with(id, |work| work.span.clone())
+        self.works.with(id, |work| work.span.clone()).unwrap_or_else(Span::none)
     }
 
     fn tell(&self, event: Event) {

@@ -31,7 +31,7 @@ impl Shell {
                 self.changed(&id, RunState::Planning, attempt, None);
                 self.works.with(&id, |work| {
                     work.attempt = attempt;
-                    work.span = span;
+                    work.span = Some(span);
                     work.abort = CancellationToken::new();
                     work.outcome = None;
                     (work.prepared, work.committed) = (None, None);

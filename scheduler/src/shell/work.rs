@@ -47,8 +47,8 @@ pub(super) struct Work {
     pub(super) losses: u32,
     /// How often its publication failed.
     pub(super) publications: u32,
-    /// The newest attempt, in a trace and in the log.
-    pub(super) span: Span,
+    /// The newest attempt, in a trace and in the log, once there is one.
+    pub(super) span: Option<Span>,
     /// What stood in the way of its publication last.
     pub(super) obstacle: Option<String>,
 }

@@ -24,18 +24,27 @@ async fn list_runs(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     let date = asked.parse::<DatePrefix>("date")?;
     let chosen = (asked.get("state"), asked.get("class"));
     let cursor = asked.get("cursor").map(str::to_owned);
+    let prefix = asked.get("q");
     let query = RunQuery {
         state: state.clone(),
         date,
         failure_class: class.clone(),
+        prefix: prefix.map(str::to_owned),
         limit: Limit(PAGE),
         cursor: cursor.clone(),
+        ..RunQuery::default()
     };
     let page = runs_of(api, query).await?;
     let date = date.map(|date| date.to_string());
     let json = link::query(
         path::RUNS,
-        &[("state", chosen.0), ("date", date.as_deref()), ("failure_class", chosen.1), ("cursor", cursor.as_deref())],
+        &[
+            ("state", chosen.0),
+            ("date", date.as_deref()),
+            ("failure_class", chosen.1),
+            ("prefix", prefix),
+            ("cursor", cursor.as_deref()),
+        ],
     );
     let mut command = "millwork runs".to_owned();
     for (option, value) in [("--status", chosen.0), ("--date", date.as_deref()), ("--failure-class", chosen.1)] {
@@ -50,6 +59,7 @@ async fn list_runs(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
         state: &state,
         date,
         class: &class,
+        prefix,
         chosen,
         cursor,
         items: &page.items,
@@ -88,15 +98,27 @@ async fn list_files(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     let (state, date) = (asked.any_of::<FileState>("state")?, asked.parse::<DatePrefix>("date")?);
     let chosen = asked.get("state");
     let cursor = asked.get("cursor").map(str::to_owned);
-    let query = FileQuery { state: state.clone(), date, limit: Limit(PAGE), cursor: cursor.clone() };
+    let prefix = asked.get("prefix");
+    let query = FileQuery {
+        state: state.clone(),
+        date,
+        prefix: prefix.map(str::to_owned),
+        limit: Limit(PAGE),
+        cursor: cursor.clone(),
+        ..FileQuery::default()
+    };
     let page = load_files(api, query).await?;
     let date = date.map(|date| date.to_string());
-    let json = link::query(path::FILES, &[("state", chosen), ("date", date.as_deref()), ("cursor", cursor.as_deref())]);
+    let json = link::query(
+        path::FILES,
+        &[("state", chosen), ("date", date.as_deref()), ("prefix", prefix), ("cursor", cursor.as_deref())],
+    );
     let body = files::page(&files::Files {
         now: asked.now,
         stats: &asked.stats,
         state: &state,
         chosen,
+        prefix,
         date,
         cursor,
         items: &page.items,

@@ -111,7 +111,16 @@ async fn make(asked: &Asked, api: &Api, form: &Form) -> Result<Plan, ApiError> {
             "" => None,
             text => Some(text.parse().map_err(bad)?),
         };
-        Select::Runs(RunQuery { state, date, failure_class: class, limit: Limit::default(), cursor: None })
+        let prefix = Some(words("where-q").to_owned()).filter(|prefix| !prefix.is_empty());
+        Select::Runs(RunQuery {
+            state,
+            date,
+            failure_class: class,
+            prefix,
+            limit: Limit::default(),
+            cursor: None,
+            ..RunQuery::default()
+        })
     } else {
         let names: Vec<String> = form.all("run").chain(form.all("file")).map(str::to_owned).collect();
         if names.is_empty() {

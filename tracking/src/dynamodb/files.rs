@@ -90,7 +90,7 @@ impl DynamoStore {
             let change = Change::of(known, now).with(pending).to(FileState::Pending, Some(TAKEN_BACK.to_owned()));
             (is_as_seen, is_as_seen.then_some(change))
         };
-        let changed = self.change_files(&[item], taken).await?;
+        let changed = self.change_files(&[item], taken, None).await?;
         Ok(changed.iter().any(|changed| changed.outcome))
     }
 

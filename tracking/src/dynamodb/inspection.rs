@@ -1,7 +1,7 @@
 //! Looks of people at the store, and the change of state that only they make.
 
-use super::backlog::Deltas;
 use super::change::Change;
+use super::deltas::Deltas;
 use super::expression::Expression;
 use super::item::{Item, StoredFile, get, optional, owned, parsed, text, time, tracked_file};
 use super::request::{Query, Transacted, Written, incomplete, update_action};

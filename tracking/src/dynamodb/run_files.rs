@@ -167,7 +167,7 @@ impl DynamoStore {
             });
             ((), change)
         };
-        self.change_files(&items, refreshed).await.map(drop)
+        self.change_files(&items, refreshed, None).await.map(drop)
     }
 
     async fn file_items(&self, id: &ManifestId) -> TrackingResult<Vec<Item>> {

@@ -18,6 +18,8 @@ pub struct Files<'a> {
     pub state: &'a AnyOf<FileState>,
     /// The same as they stand in the address.
     pub chosen: Option<&'a str>,
+    /// Beginning of their addresses.
+    pub prefix: Option<&'a str>,
     /// The chosen date.
     pub date: Option<String>,
     /// Where this page begins.
@@ -29,8 +31,13 @@ pub struct Files<'a> {
 }
 
 impl Files<'_> {
-    fn parameters(&self) -> [(&'static str, Option<&str>); 3] {
-        [("state", self.chosen), ("date", self.date.as_deref()), ("cursor", self.cursor.as_deref())]
+    fn parameters(&self) -> [(&'static str, Option<&str>); 4] {
+        [
+            ("state", self.chosen),
+            ("date", self.date.as_deref()),
+            ("prefix", self.prefix),
+            ("cursor", self.cursor.as_deref()),
+        ]
     }
 }
 
@@ -45,6 +52,7 @@ pub fn page(files: &Files<'_>) -> Markup {
         .filter_map(|(name, value)| Some((*name, (*value)?)))
         .collect();
     let fields = html! {
+        (filters::text("prefix", "Address begins with", files.prefix, "s3://bucket/folder/"))
         (filters::select("state", "State", one(files.state), &states))
         (filters::date("date", "Date", files.date.as_deref()))
     };

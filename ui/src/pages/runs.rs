@@ -26,6 +26,8 @@ pub struct Runs<'a> {
     pub class: &'a AnyOf<FailureClass>,
     /// The chosen states and classes as they stand in the address.
     pub chosen: (Option<&'a str>, Option<&'a str>),
+    /// Beginning of their ids.
+    pub prefix: Option<&'a str>,
     /// Where this page begins.
     pub cursor: Option<String>,
     /// The runs.
@@ -40,11 +42,12 @@ pub struct Runs<'a> {
 const IN_WORK: &str = "planning,running,committing";
 
 impl Runs<'_> {
-    fn parameters(&self) -> [(&'static str, Option<&str>); 4] {
+    fn parameters(&self) -> [(&'static str, Option<&str>); 5] {
         [
             ("state", self.chosen.0),
             ("date", self.date.as_deref()),
             ("class", self.chosen.1),
+            ("q", self.prefix),
             ("cursor", self.cursor.as_deref()),
         ]
     }
@@ -105,6 +108,7 @@ fn form(runs: &Runs<'_>) -> Markup {
         .filter_map(|(name, value)| Some((*name, (*value)?)))
         .collect();
     let fields = html! {
+        (filters::text("q", "Id begins with", runs.prefix, "2025-12-23-batch"))
         (filters::select("state", "State", one(runs.state), &all_states))
         (filters::date("date", "Date", runs.date.as_deref()))
         (filters::select("class", "Failure", one_class(runs.class), &classes))
