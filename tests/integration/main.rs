@@ -47,6 +47,7 @@ mod staging;
 mod state_ops;
 mod store;
 mod sweep;
+mod taken_back;
 mod traces;
 mod unprivileged;
 mod why;
