@@ -42,7 +42,6 @@ mod runs;
 mod series;
 mod servers;
 mod simulation;
-mod sizes;
 mod staging;
 mod state_ops;
 mod store;
