@@ -136,10 +136,6 @@ impl Client {
         self.answer(request.body(body)).await
     }
 
-    pub(crate) async fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
-        self.answer(self.request(Method::PUT, path).json(body)).await
-    }
-
     /// Up to `limit` items of a listing, of as many pages as it takes, and whether there are more.
     pub(crate) async fn list<T: DeserializeOwned>(
         &self,

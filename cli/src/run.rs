@@ -8,7 +8,7 @@ use clap::Args;
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use millwork_conversion::{Capacity, ConversionOptions, input_bytes_read};
-use millwork_manifest::{Flush, printable};
+use millwork_manifest::{FailureClass, Flush, printable};
 use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings, UnmovedFile};
 use millwork_scheduler::{
     Change, EndedRun, Engine, Lease, OutputLayout, OutputLock, RunOptions, Scheduler, adopt, count_unknown,
@@ -209,6 +209,11 @@ impl Begun {
         }
         report.seconds = started.elapsed().as_secs_f64();
         report.sort();
+        if report.failed.iter().any(|failed| failed.class == FailureClass::Input.as_str()) {
+            tell(
+                "what failed over its input is tried again by the next run, each file alone: mend or replace it, or move it out of the input",
+            );
+        }
         show(&report, options.json)?;
         Ok(if report.is_all_well() { code } else { ExitCode::FAILURE })
     }

@@ -1,7 +1,8 @@
 //! Moves of local files: whole or not at all, never over another, and never of what has come under the name since.
 //!
 //! On one file system a move is a rename that replaces nothing: there is nothing to undo. What was renamed is looked at after it;
-//! if it is other content, it is renamed back. Between two file systems:
+//! if it is other content, it is renamed back. Where that cannot be, on few file systems, a second name takes the place of the copy.
+//! Between two file systems:
 //!
 //! | step | the process dies after it | the next move of the file |
 //! |---|---|---|
@@ -158,7 +159,9 @@ fn transfer(from: &ObjectUri, held: &Held, to: &Path, etag: &str) -> Result<(), 
     access(held.directory.lasting_name(), Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from)?;
     let made = match fs::symlink_metadata(to) {
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            copy(from, held, to, etag)?;
+            if !link(held, to, etag)? {
+                copy(from, held, to, etag)?;
+            }
             Made::Here
         }
         Err(e) => return Err(e.into()),
@@ -166,6 +169,19 @@ fn transfer(from: &ObjectUri, held: &Held, to: &Path, etag: &str) -> Result<(), 
         Ok(_) => return Err(io::Error::from(ErrorKind::AlreadyExists).into()),
     };
     take_away(from, held, to, etag, made).map_err(Failed::Said)
+}
+
+/// Gives the file a second name, where one file system holds both. Returns whether it has it.
+fn link(held: &Held, to: &Path, etag: &str) -> io::Result<bool> {
+    if fs::hard_link(held.path(), to).is_err() {
+        return Ok(false);
+    }
+    // Other content may have come under the first name.
+    let is_meant = identity(&fs::symlink_metadata(to)?) == etag;
+    if !is_meant {
+        fs::remove_file(to)?;
+    }
+    Ok(is_meant)
 }
 
 /// Copies the file, whole or not at all, and never over another.

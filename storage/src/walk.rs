@@ -121,7 +121,7 @@ impl Walk<'_> {
                 match entry.metadata() {
                     Ok(metadata) if metadata.is_symlink() => drop(self.links.insert(below)),
                     Ok(metadata) if metadata.is_dir() => open.push((below, real.join(&name))),
-                    Ok(metadata) => self.add(&below, &metadata)?,
+                    Ok(metadata) => self.add(&below, &metadata, false)?,
                     Err(e) if e.kind() == ErrorKind::NotFound => {}
                     Err(e) => self.refuse(&below, Some(e))?,
                 }
@@ -163,7 +163,7 @@ impl Walk<'_> {
             Ok(_) | Err(_) => return self.refuse_for(&below, LED_OUT),
         };
         if !anchored.metadata().is_dir() {
-            return self.add(&below, anchored.metadata());
+            return self.add(&below, anchored.metadata(), true);
         }
         let holder = path.parent().and_then(|parent| Anchored::of(parent).ok());
         if holder.is_some_and(|holder| holder.path().starts_with(anchored.path())) {
@@ -176,12 +176,11 @@ impl Walk<'_> {
     }
 
     /// Adds a file, unless it is listed under another name that a link made of it.
-    fn add(&mut self, below: &Path, metadata: &Metadata) -> StorageResult<()> {
+    fn add(&mut self, below: &Path, metadata: &Metadata, is_by_link: bool) -> StorageResult<()> {
         if !metadata.is_file() {
             return self.refuse_for(below, NO_FILE);
         }
-        let is_link = self.root.join(below).is_symlink();
-        if !self.files.insert(identity_of(metadata)) && is_link {
+        if !self.files.insert(identity_of(metadata)) && is_by_link {
             return Ok(());
         }
         let uri = self.uri(below)?;
