@@ -274,7 +274,7 @@ fn a_place_does_not_tell_what_is_there() {
     assert!(foreign.contains("foreign-object"), "{foreign}");
     assert_eq!(error("outside.json"), foreign);
     let log = std::fs::read_to_string(place.path("scheduler.log")).unwrap();
-    assert!(log.contains("does not exist") || log.contains("No such file"), "the log has the reason: {log}");
+    assert!(log.contains("does not exist") || log.contains("no such file"), "the log has the reason: {log}");
     assert!(!log.contains("a secret"), "{log}");
 }
 
