@@ -242,17 +242,16 @@ fn chaos_an_executor_that_is_killed_after_its_task_costs_nothing() {
 }
 
 /// Kills the executor that is the first to finish one of so many tasks of a run, and has begun another where there are more tasks
-/// than executors: only what it had not finished is run again.
-fn killed_after_its_first_task(tasks: usize, executors: usize) {
+/// than executors: only what it had not finished is run again. The other tasks decompress so many megabytes each.
+fn killed_after_its_first_task(tasks: usize, executors: usize, megabytes: usize) {
     let world = World::local();
     let random = Random::new(4);
     let line = |_| format!("{{\"text\": \"{:x}{:x}\"}}\n", random.next(), random.next());
-    let file = |n: usize| {
-        let lines: String = (0..40_000 + 20_000 * n).map(line).collect();
-        world.input(&format!("2025-12-01-{n}.ndjson"), lines.into_bytes())
-    };
-    let uris: Vec<String> = (0..tasks).map(file).collect();
-    let rows = (0..tasks as u64).map(|n| 40_000 + 20_000 * n).sum();
+    let quick: String = (0..60_000).map(line).collect();
+    let (rows, long) = long_file_of(megabytes);
+    let mut uris = vec![world.input("2025-12-01-0.ndjson", quick.into_bytes())];
+    uris.extend((1..tasks).map(|n| world.input(&format!("2025-12-01-{n}.ndjson.gz"), long.clone())));
+    let rows = 60_000 + rows * (tasks as u64 - 1);
     let mut fleet = Fleet::start(&world, 1, executors);
     assert_eq!(fleet.submit(0, &world.manifest("killed", &uris)).0, 202);
     let mut seen = Vec::new();
@@ -260,6 +259,7 @@ fn killed_after_its_first_task(tasks: usize, executors: usize) {
         seen = fleet.tasks("killed");
         seen.iter().any(|(_, is_done)| *is_done)
     });
+    assert!(seen.iter().any(|(_, is_done)| !is_done), "the other tasks should go on");
     let number = seen.iter().find(|(_, is_done)| *is_done).unwrap().0;
     let killed = fleet.executors.remove(number);
     signal(&killed, "KILL");
@@ -271,12 +271,12 @@ fn killed_after_its_first_task(tasks: usize, executors: usize) {
 
 #[test]
 fn chaos_an_executor_that_is_killed_after_the_first_of_three_tasks_costs_its_unfinished_tasks() {
-    killed_after_its_first_task(3, 3);
+    killed_after_its_first_task(3, 3, 300);
 }
 
 #[test]
 fn chaos_an_executor_that_is_killed_after_the_first_of_eight_tasks_costs_its_unfinished_tasks() {
-    killed_after_its_first_task(8, 4);
+    killed_after_its_first_task(8, 4, 80);
 }
 
 #[test]

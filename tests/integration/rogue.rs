@@ -67,7 +67,7 @@ impl Rogue {
         loop {
             self.send(FromExecutor::Alive(Alive::default()));
             let next = self.runtime.block_on(async { timeout(PATIENCE, self.link.inbound.next()).await });
-            let message = next.expect("no task in time").expect("the scheduler closed the connection").unwrap();
+            let Ok(Some(Ok(message))) = next else { panic!("no task came in time") };
             if let Some(FromScheduler::Launch(task)) = message.content {
                 return task;
             }
@@ -78,7 +78,7 @@ impl Rogue {
     fn dismissed(&mut self) -> String {
         loop {
             let next = self.runtime.block_on(async { timeout(PATIENCE, self.link.inbound.next()).await });
-            match next.expect("the connection stays open") {
+            match next.unwrap_or_else(|_| panic!("the connection stays open")) {
                 None => return String::new(),
                 Some(Err(error)) => return error.to_string(),
                 Some(Ok(message)) => {
