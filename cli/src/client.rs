@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a stream of events may be silent: a scheduler says something every ten seconds.
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long a scheduler may be away for those who wait for it.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 /// The first and the longest pause between two tries.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
@@ -132,8 +132,25 @@ impl Client {
         query: &impl Serialize,
         body: String,
     ) -> anyhow::Result<T> {
-        let request = self.request(Method::POST, path).query(query).header(CONTENT_TYPE, "application/json");
-        self.answer(request.body(body)).await
+        self.post_text_patiently(path, query, body, Duration::ZERO).await
+    }
+
+    /// Posts JSON text that may arrive twice without harm; waits so long for a scheduler that is away, or has not begun to listen.
+    pub(crate) async fn post_text_patiently<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &impl Serialize,
+        body: String,
+        patience: Duration,
+    ) -> anyhow::Result<T> {
+        let mut away = Away::new(patience);
+        loop {
+            let request = self.request(Method::POST, path).query(query).header(CONTENT_TYPE, "application/json");
+            match self.answer(request.body(body.clone())).await {
+                Err(error) => away.wait(error).await?,
+                answer => return answer,
+            }
+        }
     }
 
     /// Up to `limit` items of a listing, of as many pages as it takes, and whether there are more.
@@ -157,7 +174,7 @@ impl Client {
 
     /// The same as [`Self::get`], but waits for a scheduler that is away.
     pub(crate) async fn get_patiently<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        let mut away = Away::default();
+        let mut away = Away::new(PATIENCE);
         loop {
             match self.get(path, &()).await {
                 Err(error) => away.wait(error).await?,
@@ -187,7 +204,7 @@ impl Client {
             Ok(Err(error)) => return error,
             Err(_) => return Trouble::Silent(TIMEOUT).into(),
         };
-        if away.replace(Away::default()).is_some_and(|away| away.since.is_some()) {
+        if away.replace(Away::new(PATIENCE)).is_some_and(|away| away.since.is_some()) {
             eprintln!("millwork: the scheduler is back; `millwork runs` shows what changed meanwhile");
         }
         let mut text = Vec::new();
@@ -254,17 +271,22 @@ fn can_pass(error: &anyhow::Error) -> bool {
     }
 }
 
-/// A scheduler that does not answer, and since when.
-#[derive(Default)]
+/// A scheduler that does not answer, since when, and how long it is waited for.
 struct Away {
     since: Option<Instant>,
     pause: Duration,
+    patience: Duration,
 }
 
 impl Away {
+    fn new(patience: Duration) -> Self {
+        Self { since: None, pause: Duration::ZERO, patience }
+    }
+
     /// Pauses, longer each time. Fails with what went wrong if waiting does not help, or has not helped for too long.
     async fn wait(&mut self, error: anyhow::Error) -> anyhow::Result<()> {
-        if !can_pass(&error) || self.since.is_some_and(|since| since.elapsed() > PATIENCE) {
+        let waited = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        if !can_pass(&error) || waited >= self.patience {
             return Err(error);
         }
         if self.since.is_none() {

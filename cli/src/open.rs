@@ -8,8 +8,9 @@ use std::process::{Command, ExitCode, Stdio};
 
 /// Print a link to the scheduler's web UI that signs in, and open it in a browser.
 ///
-/// The link works once, and for two minutes. Whoever opens it may do there what the token may that this command shows: the one of
-/// --token-file or MILLWORK_TOKEN, or the one that a scheduler on this machine has left for its user.
+/// The link works once, and for two minutes. Whoever opens it may do there what the token may that this command
+/// shows: the one of --token-file or MILLWORK_TOKEN, or the one that a scheduler on this machine has left for its
+/// user.
 ///
 /// Examples:
 ///   millwork open

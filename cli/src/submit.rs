@@ -1,6 +1,6 @@
 //! `millwork submit`: manifests to a scheduler.
 
-use crate::client::{Client, ClientOptions};
+use crate::client::{Client, ClientOptions, PATIENCE};
 use crate::list::print_json;
 use crate::runs::{detail_line, line};
 use anyhow::Context;
@@ -25,7 +25,8 @@ pub(crate) struct Options {
     #[command(flatten)]
     client: ClientOptions,
 
-    /// Wait until every run has ended. A scheduler that goes away meanwhile may be away for ten minutes
+    /// Wait until every run has ended. A scheduler that goes away meanwhile, or does not listen yet, may be away for ten
+    /// minutes; without this, and without --force, for ten seconds
     #[arg(long)]
     wait: bool,
 
@@ -63,16 +64,25 @@ impl Told {
     }
 }
 
+/// Time for a scheduler that was started a moment ago to begin to listen.
+const START: Duration = Duration::from_secs(10);
+
 pub(crate) async fn submit(options: Options) -> anyhow::Result<ExitCode> {
     let client = Client::new(&options.client)?;
     let query = SubmitQuery { priority: Priority(options.priority), retry: options.retry, force: options.force };
+    // A second `force` after one whose answer was lost would convert once more.
+    let patience = match (options.force, options.wait) {
+        (true, _) => Duration::ZERO,
+        (false, true) => PATIENCE,
+        (false, false) => START,
+    };
     let mut runs = Vec::new();
     for manifest in &options.manifests {
         let body = match manifest.starts_with("s3://") {
             true => serde_json::to_string(&ManifestReference { uri: Some(manifest.clone()) })?,
             false => crate::explain::load(manifest).await?.to_json(),
         };
-        let run = client.post_text(path::MANIFESTS, &query, body).await;
+        let run = client.post_text_patiently(path::MANIFESTS, &query, body, patience).await;
         runs.push(Told::Queued(run.with_context(|| format!("manifest `{manifest}`"))?));
     }
     if options.wait {

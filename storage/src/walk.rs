@@ -2,7 +2,7 @@
 //!
 //! The rule for links: one is followed if it leads to something inside the directory that is listed. What stands there under a name
 //! of its own is listed by that name, and by no link to it; what has no such name, since it is in a directory that is left out, is
-//! listed by the first link to it. A link to a directory that it is in is a loop. Loops, links out of the directory and links to
+//! listed by the first link to a directory that it is in, or else by the first link to it. A link to a directory that it is in is a loop. Loops, links out of the directory and links to
 //! nothing are refused by name. Hard links are files of their own.
 
 use crate::anchor::Anchored;
@@ -59,11 +59,17 @@ pub fn list(root: &Path) -> StorageResult<Listing> {
         files: HashSet::new(),
         directories: HashSet::new(),
         links: BTreeSet::new(),
+        links_to_files: Vec::new(),
     };
     walk.descend(PathBuf::new(), walk.real_root.clone())?;
     // Own names first: a link to what has one adds nothing.
     while let Some(link) = walk.links.pop_first() {
         walk.follow(link)?;
+    }
+    for (link, metadata) in std::mem::take(&mut walk.links_to_files) {
+        if !walk.files.contains(&identity_of(&metadata)) {
+            walk.add(&link, &metadata)?;
+        }
     }
     let mut listing = walk.listing;
     listing.objects.sort_by(|a, b| a.key.cmp(&b.key));
@@ -87,6 +93,8 @@ struct Walk<'a> {
     directories: HashSet<Identity>,
     /// Links that were found and not looked at yet, below the root.
     links: BTreeSet<PathBuf>,
+    /// Links to what is no directory, in order: a directory that is found later may have it under a name of its own.
+    links_to_files: Vec<(PathBuf, Metadata)>,
 }
 
 impl Walk<'_> {
@@ -121,7 +129,7 @@ impl Walk<'_> {
                 match entry.metadata() {
                     Ok(metadata) if metadata.is_symlink() => drop(self.links.insert(below)),
                     Ok(metadata) if metadata.is_dir() => open.push((below, real.join(&name))),
-                    Ok(metadata) => self.add(&below, &metadata, false)?,
+                    Ok(metadata) => self.add(&below, &metadata)?,
                     Err(e) if e.kind() == ErrorKind::NotFound => {}
                     Err(e) => self.refuse(&below, Some(e))?,
                 }
@@ -163,7 +171,8 @@ impl Walk<'_> {
             Ok(_) | Err(_) => return self.refuse_for(&below, LED_OUT),
         };
         if !anchored.metadata().is_dir() {
-            return self.add(&below, anchored.metadata(), true);
+            self.links_to_files.push((below, anchored.metadata().clone()));
+            return Ok(());
         }
         let holder = path.parent().and_then(|parent| Anchored::of(parent).ok());
         if holder.is_some_and(|holder| holder.path().starts_with(anchored.path())) {
@@ -175,14 +184,11 @@ impl Walk<'_> {
         }
     }
 
-    /// Adds a file, unless it is listed under another name that a link made of it.
-    fn add(&mut self, below: &Path, metadata: &Metadata, is_by_link: bool) -> StorageResult<()> {
+    fn add(&mut self, below: &Path, metadata: &Metadata) -> StorageResult<()> {
         if !metadata.is_file() {
             return self.refuse_for(below, NO_FILE);
         }
-        if !self.files.insert(identity_of(metadata)) && is_by_link {
-            return Ok(());
-        }
+        self.files.insert(identity_of(metadata));
         let uri = self.uri(below)?;
         self.listing.objects.push(object_of(uri, below.to_string_lossy().into_owned(), metadata));
         Ok(())

@@ -273,7 +273,7 @@ fn a_standby_answers_from_the_store_and_says_what_it_is() {
     let (status, standby) = get("/leaderz");
     assert!(status == 503 && standby.contains("\"standby\""), "{standby}");
     let executors: Value = serde_json::from_str(&get("/api/v1/executors").1).unwrap();
-    assert_eq!(executors, json!({"leads": false, "items": []}));
+    assert_eq!(executors, json!({"leads": false, "items": [], "gone": []}));
     assert!(get("/api/v1/runs/m1").1.contains("\"m1\""));
     wait_until("the standby says so", || metric(&get("/metrics").1, "millwork_leader") == Some(0.0));
     let (status, _) = cluster.call(|c| c.post(format!("{url}/api/v1/manifests")).json(&documents[1])).unwrap();

@@ -23,7 +23,8 @@ fn each_change_leaves_a_note_and_plans_outlive_their_scheduler() {
     // Nothing is converted: there is no executor.
     let mut cluster = Cluster::start(&place, "out", 0, &[]);
     let ask = |cluster: &Cluster<'_>, arguments: &[&str]| Done::of(cluster.client(arguments).output().unwrap());
-    let documents = ["2025-01-01", "2025-01-02"].map(|day| manifest(&place, &format!("m-{day}"), day));
+    let documents = ["2025-01-01", "2025-01-02"]
+        .map(|day| place.path(&manifest(&place, &format!("m-{day}"), day)).display().to_string());
     for document in &documents {
         assert_eq!(ask(&cluster, &["submit", document]).code, Some(0));
     }

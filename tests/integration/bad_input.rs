@@ -103,7 +103,7 @@ fn too_many_rejected_lines_fail_a_manifest_where_that_is_asked_for() {
     let failed = &done.json()["failed"][0];
     assert!(failed["message"].as_str().unwrap().contains("1 of 3 lines are rejected, more than 20 %"), "{failed}");
     assert!(place.parquet_files().is_empty());
-    assert!(place.files("quarantine").is_empty());
+    assert_eq!(place.files("quarantine").len(), 1, "the lines are kept for whoever mends them");
     assert_eq!(place.run_well(&["--max-rejected-percent", "40"])["rows"], 2);
 }
 

@@ -229,11 +229,11 @@ fn a_day_in_a_directory() {
     let input = place.path("in");
     let closed: Vec<_> = fates.keys().filter(|name| name.ends_with("-closed")).collect();
     fs::set_permissions(input.join(closed[0]), Permissions::from_mode(0o700)).unwrap();
-    take(&place, &input.join(closed[0]));
+    take(&input.join(closed[0]));
     let unreadable: Vec<_> = fates.keys().filter(|name| name.ends_with("-unreadable.ndjson")).collect();
     fs::set_permissions(input.join(unreadable[0]), Permissions::from_mode(0)).unwrap();
     fs::set_permissions(input.join("fixed"), Permissions::from_mode(0o555)).unwrap();
-    let run = || Done::of(unprivileged(&place, &place.run_command(&RULES)).output().unwrap());
+    let run = || Done::of(unprivileged(&place.run_command(&RULES)).output().unwrap());
     let done = run();
     assert_eq!(done.code, Some(1), "{}", done.stderr);
     check_named(&done, &fates);

@@ -102,7 +102,7 @@ fn circles_nowhere_and_closed_directories_are_named_and_all_else_goes_on() {
     fs::create_dir(place.path("in/lost+found")).unwrap();
     give_away(&place);
     set_mode(&place.path("in/lost+found"), 0o700);
-    take(&place, &place.path("in/lost+found"));
+    take(&place.path("in/lost+found"));
     let done = run(&place, &[]);
     assert_eq!((done.code, &done.json()["rows"]), (Some(1), &1.into()), "{}", done.stderr);
     for (name, why) in [
@@ -373,7 +373,5 @@ fn two_states_in_one_directory_have_two_locks() {
 
 #[test]
 fn tests_of_rights_have_a_user_without() {
-    let place = place();
-    give_away(&place);
-    assert!(can_reach_binaries(&place), "the user without rights cannot execute {}", binary("millwork").display());
+    assert!(can_reach_binaries(), "the user without rights cannot execute {}", binary("millwork").display());
 }

@@ -47,7 +47,7 @@ fn dates_tell_what_became_of_them(cluster: &Cluster<'_>, rows: [f64; 2]) {
     let (status, counted) = cluster.post("dates/2025-12-23/recount", &Value::Null);
     assert_eq!((status, &counted), (200, &dates["items"][0]));
     assert_eq!(cluster.get("dates/2025-12-23"), dates["items"][0]);
-    assert_eq!(cluster.get("dates/1999-01-01")["error"]["code"], "no-such-date");
+    assert_eq!(cluster.get("dates/1999-01-01")["error"]["code"], "not-found");
 }
 
 fn schedulers_and_settings_are_told(cluster: &Cluster<'_>) {

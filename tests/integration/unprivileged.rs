@@ -9,13 +9,13 @@ use std::process::Command;
 const NOBODY: u32 = 65534;
 
 /// Whether this process may become another user.
-fn is_root(place: &Place) -> bool {
-    std::fs::metadata(place.root.path()).unwrap().uid() == 0
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
 /// Gives all that is in a place to the user without rights.
 pub(crate) fn give_away(place: &Place) {
-    if is_root(place) {
+    if is_root() {
         give(place.root.path());
     }
 }
@@ -28,15 +28,15 @@ fn give(path: &Path) {
 }
 
 /// Gives a file or directory to root, if tests run as that.
-pub(crate) fn take(place: &Place, path: &Path) {
-    if is_root(place) {
+pub(crate) fn take(path: &Path) {
+    if is_root() {
         chown(path, Some(0), Some(0)).unwrap();
     }
 }
 
 /// The command as the user without rights.
-pub(crate) fn unprivileged(place: &Place, command: &Command) -> Command {
-    if !is_root(place) {
+pub(crate) fn unprivileged(command: &Command) -> Command {
+    if !is_root() {
         let mut same = Command::new(command.get_program());
         same.args(command.get_args()).envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         return same;
@@ -50,12 +50,12 @@ pub(crate) fn unprivileged(place: &Place, command: &Command) -> Command {
 
 /// `millwork run` as the user without rights.
 pub(crate) fn run(place: &Place, arguments: &[&str]) -> Done {
-    Done::of(unprivileged(place, &place.run_command(arguments)).output().unwrap())
+    Done::of(unprivileged(&place.run_command(arguments)).output().unwrap())
 }
 
 /// Lets the user without rights reach the binaries.
-pub(crate) fn can_reach_binaries(place: &Place) -> bool {
+pub(crate) fn can_reach_binaries() -> bool {
     let mut look = Command::new("test");
     look.arg("-x").arg(binary("millwork"));
-    unprivileged(place, &look).status().is_ok_and(|status| status.success())
+    unprivileged(&look).status().is_ok_and(|status| status.success())
 }

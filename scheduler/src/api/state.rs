@@ -32,8 +32,24 @@ fn operations(api: &Api) -> Operations {
     Operations::new(api.service.inspector())
 }
 
-fn age(seconds: Option<u32>, default: u32) -> Duration {
-    Duration::seconds(seconds.unwrap_or(default).min(MAX_AGE_SECONDS).into())
+/// An age that is asked for, in seconds.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "u32")]
+struct Age(u32);
+
+impl TryFrom<u32> for Age {
+    type Error = String;
+
+    fn try_from(seconds: u32) -> Result<Self, String> {
+        match seconds <= MAX_AGE_SECONDS {
+            true => Ok(Self(seconds)),
+            false => Err(format!("an age is at most {MAX_AGE_SECONDS} s, not {seconds}")),
+        }
+    }
+}
+
+fn age(asked: Option<Age>, default: u32) -> Duration {
+    Duration::seconds(asked.map_or(default, |age| age.0).into())
 }
 
 /// All that the store has of one file: attributes, version, expiry, the lock of its date, its diagnosis.
@@ -136,7 +152,9 @@ pub(super) async fn get_processing_timeline(
 #[into_params(parameter_in = Query)]
 pub(super) struct OrphanQuery {
     /// Least age of an orphan, in seconds: 120 unless told.
-    older_than_seconds: Option<u32>,
+    #[serde(default)]
+    #[param(value_type = u32, minimum = 0, maximum = 31622400, required = false)]
+    older_than_seconds: Option<Age>,
 }
 
 /// Files without a run that is in order, drafts that were left, counters that have lost files.
@@ -194,7 +212,8 @@ pub(super) struct Reset {
     state: Option<FileState>,
     /// Least age of the last change, in seconds: 7200 unless told.
     #[serde(default)]
-    older_than_seconds: Option<u32>,
+    #[schema(value_type = Option<u32>, minimum = 0, maximum = 31622400)]
+    older_than_seconds: Option<Age>,
     /// Why, for the audit record: needed unless it is a dry run.
     #[serde(default)]
     reason: String,
@@ -205,7 +224,8 @@ pub(super) struct Reset {
 
 /// Puts stuck files back as their runs prescribe: pending, failed, or completed. At most 1000 at once.
 #[utoipa::path(post, path = "/api/v1/state/reset-stuck-files", tag = "state", request_body = Reset, responses(
-    (status = 200, description = "What became of each", body = Applied)
+    (status = 200, description = "What became of each", body = Applied),
+    (status = 415, description = "`wrong-content-type`: the body is not declared as application/json", body = ErrorBody)
 ))]
 pub(super) async fn reset_stuck_files(
     State(api): State<Api>,
@@ -245,7 +265,8 @@ pub(super) struct Updates {
 
 /// Changes the state of one file, if that can neither lose nor double rows.
 #[utoipa::path(post, path = "/api/v1/state/update-state", tag = "state", request_body = Updates, responses(
-    (status = 200, description = "What became of it", body = Applied)
+    (status = 200, description = "What became of it", body = Applied),
+    (status = 415, description = "`wrong-content-type`: the body is not declared as application/json", body = ErrorBody)
 ))]
 pub(super) async fn update_state(
     State(api): State<Api>,
@@ -260,7 +281,8 @@ pub(super) async fn update_state(
 
 /// Changes the states of many files, each for itself.
 #[utoipa::path(post, path = "/api/v1/state/batch-update", tag = "state", request_body = Updates, responses(
-    (status = 200, description = "What became of each", body = Applied)
+    (status = 200, description = "What became of each", body = Applied),
+    (status = 415, description = "`wrong-content-type`: the body is not declared as application/json", body = ErrorBody)
 ))]
 pub(super) async fn batch_update(
     State(api): State<Api>,

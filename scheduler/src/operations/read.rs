@@ -18,7 +18,7 @@ const MAX_DATES: usize = 1000;
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct FileReport {
     /// Its attributes as they are stored; none if it is not known.
-    #[schema(value_type = Object, required)]
+    #[schema(value_type = Option<Object>, required)]
     pub file: Option<serde_json::Value>,
     /// When the store forgets it; none if it does not.
     #[schema(required)]
