@@ -109,7 +109,10 @@ impl Client {
             Some(token) => request.bearer_auth(token),
             None => request,
         };
-        request.send().await.with_context(|| format!("cannot reach the scheduler at {}", self.base))
+        request.send().await.map_err(|error| match error.is_builder() {
+            true => error.into(),
+            false => Trouble::Unreachable { base: self.base.clone(), reason: reason_of(&error) }.into(),
+        })
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> anyhow::Result<T> {
@@ -251,11 +254,28 @@ impl Client {
     }
 }
 
-/// What can go wrong with a scheduler that can be reached.
+/// Tells in a few words why a request found nobody: the causes at the root, without numbers that only a developer reads.
+fn reason_of(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer came in time".to_owned();
+    }
+    let mut root: &dyn std::error::Error = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    match root.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+        Some(std::io::ErrorKind::ConnectionRefused) => "nothing listens there".to_owned(),
+        _ => root.to_string().split(" (os error ").next().unwrap_or_default().to_owned(),
+    }
+}
+
+/// What can go wrong with a scheduler.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Trouble {
     #[error("the scheduler answers {status}: {reason}")]
     Refused { status: StatusCode, code: ErrorCode, reason: String, hint: Option<String> },
+    #[error("cannot reach the scheduler at {base}: {reason}")]
+    Unreachable { base: String, reason: String },
     #[error("the scheduler has ended")]
     Ended,
     #[error("nothing was heard of the scheduler for {} s", .0.as_secs())]
@@ -266,7 +286,7 @@ pub(crate) enum Trouble {
 fn can_pass(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<Trouble>() {
         Some(Trouble::Refused { status, .. }) => *status == StatusCode::SERVICE_UNAVAILABLE,
-        Some(Trouble::Ended | Trouble::Silent(_)) => true,
+        Some(Trouble::Unreachable { .. } | Trouble::Ended | Trouble::Silent(_)) => true,
         None => error.downcast_ref::<reqwest::Error>().is_some_and(|error| !error.is_builder()),
     }
 }

@@ -4,14 +4,15 @@
 use crate::loss::{self, TakeBackError};
 use crate::places::ReadPlaces;
 use crate::refresh;
-use crate::shell::Scheduler;
+use crate::shell::{Change, Scheduler};
 use crate::why::{About, Inspector};
 use chrono::Utc;
-use millwork_api::{Action, Setting};
+use millwork_api::{Action, RunProgress, Setting};
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId, ObjectUri};
 use millwork_storage::StorageError;
 use millwork_tracking::{Commit, QueuedManifest, Run, RunState, TrackingError, TrackingResult, TrackingStore};
 use std::sync::{Arc, OnceLock};
+use tokio::sync::{Mutex, broadcast, mpsc};
 
 /// What can be done when an output cannot be looked at.
 const MENDED: &str = "ask again once that is mended";
@@ -37,12 +38,25 @@ pub enum SubmitError {
     Tracking(#[from] TrackingError),
 }
 
+/// What a scheduler tells, from before anybody can ask it for something.
+pub(crate) struct News {
+    pub(crate) changes: broadcast::Receiver<Change>,
+    pub(crate) progresses: broadcast::Receiver<Arc<RunProgress>>,
+}
+
+/// The way of the news to the one who hands them on.
+struct Post {
+    sender: mpsc::Sender<News>,
+    receiver: Mutex<mpsc::Receiver<News>>,
+}
+
 /// A scheduler process, as those see it who use it.
 #[derive(Clone)]
 pub struct Service {
     store: Arc<dyn TrackingStore>,
     places: Arc<ReadPlaces>,
     leader: Arc<OnceLock<Scheduler>>,
+    post: Arc<Post>,
     settings: Arc<OnceLock<Vec<Setting>>>,
     about: Arc<About>,
 }
@@ -50,10 +64,12 @@ pub struct Service {
 impl Service {
     /// A process that stands by, and takes manifests whose files are where input may be.
     pub fn new(store: Arc<dyn TrackingStore>, places: ReadPlaces) -> Self {
+        let (sender, receiver) = mpsc::channel(1);
         Self {
             store,
             places: Arc::new(places),
             leader: Arc::default(),
+            post: Arc::new(Post { sender, receiver: Mutex::new(receiver) }),
             settings: Arc::default(),
             about: Arc::default(),
         }
@@ -89,8 +105,15 @@ impl Service {
 
     /// From now on this process runs the manifests.
     pub fn lead(&self, scheduler: Scheduler) {
+        let news = News { changes: scheduler.changes(), progresses: scheduler.progresses() };
         // It happens once in the life of a process.
+        let _ = self.post.sender.try_send(news);
         let _ = self.leader.set(scheduler);
+    }
+
+    /// Waits until this process runs the manifests. Comes to one caller only.
+    pub(crate) async fn news(&self) -> Option<News> {
+        self.post.receiver.lock().await.recv().await
     }
 
     /// The scheduler, if this process runs the manifests.

@@ -31,6 +31,9 @@ const OPERATED: [(Method, &str); 8] = [
     (Method::POST, "/api/v1/plans/{id}/apply"),
 ];
 
+/// Time between two looks at the token of a request that goes on, such as a stream of events.
+const LOOK_AT_TOKEN: Duration = Duration::from_secs(2);
+
 /// Route of the metrics, which can be opened for all.
 const METRICS: &str = "/metrics";
 
@@ -227,6 +230,21 @@ impl Access {
         Err(refused(wrong))
     }
 
+    /// Ends when the token, or the session, of a request that was let in is taken no more.
+    pub(super) async fn until_it_ends(self, headers: HeaderMap) {
+        while self.is_taken(&headers) {
+            tokio::time::sleep(LOOK_AT_TOKEN).await;
+        }
+    }
+
+    fn is_taken(&self, headers: &HeaderMap) -> bool {
+        let (set, now) = (self.0.tokens.current(), Utc::now());
+        match (bearer(headers), ui::cookie(headers, &self.0.cookie)) {
+            (Some(shown), _) => set.find(shown, now).is_ok(),
+            (None, note) => note.is_some_and(|note| self.0.sessions.caller(&set, note, now).is_some()),
+        }
+    }
+
     /// Who asks by the session of a browser, which changes nothing for pages of others.
     fn of_session(&self, method: &Method, headers: &HeaderMap) -> Result<Caller, ApiError> {
         let note = ui::cookie(headers, &self.0.cookie);
@@ -364,6 +382,19 @@ mod tests {
         let caller = Caller { id: "ci".into(), role: Role::Operate };
         assert_eq!(shows(&access, Method::GET, &shown), Ok(Some(caller)));
         assert_eq!(shows(&access, Method::POST, &shown), Err(StatusCode::FORBIDDEN), "no route of an operator's");
+    }
+
+    #[tokio::test]
+    async fn what_goes_on_ends_with_its_token() {
+        let end = Utc::now() + chrono::Duration::milliseconds(50);
+        let new = NewToken::new("ci".parse().unwrap(), Role::Read, Some(end)).unwrap();
+        let access = access(TokenSet::of_one(new.record));
+        let shown = format!("Bearer {}", new.text);
+        let headers = request(Method::GET, &[(header::AUTHORIZATION, &shown)]).headers().clone();
+        assert!(access.is_taken(&headers));
+        std::thread::sleep(Duration::from_millis(60));
+        access.clone().until_it_ends(headers).await;
+        assert!(!access.is_taken(&HeaderMap::new()), "nothing was shown");
     }
 
     #[test]

@@ -5,7 +5,8 @@
 
 use super::Api;
 use super::{show, stats};
-use crate::shell::{Change, Scheduler};
+use crate::service::News;
+use crate::shell::Change;
 use chrono::Utc;
 use millwork_api::{EventData, Lagged, Stats, Topic};
 use std::collections::VecDeque;
@@ -20,8 +21,6 @@ const REMEMBERED: usize = 10_000;
 const BEHIND: usize = 4096;
 /// Time between two looks at the numbers.
 const LOOK_AT_STATS: Duration = Duration::from_secs(3);
-/// Time between two looks at whether this process runs the manifests by now.
-const LOOK: Duration = Duration::from_millis(500);
 
 /// Something that was told.
 pub(super) struct Told {
@@ -102,19 +101,13 @@ impl EventLog {
 
 /// Tells what happens, from when this process runs the manifests.
 pub(super) async fn keep(api: Api) {
-    let scheduler = loop {
-        match api.service.leader() {
-            Some(scheduler) => break scheduler.clone(),
-            None => tokio::time::sleep(LOOK).await,
-        }
-    };
-    let (mut changes, mut progresses) = (scheduler.changes(), scheduler.progresses());
+    let Some(News { mut changes, mut progresses }) = api.service.news().await else { return };
     let mut look = tokio::time::interval(LOOK_AT_STATS);
     let mut shown: Option<Stats> = None;
     loop {
         tokio::select! {
             change = changes.recv() => match change {
-                Ok(change) => tell_change(&api, &scheduler, change).await,
+                Ok(change) => tell_change(&api, change).await,
                 Err(RecvError::Lagged(missed)) => {
                     api.events.tell(Topic::Run, &EventData::Lagged(Lagged { missed }));
                 }
@@ -130,9 +123,9 @@ pub(super) async fn keep(api: Api) {
     }
 }
 
-async fn tell_change(api: &Api, scheduler: &Scheduler, change: Change) {
+async fn tell_change(api: &Api, change: Change) {
     let run = match api.events.has_listeners() {
-        true => scheduler.store().run_head(&change.manifest_id).await.ok().flatten(),
+        true => api.service.store().run_head(&change.manifest_id).await.ok().flatten(),
         false => None,
     };
     api.events.tell(Topic::Run, &EventData::Run(Box::new(show::change(change, run))));

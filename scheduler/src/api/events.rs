@@ -1,8 +1,10 @@
 //! Changes as they happen, as server-sent events.
 
 use super::Api;
+use super::auth::Access;
 use super::event_log::Told;
 use super::extract::Query;
+use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -93,7 +95,7 @@ impl Listener {
     }
 }
 
-/// Tells of what happens, as server-sent events, until the listener or the scheduler goes: runs that change and, if `topics` names
+/// Tells of what happens, as server-sent events, until the listener or the scheduler goes, or the token ends: runs that change and, if `topics` names
 /// them, how far runs are (each second) and numbers (every three seconds, if they have changed). Changes of runs have ids: who
 /// comes back with `Last-Event-ID` is told those that were missed, of the last 10,000, or by `lagged` that they are not known any more. Comments
 /// keep the stream open.
@@ -102,6 +104,7 @@ impl Listener {
 ))]
 pub(super) async fn get_events(
     State(api): State<Api>,
+    Extension(access): Extension<Access>,
     Query(query): Query<EventQuery>,
     headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
@@ -110,7 +113,7 @@ pub(super) async fn get_events(
     let topics = if query.topics.is_empty() { vec![Topic::Run] } else { query.topics.words().to_vec() };
     let stop = api.stop.clone();
     let listener = Listener { api, topics, after, was_told: false, waiting: VecDeque::new(), live: None, last: 0 };
-    let told = tell(listener).take_until(stop.cancelled_owned());
+    let told = tell(listener).take_until(stop.cancelled_owned()).take_until(Box::pin(access.until_it_ends(headers)));
     Sse::new(told).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
 

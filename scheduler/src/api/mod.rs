@@ -55,7 +55,7 @@ pub use serve::ApiServer;
 pub(crate) use stats::load_stats;
 
 use crate::service::Service;
-use axum::Router;
+use axum::{Extension, Router};
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
@@ -118,6 +118,7 @@ fn router(
         .merge(streamed.layer(middleware::from_fn_with_state(places, limits::limit_streams)))
         .fallback(|| async { ApiError::new(ErrorCode::NotFound, "no such path") })
         .method_not_allowed_fallback(wrong_method)
+        .layer(Extension(access.clone()))
         .layer(middleware::from_fn_with_state(access, auth::check_access));
     let routes = checks
         .method_not_allowed_fallback(wrong_method)
