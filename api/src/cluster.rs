@@ -93,7 +93,7 @@ pub struct Stats {
     /// How long ago the oldest run that waits was queued first, in seconds; null if none waits.
     #[schema(required)]
     pub queue_age_seconds: Option<f64>,
-    /// When the totals of files were read: at most once a minute. They are kept as files change.
+    /// When the totals of files were read: at most every five seconds. They are kept as files change.
     #[schema(required)]
     pub files_counted_at: Option<DateTime<Utc>>,
     /// The files by state. States without files are left out.

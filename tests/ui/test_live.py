@@ -18,7 +18,7 @@ def test_a_new_run_is_announced_and_moves_nothing(browser, up):
     bar = browser.page.locator(".new-rows button")
     bar.wait_for(state="visible")
     assert browser.page.locator("tr[data-id]").first.get_attribute("data-id") == known
-    assert "1 new" in bar.inner_text()
+    assert "1 new" in bar.inner_text().replace("\n", " ")
     browser.page.keyboard.press(".")
     browser.page.wait_for_selector(f"tr[data-id='{run}']")
     assert browser.page.locator("tr[data-id]").first.get_attribute("data-id") == run

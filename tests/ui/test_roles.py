@@ -76,6 +76,7 @@ def test_who_may_read_can_change_nothing(scheduler, chromium):
 def test_a_scheduler_without_runs_says_how_to_begin(scheduler):
     cookie = scheduler.session("operate")
     assert "No run yet" in raw(scheduler, "GET", "/ui/runs", Cookie=cookie).text
+    scheduler.until(lambda: "Who is connected" not in raw(scheduler, "GET", "/ui/cluster", Cookie=cookie).text)
     assert "No executor is connected" in raw(scheduler, "GET", "/ui/cluster", Cookie=cookie).text
     assert "Nothing is refused" in raw(scheduler, "GET", "/ui/quarantine", Cookie=cookie).text
 

@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 /// How often the numbers of a process that runs manifests are made.
 const INTERVAL: Duration = Duration::from_secs(3);
 /// How often the totals of files are read, at most: an item for each date.
-const FILES_INTERVAL: Duration = Duration::from_secs(60);
+const FILES_INTERVAL: Duration = Duration::from_secs(5);
 /// How much longer the pause after a count is than the count took, at least: what there is much of is counted rarely.
 const PAUSE_FACTOR: u32 = 20;
 

@@ -60,9 +60,19 @@ pub(super) async fn concerns(api: &Api, now: DateTime<Utc>) -> Option<Vec<Concer
     Some(found)
 }
 
+/// The sentence of one subject, which it names: a file by the last part of its address.
+fn sentence_with_name(item: &AttentionItem) -> String {
+    let name = item.subjects.first().map(Subject::name).unwrap_or_default();
+    let short = name.rsplit('/').next().unwrap_or(name);
+    match short.is_empty() || item.sentence.contains(short) {
+        true => item.sentence.clone(),
+        false => format!("{short}: {}", item.sentence),
+    }
+}
+
 fn concern(item: &AttentionItem) -> Concern {
     let title = match item.count {
-        1 => item.sentence.clone(),
+        1 => sentence_with_name(item),
         n => format!("{n} × {}: {}", item.code.as_str(), item.cause),
     };
     let detail = match item.count {

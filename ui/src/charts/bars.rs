@@ -24,9 +24,11 @@ pub fn bars(bars: &[Bar], name: &str, heads: [&str; 2]) -> Markup {
     let top = round_up(largest(bars.iter().map(|bar| bar.value)));
     let step = WIDTH / bars.len().max(1) as f64;
     let rows: Vec<_> = bars.iter().map(|bar| vec![bar.name.clone(), bar.said.clone()]).collect();
+    // An image has nothing in it that keys lead to.
+    let role = if bars.iter().any(|bar| bar.link.is_some()) { "group" } else { "img" };
     html! {
         figure.chart {
-            svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) preserveAspectRatio="none" role="img" aria-label=(name) {
+            svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) preserveAspectRatio="none" role=(role) aria-label=(name) {
                 line.axis x1="0" y1=(HEIGHT - 0.5) x2=(WIDTH) y2=(HEIGHT - 0.5) vector-effect="non-scaling-stroke" {}
                 @for (index, bar) in bars.iter().enumerate() {
                     @let height = (bar.value / top * (HEIGHT - 4.0)).max(if bar.value > 0.0 { 1.5 } else { 0.0 });

@@ -68,7 +68,7 @@ pub fn page(page: &RejectedPage<'_>) -> Markup {
 
 fn one(line: &RejectedLine) -> Markup {
     html! {
-        section.panel.lines aria-label=(format!("line {}", line.line)) {
+        section.panel.lines aria-label=(format!("line {} of {}", line.line, line.file)) {
             p {
                 (link::file(&line.file)) " "
                 span.muted { "line " (format::count(line.line)) " · byte " (format::count(line.offset)) " · " (format::bytes(line.length)) }

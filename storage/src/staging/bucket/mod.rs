@@ -38,6 +38,7 @@ const REQUESTS_AT_ONCE: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct BucketStaging {
     bucket: String,
+    manifest: String,
     /// Private keys of the manifest start with this, and those of the attempt go on with its number.
     private: String,
     attempt: u32,
@@ -53,11 +54,13 @@ impl BucketStaging {
 
     pub(super) fn new(output: &Location, manifest: &str, attempt: u32, output_path: &str) -> Self {
         let Location::Bucket { bucket, prefix } = output else {
-            return Self { bucket: String::new(), private: String::new(), attempt, output: String::new() };
+            let none = String::new;
+            return Self { bucket: none(), manifest: manifest.to_owned(), private: none(), attempt, output: none() };
         };
         let below = |path: &str| if prefix.is_empty() { path.to_owned() } else { format!("{prefix}/{path}") };
         Self {
             bucket: bucket.clone(),
+            manifest: manifest.to_owned(),
             private: below(&format!("_millwork/staging/{manifest}/")),
             attempt,
             output: below(output_path),

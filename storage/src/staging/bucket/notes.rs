@@ -130,6 +130,10 @@ impl BucketStaging {
         }
         let content = got.body.collect().await.map_err(|e| read(io::Error::other(e)))?.to_vec();
         let Ok(Note { bucket, key, upload_id }) = serde_json::from_slice(&content) else { return Ok(true) };
+        // Uploads of others are none of this manifest's, whoever wrote the note: every key of its own has its id.
+        if !key.contains(&self.manifest) {
+            return Ok(true);
+        }
         let bucket = bucket.as_ref().unwrap_or(&self.bucket);
         let ids = match (upload_id, reach) {
             (Some(id), _) => vec![id],
