@@ -16,6 +16,7 @@ def test_pictures(watch, up, tmp_path, scheme, width):
         # The picture of each page in one scheme, of the overview in all.
         if name != "overview" and (scheme, width) != ("light", 1200):
             continue
+        up.until(lambda: any(count["state"] == "completed" for count in up.api("/api/v1/stats")["files"]))
         browser.open(path)
         browser.page.wait_for_timeout(300)
         file = into / f"{name}-{scheme}-{width}.png"

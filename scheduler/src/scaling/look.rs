@@ -110,6 +110,7 @@ fn since(at: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chrono::SubsecRound;
     use millwork_manifest::{Manifest, ManifestFile, ManifestId};
     use millwork_scaling::START_SLOT_BYTES_PER_SECOND;
     use millwork_tracking::QueuedManifest;
@@ -136,7 +137,8 @@ mod tests {
     async fn a_store_that_nobody_has_worked_on_tells_the_load_and_the_start_speed() {
         let directory = tempfile::tempdir().unwrap();
         let store = store(&directory).await;
-        let now = Utc::now();
+        // The store keeps microseconds.
+        let now = Utc::now().trunc_subsecs(6);
         let mut look = Look::new(store.clone(), 4.0);
         let (load, speed) = look.at(now).await.unwrap();
         assert_eq!((load.runs, load.idle), (0, Duration::MAX));

@@ -114,6 +114,8 @@ pub fn sentence(overview: &Overview<'_>) -> String {
     let done = files(FileState::Completed);
     let progress = match (all, overview.stats.files_counted_at) {
         (_, None) => String::new(),
+        // Something was seen since the count.
+        (0, _) if open + grave > 0 => String::new(),
         (0, _) => "No file has been seen yet".to_owned(),
         (all, _) if done == all => format!("All {} known are converted", format::counted(all, "file")),
         (all, _) => format!(
