@@ -13,7 +13,11 @@ fn run(place: &Place, input: &str, output: &str, environment: &[(&str, &str)]) -
     }
     command.env("HOME", "/nonexistent").env("AWS_EC2_METADATA_DISABLED", "true").env("SIZE_TOLERANCE_PERCENT", "100");
     command.args(["run", "--input", input, "--output", output]).envs(environment.iter().copied());
-    command.arg("--quarantine").arg(place.path("quarantine")).arg("--state").arg(format!("sqlite:{}", place.path("state.db").display()));
+    command
+        .arg("--quarantine")
+        .arg(place.path("quarantine"))
+        .arg("--state")
+        .arg(format!("sqlite:{}", place.path("state.db").display()));
     let done = Done::of(command.output().unwrap());
     assert_eq!(done.code, Some(1), "{}", done.stderr);
     done.stderr

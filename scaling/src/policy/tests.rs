@@ -148,7 +148,8 @@ fn the_deadline_is_met_where_the_fleet_is_large_enough() {
     // Less than nine tenths of what the whole fleet does in the time that is left after the start.
     let most = 0.9 * f64::from(policy.max_executors) * speed().of_executor() * 1710.0;
     let loads = (1_u64..60).filter(|terabytes| *terabytes as f64 * 1e12 < most);
-    let took: Vec<_> = loads.map(|terabytes| (terabytes, drain(&policy, terabytes as f64 * 1e12, terabytes * 1430))).collect();
+    let took: Vec<_> =
+        loads.map(|terabytes| (terabytes, drain(&policy, terabytes as f64 * 1e12, terabytes * 1430))).collect();
     assert!(took.len() > 50, "{took:?}");
     let late: Vec<_> = took.iter().filter(|(_, took)| *took > policy.deadline + policy.start).collect();
     assert!(late.is_empty(), "{late:?}");

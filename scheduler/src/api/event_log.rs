@@ -31,6 +31,17 @@ pub(super) struct Told {
     pub(super) data: String,
 }
 
+/// The last that a listener knows.
+#[derive(Clone, Copy)]
+pub(super) enum Since<'a> {
+    /// Whatever was told before.
+    Now,
+    /// Nothing: it has waited for this process to run the manifests.
+    Start,
+    /// The event of this id.
+    Id(&'a str),
+}
+
 /// All that is told, and the last of it.
 pub(super) struct EventLog {
     /// Tells numbers of this process from those of one before.
@@ -60,14 +71,19 @@ impl EventLog {
         told.number.map(|number| format!("{}-{number}", self.life))
     }
 
-    /// Hears what is told from now on, and what was told after an event of this id; none of that, if it is not remembered.
-    pub(super) fn listen(&self, after: Option<&str>) -> (Receiver<Arc<Told>>, Option<Vec<Arc<Told>>>) {
+    /// Hears what is told from now on, and what was told before since then; none of that, if it is not remembered.
+    pub(super) fn listen(&self, since: Since<'_>) -> (Receiver<Arc<Told>>, Option<Vec<Arc<Told>>>) {
         let last = self.last();
         // What is told meanwhile waits for the lock.
         let receiver = self.sender.subscribe();
-        let Some(after) = after else { return (receiver, Some(Vec::new())) };
-        let number =
-            after.split_once('-').filter(|(life, _)| *life == self.life).and_then(|(_, number)| number.parse().ok());
+        let number = match since {
+            Since::Now => return (receiver, Some(Vec::new())),
+            Since::Start => Some(0),
+            Since::Id(id) => {
+                let of_this_life = id.split_once('-').filter(|(life, _)| *life == self.life);
+                of_this_life.and_then(|(_, number)| number.parse().ok())
+            }
+        };
         let first = last.events.front().and_then(|told| told.number).unwrap_or(last.number + 1);
         let is_known = |number: &u64| *number <= last.number && *number + 1 >= first;
         let missed = number
@@ -155,21 +171,22 @@ mod tests {
     fn who_comes_back_is_told_what_was_missed_or_that_nobody_knows() {
         let log = EventLog::new();
         lagged(&log, 1);
-        let (_, missed) = log.listen(Some(&format!("{}-0", log.life)));
+        let (_, missed) = log.listen(Since::Id(&format!("{}-0", log.life)));
         assert_eq!(missed.unwrap().len(), 1);
+        assert_eq!(log.listen(Since::Start).1.unwrap().len(), 1);
         for number in 2..=(REMEMBERED as u64 + 10) {
             lagged(&log, number);
         }
-        let after = |number: u64| log.listen(Some(&format!("{}-{number}", log.life))).1.map(|missed| missed.len());
+        let after = |number: u64| log.listen(Since::Id(&format!("{}-{number}", log.life))).1.map(|missed| missed.len());
         assert_eq!(after(REMEMBERED as u64 + 10), Some(0));
         assert_eq!(after(REMEMBERED as u64 + 8), Some(2));
         assert_eq!(after(10), Some(REMEMBERED));
         assert_eq!(after(9), None, "forgotten");
         assert_eq!(after(REMEMBERED as u64 + 11), None, "never told");
         for other in ["", "1", "0-1", &format!("{}-x", log.life)] {
-            assert!(log.listen(Some(other)).1.is_none(), "{other}");
+            assert!(log.listen(Since::Id(other)).1.is_none(), "{other}");
         }
-        assert!(log.listen(None).1.unwrap().is_empty());
+        assert!(log.listen(Since::Now).1.unwrap().is_empty() && log.listen(Since::Start).1.is_none());
     }
 
     #[test]

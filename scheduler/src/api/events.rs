@@ -2,7 +2,7 @@
 
 use super::Api;
 use super::auth::Access;
-use super::event_log::Told;
+use super::event_log::{Since, Told};
 use super::extract::Query;
 use axum::Extension;
 use axum::extract::State;
@@ -74,6 +74,7 @@ impl Listener {
 
     /// Says whether this process runs the manifests; if it does, goes on where the listener was.
     async fn begin(&mut self) {
+        let stood_by = self.was_told;
         while self.was_told && self.api.service.leader().is_none() {
             tokio::time::sleep(LOOK).await;
         }
@@ -83,7 +84,12 @@ impl Listener {
         if !leads {
             return;
         }
-        let (live, missed) = self.api.events.listen(self.after.as_deref());
+        let since = match &self.after {
+            Some(id) => Since::Id(id),
+            None if stood_by => Since::Start,
+            None => Since::Now,
+        };
+        let (live, missed) = self.api.events.listen(since);
         self.live = Some(live);
         match missed {
             Some(missed) => {
@@ -112,7 +118,9 @@ pub(super) async fn get_events(
     let after = given.filter(|id| id.len() <= MAX_ID_BYTES).map(str::to_owned);
     let topics = if query.topics.is_empty() { vec![Topic::Run] } else { query.topics.words().to_vec() };
     let stop = api.stop.clone();
-    let listener = Listener { api, topics, after, was_told: false, waiting: VecDeque::new(), live: None, last: 0 };
+    let mut listener = Listener { api, topics, after, was_told: false, waiting: VecDeque::new(), live: None, last: 0 };
+    // Whoever has the answer's head misses nothing that is asked for after it.
+    listener.begin().await;
     let told = tell(listener).take_until(stop.cancelled_owned()).take_until(Box::pin(access.until_it_ends(headers)));
     Sse::new(told).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }

@@ -55,11 +55,11 @@ pub use serve::ApiServer;
 pub(crate) use stats::load_stats;
 
 use crate::service::Service;
-use axum::{Extension, Router};
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use axum::{Extension, Router};
 use event_log::EventLog;
 use health::Health;
 use limits::Places;
