@@ -26,6 +26,7 @@ mod state;
 mod submit;
 mod table;
 mod token;
+mod top;
 mod up;
 mod why;
 
@@ -72,6 +73,7 @@ enum Command {
     Bootstrap(bootstrap::Options),
     Token(token::Options),
     Open(open::Options),
+    Top(top::Options),
     Why(why::Options),
     Doctor(doctor::Options),
     State(state::Options),
@@ -103,6 +105,7 @@ fn main() -> ExitCode {
         Command::Audit(options) => block_on(audit::audit(options)),
         Command::Run(options) => block_on(run::run(options)),
         Command::Up(options) => block_on(up::up(options)),
+        Command::Top(options) => block_on(top::top(options)),
         Command::Open(options) => block_on(open::open(options)),
         Command::Explain(options) => block_on(explain::explain(options)),
         Command::Submit(options) => block_on(submit::submit(options)),

@@ -1,0 +1,236 @@
+//! What the scheduler is asked for, and how often.
+
+use super::model::{Details, Entry, Main, Model, Slow};
+use crate::client::{Client, Trouble};
+use chrono::Utc;
+use futures::StreamExt;
+use futures::future::try_join_all;
+use millwork_api::{
+    AnyOf, DateQuery, Dates, Executors, Run, RunDetail, RunProgress, RunQuery, Schedulers, Series, SeriesName,
+    SeriesQuery, Stats, path,
+};
+use millwork_diagnosis::{Diagnosis, Subject};
+use millwork_manifest::RunState;
+use millwork_scheduler::Attention;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+
+/// Limit of the time that an answer takes: without one by then, the scheduler counts as away.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Pause between two questions for what is costly, or changes slowly.
+const SELDOM: Duration = Duration::from_secs(15);
+/// Pause after a refusal: a scheduler lets nobody in who shows wrong tokens too often.
+const REFUSED: Duration = Duration::from_secs(15);
+/// States of the runs that are shown, each with the limit of their number.
+const STATES: [(RunState, usize); 5] = [
+    (RunState::Committing, 50),
+    (RunState::Running, 100),
+    (RunState::Planning, 50),
+    (RunState::Queued, 100),
+    (RunState::Failed, 20),
+];
+/// Limit of the runs that are asked for their progress.
+const MAX_PROGRESS: usize = 20;
+/// Questions that are asked at once.
+const AT_ONCE: usize = 4;
+
+/// What somebody looks at.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Want {
+    /// Whether dates are shown.
+    pub(super) dates: bool,
+    /// What is shown in detail.
+    pub(super) about: Option<Subject>,
+    /// Whether everything stays as it is.
+    pub(super) paused: bool,
+}
+
+/// What was answered.
+pub(super) enum Told {
+    Main(Box<anyhow::Result<Main>>),
+    Slow(Box<Slow>),
+}
+
+/// Asks a scheduler.
+pub(super) struct Asker {
+    client: Client,
+    /// Whether the last answer was none.
+    is_away: AtomicBool,
+}
+
+impl Asker {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, is_away: AtomicBool::new(false) }
+    }
+
+    /// Asks for everything once.
+    pub(super) async fn all(&self) -> anyhow::Result<Model> {
+        let main = self.main_in_time(None).await?;
+        let mut model = Model::new(self.client.base(), main);
+        model.take(self.slow(true, true).await);
+        Ok(model)
+    }
+
+    /// Asks for what changes quickly. Whoever does not answer in time is away.
+    async fn main_in_time(&self, about: Option<&Subject>) -> anyhow::Result<Main> {
+        let answer = tokio::time::timeout(ANSWER, self.main(about)).await;
+        let answer = answer.unwrap_or_else(|_| Err(Trouble::Silent(ANSWER).into()));
+        self.is_away.store(answer.is_err(), Ordering::Relaxed);
+        answer
+    }
+
+    async fn main(&self, about: Option<&Subject>) -> anyhow::Result<Main> {
+        // Alone: who is not let in is told so once.
+        let stats = self.client.get::<Stats>(path::STATS, &()).await?;
+        let executors = self.client.get::<Executors>(path::EXECUTORS, &());
+        let (executors, runs) = tokio::try_join!(executors, self.runs())?;
+        let runs = self.with_progress(Entry::in_order(runs)).await;
+        let details = match about {
+            Some(about) => self.details(about).await,
+            None => None,
+        };
+        Ok(Main { at: Utc::now(), stats, executors: executors.items, runs, details })
+    }
+
+    /// Runs that have not ended, and those that failed last.
+    async fn runs(&self) -> anyhow::Result<Vec<Run>> {
+        let page = |(state, limit): (RunState, usize)| {
+            let query = RunQuery { state: AnyOf::from(state), ..RunQuery::default() };
+            self.client.list::<Run>(path::RUNS, query, limit)
+        };
+        let pages = try_join_all(STATES.map(page)).await?;
+        Ok(pages.into_iter().flat_map(|(runs, _)| runs).collect())
+    }
+
+    /// Adds how far the first of the runs are that are in work.
+    async fn with_progress(&self, mut runs: Vec<Entry>) -> Vec<Entry> {
+        let in_work = runs.iter_mut().filter(|entry| entry.is_in_work()).take(MAX_PROGRESS);
+        futures::stream::iter(in_work)
+            .for_each_concurrent(AT_ONCE, |entry| async move {
+                entry.progress = self.progress(entry.run.manifest_id.as_str()).await;
+            })
+            .await;
+        runs
+    }
+
+    async fn progress(&self, id: &str) -> Option<RunProgress> {
+        let detail: RunDetail = self.client.get(&path::run(id), &()).await.ok()?;
+        // The stages have each task and the plan, which a line has no room for.
+        detail.progress.map(|progress| RunProgress { stages: Vec::new(), ..progress })
+    }
+
+    /// All that is known of one subject; none, if it cannot be found out now.
+    async fn details(&self, about: &Subject) -> Option<Details> {
+        let why = match about {
+            Subject::Run(id) => path::run_part(id, "why"),
+            Subject::Date(date) => path::date_why(date),
+            Subject::Executor(id) => path::executor_why(id),
+            Subject::File(_) => return None,
+        };
+        let run: Option<RunDetail> = match about {
+            Subject::Run(id) => self.client.get(&path::run(id), &()).await.ok(),
+            _ => None,
+        };
+        let why: Diagnosis = self.client.get(&why, &()).await.ok()?;
+        Some(Details { about: about.clone(), run, why })
+    }
+
+    /// Asks for what is costly, or changes slowly. What cannot be found out now stays as it was.
+    async fn slow(&self, with_dates: bool, with_rest: bool) -> Slow {
+        let mut slow = Slow::default();
+        if with_dates {
+            slow.dates = self.part::<Dates>(path::DATES, &DateQuery::default()).await.map(|dates| dates.items);
+        }
+        if with_rest {
+            let hour = SeriesQuery { name: SeriesName::ThroughputIn, from: None, to: None, step: None };
+            let (attention, series, schedulers) = tokio::join!(
+                self.part::<Attention>(path::ATTENTION, &()),
+                self.part::<Series>(path::SERIES, &hour),
+                self.part::<Schedulers>(path::SCHEDULERS, &()),
+            );
+            slow.attention = attention;
+            slow.throughput = series.map(|series| series.points);
+            slow.leader = schedulers.map(|all| all.items.into_iter().find(|one| one.leads).map(|one| one.name));
+        }
+        slow
+    }
+
+    async fn part<T: DeserializeOwned>(&self, path: &str, query: &impl serde::Serialize) -> Option<T> {
+        tokio::time::timeout(ANSWER, self.client.get(path, query)).await.ok()?.ok()
+    }
+}
+
+/// Asks again and again, until nobody wants to hear it.
+pub(super) fn start(asker: Asker, every: Duration) -> (watch::Sender<Want>, mpsc::Receiver<Told>) {
+    let (want, wants) = watch::channel(Want::default());
+    let (tell, told) = mpsc::channel(16);
+    let asker = Arc::new(asker);
+    tokio::spawn(often(asker.clone(), every, wants.clone(), tell.clone()));
+    tokio::spawn(seldom(asker, wants, tell));
+    (want, told)
+}
+
+async fn often(asker: Arc<Asker>, every: Duration, mut wants: watch::Receiver<Want>, tell: mpsc::Sender<Told>) {
+    loop {
+        let want = wants.borrow_and_update().clone();
+        if !want.paused {
+            let main = asker.main_in_time(want.about.as_ref()).await;
+            let is_refused = main.as_ref().is_err_and(is_refusal);
+            if tell.send(Told::Main(Box::new(main))).await.is_err() {
+                return;
+            }
+            if is_refused {
+                tokio::time::sleep(REFUSED).await;
+            }
+        }
+        if !wait(every, &mut wants).await {
+            return;
+        }
+    }
+}
+
+async fn seldom(asker: Arc<Asker>, mut wants: watch::Receiver<Want>, tell: mpsc::Sender<Told>) {
+    let mut due = Instant::now() + SELDOM;
+    loop {
+        let want = wants.borrow_and_update().clone();
+        let is_due = due <= Instant::now();
+        let has_to_wait = want.paused || asker.is_away.load(Ordering::Relaxed);
+        if !has_to_wait && (is_due || want.dates) {
+            let slow = asker.slow(want.dates, is_due).await;
+            if tell.send(Told::Slow(Box::new(slow))).await.is_err() {
+                return;
+            }
+            if is_due {
+                due = Instant::now() + SELDOM;
+            }
+        }
+        if !wait(SELDOM, &mut wants).await {
+            return;
+        }
+    }
+}
+
+/// Waits so long, or until something else is wanted; whether anybody still listens.
+async fn wait(pause: Duration, wants: &mut watch::Receiver<Want>) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(pause) => true,
+        changed = wants.changed() => changed.is_ok(),
+    }
+}
+
+/// Whether the scheduler is there, and does not want to answer.
+fn is_refusal(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<Trouble>(), Some(Trouble::Refused { status, .. }) if status.is_client_error())
+}
+
+/// Reason for which there was no answer, in a few words.
+pub(super) fn reason_of(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<Trouble>() {
+        Some(Trouble::Unreachable { reason, .. }) => reason.clone(),
+        Some(Trouble::Silent(_)) => "no answer came in time".to_owned(),
+        _ => format!("{error:#}"),
+    }
+}

@@ -1,0 +1,161 @@
+//! What is shown: the answers of the API, and the tables made of them.
+
+use chrono::{DateTime, Utc};
+use millwork_api::{DateNumbers, Executor, Point, Run, RunDetail, RunProgress, Stats};
+use millwork_diagnosis::{Diagnosis, Subject};
+use millwork_manifest::{FileState, RunState};
+use millwork_scheduler::Attention;
+use serde::Serialize;
+
+/// How it is, as far as it was told.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Model {
+    /// Address of the scheduler.
+    pub(super) scheduler: String,
+    /// Name of the scheduler that runs the manifests.
+    pub(super) leader: Option<String>,
+    #[serde(flatten)]
+    pub(super) main: Main,
+    /// Input bytes of completed runs a second, over the last hour.
+    pub(super) throughput: Vec<Point>,
+    pub(super) dates: Vec<DateNumbers>,
+    pub(super) attention: Option<Attention>,
+}
+
+/// What changes quickly.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Main {
+    /// When it was told.
+    pub(super) at: DateTime<Utc>,
+    pub(super) stats: Stats,
+    pub(super) runs: Vec<Entry>,
+    pub(super) executors: Vec<Executor>,
+    #[serde(skip)]
+    pub(super) details: Option<Details>,
+}
+
+/// What is costly, or changes slowly; none of what stays as it was.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Slow {
+    pub(super) leader: Option<Option<String>>,
+    pub(super) throughput: Option<Vec<Point>>,
+    pub(super) dates: Option<Vec<DateNumbers>>,
+    pub(super) attention: Option<Attention>,
+}
+
+/// A run, and how far it is.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Entry {
+    #[serde(flatten)]
+    pub(super) run: Run,
+    pub(super) progress: Option<RunProgress>,
+}
+
+/// All that is known of one subject.
+#[derive(Clone, Debug)]
+pub(super) struct Details {
+    pub(super) about: Subject,
+    pub(super) run: Option<RunDetail>,
+    pub(super) why: Diagnosis,
+}
+
+/// What there is a table of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum View {
+    #[default]
+    Runs,
+    Dates,
+    Executors,
+    Attention,
+}
+
+impl View {
+    /// Every view, in the order of its keys.
+    pub(super) const ALL: [Self; 4] = [Self::Runs, Self::Dates, Self::Executors, Self::Attention];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Runs => "Runs",
+            Self::Dates => "Dates",
+            Self::Executors => "Executors",
+            Self::Attention => "Attention",
+        }
+    }
+}
+
+/// Meaning of a text, of which its colour is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Tone {
+    #[default]
+    Plain,
+    Dim,
+    Strong,
+    Active,
+    Good,
+    Warn,
+    Bad,
+}
+
+impl Entry {
+    /// Runs, those first that are nearest to their end; of those that wait, the ones whose turn is next.
+    pub(super) fn in_order(mut runs: Vec<Run>) -> Vec<Self> {
+        // One that changed meanwhile was told in both of its states.
+        runs.sort_by(|a, b| a.manifest_id.cmp(&b.manifest_id).then(b.updated_at.cmp(&a.updated_at)));
+        runs.dedup_by(|a, b| a.manifest_id == b.manifest_id);
+        runs.sort_by_key(|run| {
+            let turn = match run.state {
+                RunState::Failed => (0, -run.updated_at.timestamp_millis()),
+                RunState::Queued => (-i64::from(run.priority), run.created_at.timestamp_millis()),
+                _ => (0, run.started_at.unwrap_or(run.created_at).timestamp_millis()),
+            };
+            (place(run.state), turn)
+        });
+        runs.into_iter().map(|run| Self { run, progress: None }).collect()
+    }
+
+    /// Whether an attempt at it goes on.
+    pub(super) fn is_in_work(&self) -> bool {
+        matches!(self.run.state, RunState::Planning | RunState::Running | RunState::Committing)
+    }
+}
+
+/// Place of runs in this state among all.
+fn place(state: RunState) -> u8 {
+    match state {
+        RunState::Committing => 0,
+        RunState::Running => 1,
+        RunState::Planning => 2,
+        RunState::Queued => 3,
+        RunState::Draft => 4,
+        RunState::Failed => 5,
+        RunState::Completed | RunState::Cancelled => 6,
+    }
+}
+
+impl Model {
+    pub(super) fn new(base: &str, main: Main) -> Self {
+        let scheduler = base.to_owned();
+        Self { scheduler, leader: None, main, throughput: Vec::new(), dates: Vec::new(), attention: None }
+    }
+
+    /// Takes in what was told of what changes slowly.
+    pub(super) fn take(&mut self, slow: Slow) {
+        if let Some(leader) = slow.leader {
+            self.leader = leader;
+        }
+        if let Some(throughput) = slow.throughput {
+            self.throughput = throughput;
+        }
+        if let Some(dates) = slow.dates {
+            self.dates = dates;
+        }
+        if slow.attention.is_some() {
+            self.attention = slow.attention;
+        }
+    }
+
+    /// Files in some of the states.
+    pub(super) fn files(&self, states: &[FileState]) -> u64 {
+        self.main.stats.files.iter().filter(|files| states.contains(&files.state)).map(|files| files.files).sum()
+    }
+}

@@ -1,0 +1,222 @@
+//! Where somebody is in the view, and what keys do.
+
+use super::ask::{Told, Want, reason_of};
+use super::model::{Model, Tone, View};
+use super::tables::{Table, subject_of};
+use chrono::{DateTime, Utc};
+use millwork_api::path;
+use millwork_diagnosis::Subject;
+use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+/// Rows that a page key goes.
+const PAGE: isize = 10;
+/// Limit of the length of a filter, in characters.
+const MAX_FILTER_CHARS: usize = 60;
+
+/// What is to be done after a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    GoOn,
+    Quit,
+}
+
+/// A row that is shown in detail.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Opened {
+    pub(super) view: View,
+    pub(super) key: String,
+    /// Lines that are above the window.
+    pub(super) scroll: u16,
+}
+
+/// A scheduler that does not answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Away {
+    pub(super) since: DateTime<Utc>,
+    pub(super) reason: String,
+}
+
+/// All that a frame is made of.
+pub(super) struct State {
+    pub(super) model: Model,
+    pub(super) view: View,
+    pub(super) filter: String,
+    /// Whether keys are the filter's.
+    pub(super) is_typing: bool,
+    pub(super) has_help: bool,
+    pub(super) is_paused: bool,
+    pub(super) opened: Option<Opened>,
+    pub(super) away: Option<Away>,
+    /// What the last key was answered with.
+    pub(super) answer: Option<(Tone, String)>,
+    /// The row that is chosen, by its key and its place.
+    chosen: (String, usize),
+}
+
+impl State {
+    pub(super) fn new(model: Model, view: View) -> Self {
+        Self {
+            model,
+            view,
+            filter: String::new(),
+            is_typing: false,
+            has_help: false,
+            is_paused: false,
+            opened: None,
+            away: None,
+            answer: None,
+            chosen: (String::new(), 0),
+        }
+    }
+
+    /// Takes in what was told. A scheduler that does not answer leaves everything as it was.
+    pub(super) fn take(&mut self, told: Told, now: DateTime<Utc>) {
+        match told {
+            Told::Slow(slow) => self.model.take(*slow),
+            Told::Main(main) => match *main {
+                Ok(main) => {
+                    self.model.main = main;
+                    if self.away.take().is_some() {
+                        // Another one may be there now.
+                        self.model.leader = None;
+                    }
+                }
+                Err(error) => {
+                    let since = self.away.take().map_or(now, |away| away.since);
+                    self.away = Some(Away { since, reason: reason_of(&error) });
+                }
+            },
+        }
+    }
+
+    /// What is to be asked for.
+    pub(super) fn want(&self) -> Want {
+        Want { dates: self.view == View::Dates, about: self.about(), paused: self.is_paused }
+    }
+
+    fn about(&self) -> Option<Subject> {
+        self.opened.as_ref().and_then(|opened| subject_of(opened.view, &opened.key))
+    }
+
+    pub(super) fn table(&self, now: DateTime<Utc>) -> Table {
+        self.model.table(self.view, &self.filter, now)
+    }
+
+    /// Place of the chosen row in a table: where its key is now, else where it was.
+    pub(super) fn place_in(&self, table: &Table) -> usize {
+        let (key, place) = &self.chosen;
+        let found = table.rows.iter().position(|row| &row.key == key);
+        found.unwrap_or(*place).min(table.rows.len().saturating_sub(1))
+    }
+
+    /// Does what an event of the terminal asks for.
+    pub(super) fn on(&mut self, event: &Event, now: DateTime<Utc>) -> Then {
+        let Event::Key(key) = event else { return Then::GoOn };
+        if key.kind == KeyEventKind::Release {
+            return Then::GoOn;
+        }
+        self.answer = None;
+        let with_control = key.modifiers.contains(KeyModifiers::CONTROL);
+        match key.code {
+            KeyCode::Char('c' | 'C') if with_control => Then::Quit,
+            KeyCode::Char(_) if with_control => Then::GoOn,
+            _ if self.is_typing => {
+                self.on_typed(key);
+                Then::GoOn
+            }
+            KeyCode::Char('q') => Then::Quit,
+            _ => {
+                self.on_key(key.code, now);
+                Then::GoOn
+            }
+        }
+    }
+
+    fn on_typed(&mut self, key: &KeyEvent) {
+        match key.code {
+            KeyCode::Enter => self.is_typing = false,
+            KeyCode::Esc => {
+                self.is_typing = false;
+                self.filter.clear();
+            }
+            KeyCode::Backspace => {
+                self.filter.pop();
+            }
+            KeyCode::Char(character) if self.filter.chars().count() < MAX_FILTER_CHARS => self.filter.push(character),
+            _ => {}
+        }
+    }
+
+    fn on_key(&mut self, code: KeyCode, now: DateTime<Utc>) {
+        match code {
+            KeyCode::Char('?') => self.has_help = !self.has_help,
+            KeyCode::Esc => self.back(),
+            KeyCode::Char('p') => self.is_paused = !self.is_paused,
+            KeyCode::Char('/') => {
+                (self.opened, self.has_help, self.is_typing) = (None, false, true);
+            }
+            KeyCode::Char('o') => self.tell_link(now),
+            KeyCode::Enter => self.open(now),
+            KeyCode::Char(digit @ '1'..='4') => {
+                let place = usize::from(digit as u8 - b'1');
+                (self.view, self.opened, self.has_help) = (View::ALL[place], None, false);
+                self.chosen = (String::new(), 0);
+            }
+            KeyCode::Down | KeyCode::Char('j') => self.step(1, now),
+            KeyCode::Up | KeyCode::Char('k') => self.step(-1, now),
+            KeyCode::PageDown => self.step(PAGE, now),
+            KeyCode::PageUp => self.step(-PAGE, now),
+            KeyCode::Home | KeyCode::Char('g') => self.step(isize::MIN, now),
+            KeyCode::End | KeyCode::Char('G') => self.step(isize::MAX, now),
+            _ => {}
+        }
+    }
+
+    /// Leaves what was opened last; the filter comes last of all.
+    fn back(&mut self) {
+        if self.has_help {
+            self.has_help = false;
+        } else if self.opened.take().is_none() {
+            self.filter.clear();
+        }
+    }
+
+    fn open(&mut self, now: DateTime<Utc>) {
+        if self.opened.is_none() && !self.has_help {
+            let key = self.chosen_key(now);
+            self.opened = key.map(|key| Opened { view: self.view, key, scroll: 0 });
+        }
+    }
+
+    fn chosen_key(&self, now: DateTime<Utc>) -> Option<String> {
+        let table = self.table(now);
+        table.rows.get(self.place_in(&table)).map(|row| row.key.clone())
+    }
+
+    fn step(&mut self, by: isize, now: DateTime<Utc>) {
+        if let Some(opened) = &mut self.opened {
+            let by = i16::try_from(by.clamp(-1000, 1000)).unwrap_or_default();
+            opened.scroll = opened.scroll.saturating_add_signed(by).min(1000);
+            return;
+        }
+        let table = self.table(now);
+        let last = table.rows.len().saturating_sub(1);
+        let place = self.place_in(&table).saturating_add_signed(by).min(last);
+        let key = table.rows.get(place).map(|row| row.key.clone());
+        self.chosen = (key.unwrap_or_default(), place);
+    }
+
+    /// Tells where the web UI shows the same.
+    fn tell_link(&mut self, now: DateTime<Utc>) {
+        let key = self.opened.as_ref().map(|opened| opened.key.clone()).or_else(|| self.chosen_key(now));
+        let page = match (self.view, key) {
+            (View::Runs, Some(id)) => path::run(&id).replacen(path::BASE, "/ui", 1),
+            (View::Runs, None) => "/ui/runs".to_owned(),
+            (View::Dates, Some(date)) => format!("/ui/dates/{}", path::segment(&date)),
+            (View::Dates, None) => "/ui/dates".to_owned(),
+            (View::Executors, _) => "/ui/cluster".to_owned(),
+            (View::Attention, _) => "/ui/".to_owned(),
+        };
+        self.answer = Some((Tone::Strong, format!("{}{page}", self.model.scheduler)));
+    }
+}
