@@ -10,7 +10,7 @@ use std::process::Command;
 use tokio::runtime::Runtime;
 
 const IS_CHILD: &str = "MILLWORK_STAGING_TEST";
-const KEY: &str = "lake/x-00000.parquet";
+const KEY: &str = "lake/m-00000.parquet";
 
 struct Bucket {
     client: Client,
@@ -19,7 +19,7 @@ struct Bucket {
 
 impl Bucket {
     fn staging(manifest: &str, attempt: u32) -> Staging {
-        Staging::new(&Location::parse("s3://out/lake").unwrap(), manifest, attempt, "x-{part}.parquet")
+        Staging::new(&Location::parse("s3://out/lake").unwrap(), manifest, attempt, &format!("{manifest}-{{part}}.parquet"))
     }
 
     /// Begins an upload that nobody knows, as if its attempt had died before it could note the id. Returns its note's key.
@@ -242,16 +242,16 @@ fn what_is_left_of_a_lost_output_is_taken_back(bucket: &Bucket) {
     assert_eq!((bucket.keys("out"), bucket.uploads("out").len()), (vec![KEY.to_owned()], 0));
     staging.check_there(&outputs[..1]).unwrap();
     let error = staging.check_there(&outputs).unwrap_err();
-    assert!(error.is_lost() && error.to_string().contains("x-00001.parquet"), "{error}");
+    assert!(error.is_lost() && error.to_string().contains("m-00001.parquet"), "{error}");
     // Whoever has the key of the second is spared.
-    bucket.put("out", "lake/x-00001.parquet", b"foreign".into());
+    bucket.put("out", "lake/m-00001.parquet", b"foreign".into());
     for _ in 0..2 {
         staging.take_back(&outputs).unwrap();
         staging.take_back_joined(&rejects, &joined).unwrap();
-        assert_eq!(bucket.keys("out"), ["lake/x-00001.parquet"]);
+        assert_eq!(bucket.keys("out"), ["lake/m-00001.parquet"]);
         assert!(bucket.keys("quarantine").is_empty());
     }
-    bucket.delete("out", "lake/x-00001.parquet");
+    bucket.delete("out", "lake/m-00001.parquet");
     assert!(staging.check_joined(&rejects, &joined).unwrap_err().is_lost());
     // An upload that is still open can be completed no more.
     let file = output(&staging);
@@ -295,7 +295,7 @@ fn an_output_needs_a_free_place(bucket: &Bucket) {
     writer.write_all(b"content").unwrap();
     let error = writer.finish().unwrap_err();
     assert_eq!(error.source.kind(), std::io::ErrorKind::AlreadyExists);
-    assert!(error.to_string().contains("`s3://out/lake/x-00000.parquet`: it is there already"), "{error}");
+    assert!(error.to_string().contains("`s3://out/lake/m-00000.parquet`: it is there already"), "{error}");
     staging.discard().unwrap();
     assert_eq!((bucket.keys("out"), bucket.uploads("out")), (vec![KEY.to_owned()], Vec::new()));
     bucket.delete("out", KEY);
