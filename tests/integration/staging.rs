@@ -307,7 +307,7 @@ fn outputs_of_any_size_are_what_was_written(bucket: &Bucket) {
     let content = |bytes: usize| (0..bytes).map(|n| ((n * 31) >> 3) as u8).collect::<Vec<_>>();
     let sizes = [0, 1, PART - 1, PART, PART + 1, 2 * PART - 1, 2 * PART, 2 * PART + 1, 3 * PART + 77, 6 * PART - 1];
     for (number, size) in sizes.into_iter().enumerate() {
-        let staging = Bucket::staging("sizes", 1);
+        let staging = Bucket::staging("m", 1);
         let (body, tail) = (content(size), content(1000 + number * PART / 4));
         let mut writer = staging.create_output(0).unwrap();
         for piece in body.chunks(1_000_003) {
