@@ -63,12 +63,12 @@ impl<T: Word> AnyOf<T> {
         &self.0
     }
 
-    /// Whether nothing is left out.
+    /// Tells whether no word was given, which leaves nothing out.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether this word is meant.
+    /// Tells whether this word is meant.
     pub fn takes(&self, word: T) -> bool {
         self.0.is_empty() || self.0.contains(&word)
     }

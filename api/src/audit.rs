@@ -39,7 +39,7 @@ pub struct AuditEntry {
     pub id: String,
     /// Time at which it was about to be done.
     pub at: DateTime<Utc>,
-    /// Who: the id of a token, a user and host, or a process.
+    /// Person or program that did it: the id of a token, a user and host, or a process.
     pub actor: String,
     /// Way by which it was asked for.
     pub via: Via,

@@ -9,24 +9,24 @@ use utoipa::ToSchema;
 /// The executors that are connected, and those that have left.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Executors {
-    /// Whether this process runs the manifests. Executors connect to the one that does: a standby has none.
+    /// True while this process runs the manifests. Executors connect only to the process that does: a standby has none.
     pub leads: bool,
     pub items: Vec<Executor>,
-    /// Those that left since yesterday, while this process ran the manifests: the last 200, the newest first.
+    /// Executors that left since yesterday, while this process ran the manifests: the last 200, the newest first.
     pub gone: Vec<LeftExecutor>,
 }
 
 /// An executor that is connected.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Executor {
-    /// Its id.
+    /// Id of the executor.
     pub id: String,
     /// The address that it called from.
     #[schema(example = "10.0.0.7:50051")]
     pub host: String,
     /// Name of the machine it runs on; empty if it does not know.
     pub machine: String,
-    /// Its version.
+    /// Version of the executor.
     pub version: String,
     /// When it came.
     pub since: DateTime<Utc>,
@@ -35,9 +35,9 @@ pub struct Executor {
     /// Since when it takes no more tasks; null if it does.
     #[schema(required)]
     pub draining_since: Option<DateTime<Utc>>,
-    /// How many tasks it runs at once.
+    /// Number of tasks that the executor runs at once.
     pub vcores: u32,
-    /// How many tasks it runs now.
+    /// Number of tasks that the executor runs now.
     pub tasks: u64,
     /// The runs that these are of.
     pub runs: Vec<String>,
@@ -58,13 +58,13 @@ pub struct Executor {
 /// An executor that has left.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LeftExecutor {
-    /// Its id.
+    /// Id of the executor.
     pub id: String,
     /// The address that it called from.
     pub host: String,
-    /// Its version.
+    /// Version of the executor.
     pub version: String,
-    /// How many tasks it ran at once.
+    /// Number of tasks that the executor ran at once.
     pub vcores: u32,
     /// When it came.
     pub since: DateTime<Utc>,
@@ -76,21 +76,21 @@ pub struct LeftExecutor {
     pub lost_tasks: u64,
 }
 
-/// How it goes. Numbers that are costly to make are some seconds old: each says when it was made.
+/// Numbers of runs, files and executors. Numbers that are costly to make are some seconds old: each says when it was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Stats {
     /// Millwork's version.
     pub version: String,
-    /// How long this process has been up, in seconds.
+    /// Time that this process has been up, in seconds.
     pub uptime_seconds: u64,
-    /// Whether this process runs the manifests. One that stands by knows neither executors nor throughput.
+    /// True while this process runs the manifests. A process that stands by knows neither executors nor throughput.
     pub leads: bool,
     /// When the runs were counted; null until they were.
     #[schema(required)]
     pub runs_counted_at: Option<DateTime<Utc>>,
     /// The runs that have not ended. States without runs are left out.
     pub runs: Vec<RunsInState>,
-    /// How long ago the oldest run that waits was queued first, in seconds; null if none waits.
+    /// Time since the oldest run that waits was queued first, in seconds; null if none waits.
     #[schema(required)]
     pub queue_age_seconds: Option<f64>,
     /// When the totals of files were read: at most every five seconds. They are kept as files change.
@@ -110,10 +110,10 @@ pub struct Stats {
     /// run has completed.
     #[schema(required)]
     pub bytes_per_second: Option<f64>,
-    /// How long the runs that have not ended will take at that rate, in seconds.
+    /// Time that the runs that have not ended will take at `bytes_per_second`, in seconds.
     #[schema(required)]
     pub backlog_seconds: Option<f64>,
-    /// What becomes of the backlog, by arrivals and by what slots were seen to convert.
+    /// Forecast of the backlog, by arrivals and by what slots were seen to convert.
     pub forecast: Forecast,
 }
 
@@ -122,7 +122,7 @@ pub struct Stats {
 pub struct RunsInState {
     #[schema(schema_with = words::run_state)]
     pub state: RunState,
-    /// How many.
+    /// Number of runs in this state.
     pub runs: u64,
     /// The bytes of their manifests.
     pub bytes: u64,
@@ -136,13 +136,13 @@ pub struct RunsInState {
 pub struct FilesInState {
     #[schema(schema_with = words::file_state)]
     pub state: FileState,
-    /// How many.
+    /// Number of files in this state.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
 }
 
-/// What was converted.
+/// Amounts of data that were converted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Converted {
     /// Stored bytes of the input.

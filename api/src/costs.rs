@@ -21,7 +21,7 @@ pub struct Prices {
     pub glue_minutes_a_manifest: f64,
 }
 
-/// What some runs took.
+/// Resources that some runs used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Used {
     /// Committed runs.
@@ -34,7 +34,7 @@ pub struct Used {
     pub cpu_seconds: f64,
     /// Requests to object storage that read, estimated by the sizes of what was read and written.
     pub reads: u64,
-    /// Those that write, likewise.
+    /// Requests to object storage that write, estimated likewise.
     pub writes: u64,
 }
 
@@ -53,7 +53,7 @@ impl Used {
     }
 }
 
-/// What that costs, in USD.
+/// Cost of used resources, in USD, beside that of AWS Glue.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Cost {
     /// CPU seconds ÷ 3,600 × `vcpu_hour`.
@@ -80,28 +80,28 @@ impl Cost {
     }
 }
 
-/// What a run took, and what that costs.
+/// Resources that a run used, and their cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunCost {
     /// The run.
     #[schema(value_type = String)]
     pub manifest_id: ManifestId,
-    /// What it took; of the attempt that made its output.
+    /// Resources used by the attempt that made the output of the run.
     pub used: Used,
-    /// What that costs, in USD.
+    /// Cost of these resources, in USD.
     pub cost: Cost,
     /// The prices.
     pub prices: Prices,
 }
 
-/// What runs of some dates took, and what that costs.
+/// Resources that runs of some dates used, and their cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Costs {
     /// The dates, newest first.
     pub items: Vec<DateCost>,
     /// The sum of what they took.
     pub used: Used,
-    /// What that costs, in USD.
+    /// Cost of the sum, in USD.
     pub cost: Cost,
     /// The prices.
     pub prices: Prices,
@@ -120,13 +120,13 @@ pub struct CostQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(value_type = String, format = Date, required = false)]
     pub to: Option<DatePrefix>,
-    /// What the items are of: `date`, which they are in any case.
+    /// Grouping of the items: by `date`, as they are in any case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(inline, required = false)]
     pub by: Option<CostBy>,
 }
 
-/// What the items of costs are of.
+/// Grouping of the items of costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CostBy {
@@ -134,15 +134,15 @@ pub enum CostBy {
     Date,
 }
 
-/// What the runs of a date took, and what that costs.
+/// Resources that the runs of a date used, and their cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DateCost {
     /// The date.
     #[schema(value_type = String, format = Date)]
     pub date: DatePrefix,
-    /// What they took.
+    /// Resources that these runs used.
     pub used: Used,
-    /// What that costs, in USD.
+    /// Cost of these resources, in USD.
     pub cost: Cost,
 }
 

@@ -8,11 +8,11 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Error)]
 pub struct ErrorBody {
-    /// What went wrong.
+    /// Error, for programs and for people.
     pub error: ErrorDetail,
 }
 
-/// What went wrong.
+/// Code of an error, its message, and perhaps a hint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorDetail {
     /// For programs: one of the codes named beside the status.
@@ -20,7 +20,7 @@ pub struct ErrorDetail {
     pub code: ErrorCode,
     /// For people.
     pub message: String,
-    /// What to try, where something is known to help.
+    /// Advice on what to try, where something is known to help.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     pub hint: Option<String>,

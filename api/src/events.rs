@@ -6,12 +6,12 @@ use millwork_manifest::{ManifestId, RunState};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-/// What the data of an event is.
+/// Data of an event; the name of the event tells its shape.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = Event)]
 pub enum EventData {
-    /// Whether this process runs the manifests.
+    /// Role of this process: whether it runs the manifests.
     Role(Role),
     /// A run has changed.
     Run(Box<RunChange>),
@@ -26,7 +26,7 @@ pub enum EventData {
 /// Event `role`: comes first, and when a standby begins to run the manifests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Role {
-    /// Whether this process runs the manifests. While it does not, no run changes here.
+    /// True while this process runs the manifests. While it does not, no run changes here.
     pub leads: bool,
 }
 
@@ -38,7 +38,7 @@ pub struct RunChange {
     pub manifest_id: ManifestId,
     #[schema(schema_with = words::run_state)]
     pub state: RunState,
-    /// Its attempt; 0 if that does not matter any more.
+    /// Number of the attempt; 0 if that does not matter any more.
     pub attempt: u32,
     /// Why it failed, or its attempt did.
     #[schema(required)]
@@ -51,12 +51,12 @@ pub struct RunChange {
     pub run: Option<Run>,
 }
 
-/// What events are about.
+/// Subject of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
     /// Runs that change.
     Run,
-    /// How far runs are, each second.
+    /// Progress of runs, each second.
     Progress,
     /// Numbers, every three seconds if they have changed.
     Stats,
@@ -79,7 +79,7 @@ impl Word for Topic {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct EventQuery {
-    /// What they are about, with commas between: run, progress, stats. Only `run` unless told.
+    /// Topics of the events, with commas between: run, progress, stats. Only `run` unless told.
     #[serde(default, skip_serializing_if = "AnyOf::is_empty")]
     #[param(value_type = String, required = false)]
     pub topics: AnyOf<Topic>,
@@ -88,7 +88,7 @@ pub struct EventQuery {
 /// Event `lagged`: the listener was too slow, or away for too long, and has to fetch anew what it shows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Lagged {
-    /// How many events it missed; 0 if that is not known.
+    /// Number of events that the listener missed; 0 if that is not known.
     pub missed: u64,
 }
 

@@ -9,16 +9,16 @@ use utoipa::{IntoParams, ToSchema};
 /// A file as it is remembered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct File {
-    /// Where it is.
+    /// URI of the file.
     pub uri: String,
-    /// Its date; one that has none is quarantined.
+    /// Date of the file; a file that has none is quarantined.
     #[schema(value_type = Option<String>, format = Date, required)]
     pub date: Option<DatePrefix>,
-    /// Its size when it was last looked at.
+    /// Size of the file, in bytes, when it was last looked at.
     pub size_bytes: u64,
-    /// Its entity tag then.
+    /// Entity tag of the file when it was last looked at.
     pub etag: String,
-    /// Its version then, in a bucket that keeps versions.
+    /// Version of the file when it was last looked at, in a bucket that keeps versions.
     #[schema(required)]
     pub version_id: Option<String>,
     #[schema(schema_with = words::file_state)]
@@ -29,7 +29,7 @@ pub struct File {
     /// Why it is quarantined, or why it failed.
     #[schema(required)]
     pub reason: Option<String>,
-    /// Where it was moved to when it was quarantined.
+    /// URI to which the file was moved when it was quarantined.
     #[schema(required)]
     pub quarantine_uri: Option<String>,
     /// The entity tag of newer content that was seen when the file was no longer pending.
@@ -76,7 +76,7 @@ pub struct FileQuery {
     #[schema(required = false)]
     #[param(value_type = String, format = DateTime, required = false)]
     pub until: Option<DateTime<Utc>>,
-    /// How many files at most.
+    /// Number of files at most.
     #[serde(default)]
     #[schema(value_type = String, required = false)]
     #[param(value_type = u32, minimum = 1, maximum = 1000, default = 100, required = false)]
@@ -86,12 +86,12 @@ pub struct FileQuery {
     pub cursor: Option<String>,
 }
 
-/// One file.
+/// File that is asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct UriQuery {
-    /// Where the file is: `s3://BUCKET/KEY`, `file:///PATH`, or an absolute path.
+    /// URI of the file: `s3://BUCKET/KEY`, `file:///PATH`, or an absolute path.
     #[param(value_type = String, example = "s3://in/2025-12-23-file001.ndjson")]
     pub uri: ObjectUri,
 }
@@ -102,7 +102,7 @@ pub struct FileDetail {
     /// The file, as listings show it.
     #[serde(flatten)]
     pub file: File,
-    /// Its states so far, oldest first.
+    /// States of the file so far, oldest first.
     pub timeline: Vec<FileMoment>,
 }
 
@@ -113,7 +113,7 @@ pub struct FileMoment {
     pub at: DateTime<Utc>,
     #[schema(schema_with = words::file_state)]
     pub state: FileState,
-    /// What there is to say of it: the manifest, a reason.
+    /// Detail of the change: the manifest, a reason.
     #[schema(required)]
     pub detail: Option<String>,
 }
@@ -126,7 +126,7 @@ pub struct QuarantineQuery {
     /// Only files of this date.
     #[param(value_type = String, format = Date, required = false)]
     pub date: Option<DatePrefix>,
-    /// How many files at most.
+    /// Number of files at most.
     #[serde(default)]
     #[param(value_type = u32, minimum = 1, maximum = 1000, default = 100, required = false)]
     pub limit: Limit,

@@ -14,10 +14,10 @@ pub struct SubmitQuery {
     #[serde(default, deserialize_with = "Priority::of_query")]
     #[param(value_type = i32, minimum = -1000, maximum = 1000, default = 0, required = false)]
     pub priority: Priority,
-    /// Whether to queue a run that failed or was cancelled once more.
+    /// True to queue a run that failed or was cancelled once more.
     #[serde(default)]
     pub retry: bool,
-    /// Whether to queue a completed run once more, for an output that takes the place of the one it has.
+    /// True to queue a completed run once more, for an output that takes the place of the one it has.
     #[serde(default)]
     pub force: bool,
 }
@@ -32,7 +32,7 @@ pub enum Submission {
     Inline(ManifestDocument),
 }
 
-/// Where a manifest's document is.
+/// Place of a manifest's document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ManifestReference {
     /// `s3://BUCKET/KEY`, or a path that the scheduler sees. The document has at most 32 MiB.
@@ -61,7 +61,7 @@ pub struct FileLocation {
     pub uri_prefixes: Vec<String>,
 }
 
-/// What a manifest says of itself. All of it can be absent.
+/// Description that a manifest has of itself. All of it can be absent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ManifestMetadata {
     /// The date of all its files; else it is in the name of each.
@@ -72,16 +72,16 @@ pub struct ManifestMetadata {
     pub manifest_id: Option<String>,
     /// When it was made: the time in its rows.
     pub created_at: Option<DateTime<Utc>>,
-    /// How many files it lists.
+    /// Number of files that the manifest lists.
     pub file_count: Option<u64>,
     /// Their bytes.
     pub total_bytes: Option<u64>,
-    /// What its files must be like.
+    /// Properties that files of the manifest must have.
     #[schema(required = false)]
     pub files: Vec<ManifestFile>,
 }
 
-/// What a file of a manifest must be like.
+/// Properties that a file of a manifest must have.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ManifestFile {
     /// The file, which the manifest lists.
@@ -90,6 +90,6 @@ pub struct ManifestFile {
     pub size_bytes: Option<u64>,
     /// The entity tag it must have.
     pub etag: Option<String>,
-    /// Its version, in a bucket that keeps versions.
+    /// Version of the file, in a bucket that keeps versions.
     pub version_id: Option<String>,
 }

@@ -19,11 +19,11 @@ pub struct DateNumbers {
     /// The date.
     #[schema(value_type = String, format = Date)]
     pub date: DatePrefix,
-    /// Its files by state; states without files are left out.
+    /// Files of the date by state; states without files are left out.
     pub files: Vec<DateFiles>,
-    /// Its refused files by reason.
+    /// Refused files of the date by reason.
     pub refused: Vec<DateRefused>,
-    /// Its runs by state; states without runs are left out. On DynamoDB, those that have ended.
+    /// Runs of the date by state; states without runs are left out. On DynamoDB, only runs that have ended.
     pub runs: Vec<DateRuns>,
     /// Stored bytes of the input of its committed runs.
     pub input_bytes: u64,
@@ -50,7 +50,7 @@ pub struct DateNumbers {
 pub struct DateFiles {
     #[schema(schema_with = words::file_state)]
     pub state: FileState,
-    /// How many.
+    /// Number of files in this state.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -61,7 +61,7 @@ pub struct DateFiles {
 pub struct DateRefused {
     /// The reason.
     pub reason: String,
-    /// How many.
+    /// Number of files that were refused for this reason.
     pub files: u64,
 }
 
@@ -70,7 +70,7 @@ pub struct DateRefused {
 pub struct DateRuns {
     #[schema(schema_with = words::run_state)]
     pub state: RunState,
-    /// How many.
+    /// Number of runs in this state.
     pub runs: u64,
 }
 
@@ -89,7 +89,7 @@ pub struct DateQuery {
     pub to: Option<DatePrefix>,
 }
 
-/// What there is a series of.
+/// Quantity that a series shows over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SeriesName {
@@ -118,7 +118,7 @@ pub enum SeriesName {
 /// A number over time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Series {
-    /// What it is of.
+    /// Quantity that the series shows.
     pub name: SeriesName,
     /// Beginning of the range.
     pub from: DateTime<Utc>,
@@ -144,7 +144,7 @@ pub struct Point {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct SeriesQuery {
-    /// What it is of.
+    /// Quantity that the series shows.
     #[param(inline)]
     pub name: SeriesName,
     /// Beginning of the range; an hour before its end if it is not said.
@@ -161,15 +161,15 @@ pub struct SeriesQuery {
     pub step: Option<i64>,
 }
 
-/// What becomes of the backlog.
+/// Outlook of the backlog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outlook {
     /// There is nothing to do.
     Empty,
-    /// It gets less: see the range.
+    /// The backlog shrinks: see the range from `low_seconds` to `high_seconds`.
     Draining,
-    /// It grows: as much comes as can be converted, or more.
+    /// The backlog grows: as much comes as can be converted, or more.
     Growing,
     /// Nobody can tell: no run has been completed yet, or there are no executors.
     Unknown,
@@ -178,7 +178,7 @@ pub enum Outlook {
 /// Forecast of the backlog.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Forecast {
-    /// What becomes of it.
+    /// Outlook of the backlog.
     pub outlook: Outlook,
     /// Bytes that are not converted: pending files, and runs that have not ended.
     pub backlog_bytes: u64,

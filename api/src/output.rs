@@ -4,7 +4,7 @@ use crate::{Requests, TaskRecord};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What a run produced.
+/// Output of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunOutput {
     /// Rows in the output.
@@ -30,7 +30,7 @@ pub struct RunOutput {
     pub plan: String,
     /// The attempt that made it; 0 if that was not noted.
     pub attempt: u32,
-    /// Its tasks, at most 1,000: of more, those that ended last.
+    /// Tasks of the run, at most 1,000: of more, those that ended last.
     pub tasks: Vec<TaskRecord>,
     /// Time that its tasks computed, in seconds.
     pub cpu_seconds: f64,
@@ -43,11 +43,11 @@ pub struct RunOutput {
 /// A published file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OutputFile {
-    /// Where it is.
+    /// URI of the file.
     pub uri: String,
-    /// Its rows.
+    /// Number of rows in the file.
     pub rows: u64,
-    /// Its size.
+    /// Size of the file, in bytes.
     pub bytes: u64,
     /// The manifest it is of.
     pub manifest_id: String,
@@ -70,12 +70,12 @@ pub struct LedgerTotals {
     pub blank: u64,
 }
 
-/// What became of one file: lines = rows + rejected + blank.
+/// Account of the lines of one file: lines = rows + rejected + blank.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LedgerEntry {
     /// The file.
     pub uri: String,
-    /// Its stored size.
+    /// Stored size of the file, in bytes.
     pub size_bytes: u64,
     /// Lines seen.
     pub lines: u64,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How many items a page has at most: 1 to `MAX`, 100 unless told.
+/// Limit of items on a page: 1 to `MAX`, 100 unless told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Limit<const MAX: usize = 1000>(pub usize);
@@ -34,7 +34,7 @@ impl<const MAX: usize> TryFrom<String> for Limit<MAX> {
 pub struct Page<T> {
     /// The items; perhaps fewer than the limit, or none, though there are more pages.
     pub items: Vec<T>,
-    /// What to send as `cursor` for the next page; null on the last one.
+    /// Value to send as `cursor` for the next page; null on the last page.
     #[schema(required)]
     pub next_cursor: Option<String>,
 }

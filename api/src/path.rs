@@ -11,7 +11,7 @@ pub const MANIFESTS: &str = "/api/v1/manifests";
 pub const RUNS: &str = "/api/v1/runs";
 /// Files.
 pub const FILES: &str = "/api/v1/files";
-/// One file, by its URI in the query.
+/// Path of one file, by its URI in the query.
 pub const FILE: &str = "/api/v1/files/by-uri";
 /// Diagnosis of a file, by its URI in the query.
 pub const FILE_WHY: &str = "/api/v1/files/why";
@@ -41,7 +41,7 @@ pub const SCHEDULERS: &str = "/api/v1/schedulers";
 /// Settings in force.
 pub const CONFIG: &str = "/api/v1/config";
 
-/// One date in numbers.
+/// Path of one date in numbers.
 pub fn date(date: DatePrefix) -> String {
     format!("{DATES}/{date}")
 }
@@ -51,7 +51,7 @@ pub fn recount(of: DatePrefix) -> String {
     format!("{}/recount", date(of))
 }
 
-/// One run. An id that is none is refused by the scheduler.
+/// Path of one run. An id that is none is refused by the scheduler.
 pub fn run(id: &str) -> String {
     format!("{RUNS}/{}", segment(id))
 }
@@ -61,12 +61,12 @@ pub fn run_part(id: &str, part: &str) -> String {
     format!("{RUNS}/{}/{}", segment(id), segment(part))
 }
 
-/// One manifest's document.
+/// Path of one manifest's document.
 pub fn manifest(id: &str) -> String {
     format!("{MANIFESTS}/{}", segment(id))
 }
 
-/// One change plan.
+/// Path of one change plan.
 pub fn plan(id: &str) -> String {
     format!("{PLANS}/{}", segment(id))
 }

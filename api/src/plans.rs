@@ -63,7 +63,7 @@ pub enum SubjectKind {
 }
 
 impl SubjectKind {
-    /// So many of the kind, in words.
+    /// Number of subjects of this kind, in words: `1 run`, `2 runs`.
     pub fn counted(self, number: usize) -> String {
         let word = match self {
             Self::Run => "run",
@@ -98,17 +98,17 @@ pub struct PlanRequest {
     pub reason: Option<String>,
 }
 
-/// Where a plan is.
+/// State of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PlanState {
-    /// It can be applied, until its time is over.
+    /// Plan that can be applied, until its time is over.
     Open,
-    /// Its time is over; nothing of it was done.
+    /// Plan whose time is over; nothing of it was done.
     Expired,
-    /// It is being applied, or that broke off: applying it again goes on.
+    /// Plan that is being applied, or whose application broke off: applying it again goes on.
     Applying,
-    /// It was applied.
+    /// Plan that was applied.
     Applied,
 }
 
@@ -123,12 +123,12 @@ impl fmt::Display for PlanState {
     }
 }
 
-/// What a plan is about, and how far it is.
+/// Plan of changes, and how far its application is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Plan {
     /// Id of the plan.
     pub id: String,
-    /// Where it is.
+    /// State of the plan.
     pub state: PlanState,
     /// Change.
     pub action: Action,
@@ -139,7 +139,7 @@ pub struct Plan {
     /// Why, as the operator says.
     #[schema(required)]
     pub reason: Option<String>,
-    /// Who made it: nobody else can apply it.
+    /// Person or program that made the plan: nobody else can apply it.
     pub actor: String,
     /// Way by which it was made.
     pub via: Via,
@@ -149,9 +149,9 @@ pub struct Plan {
     pub valid_until: DateTime<Utc>,
     /// Exactly what changes, in order.
     pub changes: Vec<Change>,
-    /// What was selected and cannot change, and why.
+    /// Subjects that were selected and cannot change, each with the reason.
     pub refused: Vec<Refusal>,
-    /// Whether more match than one plan takes: make another one after this.
+    /// True if more match than one plan takes: make another plan after this.
     pub has_more: bool,
     /// Time at which its application began.
     #[schema(required)]
@@ -176,7 +176,7 @@ pub struct Change {
     pub before: String,
     /// State after the change, in words.
     pub after: String,
-    /// What it came to; null until then.
+    /// Result of the change; null until it was tried.
     #[schema(required)]
     pub result: Option<ChangeResult>,
     /// More about that.
@@ -185,15 +185,15 @@ pub struct Change {
     pub message: Option<String>,
 }
 
-/// What became of a planned change.
+/// Result of a planned change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeResult {
-    /// It was made.
+    /// Change that was made.
     Done,
     /// The subject had changed since the plan was made: it was left alone.
     Skipped,
-    /// It was tried, and could not be made.
+    /// Change that was tried, and could not be made.
     Failed,
 }
 

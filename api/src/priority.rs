@@ -14,7 +14,7 @@ impl Priority {
     /// Limit of priorities on both sides of 0: enough for any order, and told apart from mistakes.
     pub const LIMIT: i64 = 1000;
 
-    /// One that stands in a query.
+    /// Reads a priority that stands in a query.
     pub fn of_query<'de, D: Deserializer<'de>>(text: D) -> Result<Self, D::Error> {
         let text = String::deserialize(text)?;
         let priority = text.parse().ok().and_then(|given: i64| Self::try_from(given).ok());

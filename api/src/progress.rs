@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How far an attempt at a run is.
+/// Progress of an attempt at a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunProgress {
     /// The run.
@@ -34,7 +34,8 @@ pub struct RunProgress {
     /// Bytes of input read a second, lately; null while nothing is read.
     #[schema(required)]
     pub bytes_per_second: Option<f64>,
-    /// How long reading the rest will take, in seconds; null unless the speeds of the last three seconds agree within a factor of two.
+    /// Time that reading the rest will take, in seconds; null unless the speeds of the last three seconds agree within a factor
+    /// of two.
     #[schema(required)]
     pub eta_seconds: Option<f64>,
     /// The engine's stages, in order, while it has them. A conversion has one.
@@ -60,7 +61,7 @@ pub enum Step {
     Plan,
     /// Executors convert, or are waited for.
     Convert,
-    /// What executors reported is compared with the plan and with what they wrote.
+    /// Reports of executors are compared with the plan and with what they wrote.
     Check,
     /// The output is settled, and the store is told what it is: from then on it counts.
     Commit,
@@ -92,14 +93,14 @@ pub struct StepTime {
     pub step: Step,
     /// When it began.
     pub began_at: DateTime<Utc>,
-    /// How long it took, in seconds.
+    /// Duration of the step, in seconds.
     pub seconds: f64,
 }
 
 /// Work of an attempt, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AttemptWork {
-    /// Its steps, in order.
+    /// Steps of the attempt, in order.
     pub steps: Vec<StepTime>,
     /// Stored bytes of input that were read.
     pub read_bytes: u64,
@@ -109,18 +110,18 @@ pub struct AttemptWork {
     pub rejected: u64,
     /// Time that its tasks computed, in seconds.
     pub cpu_seconds: f64,
-    /// Its tasks.
+    /// Number of tasks of the attempt.
     pub tasks: u64,
 }
 
-/// How far a stage is.
+/// Progress of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StageProgress {
-    /// Its number in the job.
+    /// Number of the stage in the job.
     pub id: usize,
     /// `Running`, `Successful` and the like, in Ballista's words.
     pub state: String,
-    /// How many partitions it has in all; each is a task.
+    /// Number of partitions of the stage in all; each is a task.
     pub partitions: usize,
     /// The stage's physical plan.
     pub plan: String,
@@ -131,7 +132,7 @@ pub struct StageProgress {
 /// A task that an executor has, or had. Its counts are the executor's word while it runs, within what it was given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TaskProgress {
-    /// Its number in the stage.
+    /// Number of the task in the stage.
     pub id: usize,
     pub state: TaskState,
     /// The executor it was given to.
@@ -140,11 +141,11 @@ pub struct TaskProgress {
     pub launched_at_ms: u64,
     /// When it ended, in the same.
     pub ended_at_ms: Option<u64>,
-    /// Whether it has read all of its input, and only finishes its files.
+    /// True if the task has read all of its input, and only finishes its files.
     pub is_finishing: bool,
     /// Stored bytes of its input.
     pub input_bytes: u64,
-    /// How many of them it has read.
+    /// Stored bytes of its input that the task has read.
     pub read_bytes: u64,
     /// Lines that became rows.
     pub rows: u64,
@@ -158,22 +159,22 @@ pub struct TaskProgress {
     pub bytes_per_second: f64,
 }
 
-/// Where a task is.
+/// State of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TaskState {
     /// An executor has it.
     Running,
-    /// Its report is here.
+    /// Task whose report is here.
     Successful,
-    /// It was lost, or failed.
+    /// Task that was lost, or failed.
     Failed,
 }
 
 /// A task of a committed run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TaskRecord {
-    /// Its place among the tasks of the run, from 0.
+    /// Place of the task among the tasks of the run, from 0.
     pub task: u64,
     /// The executor that ran it.
     pub executor: String,

@@ -15,7 +15,7 @@ pub struct Run {
     /// The date of all its files.
     #[schema(value_type = String, format = Date)]
     pub date: DatePrefix,
-    /// Where the manifest's document is; `inline:…` if it came in a request.
+    /// Place of the manifest's document; `inline:…` if it came in a request.
     pub manifest_uri: String,
     #[schema(schema_with = words::run_state)]
     pub state: RunState,
@@ -34,7 +34,7 @@ pub struct Run {
     /// When the next attempt may start, after a failure that can pass.
     #[schema(required)]
     pub not_before: Option<DateTime<Utc>>,
-    /// Whether somebody wants it cancelled, and it has not come to that yet.
+    /// True if somebody wants the run cancelled, and it has not come to that yet.
     pub cancel_requested: bool,
     /// Why it failed, or the attempt before did. A completed run has one if it was forced and that failed: its output is the
     /// one before.
@@ -85,7 +85,7 @@ pub struct RunSummary {
 pub struct Failure {
     #[schema(schema_with = words::failure_class)]
     pub class: FailureClass,
-    /// What happened, naming the file and line where there is one.
+    /// Account of what happened, naming the file and line where there is one.
     pub message: String,
     /// The one input file that is at fault, if it is one.
     #[schema(required)]
@@ -127,7 +127,7 @@ pub struct RunQuery {
     #[schema(required = false)]
     #[param(value_type = String, format = DateTime, required = false)]
     pub until: Option<DateTime<Utc>>,
-    /// How many runs at most.
+    /// Number of runs at most.
     #[serde(default)]
     #[schema(value_type = String, required = false)]
     #[param(value_type = u32, minimum = 1, maximum = 1000, default = 100, required = false)]
@@ -143,14 +143,14 @@ pub struct RunDetail {
     /// The run, as listings show it.
     #[serde(flatten)]
     pub run: Run,
-    /// Its newest attempts, at most 100, oldest first.
+    /// Newest attempts at the run, at most 100, oldest first.
     pub history: Vec<Attempt>,
-    /// What happened, in order.
+    /// Events in the life of the run, in order.
     pub timeline: Vec<Moment>,
-    /// What it produced, once it is committed.
+    /// Output of the run, once it is committed.
     #[schema(required)]
     pub result: Option<RunOutput>,
-    /// How far its attempt is, while there is one; only the process that runs the manifests knows.
+    /// Progress of the attempt, while there is one; only the process that runs the manifests knows.
     #[schema(required)]
     pub progress: Option<RunProgress>,
 }
@@ -158,7 +158,7 @@ pub struct RunDetail {
 /// An attempt at a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Attempt {
-    /// Its number, from 1.
+    /// Number of the attempt, from 1.
     pub number: u32,
     /// When it started.
     pub started_at: DateTime<Utc>,
@@ -168,7 +168,7 @@ pub struct Attempt {
     /// Why it failed, if it did.
     #[schema(required)]
     pub failure: Option<Failure>,
-    /// What was done in it, as far as it is known: its steps with their times, and what its tasks did.
+    /// Work of the attempt, as far as it is known: its steps with their times, and what its tasks did.
     #[schema(required)]
     pub work: Option<AttemptWork>,
 }
@@ -178,26 +178,26 @@ pub struct Attempt {
 pub struct Moment {
     /// When.
     pub at: DateTime<Utc>,
-    /// What.
+    /// Kind of the event.
     pub what: MomentKind,
     /// The attempt it is about.
     #[schema(required)]
     pub attempt: Option<u32>,
 }
 
-/// What can happen to a run.
+/// Kind of event in the life of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MomentKind {
-    /// It was queued.
+    /// The run was queued.
     Created,
     /// An attempt started.
     Started,
     /// An attempt failed.
     AttemptFailed,
-    /// Its output was decided on.
+    /// The output of the run was decided on.
     Committed,
-    /// It came to its end: see `state`.
+    /// The run came to its end: see `state`.
     Ended,
 }
 
@@ -206,7 +206,7 @@ pub enum MomentKind {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PartQuery {
-    /// How many files at most. Each page costs as much as reading the whole manifest or ledger.
+    /// Number of files at most. Each page costs as much as reading the whole manifest or ledger.
     #[serde(default)]
     #[param(value_type = u32, minimum = 1, maximum = 10000, default = 100, required = false)]
     pub limit: Limit<10_000>,
@@ -218,7 +218,7 @@ pub struct PartQuery {
 /// A file of a manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunFile {
-    /// Where it is.
+    /// URI of the file.
     pub uri: String,
     /// The size it must have, if the manifest tells.
     #[schema(required)]
@@ -226,7 +226,7 @@ pub struct RunFile {
     /// The entity tag it must have, if the manifest tells.
     #[schema(required)]
     pub etag: Option<String>,
-    /// Where it is in its life now; null if the store has forgotten it.
+    /// State of the file now; null if the store has forgotten it.
     #[schema(schema_with = words::optional_file_state)]
     #[schema(required)]
     pub state: Option<FileState>,

@@ -14,13 +14,13 @@ pub struct Schedulers {
 /// A scheduler, by its own word.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SchedulerInfo {
-    /// Its name: machine and process.
+    /// Name of the scheduler: machine and process.
     pub name: String,
-    /// Whether it runs the manifests.
+    /// True while the scheduler runs the manifests.
     pub leads: bool,
     /// Address of its HTTP API.
     pub http: String,
-    /// Its version.
+    /// Version of the scheduler.
     pub version: String,
     /// When it started.
     pub started_at: DateTime<Utc>,
@@ -39,7 +39,7 @@ pub struct SchedulerInfo {
 pub struct Config {
     /// The settings, in the order of the command's help.
     pub items: Vec<Setting>,
-    /// What the program is made of.
+    /// Versions of the program and of its engine.
     pub build: Build,
     /// When the process started.
     pub started_at: DateTime<Utc>,
@@ -48,19 +48,19 @@ pub struct Config {
 /// A setting in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Setting {
-    /// Its option, such as `--target-file-mb`.
+    /// Option of the setting, such as `--target-file-mb`.
     pub name: String,
-    /// Its variable in the environment, if it has one.
+    /// Environment variable of the setting, if it has one.
     #[schema(required)]
     pub variable: Option<String>,
-    /// Its value; null if it has none.
+    /// Value of the setting; null if it has none.
     #[schema(required)]
     pub value: Option<String>,
-    /// Where that is from.
+    /// Origin of the value.
     pub origin: Origin,
 }
 
-/// Where a setting is from.
+/// Origin of a setting's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
@@ -72,7 +72,7 @@ pub enum Origin {
     Flag,
 }
 
-/// What a program is made of.
+/// Versions of a program and of its engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Build {
     /// Millwork's version.

@@ -10,11 +10,11 @@ use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// How long an answer may take.
+/// Time that an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a stream of events may be silent: a scheduler says something every ten seconds.
+/// Time that a stream of events may be silent: a scheduler says something every ten seconds.
 const SILENCE: Duration = Duration::from_secs(30);
-/// How long a scheduler may be away for those who wait for it.
+/// Time that a scheduler may be away for callers that wait for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 /// The first and the longest pause between two tries.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -44,9 +44,9 @@ pub(crate) struct Client {
 
 /// The right to ask.
 enum Token {
-    /// What the user gave.
+    /// Token that the user gave.
     Given(String),
-    /// What a scheduler on this machine has left for its user: another after each start.
+    /// Token that a scheduler on this machine has left for its user: another after each start.
     OfOwner { host: String, port: u16 },
 }
 
@@ -73,7 +73,7 @@ impl Client {
         Ok(Self { http: http.build()?, base, token })
     }
 
-    /// Where the scheduler is.
+    /// Address of the scheduler.
     pub(crate) fn base(&self) -> &str {
         &self.base
     }
@@ -128,7 +128,7 @@ impl Client {
         self.answer(self.request(Method::POST, path).query(query).json(body)).await
     }
 
-    /// The same, with a body that is JSON already.
+    /// Posts like [`Self::post`], with a body that is JSON already.
     pub(crate) async fn post_text<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -175,7 +175,7 @@ impl Client {
         }
     }
 
-    /// The same as [`Self::get`], but waits for a scheduler that is away.
+    /// Asks like [`Self::get`], and waits for a scheduler that is away.
     pub(crate) async fn get_patiently<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let mut away = Away::new(PATIENCE);
         loop {
@@ -192,7 +192,7 @@ impl Client {
         loop {
             let error = self.events(&mut away, &mut each).await;
             match &mut away {
-                // It was never there.
+                // A scheduler that was never there is not waited for.
                 None => return Err(error),
                 Some(away) => away.wait(error).await?,
             }
@@ -269,7 +269,7 @@ fn reason_of(error: &reqwest::Error) -> String {
     }
 }
 
-/// What can go wrong with a scheduler.
+/// Trouble with a scheduler.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Trouble {
     #[error("the scheduler answers {status}: {reason}")]
@@ -282,7 +282,7 @@ pub(crate) enum Trouble {
     Silent(Duration),
 }
 
-/// Whether the same request may succeed later.
+/// Tells whether the same request may succeed later.
 fn can_pass(error: &anyhow::Error) -> bool {
     match error.downcast_ref::<Trouble>() {
         Some(Trouble::Refused { status, .. }) => *status == StatusCode::SERVICE_UNAVAILABLE,

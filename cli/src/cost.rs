@@ -44,7 +44,7 @@ pub(crate) struct Options {
     client: ClientOptions,
 }
 
-/// What sums are of.
+/// Grouping of sums.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum By {
     /// The runs of each date
@@ -89,7 +89,7 @@ fn reprice(path: Option<&Path>, prices: &mut Prices) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the dates took, or the months that they are of, with the sum below.
+/// Resources that each date took, or each month of the dates, with the sum below.
 fn rows(costs: &Costs, by: By) -> Vec<(String, Used)> {
     let mut rows: Vec<(String, Used)> = Vec::new();
     for date in &costs.items {

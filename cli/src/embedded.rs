@@ -5,7 +5,7 @@ use millwork_conversion::set_executor_name;
 use millwork_executor::work;
 use millwork_scheduler::Engine;
 
-/// How many tasks run at once: as many as there are cores, unless told.
+/// Number of tasks that run at once: as many as there are cores, unless told.
 pub(crate) fn vcores(given: Option<u32>) -> usize {
     given.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |n| n as usize)
 }

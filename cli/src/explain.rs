@@ -69,7 +69,7 @@ pub(crate) async fn explain_input(
     let today = chrono::Utc::now().date_naive().into();
     let settings = rules.settings(Places::of(input), ".", None, None, "")?;
     let listed = Storage::from_env().list(input).await?;
-    // What is refused would not be converted.
+    // Objects that are refused as foreign would not be converted.
     let listed = listed.filter(|found| std::future::ready(!matches!(found, Err(error) if error.is_foreign())));
     let mut objects: Vec<_> = listed.try_collect().await?;
     objects.sort_by(|a, b| a.key.cmp(&b.key));

@@ -14,7 +14,7 @@ pub(crate) struct Told {
     /// Code of the scheduler's, or the word for the exit code.
     code: &'static str,
     message: String,
-    /// What to try.
+    /// Advice on what to try.
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
     #[serde(skip)]

@@ -1,4 +1,4 @@
-//! What all listings have in common.
+//! Parts that all listings have in common.
 
 use crate::client::{Client, ClientOptions};
 use crate::table;

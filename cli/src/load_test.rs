@@ -48,7 +48,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// What a phase came to.
+/// Result of a phase.
 #[derive(Debug, Serialize)]
 struct Phase {
     files: u64,
@@ -66,7 +66,7 @@ struct Phase {
     rejected_as_planned: bool,
 }
 
-/// One line in so many is no JSON.
+/// Number of lines of which one is no JSON.
 const DIRTY: u64 = 100;
 /// Timelines that are read at once.
 const READS: usize = 64;

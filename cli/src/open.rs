@@ -30,7 +30,7 @@ pub(crate) struct Options {
     client: ClientOptions,
 }
 
-/// What a scheduler answers.
+/// Answer of a scheduler.
 #[derive(Deserialize)]
 struct Link {
     path: String,

@@ -1,4 +1,4 @@
-//! What a run came to, for a person and for a program.
+//! Result of a run, for a person and for a program.
 
 use crate::redrive::MAX_SHOWN;
 use crate::table::bytes;
@@ -176,7 +176,7 @@ impl Report {
         text
     }
 
-    /// Whether nothing failed, and nothing of the input was left out that was to be converted or moved.
+    /// Tells whether nothing failed, and nothing of the input was left out that was to be converted or moved.
     pub(crate) fn is_all_well(&self) -> bool {
         [self.failed.len(), self.foreign.len(), self.unmoved.len(), self.not_ndjson.len()] == [0; 4]
     }

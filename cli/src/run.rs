@@ -59,10 +59,10 @@ pub(crate) struct Options {
     rules: Rules,
 }
 
-/// How long a lock of a date lasts at most if nobody lets go of it.
+/// Longest time that a lock of a date lasts if nobody lets go of it.
 const LOCK_TTL: chrono::Duration = chrono::Duration::seconds(10);
 
-/// How often the store is asked what is left.
+/// Pause between two questions to the store for what is left.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Limit of lines of one kind on stderr: 100. The document that `--json` prints has all.
@@ -102,7 +102,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     };
     let holder = format!("millwork-run:{}", std::process::id());
     let capacity = Capacity { executors: 1, slots: vcores(options.vcores) };
-    // Its files can be looked at while the manifest is written and queued.
+    // Files of a manifest can be looked at while the manifest is written and queued.
     let ahead = conversion.clone();
     let builder = Builder::new(lease.store().clone(), Arc::new(Storage::from_env()), settings, holder)
         .with_drafting(move |manifest| ahead.early.begin(manifest, &ahead, capacity));
@@ -157,11 +157,11 @@ async fn open(state: &str, output: Location, adoption: Option<&OutputLayout>) ->
     Ok((lease, lock))
 }
 
-/// What was there before the store was open.
+/// Parts of the command that have begun before the store is open.
 struct Begun {
     started: Instant,
     signals: Signals,
-    /// It is waited for in any case, so that it leaves nothing behind.
+    /// Start of the engine, which is waited for in any case, so that it leaves nothing behind.
     engine: JoinHandle<anyhow::Result<Engine>>,
     conversion: ConversionOptions,
 }
@@ -203,7 +203,7 @@ impl Begun {
                     code = Exit::Interrupted.into();
                     break;
                 }
-                // Where one file was at fault, the others of its manifest wait again. Each round takes at least one file out.
+                // A file at fault leaves its manifest, whose other files wait again. Each round takes at least one file out.
                 left = recut(builder, &scheduler).await?;
             }
         }
@@ -224,7 +224,7 @@ fn interrupted() -> ExitCode {
     Exit::Interrupted.into()
 }
 
-/// What is still to be converted.
+/// Work that is still to be done: runs, and the bytes of their manifests.
 #[derive(Clone, Copy, Default)]
 struct Left {
     runs: u64,
@@ -316,7 +316,7 @@ async fn convert(
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     let mut look = tokio::time::interval(LOOK);
     let mut changes = scheduler.changes();
-    // One whose publication takes long is told of as failed, and once more when it is completed.
+    // A run whose publication takes long is told of as failed, and once more when it is completed.
     let mut told = HashSet::new();
     let mut add = |run: EndedRun, left: &mut Left, report: &mut Report| {
         if told.insert(run.manifest_id.clone()) {
@@ -333,7 +333,7 @@ async fn convert(
     while left.runs > 0 && !is_over {
         tokio::select! {
             biased;
-            // One that was told too late to be heard is in the store.
+            // A run that was told too late to be heard is in the store.
             Ok(run) = ended.recv() => add(run, &mut left, report),
             // An attempt that failed, and is made again: what is to be mended can be mended meanwhile.
             Ok(Change { manifest_id, state: RunState::Queued, attempt, failure: Some(failure), .. }) = changes.recv() => {
@@ -360,7 +360,7 @@ async fn convert(
     if left.runs > 0 && !is_over {
         bar.abandon();
         eprintln!("millwork: interrupted: what was finished is published, the rest goes on next time");
-        // What takes longer goes on next time, too.
+        // Commits that take longer go on next time, too.
         let _ = tokio::time::timeout(LAST_COMMITS, scheduler.shut_down()).await;
         return Ok(false);
     }

@@ -243,7 +243,7 @@ pub(crate) fn line(run: &Run) -> String {
     }
 }
 
-/// The same, with what it produced.
+/// Line of a run in detail: with the output, once there is one.
 pub(crate) fn detail_line(detail: &RunDetail) -> String {
     match (&detail.result, &detail.run.failure) {
         (Some(result), None) => format!(

@@ -23,7 +23,7 @@ pub(crate) fn print<const N: usize>(headings: [&str; N], rows: &[[String; N]]) {
 pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let (mut size, mut unit) = (bytes as f64, 0);
-    // What would be rounded to 1024.0 is 1.0 of the next.
+    // A size that would be rounded to 1024.0 is 1.0 of the next unit.
     while size >= 1023.95 && unit + 1 < UNITS.len() {
         size /= 1024.0;
         unit += 1;

@@ -50,7 +50,7 @@ const EXAMPLES: &str = "Examples:
 Exit codes: 0 it is done, or gets on by itself; 3 it needs you; 1 nobody could be asked. Each code of an answer has a chapter in \
 docs/runbook.md.";
 
-/// What a person can name.
+/// Subject that a person can name.
 enum Named {
     File(ObjectUri),
     Date(DatePrefix),

@@ -1,4 +1,4 @@
-//! Where a scheduler listens for executors.
+//! Address at which a scheduler listens for executors.
 
 use std::fmt;
 use std::str::FromStr;

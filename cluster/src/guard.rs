@@ -174,7 +174,7 @@ mod tests {
         let mut there: Vec<_> = (0..MAX_STRANGERS).map(|_| stranger(&strangers)).collect();
         let (first, second) = (there.remove(0), there.remove(0));
         let (mut first, mut second) = (first.0, second.0);
-        // One that has left makes room.
+        // A stranger that has left makes room.
         there.pop();
         let _next = stranger(&strangers);
         assert!(is_there(&mut first).await);

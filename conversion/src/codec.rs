@@ -1,4 +1,4 @@
-//! How a plan travels to the executors: Millwork's nodes are recognised by a prefix, all else is Ballista's.
+//! Encoding in which a plan travels to the executors: Millwork's nodes are recognised by a prefix, all else is Ballista's.
 
 use crate::sink::{ParquetPartsSink, SinkOptions};
 use crate::source::{FileRange, NdjsonSource, RowSource, as_scan, scan_exec};
@@ -11,7 +11,7 @@ use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConve
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What an encoded node of ours starts with; the number is the version of the format.
+/// Start of each encoded node of Millwork's own; the number is the version of the format.
 const PREFIX: &[u8] = b"millwork-plan-9\n";
 
 /// The codec that scheduler and executors share.

@@ -1,6 +1,6 @@
 //! Comparing short texts, which most keys and values are.
 
-/// Whether two texts are equal: up to 32 bytes with two looks at each, from both ends.
+/// Tells whether two texts are equal: up to 32 bytes with two looks at each, from both ends.
 #[inline(always)]
 pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {

@@ -1,4 +1,4 @@
-//! What is said of a query that fails on rows: the file, the line, the expression. Never values: those of rows must not get into logs,
+//! Words for a query that fails on rows: the file, the line, the expression. Never values: those of rows must not get into logs,
 //! states and answers, and DataFusion's own words hold them.
 //!
 //! The error does not say where it arose. So the rows are scanned once more and taken through the same steps, until the first that fails.
@@ -65,7 +65,7 @@ struct Place {
     expression: String,
 }
 
-/// What is done with rows, one after the other.
+/// Step that rows are taken through, one after the other.
 enum Step<'a> {
     Filter(&'a FilterExec),
     Project(&'a ProjectionExec),

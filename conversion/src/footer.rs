@@ -30,10 +30,10 @@ const MAGIC: &[u8] = b"PAR1";
 /// The key under which a footer names its manifest.
 pub(crate) const MANIFEST_ID_KEY: &str = "millwork.manifest_id";
 
-/// Where a column of the settled file comes from.
+/// Place that a column of the settled file comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Its place among the columns of the file, and those that turned up after them.
+    /// Number of the column among the columns of the file, and those that turned up after them.
     At(usize),
     /// The file has no column of this name: it has no value.
     Nowhere(String),
@@ -127,7 +127,7 @@ pub(crate) fn settle_columns(
 /// The end of a file that is being written anew.
 struct End {
     bytes: Vec<u8>,
-    /// Where in the file it starts.
+    /// Place in the file of the first of these bytes.
     offset: u64,
 }
 
@@ -188,7 +188,7 @@ fn names_of(metadata: &ParquetMetaData) -> Result<Vec<String>, ParquetError> {
     Ok(metadata.file_metadata().schema_descr().columns().iter().map(|column| column.name().to_owned()).collect())
 }
 
-/// What the footer says at the end of these bytes.
+/// Decodes the footer at the end of these bytes.
 fn decode(end: &[u8]) -> Result<ParquetMetaData, ParquetError> {
     let thrift = &end[footer_start(end)?..end.len() - TAIL_BYTES];
     check_shape(thrift)?;
@@ -274,7 +274,7 @@ fn bad(what: &str) -> ParquetError {
     ParquetError::General(what.to_owned())
 }
 
-/// What a failed rewrite is, as an I/O error.
+/// Turns the error of a failed rewrite into an I/O error.
 pub(crate) fn as_io(error: ParquetError) -> io::Error {
     match error {
         ParquetError::External(inner) => match inner.downcast::<io::Error>() {

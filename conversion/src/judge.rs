@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct AttemptOutcome {
     /// The tasks' reports, in the order of their input.
     pub reports: Vec<TaskReport>,
-    /// What became of each file. It adds up.
+    /// Result of each file: rows, rejected and blank lines add up to its lines.
     pub ledger: Vec<FileLedger>,
     /// The columns in order of first appearance, now that every line has been seen.
     pub columns: Columns,
@@ -207,10 +207,10 @@ mod tests {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         assert_eq!(judged(&[], 200), (true, names(&["a", "_date_1"]), false));
         assert_eq!(judged(&names(&["x"]), 200), (true, names(&["a", "_date_1", "x"]), true));
-        // One that takes another's name, and one that another has.
+        // A new column that takes another's name, and one whose name another has.
         assert_eq!(judged(&names(&["_date_1"]), 200), (false, names(&["a", "_date_2", "_date_1"]), false));
         assert!(!judged(&names(&["_source_file"]), 200).0);
-        // One that comes first.
+        // A new column that comes first.
         assert_eq!(judged(&names(&["x"]), 0), (false, names(&["x", "a", "_date_1"]), false));
         let many: Vec<String> = (0..=MAX_LATE_COLUMNS).map(|key| format!("k{key}")).collect();
         assert!(judged(&many[1..], 200).0 && !judged(&many, 200).0);

@@ -4,7 +4,7 @@ use crate::ndjson::{BOM, OtherFormat};
 use millwork_manifest::Compression;
 use serde::{Deserialize, Serialize};
 
-/// What became of one byte range of a file.
+/// Account of one byte range of a file: lines that were seen, and what each became.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RangeLedger {
     /// The file's place in the manifest, from 0.
@@ -28,12 +28,12 @@ pub struct RangeLedger {
     pub other_format: Option<OtherFormat>,
 }
 
-/// What became of one file.
+/// Account of one file: lines that were seen, and what each became.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileLedger {
     /// The file.
     pub uri: String,
-    /// Its stored size.
+    /// Stored size of the file.
     pub size_bytes: u64,
     /// Lines seen.
     pub lines: u64,
@@ -58,7 +58,7 @@ pub enum LedgerError {
     Coverage {
         /// The file.
         uri: String,
-        /// Its stored size.
+        /// Stored size of the file.
         size_bytes: u64,
         /// The ranges, ordered.
         ranges: Vec<(u64, u64)>,
@@ -68,7 +68,7 @@ pub enum LedgerError {
     NoLines {
         /// The file.
         uri: String,
-        /// Its stored size.
+        /// Stored size of the file.
         size_bytes: u64,
     },
     /// Lines that are neither rows, nor rejected, nor blank.
@@ -118,7 +118,7 @@ fn add_up_file(uri: &str, size_bytes: u64, mut ranges: Vec<&RangeLedger>) -> Res
         replaced_characters: sum(|r| r.replaced_characters),
         other_format: ranges.iter().find_map(|range| range.other_format),
     };
-    // What is compressed can hold nothing, and a byte order mark is no line.
+    // A compressed file can hold nothing, and a byte order mark is no line.
     if size_bytes > BOM.len() as u64 && file.lines == 0 && Compression::of_key(uri) == Some(Compression::None) {
         return Err(LedgerError::NoLines { uri: file.uri, size_bytes });
     }

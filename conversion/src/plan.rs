@@ -21,9 +21,10 @@ use std::sync::Arc;
 
 /// The ratio of output to content where no line of the sample is a row.
 const UNKNOWN_RATIO: f64 = 0.3;
-/// What was found out about a manifest serves the next ones if its output was as expected, within this share.
+/// Limit of the difference between expected and written bytes, as a share of the expected: above it, what was found out about a
+/// manifest does not serve the next ones.
 const MAX_ERROR: f64 = 0.15;
-/// So many lanes can share a task: one thread puts what they make into files.
+/// Limit of the lanes that share a task: one thread puts what they make into files.
 const LANES_OF_A_TASK: usize = 4;
 /// No task has more files than this: it is what is lost with an executor, and what one that comes later can take.
 const MAX_FILES_OF_A_TASK: usize = 4;
@@ -36,22 +37,22 @@ const LEAST_MORSEL_BYTES: u64 = 2 << 20;
 /// … or so many where no such cost is known, as for a small manifest, in whose output each row group more would show.
 const LEAST_UNKNOWN_BYTES: u64 = 4 << 20;
 
-/// How manifests are converted.
+/// Options by which manifests are converted.
 #[derive(Clone, Debug)]
 pub struct ConversionOptions {
     /// The query.
     pub query: Query,
-    /// How keys become column names.
+    /// Rule by which keys become column names.
     pub names: ColumnNames,
     /// The size an output file should have.
     pub target_file_bytes: u64,
-    /// How the output is compressed.
+    /// Compression of the output.
     pub compression: OutputCompression,
     /// Limits of what the input may cost.
     pub limits: Limits,
-    /// Where the files of manifests may be: those elsewhere are refused. None for a manifest of the user's own.
+    /// Places in which the files of manifests may be: those elsewhere are refused. None for a manifest of the user's own.
     pub input: Option<Places>,
-    /// What has been found out about manifests that are converted so.
+    /// Rates of output that have been found out about manifests that are converted by these options.
     pub rates: KnownRates,
     /// A survey that was begun before its run.
     pub early: EarlySurvey,
@@ -109,23 +110,23 @@ impl TaskInput {
     }
 }
 
-/// What there is to work on an attempt.
+/// Executors and slots that can work on an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
-    /// How many executors; `usize::MAX` if nobody knows yet.
+    /// Number of executors; `usize::MAX` if nobody knows yet.
     pub executors: usize,
-    /// How many slots each of them has for it.
+    /// Number of slots that each executor has for the attempt.
     pub slots: usize,
 }
 
 impl Capacity {
-    /// How many tasks keep all of it busy: the slots of an executor share a task, but no two executors do.
+    /// Number of tasks that keep all slots busy: the slots of an executor share a task, but no two executors do.
     fn tasks(self) -> usize {
         self.executors.saturating_mul(self.slots.div_ceil(LANES_OF_A_TASK)).max(1)
     }
 
-    /// How many lanes each of so many tasks is to have. One that has an executor to itself has all slots from the start; of
-    /// several, another's slot may be free by the end of one.
+    /// Number of lanes that each of `tasks` tasks is to have. A task that has an executor to itself has all slots from the start;
+    /// of several, another's slot may be free by the end of one.
     fn lanes(self, tasks: usize) -> usize {
         let of_an_executor = tasks.div_ceil(self.executors.clamp(1, tasks.max(1)));
         match self.slots {
@@ -180,7 +181,7 @@ pub async fn plan_attempt(
     Ok(PlannedAttempt { plan, columns, tasks, expected: Arc::new(expected), logical, expected_bytes })
 }
 
-/// What the rows of a manifest are made of.
+/// Description of the rows of a manifest, for the scan.
 fn row_source(manifest: &Manifest, columns: &Columns, options: &ConversionOptions) -> RowSource {
     let layout = columns.layout();
     RowSource {
@@ -207,7 +208,7 @@ pub(crate) async fn find_rate_ahead(
     capacity: Capacity,
 ) {
     let rows = row_source(manifest, &survey.columns(), options);
-    // If it cannot be found out, the plan comes to that, too, and says why.
+    // A failure to find the rate is left to the plan, which comes to it, too, and says why.
     let _ = find_rate(survey, &rows, options, capacity).await;
 }
 
@@ -219,7 +220,7 @@ async fn find_rate(
     capacity: Capacity,
 ) -> Result<OutputRate, Failure> {
     let unknown = OutputRate { ratio: UNKNOWN_RATIO, row_group_bytes: 0.0 };
-    // One output file, however well it compresses.
+    // The content makes a single output file, however well it compresses.
     if survey.all_content_bytes() <= options.target_file_bytes as f64 {
         return Ok(unknown);
     }
@@ -294,7 +295,8 @@ async fn output_rate(
     Ok(Some(OutputRate { ratio, row_group_bytes }))
 }
 
-/// How many stored bytes make a row group: each expected file gets whole ones, and none is smaller than what it costs once is worth.
+/// Number of stored bytes that make a row group: each expected file gets whole ones, and none is smaller than what it costs once is
+/// worth.
 fn morsel_sizes(survey: &Survey, rate: &OutputRate, target_file_bytes: u64) -> MorselSizes {
     let stored: u64 = survey.ranges.iter().map(|range| range.end - range.start).sum();
     let expected = expected_bytes(survey, rate, target_file_bytes);
@@ -307,7 +309,7 @@ fn morsel_sizes(survey: &Survey, rate: &OutputRate, target_file_bytes: u64) -> M
     MorselSizes { whole: stored_for(file / row_groups), least }
 }
 
-/// What the input is expected to become, in bytes.
+/// Size of the output that the input is expected to become, in bytes.
 fn expected_bytes(survey: &Survey, rate: &OutputRate, target_file_bytes: u64) -> f64 {
     let content = survey.all_content_bytes();
     let row_groups = (content * rate.ratio / target_file_bytes as f64 * ROW_GROUPS_PER_FILE as f64).max(1.0);

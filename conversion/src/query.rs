@@ -51,12 +51,12 @@ impl Query {
         Self { origin: origin.into(), sql: sql.into() }
     }
 
-    /// Whether this is the query that keeps every row as it is.
+    /// Tells whether this is the query that keeps every row as it is.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether this is an `EXPLAIN`, and the query it explains.
+    /// The query that an `EXPLAIN` explains; none if this is no `EXPLAIN`.
     pub fn explained(&self) -> Option<Self> {
         let text = self.sql.trim_start_matches(|c: char| c.is_whitespace());
         // Comments may come first.
@@ -153,7 +153,7 @@ fn context() -> SessionContext {
     SessionContext::new_with_state(SESSION.clone())
 }
 
-/// What all plans begin with: making the hundreds of functions anew takes longer than planning.
+/// State that all plans begin with: making the hundreds of functions anew takes longer than planning.
 static SESSION: LazyLock<SessionState> = LazyLock::new(|| {
     let mut config = SessionConfig::new().with_target_partitions(1).with_information_schema(false);
     let options = config.options_mut();

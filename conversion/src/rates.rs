@@ -1,5 +1,4 @@
-//! How much output there is for some content: found out by converting a sample, and remembered, as the next manifests are
-//! mostly alike.
+//! Rates of output for content: found out by converting a sample, and remembered, as the next manifests are mostly alike.
 
 use millwork_manifest::Failure;
 use std::collections::HashMap;
@@ -7,12 +6,12 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// So many manifests take what was found out about one with the same columns; the next one finds out anew.
+/// Number of manifests that take what was found out about one with the same columns; the next one finds out anew.
 const MANIFESTS: u32 = 64;
-/// So many sets of columns are remembered.
+/// Limit of the sets of columns that are remembered.
 const SETS: usize = 1000;
 
-/// How much output there is for some content.
+/// Size of the output for some content.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct OutputRate {
     /// Bytes for each byte of content.
@@ -34,7 +33,7 @@ pub struct KnownRates {
 struct Known {
     rate: OutputRate,
     is_precise: bool,
-    /// How many manifests may still take it.
+    /// Number of manifests that may still take the rate.
     uses: u32,
 }
 
@@ -62,7 +61,7 @@ impl KnownRates {
         Ok(Some(rate))
     }
 
-    /// What was found out about these columns was wrong.
+    /// Forgets what was found out about these columns, since it was wrong.
     pub(crate) fn forget(&self, columns: &[String]) {
         self.lock().remove(&self.hasher.hash_one(columns));
     }
@@ -96,7 +95,7 @@ mod tests {
         assert_eq!(rates.of(&ab, false, find).await.unwrap().unwrap().ratio, 1.0);
         assert_eq!(rates.clone().of(&ab, false, find).await.unwrap().unwrap().ratio, 1.0);
         assert_eq!(rates.of(&ac, false, find).await.unwrap().unwrap().ratio, 2.0);
-        // What is rough is not precise, but the other way round.
+        // A rough rate does not serve where a precise one is wanted, but the other way round.
         assert_eq!(rates.of(&ab, true, find).await.unwrap().unwrap().ratio, 3.0);
         for _ in 0..MANIFESTS {
             assert_eq!(rates.of(&ab, false, find).await.unwrap().unwrap().ratio, 3.0);
@@ -105,7 +104,7 @@ mod tests {
         rates.forget(&ab);
         assert_eq!(rates.of(&ab, false, find).await.unwrap().unwrap().ratio, 5.0);
         assert_eq!(rates.of(&ac, false, find).await.unwrap().unwrap().ratio, 2.0);
-        // What cannot be found out is asked again.
+        // A rate that cannot be found out is asked for again.
         rates.forget(&ab);
         assert_eq!(rates.of(&ab, false, || async { Ok(None) }).await.unwrap(), None);
         assert_eq!(rates.of(&ab, false, find).await.unwrap().unwrap().ratio, 6.0);

@@ -1,4 +1,4 @@
-//! What a task tells the scheduler: one row of JSON, which holds all that the commit needs.
+//! Report of a task to the scheduler: one row of JSON, which holds all that the commit needs.
 //!
 //! Nothing of it is believed: it is decoded with bounds here, and compared with what the scheduler knows itself before anything is
 //! done with it.
@@ -40,7 +40,7 @@ const MAX_DEFECT_BYTES: usize = 300;
 pub struct TaskReport {
     /// The executor that ran it.
     pub executor: String,
-    /// Where its input starts: the order of tasks in the output.
+    /// Start of the task's input, by file and offset: the order of tasks in the output.
     pub(crate) first: Option<(u32, u64)>,
     /// The Parquet files it wrote, in order.
     #[serde(deserialize_with = "list_at_most::<_, _, MAX_PARTS>")]
@@ -48,18 +48,18 @@ pub struct TaskReport {
     /// The files of rejected lines it wrote, in order.
     #[serde(deserialize_with = "list_at_most::<_, _, MAX_REJECTS>")]
     pub rejects: Vec<StagedFile>,
-    /// What became of each byte range.
+    /// Account of each byte range.
     #[serde(deserialize_with = "list_at_most::<_, _, MAX_RANGES>")]
     pub ledger: Vec<RangeLedger>,
     /// The rows that the scan gave: without a user's query, those of the outputs.
     pub(crate) given_rows: u64,
-    /// Where each column's key came first, by column of the plan.
+    /// Place at which each column's key came first, by column of the plan.
     #[serde(deserialize_with = "list_at_most::<_, _, MAX_COLUMNS>")]
     pub(crate) first_seen: Vec<Option<Position>>,
     /// Keys that the plan has no column for, and that got one.
     #[serde(deserialize_with = "list_at_most::<_, _, MAX_COLUMNS>")]
     pub(crate) late_keys: Vec<NewKey>,
-    /// The same if there was no room for all of them, all the others included. If there are any, nothing was written.
+    /// Keys that the plan has no column for, all of them, if not all could get one. If there are any, nothing was written.
     #[serde(deserialize_with = "list_at_most::<_, _, MAX_COLUMNS>")]
     pub(crate) new_keys: Vec<NewKey>,
     /// Why it failed, if it did. A failure is a report and no error, so that it keeps its class.
@@ -72,11 +72,11 @@ pub struct TaskReport {
 pub struct StagedPart {
     /// The private file.
     pub file: StagedFile,
-    /// Its rows.
+    /// Number of rows in the file.
     pub rows: u64,
-    /// Its row groups.
+    /// Number of row groups in the file.
     pub row_groups: u64,
-    /// What is to be said in its footer of columns that turned up on the way, as a footer of these alone; nothing if there are none.
+    /// Part of its footer about columns that turned up on the way, as a footer of these alone; empty if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "millwork_storage::base64_text")]
     pub(crate) late_footer: Vec<u8>,
 }
@@ -125,7 +125,8 @@ impl TaskReport {
     }
 
     fn encoded(&self) -> Vec<u8> {
-        // Its keys are texts and its values can all be said in JSON: it cannot fail. Nothing is no report, and is refused.
+        // A report cannot fail to be encoded: its keys are texts and its values can all be said in JSON. No bytes are no report,
+        // and are refused.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
@@ -211,7 +212,7 @@ pub(crate) fn failure_of_storage(error: &StorageError) -> Failure {
 /// The class of what keeps a file from being opened.
 pub(crate) fn class_of_unreadable(kind: ErrorKind) -> FailureClass {
     match kind {
-        // It stays so until somebody changes the file, or the manifest.
+        // The failure stays until somebody changes the file, or the manifest.
         ErrorKind::NotFound
         | ErrorKind::PermissionDenied
         | ErrorKind::NotADirectory
@@ -289,7 +290,7 @@ fn failure_of_query(error: &DataFusionError) -> Failure {
         DataFusionError::IoError(e) => Failure::new(class_of_io(e.kind()), error),
         // A cast or a function that does not take what stands in the data.
         DataFusionError::ArrowError(..) | DataFusionError::Execution(_) => {
-            // Its words can hold values of rows.
+            // The words of the error can hold values of rows.
             Failure::new(FailureClass::Input, "the query failed on the data")
         }
         _ => Failure::new(FailureClass::Bug, error),

@@ -27,9 +27,9 @@ pub(crate) enum Column {
     /// Text, of which no row has any.
     Nulls,
     Text(TextValues),
-    /// The same text in every row.
+    /// A text that is the same in every row.
     Constant(Arc<str>),
-    /// What is no text.
+    /// Values that are no text.
     Other(ArrayRef),
 }
 
@@ -43,12 +43,12 @@ pub(crate) struct TextValues {
 }
 
 impl Rows {
-    /// How many there are.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether there are none.
+    /// True if there are no rows.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -59,7 +59,7 @@ impl Rows {
         Ok(Self { count: batch.num_rows(), columns, late: Arc::default() })
     }
 
-    /// The same as a record batch of this schema.
+    /// Makes a record batch of this schema from the rows.
     pub(crate) fn to_batch(&self, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
         // There may be no columns.
         let options = RecordBatchOptions::new().with_row_count(Some(self.count));
@@ -69,7 +69,7 @@ impl Rows {
 }
 
 impl Column {
-    /// Whether it is one of so many rows.
+    /// Tells whether this is a column of `rows` rows.
     pub(crate) fn has(&self, rows: usize) -> bool {
         match self {
             Self::Nulls | Self::Constant(_) => true,
@@ -111,7 +111,7 @@ impl Column {
 }
 
 impl TextValues {
-    /// The same as an array of all rows.
+    /// Makes an array of all rows from the values.
     pub(crate) fn to_array(&self) -> StringArray {
         let Some(validity) = &self.validity else { return self.values.clone() };
         let ends = self.values.value_offsets();
@@ -155,7 +155,7 @@ fn only_value(array: &StringViewArray) -> Option<&str> {
     is_only.then(|| array.value(0))
 }
 
-/// One text, many times: every row is a view of the same bytes.
+/// Repeats a text: every row is a view of the same bytes.
 fn repeated(text: &str, rows: usize) -> ArrayRef {
     let bytes = text.as_bytes();
     let view = if bytes.len() <= 12 {

@@ -37,7 +37,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What the rows of one attempt at a manifest are made of.
+/// Description of the rows of one attempt at a manifest: their columns, the values that all have in common, and limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RowSource {
     pub(crate) manifest_id: ManifestId,
@@ -47,14 +47,14 @@ pub(crate) struct RowSource {
     pub(crate) layout: ColumnLayout,
     /// The columns that the query reads, in the order in which the scan gives them.
     pub(crate) output: Vec<OutputColumn>,
-    /// How many keys that the plan has no column for get one where they turn up, after all others.
+    /// Limit of the keys without a column in the plan that get one where they turn up, after all others.
     pub(crate) max_late_columns: usize,
     /// True if keys that the plan has no column for are no matter, since the query names those that it takes.
     pub(crate) ignores_others: bool,
     pub(crate) limits: Limits,
     /// The number of the plan, by which its tasks in one process share the room for rejected lines.
     pub(crate) plan: u64,
-    /// Where rejected lines go; nowhere in a trial.
+    /// Place of the rejected lines; none in a trial, which keeps none.
     pub(crate) staging: Option<Staging>,
 }
 
@@ -78,7 +78,7 @@ const METADATA: [OutputColumn; METADATA_COLUMNS.len()] = [
     OutputColumn::IngestedAt,
 ];
 
-/// Where the number of the line stands among them.
+/// Place of the number of the line among the metadata columns.
 const LINE_PLACE: usize = 1;
 
 /// A byte range of a file of the manifest, starting and ending between lines.
@@ -102,8 +102,8 @@ pub(crate) struct FileRange {
     pub(crate) lines_before: u64,
 }
 
-/// So many keys that the plan of an attempt does not know get columns where they turn up. With more of them it is planned again, as
-/// each file has all of them in the end, and the size of row groups depends on the number of columns.
+/// Limit of the keys unknown to the plan of an attempt that get columns where they turn up. With more of them the attempt is
+/// planned again, as each file has all of them in the end, and the size of row groups depends on the number of columns.
 pub(crate) const MAX_LATE_COLUMNS: usize = 500;
 
 impl RowSource {
@@ -140,13 +140,13 @@ pub(crate) struct NdjsonSource {
     execution: Arc<Mutex<Execution>>,
 }
 
-/// What the scans of one execution share.
+/// State that the scans of one execution share.
 #[derive(Default)]
 struct Execution {
     /// The contexts of the partitions that are being scanned, and those that are free for others.
     contexts: HashMap<usize, SharedContext>,
     free: Vec<SharedContext>,
-    /// What is read ahead for all partitions, from when the first is scanned.
+    /// Reading ahead for all partitions, from when the first is scanned.
     ahead: Option<Arc<Mutex<Ahead>>>,
 }
 
@@ -183,7 +183,7 @@ impl NdjsonSource {
         self.projection.iter().map(|p| (column(&p.expr), p.alias.clone())).collect()
     }
 
-    /// The same source with a projection, as [`Self::projected`] gives it.
+    /// Returns this source with a projection, as [`Self::projected`] gives it.
     pub(crate) fn with_projected(&self, projected: &[(usize, String)]) -> Self {
         let schema = self.table_schema.table_schema();
         let indices: Vec<usize> = projected.iter().map(|(index, _)| *index).collect();
@@ -206,12 +206,13 @@ impl NdjsonSource {
         Self { task, execution, counters, metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }
     }
 
-    /// The same source, that counts for its task.
+    /// Makes the source count for its task.
     pub(crate) fn counting(self, counters: Arc<TaskCounters>) -> Self {
         Self { counters, ..self }
     }
 
-    /// The same source for a trial of its own, which keeps no rejected lines, with the number of the line as one more column at the end.
+    /// Returns this source for a trial of its own, which keeps no rejected lines, with the number of the line as one more column at
+    /// the end.
     pub(crate) fn with_lines(&self) -> Self {
         let mut projected = self.projected();
         projected.push((self.rows.layout.keys.len() + LINE_PLACE, METADATA_COLUMNS[LINE_PLACE].to_owned()));
@@ -239,7 +240,7 @@ impl NdjsonSource {
         rejects.finish()
     }
 
-    /// What the scans of all partitions found, once they are released.
+    /// Takes the findings of the scans of all partitions, once they are released.
     pub(crate) fn take_contexts(&self) -> Vec<ScanContext> {
         let shared = std::mem::take(&mut lock(&self.execution).free);
         let owned = shared.into_iter().filter_map(Arc::into_inner);
@@ -369,14 +370,15 @@ struct Ahead {
     limits: Limits,
 }
 
-/// What has become of a range that is to be read.
+/// State of a range that is to be read.
 enum Reading {
     Waiting,
     Open(Result<Input, InputError>),
     Taken,
 }
 
-/// What may be on its way after each range that is scanned: a range, and others up to so many bytes.
+/// Limit of the requests on their way after the range that is scanned: at most so many ranges, and none more once they have so many
+/// bytes.
 #[derive(Clone, Copy)]
 struct Depth {
     ranges: usize,

@@ -68,7 +68,7 @@ impl AttemptOutcome {
 fn find_content(ranges: &[FileRange]) -> Result<Option<FileRange>, Failure> {
     for range in ranges {
         let fail = |e: InputError| failure_of_scan(&e.into());
-        // So few bytes are within any limit.
+        // A start of so few bytes is within any limit.
         let input = open_start(range, &Limits::default(), BLANK_BYTES).map_err(fail)?;
         let mut start = Vec::new();
         let read = input.take(BLANK_BYTES).read_to_end(&mut start);

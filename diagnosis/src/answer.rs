@@ -8,20 +8,20 @@ use utoipa::ToSchema;
 /// Why a subject is as it is, what happens next, and what may be done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Diagnosis {
-    /// What was asked about.
+    /// Subject that was asked about.
     pub subject: Subject,
     /// The cause, by its stable name.
     pub code: Code,
-    /// Who has to act before it gets on.
+    /// Need for a person to act before the subject gets on.
     pub standing: Standing,
     /// When it came to this, where that is known.
     #[schema(required)]
     pub since: Option<DateTime<Utc>>,
     /// The cause in words, with the numbers of this case. Control characters are escaped.
     pub sentence: String,
-    /// What the diagnosis rests on.
+    /// Facts that the diagnosis rests on.
     pub evidence: Vec<Evidence>,
-    /// What happens next.
+    /// Event that comes next.
     pub next: Next,
     /// The one thing that can be done safely, if there is one.
     #[schema(required)]
@@ -33,28 +33,28 @@ pub struct Diagnosis {
 /// Something that a diagnosis rests on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Evidence {
-    /// What it is about, such as `lock` or `object`.
+    /// Subject of the fact, such as `lock` or `object`.
     pub what: String,
-    /// What was found. Control characters are escaped.
+    /// Finding. Control characters are escaped.
     pub found: String,
 }
 
-/// What happens next.
+/// Event that comes next for a subject.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Next {
-    /// What happens, or what it waits for.
+    /// Event that happens, or that is waited for.
     pub what: String,
     /// When, about, where that is known.
     #[schema(required)]
     pub at: Option<DateTime<Utc>>,
-    /// Whether it happens without anybody's doing.
+    /// True if it happens without anybody's doing.
     pub by_itself: bool,
 }
 
 /// Something that can be done without losing or doubling a row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SafeAction {
-    /// Its name.
+    /// Name of the action.
     pub kind: ActionKind,
     /// The effect, in words, as a button has it.
     pub label: String,

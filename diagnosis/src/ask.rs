@@ -44,7 +44,7 @@ impl Ask<'_> {
         self.facts.cluster.builders.iter().flatten().max_by_key(|builder| builder.seen_at)
     }
 
-    /// Whether something that builders do will be done: it is, unless it is known that there are none.
+    /// Tells whether something that builders do will be done: true, unless there are known to be none.
     pub(crate) fn is_built(&self) -> bool {
         self.builders_alive().is_none_or(|alive| alive > 0)
     }
@@ -78,7 +78,7 @@ impl Answer {
         self
     }
 
-    /// The same, if it is known.
+    /// Adds a piece of evidence, if it is known.
     pub(crate) fn evidence_of(self, what: &str, found: Option<String>) -> Self {
         match found {
             Some(found) => self.evidence(what, found),
@@ -86,19 +86,19 @@ impl Answer {
         }
     }
 
-    /// What happens without anybody's doing.
+    /// Sets as next what happens without anybody's doing.
     pub(crate) fn by_itself(mut self, what: impl Into<String>, at: Option<DateTime<Utc>>) -> Self {
         self.next = Next { what: what.into(), at, by_itself: true };
         self
     }
 
-    /// What it waits for.
+    /// Sets as next what the subject waits for.
     pub(crate) fn waits_for(mut self, what: impl Into<String>) -> Self {
         self.next = Next { what: what.into(), at: None, by_itself: false };
         self
     }
 
-    /// What happens, without anybody's doing or only if somebody does something first.
+    /// Sets what happens next, without anybody's doing or only if somebody does something first.
     pub(crate) fn next(mut self, what: impl Into<String>, at: Option<DateTime<Utc>>, by_itself: bool) -> Self {
         self.next = Next { what: what.into(), at, by_itself };
         self

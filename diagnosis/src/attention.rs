@@ -1,4 +1,4 @@
-//! What needs a person, put together by cause.
+//! Subjects that need a person, put together by cause.
 
 use crate::answer::SafeAction;
 use crate::{Code, Diagnosis, Next, Subject};
@@ -15,9 +15,9 @@ const MAX_SUBJECTS: usize = 5;
 pub struct AttentionItem {
     /// The cause, by its stable name.
     pub code: Code,
-    /// What the subjects have in common: a class of failure, a reason, a place.
+    /// Common cause of the subjects: a class of failure, a reason, a place.
     pub cause: String,
-    /// How many subjects it holds up, as far as they were looked at.
+    /// Number of subjects that the cause holds up, as far as they were looked at.
     pub count: u64,
     /// When it began for the first of them, where that is known.
     #[schema(required)]
@@ -26,7 +26,7 @@ pub struct AttentionItem {
     pub sentence: String,
     /// The first of them.
     pub subjects: Vec<Subject>,
-    /// What happens next with the first of them.
+    /// Event that comes next for the first of them.
     pub next: Next,
     /// The one thing that can be done safely for the first of them.
     #[schema(required)]
@@ -76,7 +76,7 @@ fn add(item: &mut AttentionItem, diagnosis: Diagnosis) {
     if item.subjects.len() < MAX_SUBJECTS {
         item.subjects.push(diagnosis.subject.clone());
     }
-    // Those of which it is known come first.
+    // Subjects whose beginning is known come before those whose is not.
     let is_earlier = match (diagnosis.since, item.since) {
         (Some(new), Some(old)) => new < old,
         (Some(_), None) => true,

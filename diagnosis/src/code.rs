@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use utoipa::ToSchema;
 
-/// Who has to act before a subject gets on.
+/// Need for a person to act before a subject gets on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
@@ -37,7 +37,7 @@ macro_rules! codes {
                 }
             }
 
-            /// Who has to act before the subject gets on.
+            /// Need for a person to act before the subject gets on.
             pub fn standing(self) -> Standing {
                 match self {
                     $(Self::$variant => Standing::$standing,)+

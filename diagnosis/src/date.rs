@@ -41,7 +41,7 @@ fn standing(ask: &Ask<'_>, date: &DateFacts) -> Option<Answer> {
     if date.pending_files > 0 {
         let oldest = date.oldest_pending.unwrap_or(ask.now);
         let due = waiting::due(ask, date, oldest, oldest);
-        // One that is not held up is told of after what is in work.
+        // A backlog that is not held up is told of after the runs that are in work.
         if let Some(due) = due.filter(|due| due.code() != Code::Due) {
             return Some(due);
         }

@@ -1,4 +1,4 @@
-//! What has to be known for a diagnosis. Whatever is not known is absent, never guessed.
+//! Facts that a diagnosis needs. Whatever is not known is absent, never guessed.
 
 use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::{BatchCaps, Failure, FileState, RunState};
@@ -56,7 +56,7 @@ pub struct Facts {
 /// A file, as the store remembers it.
 #[derive(Clone, Debug)]
 pub struct FileFacts {
-    /// Where it is in its life.
+    /// State of the file.
     pub state: FileState,
     /// Number of changes so far.
     pub version: u64,
@@ -72,7 +72,7 @@ pub struct FileFacts {
     pub manifest_id: Option<String>,
     /// Reason of its refusal, or of its failure.
     pub reason: Option<String>,
-    /// Where it was moved to when it was refused.
+    /// Address that the file was moved to when it was refused.
     pub quarantine_uri: Option<String>,
     /// Entity tag of newer content that was seen too late.
     pub overwritten_etag: Option<String>,
@@ -95,7 +95,7 @@ pub struct SentBack {
     pub at_fault: Option<String>,
 }
 
-/// What became of the lines of a file.
+/// Counts of the lines of a file, by what became of them.
 #[derive(Clone, Debug, Default)]
 pub struct LedgerRow {
     /// Lines read.
@@ -138,7 +138,7 @@ pub struct RunFacts {
     pub id: String,
     /// The date of its files.
     pub date: String,
-    /// Where the run is.
+    /// State of the run.
     pub state: RunState,
     /// Attempts started so far.
     pub attempts: u32,
@@ -152,7 +152,7 @@ pub struct RunFacts {
     pub bytes: u64,
     /// Moment before which no attempt starts.
     pub not_before: Option<DateTime<Utc>>,
-    /// Whether somebody wants it cancelled.
+    /// True if somebody wants the run cancelled.
     pub cancel_requested: bool,
     /// Failure of the run, or of the attempt before.
     pub failure: Option<Failure>,
@@ -172,7 +172,7 @@ pub struct RunFacts {
     pub progress: Option<Progress>,
     /// Time that runs of this size take.
     pub usual: Option<Usual>,
-    /// What it produced, once it is committed.
+    /// Output of the run, once it is committed.
     pub output: Option<OutputFacts>,
 }
 
@@ -185,7 +185,7 @@ pub struct QueuePlace {
     pub bytes_before: u64,
     /// Runs that wait, in all, where that was counted.
     pub of: Option<u64>,
-    /// Whether more runs are before it than were counted.
+    /// True if more runs are before it than were counted.
     pub is_capped: bool,
 }
 
@@ -217,7 +217,7 @@ pub struct Usual {
     pub most_seconds: u64,
 }
 
-/// What a committed run produced.
+/// Output of a committed run.
 #[derive(Clone, Debug, Default)]
 pub struct OutputFacts {
     /// Rows.
@@ -237,9 +237,9 @@ pub struct OutputFacts {
 /// Obstacle to the publication of a committed output.
 #[derive(Clone, Debug)]
 pub struct Obstacle {
-    /// What was found.
+    /// Finding, in words.
     pub message: String,
-    /// Whether what was to be shown is gone.
+    /// True if the output that was to be shown is gone.
     pub is_lost: bool,
 }
 
@@ -254,7 +254,7 @@ pub struct DateFacts {
     pub pending_bytes: u64,
     /// Arrival of the oldest of them.
     pub oldest_pending: Option<DateTime<Utc>>,
-    /// Whether a pending file was found in fact, whatever the counter says.
+    /// True if a pending file was found in fact, whatever the counter says.
     pub has_pending: bool,
     /// Lock under which its manifests are made, if it was ever taken.
     pub lock: Option<LockFacts>,
@@ -270,7 +270,7 @@ pub struct DateFacts {
     pub rows: Option<u64>,
     /// Refused files.
     pub refused: u64,
-    /// Whether more is known of the date than was counted.
+    /// True if there is more of the date than was counted.
     pub is_capped: bool,
     /// Moment of the last commit.
     pub last_commit: Option<DateTime<Utc>>,
@@ -307,7 +307,7 @@ pub struct ExecutorFacts {
     pub slots: u64,
     /// Tasks that it has now.
     pub tasks: u64,
-    /// Whether it takes no more tasks.
+    /// True if the executor takes no more tasks.
     pub is_draining: bool,
 }
 
@@ -354,14 +354,14 @@ pub enum Leader {
     /// Not known.
     #[default]
     Unknown,
-    /// One does.
+    /// A scheduler runs the manifests.
     Held {
-        /// Who, for people.
+        /// Name of the scheduler, for people.
         holder: String,
     },
     /// None does.
     Nobody {
-        /// Who was the last, and until when, where that is known.
+        /// Name of the last scheduler, and the time until which it ran the manifests, where that is known.
         last: Option<(String, Option<DateTime<Utc>>)>,
     },
 }

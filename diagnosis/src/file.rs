@@ -21,7 +21,7 @@ pub(crate) fn diagnose(ask: &Ask<'_>, uri: &str) -> Answer {
     with_evidence(ask, answer)
 }
 
-/// What the store and the storage say, below every diagnosis of a file.
+/// Adds what the store and the storage say, below every diagnosis of a file.
 fn with_evidence(ask: &Ask<'_>, answer: Answer) -> Answer {
     let file = ask.facts.file.as_ref().map(|file| {
         let holder = file.manifest_id.as_ref().map(|id| format!(" in {}", quoted(id))).unwrap_or_default();

@@ -14,7 +14,7 @@ pub enum RunStanding {
 }
 
 impl RunStanding {
-    /// Whether the run ended without output, or is not there.
+    /// Tells whether the run ended without output, or is not there.
     fn is_over(self) -> bool {
         matches!(self, Self::NoManifest | Self::Absent | Self::InState(RunState::Failed | RunState::Cancelled))
     }

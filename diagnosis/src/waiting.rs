@@ -36,7 +36,7 @@ pub(crate) fn diagnose(ask: &Ask<'_>, file: &FileFacts) -> Answer {
     }
 }
 
-/// What waits of a date, which fills no manifest yet.
+/// Answers for files of a date that wait, and fill no manifest yet.
 pub(crate) fn filling(ask: &Ask<'_>, date: &DateFacts, oldest: DateTime<Utc>, since: DateTime<Utc>) -> Answer {
     let sentence = format!("{} of its date are here", fill_of(ask, date));
     filling_next(ask, Answer::new(Code::Filling, Some(since), sentence), date, oldest)

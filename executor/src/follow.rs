@@ -1,4 +1,4 @@
-//! One scheduler after the other.
+//! Work for one scheduler after the other.
 
 use crate::candidates::{Candidate, Candidates};
 use crate::status::Status;

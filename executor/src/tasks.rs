@@ -41,7 +41,7 @@ struct Running {
     watch: Arc<Watch>,
 }
 
-/// How far a task is, and what its process needed meanwhile.
+/// Counts of a task so far, and the most memory that its process had meanwhile.
 #[derive(Default)]
 struct Watch {
     counters: Arc<TaskCounters>,

@@ -96,7 +96,7 @@ impl Session {
                         self.send(FromExecutor::Ended(ended)).await;
                     }
                 }
-                // One that is not read is as good as the next.
+                // A sign of life that is not read is as good as the next: a full queue is no matter.
                 _ = alive.tick() => drop(self.outbound.try_send(FromExecutor::Alive(self.news()).into())),
                 () = &mut stop, if !is_stopping => {
                     is_stopping = true;

@@ -13,14 +13,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
-/// How many files are tracked at once.
+/// Number of files that are tracked in one call, and asked of the store in one page.
 const CHUNK: usize = 2000;
-/// How often a date at which somebody else is at work is tried again.
+/// Pause before a date at which somebody else is at work is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
-/// How much longer than its time a lock is waited for.
+/// Time for which a lock is waited for beyond the time that it is held at most.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What a listing came to.
+/// Outcome of a listing.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Backfilled {
     /// Files listed.
@@ -49,7 +49,7 @@ pub struct Backfilled {
 /// An entry of a listing that is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ForeignFile {
-    /// Its name, as it is in the place.
+    /// Name of the entry, as it is in the place.
     pub uri: String,
     /// Why it is refused, for a person.
     pub detail: String,
@@ -58,7 +58,7 @@ pub struct ForeignFile {
 /// A refused file that cannot be moved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnmovedFile {
-    /// Where it is.
+    /// Address of the file, where it stays.
     pub uri: ObjectUri,
     /// Why it was refused.
     pub reason: QuarantineReason,
@@ -69,15 +69,15 @@ pub struct UnmovedFile {
 /// A file that was refused.
 #[derive(Clone, Debug, Serialize)]
 pub struct QuarantinedFile {
-    /// Where it was found.
+    /// Address at which the file was found.
     pub uri: ObjectUri,
     /// Why it was refused.
     pub reason: QuarantineReason,
-    /// Its size.
+    /// Size of the file, in bytes.
     pub size_bytes: u64,
-    /// What is wrong with it and what to do, for a person.
+    /// Explanation of what is wrong with the file and what to do, for a person.
     pub detail: String,
-    /// Where it is now, if it was moved.
+    /// Address of the file in the quarantine, if it was moved.
     pub moved_to: Option<ObjectUri>,
 }
 
@@ -93,7 +93,7 @@ impl Builder {
         let hasher = RandomState::new();
         let mut listed: HashSet<u64> = HashSet::new();
         let waiting = self.waiting(place).await?;
-        // What is listed is as old as this, whenever it is tracked: an event that comes meanwhile tells more.
+        // Time as of which listed objects are tracked, however late that is: an event that comes meanwhile tells more.
         let begun_at = self.now();
         let mut chunks = self.objects.list(place).await?.chunks(CHUNK);
         while let Some(chunk) = chunks.next().await {
@@ -115,7 +115,7 @@ impl Builder {
             self.track_listed(&objects, place, begun_at, &mut done).await?;
         }
         for file in waiting {
-            // It may have been written behind the listing's back.
+            // A file that is not listed may have been written behind the listing's back.
             let is_there = || async { !matches!(self.objects.head(&file.uri).await, Err(e) if e.is_not_found()) };
             if listed.contains(&hasher.hash_one(&file.uri)) || is_there().await {
                 continue;
@@ -200,7 +200,7 @@ impl Builder {
                     let detail = self.settings.rules.explain(reason, size_bytes);
                     done.quarantined.push(QuarantinedFile { uri, reason, size_bytes, detail, moved_to });
                 }
-                // Its move may have been cut short.
+                // The move of the file to the quarantine may have been cut short.
                 Tracked::StillQuarantined(reason) => {
                     done.known += 1;
                     self.put_listed_away(file, place, reason, done).await?;
@@ -276,7 +276,7 @@ impl Builder {
         }
     }
 
-    /// How long a lock is waited for.
+    /// Returns the time for which the lock of a date is waited for: as long as it is held at most, and [`GRACE`].
     fn patience(&self) -> Duration {
         self.settings.lock_ttl.to_std().unwrap_or_default() + GRACE
     }
@@ -298,7 +298,7 @@ impl Builder {
 }
 
 impl Backfilled {
-    /// The same in numbers, as for events.
+    /// Returns the numbers of the listing, as they are counted for events.
     pub fn arrived(&self) -> Arrived {
         let mut quarantined = BTreeMap::new();
         for file in &self.quarantined {

@@ -13,7 +13,7 @@ use millwork_tracking::{FoundFile, Sequencer, Tracked, TrackingError, TrackingSt
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// How many objects are asked for at once: a batch of messages has ten, and a server answers many at a time.
+/// Number of objects that are asked for at once: a batch of messages has ten, and a server answers many at a time.
 const HEADS_AT_ONCE: usize = 16;
 
 /// Tells the time.
@@ -28,7 +28,7 @@ pub struct Builder {
     pub(crate) store: Arc<dyn TrackingStore>,
     pub(crate) objects: Arc<dyn Objects>,
     pub(crate) settings: Arc<Settings>,
-    /// Who takes the locks, for people.
+    /// Name of this holder of locks, for people.
     pub(crate) holder: String,
     pub(crate) clock: Clock,
     /// Told of each manifest that is going to be made.
@@ -49,7 +49,7 @@ pub enum BuilderError {
     Overlap {
         /// Which place.
         inner: &'static str,
-        /// Where it is.
+        /// Address of the place.
         place: String,
         /// `is inside`, or `holds`.
         relation: &'static str,
@@ -78,7 +78,7 @@ pub enum BuilderError {
     Foreign(String),
 }
 
-/// What became of arriving files.
+/// Outcome of arriving files: numbers of files, and the dates that are due.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arrived {
     /// Files that are pending now.
@@ -150,7 +150,7 @@ impl Builder {
         self.settings.check_apart(input)
     }
 
-    /// The same for all places that files may be in.
+    /// Checks each place that files may be in, as [`Self::check_apart`] does.
     pub fn check_input(&self) -> Result<(), BuilderError> {
         self.settings.input.locations().try_for_each(|place| self.check_apart(&place))
     }
@@ -175,7 +175,7 @@ impl Builder {
                     // Which of an object's events is the last, their sequencers say.
                     (Ok(object), EventKind::Created) if self.is_unfinished(&object) => arrived.unfinished += 1,
                     (Ok(object), EventKind::Created) => found.push(self.judge_event(event, &object)),
-                    // What was removed may have been a version, or be there again.
+                    // The removal may have been of a version only, or the object may be there again.
                     (Ok(_), EventKind::Removed) => arrived.ignored += 1,
                     (Err(error), _) if error.is_not_found() => gone.push(*event),
                     (Err(error), _) => return Err(error.into()),
@@ -202,7 +202,7 @@ impl Builder {
         if self.store.mark_missing(&gone, self.now()).await? {
             return Ok(true);
         }
-        // It may have been quarantined by one who died before that was noted.
+        // The file may have been moved to the quarantine by a process that died before that was noted.
         let Some(known) = self.store.files(std::slice::from_ref(&event.uri)).await?.pop().flatten() else {
             return Ok(false);
         };
@@ -215,12 +215,13 @@ impl Builder {
         Ok(false)
     }
 
-    /// Whether an object is in one of the places that files may be in.
+    /// Tells whether an object is in one of the places that files may be in.
     pub(crate) fn is_input(&self, uri: &ObjectUri) -> bool {
         self.settings.input.contains(uri)
     }
 
-    /// Whether an object has a name of what is not whole yet, and is too young to have been forgotten.
+    /// Tells whether an object has a name of unfinished content, and was last written within
+    /// [`Settings::unfinished_age`]: after that it counts as forgotten.
     pub(crate) fn is_unfinished(&self, object: &Object) -> bool {
         is_unfinished_name(&object.key) && self.now() - object.modified_at < self.settings.unfinished_age
     }
@@ -274,7 +275,7 @@ impl Builder {
                     tracing::info!(file = %file.uri, %reason, detail, "a file is refused");
                     arrived.unmoved += self.put_arrived_away(file, reason).await?;
                 }
-                // Its move may have been cut short.
+                // The move of the file to the quarantine may have been cut short.
                 Tracked::StillQuarantined(reason) => {
                     arrived.known += 1;
                     self.put_arrived_away(file, reason).await?;

@@ -5,7 +5,7 @@ use millwork_manifest::{DatePrefix, Flush, Manifest, ManifestFile, ManifestId, O
 use millwork_tracking::{Draft, Lock, QueuedManifest, TrackedFile};
 use std::collections::{HashMap, HashSet};
 
-/// What cutting a date came to.
+/// Outcome of cutting a date.
 #[derive(Clone, Debug)]
 pub enum Cut {
     /// Somebody else is at it.
@@ -86,7 +86,7 @@ impl Builder {
         }
     }
 
-    /// Those of the listed files that are pending in fact, as they are now.
+    /// Returns the listed files that are pending in fact, as they are now.
     async fn as_they_are(&self, listed: &[TrackedFile]) -> Result<Vec<TrackedFile>, BuilderError> {
         let uris: Vec<ObjectUri> = listed.iter().map(|file| file.uri.clone()).collect();
         let files = self.store.files(&uris).await?;

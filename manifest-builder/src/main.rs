@@ -230,7 +230,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
     }
 }
 
-/// Where files may be: what is said, else what the command lists. A sweep looks at no file.
+/// Returns the places that files may be in: those of the option, else the place that the command lists. A sweep looks at no file.
 fn input(options: &Options) -> anyhow::Result<Places> {
     // A variable that is empty is as good as none.
     let said = options.common.input_places.as_deref().filter(|places| !places.is_empty());
@@ -307,7 +307,7 @@ async fn serve_queue(builder: Builder, options: Serve) -> anyhow::Result<()> {
     serve(builder, service, stop_signal()?).await
 }
 
-/// What a shell says of a process that the signal SIGTERM has ended.
+/// Exit code that a shell reports of a process that the signal SIGTERM has ended.
 const CODE_OF_A_SECOND_SIGNAL: i32 = 143;
 
 /// Told to stop by SIGTERM or Ctrl-C.

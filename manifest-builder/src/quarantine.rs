@@ -13,14 +13,14 @@ const MAX_NAMESAKES: u32 = 1000;
 /// Limit of the name of a file in a directory, in bytes: 255, as in nearly all file systems.
 const MAX_NAME_BYTES: usize = 255;
 
-/// What became of a refused file.
+/// Outcome of putting a refused file away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PutAway {
-    /// It is there now.
+    /// The file is at this address now.
     Moved(ObjectUri),
-    /// It stays where it is, and is only marked: there is no quarantine, it is reached by a link, or it is gone.
+    /// The file stays where it is, and is only marked: there is no quarantine, the file is reached by a link, or it is gone.
     Marked,
-    /// It stays where it is, since it cannot be moved, for this reason.
+    /// The file stays where it is, since it cannot be moved, for this reason.
     Unmoved(String),
 }
 
@@ -67,7 +67,7 @@ impl Builder {
                 }
                 Err(e) if e.is_not_found() => return self.find_moved(file, &to).await,
                 Err(e) if e.source.kind() == ErrorKind::AlreadyExists => {}
-                // It is reached by a link: it stays, and is only marked.
+                // The file is reached by a link: it stays, and is only marked.
                 Err(e) if e.is_foreign() => return Ok(None),
                 Err(e) => return Err(e.into()),
             }
@@ -106,7 +106,8 @@ fn numbered(key: &str, n: u32) -> String {
     format!("{folder}/{kept}{end}")
 }
 
-/// Whether what kept a file from being moved has to do with that file and its places, and not with a server as a whole.
+/// Tells whether the error that kept a file from being moved has to do with that file and its places, and not with a
+/// server as a whole.
 fn is_of_the_file(uri: &ObjectUri, error: &StorageError) -> bool {
     use ErrorKind::{AlreadyExists, InvalidFilename, InvalidInput, PermissionDenied, Unsupported};
     let kind = error.source.kind();

@@ -16,7 +16,7 @@ pub struct RedriveFilter<'a> {
     pub reason: Option<&'a str>,
 }
 
-/// What a redrive came to.
+/// Outcome of a redrive.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Redriven {
     /// Files that are back, and pending; with a dry run, those that would be.
@@ -32,11 +32,11 @@ pub struct Redriven {
 /// A file that the rules still refuse.
 #[derive(Clone, Debug, Serialize)]
 pub struct RefusedFile {
-    /// Where it came from.
+    /// Address that the file came from.
     pub uri: ObjectUri,
     /// Why it is refused.
     pub reason: QuarantineReason,
-    /// What is wrong with it and what to do, for a person.
+    /// Explanation of what is wrong with the file and what to do, for a person.
     pub detail: String,
 }
 
@@ -77,7 +77,7 @@ impl Builder {
         let (rules, now) = (&self.settings.rules, self.now());
         let redrive = Redrive { store: &*self.store, objects: &*self.objects, rules, place: Some(place), now };
         for file in self.files_in(state, place).await? {
-            // What an operator refused is taken back by an operator.
+            // Files that an operator refused are left for an operator to take back.
             let is_kept = file.reason.as_deref() == Some(BY_OPERATOR);
             if is_kept || filter.reason.is_some_and(|reason| file.reason.as_deref() != Some(reason)) {
                 continue;
@@ -86,7 +86,7 @@ impl Builder {
                 true => redrive.look(&file).await.map(|looked| looked.verdict),
                 false => redrive.take_back(&file).await,
             };
-            // One that cannot be taken back holds up none of the others.
+            // A file that cannot be taken back holds up none of the others.
             match verdict {
                 Ok(Verdict::Pending) => done.pending.push(file.uri),
                 Ok(Verdict::Refused(reason, detail)) => {

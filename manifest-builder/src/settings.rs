@@ -1,4 +1,4 @@
-//! What can be set, the same for every way in which the builder runs.
+//! Settings, the same for every way in which the builder runs.
 
 use crate::builder::BuilderError;
 use clap::Args;
@@ -6,28 +6,28 @@ use millwork_manifest::{BatchCaps, FileRules, MissingDate};
 use millwork_storage::{Location, Places};
 use millwork_tracking::Overwrites;
 
-/// Where files go to, and the rules they are held to.
+/// Places that files come from and go to, and the rules they are held to.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where files may be: no other object is asked for, tracked or moved, whoever names it.
+    /// Places that input files may be in: no other object is asked for, tracked or moved, whoever names it.
     pub input: Places,
-    /// Where refused files go; without it they stay and are only marked.
+    /// Place that refused files are moved to; without it they stay and are only marked.
     pub quarantine: Option<Location>,
-    /// Where manifest documents go: below it, `manifests/{date}/…`.
+    /// Place of manifest documents: below it, `manifests/{date}/…`.
     pub manifests: Location,
-    /// Where output goes, if it is known: objects in it are no input.
+    /// Place of the output, if it is known: objects in it are no input.
     pub output: Option<Location>,
     /// The file that the state is in, if it is one: it is no input.
     pub state: Option<Location>,
-    /// What a file must be.
+    /// Rules that a file must keep to be accepted.
     pub rules: FileRules,
-    /// How large a manifest gets.
+    /// Caps of one manifest: bytes, files and waiting time.
     pub caps: BatchCaps,
-    /// What becomes of a converted file that has other content now.
+    /// Treatment of a converted file that has other content now.
     pub overwrites: Overwrites,
-    /// How long the lock of a date is held at most without being renewed.
+    /// Time for which the lock of a date is held at most without being renewed.
     pub lock_ttl: chrono::Duration,
-    /// How long a file is left alone that has a name of what is not whole yet, since it was last written.
+    /// Time after its last write for which a file with a name of unfinished content is left alone.
     pub unfinished_age: chrono::Duration,
     /// Listed objects that are older than this and not known may have been converted, and forgotten since.
     pub max_age: Option<chrono::Duration>,

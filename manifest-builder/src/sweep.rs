@@ -8,10 +8,10 @@ use millwork_tracking::{Backlog, Draft, FileFilter, Lock, QueuedManifest, RunSta
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// How many files are asked for at once.
+/// Number of files that are asked of the store at once.
 const PAGE: usize = 1000;
 
-/// What a sweep did.
+/// Outcome of a sweep.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Swept {
     /// Manifests that a crash had left unfinished, by id.
@@ -22,11 +22,11 @@ pub struct Swept {
     pub made: Vec<String>,
     /// Dates at which somebody else is at work.
     pub busy: Vec<DatePrefix>,
-    /// What waits now.
+    /// Number of files that wait for a manifest after the sweep.
     pub pending_files: u64,
-    /// Its bytes.
+    /// Size of the waiting files together, in bytes.
     pub pending_bytes: u64,
-    /// When the oldest of it arrived.
+    /// Time at which the oldest of the waiting files arrived.
     pub oldest_pending: Option<DateTime<Utc>>,
 }
 
@@ -39,7 +39,7 @@ impl Builder {
         for draft in self.store.drafts(self.now() + Duration::seconds(1)).await? {
             by_date.entry(draft.manifest.date).or_default().push(draft);
         }
-        // What goes wrong with one date holds up no other.
+        // An error with one date holds up no other.
         for (date, drafts) in by_date {
             if let Err(error) = self.finish_abandoned(date, &drafts, &mut swept).await {
                 tracing::error!(%date, %error, "an unfinished manifest stays so");

@@ -25,7 +25,7 @@ impl BatchCaps {
 }
 
 impl BatchCaps {
-    /// Whether this much fills a manifest.
+    /// Tells whether so many files and bytes reach a cap, and thus fill a manifest.
     pub fn are_reached(&self, files: u64, bytes: u64) -> bool {
         files >= self.max_files as u64 || bytes >= self.max_bytes
     }
@@ -40,15 +40,16 @@ impl Default for BatchCaps {
 /// A file that waits to be put in a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingFile {
-    /// Where it is.
+    /// Address of the file.
     pub uri: ObjectUri,
-    /// Its size as stored.
+    /// Size of the file as stored, in bytes.
     pub size_bytes: u64,
     /// When it arrived.
     pub arrived_at: DateTime<Utc>,
 }
 
-/// What to do with a rest that fills less than half a manifest.
+/// Rule for a rest: pending files that are left over and fill no manifest. `WhenAged` cuts a rest of half a manifest or
+/// more at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flush {
     /// Let it wait for more, up to [`BatchCaps::max_wait_seconds`] of age at this time.

@@ -20,24 +20,24 @@ pub struct Manifest {
     pub files: Vec<ManifestFile>,
 }
 
-/// One file of a manifest, with what was known of it when the manifest was made.
+/// File of a manifest, with the facts that were known when the manifest was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestFile {
-    /// Where it is.
+    /// Address of the file.
     pub uri: ObjectUri,
-    /// Its stored size, if known.
+    /// Stored size of the file, in bytes, if known.
     #[serde(default)]
     pub size_bytes: Option<u64>,
-    /// Its entity tag, if known: an object that has another one by now has changed.
+    /// Entity tag of the file, if known: an object that has another one by now has changed.
     #[serde(default)]
     pub etag: Option<String>,
-    /// Its version, in a bucket that keeps versions.
+    /// Version of the file, in a bucket that keeps versions.
     #[serde(default)]
     pub version_id: Option<String>,
 }
 
 impl ManifestFile {
-    /// Whether more than its place is known.
+    /// Tells whether more than the address of the file is known: its size, entity tag or version.
     fn is_described(&self) -> bool {
         self.size_bytes.is_some() || self.etag.is_some() || self.version_id.is_some()
     }
@@ -51,7 +51,7 @@ pub enum ManifestError {
     Malformed {
         /// The manifest's URI or name.
         name: String,
-        /// What the reader stumbled over, with line and column.
+        /// Error of the JSON reader, with line and column.
         source: serde_json::Error,
     },
     /// Nothing to convert.
@@ -62,7 +62,7 @@ pub enum ManifestError {
     TooLarge {
         /// The manifest's URI or name.
         name: String,
-        /// Its size.
+        /// Size of the document, in bytes.
         bytes: u64,
     },
     /// More files than one run takes.
@@ -70,7 +70,7 @@ pub enum ManifestError {
     TooManyFiles {
         /// The manifest's URI or name.
         name: String,
-        /// How many it lists.
+        /// Number of files that the manifest lists or describes, whichever is more.
         files: usize,
     },
     /// A size that no object has.
@@ -83,7 +83,7 @@ pub enum ManifestError {
         name: String,
         /// The file.
         uri: String,
-        /// What stands there.
+        /// Number that the manifest gives as the size.
         size: Number,
     },
     /// An entity tag or version that no store gives out.
@@ -93,9 +93,9 @@ pub enum ManifestError {
         name: String,
         /// The file.
         uri: String,
-        /// What is too long.
+        /// Name of the value that is too long: `the entity tag` or `the version`.
         what: &'static str,
-        /// Its length.
+        /// Length of the value, in bytes.
         bytes: usize,
     },
     /// A file that is listed twice.
@@ -113,7 +113,7 @@ pub enum ManifestError {
         name: String,
         /// The first file of another date.
         uri: String,
-        /// Its date.
+        /// Date of that file.
         found: DatePrefix,
         /// The manifest's date.
         expected: DatePrefix,
@@ -131,7 +131,7 @@ pub enum ManifestError {
     Uri {
         /// The manifest's URI or name.
         name: String,
-        /// What is wrong with the entry.
+        /// Reason why the entry is no object URI.
         source: InvalidUri,
     },
     /// An id that cannot name files.
@@ -139,7 +139,7 @@ pub enum ManifestError {
     Id {
         /// The manifest's URI or name.
         name: String,
-        /// What is wrong with the id.
+        /// Reason why the id cannot name files.
         source: InvalidManifestId,
     },
 }
@@ -254,7 +254,7 @@ impl Manifest {
         sizes.fold(0_u64, u64::saturating_add).min(i64::MAX as u64)
     }
 
-    /// Where a manifest document is kept below its root: `manifests/{date}/batch-{index:04}-{YYYYMMDD-HHMMSS}.json`.
+    /// Returns the path of a manifest document below its root: `manifests/{date}/batch-{index:04}-{YYYYMMDD-HHMMSS}.json`.
     pub fn path(date: DatePrefix, index: u64, at: DateTime<Utc>) -> String {
         format!("manifests/{date}/batch-{index:04}-{}.json", at.format("%Y%m%d-%H%M%S"))
     }
@@ -304,7 +304,7 @@ fn describe(
 
 fn common_date(name: &str, declared: Option<DatePrefix>, files: &[ManifestFile]) -> Result<DatePrefix, ManifestError> {
     let dates = || files.iter().map(|file| (file, DatePrefix::of_key(&file.uri.key())));
-    // Where a date is declared, one further up the path, such as that of a parent of the input, says nothing.
+    // A date further up the path, such as that of a parent of the input, counts only where no date is declared.
     let named = || {
         let of = if declared.is_some() { DatePrefix::of_file_name } else { DatePrefix::of_key };
         files.iter().map(move |file| (file, of(&file.uri.key())))

@@ -36,7 +36,7 @@ impl FailureClass {
     pub const ALL: [Self; 7] =
         [Self::Input, Self::Storage, Self::Resources, Self::LostExecutor, Self::Timeout, Self::Cancelled, Self::Bug];
 
-    /// Whether the same attempt, made again, may succeed.
+    /// Tells whether the same attempt, made again, may succeed.
     pub fn can_pass(self) -> bool {
         matches!(self, Self::Storage | Self::Resources | Self::LostExecutor | Self::Timeout)
     }
@@ -65,10 +65,10 @@ impl fmt::Display for FailureClass {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
-    /// Its kind.
+    /// Kind of the failure.
     pub class: FailureClass,
-    /// What happened, naming the file and line where there is one: at most [`MAX_MESSAGE_BYTES`], control characters escaped. It
-    /// never holds values of rows.
+    /// Description of what happened, naming the file and line where there is one: at most [`MAX_MESSAGE_BYTES`],
+    /// control characters escaped. It never holds values of rows.
     #[serde(deserialize_with = "received")]
     pub message: String,
     /// The URI of the one input file that is at fault, if it is one.
@@ -77,7 +77,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The same failure, with the input file that is at fault.
+    /// Returns the failure with the URI of the input file that is at fault.
     #[must_use]
     pub fn of_file(self, uri: impl fmt::Display) -> Self {
         Self { file: Some(uri.to_string()), ..self }
@@ -89,8 +89,8 @@ impl Failure {
         Self { class, message: shown(message, is_unsafe), file: None }
     }
 
-    /// The same failure, with lines of the operator's own below its message, such as one of a query. They are left out where they
-    /// find no room.
+    /// Returns the failure with lines of the operator's own below its message, such as one of a query. The lines are
+    /// left out where they find no room.
     #[must_use]
     pub fn with_excerpt(mut self, lines: &[&str]) -> Self {
         let excerpt: Vec<_> = lines.iter().map(|line| shown(line, is_unsafe)).collect();
@@ -114,7 +114,7 @@ fn received<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Err
 /// The text of a message within its limit, some of its characters escaped.
 fn shown(message: impl fmt::Display, is_escaped: fn(char) -> bool) -> String {
     let mut text = Bounded { text: String::new(), is_escaped };
-    // It only fails once there is more than enough.
+    // Writing fails only once the text is longer than a message may be.
     let _ = write!(text, "{message}");
     let mut text = text.text;
     if text.len() > MAX_MESSAGE_BYTES {

@@ -1,4 +1,4 @@
-//! What a manifest is: dates, object URIs, ids, the manifest document, the rules by which an arriving file is
+//! Types and rules of manifests: dates, object URIs, ids, the manifest document, the rules by which an arriving file is
 //! accepted and files become batches, and the states a file goes through.
 //!
 //! Everything here is a pure function or a plain type. This crate never reads a file, a clock or the

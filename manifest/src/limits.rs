@@ -1,4 +1,4 @@
-//! What a manifest may hold at most: whoever writes one can be anybody.
+//! Limits of what a manifest may hold, since anybody may have written it.
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use std::fmt;

@@ -226,7 +226,7 @@ impl Refusal<'_> {
     }
 }
 
-/// What another says, on one line, as far as it is shown.
+/// Returns the words of another program on one line, cut after [`MAX_SAID_BYTES`]; control characters are escaped.
 fn plain(said: &str) -> String {
     let mut text = String::new();
     for character in said.trim().chars() {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// Whether a character is shown escaped: controls, and those that change the direction of text or end a line of it.
+/// Tells whether a character is shown escaped: a control, or one that changes the direction of text or ends a line of it.
 pub(crate) fn is_unsafe(character: char) -> bool {
     let is_format = matches!(character, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     character.is_control() || is_format

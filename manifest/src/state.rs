@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Where a file is in its life.
+/// State of a file in its life.
 ///
 /// ```text
 /// pending → manifested → processing → completed
@@ -25,7 +25,7 @@ pub enum FileState {
     Manifested,
     /// In a manifest that is being converted.
     Processing,
-    /// Its rows are in a committed output set.
+    /// Converted: the rows of the file are in a committed output set.
     Completed,
     /// The run of its manifest failed for good.
     Failed,
@@ -65,11 +65,11 @@ impl FromStr for FileState {
     }
 }
 
-/// Where a run is.
+/// State of a run in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, PartialOrd, Ord)]
 #[serde(rename_all = "lowercase")]
 pub enum RunState {
-    /// Its manifest is being made.
+    /// The manifest of the run is being made.
     Draft,
     /// Waiting for its turn.
     Queued,
@@ -116,7 +116,7 @@ impl RunState {
         }
     }
 
-    /// Whether nothing more happens to the run by itself.
+    /// Tells whether the run has ended, so that nothing more happens to it by itself.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }

@@ -15,7 +15,8 @@ pub fn bare_tag(tag: &str) -> &str {
     tag.trim_matches('"')
 }
 
-/// Whether a file was put back as it was, as from a backup: a local file of another inode, of the same size and time of change.
+/// Tells whether a file was put back as it was, as from a backup: a local file of another inode, of the same size and
+/// time of change.
 pub fn is_restored(uri: &ObjectUri, known: &str, found: &str) -> bool {
     let parts = |tag: &str| {
         let mut parts = tag.split('-').map(str::to_owned);

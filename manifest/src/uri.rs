@@ -1,4 +1,4 @@
-//! Where an object is.
+//! Addresses of objects.
 
 use crate::MAX_URI_BYTES;
 use serde::{Deserialize, Serialize};
@@ -16,19 +16,19 @@ use std::str::FromStr;
 #[serde(try_from = "String", into = "String")]
 pub struct ObjectUri(String);
 
-/// What the URI of a local path begins with.
+/// Beginning of the URI of a local path.
 const FILE: &str = "file://";
 
-/// How much of a URI that is too long an error shows.
+/// Number of characters that an error shows of a URI that is too long.
 const SHOWN_CHARS: usize = 200;
 
 /// Why a text is no object URI.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{uri}` is no object URI: {reason}")]
 pub struct InvalidUri {
-    /// What was given.
+    /// Text that was given; its beginning, if it is too long.
     pub uri: String,
-    /// What is wrong with it.
+    /// Reason why the text is no object URI.
     pub reason: &'static str,
 }
 
@@ -64,7 +64,7 @@ impl ObjectUri {
     pub fn to_path(&self) -> Option<PathBuf> {
         let mut rest = self.0.strip_prefix(FILE)?.as_bytes();
         let mut path = Vec::with_capacity(rest.len());
-        // It is encoded as `from_path` does it.
+        // Percent-encoding is as `from_path` writes it, with capital digits.
         while let [byte, after @ ..] = rest {
             match (byte, after) {
                 (b'%', [high, low, after @ ..]) => {
@@ -125,7 +125,7 @@ impl FromStr for ObjectUri {
     }
 }
 
-/// Whether a byte of a path stands in its URI as it is.
+/// Tells whether a byte of a path stands in its URI as it is, and is not percent-encoded.
 fn is_plain(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/')
 }
@@ -139,8 +139,8 @@ fn hex(digit: u8) -> Option<u8> {
     }
 }
 
-/// Whether a text is the URI of a local path as `from_path` writes it: most are, and reading one as a URL and writing it again
-/// takes a hundred times longer than seeing that.
+/// Tells whether a text is the URI of a local path as `from_path` writes it: most are, and reading one as a URL and
+/// writing it again takes a hundred times longer than this check.
 fn is_canonical(text: &str) -> bool {
     let Some(path) = text.strip_prefix("file:///") else { return false };
     path.split('/').all(|part| {

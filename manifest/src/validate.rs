@@ -8,7 +8,7 @@ use std::str::FromStr;
 /// Bytes in a megabyte, as the size rules count them.
 const MB: f64 = 1024.0 * 1024.0;
 
-/// How a file is compressed, by its extension.
+/// Compression of a file, by its extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
@@ -28,18 +28,18 @@ impl Compression {
             .find_map(|(extension, compression)| key.ends_with(extension).then_some(compression))
     }
 
-    /// Whether a reader can start in the middle.
+    /// Tells whether a reader can start in the middle of a file of this compression.
     pub fn is_splittable(self) -> bool {
         self == Self::None
     }
 }
 
-/// What becomes of a file whose key holds no date.
+/// Treatment of a file whose key holds no date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissingDate {
-    /// It is quarantined.
+    /// Quarantines the file.
     Quarantine,
-    /// It counts as of today, in UTC.
+    /// Counts the file as of today, in UTC.
     Today,
 }
 
@@ -55,14 +55,14 @@ impl FromStr for MissingDate {
     }
 }
 
-/// What a file must be to be accepted. The defaults accept 0.1 to 19.9 MB.
+/// Rules that a file must keep to be accepted. The defaults accept 0.1 to 19.9 MB.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FileRules {
     /// The size a file is expected to have, in MB of 1024² bytes.
     pub expected_file_size_mb: f64,
-    /// How far from it a file may be, either way, in percent.
+    /// Difference from the expected size that is accepted, either way, in percent.
     pub size_tolerance_percent: f64,
-    /// What becomes of a file whose key holds no date.
+    /// Treatment of a file whose key holds no date.
     pub missing_date: MissingDate,
 }
 
@@ -110,12 +110,12 @@ impl fmt::Display for QuarantineReason {
     }
 }
 
-/// What the rules say of an arriving file.
+/// Verdict of the rules on an arriving file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// It can be converted, under this date.
+    /// The file can be converted, under this date.
     Accepted(DatePrefix),
-    /// It cannot, for this reason; the date is there if the key has one.
+    /// The file cannot be converted, for this reason; the date is there if the key has one.
     Quarantined(QuarantineReason, Option<DatePrefix>),
 }
 
@@ -128,7 +128,7 @@ impl FileRules {
         (low.ceil() as u64, (high.floor() as u64).min(MAX_OBJECT_BYTES))
     }
 
-    /// What is wrong with a refused file of this size, and what to do, for a person: the size, the limit and the options.
+    /// Explains to a person why a file of this size is refused, and what to do: names the size, the limit and the options.
     pub fn explain(&self, reason: QuarantineReason, size_bytes: u64) -> String {
         let (low, high) = self.size_bounds_bytes();
         let Self { expected_file_size_mb: expected, size_tolerance_percent: percent, .. } = self;
@@ -192,7 +192,7 @@ const UNFINISHED: [&str; 14] = [
     "~",
 ];
 
-/// Whether a file has a name under which programs write what is not whole yet, and rename when it is.
+/// Tells whether a file has a name under which programs write unfinished content, and rename it when it is whole.
 pub fn is_unfinished_name(key: &str) -> bool {
     let name = key.rsplit('/').next().unwrap_or(key).to_ascii_lowercase();
     UNFINISHED.iter().any(|ending| name.ends_with(ending))

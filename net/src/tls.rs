@@ -55,9 +55,9 @@ pub struct Identity {
 pub enum ClientTrust {
     /// None.
     Unasked,
-    /// One of these authorities, if the client has any: without, it is served all the same.
+    /// A certificate of one of these authorities, if the client has any: a client without is served all the same.
     Asked(PathBuf),
-    /// One of these authorities: a client without is refused in the handshake.
+    /// A certificate of one of these authorities: a client without is refused in the handshake.
     Required(PathBuf),
 }
 

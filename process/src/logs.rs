@@ -26,7 +26,7 @@ pub fn start_logs(service: &'static str, default_filter: &str) -> anyhow::Result
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default_filter.into());
     let form = form(std::env::var(VARIABLE).ok().as_deref())?;
     let colours = form == Form::Text && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    // Who reads the log may go; that must end nothing.
+    // A reader of the log may go; that must end nothing.
     let lines = tracing_subscriber::fmt::layer().log_internal_errors(false).with_ansi(colours);
     let lines = lines.with_writer(Stderr { colours });
     let lines = match form {

@@ -36,7 +36,7 @@ fn below(command: Command, prefix: &str) -> Command {
 
 fn with_variable(arg: Arg, prefix: &str) -> Arg {
     let arg = match arg.get_long().filter(|_| is_configurable(&arg) && arg.get_env().is_none()) {
-        // It lives as long as the process, which names each option once.
+        // The variable's name is leaked: it lives as long as the process, which names each option once.
         Some(long) => {
             let name: &'static str = Box::leak(format!("{prefix}_{}", upper(long)).into_boxed_str());
             let is_flag = matches!(arg.get_action(), ArgAction::SetTrue);

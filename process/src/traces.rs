@@ -51,7 +51,7 @@ fn tracer(service: &'static str) -> anyhow::Result<Option<SdkTracer>> {
     let resource = if is_set("OTEL_SERVICE_NAME") { resource } else { resource.with_service_name(service) };
     let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build();
     let tracer = provider.tracer("millwork");
-    // It is called once in a process.
+    // The provider is set once in a process.
     let _ = PROVIDER.set(provider);
     Ok(Some(tracer))
 }

@@ -29,7 +29,7 @@ pub(crate) fn render() -> String {
             put(&mut text, "process_start_time_seconds", "gauge", "When the process started, since 1970", start);
         }
     }
-    // One of them is that of the listing.
+    // The listing itself has one of the open files: it is not counted.
     if let Ok(open) = fs::read_dir("/proc/self/fd") {
         put(
             &mut text,

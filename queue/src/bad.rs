@@ -1,37 +1,37 @@
-//! Why a message can never be processed.
+//! Reasons for which a message can never be processed.
 
 use std::fmt;
 
-/// Why a message, or a record in it, can never be processed.
+/// Reason for which a message, or a record in it, can never be processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BadReason {
-    /// It is not JSON.
+    /// The message is not JSON.
     NotJson,
-    /// It is JSON, but none of the shapes known.
+    /// The message is JSON, but none of the shapes known.
     UnknownShape,
-    /// Its event version is not 2.x.
+    /// The event version is not 2.x.
     UnknownVersion,
-    /// It lacks a bucket, a key, a size or an entity tag, or one is not valid.
+    /// The record lacks a bucket, a key, a size or an entity tag, or one is not valid.
     BadRecord,
-    /// Its key is not encoded as it should be.
+    /// The key is not encoded as it should be.
     BadKey,
-    /// It tells of an object in a place that Millwork writes to.
+    /// The record tells of an object in a place that Millwork writes to.
     OwnObject,
-    /// It tells of an object outside the places that may be read, or of a manifest that lists one.
+    /// The record tells of an object outside the places that may be read, or of a manifest that lists one.
     ForeignObject,
-    /// It tells of an object that is not there.
+    /// The record tells of an object that is not there.
     MissingObject,
-    /// It tells of a manifest that is larger than manifests may be.
+    /// The record tells of a manifest that is larger than manifests may be.
     TooLarge,
-    /// It tells of an object that is no manifest document, or that lists nothing.
+    /// The record tells of an object that is no manifest document, or that lists nothing.
     NotAManifest,
-    /// It tells of a manifest with files of several dates.
+    /// The record tells of a manifest with files of several dates.
     MixedDates,
-    /// It tells of a manifest that lists a file twice.
+    /// The record tells of a manifest that lists a file twice.
     DuplicateFile,
-    /// It tells of a manifest with a file that is in another one, or converted.
+    /// The record tells of a manifest with a file that is in another one, or converted.
     FileTaken,
-    /// It tells of a manifest whose run is known with other files.
+    /// The record tells of a manifest whose run is known with other files.
     Conflict,
 }
 
@@ -62,12 +62,12 @@ impl BadReason {
 pub struct BadMessage {
     /// The kind of fault.
     pub reason: BadReason,
-    /// What exactly, for a person.
+    /// Details of the fault, for a person.
     pub detail: String,
 }
 
 impl BadMessage {
-    /// One with this fault.
+    /// Makes a bad message with this fault.
     pub fn new(reason: BadReason, detail: impl fmt::Display) -> Self {
         Self { reason, detail: detail.to_string() }
     }

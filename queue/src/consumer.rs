@@ -12,13 +12,13 @@ use aws_sdk_sqs::types::{
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// What one receive brings at most (Amazon SQS API reference, ReceiveMessage).
+/// Limit of the messages that one receive brings (Amazon SQS API reference, ReceiveMessage).
 const BATCH: i32 = 10;
 /// The pauses after failures: the first, doubled up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LAST_PAUSE: Duration = Duration::from_secs(20);
-/// How long a message is hidden that could not be handled: at first, and at most. It grows fourfold with each delivery,
-/// so that the five that a redrive policy commonly grants outlast an outage of ten minutes.
+/// Time that a message is hidden that could not be handled, in seconds: at first, and at most. It grows fourfold with each
+/// delivery, so that the five that a redrive policy commonly grants outlast an outage of ten minutes.
 const FIRST_RETRY_SECONDS: i32 = 10;
 const MAX_RETRY_SECONDS: i32 = 900;
 
@@ -27,22 +27,22 @@ const MAX_RETRY_SECONDS: i32 = 900;
 pub struct Message {
     /// The queue's id for it.
     pub id: String,
-    /// What it says.
+    /// Body of the message.
     pub body: String,
 }
 
-/// What becomes of a message.
+/// Verdict on a message that was handled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// What it says is durable.
+    /// All that the message says is durable.
     Done,
-    /// It, or a record in it, can never be processed; the rest of what it says is durable.
+    /// The message, or a record in it, can never be processed; the rest of what it says is durable.
     Bad(BadMessage),
-    /// It could not be processed now.
+    /// The message could not be processed now.
     Retry(String),
 }
 
-/// What works on messages.
+/// Part that works on messages.
 #[async_trait]
 pub trait Handler: Send + Sync {
     /// Takes in a batch, and returns a verdict for each message, in their order. A message that is taken in twice must
@@ -57,16 +57,16 @@ pub trait Handler: Send + Sync {
     fn answered(&self) {}
 }
 
-/// How a queue is read.
+/// Settings for reading a queue.
 #[derive(Clone, Debug)]
 pub struct ConsumerOptions {
     /// The queue that is read.
     pub queue_url: String,
-    /// Where messages go that can never be processed; else the one of the queue's redrive policy.
+    /// Queue for messages that can never be processed; else the one of the queue's redrive policy.
     pub dead_letter_queue_url: Option<String>,
-    /// How long a message stays hidden while it is handled; extended while that goes on.
+    /// Time that a message stays hidden while it is handled, in seconds; extended while that goes on.
     pub visibility_seconds: u32,
-    /// How long a receive waits for messages.
+    /// Time that a receive waits for messages, in seconds.
     pub poll_seconds: u32,
 }
 
@@ -80,7 +80,7 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// One in AWS as the environment says. Fails if there is no dead-letter queue.
+    /// Makes a consumer in AWS as the environment says. Fails if there is no dead-letter queue.
     pub async fn connect(options: ConsumerOptions) -> anyhow::Result<Self> {
         let client = client_from_env(options.poll_seconds).await;
         Ok(Self {
@@ -192,7 +192,7 @@ impl Consumer {
         if entries.is_empty() {
             return;
         }
-        // What is not deleted comes again, and changes nothing then.
+        // A message that is not deleted comes again, and changes nothing then.
         let deleted = self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(entries)).send().await;
         match deleted {
             Ok(done) if done.failed().is_empty() => {}
@@ -227,14 +227,14 @@ impl Consumer {
     }
 }
 
-/// How often a message has been delivered.
+/// Number of times a message has been delivered; 1 if SQS does not say.
 fn deliveries(message: &SqsMessage) -> u32 {
     let counts = message.attributes();
     let count = counts.and_then(|counts| counts.get(&MessageSystemAttributeName::ApproximateReceiveCount));
     count.and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
-/// How long a message is hidden that could not be handled, after so many deliveries.
+/// Time that a message is hidden that could not be handled, in seconds, after a number of deliveries.
 fn retry_seconds(deliveries: u32, visibility_seconds: i32) -> i32 {
     let growth = 4_i32.saturating_pow(deliveries.saturating_sub(1));
     visibility_seconds.min(FIRST_RETRY_SECONDS).saturating_mul(growth).min(MAX_RETRY_SECONDS)

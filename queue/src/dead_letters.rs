@@ -9,10 +9,10 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName};
 use std::time::Duration;
 
-/// How long the server has to accept a connection, and to answer. The SDK itself waits for an answer for ever.
+/// Time that the server has to accept a connection, and to answer. The SDK itself waits for an answer for ever.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How much of a text a message attribute takes.
+/// Limit of the text in a message attribute, in characters.
 const MAX_ATTRIBUTE_CHARS: usize = 1000;
 
 /// The queue for messages that can never be processed.

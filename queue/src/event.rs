@@ -1,4 +1,4 @@
-//! What messages say of objects.
+//! Events of objects, as messages tell them.
 //!
 //! Three shapes are read: an S3 event notification, the same wrapped by SNS, and an EventBridge event
 //! (Amazon S3 User Guide, "Event message structure" and "Using EventBridge"). The keys of the first two are
@@ -9,38 +9,38 @@ use millwork_manifest::ObjectUri;
 use serde::Deserialize;
 use std::fmt;
 
-/// What happened to an object.
+/// Kind of change of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
-    /// It was written.
+    /// The object was written.
     Created,
-    /// It is gone.
+    /// The object is gone.
     Removed,
 }
 
-/// What a message says of one object.
+/// Event of one object, as a message tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectEvent {
-    /// What happened.
+    /// Kind of the change.
     pub kind: EventKind,
     /// The object.
     pub uri: ObjectUri,
-    /// Its size, if it is there.
+    /// Size in bytes, if the object is there.
     pub size_bytes: Option<u64>,
-    /// Its entity tag, without quotes.
+    /// Entity tag, without quotes.
     pub etag: Option<String>,
-    /// Its version, in a bucket that keeps versions.
+    /// Version of the object, in a bucket that keeps versions.
     pub version_id: Option<String>,
-    /// Where the event stands among those of its key: hexadecimal digits, as S3 gives them.
+    /// Place of the event among those of its key: hexadecimal digits, as S3 gives them.
     pub sequencer: Option<String>,
 }
 
-/// What a message says: of its records, those that can be processed, and the first that cannot.
+/// Content of a message: of its records, those that can be processed, and the first that cannot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decoded {
-    /// What it says of objects. Nothing, for a test event and for kinds that do not matter here.
+    /// Events of objects. None, for a test event and for kinds that do not matter here.
     pub events: Vec<ObjectEvent>,
-    /// What is wrong with it, if something is.
+    /// Fault of the message, if there is one.
     pub bad: Option<BadMessage>,
 }
 

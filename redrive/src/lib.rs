@@ -26,7 +26,7 @@ pub enum RedriveError {
     NotRefused {
         /// The file.
         uri: ObjectUri,
-        /// Its state.
+        /// State of the file.
         state: FileState,
     },
     /// A file that somebody has changed meanwhile.
@@ -34,21 +34,21 @@ pub enum RedriveError {
     Changed(ObjectUri),
 }
 
-/// What would become of a file, or became of it.
+/// Verdict on a file: what would become of it, or became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It waits for a manifest.
+    /// The file waits for a manifest.
     Pending,
     /// The rules refuse it, as they are now. It stays where it is.
     Refused(QuarantineReason, String),
-    /// Its object is gone.
+    /// The object of the file is gone.
     Missing,
 }
 
 /// A file and what would become of it.
 #[derive(Clone, Debug)]
 pub struct Looked {
-    /// What would become of it.
+    /// Verdict on the file, as the rules are now.
     pub verdict: Verdict,
     /// The object as it stands, in the quarantine or where it came from; none, if it is gone.
     object: Option<Object>,
@@ -57,15 +57,15 @@ pub struct Looked {
 /// Takes files back by these rules.
 #[derive(Clone, Copy)]
 pub struct Redrive<'a> {
-    /// Where files are remembered.
+    /// Store that remembers the files.
     pub store: &'a dyn TrackingStore,
-    /// Where they are.
+    /// Storage of the files.
     pub objects: &'a dyn Objects,
-    /// What they are held to.
+    /// Rules that the files are held to.
     pub rules: &'a FileRules,
     /// The place they came from: the names of local files below it are judged. None judges by the whole path.
     pub place: Option<&'a Location>,
-    /// What time it is.
+    /// Time that is taken as now.
     pub now: DateTime<Utc>,
 }
 
@@ -77,7 +77,7 @@ impl Redrive<'_> {
             FileState::Failed => None,
             state => return Err(RedriveError::NotRefused { uri: file.uri.clone(), state }),
         };
-        // It may have been moved back before, and not been tracked since.
+        // The file may have been moved back before, and not been tracked since.
         let places: [Option<&ObjectUri>; 2] = [noted.as_ref(), Some(&file.uri)];
         for uri in places.into_iter().flatten() {
             match self.objects.head(uri).await {

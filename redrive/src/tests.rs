@@ -61,7 +61,7 @@ async fn a_failed_file_is_pending_again_as_it_is() {
     assert_eq!(ground.redrive(2).take_back(&seen).await.unwrap(), Verdict::Pending);
     let after = ground.file().await;
     assert_eq!((after.state, after.reason, after.etag), (FileState::Pending, None, seen.etag.clone()));
-    // Who looked before that changes nothing.
+    // A file as it was looked at before that is not taken back.
     assert!(matches!(ground.redrive(3).take_back(&seen).await, Err(RedriveError::Changed(_))));
     assert!(matches!(ground.redrive(3).take_back(&ground.file().await).await, Err(RedriveError::NotRefused { .. })));
 }
@@ -96,7 +96,7 @@ async fn a_quarantined_file_goes_back_once_the_rules_accept_it() {
     assert_eq!(ground.file().await.state, FileState::Pending);
     assert_eq!(ground.objects.read(&uri).await.unwrap(), b"one");
     assert!(ground.objects.read(&there).await.is_err());
-    // One whose object is nowhere.
+    // A file whose object is nowhere.
     let gone =
         TrackedFile { state: FileState::Quarantined, uri: "s3://in/2025-12-23-b.ndjson".parse().unwrap(), ..seen };
     assert_eq!(ground.redrive(2).take_back(&gone).await.unwrap(), Verdict::Missing);

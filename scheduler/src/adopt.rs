@@ -22,7 +22,7 @@ use std::fs::File;
 /// Limit of the generations of an output that are looked for, in forced runs: 99 of one manifest.
 const MAX_GENERATIONS: u32 = 100;
 
-/// What adopting the manifests of an output came to.
+/// Result of adopting the manifests of an output.
 #[derive(Clone, Debug, Default)]
 pub struct Adopted {
     /// Manifests whose output is there: their files count as converted.
@@ -31,12 +31,12 @@ pub struct Adopted {
     pub left: Vec<(String, String)>,
 }
 
-/// Where builders of an output write its manifests.
+/// Place in which builders of an output write its manifests.
 fn manifests_of(output: &Location) -> Location {
     output.join("_millwork").join("manifests")
 }
 
-/// How many manifests an output has that a state without any run does not know; 0 if the state has runs.
+/// Counts the manifests of an output that a state without any run does not know; 0 if the state has runs.
 pub async fn count_unknown(store: &dyn TrackingStore, output: &Location) -> anyhow::Result<usize> {
     let newest = store.list_runs(&RunFilter { limit: 1, ..RunFilter::default() }).await?;
     // A first manifest that is not finished is known.
@@ -54,7 +54,7 @@ async fn list(place: &Location) -> anyhow::Result<Vec<Object>> {
     }
     let listed = Storage::from_env().list(place).await?;
     let listed = listed.try_filter_map(async |object| Ok(object.key.ends_with(".json").then_some(object)));
-    // What is no file there is no manifest either.
+    // An entry that may not be read as a file is no manifest either: it is left out.
     let listed = listed.filter(|found| std::future::ready(!matches!(found, Err(error) if error.is_foreign())));
     Ok(listed.try_collect().await?)
 }
@@ -147,7 +147,7 @@ async fn adopt_one(
     Ok(store.complete(&id, Utc::now()).await?)
 }
 
-/// What is known of an output: the rows of one in a bucket are not counted.
+/// Makes the record of an output file that is there; its rows are read from a local file, and are 0 for an object in a bucket.
 fn output_file(id: &ManifestId, object: &Object) -> anyhow::Result<OutputFile> {
     let rows = match object.uri.to_path() {
         Some(path) => {

@@ -16,7 +16,7 @@ use std::fmt::Display;
 /// Limit of the result that a note tells of one deed, in bytes: that of messages of failures.
 const MAX_OUTCOME_BYTES: usize = millwork_manifest::MAX_MESSAGE_BYTES;
 
-/// Who asks for a change, and by which way.
+/// Person or program that asks for a change, and the way it is asked by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operator {
     /// Id of a token, or a user and host.
@@ -25,7 +25,7 @@ pub struct Operator {
     pub via: Via,
 }
 
-/// What is about to be done to one subject.
+/// Change that is about to be made to one subject.
 #[derive(Clone, Debug)]
 pub(crate) struct Deed {
     pub(crate) action: &'static str,

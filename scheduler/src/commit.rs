@@ -39,15 +39,15 @@ pub(crate) struct CommitRecord {
     /// Private files of rejected lines, in the order in which they become one file, and its place.
     rejects: Vec<StagedFile>,
     rejects_uri: ObjectUri,
-    /// What this output takes the place of: the one that is shown, if it was forced, and what may be left of those that were
-    /// lost.
+    /// Files that this output takes the place of: those of the output that is shown, if the run was forced, and what may be left
+    /// of outputs that were lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     replaces: Vec<ObjectUri>,
-    /// What became of each file.
+    /// Row for each file of the manifest: its lines, and what became of them.
     pub(crate) ledger: Vec<FileLedger>,
 }
 
-/// What a committed run produced.
+/// Result of a committed run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
     /// Rows in the output.
@@ -78,7 +78,7 @@ pub struct RunResult {
     /// The plan of the attempt that won.
     #[serde(default)]
     pub plan: String,
-    /// What became of each file.
+    /// Row for each file of the manifest: its lines, and what became of them.
     pub ledger: Vec<FileLedger>,
     /// The attempt that made it; 0 if that was not noted.
     #[serde(default)]
@@ -109,7 +109,7 @@ impl RunResult {
     }
 }
 
-/// Where output and rejected lines go.
+/// Places of the output and of the rejected lines.
 pub(crate) struct Destination<'a> {
     pub(crate) output: &'a Location,
     pub(crate) quarantine: &'a Location,
@@ -163,7 +163,7 @@ impl Destination<'_> {
 }
 
 impl CommitRecord {
-    /// What an attempt's outcome will be once it is published.
+    /// Makes the record and the result that an attempt's outcome will have once it is published.
     pub(crate) fn new(
         manifest: &Manifest,
         staging: Staging,
@@ -217,7 +217,7 @@ impl CommitRecord {
         Self { staging, outputs, rejects: Vec::new(), rejects_uri, replaces: Vec::new(), ledger: Vec::new() }
     }
 
-    /// The same, whose publication removes what other records published.
+    /// Makes this record one whose publication also removes what other records published.
     pub(crate) fn in_place_of(self, replaced: &[Self]) -> Self {
         Self { replaces: replaced.iter().flat_map(Self::published).cloned().collect(), ..self }
     }

@@ -12,7 +12,7 @@ const MAX_FILE_BYTES: u64 = 64 << 10;
 /// The reason why a file of prices is none.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum PricesError {
-    /// It cannot be read.
+    /// File of prices that cannot be read.
     #[error("cannot read the prices `{path}`: {reason}")]
     Unreadable {
         /// The file.
@@ -79,7 +79,7 @@ pub fn parse_prices(text: &str) -> Result<Prices, PricesError> {
     })
 }
 
-/// What so many runs took, by their sums.
+/// Sums up what a number of runs used, from the summary of them.
 pub(crate) fn used(runs: u64, summary: &RunSummary) -> Used {
     Used {
         runs,

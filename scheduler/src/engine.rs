@@ -112,7 +112,7 @@ impl Engine {
         );
         server.init().await?;
         let session_config = SessionConfig::new_with_ballista()
-            // One task for each partition, which is one output file or a few.
+            // A task for each partition, which is one output file or a few.
             .set_usize("ballista.scheduler.max_partitions_per_task", 1);
         let session = server.state.session_manager.create_or_update_session("millwork", &session_config).await?;
         Ok(Self { server, cluster, session, fleet, results })
@@ -145,7 +145,7 @@ impl Engine {
         self.fleet.executors()
     }
 
-    /// How many tasks each executor runs now.
+    /// Number of tasks that each executor runs now, by its id.
     pub(crate) fn running_tasks(&self) -> HashMap<String, u64> {
         self.fleet.running_tasks()
     }
@@ -155,12 +155,12 @@ impl Engine {
         self.fleet.take_busy()
     }
 
-    /// How many tasks all executors together run at once, those left out that take no more.
+    /// Number of tasks that all executors together run at once, without those executors that take no more.
     pub fn slots(&self) -> usize {
         self.slots_of_each().into_iter().sum()
     }
 
-    /// How many tasks each executor runs at once, those left out that take no more.
+    /// Number of tasks that each executor runs at once, without those executors that take no more.
     pub(crate) fn slots_of_each(&self) -> Vec<usize> {
         self.fleet.slots_of_each()
     }
@@ -179,7 +179,7 @@ impl Engine {
     pub(crate) fn tasks(&self, id: &JobId) -> (Vec<TaskNow>, usize) {
         let (mut tasks, inputs) = self.results.tasks(id);
         tasks.extend(self.fleet.tasks_of(id));
-        // One that is done again has ended before.
+        // A task that is done again has ended before: the entry with an end comes first, and is kept.
         tasks.sort_by_key(|task| (task.partition, task.ended_at_ms.is_none()));
         tasks.dedup_by_key(|task| task.partition);
         let input = |task: &TaskNow| inputs.get(task.partition).copied().unwrap_or_default();
@@ -245,7 +245,7 @@ impl Engine {
     }
 }
 
-/// What an executor takes, in Ballista's eyes.
+/// Choice of what Ballista gives to an executor: tasks, or nothing.
 #[derive(Clone, Copy)]
 enum Takes {
     Tasks,
@@ -348,11 +348,11 @@ fn config() -> SchedulerConfig {
     }
 }
 
-/// How Ballista's own words begin for a job that it gave up, as no executor was left, or somebody cancelled it there. The
-/// scheduler does not wait for the jobs that it cancels.
+/// First words of Ballista's own errors for a job that it gave up, as no executor was left, or somebody cancelled it there.
+/// The scheduler does not wait for the jobs that it cancels.
 const GIVEN_UP: [&str; 2] = ["all executors were lost", "Cancelled"];
 
-/// What a job's error means. What goes wrong with data and storage comes in reports; what Ballista itself reports is
+/// Makes a failure of a job's error. Failures of data and storage come in reports; what Ballista itself reports is
 /// the loss of executors, or a defect.
 fn failure_of_job(error: &str) -> Failure {
     let is_loss = GIVEN_UP.iter().any(|words| error.starts_with(words));

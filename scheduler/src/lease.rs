@@ -1,4 +1,4 @@
-//! Who runs the manifests of a store: one process at a time.
+//! Lock under which one process at a time runs the manifests of a store.
 //!
 //! A SQLite file is held by a lock of the system, which goes with the process, however that ends. In DynamoDB it is a
 //! lock that is renewed; when its holder dies, another takes it after at most eight seconds. Either way the holder has a
@@ -18,11 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 /// The lock's name.
 pub(crate) const LOCK: &str = "LOCK#runs";
-/// How long it is held without being renewed.
+/// Time for which the lock is held without being renewed, in seconds.
 const TTL_SECONDS: i64 = 8;
-/// How often it is renewed.
+/// Time between two renewals of the lock, a quarter of the time for which it is held.
 const RENEW: std::time::Duration = std::time::Duration::from_secs(2);
-/// How often one who waits tries to take it.
+/// Time between two tries to take the lock, by a process that waits for it.
 const TRY: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Until when a lock is held if it is not renewed; none where a file is held.
@@ -104,7 +104,7 @@ impl Lease {
         &self.store
     }
 
-    /// What is shown to start an attempt.
+    /// Lock that is shown to start an attempt.
     pub fn lock(&self) -> &Lock {
         &self.lock
     }
@@ -203,7 +203,7 @@ async fn renew(
                 lost.cancel();
                 return;
             }
-            // If it goes on like this, another takes the lock, and this one hears of it.
+            // While renewals go on failing, another process can take the lock; this one then learns of that at its next try.
             Err(error) => tracing::warn!(%error, "cannot renew the lock of the runs; trying again"),
         }
     }

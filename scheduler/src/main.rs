@@ -89,7 +89,7 @@ struct Options {
     scaling: ScalingOptions,
 }
 
-/// How often it is tried to listen, and the pause between.
+/// Number of tries to listen on an address that is in use, and the pause between two of them.
 const LISTEN_TRIES: u32 = 20;
 const LISTEN_PAUSE: Duration = Duration::from_millis(250);
 
@@ -199,7 +199,7 @@ async fn lead(
             );
             stopped.cancel();
             let drained = async {
-                // What the queue still hands out is submitted, and goes on at the next start.
+                // Manifests that the queue still hands out are submitted, and go on at the next start.
                 tokio::join!(scheduler.shut_down(), intake.wait());
                 lease.release().await;
             };

@@ -1,4 +1,4 @@
-//! What can be set of a scheduler, the same for the service and for `millwork run`.
+//! Options of a scheduler, the same for the service and for `millwork run`.
 
 use clap::Args;
 use millwork_conversion::{ColumnNames, ConversionOptions, Limits, OutputCompression, Query};
@@ -73,12 +73,12 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
-    /// Where the Parquet files go.
+    /// Place of the Parquet files.
     pub fn output(&self) -> StorageResult<Location> {
         Location::parse(&self.output)
     }
 
-    /// What the conversion has to know, with the user's query read, of files that are in these places only.
+    /// Makes the options of the conversion, with the user's query read, for files that are in these places only.
     pub fn conversion(&self, input: Places) -> anyhow::Result<ConversionOptions> {
         let query = match &self.sql {
             None => Query::default(),
@@ -129,7 +129,7 @@ impl OutputLayout {
         self.0.replace("{date}", &manifest.date.to_string()).replace("{manifest_id}", &name)
     }
 
-    /// Those of some columns that have the name of a partition, such as `date` with `date={date}/`.
+    /// Returns the columns that have the name of a partition, such as `date` with `date={date}/`.
     pub(crate) fn hides(&self, columns: &[String]) -> Vec<String> {
         let directories = self.0.rsplit_once('/').map_or("", |(directories, _)| directories);
         let partitions: Vec<_> = directories.split('/').filter_map(|part| Some(part.split_once('=')?.0)).collect();
@@ -137,7 +137,7 @@ impl OutputLayout {
         columns.iter().filter(is_hidden).cloned().collect()
     }
 
-    /// What stands for the manifest in names of files: its id, and after a forced run the number of its output, since the
+    /// Name that stands for the manifest in names of files: its id, and after a forced run the number of its output, since the
     /// files it replaces are there until its own take their place.
     pub(crate) fn name(manifest: &Manifest, generation: u32) -> String {
         match generation {

@@ -1,4 +1,4 @@
-//! Where a scheduler may read, and that it is apart from where it writes.
+//! Places in which a scheduler may read, and the check that they are apart from those in which it writes.
 
 use crate::{IntakeOptions, RunOptions};
 use anyhow::Context;
@@ -25,9 +25,9 @@ pub struct PlaceOptions {
 /// The places that are read.
 #[derive(Clone, Debug)]
 pub struct ReadPlaces {
-    /// Where input files may be.
+    /// Places in which input files may be.
     pub input: Places,
-    /// Where manifests may be.
+    /// Places in which manifests may be.
     pub manifests: Places,
 }
 
@@ -75,7 +75,7 @@ impl PlaceOptions {
     }
 }
 
-/// What is said. A variable that is empty is as good as none.
+/// Returns the text that is given, or none. A variable that is empty is as good as none.
 fn said(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
 }

@@ -70,7 +70,7 @@ pub(crate) struct Recorder {
     engine: Engine,
     ended: Receiver<EndedRun>,
     stopped: CancellationToken,
-    /// What happened since the last write.
+    /// Numbers since the last write.
     now: Sample,
     /// The samples of this minute and this hour, without that.
     spans: [Sample; 2],
@@ -115,7 +115,7 @@ impl Recorder {
             if is_over || written.elapsed() >= WRITE {
                 written = Instant::now();
                 if let Err(error) = self.write(Utc::now()).await {
-                    // What happened is written next time.
+                    // Numbers that were not written are kept, and written next time.
                     tracing::warn!(%error, "cannot write numbers; trying again");
                 }
             }
@@ -190,7 +190,7 @@ impl Recorder {
         self.rate.add(seconds, busy, bytes);
     }
 
-    /// Whether something happened since the last write: an idle scheduler writes each minute.
+    /// Tells whether something happened since the last write: an idle scheduler writes each minute.
     fn has_news(&self) -> bool {
         let Sample {
             arrived_files, input_bytes, completed_runs, failed_runs, busy_slot_seconds, backlog_bytes, ..

@@ -12,7 +12,7 @@ use millwork_tracking::Run;
 /// which the caller waits.
 const MAX_LOOKS: usize = 1000;
 
-/// What a manifest is with its files as they are, and those that have changed; none, if none has.
+/// Returns the manifest with its files as they are now, and those that have changed; none, if none has.
 pub(crate) async fn refreshed(
     run: &Run,
     manifest: Manifest,
@@ -34,7 +34,7 @@ fn refresh(
         manifest.files.iter().filter(is_told).partition(|file| culprit == Some(file.uri.as_str()));
     let looked_at: Vec<ObjectUri> = at_fault.into_iter().chain(others).take(MAX_LOOKS).map(|f| f.uri.clone()).collect();
     let heads = heads_blocking(looked_at.clone(), Some(places))?;
-    // One that is gone, or cannot be read, is what the attempt will say.
+    // A file that is gone, or cannot be read, is left out: the attempt will say so.
     let there = looked_at.iter().zip(heads).filter_map(|(uri, head)| Some((uri, head.ok()?.object)));
     let mut changed = Vec::new();
     for (uri, object) in there {

@@ -1,5 +1,5 @@
-//! What people and other programs ask of a scheduler, whether it runs the manifests or stands by: all of it goes by way of
-//! the store, and is told to the scheduler that runs, if that is this one.
+//! Requests of people and other programs to a scheduler, whether it runs the manifests or stands by: all of them go by way
+//! of the store, and are told to the scheduler that runs, if that is this one.
 
 use crate::loss::{self, TakeBackError};
 use crate::places::ReadPlaces;
@@ -14,15 +14,15 @@ use millwork_tracking::{Commit, QueuedManifest, Run, RunState, TrackingError, Tr
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Mutex, broadcast, mpsc};
 
-/// What can be done when an output cannot be looked at.
+/// Advice when an output cannot be looked at.
 const MENDED: &str = "ask again once that is mended";
-/// What is said of a committed output that is not lost.
+/// Statement about a committed output that is not lost.
 const NOT_LOST: &str = "all of its output is there to be shown, or is shown: it is published by itself, and completes";
 
 /// Why a manifest is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
-    /// It names a file that is not input.
+    /// The manifest names a file that is not input.
     #[error(
         "manifest `{manifest_id}` names `{uri}`, which is in none of the places that input files may be in (INPUT_PLACES): the \
          manifest is refused (foreign-object), and the file stays as it is"
@@ -38,7 +38,7 @@ pub enum SubmitError {
     Tracking(#[from] TrackingError),
 }
 
-/// What a scheduler tells, from before anybody can ask it for something.
+/// Receivers of the changes and the progress that a scheduler tells, from before anybody can ask it for something.
 pub(crate) struct News {
     pub(crate) changes: broadcast::Receiver<Change>,
     pub(crate) progresses: broadcast::Receiver<Arc<RunProgress>>,
@@ -77,7 +77,7 @@ impl Service {
 
     /// Notes the settings in force, for those who ask for them.
     pub fn set_settings(&self, settings: Vec<Setting>) {
-        // It happens once in the life of a process.
+        // Settings are noted once in the life of a process.
         let _ = self.settings.set(settings);
     }
 
@@ -86,7 +86,7 @@ impl Service {
         self.settings.get().map_or(&[], Vec::as_slice)
     }
 
-    /// The same, with what else is known of the state and of what is written.
+    /// Adds what else is known of the state and of what is written.
     #[must_use]
     pub fn with_about(self, about: About) -> Self {
         Self { about: Arc::new(about), ..self }
@@ -106,7 +106,7 @@ impl Service {
     /// From now on this process runs the manifests.
     pub fn lead(&self, scheduler: Scheduler) {
         let news = News { changes: scheduler.changes(), progresses: scheduler.progresses() };
-        // It happens once in the life of a process.
+        // The lead is taken once in the life of a process.
         let _ = self.post.sender.try_send(news);
         let _ = self.leader.set(scheduler);
     }
@@ -243,7 +243,8 @@ impl Service {
 
     /// Ends a run, at once if it waits, else as soon as its attempt has stopped.
     pub async fn cancel(&self, id: &ManifestId) -> TrackingResult<Run> {
-        // Its files will be free for other manifests. Once more after that: meanwhile an output can have been given up.
+        // Files of the run will be free for other manifests: what is left of outputs that were given up goes before, and again
+        // after, since an output can have been given up meanwhile.
         self.take_back(id).await?;
         self.store.cancel(id, Utc::now()).await?;
         self.take_back(id).await?;

@@ -28,7 +28,7 @@ impl Anchored {
         Self::with(name, 0)
     }
 
-    /// The same, for a name that is to be no link itself.
+    /// Finds a file or directory like [`Self::of`], by a name that is to be no link itself.
     pub(crate) fn of_no_link(name: &Path) -> io::Result<Self> {
         Self::with(name, libc::O_NOFOLLOW)
     }
@@ -53,12 +53,12 @@ impl Anchored {
         Ok(Self { handle, path, metadata })
     }
 
-    /// Where it is, without links.
+    /// Path of the file or directory, without links.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What it is.
+    /// Metadata of the file or directory, as it was found.
     pub(crate) fn metadata(&self) -> &Metadata {
         &self.metadata
     }
@@ -84,7 +84,7 @@ fn seen_by_system(handle: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()))
 }
 
-/// Whether two are one file, whatever is in it.
+/// Tells whether two metadata are of one file, whatever is in it.
 pub(crate) fn is_same(a: &Metadata, b: &Metadata) -> bool {
     (a.dev(), a.ino()) == (b.dev(), b.ino())
 }

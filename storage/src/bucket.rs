@@ -23,7 +23,7 @@ const MAX_COPY_BYTES: u64 = 5 << 30;
 /// The size of a part of a larger one's copy: 10,000 of them are more than an object can have.
 const COPY_PART_BYTES: u64 = 1 << 30;
 
-/// How long a server has to accept a connection, and to begin its answer once a request is sent, with some
+/// Time that a server has to accept a connection, and time to begin its answer once a request is sent, with some
 /// megabytes of a part. The SDK itself waits for an answer for ever.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -208,7 +208,7 @@ impl Buckets {
         let id = upload.upload_id().unwrap_or_default();
         let done = self.copy_parts(&source, to, id, size_bytes, etag).await;
         if done.is_err() {
-            // What cannot be aborted now goes with the bucket's rule for incomplete uploads.
+            // An upload that cannot be aborted now goes with the bucket's rule for incomplete uploads.
             let _ = client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).send().await;
         }
         done
@@ -256,7 +256,7 @@ pub(crate) fn check_etag(uri: &ObjectUri, wanted: &str, found: &str) -> StorageR
     Err(StorageError::new("move", uri, io::Error::new(ErrorKind::NotFound, reason)))
 }
 
-/// What is known of one object.
+/// Returns key, size, entity tag, version and time of one object.
 pub(crate) async fn head(client: &Client, uri: &ObjectUri) -> StorageResult<Object> {
     let (bucket, key) = located("read", uri)?;
     let meta = meta(client, bucket, key).await.map_err(|e| fail("read", uri, e))?;
@@ -310,7 +310,7 @@ fn encoded(key: &str) -> String {
     })
 }
 
-/// Whether a request was refused because the object has another entity tag.
+/// Tells whether a request was refused because its condition does not hold: the object has another entity tag, or is there already.
 pub(crate) fn is_changed<E>(error: &SdkError<E>) -> bool {
     status(error) == Some(412)
 }

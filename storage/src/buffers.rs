@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Smaller buffers are not kept: the allocator has them at hand.
 const LEAST_BYTES: usize = 1 << 20;
-/// How much is kept of what nobody uses.
+/// Limit of the bytes of buffers that are kept while nobody uses them: 64 MiB.
 const KEPT_BYTES: usize = 64 << 20;
 
 static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());

@@ -1,4 +1,4 @@
-//! What can go wrong with an object, by what the caller can do about it.
+//! Errors of operations on objects, by what the caller can do about them.
 
 mod words;
 
@@ -13,7 +13,7 @@ pub type StorageResult<T> = Result<T, StorageError>;
 /// An operation on an object that failed. Its text is one sentence: the operation, the object, the cause, and what to do about it.
 #[derive(Debug)]
 pub struct StorageError {
-    /// What was being done: `read`, `write`, …
+    /// Operation that failed: `read`, `write`, …
     pub operation: &'static str,
     /// The object or directory.
     pub object: String,
@@ -21,12 +21,12 @@ pub struct StorageError {
     pub source: io::Error,
 }
 
-/// What a [`StorageError`] comes from that [`StorageError::is_lost`].
+/// Cause of a [`StorageError`] that [`StorageError::is_lost`].
 #[derive(Debug, thiserror::Error)]
 #[error("what was to be shown here is gone from its private place, too")]
 struct Lost;
 
-/// What a [`StorageError`] comes from that [`StorageError::is_foreign`].
+/// Cause of a [`StorageError`] that [`StorageError::is_foreign`].
 #[derive(Debug, thiserror::Error)]
 #[error("foreign-object: {0}")]
 struct Foreign(Cow<'static, str>);
@@ -68,18 +68,18 @@ impl StorageError {
         move |source| Self { operation: "read", object: object.clone(), source }
     }
 
-    /// Whether the object is not there.
+    /// Tells whether the object is not there.
     pub fn is_not_found(&self) -> bool {
         self.source.kind() == ErrorKind::NotFound
     }
 
-    /// Whether something that was to be published is gone: trying again does not help, unless somebody puts it in its
-    /// final place.
+    /// Tells whether something that was to be published is gone: trying again does not help, unless somebody puts it in
+    /// its final place.
     pub fn is_lost(&self) -> bool {
         self.source.get_ref().is_some_and(|cause| cause.is::<Lost>())
     }
 
-    /// Whether the object is refused because it is outside the places that may be read, or no regular file.
+    /// Tells whether the object is refused because it is outside the places that may be read, or no regular file.
     pub fn is_foreign(&self) -> bool {
         self.source.get_ref().is_some_and(|cause| cause.is::<Foreign>())
     }

@@ -13,15 +13,15 @@ use std::path::{Path, PathBuf};
 /// An object as a listing sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
-    /// Where it is.
+    /// Address of the object.
     pub uri: ObjectUri,
-    /// Its name below the listed directory.
+    /// Name of the object below the listed place; its whole path or key, if it was asked for alone.
     pub key: String,
-    /// Its size.
+    /// Size of the object, in bytes.
     pub size_bytes: u64,
-    /// Its entity tag: another one means other content.
+    /// Entity tag of the object: another one means other content.
     pub etag: String,
-    /// Its version, in a bucket that keeps versions, where it was asked for.
+    /// Version of the object, in a bucket that keeps versions; a listing has none.
     pub version_id: Option<String>,
     /// When it was last written.
     pub modified_at: DateTime<Utc>,

@@ -61,7 +61,7 @@ impl Location {
         }
     }
 
-    /// Whether another place is this one, or lies in it.
+    /// Tells whether another place is this one, or lies in it.
     pub fn contains(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Local(outer), Self::Local(inner)) => inner.starts_with(outer),

@@ -1,4 +1,4 @@
-//! What is done with objects, wherever they are.
+//! Operations on objects, wherever they are.
 
 use crate::bucket::Buckets;
 use crate::walk::{Listing, list};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// The largest object that [`Objects::read`] reads, in bytes.
 pub const MAX_READ_BYTES: u64 = 32 << 20;
 
-/// Where objects are listed, read, written once and moved.
+/// Store in which objects are listed, read, written once and moved.
 #[async_trait]
 pub trait Objects: Send + Sync {
     /// Every object below a place, as it is found. Names that are hidden ([`is_hidden`]) are other programs' private files and are
@@ -108,13 +108,13 @@ impl Objects for Storage {
     }
 }
 
-/// Whether a key is another program's private file, such as an upload that is not finished: a part of it begins with a dot or, as in
-/// Spark, with an underscore and is no `column=value` of a layout.
+/// Tells whether a key is another program's private file, such as an upload that is not finished: a part of the key
+/// begins with a dot or, as in Spark, with an underscore and is no `column=value` of a layout.
 pub fn is_hidden(key: &str) -> bool {
     key.split('/').any(|part| is_hidden_name(part.as_bytes()))
 }
 
-/// The same of one name.
+/// Tells whether one part of a key is hidden, as [`is_hidden`] says.
 pub(crate) fn is_hidden_name(name: &[u8]) -> bool {
     name.starts_with(b".") || (name.starts_with(b"_") && !name.contains(&b'='))
 }

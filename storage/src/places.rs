@@ -33,9 +33,9 @@ enum Place {
 #[derive(Debug, thiserror::Error)]
 #[error("`{place}` is no place: {reason}")]
 pub struct InvalidPlace {
-    /// What was given.
+    /// Text that names no place.
     pub place: String,
-    /// What is wrong with it.
+    /// Reason why the text names no place.
     pub reason: String,
 }
 
@@ -54,7 +54,7 @@ impl Places {
         Self(Vec::new())
     }
 
-    /// One place.
+    /// Set of one place.
     pub fn of(place: &Location) -> Self {
         Self(vec![match place {
             Location::Bucket { bucket, prefix } => Place::Bucket { bucket: bucket.clone(), prefix: prefix.clone() },
@@ -79,7 +79,7 @@ impl Places {
         })
     }
 
-    /// Whether an object has a name in one of the places. Where links lead is not looked at.
+    /// Tells whether an object has a name in one of the places. Links are not followed.
     pub fn contains(&self, uri: &ObjectUri) -> bool {
         match bucket_and_key(uri) {
             Some((bucket, key)) => self.0.iter().any(|place| place.has_key(bucket, key)),
@@ -96,7 +96,7 @@ impl Places {
         self.locations().chain(named).find_map(|place| place.key_of(uri))
     }
 
-    /// Whether all that is in a place is in one of these.
+    /// Tells whether everything in a place is in one of these.
     pub fn covers(&self, place: &Location) -> bool {
         self.locations().any(|outer| outer.contains(place))
     }
@@ -130,7 +130,7 @@ impl Places {
         let named = self.directory_named(&path).ok_or_else(|| StorageError::foreign("read", uri, ELSEWHERE))?;
         let anchored = match Anchored::of(&path) {
             Ok(anchored) => anchored,
-            // What is at its other end, or is not, is not told.
+            // The error does not tell what is at the other end of the link, or that nothing is.
             Err(_) if has_link(&path, named) => return Err(StorageError::foreign("read", uri, LED_OUT)),
             Err(e) => return Err(StorageError::new("read", uri, e)),
         };
@@ -156,7 +156,7 @@ impl Places {
     }
 }
 
-/// Whether a path is below a directory, or is the one file that is a place by itself.
+/// Tells whether a path is below a directory, or is the file that is a place by itself.
 fn is_in(path: &Path, place: &Path) -> bool {
     path.starts_with(place) && (path != place || place.is_file())
 }
@@ -181,7 +181,7 @@ pub fn open_inside(uri: &ObjectUri, directory: Option<&Path>) -> StorageResult<F
     anchored.open().map_err(fail)
 }
 
-/// Whether a path goes through a link below a directory.
+/// Tells whether a path goes through a link below a directory.
 fn has_link(path: &Path, directory: &Path) -> bool {
     let below = path.ancestors().take_while(|path| path.starts_with(directory) && *path != directory);
     below.into_iter().any(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink()))
@@ -198,7 +198,7 @@ impl Place {
     fn has_key(&self, in_bucket: &str, key: &str) -> bool {
         let Self::Bucket { bucket, prefix } = self else { return false };
         let is_below = prefix.is_empty() || key.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
-        // One file that is a place by itself.
+        // A single file can be a place by itself.
         let is_below = is_below || (key == prefix && Compression::of_key(key).is_some());
         bucket == in_bucket && is_below && is_plain_key(key)
     }
@@ -259,18 +259,19 @@ impl FromStr for Places {
     }
 }
 
-/// Whether a path has no empty part, no `.` and no `..`. A slash at its end is none.
+/// Tells whether a path has no empty part, no `.` and no `..`. A slash at its end makes no empty part.
 fn is_plain_path(path: &str) -> bool {
     let path = path.strip_prefix('/').unwrap_or(path);
     let path = path.strip_suffix('/').unwrap_or(path);
     !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
-/// How often a key may be percent-encoded: nobody does it twice but by mistake, and each decoding takes time.
+/// Limit of the times that a key is percent-decoded before it is refused: nobody encodes twice but by mistake, and each
+/// decoding takes time.
 const MAX_DECODED: usize = 8;
 
-/// Whether a key names the same object to everybody who may handle it: to a server or proxy that resolves `..`, takes a backslash
-/// for a slash, joins two slashes, or decodes percent signs, once or more often.
+/// Tells whether a key names one object to everybody who may handle it: to a server or proxy that resolves `..`, takes
+/// a backslash for a slash, joins two slashes, or decodes percent signs, once or more often.
 pub(crate) fn is_plain_key(key: &str) -> bool {
     if key.contains('\0') || key.split('/').any(str::is_empty) {
         return false;

@@ -99,12 +99,12 @@ fn confirm(from: &ObjectUri, held: &Held, to: &Path, etag: &str) -> StorageResul
     let fail = |e| StorageError::new("move", from, e);
     let there = fs::symlink_metadata(to).map_err(fail)?;
     let Err(changed) = check_etag(from, etag, &identity(&there)) else { return Ok(()) };
-    // Where yet another has come under the name, both stay: this one in its new place.
+    // A file that has come under the first name meanwhile stays, and the renamed one stays in its new place.
     let _ = renameat_with(CWD, to, CWD, held.path(), RenameFlags::NOREPLACE);
     Err(changed)
 }
 
-/// Whether a file of the target's name is the same, or a copy of it that a move which died has made.
+/// Tells whether a file of the target's name is the source itself, or a copy of it that a move which died has made.
 fn is_copy(held: &Held, to: &Path) -> io::Result<bool> {
     let there = fs::symlink_metadata(to)?;
     if is_same(&there, held.source.metadata()) {
@@ -132,7 +132,7 @@ fn has_same_content(mut a: File, mut b: File) -> io::Result<bool> {
     }
 }
 
-/// What went wrong with a transfer: an error of the system, or one that says all.
+/// Error of a transfer: one of the system, or one that says all.
 enum Failed {
     Io(io::Error),
     Said(StorageError),
@@ -192,7 +192,7 @@ fn copy(from: &ObjectUri, held: &Held, to: &Path, etag: &str) -> io::Result<()> 
         return Err(ErrorKind::StorageFull.into());
     }
     let private = parent.join(private_name(from));
-    // One that a process which died has left is written anew; one that is being written is somebody else's.
+    // A private copy that a process which died has left is written anew; one that is being written is somebody else's.
     let mut options = File::options();
     options.write(true).create(true).truncate(false).mode(FILE_MODE).custom_flags(libc::O_NOFOLLOW);
     let mut into = options.open(&private)?;
@@ -253,11 +253,11 @@ fn take_away(from: &ObjectUri, held: &Held, to: &Path, etag: &str, made: Made) -
     match check_etag(from, etag, &identity(&there)) {
         Ok(()) if is_meant => fs::remove_file(&aside).map_err(fail),
         checked => {
-            // Where yet another has come under the name by now, that one has taken its place.
+            // A file that has come under the first name by now has taken the place of this one.
             show(&aside, &first)
                 .or_else(|e| if e.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(fail(e)) })?;
             match (is_meant, checked) {
-                // It was written to after it was copied.
+                // The file was written to after it was copied.
                 (true, Err(mut changed)) => {
                     changed.source = made.take_back(to, changed.source);
                     Err(changed)
@@ -269,7 +269,7 @@ fn take_away(from: &ObjectUri, held: &Held, to: &Path, etag: &str, made: Made) -
     }
 }
 
-/// Who made what has the new name.
+/// Maker of the file that has the new name: this move, or one before it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Made {
     Here,

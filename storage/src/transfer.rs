@@ -20,19 +20,19 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::task::AbortHandle;
 
-/// What one request reads at most.
+/// Limit of the bytes that one request reads: 8 MiB.
 const CHUNK_BYTES: u64 = 8 << 20;
-/// How many chunks of one reader there are at once: on their way, waiting, and being read.
+/// Number of chunks of one reader that there are at once: on their way, waiting, and being read.
 const CHUNKS_AHEAD: usize = 3;
-/// How often a chunk is requested, and the pause after the first time; it quadruples.
+/// Number of times that a chunk is requested, and the pause after the first time; the pause quadruples.
 const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// What goes wrong between here and the server.
+/// Kind of an error on the way between here and the server.
 const BROKEN: ErrorKind = ErrorKind::ConnectionReset;
-/// How many objects are looked for at once.
+/// Number of objects that are looked for at once.
 const LOOKS_AT_ONCE: usize = 32;
-/// So many cores share a thread for requests: it decrypts and copies what they convert, and mostly waits. What a thread
-/// receives and what it is received for have their memory in common.
+/// Number of cores that share a thread for requests: the thread decrypts and copies what they convert, and mostly
+/// waits. What a thread receives and what it is received for have their memory in common.
 const CORES_PER_THREAD: usize = 4;
 
 static RUNTIME: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
@@ -41,7 +41,7 @@ static RUNTIME: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
 });
 static CLIENT: OnceCell<Client> = OnceCell::const_new();
 
-/// How many cores there are.
+/// Number of cores that the process may use.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -83,7 +83,7 @@ pub(crate) fn wait<T: Send + 'static>(
 pub struct ObjectReader {
     chunks: Receiver<io::Result<Chunk>>,
     current: Option<Chunk>,
-    /// One permit for each chunk that may come.
+    /// Permits, each for a chunk that may come.
     room: Arc<Semaphore>,
     remaining: u64,
     has_arrived: Arc<AtomicBool>,
@@ -94,11 +94,12 @@ pub struct ObjectReader {
 struct Stored {
     uri: ObjectUri,
     etag: String,
-    /// What all of it must have.
+    /// Size of the whole object, in bytes; an object of another size has changed.
     size_bytes: u64,
 }
 
-/// What has not been read of the answer to a request, in the pieces in which it came: they are copied once, when they are read.
+/// Bytes of the answer to a request that have not been read, in the pieces in which they came: they are copied once,
+/// when they are read.
 struct Chunk(VecDeque<Bytes>);
 
 impl Chunk {
@@ -124,7 +125,7 @@ impl ObjectReader {
         Self::begin(object, range, CHUNK_BYTES, CHUNKS_AHEAD)
     }
 
-    /// The same, for a caller that may need no more than the first bytes: the rest is requested when it is read.
+    /// Begins to read for a caller that may need no more than the first bytes: the rest is requested when it is read.
     pub fn open_start(
         uri: &ObjectUri,
         etag: &str,
@@ -280,7 +281,8 @@ pub(crate) fn head_blocking(uri: &ObjectUri) -> StorageResult<Object> {
     }
 }
 
-/// The same of many, in the same order; only of those in the places that may be read, if it is said which they are.
+/// Size, entity tag and time of each object, in the order of `uris`, for callers that block. With `places`, objects
+/// outside them are refused.
 pub fn heads_blocking(uris: Vec<ObjectUri>, places: Option<&Places>) -> StorageResult<Vec<StorageResult<Located>>> {
     if uris.iter().all(|uri| bucket_and_key(uri).is_none()) {
         return Ok(uris.iter().map(|uri| locate(uri, places)).collect());
@@ -321,7 +323,7 @@ pub fn remove_blocking(uri: &ObjectUri) -> StorageResult<()> {
     })
 }
 
-/// Whether there is an object, for callers that block.
+/// Tells whether there is an object, for callers that block.
 pub(crate) fn exists_blocking(uri: &ObjectUri) -> StorageResult<bool> {
     find_blocking(std::slice::from_ref(uri)).map(|found| found.is_some())
 }

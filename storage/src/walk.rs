@@ -30,10 +30,10 @@ const LOOP: &str = "it is a link that leads back to where it is: remove it";
 /// Why an entry is left out that is neither a file nor a directory nor a link, for a person.
 const NO_FILE: &str = "it is no regular file, but a pipe, a socket or a device, which is never opened: remove it, or keep it out of the input";
 
-/// What a directory holds.
+/// Content of a directory: its files, and the entries that are refused.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// Its files, ordered by key.
+    /// Files below the directory, ordered by key.
     pub objects: Vec<Object>,
     /// Entries that are refused: links that lead out of the directory, in a circle, or to nothing, what is no regular file, and
     /// directories that may not be listed.
@@ -76,7 +76,7 @@ pub fn list(root: &Path) -> StorageResult<Listing> {
     Ok(listing)
 }
 
-/// One file or directory, whatever its name: device and inode.
+/// Identity of a file or directory, whatever its name: device and inode.
 type Identity = (u64, u64);
 
 fn identity_of(metadata: &Metadata) -> Identity {
@@ -143,7 +143,7 @@ impl Walk<'_> {
     fn entries_of(&mut self, below: &Path, real: &Path) -> io::Result<Option<fs::ReadDir>> {
         let directory = match Anchored::of(&self.root.join(below)) {
             Ok(directory) => directory,
-            // It was another one when it was found.
+            // The directory that was found has been removed or replaced since.
             Err(e)
                 if !below.as_os_str().is_empty()
                     && matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>

@@ -55,13 +55,13 @@ pub struct AuditEntry {
     pub id: String,
     /// Time at which it was about to be done.
     pub at: DateTime<Utc>,
-    /// Who: the id of a token, a user and host, or a process.
+    /// Actor: the id of a token, a user and host, or a process.
     pub actor: String,
     /// Way by which it was asked for.
     pub via: Via,
     /// Word for what was done.
     pub action: String,
-    /// Why, as the operator says.
+    /// Reason, as the operator says it.
     #[serde(default)]
     pub reason: Option<String>,
     /// Plan that it is the application of.
@@ -106,7 +106,7 @@ impl AuditEntry {
         format!("{}#{}", self.at.to_rfc3339_opts(SecondsFormat::Micros, true), self.id)
     }
 
-    /// Whether the note is about a subject.
+    /// Tells whether the note is about a subject.
     pub(crate) fn is_about(&self, subject: &str) -> bool {
         self.subjects.iter().any(|of| of == subject)
     }
@@ -115,13 +115,13 @@ impl AuditEntry {
 /// Notes that a listing shows, newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditFilter {
-    /// Their day, in UTC.
+    /// Day of the notes, in UTC.
     pub day: DatePrefix,
     /// Subject that they are about. A page then looks at a bounded number of notes, and may be empty though there are more.
     pub subject: Option<String>,
     /// Number of notes of a page at most, above 0.
     pub limit: usize,
-    /// Where the page before this one ended.
+    /// Place after which the page begins: `next_cursor` of the page before; none for the first page.
     pub cursor: Option<String>,
 }
 
@@ -130,7 +130,7 @@ pub struct AuditFilter {
 pub struct PlanRecord {
     /// Id of the plan.
     pub id: String,
-    /// Grows by one with each write: the next is on condition of the one that was read.
+    /// Number of writes so far: each write is on condition of the revision that was read, and adds one.
     pub revision: u64,
     /// Time after which the store may forget it.
     pub forget_after: DateTime<Utc>,

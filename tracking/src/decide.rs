@@ -1,19 +1,19 @@
-//! What becomes of a known file that is found again: the same for every store.
+//! Decisions on a known file that is found again, or found to be gone: the same for every store.
 
 use crate::{FoundFile, Overwrites, Tracked, TrackedFile};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{FileState, QuarantineReason, is_restored};
 
-/// What the timeline says of a failed file that somebody has taken back.
+/// Text in the timeline of a failed file that somebody has taken back.
 pub(crate) const TAKEN_BACK: &str = "taken back";
-/// What the timeline says of a file of a failed run that has other content by then.
+/// Text in the timeline of a file of a failed run that has other content by then.
 pub(crate) const OVERWRITTEN: &str = "found with other content";
 
 /// Reason in the record of a file that an operator refused: it stays refused, whatever is listed, until its content changes or
 /// somebody takes it back.
 pub const BY_OPERATOR: &str = "by-operator";
 
-/// What to do with the record of a known file.
+/// Change of the record of a known file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// Leave it.
@@ -47,7 +47,7 @@ pub(crate) fn decide(
     }
 }
 
-/// Whether what was found is older than what is known: by the order of events, or because it is of a listing that began before the
+/// Tells whether the finding is older than the record: by the order of events, or because it is of a listing that began before the
 /// last event of the file was taken in.
 fn is_older(known: &TrackedFile, found: &FoundFile, found_at: DateTime<Utc>) -> bool {
     match (&known.sequencer, &found.sequencer) {
@@ -88,7 +88,7 @@ fn decide_by_content(known: &TrackedFile, found: &FoundFile, overwrites: Overwri
         }
         // The rules have changed, or the object has.
         (Quarantined, None) => Decision::Replace(Pending, Tracked::Updated),
-        // It came with a manifest that did not say what its content is.
+        // The file came with a manifest that did not say what its content is.
         (Pending, None) if known.etag.is_empty() => Decision::Replace(Pending, Tracked::Updated),
         _ if is_same => Decision::Leave(Tracked::Known),
         // The rows of a failed file were never committed.
@@ -132,7 +132,7 @@ pub(crate) fn arrival(found: &FoundFile) -> (FileState, Tracked) {
     }
 }
 
-/// What becomes of a known file that is gone: its new state and reason, if it changes.
+/// Decides on a known file that is gone: returns its new state and reason, if it changes.
 pub(crate) fn decide_missing(known: &TrackedFile, found: &FoundFile) -> Option<(FileState, QuarantineReason)> {
     let can_go = matches!(known.state, FileState::Pending | FileState::Failed);
     let is_older = known.sequencer.as_ref().zip(found.sequencer.as_ref()).is_some_and(|(known, found)| found < known);
@@ -145,7 +145,7 @@ mod tests {
     use crate::Sequencer;
     use chrono::DateTime;
 
-    /// When what is decided on was found.
+    /// Time at which findings were made that are to be decided on: later than any record.
     const LATER: DateTime<Utc> = DateTime::<Utc>::MAX_UTC;
 
     fn found(etag: &str, sequencer: Option<&str>, quarantine: Option<QuarantineReason>) -> FoundFile {

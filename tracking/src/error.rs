@@ -1,11 +1,11 @@
-//! What can go wrong with the store.
+//! Errors of the store.
 
 use millwork_manifest::FileState;
 
 /// The result of an operation on the store.
 pub type TrackingResult<T> = Result<T, TrackingError>;
 
-/// What went wrong with the store.
+/// Error of the store.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum TrackingError {
     /// The store did not answer, or not in time. The operation may have happened all the same.
@@ -45,7 +45,7 @@ pub enum TrackingError {
     Format {
         /// The database file.
         store: String,
-        /// Its format.
+        /// Format of the database file.
         found: i64,
         /// The format that is known.
         known: i64,
@@ -55,7 +55,7 @@ pub enum TrackingError {
     Foreign {
         /// The file.
         store: String,
-        /// What it is.
+        /// Kind of content that was found in the file.
         what: String,
     },
     /// A lock that somebody else has taken meanwhile.
@@ -85,13 +85,13 @@ pub enum TrackingError {
         manifest_id: String,
         /// The state it is in.
         found: String,
-        /// What was asked.
+        /// Rule that the request breaks, or advice for whoever asked.
         wanted: &'static str,
     },
     /// Something in the store that no version of Millwork writes.
     #[error("state holds {what} `{value}`, which is not valid")]
     Corrupt {
-        /// What kind of thing.
+        /// Kind of the value, in words.
         what: &'static str,
         /// The thing.
         value: String,
@@ -99,7 +99,7 @@ pub enum TrackingError {
 }
 
 impl TrackingError {
-    /// Whether the same operation may succeed later.
+    /// Tells whether the same operation may succeed later.
     pub fn can_pass(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }

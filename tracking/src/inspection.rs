@@ -1,4 +1,4 @@
-//! What a person may want to know of the store that no step of the work needs, and the one change that only a person makes.
+//! Looks of people at the store that no step of the work needs, and the one change that only a person makes.
 
 use crate::{TrackedFile, TrackingResult};
 use async_trait::async_trait;
@@ -18,7 +18,7 @@ pub const KEEP_BUILDER_DAYS: i64 = 7;
 pub struct LockState {
     /// Name of the lock.
     pub name: String,
-    /// Who holds it, or held it last.
+    /// Process that holds the lock, or held it last.
     pub holder: String,
     /// Token, which grows with each holder.
     pub token: u64,
@@ -28,24 +28,24 @@ pub struct LockState {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// What lies before a run in the queue.
+/// Runs that lie before one in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueAhead {
     /// Runs before it, at most the limit that was asked for.
     pub runs: u64,
     /// Bytes of their manifests.
     pub bytes: u64,
-    /// Whether more runs are before it than were counted.
+    /// True if more runs are before it than were counted.
     pub is_capped: bool,
 }
 
-/// What a builder says of itself.
+/// Description that a builder gives of itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BuilderAbout {
     /// Version of Millwork.
     pub version: String,
-    /// How it runs: `serve`, `watch` or `lambda`.
+    /// Command by which it runs: `serve`, `watch` or `lambda`.
     pub mode: String,
     /// Moment it was started.
     pub started_at: Option<DateTime<Utc>>,
@@ -59,9 +59,9 @@ pub struct BuilderAbout {
     pub sweep_interval_seconds: Option<u64>,
     /// Size a file is expected to have, in MB of 1024² bytes.
     pub expected_file_size_mb: f64,
-    /// How far from that it may be, in percent.
+    /// Deviation from the expected size that is allowed, in percent.
     pub size_tolerance_percent: f64,
-    /// Whether a file without a date counts as of today.
+    /// True if a file without a date counts as of today.
     pub dates_missing_ones_today: bool,
     /// Queue that it reads.
     pub queue_url: Option<String>,
@@ -70,7 +70,7 @@ pub struct BuilderAbout {
 }
 
 impl BuilderNote {
-    /// What the builder says of itself; none if another version of Millwork says it in other words.
+    /// Description in the note; none if another version of Millwork writes it in other words.
     pub fn about(&self) -> Option<BuilderAbout> {
         serde_json::from_str(&self.note).ok()
     }
@@ -83,7 +83,7 @@ pub struct BuilderNote {
     pub id: String,
     /// Moment of the sign, by the builder's clock.
     pub seen_at: DateTime<Utc>,
-    /// What it says of itself, as JSON of at most [`MAX_NOTE_BYTES`].
+    /// Description that the builder gives of itself ([`BuilderAbout`]), as JSON of at most [`MAX_NOTE_BYTES`].
     pub note: String,
 }
 
@@ -124,14 +124,14 @@ pub struct StateChange {
     pub reason: Option<String>,
     /// Content that its object was found with, if that is to be taken over.
     pub content: Option<FoundContent>,
-    /// What its timeline says of the change.
+    /// Text for the change in the file's timeline.
     pub detail: String,
 }
 
-/// What a change of state came to.
+/// Outcome of a change of state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateChanged {
-    /// It happened; this is the file now.
+    /// The change happened; this is the file now.
     Done(Box<TrackedFile>),
     /// The file, or its run, is not as it was seen: nothing changed. This is the file now, if it is known.
     Moved(Option<Box<TrackedFile>>),
@@ -159,18 +159,18 @@ impl StateChange {
 /// Something of the store that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StoreFault {
-    /// What it is about: a table, an index, the file.
+    /// Part of the store that the fault is in: a table, an index, the file.
     pub what: String,
-    /// What is wrong.
+    /// Fault, in words.
     pub found: String,
-    /// What to do.
+    /// Remedy: what a person has to do.
     pub remedy: String,
 }
 
 /// Looks of people at the store. Each is bounded, whatever the store holds.
 #[async_trait]
 pub trait Inspection: Send + Sync {
-    /// Those of these locks that were ever taken, in the order asked for. At most 100 may be asked for.
+    /// Returns those of these locks that were ever taken, in the order asked for. At most 100 may be asked for.
     async fn locks(&self, names: &[String]) -> TrackingResult<Vec<LockState>>;
 
     /// The runs that start before a queued one, as far as `limit` reaches; none if it does not wait. It may lag behind.
@@ -189,6 +189,6 @@ pub trait Inspection: Send + Sync {
     /// counters are one; made again after its effect, it is [`StateChanged::Moved`], with the file as it left it.
     async fn change_state(&self, change: &StateChange, now: DateTime<Utc>) -> TrackingResult<StateChanged>;
 
-    /// What is not as it must be: tables, indexes and expiry in DynamoDB, the database file in SQLite.
+    /// Returns the faults of the store: in tables, indexes and expiry in DynamoDB, in the database file in SQLite.
     async fn faults(&self) -> TrackingResult<Vec<StoreFault>>;
 }

@@ -1,4 +1,4 @@
-//! What Millwork remembers: the life of every file, how much of each date waits, the locks under which manifests are
+//! Memory of Millwork: the life of every file, how much of each date waits, the locks under which manifests are
 //! made, the manifests and their runs, and the commit records that decide who won.
 //!
 //! [`TrackingStore`] is the whole of it. [`SqliteStore`] keeps it in one file, [`DynamoStore`] in DynamoDB; [`open`]

@@ -1,4 +1,4 @@
-//! What becomes of a run: the same for every store.
+//! Life of a run, operation by operation: the same for every store.
 //!
 //! Each function says what an operation makes of a run as it is, or that it leaves it, or refuses. An operation that is
 //! made again finds the run as it left it, and leaves it.
@@ -100,7 +100,7 @@ pub(crate) fn cancel(run: &Run, now: DateTime<Utc>) -> Decided<RunState> {
     }
 }
 
-/// What somebody can do who wants a committed run gone.
+/// Advice for somebody who wants a committed run gone.
 const COMMITTED: &str = "it is too late to cancel it: its output is decided on and gets its names, again and again until that \
     succeeds. If what was to get them is gone, retry it: it is converted anew";
 
@@ -112,7 +112,7 @@ pub(crate) fn requeue(run: &Run, now: DateTime<Utc>) -> TrackingResult<Option<Ru
     }
 }
 
-/// Whether the content of a run's files can be taken over as it is now: it has no output, and nobody converts it.
+/// Tells whether the content of a run's files can be taken over as it is now: the run has no output, and nobody converts it.
 pub(crate) fn can_be_refreshed(run: &Run) -> bool {
     matches!(run.state, RunState::Failed | RunState::Cancelled)
 }
@@ -185,13 +185,13 @@ pub(crate) fn supersede(
     Ok(Some(after))
 }
 
-/// Whether a run that waits or is under way has an output to fall back on: it was completed before, and forced. Its files are
+/// Tells whether a run that waits or is under way has an output to fall back on: it was completed before, and forced. Its files are
 /// completed, and stay so.
 pub(crate) fn has_output(run: &Run) -> bool {
     run.committed_at.is_some()
 }
 
-/// Whether a run is to replace an output, or ended without one and may have left something of one that was given up.
+/// Tells whether a run is to replace an output, or ended without one and may have left something of one that was given up.
 pub(crate) fn replaces(run: &Run) -> bool {
     let has_ended = matches!(run.state, RunState::Failed | RunState::Cancelled);
     run.generation > 1 && (run.state == RunState::Queued || is_under_way(run) || has_ended)
@@ -250,7 +250,7 @@ fn refused(run: &Run, found: &str, wanted: &'static str) -> TrackingError {
     TrackingError::Conflict { manifest_id: run.manifest_id.to_string(), found: found.to_owned(), wanted }
 }
 
-/// What asking something of a run that is not there comes to.
+/// Error of an operation on a run that is not there.
 pub(crate) fn unknown(id: &ManifestId) -> TrackingError {
     let wanted = "submit its manifest first";
     TrackingError::Conflict { manifest_id: id.to_string(), found: "unknown".to_owned(), wanted }
@@ -274,7 +274,7 @@ pub(crate) fn check_owned(run: &Run, owned: u64, first_lost: Option<&TrackedFile
     Err(refused(run, &found, "those that are left can go into a new manifest"))
 }
 
-/// Whether a run that ended without output can have a file again: it has it, or had it last, or nobody has.
+/// Tells whether a run that ended without output can have a file again: the run has it, or had it last, or nobody has.
 pub(crate) fn can_return(file: &TrackedFile, id: &ManifestId) -> bool {
     let is_free = matches!(file.state, FileState::Pending | FileState::Failed);
     let is_in_run = matches!(file.state, FileState::Manifested | FileState::Processing);

@@ -20,11 +20,11 @@ pub const MAX_NOTES: usize = 1000;
 pub struct FileTotal {
     /// The files.
     pub files: u64,
-    /// Their bytes.
+    /// Bytes of the files.
     pub bytes: u64,
 }
 
-/// All there is of a date, in numbers.
+/// Numbers of all there is of a date.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DateTotals {
     /// Files by state; states without files are left out.
@@ -35,9 +35,9 @@ pub struct DateTotals {
     pub runs: BTreeMap<RunState, u64>,
     /// Sums of what its committed runs produced.
     pub output: RunSummary,
-    /// When the oldest pending file arrived.
+    /// Time at which the oldest pending file arrived.
     pub oldest_pending: Option<DateTime<Utc>>,
-    /// When a run of it was last committed, or completed.
+    /// Time at which a run of the date was last committed, or completed.
     pub last_commit: Option<DateTime<Utc>>,
 }
 
@@ -64,7 +64,7 @@ pub struct RunSummary {
     /// Requests to object storage that it took and that read, by estimate.
     #[serde(default)]
     pub reads: u64,
-    /// Those that write.
+    /// Requests to object storage that it took and that write, by estimate.
     #[serde(default)]
     pub writes: u64,
 }
@@ -141,9 +141,9 @@ impl AttemptWork {
 pub struct AttemptStep {
     /// Name of the step, such as `survey`.
     pub step: String,
-    /// When it began.
+    /// Time at which the step began.
     pub began_at: DateTime<Utc>,
-    /// How long it took, in milliseconds.
+    /// Time that the step took, in milliseconds.
     pub millis: u64,
 }
 
@@ -157,7 +157,7 @@ pub enum Span {
 }
 
 impl Span {
-    /// Both.
+    /// Spans of both lengths.
     pub const ALL: [Self; 2] = [Self::Minute, Self::Hour];
 
     /// Seconds of one.
@@ -184,17 +184,17 @@ impl Span {
     }
 }
 
-/// What happened in a span of time, and how it was at its end.
+/// Sums of what happened in a span of time, and the state at its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sample {
     /// Beginning of the span, in seconds since 1970.
     pub at: i64,
-    /// How much of the span was watched, in seconds: less than all of it where nobody led for some time.
+    /// Time of the span that was watched, in seconds: less than all of it where nobody led for some time.
     pub watched_seconds: f64,
     /// Files that came, valid ones, and their bytes.
     pub arrived_files: u64,
-    /// Their bytes.
+    /// Bytes of the files that came.
     pub arrived_bytes: u64,
     /// Stored bytes of input of runs that were completed.
     pub input_bytes: u64,
@@ -237,11 +237,11 @@ impl Sample {
 /// A note that a process leaves of itself, until it expires.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Note {
-    /// Who it is of.
+    /// Name of the note among those of its kind, such as that of a process, or [`LEARNT`].
     pub name: String,
-    /// When it was left.
+    /// Time at which the note was left.
     pub at: DateTime<Utc>,
-    /// What it says.
+    /// Content of the note.
     pub value: serde_json::Value,
 }
 
@@ -257,7 +257,7 @@ pub const TOTALS: &str = "totals";
 /// Name of the one note of that kind.
 pub const COUNTED: &str = "counted";
 
-/// What there is to do, and how fast it goes: for whoever decides how many executors there should be.
+/// Work that there is to do, and the speed of it: for whoever decides how many executors there should be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Capacity {
@@ -269,7 +269,7 @@ pub struct Capacity {
     pub bytes_per_slot_second: Option<f64>,
     /// Slots of all executors.
     pub slots: u64,
-    /// Those that were busy.
+    /// Slots that were busy.
     pub busy_slots: u64,
 }
 
@@ -294,7 +294,8 @@ pub trait NumberStore: Send + Sync {
     /// Counts a date anew, and corrects its totals. Its cost grows with the files and runs of the date.
     async fn recount_totals(&self, date: DatePrefix) -> TrackingResult<DateTotals>;
 
-    /// Valid files that ever came, and their bytes: a count that only grows, of which differences tell.
+    /// Valid files that ever came, and their bytes: a count of which differences tell. In DynamoDB a date that is forgotten takes its
+    /// arrivals with it.
     async fn arrivals(&self) -> TrackingResult<FileTotal>;
 
     /// Notes the work of an attempt that failed; nothing happens if it is not the run's newest.

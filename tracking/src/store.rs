@@ -58,7 +58,7 @@ pub trait TrackingStore: NumberStore {
     /// A file's timeline, oldest first.
     async fn timeline(&self, uri: &ObjectUri) -> TrackingResult<Vec<TimelineEntry>>;
 
-    // What waits.
+    // Backlogs.
 
     /// The oldest pending files of a date, at most `limit`. It may lag behind: only [`Self::claim`] tells.
     async fn pending(&self, date: DatePrefix, limit: usize) -> TrackingResult<Vec<TrackedFile>>;
@@ -132,10 +132,10 @@ pub trait TrackingStore: NumberStore {
     /// Does what it was asked before, then lets go of what it has open. If that is a file, whatever it is asked later fails.
     async fn close(&self) {}
 
-    /// One run, with its attempts, but without what it produced.
+    /// Returns a run with its attempts, but without what it produced.
     async fn run_head(&self, id: &ManifestId) -> TrackingResult<Option<Run>>;
 
-    /// One run, with its attempts and what it produced. Its cost grows with its files.
+    /// Returns a run with its attempts and what it produced. Its cost grows with its files.
     async fn run(&self, id: &ManifestId) -> TrackingResult<Option<Run>>;
 
     /// The manifest of a run.

@@ -1,4 +1,4 @@
-//! What is remembered.
+//! Records of the store: files, locks, manifests, runs, commits and counts, and the filters of their listings.
 
 use crate::{AttemptWork, RunSummary};
 use chrono::{DateTime, Utc};
@@ -16,12 +16,12 @@ use std::str::FromStr;
 pub struct Sequencer(String);
 
 impl Sequencer {
-    /// From an event's text.
+    /// Reads a sequencer from an event's text.
     pub fn new(text: &str) -> Self {
         Self(text.trim_start_matches('0').to_ascii_uppercase())
     }
 
-    /// As it is stored.
+    /// Text of the sequencer, as it is stored.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -42,24 +42,24 @@ impl PartialOrd for Sequencer {
 /// A file as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundFile {
-    /// Where it is: its identity.
+    /// URI of the file, by which it is known.
     pub uri: ObjectUri,
-    /// Its date; none if it has none, which is a reason to quarantine it.
+    /// Date of the file; none if it has none, which is a reason to quarantine it.
     pub date: Option<DatePrefix>,
-    /// Its size.
+    /// Size in bytes.
     pub size_bytes: u64,
-    /// Its entity tag, without quotes.
+    /// Entity tag, without quotes.
     pub etag: String,
-    /// Its version, in a bucket that keeps versions.
+    /// Version of the object, in a bucket that keeps versions.
     pub version_id: Option<String>,
-    /// Where the event that told of it stands among the events of its key. A listing has none.
+    /// Place of the event that told of the file among the events of its key. A file from a listing has none.
     pub sequencer: Option<Sequencer>,
-    /// Why it is quarantined, if it is.
+    /// Reason for which the file is quarantined, if it is.
     pub quarantine: Option<QuarantineReason>,
 }
 
 impl FoundFile {
-    /// The same, with a size that every store can hold and add up. One that no object has stays larger than any may be.
+    /// Returns the file with a size that every store can hold and add up. A size that no object has stays larger than any may be.
     pub(crate) fn bounded(&self) -> Self {
         Self { size_bytes: self.size_bytes.min(MAX_OBJECT_BYTES + 1), ..self.clone() }
     }
@@ -81,75 +81,75 @@ impl FoundFile {
 /// A file as it is remembered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TrackedFile {
-    /// Where it is.
+    /// URI of the file.
     pub uri: ObjectUri,
-    /// Its date.
+    /// Date of the file.
     pub date: Option<DatePrefix>,
-    /// Its size when it was last looked at.
+    /// Size in bytes when the object was last looked at.
     pub size_bytes: u64,
-    /// Its entity tag then.
+    /// Entity tag at that time.
     pub etag: String,
-    /// Its version then.
+    /// Version of the object at that time, in a bucket that keeps versions.
     pub version_id: Option<String>,
     /// The newest event known of it.
     #[serde(skip)]
     pub sequencer: Option<Sequencer>,
-    /// Where it is in its life.
+    /// State in the life of the file.
     pub state: FileState,
-    /// Grows by one with each change.
+    /// Number that grows by one with each change.
     pub version: u64,
     /// The manifest it is in.
     pub manifest_id: Option<String>,
-    /// Why it is quarantined, or why it failed.
+    /// Reason for which the file is quarantined, or failed.
     pub reason: Option<String>,
-    /// Where it was moved to, if it was.
+    /// URI that the file was moved to, if it was.
     pub quarantine_uri: Option<String>,
     /// The entity tag of newer content that was seen when the file was no longer pending.
     pub overwritten_etag: Option<String>,
-    /// When it was first seen.
+    /// Time at which the file was first seen.
     pub arrived_at: DateTime<Utc>,
-    /// When it last changed.
+    /// Time at which the file last changed.
     pub updated_at: DateTime<Utc>,
 }
 
 /// A change in a file's life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimelineEntry {
-    /// When it changed.
+    /// Time of the change.
     pub at: DateTime<Utc>,
     /// The state it had then.
     pub state: FileState,
-    /// What there is to say of it: the manifest, a reason.
+    /// Detail of the change: the manifest, a reason.
     pub detail: Option<String>,
 }
 
-/// What tracking a found file came to.
+/// Outcome of tracking a found file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tracked {
-    /// It was not known; it is pending now.
+    /// The file was not known; it is pending now.
     New,
-    /// It was not known, or had other content; it is quarantined now.
+    /// The file was not known, or had other content; it is quarantined now.
     Quarantined(QuarantineReason),
-    /// It is known as quarantined, and as it was.
+    /// The file is known as quarantined, and as it was.
     StillQuarantined(QuarantineReason),
-    /// It is known, and as it was.
+    /// The file is known, and as it was.
     Known,
-    /// It is known with other content, and still to be converted, also if it failed: size and entity tag are those found now.
+    /// The file is known with other content, and still to be converted, also if it failed: size and entity tag are those found now.
     Updated,
-    /// It is known with other content, but its rows are converted or being converted: it stays so, noted once in its
+    /// The file is known with other content, but its rows are converted or being converted: it stays so, noted once in its
     /// timeline.
     Overwritten,
     /// The event is older than what is known: nothing changed.
     Outdated,
 }
 
-/// What becomes of a converted file whose object has other content now.
+/// Treatment of a converted file whose object has other content now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overwrites {
-    /// It is noted and shown.
+    /// The other content is noted and shown.
     #[default]
     Record,
-    /// It is pending again: its new rows are converted beside the old ones.
+    /// The file is pending again: its new rows are converted beside the old ones.
     Reprocess,
 }
 
@@ -165,21 +165,21 @@ impl FromStr for Overwrites {
     }
 }
 
-/// How much of a date waits for a manifest. A hint: a crash can leave it wrong until it is recounted.
+/// Pending files of a date, which wait for a manifest. A hint: a crash can leave it wrong until it is recounted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Backlog {
     /// Pending files.
     pub pending_files: u64,
-    /// Their bytes.
+    /// Bytes of the pending files.
     pub pending_bytes: u64,
-    /// When the oldest of them arrived.
+    /// Time at which the oldest of the pending files arrived.
     pub oldest_pending: Option<DateTime<Utc>>,
 }
 
-/// What tracking a batch of files came to.
+/// Outcome of tracking a batch of files.
 #[derive(Clone, Debug, Default)]
 pub struct TrackedBatch {
-    /// What became of each file, in their order.
+    /// Outcome of each file, in their order.
     pub outcomes: Vec<Tracked>,
     /// The backlogs of the dates that gained pending files.
     pub backlogs: Vec<(DatePrefix, Backlog)>,
@@ -188,13 +188,13 @@ pub struct TrackedBatch {
 /// A lock that is held, or was: each write under it shows the token, and is refused once somebody else holds the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lock {
-    /// What is locked.
+    /// Name of the lock.
     pub name: String,
-    /// Who holds it, for people.
+    /// Process that holds the lock, for people.
     pub holder: String,
-    /// Grows with each holder.
+    /// Number that grows with each holder.
     pub token: u64,
-    /// When others may take it.
+    /// Time after which others may take the lock.
     pub expires_at: DateTime<Utc>,
 }
 
@@ -203,9 +203,9 @@ pub struct Lock {
 pub struct Draft {
     /// The manifest as it was meant; some of its files may not have been claimed.
     pub manifest: Manifest,
-    /// Where its document goes.
+    /// URI at which its document is to be written.
     pub uri: String,
-    /// When it was begun.
+    /// Time at which the draft was begun.
     pub begun_at: DateTime<Utc>,
 }
 
@@ -214,7 +214,7 @@ pub struct Draft {
 pub struct QueuedManifest {
     /// The manifest.
     pub manifest: Manifest,
-    /// Where its document is.
+    /// URI of its document.
     pub uri: String,
 }
 
@@ -223,74 +223,74 @@ pub struct QueuedManifest {
 pub struct Run {
     /// The manifest.
     pub manifest_id: ManifestId,
-    /// Its date.
+    /// Date of the manifest.
     pub date: DatePrefix,
-    /// Where its document is.
+    /// URI of the document of the manifest.
     pub manifest_uri: String,
-    /// Where the run is.
+    /// State of the run.
     pub state: RunState,
     /// Runs of higher priority go first; of the same, the oldest.
     pub priority: i32,
     /// The files of the manifest.
     pub files: u64,
-    /// Their bytes, as far as the manifest tells.
+    /// Bytes of the files, as far as the manifest tells.
     pub bytes: u64,
     /// Attempts started so far, those that a crash ended included.
     pub attempts: u32,
     /// Attempts that failed since somebody queued the run.
     pub failures: u32,
-    /// Which output of the manifest this is: 1, and one more each time it is forced, or converted anew because a committed
+    /// Number of the output of the manifest: 1, and one more each time it is forced, or converted anew because a committed
     /// output was lost before it was shown.
     pub generation: u32,
-    /// When the next attempt may start, after a failure that can pass.
+    /// Time before which the next attempt may not start, after a failure that can pass.
     pub not_before: Option<DateTime<Utc>>,
-    /// Whether somebody wants it cancelled, and it has not come to that yet.
+    /// True if somebody wants the run cancelled, and it has not come to that yet.
     pub cancel_requested: bool,
-    /// Why it failed, or the attempt before did. A completed run has one if it was forced and that failed: its output is
+    /// Failure of the run, or of the attempt before. A completed run has one if it was forced and that failed: its output is
     /// the one before.
     pub failure: Option<Failure>,
-    /// When the run was queued.
+    /// Time at which the run was queued.
     pub created_at: DateTime<Utc>,
-    /// When it last changed.
+    /// Time at which the run last changed.
     pub updated_at: DateTime<Utc>,
-    /// When its newest attempt started.
+    /// Time at which the newest attempt started.
     pub started_at: Option<DateTime<Utc>>,
-    /// When its output was decided on: the one that it has, also while it is converted again to replace that.
+    /// Time at which the output was decided on: the one that the run has, also while it is converted again to replace that.
     pub committed_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// Time at which the run ended.
     pub ended_at: Option<DateTime<Utc>>,
     /// Summary of what it produced, once it is committed.
     pub summary: Option<RunSummary>,
-    /// Its newest attempts, at most [`Run::HISTORY`], oldest first. Listings have none.
+    /// Newest attempts, at most [`Run::HISTORY`], oldest first. Listings have none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Attempt>,
-    /// What it produced, once it is committed. Listings have none.
+    /// Result of the run, once it is committed. Listings have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<serde_json::Value>,
 }
 
 impl Run {
-    /// How many attempts are remembered.
+    /// Limit of the attempts that are remembered: 100, the newest.
     pub const HISTORY: usize = 100;
 }
 
 /// An attempt at a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// Its number, from 1.
+    /// Number of the attempt, from 1.
     pub number: u32,
-    /// When it started.
+    /// Time at which the attempt started.
     pub started_at: DateTime<Utc>,
-    /// When it ended. One that never did was given up: its scheduler died, or its columns turned out to be others.
+    /// Time at which the attempt ended. One that never did was given up: its scheduler died, or its columns turned out to be others.
     pub ended_at: Option<DateTime<Utc>>,
-    /// Why it failed, if it did.
+    /// Failure of the attempt, if it failed.
     pub failure: Option<Failure>,
-    /// What was done in it, as far as it is known.
+    /// Work that was done in the attempt, as far as it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub work: Option<AttemptWork>,
 }
 
-/// Which runs a listing shows, newest first.
+/// Runs that a listing shows, newest first.
 #[derive(Clone, Debug, Default)]
 pub struct RunFilter {
     /// The state they are in.
@@ -299,9 +299,9 @@ pub struct RunFilter {
     pub date: Option<DatePrefix>,
     /// The class of their failure.
     pub failure_class: Option<FailureClass>,
-    /// How many at most, above 0.
+    /// Limit of the runs of a page, above 0.
     pub limit: usize,
-    /// Where the page before this one ended.
+    /// Place after which the page begins: `next_cursor` of the page before; none for the first page.
     pub cursor: Option<String>,
 }
 
@@ -310,11 +310,11 @@ pub struct RunFilter {
 pub struct RunCount {
     /// The state.
     pub state: RunState,
-    /// How many there are.
+    /// Number of runs in that state.
     pub runs: u64,
     /// The bytes of their manifests.
     pub bytes: u64,
-    /// When the oldest of them was queued.
+    /// Time at which the oldest of these runs was queued.
     pub oldest: Option<DateTime<Utc>>,
 }
 
@@ -325,7 +325,7 @@ pub struct Commit {
     pub manifest_id: ManifestId,
     /// The attempt that won.
     pub attempt: u32,
-    /// What is needed to finish publication.
+    /// Data that is needed to finish publication; text to the store.
     pub record: String,
 }
 
@@ -334,20 +334,20 @@ pub struct Commit {
 pub struct Replaced {
     /// The commit.
     pub commit: Commit,
-    /// Whether its output was given up before it was shown, so that nothing of it counts; else it is what readers have.
+    /// True if the output was given up before it was shown, so that nothing of it counts; else it is the output that readers have.
     pub is_superseded: bool,
 }
 
-/// Which files a listing shows.
+/// Files that a listing shows.
 #[derive(Clone, Debug, Default)]
 pub struct FileFilter {
     /// The state they are in. The order is that of arrival.
     pub state: Option<FileState>,
-    /// Their date.
+    /// Date of the files.
     pub date: Option<DatePrefix>,
-    /// How many at most, above 0.
+    /// Limit of the files of a page, above 0.
     pub limit: usize,
-    /// Where the page before this one ended.
+    /// Place after which the page begins: `next_cursor` of the page before; none for the first page.
     pub cursor: Option<String>,
 }
 
@@ -356,7 +356,7 @@ pub struct FileFilter {
 pub struct Page<T> {
     /// The items, perhaps none though there are more pages.
     pub items: Vec<T>,
-    /// Where the next page begins, unless this is the last.
+    /// Place at which the next page begins, unless this is the last.
     pub next_cursor: Option<String>,
 }
 
@@ -365,9 +365,9 @@ pub struct Page<T> {
 pub struct Metric {
     /// The day it happened.
     pub metric_date: String,
-    /// What is counted, such as `files_tracked`.
+    /// Name of the count, such as `files_tracked`.
     pub metric_type: String,
-    /// How many.
+    /// Count of that day.
     pub value: u64,
 }
 

@@ -5,11 +5,11 @@ use std::sync::LazyLock;
 
 /// A file that goes with every binary.
 pub struct Asset {
-    /// Its name in paths.
+    /// Name of the file in paths.
     pub name: &'static str,
-    /// Its media type.
+    /// Media type of the file.
     pub content_type: &'static str,
-    /// What is in it.
+    /// Content of the file.
     pub content: &'static [u8],
 }
 

@@ -35,13 +35,13 @@ pub fn bytes(n: u64) -> String {
     bytes_f64(n as f64)
 }
 
-/// The same of a number that was calculated.
+/// Bytes in units of 1,024, as [`bytes()`] has them, of a number that was calculated.
 pub fn bytes_f64(n: f64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let n = if n.is_finite() { n.max(0.0) } else { 0.0 };
     let mut value = n;
     let mut unit = 0;
-    // What would be shown as 1,000 or more goes to the next unit.
+    // A value that would be shown as 1,000 or more goes to the next unit.
     while value >= 999.5 && unit + 1 < UNITS.len() {
         value /= 1024.0;
         unit += 1;

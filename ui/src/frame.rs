@@ -8,7 +8,7 @@ use maud::{DOCTYPE, Markup, html};
 /// A part of the navigation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Section {
-    /// How the day goes.
+    /// Overview of the day.
     Overview,
     /// Runs of manifests.
     Runs,
@@ -20,16 +20,16 @@ pub enum Section {
     Quarantine,
     /// Processes.
     Cluster,
-    /// Who changed what.
+    /// Notes of changes, and of who made them.
     Activity,
-    /// What it costs.
+    /// Costs of runs.
     Cost,
     /// None of the above.
     Other,
 }
 
 impl Section {
-    /// Those of the navigation, each with its path, name and second key.
+    /// Sections of the navigation, each with its path, name and second key.
     const SHOWN: [(Self, &'static str, &'static str, &'static str); 8] = [
         (Self::Overview, "/ui/", "Overview", "o"),
         (Self::Runs, "/ui/runs", "Runs", "r"),
@@ -45,7 +45,7 @@ impl Section {
 /// Colours of the pages, as the reader chose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Theme {
-    /// Those of the system.
+    /// Colours of the reader's system.
     #[default]
     System,
     /// Dark on light.
@@ -55,7 +55,7 @@ pub enum Theme {
 }
 
 impl Theme {
-    /// Its name in the cookie.
+    /// Name of the theme in the cookie.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::System => "system",
@@ -94,7 +94,7 @@ pub enum Right {
 }
 
 impl Right {
-    /// Its name.
+    /// Name of the right.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -104,27 +104,27 @@ impl Right {
     }
 }
 
-/// Who looks at a page.
+/// Reader of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Viewer {
     /// Id of the token that they signed in with.
     pub name: String,
-    /// What that may do.
+    /// Right of that token.
     pub right: Right,
 }
 
-/// What a reader is told once, or of the state that the page is in.
+/// Notice to a reader: told once, or of the state that the page is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// How grave it is.
+    /// Gravity of the notice.
     pub tone: Tone,
     /// The sentence.
     pub text: String,
-    /// Where more is said.
+    /// Name and address of the page that says more.
     pub link: Option<(String, String)>,
 }
 
-/// How grave something is.
+/// Gravity of something that is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tone {
     /// Good news.
@@ -138,7 +138,7 @@ pub enum Tone {
 }
 
 impl Tone {
-    /// Its class.
+    /// CSS class of the tone.
     pub fn class(self) -> &'static str {
         match self {
             Self::Good => "good",
@@ -148,7 +148,7 @@ impl Tone {
         }
     }
 
-    /// Its word, for those who do not see the colour.
+    /// Word for the tone, for readers who do not see the colour.
     pub fn word(self) -> &'static str {
         match self {
             Self::Good => "all well",
@@ -159,25 +159,25 @@ impl Tone {
     }
 }
 
-/// What the frame shows of the process behind it.
+/// State of the process behind the page, as the frame shows it.
 #[derive(Clone, Debug, Default)]
 pub struct Process {
-    /// Whether it runs the manifests.
+    /// True while the process runs the manifests.
     pub leads: bool,
     /// Tasks that executors run, and could.
     pub slots: Option<(u64, u64)>,
-    /// Its version.
+    /// Version of the process.
     pub version: String,
 }
 
-/// What is around one page.
+/// Frame around one page.
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// Title of the window, and of nothing else: each page has its own `h1`.
     pub title: String,
     /// Part of the navigation that it belongs to.
     pub section: Section,
-    /// Who looks; nobody before they have signed in.
+    /// Reader of the page; nobody before they have signed in.
     pub viewer: Option<Viewer>,
     /// The process.
     pub process: Process,
@@ -189,15 +189,15 @@ pub struct Frame {
     pub now: DateTime<Utc>,
     /// Path and query of the same in the API.
     pub json: Option<String>,
-    /// The same as a command.
+    /// Command that tells the same as the page.
     pub command: Option<String>,
     /// When its oldest number was counted.
     pub counted_at: Option<DateTime<Utc>>,
-    /// What the reader is told.
+    /// Notices to the reader.
     pub notices: Vec<Notice>,
-    /// Whether the page follows what happens.
+    /// True if the page follows what happens.
     pub is_live: bool,
-    /// What the icon of the window says.
+    /// Tone of the icon of the window.
     pub tone: Tone,
 }
 

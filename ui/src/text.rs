@@ -23,7 +23,7 @@ pub fn shown(text: &str) -> Markup {
     }
 }
 
-/// The same as plain text, for titles and attributes.
+/// Text as [`shown`] has it, but plain, for titles and attributes.
 pub fn plain(text: &str) -> String {
     parts(text)
         .into_iter()

@@ -38,7 +38,7 @@ impl Aws {
     }
 }
 
-/// What could not be done, and why.
+/// Error that says what could not be done, and why.
 pub(super) fn failed<E>(what: impl Display, error: &SdkError<E>) -> anyhow::Error
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -50,7 +50,7 @@ where
     }
 }
 
-/// What was read; nothing, if the error says with this code that it is not there.
+/// Returns what was read; nothing, if the error says with the code `absent` that it is not there.
 pub(super) fn unless<T, E>(absent: &str, result: Result<T, SdkError<E>>, what: String) -> anyhow::Result<Option<T>>
 where
     E: ProvideErrorMetadata + Error + 'static,

@@ -1,4 +1,4 @@
-//! What everything is called.
+//! Names of buckets, queues and tables.
 
 use anyhow::ensure;
 use millwork_tracking::TableNames;
@@ -14,7 +14,7 @@ pub(super) struct Names {
     pub(super) dead_letter_queue: String,
     pub(super) manifest_queue: String,
     pub(super) tables: TableNames,
-    /// What keys of input begin with; empty for all of the bucket.
+    /// Prefix of keys of input; empty for all of the bucket.
     pub(super) input_prefix: String,
 }
 

@@ -1,4 +1,4 @@
-//! What buckets tell queues.
+//! Notifications that buckets send to queues.
 
 use super::aws::{Aws, failed};
 use super::plan::{Action, Notification};
@@ -14,7 +14,7 @@ use aws_sdk_s3::types::{
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How long S3 is asked again whether it may send: a new policy of a queue works within a minute.
+/// Pauses, in seconds, after which S3 is asked again whether it may send: a new policy of a queue works within a minute.
 const WAITS_SECONDS: [u64; 7] = [1, 2, 4, 8, 15, 15, 15];
 
 /// Finds what a bucket tells a queue; in a bucket that is not there, nothing.

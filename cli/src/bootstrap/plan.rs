@@ -1,18 +1,18 @@
-//! What must be there, as data: no request is made here.
+//! Resources that must be there, as data: no request is made here.
 
 use super::names::Names;
 use millwork_tracking::{TableDefinition, table_definitions};
 use std::fmt;
 
-/// How long a message may be worked on before it is delivered again: more than a batch of ten events takes.
+/// Time, in seconds, that a message may be worked on before it is delivered again: more than a batch of ten events takes.
 pub(super) const VISIBILITY_SECONDS: u32 = 360;
-/// How often a message is delivered before it goes to the dead letters.
+/// Number of deliveries of a message before it goes to the dead letters.
 pub(super) const MAX_RECEIVES: u32 = 5;
-/// How long an event waits for a builder that is down; S3 reports it only once.
+/// Time, in seconds, that an event waits for a builder that is down; S3 reports it only once.
 const RETENTION_SECONDS: u32 = 4 * 24 * 3600;
-/// How long a person has to look at a dead letter: the longest that SQS keeps one.
+/// Time, in seconds, that a person has to look at a dead letter: the longest that SQS keeps one.
 const DEAD_LETTER_RETENTION_SECONDS: u32 = 14 * 24 * 3600;
-/// Where manifests are below their bucket.
+/// Prefix of manifests in their bucket.
 const MANIFEST_PREFIX: &str = "manifests/";
 /// The id of the rule that aborts uploads which nobody completed.
 const ABORT_RULE: &str = "millwork-abort-uploads";
@@ -24,11 +24,11 @@ const ABORT_AFTER_DAYS: i32 = 7;
 pub(super) struct Queue {
     pub(super) name: String,
     pub(super) retention_seconds: u32,
-    /// What makes it a queue of events; dead letters have none.
+    /// Source of the events of the queue; a queue of dead letters has none.
     pub(super) source: Option<Source>,
 }
 
-/// Where events come from, and where those go that cannot be handled.
+/// Bucket that events come from, and queue for events that cannot be handled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Source {
     pub(super) bucket: String,
@@ -41,7 +41,7 @@ pub(super) struct Bucket {
     pub(super) rules: Vec<Rule>,
     /// The ids of all rules that are ours; those that are not wanted go.
     pub(super) own_rules: Vec<String>,
-    /// Whether objects that are there already may get a shorter life.
+    /// True if objects that are there already may get a shorter life.
     pub(super) may_shorten: bool,
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Notification {
     pub(super) suffix: &'static str,
 }
 
-/// One thing that must be there.
+/// Resource that must be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Resource {
     Queue(Queue),
@@ -109,7 +109,7 @@ impl fmt::Display for Resource {
     }
 }
 
-/// What a resource needs.
+/// Action that a resource needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Create,
@@ -131,7 +131,7 @@ impl Action {
         }
     }
 
-    /// What differs.
+    /// Differences of the resource, in words; none, unless it is updated.
     pub(super) fn detail(&self) -> Option<String> {
         match self {
             Self::Update(differences) => Some(differences.join("; ")),

@@ -22,7 +22,7 @@ struct Found {
     minimum_size: Option<TransitionDefaultMinimumObjectSize>,
 }
 
-/// What must be done to a bucket that is there.
+/// Changes that must be made to a bucket that is there.
 #[derive(Debug, Default, PartialEq)]
 struct Changes {
     encrypt: bool,
@@ -196,7 +196,7 @@ fn described(rule: &Rule) -> String {
     }
 }
 
-/// Whether the rule deletes objects that would have stayed.
+/// Tells whether the rule deletes objects that would have stayed.
 fn shortens(there: Option<&LifecycleRule>, wanted: &Rule) -> bool {
     let Does::ExpireAfterDays(days) = wanted.does else { return false };
     match there.and_then(as_rule) {

@@ -14,7 +14,7 @@ const STATEMENT: &str = "MillworkBucketEvents";
 
 type Attributes = HashMap<QueueAttributeName, String>;
 
-/// Where a queue is.
+/// Address of a queue.
 #[derive(Clone, Debug)]
 pub(super) struct Address {
     pub(super) url: String,
@@ -87,7 +87,7 @@ async fn read(aws: &Aws, name: &str) -> anyhow::Result<Option<(Address, Attribut
     Ok(Some((Address { url, arn: arn.clone() }, attributes)))
 }
 
-/// What differs: the attribute, its value unless it depends on a queue that is not there yet, and what a person reads.
+/// Differences of a queue: the attribute, its value unless it depends on a queue that is not there yet, and what a person reads.
 fn differences(
     queue: &Queue,
     address: &Address,

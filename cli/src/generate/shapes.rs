@@ -1,4 +1,4 @@
-//! What generated lines look like.
+//! Shapes of generated lines.
 
 use super::random::Random;
 use chrono::NaiveDate;

@@ -1,4 +1,4 @@
-//! Where operations are done: by a scheduler, or here on the state.
+//! Place where operations are done: by a scheduler, or here on the state.
 
 use super::{Options, open, places};
 use crate::client::Client;
@@ -10,7 +10,7 @@ use millwork_storage::Location;
 use millwork_tracking::Via;
 use serde_json::json;
 
-/// Who does operations.
+/// Scheduler or state that does operations.
 pub(super) enum Source {
     Scheduler(Box<Client>),
     State(Box<Operations>),
@@ -95,7 +95,7 @@ impl Source {
     }
 }
 
-/// Who changes something on a state itself: the user and the host.
+/// Person who changes something on a state itself: the user and the host.
 pub(super) fn operator() -> Operator {
     let name = |variable| std::env::var(variable).ok().filter(|name| !name.is_empty());
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();

@@ -276,7 +276,7 @@ fn parse_age(text: &str) -> Result<Duration, String> {
     seconds.filter(|seconds| *seconds <= YEAR_SECONDS).map(Duration::seconds).ok_or_else(wrong)
 }
 
-/// What a person names: a file, or else a run.
+/// File that a person names, or else a run.
 enum Named {
     File(ObjectUri),
     Run(ManifestId),

@@ -1,4 +1,4 @@
-//! What the scheduler is asked for, and how often.
+//! Questions to the scheduler, and how often they are asked.
 
 use super::model::{Details, Entry, Main, Model, Slow};
 use crate::client::{Client, Trouble};
@@ -37,18 +37,18 @@ const MAX_PROGRESS: usize = 20;
 /// Questions that are asked at once.
 const AT_ONCE: usize = 4;
 
-/// What somebody looks at.
+/// Parts of the view that somebody looks at.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Want {
-    /// Whether dates are shown.
+    /// True if dates are shown.
     pub(super) dates: bool,
-    /// What is shown in detail.
+    /// Subject that is shown in detail.
     pub(super) about: Option<Subject>,
-    /// Whether everything stays as it is.
+    /// True if everything stays as it is.
     pub(super) paused: bool,
 }
 
-/// What was answered.
+/// Answers of the scheduler.
 pub(super) enum Told {
     Main(Box<anyhow::Result<Main>>),
     Slow(Box<Slow>),
@@ -57,7 +57,7 @@ pub(super) enum Told {
 /// Asks a scheduler.
 pub(super) struct Asker {
     client: Client,
-    /// Whether the last answer was none.
+    /// True if the last question had no answer.
     is_away: AtomicBool,
 }
 
@@ -221,7 +221,7 @@ async fn wait(pause: Duration, wants: &mut watch::Receiver<Want>) -> bool {
     }
 }
 
-/// Whether the scheduler is there, and does not want to answer.
+/// Tells whether the scheduler is there, and does not want to answer.
 fn is_refusal(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref::<Trouble>(), Some(Trouble::Refused { status, .. }) if status.is_client_error())
 }

@@ -36,7 +36,7 @@ pub(super) type Part = (Tone, String);
 /// A buffer, and how far it is filled.
 pub(super) struct Canvas<'a> {
     buffer: &'a mut Buffer,
-    /// What is still free of it.
+    /// Area of the buffer that is still free.
     pub(super) area: Rect,
     has_colours: bool,
 }

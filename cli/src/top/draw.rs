@@ -35,11 +35,11 @@ const HELP: [&str; 12] = [
     "Nothing is changed from here: see `millwork runs`.",
 ];
 
-/// How a frame is to look.
+/// Look of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Look {
     pub(super) has_colours: bool,
-    /// Whether keys do something.
+    /// True if keys do something.
     pub(super) has_keys: bool,
 }
 

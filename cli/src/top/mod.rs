@@ -74,7 +74,7 @@ pub(crate) struct Options {
 /// Shows a scheduler until somebody quits; or prints how it is.
 pub(crate) async fn top(options: Options) -> anyhow::Result<ExitCode> {
     let asker = Asker::new(Client::new(&options.client)?);
-    // Who cannot be asked at all is told before the screen is taken.
+    // A scheduler that cannot be asked at all is told of before the screen is taken.
     let model = asker.all().await?;
     if options.json {
         print_json(&model)?;
@@ -92,7 +92,7 @@ fn can_draw() -> bool {
     std::io::stdout().is_terminal() && !is_dumb
 }
 
-/// One frame as lines.
+/// Draws one frame as lines.
 fn frame(model: Model, view: View) -> String {
     let now = Utc::now();
     let state = State::new(model, view);

@@ -1,4 +1,4 @@
-//! What is shown: the answers of the API, and the tables made of them.
+//! Content of the view: the answers of the API, and the tables made of them.
 
 use chrono::{DateTime, Utc};
 use millwork_api::{DateNumbers, Executor, Point, Run, RunDetail, RunProgress, Stats};
@@ -7,7 +7,7 @@ use millwork_manifest::{FileState, RunState};
 use millwork_scheduler::Attention;
 use serde::Serialize;
 
-/// How it is, as far as it was told.
+/// State of the cluster, as far as it was told.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Model {
     /// Address of the scheduler.
@@ -22,7 +22,7 @@ pub(super) struct Model {
     pub(super) attention: Option<Attention>,
 }
 
-/// What changes quickly.
+/// Answers that change quickly.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Main {
     /// When it was told.
@@ -34,7 +34,7 @@ pub(super) struct Main {
     pub(super) details: Option<Details>,
 }
 
-/// What is costly, or changes slowly; none of what stays as it was.
+/// Answers that are costly, or change slowly; none of those that stayed as they were.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slow {
     pub(super) leader: Option<Option<String>>,
@@ -59,7 +59,7 @@ pub(super) struct Details {
     pub(super) why: Diagnosis,
 }
 
-/// What there is a table of.
+/// Subject of a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum View {
     #[default]
@@ -99,7 +99,7 @@ pub(super) enum Tone {
 impl Entry {
     /// Runs, those first that are nearest to their end; of those that wait, the ones whose turn is next.
     pub(super) fn in_order(mut runs: Vec<Run>) -> Vec<Self> {
-        // One that changed meanwhile was told in both of its states.
+        // A run that changed meanwhile was told in both of its states.
         runs.sort_by(|a, b| a.manifest_id.cmp(&b.manifest_id).then(b.updated_at.cmp(&a.updated_at)));
         runs.dedup_by(|a, b| a.manifest_id == b.manifest_id);
         runs.sort_by_key(|run| {
@@ -113,7 +113,7 @@ impl Entry {
         runs.into_iter().map(|run| Self { run, progress: None }).collect()
     }
 
-    /// Whether an attempt at it goes on.
+    /// Tells whether an attempt at the run goes on.
     pub(super) fn is_in_work(&self) -> bool {
         matches!(self.run.state, RunState::Planning | RunState::Running | RunState::Committing)
     }

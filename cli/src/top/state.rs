@@ -1,4 +1,4 @@
-//! Where somebody is in the view, and what keys do.
+//! Place of somebody in the view, and effects of keys.
 
 use super::ask::{Told, Want, reason_of};
 use super::model::{Model, Tone, View};
@@ -13,7 +13,7 @@ const PAGE: isize = 10;
 /// Limit of the length of a filter, in characters.
 const MAX_FILTER_CHARS: usize = 60;
 
-/// What is to be done after a key.
+/// Step that follows a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
     GoOn,
@@ -41,13 +41,13 @@ pub(super) struct State {
     pub(super) model: Model,
     pub(super) view: View,
     pub(super) filter: String,
-    /// Whether keys are the filter's.
+    /// True if keys are typed into the filter.
     pub(super) is_typing: bool,
     pub(super) has_help: bool,
     pub(super) is_paused: bool,
     pub(super) opened: Option<Opened>,
     pub(super) away: Option<Away>,
-    /// What the last key was answered with.
+    /// Answer to the last key.
     pub(super) answer: Option<(Tone, String)>,
     /// The row that is chosen, by its key and its place.
     chosen: (String, usize),
@@ -89,7 +89,7 @@ impl State {
         }
     }
 
-    /// What is to be asked for.
+    /// Wishes for the next questions to the scheduler.
     pub(super) fn want(&self) -> Want {
         Want { dates: self.view == View::Dates, about: self.about(), paused: self.is_paused }
     }

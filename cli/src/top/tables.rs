@@ -14,14 +14,14 @@ pub(super) struct Column {
     pub(super) heading: &'static str,
     /// Place in the order in which columns go where there is no room: those of 0 stay.
     pub(super) rank: u8,
-    /// Whether its cells end at one place, as numbers do.
+    /// True if the cells of the column end at one place, as numbers do.
     pub(super) is_number: bool,
 }
 
 /// A row of a table.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
-    /// What it is about, by which it is found again.
+    /// Subject of the row, by which the row is found again.
     pub(super) key: String,
     pub(super) tone: Tone,
     pub(super) cells: Vec<String>,
@@ -32,7 +32,7 @@ pub(super) struct Row {
 pub(super) struct Table {
     pub(super) columns: Vec<Column>,
     pub(super) rows: Vec<Row>,
-    /// What is to be said below it.
+    /// Note below the table.
     pub(super) note: Option<String>,
 }
 
@@ -63,7 +63,7 @@ impl Model {
         table
     }
 
-    /// What needs a person, as far as that is known.
+    /// Causes that need a person, as far as they are known.
     pub(super) fn items(&self) -> &[AttentionItem] {
         self.attention.as_ref().map_or(&[], |attention| &attention.items)
     }
@@ -73,7 +73,7 @@ impl Model {
             self.main.stats.runs.iter().filter(|runs| runs.state == RunState::Queued).map(|runs| runs.runs).sum();
         let shown = self.main.runs.iter().filter(|entry| entry.run.state == RunState::Queued).count() as u64;
         match told.saturating_sub(shown) {
-            // One more or less is the time between two answers.
+            // A difference of one is the time between two answers.
             more if more > 1 && shown >= 100 => Some(format!("… and {} more that wait", number(more))),
             _ => none(&self.main.runs, "no run is open, and none has failed"),
         }

@@ -169,7 +169,7 @@ fn keys_move_filter_and_quit() {
     let mut state = state();
     press(&mut state, &[KeyCode::Char('j'), KeyCode::Down, KeyCode::Up]);
     assert!(frame(&state, 80).contains("▸ 2025-12-23-batch-0410"));
-    // What is chosen stays so when rows come and go above it.
+    // The chosen row stays chosen when rows come and go above it.
     state.model.main.runs.remove(0);
     assert!(frame(&state, 80).contains("▸ 2025-12-23-batch-0410"));
     press(&mut state, &[KeyCode::Char('/'), KeyCode::Char('S'), KeyCode::Char('l'), KeyCode::Char('q')]);

@@ -74,7 +74,7 @@ pub(super) fn bars(points: &[Point], now: DateTime<Utc>) -> Option<String> {
     (most > 0.0).then(|| sums.iter().map(bar).collect())
 }
 
-/// How much of something is used, as a bar of so many characters.
+/// Bar of `width` characters that shows how much of something is used.
 pub(super) fn gauge(used: u64, all: u64, width: usize) -> String {
     let full = match all {
         0 => 0,

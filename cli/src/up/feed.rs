@@ -1,4 +1,4 @@
-//! What arrives in the directory, on its way into manifests.
+//! Arrivals in the directory, on their way into manifests.
 
 use millwork_manifest::Flush;
 use millwork_manifest_builder::{Backfilled, Builder, BuilderError};
@@ -28,7 +28,7 @@ impl Feed {
 
     /// Works until it is dropped. Whatever step that ends at, the next start goes on from the store.
     pub(super) async fn work(mut self) {
-        // What an earlier process left waits as if it had just come.
+        // Files that an earlier process left wait as if they had just come.
         let mut looks = 1;
         loop {
             match self.look().await {

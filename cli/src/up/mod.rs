@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 const PORTS: (u16, u16) = (8080, 100);
 /// Time in which the link that is printed at the start must be used; later ones come from `millwork open`.
 const LINK_TIME: Duration = Duration::from_secs(600);
-/// How long a lock of a date lasts at most if nobody lets go of it: whoever starts again after a crash waits so long.
+/// Longest time that a lock of a date lasts if nobody lets go of it: whoever starts again after a crash waits so long.
 const LOCK_TTL: chrono::Duration = chrono::Duration::seconds(10);
 
 /// Watch a directory, convert what arrives, and show all of it in the browser.
@@ -282,7 +282,7 @@ fn line(run: &EndedRun) -> String {
             let files = crate::report::count(result.outputs.len() as u64, "file");
             format!("{now}  ✓ {}: {} in {files}{rejected}", run.manifest_id, crate::report::count(result.rows, "row"))
         }
-        // What a message quotes may hold anything.
+        // Text that a message quotes may hold anything.
         Err(failure) => {
             format!("{now}  ✗ {}: {}: {}", run.manifest_id, failure.class, failure.to_string().escape_debug())
         }

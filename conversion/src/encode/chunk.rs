@@ -43,7 +43,7 @@ const MIN_SPARE_BYTES: usize = 4 << 10;
 /// Room before the text of an open page for its levels: at least a bit for each of [`PAGE_ROWS`].
 const HEADROOM: usize = 4096;
 
-/// What each of so many columns of an encoder may have.
+/// Limits of one column of an encoder: its part of what all columns may have together.
 #[derive(Clone, Copy)]
 pub(super) struct Share {
     page_values: usize,
@@ -86,7 +86,7 @@ struct OpenPage {
     plain: Vec<u8>,
     bounds: Bounds,
     text_bytes: usize,
-    /// What the levels and indices of a page are put together in.
+    /// Buffer in which the levels and indices of a page are put together.
     content: Vec<u8>,
 }
 
@@ -249,13 +249,13 @@ impl TextChunk {
         if is_page_full { self.finish_page(compressor) } else { Ok(()) }
     }
 
-    /// Whether the dictionary and the indices are a good deal smaller than the text.
+    /// Tells whether the dictionary and the indices are at least a tenth smaller than the text.
     fn dictionary_pays(&self) -> bool {
         let bytes = self.dictionary.page().len() + index_bytes(self.values, &self.dictionary);
         bytes * 10 < self.plain_bytes * 9
     }
 
-    /// Whether nearly all values differ, so that the dictionary will be full long before the chunk ends. Among n values of N
+    /// Tells whether nearly all values differ, so that the dictionary will be full long before the chunk ends. Among n values of N
     /// there are about n²/2N that came before, as long as these are few, which tells N before all have come.
     fn dictionary_is_hopeless(&self) -> bool {
         let (distinct, bytes) = (self.dictionary.len(), self.dictionary.page().len());
@@ -285,7 +285,7 @@ impl TextChunk {
 
     fn finish_page(&mut self, compressor: &mut Compressor) -> Result<(), ParquetError> {
         let is_first = self.pages.is_empty();
-        // Where nearly every value is another one in the first page, they will be in the next.
+        // Values that nearly all differ in the first page will do so in the next.
         if self.has_dictionary && is_first && self.dictionary.len() * 50 > self.values * 49 && self.values > 64 {
             self.open.make_plain(&self.dictionary);
             self.dictionary.clear();
@@ -355,8 +355,8 @@ impl OpenPage {
         self.plain.len() - HEADROOM + self.indices.len() * 4
     }
 
-    /// How many of so many rows, of which the page takes the second number at most, there is room for, and how many values they have, which have these offsets: at least one row, and the
-    /// value that ends the page may reach over its end.
+    /// Counts the rows, of at most `most`, that the page has room for, and their values, whose offsets are `offsets`: at least one
+    /// row, and the value that ends the page may reach over its end.
     fn what_fits(
         &self,
         offsets: &[i32],

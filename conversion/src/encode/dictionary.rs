@@ -5,19 +5,19 @@ use super::statistics::{Bounds, prefix};
 use crate::compare::same;
 use crate::prefetch::prefetch;
 
-/// What a key of the table stands for: a value of up to seven bytes and its length, or, with the highest bit set, 31 bits of the
-/// hash of a longer one, and in the table below them its place in the page.
+/// Value that a key of the table stands for: up to seven bytes and their length, or, with the highest bit set, 31 bits of the hash
+/// of a longer value, and below them the place of that value in the page.
 type Word = u64;
 
 const LONG: Word = 1 << 63;
 const PLACE: Word = u32::MAX as Word;
 /// The longest value that a word holds.
 const MAX_SHORT: usize = 7;
-/// So many slots are looked at before the dictionary is given up: whoever makes values collide gains nothing. Others never have so
-/// many in a row, whatever the size of the table, which depends on the chunks before.
+/// Limit of the slots that are looked at before the dictionary is given up: whoever makes values collide gains nothing. Other
+/// values never have so many slots in a row, whatever the size of the table, which depends on the chunks before.
 const MAX_PROBES: usize = 1024;
 const MIN_SLOTS: usize = 64;
-/// So many values are looked up at once.
+/// Number of values that are looked up at once, so that memory is asked for ahead.
 const AHEAD: usize = 32;
 /// A larger table is not kept.
 const MAX_SPARE_SLOTS: usize = 1 << 16;
@@ -41,7 +41,7 @@ pub(super) struct Dictionary {
     shift: u32,
     /// The dictionary page: each value after its length.
     page: Vec<u8>,
-    /// Where the length of each value stands in the page.
+    /// Place in the page of the length of each value.
     starts: Vec<u32>,
 }
 
@@ -50,7 +50,7 @@ impl Dictionary {
         Self { slots: Vec::new(), shift: 0, page: Vec::new(), starts: Vec::new() }
     }
 
-    /// How many values there are.
+    /// Number of values in the dictionary.
     pub(super) fn len(&self) -> usize {
         self.starts.len()
     }
@@ -188,7 +188,7 @@ impl Dictionary {
         None
     }
 
-    /// Whether this value stands at a place of the page, after its length.
+    /// Tells whether this value stands at a place of the page, after its length.
     #[inline(always)]
     fn stands_at(&self, place: usize, value: &[u8]) -> bool {
         let there = &self.page[place..];

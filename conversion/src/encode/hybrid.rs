@@ -6,7 +6,7 @@
 /// A shorter run than this many values is packed with its neighbours.
 const MIN_RUN: usize = 16;
 
-/// How many bits the largest of `count` dictionary indices has.
+/// Number of bits that the largest of `count` dictionary indices has.
 pub(super) fn index_width(count: usize) -> u8 {
     (usize::BITS - count.saturating_sub(1).leading_zeros()) as u8
 }

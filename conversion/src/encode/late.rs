@@ -77,7 +77,7 @@ impl LateChunks {
 
     /// Ends the row group, which has so many rows.
     pub(super) fn close(&mut self, rows: usize, compressor: &mut Compressor) -> Result<Vec<EncodedLate>, ParquetError> {
-        // One that this row group does not have may never come again.
+        // A column without a value in this row group may never come again.
         self.0.retain(|_, chunk| chunk.rows > 0);
         let close = |(name, chunk): (&String, &mut LateChunk)| {
             chunk.text.write_nulls(rows - chunk.rows, compressor)?;
@@ -89,7 +89,7 @@ impl LateChunks {
 }
 
 impl EncodedLate {
-    /// Its size in the file, in bytes.
+    /// Size of the chunk in the file, in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.text.close.bytes_written
     }
@@ -101,9 +101,9 @@ pub(crate) fn text_columns<'a>(names: impl IntoIterator<Item = &'a String>) -> R
     Ok(Arc::new(ArrowSchemaConverter::new().convert(&Schema::new(fields))?))
 }
 
-/// What the chunks of added columns are appended to.
+/// File that the chunks of added columns are appended to.
 pub(crate) trait Append {
-    /// Where in the file the next byte stands.
+    /// Place in the file of the next byte.
     fn offset(&self) -> u64;
     fn append(&mut self, bytes: &[u8]) -> Result<(), ParquetError>;
 }

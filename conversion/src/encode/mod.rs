@@ -33,7 +33,7 @@ use pages::{Compressor, SpareBlocks};
 use std::io::Write;
 use std::sync::Arc;
 
-/// What the row groups of one schema have in common.
+/// Schema, properties and memory that the row groups of one schema have in common.
 pub(crate) struct RowGroups {
     schema: SchemaRef,
     descriptor: SchemaDescPtr,
@@ -85,7 +85,7 @@ pub(crate) struct RowGroupEncoder {
 pub(crate) struct EncodedRowGroup {
     /// The chunks of the schema's columns, in order.
     pub(crate) chunks: Vec<EncodedChunk>,
-    /// Those of columns that turned up on the way.
+    /// Chunks of columns that turned up on the way.
     pub(crate) late: Vec<EncodedLate>,
 }
 
@@ -174,7 +174,7 @@ impl RowGroupEncoder {
 }
 
 impl EncodedRowGroup {
-    /// Its size in the file, in bytes.
+    /// Size of the row group in the file, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         let late: u64 = self.late.iter().map(EncodedLate::bytes).sum();
         self.chunks.iter().map(EncodedChunk::bytes).sum::<u64>() + late
@@ -196,7 +196,7 @@ fn write_text(
 }
 
 impl EncodedChunk {
-    /// Its size in the file, in bytes.
+    /// Size of the chunk in the file, in bytes.
     fn bytes(&self) -> u64 {
         match self {
             Self::Text(text) => text.close.bytes_written,

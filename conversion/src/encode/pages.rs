@@ -80,7 +80,7 @@ fn external(error: impl std::error::Error + Send + Sync + 'static) -> ParquetErr
     ParquetError::External(Box::new(error))
 }
 
-/// What stands before the content of a page.
+/// Header that stands before the content of a page.
 pub(super) struct PageHeader {
     pub(super) kind: PageType,
     pub(super) encoding: Encoding,
@@ -99,7 +99,7 @@ impl PageHeader {
         put_i32(into, self.values)?;
         put_i32(into, self.encoding as usize)?;
         if is_dictionary {
-            // It is not sorted.
+            // `is_sorted`: the dictionary is not.
             into.push(NEXT_FIELD | FALSE);
         } else {
             // The encodings of both kinds of levels.
@@ -138,7 +138,7 @@ pub(super) struct PageSize {
     pub(super) uncompressed: usize,
 }
 
-/// How much of a chunk's pages is kept in one piece.
+/// Size of a piece of memory in which a chunk's pages are kept, in bytes: 64 KiB.
 const BLOCK_BYTES: usize = 64 << 10;
 
 /// Memory for the pages of a task, in blocks of one size that are used again once they are written: new memory is dear, since the
@@ -184,7 +184,7 @@ impl ChunkBytes {
         }
     }
 
-    /// What there is so far; nothing is left.
+    /// Takes the bytes of the pages so far; nothing is left.
     pub(super) fn take(&mut self) -> Vec<Bytes> {
         let mut blocks = vec![Bytes::from(std::mem::take(&mut self.first))];
         blocks.append(&mut self.full);

@@ -14,11 +14,11 @@ const TABLE_BITS: u32 = 14;
 /// A small block has a smaller table: to empty a large one takes a good part of the time that compressing it does.
 const SMALL_BLOCK: usize = 2 << 10;
 const SMALL_TABLE_BITS: u32 = 11;
-/// How many bytes the hash of a place depends on. Five find fewer of the matches that save next to nothing, such as the
+/// Number of bytes that the hash of a place depends on. Five find fewer of the matches that save next to nothing, such as the
 /// lengths of values.
 const HASHED_BYTES: u32 = 5;
-/// The same where next to everything matches something: with four, a guess that the next bytes do so as well is wrong
-/// less often.
+/// Number of bytes that the hash depends on where next to everything matches something: with four, a guess that the next bytes
+/// match as well is wrong less often.
 const HASHED_BYTES_DENSE: u32 = 4;
 /// A block is dense when less than one byte of so many of the block before has no match.
 const DENSE_SHARE: usize = 4;
@@ -88,7 +88,7 @@ impl Snappy {
     }
 }
 
-/// What matches are looked for in.
+/// Block in which matches are looked for.
 struct Block<'a> {
     bytes: &'a BlockBytes,
     length: usize,
@@ -189,7 +189,7 @@ impl Block<'_> {
         }
     }
 
-    /// Where a match ends.
+    /// Finds the end of a match.
     #[inline(always)]
     fn end_of(&self, found: &Match) -> usize {
         if found.differ != 0 {
@@ -209,7 +209,7 @@ impl Block<'_> {
         a
     }
 
-    /// How many of up to eight bytes before a match are the same, too.
+    /// Counts the bytes, of up to eight before a match, that are the same, too.
     #[inline(always)]
     fn same_before(&self, found: &Match) -> usize {
         let (a, b) = (found.place, found.before);
@@ -220,11 +220,11 @@ impl Block<'_> {
     }
 }
 
-/// What is written, element by element: a tag, and what belongs to it.
+/// Compressed bytes, element by element: a tag, and what belongs to it.
 struct Output<'a> {
     bytes: &'a mut [u8],
     at: usize,
-    /// How many bytes were written as they are.
+    /// Number of bytes of the block that were written as they are.
     literals: usize,
 }
 
@@ -255,7 +255,7 @@ impl Output<'_> {
     /// Bytes that stand a distance before. One element has up to 64 of them.
     #[inline(always)]
     fn copy(&mut self, distance: usize, mut length: usize) {
-        // What is left is enough for an element of its own.
+        // Elements of 64 bytes leave a rest that is enough for an element of its own.
         while length >= 64 + MIN_MATCH {
             self.put_copy(distance, 64);
             length -= 64;

@@ -63,13 +63,13 @@ fn plain_value(plain: &[u8], place: u32) -> &[u8] {
 /// A value that bounds others, and whether it has been cut.
 type Bound = (Vec<u8>, bool);
 
-/// What is known of the values of a column chunk, page by page.
+/// Statistics of the values of a column chunk, gathered page by page.
 pub(super) struct ChunkStatistics {
     is_nullable: bool,
     index: ColumnIndexBuilder,
     /// The smallest and, if it can be told, the largest value, cut like those of the pages: they may be huge.
     bounds: Option<(Bound, Option<Bound>)>,
-    /// What the index says of the last page with values.
+    /// Bounds, smallest and largest, that the index has of the last page with values.
     last: Option<(Vec<u8>, Vec<u8>)>,
     is_ascending: bool,
     is_descending: bool,
@@ -111,7 +111,7 @@ impl ChunkStatistics {
             Some(((min, _), Some((max, _)))) => Some((min, max)),
             None => None,
         };
-        // What readers rely on is the order of the bounds as they stand in the index.
+        // Readers rely on the order of the bounds as they stand in the index.
         if let (Some((last_min, last_max)), Some((min, max))) = (&self.last, &bounds) {
             self.is_ascending &= last_min <= min && last_max <= max;
             self.is_descending &= last_min >= min && last_max >= max;
@@ -122,7 +122,7 @@ impl ChunkStatistics {
         self.index.append_histograms(&None, &self.histogram(rows as u64, nulls as u64));
     }
 
-    /// How many rows have no value, and how many one; nothing where all must have one.
+    /// Number of rows without a value, and with one; none where all rows must have a value.
     fn histogram(&self, rows: u64, nulls: u64) -> Option<LevelHistogram> {
         self.is_nullable.then(|| LevelHistogram::from(vec![nulls as i64, (rows - nulls) as i64]))
     }
@@ -156,7 +156,7 @@ impl ChunkStatistics {
     }
 }
 
-/// Where text has to be cut so that characters stay whole: at most at `MAX_BYTES`.
+/// Finds the place at which text is to be cut so that characters stay whole: at most at `MAX_BYTES`.
 fn cut(text: &[u8]) -> usize {
     let is_start = |at: &usize| text[*at] & 0xc0 != 0x80;
     (MAX_BYTES - 3..=MAX_BYTES).rev().find(is_start).unwrap_or(MAX_BYTES)

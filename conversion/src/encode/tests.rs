@@ -53,7 +53,7 @@ fn encode(groups: &[Vec<RecordBatch>], compression: Compression) -> Vec<u8> {
     file.into_inner().unwrap()
 }
 
-/// The same with the `parquet` crate's own writer.
+/// Writes row groups of these batches with the `parquet` crate's own writer.
 fn encode_with_arrow(groups: &[Vec<RecordBatch>]) -> Vec<u8> {
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
     let mut writer = ArrowWriter::try_new(Vec::new(), groups[0][0].schema(), Some(properties)).unwrap();

@@ -98,10 +98,10 @@ fn range(offset: Option<i64>, length: Option<i32>) -> Option<Range<u64>> {
 /// A file that is being put in order.
 struct Order<'a> {
     file: &'a File,
-    /// Where in the file as it is its footer starts.
+    /// Place of the footer in the file as it is.
     data_end: u64,
     pieces: Vec<Range<u64>>,
-    /// Where in the new file the next piece stands.
+    /// Place of the next piece in the new file.
     at: u64,
     tail: Vec<u8>,
 }

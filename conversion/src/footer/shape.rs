@@ -237,7 +237,7 @@ impl Walk<'_> {
 
     fn value(&mut self, kind: &Kind) -> Result<(), ParquetError> {
         match kind {
-            // It is said with the type.
+            // A boolean is said with the type.
             Bool => Ok(()),
             I8 => self.byte().map(|_| ()),
             I16 | I32 | I64 => self.integer().map(|_| ()),

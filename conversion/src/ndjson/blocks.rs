@@ -5,7 +5,7 @@ use std::io::{self, Read};
 /// The longest line that is looked at, in bytes without its newline: 64 MiB.
 pub const MAX_LINE_BYTES: usize = 64 << 20;
 
-/// How much is read at a time: a block stays in the second-level cache while it is scanned.
+/// Size of a block, in bytes: 256 KiB are read at a time, which stay in the second-level cache while they are scanned.
 const BLOCK_BYTES: usize = 256 << 10;
 
 /// The byte order mark of UTF-8, with which a file may start: it is part of no line.
@@ -15,16 +15,16 @@ pub(crate) const BOM: &[u8] = b"\xef\xbb\xbf";
 pub(crate) struct Blocks<R> {
     input: R,
     buffer: Vec<u8>,
-    /// What the buffer holds.
+    /// Number of bytes that the buffer holds.
     filled: usize,
-    /// How much of it has been handed out.
+    /// Number of bytes of the buffer that have been handed out.
     handed_out: usize,
     /// The offset of the buffer's start in the stream.
     offset: u64,
     at_end: bool,
 }
 
-/// What comes next in the stream.
+/// Next part of the stream.
 pub(crate) enum Next {
     /// Whole lines, readable with [`Blocks::lines`].
     Lines,

@@ -62,13 +62,13 @@ const MAX_IDLE_BYTES: usize = 512;
 #[derive(Default)]
 pub(crate) struct TextColumn {
     text: Vec<u8>,
-    /// Where each value starts, and where the last ends; nothing before the first.
+    /// Start of each value, and end of the last; nothing before the first value.
     offsets: Vec<i32>,
     /// A set bit for each row with a value.
     validity: Vec<u8>,
     /// The rows up to the last with a value.
     rows: usize,
-    /// How many bytes of text and how many values there were last time.
+    /// Number of bytes of text, and of values, in the batch before: room is made for as many.
     last_bytes: usize,
     last_values: usize,
 }
@@ -239,7 +239,8 @@ mod tests {
             drop(array);
             column.recycle(values, &mut { usize::MAX });
             assert!(column.spare_bytes() > 0 && column.offsets.capacity() > 0);
-            // What was in the memory before is none of the next values, nor of those after a batch without any.
+            // Memory that is used again shows nothing of its old content in the next values, nor in those after a batch without
+            // any.
             assert!(column.finish(rows).is_none());
             column.set(5, |text| text.push(b'x'));
             column.reset();

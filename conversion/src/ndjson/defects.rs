@@ -1,4 +1,4 @@
-//! What is wrong with lines and files, in words: what it is, which limit, where, and what to do.
+//! Messages about lines and files: what is wrong, which limit, where, and what to do.
 
 use super::columns::{MAX_COLUMNS, MAX_NAME_BYTES};
 use super::input::InputError;
@@ -7,7 +7,7 @@ use super::rejects::RejectError;
 use crate::source::FileRange;
 use std::io;
 
-/// What can end the scan of a file.
+/// Error that ends the scan of a file.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScanError {
     #[error(transparent)]

@@ -26,7 +26,7 @@ pub enum OtherFormat {
     Parquet,
     /// Text in UTF-16.
     Utf16,
-    /// One JSON array over several lines.
+    /// A single JSON array over several lines.
     JsonArray,
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-/// What is put into lines: all that means something to JSON, and some that does not.
+/// Pieces that lines are made of: all that means something to JSON, and some that does not.
 const PIECES: [&str; 40] = [
     "{",
     "}",

@@ -65,7 +65,7 @@ pub(crate) struct Input {
     /// The file, if it is a local one: what is read from a bucket cannot change on the way.
     file: Option<File>,
     etag: String,
-    /// Whether there is something to read without waiting; None: always.
+    /// True once there is something to read without waiting; None: always.
     has_arrived: Option<Arc<AtomicBool>>,
     /// Bytes of content handed out.
     bytes: u64,
@@ -94,12 +94,12 @@ impl MostContent {
     }
 }
 
-/// How the reading of the stored object goes.
+/// State of the reading of the stored object.
 #[derive(Default)]
 struct Stored {
     /// Bytes consumed.
     bytes: AtomicU64,
-    /// Whether a read has failed: that says nothing of the content.
+    /// True once a read has failed: that says nothing of the content.
     has_failed: AtomicBool,
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn open_range(range: &FileRange, limits: &Limits) -> Result<Input, In
     open(range, limits, || ObjectReader::open(&range.uri, &range.etag, range.start..range.end, range.size_bytes))
 }
 
-/// The same, for a caller that may need no more than the first bytes.
+/// Opens a range like [`open_range`], for a caller that may need no more than the first bytes.
 pub(crate) fn open_start(range: &FileRange, limits: &Limits, first_bytes: u64) -> Result<Input, InputError> {
     let bytes = range.start..range.end;
     open(range, limits, || ObjectReader::open_start(&range.uri, &range.etag, bytes, range.size_bytes, first_bytes))
@@ -157,7 +157,7 @@ fn open(
 }
 
 impl Input {
-    /// Whether there is something to read without waiting for it.
+    /// Tells whether there is something to read without waiting.
     pub(crate) fn has_arrived(&self) -> bool {
         self.has_arrived.as_ref().is_none_or(|has_arrived| has_arrived.load(Ordering::Relaxed))
     }
@@ -189,7 +189,7 @@ fn is_about_start(error: &io::Error) -> bool {
     is_no_frame(error) || error.to_string().contains("invalid gzip header")
 }
 
-/// Whether a decoder of zstd gave up for the size of a window, which it says in words only.
+/// Tells whether a decoder of zstd gave up for the size of a window, which it says in words only.
 fn is_about_window(error: &io::Error) -> bool {
     error.to_string().contains("requires too much memory")
 }
@@ -219,7 +219,7 @@ impl<R, D: Read, F: Fn(R) -> io::Result<D>> Read for Late<R, D, F> {
 pub(crate) trait Content: Read {
     /// Bytes of the stored object consumed so far.
     fn stored_bytes(&self) -> u64;
-    /// What a failed read means.
+    /// Turns the error of a failed read into one that says what is wrong with the object.
     fn explain(&self, source: io::Error) -> InputError;
     /// Checks, once all is read, that the object is still the one that was opened.
     fn check_unchanged(&self) -> Result<(), InputError>;
@@ -249,7 +249,7 @@ impl Content for Input {
                 InputError::Window { uri, bytes, limit: self.window_bytes }
             }
             Compression::Zstd if bytes > 0 && is_no_frame(&source) => InputError::Trailing { uri, bytes },
-            // What ends too early began well.
+            // A file that ends too early began well.
             _ if bytes == 0 && source.kind() != ErrorKind::UnexpectedEof && is_about_start(&source) => {
                 InputError::Other { uri, format }
             }
@@ -360,7 +360,7 @@ mod tests {
         failure_of_scan(&input.explain(error).into()).class
     }
 
-    /// What comes of reading a file of these bytes: how much content, or the failure.
+    /// Reads a file of these bytes. Returns the bytes of its content, or the failure.
     fn read(name: &str, stored: &[u8], limits: &Limits) -> Result<u64, millwork_manifest::Failure> {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join(name);

@@ -7,7 +7,7 @@
 use super::numbers::skip_numbers;
 use super::unescape::{hex4, unescaped_is_longer};
 
-/// How deep objects and arrays may nest, the line's own object included.
+/// Limit of the depth to which objects and arrays may nest, the line's own object included.
 pub const MAX_DEPTH: u32 = 128;
 
 /// Limit of a key of the line's own object, in bytes after unescaping: 4 KiB. It becomes the name of a column, of which plans, reports
@@ -18,7 +18,7 @@ pub const MAX_KEY_BYTES: usize = 4 << 10;
 /// are in memory at once, 24 bytes each.
 pub const MAX_FIELDS: usize = 80_000;
 
-/// What a value is, as far as its text in a column depends on it.
+/// Kind of a value, as far as its text in a column depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueKind {
     /// `null`
@@ -34,23 +34,23 @@ pub enum ValueKind {
 /// A key of the line's object and where its value stands, as positions in the scanned bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// Where the key's text starts, after its quote.
+    /// Start of the key's text, after its quote.
     pub key_start: u32,
-    /// Where it ends, before its quote.
+    /// End of the key's text, before its quote.
     pub key_end: u32,
-    /// Where the value's text starts.
+    /// Start of the value's text.
     pub start: u32,
-    /// Where it ends.
+    /// End of the value's text.
     pub end: u32,
-    /// Whether the key has escapes.
+    /// True if the key has escapes.
     pub key_is_escaped: bool,
-    /// What the value is.
+    /// Kind of the value.
     pub kind: ValueKind,
     /// The number of the key, if it is a known one.
     pub(crate) spelling: u32,
 }
 
-/// What a line is.
+/// Kind of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scanned {
     /// White space only.
@@ -74,12 +74,12 @@ pub enum Defect {
     TooManyKeys(usize),
 }
 
-/// So many elements of arrays are looked at one by one before it is tried whether many numbers follow.
+/// Number of elements of arrays that are scanned one by one before a look whether many numbers follow.
 const ELEMENTS_BETWEEN_LOOKS: u32 = 8;
 
 type Step = Result<usize, Defect>;
 
-/// Those who know which keys to expect.
+/// Knowledge of the keys that a line may have.
 pub(crate) trait Keys {
     /// A key that is not known.
     const UNKNOWN: u32 = u32::MAX;
@@ -87,8 +87,8 @@ pub(crate) trait Keys {
     /// A line begins.
     fn start_line(&mut self);
 
-    /// If the key that is expected next stands at `at`, with its quotes and its colon: its number, and what is after the
-    /// colon.
+    /// The number of the key that is expected next, and the place after its colon, if that key stands at `at`, with its quotes and
+    /// its colon.
     fn expect(&mut self, bytes: &[u8], at: usize) -> Option<(u32, usize)>;
 
     /// The number of a key that was not expected, as it stands in the source, or [`Self::UNKNOWN`].
@@ -160,7 +160,7 @@ fn trailing(at: usize) -> Defect {
     Defect::Malformed(at, "expected the end of the line")
 }
 
-/// One `"key": value`, up to the `,` or `}` after it.
+/// Scans a member, `"key": value`, up to the `,` or `}` after it.
 #[inline(always)]
 fn field(bytes: &[u8], at: usize, fields: &mut Vec<Field>, keys: &mut impl Keys) -> Step {
     let mut field = Field {
@@ -321,7 +321,7 @@ fn skip_many_digits(bytes: &[u8], at: usize) -> Step {
 
 #[inline(always)]
 pub(super) fn skip_number(bytes: &[u8], mut at: usize) -> Step {
-    // What is as likely as not is counted, not asked for.
+    // A sign is as likely as not: counted without a branch.
     at += usize::from(byte(bytes, at) == b'-');
     let first = at;
     at = skip_digits(bytes, at)?;
@@ -419,7 +419,7 @@ fn skip_container(bytes: &[u8], start: usize, outer_depth: u32) -> Step {
     }
 }
 
-/// Where the string whose text starts at `at` ends, and whether it has escapes.
+/// Finds the end of the string whose text starts at `at`, and tells whether it has escapes.
 #[inline(always)]
 fn string_end(bytes: &[u8], mut at: usize) -> Result<(usize, bool), Defect> {
     let mut is_escaped = false;
@@ -437,7 +437,7 @@ fn string_end(bytes: &[u8], mut at: usize) -> Result<(usize, bool), Defect> {
     }
 }
 
-/// Where escapes end that follow each other at once.
+/// Finds the end of escapes that follow each other at once.
 // Strings without escapes are to be short work.
 #[inline(never)]
 fn escapes_end(bytes: &[u8], mut at: usize) -> Step {
@@ -569,7 +569,7 @@ mod tests {
             assert_eq!(refused, Err(Defect::TooManyKeys(1 + MAX_FIELDS * 5)));
             assert!(fields.capacity() <= MAX_FIELDS);
         }
-        // What is nested is not counted.
+        // Fields of a nested object are not counted.
         assert!(
             scan_line(format!("{{\"a\":{}", line(MAX_FIELDS + 1)).replace("}\n", "}}\n").as_bytes(), 0, &mut fields)
                 .is_ok()

@@ -14,10 +14,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::BuildHasher;
 
-/// So many spellings of keys are known at a glance.
+/// Limit of the spellings of keys that are known at a glance.
 const MAX_SPELLINGS: usize = 4 * MAX_COLUMNS;
 
-/// How keys become column names.
+/// Rule by which keys become column names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ColumnNames {
@@ -29,7 +29,7 @@ pub enum ColumnNames {
 }
 
 impl ColumnNames {
-    /// What two keys of one column have in common.
+    /// Returns the form of a key that all keys of one column have in common.
     pub(crate) fn normalize(self, key: &str) -> String {
         match self {
             Self::Exact => key.to_owned(),
@@ -66,7 +66,7 @@ pub(crate) struct NewKey {
 
 /// A key as it is spelt in the input.
 struct Spelling {
-    /// What the key is recognised by, once it has come.
+    /// Bytes by which the key is recognised, once it has come.
     token: Token,
     has_come: bool,
     key: Box<[u8]>,
@@ -101,7 +101,7 @@ impl Token {
         token
     }
 
-    /// Whether this is what stands at `at`.
+    /// Tells whether this key stands at `at`, with its quotes and its colon.
     #[inline(always)]
     fn stands_at(&self, bytes: &[u8], at: usize) -> bool {
         let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<{ Self::MAX_BYTES }>) else { return false };
@@ -125,7 +125,7 @@ pub(crate) struct KeyIndex {
     /// The two spellings that lines started with last.
     first: [u32; 2],
     first_seen: Vec<Option<Position>>,
-    /// How many columns the plan has, and the keys of those after them.
+    /// Number of columns that the plan has, and the keys of those after them.
     planned: usize,
     late: Vec<String>,
     /// An unknown key becomes a column at once while there are less than this.
@@ -142,7 +142,7 @@ pub(crate) struct KeyIndex {
     /// come before.
     before: u32,
     has_news: bool,
-    /// Whether the last key that was looked for was one of the next few.
+    /// True if the last key that was looked for was one of the next few.
     is_in_order: bool,
 }
 
@@ -152,8 +152,8 @@ fn is_metadata(key: &str) -> bool {
 }
 
 const START: u32 = u32::MAX;
-/// So many spellings after the last one are tried before a key is looked up, where the last one was among them: some keys are left
-/// out of an order that is always the same.
+/// Number of spellings after the last one that are tried before a key is looked up, where the last one was among them: some keys
+/// are left out of an order that is always the same.
 const NEAR: u32 = 4;
 
 impl Keys for KeyIndex {
@@ -232,17 +232,17 @@ impl KeyIndex {
         Self { max_columns: usize::MAX, ..Self::new(&[], names) }
     }
 
-    /// The same index, which makes columns of up to so many unknown keys.
+    /// Makes the index turn up to `most` unknown keys into columns.
     pub(crate) fn with_late(self, most: usize) -> Self {
         Self { max_columns: self.planned.saturating_add(most).min(MAX_COLUMNS), ..self }
     }
 
-    /// The same index, which learns these keys only, if they are given.
+    /// Makes the index learn these keys only, if they are given.
     pub(crate) fn only(self, wanted: Option<Words>) -> Self {
         Self { wanted, ..self }
     }
 
-    /// The same index, for which keys without a column are as good as not there. It makes no columns of keys.
+    /// Makes the index treat keys without a column as if they were not there. No keys become columns then.
     pub(crate) fn ignoring_others(mut self) -> Self {
         self.ignored = Some(self.planned as u32);
         self.first_seen.push(None);
@@ -387,18 +387,18 @@ impl KeyIndex {
         &self.late
     }
 
-    /// The same, with where they came first.
+    /// The keys of [`Self::late`], with the places at which they came first.
     pub(crate) fn late_keys(&self) -> impl Iterator<Item = NewKey> {
         let first = self.first_seen.iter().skip(self.planned);
         self.late.iter().zip(first).filter_map(|(key, at)| at.map(|at| NewKey { key: key.clone(), at }))
     }
 
-    /// Whether a key came that there is no column for.
+    /// Tells whether a key came that there is no column for.
     pub(crate) fn has_new_keys(&self) -> bool {
         !self.new_keys.is_empty()
     }
 
-    /// Whether there would be more columns with the new keys than there may be, or longer names. Others are not looked for then.
+    /// Tells whether the new keys would make more columns than there may be, or longer names. Further keys are not looked for then.
     fn has_too_many_columns(&self) -> bool {
         self.columns.len() + self.new_keys.len() > MAX_COLUMNS || self.key_bytes > MAX_NAME_BYTES
     }
@@ -424,7 +424,7 @@ impl KeyIndex {
         self.columns.iter().filter_map(seen)
     }
 
-    /// Where the key of each column of the plan came first, by column.
+    /// Place at which the key of each column of the plan came first, by column.
     pub(crate) fn first_seen(&self) -> &[Option<Position>] {
         &self.first_seen[..self.planned]
     }
@@ -542,7 +542,7 @@ mod tests {
                 (index.has_too_many_columns(), index.key_bytes)
             };
             for number in 0..MAX_NAME_BYTES / 4096 {
-                // One that comes again counts once.
+                // A key that comes again counts once.
                 add(&format!("{number:04096}"));
                 assert_eq!(add(&format!("{number:04096}")), (false, (number + 1) * 4096));
             }

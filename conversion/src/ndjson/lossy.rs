@@ -31,7 +31,7 @@ pub(crate) fn lossy_line(line: &[u8], into: &mut Vec<u8>) -> Option<u64> {
 pub(crate) struct RawPlaces<'a> {
     chunks: Utf8Chunks<'a>,
     chunk: Option<Utf8Chunk<'a>>,
-    /// Where the chunk starts in the lossy text, and in the bytes.
+    /// Start of the chunk in the lossy text, and in the bytes.
     lossy: u64,
     raw: u64,
 }
@@ -42,7 +42,7 @@ impl<'a> RawPlaces<'a> {
         Self { chunk: chunks.next(), chunks, lossy: 0, raw: 0 }
     }
 
-    /// Those of bytes that are valid text.
+    /// Places of bytes that are valid text: the same in both.
     pub(crate) fn of_text() -> Self {
         Self::new(b"")
     }

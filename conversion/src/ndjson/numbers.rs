@@ -3,7 +3,7 @@
 //! Each rule of RFC 8259, section 6, is about a byte and the one before it, but for where runs of digits end, which an
 //! addition finds: its carry goes through all digits from the first one on. So a rule is a few operations on words that have a bit for each byte.
 
-/// How many bytes are looked at at once.
+/// Number of bytes that are looked at at once.
 const WINDOW: usize = 64;
 
 /// From the start of a value in an array: the start of a later one, up to which there are only numbers, each with a comma after
@@ -20,8 +20,8 @@ pub(super) fn skip_numbers(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Where the last number of a window that has a comma after it ends, the comma included; 0 if there is none. The window begins with a
-/// value.
+/// Finds the end of the last number of a window that has a comma after it, the comma included; 0 if there is none. The window
+/// begins with a value.
 #[inline(always)]
 fn numbers_end(window: &[u8; WINDOW]) -> usize {
     let Classes { digits, zeros, dots, minuses, commas } = Classes::of(window);
@@ -32,7 +32,7 @@ fn numbers_end(window: &[u8; WINDOW]) -> usize {
         0 => (0, 0, 0),
         _ => (is(b'e') | is(b'E'), is(b'+'), is(b' ')),
     };
-    // Where a value must begin, and where the digits do that follow a dot, an exponent, or nothing.
+    // Places where a value must begin, and where the digits must that follow a dot, an exponent, or nothing.
     let values = ((commas << 1 | 1) & !spaces) | spaces << 1;
     let fractions = dots << 1;
     let signs = (minuses | pluses) & exponents << 1;

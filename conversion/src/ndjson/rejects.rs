@@ -30,7 +30,7 @@ const SPARED_BYTES: usize = 64;
 /// the attempt finds out.
 const REMEMBERED_PLANS: usize = 1024;
 
-/// What is said of a rejected line, before the line itself.
+/// Description of a rejected line, which stands before the line itself.
 #[derive(Serialize)]
 pub(crate) struct Rejection<'a> {
     pub(crate) source_file: &'a str,
@@ -131,7 +131,7 @@ impl RejectSink {
         Self::new(None, 0)
     }
 
-    /// Whether anything is kept.
+    /// Tells whether rejected lines are kept.
     pub(crate) fn is_kept(&self) -> bool {
         self.to.is_some()
     }
@@ -209,7 +209,7 @@ fn as_text(bytes: &[u8], is_cut: bool) -> Option<&str> {
     }
 }
 
-/// Whether the text takes so much more as a JSON string that base64 is better.
+/// Tells whether the text takes so much more as a JSON string that base64 is better.
 fn grows_too_much(text: &str) -> bool {
     let escaped = |byte: u8| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x8 | 0xc => 2,
@@ -334,7 +334,7 @@ mod tests {
             assert_eq!(size, expected);
             let _ = std::fs::remove_file(root.path().join("published"));
         }
-        // One byte less than a record.
+        // Room of a byte less than a record.
         written_with(root.path(), RejectRoom::of(4, size - 1), |sink| {
             let full = sink.write(&rejection(3), b"abc");
             assert!(matches!(full, Err(RejectError::NoRoom(limit)) if limit == size - 1));

@@ -29,7 +29,8 @@ const MIN_BATCH_ROWS: usize = 64;
 const BATCH_BYTES_OF_A_COLUMN: usize = 8 << 10;
 const MIN_BATCH_BYTES: usize = 1 << 20;
 const MAX_BATCH_BYTES: usize = 4 << 20;
-/// So much memory for text is kept from batch to batch, and a little for each column without a value: huge values leave nothing behind.
+/// Limit of the memory for text that is kept from batch to batch, in bytes: 16 MiB, and a little for each column without a value;
+/// huge values leave nothing behind.
 const MAX_SPARE_BYTES: usize = 16 << 20;
 /// For so many fields of a line memory is kept.
 const MAX_SPARE_FIELDS: usize = 1 << 16;
@@ -43,7 +44,7 @@ pub fn input_bytes_read() -> u64 {
     INPUT_BYTES_READ.load(Ordering::Relaxed)
 }
 
-/// What the scans of one lane share, file after file.
+/// State that the scans of one lane share, file after file.
 pub(crate) struct ScanContext {
     pub(crate) source: Arc<RowSource>,
     pub(crate) keys: KeyIndex,
@@ -70,7 +71,7 @@ impl ScanContext {
         Self { source, keys, rejects, ledger: Vec::new(), stored_bytes: 0, given_rows: 0, counters, builder }
     }
 
-    /// The same, that counts for a task.
+    /// Makes the scans count for a task.
     pub(crate) fn counting(self, counters: Arc<TaskCounters>) -> Self {
         Self { counters, ..self }
     }
@@ -116,10 +117,10 @@ impl ScanContext {
 pub(crate) struct FileScan<R> {
     range: FileRange,
     blocks: Blocks<R>,
-    /// Where the next line starts in the current block.
+    /// Start of the next line in the current block.
     at: usize,
     has_block: bool,
-    /// Whether the current block is valid UTF-8 throughout.
+    /// True if the current block is valid UTF-8 throughout.
     is_utf8: bool,
     is_done: bool,
     counts: RangeLedger,
@@ -219,7 +220,7 @@ impl<R: Content> FileScan<R> {
     fn finish(&mut self, context: &mut ScanContext) -> Result<(), ScanError> {
         self.is_done = true;
         self.blocks.input().check_unchanged()?;
-        // What was read, not what was to be read: the ledger compares the two.
+        // Bytes that were read, not those that were to be read: the ledger compares the two.
         self.counts.end = self.range.start + self.blocks.input().stored_bytes();
         context.ledger.push(std::mem::take(&mut self.counts));
         Ok(())

@@ -32,7 +32,7 @@ pub fn unescape(source: &[u8], into: &mut Vec<u8>) -> u64 {
     replaced
 }
 
-/// Whether the text of a string is longer than so many bytes once it is unescaped. Memory is bounded by `limit`.
+/// Tells whether the text of a string is longer than `limit` bytes once it is unescaped. Memory is bounded by `limit`, too.
 pub(super) fn unescaped_is_longer(source: &[u8], limit: usize) -> bool {
     if source.len() > limit.saturating_mul(LONGEST_ESCAPE) {
         return true;
@@ -45,7 +45,7 @@ pub(super) fn unescaped_is_longer(source: &[u8], limit: usize) -> bool {
 /// The bytes of an escape, `\u0041`, that stands for one byte.
 const LONGEST_ESCAPE: usize = 6;
 
-/// What a backslash and this stand for.
+/// Returns the byte that a backslash and this letter stand for.
 #[inline(always)]
 fn simple_escape(letter: u8) -> u8 {
     match letter {
@@ -81,7 +81,7 @@ fn unicode_escape(text: &[u8]) -> (usize, Option<char>) {
     }
 }
 
-/// What each byte is worth as a hexadecimal digit; [`NO_DIGIT`] if it is none.
+/// Value of each byte as a hexadecimal digit; [`NO_DIGIT`] if it is none.
 const DIGITS: [u8; 256] = {
     let mut digits = [NO_DIGIT; 256];
     let mut value = 0;

@@ -1,4 +1,4 @@
-//! One task: lanes scan and encode its morsels at the same time.
+//! Conversion of a task: lanes scan and encode its morsels at the same time.
 //!
 //! Lanes take morsels in order, whenever they are done with one, so that none idles while there is work left (morsel-driven
 //! parallelism). Row groups are put into the file in the order of their morsels: the same plan gives the same bytes,
@@ -95,12 +95,12 @@ fn merge_first_seen<T: Copy + Ord>(into: &mut Vec<Option<T>>, from: &[Option<T>]
 /// As many lanes work at once in a process as it has threads for them, whatever tasks they are of: each has a row group in memory.
 static TURNS: OnceLock<Semaphore> = OnceLock::new();
 
-/// How many threads there are for lanes.
+/// Number of threads that there are for lanes in this process.
 fn threads() -> usize {
     Handle::current().metrics().num_workers()
 }
 
-/// What the lanes of a task share.
+/// State that the lanes of a task share.
 struct Work {
     /// A partition for each morsel.
     plan: Arc<dyn ExecutionPlan>,
@@ -122,7 +122,7 @@ struct Work {
     room: Arc<Semaphore>,
 }
 
-/// So much room a whole morsel takes.
+/// Units of room that the largest morsel of a task takes.
 const WHOLE: u32 = 16;
 /// There is room for so many whole morsels more than there are lanes, or for more of the small ones: one that waits for an earlier
 /// one, and one that is being written.
@@ -238,7 +238,7 @@ async fn next_morsel(
         let mut rest = work.rest.lock().unwrap_or_else(PoisonError::into_inner);
         let is_next = rest.front().is_some_and(|(morsel, _)| *morsel == next);
         let Some(room) = work.room.try_acquire_many(needed).ok().filter(|_| is_next) else { continue };
-        // Who writes the morsel gives the room back.
+        // Room is given back by the writer of the morsel.
         room.forget();
         let next = rest.pop_front()?;
         if rest.is_empty() {

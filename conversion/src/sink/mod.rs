@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
-/// How the pages of the output are compressed.
+/// Compression of the pages of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutputCompression {
@@ -60,20 +60,20 @@ impl std::str::FromStr for OutputCompression {
     }
 }
 
-/// What a sink writes, and where.
+/// Options of a sink: what it writes, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SinkOptions {
     pub(crate) manifest_id: ManifestId,
     pub(crate) staging: Staging,
     pub(crate) target_file_bytes: u64,
     pub(crate) compression: OutputCompression,
-    /// How many lanes the morsels of a task are to keep busy to the end; there are no more than the executor has slots.
+    /// Number of lanes that the morsels of a task are to keep busy to the end; there are no more than the executor has slots.
     pub(crate) lanes: usize,
     pub(crate) morsels: MorselSizes,
     /// Place of the attempt in its trace, which is handed on to executors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) traceparent: Option<String>,
-    /// Where the input of each task starts, by file and offset: the tasks' numbers for output files must not meet.
+    /// Start of the input of each task, by file and offset: the tasks' numbers for output files must not meet.
     pub(crate) starts: Vec<(u32, u64)>,
 }
 
@@ -93,7 +93,7 @@ impl SinkOptions {
 }
 
 impl OutputCompression {
-    /// How the files of a manifest are written.
+    /// Properties by which the files of a manifest are written.
     pub(crate) fn writer_properties(self, manifest_id: &ManifestId) -> WriterProperties {
         let compression = match self {
             Self::Snappy => ParquetCompression::SNAPPY,
@@ -113,7 +113,7 @@ impl OutputCompression {
     }
 }
 
-/// What can end the writing of a task's files.
+/// Error that ends the writing of a task's files.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PartError {
     #[error(transparent)]
@@ -122,7 +122,7 @@ pub(crate) enum PartError {
     Storage(#[from] StorageError),
     #[error("cannot write Parquet: {0}")]
     Parquet(#[from] ParquetError),
-    /// What a panic says may hold values of rows: it is for the executor's own standard error.
+    /// Panics may say values of rows: their words are for the executor's own standard error.
     #[error("a lane of the task broke off: it panicked, and its executor's standard error has the reason")]
     Panic(#[from] tokio::task::JoinError),
     #[error("nobody wants the rest of the task")]
@@ -140,7 +140,7 @@ pub(crate) struct ParquetPartsSink {
 /// The subject of a task.
 #[derive(Clone, Debug)]
 pub struct TaskSubject {
-    /// Its manifest.
+    /// Manifest that the task converts.
     pub manifest_id: ManifestId,
     /// The attempt at it.
     pub attempt: Option<u32>,
@@ -149,7 +149,7 @@ pub struct TaskSubject {
 }
 
 impl TaskSubject {
-    /// What the plan of a task says of it. None for a plan that is no task's.
+    /// Reads the subject of a task from its plan. None for a plan that is no task's.
     pub fn of(plan: &Arc<dyn ExecutionPlan>) -> Option<Self> {
         let options = &plan.downcast_ref::<ParquetPartsSink>()?.options;
         Some(Self {

@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(many(1000, 1, 300, 0), [300, 300, 400]);
         assert_eq!(many(1000, 2, 200, 0), [200, 200, 200, 200, 67, 67, 22, 22, 7, 7, 3, 3, 2]);
         assert_eq!(many(1000, 2, 1000, 0), [335, 335, 110, 110, 36, 36, 12, 12, 4, 4, 3, 3]);
-        // Where there may be fewer, the last are larger.
+        // A limit of the number of morsels makes the last ones larger.
         let few = |most| bytes(1000, 2, MorselSizes { whole: 200, least: 3 }, most);
         assert_eq!(few(13), many(1000, 2, 200, 3));
         assert_eq!(few(12), [200, 200, 200, 200, 67, 67, 22, 22, 7, 7, 4, 4]);
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(lengths(&[10; 8], 2), [3, 3, 1, 1]);
         assert_eq!(lengths(&[1, 1, 100], 2), [2, 1]);
         assert_eq!(lengths(&[], 2), [0]);
-        // What is a little less than the least morsel is one of its own, each time.
+        // A file that is a little less than the least morsel is a morsel of its own, each time.
         assert_eq!(lengths(&[3; 24], 2), [8, 8, 3, 3, 1, 1]);
     }
 }

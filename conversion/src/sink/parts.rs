@@ -29,7 +29,7 @@ pub(super) struct PartsWriter {
     written_bytes: u64,
     /// The number of the next file.
     number: usize,
-    /// Whether the end of the manifest is this task's.
+    /// True if the end of the manifest is this task's.
     is_last_task: bool,
 }
 
@@ -102,7 +102,8 @@ impl PartsWriter {
         (self.consumed_bytes, self.morsel_bytes) = (self.consumed_bytes + bytes, 0);
     }
 
-    /// Whether the open file ends before this row group. What the task will write is predicted from what it has written so far.
+    /// Tells whether the open file ends before this row group. What the task will write is predicted from what it has written so
+    /// far.
     fn is_time_for_next_file(&self, open_bytes: u64, group: &EncodedGroup) -> bool {
         let written = (self.written_bytes + open_bytes) as f64;
         let consumed = (self.consumed_bytes + self.morsel_bytes).max(1) as f64;
@@ -143,7 +144,8 @@ impl PartsWriter {
     }
 }
 
-/// Whether a file that has some bytes ends before the next row group, given what is left to write, from its start on.
+/// Tells whether a file that has `open` bytes ends before the next row group, given the bytes `rest` that are left to write, from
+/// its start on.
 fn is_time(open: f64, group: f64, rest: f64, target: f64, is_last_task: bool) -> bool {
     let goal = file_goal(rest, target, is_last_task);
     let is_near_goal = open + group / 2.0 > goal && open >= target * LEAST_FILE;

@@ -23,7 +23,7 @@ const MAX_GROWTH: u64 = 8;
 /// table.
 const MAX_OPEN_BYTES: usize = 256 << 20;
 
-/// How many row groups of a task there is room for.
+/// Number of row groups of a task that there is room for.
 pub(crate) fn max_row_groups(columns: usize) -> usize {
     (TASK_CHUNKS / columns.max(1)).max(1)
 }
@@ -45,11 +45,11 @@ impl EncodedGroup {
     }
 }
 
-/// What the row groups of one task have in common.
+/// Columns and limits that the row groups of one task have in common.
 pub(super) struct RowGroupShape {
     pub(super) columns: Arc<RowGroups>,
     target_bytes: u64,
-    /// How many row groups a morsel may make.
+    /// Limit of the row groups that a morsel may make.
     morsel_groups: usize,
 }
 
@@ -62,7 +62,8 @@ impl RowGroupShape {
         Ok(Self { columns, target_bytes, morsel_groups })
     }
 
-    /// Whether a row group has all it should have, `before` others of its morsel and `consumed`, a share of the morsel's input.
+    /// Tells whether a row group has all it should have, after `before` others of its morsel and `consumed`, a share of the
+    /// morsel's input.
     pub(super) fn is_full(&self, group: &RowGroupEncoder, before: usize, consumed: impl Fn() -> f64) -> bool {
         let bytes = group.estimated_bytes() as u64;
         if group.open_bytes() >= MAX_OPEN_BYTES {
@@ -77,13 +78,13 @@ impl RowGroupShape {
     }
 }
 
-/// Whether a morsel that makes row groups evenly may end the next one.
+/// Tells whether a morsel that makes row groups evenly may end the next one.
 fn is_due(before: usize, morsel_groups: usize, consumed: f64) -> bool {
     let next = before + 1;
     next < morsel_groups && next as f64 <= consumed * morsel_groups as f64
 }
 
-/// Whether what is left of a morsel makes at least half of a row group, too, going by those so far: a little rest goes with them.
+/// Tells whether the rest of a morsel makes at least half of a row group, too, going by those so far: a little rest goes with them.
 fn is_enough_left(before: usize, consumed: f64) -> bool {
     (1.0 - consumed) * (before + 1) as f64 >= consumed / 2.0
 }

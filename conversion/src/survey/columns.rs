@@ -50,8 +50,8 @@ impl Columns {
         Self::of(keys, files)
     }
 
-    /// Whether a file of these columns can be made one of the settled columns: whatever turned up, none gets another name, and the
-    /// first stays the first. Spark goes by where the first column of a row group stands, which must be at its start.
+    /// Tells whether a file of these columns can be made one of the settled columns: whatever turned up, none gets another name,
+    /// and the first stays the first. Spark goes by where the first column of a row group stands, which must be at its start.
     pub(crate) fn can_become(&self, settled: &Self) -> bool {
         let (old, new) = (self.layout(), settled.layout());
         if old.keys.first() != new.keys.first() {
@@ -61,7 +61,7 @@ impl Columns {
         new.keys.iter().zip(&new.names).all(|(key, name)| *old.get(key).unwrap_or(&key) == name)
     }
 
-    /// Where the settled columns stand in a file that has these, the metadata, then some that turned up.
+    /// Finds the places of the settled columns in a file that has these, the metadata, then some that turned up.
     pub(crate) fn places_of(&self, settled: &Self, late: &[String]) -> Vec<Place> {
         let names = self.names();
         let metadata = names.len()..names.len() + METADATA_COLUMNS.len();

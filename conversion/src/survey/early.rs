@@ -63,7 +63,7 @@ async fn survey_ahead(
     capacity: Capacity,
 ) -> Result<Survey, Failure> {
     let survey = survey_files(&manifest, &options).await?;
-    // It takes a while, in which other tasks of this thread have something to do.
+    // Finding the rate takes a while, in which other tasks of this thread have something to do.
     let find = move || {
         Handle::current().block_on(find_rate_ahead(&manifest, &survey, &options, capacity));
         survey
@@ -116,7 +116,7 @@ mod tests {
         begin(&both);
         assert_eq!(survey(&manifest("both", &[&a]), &options).await.unwrap().columns().names(), ["a"]);
         assert!(options.early.begun().is_none());
-        // One that failed is made again, and says why.
+        // A survey that failed is made again, and says why.
         begin(&both);
         assert!(survey(&both, &options).await.is_err());
         std::fs::write(&b, r#"{"c":1}"#).unwrap();

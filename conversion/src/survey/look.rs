@@ -16,36 +16,37 @@ use std::collections::{HashMap, VecDeque};
 use std::io::Read;
 use std::sync::Arc;
 
-/// How much of a file is looked at for its columns.
+/// Number of bytes of a file's content that are looked at for its columns: 64 KiB.
 const FIRST_BLOCK_BYTES: usize = 64 << 10;
-/// How far a look goes where the first line is longer than what is looked at.
+/// Limit of a look where the first line is longer than what is looked at, in bytes: 4 MiB.
 const MAX_FIRST_BLOCK_BYTES: usize = 4 << 20;
-/// How much content is converted in trial: this share of the input, within bounds, from places all over it.
+/// Divisor of the input that gives the content to be converted in trial, within the bounds below, from places all over the input.
 const SAMPLE_SHARE: u64 = 200;
 const MIN_SAMPLE_BYTES: u64 = 4 << 20;
 const MAX_SAMPLE_BYTES: u64 = 24 << 20;
-/// From how many places.
+/// Limit of the places that the sample is from.
 const SAMPLE_PLACES: usize = 64;
-/// One of so many places gives a line of any length that is looked at; others, lines within their share of the largest sample.
+/// Distance of the places that give a line of any length that is looked at; others give lines within their share of the largest
+/// sample.
 const LONG_LINES_EVERY: usize = 8;
 /// Limit of the columns of all batches of half of a sample: nearly 200 bytes each, whether they have values or not, so that many
 /// short lines in many columns would take a thousand times what they have as text.
 const MAX_SAMPLE_CELLS: usize = 1_000_000;
-/// How many files of a bucket are open ahead of those that are looked at: their requests are on their way.
+/// Number of files of a bucket, over all threads, that are open ahead of those that are looked at: their requests are on their way.
 const OPEN_AHEAD: usize = 64;
 
 /// A look at the start of a range.
 #[derive(Clone, Debug)]
 pub(super) struct Look {
     range: FileRange,
-    /// How much is looked at, and how far it goes where that is not even one line.
+    /// Number of bytes that are looked at, and their limit where they are not even one line.
     bytes: usize,
     max_bytes: usize,
-    /// If the lines are to be converted in trial: unless they are more than this.
+    /// Limit of the bytes of lines to be converted in trial: with more, none are. None if the look is no part of the sample.
     sample_bytes: Option<usize>,
 }
 
-/// What is to be looked at: the start of each file for its columns, and places all over the manifest for what its rows are like.
+/// Plans the looks: at the start of each file for its columns, and at places all over the manifest for what its rows are like.
 pub(super) fn looks(ranges: &[FileRange]) -> Vec<Look> {
     let step = ranges.len().div_ceil(SAMPLE_PLACES).max(1);
     let places = ranges.len().div_ceil(step).max(1);
@@ -103,7 +104,7 @@ pub(super) fn look(
 }
 
 impl Look {
-    /// If its lines are a part of the sample.
+    /// True if the lines of this look are a part of the sample.
     pub(super) fn is_sample(&self) -> bool {
         self.sample_bytes.is_some()
     }
@@ -169,7 +170,7 @@ pub(super) fn expansion(blocks: &[Sample]) -> HashMap<Compression, f64> {
         .collect()
 }
 
-/// What one half of each place gives.
+/// Scans one half of the lines of each place.
 pub(super) fn sample_half(sample: &[&Sample], wanted: usize, rows: &RowSource) -> SampleHalf {
     let trial = Arc::new(RowSource { staging: None, max_late_columns: 0, ..rows.clone() });
     let mut context = ScanContext::new(trial, RejectSink::nowhere());
@@ -183,7 +184,7 @@ pub(super) fn sample_half(sample: &[&Sample], wanted: usize, rows: &RowSource) -
             break;
         }
         let mut scan = FileScan::new(&context, range, InMemory::new(part));
-        // What is wrong with the data is found, and told, by the real scan.
+        // Defects of the data are found, and told, by the real scan.
         while let Ok(Some(rows)) = scan.next_rows(&mut context) {
             cells += rows.columns.len();
             half.rows.push(rows);
@@ -196,11 +197,11 @@ pub(super) fn sample_half(sample: &[&Sample], wanted: usize, rows: &RowSource) -
     half
 }
 
-/// One half of a sample.
+/// Rows of one half of a sample.
 #[derive(Default)]
 pub(crate) struct SampleHalf {
     pub(crate) rows: Vec<Rows>,
-    /// What they were made of.
+    /// Size of the content that the rows were made of, in bytes.
     pub(crate) content_bytes: u64,
 }
 

@@ -1,6 +1,6 @@
-//! What has to be known of a manifest's files before an attempt can be planned: that they are there and unchanged (of those in a
-//! bucket this may be found out when they are read), which columns they have, where the lines of large files start, and how
-//! small the rows will get.
+//! Survey of a manifest's files before an attempt can be planned: that they are there and unchanged (of those in a bucket this may
+//! be found out when they are read), which columns they have, where the lines of large files start, and how small the rows will
+//! get.
 
 mod columns;
 mod density;
@@ -32,7 +32,7 @@ use tokio::sync::OnceCell;
 /// A rough sample is of one in so many places. It has no factor in common with `LONG_LINES_EVERY`.
 const ROUGH_SAMPLE_STEP: usize = 5;
 
-/// What is known of a manifest's files.
+/// Knowledge of a manifest's files that a plan needs.
 #[derive(Debug)]
 pub struct Survey {
     /// Every file's ranges, in order.
@@ -89,8 +89,8 @@ async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Resul
     let (first, others): (Vec<_>, Vec<_>) = looks(&ranges).into_iter().partition(is_first);
     let middle = first.get(first.len() / 2).map_or(0, Look::file);
     let (sample, mut keys) = look_at(first, options).await?;
-    // Where half of the places have not shown what the other half has, all of them may lack something, too. And the very first
-    // column cannot be added later: it must be known which one that is.
+    // Columns that half of the places have not shown, but the other half has, may be lacking in all of them, too. And the very
+    // first column cannot be added later: it must be known which one that is.
     let is_first_known = keys.values().any(|at| at.file == 0);
     if !is_first_known || keys.values().any(|at| at.file >= middle) {
         let (_, more) = look_at(others, options).await?;

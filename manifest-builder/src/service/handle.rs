@@ -1,4 +1,4 @@
-//! What becomes of a batch of messages, whoever delivers them.
+//! Handling of a batch of messages, whoever delivers them.
 
 use super::http::Health;
 use super::maker::Maker;
@@ -9,7 +9,7 @@ use metrics::counter;
 use millwork_queue::{BadMessage, BadReason, Decoded, Handler, Message, ObjectEvent, Verdict, decode};
 use tracing::Instrument;
 
-/// What the workers of the queue share.
+/// State that the workers of the queue share.
 pub(crate) struct Intake {
     pub(crate) builder: Builder,
     pub(crate) maker: Maker,
@@ -46,7 +46,7 @@ pub(crate) async fn handle(builder: &Builder, messages: &[Message]) -> (Vec<Verd
     for decoded in decoded {
         let taken: Result<(), BuilderError> = match &together {
             Ok(_) => Ok(()),
-            // One of them is at fault, or the store is down.
+            // A single message may be at fault, or the store is down: each is taken in by itself.
             Err(_) if messages.len() > 1 => builder.arrive(&decoded.events).await.map(|more| arrived.merge(more)),
             Err(error) => {
                 verdicts.push(Verdict::Retry(error.to_string()));

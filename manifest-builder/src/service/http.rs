@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// How long ago the last success may be, in seconds, for the service to count as ready.
+/// Age of the last success, in seconds, up to which the service counts as ready.
 const READY_SECONDS: i64 = 120;
 
-/// What is known of the service's health.
+/// Health of the service: the time of its last success.
 #[derive(Clone)]
 pub(crate) struct Health {
     last_success: Arc<AtomicI64>,
@@ -30,7 +30,7 @@ impl Health {
             Arc::new(move || health.ready())
         };
         let served = HealthServer::start(address, metrics, Arc::new(|| Ok("ok".to_owned())), ready, descriptors).await;
-        // It serves as long as the process lives.
+        // The server goes on as long as the process lives.
         drop(served.with_context(|| format!("cannot listen on {address}"))?);
         Ok(health)
     }

@@ -26,21 +26,21 @@ use tally::Tally;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How often the day's numbers are written to the store.
+/// Pause between two writes of the day's numbers to the store.
 const TALLY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What the service is told.
+/// Options of the service.
 #[derive(Clone, Debug)]
 pub struct ServiceOptions {
     /// The queue that is read.
     pub queue: ConsumerOptions,
-    /// How many batches of messages are handled at once.
+    /// Number of batches of messages that are handled at once.
     pub workers: usize,
-    /// How long a worker tries for the lock of a date.
+    /// Time for which the lock of a date is tried for.
     pub max_lock_wait: Duration,
-    /// How often the sweep is made, by one of all processes.
+    /// Interval of the sweeps, each made by one of all processes.
     pub sweep_interval: Duration,
-    /// Where health and metrics are served.
+    /// Address at which health and metrics are served, if at all.
     pub http: Option<SocketAddr>,
 }
 
@@ -140,7 +140,7 @@ async fn watch_once(
     told: &mut HashSet<String>,
 ) -> Result<(), BuilderError> {
     let listed = look(builder, place, tally, told).await;
-    // What waits does not wait for a place that cannot be listed.
+    // Files that wait for a manifest do not wait for a place that cannot be listed.
     tally.swept(&builder.sweep().await?);
     listed
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 /// Pause between two signs, in seconds: 30. A builder counts as gone after four that did not come.
 const INTERVAL: Duration = Duration::from_secs(30);
 
-/// What a builder says of itself, and how.
+/// Facts that a builder tells of itself in the store.
 #[derive(Clone)]
 pub(crate) struct Signs {
     builder: Builder,
@@ -38,13 +38,13 @@ impl Signs {
         Self { builder: builder.clone(), about }
     }
 
-    /// The same, with how often it sweeps.
+    /// Adds the interval of the builder's sweeps to the facts.
     pub(crate) fn sweeping(mut self, interval: Duration) -> Self {
         self.about.sweep_interval_seconds = Some(interval.as_secs());
         self
     }
 
-    /// The same, with the queues that it reads and fills.
+    /// Adds the queues that the builder reads and fills to the facts.
     pub(crate) fn reading(mut self, queue_url: &str, dead_letter_queue_url: Option<&str>) -> Self {
         self.about.queue_url = Some(queue_url.to_owned());
         self.about.dead_letter_queue_url = dead_letter_queue_url.map(str::to_owned);

@@ -1,4 +1,4 @@
-//! What the service counts: for Prometheus, and per day in the store.
+//! Counts of the service: for Prometheus, and per day in the store.
 
 use crate::builder::Arrived;
 use crate::sweep::Swept;

@@ -16,10 +16,10 @@ const NEXT_REQUEST: Duration = Duration::from_secs(60);
 /// ends those who do not take their answer.
 const ONE_REQUEST: Duration = Duration::from_secs(120);
 
-/// What a connection is doing.
+/// Phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
-    /// It has not said anything that is a request.
+    /// The connection has not said anything that is a request.
     Silent,
     /// Between two requests.
     Idle,
@@ -39,7 +39,7 @@ impl Phase {
         }
     }
 
-    /// Whether nobody loses anything when it is closed.
+    /// Tells whether nobody loses anything when the connection is closed.
     fn can_go(self) -> bool {
         matches!(self, Self::Silent | Self::Idle)
     }
@@ -158,7 +158,7 @@ impl Known {
 pub(super) struct Ticket {
     of: Arc<Connections>,
     number: u64,
-    /// Whether it is in a request. It may be so though it has had to make room, if it was told so just then.
+    /// True while the connection is in a request. That may be so though it has had to make room, if it was told so just then.
     is_busy: AtomicBool,
     pub(super) ends: Ends,
 }

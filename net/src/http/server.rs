@@ -53,7 +53,7 @@ pub struct HttpServer {
     requests: TaskTracker,
 }
 
-/// What all connections share.
+/// Parts that all connections share.
 #[derive(Clone)]
 struct Shared {
     routes: Router,
@@ -70,7 +70,7 @@ impl HttpServer {
         Self { stop, serving, requests }
     }
 
-    /// Whether connections are taken.
+    /// Tells whether connections are taken.
     pub fn is_alive(&self) -> bool {
         !self.serving.is_finished()
     }
@@ -199,7 +199,7 @@ async fn either(a: &CancellationToken, b: &CancellationToken) {
     }
 }
 
-/// The same answer, with something that is let go of when its last byte is with the connection, or the connection has gone.
+/// Adds something to an answer that is let go of when its last byte is with the connection, or the connection has gone.
 pub fn hold(answer: Response, what: impl Send + Unpin + 'static) -> Response {
     answer.map(|body| Body::new(Held { body, _what: what }))
 }

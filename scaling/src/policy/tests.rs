@@ -98,7 +98,7 @@ fn drain(policy: &Policy, mut bytes: f64, runs: u64) -> Duration {
         wanted.push(desired);
         let start = (policy.start.as_secs() / STEP) as usize;
         let started = wanted.len().checked_sub(start + 1).map_or(0, |at| wanted[at]);
-        // What is wanted less now goes at once, what is wanted more comes later.
+        // Executors that are not wanted any more go at once, those that are wanted in addition come later.
         there = started.min(desired.max(there.min(desired)));
         bytes -= f64::from(there) * speed().of_executor() * STEP as f64;
         now += STEP;

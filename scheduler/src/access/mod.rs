@@ -1,4 +1,4 @@
-//! Who may ask over HTTP: tokens, what each may do, and where they are kept.
+//! Access over HTTP: tokens, what each may do, and where they are kept.
 //!
 //! A scheduler knows only hashes of the tokens that an operator made. Without any, it makes one for the user who started it
 //! ([`OwnerToken`]), which nobody else can read. Secrets are never written to a log.
@@ -18,12 +18,12 @@ pub(crate) use tries::WrongTries;
 
 use std::sync::Arc;
 
-/// Who sent a request, as its token says; in the extensions of each request that was let in.
+/// Sender of a request, as its token says; in the extensions of each request that was let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// Id of the token: what logs and audits tell.
     pub id: Arc<str>,
-    /// What it may do.
+    /// Role of the token, which says what the caller may do.
     pub role: Role,
 }
 

@@ -56,7 +56,7 @@ impl OwnerToken {
         &self.path
     }
 
-    /// What its user shows.
+    /// Text of the token, which its user shows.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
@@ -68,7 +68,7 @@ impl OwnerToken {
 
 impl Drop for OwnerToken {
     fn drop(&mut self) {
-        // One that another scheduler has put there meanwhile is not ours; one that somebody has opened to others is.
+        // A file with another text is of another scheduler, and stays; ours goes, even if somebody has opened it to others.
         if std::fs::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
             let _ = std::fs::remove_file(&self.path);
         }
@@ -157,7 +157,7 @@ fn check_owner(path: &Path, owner: u32, mode: u32) -> anyhow::Result<()> {
 fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
     let private = path.with_extension(format!("{}.new", std::process::id()));
     let write = || {
-        // One of a process that died, of the same number.
+        // Removes the file of a process that died and had the number of this one.
         match std::fs::remove_file(&private) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}

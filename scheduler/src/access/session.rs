@@ -60,7 +60,7 @@ impl Sessions {
         self.note(&caller.id, token, now)
     }
 
-    /// Who has begun the session of a note, if that and the token still hold.
+    /// Returns the caller who began the session of a note; none, if the note is forged or over, or its token is no longer valid.
     pub(crate) fn caller(&self, set: &TokenSet, note: &str, now: DateTime<Utc>) -> Option<Caller> {
         if note.len() > MAX_NOTE_BYTES {
             return None;
@@ -103,7 +103,7 @@ impl Sessions {
     pub(crate) fn redeem(&self, code: &str, now: DateTime<Utc>) -> Option<String> {
         let shown = digest(code);
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        // What is compared are hashes: the time that it takes tells nothing of a code.
+        // Hashes are compared, not codes: the time that the comparison takes tells nothing of a code.
         let at = links.iter().position(|link| link.code == shown)?;
         let link = links.remove(at)?;
         (link.until > Instant::now()).then(|| self.note(&link.id, link.token, now).ok()).flatten()

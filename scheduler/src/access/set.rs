@@ -21,9 +21,9 @@ pub enum TokenSetError {
     /// A line that is no record.
     #[error("line {line} is no token: {source}; `millwork token new` makes such lines")]
     Line {
-        /// Its number, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// Error of the line, read as a record.
         source: serde_json::Error,
     },
     /// An id that stands there too often.
@@ -31,7 +31,7 @@ pub enum TokenSetError {
         "line {line} is the third token with the id `{id}`; there are at most {MAX_OF_ONE_ID}, one in use and one to take its place"
     )]
     TooManyOfOne {
-        /// Its number, from 1.
+        /// Number of the line, from 1.
         line: usize,
         /// The id.
         id: TokenId,
@@ -57,9 +57,9 @@ pub(crate) struct TokenSet {
 /// A token that is not taken.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
-    /// It is none of ours.
+    /// Token that is not in the set.
     Unknown,
-    /// It was.
+    /// Token of the set whose time is over.
     Expired { id: TokenId, at: DateTime<Utc> },
 }
 
@@ -87,12 +87,12 @@ impl TokenSet {
         Ok(set)
     }
 
-    /// One token that is written as such.
+    /// Makes a set of one token that is written as such, without a record.
     pub(crate) fn of_plain(token: &str) -> Self {
         Self { plain: Some(SecretHash::of(token)), ..Self::default() }
     }
 
-    /// One token.
+    /// Makes a set of one token, by its record.
     pub(crate) fn of_one(record: TokenRecord) -> Self {
         Self { records: HashMap::from([(record.id.clone(), vec![record])]), plain: None }
     }
@@ -110,8 +110,8 @@ impl TokenSet {
         self.records.is_empty() && self.plain.is_none()
     }
 
-    /// Who shows this token, and whether it is one that can be guessed. The time that takes does not tell how much of a secret
-    /// is right.
+    /// Finds the caller whose token this is, and tells whether the token is one that can be guessed. The time of the search does not
+    /// tell how much of a secret is right.
     pub(crate) fn find(&self, shown: &str, now: DateTime<Utc>) -> Result<(Caller, bool), Wrong> {
         if let Some((id, secret)) = parts(shown) {
             let hash = SecretHash::of(secret);

@@ -1,4 +1,4 @@
-//! One token: its text, which its owner keeps, and its record, which the scheduler has.
+//! Tokens: the text of each, which its owner keeps, and its record, which the scheduler has.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ const MAX_ID_LENGTH: usize = 64;
 /// First characters of a token, by which scanners of repositories and logs find one that was lost.
 const PREFIX: &str = "mw_";
 
-/// What a token may do; each role may do what the ones before it may.
+/// Rights of a token; each role may do what the roles before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -29,7 +29,7 @@ impl Role {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Read, Self::Operate, Self::Admin];
 
-    /// Its name in files and messages.
+    /// Name of the role in files and messages.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -60,7 +60,7 @@ impl FromStr for Role {
 pub struct TokenId(String);
 
 impl TokenId {
-    /// Its text.
+    /// Text of the id.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -133,13 +133,13 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What a scheduler knows of a token: a line of its file, in JSON.
+/// Record of a token, all that a scheduler knows of it: a line of the token file, in JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenRecord {
     /// The token's name.
     pub id: TokenId,
-    /// What it may do.
+    /// Role of the token, which says what it may do.
     pub role: Role,
     pub(crate) sha256: SecretHash,
     /// When it ends; without, never.
@@ -151,7 +151,7 @@ pub struct TokenRecord {
 pub struct NewToken {
     /// `mw_{id}_{secret}`.
     pub text: String,
-    /// What goes into the scheduler's file.
+    /// Record for the scheduler's token file.
     pub record: TokenRecord,
 }
 

@@ -43,7 +43,7 @@ impl WrongTries {
         tries.to_wait(now)
     }
 
-    /// The same with another number of wrong tokens, after which an address has to wait.
+    /// Tells how long an address has to wait that has shown so many wrong tokens as `wrong` says, in place of `MAX_WRONG`.
     pub(crate) fn to_wait_after(&self, wrong: u32, address: IpAddr, now: Instant) -> Option<Duration> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let tries = known.get(&network(address)).filter(|tries| tries.wrong >= wrong)?;

@@ -1,4 +1,4 @@
-//! Who may ask: whoever shows a token that may do what is asked; and no web page, whatever it shows.
+//! Access checks: whoever shows a token that may do what is asked is let in; no web page of others is, whatever it shows.
 
 use super::error::ApiError;
 use super::options::HttpOptions;
@@ -37,7 +37,7 @@ const LOOK_AT_TOKEN: Duration = Duration::from_secs(2);
 /// Route of the metrics, which can be opened for all.
 const METRICS: &str = "/metrics";
 
-/// Who may do what.
+/// Access to the API: tokens, sessions and host names that are taken, and counts of wrong tokens.
 #[derive(Clone)]
 pub(crate) struct Access(Arc<Inner>);
 
@@ -56,14 +56,14 @@ struct Inner {
 
 /// Tokens that are taken.
 pub(super) enum Tokens {
-    /// Those of a file, which may change.
+    /// Tokens of a file, which may change.
     Watched(Watched<TokenSet>),
-    /// Those that were there at the start.
+    /// Tokens that were there at the start, and stay.
     Fixed(Arc<TokenSet>),
 }
 
 impl Tokens {
-    /// Those that the operator made: in a file, or one in `MILLWORK_TOKEN`. None, if there are no such.
+    /// Reads the tokens that the operator made: in a file, or one in `MILLWORK_TOKEN`. None, if there are no such.
     pub(super) fn configured(file: Option<&Path>) -> anyhow::Result<Option<Self>> {
         let Some(path) = file else {
             return Ok(read_token(None)?.map(|token| Self::Fixed(Arc::new(TokenSet::of_plain(&token)))));
@@ -129,7 +129,7 @@ impl Access {
         self.0.has_tls
     }
 
-    /// Whether the only token is that of the user who started the process.
+    /// Tells whether the only token is that of the user who started the process.
     pub(crate) fn is_owners(&self) -> bool {
         self.0.is_owners
     }
@@ -139,7 +139,7 @@ impl Access {
         self.0.hosts.check_origin(request.method(), request.headers())
     }
 
-    /// Who asks: by the token of the request, or by the session of its browser.
+    /// Finds the caller, by the token of the request or by the session of its browser.
     pub(crate) fn find_caller(&self, request: &Request) -> Result<Caller, ApiError> {
         self.caller(request.method(), request.headers(), peer(request))
     }
@@ -189,7 +189,7 @@ impl Access {
         link.map_err(|error| ApiError::new(ErrorCode::Bug, error))
     }
 
-    /// Who asks, if it may be asked.
+    /// Checks that a request is allowed, and returns its caller; none for metrics that are open to all.
     fn check(&self, request: &Request) -> Result<Option<Caller>, ApiError> {
         let headers = request.headers();
         self.0.hosts.check(request.method(), headers)?;
@@ -245,7 +245,7 @@ impl Access {
         }
     }
 
-    /// Who asks by the session of a browser, which changes nothing for pages of others.
+    /// Finds the caller by the session of a browser; a session changes nothing for pages of others.
     fn of_session(&self, method: &Method, headers: &HeaderMap) -> Result<Caller, ApiError> {
         let note = ui::cookie(headers, &self.0.cookie);
         let caller = note.and_then(|note| self.0.sessions.caller(&self.0.tokens.current(), note, Utc::now()));

@@ -5,7 +5,7 @@ use axum::Json;
 use axum::extract::State;
 use millwork_api::{Build, Config};
 
-/// What this program is made of.
+/// Versions of this program, of DataFusion and of Ballista, and the commit that it was built from.
 pub(super) fn build() -> Build {
     Build {
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -1,4 +1,4 @@
-//! What was spent, beside what AWS Glue would take.
+//! Costs of runs, beside what AWS Glue would take.
 
 use super::Api;
 use super::error::ApiError;
@@ -11,8 +11,8 @@ use millwork_api::{Cost, CostQuery, Costs, DateCost, ErrorBody, ErrorCode, RunCo
 use millwork_manifest::{ManifestId, RunState};
 use millwork_tracking::RunSummary;
 
-/// What a run took and costs: CPU seconds and requests by the scheduler's prices (`--prices`), beside AWS Glue at the settings of the
-/// pipeline that Millwork replaces.
+/// Resources and cost of a run: CPU seconds and requests by the scheduler's prices (`--prices`), beside AWS Glue at the settings of
+/// the pipeline that Millwork replaces.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/cost", tag = "numbers", params(("id" = String, Path, description = "The manifest's id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,159}$")), responses(
     (status = 200, description = "What it took", body = RunCost),
     (status = 404, description = "`no-such-run`", body = ErrorBody),
@@ -41,7 +41,7 @@ pub(super) async fn get_run_cost(
     Ok(Json(RunCost { manifest_id: id, used, cost: Cost::of(&used, &prices), prices }))
 }
 
-/// What the committed runs of some dates took and cost.
+/// Resources and costs of the committed runs of some dates, by date.
 #[utoipa::path(get, path = "/api/v1/cost", tag = "numbers", params(CostQuery), responses(
     (status = 200, description = "What they took, by date", body = Costs)
 ))]

@@ -48,7 +48,7 @@ pub(super) async fn list_dates(
     Ok(Json(Dates { items: dates.into_iter().map(|(date, totals)| numbers(date, totals)).collect() }))
 }
 
-/// One date, in numbers. One of which nothing is known has none.
+/// Numbers of one date. A date of which nothing is known has none.
 #[utoipa::path(get, path = "/api/v1/dates/{date}", tag = "numbers", params(("date" = String, Path, description = "The date, as YYYY-MM-DD")), responses(
     (status = 200, description = "Its numbers", body = DateNumbers),
     (status = 404, description = "`not-found`", body = ErrorBody)

@@ -6,8 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use chrono::Utc;
 
-/// What this scheduler stands on, each really tried: the store, builders, locks, places, rights, space. A small private object is
-/// written where outputs go, and removed at once.
+/// Examination of all that this scheduler stands on, each part really tried: the store, builders, locks, places, rights, space.
+/// A small private object is written where outputs go, and removed at once.
 #[utoipa::path(get, path = "/api/v1/doctor", tag = "cluster", responses(
     (status = 200, description = "Each check, with what to do", body = Examination)
 ))]

@@ -27,7 +27,7 @@ impl ApiError {
         Self { error: ErrorDetail { code, message: message.to_string(), hint: None }, after: None }
     }
 
-    /// What is told.
+    /// Code, message and hint that the client is told.
     pub(crate) fn detail(&self) -> &ErrorDetail {
         &self.error
     }
@@ -37,7 +37,7 @@ impl ApiError {
         Self::new(code, message).again_after(time)
     }
 
-    /// The same, which is worth asking for again after a time.
+    /// Adds the time after which it is worth asking again.
     pub(super) fn again_after(self, time: Duration) -> Self {
         Self { after: Some(time), ..self }
     }
@@ -56,7 +56,7 @@ impl ApiError {
         }
     }
 
-    /// What axum refused, as a bad request of this kind.
+    /// Makes an error of what axum refused: of this code, or a bug if the status blames the server.
     fn refused(status: StatusCode, code: ErrorCode, message: String) -> Self {
         Self::new(if status.is_server_error() { ErrorCode::Bug } else { code }, message)
     }

@@ -1,4 +1,4 @@
-//! What is told to all who listen, and the last of it for those who come back.
+//! Log of events: told to all who listen, the last of them kept for those who come back.
 //!
 //! Changes of runs have numbers, and the last 10,000 are remembered: who says which one came last (`Last-Event-ID`) is told those after
 //! it. Progress and numbers are not: the next ones say more.
@@ -24,7 +24,7 @@ const LOOK_AT_STATS: Duration = Duration::from_secs(3);
 
 /// Something that was told.
 pub(super) struct Told {
-    /// Its number, if it is remembered.
+    /// Number of the event; none if it is not remembered.
     pub(super) number: Option<u64>,
     pub(super) topic: Topic,
     pub(super) name: &'static str,
@@ -74,7 +74,7 @@ impl EventLog {
     /// Hears what is told from now on, and what was told before since then; none of that, if it is not remembered.
     pub(super) fn listen(&self, since: Since<'_>) -> (Receiver<Arc<Told>>, Option<Vec<Arc<Told>>>) {
         let last = self.last();
-        // What is told meanwhile waits for the lock.
+        // Events that are told meanwhile wait for the lock.
         let receiver = self.sender.subscribe();
         let number = match since {
             Since::Now => return (receiver, Some(Vec::new())),

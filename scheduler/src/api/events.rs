@@ -16,31 +16,31 @@ use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-/// How often a listener hears something, if only a comment.
+/// Time after which a listener hears something, if only a comment.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// How often a standby looks whether it runs the manifests by now.
+/// Time between two looks of a standby whether it runs the manifests by now.
 const LOOK: Duration = Duration::from_millis(500);
 /// Header in which a listener that comes back says which event came last.
 const LAST_EVENT_ID: &str = "last-event-id";
 /// Limit of the length of such an id: those that are given have fewer than 40 characters.
 const MAX_ID_BYTES: usize = 64;
 
-/// Where a listener is.
+/// Listener to events, with the place that it has reached in them.
 struct Listener {
     api: Api,
     topics: Vec<Topic>,
     /// The id of the event that came last before it came back.
     after: Option<String>,
-    /// Whether it was told something.
+    /// True once the listener was told something, first the role of this process.
     was_told: bool,
-    /// What is to be told before anything new.
+    /// Events that are to be told before anything new.
     waiting: VecDeque<Next>,
     live: Option<Receiver<Arc<Told>>>,
     /// The number of the change that it was told last.
     last: u64,
 }
 
-/// What a listener is told next.
+/// Event that a listener is told next.
 enum Next {
     Told(Arc<Told>),
     Own(EventData),

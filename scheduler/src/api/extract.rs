@@ -1,4 +1,4 @@
-//! What a request says, taken as axum does, but refused in the API's shape.
+//! Parts of a request, taken as axum does, but refused in the API's shape.
 
 use super::error::ApiError;
 use super::pages::is_json;
@@ -38,7 +38,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 /// Header by which pages and commands say that they ask, not a program of somebody's: `ui` or `cli`. It is noted, and decides nothing.
 const VIA: HeaderName = HeaderName::from_static("millwork-via");
 
-/// Who asks for a change.
+/// Person or program that asks for a change.
 pub(super) struct Asker(pub(super) Operator);
 
 impl<S: Send + Sync> FromRequestParts<S> for Asker {

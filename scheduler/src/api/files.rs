@@ -26,7 +26,7 @@ pub(crate) async fn load_files(api: &Api, query: FileQuery) -> Result<Page<File>
     Ok(show::page(page, show::file))
 }
 
-/// One file, with its timeline.
+/// File by its URI, with its timeline.
 #[utoipa::path(get, path = "/api/v1/files/by-uri", tag = "files", params(UriQuery), responses(
     (status = 200, description = "The file", body = FileDetail),
     (status = 404, description = "`no-such-file`", body = ErrorBody)

@@ -18,7 +18,7 @@ const STORE_AGE: Duration = Duration::from_secs(1);
 /// An answer of the store, and when it came.
 type Answer = (Instant, Result<(), String>);
 
-/// What is known of the process's health.
+/// Parts of the process by which its health is judged, and the last answer of the store.
 #[derive(Clone)]
 pub(super) struct Health {
     service: Service,
@@ -41,7 +41,7 @@ impl Health {
         self.service.leader().is_some_and(has_stopped).then_some("the scheduler of runs has broken off")
     }
 
-    /// Whether the store answers. Those who ask at the same time share an answer.
+    /// Tells whether the store answers. Requests that ask at the same time share an answer.
     async fn store(&self) -> Result<(), String> {
         let mut last = self.store.lock().await;
         if let Some((at, answer)) = &*last
@@ -62,7 +62,7 @@ fn unready(code: ErrorCode, message: impl std::fmt::Display) -> ApiError {
     ApiError::new(code, message)
 }
 
-/// Whether the process is up, and all of it.
+/// Liveness: the process is up, and all of it.
 #[utoipa::path(get, path = "/healthz", tag = "health", security(()), responses(
     (status = 200, description = "It is", body = String, content_type = "text/plain", example = "ok\n"),
     (status = 503, description = "`dead`: a part of the process has died; start it again", body = ErrorBody)
@@ -71,7 +71,7 @@ pub(super) async fn healthz(State(api): State<Api>) -> Result<&'static str, ApiE
     api.health.dead().map_or(Ok("ok\n"), |reason| Err(unready(ErrorCode::Dead, reason)))
 }
 
-/// The same as `/healthz`, by the name that Kubernetes has for it.
+/// Liveness as `/healthz` tells it, by the name that Kubernetes has for it.
 #[utoipa::path(get, path = "/livez", tag = "health", security(()), responses(
     (status = 200, description = "It is", body = String, content_type = "text/plain", example = "ok\n"),
     (status = 503, description = "`dead`: a part of the process has died; start it again", body = ErrorBody)

@@ -1,4 +1,4 @@
-//! How much is done at once for those who are let in, so that none of them can hold up the others, nor the health checks.
+//! Limits of what is done at once for those who are let in, so that none of them can hold up the others, nor the health checks.
 
 use super::REQUEST_TIMEOUT;
 use super::auth::peer;
@@ -23,7 +23,7 @@ const REQUESTS: usize = 4;
 const REQUESTS_OF_ONE: usize = 8;
 /// Time after which a client that came too late may come again, in seconds.
 const AGAIN_SECONDS: u64 = 1;
-/// The same of streams, which last.
+/// Time after which a client that was refused a stream may come again, in seconds: longer than for a request, since streams last.
 const STREAM_AGAIN_SECONDS: u64 = 10;
 
 /// Places for requests and for streams.

@@ -50,7 +50,7 @@ fn describe() {
         ("millwork_rows_total", "Rows in the output of completed runs"),
         ("millwork_rejected_lines_total", "Lines that completed runs rejected"),
     ];
-    // What never happened is 0, not absent, so that its rate can be asked for.
+    // Numbers of what never happened are 0, not absent, so that their rates can be asked for.
     for (name, help) in of_completed {
         describe_counter!(name, help);
         counter!(name).increment(0);
@@ -121,7 +121,7 @@ pub(super) async fn count_request(request: Request, next: Next) -> Response {
     response
 }
 
-/// What clients make up would make endless series, too.
+/// Returns the label of a method; any that is not known is `other`: methods that clients make up would make endless series, too.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

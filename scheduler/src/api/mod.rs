@@ -74,12 +74,12 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// How long a request may take, but for events.
+/// Time that a request may take, but for events.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Says in each answer whether this process runs the manifests.
 const ROLE: HeaderName = HeaderName::from_static("millwork-role");
 
-/// What all handlers share.
+/// Parts of the process that all handlers share.
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) service: Service,
@@ -134,7 +134,7 @@ fn watched<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
     routes.layer(CatchPanicLayer::custom(error::of_panic)).layer(middleware::from_fn(metrics::count_request))
 }
 
-/// What needs no token, and tells nothing of manifests, runs or files.
+/// Routes that need no token, and tell nothing of manifests, runs or files.
 fn checks() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(health::healthz))
@@ -143,7 +143,7 @@ fn checks() -> OpenApiRouter<Api> {
         .routes(routes!(health::leaderz))
 }
 
-/// What is answered at once, or not at all.
+/// Routes that are answered at once, or not at all.
 fn timed() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(manifests::submit_manifest))
@@ -192,7 +192,7 @@ fn timed() -> OpenApiRouter<Api> {
         .routes(routes!(metrics::get_metrics))
 }
 
-/// What goes on as long as somebody listens.
+/// Routes whose answers go on as long as somebody listens.
 fn streamed() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(events::get_events))
 }

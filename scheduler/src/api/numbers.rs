@@ -20,11 +20,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
-/// How often the numbers of a process that runs manifests are made.
+/// Time between two updates of the numbers.
 const INTERVAL: Duration = Duration::from_secs(3);
-/// How often the totals of files are read, at most: an item for each date.
+/// Least time between two reads of the totals of files: each reads an item for each date.
 const FILES_INTERVAL: Duration = Duration::from_secs(5);
-/// How much longer the pause after a count is than the count took, at least: what there is much of is counted rarely.
+/// Least pause after a count, as a multiple of the time that the count took: what there is much of is counted rarely.
 const PAUSE_FACTOR: u32 = 20;
 
 /// Something that was counted.
@@ -34,13 +34,13 @@ pub(super) struct Counted<T> {
     pub(super) values: Vec<T>,
 }
 
-/// What is known.
+/// Numbers that are known, as of the last update.
 #[derive(Clone, Default)]
 pub(super) struct Known {
     /// The runs that have not ended.
     pub(super) runs: Option<Counted<RunCount>>,
     pub(super) files: Option<Counted<(FileState, FileTotal)>>,
-    /// What the leader has learnt.
+    /// Capacity that the leader has learnt.
     pub(super) capacity: Option<Capacity>,
     /// Bytes that come a second: the least and the most of the last ten minutes and the last hour.
     pub(super) arrival: Option<(f64, f64)>,
@@ -69,7 +69,7 @@ impl Known {
         self.tasks.values().sum()
     }
 
-    /// What becomes of the backlog.
+    /// Forecasts what becomes of the backlog.
     pub(super) fn forecast(&self) -> Forecast {
         let capacity = self.capacity.unwrap_or_default();
         let learnt = capacity.bytes_per_slot_second.map(|speed| speed * capacity.slots as f64);
@@ -82,7 +82,7 @@ impl Known {
         facts.forecast()
     }
 
-    /// How long the runs that have not ended will take, as fast as the last ones went.
+    /// Seconds that the runs that have not ended will take, as fast as the last ones went.
     pub(super) fn backlog_seconds(&self) -> Option<f64> {
         let bytes: u64 = self.counts().iter().map(|count| count.bytes).sum();
         self.bytes_per_second.map(|speed| bytes as f64 / speed)
@@ -117,7 +117,7 @@ pub(super) struct Numbers {
     pub(super) started: Instant,
     pub(super) started_at: DateTime<Utc>,
     known: Mutex<Known>,
-    /// Whether somebody has asked since they were made.
+    /// True if somebody has asked since the numbers were made.
     asked: AtomicBool,
     runs_pace: Pace,
     files_pace: Pace,
@@ -138,12 +138,12 @@ impl Numbers {
         }
     }
 
-    /// What is known now.
+    /// Returns the numbers that are known now.
     pub(super) fn known(&self) -> Known {
         self.lock().clone()
     }
 
-    /// The same; what is not kept current all the time will be, as long as somebody asks in this way.
+    /// Returns the numbers that are known now; those that are not kept current all the time will be, as long as somebody asks in this way.
     pub(super) fn ask(&self) -> Known {
         self.asked.store(true, Ordering::Relaxed);
         self.known()
@@ -178,7 +178,7 @@ impl Numbers {
             }
             let is_counting = counting.as_ref().is_some_and(|counting| !counting.is_finished());
             if asked && !is_counting && self.files_pace.is_due() {
-                // It may take long; the others do not wait for it.
+                // Counting files may take long; the other numbers do not wait for it.
                 counting = Some(tokio::spawn(self.clone().count_files()));
             }
             if let Some(scheduler) = leader {

@@ -97,7 +97,7 @@ fn complete(path: &str, operation: &mut Operation) {
     (status = 200, description = "OpenAPI 3.1", body = Object)
 ))]
 pub(super) async fn get_openapi() -> impl IntoResponse {
-    /// It takes some time to make, and stays the same.
+    /// Text of the document, made once: making it takes some time, and it stays the same.
     static TEXT: LazyLock<String> = LazyLock::new(|| document().to_json().unwrap_or_default());
     ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str())
 }

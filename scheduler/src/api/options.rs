@@ -1,4 +1,4 @@
-//! What can be set of the HTTP API.
+//! Options of the HTTP API.
 
 use super::auth::Tokens;
 use crate::cost::read_prices;
@@ -77,7 +77,7 @@ impl Default for HttpOptions {
     }
 }
 
-/// What is read before the API listens.
+/// Options, tokens, certificate and prices of the API, all read before it listens.
 pub struct HttpDoor {
     pub(super) options: HttpOptions,
     pub(super) tokens: Option<Tokens>,

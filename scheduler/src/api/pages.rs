@@ -12,9 +12,9 @@ use std::net::IpAddr;
 /// Names under which the API answers.
 #[derive(Debug)]
 pub(super) struct Hosts {
-    /// Those that the operator named, such as that of a proxy.
+    /// Names that the operator gave, such as that of a proxy.
     named: Vec<String>,
-    /// Whether others than these and those of this machine are taken: nobody but the operator knows all names of an address
+    /// True if names other than these and those of this machine are taken: nobody but the operator knows all names of an address
     /// that others can reach.
     any: bool,
 }
@@ -31,7 +31,7 @@ impl Hosts {
         if method.is_safe() { Ok(()) } else { check_content(headers) }
     }
 
-    /// The same, but for the kind of a body.
+    /// Checks like [`Self::check`], but for the kind of a body.
     pub(super) fn check_origin(&self, method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
         let forbidden = |code, message| Err(ApiError::new(code, message));
         let host = text(headers, &header::HOST).unwrap_or_default();

@@ -27,7 +27,7 @@ pub(super) async fn make_plan(
     Ok((StatusCode::CREATED, axum::Json(api.service.make_plan(request, &who).await?)))
 }
 
-/// One plan, and how far it is.
+/// Plan by its id, and how far it is.
 #[utoipa::path(get, path = "/api/v1/plans/{id}", tag = "changes",
     params(("id" = String, Path, description = "The plan's id")), responses(
     (status = 200, description = "The plan", body = Plan),

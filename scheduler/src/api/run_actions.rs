@@ -1,4 +1,4 @@
-//! What can be asked of a run.
+//! Actions on a run: cancel, retry, force, prioritise.
 
 use super::Api;
 use super::error::ApiError;
@@ -14,7 +14,7 @@ use millwork_tracking::RunState;
 use millwork_tracking::{Run as StoredRun, TrackingError};
 use std::fmt::Display;
 
-/// What is asked is noted; the run as it is now.
+/// Answer to an action that was noted: the run as it is now.
 type Accepted = Result<(StatusCode, axum::Json<Run>), ApiError>;
 
 fn accepted(run: millwork_tracking::Run) -> Accepted {

@@ -1,4 +1,4 @@
-//! One run, with all that is known of it but what grows with its files.
+//! Details of a run: all that is known of it but what grows with its files.
 
 use super::Api;
 use super::error::ApiError;
@@ -12,7 +12,7 @@ use millwork_manifest::ManifestId;
 use millwork_tracking::TrackingError;
 use serde::Deserialize;
 
-/// One run: its attempts, its timeline, what it produced, and how far it is.
+/// Run by its id: its attempts, its timeline, what it produced, and how far it is.
 #[utoipa::path(get, path = "/api/v1/runs/{id}", tag = "runs", params(("id" = String, Path, description = "The manifest's id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,159}$")),
     responses(
         (status = 200, description = "The run", body = RunDetail),
@@ -53,7 +53,7 @@ pub(super) async fn known(api: &Api, id: &ManifestId) -> Result<millwork_trackin
     run.ok_or_else(|| no_such_run(id))
 }
 
-/// What a run produced, if anything.
+/// Reads what a run produced, if anything.
 pub(super) fn result_of(run: &millwork_tracking::Run) -> Result<Option<RunResult>, TrackingError> {
     let read = |result| RunResult::deserialize(result);
     let corrupt = |e: serde_json::Error| TrackingError::Corrupt { what: "result", value: e.to_string() };

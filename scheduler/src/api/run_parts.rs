@@ -1,4 +1,4 @@
-//! What of a run grows with its files: in pages.
+//! Parts of a run that grow with its files: in pages.
 
 use super::Api;
 use super::error::ApiError;

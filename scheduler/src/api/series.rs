@@ -33,7 +33,7 @@ fn value(name: SeriesName, sample: &Sample) -> Option<f64> {
     }
 }
 
-/// What is read for a query.
+/// Range and step of the samples that are read for a query.
 struct Plan {
     span: Span,
     from: DateTime<Utc>,

@@ -108,7 +108,7 @@ pub(crate) fn attempt(attempt: Attempt) -> say::Attempt {
     }
 }
 
-/// What happened to a run, in order.
+/// Moments of a run, in order: each thing that happened to it.
 pub(crate) fn timeline(run: &Run) -> Vec<say::Moment> {
     let of_run = |at: Option<DateTime<Utc>>, what| at.map(|at| say::Moment { at, what, attempt: None });
     let started = run.history.iter().map(|attempt| say::Moment {

@@ -83,7 +83,7 @@ pub(super) struct ByStatus {
     reason: Option<String>,
     /// Only files in this manifest.
     manifest: Option<String>,
-    /// How many files are looked at for a page; those that do not match are left out of it.
+    /// Number of files that are looked at for a page; those that do not match are left out of it.
     #[serde(default)]
     #[param(value_type = u32, minimum = 1, maximum = 1000, default = 100, required = false)]
     limit: Limit,
@@ -120,7 +120,7 @@ pub(super) async fn get_stats(State(api): State<Api>) -> Result<Json<FileStats>,
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct StoryQuery {
-    /// Where the file is, if it is one.
+    /// URI of the file, if it is a file.
     #[param(value_type = String, required = false)]
     uri: Option<ObjectUri>,
     /// The manifest's id, if it is a run.
@@ -217,7 +217,7 @@ pub(super) struct Reset {
     /// Why, for the audit record: needed unless it is a dry run.
     #[serde(default)]
     reason: String,
-    /// Whether only to show what would change.
+    /// True to show what would change, and change nothing.
     #[serde(default)]
     dry_run: bool,
 }
@@ -258,7 +258,7 @@ pub(super) struct Updates {
     /// Why, for the audit record: needed unless it is a dry run.
     #[serde(default)]
     reason: String,
-    /// Whether only to show what would change.
+    /// True to show what would change, and change nothing.
     #[serde(default)]
     dry_run: bool,
 }

@@ -1,4 +1,4 @@
-//! How it goes, in one answer.
+//! Numbers of the work that goes on, in one answer.
 
 use super::Api;
 use axum::Json;
@@ -6,7 +6,7 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use millwork_api::{Converted, FilesInState, RunsInState, Stats};
 
-/// How it goes: runs, files, executors, throughput.
+/// Numbers of the work that goes on: runs, files, executors, throughput.
 #[utoipa::path(get, path = "/api/v1/stats", tag = "cluster", responses(
     (status = 200, description = "All numbers", body = Stats)
 ))]

@@ -1,8 +1,8 @@
-//! How fast input is converted.
+//! Speed at which input is converted.
 
 use std::collections::VecDeque;
 
-/// How much time with work in it is looked back on, in seconds.
+/// Time with work in it that is looked back on, in seconds.
 const WINDOW_SECONDS: f64 = 300.0;
 
 /// Bytes of completed runs over the time in which there was something to do. Idle time does not count, so that what was
@@ -20,7 +20,7 @@ impl Throughput {
         self.samples.push_back((seconds, bytes));
         self.seconds += seconds;
         self.bytes += bytes;
-        // What is left must still say something: runs can take longer than the window.
+        // Samples that are left must still say something: runs can take longer than the window.
         while let Some(&(seconds, bytes)) = self.samples.front() {
             if self.seconds - seconds < WINDOW_SECONDS || self.bytes == bytes {
                 break;

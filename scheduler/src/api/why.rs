@@ -47,7 +47,7 @@ pub(super) async fn get_date_why(
     Ok(Json(api.service.inspector().date(date, Utc::now()).await?))
 }
 
-/// What an executor is at. Only the scheduler that runs the manifests knows executors.
+/// Diagnosis of an executor: what it is at. Only the scheduler that runs the manifests knows executors.
 #[utoipa::path(get, path = "/api/v1/executors/{id}/why", tag = "why",
     params(("id" = String, Path, description = "The executor's id")),
     responses((status = 200, description = "The diagnosis", body = Diagnosis)))]
@@ -58,7 +58,7 @@ pub(super) async fn get_executor_why(
     Ok(Json(api.service.inspector().executor(&id, Utc::now()).await?))
 }
 
-/// What needs a person now, folded by cause: those with the most subjects first.
+/// Causes that need a person now, each with all its subjects: those with the most subjects first.
 #[utoipa::path(get, path = "/api/v1/attention", tag = "why", responses(
     (status = 200, description = "The causes", body = Attention)
 ))]

@@ -27,30 +27,30 @@ const QUEUE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Least number of files that a process should be able to open: 4096, for 512 connections and 30 runs.
 const LEAST_DESCRIPTORS: u64 = 4096;
 
-/// What a check came to.
+/// Result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// As it must be.
     Fine,
-    /// It works, and needs a look.
+    /// Works, and needs a look.
     Warning,
-    /// It is broken.
+    /// Does not work.
     Broken,
-    /// It could not be looked at, or does not apply.
+    /// Could not be looked at, or does not apply.
     Unknown,
 }
 
-/// One thing that was looked at.
+/// Check of one part of what the scheduler stands on.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Check {
-    /// What was looked at.
+    /// Name of the part that was looked at.
     pub name: String,
-    /// What it came to.
+    /// Result of the check.
     pub verdict: Verdict,
-    /// What was found. Control characters are escaped.
+    /// Finding, in words. Control characters are escaped.
     pub found: String,
-    /// What to do, if there is something.
+    /// Remedy; none if there is nothing to do.
     #[schema(required)]
     pub remedy: Option<String>,
 }
@@ -76,7 +76,7 @@ impl Check {
         Self { verdict: Verdict::Broken, ..Self::warning(name, found, remedy) }
     }
 
-    /// Whether somebody has to do something.
+    /// Tells whether somebody has to do something.
     pub fn is_finding(&self) -> bool {
         matches!(self.verdict, Verdict::Warning | Verdict::Broken)
     }
@@ -158,7 +158,7 @@ impl Inspector {
         checks
     }
 
-    /// What was left: locks, drafts, failed runs.
+    /// Checks what was left: locks, drafts, failed runs.
     async fn left_checks(&self, now: DateTime<Utc>) -> Vec<Check> {
         const MAX_LOCKS: usize = 100;
         let mut checks = Vec::new();

@@ -64,7 +64,7 @@ impl Heard {
 /// A task that an executor has, or had.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TaskNow {
-    /// Its number in its stage.
+    /// Number of the task in its stage.
     pub(crate) task: u32,
     /// The partition that it is.
     pub(crate) partition: usize,
@@ -85,7 +85,7 @@ pub(crate) struct TaskNow {
 }
 
 impl TaskNow {
-    /// The same, with what it can have counted at most, by now.
+    /// Adds the planned input to the task, and lowers each count to what such a task can have counted at most, by now.
     pub(super) fn bounded(mut self, input: TaskInput, now_ms: u64) -> Self {
         let counts = self.counts;
         let rows = counts.rows.min(input.most_lines);

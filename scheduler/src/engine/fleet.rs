@@ -43,7 +43,7 @@ pub struct ExecutorInfo {
 /// An executor that is connected, and how it is.
 #[derive(Clone, Debug)]
 pub struct ExecutorNow {
-    /// Who it is.
+    /// Identity of the executor: its id, address, slots and version.
     pub info: ExecutorInfo,
     /// When it last said something.
     pub last_seen: DateTime<Utc>,
@@ -64,7 +64,7 @@ pub struct ExecutorNow {
 /// An executor that has left.
 #[derive(Clone, Debug)]
 pub struct GoneExecutor {
-    /// Who it was.
+    /// Identity of the executor that has left: its id, address, slots and version.
     pub info: ExecutorInfo,
     /// When it left.
     pub left_at: DateTime<Utc>,
@@ -122,7 +122,7 @@ pub(super) struct Assigned {
     pub(super) partition: usize,
     /// When it was launched, in milliseconds since 1970.
     pub(super) launched_at_ms: u64,
-    /// What it said of it.
+    /// Counts of the task that its executor has told so far.
     heard: Heard,
 }
 
@@ -146,7 +146,7 @@ impl Assigned {
         Self { executor: executor.to_owned(), partition, launched_at_ms, heard: Heard::default() }
     }
 
-    /// How it is, as its executor says.
+    /// Returns the task as its executor last told of it.
     fn now(&self, task: u32, slots: u32) -> TaskNow {
         TaskNow {
             task,
@@ -160,7 +160,7 @@ impl Assigned {
         }
     }
 
-    /// How it was at its end, by what it says of that.
+    /// Returns the task as it was at its end, with the last counts that its executor told, if there are any.
     pub(super) fn ended(mut self, task: u32, slots: u32, last: Option<&Counts>) -> TaskNow {
         if let Some(last) = last {
             self.heard.take(last, Instant::now());
@@ -262,7 +262,7 @@ impl Fleet {
         all.into_values().collect()
     }
 
-    /// Those that have left, the last first.
+    /// Returns the executors that have left, the last first.
     pub(super) fn gone(&self) -> Vec<GoneExecutor> {
         self.state().gone.iter().rev().cloned().collect()
     }

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[derive(Default)]
 pub(super) struct Results(Mutex<HashMap<JobId, Finished>>);
 
-/// What has finished of a job.
+/// Reports and tasks of a job that have finished so far, and the input of all its tasks.
 #[derive(Default)]
 struct Finished {
     reports: BTreeMap<usize, TaskReport>,

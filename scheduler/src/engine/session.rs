@@ -40,7 +40,7 @@ pub(super) async fn serve(engine: Engine, mut link: ExecutorLink) {
         Ok(register) => register,
         Err(reason) => {
             tracing::warn!(peer = link.peer, reason, "refused an executor");
-            // It may have gone.
+            // The executor may have gone: a message that cannot be sent is no matter.
             let _ = link.outbound.try_send(FromScheduler::Release(Release { reason }).into());
             return;
         }
@@ -121,7 +121,7 @@ impl Session {
             match message.content {
                 Some(FromExecutor::Alive(alive)) => {
                     self.engine.fleet.hear(&self.id, &alive);
-                    // One that is not read is as good as the next.
+                    // A sign of life that is not read is as good as the next: a full queue is no matter.
                     drop(link.outbound.try_send(FromScheduler::Alive(Nothing {}).into()));
                 }
                 Some(FromExecutor::Ended(ended)) => self.end_task(ended).await,
@@ -154,7 +154,7 @@ impl Session {
             return;
         };
         let outcome = match outcome {
-            // Its name is the one by which it came in, whatever it says.
+            // The executor's name is the one by which it registered, whatever its report says.
             Some(Outcome::Report(bytes)) => TaskReport::from_bytes(&bytes)
                 .map(|mut report| {
                     report.executor.clone_from(&self.name);

@@ -16,9 +16,9 @@ const LOCAL_PAUSE: Duration = Duration::from_secs(1);
 const BUCKET_PAUSE: Duration = Duration::from_secs(10);
 /// The longest pause, after failures and where a look takes long.
 const LAST_PAUSE: Duration = Duration::from_secs(10);
-/// How much longer than a look the pause after it is at least, so that looking costs a tenth of one processor at most.
+/// Factor by which the pause after a look is longer than the look, at least, so that looking costs a tenth of one processor at most.
 const PAUSE_PER_LOOK: u32 = 9;
-/// How many files are remembered, in about 30 MB; what is beyond is read again at each look.
+/// Limit of the files that are remembered, in files: 100,000, in about 30 MB. Others are read again at each look.
 const MAX_REMEMBERED: usize = 100_000;
 
 /// A directory that is watched.
@@ -28,7 +28,7 @@ pub(super) struct Watch {
     seen: HashMap<String, Seen>,
     /// The entries that the last look refused.
     refused: HashSet<String>,
-    /// How many files are remembered at most.
+    /// Limit of the files that are remembered, in files.
     pub(super) capacity: usize,
     is_full: bool,
 }
@@ -42,9 +42,9 @@ struct Seen {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    /// It is submitted, or refused: nothing more is done with it.
+    /// The file is submitted, or refused: nothing more is done with it.
     Settled,
-    /// It may be half written, or could not be read or submitted.
+    /// The file may be half written, or could not be read or submitted.
     Open,
 }
 
@@ -136,7 +136,7 @@ impl Watch {
         Ok(objects)
     }
 
-    /// What becomes of a file; none, if it cannot be read or submitted now. `is_known`: it was so at the last look.
+    /// Decides the fate of a file; none, if it cannot be read or submitted now. `is_known`: the file was the same at the last look.
     async fn take(&self, object: &Object, is_known: bool) -> Option<Fate> {
         let is_whole = is_known || self.is_full || self.place.local_path().is_none();
         let uri = &object.uri;

@@ -41,7 +41,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// What takes manifests.
+/// Receiver of manifests, such as the service of a scheduler.
 #[async_trait]
 pub trait Submit: Send + Sync {
     /// Queues a manifest that was found at `uri`. When this returns, that is durable. No error for one that is known.
@@ -60,12 +60,12 @@ impl Submit for Service {
 pub struct Intake {
     submit: Arc<dyn Submit>,
     objects: Arc<dyn Objects>,
-    /// Where manifests may be: no other object is looked at, whoever names it.
+    /// Places in which manifests may be: no other object is looked at, whoever names it.
     places: Arc<Places>,
 }
 
 impl Intake {
-    /// One that reads these directories and buckets, the latter as the environment says.
+    /// Makes an intake that reads these directories and buckets, the latter as the environment says.
     pub fn new(submit: Arc<dyn Submit>, places: Places) -> Self {
         Self { submit, objects: Arc::new(Storage::from_env()), places: Arc::new(places) }
     }
@@ -130,7 +130,7 @@ fn refused(reason: BadReason, uri: &ObjectUri, error: &SubmitError) -> BadMessag
     BadMessage::new(reason, format!("manifest `{uri}`: {error}"))
 }
 
-/// Where a manifest came from, as it is counted.
+/// Source of a manifest, as the metrics count it.
 #[derive(Clone, Copy, Debug)]
 enum Source {
     Queue,

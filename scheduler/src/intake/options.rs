@@ -1,4 +1,4 @@
-//! Where manifests come from.
+//! Sources of manifests: a queue, a directory or a folder of a bucket.
 
 use clap::Args;
 use millwork_queue::ConsumerOptions;
@@ -30,7 +30,7 @@ pub struct IntakeOptions {
 }
 
 impl IntakeOptions {
-    /// How the queue is read, if there is one. A variable that is empty is as good as none.
+    /// Options for reading the queue, if there is one. A variable that is empty is as good as none.
     pub(super) fn queue(&self) -> Option<ConsumerOptions> {
         let given = |url: &Option<String>| url.clone().filter(|url| !url.is_empty());
         Some(ConsumerOptions {

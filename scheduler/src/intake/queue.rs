@@ -5,10 +5,10 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use millwork_queue::{BadMessage, BadReason, EventKind, Handler, Message, ObjectEvent, Verdict, decode};
 
-/// How many messages of a batch are handled at once: each can hold a manifest of the largest size in memory.
+/// Limit of the messages of a batch that are handled at once, in messages: each can hold a manifest of the largest size in memory.
 const AT_ONCE: usize = 4;
 
-/// What the worker of the queue does with messages.
+/// Handler of the messages of the queue, whose objects go to the intake.
 pub(super) struct FromQueue {
     pub(super) intake: Intake,
 }
@@ -57,7 +57,7 @@ impl FromQueue {
             Source::Queue.count_received();
             return Verdict::Bad(BadMessage::new(BadReason::ForeignObject, error));
         }
-        // What became of a manifest that has been run is its owner's business.
+        // Removal of a manifest that has been run is its owner's business.
         if event.kind == EventKind::Removed {
             return Verdict::Done;
         }

@@ -10,18 +10,18 @@ pub(crate) const MAX_MANIFEST_BYTES: u64 = MAX_READ_BYTES;
 /// Why a manifest cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
-    /// It is gone, or its storage does not answer.
+    /// The manifest is gone, or its storage does not answer.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// It is not what anybody writes as a manifest.
+    /// The manifest is larger than anything that somebody writes as one.
     #[error("manifest `{uri}` has {bytes} bytes; the limit is {MAX_MANIFEST_BYTES}: make several of it")]
     TooLarge {
-        /// Where it is.
+        /// Address of the manifest.
         uri: ObjectUri,
-        /// Its size.
+        /// Size of the manifest, in bytes.
         bytes: u64,
     },
-    /// It is no manifest.
+    /// The content is no manifest.
     #[error(transparent)]
     Invalid(#[from] ManifestError),
 }

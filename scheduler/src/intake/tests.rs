@@ -1,4 +1,4 @@
-//! What becomes of messages and files, with a store that answers as it is told.
+//! Tests of the intake of messages and files, with a store that answers as it is told.
 
 use super::*;
 use millwork_queue::{Handler, Message};
@@ -148,7 +148,7 @@ async fn a_message_of_several_records_is_done_when_all_are() {
         json!({"Records": records}).to_string()
     };
     let verdicts = bench.handle(&[of(&["gone.json", "a.json"]), of(&["gone.json", "down.json", "a.json"])]).await;
-    // What can be done later comes again before its message is put away.
+    // A message whose manifest can be read later comes again before it is put away.
     assert_eq!(verdicts.iter().map(reason).collect::<Vec<_>>(), ["missing-object", "retry"]);
     assert_eq!(bench.submitted(), ["a", "a", "down"]);
 }
@@ -230,7 +230,7 @@ async fn a_file_is_submitted_once_until_it_changes() {
     assert!(watched.look().await.is_empty());
     watched.put("2025-12-23/taken.json", &manifest("b", &["2025-12-23-a.ndjson"]));
     assert_eq!(watched.look().await, ["b"]);
-    // One that went and came back is new.
+    // A file that went and came back is new.
     std::fs::remove_file(watched.root.path().join("a.json")).unwrap();
     assert!(watched.look().await.is_empty());
     watched.put("a.json", &manifest("a", &["2025-12-23-a.ndjson"]));

@@ -1,4 +1,4 @@
-//! What people ask of a committed run, and what is left of its output then.
+//! Tests of what people ask of a committed run, and of what is left of its output then.
 
 use super::*;
 use crate::service::Service;
@@ -143,7 +143,7 @@ async fn an_output_is_given_up_without_its_input_only_by_force() {
     std::fs::remove_file(place.path("2025-01-01-in.ndjson")).unwrap();
     let told = place.service.retry(&place.id).await.unwrap_err().to_string();
     assert!(told.contains("2025-01-01-in.ndjson` is gone or changed, too") && told.contains("force the run"), "{told}");
-    // What is shown stays until then.
+    // The output that is shown stays until the run is forced.
     assert!(place.is_shown("g1-a") && place.run().await.state == RunState::Committing);
     let run = place.service.force(&place.id).await.unwrap();
     assert_eq!((run.state, run.generation), (RunState::Queued, 2));
@@ -173,7 +173,7 @@ async fn an_output_is_replaced_once_all_of_the_new_one_is_shown() {
     let private = private(&place.path("_millwork/staging/m/2"), "b");
     let content = std::fs::read(&private).unwrap();
     std::fs::remove_file(&private).unwrap();
-    // It is looked for before anything is shown.
+    // A lost private file is found before anything is shown.
     assert!(record.publish().unwrap_err().is_lost());
     assert!(place.is_shown("g1-a") && place.is_shown("g1-b") && !place.is_shown("g2-a"));
     // Something in the way of the last new name: the old output stays as well.

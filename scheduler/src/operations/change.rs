@@ -34,7 +34,7 @@ pub struct Requested {
     /// The version it must have, if that matters.
     #[serde(default)]
     pub expect_version: Option<u64>,
-    /// Whether a converted file is to be converted again, though its old rows stay.
+    /// True if a converted file is to be converted again, though its old rows stay.
     #[serde(default)]
     pub reprocess: bool,
 }
@@ -42,10 +42,10 @@ pub struct Requested {
 /// A file before or after a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StateMark {
-    /// Its state.
+    /// State of the file.
     #[schema(value_type = String)]
     pub state: FileState,
-    /// Its version.
+    /// Version of the file.
     pub version: u64,
     /// The manifest it is in.
     #[schema(required)]
@@ -68,22 +68,22 @@ pub struct PlannedChange {
     pub after: Option<StateMark>,
     /// Why it is changed, or why it is refused.
     pub why: String,
-    /// What is to be done.
+    /// Change that is to be made; none if it is refused.
     #[serde(skip)]
     pub(crate) change: Option<StateChange>,
 }
 
-/// What became of a planned change.
+/// Outcome of a planned change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// It would be made; nothing was changed.
+    /// Planned change that would be made; nothing was changed.
     Planned,
-    /// It is made.
+    /// Change that is made.
     Done,
     /// The file or its run has changed since it was looked at: nothing was done.
     Skipped,
-    /// It is not allowed.
+    /// Change that is not allowed.
     Refused,
     /// The store did not do it, or did not answer.
     Failed,
@@ -92,7 +92,7 @@ pub enum Outcome {
 /// Changes, and what became of each.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Applied {
-    /// Whether nothing was changed, since only a plan was asked for.
+    /// True if nothing was changed, since only a plan was asked for.
     pub is_dry_run: bool,
     /// Each change, with what became of it, in the order asked for.
     #[schema(value_type = Vec<Object>)]
@@ -116,7 +116,7 @@ impl Applied {
 }
 
 impl Operations {
-    /// What would become of these files.
+    /// Plans the changes of these files; changes nothing.
     pub async fn plan(&self, requests: &[Requested], now: DateTime<Utc>) -> TrackingResult<Vec<PlannedChange>> {
         let uris: Vec<ObjectUri> = requests.iter().map(|request| request.uri.clone()).collect();
         let files = self.store().files(&uris).await?;
@@ -180,7 +180,7 @@ impl Operations {
         Ok(Ok((change, why.to_owned())))
     }
 
-    /// What the object of a file is now, where the file is to be read once more.
+    /// Looks at the object of a file that is to be read once more; none for other changes. An error says why the change is refused.
     async fn content(&self, request: &Requested, file: &TrackedFile) -> Result<Option<FoundContent>, String> {
         if request.to != FileState::Pending || !matches!(file.state, FileState::Failed | FileState::Completed) {
             return Ok(None);

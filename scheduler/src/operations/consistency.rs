@@ -44,18 +44,18 @@ pub const INVARIANTS: [&str; 13] = [
 pub struct Finding {
     /// The invariant that is broken, by its name.
     pub invariant: String,
-    /// What it is broken for: a URI, a manifest's id, a date, a lock.
+    /// Subject of the finding: a URI, a manifest's id, a date, a lock.
     pub subject: String,
-    /// What was found.
+    /// Description of what was found.
     pub found: String,
-    /// What to do.
+    /// Remedy: a command, or what to do.
     pub remedy: String,
 }
 
-/// What a check came to.
+/// Result of a check of all invariants.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Consistency {
-    /// What does not fit together, at most 1000.
+    /// Findings: all that does not fit together, at most 1000.
     pub findings: Vec<Finding>,
     /// Names of the invariants that were checked.
     pub checked: Vec<String>,
@@ -63,7 +63,7 @@ pub struct Consistency {
     pub files: u64,
     /// Runs that were looked at.
     pub runs: u64,
-    /// Whether there was more than was looked at, or than is told.
+    /// True if there was more than was looked at, or than is told.
     pub is_capped: bool,
 }
 
@@ -78,14 +78,14 @@ impl Consistency {
     }
 }
 
-/// What is checked.
+/// Scope of a check.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope {
     /// Only what is of this date.
     pub date: Option<DatePrefix>,
     /// Files and runs that are looked at, at most.
     pub limit: usize,
-    /// Whether objects are looked at: outputs, quarantine, documents.
+    /// True if objects are looked at: outputs, quarantine, documents.
     pub looks_at_objects: bool,
 }
 
@@ -227,7 +227,7 @@ impl Operations {
                 if is_right {
                     break;
                 }
-                // It may be that files came in between.
+                // Files may have come in between: a counter that changed meanwhile is no finding.
                 if before != after {
                     differs = None;
                 }
@@ -307,7 +307,7 @@ impl Operations {
     }
 }
 
-/// What no step of the work makes of a file.
+/// Describes what no step of the work makes of a file; none if the file is in order.
 fn illegal(file: &TrackedFile) -> Option<String> {
     use FileState::{Completed, Failed, Manifested, Pending, Processing, Quarantined};
     let (state, has_manifest) = (file.state, file.manifest_id.is_some());

@@ -1,4 +1,4 @@
-//! What nobody will go on with: files without a run that is in order, drafts left, objects of nobody.
+//! Orphans, which nobody will go on with: files without a run that is in order, drafts left, objects of nobody.
 
 use super::read::FileQuery;
 use super::{MAX_FILES_READ, MAX_FINDINGS, Operations, PAGE};
@@ -40,7 +40,7 @@ pub enum OrphanKind {
 }
 
 impl OrphanKind {
-    /// What mends it.
+    /// Remedy for orphans of this kind.
     fn remedy(self) -> &'static str {
         match self {
             Self::ManifestedWithoutRun | Self::ProcessingWithoutOpenRun => "millwork state reset-stuck-files",
@@ -56,16 +56,16 @@ impl OrphanKind {
 /// Something that nobody will go on with.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Orphan {
-    /// Its kind.
+    /// Kind of the orphan.
     pub kind: OrphanKind,
-    /// What it is: a URI, a manifest's id, a date.
+    /// Name of the orphan: a URI, a manifest's id, a date.
     pub subject: String,
-    /// What was found.
+    /// Description of what was found.
     pub found: String,
     /// Since when, where that is known.
     #[schema(required)]
     pub since: Option<DateTime<Utc>>,
-    /// What mends it.
+    /// Remedy for the orphan: a command, or what to do.
     pub remedy: String,
 }
 
@@ -79,7 +79,7 @@ pub struct Orphans {
     /// Objects that were listed; none if none were asked for.
     #[schema(required)]
     pub objects_listed: Option<u64>,
-    /// Whether there was more than was looked at, or than is told.
+    /// True if there was more than was looked at, or than is told.
     pub is_capped: bool,
 }
 
@@ -168,7 +168,7 @@ impl Operations {
     async fn add_drafts(&self, found: &mut Orphans, before: DateTime<Utc>) -> TrackingResult<()> {
         let filter = RunFilter { state: Some(RunState::Draft), limit: PAGE, ..RunFilter::default() };
         for draft in self.store().list_runs(&filter).await?.items {
-            // It may have been finished since it was listed.
+            // Drafts may have been finished since they were listed.
             let now = self.store().run_head(&draft.manifest_id).await?;
             if now.is_some_and(|run| run.state == RunState::Draft && run.created_at <= before) {
                 let text = format!("begun, with {} files, and not finished", draft.files);

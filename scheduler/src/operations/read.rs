@@ -17,7 +17,7 @@ const MAX_DATES: usize = 1000;
 /// All that the store has of a file.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct FileReport {
-    /// Its attributes as they are stored; none if it is not known.
+    /// Attributes of the file as they are stored; none if the file is not known.
     #[schema(value_type = Option<Object>, required)]
     pub file: Option<serde_json::Value>,
     /// When the store forgets it; none if it does not.
@@ -26,7 +26,7 @@ pub struct FileReport {
     /// The lock of its date.
     #[schema(required)]
     pub lock: Option<LockFacts>,
-    /// What happened to it, oldest first.
+    /// Steps in the life of the file, oldest first.
     pub timeline: Vec<StoryStep>,
     /// Why it is as it is.
     pub diagnosis: Diagnosis,
@@ -39,21 +39,21 @@ pub struct StoryStep {
     pub at: DateTime<Utc>,
     /// The state it came to.
     pub state: String,
-    /// What there is to say of it. Control characters are escaped.
+    /// Details of the step, if there are any. Control characters are escaped.
     #[schema(required)]
     pub detail: Option<String>,
     /// Seconds since the step before it.
     pub after_seconds: f64,
-    /// Whether this is the longest of all waits.
+    /// True if the wait before this step is the longest of all.
     pub is_longest: bool,
 }
 
-/// Where the time of a file or run went.
+/// Story of a file or run: where its time went.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Story {
-    /// What it is about.
+    /// Subject of the story: a file's URI or a manifest's id.
     pub subject: String,
-    /// Its steps, oldest first.
+    /// Steps in the life of the file or run, oldest first.
     pub steps: Vec<StoryStep>,
     /// Seconds from the first step to the last.
     pub total_seconds: f64,
@@ -100,7 +100,7 @@ pub struct FileStats {
     /// Age of the files that are not done, by state: half of them are younger than the first, 19 of 20 than the second, all
     /// than the third, in seconds.
     pub ages_seconds: BTreeMap<String, [u64; 3]>,
-    /// Whether there are more files or dates than were counted.
+    /// True if there are more files or dates than were counted.
     pub is_capped: bool,
 }
 
@@ -198,14 +198,14 @@ impl Operations {
         self.store().count(&new, now).await
     }
 
-    /// Where the time of a file went.
+    /// Tells where the time of a file went.
     pub async fn story_of_file(&self, uri: &ObjectUri) -> TrackingResult<Story> {
         let timeline = self.store().timeline(uri).await?;
         let steps = timeline.into_iter().map(|entry| (entry.at, entry.state.to_string(), entry.detail));
         Ok(story(uri.to_string(), steps.collect()))
     }
 
-    /// Where the time of a run went; none if it is not known.
+    /// Tells where the time of a run went; none if the run is not known.
     pub async fn story_of_run(&self, id: &ManifestId) -> TrackingResult<Option<Story>> {
         Ok(self.store().run_head(id).await?.map(|run| story(id.to_string(), moments(&run))))
     }

@@ -18,13 +18,13 @@ const ABANDONED: Duration = Duration::minutes(15);
 pub struct ResetQuery {
     /// These alone.
     pub uris: Vec<ObjectUri>,
-    /// Those of this date.
+    /// Date of the files; any date if none is said.
     pub date: Option<DatePrefix>,
-    /// Those in this state: manifested or processing; both if it is not said.
+    /// State of the files: manifested or processing; both if none is said.
     pub state: Option<FileState>,
     /// Least age of the last change.
     pub older_than: Duration,
-    /// How many at most.
+    /// Limit of the files in the plan.
     pub limit: usize,
 }
 
@@ -85,7 +85,7 @@ impl Operations {
         Ok(files)
     }
 
-    /// What the run of a file prescribes for it; else why it stays.
+    /// Finds the change that the run of a file prescribes for it; else tells why the file stays.
     async fn prescribed(
         &self,
         file: &TrackedFile,

@@ -79,7 +79,7 @@ impl Service {
             read.kept.begun = read.kept.begun.max(end);
             read.save(store).await?;
             if let Err(error) = self.make_some(&mut read.kept.plan, next..end, repeated).await {
-                // What was made is known already; whoever goes on need not find it out.
+                // Results that are known already are saved: whoever goes on need not find them out.
                 read.save(store).await?;
                 return Err(error.into());
             }

@@ -17,7 +17,7 @@ pub enum PlanError {
     OfAnother {
         /// The plan.
         id: String,
-        /// Who made it.
+        /// Maker of the plan.
         actor: String,
     },
     /// A plan whose time is over.
@@ -47,7 +47,7 @@ pub enum PlanError {
         id: String,
         /// The subjects.
         count: String,
-        /// What happened to the first one.
+        /// First subject, with what happened to it.
         first: String,
     },
     /// The store failed. What was begun can be gone on with.

@@ -11,7 +11,7 @@ pub(super) enum Looked {
     Refused(Refusal),
 }
 
-/// What a change came to, with more about it.
+/// Result of a change, with a message that tells more about it.
 pub(super) type Made = (ChangeResult, Option<String>);
 
 /// Says what an action would change of a subject. Nothing is changed.

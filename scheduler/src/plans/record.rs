@@ -23,7 +23,7 @@ pub(super) struct Read {
     revision: u64,
 }
 
-/// Where a plan is at a time.
+/// State of a plan at a time: an open plan expires once its time is over.
 pub(super) fn state_at(plan: &Plan, now: DateTime<Utc>) -> PlanState {
     match plan.state {
         PlanState::Open if plan.valid_until <= now => PlanState::Expired,

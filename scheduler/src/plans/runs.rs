@@ -96,7 +96,7 @@ pub(super) async fn make(
     }
 }
 
-/// Whether a run that is no longer as it was seen is as the change would have made it.
+/// Tells whether a run that is no longer as it was seen is as the change would have made it.
 fn is_as_wanted(action: Action, run: &Run) -> bool {
     match action {
         Action::Retry => !matches!(run.state, RunState::Failed | RunState::Cancelled),

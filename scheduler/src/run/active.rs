@@ -1,10 +1,10 @@
-//! What the machine knows of a run that it takes care of.
+//! State of a run that the machine takes care of.
 
 use super::words::{Action, Seen};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, FailureClass};
 
-/// Where a run is.
+/// Phase of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Phase {
     Starting,
@@ -16,7 +16,7 @@ pub(super) enum Phase {
     /// The store is being told that the output is lost.
     Superseding,
     Completing,
-    /// What the attempt left is being removed; then it ends so.
+    /// Files that the attempt left are being removed; then the attempt ends for this reason; none if only this process ends.
     Discarding(Option<Failure>),
     /// The store is being told that it failed, for now or for good.
     Ending,
@@ -24,7 +24,7 @@ pub(super) enum Phase {
     Inspecting(Refusal),
 }
 
-/// What the store refused, and why.
+/// Request that the store refused, and the reason.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Refusal {
     Start(Failure),
@@ -40,19 +40,19 @@ pub(super) struct Active {
     /// The newest attempt, 0 before the first.
     pub(super) attempt: u32,
     pub(super) failures: u32,
-    /// How many of the failures were lost executors.
+    /// Number of the failures that were lost executors.
     pub(super) lost_executors: u32,
     pub(super) replans: u32,
-    /// How often the store has refused something since the attempt started.
+    /// Number of times the store has refused something since the attempt started.
     pub(super) refusals: u32,
     /// Which output of the manifest it is.
     pub(super) generation: u32,
     pub(super) phase: Phase,
     /// When the conversion must have ended.
     pub(super) deadline: Option<DateTime<Utc>>,
-    /// What is to be asked again, and when.
+    /// Time at which to ask again, and the action to ask.
     pub(super) again: Option<(DateTime<Utc>, Action)>,
-    /// What was asked last, and how often in a row without an answer.
+    /// Action that was asked last; `tries` counts the times in a row without an answer.
     pub(super) asked: Option<Action>,
     pub(super) tries: u32,
 }
@@ -74,7 +74,7 @@ impl Active {
         }
     }
 
-    /// How many failures count against another of this class.
+    /// Number of the failures that count against another of this class.
     pub(super) fn failures_like(&self, class: FailureClass) -> u32 {
         match class {
             FailureClass::LostExecutor => self.lost_executors,
@@ -82,7 +82,7 @@ impl Active {
         }
     }
 
-    /// Whether it takes one of the turns. One whose output only waits for storage does not hold up others.
+    /// Tells whether the run takes one of the turns. A run whose output only waits for storage does not hold up others.
     pub(super) fn has_turn(&self) -> bool {
         !matches!(self.phase, Phase::Publishing | Phase::Superseding | Phase::Completing) || self.tries == 0
     }

@@ -8,34 +8,34 @@ use millwork_manifest::{Failure, FailureClass, ManifestId};
 use millwork_tracking::RunState;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// How often the queue is looked at when nothing says that something is in it.
+/// Time between two looks at the queue when nothing says that something is in it.
 const LOOK_FOR_DUE: Duration = Duration::seconds(2);
-/// How often the store is asked for the runs that have a turn: those of a scheduler that died, and requests to cancel
+/// Time between two looks for the runs in the store that have a turn: those of a scheduler that died, and requests to cancel
 /// that another process took.
 const LOOK_FOR_OPEN: Duration = Duration::seconds(5);
-/// How many of the queue's beginning are fetched at once, at least.
+/// Number of entries of the queue's beginning that are fetched at once, at least.
 const MIN_LOOK: usize = 32;
-/// How often an attempt is planned again because columns turned up that its plan did not know. One pass finds them
-/// all; more would mean that the input changes.
+/// Limit of the times that an attempt is planned again because columns turned up that its plan did not know. One pass finds
+/// them all; more would mean that the input changes.
 const MAX_REPLANS: u32 = 2;
 
-/// What is set.
+/// Limits that are set for runs and their attempts.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How many runs have a turn at once.
+    /// Number of runs that have a turn at once.
     pub max_concurrent_runs: usize,
-    /// How often a run is tried again after a failure that can pass.
+    /// Number of times a run is tried again after a failure that can pass.
     pub max_retries: u32,
-    /// How long an attempt's conversion may take.
+    /// Time that an attempt's conversion may take.
     pub run_timeout: Duration,
-    /// How many attempts in a row may end without a word, because the scheduler died: a manifest that kills it must not
+    /// Number of attempts in a row that may end without a word, because the scheduler died: a manifest that kills it must not
     /// do so for ever.
     pub max_silent_attempts: u32,
 }
 
 impl Limits {
-    /// How often a run is tried again after failures of this class. That executors go is mostly not the run's fault, but
-    /// a file that kills them must not do so for ever.
+    /// Number of times a run is tried again after failures of this class. The loss of executors is mostly not the run's fault,
+    /// but a file that kills them must not do so for ever.
     fn retries_after(&self, class: FailureClass) -> u32 {
         match class {
             FailureClass::LostExecutor => self.max_retries.saturating_mul(5),
@@ -53,7 +53,7 @@ pub struct Machine {
     runs: BTreeMap<ManifestId, Active>,
     /// The beginning of the queue, as it was when last looked at.
     ready: VecDeque<Seen>,
-    /// Whether there may be more in the queue than was fetched.
+    /// True if more may be in the queue than was fetched.
     has_more: bool,
     look_for_due: Look,
     look_for_open: Look,
@@ -80,17 +80,17 @@ impl Machine {
         }
     }
 
-    /// Whether nothing is going on.
+    /// Tells whether nothing is going on.
     pub fn is_idle(&self) -> bool {
         self.runs.is_empty()
     }
 
-    /// Whether a run is being taken care of.
+    /// Tells whether a run is being taken care of.
     pub fn has(&self, id: &ManifestId) -> bool {
         self.runs.contains_key(id)
     }
 
-    /// How many attempts are being converted.
+    /// Number of attempts that are being converted.
     pub fn converting(&self) -> usize {
         self.runs.values().filter(|run| run.phase == Phase::Converting).count()
     }
@@ -105,7 +105,7 @@ impl Machine {
         runs.chain(looks).min()
     }
 
-    /// What is to be done about what happened.
+    /// Takes an event, and returns the actions that it calls for.
     pub fn step(&mut self, event: Event, now: DateTime<Utc>) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
@@ -272,7 +272,7 @@ impl Machine {
     fn converted(&mut self, id: ManifestId, attempt: u32, actions: &mut Vec<Action>) {
         match self.at(&id, attempt) {
             Some(Phase::Converting) => self.ask(&id, Phase::Committing, Action::Commit(id.clone(), attempt), actions),
-            // It was told to stop just then.
+            // The conversion was told to stop just when it was complete.
             Some(Phase::Aborting(reason)) => {
                 let reason = reason.clone();
                 self.discard(&id, reason, actions);
@@ -296,7 +296,7 @@ impl Machine {
             let message = "the columns keep changing: the input changes while it is read";
             return self.discard(&id, Some(Failure::new(FailureClass::Input, message)), actions);
         }
-        // What the attempt left is removed by the next one.
+        // Files that the attempt left are removed at the start of the next.
         self.ask(&id, Phase::Starting, Action::Start(id.clone()), actions);
     }
 
@@ -323,8 +323,8 @@ impl Machine {
         self.ask(&id, Phase::Ending, action, actions);
     }
 
-    /// What was committed cannot be shown any more: the run is converted anew. The more often that happens, the rarer it is
-    /// tried: whatever removes private files may do so again.
+    /// Has the run converted anew, as its committed output cannot be shown any more. The more often that happens, the rarer it
+    /// is tried: whatever removes private files may do so again.
     fn lost(&mut self, id: &ManifestId, failure: Failure, now: DateTime<Utc>, actions: &mut Vec<Action>) {
         let Some(run) = self.runs.get(id).filter(|run| run.phase == Phase::Publishing) else { return };
         let not_before = now + pauses::before_converting_anew(run.generation);
@@ -371,7 +371,7 @@ impl Machine {
         let is_again = run.refusals > 1;
         self.ask(&id, Phase::Inspecting(refusal), Action::Inspect(id.clone()), actions);
         if is_again {
-            // What is refused without a reason that can be seen is not asked in a circle.
+            // A run that is refused again, for no reason that can be seen, is looked at after a pause: nothing asks in a circle.
             actions.pop();
             self.again(&id, now, pauses::before_asking_again);
         }
@@ -416,7 +416,7 @@ impl Machine {
                 actions.push(Action::Abort(id.clone(), run.attempt));
             }
         }
-        // What only waits to be asked again is left to the next scheduler.
+        // Runs that only wait to be asked again are left to the next scheduler.
         let waiting = self.runs.iter().filter(|(_, run)| run.again.is_some());
         let waiting: Vec<ManifestId> = waiting.map(|(id, _)| id.clone()).collect();
         waiting.into_iter().for_each(|id| self.forget(id, actions));
@@ -448,7 +448,7 @@ impl Machine {
         actions.push(action);
     }
 
-    /// What was asked last is to be asked again, after a pause.
+    /// Asks the last action again, after a pause.
     fn again(&mut self, id: &ManifestId, now: DateTime<Utc>, pause: fn(u32) -> Duration) {
         if self.stops {
             // Nobody waits for it any more; the next scheduler goes on.

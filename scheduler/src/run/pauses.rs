@@ -1,4 +1,4 @@
-//! How long to wait before trying again.
+//! Pauses before trying again.
 
 use chrono::Duration;
 use millwork_manifest::FailureClass;

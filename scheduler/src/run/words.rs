@@ -1,4 +1,4 @@
-//! What the machine hears and says.
+//! Events that the machine hears, and actions that it asks for.
 
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, FailureClass, ManifestId};
@@ -7,19 +7,19 @@ use millwork_tracking::{Run, RunState};
 /// A run as the store shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Its manifest.
+    /// Id of the run's manifest.
     pub id: ManifestId,
-    /// Where it is.
+    /// State of the run.
     pub state: RunState,
     /// Attempts started so far.
     pub attempts: u32,
     /// Attempts that failed since it was queued.
     pub failures: u32,
-    /// How many of them failed because an executor was lost.
+    /// Number of those failures that were the loss of an executor.
     pub lost_executors: u32,
-    /// How many of the newest attempts ended without a word.
+    /// Number of the newest attempts that ended without a word.
     pub silent_attempts: u32,
-    /// Whether it is to be cancelled.
+    /// True if the run is to be cancelled.
     pub cancel_requested: bool,
     /// Which output of the manifest it is, from 1.
     pub generation: u32,
@@ -44,7 +44,7 @@ impl From<&Run> for Seen {
     }
 }
 
-/// What happened.
+/// Event that the machine hears.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// Time has passed.
@@ -53,7 +53,7 @@ pub enum Event {
     Stop,
     /// Something is in the queue; if it is urgent, the beginning of the queue may be another now.
     Queued {
-        /// Whether it may go before what was there.
+        /// True if the new entry may go before what was there.
         is_urgent: bool,
     },
     /// The queue's beginning, in answer to [`Action::LookForDue`].
@@ -66,15 +66,15 @@ pub enum Event {
     Cancel(ManifestId),
     /// An attempt has started.
     Started(ManifestId, u32),
-    /// Its plan is with the executors.
+    /// The attempt's plan is with the executors.
     Planned(ManifestId, u32),
-    /// Its output is complete, and private.
+    /// The attempt's output is complete, and private.
     Converted(ManifestId, u32),
-    /// Its plan lacked columns; they are known now.
+    /// The attempt's plan lacked columns; they are known now.
     NeedsReplan(ManifestId, u32),
-    /// It came to nothing: before its commit, or by having been aborted.
+    /// The attempt came to nothing: before its commit, or by having been aborted.
     AttemptFailed(ManifestId, u32, Failure),
-    /// Its output is the manifest's.
+    /// The attempt's output is the manifest's.
     Committed(ManifestId, u32),
     /// The output is visible.
     Published(ManifestId),
@@ -82,9 +82,9 @@ pub enum Event {
     PublishFailed(ManifestId, Failure),
     /// The output can never be made visible: what the record names is gone.
     Lost(ManifestId, Failure),
-    /// What the attempt left is removed, as far as that was possible.
+    /// Files that the attempt left are removed, as far as that was possible.
     Discarded(ManifestId, u32),
-    /// What was asked of the store for a run is done: the run is queued, or has ended.
+    /// The store has done what was asked for a run: the run is queued, or has ended.
     Settled(ManifestId),
     /// The store says that the run is not as it should be: another process, or a request, was faster.
     Refused(ManifestId, Failure),
@@ -94,7 +94,7 @@ pub enum Event {
     Found(ManifestId, Option<Seen>),
 }
 
-/// What is to be done. Of the actions of one run, one is going on at a time, beside [`Action::SetRunning`] and
+/// Action that the machine asks for. Of the actions of one run, one is going on at a time, beside [`Action::SetRunning`] and
 /// [`Action::Abort`], which have no answer of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {

@@ -39,7 +39,7 @@ impl Look {
         let speed = self.speed(now).await?;
         let counts = self.store.count_runs().await?;
         let mut load = Load::default();
-        // What is being committed needs no executor any more.
+        // Runs that are being committed need no executor any more.
         for count in counts.iter().filter(|count| count.state != RunState::Committing) {
             load.runs += count.runs;
             load.bytes = load.bytes.saturating_add(count.bytes);

@@ -14,10 +14,10 @@ use millwork_tracking::{Commit, Replaced, RunState, TrackingError, TrackingResul
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How often in a row something must be found to be gone before a committed output is given up: a store may show late what
+/// Number of looks in a row that must find something gone before a committed output is given up: a store may show late what
 /// it has just completed.
 const LOOKS: u32 = 2;
-/// How often a publication may fail before those who wait for the run are told.
+/// Number of failures of a publication after which those who wait for the run are told.
 const PATIENCE: u32 = 3;
 
 impl Shell {
@@ -185,8 +185,8 @@ impl Shell {
         Event::PublishFailed(id, failure)
     }
 
-    /// What is to be done about a committed output of which something seems to be gone for good; else why it is published
-    /// again.
+    /// Returns the event for a committed output of which something seems to be gone for good; else the failure for which it is
+    /// published again.
     async fn lost(&self, id: &ManifestId, record: CommitRecord) -> Result<Event, Failure> {
         let is_gone = loss::check_there(record).await;
         let Some(error) = is_gone.err().filter(StorageError::is_lost) else {

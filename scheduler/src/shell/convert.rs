@@ -16,10 +16,10 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tracing::Instrument;
 
-/// How much of a plan's text is kept: a query can name thousands of columns.
+/// Limit of a plan's text that is kept, in bytes: a query can name thousands of columns.
 const MAX_PLAN_BYTES: usize = 64 << 10;
 
-/// What a conversion came to.
+/// Result of a conversion.
 enum Converted {
     Complete(Staging, Box<AttemptOutcome>),
     /// Columns turned up that its plan did not know, and that could not be added.
@@ -143,12 +143,12 @@ impl Shell {
     }
 }
 
-/// What one of so many runs may use of executors with these slots: its share of them, but slots that others do not need by the end
+/// Share of executors with these slots that one of this number of runs may use; slots that others do not need by the end
 /// are to be used, too.
 fn capacity(mut slots: Vec<usize>, runs: usize) -> Capacity {
     slots.sort_by_key(|slots| Reverse(*slots));
     let Some(most) = slots.first().copied().filter(|slots| *slots > 0) else {
-        // Those that come later find enough to do.
+        // Executors that come later find enough to do.
         return Capacity { executors: usize::MAX, slots: 1 };
     };
     let share = slots.iter().sum::<usize>().div_ceil(runs.max(1));

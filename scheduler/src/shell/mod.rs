@@ -39,7 +39,7 @@ use work::Works;
 /// otherwise.
 const RETRIES: &str = "millwork_retries";
 
-/// What all actions share.
+/// Parts that all actions share: the engine, the store, the options and the runs in work.
 pub(crate) struct Shell {
     engine: Engine,
     store: Arc<dyn TrackingStore>,
@@ -48,7 +48,7 @@ pub(crate) struct Shell {
     options: RunOptions,
     conversion: ConversionOptions,
     output: Location,
-    /// Where rejected lines go.
+    /// Place of the rejected lines.
     quarantine: Location,
     works: Works,
     mail: mpsc::UnboundedSender<Event>,

@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 /// Smaller files than this have no part that S3 takes as such, and would pass through the scheduler.
 const MIN_BUCKET_FILE_MB: u64 = 8;
-/// How many changes a slow listener may lag behind.
+/// Number of changes that a slow listener may lag behind.
 const CHANGES: usize = 4096;
 
 /// A change in a run's life.
@@ -32,9 +32,9 @@ const CHANGES: usize = 4096;
 pub struct Change {
     /// The run.
     pub manifest_id: ManifestId,
-    /// Where it is now.
+    /// State of the run now.
     pub state: RunState,
-    /// Its attempt; 0 if that does not matter any more.
+    /// Number of the run's attempt; 0 if that does not matter any more.
     pub attempt: u32,
     /// Why it failed, or its attempt did.
     pub failure: Option<Failure>,
@@ -45,9 +45,9 @@ pub struct Change {
 /// A run that has ended.
 #[derive(Clone, Debug)]
 pub struct EndedRun {
-    /// Its manifest.
+    /// Id of the run's manifest.
     pub manifest_id: ManifestId,
-    /// What it produced, or why not.
+    /// Result of the run, or the failure.
     pub outcome: Result<Arc<RunResult>, Failure>,
 }
 
@@ -129,7 +129,7 @@ impl Scheduler {
         self.shell.tell(Event::Cancel(id.clone()));
     }
 
-    /// How far a run is, if this process has an attempt at it.
+    /// Progress of a run, if this process has an attempt at it.
     pub async fn progress(&self, id: &ManifestId) -> Option<RunProgress> {
         self.shell.progress(id).await
     }
@@ -149,7 +149,7 @@ impl Scheduler {
         self.shell.progresses.subscribe()
     }
 
-    /// What stood in the way of the publication of a committed run, if it failed here.
+    /// Obstacle to the publication of a committed run, if it failed here.
     pub fn obstacle(&self, id: &ManifestId) -> Option<String> {
         self.shell.works.obstacle(id)
     }
@@ -174,7 +174,7 @@ impl Scheduler {
         self.shell.ended.subscribe()
     }
 
-    /// Whether no run has a turn.
+    /// Tells whether no run has a turn.
     pub fn is_idle(&self) -> bool {
         self.shell.works.is_empty()
     }
@@ -194,13 +194,13 @@ impl Scheduler {
     pub async fn shut_down(&self) {
         self.shell.tell(Event::Stop);
         if let Some(serving) = self.serving.lock().await.take() {
-            // It ends when nothing is going on any more.
+            // Serving ends when nothing is going on any more.
             let _ = serving.await;
         }
         self.shell.tasks.close();
         self.shell.tasks.wait().await;
         if let Some(recording) = self.recording.lock().await.take() {
-            // It writes what happened last.
+            // The recorder writes the last numbers before it ends.
             let _ = recording.await;
         }
     }

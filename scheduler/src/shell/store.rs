@@ -110,7 +110,7 @@ impl Shell {
             Some(committed) => committed.result.clone(),
             // Committed by a process before this one.
             None => match self.store.run(&id).await {
-                // It has been told of.
+                // The completed run has been told of.
                 Ok(Some(run)) if run.state == RunState::Completed => return Event::Settled(id),
                 Ok(run) => run
                     .and_then(|run| run.result)
@@ -200,7 +200,7 @@ impl Shell {
         let _ = self.ended.send(EndedRun { manifest_id: id.clone(), outcome });
     }
 
-    /// What an error of the store means for the run that asked.
+    /// Returns the event that an error of the store means for the run that asked.
     pub(super) fn objection(&self, id: ManifestId, error: &TrackingError) -> Event {
         match error {
             TrackingError::LockLost { .. } => {

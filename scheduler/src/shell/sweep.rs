@@ -1,5 +1,5 @@
-//! What the dead left: attempts, private files and open uploads in the output; submissions, files in a manifest without a
-//! run.
+//! Sweep of what the dead left: attempts, private files and open uploads in the output; submissions, files in a manifest
+//! without a run.
 //!
 //! An attempt removes what it wrote when it fails, and each start of an attempt what those before it left. What remains
 //! is of runs that have ended while a task of theirs was still alive somewhere, and of attempts whose scheduler died just
@@ -14,11 +14,11 @@ use millwork_tracking::TrackingResult;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long after the start the first sweep is, and how long after each the next.
+/// Time from the start to the first sweep, and time from each sweep to the next.
 const FIRST: Duration = Duration::from_secs(30);
 const INTERVAL: Duration = Duration::from_secs(300);
 
-/// How long a submission takes at the very most.
+/// Time that a submission takes at the very most.
 const SUBMISSION: chrono::Duration = chrono::Duration::minutes(10);
 
 /// Sets both, for tests.

@@ -18,7 +18,7 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_secs(1);
 /// Number of the last looks whose speeds have to agree for the time that is left to be told.
 const SPEEDS: usize = 3;
-/// How far they may be apart, as a factor.
+/// Factor by which these speeds may be apart.
 const AGREE: f64 = 2.0;
 /// Percent of an output that is converted but not committed.
 const MOST_PERCENT: u8 = 99;
@@ -76,7 +76,7 @@ impl Shown {
         (sum > 0.0).then(|| sum / self.speeds.len() as f64)
     }
 
-    /// How long the rest takes, if the last speeds agree.
+    /// Time that the rest takes, in seconds, if the last speeds agree.
     fn eta(&self, bytes: u64) -> Option<f64> {
         let least = self.speeds.iter().copied().fold(f64::INFINITY, f64::min);
         let most = self.speeds.iter().copied().fold(0.0, f64::max);
@@ -86,7 +86,7 @@ impl Shown {
 }
 
 impl Shell {
-    /// How far a run is, if this process has an attempt at it.
+    /// Progress of a run, if this process has an attempt at it.
     pub(crate) async fn progress(&self, id: &ManifestId) -> Option<RunProgress> {
         let job = self.works.job(id);
         if let Some(job) = &job {
@@ -104,7 +104,7 @@ impl Shell {
         self.progress_of(id, stages)
     }
 
-    /// The same, as it was last looked at.
+    /// Progress of a run, as it was last looked at.
     fn progress_of(&self, id: &ManifestId, stages: Vec<StageProgress>) -> Option<RunProgress> {
         self.works.look(id, |work| {
             let (name, since) = work.steps.now()?;

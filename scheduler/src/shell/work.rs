@@ -1,4 +1,4 @@
-//! What is known here of the runs that have a turn. All of it can be read or made anew.
+//! Knowledge of the runs that have a turn, in this process. All of it can be read or made anew.
 
 use super::steps::Steps;
 use super::watch::Shown;
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
-/// What is known of one run.
+/// Knowledge of one run.
 #[derive(Default)]
 pub(super) struct Work {
     pub(super) manifest: Option<Arc<Manifest>>,
@@ -22,7 +22,7 @@ pub(super) struct Work {
     pub(super) generation: u32,
     /// The newest attempt that was started here.
     pub(super) attempt: u32,
-    /// What the attempt before found out about the input.
+    /// Survey and columns of the input that the attempt before found out.
     pub(super) columns: Option<(Arc<Survey>, Columns)>,
     /// Ends the conversion.
     pub(super) abort: CancellationToken,
@@ -33,23 +33,23 @@ pub(super) struct Work {
     pub(super) shown: Shown,
     /// Stored bytes of the input of its tasks.
     pub(super) input_bytes: u64,
-    /// How the tasks were when all had ended.
+    /// Tasks as they were when all had ended.
     pub(super) tasks: Vec<TaskNow>,
     /// The newest attempt's plan, as text.
     pub(super) plan: String,
-    /// What the conversion came to.
+    /// Outcome of the conversion.
     pub(super) outcome: Option<(Staging, Box<AttemptOutcome>)>,
-    /// The same, checked and settled.
+    /// Commit of the outcome, checked and settled.
     pub(super) prepared: Option<Arc<Prepared>>,
-    /// The same, once the store has taken it.
+    /// Commit of the outcome, once the store has taken it.
     pub(super) committed: Option<Arc<Prepared>>,
-    /// How often in a row something of it was found to be lost.
+    /// Number of times in a row that something of the output was found to be lost.
     pub(super) losses: u32,
-    /// How often its publication failed.
+    /// Number of times the publication failed.
     pub(super) publications: u32,
     /// The newest attempt, in a trace and in the log, once there is one.
     pub(super) span: Option<Span>,
-    /// What stood in the way of its publication last.
+    /// Obstacle to the publication, as it was last found.
     pub(super) obstacle: Option<String>,
 }
 
@@ -95,12 +95,12 @@ impl Works {
         self.all().get(id).and_then(|work| work.job.clone())
     }
 
-    /// What stood in the way of a run's publication last.
+    /// Obstacle to the publication of a run, as it was last found.
     pub(super) fn obstacle(&self, id: &ManifestId) -> Option<String> {
         self.all().get(id).and_then(|work| work.obstacle.clone())
     }
 
-    /// Whether a run has a turn.
+    /// Tells whether a run has a turn.
     pub(super) fn has(&self, id: &ManifestId) -> bool {
         self.all().contains_key(id)
     }

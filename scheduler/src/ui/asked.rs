@@ -1,4 +1,4 @@
-//! What every page needs to know of the request for it, and what becomes of its answer.
+//! Facts that every page needs of the request for it, and what becomes of its answer.
 
 use crate::access::{Caller, Role};
 use crate::api::{Api, ApiError, load_stats};
@@ -31,14 +31,14 @@ pub(super) struct Asked {
     said: Option<String>,
 }
 
-/// What a handler has made.
+/// Page that a handler has made.
 pub(super) struct Shown {
     pub(super) title: String,
     pub(super) section: Section,
     pub(super) body: Markup,
     /// Path and query of the same in the API.
     pub(super) json: Option<String>,
-    /// The same as a command.
+    /// Command that shows what the page shows.
     pub(super) command: Option<String>,
     pub(super) counted_at: Option<DateTime<Utc>>,
     pub(super) is_live: bool,

@@ -1,4 +1,4 @@
-//! Who sees pages: whoever has a session, or shows a token; and which requests of a browser are its user's own.
+//! Guard of the pages: lets in whoever has a session or shows a token, and tells which requests of a browser are its user's own.
 
 use super::sign_in;
 use crate::api::{Access, ApiError};

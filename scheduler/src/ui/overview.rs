@@ -62,7 +62,7 @@ async fn overview(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     })
 }
 
-/// What needs somebody, of what is at hand.
+/// Finds what needs somebody, of the numbers, executors and failed runs at hand.
 fn concerns(stats: &millwork_api::Stats, executors: &millwork_api::Executors, failed: &[Run]) -> Vec<Concern> {
     let mut found: Vec<Concern> = of_cluster(stats, executors).into_iter().collect();
     for class in FailureClass::ALL {

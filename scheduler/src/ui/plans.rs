@@ -77,7 +77,7 @@ pub(super) async fn get_activity(asked: Asked, State(api): State<Api>) -> Respon
 
 enum Applied {
     Done(Plan),
-    /// It was not: with a reason it would be another plan.
+    /// Plan that was made anew with a reason, and not applied: it would be another plan.
     Changed(Plan),
 }
 

@@ -1,4 +1,4 @@
-//! One run, with its parts.
+//! Page of a run, with its parts.
 
 use super::asked::{Asked, Shown};
 use super::{rejected, why};

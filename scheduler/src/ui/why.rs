@@ -17,7 +17,7 @@ const TIME: Duration = Duration::from_secs(3);
 
 /// Time after which what needs a person is looked for again.
 const AGAIN: Duration = Duration::from_secs(3);
-/// What was found last, in this process.
+/// Concerns that were found last, in this process, and when.
 static KNOWN: Mutex<Option<(Instant, Vec<Concern>)>> = Mutex::new(None);
 
 /// A diagnosis, if it comes in time. What goes wrong with it leaves the rest of the page.
@@ -46,8 +46,8 @@ pub(super) async fn of_date(asked: &Asked, api: &Api, date: DatePrefix) -> Optio
     Some(shown(asked, &diagnosis, "Is it done?"))
 }
 
-/// What needs a person, as concerns; none, if it could not be found out in time. Asked for by every tab that shows the overview, it is
-/// looked for once in a while.
+/// Finds what needs a person, as concerns; none, if that could not be found out in time. Asked for by every tab that shows the overview,
+/// they are looked for once in a while (`AGAIN`).
 pub(super) async fn concerns(api: &Api, now: DateTime<Utc>) -> Option<Vec<Concern>> {
     if let Some((at, known)) = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).as_ref()
         && at.elapsed() < AGAIN

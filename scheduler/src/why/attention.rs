@@ -1,4 +1,4 @@
-//! What needs a person now, folded by cause.
+//! List of what needs a person now, folded by cause.
 
 use super::files::{file_facts, head_facts};
 use super::{Inspector, rules_of};
@@ -21,7 +21,7 @@ const MAX_ITEMS: usize = 50;
 /// Age after which a draft needs attention, in seconds: 300. The sweep finishes one within a minute.
 const OLD_DRAFT_SECONDS: i64 = 300;
 
-/// What needs a person now.
+/// List of what needs a person now.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Attention {
     /// When it was looked.
@@ -30,11 +30,11 @@ pub struct Attention {
     pub items: Vec<AttentionItem>,
     /// Causes beyond the 50 that are shown.
     pub left_out: usize,
-    /// Whether there was more than was looked at: 1000 failed runs, failed files and refused files each, 100 dates, 50 open runs.
+    /// True if there was more than was looked at: 1000 failed runs, failed files and refused files each, 100 dates, 50 open runs.
     pub is_capped: bool,
 }
 
-/// What was found so far.
+/// Diagnoses that were found so far.
 #[derive(Default)]
 struct Found {
     diagnoses: Vec<(String, Diagnosis)>,
@@ -207,7 +207,7 @@ impl Inspector {
     }
 }
 
-/// What failed runs have in common: the class, and the message without its numbers and names.
+/// Cause that failed runs have in common: the class, and the message without its numbers and names.
 fn cause_of(run: &Run) -> String {
     let Some(failure) = &run.failure else { return String::new() };
     let first = failure.message.lines().next().unwrap_or_default();

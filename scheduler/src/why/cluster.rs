@@ -7,7 +7,7 @@ use millwork_diagnosis::{BuilderFacts, ClusterFacts, ExecutorFacts, GoneFacts, L
 use millwork_tracking::{BuilderAbout, LockState, TrackingResult};
 
 impl Inspector {
-    /// What runs on this state, and what the builder that was seen last says of itself.
+    /// Reads what runs on this state, and what the builder that was seen last says of itself.
     pub(super) async fn cluster(&self, now: DateTime<Utc>) -> TrackingResult<(ClusterFacts, Option<BuilderAbout>)> {
         let notes = self.store.inspection().builders().await?;
         let about = notes.iter().find_map(millwork_tracking::BuilderNote::about);

@@ -89,7 +89,7 @@ impl Inspector {
         }
     }
 
-    /// What waits of a date, and its lock.
+    /// Reads what waits of a date, and its lock.
     async fn waiting_of(&self, date: DatePrefix) -> TrackingResult<DateFacts> {
         let backlog = self.store.backlog(date).await?;
         Ok(DateFacts {
@@ -140,7 +140,7 @@ fn ledger_row(run: &Run, file: &TrackedFile) -> Option<LedgerRow> {
     Some(LedgerRow { lines: row.lines, rows: row.rows, rejected: row.rejected, blank: row.blank })
 }
 
-/// What the rules of the builder that was seen last say of a file now.
+/// Judges a file by the rules of the builder that was seen last, as of now; an error says why they refuse the file.
 fn verdict(file: &TrackedFile, builder: &BuilderAbout, now: DateTime<Utc>) -> Result<(), String> {
     match rules_of(builder).judge(&file.uri.key(), file.size_bytes, DatePrefix::from(now.date_naive())) {
         Arrival::Accepted(_) => Ok(()),

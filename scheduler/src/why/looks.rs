@@ -33,7 +33,7 @@ impl Inspector {
         }
     }
 
-    /// Those of these output files that are not there, as far as it can be told.
+    /// Lists which of these output files are not there, as far as that can be told; at most 50 are looked for.
     pub(crate) async fn missing(&self, outputs: &[String]) -> Vec<String> {
         let uris: Vec<ObjectUri> = outputs.iter().take(MAX_OUTPUTS).filter_map(|uri| uri.parse().ok()).collect();
         if uris.is_empty() {

@@ -28,7 +28,7 @@ const ABANDONED_SECONDS: u64 = 15 * 60;
 /// Age after which DynamoDB forgets converted files, in days.
 const FORGETS_AFTER_DAYS: u64 = 7;
 
-/// What is known of a state beside what is in it.
+/// Facts about a state that are not kept in it.
 #[derive(Clone, Debug, Default)]
 pub struct About {
     /// URL of the state; empty if it is not known.
@@ -42,7 +42,7 @@ pub struct About {
 }
 
 impl About {
-    /// What the options of a scheduler say.
+    /// Takes the facts that the options of a scheduler give.
     pub fn of(state: &str, run: &RunOptions, manifests: &Places) -> anyhow::Result<Self> {
         let mut written = vec![("the output", run.output()?)];
         if let Some(place) = &run.quarantine {
@@ -57,7 +57,7 @@ impl About {
         })
     }
 
-    /// What is known of a state by its URL alone.
+    /// Takes the facts that the URL of a state alone gives.
     pub fn of_state(state: &str) -> Self {
         Self { state: state.to_owned(), ..Self::default() }
     }
@@ -111,7 +111,7 @@ impl Inspector {
         Ok(diagnose(&Subject::Date(date.to_string()), &facts, &self.settings(builder.as_ref()), now))
     }
 
-    /// What an executor is at.
+    /// Diagnoses what an executor is at.
     pub async fn executor(&self, id: &str, now: DateTime<Utc>) -> TrackingResult<Diagnosis> {
         let (cluster, builder) = self.cluster(now).await?;
         let executor = self.executor_facts(id);
@@ -121,7 +121,7 @@ impl Inspector {
         Ok(diagnose(&Subject::Executor(id.to_owned()), &facts, &self.settings(builder.as_ref()), now))
     }
 
-    /// Whether the store forgets converted files after their time.
+    /// Tells whether the store forgets converted files after their time.
     pub(crate) fn forgets(&self) -> bool {
         self.about.is_dynamodb()
     }

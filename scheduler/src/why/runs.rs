@@ -91,7 +91,7 @@ impl Inspector {
         }))
     }
 
-    /// What is known of an output that is decided on and not shown yet.
+    /// Finds what is known of an output that is decided on and not shown yet.
     async fn publication(&self, run: &Run, now: DateTime<Utc>) -> TrackingResult<OutputFacts> {
         let mut output = result_of(run).unwrap_or_default();
         let obstacle = self.leader.as_ref().and_then(|leader| leader.obstacle(&run.manifest_id));

@@ -1,4 +1,4 @@
-//! What is in a place and what is not, by all the tricks known.
+//! Tests of the border of a place, by all the tricks known.
 
 use super::*;
 use std::os::unix::fs::symlink;
@@ -171,7 +171,7 @@ fn a_link_is_followed_inside_and_says_nothing_of_what_is_outside() {
     told.dedup();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("foreign-object") && !told[0].contains("secret"), "{told:?}");
-    // One that is not there is just that.
+    // A missing file is told of as just that.
     assert!(ground.places.locate(&ground.uri("deep/none.ndjson")).unwrap_err().is_not_found());
 }
 
@@ -357,7 +357,7 @@ fn nothing_is_moved_without_its_tag_nor_by_a_link() {
     try_move("own.ndjson", &etag).unwrap();
     assert_eq!(fs::read(&to).unwrap(), b"own");
     assert!(!path.exists());
-    // One that was cut short after its link goes on.
+    // A move that was cut short after its link goes on.
     fs::hard_link(&to, &path).unwrap();
     try_move("own.ndjson", &etag).unwrap();
     assert!(to.exists() && !path.exists());

@@ -82,7 +82,7 @@ impl LocalStaging {
                 Ok(end)
             });
             if written.is_err() {
-                // It goes with the attempt, if not now.
+                // A file beside the private one that is not removed now goes with the attempt.
                 let _ = fs::remove_file(&beside);
             }
             written

@@ -8,18 +8,18 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// What one write has. Large, since each is waited for.
+/// Size of one write, in bytes: 4 MiB, since each is waited for.
 const BLOCK: usize = 4 << 20;
-/// Where memory must start that is written from past the page cache.
+/// Alignment of memory that is written from past the page cache, in bytes.
 const ALIGNMENT: usize = 4096;
 
 /// A new file that is being written.
 pub(super) struct BlockFile {
     file: File,
     path: PathBuf,
-    /// The same, past the page cache.
+    /// The file opened once more, for writes past the page cache; none where that is not possible.
     direct: Option<File>,
-    /// What is not written yet, after some bytes that only align it. It never grows beyond its first capacity.
+    /// Bytes that are not written yet, after some that only align them. The buffer never grows beyond its first capacity.
     buffer: Vec<u8>,
     padding: usize,
     written: u64,
@@ -63,7 +63,7 @@ impl BlockFile {
         let start = &self.buffer[self.padding..self.padding + bytes];
         let direct = self.direct.take_if(|direct| direct.write_all_at(start, self.written).is_err());
         if direct.is_some() || self.direct.is_none() {
-            // It says why, if it is not only that the file system wants all writes in the page cache.
+            // This write says why the other failed, if it is not only that the file system wants all writes in the page cache.
             self.file.write_all_at(start, self.written)?;
         }
         self.written += bytes as u64;
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn what_is_written_stands_in_the_file() {
-        // One file system that has no page cache to go past, and one that mostly has.
+        // Two file systems: one that has no page cache to go past, and one that mostly has.
         for root in [tempfile::tempdir_in("/dev/shm"), tempfile::tempdir()] {
             let root = root.unwrap();
             for size in [0, 1, 5000, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 777] {

@@ -22,17 +22,17 @@ pub(crate) struct LocalStaging {
     directory: PathBuf,
 }
 
-/// What ends a Parquet file: the length of its footer in four bytes, and four magic ones.
+/// Size of the end of a Parquet file, in bytes: the length of the footer in four bytes, and four magic ones.
 const FOOTER_END_BYTES: u64 = 8;
 /// Limit of the bytes of a footer, 64 MiB, which are held in memory: 20,000 columns in four row groups have about 20 MiB.
 const MAX_FOOTER_BYTES: u64 = 64 << 20;
-/// How often a change of directories is made again when another process interferes.
+/// Number of times that a change of directories is tried when another process interferes.
 const RETRIES: usize = 10;
-/// How many directories are above an attempt's, up to the output root.
+/// Number of directories above an attempt's, up to the output root.
 const DEPTH: usize = 4;
 /// Number of directories, an attempt's and those above it, that must be no links. An operator may have put `_millwork` elsewhere.
 const PRIVATE_DEPTH: usize = 3;
-/// How many may have been made for a published file outside the output root.
+/// Number of directories that may have been made for a published file outside the output root.
 const DEPTH_ELSEWHERE: usize = 3;
 
 /// The manifests that have a directory.
@@ -75,7 +75,8 @@ impl LocalStaging {
             .find_map(|_| crate::create_directories(&self.directory).ok())
             .map_or_else(|| crate::create_directories(&self.directory).map_err(fail), Ok)?;
         self.check_place().map_err(fail)?;
-        // Its own name and those above stay: it is not empty for them. At the commit there is less to wait for.
+        // The name of the attempt's directory and those above stay, since none of these is empty: made durable now,
+        // they leave less to wait for at the commit.
         sync_directories(self.directory.parent().unwrap_or(&self.directory), DEPTH)
     }
 
@@ -364,10 +365,10 @@ fn sync_directories(directory: &Path, count: usize) -> StorageResult<()> {
     Ok(())
 }
 
-/// Whether two files have the same content.
+/// Tells whether two files have the same content.
 fn is_same(a: &Path, b: &Path) -> io::Result<bool> {
     let (of_a, of_b) = (fs::symlink_metadata(a)?, fs::symlink_metadata(b)?);
-    // What is no regular file could keep its reader waiting.
+    // A file that is no regular one could keep its reader waiting.
     if !of_a.is_file() || !of_b.is_file() || of_a.len() != of_b.len() {
         return Ok(false);
     }

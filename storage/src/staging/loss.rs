@@ -1,4 +1,4 @@
-//! What a committed attempt cannot show any more, and how the rest of it is taken back.
+//! Outputs that a committed attempt cannot show any more, and how the rest of it is taken back.
 //!
 //! | an output is | in a directory | in a bucket |
 //! |---|---|---|
@@ -22,9 +22,9 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-/// How many requests about different outputs are made at once.
+/// Number of requests about different outputs that are made at once.
 const REQUESTS_AT_ONCE: usize = 16;
-/// How many directories are above a private file, up to `_millwork`.
+/// Number of directories above a private file, up to `_millwork`.
 const DEPTH: usize = 4;
 
 impl Staging {
@@ -41,7 +41,8 @@ impl Staging {
         }
     }
 
-    /// The same for private files that are to become one.
+    /// Refuses, by [`StorageError::is_lost`], if the file that private files are to become can neither be put together
+    /// any more nor is shown.
     pub fn check_joined(&self, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
         for file in files {
             let (is_there, from) = match &self.0 {
@@ -72,7 +73,8 @@ impl Staging {
         }
     }
 
-    /// The same for private files that were to become one.
+    /// Takes back the file that private files were to become: removes it, if it is shown, and in a directory the
+    /// private files first.
     pub fn take_back_joined(&self, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
         if let Kind::Local(staging) = &self.0 {
             files.iter().try_for_each(|file| remove(&staging.path(file)))?;
@@ -126,7 +128,7 @@ fn remove(path: &Path) -> StorageResult<()> {
     }
 }
 
-/// Whether what these files become is there.
+/// Tells whether the file that these become is there, by its size.
 fn is_joined(files: &[StagedFile], to: &ObjectUri) -> StorageResult<bool> {
     match head_blocking(to) {
         Ok(there) => Ok(there.size_bytes == files.iter().map(|file| file.size_bytes).sum::<u64>()),
@@ -166,7 +168,7 @@ async fn take_back_upload(file: StagedFile, to: ObjectUri) -> StorageResult<()> 
     deleted.map(|_| ()).map_err(|e| fail("delete", &to, e))
 }
 
-/// Whether the object that an upload becomes is there.
+/// Tells whether the object that an upload becomes is there, by its size and mark.
 async fn is_shown(file: &StagedFile, to: &ObjectUri) -> StorageResult<bool> {
     let (Some(upload), Some((bucket, key))) = (&file.upload, bucket_and_key(to)) else { return Ok(false) };
     match client().await.head_object().bucket(bucket).key(key).send().await {

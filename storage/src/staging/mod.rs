@@ -38,9 +38,10 @@ enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StagedFile {
-    /// Its name in the attempt's directory. In a bucket its key is made of that: for an output, the final one with its number.
+    /// Name of the file in the attempt's directory. In a bucket its key is made of that: for an output, the final one
+    /// with its number.
     pub name: PrivateName,
-    /// Its size.
+    /// Size of the file, in bytes.
     pub size_bytes: u64,
     /// The upload that will be it, if it is an output in a bucket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,10 +66,10 @@ pub(crate) struct Upload {
     /// The entity tags of its parts, in order.
     #[serde(deserialize_with = "list_at_most::<_, _, MAX_UPLOAD_PARTS>")]
     pub(crate) parts: Vec<String>,
-    /// What the last of them has, as long as it may change.
+    /// Content of the last part, as long as it may change.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "base64_text")]
     pub(crate) tail: Vec<u8>,
-    /// What its object is known by, so that no other of the same size is taken for it.
+    /// Mark by which the object is known, so that no other of the same size is taken for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) mark: Option<Mark>,
 }
@@ -77,7 +78,7 @@ pub(crate) struct Upload {
 pub struct Tail<'a> {
     /// Which of the files that are being settled it is of.
     pub file: usize,
-    /// Where in the file it starts.
+    /// Offset in the file at which the end starts, in bytes.
     pub offset: u64,
     /// The bytes that stand there.
     pub bytes: &'a [u8],
@@ -173,8 +174,9 @@ impl Staging {
         Ok(StagingWriter { name, kind })
     }
 
-    /// Whether outputs are uploads to their final places, which were free when they were finished. They have to be settled by
-    /// [`Self::settle`] even if their footers stay as they are: what may change no more is let go of.
+    /// Tells whether outputs are uploads to their final places, which were free when the outputs were finished. Uploads
+    /// have to be settled by [`Self::settle`] even if their footers stay as they are: what may change no more is let go
+    /// of.
     pub fn has_uploads(&self) -> bool {
         matches!(self.0, Kind::Bucket(_))
     }
@@ -225,7 +227,7 @@ impl Staging {
         }
     }
 
-    /// Where an output will be, if its upload was begun for a place; else it can be published anywhere.
+    /// Returns the final place of an output, if its upload was begun for one; else the output can be published anywhere.
     pub fn place_of(&self, file: &StagedFile) -> Option<ObjectUri> {
         match &self.0 {
             Kind::Local(_) => None,

@@ -1,4 +1,4 @@
-//! What waits: pending files by date, and how many there are.
+//! Backlogs: pending files by date, and counts of them.
 //!
 //! Each date has one item of counters, which every change of a pending file corrects after it happened. They are hints:
 //! a process that dies in between leaves them wrong until they are counted anew. Which files wait is told by an index of
@@ -16,7 +16,7 @@ use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::DatePrefix;
 use std::sync::PoisonError;
 
-/// How long the counters of a date of which nothing waits are kept.
+/// Time for which the counters of a date of which nothing waits are kept.
 const KEEP_EMPTY: Duration = Duration::days(90);
 
 impl DynamoStore {
@@ -128,7 +128,7 @@ impl DynamoStore {
             .set("pending_bytes", number(bytes))
             .put("oldest_pending", oldest.map(time))
             .put("ttl", oldest.is_none().then(|| epoch(Utc::now() + KEEP_EMPTY)));
-        // What has changed meanwhile is not undone: the next count is for that.
+        // Changes made meanwhile are not undone: the next count is for them.
         let counted = match seen {
             Some(seen) => counted.when("pending_files", "=", number(seen)),
             None => counted.when_absent("pending_files"),

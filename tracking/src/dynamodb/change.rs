@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 use millwork_manifest::{FileState, ManifestId};
 
-/// How many entries a timeline keeps: a hundred such files must fit in one transaction.
+/// Limit of the entries that a timeline keeps: a hundred such files must fit in one transaction.
 const MAX_TIMELINE: usize = 100;
 
 /// A change of one file.
@@ -18,7 +18,7 @@ const MAX_TIMELINE: usize = 100;
 pub(super) struct Change {
     /// The file after it.
     pub(super) after: TrackedFile,
-    /// What the timeline says of it.
+    /// Entries that the timeline gains.
     pub(super) notes: Vec<TimelineEntry>,
 }
 
@@ -47,7 +47,7 @@ impl Change {
         self.attributes(before).append("timeline", self.note_values())
     }
 
-    /// The same; a timeline that is full loses its oldest entries.
+    /// Update as by [`Self::expression`], of a file whose timeline is known; a timeline that is full loses its oldest entries.
     pub(super) fn expression_on(&self, before: &StoredFile) -> Expression {
         let notes = self.note_values();
         let kept = MAX_TIMELINE.saturating_sub(notes.len());
@@ -125,7 +125,7 @@ pub(super) fn manifested(file: &TrackedFile, id: &ManifestId, now: DateTime<Utc>
     Change::of(file, now).with(put).to(FileState::Manifested, Some(id.to_string()))
 }
 
-/// Whether a file is in one of these states in this manifest.
+/// Tells whether a file is in one of these states in this manifest.
 pub(super) fn is_in(file: &TrackedFile, id: &ManifestId, states: &[FileState]) -> bool {
     states.contains(&file.state) && file.manifest_id.as_deref() == Some(id.as_str())
 }

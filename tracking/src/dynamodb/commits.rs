@@ -62,7 +62,7 @@ impl DynamoStore {
                     }
                     return Ok(true);
                 }
-                // What it is now decides.
+                // State of the run by now decides.
                 Transacted::Refused(_) => pause(retry).await,
             }
         }

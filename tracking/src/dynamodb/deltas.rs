@@ -1,4 +1,4 @@
-//! What changes of files and runs do to the numbers of their dates: gathered, and written as one addition to one item a date.
+//! Effects of changes of files and runs on the numbers of their dates: gathered, and written as one addition to one item a date.
 
 use super::expression::Expression;
 use super::item::time;
@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 /// their own. What waits in a process that dies is found by the next count.
 const MAX_OWED: u64 = 100;
 
-/// What a number of changes does to the numbers of each date.
+/// Effect of a number of changes on the numbers of each date.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Deltas(pub(super) BTreeMap<DatePrefix, Delta>);
 
-/// What they do to those of one date.
+/// Effect of a number of changes on the numbers of one date.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Delta {
     /// Pending files, and their bytes.
@@ -34,11 +34,11 @@ pub(super) struct Delta {
     pub(super) last_commit: Option<DateTime<Utc>>,
     /// The arrival of the oldest file that waits from now on.
     pub(super) oldest_gained: Option<DateTime<Utc>>,
-    /// How many changes it is of.
+    /// Number of changes that are gathered here.
     changes: u64,
 }
 
-/// What the end of a run, or a new turn of one that had ended, does to the numbers of its date.
+/// Effect of the end of a run, or of a new turn of a run that had ended, on the numbers of its date.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RunChange {
     pub(super) date: DatePrefix,
@@ -204,19 +204,19 @@ impl Delta {
         self.changes += more.changes;
     }
 
-    /// Whether it is of refused files alone.
+    /// Tells whether the changes are of refused files alone, so that they can wait for another write.
     fn can_wait(&self) -> bool {
         let is_refused = |(state, _): (&FileState, _)| *state == FileState::Quarantined;
         let has_others = !self.others.iter().all(is_refused) || !self.runs.is_empty() || !self.output.is_empty();
         self.changes > 0 && (self.files, self.bytes) == (0, 0) && !has_others && self.arrived == (0, 0)
     }
 
-    /// Whether it changes nothing.
+    /// Tells whether there is nothing to write: no change is gathered here.
     pub(super) fn is_empty(&self) -> bool {
         self.changes == 0
     }
 
-    /// Whether it changes what waits.
+    /// Tells whether the backlog of the date changes.
     pub(super) fn changes_backlog(&self) -> bool {
         (self.files, self.bytes) != (0, 0) || self.oldest_gained.is_some()
     }

@@ -22,7 +22,7 @@ use std::io::{Read, Write};
 
 /// The longest text that is an attribute, compressed: two of them fit in an item of 400 KB.
 const MAX_INLINE: usize = 150_000;
-/// How much of a longer one is in one part.
+/// Limit of a part of a longer text, compressed, in bytes: an item has at most 400 KB.
 const PART_BYTES: usize = 350_000;
 
 impl DynamoStore {
@@ -64,7 +64,7 @@ impl DynamoStore {
         expanded(&bytes).map_err(|_| lost())
     }
 
-    /// What writes a manifest's document, as part of the transaction by which its run gets it.
+    /// Makes the action that writes a manifest's document, as part of the transaction by which its run gets it.
     pub(super) async fn document_action(&self, manifest: &Manifest) -> TrackingResult<TransactWriteItem> {
         let mut item = key::document(&manifest.id);
         item.insert("document".to_owned(), self.store_text(&manifest.id, &manifest.to_json()).await?);

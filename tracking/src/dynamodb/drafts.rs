@@ -27,7 +27,7 @@ use chrono::{DateTime, Utc};
 use millwork_manifest::{FileState, ManifestId, ObjectUri};
 use std::collections::HashSet;
 
-/// How many files are claimed at once: a transaction takes 100 actions, and one of them checks the lock.
+/// Limit of the files that are claimed at once: a transaction takes 100 actions, and one of them checks the lock.
 const CLAIM_CHUNK: usize = 99;
 
 impl DynamoStore {
@@ -41,7 +41,7 @@ impl DynamoStore {
         ];
         match self.transact(&actions).await? {
             Transacted::Refused(failed) if failed.first() == Some(&true) => Err(lost(lock)),
-            // It was begun before.
+            // The draft was begun before.
             Transacted::Refused(_) | Transacted::Done => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! What a request sets, and on which condition, with the placeholders that DynamoDB wants for names and values.
+//! Expressions of a request: changes and conditions, with the placeholders that DynamoDB wants for names and values.
 
 use super::item::number;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -127,7 +127,7 @@ impl Expression {
         self
     }
 
-    /// What is changed.
+    /// Update expression: the changes.
     pub(super) fn update_text(&self) -> Option<String> {
         let clauses = [("SET", &self.set), ("ADD", &self.add), ("REMOVE", &self.remove)];
         let texts = clauses.iter().filter(|(_, parts)| !parts.is_empty());
@@ -135,12 +135,12 @@ impl Expression {
         (!texts.is_empty()).then(|| texts.join(" "))
     }
 
-    /// On which condition.
+    /// Condition expression: the conditions of the write, or of the key of a query.
     pub(super) fn condition_text(&self) -> Option<String> {
         (!self.conditions.is_empty()).then(|| self.conditions.join(" AND "))
     }
 
-    /// What is shown.
+    /// Filter expression: the conditions on items that are shown.
     pub(super) fn filter_text(&self) -> Option<String> {
         (!self.filters.is_empty()).then(|| self.filters.join(" AND "))
     }

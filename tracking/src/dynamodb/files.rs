@@ -17,13 +17,13 @@ use chrono::{DateTime, Utc};
 use millwork_manifest::{FileState, ObjectUri, QuarantineReason};
 use std::collections::{BTreeMap, HashMap};
 
-/// How often a file that changes all the time is decided on anew.
+/// Limit of the tries at a file that changes all the time: it is decided on anew each time.
 const TRIES: u32 = 6;
 
-/// What became of one file.
+/// Outcome for one file.
 #[derive(Clone, Debug)]
 pub(super) struct Changed<T> {
-    /// What was decided.
+    /// Result of the decision.
     pub(super) outcome: T,
     /// The file before, if it was known.
     pub(super) before: Option<TrackedFile>,
@@ -141,7 +141,7 @@ impl DynamoStore {
                         return Ok(changed);
                     }
                 }
-                // It was there, and expired.
+                // The file was there, and expired.
                 Written::Refused(None) => pause(retry).await,
             }
         }
@@ -206,7 +206,7 @@ impl DynamoStore {
     }
 }
 
-/// What is found together, by file, with its position: what is of one file must come one after the other.
+/// Groups findings by file, with their positions: findings of one file must be tracked one after the other.
 fn by_uri(found: &[FoundFile]) -> Vec<Vec<(usize, FoundFile)>> {
     let mut groups: BTreeMap<&ObjectUri, Vec<(usize, FoundFile)>> = BTreeMap::new();
     for (position, file) in found.iter().enumerate() {

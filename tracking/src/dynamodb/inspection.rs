@@ -136,7 +136,7 @@ impl Inspection for DynamoStore {
 }
 
 impl DynamoStore {
-    /// What refuses a change unless the run is as it was seen.
+    /// Makes the check that refuses a change unless the run is as it was seen.
     fn run_check(&self, seen: &RunSeen) -> TrackingResult<Option<TransactWriteItem>> {
         let (id, condition) = match seen {
             RunSeen::NoManifest => return Ok(None),

@@ -11,9 +11,9 @@ use std::str::FromStr;
 /// An item, or the key of one.
 pub(super) type Item = HashMap<String, AttributeValue>;
 
-/// How long a file is remembered that is completed, or that was never more than the news of its removal.
+/// Time for which a file is remembered that is completed, or that was never more than the news of its removal.
 const KEEP_FILE: Duration = Duration::days(7);
-/// How much of a text goes in a timeline, in bytes.
+/// Limit of the text of a timeline entry, in bytes.
 const MAX_DETAIL: usize = 256;
 
 pub(super) fn text(value: impl Into<String>) -> AttributeValue {
@@ -29,7 +29,7 @@ pub(super) fn time(at: DateTime<Utc>) -> AttributeValue {
     text(at.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
 
-/// When an item may be forgotten.
+/// Time after which an item may be forgotten, in seconds since 1970.
 pub(super) fn epoch(at: DateTime<Utc>) -> AttributeValue {
     number(at.timestamp())
 }

@@ -14,7 +14,7 @@ pub(super) const NO_DATE: &str = "no-date";
 pub(super) const BACKLOGS: &str = "PENDING";
 /// The longest sort key that DynamoDB takes, in bytes.
 const MAX_SORT_KEY: usize = 1024;
-/// How much of a longer URI is kept for people.
+/// Length of the beginning that is kept of a longer URI, for people, in bytes.
 const KEPT_OF_URI: usize = 900;
 
 fn pair(partition: (&str, String), sort: (&str, String)) -> Item {

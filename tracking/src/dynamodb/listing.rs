@@ -15,10 +15,10 @@ use crate::{FileFilter, Page, TrackedFile, TrackingError, TrackingResult};
 use aws_sdk_dynamodb::types::Select;
 use millwork_manifest::FileState;
 
-/// How many requests a page may take: a filter can drop all of what each of them looks at.
+/// Limit of the requests for a page: a filter can drop all of what each of them looks at.
 const MAX_REQUESTS: usize = 20;
 
-/// Where a listing goes on: after an item, or at the beginning of a partition.
+/// Place at which a listing goes on: after an item, or at the beginning of a partition.
 #[derive(Clone, Debug, PartialEq)]
 enum Place {
     After(Item),
@@ -126,7 +126,7 @@ fn start_key(place: Option<Place>) -> Option<Item> {
     }
 }
 
-/// Whether no partition comes after the one at this place. Only a listing by date alone has two.
+/// Tells whether no partition comes after the one at this place. Only a listing by date alone has two.
 fn is_in_last_partition(filter: &FileFilter, place: Option<&Place>) -> bool {
     let is_no_date = match place {
         None => false,

@@ -59,7 +59,7 @@ impl DynamoStore {
         self.update(&self.names.lock, key::lock(&lock.name), &free).await.map(drop)
     }
 
-    /// What refuses a transaction once somebody else holds the lock.
+    /// Makes the check that refuses a transaction once somebody else holds the lock.
     pub(super) fn lock_check(&self, lock: &Lock) -> TrackingResult<TransactWriteItem> {
         let held = Expression::new().when("token", "=", number(lock.token));
         let check = ConditionCheck::builder()
@@ -71,7 +71,7 @@ impl DynamoStore {
         Ok(TransactWriteItem::builder().condition_check(check.build().map_err(incomplete)?).build())
     }
 
-    /// The same for an operation that turns out to write nothing.
+    /// Checks the lock as [`Self::lock_check`] does, for an operation that turns out to write nothing.
     pub(super) async fn check_lock(&self, lock: &Lock) -> TrackingResult<()> {
         let item = self.get(&self.names.lock, key::lock(&lock.name)).await?;
         let token: Option<u64> = item.map(|item| parsed(&item, "token", "lock token")).transpose()?;

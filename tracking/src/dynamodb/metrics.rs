@@ -12,7 +12,7 @@ use crate::{Metric, TrackingResult};
 use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::DatePrefix;
 
-/// How long numbers are kept, and notes.
+/// Time for which numbers are kept, and notes.
 pub(super) const KEEP: Duration = Duration::days(90);
 
 impl DynamoStore {

@@ -66,10 +66,10 @@ use deltas::Deltas;
 use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
 use std::sync::{Arc, Mutex};
 
-/// How often the SDK makes a request that is throttled or gets no answer.
+/// Limit of the tries at a request that is throttled or gets no answer, by the SDK.
 const ATTEMPTS: u32 = 5;
 
-/// How long the server has to accept a connection, and to answer. The SDK itself waits for an answer for ever.
+/// Time that the server has to accept a connection, and to answer. The SDK itself waits for an answer for ever.
 const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
 const ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -78,7 +78,7 @@ const ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 pub struct DynamoStore {
     client: Client,
     names: TableNames,
-    /// What refused files do to the numbers of their dates, until something else of these is written.
+    /// Effects of refused files on the numbers of their dates, kept until something else of these dates is written.
     owed: Arc<Mutex<Deltas>>,
 }
 

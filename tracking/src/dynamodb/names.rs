@@ -1,4 +1,4 @@
-//! How the tables are called.
+//! Names of the tables.
 
 /// The names of the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::collections::BTreeMap;
 
-/// What one request of a listing found.
+/// Items that one request of a listing found.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
     pub(super) items: Vec<Item>,

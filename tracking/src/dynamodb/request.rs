@@ -21,42 +21,42 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::time::Duration;
 
-/// How many requests one operation has under way.
+/// Limit of the requests that one operation has under way.
 pub(super) const CONCURRENCY: usize = 16;
 /// The most items that one batch may read.
 const MAX_BATCH: usize = 100;
-/// How many items a request with a filter looks at, at least: it may show none of them.
+/// Number of items that a request with a filter looks at, at least: it may show none of them.
 const MIN_LOOK: usize = 1000;
-/// How often a request that met another is made again.
+/// Limit of the repetitions of a request that met another.
 const RETRIES: u32 = 5;
 /// The longest wait before the first of them; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
-/// What a conditional write came to.
+/// Outcome of a conditional write.
 #[derive(Debug)]
 pub(super) enum Written {
-    /// It happened; this is the item now.
+    /// The write happened; this is the item now.
     Done(Item),
     /// The condition did not hold; this is the item, if there is one.
     Refused(Option<Item>),
 }
 
-/// What a transaction came to.
+/// Outcome of a transaction.
 #[derive(Debug)]
 pub(super) enum Transacted {
-    /// All of it happened.
+    /// The whole transaction happened.
     Done,
-    /// None of it did; for each action, whether its condition failed.
+    /// Nothing of the transaction happened; for each action, whether its condition failed.
     Refused(Vec<bool>),
 }
 
-/// What is read from a table or an index, by the conditions and filters of the expression.
+/// Query of a table or an index, by the conditions and filters of the expression.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Query {
     pub(super) index: Option<&'static str>,
     pub(super) expression: Expression,
     pub(super) newest_first: bool,
-    /// At most so many items are shown; all, if not given.
+    /// Limit of the items that are shown; all, if not given.
     pub(super) limit: Option<usize>,
 }
 
@@ -65,7 +65,7 @@ pub(super) async fn all<T>(work: Vec<impl Future<Output = TrackingResult<T>>>) -
     stream::iter(work).buffered(CONCURRENCY).try_collect().await
 }
 
-/// The same, but tells of those that succeeded even if one did not; no more begin then.
+/// Runs requests as [`all`] does, but gives the results before the first error with it; no more requests begin then.
 pub(super) async fn all_until_error<T>(
     work: Vec<impl Future<Output = TrackingResult<T>>>,
 ) -> (Vec<T>, TrackingResult<()>) {
@@ -122,7 +122,7 @@ const NOT_TO_BE_REPEATED: [&str; 6] = [
     "ValidationException",
 ];
 
-/// What a request that lacks a required part becomes; none of ours does.
+/// Error for a request that lacks a required part; none of ours does.
 pub(super) fn incomplete(error: impl Error) -> TrackingError {
     TrackingError::Corrupt { what: "a request", value: error.to_string() }
 }
@@ -143,13 +143,13 @@ where
 }
 
 impl DynamoStore {
-    /// One item, as it is now.
+    /// Reads one item, as it is now.
     pub(super) async fn get(&self, table: &str, key: Item) -> TrackingResult<Option<Item>> {
         let request = self.client.get_item().table_name(table).set_key(Some(key)).consistent_read(true);
         Ok(request.send().await.map_err(|e| unavailable(table, &e))?.item)
     }
 
-    /// Those of these items that are there, as they are now, in no order. No key may be given twice.
+    /// Reads those of these items that are there, as they are now, in no order. No key may be given twice.
     pub(super) async fn get_many(&self, table: &str, keys: Vec<Item>) -> TrackingResult<Vec<Item>> {
         let chunks: Vec<_> = keys.chunks(MAX_BATCH).map(|chunk| self.get_batch(table, chunk.to_vec())).collect();
         Ok(all(chunks).await?.into_iter().flatten().collect())

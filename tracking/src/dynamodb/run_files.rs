@@ -67,7 +67,8 @@ impl DynamoStore {
     /// Moves the files of a committed run to completed.
     pub(super) async fn complete_files(&self, run: &Run, now: DateTime<Utc>) -> TrackingResult<()> {
         let id = &run.manifest_id;
-        // Those of a forced run are completed already. One that somebody has tried to queue again meanwhile is manifested; the commit was faster.
+        // Files of a forced run are completed already. A file that somebody has tried to queue again meanwhile is manifested; the commit
+        // was faster.
         let completed = |file: &TrackedFile| {
             let change = towards(file, FileState::Completed, id.as_str(), now);
             ((), is_in(file, id, &IN_RUN).then_some(change))
@@ -127,7 +128,7 @@ impl DynamoStore {
         self.move_counted(moves, None).await
     }
 
-    /// The same, and takes a run into account if a file of it moved.
+    /// Makes changes as [`Self::move_once`] does, and takes a run into account if a file of it moved.
     async fn move_counted(&self, moves: &[(StoredFile, Change)], run: Option<&RunChange>) -> TrackingResult<()> {
         let work = moves.iter().map(|(stored, change)| self.write_change(stored, change)).collect();
         let (written, end) = all_until_error(work).await;
@@ -196,7 +197,7 @@ fn towards(file: &TrackedFile, state: FileState, detail: &str, now: DateTime<Utc
     change.to(state, Some(detail.to_owned()))
 }
 
-/// What a failure makes of a file of the run: if one file is at fault, it alone fails, and the others wait.
+/// Effect of a failure on a file of the run: if one file is at fault, it alone fails, and the others wait.
 fn released(file: &TrackedFile, manifest: &Manifest, failure: Option<&Failure>, now: DateTime<Utc>) -> Option<Change> {
     if !is_in(file, &manifest.id, &IN_RUN) {
         return None;
@@ -214,7 +215,7 @@ fn released(file: &TrackedFile, manifest: &Manifest, failure: Option<&Failure>, 
     let message = failure.map(|failure| failure.message.clone()).unwrap_or_default();
     let failed = towards(file, FileState::Failed, &message, now);
     if file.overwritten_etag.as_ref().is_some_and(|etag| *etag != file.etag) {
-        // It has other content by now: of which, whoever reads it sees.
+        // The file has other content by now: of which, whoever reads it sees.
         let unknown = |after: &mut TrackedFile| {
             after.etag.clear();
             (after.version_id, after.overwritten_etag, after.reason) = (None, None, None);

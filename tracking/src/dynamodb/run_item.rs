@@ -16,20 +16,20 @@ use millwork_manifest::Failure;
 pub(super) const QUEUED: &str = "queued";
 /// The partition of the queue's index that holds the runs that ended, and whose files are still to be released.
 pub(super) const FAILING: &str = "failing";
-/// What every run is, in the index of all.
+/// Partition of the index of all runs: every run is in it.
 pub(super) const RUN: &str = "run";
-/// How much is kept of the message of a failure, in bytes.
+/// Limit of the message of a failure that is kept, in bytes.
 const MAX_MESSAGE: usize = 16_384;
-/// How much of it is kept with an attempt.
+/// Limit of the message of a failure that is kept with an attempt, in bytes.
 const MAX_ATTEMPT_MESSAGE: usize = 1024;
 
 /// A run, and what only this store knows of it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct StoredRun {
     pub(super) run: Run,
-    /// Grows by one with each change.
+    /// Number that grows by one with each change.
     version: u64,
-    /// Whether the run has ended, and its files are still to be released.
+    /// True if the run has ended, and its files are still to be released.
     pub(super) is_failing: bool,
     /// The generation of its newest commit record that was not given up.
     pub(super) committed: Option<u32>,
@@ -45,27 +45,27 @@ impl StoredRun {
         })
     }
 
-    /// The same, with the run as it is after a change.
+    /// Stored run after a change of the run.
     pub(super) fn with(&self, run: Run) -> Self {
         Self { run, version: self.version + 1, is_failing: false, committed: self.committed }
     }
 
-    /// The same, with something noted of it that changes nothing else.
+    /// Stored run with something noted of it that changes nothing else.
     pub(super) fn noted(&self, run: Run) -> Self {
         Self { is_failing: self.is_failing, ..self.with(run) }
     }
 
-    /// The same, with the run as it is after its end without output: its files are to be released, unless it is forced.
+    /// Stored run after its end without output: its files are to be released, unless the run is forced.
     pub(super) fn ended(&self, run: Run) -> Self {
         Self { is_failing: run.state != RunState::Completed, ..self.with(run) }
     }
 
-    /// The same, with the run as it is after the commit of its generation's output.
+    /// Stored run after the commit of its generation's output.
     pub(super) fn committed_as(&self, run: Run) -> Self {
         Self { committed: Some(run.generation), ..self.with(run) }
     }
 
-    /// The same, with the run as it is after its newest commit record was given up; that of this generation counts now.
+    /// Stored run after its newest commit record was given up; the record of this generation counts now, if one is given.
     pub(super) fn shown(&self, generation: Option<u32>, run: Run) -> Self {
         Self { committed: generation, ..self.with(run) }
     }
@@ -78,7 +78,7 @@ impl StoredRun {
         Ok(changed.fold(condition, |expression, (_, (name, new))| expression.put(name, new)))
     }
 
-    /// What can change, in a fixed order; none for what it has not.
+    /// Attributes that can change, in a fixed order; none for what the run has not.
     fn attributes(&self) -> TrackingResult<[(&'static str, Option<AttributeValue>); 22]> {
         let run = &self.run;
         let (queue, queue_key) = match run.state {
@@ -205,7 +205,7 @@ fn json(value: &impl serde::Serialize) -> TrackingResult<AttributeValue> {
     json.map(text).map_err(|e| TrackingError::Corrupt { what: "run", value: e.to_string() })
 }
 
-/// What the queue is sorted by: the highest priority first, then the oldest.
+/// Sort key of the queue: the highest priority first, then the oldest.
 pub(super) fn queue_key(run: &Run) -> String {
     let rank = i64::from(i32::MAX) - i64::from(run.priority);
     format!("{rank:010}#{}#{}", run.created_at.to_rfc3339_opts(SecondsFormat::Micros, true), run.manifest_id)

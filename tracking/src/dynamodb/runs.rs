@@ -16,9 +16,9 @@ use crate::{Page, Run, RunCount, RunFilter, RunState, TrackingError, TrackingRes
 use chrono::{DateTime, Utc};
 use millwork_manifest::ManifestId;
 
-/// How often a run that changes all the time is decided on anew.
+/// Limit of the tries at a run that changes all the time: it is decided on anew each time.
 pub(super) const TRIES: u32 = 6;
-/// How many requests a page may take: a filter can drop all of what each of them looks at.
+/// Limit of the requests for a page: a filter can drop all of what each of them looks at.
 const MAX_REQUESTS: usize = 20;
 
 impl DynamoStore {
@@ -169,7 +169,7 @@ fn runs_of(items: &[Item], read: fn(&Item) -> TrackingResult<Run>) -> TrackingRe
     Ok(runs)
 }
 
-/// What could be read. What never can is told of and passed over, so that it holds up nothing else.
+/// Returns what could be read. A value that never can is told of and passed over, so that it holds up nothing else.
 pub(super) fn readable<T>(read: TrackingResult<T>) -> TrackingResult<Option<T>> {
     match read {
         Ok(value) => Ok(Some(value)),

@@ -20,11 +20,11 @@ use chrono::{DateTime, Utc};
 use millwork_manifest::{FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
 use std::collections::{BTreeMap, HashSet};
 
-/// How many manifested files are looked at for some without a run: those that came first. What has none stays, while
-/// others go on, so that it is among them in the end.
+/// Limit of the manifested files that are looked at for some without a run: those that came first. Files without one stay, while
+/// others go on, so that they are among the first in the end.
 const MAX_LOOK: usize = 100;
 
-/// Why a file cannot be put in a manifest.
+/// Success, or the reason why a file cannot be put in a manifest.
 type Claimed = Result<(), Box<TrackingError>>;
 
 impl DynamoStore {
@@ -202,7 +202,7 @@ fn claim(file: &TrackedFile, id: &ManifestId, now: DateTime<Utc>) -> (Claimed, O
     }
 }
 
-/// What a file becomes that is not to be in its manifest after all; none, if nobody else has told of it.
+/// Change of a file that is not to be in its manifest after all; none, if nobody else has told of the file.
 fn put_back(stored: &StoredFile, now: DateTime<Utc>) -> TrackingResult<Option<Change>> {
     let notes: Vec<_> = stored.timeline.iter().map(timeline_entry).collect::<TrackingResult<_>>()?;
     let before = notes.into_iter().rev().find(|note| note.state != FileState::Manifested);

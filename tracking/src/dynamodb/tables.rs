@@ -26,19 +26,19 @@ pub(super) const AGE_INDEX: &str = "age-index";
 pub(super) const QUEUE_INDEX: &str = "queue-index";
 /// The attribute that holds the time after which an item may go, in seconds since 1970.
 const TTL: &str = "ttl";
-/// How long a new table may take to become usable.
+/// Time that a new table may take to become usable.
 const MAX_WAIT: Duration = Duration::from_secs(300);
 
 /// A table as it must be. All keys are strings; it is paid per request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableDefinition {
-    /// Its name.
+    /// Name of the table.
     pub name: String,
-    /// Its partition key.
+    /// Partition key of the table.
     pub partition_key: &'static str,
-    /// Its sort key, if it has one.
+    /// Sort key of the table, if it has one.
     pub sort_key: Option<&'static str>,
-    /// Its indexes.
+    /// Global secondary indexes of the table.
     pub indexes: Vec<IndexDefinition>,
     /// The attribute by which items expire, if they do.
     pub ttl_attribute: Option<&'static str>,
@@ -47,11 +47,11 @@ pub struct TableDefinition {
 /// A global secondary index, which holds all attributes of its items.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexDefinition {
-    /// Its name.
+    /// Name of the index.
     pub name: &'static str,
-    /// Its partition key: an item without it is not in the index.
+    /// Partition key: an item without it is not in the index.
     pub partition_key: &'static str,
-    /// Its sort key.
+    /// Sort key of the index.
     pub sort_key: &'static str,
 }
 

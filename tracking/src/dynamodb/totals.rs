@@ -195,7 +195,7 @@ fn totals(item: &Item) -> TrackingResult<DateTotals> {
     Ok(all)
 }
 
-/// What makes the numbers of a date those that were counted, on condition that they have not changed meanwhile.
+/// Makes the update that sets the numbers of a date as counted, on condition that they have not changed meanwhile.
 fn absolute(counted: &DateTotals, seen: Option<&Item>) -> Expression {
     let mut change = Expression::new();
     for state in FileState::ALL {

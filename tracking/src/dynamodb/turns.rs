@@ -1,4 +1,4 @@
-//! What is done with runs.
+//! Operations on runs.
 //!
 //! The run's item is the truth, and `life` says what becomes of it; its files follow, and each operation can be made again.
 //! What happens when the process dies between the two, for a run that is not forced:

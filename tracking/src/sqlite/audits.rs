@@ -32,7 +32,7 @@ pub(super) fn audits(c: &Connection, filter: &AuditFilter) -> Done<Page<AuditEnt
     let look = if filter.subject.is_some() { MAX_LOOK } else { filter.limit };
     let sql = "SELECT place, entry FROM audit_entries WHERE place >= ?1 AND place < ?2 ORDER BY place DESC LIMIT ?3";
     let mut statement = c.prepare_cached(sql)?;
-    // One more tells whether there is another page.
+    // A row more tells whether there is another page.
     let rows = statement.query_map(params![day, before, look as u64 + 1], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let rows: Vec<(String, String)> = collect(rows)?;
     let (mut items, mut next_cursor) = (Vec::new(), None);

@@ -81,7 +81,7 @@ pub(super) fn result(c: &Connection, id: &ManifestId) -> Done<Option<String>> {
 
 pub(super) fn complete(c: &Connection, id: &ManifestId, now: DateTime<Utc>) -> Done<()> {
     let Some(after) = life::complete(&known(c, id)?, now)? else { return Ok(()) };
-    // Those of a forced run are completed already.
+    // Files of a forced run are completed already.
     move_files(c, id, FileState::Manifested, FileState::Processing, now)?;
     move_files(c, id, FileState::Processing, FileState::Completed, now)?;
     save(c, &after)

@@ -23,7 +23,7 @@ pub(super) fn track(
     let (mut new, mut new_uris) = (Vec::new(), HashSet::new());
     for file in found {
         if new_uris.contains(&file.uri) {
-            // It is known the second time.
+            // The file is known the second time.
             insert_files(c, &std::mem::take(&mut new), None, now)?;
             new_uris.clear();
         }

@@ -60,7 +60,7 @@ fn locks(c: &Connection, names: &[String]) -> Done<Vec<LockState>> {
                 holder: row.get(1)?,
                 token: row.get(2)?,
                 acquired_at: Some(instant(row, 3)?),
-                // One that was let go of has no time.
+                // A lock that was let go of has no time.
                 expires_at: (!expires.is_empty()).then(|| instant(row, 4)).transpose()?,
             })
         });
@@ -114,7 +114,7 @@ fn neighbours(c: &Connection, uri: &ObjectUri, limit: usize) -> Done<Vec<ObjectU
     Ok(found)
 }
 
-/// Whether the run that a change rests on is as it was seen.
+/// Tells whether the run that a change rests on is as it was seen.
 fn is_as_seen(c: &Connection, seen: &RunSeen) -> Done<bool> {
     Ok(match seen {
         RunSeen::NoManifest => true,

@@ -6,11 +6,11 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::sync::oneshot;
 
-/// What can go wrong inside an operation.
+/// Error inside an operation.
 pub(super) enum Problem {
     Sql(rusqlite::Error),
     Ours(TrackingError),
-    /// It panicked. What it said is in the log.
+    /// The operation panicked. The text of the panic is in the log.
     Panic,
 }
 
@@ -67,7 +67,8 @@ impl<T: Send, F: FnOnce(&Connection) -> Done<T> + Send> Job for Operation<T, F> 
     }
 
     fn perform(&mut self, connection: &Connection) -> bool {
-        // What the panic leaves half-done in the database is rolled back by who sees false; of its own state nothing is used again.
+        // Changes that the panic leaves half-done in the database are rolled back by the caller, who sees false; of the operation's own
+        // state nothing is used again.
         self.done = self.work.take().map(|work| {
             catch_unwind(AssertUnwindSafe(|| work(connection))).unwrap_or_else(|panic| {
                 tracing::error!(
@@ -106,7 +107,7 @@ pub(super) fn ended(store: &str) -> TrackingError {
     TrackingError::Unavailable { store: store.to_owned(), message: "the store has been closed".to_owned() }
 }
 
-/// What a panic said.
+/// Text of a panic.
 pub(super) fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
     text.unwrap_or("without a word")

@@ -144,7 +144,7 @@ pub(super) fn manifest(c: &Connection, id: &ManifestId) -> Done<Option<Manifest>
     Ok(document.map(|document| parse_document(id.as_str(), &document)).transpose()?)
 }
 
-/// Whether a manifest's run is there already; refused if it is that of another manifest.
+/// Tells whether a manifest's run is there already; refused if it is that of another manifest.
 ///
 /// Also asked before [`submit`], beside the writer: comparing takes as long as the manifest is large.
 pub(super) fn is_submitted(c: &Connection, manifest: &Manifest) -> Done<bool> {

@@ -1,4 +1,4 @@
-//! How a store is opened.
+//! Opening of a store.
 
 use super::worker::Worker;
 use super::{SqliteStore, schema, totals};
@@ -9,9 +9,9 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// How long an operation waits for another process's write.
+/// Time for which an operation waits for another process's write.
 pub(super) const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
-/// How many prepared statements are kept.
+/// Limit of the prepared statements that are kept.
 const STATEMENTS: usize = 100;
 
 /// Limit of the tables of a database that is looked at; ours has fewer.
@@ -23,7 +23,7 @@ const MAX_TABLES_SHOWN: usize = 3;
 const FILE_MODE: u32 = 0o600;
 /// Permissions of directories that are created for it. They may hold outputs, too.
 const DIRECTORY_MODE: u32 = 0o750;
-/// What all users of a machine may do, as bits of permissions.
+/// Permissions of all users of a machine, as bits.
 const FOR_EVERYBODY: u32 = 0o007;
 
 impl SqliteStore {
@@ -106,7 +106,7 @@ fn keep_private(path: &Path) {
         let Ok(metadata) = fs::metadata(&name) else { continue };
         let mode = metadata.permissions().mode();
         if mode & FOR_EVERYBODY != 0 {
-            // One that is another user's stays as that user wants it.
+            // A file that is another user's stays as that user wants it.
             let _ = fs::set_permissions(&name, Permissions::from_mode(mode & !FOR_EVERYBODY));
         }
     }
@@ -144,7 +144,7 @@ fn application_id(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "application_id", |row| row.get(0))
 }
 
-/// What SQLite says, without the SQL that it was asked to run.
+/// Message of SQLite, without the SQL that it was asked to run.
 fn words(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
@@ -155,7 +155,7 @@ fn words(error: &rusqlite::Error) -> String {
 
 /// A connection that reads, and cannot write.
 pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
-    // What is not there is not made: the store was opened before.
+    // A database that is not there is not made: the store was opened before.
     let connection = Connection::open_with_flags(path, OpenFlags::default() & !OpenFlags::SQLITE_OPEN_CREATE)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -171,7 +171,8 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<i64> {
     connection.pragma_update(None, "journal_mode", "wal")?;
     // A commit record that power loss takes back would let a manifest be written twice.
     connection.pragma_update(None, "synchronous", "full")?;
-    // What would have to be taken back is gone with the process in any case, and is no more than what a group of operations changes.
+    // Changes that would have to be taken back are gone with the process in any case, and are no more than a group of operations
+    // makes.
     connection.pragma_update(None, "temp_store", "memory")?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -218,7 +219,7 @@ mod tests {
         for name in ["deep/state.db", "deep/state.db-wal", "deep/state.db-shm", "deep/state.db.lock"] {
             assert_eq!(mode(name), FILE_MODE, "{name}");
         }
-        // One of an earlier version is taken from all others.
+        // A database of an earlier version is taken from all others.
         fs::set_permissions(&path, Permissions::from_mode(0o664)).unwrap();
         keep_private(&path);
         assert_eq!(mode("deep/state.db"), 0o660);

@@ -21,7 +21,7 @@ pub(super) struct Readers {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// What the threads share.
+/// State that the threads share.
 struct Shared {
     path: PathBuf,
     store: String,
@@ -71,7 +71,7 @@ impl Shared {
     }
 
     fn next(&self) -> Option<Box<dyn Job>> {
-        // One waits with the lock, the others for the lock.
+        // A thread waits with the lock, the others for the lock.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
     }
 

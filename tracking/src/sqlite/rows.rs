@@ -19,7 +19,7 @@ pub(super) fn collect<T>(rows: impl Iterator<Item = rusqlite::Result<T>>) -> Don
     Ok(rows.collect::<rusqlite::Result<Vec<T>>>()?)
 }
 
-/// Those rows that can be read. The others are told of and passed over, so that they hold up nothing else.
+/// Returns those rows that can be read. The others are told of and passed over, so that they hold up nothing else.
 pub(super) fn readable<T>(rows: impl Iterator<Item = rusqlite::Result<T>>) -> Done<Vec<T>> {
     let mut read = Vec::new();
     for row in rows {

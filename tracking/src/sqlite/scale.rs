@@ -38,7 +38,7 @@ fn seed(path: &Path) {
         date("i")
     ))
     .unwrap();
-    // What a commit of that format brought.
+    // Result as a commit of that format brought it.
     let result = r#"{"rows": 7, "rejected": 1, "input_bytes": 100, "output_bytes": 50, "outputs": [{"executor": "a"}, {"executor": "b"}]}"#;
     c.execute(&format!("INSERT INTO commits SELECT manifest_id, 1, 1, '', '{result}', '' FROM runs"), []).unwrap();
     c.pragma_update(None, "user_version", 3).unwrap();

@@ -20,7 +20,7 @@ pub(super) fn samples(c: &Connection, span: Span, from: DateTime<Utc>, to: DateT
     let mut statement = c.prepare_cached(sql)?;
     let texts = statement.query_map(params![span.seconds(), from.timestamp(), to.timestamp()], |row| row.get(0))?;
     let texts: Vec<String> = collect(texts)?;
-    // One of a later version that cannot be read is left out.
+    // A sample of a later version that cannot be read is left out.
     Ok(texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect())
 }
 

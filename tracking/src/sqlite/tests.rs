@@ -1,4 +1,4 @@
-//! What is SQLite's own; what every store does is in the conformance suite.
+//! Tests of what is SQLite's own; what every store does is in the conformance suite.
 
 use super::*;
 use crate::Tracked;
@@ -130,7 +130,7 @@ async fn one_row_that_cannot_be_read_holds_up_no_other() {
     assert_eq!(ids(store.open_runs().await.unwrap()), ["turn"]);
     let drafts = store.drafts(now + Duration::seconds(1)).await.unwrap();
     assert_eq!(drafts.iter().map(|draft| draft.manifest.id.as_str()).collect::<Vec<_>>(), ["draft"]);
-    // What is not valid stays so.
+    // A value that is not valid stays so.
     let error = store.run_head(&"turn-badly".parse().unwrap()).await.unwrap_err();
     assert!(!error.can_pass(), "{error}");
 }
@@ -188,7 +188,7 @@ async fn reads_do_not_wait_for_a_write() {
         })
     };
     has_begun.recv().unwrap();
-    // What is not committed is not seen.
+    // A change that is not committed is not seen.
     assert_eq!(store.count_files().await.unwrap(), [(FileState::Pending, 1)]);
     store.ping().await.unwrap();
     go_on.send(()).unwrap();

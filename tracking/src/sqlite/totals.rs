@@ -17,7 +17,7 @@ pub(super) fn dates(
 ) -> Done<Vec<(DatePrefix, DateTotals)>> {
     let from = from.map_or_else(|| "0".to_owned(), |date| date.to_string());
     let to = to.map_or_else(|| "9999-99-99".to_owned(), |date| date.to_string());
-    // What is earlier than the newest so many is left out.
+    // Dates before the newest `MAX_DATES` are left out.
     let sql = "SELECT min(date_prefix) FROM (SELECT date_prefix FROM (SELECT DISTINCT date_prefix FROM date_files
         WHERE date_prefix BETWEEN ?1 AND ?2 UNION SELECT DISTINCT date_prefix FROM date_runs WHERE date_prefix BETWEEN ?1 AND ?2)
         ORDER BY date_prefix DESC LIMIT ?3)";

@@ -1,4 +1,4 @@
-//! What is done with runs: `life` says what becomes of the run, here its files follow.
+//! Operations on runs: `life` says what becomes of the run, here its files follow.
 //!
 //! The files of a run that was started once are processing until it has ended, also while it waits to be started again.
 //! Those of a forced run, which has an output, stay completed.
@@ -97,8 +97,8 @@ fn fail_files(c: &Connection, id: &ManifestId, uri: Option<&str>, message: &str,
     Ok(failed)
 }
 
-/// Those of the files that fail now and have other content by now wait for a manifest: of which content that is, whoever reads them
-/// sees.
+/// Releases those of the files that fail now and have other content by now: they wait for a manifest, and whoever reads them sees
+/// which content that is.
 fn release_overwritten(c: &Connection, id: &ManifestId, at: &str) -> Done<()> {
     let which = "manifest_id = ?1 AND status = 'failed' AND updated_at = ?2 AND overwritten_etag <> etag";
     let sql = format!("INSERT INTO timeline SELECT uri, ?2, 'pending', ?3 FROM files WHERE {which}");

@@ -70,11 +70,11 @@ pub(super) fn first_not_in(c: &Connection, id: &ManifestId, state: FileState) ->
     first_but(c, &format!("status = '{state}' AND manifest_id IS ?1"), id)
 }
 
-/// What [`life::can_return`] says, in SQL.
+/// Condition of [`life::can_return`], in SQL.
 const RETURNS: &str = "CASE WHEN manifest_id IS NULL THEN status IN ('pending', 'failed')
     ELSE manifest_id = ?1 AND status IN ('pending', 'failed', 'manifested', 'processing') END";
 
-/// How many of them a run which ended without output can have again.
+/// Number of the files in the table that a run which ended without output can have again.
 pub(super) fn count_returning(c: &Connection, id: &ManifestId) -> Done<u64> {
     let sql = format!("SELECT count(*) FROM temp.wanted CROSS JOIN files USING (uri) WHERE {RETURNS}");
     Ok(c.prepare_cached(&sql)?.query_row([id.as_str()], |row| row.get(0))?)

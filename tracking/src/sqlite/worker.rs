@@ -23,13 +23,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How many operations share a transaction at most.
+/// Limit of the operations that share a transaction.
 const MAX_GROUP: usize = 256;
 /// Limit of the time that one group of writes may take before the writer counts as stuck: 60 s, twice as long as one waits
 /// for another process.
 const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 
-/// How many groups of writes lie between two looks at the size of the write-ahead log.
+/// Number of groups of writes between two looks at the size of the write-ahead log.
 const LOOK_AT_LOG: u32 = 1000;
 /// Limit of the write-ahead log, in pages of 4 KiB: 16,384, which is 64 MiB. SQLite begins it anew when nobody reads from it,
 /// which may never be the case by itself while several read.
@@ -43,7 +43,7 @@ pub(super) struct Worker {
     /// Operations, and nothing as the last.
     jobs: Sender<Option<Box<dyn Job>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// When the writer began what it is at.
+    /// Time at which the writer began what it is at; none while it waits.
     busy_since: Arc<Mutex<Option<Instant>>>,
     /// None for a database in memory, which has one connection.
     readers: Option<Readers>,
@@ -144,7 +144,7 @@ fn end_process(reason: &str) -> ! {
     std::process::exit(1)
 }
 
-/// What the thread has that writes.
+/// State of the thread that writes.
 struct Writer {
     connection: Connection,
     queue: Receiver<Option<Box<dyn Job>>>,
@@ -245,7 +245,7 @@ mod tests {
         let reading = reader.transaction().unwrap();
         let read = || reading.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, u32>(0)).unwrap();
         assert_eq!(read(), 1);
-        // It is held up by the reader, for a while, and costs nothing else.
+        // The writer is held up by the reader, for a while, which costs nothing else.
         writer.shorten_log().unwrap();
         writer.connection.execute_batch("INSERT INTO t VALUES (1)").unwrap();
         assert!(pages() > MAX_LOG_PAGES);

@@ -7,23 +7,23 @@ use maud::{Markup, html};
 /// A value at a time; none, if nothing was measured.
 pub type Point = (DateTime<Utc>, Option<f64>);
 
-/// One line of a chart.
+/// Line of a chart.
 pub struct Line<'a> {
-    /// What it is of.
+    /// Name of the quantity that the line shows.
     pub name: &'a str,
     /// Class of its colour.
     pub class: &'a str,
-    /// Its values, in the order of time.
+    /// Values of the line, in the order of time.
     pub points: &'a [Point],
-    /// Whether the space below it is filled.
+    /// True if the space below the line is filled.
     pub is_filled: bool,
 }
 
 /// A chart.
 pub struct Area<'a> {
-    /// Its name.
+    /// Name of the chart.
     pub name: &'a str,
-    /// Its lines.
+    /// Lines of the chart.
     pub lines: &'a [Line<'a>],
     /// The last time on the axis, if that is later than that of the last value: what lies between is to come.
     pub until: Option<DateTime<Utc>>,

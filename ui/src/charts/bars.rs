@@ -3,17 +3,17 @@
 use super::{at, largest, numbers, round_up};
 use maud::{Markup, html};
 
-/// One bar.
+/// Bar of a chart.
 pub struct Bar {
-    /// What it is of.
+    /// Name of what the bar shows.
     pub name: String,
-    /// How high it is.
+    /// Value that the height of the bar shows.
     pub value: f64,
     /// The value in words.
     pub said: String,
-    /// Whether it stands out.
+    /// True if the bar stands out.
     pub is_odd: bool,
-    /// Where it leads.
+    /// Address that the bar leads to.
     pub link: Option<String>,
 }
 

@@ -4,7 +4,7 @@ use super::at;
 use crate::format;
 use maud::{Markup, html};
 
-/// What became of lines.
+/// Numbers of lines, of the rows made of them, and of what was left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lines {
     /// Lines seen.
@@ -27,7 +27,7 @@ impl Lines {
         i128::from(self.lines) - i128::from(self.rows) - i128::from(self.rejected) - i128::from(self.blank)
     }
 
-    /// The same of rows.
+    /// Rows that are missing, or too many: zero, if the ledger closes.
     pub fn rows_missing(&self) -> i128 {
         i128::from(self.rows) - i128::from(self.left_out) - i128::from(self.written)
     }

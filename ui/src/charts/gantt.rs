@@ -6,9 +6,9 @@ use maud::{Markup, html};
 
 /// A task's bar.
 pub struct Span {
-    /// What it is.
+    /// Name of the task.
     pub name: String,
-    /// Who had it.
+    /// Executor that had the task.
     pub who: String,
     /// When it began and ended, in seconds from the beginning of all.
     pub from: f64,
@@ -18,7 +18,7 @@ pub struct Span {
     pub class: &'static str,
     /// Words of its own, such as what it read.
     pub said: String,
-    /// Whether it took far longer than the others.
+    /// True if the task took far longer than the others.
     pub is_outlier: bool,
 }
 

@@ -11,9 +11,9 @@ pub struct Day {
     pub done: f64,
     /// Class of what is left: `work`, `bad`, `warn`, or none if nothing is.
     pub left: Option<&'static str>,
-    /// The same in words.
+    /// State of the date in words.
     pub said: String,
-    /// Whether it is unlike others.
+    /// True if the date is unlike others.
     pub is_odd: bool,
 }
 

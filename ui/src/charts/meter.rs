@@ -5,11 +5,11 @@ use maud::{Markup, html};
 
 /// A part of a bar.
 pub struct Part<'a> {
-    /// How much.
+    /// Amount of the part, in the unit of the whole bar.
     pub amount: f64,
     /// Class of its colour.
     pub class: &'a str,
-    /// What it is, with its number.
+    /// Description of the part, with its number.
     pub said: String,
 }
 
@@ -36,7 +36,7 @@ pub fn bar(parts: &[Part<'_>], whole: f64, name: &str) -> Markup {
     }
 }
 
-/// One share, which is full only when it is whole.
+/// Bar of one share, which is full only when the share is the whole.
 pub fn share(part: f64, whole: f64, class: &str, said: &str, name: &str) -> Markup {
     let part = if part < whole { part.min(whole * 0.995) } else { whole };
     bar(&[Part { amount: part, class, said: said.to_owned() }], whole, name)

@@ -11,9 +11,9 @@ const MAX_DETAIL: usize = 240;
 /// A node of a plan.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Node {
-    /// How deep it is.
+    /// Depth of the node in the plan, from 0.
     pub depth: usize,
-    /// Its operator.
+    /// Operator of the node.
     pub name: String,
     /// The rest of its line.
     pub detail: String,

@@ -10,7 +10,7 @@ use millwork_api::AuditEntry;
 /// Subjects of an entry that are shown at once.
 const SUBJECTS: usize = 3;
 
-/// What the page shows.
+/// Content of the page.
 pub struct Activity<'a> {
     /// The time of the page.
     pub now: DateTime<Utc>,
@@ -18,11 +18,11 @@ pub struct Activity<'a> {
     pub day: NaiveDate,
     /// Only of this run or file.
     pub subject: Option<&'a str>,
-    /// Where this page begins.
+    /// Cursor at which this page begins.
     pub cursor: Option<&'a str>,
     /// The entries, newest first.
     pub items: &'a [AuditEntry],
-    /// Where the next page begins.
+    /// Cursor at which the next page begins.
     pub next: Option<&'a str>,
 }
 

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
 use millwork_api::{Executors, Stats};
 
-/// What the page shows.
+/// Content of the page.
 pub struct Cluster<'a> {
     /// The time of the page.
     pub now: DateTime<Utc>,

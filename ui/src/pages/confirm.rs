@@ -13,21 +13,21 @@ pub const TYPED_FROM: usize = 100;
 /// Changes that are shown at once; the others are folded away.
 const SHOWN: usize = 20;
 
-/// What the page shows.
+/// Content of the page.
 pub struct Confirm<'a> {
     /// The time of the page.
     pub now: DateTime<Utc>,
-    /// Who looks.
+    /// Reader of the page.
     pub viewer: &'a Viewer,
     /// The plan.
     pub plan: &'a Plan,
-    /// Where to go after it.
+    /// Address of the page to go back to.
     pub back: &'a str,
     /// Why the try before this one was refused.
     pub refusal: Option<&'a str>,
 }
 
-/// What the action does, as a button says it.
+/// Effect of the action, as a button says it.
 pub fn effect(plan: &Plan) -> String {
     let number = plan.changes.len() as u64;
     let noun = match plan.subjects {

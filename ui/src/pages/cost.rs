@@ -6,7 +6,7 @@ use crate::parts::{facts, link, states};
 use chrono::NaiveDate;
 use maud::{Markup, html};
 
-/// What runs took and cost.
+/// Resources that runs took, and their cost.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Spent {
     /// Committed runs.
@@ -23,13 +23,13 @@ pub struct Spent {
     pub storage: f64,
     /// The sum.
     pub total: f64,
-    /// The same manifests as jobs of AWS Glue.
+    /// Dollars for the same manifests as jobs of AWS Glue.
     pub glue: f64,
 }
 
-/// What the page shows.
+/// Content of the page.
 pub struct CostPage<'a> {
-    /// What each date took, newest first.
+    /// Resources that each date took, with their cost, newest first.
     pub dates: &'a [(NaiveDate, Spent)],
     /// The sum.
     pub sum: Spent,

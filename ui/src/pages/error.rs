@@ -4,7 +4,7 @@ use crate::parts::states;
 use crate::text;
 use maud::{Markup, html};
 
-/// What went wrong.
+/// Error that the page tells.
 pub struct ErrorPage<'a> {
     /// The status of the answer.
     pub status: u16,
@@ -12,7 +12,7 @@ pub struct ErrorPage<'a> {
     pub code: &'a str,
     /// The sentence.
     pub message: &'a str,
-    /// Where to try again.
+    /// Address at which to try again.
     pub again: &'a str,
 }
 

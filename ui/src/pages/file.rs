@@ -1,4 +1,4 @@
-//! One file: why it is not done, and its life.
+//! Page of one file: why the file is not done, and its life.
 
 use crate::format;
 use crate::parts::{copy, facts, link, state, states, time};
@@ -11,13 +11,13 @@ use millwork_manifest::FileState;
 /// Entries of a story that are shown, of the beginning and of the end.
 const SHOWN: (usize, usize) = (20, 50);
 
-/// What the page shows.
+/// Content of the page.
 pub struct FilePage<'a> {
     /// The time of the page.
     pub now: DateTime<Utc>,
     /// The address that was asked for.
     pub uri: &'a str,
-    /// What is known of it.
+    /// File with its timeline, if the file is known.
     pub file: Option<&'a FileDetail>,
     /// Why it is not done.
     pub why: Option<Markup>,

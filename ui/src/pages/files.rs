@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use millwork_api::{AnyOf, File, Stats};
 use millwork_manifest::FileState;
 
-/// What the page shows.
+/// Content of the page.
 pub struct Files<'a> {
     /// The time of the page.
     pub now: DateTime<Utc>,
@@ -16,17 +16,17 @@ pub struct Files<'a> {
     pub stats: &'a Stats,
     /// The chosen states.
     pub state: &'a AnyOf<FileState>,
-    /// The same as they stand in the address.
+    /// The chosen states as they stand in the address.
     pub chosen: Option<&'a str>,
     /// Beginning of their addresses.
     pub prefix: Option<&'a str>,
     /// The chosen date.
     pub date: Option<String>,
-    /// Where this page begins.
+    /// Cursor at which this page begins.
     pub cursor: Option<String>,
     /// The files.
     pub items: &'a [File],
-    /// Where the next page begins.
+    /// Cursor at which the next page begins.
     pub next: Option<&'a str>,
 }
 

@@ -5,10 +5,10 @@ use crate::format;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-/// What was measured in one span of time.
+/// Measurements of one span of time.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
-    /// Its beginning.
+    /// Beginning of the span.
     pub at: DateTime<Utc>,
     /// Bytes that came a second; none, if nobody watched.
     pub arrived: Option<f64>,

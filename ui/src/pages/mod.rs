@@ -1,4 +1,4 @@
-//! One module a page: what it shows, as a type, and the function that makes HTML of it.
+//! Pages, a module each: what the page shows, as a type, and the function that makes HTML of it.
 
 pub mod activity;
 pub mod cluster;

@@ -13,7 +13,7 @@ use millwork_manifest::{FileState, RunState};
 /// Something that needs somebody.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Concern {
-    /// How grave it is.
+    /// Gravity of the concern.
     pub tone: Tone,
     /// The sentence.
     pub title: String,
@@ -25,13 +25,13 @@ pub struct Concern {
     pub link: String,
 }
 
-/// What the page shows.
+/// Content of the page.
 pub struct Overview<'a> {
     /// The time of the page.
     pub now: DateTime<Utc>,
     /// Numbers.
     pub stats: &'a Stats,
-    /// What needs somebody, the gravest first.
+    /// Concerns that need somebody, the gravest first.
     pub concerns: &'a [Concern],
     /// Runs in work.
     pub running: &'a [Run],
@@ -39,7 +39,7 @@ pub struct Overview<'a> {
     pub latest: &'a [Run],
     /// Executors.
     pub executors: &'a Executors,
-    /// Where input is looked for, if that is one place.
+    /// Place where input is looked for, if that is one place.
     pub input: Option<&'a str>,
     /// Parts that other pages have made: charts of the flow, the calendar.
     pub flow: Option<Markup>,

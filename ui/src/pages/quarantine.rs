@@ -8,17 +8,17 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use millwork_api::File;
 
-/// What the page shows.
+/// Content of the page.
 pub struct Quarantine<'a> {
     /// The time of the page.
     pub now: DateTime<Utc>,
     /// The chosen date.
     pub date: Option<String>,
-    /// Where this page begins.
+    /// Cursor at which this page begins.
     pub cursor: Option<String>,
     /// The files.
     pub items: &'a [File],
-    /// Where the next page begins.
+    /// Cursor at which the next page begins.
     pub next: Option<&'a str>,
     /// Files refused in all, if they were counted.
     pub all: Option<u64>,

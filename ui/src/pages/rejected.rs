@@ -14,29 +14,29 @@ const AROUND: usize = 160;
 pub struct RejectedLine {
     /// The file it is in.
     pub file: String,
-    /// Its number, from 1.
+    /// Number of the line in the file, from 1.
     pub line: u64,
-    /// Where it begins in the file, decompressed.
+    /// Place where the line begins in the decompressed file, in bytes.
     pub offset: u64,
-    /// Its bytes.
+    /// Length of the line, in bytes.
     pub length: u64,
     /// The kind of the defect.
     pub reason: String,
-    /// What is wrong.
+    /// Description of the defect.
     pub message: String,
     /// The line, or its beginning, if it is text.
     pub raw: Option<String>,
-    /// The same in base64, if it is not.
+    /// The line in base64, if it is not text.
     pub base64: Option<String>,
 }
 
-/// What is shown of a file of rejected lines.
+/// Content of a page of a file of rejected lines.
 pub struct RejectedPage<'a> {
-    /// Where the file is.
+    /// Address of the file.
     pub place: &'a str,
     /// Lines in it.
     pub all: u64,
-    /// Those that were read.
+    /// Lines that were read for this page.
     pub lines: &'a [RejectedLine],
     /// Path and query of the page of those that follow.
     pub next: Option<&'a str>,

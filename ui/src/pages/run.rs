@@ -1,4 +1,4 @@
-//! One run: what it does, how far it is, what came of it.
+//! Page of one run: what the run does, how far it is, what came of it.
 
 use super::run_parts;
 use crate::charts::conservation::{Lines, conservation};
@@ -54,11 +54,11 @@ impl Tab {
     }
 }
 
-/// What the page shows.
+/// Content of the page.
 pub struct RunPage<'a> {
     /// The time of the page.
     pub now: DateTime<Utc>,
-    /// Who looks.
+    /// Reader of the page.
     pub viewer: &'a Viewer,
     /// The run.
     pub run: &'a RunDetail,
@@ -66,7 +66,7 @@ pub struct RunPage<'a> {
     pub why: Option<Markup>,
     /// The chosen part.
     pub tab: Tab,
-    /// What is in that part, but for the summary.
+    /// Content of that part, but for the summary.
     pub part: run_parts::Part<'a>,
     /// Path and query of this page.
     pub back: &'a str,
@@ -111,7 +111,7 @@ fn tab_count(tab: Tab, run: &RunDetail) -> Option<u64> {
     }
 }
 
-/// What happened, in the words of its failure, and what comes now.
+/// Outcome of the run, in the words of its failure, and what comes now.
 fn outcome(page: &RunPage<'_>) -> Markup {
     let run = &page.run.run;
     html! {

@@ -8,7 +8,7 @@ use crate::text;
 use maud::{Markup, html};
 use millwork_api::{LedgerEntry, Page, RunFile, TaskProgress, TaskState};
 
-/// What such a part shows, beside the run itself.
+/// Content of such a part, beside the run itself.
 pub enum Part<'a> {
     /// Nothing more.
     Run,
@@ -18,7 +18,7 @@ pub enum Part<'a> {
         files: &'a Page<RunFile>,
         /// Their lines, in the same order; empty until the run is committed.
         ledger: &'a [LedgerEntry],
-        /// Where this page begins.
+        /// Cursor at which this page begins.
         cursor: Option<String>,
     },
     /// Rejected lines, made elsewhere.

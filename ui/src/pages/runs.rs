@@ -10,11 +10,11 @@ use maud::{Markup, html};
 use millwork_api::{AnyOf, Run, Stats};
 use millwork_manifest::{FailureClass, RunState};
 
-/// What the page shows.
+/// Content of the page.
 pub struct Runs<'a> {
     /// The time of the page.
     pub now: DateTime<Utc>,
-    /// Who looks.
+    /// Reader of the page.
     pub viewer: &'a Viewer,
     /// Numbers, for those in each state.
     pub stats: &'a Stats,
@@ -28,11 +28,11 @@ pub struct Runs<'a> {
     pub chosen: (Option<&'a str>, Option<&'a str>),
     /// Beginning of their ids.
     pub prefix: Option<&'a str>,
-    /// Where this page begins.
+    /// Cursor at which this page begins.
     pub cursor: Option<String>,
     /// The runs.
     pub items: &'a [Run],
-    /// Where the next page begins.
+    /// Cursor at which the next page begins.
     pub next: Option<&'a str>,
     /// Path and query of this page, to come back to.
     pub back: &'a str,
@@ -194,7 +194,7 @@ fn row(run: &Run, now: DateTime<Utc>) -> Markup {
     }
 }
 
-/// How long the newest attempt took, or takes.
+/// Time that the newest attempt took, or has taken so far.
 pub fn took(run: &Run, now: DateTime<Utc>) -> Markup {
     match (run.started_at, run.ended_at) {
         (Some(started), Some(ended)) if ended >= started => html! { (format::between(started, ended)) },

@@ -4,13 +4,13 @@ use crate::frame;
 use crate::text;
 use maud::{Markup, html};
 
-/// What the page shows.
+/// Content of the page.
 pub struct SignIn<'a> {
-    /// Where to go after it.
+    /// Address of the page to go to after the sign-in.
     pub back: &'a str,
     /// Why the try before this one was refused.
     pub refusal: Option<&'a str>,
-    /// Whether the scheduler made its own token for the user who started it.
+    /// True if the scheduler made its own token for the user who started it.
     pub is_owners: bool,
 }
 

@@ -19,7 +19,7 @@ pub enum RunAction {
 }
 
 impl RunAction {
-    /// Its name in forms and paths.
+    /// Name of the action in forms and paths.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Retry => "retry",
@@ -86,7 +86,7 @@ fn lacks(viewer: &Viewer) -> Option<String> {
     (viewer.right < Right::Operate).then(|| format!("needs the role operate, you have {}", viewer.right.as_str()))
 }
 
-/// What can be done with the runs that are chosen in a list; `has_more`, whether it is longer than the page.
+/// Actions on the runs that are chosen in a list; `has_more` tells whether the list is longer than the page.
 pub fn of_selection(viewer: &Viewer, has_more: bool) -> Markup {
     let lacks = lacks(viewer);
     html! {
@@ -99,7 +99,7 @@ pub fn of_selection(viewer: &Viewer, has_more: bool) -> Markup {
     }
 }
 
-/// What can be done with one run.
+/// Actions on one run.
 pub fn of_run(run: &Run, viewer: &Viewer, back: &str) -> Markup {
     let lacks = lacks(viewer);
     html! {

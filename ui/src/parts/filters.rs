@@ -3,11 +3,11 @@
 use super::link;
 use maud::{Markup, html};
 
-/// One value of a choice.
+/// Value of a choice.
 pub struct Choice<'a> {
-    /// What stands in the address.
+    /// Text of the value in the address.
     pub value: &'a str,
-    /// What people read.
+    /// Name of the value, as people read it.
     pub name: &'a str,
 }
 

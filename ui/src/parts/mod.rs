@@ -1,4 +1,4 @@
-//! What pages are made of.
+//! Parts that pages are made of.
 
 pub mod actions;
 pub mod copy;

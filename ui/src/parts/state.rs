@@ -83,7 +83,7 @@ pub fn of_run(run: &Run, now: DateTime<Utc>) -> Markup {
     of_run_state(run.state)
 }
 
-/// Whether a run waits because an attempt failed.
+/// Tells whether a run waits because an attempt failed.
 pub fn is_retrying(run: &Run) -> bool {
     run.state == RunState::Queued && run.failures > 0
 }

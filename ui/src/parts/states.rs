@@ -26,7 +26,7 @@ pub fn failed(what: &str, code: &str, message: &str, again: &str) -> Markup {
     }
 }
 
-/// What is known only where the manifests are run.
+/// Notice in place of what is known only where the manifests are run.
 pub fn standby(what: &str) -> Markup {
     html! {
         div.banner.warn role="status" {

@@ -1,4 +1,4 @@
-//! What is rejected without being held in memory: lines that are too long, and files that are something else than NDJSON.
+//! Rejection without holding the text in memory: of lines that are too long, and of files that are something else than NDJSON.
 
 use super::{FileScan, ScanContext};
 use crate::ndjson::blocks::MAX_LINE_BYTES;

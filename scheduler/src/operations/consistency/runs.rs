@@ -115,7 +115,7 @@ impl Operations {
         if odd.is_empty() && !(is_open && lost > 0) {
             return Ok(());
         }
-        // It counts if the run has not changed since.
+        // Findings count only if the run has not changed since.
         let now = self.store().run_head(&run.manifest_id).await?;
         if now.is_none_or(|now| now.updated_at != run.updated_at || now.state != run.state) {
             return Ok(());
@@ -180,7 +180,7 @@ fn check_holders(
     }
 }
 
-/// Whether a file that has a run as its last can be in this state.
+/// Tells whether a file that has a run as its last can be in this state.
 fn fits(run: &Run, state: FileState) -> bool {
     use FileState::{Completed, Failed, Manifested, Pending, Processing};
     // A forced run has its files completed, until its end and after.

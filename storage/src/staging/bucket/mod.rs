@@ -31,7 +31,7 @@ use writer::Part;
 
 /// The metadata that tells which upload became an object.
 const MARK: &str = "millwork-upload";
-/// How many requests about different objects are made at once.
+/// Number of requests about different objects that are made at once.
 const REQUESTS_AT_ONCE: usize = 16;
 
 /// The keys of one attempt.
@@ -105,7 +105,7 @@ impl BucketStaging {
         Ok(Box::new(open().map_err(|e| StorageError::new("read", &key, e))?))
     }
 
-    /// Where the attempt's open uploads are noted.
+    /// Returns the place in which the attempt's open uploads are noted.
     fn notes(&self) -> Notes {
         Notes::new(&self.bucket, format!("{}{}/", self.private, self.attempt))
     }
@@ -160,7 +160,7 @@ impl BucketStaging {
     }
 
     pub(super) fn publish_joined(&self, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
-        // One after the other: each holds some megabytes.
+        // Files are copied one after the other: each holds some megabytes.
         let copy_all = |into: &mut dyn Write| -> io::Result<()> {
             for file in files {
                 let uri = self.uri(&self.key(&file.name)).map_err(io::Error::other)?;
@@ -192,7 +192,7 @@ impl BucketStaging {
         self.discard_all(Reach::Own)
     }
 
-    /// The same for this attempt and earlier ones, of which none is alive.
+    /// Aborts the open uploads and removes the private objects of this attempt and earlier ones, of which none is alive.
     pub(super) fn clear(&self) -> StorageResult<()> {
         self.discard_all(Reach::AllSoFar)
     }
@@ -237,7 +237,7 @@ pub(super) fn publish_local(staging: &LocalStaging, files: &[StagedFile], to: &O
     written.map_err(|e| if e.is_not_found() && is_any_gone() { StorageError::lost(to) } else { e })
 }
 
-/// Whether what these files become is there; something else is an error.
+/// Tells whether the object that these files become is there; another object of its name is an error.
 fn is_there(to: &ObjectUri, files: &[StagedFile]) -> StorageResult<bool> {
     match head_blocking(to) {
         Ok(there) if there.size_bytes == files.iter().map(|file| file.size_bytes).sum::<u64>() => Ok(true),
@@ -257,7 +257,7 @@ async fn complete(bucket: String, key: String, upload: Upload, size_bytes: u64) 
     let request = request.set_mpu_object_size(i64::try_from(size_bytes).ok());
     let completed = request.multipart_upload(parts).if_none_match("*").send().await;
     let Err(error) = completed else { return Ok(()) };
-    // Who asks a second time finds the upload gone, or the object there.
+    // A caller that asks a second time finds the upload gone, or the object there.
     let what = format!("s3://{bucket}/{key}");
     let (is_gone, is_taken) = (error.code() == Some("NoSuchUpload"), is_changed(&error));
     let refused = fail("publish", &what, error);

@@ -9,7 +9,7 @@ use aws_sdk_s3::Client;
 use serde::{Deserialize, Serialize};
 use std::io;
 
-/// What the private keys go on with that note uploads.
+/// Folder of the notes of uploads, below the private keys of an attempt.
 const NOTES: &str = "uploads/";
 
 /// Limit of the bytes of a note, 16 KiB: a key of 1,024 bytes, a bucket and an id, all of them escaped.
@@ -24,7 +24,7 @@ pub(super) enum Reach {
     AllSoFar,
 }
 
-/// Where uploads are noted.
+/// Place in which the uploads of an attempt are noted.
 #[derive(Clone)]
 pub(super) struct Notes {
     pub(super) bucket: String,
@@ -42,10 +42,10 @@ impl Notes {
     }
 }
 
-/// What is noted of an upload.
+/// Content of the note of an upload.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Note {
-    /// Its bucket, if that is another than the note's.
+    /// Bucket of the upload, if that is another than the note's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) bucket: Option<String>,
     pub(super) key: String,
@@ -137,7 +137,7 @@ impl BucketStaging {
         let bucket = bucket.as_ref().unwrap_or(&self.bucket);
         let ids = match (upload_id, reach) {
             (Some(id), _) => vec![id],
-            // It may just be begun.
+            // The upload may just be begun.
             (None, Reach::Own) => return Ok(false),
             (None, Reach::AllSoFar) => {
                 let listed = client.list_multipart_uploads().bucket(bucket).prefix(&key).send().await;

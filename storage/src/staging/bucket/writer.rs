@@ -15,11 +15,11 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 /// The least that any part but the last may have (Amazon S3 User Guide, "Multipart upload limits").
 const MIN_PART_BYTES: usize = 5 << 20;
-/// So many parts are of the least size, so many more of twice that, and so on: few bytes wait in memory, and the 10,000 parts that an upload has
-/// at the most hold nearly the 5 TiB that an object may have.
+/// Number of parts of one size: the first have the least size, as many more have twice that, and so on. Few bytes wait
+/// in memory, and the 10,000 parts that an upload has at the most hold nearly the 5 TiB that an object may have.
 const PARTS_OF_A_SIZE: usize = 1000;
-/// How many parts are on their way at once in a process for each core, and at the least, whatever files they are of: an answer takes
-/// as long as several parts take to be encoded.
+/// Number of parts that are on their way at once in a process for each core, and number at the least, whatever files
+/// they are of: an answer takes as long as several parts take to be encoded.
 const PARTS_OF_A_CORE: usize = 4;
 const LEAST_PARTS: usize = 8;
 
@@ -61,7 +61,7 @@ static ON_THEIR_WAY: Mutex<usize> = Mutex::new(0);
 static TURN_ENDED: Condvar = Condvar::new();
 
 impl Turn {
-    /// How many there are.
+    /// Number of turns in the process.
     fn most() -> usize {
         (PARTS_OF_A_CORE * cores()).max(LEAST_PARTS)
     }
@@ -92,11 +92,11 @@ pub(in crate::staging) struct BucketWriter {
     behind: Option<Buffer>,
     buffer: Option<Buffer>,
     upload: Begun,
-    /// What the object will be known by.
+    /// Mark by which the object will be known.
     mark: Mark,
-    /// Where the upload is noted, if it can be aborted when its attempt dies.
+    /// Place in which the upload is noted, if it can be aborted when its attempt dies.
     notes: Option<Notes>,
-    /// Whether what comes now may still be changed.
+    /// True if bytes that come now may still be changed.
     is_in_tail: bool,
     /// The entity tags of the parts, as they come in, each with its place.
     done: Receiver<(usize, StorageResult<String>)>,
@@ -106,7 +106,7 @@ pub(in crate::staging) struct BucketWriter {
     size_bytes: u64,
 }
 
-/// What comes of an upload that is being begun. It is waited for in any case: an attempt that gives up is to find the id noted.
+/// Result of an upload that is being begun. It is waited for in any case: an attempt that gives up is to find the id noted.
 struct Beginning(Receiver<StorageResult<String>>);
 
 impl Drop for Beginning {
@@ -115,7 +115,7 @@ impl Drop for Beginning {
     }
 }
 
-/// How far an upload is begun.
+/// Progress of beginning an upload.
 enum Begun {
     Not,
     Being(Beginning),
@@ -221,7 +221,8 @@ impl BucketWriter {
         Ok(())
     }
 
-    /// What comes from here on can be changed until it is settled; what came before is sent, if it is enough for a part.
+    /// Starts the tail: bytes from here on can be changed until the upload is settled; those before are sent, if they
+    /// are enough for a part.
     pub(in crate::staging) fn start_tail(&mut self) -> io::Result<()> {
         self.is_in_tail = true;
         let fail = |e: StorageError| io::Error::new(e.source.kind(), e);
@@ -287,7 +288,7 @@ impl BucketWriter {
                 let _ = self.receive();
             }
             let (bucket, key) = (self.bucket, self.key);
-            // What cannot be aborted now is found by its note, or goes with the bucket's rule for incomplete uploads.
+            // An upload that cannot be aborted now is found by its note, or goes with the bucket's rule for incomplete uploads.
             let _ = wait(async move { abort(&client().await, &bucket, &key, &id).await });
         }
         finished

@@ -103,7 +103,7 @@ fn a_death_between_two_names_of_a_file_is_made_good() {
     fs::hard_link(staging.path(&file), &to).unwrap();
     staging.publish(&[(&file, to.clone())]).unwrap();
     assert!(is_gone(&staging.path(&file)));
-    // The same on another file system, where it is a copy.
+    // A death on another file system, where the final name is that of a copy.
     let (file, to) = (staged(&staging), root.path().join("y.parquet"));
     write_new(&to, |into| into.write_all(b"content")).unwrap();
     staging.publish(&[(&file, to.clone())]).unwrap();
