@@ -25,6 +25,7 @@ build:
 lint:
 	cargo fmt --all --check
 	python3 tests/arrows.py
+	python3 tests/prose.py
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 

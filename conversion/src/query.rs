@@ -58,17 +58,13 @@ impl Query {
 
     /// The query that an `EXPLAIN` explains; none if this is no `EXPLAIN`.
     pub fn explained(&self) -> Option<Self> {
-        let text = self.sql.trim_start_matches(|c: char| c.is_whitespace());
+        let mut text = self.sql.trim_start();
         // Comments may come first.
-        let statement_at = text.lines().scan(0, |at, line| {
-            let here = *at;
-            *at += line.len() + 1;
-            Some((here, line.trim_start()))
-        });
-        let (at, line) = statement_at.into_iter().find(|(_, line)| !line.is_empty() && !line.starts_with("--"))?;
-        let indent = text[at..].len() - text[at..].trim_start().len();
-        let is_explain = line.get(..7).is_some_and(|word| word.eq_ignore_ascii_case("explain"));
-        is_explain.then(|| Self::new(self.origin.clone(), &text[at + indent + 7..]))
+        while text.starts_with("--") {
+            text = text.split_once('\n')?.1.trim_start();
+        }
+        let (word, rest) = text.split_at_checked(7)?;
+        word.eq_ignore_ascii_case("explain").then(|| Self::new(self.origin.clone(), rest))
     }
 
     /// Plans the query over the files of a manifest: the tasks' plan, and what the query means as text.
@@ -294,6 +290,9 @@ mod tests {
 
     #[test]
     fn an_explain_is_seen_behind_comments() {
+        let query = Query::new("q", "--a\r\n--ü\r\n\r\n--c\r\n EXPLAIN SELECT 2").explained().unwrap();
+        assert_eq!(query.sql.trim(), "SELECT 2");
+        assert!(Query::new("q", "-- EXPLAIN SELECT 1").explained().is_none());
         let query = Query::new("q", "-- what\n  Explain SELECT 1").explained().unwrap();
         assert_eq!(query.sql.trim(), "SELECT 1");
         assert!(Query::default().explained().is_none());

@@ -4,6 +4,7 @@ use crate::answer::SafeAction;
 use crate::{Code, Diagnosis, Next, Subject};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
@@ -50,7 +51,8 @@ pub fn fold(diagnoses: impl IntoIterator<Item = (String, Diagnosis)>, limit: usi
         }
     }
     let mut items: Vec<AttentionItem> = items.into_values().collect();
-    items.sort_by(|a, b| b.count.cmp(&a.count).then(a.since.cmp(&b.since)));
+    // Those of which the beginning is known come first.
+    items.sort_by_key(|item| (Reverse(item.count), item.since.is_none(), item.since));
     let left_out = items.len().saturating_sub(limit);
     items.truncate(limit);
     (items, left_out)

@@ -281,8 +281,11 @@ fn done(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Answer {
     let since = run.and_then(|run| run.committed_at).unwrap_or(file.updated_at);
     let lines = file.ledger.as_ref().map(|row| {
         let made = format!("{} → {}", many(row.lines, "line"), many(row.rows, "row"));
-        let rejected = (row.rejected > 0).then(|| format!(", {} rejected", number(row.rejected))).unwrap_or_default();
-        let blank = (row.blank > 0).then(|| format!(", {} blank", number(row.blank))).unwrap_or_default();
+        let some = |count: u64, word: &str| match count {
+            0 => String::new(),
+            count => format!(", {} {word}", number(count)),
+        };
+        let (rejected, blank) = (some(row.rejected, "rejected"), some(row.blank, "blank"));
         format!("{made}{rejected}{blank}")
     });
     let place = run.and_then(|run| run.output.as_ref()?.first.clone());

@@ -172,12 +172,10 @@ fn under_way(ask: &Ask<'_>, run: &RunFacts) -> Answer {
     if let Some(answer) = no_executors(ask, run) {
         return answer;
     }
-    if run.state == RunState::Running {
-        if let [lost, ..] = progress.lost_executors.as_slice() {
-            let sentence = format!("executor {} is silent; its tasks start again elsewhere", quoted(lost));
-            return Answer::new(Code::LostTask, Some(run.updated_at), sentence)
-                .by_itself("its tasks start again on other executors", None);
-        }
+    if let (RunState::Running, [lost, ..]) = (run.state, progress.lost_executors.as_slice()) {
+        let sentence = format!("executor {} is silent; its tasks start again elsewhere", quoted(lost));
+        return Answer::new(Code::LostTask, Some(run.updated_at), sentence)
+            .by_itself("its tasks start again on other executors", None);
     }
     if let Some(answer) = slow(ask, run, ask.since(started)) {
         return answer;

@@ -326,8 +326,11 @@ fn right_to(operation: &str) -> Option<&'static str> {
         "read" => Some("s3:GetObject and s3:ListBucket"),
         "write" | "publish" | "create" => Some("s3:PutObject"),
         "move" | "copy" => Some("s3:GetObject, s3:PutObject and s3:DeleteObject"),
-        "remove" => Some("s3:DeleteObject"),
-        "abort" => Some("s3:AbortMultipartUpload"),
+        "delete" => Some("s3:DeleteObject"),
+        "look for" => Some("s3:GetObject and s3:ListBucket"),
+        "abort the upload of" => Some("s3:AbortMultipartUpload"),
+        "list the uploads of" => Some("s3:ListBucketMultipartUploads"),
+        "look at the upload of" | "look for the upload of" => Some("s3:ListMultipartUploadParts"),
         _ => None,
     }
 }

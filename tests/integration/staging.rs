@@ -19,7 +19,12 @@ struct Bucket {
 
 impl Bucket {
     fn staging(manifest: &str, attempt: u32) -> Staging {
-        Staging::new(&Location::parse("s3://out/lake").unwrap(), manifest, attempt, &format!("{manifest}-{{part}}.parquet"))
+        Staging::new(
+            &Location::parse("s3://out/lake").unwrap(),
+            manifest,
+            attempt,
+            &format!("{manifest}-{{part}}.parquet"),
+        )
     }
 
     /// Begins an upload that nobody knows, as if its attempt had died before it could note the id. Returns its note's key.
