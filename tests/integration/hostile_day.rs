@@ -231,7 +231,7 @@ fn a_day_in_a_directory() {
     fs::set_permissions(input.join(closed[0]), Permissions::from_mode(0o700)).unwrap();
     take(&input.join(closed[0]));
     let unreadable: Vec<_> = fates.keys().filter(|name| name.ends_with("-unreadable.ndjson")).collect();
-    fs::set_permissions(input.join(unreadable[0]), Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(input.join(unreadable[0]), Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(input.join("fixed"), Permissions::from_mode(0o555)).unwrap();
     let run = || Done::of(unprivileged(&place.run_command(&RULES)).output().unwrap());
     let done = run();
