@@ -84,6 +84,7 @@ fn exit_of(status: StatusCode, code: ErrorCode) -> Exit {
 fn hint_of(exit: Exit, code: ErrorCode) -> Option<&'static str> {
     match (exit, code) {
         (Exit::Changed, ErrorCode::PlanBusy) => Some("millwork plans show ID, which tells how far it is"),
+        (Exit::Changed, ErrorCode::PlanUsed) => Some("millwork plans show ID, which tells what became of each"),
         (Exit::Changed, _) => Some("the same command again, which makes a new plan of how things are now"),
         (Exit::NotSignedIn, ErrorCode::Unauthorized) => {
             Some("--token-file FILE, or MILLWORK_TOKEN in the environment; `millwork token new` makes one")

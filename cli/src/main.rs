@@ -132,6 +132,10 @@ fn end_when_nobody_reads() {
         if text.starts_with("failed printing to") && text.contains("Broken pipe") {
             std::process::exit(Exit::ReaderGone.code().into());
         }
+        if let Some((_, why)) = text.split_once("failed printing to stdout: ") {
+            eprintln!("millwork: cannot write to stdout: {why}");
+            std::process::exit(Exit::Failed.code().into());
+        }
         tell(panic);
     }));
 }

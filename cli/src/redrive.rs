@@ -105,7 +105,7 @@ fn text_of(done: &Redriven, is_done: bool) -> String {
     list("gone", uris(&done.missing));
     list("could not be taken back", done.failed.iter().map(|(uri, why)| format!("{uri}: {why}")).collect());
     if text.is_empty() {
-        text.push_str("no file is quarantined or failed\n");
+        text.push_str("no file waits to be taken back; those that an operator refused are taken back by `millwork state update-state`\n");
     }
     text
 }

@@ -192,7 +192,10 @@ impl Begun {
         note_collected(&mut report, &collected);
         let mut code = ExitCode::SUCCESS;
         if left.runs == 0 {
-            let nothing = if collected.listed == 0 { "the input is empty" } else { "nothing new in the input" };
+            let nothing = match collected.listed {
+                0 => "the input is empty",
+                _ => "nothing new to convert in the input",
+            };
             eprintln!("millwork: {nothing}: {input}");
         } else {
             let engine = started_engine??;

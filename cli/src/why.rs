@@ -47,7 +47,7 @@ const EXAMPLES: &str = "Examples:
   millwork why 2025-12-23 --state sqlite:/var/lib/millwork/state.db
   millwork why executor:executor-3 --json
 
-Exit codes: 0 it is done, or gets on by itself; 3 it needs you; 1 nobody could be asked. Each code of an answer has a chapter in \
+Exit codes: 0 it is done, or gets on by itself; 3 it needs you; 5 nobody could be asked. Each code of an answer has a chapter in \
 docs/runbook.md.";
 
 /// Subject that a person can name.

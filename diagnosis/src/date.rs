@@ -28,10 +28,11 @@ fn standing(ask: &Ask<'_>, date: &DateFacts) -> Option<Answer> {
     let count = |state| date.runs.iter().filter(|(known, _)| *known == state).map(|(_, count)| count).sum::<u64>();
     let all: u64 = date.runs.iter().map(|(_, count)| count).sum();
     let failed = count(RunState::Failed);
-    if failed > 0 {
+    // A failed run without failed files is past: they were converted, or given back, since.
+    if failed > 0 && date.files_failed > 0 {
         let sentence =
             format!("{} of {} failed, with {}", number(failed), many(all, "run"), many(date.files_failed, "file"));
-        let command = format!("millwork runs list --status failed --date {}", shell_word(&date.date));
+        let command = format!("millwork runs list --state failed --date {}", shell_word(&date.date));
         return Some(Answer::new(Code::RunFailed, date.last_commit, sentence).action(
             ActionKind::Retry,
             "Look at them, and queue them once more",

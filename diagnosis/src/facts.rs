@@ -264,7 +264,7 @@ pub struct DateFacts {
     pub files_done: u64,
     /// Files in runs that have not ended.
     pub files_open: u64,
-    /// Files in runs that failed.
+    /// Files that have failed, and were neither converted nor given back since.
     pub files_failed: u64,
     /// Rows of completed runs, where they are known.
     pub rows: Option<u64>,

@@ -268,9 +268,11 @@ fn refused(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Answer {
     };
     let moved = file.quarantine_uri.as_ref().map(|place| format!("it was moved to {}", quoted(place)));
     let sentence = format!("it was refused at {}: {}{measure}{verdict}", ask.at(file.updated_at), quoted(reason));
-    let folder = uri.rsplit_once('/').map_or(uri, |(folder, _)| folder);
-    let command =
-        format!("millwork-manifest-builder redrive --prefix {} --reason {}", shell_word(folder), shell_word(reason));
+    let command = match reason {
+        // A person refused it, so a person takes that back.
+        "by-operator" => format!("millwork state update-state {} --to pending", shell_word(uri)),
+        _ => format!("millwork quarantine redrive {}", shell_word(uri)),
+    };
     Answer::new(Code::Refused, Some(file.updated_at), sentence)
         .evidence("where", moved.unwrap_or_else(|| "it stays where it is, and is marked".to_owned()))
         .action(ActionKind::Redrive, "Put back what today's rules accept", command)

@@ -76,6 +76,27 @@ fn thousands_of_silent_connections_stop_neither_health_nor_work() {
     drop((silent, half));
 }
 
+/// Strangers who sign in slowly hold places of strangers only.
+#[test]
+fn half_sign_ins_keep_out_nobody_who_shows_a_token() {
+    let place = Place::new();
+    let cluster = Cluster::start(&place, "out", 0, &[]);
+    let port = cluster.http_port();
+    let head = "POST /ui/sign-in HTTP/1.1\r\nhost: localhost\r\nsec-fetch-site: same-origin\r\n\
+                content-type: application/x-www-form-urlencoded\r\ncontent-length: 100\r\n\r\nt";
+    let begin = || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    for _ in 0..3 {
+        let half: Vec<_> = (0..64).map(|_| begin()).collect();
+        let asked = || cluster.call(|client| client.get(format!("{}/api/v1/runs?limit=1", cluster.url())));
+        assert!((0..5).all(|_| asked().is_some_and(|(status, _)| status == 200)), "it asks with a token");
+        drop(half);
+    }
+}
+
 #[test]
 fn thousands_of_streams_stop_neither_health_nor_work() {
     let place = Place::new();

@@ -1,7 +1,7 @@
 //! Single files, links and directories that are odd: each is named, and costs no other file anything.
 
 use crate::place::{Done, Place, binary};
-use crate::unprivileged::{can_reach_binaries, give_away, run, take};
+use crate::unprivileged::{can_reach_binaries, give_alone, give_away, run, take};
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStrExt;
@@ -308,6 +308,11 @@ fn refused_and_failed_files_are_taken_back() {
     let report = place.run_well(&[]);
     assert_eq!((&report["files"], &report["rows"]), (&2.into(), &1.into()), "{report}");
     place.ask_oracle(&[]);
+    // What failed is mended, and so the day is well.
+    let mut why = Command::new(binary("millwork"));
+    let state = format!("sqlite:{}", place.path("out/_millwork/state.db").display());
+    let day = Done::of(why.args(["why", "2025-12-23", "--state", &state]).output().unwrap());
+    assert!(day.code == Some(0) && !day.stdout.contains("failed"), "{} {}", day.stdout, day.stderr);
 }
 
 #[test]
@@ -369,6 +374,30 @@ fn two_states_in_one_directory_have_two_locks() {
     assert_eq!(run("a.db", "o1").code, Some(1));
     let other = run("a.sqlite", "o2");
     assert_eq!((other.code, &other.json()["rows"]), (Some(0), &1.into()), "{}", other.stderr);
+}
+
+/// A user who may write where the output goes has made the state before, to read and change it later.
+#[test]
+fn a_state_that_another_user_made_is_refused() {
+    let place = place();
+    let directory = place.path("out/_millwork");
+    fs::create_dir_all(&directory).unwrap();
+    for name in ["state.db", "state.db.lock"] {
+        let path = directory.join(name);
+        fs::write(&path, "").unwrap();
+        if !give_alone(&path) {
+            // Only root can play another user.
+            return;
+        }
+        let done = place.run(&[]);
+        assert_eq!(done.code, Some(1), "{}", done.stderr);
+        assert!(done.stderr.contains(name) && done.stderr.contains("belongs to user 65534"), "{}", done.stderr);
+        assert!(place.parquet_files().is_empty());
+        fs::remove_file(&path).unwrap();
+    }
+    assert!(give_alone(&directory));
+    let done = place.run(&[]);
+    assert!(done.code == Some(1) && done.stderr.contains("belongs to user 65534"), "{}", done.stderr);
 }
 
 #[test]

@@ -63,7 +63,7 @@ const EXAMPLES: &str = "Examples:
   millwork doctor --state sqlite:/var/lib/millwork/state.db --input-places /data/in --output /data/out
   millwork doctor --certificate /etc/millwork/tls.crt --dead-letter-queue-url \"$DEAD_LETTER_QUEUE_URL\" --json
 
-Exit codes: 0 all is well; 3 something needs you; 1 the scheduler could not be asked.";
+Exit codes: 0 all is well; 3 something needs you; 5 the scheduler could not be asked.";
 
 /// Difference between two clocks that is told of, in seconds: 2.
 const CLOCK_SECONDS: f64 = 2.0;

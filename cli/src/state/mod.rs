@@ -302,7 +302,16 @@ pub(crate) async fn state(options: Options) -> anyhow::Result<ExitCode> {
 /// Opens a state that is there. None is made: whoever mistypes a path is told so.
 pub(crate) async fn open(url: &str) -> anyhow::Result<Arc<dyn TrackingStore>> {
     if let Some(path) = url.strip_prefix("sqlite:") {
-        anyhow::ensure!(Path::new(path).is_file(), "there is no state at `{}`", millwork_diagnosis::shown(path));
+        let found = Path::new(path).metadata();
+        let why = match &found {
+            Ok(found) if found.is_file() => None,
+            Ok(_) => Some("it is no file".to_owned()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("there is no such file".to_owned()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = why {
+            anyhow::bail!("there is no state at `{}`: {why}", millwork_diagnosis::shown(path));
+        }
     }
     Ok(millwork_tracking::open(url).await?)
 }

@@ -21,6 +21,10 @@ const STREAMS_OF_ONE: usize = 8;
 const REQUESTS: usize = 4;
 /// Part of the connections whose requests of one address are.
 const REQUESTS_OF_ONE: usize = 8;
+/// Part of the connections whose requests of strangers, such as those that sign in, are in work at once, in all.
+const OF_STRANGERS: usize = 16;
+/// Part of the connections whose requests of strangers of one address are.
+const OF_ONE_STRANGER: usize = 32;
 /// Time after which a client that came too late may come again, in seconds.
 const AGAIN_SECONDS: u64 = 1;
 /// Time after which a client that was refused a stream may come again, in seconds: longer than for a request, since streams last.
@@ -30,6 +34,7 @@ const STREAM_AGAIN_SECONDS: u64 = 10;
 #[derive(Clone)]
 pub(super) struct Places {
     requests: Slots<IpAddr>,
+    strangers: Slots<IpAddr>,
     streams: Slots<IpAddr>,
     streams_of_tokens: Slots<Arc<str>>,
 }
@@ -40,9 +45,15 @@ impl Places {
         let part = |of: usize| (limits.in_all / of).max(1);
         Self {
             requests: Slots::new(part(REQUESTS), part(REQUESTS_OF_ONE)),
+            strangers: Slots::new(part(OF_STRANGERS), part(OF_ONE_STRANGER)),
             streams: Slots::new(part(STREAMS), part(STREAMS_OF_ONE)),
             streams_of_tokens: Slots::new(part(STREAMS), part(STREAMS_OF_ONE)),
         }
+    }
+
+    /// Places of requests from which nobody is known yet: whoever fills them keeps no one out who shows a token.
+    pub(super) fn of_strangers(&self) -> Self {
+        Self { requests: self.strangers.clone(), ..self.clone() }
     }
 }
 
@@ -84,7 +95,7 @@ mod tests {
     fn connections_are_left_for_those_that_are_new() {
         let limits = ConnectionLimits::within(512, 20_000);
         let share = |parts: &[usize]| parts.iter().map(|part| limits.in_all / part).sum::<usize>();
-        assert!(share(&[STREAMS, REQUESTS]) < limits.in_all);
-        assert!(share(&[STREAMS_OF_ONE, REQUESTS_OF_ONE]) < limits.of_one);
+        assert!(share(&[STREAMS, REQUESTS, OF_STRANGERS]) < limits.in_all);
+        assert!(share(&[STREAMS_OF_ONE, REQUESTS_OF_ONE, OF_ONE_STRANGER]) < limits.of_one);
     }
 }

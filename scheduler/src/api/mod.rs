@@ -42,7 +42,7 @@ mod why;
 
 pub(crate) use audit::load_audit;
 pub use auth::read_token;
-pub(crate) use auth::{Access, peer};
+pub(crate) use auth::{Access, bearer, peer};
 pub(crate) use error::ApiError;
 pub(crate) use executors::load_executors;
 pub(crate) use files::{load_file, load_files};
@@ -69,6 +69,7 @@ use numbers::Numbers;
 use schedulers::Presence;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
@@ -87,9 +88,24 @@ pub(crate) struct Api {
     metrics: Metrics,
     pub(crate) prices: Prices,
     events: Arc<EventLog>,
+    /// Permits of what takes long: scans of the store, and documents of many files.
+    heavy: Arc<Semaphore>,
     health: Health,
     /// Cancelled when the process is about to end.
     stop: CancellationToken,
+}
+
+/// Limit of what takes long, at once: fewer than the readers of a SQLite state, so that short questions are answered meanwhile.
+const HEAVY: usize = 2;
+
+impl Api {
+    /// Takes one of the permits for what takes long.
+    fn heavy(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        self.heavy.clone().try_acquire_owned().map_err(|_| {
+            let busy = format!("{HEAVY} long questions are being answered, the limit: ask again");
+            ApiError::new(ErrorCode::Busy, busy).again_after(Duration::from_secs(1))
+        })
+    }
 }
 
 /// The API's routes. All but the health checks ask for access.
@@ -106,13 +122,16 @@ fn router(
     tokio::spawn(watch::look_often(service.clone()));
     let health = Health::new(service.clone(), counting.abort_handle());
     let events = Arc::new(EventLog::new());
-    let api = Api { service, numbers, metrics, prices, events, health, stop };
+    let heavy = Arc::new(Semaphore::new(HEAVY));
+    let api = Api { service, numbers, metrics, prices, events, heavy, health, stop };
     tokio::spawn(event_log::keep(api.clone()));
     let (checks, _) = checks().split_for_parts();
     let (timed, _) = timed().split_for_parts();
     let (streamed, _) = streamed().split_for_parts();
-    let pages = crate::ui::router(access.clone());
-    let pages = pages.layer(middleware::from_fn_with_state(places.clone(), limits::limit_requests));
+    let (open, closed) = crate::ui::routers(access.clone());
+    let pages = open
+        .layer(middleware::from_fn_with_state(places.of_strangers(), limits::limit_requests))
+        .merge(closed.layer(middleware::from_fn_with_state(places.clone(), limits::limit_requests)));
     let asked = timed
         .layer(middleware::from_fn_with_state(places.clone(), limits::limit_requests))
         .merge(streamed.layer(middleware::from_fn_with_state(places, limits::limit_streams)))

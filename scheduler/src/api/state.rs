@@ -113,6 +113,7 @@ pub(super) async fn query_by_status(
     (status = 200, description = "The numbers", body = FileStats)
 ))]
 pub(super) async fn get_stats(State(api): State<Api>) -> Result<Json<FileStats>, ApiError> {
+    let _permit = api.heavy()?;
     Ok(Json(operations(&api).get_stats(MAX_READ, Utc::now()).await?))
 }
 
@@ -166,6 +167,7 @@ pub(super) async fn find_orphans(
     Query(query): Query<OrphanQuery>,
 ) -> Result<Json<Orphans>, ApiError> {
     let older_than = age(query.older_than_seconds, ORPHAN_SECONDS);
+    let _permit = api.heavy()?;
     Ok(Json(operations(&api).find_orphans(older_than, Utc::now()).await?))
 }
 
@@ -191,6 +193,7 @@ pub(super) async fn validate_consistency(
     Query(query): Query<ConsistencyQuery>,
 ) -> Result<Json<Consistency>, ApiError> {
     let scope = Scope { date: query.date, limit: query.limit.0, looks_at_objects: true };
+    let _permit = api.heavy()?;
     Ok(Json(operations(&api).validate_consistency(scope, Utc::now()).await?))
 }
 

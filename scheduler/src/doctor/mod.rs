@@ -8,7 +8,7 @@ mod probes;
 use crate::why::Inspector;
 use chrono::{DateTime, Duration, Utc};
 use millwork_diagnosis::{Leader, bytes, shown};
-use millwork_tracking::{BuilderNote, FileFilter, RunFilter, RunState};
+use millwork_tracking::{BuilderNote, FileFilter};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -197,15 +197,16 @@ impl Inspector {
             )),
             Err(error) => checks.push(Check::unknown("drafts", shown(&error.to_string()))),
         }
-        let failed = RunFilter { state: Some(RunState::Failed), limit: 1000, ..RunFilter::default() };
-        if let Ok(page) = self.store.list_runs(&failed).await {
+        let failed =
+            FileFilter { state: Some(millwork_manifest::FileState::Failed), limit: 1000, ..FileFilter::default() };
+        if let Ok(page) = self.store.list_files(&failed).await {
             let more = if page.next_cursor.is_some() { "more than " } else { "" };
             checks.push(match page.items.len() {
-                0 => Check::fine("runs", "none has failed"),
+                0 => Check::fine("failed files", "there is none"),
                 count => Check::warning(
-                    "runs",
-                    format!("{more}{count} have failed"),
-                    "`millwork runs list --status failed`, then `millwork why ID`",
+                    "failed files",
+                    format!("{more}{count}"),
+                    "`millwork files list --state failed`, then `millwork why FILE`",
                 ),
             });
         }

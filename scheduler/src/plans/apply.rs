@@ -28,6 +28,11 @@ impl Service {
         })?
     }
 
+    /// Refuses a plan that this operator may not apply any more, or never might.
+    pub(crate) fn check_plan(&self, plan: &Plan, who: &Operator) -> Result<(), PlanError> {
+        check(plan, who)
+    }
+
     async fn apply(&self, id: &str, who: &Operator) -> Result<Plan, PlanError> {
         let store = self.store();
         check(&record::read(&**store, id).await?.kept.plan, who)?;

@@ -31,6 +31,13 @@ impl<S: Send + Sync> FromRequest<S> for Form {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        Self::read(request, MAX_FORM_BYTES, FORM_TIME).await
+    }
+}
+
+impl Form {
+    /// Reads a form of so many bytes at most, which comes within a time.
+    pub(super) async fn read(request: Request, most: usize, time: Duration) -> Result<Self, ApiError> {
         let given =
             request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let essence = given.split(';').next().unwrap_or_default().trim();
@@ -40,11 +47,10 @@ impl<S: Send + Sync> FromRequest<S> for Form {
                 "send the body as a form: `application/x-www-form-urlencoded`",
             ));
         }
-        let read = tokio::time::timeout(FORM_TIME, to_bytes(request.into_body(), MAX_FORM_BYTES)).await;
-        let late =
-            || ApiError::new(ErrorCode::SlowBody, format!("the form did not come within {} s", FORM_TIME.as_secs()));
+        let read = tokio::time::timeout(time, to_bytes(request.into_body(), most)).await;
+        let late = || ApiError::new(ErrorCode::SlowBody, format!("the form did not come within {} s", time.as_secs()));
         let body: Bytes = read.map_err(|_| late())?.map_err(|_| {
-            ApiError::new(ErrorCode::TooLarge, format!("the form has more than {MAX_FORM_BYTES} bytes, or broke off"))
+            ApiError::new(ErrorCode::TooLarge, format!("the form has more than {most} bytes, or broke off"))
         })?;
         Ok(Self(url::form_urlencoded::parse(&body).into_owned().collect()))
     }

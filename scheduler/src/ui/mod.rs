@@ -31,8 +31,8 @@ use axum::response::Redirect;
 use axum::routing::{get, post};
 use tower_http::compression::CompressionLayer;
 
-/// The routes of the UI.
-pub(crate) fn router(access: Access) -> Router<Api> {
+/// Routes of the UI: those that are open to strangers, and those for whoever is known.
+pub(crate) fn routers(access: Access) -> (Router<Api>, Router<Api>) {
     let open = Router::new()
         .route("/", get(|| async { Redirect::to("/ui/") }))
         .route("/ui", get(|| async { Redirect::to("/ui/") }))
@@ -61,8 +61,11 @@ pub(crate) fn router(access: Access) -> Router<Api> {
         .route("/ui/preferences", post(sign_in::post_preferences))
         .route("/ui/{*rest}", get(lists::get_nothing))
         .layer(middleware::from_fn_with_state(access.clone(), guard::let_in));
-    open.merge(closed)
-        .layer(middleware::from_fn_with_state(access.clone(), guard::check_page))
-        .layer(Extension(access))
-        .layer(CompressionLayer::new().gzip(true))
+    let guarded = |routes: Router<Api>| {
+        routes
+            .layer(middleware::from_fn_with_state(access.clone(), guard::check_page))
+            .layer(Extension(access.clone()))
+            .layer(CompressionLayer::new().gzip(true))
+    };
+    (guarded(open), guarded(closed))
 }

@@ -148,6 +148,7 @@ async fn apply(asked: &Asked, api: &Api, id: &str, form: &Form) -> Result<Applie
         return Err(ApiError::new(ErrorCode::BadQuery, format!("type {number} to confirm that so many change")));
     }
     let reason = form.get("reason").map(str::trim).filter(|reason| !reason.is_empty());
+    api.service.check_plan(&plan, &who)?;
     if let (Some(reason), None) = (reason, &plan.reason) {
         // A plan keeps its reason from its beginning: this one is made again with it, and applied only if it is the same.
         let names = plan.changes.iter().map(|change| change.subject.clone()).collect();

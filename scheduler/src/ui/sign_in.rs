@@ -5,7 +5,7 @@ use super::forms::{self, Form};
 use crate::access::Sessions;
 use crate::api::{Access, ApiError, peer};
 use axum::Json;
-use axum::extract::{Extension, FromRequest, Query, Request};
+use axum::extract::{Extension, Query, Request};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use chrono::Utc;
@@ -32,10 +32,15 @@ pub(super) async fn get_sign_in(
     show(&access, &headers, forms::back(query.get("back").map(String::as_str)), None, StatusCode::OK)
 }
 
+/// Limit of the sign-in form, in bytes: a token and an address to lead back to.
+const MAX_SIGN_IN_BYTES: usize = 8 << 10;
+/// Time for that form to come: nobody is known yet who sends it.
+const SIGN_IN_TIME: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// Takes a token, and begins a session.
 pub(super) async fn post_sign_in(Extension(access): Extension<Access>, request: Request) -> Response {
     let (address, headers) = (peer(&request), request.headers().clone());
-    let form = match Form::from_request(request, &()).await {
+    let form = match Form::read(request, MAX_SIGN_IN_BYTES, SIGN_IN_TIME).await {
         Ok(form) => form,
         Err(error) => return error.into_response(),
     };
@@ -87,9 +92,10 @@ pub(super) async fn get_enter(
     headers: HeaderMap,
     Query(query): Query<HashMap<String, String>>,
 ) -> Response {
-    // A look ahead of a program that follows links is no visit.
+    // A look ahead of a program that follows links is no visit, and neither is a picture in a page of others.
+    let is_visit = headers.get("sec-fetch-dest").is_none_or(|what| what == "document");
     let note = match method {
-        Method::GET => query.get("code").and_then(|code| access.sessions().redeem(code, Utc::now())),
+        Method::GET if is_visit => query.get("code").and_then(|code| access.sessions().redeem(code, Utc::now())),
         _ => return StatusCode::NO_CONTENT.into_response(),
     };
     let back = forms::back(query.get("back").map(String::as_str));

@@ -8,7 +8,7 @@ use millwork_diagnosis::{
 };
 use millwork_manifest::{DatePrefix, FileState, ManifestId, RunState};
 use millwork_tracking::{BuilderAbout, FileFilter, Run, RunFilter, TrackedFile, TrackingResult};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Limit of the failed runs, failed files and refused files that are looked at, each: 1000, the newest or the oldest.
 const LOOKED_AT: usize = 1000;
@@ -69,7 +69,15 @@ impl Inspector {
         let filter = RunFilter { state: Some(RunState::Failed), limit: LOOKED_AT, ..RunFilter::default() };
         let page = self.store.list_runs(&filter).await?;
         found.is_capped |= page.next_cursor.is_some();
+        let failed = FileFilter { state: Some(FileState::Failed), limit: LOOKED_AT, ..FileFilter::default() };
+        let files = self.store.list_files(&failed).await?;
+        let is_all = files.next_cursor.is_none();
+        let with_files: HashSet<String> = files.items.into_iter().filter_map(|file| file.manifest_id).collect();
         for run in page.items {
+            // Files of the others were converted, or given back, since.
+            if is_all && !with_files.contains(run.manifest_id.as_str()) {
+                continue;
+            }
             let facts = Facts { run: Some(head_facts(&run)), ..Facts::default() };
             let diagnosis = diagnose(&Subject::Run(run.manifest_id.to_string()), &facts, settings, now);
             found.add(cause_of(&run), diagnosis);

@@ -34,6 +34,11 @@ impl Inspector {
         let refused = self.store.list_files(&refused).await?;
         facts.refused = refused.items.len() as u64;
         facts.is_capped |= refused.next_cursor.is_some();
+        let failed =
+            FileFilter { state: Some(FileState::Failed), date: Some(date), limit: PAGE, ..FileFilter::default() };
+        let failed = self.store.list_files(&failed).await?;
+        facts.files_failed = failed.items.len() as u64;
+        facts.is_capped |= failed.next_cursor.is_some();
         let is_known = facts.pending_files > 0 || facts.has_pending || facts.refused > 0 || !facts.runs.is_empty();
         Ok(is_known.then_some(facts))
     }
@@ -49,8 +54,7 @@ impl Inspector {
                 }
                 match run.state {
                     RunState::Completed => facts.files_done += run.files,
-                    RunState::Failed => facts.files_failed += run.files,
-                    RunState::Cancelled => {}
+                    RunState::Failed | RunState::Cancelled => {}
                     _ => facts.files_open += run.files,
                 }
                 facts.last_commit = facts.last_commit.max(run.committed_at);

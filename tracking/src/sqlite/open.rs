@@ -6,7 +6,7 @@ use crate::{TrackingError, TrackingResult};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Time for which an operation waits for another process's write.
@@ -34,6 +34,7 @@ impl SqliteStore {
         if let Some(directory) = path.parent() {
             DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(|e| fail(&e))?;
         }
+        check_owners(path).map_err(|message| fail(&message))?;
         let is_new = create_private(path).map_err(|e| fail(&e))?;
         let connection = Connection::open(path).map_err(|e| fail(&words(&e)))?;
         // Nothing of another program's is changed.
@@ -96,6 +97,30 @@ fn create_private(path: &Path) -> io::Result<bool> {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
         created => created.map(|_| true),
     }
+}
+
+/// Refuses a database that another user made, or whose directory is another user's: that user could read and change it. Root is
+/// trusted, since it can do so anyway.
+fn check_owners(path: &Path) -> Result<(), String> {
+    // SAFETY: it takes nothing, and cannot fail.
+    let user = unsafe { libc::geteuid() };
+    let beside = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    for of in [directory.to_owned(), beside(""), beside("-wal"), beside("-shm"), beside(".lock")] {
+        let Ok(owner) = fs::metadata(&of).map(|found| found.uid()) else { continue };
+        if owner != user && owner != 0 {
+            return Err(format!(
+                "`{}` belongs to user {owner}, not to user {user} or root: whoever it is could read and change the state; run this \
+                 as that user, give it to user {user}, or name another state",
+                of.display()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Takes the permissions of all others from a database.
