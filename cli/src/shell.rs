@@ -9,7 +9,7 @@ use std::path::PathBuf;
 ///
 /// Examples:
 ///   millwork completions bash > ~/.local/share/bash-completion/completions/millwork
-///   millwork completions zsh > "${fpath[1]}/_millwork"
+///   millwork completions zsh > ~/.zfunc/_millwork   # a directory of $fpath
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct CompletionOptions {
