@@ -340,7 +340,7 @@ async fn commands_show_first_and_change_when_told() {
         found.unwrap_or_else(|| panic!("no check `{name}`: {checks:?}"))["verdict"].as_str().unwrap().to_owned()
     };
     assert_eq!([verdict("state"), verdict("tables"), verdict("input"), verdict("output")], ["fine"; 4], "{checks}");
-    assert_eq!((verdict("runs"), examined.code), ("warning".to_owned(), Some(3)), "{checks}");
+    assert_eq!((verdict("failed files"), examined.code), ("warning".to_owned(), Some(3)), "{checks}");
     let left: Vec<_> = world.place.files("out").into_iter().filter(|name| name.contains("doctor")).collect();
     assert!(left.is_empty(), "{left:?}");
     let absent = ran(&["doctor", "--output", "/proc/nowhere"]);
