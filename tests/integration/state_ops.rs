@@ -329,6 +329,8 @@ async fn commands_show_first_and_change_when_told() {
     assert_ne!(world.store.backlog(date()).await.unwrap().pending_files, 9);
     let again = ran(&["state", "reset-stuck-files"]);
     assert_eq!(again.code, Some(0), "{}", again.stdout);
+    world
+        .sql("UPDATE files SET status = 'failed' WHERE uri = (SELECT uri FROM files WHERE status = 'pending' LIMIT 1)");
     let input = world.place.path("in");
     let out = world.place.path("out");
     let places = ["--input-places", input.to_str().unwrap(), "--output", out.to_str().unwrap()];
