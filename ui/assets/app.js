@@ -130,6 +130,9 @@ async function refresh() {
     if (!answer.ok && answer.status !== 404) throw new Error(`the scheduler answers ${answer.status}`);
     const made = new DOMParser().parseFromString(await answer.text(), "text/html");
     keepRows(made);
+    // The scheduler tells them once: they stay until the reader goes on.
+    const told = all("#page > .banner.once").map((notice) => notice.cloneNode(true));
+    $("#page", made)?.prepend(...told);
     for (const selector of ["#status", "#page"]) {
       const [there, fresh] = [$(selector), $(selector, made)];
       if (there && fresh) await htmx.swap({ text: fresh.outerHTML, target: there, sourceElement: there, swap: "outerMorph" });

@@ -249,7 +249,7 @@ pub fn page(frame: &Frame, body: &Markup) -> Markup {
 /// A notice.
 pub fn notice(notice: &Notice) -> Markup {
     html! {
-        div.banner.(notice.tone.class()) role="status" {
+        div.banner.once.(notice.tone.class()) role="status" {
             span.visually-hidden { (notice.tone.word()) ": " }
             (crate::text::shown(&notice.text))
             @if let Some((name, href)) = &notice.link { " " a href=(href) { (name) } }
