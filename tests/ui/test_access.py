@@ -58,6 +58,8 @@ def test_keys_walk_the_list_and_open_a_run(browser, up):
     browser.page.keyboard.press("g")
     browser.page.keyboard.press("r")
     browser.page.wait_for_selector("tr[data-id]")
+    # Keys work once the page's script has run.
+    browser.page.wait_for_load_state()
     browser.page.keyboard.press("j")
     browser.page.keyboard.press("j")
     second = browser.page.locator("tr[data-id]").nth(1)
@@ -67,6 +69,7 @@ def test_keys_walk_the_list_and_open_a_run(browser, up):
     assert second.locator("input").is_checked() and "1 chosen" in browser.page.inner_text(".bulk")
     browser.page.keyboard.press("Enter")
     browser.page.wait_for_selector("h1.id")
+    browser.page.wait_for_load_state()
     assert browser.page.url.endswith(id)
     browser.page.keyboard.press("]")
     browser.page.wait_for_url("**/tasks")
