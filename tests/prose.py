@@ -3,7 +3,7 @@ import pathlib, re, sys
 
 ROOT = pathlib.Path(__file__).parents[1]
 # How many there are. Whoever mends some lowers it.
-LIMIT = 70
+LIMIT = 66
 WORDS = ["what", "how", "whether", "where", "who", "if", "so", "it", "its", "one", "those", "the same", "so many"]
 OPENING = re.compile(r"(?:%s)\b" % "|".join(WORDS), re.IGNORECASE)
 COMMENT = re.compile(r"\s*(///|//!|//)(?: (.*))?$")

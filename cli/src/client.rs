@@ -265,7 +265,10 @@ fn reason_of(error: &reqwest::Error) -> String {
     }
     match root.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
         Some(std::io::ErrorKind::ConnectionRefused) => "nothing listens there".to_owned(),
-        _ => root.to_string().split(" (os error ").next().unwrap_or_default().to_owned(),
+        _ => {
+            let text = root.to_string();
+            text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words).to_owned()
+        }
     }
 }
 

@@ -51,7 +51,7 @@ pub fn fold(diagnoses: impl IntoIterator<Item = (String, Diagnosis)>, limit: usi
         }
     }
     let mut items: Vec<AttentionItem> = items.into_values().collect();
-    // Those of which the beginning is known come first.
+    // Known beginnings come before unknown ones.
     items.sort_by_key(|item| (Reverse(item.count), item.since.is_none(), item.since));
     let left_out = items.len().saturating_sub(limit);
     items.truncate(limit);

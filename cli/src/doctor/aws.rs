@@ -24,15 +24,18 @@ pub(super) async fn queue(name: &str, url: &str) -> Check {
         .send()
         .await;
     let attributes = match asked {
-        Ok(output) => output.attributes.unwrap_or_default(),
+        Ok(output) => output.attributes,
         Err(error) => {
             let found = shown(&DisplayErrorContext(&error).to_string());
             return Check::broken(name, found, "allow sqs:GetQueueAttributes, or correct the queue's URL");
         }
     };
-    let number = |name| attributes.get(&name).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let number = |name| attributes.as_ref().and_then(|all| all.get(&name)?.parse::<u64>().ok());
     let waiting = number(QueueAttributeName::ApproximateNumberOfMessages);
     let in_work = number(QueueAttributeName::ApproximateNumberOfMessagesNotVisible);
+    let (Some(waiting), Some(in_work)) = (waiting, in_work) else {
+        return Check::unknown(name, "the queue answers without the numbers of its messages".to_owned());
+    };
     match name {
         "dead letters" if waiting > 0 => Check::warning(
             name,
@@ -51,11 +54,14 @@ pub(super) async fn uploads(bucket: &str, prefix: &str) -> Check {
     let key = format!("{prefix}_millwork/.doctor-{}", std::process::id());
     let begun = client.create_multipart_upload().bucket(bucket).key(&key).send().await;
     let id = match begun {
-        Ok(output) => output.upload_id.unwrap_or_default(),
+        Ok(output) => output.upload_id,
         Err(error) => {
             let found = format!("none can be begun: {}", shown(&DisplayErrorContext(&error).to_string()));
             return Check::broken(&name, found, "allow s3:PutObject there");
         }
+    };
+    let Some(id) = id else {
+        return Check::unknown(&name, "one was begun, and the store did not tell its id".to_owned());
     };
     match client.abort_multipart_upload().bucket(bucket).key(&key).upload_id(id).send().await {
         Ok(_) => Check::fine(&name, "they can be begun and ended"),

@@ -97,10 +97,12 @@ pub(crate) async fn doctor(options: Options) -> anyhow::Result<ExitCode> {
 async fn here(state: &str, options: &Options) -> anyhow::Result<Examination> {
     let input: Option<Places> = said(options.input_places.as_deref()).map(str::parse).transpose()?;
     let mut about = About::of_state(state);
-    for (what, text) in [("the output", &options.output), ("the quarantine", &options.quarantine)] {
-        if let Some(text) = said(text.as_deref()) {
-            about.written.push((what, place(text)?));
-        }
+    // As for `millwork run`, a bare name is a directory.
+    if let Some(text) = said(options.output.as_deref()) {
+        about.written.push(("the output", Location::parse(text)?));
+    }
+    if let Some(text) = said(options.quarantine.as_deref()) {
+        about.written.push(("the quarantine", place(text)?));
     }
     let store = crate::state::open(state).await?;
     Ok(Inspector::on(store, input, about).examine(Utc::now()).await)
@@ -133,7 +135,7 @@ fn said(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
 }
 
-/// The names of buckets in the environment are bare.
+/// Place of a quarantine: a bare name is that of a bucket, as QUARANTINE_BUCKET has it for builders.
 fn place(text: &str) -> anyhow::Result<Location> {
     let is_place = text.contains("://") || text.starts_with(['/', '.']);
     Ok(Location::parse(&if is_place { text.to_owned() } else { format!("s3://{text}") })?)
