@@ -73,13 +73,14 @@ impl Status {
     }
 
     pub(crate) fn set_draining(&self) {
-        self.0.draining.store(true, Ordering::Relaxed);
+        // In this order, so that whoever reads "draining" from the readiness finds it in the metrics.
         gauge!("millwork_draining").set(1.0);
+        self.0.draining.store(true, Ordering::Release);
     }
 
     /// Tells whether it takes tasks, or why not.
     pub fn ready(&self) -> Result<String, String> {
-        match (self.0.draining.load(Ordering::Relaxed), self.0.connected.load(Ordering::Relaxed)) {
+        match (self.0.draining.load(Ordering::Acquire), self.0.connected.load(Ordering::Relaxed)) {
             (true, _) => Err("draining: no more tasks are taken".to_owned()),
             (false, false) => Err("no scheduler takes this executor".to_owned()),
             (false, true) => Ok("ready".to_owned()),
