@@ -26,6 +26,7 @@ lint:
 	cargo fmt --all --check
 	python3 tests/arrows.py
 	python3 tests/prose.py
+	python3 tests/versions.py
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 

@@ -26,7 +26,7 @@ from botocore.config import Config
 import machine
 import pods
 from machine import WORK, run
-from rendered import ROOT
+from rendered import ROOT, VERSION
 
 PORT = 14566
 ENDPOINT = f"http://127.0.0.1:{PORT}"
@@ -64,9 +64,9 @@ def images(commit):
         print(f"{target:18} {digest}  the same twice")
     first.pause()
     for target in machine.TARGETS:
-        settings = json.loads(first.buildah("inspect", "--type", "image", f"localhost/millwork/{target}:0.1.0"))["OCIv1"]["config"]
+        settings = json.loads(first.buildah("inspect", "--type", "image", f"localhost/millwork/{target}:{VERSION}"))["OCIv1"]["config"]
         assert settings["User"] == "65532:65532" and settings["Labels"]["org.opencontainers.image.revision"] == commit, settings
-        assert first.podman("run", "--rm", "--network=host", "--read-only", "--cap-drop=ALL", f"localhost/millwork/{target}:0.1.0", "--version")
+        assert first.podman("run", "--rm", "--network=host", "--read-only", "--cap-drop=ALL", f"localhost/millwork/{target}:{VERSION}", "--version")
     return first
 
 
@@ -126,7 +126,7 @@ class Fleet:
                 self.wait(f"{name} answers {path}", lambda url=url, path=path: self.get(url + path)[0] == 200)
 
     def play(self, name, deployment, image, changes):
-        document = pods.pod(self.items, deployment, name, f"localhost/millwork/{image}:0.1.0", self.settings, self.secrets, changes)
+        document = pods.pod(self.items, deployment, name, f"localhost/millwork/{image}:{VERSION}", self.settings, self.secrets, changes)
         file = WORK / f"{name}.yaml"
         file.write_text(pods.manifest(self.settings, document))
         self.storage.podman("play", "kube", "--network", "host", file)

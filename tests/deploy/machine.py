@@ -5,7 +5,7 @@ import pathlib
 import shutil
 import subprocess
 
-from rendered import ROOT
+from rendered import ROOT, VERSION
 
 WORK = ROOT / "target" / "images"
 PROGRAMS = ["millwork", "millwork-scheduler", "millwork-executor", "millwork-manifest-builder"]
@@ -70,7 +70,7 @@ class Storage:
         self.buildah("build", "-q", "--timestamp", "0", "-t", BASE, root)
         digests = {"base": self.digest(BASE)}
         for target in targets:
-            name = f"localhost/millwork/{target}:0.1.0"
+            name = f"localhost/millwork/{target}:{VERSION}"
             self.buildah("build", "-q", "--timestamp", "0", "--target", target, "--build-arg", f"BASE={BASE}", "--build-arg", "FROM_STAGE=prebuilt",
                          "--build-arg", f"MILLWORK_COMMIT={commit}", "-t", name, ".")
             digests[target] = self.digest(name)

@@ -83,5 +83,5 @@ def test_without_settings_the_chart_says_which_are_missing():
 def test_a_package_of_the_chart_is_whole():
     code, said, complaints = helm("package", CHART, "--destination", rendered.WORK)
     assert code == 0, complaints
-    items = rendered.parse(helm("template", "millwork", rendered.WORK / "millwork-0.1.0.tgz", "--namespace", "millwork", "--values", CHART / "ci" / "prod-values.yaml")[1])
+    items = rendered.parse(helm("template", "millwork", rendered.WORK / f"millwork-{rendered.VERSION}.tgz", "--namespace", "millwork", "--values", CHART / "ci" / "prod-values.yaml")[1])
     assert comparable(items).keys() == comparable(rendered.objects("prod")).keys()
