@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 """A picture of what the simulation of the fleet wrote: fleet.py DIRECTORY SVG."""
-import csv, pathlib, sys
+
+import csv
+import pathlib
+import sys
+
 import matplotlib
 
 matplotlib.use("svg")
@@ -15,9 +19,13 @@ LOADS = {
     "asleep": "a flat day, asleep between batches",
     "own": "own load",
 }
-COLOURS = {"millwork": "#0b6e4f", "fixed": "#888888", "HPA on CPU": "#c44536", "KEDA on depth": "#e09f3e",
-           "naive drain": "#6a4c93", "Glue 20x30": "#1d5b9b"}
-ROWS = [("backlog_bytes", 1e12, "backlog (TB)"), ("executors", 1, "executors"), ("oldest_seconds", 60, "oldest run (min)"), ("cost_dollars", 1, "cost so far ($)")]
+COLOURS = {"millwork": "#0b6e4f", "fixed": "#888888", "HPA on CPU": "#c44536", "KEDA on depth": "#e09f3e", "naive drain": "#6a4c93", "Glue 20x30": "#1d5b9b"}
+ROWS = [
+    ("backlog_bytes", 1e12, "backlog (TB)"),
+    ("executors", 1, "executors"),
+    ("oldest_seconds", 60, "oldest run (min)"),
+    ("cost_dollars", 1, "cost so far ($)"),
+]
 
 summary = list(csv.DictReader(open(directory / "summary.csv")))
 loads = [name for name in LOADS if any(row["load"] == name for row in summary)]
@@ -34,8 +42,14 @@ for column, load in enumerate(loads):
             # Workers of Glue are no executors.
             if field == "executors" and policy.startswith("Glue"):
                 continue
-            axis.plot(time, [float(sample[field]) / unit for sample in samples], color=colour, label=policy,
-                      linewidth=1.8 if policy == "millwork" else 1, zorder=3 if policy == "millwork" else 2)
+            axis.plot(
+                time,
+                [float(sample[field]) / unit for sample in samples],
+                color=colour,
+                label=policy,
+                linewidth=1.8 if policy == "millwork" else 1,
+                zorder=3 if policy == "millwork" else 2,
+            )
     axes[0, column].set_title(LOADS[load], fontsize=10)
     axes[2, column].axhline(30, color="black", linestyle="--", linewidth=0.8)
     axes[2, column].text(0, 31, " deadline", fontsize=7)

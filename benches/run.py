@@ -6,12 +6,23 @@ One manifest of 200 files of 3.5 MB for each shape, through each tool in turn (A
 hurts all alike; files are read once before each run, so that the page cache is warm. Prints medians. `millwork run` is
 started as a user starts it: process start, state, planning, ledger, commit and all included. Each tool must write as many rows
 as the input has lines, and all of its columns. `--limit` is the probe of benches/limit: it runs in each round too."""
-import argparse, glob, importlib.metadata, json, os, platform, subprocess, sys
-import measure
+
+import argparse
+import glob
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+
 import pyarrow.parquet as parquet
 
+import measure
+
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-for name in ("venv", "data", "out", "millwork"): arguments.add_argument(f"--{name}", required=True)
+for name in ("venv", "data", "out", "millwork"):
+    arguments.add_argument(f"--{name}", required=True)
 arguments.add_argument("--limit")
 arguments.add_argument("--json")
 arguments.add_argument("--shapes", default="events,wide,text")
@@ -24,8 +35,10 @@ here, tools, cores = os.path.dirname(os.path.abspath(__file__)), a.tools.split("
 
 def command(tool, source, target, files):
     python, peer = os.path.abspath(f"{a.venv}/bin/python"), [f"{here}/peers.py", tool, source, target, str(files)]
-    if tool == "millwork": return [a.millwork, "run", "--input", source, "--output", target]
-    if tool == "spark": return [f"{a.venv}/bin/spark-submit", "--master", f"local[{cores}]", "--driver-memory", "8g", *peer]
+    if tool == "millwork":
+        return [a.millwork, "run", "--input", source, "--output", target]
+    if tool == "spark":
+        return [f"{a.venv}/bin/spark-submit", "--master", f"local[{cores}]", "--driver-memory", "8g", *peer]
     return [python, *peer]
 
 
@@ -38,7 +51,8 @@ def once(tool, inputs, files, expected):
     outputs = [parquet.ParquetFile(path) for path in glob.glob(target + "/**/*.parquet", recursive=True)]
     rows = sum(file.metadata.num_rows for file in outputs)
     missing = expected["columns"] - set.intersection(*[set(file.schema_arrow.names) for file in outputs])
-    if rows != expected["rows"] or missing: sys.exit(f"{tool}: {rows} rows of {expected['rows']}, columns that are missing: {sorted(missing)}")
+    if rows != expected["rows"] or missing:
+        sys.exit(f"{tool}: {rows} rows of {expected['rows']}, columns that are missing: {sorted(missing)}")
     sizes = measure.parquet_sizes(target)
     measure.fresh(target)
     rates = {"mb_per_s": size / 1e6 / run["seconds"], "cpu_seconds_per_gb": run["cpu_seconds"] / size * 1e9}
@@ -60,15 +74,22 @@ def compare(shape):
     for _ in range(a.runs):
         for tool in tools:
             runs[tool].append(once(tool, inputs, files, expected))
-            if tool == "millwork": files = len(runs[tool][-1]["file_mb"])
+            if tool == "millwork":
+                files = len(runs[tool][-1]["file_mb"])
         if a.limit:
             probe = subprocess.run([a.limit, os.path.dirname(inputs[0])], check=True, capture_output=True, text=True)
             limits.append(json.loads(probe.stdout))
     limit = None
-    if limits: limit = {**measure.medians(limits), **{key: measure.medians([probe[key] for probe in limits]) for key in ("one_thread", "all_cores")}}
+    if limits:
+        limit = {**measure.medians(limits), **{key: measure.medians([probe[key] for probe in limits]) for key in ("one_thread", "all_cores")}}
     rates = {tool: [run["mb_per_s"] for run in of] for tool, of in runs.items()}
-    return {"rows": expected["rows"], "columns": len(expected["columns"]), "tools": {tool: measure.medians(of) for tool, of in runs.items()},
-            "limit": limit, "spread": {tool: [min(of), max(of)] for tool, of in rates.items()}}
+    return {
+        "rows": expected["rows"],
+        "columns": len(expected["columns"]),
+        "tools": {tool: measure.medians(of) for tool, of in runs.items()},
+        "limit": limit,
+        "spread": {tool: [min(of), max(of)] for tool, of in rates.items()},
+    }
 
 
 def show(shape, result):
@@ -77,9 +98,20 @@ def show(shape, result):
     rows = []
     for tool, m in sorted(medians.items(), key=lambda item: item[1]["seconds"]):
         low, high = result["spread"][tool]
-        rows.append([shape, tool, m["seconds"], m["mb_per_s"], f"{low:.0f} to {high:.0f}", measure.percent(m["mb_per_s"] / limit["limit_mb_per_s"]) if limit else "",
-                     m["cpu_seconds"], m["peak_mb"], ", ".join(f"{size / 1.048576:.0f}" for size in sorted(m["file_mb"], reverse=True)),
-                     f"{medians[best]['seconds'] / m['seconds']:.2f} ({best})" if tool == "millwork" else ""])
+        rows.append(
+            [
+                shape,
+                tool,
+                m["seconds"],
+                m["mb_per_s"],
+                f"{low:.0f} to {high:.0f}",
+                measure.percent(m["mb_per_s"] / limit["limit_mb_per_s"]) if limit else "",
+                m["cpu_seconds"],
+                m["peak_mb"],
+                ", ".join(f"{size / 1.048576:.0f}" for size in sorted(m["file_mb"], reverse=True)),
+                f"{medians[best]['seconds'] / m['seconds']:.2f} ({best})" if tool == "millwork" else "",
+            ]
+        )
     measure.table(["shape", "tool", "s", "input MB/s", "worst to best", "of the limit", "CPU s", "peak MB", "files, MiB each", "× best other"], rows)
 
 
@@ -114,4 +146,5 @@ for shape in a.shapes.split(","):
     results["shapes"][shape] = result = compare(shape)
     show(shape, result)
     measure.save(a.json, "comparison", results)
-if a.limit: show_limits(results["shapes"])
+if a.limit:
+    show_limits(results["shapes"])

@@ -1,5 +1,8 @@
 """Counts comments that open with a clause or a pronoun, which another line is needed to understand. The number may only fall."""
-import pathlib, re, sys
+
+import pathlib
+import re
+import sys
 
 ROOT = pathlib.Path(__file__).parents[1]
 # How many there are. Whoever mends some lowers it.

@@ -64,15 +64,38 @@ class Storage:
         root.mkdir(parents=True, exist_ok=True)
         # Certificates are put together here, since a root file system without a shell cannot do it itself.
         hook = 'cat "$1"/usr/share/ca-certificates/mozilla/*.crt > "$1"/etc/ssl/certs/ca-certificates.crt'
-        run("mmdebstrap", "--variant=extract", "--include=ca-certificates,libc6,libgcc-s1,tzdata", "--quiet",
-            f"--extract-hook={hook}", "bookworm", root / "root.tar", env={"SOURCE_DATE_EPOCH": "0"})
+        run(
+            "mmdebstrap",
+            "--variant=extract",
+            "--include=ca-certificates,libc6,libgcc-s1,tzdata",
+            "--quiet",
+            f"--extract-hook={hook}",
+            "bookworm",
+            root / "root.tar",
+            env={"SOURCE_DATE_EPOCH": "0"},
+        )
         (root / "Dockerfile").write_text("FROM scratch\nADD root.tar /\n")
         self.buildah("build", "-q", "--timestamp", "0", "-t", BASE, root)
         digests = {"base": self.digest(BASE)}
         for target in targets:
             name = f"localhost/millwork/{target}:{VERSION}"
-            self.buildah("build", "-q", "--timestamp", "0", "--target", target, "--build-arg", f"BASE={BASE}", "--build-arg", "FROM_STAGE=prebuilt",
-                         "--build-arg", f"MILLWORK_COMMIT={commit}", "-t", name, ".")
+            self.buildah(
+                "build",
+                "-q",
+                "--timestamp",
+                "0",
+                "--target",
+                target,
+                "--build-arg",
+                f"BASE={BASE}",
+                "--build-arg",
+                "FROM_STAGE=prebuilt",
+                "--build-arg",
+                f"MILLWORK_COMMIT={commit}",
+                "-t",
+                name,
+                ".",
+            )
             digests[target] = self.digest(name)
         return digests
 

@@ -104,7 +104,9 @@ def of_selector(item, where, templates, items):
     if kind == "PodMonitor":
         return [f"{where}: no pod has the port {end['port']}" for end in spec["podMetricsEndpoints"] if end["port"] not in ports]
     if kind == "NetworkPolicy":
-        return [f"{where}: no pod has the port {port['port']}" for rule in spec.get("ingress", []) for port in rule["ports"] if port["port"] not in ports.values()]
+        return [
+            f"{where}: no pod has the port {port['port']}" for rule in spec.get("ingress", []) for port in rule["ports"] if port["port"] not in ports.values()
+        ]
     return []
 
 

@@ -144,4 +144,4 @@ def test_the_dashboard_is_whole():
         cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
         assert not cells & taken and place["x"] + place["w"] <= 24, f"{panel['title']} overlaps or leaves the page"
         taken |= cells
-        assert panel["type"] == "row" or panel["description"] and panel["datasource"]["uid"] == "${datasource}"
+        assert panel["type"] == "row" or (panel["description"] and panel["datasource"]["uid"] == "${datasource}")

@@ -1,5 +1,15 @@
 """A real `millwork up` on made data, and a real browser that may reach nothing else."""
-import gzip, json, os, pathlib, re, signal, subprocess, time, urllib.request
+
+import gzip
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import time
+import urllib.request
+
 import pytest
 from playwright.sync_api import sync_playwright
 
@@ -7,8 +17,19 @@ ROOT = pathlib.Path(__file__).parents[2]
 BIN = pathlib.Path(os.environ.get("MILLWORK_BIN", ROOT / "target/debug")) / "millwork"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 PAGES = [
-    "/ui/", "/ui/runs", "/ui/runs?state=failed", "/ui/runs?state=cancelled&class=timeout", "/ui/files", "/ui/files?state=completed",
-    "/ui/quarantine", "/ui/dates", "/ui/dates/2025-12-23", "/ui/cluster", "/ui/activity", "/ui/cost", "/ui/help",
+    "/ui/",
+    "/ui/runs",
+    "/ui/runs?state=failed",
+    "/ui/runs?state=cancelled&class=timeout",
+    "/ui/files",
+    "/ui/files?state=completed",
+    "/ui/quarantine",
+    "/ui/dates",
+    "/ui/dates/2025-12-23",
+    "/ui/cluster",
+    "/ui/activity",
+    "/ui/cost",
+    "/ui/help",
 ]
 # What nobody should put into a name, and somebody will.
 HOSTILE = "2025-12-24-<img src=x onerror=alert(1)>\"'&\u202egnp.ndjson"
@@ -91,7 +112,7 @@ def fill(root):
     directory = root / "in"
     directory.mkdir(parents=True)
     subprocess.run([BIN, "generate", str(directory), "--files", "6", "--dates", "3", "--size-mb", "0.3", "--dirty", "0.5"], check=True, capture_output=True)
-    put(directory, HOSTILE, lines(1000) + b'{"id": 1, "x": \x1b[2J}\n' + "{\"a\":\"\u202e\" <img src=x onerror=alert(1)>}\n".encode())
+    put(directory, HOSTILE, lines(1000) + b'{"id": 1, "x": \x1b[2J}\n' + '{"a":"\u202e" <img src=x onerror=alert(1)>}\n'.encode())
     whole = gzip.compress(lines(3000), compresslevel=0)
     put(directory, "2025-12-19-cut.ndjson.gz", whole[: len(whole) // 2])
     put(directory, "2025-12-23-tiny.ndjson", b"{}\n")
@@ -128,7 +149,9 @@ class Watched:
         self.context.set_default_timeout(15_000)
         self.context.route(lambda url: not url.startswith(up.base), lambda route: (self.wrong.append(f"asked {route.request.url}"), route.abort()))
         if options.get("java_script_enabled", True):
-            self.context.add_init_script("document.addEventListener('securitypolicyviolation', event => console.error('CSP ' + event.violatedDirective + ' ' + event.blockedURI));")
+            self.context.add_init_script(
+                "document.addEventListener('securitypolicyviolation', event => console.error('CSP ' + event.violatedDirective + ' ' + event.blockedURI));"
+            )
         self.context.on("console", lambda message: self.wrong.append(f"{message.type}: {message.text}") if message.type == "error" else None)
         self.context.on("weberror", lambda error: self.wrong.append(str(error.error)))
         self.page = self.context.new_page()
@@ -157,9 +180,11 @@ def browser(chromium, up):
 def watch(chromium, up):
     """Makes such contexts."""
     made = []
+
     def make(**options):
         made.append(Watched(chromium, up, **options))
         return made[-1]
+
     yield make
     for watched in made:
         watched.close(expected=["status of 404", "status of 403", "status of 401", "status of 429", "status of 400"])

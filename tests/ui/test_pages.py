@@ -1,5 +1,8 @@
 """Each page, in every state that made data brings it to."""
-import json, re, urllib.parse
+
+import re
+import urllib.parse
+
 from conftest import HOSTILE, all_pages, run_in
 
 
@@ -64,7 +67,13 @@ def test_hostile_text_is_shown_and_does_nothing(browser, up):
     run = next(run["manifest_id"] for run in up.api("/api/v1/runs?date=2025-12-24")["items"])
     quoted = urllib.parse.quote(uri, safe="")
     browser.page.on("dialog", lambda dialog: browser.wrong.append(f"dialog {dialog.message}"))
-    for path in [f"/ui/file?uri={quoted}", "/ui/files?date=2025-12-24", f"/ui/runs/{run}/files", f"/ui/runs/{run}/rejected", f"/ui/find?q={urllib.parse.quote('<img src=x onerror=alert(1)>')}"]:
+    for path in [
+        f"/ui/file?uri={quoted}",
+        "/ui/files?date=2025-12-24",
+        f"/ui/runs/{run}/files",
+        f"/ui/runs/{run}/rejected",
+        f"/ui/find?q={urllib.parse.quote('<img src=x onerror=alert(1)>')}",
+    ]:
         browser.open(path)
         content = browser.page.content()
         assert "\u202e" not in content and "<script>alert" not in content and browser.page.locator("#page img").count() == 0, path

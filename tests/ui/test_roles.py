@@ -1,8 +1,16 @@
 """What a token may do, its session may do; and no more when it is gone."""
-import json, os, socket, subprocess, time, urllib.request
+
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.request
+
 import pytest
-from conftest import BIN, Watched
 from test_sign_in import FORM, raw
+
+from conftest import BIN
 
 
 class Scheduler:
@@ -18,8 +26,21 @@ class Scheduler:
         self.lines = (root / "tokens").read_text().splitlines()
         self.write(self.lines)
         self.base = f"http://127.0.0.1:{free_port()}"
-        command = [str(BIN) + "-scheduler", "--http", self.base.split("//")[1], "--listen", f"127.0.0.1:{free_port()}", "--output", str(root / "out"),
-                   "--state", f"sqlite:{root}/state.db", "--input-places", str(root / "in"), "--token-file", str(root / "tokens")]
+        command = [
+            str(BIN) + "-scheduler",
+            "--http",
+            self.base.split("//")[1],
+            "--listen",
+            f"127.0.0.1:{free_port()}",
+            "--output",
+            str(root / "out"),
+            "--state",
+            f"sqlite:{root}/state.db",
+            "--input-places",
+            str(root / "in"),
+            "--token-file",
+            str(root / "tokens"),
+        ]
         self.log = open(root / "log", "w")
         self.process = subprocess.Popen(command, stderr=self.log, env={**os.environ, "HOME": str(root)})
         self.until(lambda: self.answers("/healthz"))
