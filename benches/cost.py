@@ -23,11 +23,12 @@ def usd_per_tb(mb_per_s, usd_per_vcpu_hour):
     return 1e6 / mb_per_s / 3600 * cores * usd_per_vcpu_hour
 
 
-rows, found = [], {"tools": {}, "jobs": {}}
+rows = []
+found: dict[str, dict] = {"tools": {}, "jobs": {}}
 for shape, result in results["comparison"]["shapes"].items():
     for tool, m in result["tools"].items():
         usd = {machine["name"]: usd_per_tb(m["mb_per_s"], machine["usd_per_hour"] / machine["vcpus"]) for machine in machines}
-        if tool == "spark":
+        if tool.startswith("spark"):
             usd["Glue"] = usd_per_tb(m["mb_per_s"], glue["usd_per_dpu_hour"] / glue["vcpus_per_dpu"])
         found["tools"].setdefault(shape, {})[tool] = {"cpu_seconds_per_gb": m["cpu_seconds_per_gb"], "usd_per_tb": usd}
         rows.append([shape, tool, m["cpu_seconds_per_gb"], *[usd[machine["name"]] for machine in machines], usd.get("Glue", "")])

@@ -31,7 +31,7 @@ summary = list(csv.DictReader(open(directory / "summary.csv")))
 loads = [name for name in LOADS if any(row["load"] == name for row in summary)]
 figure, axes = plot.subplots(len(ROWS), len(loads), figsize=(4.2 * len(loads), 10), sharex="col", squeeze=False)
 for column, load in enumerate(loads):
-    hours = 0
+    hours = 0.0
     for row in (row for row in summary if row["load"] == load):
         policy = row["policy"]
         samples = list(csv.DictReader(open(directory / f"{load}.{policy.replace(' ', '-')}.csv")))
@@ -61,8 +61,8 @@ for column, load in enumerate(loads):
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.2)
         axis.set_ylim(bottom=0)
-for axis, (_, _, label) in zip(axes[:, 0], ROWS):
-    axis.set_ylabel(label)
+for axis, title in zip(axes[:, 0], [label for *_, label in ROWS]):
+    axis.set_ylabel(title)
 handles, labels = axes[0, 0].get_legend_handles_labels()
 names = ["a fleet of one size" if label.startswith("fixed") else label for label in labels]
 figure.legend(handles, names, loc="lower center", ncols=len(labels), frameon=False)

@@ -111,10 +111,12 @@ try:
     print(f"scheduler CPU {cpu * 1000 / a.manifests:.2f} ms a run, executor CPU {usage(executor.pid)[0] * 1000 / a.manifests:.2f} ms a run")
     tenth = max(1, len(memory) // 10)
     print(
-        f"scheduler resident {statistics.mean(memory[:tenth]):.0f} MB at the start, {statistics.mean(memory[-tenth:]):.0f} MB at the end, {max(memory):.0f} MB at the most"
+        f"scheduler resident {statistics.mean(memory[:tenth]):.0f} MB at the start, {statistics.mean(memory[-tenth:]):.0f} MB at the end, "
+        f"{max(memory):.0f} MB at the most"
     )
     print(
-        f"API: {len(took)} requests, p50 {took[len(took) // 2] * 1000:.1f} ms, p99 {took[len(took) * 99 // 100] * 1000:.1f} ms, longest {took[-1] * 1000:.0f} ms"
+        f"API: {len(took)} requests, p50 {took[len(took) // 2] * 1000:.1f} ms, p99 {took[len(took) * 99 // 100] * 1000:.1f} ms, "
+        f"longest {took[-1] * 1000:.0f} ms"
     )
 finally:
     for p in processes:

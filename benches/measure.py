@@ -82,7 +82,10 @@ def medians(runs):
 
 def table(head, rows):
     """Prints a Markdown table, numbers that are no integers with about three digits."""
-    show = lambda cell: f"{cell:,.{0 if abs(cell) >= 100 else 1 if abs(cell) >= 10 else 2}f}" if isinstance(cell, float) else str(cell)
+
+    def show(cell):
+        return f"{cell:,.{0 if abs(cell) >= 100 else 1 if abs(cell) >= 10 else 2}f}" if isinstance(cell, float) else str(cell)
+
     print(f"\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for row in rows:
         print(f"| {' | '.join(map(show, row))} |")

@@ -18,11 +18,17 @@ plot.rcParams.update({"svg.hashsalt": "millwork", "svg.fonttype": "none", "font.
 for part in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"):
     plot.rcParams[part] = GREY
 
-figure, panels = plot.subplots(len(shapes), 1, figsize=(8, 2.3 * len(shapes) + 0.6), sharex=True, squeeze=False)
+bars_most = max(len(result["tools"]) for result in shapes.values())
+figure, panels = plot.subplots(len(shapes), 1, figsize=(8, (0.3 * bars_most + 0.8) * len(shapes) + 0.6), sharex=True, squeeze=False)
 for panel, (shape, result) in zip(panels[:, 0], shapes.items()):
     tools = sorted(result["tools"], key=lambda tool: result["tools"][tool]["mb_per_s"])
     rates = [result["tools"][tool]["mb_per_s"] for tool in tools]
-    bars = panel.barh([NAMES[tool] for tool in tools], rates, color=[BLUE if tool == "millwork" else PALE for tool in tools], height=0.7)
+    bars = panel.barh(
+        [NAMES[tool.split(",")[0]] + tool[len(tool.split(",")[0]) :] for tool in tools],
+        rates,
+        color=[BLUE if tool == "millwork" else PALE for tool in tools],
+        height=0.7,
+    )
     panel.bar_label(bars, [f"{rate:.0f}" for rate in rates], padding=4)
     if result["limit"]:
         limit = result["limit"]["limit_mb_per_s"]

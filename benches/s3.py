@@ -30,7 +30,8 @@ arguments.add_argument("--files", type=int, default=200)
 arguments.add_argument("--milliseconds", type=float, default=20)
 a = arguments.parse_args()
 here = os.path.dirname(os.path.abspath(__file__))
-shapes, processes, streams = a.shapes.split(","), [], 4
+shapes, streams = a.shapes.split(","), 4
+processes: list[subprocess.Popen] = []
 
 
 def free_port():
@@ -65,7 +66,7 @@ def fetch(port, paths):
         connection.request("GET", path)
         response = connection.getresponse()
         if response.status != 200:
-            sys.exit(f"GET {path}: {response.status} {response.read()[:300]}")
+            sys.exit(f"GET {path}: {response.status} {response.read()[:300]!r}")
         while size := response.readinto(buffer):
             total += size
     return total
@@ -113,7 +114,7 @@ for shape in shapes:
 try:
     every, ours, local = measure.CORES, measure.CORES[:-1] or measure.CORES, (None, None)
     near, distant, apart = server(0), server(a.milliseconds), server(a.milliseconds, every[-1:])
-    results = {"milliseconds": a.milliseconds, "ceiling": ceiling(*near, inputs[shapes[0]]), "shapes": {}}
+    results = {"milliseconds": a.milliseconds, "ceiling": ceiling(near[0], near[1], inputs[shapes[0]]), "shapes": {}}
     print(f"The server alone, {streams} connections: {results['ceiling']['mb_per_s']:.0f} MB/s, {results['ceiling']['cpu_seconds_per_gb']:.2f} CPU s a GB")
     # By cores: what each is compared with, and what it is measured by.
     configurations = {
@@ -125,7 +126,7 @@ try:
     }
     rows = []
     for shape in shapes:
-        runs = {where: [] for where in configurations}
+        runs: dict[str, list] = {where: [] for where in configurations}
         for _ in range(a.runs):
             for where, (_, *how) in configurations.items():
                 runs[where].append(once(shape, inputs[shape], *how))

@@ -22,7 +22,9 @@ import uuid
 import xml.sax.saxutils
 
 port, root, latency = int(sys.argv[1]), os.path.abspath(sys.argv[2]), float(sys.argv[3]) / 1000
-uploads, completed, joining, counter, seen, BLOCK = {}, {}, threading.Lock(), itertools.count(1), 0, 1 << 20
+uploads: dict = {}
+completed: dict = {}
+joining, counter, seen, BLOCK = threading.Lock(), itertools.count(1), 0, 1 << 20
 ERRORS = {404: "NoSuchKey", 409: "Conflict", 412: "PreconditionFailed", 501: "NotImplemented"}
 escape = xml.sax.saxutils.escape
 
@@ -194,7 +196,7 @@ class Connection:
             if found := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", "")):
                 start, end, status = int(found[1]), min(int(found[2] or stat.st_size) + 1, stat.st_size), 206
                 headers = {"content-range": f"bytes {start}-{end - 1}/{stat.st_size}"}
-            headers |= {"content-length": end - start, "etag": etag(stat), "last-modified": email.utils.formatdate(stat.st_mtime, usegmt=True)}
+            headers |= {"content-length": str(end - start), "etag": etag(stat), "last-modified": email.utils.formatdate(stat.st_mtime, usegmt=True)}
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             self.client.sendall(f"HTTP/1.1 {status} -\r\n{lines}\r\n".encode())
             while self.method == "GET" and start < end:
@@ -211,8 +213,10 @@ class Connection:
                 if key.startswith(prefix):
                     found.append((key, os.stat(path)))
         entry = "<Contents><Key>%s</Key><Size>%d</Size><ETag>%s</ETag><LastModified>%s</LastModified></Contents>"
-        moment = lambda stat: time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(stat.st_mtime))
-        entries = "".join(entry % (escape(key), stat.st_size, escape(etag(stat)), moment(stat)) for key, stat in sorted(found))
+        entries = "".join(
+            entry % (escape(key), stat.st_size, escape(etag(stat)), time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(stat.st_mtime)))
+            for key, stat in sorted(found)
+        )
         self.answer(200, f"<ListBucketResult><IsTruncated>false</IsTruncated><KeyCount>{len(found)}</KeyCount>{entries}</ListBucketResult>")
 
     def publish(self, path):

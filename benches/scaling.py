@@ -15,6 +15,7 @@ import argparse
 import collections
 import concurrent.futures
 import datetime
+import functools
 import http.client
 import json
 import os
@@ -79,7 +80,7 @@ class Cluster:
         response = connection.getresponse()
         text = response.read()
         if response.status >= 300:
-            raise RuntimeError(f"{method} {path}: {response.status} {text[:300]}")
+            raise RuntimeError(f"{method} {path}: {response.status} {text[:300]!r}")
         return json.loads(text)
 
     def wait(self, condition, what, pause=0.02):
@@ -115,7 +116,7 @@ class Cluster:
         return {"seconds": seconds, **{f"{who}_cpu_seconds": now - before[who] for who, now in self.cpu().items()}}
 
     def cpu(self):
-        used = collections.Counter()
+        used: collections.Counter[str] = collections.Counter()
         for name, process in self.processes.items():
             used[name.split("-")[0]] += measure.cpu_seconds(process.pid)
         return used
@@ -151,20 +152,27 @@ def cluster(inputs, cores, copies):
 
 def rounds(configurations):
     """Medians of each configuration, a function; all of them in each round."""
-    runs = {name: [] for name in configurations}
+    runs: dict[str, list] = {name: [] for name in configurations}
     for _ in range(a.runs):
         for name, configuration in configurations.items():
             runs[name].append(configuration())
     return {name: measure.medians(of) for name, of in runs.items()}
 
 
-results, rows, count = {"slots": {}}, [], len(cores)
+def ratio(found, name):
+    return f"{found[name]['mb_per_s'] / found['one']['mb_per_s']:.2f} of {count}"
+
+
+results: dict[str, dict] = {"slots": {}}
+rows, count = [], len(cores)
 for shape in a.shapes.split(","):
     inputs = measure.dataset(millwork, a.data, shape, a.files)
-    found = rounds({"one": lambda: slots(inputs, cores[:1]), "all": lambda: slots(inputs, cores), "apart": lambda: slots(inputs, *([core] for core in cores))})
+    ways = {"one": [cores[:1]], "all": [cores], "apart": [[core] for core in cores]}
+    found = rounds({name: functools.partial(slots, inputs, *groups) for name, groups in ways.items()})
     results["slots"][shape] = found
-    times = lambda name: f"{found[name]['mb_per_s'] / found['one']['mb_per_s']:.2f} of {count}"
-    rows.append([shape, *[f"{found[name]['mb_per_s']:.0f} ({found[name]['cpu_seconds']:.1f})" for name in ("one", "all")], times("all"), times("apart")])
+    rows.append(
+        [shape, *[f"{found[name]['mb_per_s']:.0f} ({found[name]['cpu_seconds']:.1f})" for name in ("one", "all")], ratio(found, "all"), ratio(found, "apart")]
+    )
 print(f"`millwork run` pinned to one core with one slot, and to {count} cores with {count} slots: input MB/s (CPU s), medians of {a.runs}")
 measure.table(["shape", "1 slot", f"{count} slots", "times as fast", f"{count} processes apart"], rows)
 

@@ -20,7 +20,10 @@ KINDS = [random_.sample(WORDS, random_.randint(8, 25)) for _ in range(6)]
 PRODUCERS = [[f"{word}_{number}" for word in random_.sample(WORDS, 25)] for number in range(20)]
 turns = itertools.cycle(PRODUCERS)
 FILE_BYTES, POOL_BYTES = 3_500_000, 42_000_000
-compact = {"separators": (",", ":")}
+
+
+def compact(value):
+    return json.dumps(value, separators=(",", ":"))
 
 
 def id_():
@@ -71,7 +74,10 @@ def sparse():
 
 def some_of(keys):
     """Numbers, words and short texts, in turns, for most of these keys."""
-    value = lambda at: (random_.randrange(1000), random_.choice(WORDS[:200]), words(3))[at % 3]
+
+    def value(at):
+        return (random_.randrange(1000), random_.choice(WORDS[:200]), words(3))[at % 3]
+
     return {key: value(at) for at, key in enumerate(keys) if random_.random() < 0.8}
 
 
@@ -122,16 +128,18 @@ def main():
         folder, pool, size = os.path.join(options.directory, name), [], 0
         os.makedirs(folder, exist_ok=True)
         while size < POOL_BYTES:
-            pool.append(json.dumps(SHAPES[name](), **compact) + "\n")
+            pool.append(compact(SHAPES[name]()) + "\n")
             size += len(pool[-1])
         for number in range(options.files):
             with open(os.path.join(folder, f"2025-12-23-part-{number:05}.ndjson"), "w") as file:
                 lines = FILE_BYTES * len(pool) // size
-                # Every twentieth line is of one producer.
-                of_producer = lambda: random_.choices(pool[number % len(PRODUCERS) :: len(PRODUCERS)], k=lines)
-                file.writelines(of_producer() if name == "producers" else random_.sample(pool, lines))
+                if name == "producers":
+                    # Every twentieth line is of one producer.
+                    file.writelines(random_.choices(pool[number % len(PRODUCERS) :: len(PRODUCERS)], k=lines))
+                else:
+                    file.writelines(random_.sample(pool, lines))
                 if name == "late" and number % 10 == 5:
-                    file.write(json.dumps({**event(), f"late_{number}": words(2)}, **compact) + "\n")
+                    file.write(compact({**event(), f"late_{number}": words(2)}) + "\n")
         print(f"{folder}: {options.files} files, lines of {size // len(pool)} bytes")
 
 

@@ -26,7 +26,12 @@ ALLOWED = {
     "tests": {"api", "cluster", "manifest", "diagnosis", "storage", "tracking", "queue", "manifest-builder", "scheduler", "net"},
 }
 metadata = json.loads(subprocess.check_output(["cargo", "metadata", "--format-version", "1", "--no-deps"]))
-name = lambda text: text.removeprefix("millwork-")
+
+
+def name(package: str) -> str:
+    return package.removeprefix("millwork-")
+
+
 wrong = [
     f"{name(package['name'])} → {name(dependency['name'])}"
     for package in metadata["packages"]

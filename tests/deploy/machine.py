@@ -103,7 +103,7 @@ class Storage:
         """The image that holds a pod together."""
         folder = WORK / "pause"
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(shutil.which("catatonit"), folder / "pause")
+        shutil.copy(shutil.which("catatonit") or "catatonit", folder / "pause")
         (folder / "Dockerfile").write_text('FROM scratch\nCOPY pause /pause\nENTRYPOINT ["/pause", "-P"]\n')
         self.buildah("build", "-q", "--timestamp", "0", "-t", "localhost/millwork-pause", folder)
 

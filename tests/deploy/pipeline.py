@@ -123,9 +123,10 @@ class Pipeline:
     def until(self, what, condition, seconds=60):
         end = time.monotonic() + seconds
         while not condition():
-            if time.monotonic() > end or (denied := getattr(self, "recorder", None) and self.recorder.denied):
+            denied = self.recorder.denied if hasattr(self, "recorder") else set()
+            if time.monotonic() > end or denied:
                 logs = "".join(f"--- {log.stem}\n{''.join(log.read_text().splitlines(True)[-8:])}" for log in self.folder.glob("*.log"))
-                raise TimeoutError(f"{what}: not within {seconds} s; denied: {sorted(denied) if time.monotonic() <= end else []}\n{logs}")
+                raise TimeoutError(f"{what}: not within {seconds} s; denied: {sorted(denied)}\n{logs}")
             time.sleep(0.1)
 
     def runs(self, *only):

@@ -135,7 +135,8 @@ class Recorder:
             if not self.allowed(key, action, resource):
                 self.denied.add((key, action, resource))
                 return refuse(handler, headers, action, resource)
-        connection = HTTPConnection(*self.upstream, timeout=60)
+        host, port = self.upstream
+        connection = HTTPConnection(host, port, timeout=60)
         try:
             passed = {name: value for name, value in headers.items() if name not in HOP}
             passed["content-length"] = str(len(content))

@@ -91,7 +91,7 @@ def test_without_settings_the_chart_says_which_are_missing():
 
 
 def test_a_package_of_the_chart_is_whole():
-    code, said, complaints = helm("package", CHART, "--destination", rendered.WORK)
+    code, _, complaints = helm("package", CHART, "--destination", rendered.WORK)
     assert code == 0, complaints
     items = rendered.parse(
         helm(

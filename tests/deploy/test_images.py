@@ -62,7 +62,7 @@ def test_a_wrong_dockerfile_is_found(right, wrong, code):
 def test_every_image_runs_its_own_program_as_nobody():
     text = DOCKERFILE.read_text()
     for target, program in PROGRAMS.items():
-        stage = re.search(rf"^FROM common AS {target}\n(.*?)(?=^FROM|\Z)", text, re.M | re.S)[1]
+        (stage,) = re.findall(rf"^FROM common AS {target}\n(.*?)(?=^FROM|\Z)", text, re.M | re.S)
         assert f'ENTRYPOINT ["/usr/local/bin/{program}"]' in stage and f"/out/{program} " in stage
         assert "USER" not in stage and f'org.opencontainers.image.title="{program}"' in stage
     assert "USER 65532:65532" in text

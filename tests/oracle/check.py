@@ -61,6 +61,12 @@ def depth_of(text):
     return most
 
 
+def after_space(text, at):
+    found = SPACE.match(text, at)
+    assert found, "it matches nothing, too"
+    return found.end()
+
+
 def lone(text):
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
@@ -73,11 +79,11 @@ def parse(line, lower):
     if len(line) > MAX_LINE or len(text.encode()) > MAX_LINE or depth_of(text) > MAX_DEPTH:
         raise Reject()
     try:
-        i = SPACE.match(text, 0).end()
+        i = after_space(text, 0)
         if text[i] != "{":
             raise Reject()
         row, fields = {}, 0
-        i = SPACE.match(text, i + 1).end()
+        i = after_space(text, i + 1)
         if text[i] == "}":
             i += 1
         else:
@@ -85,10 +91,10 @@ def parse(line, lower):
                 if text[i] != '"':
                     raise Reject()
                 key, i = DECODER.raw_decode(text, i)
-                i = SPACE.match(text, i).end()
+                i = after_space(text, i)
                 if text[i] != ":":
                     raise Reject()
-                i = SPACE.match(text, i + 1).end()
+                i = after_space(text, i + 1)
                 value, end = DECODER.raw_decode(text, i)
                 if value is None:
                     value = None
@@ -100,9 +106,9 @@ def parse(line, lower):
                 if len(key.encode()) > MAX_KEY or fields > MAX_FIELDS:
                     raise Reject()
                 row[key.lower() if lower else key] = value
-                i = SPACE.match(text, end).end()
+                i = after_space(text, end)
                 if text[i] == ",":
-                    i = SPACE.match(text, i + 1).end()
+                    i = after_space(text, i + 1)
                 elif text[i] == "}":
                     i += 1
                     break
@@ -111,8 +117,8 @@ def parse(line, lower):
         if text[i:].strip(" \t\r"):
             raise Reject()
         return row
-    except (ValueError, IndexError, RecursionError):
-        raise Reject()
+    except (ValueError, IndexError, RecursionError) as error:
+        raise Reject() from error
 
 
 def content(path):
@@ -148,7 +154,9 @@ def is_something_else(data):
 
 def expect(files, lower):
     """Rows by (uri, line), columns in order of first appearance, rejected raw lines by (uri, line)."""
-    rows, columns, rejected = {}, {}, {}
+    rows: dict = {}
+    columns: dict = {}
+    rejected: dict = {}
     for path in files:
         uri = uri_of(path)
         if is_something_else(data := content(path)):
@@ -177,7 +185,7 @@ def expect(files, lower):
     return rows, names, rejected
 
 
-URI = {}
+URI: dict[str, str] = {}
 
 
 def uri_of(path):
@@ -272,25 +280,28 @@ def check_rejected(directory, rejected):
             whole = rejected.get(at, b"")
             if record["length"] != len(whole) or not record["reason"]:
                 fail(f"rejected record: {record}")
-            if "sha256" in record:
-                # What is kept of a long line is its start, up to the last whole character; the digest stands for the rest.
-                if MAX_RAW - 4 < len(raw) <= MAX_RAW and whole.startswith(raw) and record["sha256"] == hashlib.sha256(whole).hexdigest():
-                    raw = whole
+            # What is kept of a long line is its start, up to the last whole character; the digest stands for the rest.
+            if "sha256" in record and MAX_RAW - 4 < len(raw) <= MAX_RAW and whole.startswith(raw) and record["sha256"] == hashlib.sha256(whole).hexdigest():
+                raw = whole
             found[at] = raw
     if found != rejected:
         odd = [at for at in set(found) | set(rejected) if found.get(at) != rejected.get(at)]
         fail(f"rejected lines differ in {len(odd)}: {[(at, found.get(at), rejected.get(at)) for at in sorted(odd)[:3]]}")
 
 
+def as_uri(text):
+    return Path(text).as_uri() if text.startswith("/") else text
+
+
 def main():
-    args = argparse.ArgumentParser()
-    args.add_argument("--input", required=True)
-    args.add_argument("--output", required=True)
-    args.add_argument("--rejected")
-    args.add_argument("--uri", help="s3://BUCKET/ that --input is a copy of")
-    args.add_argument("--lower", action="store_true")
-    args.add_argument("--manifest", action="append", default=[])
-    args = args.parse_args()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--input", required=True)
+    parser.add_argument("--output", required=True)
+    parser.add_argument("--rejected")
+    parser.add_argument("--uri", help="s3://BUCKET/ that --input is a copy of")
+    parser.add_argument("--lower", action="store_true")
+    parser.add_argument("--manifest", action="append", default=[])
+    args = parser.parse_args()
     if args.uri:
         URI.update(bucket=args.uri, input=os.path.realpath(args.input))
     outputs = sorted(glob.glob(f"{glob.escape(os.path.abspath(args.output))}/**/*.parquet", recursive=True))
@@ -300,7 +311,6 @@ def main():
     documents = args.manifest or glob.glob(f"{glob.escape(os.path.abspath(args.output))}/_millwork/manifests/**/*.json", recursive=True)
     rejected, total, listed = {}, 0, set()
     manifests = {document: json.load(open(document)) for document in sorted(documents)}
-    as_uri = lambda uri: Path(uri).as_uri() if uri.startswith("/") else uri
     uris_of = {d: [as_uri(uri) for location in m["fileLocations"] for uri in location["URIPrefixes"]] for d, m in manifests.items()}
     last = {uri: document for document, uris in uris_of.items() for uri in uris}
     everything = [path for path in sorted(glob.glob(f"{glob.escape(os.path.realpath(args.input))}/**/*", recursive=True)) if os.path.isfile(path)]

@@ -20,7 +20,7 @@ def plain(rows):
 ran = []
 for title, section in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", open(sys.argv[1]).read(), re.S | re.M):
     for code in re.findall(r"```python\n(.*?)```", section, re.S):
-        names = {}
+        names: dict = {}
         try:
             exec(code, names)
         except ModuleNotFoundError as e:

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import time
+import urllib.parse
 import urllib.request
 
 import pytest
@@ -44,7 +45,7 @@ class Up:
         command = [str(BIN), "up", str(root / "in"), "--http", "127.0.0.1:0", *extra]
         self.process = subprocess.Popen(command, stderr=self.log, env={**os.environ, "HOME": str(root), "XDG_RUNTIME_DIR": str(root / "run"), **(env or {})})
         self.link = self.wait_for(r"web UI  (http://\S+)")
-        self.base = re.match(r"http://[^/]+", self.link).group()
+        self.base = "/".join(self.link.split("/")[:3])
 
     def text(self):
         return (self.root / "up.log").read_text()
@@ -125,8 +126,12 @@ def up(tmp_path_factory):
     fill(root)
     (root / "run").mkdir()
     process = Up(root)
-    done = lambda: {run["state"] for run in process.api("/api/v1/runs")["items"]} == {"completed", "failed"}
-    process.until(lambda: len(process.api("/api/v1/runs")["items"]) >= 4 and done())
+
+    def done():
+        states = [run["state"] for run in process.api("/api/v1/runs")["items"]]
+        return len(states) >= 4 and set(states) == {"completed", "failed"}
+
+    process.until(done)
     yield process
     process.end()
 
@@ -142,12 +147,16 @@ def chromium():
 class Watched:
     """A context of the browser that tells of everything that must not happen."""
 
+    def refuse(self, route):
+        self.wrong.append(f"asked {route.request.url}")
+        route.abort()
+
     def __init__(self, chromium, up, signed_in=True, **options):
         self.up = up
-        self.wrong = []
+        self.wrong: list[str] = []
         self.context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, "locale": "en-GB", "timezone_id": "Europe/Berlin", **options})
         self.context.set_default_timeout(15_000)
-        self.context.route(lambda url: not url.startswith(up.base), lambda route: (self.wrong.append(f"asked {route.request.url}"), route.abort()))
+        self.context.route(lambda url: not url.startswith(up.base), self.refuse)
         if options.get("java_script_enabled", True):
             self.context.add_init_script(
                 "document.addEventListener('securitypolicyviolation', event => console.error('CSP ' + event.violatedDirective + ' ' + event.blockedURI));"
@@ -199,7 +208,7 @@ def all_pages(up):
     done, failed = run_in(up, "completed"), run_in(up, "failed")
     uri = up.api("/api/v1/files?status=completed")["items"][0]["uri"]
     tabs = [f"/ui/runs/{done}" + tab for tab in ["", "/tasks", "/files", "/rejected", "/plan", "/output"]]
-    return PAGES + tabs + [f"/ui/runs/{failed}", "/ui/file?uri=" + urllib.request.quote(uri, safe=""), "/ui/file?uri=file:///nowhere/2025-12-23-a.ndjson"]
+    return PAGES + tabs + [f"/ui/runs/{failed}", "/ui/file?uri=" + urllib.parse.quote(uri, safe=""), "/ui/file?uri=file:///nowhere/2025-12-23-a.ndjson"]
 
 
 def gzip_whole():

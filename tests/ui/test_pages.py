@@ -33,7 +33,8 @@ def test_what_a_page_shows_is_what_the_api_tells(browser, up):
 
 
 def test_every_link_leads_somewhere(browser, up):
-    seen, left = set(), list(all_pages(up))
+    seen: set[str] = set()
+    left = list(all_pages(up))
     while left:
         path = left.pop()
         if path in seen or len(seen) > 150:
@@ -104,7 +105,10 @@ def test_a_filter_is_in_the_address_and_can_be_taken_away(browser, up):
 
 def test_times_say_their_zone_and_switch_together(browser, up):
     browser.open("/ui/runs/" + run_in(up, "completed"))
-    shown = lambda: browser.page.eval_on_selector_all("time:not([data-show=none])", "all => all.map(each => each.textContent)")
+
+    def shown():
+        return browser.page.eval_on_selector_all("time:not([data-show=none])", "all => all.map(each => each.textContent)")
+
     assert shown() and all(text.endswith(" UTC") for text in shown())
     browser.page.keyboard.press("z")
     assert all(re.search(r" (CET|CEST|GMT\+[12])$", text) for text in shown()), shown()

@@ -20,7 +20,7 @@ class Scheduler:
         self.root, self.tokens, self.lines = root, {}, []
         (root / "in").mkdir()
         for role in ["read", "operate"]:
-            command = [BIN, "token", "new", "--id", f"{role}er", "--role", role, "--file", str(root / "tokens"), "--json"]
+            command = [str(BIN), "token", "new", "--id", f"{role}er", "--role", role, "--file", str(root / "tokens"), "--json"]
             made = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             self.tokens[role] = next(value for value in made.values() if str(value).startswith("mw_"))
         self.lines = (root / "tokens").read_text().splitlines()

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import typing
 
 from conftest import run_in
 
@@ -10,13 +11,19 @@ POLICY = (
 )
 
 
+class Answer(typing.NamedTuple):
+    status: int
+    headers: http.client.HTTPMessage
+    text: str
+
+
 def raw(up, method, path, body=None, **headers):
     connection = http.client.HTTPConnection(up.base.split("//")[1], timeout=10)
     connection.request(method, path, body=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
     answer = connection.getresponse()
-    answer.text = answer.read().decode()
+    text = answer.read().decode()
     connection.close()
-    return answer
+    return Answer(answer.status, answer.headers, text)
 
 
 FORM = {"Content_Type": "application/x-www-form-urlencoded", "Sec_Fetch_Site": "same-origin"}
