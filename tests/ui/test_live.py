@@ -1,12 +1,20 @@
 """A page follows what happens, and disturbs nobody."""
-import json, re, time
+
 from conftest import lines, put
 
 
 def submit(up, name):
     put(up.root / "in", f"2025-12-25-{name}.ndjson", lines(1500))
-    return up.until(lambda: next((run["manifest_id"] for run in up.api("/api/v1/runs?date=2025-12-25")["items"] if run["state"] == "completed"
-                                  and any(name in file["uri"] for file in up.api(f"/api/v1/runs/{run['manifest_id']}/files")["items"])), None))
+    return up.until(
+        lambda: next(
+            (
+                run["manifest_id"]
+                for run in up.api("/api/v1/runs?date=2025-12-25")["items"]
+                if run["state"] == "completed" and any(name in file["uri"] for file in up.api(f"/api/v1/runs/{run['manifest_id']}/files")["items"])
+            ),
+            None,
+        )
+    )
 
 
 def test_a_new_run_is_announced_and_moves_nothing(browser, up):
