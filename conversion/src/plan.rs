@@ -2,20 +2,18 @@
 
 use crate::check::Expected;
 use crate::judge::AttemptOutcome;
-use crate::limits::Limits;
-use crate::ndjson::ColumnNames;
 use crate::query::Query;
 use crate::rates::{KnownRates, OutputRate};
-use crate::rows::Rows;
 use crate::sink::{
     MorselSizes, OutputCompression, ParquetPartsSink, ROW_GROUPS_PER_FILE, SinkOptions, encoded_size, file_goal,
     max_row_groups,
 };
-use crate::source::{FileRange, MAX_LATE_COLUMNS, NdjsonSource, RowSource};
+use crate::source::NdjsonSource;
 use crate::survey::{Columns, EarlySurvey, Survey};
 use datafusion::arrow::error::ArrowError;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millwork_manifest::{Compression, Failure, FailureClass, Manifest};
+use millwork_ndjson::{ColumnNames, FileRange, Limits, MAX_LATE_COLUMNS, RowSource, Rows};
 use millwork_storage::{Places, Staging};
 use std::sync::Arc;
 
@@ -363,9 +361,9 @@ fn task_goals(total: f64, target: f64, wanted: usize, max_files: usize) -> Vec<f
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::ndjson::MAX_COLUMNS;
     use crate::survey::survey;
     use millwork_manifest::ManifestFile;
+    use millwork_ndjson::MAX_COLUMNS;
     use proptest::prelude::*;
 
     proptest! {

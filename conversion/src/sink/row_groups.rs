@@ -1,11 +1,10 @@
 //! Row groups: when one ends, and what is known of it on its way to the file.
 
 use super::{PartError, SinkOptions};
-use crate::encode::{EncodedRowGroup, RowGroupEncoder, RowGroups};
-use crate::ndjson::MAX_COLUMNS;
-use crate::rows::Rows;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::parquet::file::properties::WriterProperties;
+use millwork_ndjson::{MAX_COLUMNS, Rows};
+use millwork_parquet_text::{EncodedRowGroup, RowGroupEncoder, RowGroups};
 use std::sync::Arc;
 
 /// A row group ends at about this share of the target file size: a file has a few, and can be ended near its goal.
