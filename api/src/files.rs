@@ -55,8 +55,8 @@ pub struct FileQuery {
     #[schema(value_type = Option<String>, format = Date)]
     #[param(value_type = String, format = Date, required = false)]
     pub date: Option<DatePrefix>,
-    /// Only files whose URI begins so. A page then looks at 5,000 files, and can be empty though there are more; it is the same with
-    /// several states, reasons and times.
+    /// Only files whose URI begins so. A page then looks at a bounded number of files, and can be empty though there are more; it is the same
+    /// with several states, reasons and times. Files of a prefix may come in the order of their URIs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     #[param(value_type = String, required = false)]

@@ -29,6 +29,7 @@ pub(crate) async fn load_quarantine(api: &Api, query: QuarantineQuery) -> Result
         date: query.date,
         limit: query.limit.0,
         cursor: query.cursor,
+        ..FileFilter::default()
     };
     Ok(show::page(api.service.store().list_files(&filter).await?, show::file))
 }

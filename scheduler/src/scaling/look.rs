@@ -59,7 +59,7 @@ impl Look {
     /// Bytes a second of the runs that came lately.
     async fn arrival(&self, now: DateTime<Utc>) -> TrackingResult<f64> {
         let mut queued = Vec::new();
-        let mut filter = RunFilter { state: None, date: None, failure_class: None, limit: PAGE, cursor: None };
+        let mut filter = RunFilter { limit: PAGE, ..RunFilter::default() };
         for _ in 0..MAX_PAGES {
             let page = self.store.list_runs(&filter).await?;
             let ages = page.items.iter().map(|run| (since(run.created_at, now), run.bytes));

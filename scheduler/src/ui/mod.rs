@@ -29,7 +29,7 @@ use axum::extract::Extension;
 use axum::middleware;
 use axum::response::Redirect;
 use axum::routing::{get, post};
-use tower_http::compression::CompressionLayer;
+use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 /// Routes of the UI: those that are open to strangers, and those for whoever is known.
 pub(crate) fn routers(access: Access) -> (Router<Api>, Router<Api>) {
@@ -65,7 +65,8 @@ pub(crate) fn routers(access: Access) -> (Router<Api>, Router<Api>) {
         routes
             .layer(middleware::from_fn_with_state(access.clone(), guard::check_page))
             .layer(Extension(access.clone()))
-            .layer(CompressionLayer::new().gzip(true))
+            // A watched page is made again and again: the best level would cost more than all the rest of it.
+            .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest))
     };
     (guarded(open), guarded(closed))
 }
