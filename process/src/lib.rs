@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows what the process is for.
 
+mod certificates;
 mod health;
 mod logs;
 mod metrics;
