@@ -90,7 +90,8 @@ pub(crate) async fn explain_input(
         version_id: object.version_id,
     };
     let files = accepted.into_iter().filter(|(of, _)| *of == date).take(settings.caps.max_files).map(file).collect();
-    let manifest = Manifest { id: "explained".parse()?, date, created_at: chrono::Utc::now(), files };
+    let manifest =
+        Manifest { id: "explained".parse()?, date, created_at: chrono::Utc::now(), files, traceparents: Vec::new() };
     let conversion = ConversionOptions { query, ..run.conversion(Places::of(input))? };
     print_plan(&manifest, &conversion, vcores).await
 }

@@ -418,6 +418,7 @@ pub(crate) mod tests {
             date: "2025-12-23".parse().unwrap(),
             created_at: chrono::DateTime::UNIX_EPOCH,
             files: (0..files).map(file).collect(),
+            traceparents: Vec::new(),
         }
     }
 

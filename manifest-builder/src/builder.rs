@@ -1,5 +1,6 @@
 //! The builder: arriving files are judged, tracked, and quarantined where they must be.
 
+use crate::batches::Batches;
 use crate::quarantine::PutAway;
 use crate::settings::Settings;
 use chrono::{DateTime, Utc};
@@ -33,6 +34,8 @@ pub struct Builder {
     pub(crate) clock: Clock,
     /// Told of each manifest that is going to be made.
     pub(crate) drafting: Option<Drafting>,
+    /// Batches that files came with, if somebody wants traces.
+    pub(crate) batches: Arc<Batches>,
 }
 
 /// Why something could not be done.
@@ -126,7 +129,15 @@ impl Arrived {
 impl Builder {
     /// A builder on a store and the objects.
     pub fn new(store: Arc<dyn TrackingStore>, objects: Arc<dyn Objects>, settings: Settings, holder: String) -> Self {
-        Self { store, objects, settings: Arc::new(settings), holder, clock: Arc::new(Utc::now), drafting: None }
+        Self {
+            store,
+            objects,
+            settings: Arc::new(settings),
+            holder,
+            clock: Arc::new(Utc::now),
+            drafting: None,
+            batches: Arc::default(),
+        }
     }
 
     /// With one who is told of each manifest that is going to be made, as far as can be known: some of its files may yet be left out.
@@ -259,6 +270,8 @@ impl Builder {
         if found.is_empty() {
             return Ok(arrived);
         }
+        // Before the store knows of them, since another task may cut a manifest as soon as it does.
+        self.note_batch(found);
         let tracked = self.store.track(found, self.settings.overwrites, self.now()).await?;
         for (file, outcome) in found.iter().zip(&tracked.outcomes) {
             match *outcome {
@@ -287,6 +300,14 @@ impl Builder {
         };
         arrived.due = tracked.backlogs.iter().filter(|(_, backlog)| is_due(backlog)).map(|(date, _)| *date).collect();
         Ok(arrived)
+    }
+
+    /// Remembers the batch that these files came with, if there is one and somebody wants traces.
+    fn note_batch(&self, found: &[FoundFile]) {
+        let batch = millwork_process::traceparent(&tracing::Span::current());
+        if let Some(batch) = batch.and_then(|batch| batch.parse().ok()) {
+            self.batches.note(found.iter().map(|file| &file.uri), &batch);
+        }
     }
 
     /// Moves a refused file away that an event told of. Returns how many stay where they are, though they were to be moved.

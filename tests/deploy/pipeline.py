@@ -168,6 +168,62 @@ def lines(number, count, wrong=0):
     return ("\n".join(good + ["{not json"] * wrong) + "\n").encode()
 
 
+class Services(Pipeline):
+    """All three services on servers of AWS's protocols; schedulers on ports of their own, which executors try in turn."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.ports = {}
+        self.doors = {f"scheduler-{number}": (free_port(), free_port()) for number in range(6)}
+
+    def start_one(self, name):
+        if name.startswith("scheduler"):
+            self.door, self.http = self.doors[name]
+            self.ports[name] = self.http
+            self.start_scheduler(name)
+            self.until(f"{name} answers", self.answers)
+        elif name.startswith("executor"):
+            addresses = ",".join(f"127.0.0.1:{door}" for door, _ in self.doors.values())
+            self.ports[name] = free_port()
+            variables = {**self.environment("executor"), "HTTP_LISTEN": f"127.0.0.1:{self.ports[name]}"}
+            self.start(name, [BIN / "millwork-executor", "--scheduler", addresses, "--vcores", "1"], variables)
+        else:
+            self.ports[name] = free_port()
+            self.start(name, [BIN / "millwork-manifest-builder", "serve", "--http", f"127.0.0.1:{self.ports[name]}"], self.environment("builder"))
+
+    def replace(self, old, new):
+        """One more, then one less, as a roll-out does."""
+        self.start_one(new)
+        code = self.end(old)
+        assert code == 0, f"{old} ended with {code}: {(self.folder / f'{old}.log').read_text()[-2000:]}"
+
+    def done(self):
+        """Files that are completed; fewer, while no scheduler answers."""
+        try:
+            listed = json.loads(self.cli("files", "list", "--state", "completed", "--json", "--limit", "1000"))
+        except AssertionError:
+            return 0
+        return len(listed.get("items", listed.get("files")))
+
+    def count(self):
+        folder = self.folder / "output"
+        folder.mkdir()
+        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=f"{PREFIX}-output"):
+            for item in page.get("Contents", []):
+                if item["Key"].endswith(".parquet"):
+                    self.s3.download_file(f"{PREFIX}-output", item["Key"], str(folder / item["Key"].replace("/", "_")))
+        return rows(f"{folder}/*.parquet")
+
+
+def rows(pattern):
+    """Rows in Parquet files, and different lines among them, as DuckDB counts."""
+    query = f"select count(*), count(distinct (_source_file, _source_line)) from '{pattern}'"
+    program = f"import duckdb, json; print(json.dumps(duckdb.sql({query!r}).fetchall()[0]))"
+    done = subprocess.run([ROOT / ".venv" / "bin" / "python", "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 def ordinary(pipeline):
     """What every day holds: files good and bad, messages that say nothing, a manifest that is none, a run that is forced."""
     for number in range(FILES):

@@ -231,6 +231,35 @@ fn strict_tls_takes_executors_of_its_authority_and_nobody_else() {
     fleet.submit_all(0, &load);
     fleet.wait_until("all runs are completed", || fleet.are_completed(0, &load));
     fleet.check(0, &load);
+    let name = "millwork_tls_certificate_expiry_timestamp_seconds";
+    // The end of certificates that are made without one, in 4096.
+    for file in [authority.path("ca"), authority.path("scheduler.crt")] {
+        let line = format!("{name}{{purpose=\"executors\",file=\"{file}\"}} 67090118400\n");
+        assert!(fleet.metrics(0).contains(&line), "{line}");
+    }
+}
+
+#[test]
+fn strict_tls_may_be_listened_for_beyond_this_machine() {
+    let place = Place::new();
+    let authority = Authority::new(&place, "ours");
+    let port = crate::cluster::free_port();
+    let mut command = place.command("millwork-scheduler");
+    command.args([
+        "--listen",
+        &format!("0.0.0.0:{port}"),
+        "--http",
+        &format!("127.0.0.1:{}", crate::cluster::free_port()),
+    ]);
+    command.arg("--state").arg(format!("sqlite:{}", place.path("s.db").display()));
+    command.arg("--output").arg(place.path("out")).arg("--input-places").arg(place.path("in"));
+    command.arg("--executor-secret-file").arg(place.path("secret"));
+    secret(&place, "a-secret-of-this-test-that-is-long-enough");
+    command.args(&authority.options("strict", "scheduler")[0]);
+    let _scheduler = start(command, &place.path("scheduler.log"));
+    let address = format!("127.0.0.1:{port}");
+    wait_until("executors are listened for", || TcpStream::connect(&address).is_ok());
+    assert_eq!(say(&address, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), b"", "plain HTTP/2");
 }
 
 #[test]

@@ -263,6 +263,11 @@ impl<'a> Fleet<'a> {
         self.world.runtime.block_on(async { self.client.execute(request).await.ok()?.text().await.ok() })
     }
 
+    /// The metrics of a scheduler.
+    pub(crate) fn metrics(&self, scheduler: usize) -> String {
+        self.text(scheduler, "/metrics").unwrap_or_default()
+    }
+
     pub(crate) fn get(&self, scheduler: usize, path: &str) -> Value {
         let text = self.text(scheduler, &format!("/api/v1/{path}")).unwrap_or_default();
         serde_json::from_str(&text).unwrap_or_default()

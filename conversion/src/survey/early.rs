@@ -89,6 +89,7 @@ mod tests {
             date: "2025-12-23".parse().unwrap(),
             created_at: chrono::DateTime::UNIX_EPOCH,
             files: paths.iter().map(file).collect(),
+            traceparents: Vec::new(),
         }
     }
 

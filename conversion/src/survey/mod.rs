@@ -239,6 +239,7 @@ mod tests {
             date: "2025-12-23".parse().unwrap(),
             created_at: chrono::DateTime::UNIX_EPOCH,
             files: (0..130).map(file).collect(),
+            traceparents: Vec::new(),
         };
         survey(&manifest, &ConversionOptions { query, ..Default::default() }).await.unwrap().columns().names()
     }
@@ -254,6 +255,7 @@ mod tests {
             date: "2025-12-23".parse().unwrap(),
             created_at: chrono::DateTime::UNIX_EPOCH,
             files: vec![ManifestFile { uri, size_bytes: None, etag: None, version_id: None }],
+            traceparents: Vec::new(),
         };
         let limits = Limits { max_rejected_bytes: 10 << 20, ..Limits::default() };
         let survey = survey(&manifest, &ConversionOptions { limits, ..Default::default() }).await.unwrap();

@@ -97,7 +97,7 @@ impl HttpOptions {
         let tls = match (&self.http_tls_cert, &self.http_tls_key) {
             (Some(certificate), Some(key)) => {
                 let identity = Identity { certificate: certificate.clone(), key: key.clone() };
-                Some(ServerTls::open(identity, ClientTrust::Unasked, &["http/1.1"])?)
+                Some(ServerTls::open("api", identity, ClientTrust::Unasked, &["http/1.1"])?)
             }
             _ => None,
         };

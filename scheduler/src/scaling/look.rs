@@ -129,7 +129,7 @@ mod tests {
         };
         let id: ManifestId = format!("m{number}").parse().unwrap();
         let date = "2025-12-01".parse().unwrap();
-        let manifest = Manifest { id, date, created_at: now, files: vec![file] };
+        let manifest = Manifest { id, date, created_at: now, files: vec![file], traceparents: Vec::new() };
         QueuedManifest { manifest, uri: format!("/manifests/m{number}.json") }
     }
 
