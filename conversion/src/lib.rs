@@ -20,6 +20,7 @@ mod limits;
 mod ndjson;
 mod plan;
 mod prefetch;
+mod preview;
 mod progress;
 mod query;
 mod rates;
@@ -42,6 +43,7 @@ pub use ndjson::{
     input_bytes_read, scan_line, unescape,
 };
 pub use plan::{Capacity, ConversionOptions, PlannedAttempt, TaskInput, plan_attempt};
+pub use preview::{Preview, PreviewLine, preview};
 pub use progress::{TaskCounters, TaskCounts, TaskStep};
 pub use query::Query;
 pub use rates::KnownRates;

@@ -20,7 +20,7 @@ mod unescape;
 
 pub(crate) use blocks::{BOM, Blocks, Next};
 pub(crate) use columns::{ColumnLayout, MAX_COLUMNS, METADATA_COLUMNS, check_columns, push_text};
-pub(crate) use defects::ScanError;
+pub(crate) use defects::{ScanError, describe};
 pub(crate) use input::{Content, InMemory, Input, InputError, open_range, open_start};
 pub(crate) use json::scan_fields;
 pub use keys::ColumnNames;
