@@ -42,8 +42,18 @@ impl ScanError {
     }
 }
 
+impl Defect {
+    /// Position in the scanned bytes at which it was noticed.
+    pub(crate) fn place(self) -> usize {
+        match self {
+            Self::Malformed(at, _) | Self::KeyTooLong(at, _) => at,
+            Self::NotAnObject(at) | Self::TooDeep(at) | Self::TooManyKeys(at) => at,
+        }
+    }
+}
+
 /// The reason for which a line that starts at `line_start` is rejected, and what is said of it.
-pub(super) fn describe(defect: Defect, line_start: usize) -> (&'static str, String) {
+pub(crate) fn describe(defect: Defect, line_start: usize) -> (&'static str, String) {
     let column = |at: usize| at - line_start + 1;
     match defect {
         Defect::Malformed(at, expected) => ("malformed", format!("{expected}, at byte {} of the line", column(at))),

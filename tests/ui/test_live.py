@@ -62,3 +62,39 @@ def test_a_page_that_is_paused_stays(browser, up):
     assert not [url for url in asked if "/ui/runs" in url]
     browser.page.keyboard.press("l")
     browser.page.locator(".new-rows button").wait_for(state="visible")
+
+
+def test_eight_tabs_share_one_stream_and_all_follow(browser, up):
+    streams = []
+    browser.context.on("request", lambda request: streams.append(request.url) if request.url.endswith("/api/v1/events") else None)
+    tabs = [browser.context.new_page() for _ in range(8)]
+    for each in tabs:
+        each.goto(up.base + "/ui/runs")
+        each.wait_for_selector("tr[data-id]")
+    submit(up, "eight")
+    for each in tabs:
+        each.locator(".new-rows button").wait_for(state="visible")
+    assert len(streams) == 1, streams
+    # The tab that listens goes: another one does.
+    tabs[0].close()
+    submit(up, "seven")
+    tabs[7].locator(".new-rows button:has-text('2')").wait_for(state="visible")
+    assert len(streams) == 2, streams
+
+
+def test_a_hidden_tab_asks_for_nothing(browser, up):
+    browser.open("/ui/runs")
+    browser.page.wait_for_load_state()
+    browser.page.evaluate(
+        "Object.defineProperty(document, 'hidden', { get: () => true, configurable: true }); document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    asked = []
+    browser.page.on("request", lambda request: asked.append(request.url))
+    run = submit(up, "hidden")
+    # Until a tab that is seen has it.
+    other = browser.context.new_page()
+    other.goto(up.base + "/ui/runs")
+    other.wait_for_selector(f"tr[data-id='{run}']")
+    assert not asked, asked
+    browser.page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+    browser.page.locator(".new-rows button").wait_for(state="visible")

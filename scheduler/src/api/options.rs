@@ -2,6 +2,7 @@
 
 use super::auth::Tokens;
 use crate::cost::read_prices;
+use crate::ui::BasePath;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use millwork_api::Prices;
@@ -38,6 +39,10 @@ pub struct HttpOptions {
     #[arg(long, env = "HTTP_HOSTS", value_name = "NAME,…", value_delimiter = ',')]
     pub http_host: Vec<String>,
 
+    /// Path below which a proxy shows the web UI and the API, such as /millwork, whether or not the proxy takes it away from requests
+    #[arg(long, env = "HTTP_BASE_PATH", value_name = "PATH", default_value = "")]
+    pub http_base_path: BasePath,
+
     /// Show /metrics without a token
     #[arg(long, env = "OPEN_METRICS", value_parser = FalseyValueParser::new())]
     pub open_metrics: bool,
@@ -68,6 +73,7 @@ impl Default for HttpOptions {
             http_tls_cert: None,
             http_tls_key: None,
             http_host: Vec::new(),
+            http_base_path: BasePath::default(),
             open_metrics: false,
             http_max_connections: MAX_CONNECTIONS,
             insecure_http: false,

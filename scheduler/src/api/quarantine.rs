@@ -23,7 +23,7 @@ pub(super) async fn list_quarantine(
 }
 
 /// A page of refused files.
-pub(crate) async fn load_quarantine(api: &Api, query: QuarantineQuery) -> Result<Page<File>, ApiError> {
+async fn load_quarantine(api: &Api, query: QuarantineQuery) -> Result<Page<File>, ApiError> {
     let filter = FileFilter {
         state: Some(FileState::Quarantined),
         date: query.date,

@@ -1,14 +1,14 @@
 //! Lists, and pages without parts.
 
 use super::asked::{Asked, Shown};
-use crate::api::{Api, ApiError, load_executors, load_file, load_files, load_quarantine, load_runs};
+use crate::api::{Api, ApiError, load_executors, load_file, load_files, load_runs};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use millwork_api::{ErrorCode, FileQuery, Limit, QuarantineQuery, RunQuery, UriQuery, path};
+use millwork_api::{ErrorCode, FileQuery, Limit, RunQuery, UriQuery, path};
 use millwork_manifest::{DatePrefix, FailureClass, FileState, ManifestId, ObjectUri, RunState};
 use millwork_ui::frame::Section;
-use millwork_ui::pages::{cluster, file, files, help, quarantine, runs};
+use millwork_ui::pages::{cluster, file, files, help, runs};
 use millwork_ui::parts::link;
 
 /// Items on a page of a list: 75, whose rows are less than 150 kB of HTML with names of usual length.
@@ -142,36 +142,6 @@ async fn one_file(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
         command: Some(format!("millwork files '{}'", text.replace('\'', "'\\''"))),
         status,
         ..Shown::new(millwork_ui::text::plain(name), Section::Files, body)
-    })
-}
-
-pub(super) async fn get_quarantine(asked: Asked, State(api): State<Api>) -> Response {
-    let made = list_quarantine(&asked, &api).await;
-    asked.answer(Section::Quarantine, made)
-}
-
-async fn list_quarantine(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
-    let date = asked.parse::<DatePrefix>("date")?;
-    let cursor = asked.get("cursor").map(str::to_owned);
-    let page = load_quarantine(api, QuarantineQuery { date, limit: Limit(PAGE), cursor: cursor.clone() }).await?;
-    let all = asked.stats.files_counted_at.map(|_| {
-        asked.stats.files.iter().filter(|count| count.state == FileState::Quarantined).map(|count| count.files).sum()
-    });
-    let date = date.map(|date| date.to_string());
-    let json = link::query(path::QUARANTINE, &[("date", date.as_deref()), ("cursor", cursor.as_deref())]);
-    let body = quarantine::page(&quarantine::Quarantine {
-        now: asked.now,
-        date,
-        cursor,
-        items: &page.items,
-        next: page.next_cursor.as_deref(),
-        all,
-    });
-    Ok(Shown {
-        json: Some(json),
-        command: Some("millwork quarantine".to_owned()),
-        counted_at: asked.stats.files_counted_at,
-        ..Shown::new("Quarantine", Section::Quarantine, body)
     })
 }
 
