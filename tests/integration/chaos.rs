@@ -317,7 +317,7 @@ fn chaos_an_executor_that_stands_still_for_a_moment_keeps_its_tasks() {
 
 #[test]
 fn chaos_an_executor_that_stands_still_for_long_comes_back_as_another() {
-    stands_still(12);
+    stands_still(from_env("MILLWORK_STILL_SECONDS", 12));
 }
 
 #[test]

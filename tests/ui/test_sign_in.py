@@ -75,6 +75,7 @@ def test_every_answer_has_its_headers(up):
     for path in ["/ui/sign-in", "/api/v1/stats", "/healthz", "/nowhere", "/ui/"]:
         headers = raw(up, "GET", path).headers
         assert headers["Content-Security-Policy"] == POLICY and headers["X-Content-Type-Options"] == "nosniff", path
+        assert "no-store" in headers["Cache-Control"] or path == "/ui/sign-in", path
         assert headers["Referrer-Policy"] == "same-origin" and headers["Cross-Origin-Opener-Policy"] == "same-origin", path
     assert raw(up, "GET", "/").headers["Location"] == "/ui/"
 

@@ -4,7 +4,7 @@ use super::asked::{Asked, Shown, say_next};
 use super::forms::{self, Form};
 use crate::access::Role;
 use crate::api::{Api, ApiError, load_audit};
-use crate::audit::Operator;
+use crate::audit::{Operator, is_reason};
 use axum::extract::{Path, State};
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use chrono::NaiveDate;
@@ -131,7 +131,7 @@ async fn make(asked: &Asked, api: &Api, form: &Form) -> Result<Plan, ApiError> {
         }
         Select::Ids(names)
     };
-    let reason = form.get("reason").map(str::to_owned).filter(|reason| !reason.trim().is_empty());
+    let reason = form.get("reason").map(str::to_owned).filter(|reason| is_reason(reason));
     Ok(api.service.make_plan(PlanRequest { action, select, reason }, &operator(asked)).await?)
 }
 
@@ -147,7 +147,7 @@ async fn apply(asked: &Asked, api: &Api, id: &str, form: &Form) -> Result<Applie
     if number >= confirm::TYPED_FROM && form.get("typed").map(str::trim) != Some(number.to_string().as_str()) {
         return Err(ApiError::new(ErrorCode::BadQuery, format!("type {number} to confirm that so many change")));
     }
-    let reason = form.get("reason").map(str::trim).filter(|reason| !reason.is_empty());
+    let reason = form.get("reason").map(str::trim).filter(|reason| is_reason(reason));
     api.service.check_plan(&plan, &who)?;
     if let (Some(reason), None) = (reason, &plan.reason) {
         // A plan keeps its reason from its beginning: this one is made again with it, and applied only if it is the same.

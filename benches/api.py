@@ -1,0 +1,289 @@
+#!/usr/bin/env python3
+"""Times of the API and the web UI on a large state: api.py --bin DIRECTORY --state DIRECTORY [--runs N] [--files N] [--rounds N].
+
+Seeds the state if it is not there, starts a scheduler on it, and asks for every list, number, filter and page. Prints for each the
+median, 95th percentile and largest time in ms to the first byte, and its size; exits 1 if a budget is exceeded. With --load each
+second so many runs are submitted meanwhile, of a file of one line each, which an executor converts as fast as it can. With --tabs the
+processor time of the scheduler is measured while so many tabs show the overview, as its script does. Standard library of Python alone.
+"""
+import argparse, gzip, http.client, json, os, pathlib, re, subprocess, sys, threading, time, urllib.parse
+from seed_state import TOKEN, Scheduler, seed
+
+BUDGET_MS = 50
+PAGE_BYTES, ASSET_BYTES = 150_000, 30_000
+TABS_PERCENT = 2
+SEEN_SECONDS = 2
+
+
+class Client:
+    def __init__(self, port):
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+
+    def ask(self, path, method="GET", body=None):
+        """Status, body, and seconds to the first byte."""
+        headers = {"Authorization": f"Bearer {TOKEN}", **({"Content-Type": "application/json"} if body else {})}
+        began = time.perf_counter()
+        self.connection.request(method, path, body, headers)
+        answer = self.connection.getresponse()
+        first = time.perf_counter() - began
+        return answer.status, answer.read(), first
+
+    def json(self, path):
+        status, body, _ = self.ask(path)
+        if status != 200:
+            raise SystemExit(f"{path}: {status} {body[:300]}")
+        return json.loads(body)
+
+
+def deep(client, path, pages=20):
+    """Address of a page that many come before."""
+    cursor = None
+    for _ in range(pages):
+        sign = "&" if "?" in path else "?"
+        cursor = client.json(path + (f"{sign}cursor={urllib.parse.quote(cursor)}" if cursor else ""))["next_cursor"] or cursor
+    return f"{path}{'&' if '?' in path else '?'}cursor={urllib.parse.quote(cursor)}"
+
+
+def questions(client):
+    """Names and addresses of everything that is asked for."""
+    quote = urllib.parse.quote
+    one = lambda state: client.json(f"/api/v1/runs?state={state}&limit=1")["items"][0]
+    done, failed, queued = one("completed"), one("failed"), one("queued")
+    file_of = lambda state: quote(client.json(f"/api/v1/files?state={state}&limit=1")["items"][0]["uri"], "")
+    dates = [each["date"] for each in client.json("/api/v1/dates")["items"]]
+    today, other = done["date"], dates[len(dates) // 2]
+    kept = client.json(f"/api/v1/runs/{done['manifest_id']}/files?limit=1")["items"][0]["uri"]
+    place = quote(kept.rsplit("/", 2)[0] + "/" + other + "/", "")
+    middle = f"{other}T00:00:00Z"
+    run = "/api/v1/runs"
+    found = {
+        "stats": "/api/v1/stats", "attention": "/api/v1/attention", "schedulers": "/api/v1/schedulers", "executors": "/api/v1/executors",
+        "config": "/api/v1/config", "openapi": "/api/v1/openapi.json", "metrics": "/metrics", "readyz": "/readyz", "leaderz": "/leaderz",
+        "runs": run, "runs limit=1000": f"{run}?limit=1000", "runs deep": deep(client, f"{run}?limit=1000"),
+        "runs since": f"{run}?since={quote(client.json(run)['items'][50]['created_at'])}", "runs until middle": f"{run}?until={middle}",
+        "runs since+until": f"{run}?since={other}T00:00:00Z&until={other}T06:00:00Z", "runs prefix": f"{run}?prefix={other}",
+        "runs prefix nothing": f"{run}?prefix=zzz", "runs date": f"{run}?date={other}", "runs today deep": deep(client, f"{run}?date={today}&limit=1000", 5),
+        "runs two states": f"{run}?state=failed,cancelled", "runs two classes": f"{run}?failure_class=storage,timeout",
+        "runs state+date": f"{run}?state=failed&date={other}", "runs state+class": f"{run}?state=failed&failure_class=timeout",
+        "runs state+prefix": f"{run}?state=completed&prefix={other}", "runs class+date": f"{run}?failure_class=input&date={other}",
+        "run": f"{run}/{done['manifest_id']}", "run failed": f"{run}/{failed['manifest_id']}", "run files": f"{run}/{done['manifest_id']}/files",
+        "run ledger": f"{run}/{done['manifest_id']}/ledger", "run cost": f"{run}/{done['manifest_id']}/cost", "manifest": f"/api/v1/manifests/{done['manifest_id']}",
+        "files": "/api/v1/files", "files limit=1000": "/api/v1/files?limit=1000", "files deep": deep(client, "/api/v1/files?limit=1000"),
+        "files date": f"/api/v1/files?date={other}", "files today deep": deep(client, f"/api/v1/files?date={today}&limit=1000"),
+        "files state+date": f"/api/v1/files?state=completed&date={other}", "files rare state+date": f"/api/v1/files?state=failed&date={today}",
+        "files prefix": f"/api/v1/files?prefix={place}", "files prefix nothing": "/api/v1/files?prefix=s3%3A%2F%2Fnowhere%2F",
+        "files state+prefix": f"/api/v1/files?state=completed&prefix={place}", "files reason": "/api/v1/files?reason=too-small",
+        "files reason nothing": "/api/v1/files?reason=nothing", "files state+reason": "/api/v1/files?state=quarantined&reason=too-small",
+        "files two states": "/api/v1/files?state=failed,quarantined", "files since": f"/api/v1/files?since={middle}", "files until": f"/api/v1/files?until={middle}",
+        "files state+since": f"/api/v1/files?state=completed&since={middle}", "files since future": "/api/v1/files?since=2999-01-01T00:00:00Z",
+        "quarantine": "/api/v1/quarantine", "quarantine date": f"/api/v1/quarantine?date={today}", "quarantine deep": deep(client, "/api/v1/quarantine", 10),
+        "dates": "/api/v1/dates", "dates from+to": f"/api/v1/dates?from={other}&to={today}", "date": f"/api/v1/dates/{today}",
+        "date why today": f"/api/v1/dates/{today}/why", "date why": f"/api/v1/dates/{other}/why", "cost": "/api/v1/cost", "cost from": f"/api/v1/cost?from={other}",
+        "audit": "/api/v1/audit", "audit limit=1000": "/api/v1/audit?limit=1000", "audit subject": "/api/v1/audit?subject=run-7", "audit subject nothing": "/api/v1/audit?subject=nothing",
+        "run why unknown": f"{run}/{other}-batch-x/why", "executor why": "/api/v1/executors/nobody/why",
+        "state get-stats": "/api/v1/state/get-stats", "timeline run": f"/api/v1/state/get-processing-timeline?run={done['manifest_id']}",
+        "timeline file": f"/api/v1/state/get-processing-timeline?uri={quote(kept, '')}", "query-by-status": "/api/v1/state/query-by-status?state=failed",
+        "query-by-status prefix": f"/api/v1/state/query-by-status?prefix={place}&limit=1000", "query-by-status manifest": f"/api/v1/state/query-by-status?manifest={done['manifest_id']}",
+    }
+    for state in ["queued", "planning", "running", "committing", "completed", "failed", "cancelled"]:
+        found[f"runs {state}"] = f"{run}?state={state}"
+    for kind in ["input", "storage", "bug"]:
+        found[f"runs {kind}"] = f"{run}?failure_class={kind}"
+    for kind, each in [("completed", done), ("failed", failed), ("queued", queued)]:
+        found[f"run why {kind}"] = f"{run}/{each['manifest_id']}/why"
+    for state in ["pending", "processing", "completed", "failed", "quarantined"]:
+        uri = file_of(state)
+        found |= {f"files {state}": f"/api/v1/files?state={state}", f"file {state}": f"/api/v1/files/by-uri?uri={uri}",
+                  f"file why {state}": f"/api/v1/files/why?uri={uri}", f"get-file-state {state}": f"/api/v1/state/get-file-state?uri={uri}"}
+    for name in ["input_bytes", "backlog_bytes"]:
+        for step in ["minute", "hour"]:
+            found[f"series {name} {step}"] = f"/api/v1/series?name={name}&step={step}"
+    found |= {
+        "/ui/": "/ui/", "/ui/runs": "/ui/runs", "/ui/runs failed": "/ui/runs?state=failed", "/ui/runs two states": "/ui/runs?state=queued,running", "/ui/runs q": f"/ui/runs?q={other}",
+        "/ui/runs date": f"/ui/runs?date={today}", "/ui/files": "/ui/files", "/ui/files prefix": f"/ui/files?prefix={place}", "/ui/files failed": "/ui/files?state=failed",
+        "/ui/file": f"/ui/file?uri={file_of('failed')}", "/ui/file unknown": "/ui/file?uri=" + quote(kept + "x", ""), "/ui/quarantine": "/ui/quarantine", "/ui/dates": "/ui/dates",
+        "/ui/dates/today": f"/ui/dates/{today}", "/ui/cluster": "/ui/cluster", "/ui/cost": "/ui/cost", "/ui/activity": "/ui/activity", "/ui/help": "/ui/help",
+        "/ui/run": f"/ui/runs/{done['manifest_id']}", "/ui/run failed": f"/ui/runs/{failed['manifest_id']}",
+    }
+    tabs = re.findall(rf"/ui/runs/{re.escape(done['manifest_id'])}/([a-z-]+)", client.ask(found["/ui/run"])[1].decode())
+    return found | {f"/ui/run/{tab}": f"/ui/runs/{done['manifest_id']}/{tab}" for tab in dict.fromkeys(tabs)}
+
+
+def percentile(times, share):
+    return sorted(times)[min(len(times) - 1, int(len(times) * share))]
+
+
+def measure(client, asked, rounds, skip):
+    """Whether all keep their budgets. The rounds are interleaved: no question finds what it asked for a moment ago in a cache of its own."""
+    times = {name: [] for name in asked}
+    last = {}
+    for _ in range(rounds):
+        for name, path in asked.items():
+            status, body, first = client.ask(path)
+            times[name].append(first * 1000)
+            last[name] = status, len(body)
+    over = []
+    print(f"{'question':32} {'p50':>7} {'p95':>7} {'max':>7} {'kB':>7}  status")
+    for name, taken in times.items():
+        status, size = last[name]
+        p95 = percentile(taken, 0.95)
+        is_slow = p95 > BUDGET_MS and not re.search(skip, name) if skip else p95 > BUDGET_MS
+        is_large = name.startswith("/ui") and size > PAGE_BYTES
+        print(f"{name:32} {percentile(taken, 0.5):7.1f} {p95:7.1f} {max(taken):7.1f} {size / 1000:7.1f}  {status}{'  SLOW' if is_slow else ''}{'  LARGE' if is_large else ''}")
+        over += [name] * (is_slow or is_large)
+    return over
+
+
+def assets(client):
+    page = client.ask("/ui/")[1].decode()
+    found = set(re.findall(r'(?:src|href)="(/ui/assets/[^"]+\.(?:js|css))"', page))
+    total = sum(len(gzip.compress(client.ask(path)[1])) for path in found)
+    print(f"script and style: {len(found)} files, {total / 1000:.1f} kB gzipped, at most {ASSET_BYTES / 1000:.0f}")
+    return ["assets"] * (total > ASSET_BYTES)
+
+
+def processor_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_mb(pid):
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return {name: int(re.search(rf"{name}:\s+(\d+)", status)[1]) / 1000 for name in ["VmRSS", "VmHWM"]}
+
+
+def events(port, heard, stop):
+    """Reads the stream that pages follow, and tells of each event."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/api/v1/events", headers={"Authorization": f"Bearer {TOKEN}"})
+    answer = connection.getresponse()
+    while not stop.is_set():
+        line = answer.readline()
+        if not line:
+            return
+        if line.startswith(b"data:"):
+            heard(line)
+
+
+def tab(port, path, stop):
+    """A tab as its script is: asks for the page again after an event, at most once a second, and each 15 seconds."""
+    client, changed = Client(port), threading.Event()
+    threading.Thread(target=events, args=(port, lambda _: changed.set(), stop), daemon=True).start()
+    while not stop.is_set():
+        client.ask(path)
+        time.sleep(1)
+        changed.wait(14)
+        changed.clear()
+
+
+def manifest(directory, index):
+    """A manifest of a file of one line, which is made."""
+    place = directory / "in" / "load" / f"{index}.ndjson"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text('{"id": %d}\n' % index)
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    uri = f"file://{place}"
+    return json.dumps({"fileLocations": [{"URIPrefixes": [uri]}], "metadata": {"date_prefix": day, "manifest_id": f"{day}-load-{os.getpid()}-{index}", "file_count": 1}})
+
+
+class Load:
+    """Submissions, so many a second, and an executor, until the block ends."""
+
+    def __init__(self, scheduler, binary, rate):
+        self.scheduler, self.binary, self.rate, self.stop, self.sent = scheduler, binary, rate, threading.Event(), 0
+
+    def __enter__(self):
+        if self.binary:
+            environment = {**os.environ, "MILLWORK_EXECUTOR_SECRET": "benchmark-" + "0" * 40}
+            log = open(self.scheduler.directory / "executor.log", "ab")
+            command = [self.binary, "--scheduler", f"127.0.0.1:{self.scheduler.engine}", "--vcores", "2"]
+            self.executor = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        self.thread = threading.Thread(target=self.submit)
+        self.began = time.monotonic()
+        self.thread.start()
+        return self
+
+    def submit(self):
+        client = Client(self.scheduler.port)
+        while not self.stop.is_set():
+            status, body, _ = client.ask("/api/v1/manifests", "POST", manifest(self.scheduler.directory, self.sent))
+            if status not in (200, 202):
+                print(f"a submission was refused: {status} {body[:200]}", file=sys.stderr)
+                return
+            self.sent += 1
+            self.stop.wait(max(0, self.began + self.sent / self.rate - time.monotonic()))
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+        self.seconds = time.monotonic() - self.began
+        if self.binary:
+            self.executor.terminate()
+            self.executor.wait(60)
+
+
+def watched(scheduler, count, seconds, executor):
+    """Share of a core that tabs cost, idle and while runs go on; and how soon a change is told."""
+    stop, pid = threading.Event(), scheduler.process.pid
+    used = lambda seconds: (processor_seconds(pid), time.sleep(seconds), processor_seconds(pid))
+    percent = lambda before, _, after: 100 * (after - before) / seconds
+    alone = percent(*used(seconds))
+    for _ in range(count):
+        threading.Thread(target=tab, args=(scheduler.port, "/ui/", stop), daemon=True).start()
+    time.sleep(3)
+    idle = percent(*used(seconds))
+    heard, told = {}, threading.Event()
+    threading.Thread(target=events, args=(scheduler.port, lambda line: (heard.setdefault(line[:200], time.monotonic()), told.set()), stop), daemon=True).start()
+    time.sleep(1)
+    client = Client(scheduler.port)
+    before = time.monotonic()
+    client.ask("/api/v1/manifests", "POST", manifest(scheduler.directory, 10**9))
+    seen = told.wait(10) and time.monotonic() - before
+    stop.set()
+    print(f"{count} tabs for {seconds} s: {idle - alone:.2f} % of a core more than the {alone:.2f} % without; at most {TABS_PERCENT} %")
+    print(f"a change was told after {seen * 1000:.0f} ms" if seen else "a change was not told in 10 s")
+    return ["tabs"] * (idle - alone > TABS_PERCENT) + ["change"] * (not seen or seen > SEEN_SECONDS)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", type=pathlib.Path, required=True, help="directory of millwork-scheduler and millwork-executor")
+    parser.add_argument("--state", type=pathlib.Path, required=True, help="directory of the state; seeded if there is none")
+    parser.add_argument("--runs", type=int, default=100_000)
+    parser.add_argument("--files", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--only", default="", help="only questions whose names match this")
+    parser.add_argument("--skip", default="", help="questions that have no budget in this run")
+    parser.add_argument("--load", type=float, default=0, help="runs that are submitted a second")
+    parser.add_argument("--no-executor", action="store_true", help="nothing converts what is submitted")
+    parser.add_argument("--tabs", type=int, default=0)
+    parser.add_argument("--seconds", type=int, default=60, help="time for which tabs are watched")
+    given = parser.parse_args()
+    binary = str(given.bin / "millwork-scheduler")
+    if not (given.state / "state.db").exists():
+        with Scheduler(binary, given.state):
+            pass
+        seed(given.state / "state.db", given.runs, given.files, False)
+    with Scheduler(binary, given.state) as scheduler:
+        client = Client(scheduler.port)
+        while not client.json("/api/v1/stats")["leads"] or not client.json("/api/v1/stats")["files_counted_at"]:
+            time.sleep(0.1)
+        print("memory (MB):", memory_mb(scheduler.process.pid))
+        asked = {name: path for name, path in questions(client).items() if re.search(given.only, name)}
+        measure_now = lambda: measure(client, asked, given.rounds, given.skip)
+        over = assets(client)
+        if given.load:
+            with Load(scheduler, None if given.no_executor else str(given.bin / "millwork-executor"), given.load) as load:
+                over += measure_now()
+            print(f"submitted {load.sent / load.seconds:.0f} runs a second")
+        else:
+            over += measure_now()
+        if given.tabs:
+            over += watched(scheduler, given.tabs, given.seconds, None)
+        print("memory (MB):", memory_mb(scheduler.process.pid))
+    print(f"over budget: {', '.join(over) or 'nothing'}")
+    return bool(over)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
