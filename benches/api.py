@@ -6,7 +6,20 @@ median, 95th percentile and largest time in ms to the first byte, and its size; 
 second so many runs are submitted meanwhile, of a file of one line each, which an executor converts as fast as it can. With --tabs the
 processor time of the scheduler is measured while so many tabs show the overview, as its script does. Standard library of Python alone.
 """
-import argparse, gzip, http.client, json, os, pathlib, re, subprocess, sys, threading, time, urllib.parse
+
+import argparse
+import gzip
+import http.client
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+
 from seed_state import TOKEN, Scheduler, seed
 
 BUDGET_MS = 50
@@ -37,7 +50,7 @@ class Client:
 
 def deep(client, path, pages=20):
     """Address of a page that many come before."""
-    cursor = None
+    cursor = ""
     for _ in range(pages):
         sign = "&" if "?" in path else "?"
         cursor = client.json(path + (f"{sign}cursor={urllib.parse.quote(cursor)}" if cursor else ""))["next_cursor"] or cursor
@@ -57,33 +70,77 @@ def questions(client):
     middle = f"{other}T00:00:00Z"
     run = "/api/v1/runs"
     found = {
-        "stats": "/api/v1/stats", "attention": "/api/v1/attention", "schedulers": "/api/v1/schedulers", "executors": "/api/v1/executors",
-        "config": "/api/v1/config", "openapi": "/api/v1/openapi.json", "metrics": "/metrics", "readyz": "/readyz", "leaderz": "/leaderz",
-        "runs": run, "runs limit=1000": f"{run}?limit=1000", "runs deep": deep(client, f"{run}?limit=1000"),
-        "runs since": f"{run}?since={quote(client.json(run)['items'][50]['created_at'])}", "runs until middle": f"{run}?until={middle}",
-        "runs since+until": f"{run}?since={other}T00:00:00Z&until={other}T06:00:00Z", "runs prefix": f"{run}?prefix={other}",
-        "runs prefix nothing": f"{run}?prefix=zzz", "runs date": f"{run}?date={other}", "runs today deep": deep(client, f"{run}?date={today}&limit=1000", 5),
-        "runs two states": f"{run}?state=failed,cancelled", "runs two classes": f"{run}?failure_class=storage,timeout",
-        "runs state+date": f"{run}?state=failed&date={other}", "runs state+class": f"{run}?state=failed&failure_class=timeout",
-        "runs state+prefix": f"{run}?state=completed&prefix={other}", "runs class+date": f"{run}?failure_class=input&date={other}",
-        "run": f"{run}/{done['manifest_id']}", "run failed": f"{run}/{failed['manifest_id']}", "run files": f"{run}/{done['manifest_id']}/files",
-        "run ledger": f"{run}/{done['manifest_id']}/ledger", "run cost": f"{run}/{done['manifest_id']}/cost", "manifest": f"/api/v1/manifests/{done['manifest_id']}",
-        "files": "/api/v1/files", "files limit=1000": "/api/v1/files?limit=1000", "files deep": deep(client, "/api/v1/files?limit=1000"),
-        "files date": f"/api/v1/files?date={other}", "files today deep": deep(client, f"/api/v1/files?date={today}&limit=1000"),
-        "files state+date": f"/api/v1/files?state=completed&date={other}", "files rare state+date": f"/api/v1/files?state=failed&date={today}",
-        "files prefix": f"/api/v1/files?prefix={place}", "files prefix nothing": "/api/v1/files?prefix=s3%3A%2F%2Fnowhere%2F",
-        "files state+prefix": f"/api/v1/files?state=completed&prefix={place}", "files reason": "/api/v1/files?reason=too-small",
-        "files reason nothing": "/api/v1/files?reason=nothing", "files state+reason": "/api/v1/files?state=quarantined&reason=too-small",
-        "files two states": "/api/v1/files?state=failed,quarantined", "files since": f"/api/v1/files?since={middle}", "files until": f"/api/v1/files?until={middle}",
-        "files state+since": f"/api/v1/files?state=completed&since={middle}", "files since future": "/api/v1/files?since=2999-01-01T00:00:00Z",
-        "quarantine": "/api/v1/quarantine", "quarantine date": f"/api/v1/quarantine?date={today}", "quarantine deep": deep(client, "/api/v1/quarantine", 10),
-        "dates": "/api/v1/dates", "dates from+to": f"/api/v1/dates?from={other}&to={today}", "date": f"/api/v1/dates/{today}",
-        "date why today": f"/api/v1/dates/{today}/why", "date why": f"/api/v1/dates/{other}/why", "cost": "/api/v1/cost", "cost from": f"/api/v1/cost?from={other}",
-        "audit": "/api/v1/audit", "audit limit=1000": "/api/v1/audit?limit=1000", "audit subject": "/api/v1/audit?subject=run-7", "audit subject nothing": "/api/v1/audit?subject=nothing",
-        "run why unknown": f"{run}/{other}-batch-x/why", "executor why": "/api/v1/executors/nobody/why",
-        "state get-stats": "/api/v1/state/get-stats", "timeline run": f"/api/v1/state/get-processing-timeline?run={done['manifest_id']}",
-        "timeline file": f"/api/v1/state/get-processing-timeline?uri={quote(kept, '')}", "query-by-status": "/api/v1/state/query-by-status?state=failed",
-        "query-by-status prefix": f"/api/v1/state/query-by-status?prefix={place}&limit=1000", "query-by-status manifest": f"/api/v1/state/query-by-status?manifest={done['manifest_id']}",
+        "stats": "/api/v1/stats",
+        "attention": "/api/v1/attention",
+        "schedulers": "/api/v1/schedulers",
+        "executors": "/api/v1/executors",
+        "config": "/api/v1/config",
+        "openapi": "/api/v1/openapi.json",
+        "metrics": "/metrics",
+        "readyz": "/readyz",
+        "leaderz": "/leaderz",
+        "runs": run,
+        "runs limit=1000": f"{run}?limit=1000",
+        "runs deep": deep(client, f"{run}?limit=1000"),
+        "runs since": f"{run}?since={quote(client.json(run)['items'][50]['created_at'])}",
+        "runs until middle": f"{run}?until={middle}",
+        "runs since+until": f"{run}?since={other}T00:00:00Z&until={other}T06:00:00Z",
+        "runs prefix": f"{run}?prefix={other}",
+        "runs prefix nothing": f"{run}?prefix=zzz",
+        "runs date": f"{run}?date={other}",
+        "runs today deep": deep(client, f"{run}?date={today}&limit=1000", 5),
+        "runs two states": f"{run}?state=failed,cancelled",
+        "runs two classes": f"{run}?failure_class=storage,timeout",
+        "runs state+date": f"{run}?state=failed&date={other}",
+        "runs state+class": f"{run}?state=failed&failure_class=timeout",
+        "runs state+prefix": f"{run}?state=completed&prefix={other}",
+        "runs class+date": f"{run}?failure_class=input&date={other}",
+        "run": f"{run}/{done['manifest_id']}",
+        "run failed": f"{run}/{failed['manifest_id']}",
+        "run files": f"{run}/{done['manifest_id']}/files",
+        "run ledger": f"{run}/{done['manifest_id']}/ledger",
+        "run cost": f"{run}/{done['manifest_id']}/cost",
+        "manifest": f"/api/v1/manifests/{done['manifest_id']}",
+        "files": "/api/v1/files",
+        "files limit=1000": "/api/v1/files?limit=1000",
+        "files deep": deep(client, "/api/v1/files?limit=1000"),
+        "files date": f"/api/v1/files?date={other}",
+        "files today deep": deep(client, f"/api/v1/files?date={today}&limit=1000"),
+        "files state+date": f"/api/v1/files?state=completed&date={other}",
+        "files rare state+date": f"/api/v1/files?state=failed&date={today}",
+        "files prefix": f"/api/v1/files?prefix={place}",
+        "files prefix nothing": "/api/v1/files?prefix=s3%3A%2F%2Fnowhere%2F",
+        "files state+prefix": f"/api/v1/files?state=completed&prefix={place}",
+        "files reason": "/api/v1/files?reason=too-small",
+        "files reason nothing": "/api/v1/files?reason=nothing",
+        "files state+reason": "/api/v1/files?state=quarantined&reason=too-small",
+        "files two states": "/api/v1/files?state=failed,quarantined",
+        "files since": f"/api/v1/files?since={middle}",
+        "files until": f"/api/v1/files?until={middle}",
+        "files state+since": f"/api/v1/files?state=completed&since={middle}",
+        "files since future": "/api/v1/files?since=2999-01-01T00:00:00Z",
+        "quarantine": "/api/v1/quarantine",
+        "quarantine date": f"/api/v1/quarantine?date={today}",
+        "quarantine deep": deep(client, "/api/v1/quarantine", 10),
+        "dates": "/api/v1/dates",
+        "dates from+to": f"/api/v1/dates?from={other}&to={today}",
+        "date": f"/api/v1/dates/{today}",
+        "date why today": f"/api/v1/dates/{today}/why",
+        "date why": f"/api/v1/dates/{other}/why",
+        "cost": "/api/v1/cost",
+        "cost from": f"/api/v1/cost?from={other}",
+        "audit": "/api/v1/audit",
+        "audit limit=1000": "/api/v1/audit?limit=1000",
+        "audit subject": "/api/v1/audit?subject=run-7",
+        "audit subject nothing": "/api/v1/audit?subject=nothing",
+        "run why unknown": f"{run}/{other}-batch-x/why",
+        "executor why": "/api/v1/executors/nobody/why",
+        "state get-stats": "/api/v1/state/get-stats",
+        "timeline run": f"/api/v1/state/get-processing-timeline?run={done['manifest_id']}",
+        "timeline file": f"/api/v1/state/get-processing-timeline?uri={quote(kept, '')}",
+        "query-by-status": "/api/v1/state/query-by-status?state=failed",
+        "query-by-status prefix": f"/api/v1/state/query-by-status?prefix={place}&limit=1000",
+        "query-by-status manifest": f"/api/v1/state/query-by-status?manifest={done['manifest_id']}",
     }
     for state in ["queued", "planning", "running", "committing", "completed", "failed", "cancelled"]:
         found[f"runs {state}"] = f"{run}?state={state}"
@@ -93,17 +150,36 @@ def questions(client):
         found[f"run why {kind}"] = f"{run}/{each['manifest_id']}/why"
     for state in ["pending", "processing", "completed", "failed", "quarantined"]:
         uri = file_of(state)
-        found |= {f"files {state}": f"/api/v1/files?state={state}", f"file {state}": f"/api/v1/files/by-uri?uri={uri}",
-                  f"file why {state}": f"/api/v1/files/why?uri={uri}", f"get-file-state {state}": f"/api/v1/state/get-file-state?uri={uri}"}
+        found |= {
+            f"files {state}": f"/api/v1/files?state={state}",
+            f"file {state}": f"/api/v1/files/by-uri?uri={uri}",
+            f"file why {state}": f"/api/v1/files/why?uri={uri}",
+            f"get-file-state {state}": f"/api/v1/state/get-file-state?uri={uri}",
+        }
     for name in ["input_bytes", "backlog_bytes"]:
         for step in ["minute", "hour"]:
             found[f"series {name} {step}"] = f"/api/v1/series?name={name}&step={step}"
     found |= {
-        "/ui/": "/ui/", "/ui/runs": "/ui/runs", "/ui/runs failed": "/ui/runs?state=failed", "/ui/runs two states": "/ui/runs?state=queued,running", "/ui/runs q": f"/ui/runs?q={other}",
-        "/ui/runs date": f"/ui/runs?date={today}", "/ui/files": "/ui/files", "/ui/files prefix": f"/ui/files?prefix={place}", "/ui/files failed": "/ui/files?state=failed",
-        "/ui/file": f"/ui/file?uri={file_of('failed')}", "/ui/file unknown": "/ui/file?uri=" + quote(kept + "x", ""), "/ui/quarantine": "/ui/quarantine", "/ui/dates": "/ui/dates",
-        "/ui/dates/today": f"/ui/dates/{today}", "/ui/cluster": "/ui/cluster", "/ui/cost": "/ui/cost", "/ui/activity": "/ui/activity", "/ui/help": "/ui/help",
-        "/ui/run": f"/ui/runs/{done['manifest_id']}", "/ui/run failed": f"/ui/runs/{failed['manifest_id']}",
+        "/ui/": "/ui/",
+        "/ui/runs": "/ui/runs",
+        "/ui/runs failed": "/ui/runs?state=failed",
+        "/ui/runs two states": "/ui/runs?state=queued,running",
+        "/ui/runs q": f"/ui/runs?q={other}",
+        "/ui/runs date": f"/ui/runs?date={today}",
+        "/ui/files": "/ui/files",
+        "/ui/files prefix": f"/ui/files?prefix={place}",
+        "/ui/files failed": "/ui/files?state=failed",
+        "/ui/file": f"/ui/file?uri={file_of('failed')}",
+        "/ui/file unknown": "/ui/file?uri=" + quote(kept + "x", ""),
+        "/ui/quarantine": "/ui/quarantine",
+        "/ui/dates": "/ui/dates",
+        "/ui/dates/today": f"/ui/dates/{today}",
+        "/ui/cluster": "/ui/cluster",
+        "/ui/cost": "/ui/cost",
+        "/ui/activity": "/ui/activity",
+        "/ui/help": "/ui/help",
+        "/ui/run": f"/ui/runs/{done['manifest_id']}",
+        "/ui/run failed": f"/ui/runs/{failed['manifest_id']}",
     }
     tabs = re.findall(rf"/ui/runs/{re.escape(done['manifest_id'])}/([a-z-]+)", client.ask(found["/ui/run"])[1].decode())
     return found | {f"/ui/run/{tab}": f"/ui/runs/{done['manifest_id']}/{tab}" for tab in dict.fromkeys(tabs)}
@@ -115,7 +191,7 @@ def percentile(times, share):
 
 def measure(client, asked, rounds, skip):
     """Whether all keep their budgets. The rounds are interleaved: no question finds what it asked for a moment ago in a cache of its own."""
-    times = {name: [] for name in asked}
+    times: dict[str, list[float]] = {name: [] for name in asked}
     last = {}
     for _ in range(rounds):
         for name, path in asked.items():
@@ -129,7 +205,8 @@ def measure(client, asked, rounds, skip):
         p95 = percentile(taken, 0.95)
         is_slow = p95 > BUDGET_MS and not re.search(skip, name) if skip else p95 > BUDGET_MS
         is_large = name.startswith("/ui") and size > PAGE_BYTES
-        print(f"{name:32} {percentile(taken, 0.5):7.1f} {p95:7.1f} {max(taken):7.1f} {size / 1000:7.1f}  {status}{'  SLOW' if is_slow else ''}{'  LARGE' if is_large else ''}")
+        remark = ("  SLOW" if is_slow else "") + ("  LARGE" if is_large else "")
+        print(f"{name:32} {percentile(taken, 0.5):7.1f} {p95:7.1f} {max(taken):7.1f} {size / 1000:7.1f}  {status}{remark}")
         over += [name] * (is_slow or is_large)
     return over
 
@@ -149,7 +226,7 @@ def processor_seconds(pid):
 
 def memory_mb(pid):
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return {name: int(re.search(rf"{name}:\s+(\d+)", status)[1]) / 1000 for name in ["VmRSS", "VmHWM"]}
+    return {name: int(kilobytes) / 1000 for name, kilobytes in re.findall(r"(VmRSS|VmHWM):\s+(\d+)", status)}
 
 
 def events(port, heard, stop):
@@ -180,10 +257,12 @@ def manifest(directory, index):
     """A manifest of a file of one line, which is made."""
     place = directory / "in" / "load" / f"{index}.ndjson"
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text('{"id": %d}\n' % index)
+    place.write_text(f'{{"id": {index}}}\n')
     day = time.strftime("%Y-%m-%d", time.gmtime())
     uri = f"file://{place}"
-    return json.dumps({"fileLocations": [{"URIPrefixes": [uri]}], "metadata": {"date_prefix": day, "manifest_id": f"{day}-load-{os.getpid()}-{index}", "file_count": 1}})
+    return json.dumps(
+        {"fileLocations": [{"URIPrefixes": [uri]}], "metadata": {"date_prefix": day, "manifest_id": f"{day}-load-{os.getpid()}-{index}", "file_count": 1}}
+    )
 
 
 class Load:
@@ -225,15 +304,19 @@ class Load:
 def watched(scheduler, count, seconds, executor):
     """Share of a core that tabs cost, idle and while runs go on; and how soon a change is told."""
     stop, pid = threading.Event(), scheduler.process.pid
-    used = lambda seconds: (processor_seconds(pid), time.sleep(seconds), processor_seconds(pid))
-    percent = lambda before, _, after: 100 * (after - before) / seconds
-    alone = percent(*used(seconds))
+
+    def percent():
+        before = processor_seconds(pid)
+        time.sleep(seconds)
+        return 100 * (processor_seconds(pid) - before) / seconds
+
+    alone = percent()
     for _ in range(count):
         threading.Thread(target=tab, args=(scheduler.port, "/ui/", stop), daemon=True).start()
     time.sleep(3)
-    idle = percent(*used(seconds))
-    heard, told = {}, threading.Event()
-    threading.Thread(target=events, args=(scheduler.port, lambda line: (heard.setdefault(line[:200], time.monotonic()), told.set()), stop), daemon=True).start()
+    idle = percent()
+    told = threading.Event()
+    threading.Thread(target=events, args=(scheduler.port, lambda _: told.set(), stop), daemon=True).start()
     time.sleep(1)
     client = Client(scheduler.port)
     before = time.monotonic()

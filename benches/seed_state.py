@@ -7,7 +7,19 @@ A tenth of the runs are of one date, the others of 400 dates. 2 of 100 runs fail
 whole timeline, the others its end. With --outputs each output is there, as a file without content of the size that is noted, so that
 `millwork state validate-consistency` finds nothing. Standard library of Python alone; about 1.3 GB and a minute.
 """
-import argparse, datetime, json, os, pathlib, random, signal, socket, sqlite3, subprocess, time, urllib.request
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import random
+import signal
+import socket
+import sqlite3
+import subprocess
+import time
+import urllib.request
 
 TOKEN = "mw_bench_" + "0123456789abcdef" * 4
 DATES = 400
@@ -34,8 +46,19 @@ class Scheduler:
 
     def __init__(self, binary, directory):
         self.directory, self.port, self.engine = pathlib.Path(directory).resolve(), free_port(), free_port()
-        self.command = [binary, "--state", f"sqlite:{self.directory}/state.db", "--output", f"{self.directory}/out",
-                        "--input-places", f"{self.directory}/in", "--http", f"127.0.0.1:{self.port}", "--listen", f"127.0.0.1:{self.engine}"]
+        self.command = [
+            binary,
+            "--state",
+            f"sqlite:{self.directory}/state.db",
+            "--output",
+            f"{self.directory}/out",
+            "--input-places",
+            f"{self.directory}/in",
+            "--http",
+            f"127.0.0.1:{self.port}",
+            "--listen",
+            f"127.0.0.1:{self.engine}",
+        ]
 
     def __enter__(self):
         for name in ["in", "out"]:
@@ -47,9 +70,9 @@ class Scheduler:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5).read()
                 return self
-            except OSError:
+            except OSError as error:
                 if self.process.poll() is not None:
-                    raise SystemExit(f"the scheduler ended; see {self.directory}/scheduler.log")
+                    raise SystemExit(f"the scheduler ended; see {self.directory}/scheduler.log") from error
                 time.sleep(0.02)
 
     def __exit__(self, *_):
@@ -74,9 +97,17 @@ def run_rows(index, total, files, directory, now, rng):
     parts = [f"file://{directory}/in/{day}/{index:06d}-{part:02d}.ndjson" for part in range(files)]
     sizes = [rng.randrange(1_000_000, 4_000_000) for _ in parts]
     tags = [f"{rng.getrandbits(64):016x}" for _ in parts]
-    document = {"fileLocations": [{"URIPrefixes": parts}], "metadata": {
-        "date_prefix": day, "manifest_id": run, "created_at": instant(created, 9), "file_count": files, "total_bytes": sum(sizes),
-        "files": [{"uri": uri, "size_bytes": size, "etag": tag, "version_id": None} for uri, size, tag in zip(parts, sizes, tags)]}}
+    document = {
+        "fileLocations": [{"URIPrefixes": parts}],
+        "metadata": {
+            "date_prefix": day,
+            "manifest_id": run,
+            "created_at": instant(created, 9),
+            "file_count": files,
+            "total_bytes": sum(sizes),
+            "files": [{"uri": uri, "size_bytes": size, "etag": tag, "version_id": None} for uri, size, tag in zip(parts, sizes, tags)],
+        },
+    }
     started, ended = created + datetime.timedelta(seconds=2), created + datetime.timedelta(seconds=9)
     failure = commit = summary = None
     attempt = {"number": 1, "started_at": instant(started, 9), "ended_at": instant(ended, 9), "failure": None}
@@ -92,14 +123,30 @@ def run_rows(index, total, files, directory, now, rng):
     tried = state != "cancelled"
     over = state != "queued"
     changed = ended if tried or over else created
-    row = (run, day, f"file://{directory}/out/_millwork/manifests/{day}/{index:06d}-{stamp}.json", state, 0, files, sum(sizes),
-           int(tried), int(state in ("failed", "queued")), 1,
-           None if over else instant(now + datetime.timedelta(days=1)), 0, json.dumps(failure, separators=(",", ":")) if failure else None,
-           failure and failure["class"], instant(created), instant(changed), instant(started) if tried else None,
-           instant(ended) if commit else None, instant(ended) if over else None,
-           json.dumps([attempt] if tried else [], separators=(",", ":")))
+    row = (
+        run,
+        day,
+        f"file://{directory}/out/_millwork/manifests/{day}/{index:06d}-{stamp}.json",
+        state,
+        0,
+        files,
+        sum(sizes),
+        int(tried),
+        int(state in ("failed", "queued")),
+        1,
+        None if over else instant(now + datetime.timedelta(days=1)),
+        0,
+        json.dumps(failure, separators=(",", ":")) if failure else None,
+        failure and failure["class"],
+        instant(created),
+        instant(changed),
+        instant(started) if tried else None,
+        instant(ended) if commit else None,
+        instant(ended) if over else None,
+        json.dumps([attempt] if tried else [], separators=(",", ":")),
+    )
     file_state = {"completed": "completed", "queued": "processing", "failed": "failed", "cancelled": "pending"}[state]
-    reason = failure["message"] if state == "failed" else None
+    reason = failure["message"] if failure and state == "failed" else None
     holder = None if file_state == "pending" else run
     arrived = created - datetime.timedelta(seconds=60)
     steps = [("pending", None, arrived), ("manifested", run, created)]
@@ -108,8 +155,10 @@ def run_rows(index, total, files, directory, now, rng):
     if over:
         steps.append((file_state, reason or holder, ended))
     kept = steps if is_today else steps[-1:]
-    rows = [(uri, day, size, tag, None, None, file_state, len(steps), holder, reason, None, None, instant(arrived), instant(steps[-1][2]))
-            for uri, size, tag in zip(parts, sizes, tags)]
+    rows = [
+        (uri, day, size, tag, None, None, file_state, len(steps), holder, reason, None, None, instant(arrived), instant(steps[-1][2]))
+        for uri, size, tag in zip(parts, sizes, tags)
+    ]
     moments = [(uri, instant(at), state, detail) for uri in parts for state, detail, at in kept]
     return row, summary, (run, json.dumps(document, separators=(",", ":"))), commit and (run, 1, 1, *commit, instant(ended)), rows, moments
 
@@ -124,22 +173,61 @@ def commit_of(run, day, parts, sizes, directory, started, ended, rng):
     taken, made, cpu = sum(sizes), sum(sizes) // 3, sum(sizes) // 220
     output = f"file://{directory}/out/merged-parquet-{day}/{run}-part-00000.parquet"
     lines = f"file://{directory}/out/_quarantine/rejected-lines/{day}/{run}.ndjson"
-    record = {"staging": {"local": {"directory": f"{directory}/out/_millwork/staging/{run}/1"}},
-              "outputs": [[{"name": f"00000-{rng.getrandbits(64):016x}.part", "size_bytes": made}, output]],
-              "rejects": [{"name": f"00000-{rng.getrandbits(64):016x}.rejected.ndjson", "size_bytes": 240 * rejected}] if rejected else [],
-              "rejects_uri": lines, "ledger": ledger}
+    record = {
+        "staging": {"local": {"directory": f"{directory}/out/_millwork/staging/{run}/1"}},
+        "outputs": [[{"name": f"00000-{rng.getrandbits(64):016x}.part", "size_bytes": made}, output]],
+        "rejects": [{"name": f"00000-{rng.getrandbits(64):016x}.rejected.ndjson", "size_bytes": 240 * rejected}] if rejected else [],
+        "rejects_uri": lines,
+        "ledger": ledger,
+    }
     names = ["survey", "plan", "convert", "check", "commit"]
     steps = [{"step": name, "began_at": instant(started, 9), "millis": millis} for name, millis in zip(names, [40, 3, 6500, 7, 20])]
     work = {"steps": steps, "read_bytes": taken, "rows": rows, "rejected": rejected, "cpu_micros": cpu, "tasks": 1}
-    task = {"task": 0, "executor": "10.0.3.17:7", "started_at_ms": int(started.timestamp() * 1000), "ended_at_ms": int(ended.timestamp() * 1000),
-            "input_bytes": taken, "rows": rows, "rejected": rejected, "parts": 1, "output_bytes": made, "cpu_micros": cpu, "peak_memory_bytes": 225726464}
-    result = {"rows": rows, "rejected": rejected, "input_bytes": taken, "output_bytes": made, "replaced_characters": 0, "left_out": 0,
-              "outputs": [{"uri": output, "rows": rows, "bytes": made, "manifest_id": run, "executor": "10.0.3.17:7"}],
-              "rejected_lines": lines if rejected else None, "renamed_columns": [], "case_twins": [], "hidden_columns": [],
-              "plan": "logical plan\nTableScan: read_manifest\n\nphysical plan\nParquetPartsSink: target_file_mb=128, compression=Snappy, lanes=4\n  DataSourceExec: file_type=ndjson\n",
-              "ledger": ledger, "attempt": 1, "tasks": [task], "work": work, "cpu_micros": cpu, "storage": {"reads": 0, "writes": 0}}
-    summary = {"rows": rows, "rejected": rejected, "input_bytes": taken, "output_bytes": made, "outputs": 1, "executors": 1,
-               "cpu_micros": cpu, "reads": 0, "writes": 0}
+    task = {
+        "task": 0,
+        "executor": "10.0.3.17:7",
+        "started_at_ms": int(started.timestamp() * 1000),
+        "ended_at_ms": int(ended.timestamp() * 1000),
+        "input_bytes": taken,
+        "rows": rows,
+        "rejected": rejected,
+        "parts": 1,
+        "output_bytes": made,
+        "cpu_micros": cpu,
+        "peak_memory_bytes": 225726464,
+    }
+    result = {
+        "rows": rows,
+        "rejected": rejected,
+        "input_bytes": taken,
+        "output_bytes": made,
+        "replaced_characters": 0,
+        "left_out": 0,
+        "outputs": [{"uri": output, "rows": rows, "bytes": made, "manifest_id": run, "executor": "10.0.3.17:7"}],
+        "rejected_lines": lines if rejected else None,
+        "renamed_columns": [],
+        "case_twins": [],
+        "hidden_columns": [],
+        "plan": "logical plan\nTableScan: read_manifest\n\nphysical plan\n"
+        "ParquetPartsSink: target_file_mb=128, compression=Snappy, lanes=4\n  DataSourceExec: file_type=ndjson\n",
+        "ledger": ledger,
+        "attempt": 1,
+        "tasks": [task],
+        "work": work,
+        "cpu_micros": cpu,
+        "storage": {"reads": 0, "writes": 0},
+    }
+    summary = {
+        "rows": rows,
+        "rejected": rejected,
+        "input_bytes": taken,
+        "output_bytes": made,
+        "outputs": 1,
+        "executors": 1,
+        "cpu_micros": cpu,
+        "reads": 0,
+        "writes": 0,
+    }
     compact = lambda value: json.dumps(value, separators=(",", ":"))
     return (compact(record), compact(result)), compact(summary), work
 
@@ -159,7 +247,7 @@ def others(count, directory, now, rng):
 
 def seed(database, runs, files, outputs):
     directory, rng = database.parent.resolve(), random.Random(7)
-    now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+    now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
     extra = files // 250
     each, more = divmod(files - extra, runs)
     c = sqlite3.connect(database, isolation_level=None)
@@ -167,8 +255,10 @@ def seed(database, runs, files, outputs):
         c.execute(f"PRAGMA {setting}")
     c.execute("BEGIN")
     insert = lambda table, rows: rows and c.executemany(f"INSERT INTO {table} VALUES ({','.join('?' * len(rows[0]))})", rows)
-    columns = "manifest_id, date_prefix, manifest_uri, status, priority, files, bytes, attempts, failures, generation, not_before, cancel_requested, " \
-              "failure, failure_class, created_at, updated_at, started_at, committed_at, ended_at, history"
+    columns = (
+        "manifest_id, date_prefix, manifest_uri, status, priority, files, bytes, attempts, failures, generation, not_before, cancel_requested, "
+        "failure, failure_class, created_at, updated_at, started_at, committed_at, ended_at, history"
+    )
     for first in range(0, runs, BATCH):
         made = [run_rows(index, runs, each + (index < more), directory, now, rng) for index in range(first, min(first + BATCH, runs))]
         insert(f"runs ({columns})", [row for row, *_ in made])
@@ -197,13 +287,25 @@ def seed(database, runs, files, outputs):
 def series(c, now, rng):
     """Minutes of two days and hours of 400."""
     for step, count in [(60, 2 * 1440), (3600, 400 * 24)]:
-        end = int(now.replace(tzinfo=datetime.timezone.utc).timestamp()) // step * step
+        end = int(now.replace(tzinfo=datetime.UTC).timestamp()) // step * step
         samples = []
         for at in range(end - count * step, end, step):
             arrived = rng.randrange(20) * step
-            sample = {"at": at, "watched_seconds": float(step), "arrived_files": arrived, "arrived_bytes": arrived * 2_500_000, "input_bytes": arrived * 2_400_000,
-                      "output_bytes": arrived * 800_000, "rows": arrived * 2900, "rejected": arrived, "completed_runs": arrived // 10, "failed_runs": arrived // 500,
-                      "backlog_bytes": rng.randrange(10**9), "busy_slot_seconds": step * rng.random() * 8, "slots": 8}
+            sample = {
+                "at": at,
+                "watched_seconds": float(step),
+                "arrived_files": arrived,
+                "arrived_bytes": arrived * 2_500_000,
+                "input_bytes": arrived * 2_400_000,
+                "output_bytes": arrived * 800_000,
+                "rows": arrived * 2900,
+                "rejected": arrived,
+                "completed_runs": arrived // 10,
+                "failed_runs": arrived // 500,
+                "backlog_bytes": rng.randrange(10**9),
+                "busy_slot_seconds": step * rng.random() * 8,
+                "slots": 8,
+            }
             samples.append((step, at, json.dumps(sample, separators=(",", ":"))))
         c.executemany("INSERT OR REPLACE INTO series VALUES (?, ?, ?)", samples)
 
@@ -213,8 +315,19 @@ def audits(c, now, runs):
     notes = []
     for index in range(runs // 10):
         at = now - datetime.timedelta(milliseconds=5 * index)
-        note = {"id": f"{index:016x}", "at": instant(at), "actor": "bench", "via": "api", "action": "retry", "reason": None, "plan": None,
-                "subjects": [f"run-{index % 100}"], "before": "failed", "after": "queued", "outcome": "done"}
+        note = {
+            "id": f"{index:016x}",
+            "at": instant(at),
+            "actor": "bench",
+            "via": "api",
+            "action": "retry",
+            "reason": None,
+            "plan": None,
+            "subjects": [f"run-{index % 100}"],
+            "before": "failed",
+            "after": "queued",
+            "outcome": "done",
+        }
         notes.append((f"{note['at']}#{note['id']}", json.dumps(note, separators=(",", ":"))))
     c.executemany("INSERT INTO audit_entries VALUES (?, ?)", notes)
 
