@@ -360,9 +360,15 @@ impl BatchBuilder {
             let Some(column) = &mut self.columns[keys.column(field) as usize] else { continue };
             let (start, end) = (field.start as usize, field.end as usize);
             match field.kind {
-                ValueKind::Text | ValueKind::Verbatim => column.set(row, |text| push_text(text, bytes, start, end)),
+                // SAFETY: lines are valid UTF-8, and the scanner cuts them at ASCII bytes.
+                ValueKind::Text | ValueKind::Verbatim => unsafe {
+                    column.set(row, |text| push_text(text, bytes, start, end));
+                },
                 ValueKind::Null => column.clear(row),
-                ValueKind::Escaped => column.set(row, |text| replaced += unescape(&bytes[start..end], text)),
+                // SAFETY: what is between escapes is cut at ASCII bytes, and escapes are appended as characters.
+                ValueKind::Escaped => unsafe {
+                    column.set(row, |text| replaced += unescape(&bytes[start..end], text));
+                },
             }
         }
         self.line_numbers.push(line as i64);
