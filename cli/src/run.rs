@@ -284,7 +284,7 @@ fn note_collected(report: &mut Report, collected: &Backfilled) {
     tell_some(collected.missing.iter().map(|uri| format!("a file that was waiting is gone: {uri}")));
 }
 
-/// A line for whoever looks on.
+/// Prints a line of progress on stderr.
 fn tell(line: &str) {
     eprintln!("millwork: {}", printable(line));
 }

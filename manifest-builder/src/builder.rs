@@ -104,7 +104,7 @@ pub struct Arrived {
 }
 
 impl Arrived {
-    /// Adds what became of more files.
+    /// Adds the counts of more files.
     pub fn merge(&mut self, other: Self) {
         self.pending += other.pending;
         self.known += other.known;

@@ -316,7 +316,7 @@ pub(crate) async fn open(url: &str) -> anyhow::Result<Arc<dyn TrackingStore>> {
     Ok(millwork_tracking::open(url).await?)
 }
 
-/// Places of input, as they are said.
+/// Parses the text of `--input-places`; none, if the option is not given.
 fn places(text: Option<&str>) -> anyhow::Result<Option<Places>> {
     text.filter(|text| !text.is_empty()).map(str::parse).transpose().context("--input-places or INPUT_PLACES")
 }

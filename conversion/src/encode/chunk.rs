@@ -72,7 +72,7 @@ pub(super) struct TextChunk {
     values: usize,
     plain_bytes: usize,
     open: OpenPage,
-    /// The finished pages, and what they are.
+    /// Bytes of the finished pages.
     encoded: ChunkBytes,
     pages: Vec<DataPage>,
     statistics: ChunkStatistics,

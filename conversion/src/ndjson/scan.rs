@@ -323,7 +323,7 @@ impl<R: Content> FileScan<R> {
 struct BatchBuilder {
     /// By column of the layout, then of the keys that turned up; none for a column that the query does not read.
     columns: Vec<Option<TextColumn>>,
-    /// The names of those that turned up.
+    /// Names of the columns that turned up late, of keys unknown to the plan.
     late: Arc<[String]>,
     line_numbers: Vec<i64>,
     rows: usize,
