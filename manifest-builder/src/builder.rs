@@ -19,7 +19,7 @@ const HEADS_AT_ONCE: usize = 16;
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
-/// Is told of a manifest.
+/// Callback that gets a manifest.
 pub(crate) type Drafting = Arc<dyn Fn(&Manifest) + Send + Sync>;
 
 /// Turns files into manifests. Any number of them work on one store, in any number of processes.

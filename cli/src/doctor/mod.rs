@@ -130,7 +130,7 @@ async fn there(options: &Options) -> anyhow::Result<Examination> {
     Ok(examination)
 }
 
-/// A variable that is empty is as good as none.
+/// The text of an option or variable; none if it is empty.
 fn said(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
 }

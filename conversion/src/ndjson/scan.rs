@@ -19,12 +19,12 @@ use datafusion::arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A batch ends at this many rows …
+/// Limit of the rows of a batch.
 const BATCH_ROWS: usize = 4096;
-/// … or, where wide rows become record batches, at this many values, null or not, but not below so many rows …
+/// Limit of the values of a record batch, null or not; a batch of wide rows has at least [`MIN_BATCH_ROWS`] all the same.
 const BATCH_VALUES: usize = 2_000_000;
 const MIN_BATCH_ROWS: usize = 64;
-/// … or at so many bytes of lines for each column, within bounds: it stays in the cache until it is encoded, and each column has
+/// Limit of the bytes of lines in a batch, for each column, within bounds: it stays in the cache until it is encoded, and each column has
 /// some values.
 const BATCH_BYTES_OF_A_COLUMN: usize = 8 << 10;
 const MIN_BATCH_BYTES: usize = 1 << 20;
