@@ -27,6 +27,7 @@ lint: lint-python
 	python3 tests/arrows.py
 	python3 tests/prose.py
 	python3 tests/versions.py
+	python3 tests/pointers.py
 	python3 tests/dependencies.py
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet

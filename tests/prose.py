@@ -5,8 +5,8 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).parents[1]
-# How many there are. Whoever mends some lowers it.
-LIMIT = 66
+# How many there may be. Whoever mends some lowers it.
+LIMIT = 5
 WORDS = ["what", "how", "whether", "where", "who", "if", "so", "it", "its", "one", "those", "the same", "so many"]
 OPENING = re.compile(rf"(?:{'|'.join(WORDS)})\b", re.IGNORECASE)
 COMMENT = re.compile(r"\s*(///|//!|//)(?: (.*))?$")

@@ -68,7 +68,7 @@ struct ApplyOptions {
     yes: bool,
 }
 
-/// How a change is made.
+/// Options of a change.
 #[derive(Args)]
 pub(crate) struct ChangeOptions {
     /// Show what would change, exactly, and change nothing; exit 3 if something would

@@ -28,11 +28,11 @@ const LANES_OF_A_TASK: usize = 4;
 const MAX_FILES_OF_A_TASK: usize = 4;
 /// Row groups may be larger than they should be, so that a file has one less: all of them together by this share of one.
 const MAX_EXCESS: f64 = 0.25;
-/// The least row group is worth so many times what each costs beyond its content, …
+/// Least content of a row group, as a multiple of what each row group costs beyond its content.
 const LEAST_WORTH: f64 = 2.0;
-/// … and has at least so many stored bytes, …
+/// Least stored bytes of a row group's input, where the cost of a row group is known.
 const LEAST_MORSEL_BYTES: u64 = 2 << 20;
-/// … or so many where no such cost is known, as for a small manifest, in whose output each row group more would show.
+/// Least stored bytes of a row group's input, where its cost is not known, as for a small manifest, in whose output each row group more would show.
 const LEAST_UNKNOWN_BYTES: u64 = 4 << 20;
 
 /// Options by which manifests are converted.
@@ -229,7 +229,7 @@ async fn find_rate(
 }
 
 impl PlannedAttempt {
-    /// Learns from what came of it: the next manifests are not to be planned by what was wrong for this one.
+    /// Learns from the outcome of an attempt: rates that were wrong for it are not used for the next manifests.
     pub fn learn(&self, outcome: &AttemptOutcome, options: &ConversionOptions) {
         let parts = outcome.reports.iter().flat_map(|report| &report.parts);
         let written: u64 = parts.map(|part| part.file.size_bytes).sum();

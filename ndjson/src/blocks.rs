@@ -131,7 +131,7 @@ impl<R: Read> Blocks<R> {
         }
     }
 
-    /// The start of what was read last.
+    /// Start of the block that was read last.
     pub fn start(&self) -> &[u8] {
         &self.buffer[..self.filled]
     }

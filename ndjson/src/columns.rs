@@ -75,9 +75,12 @@ pub(crate) struct TextColumn {
 impl TextColumn {
     /// Puts a value in `row`, which is the last row so far or a later one. A value that is there is replaced.
     ///
-    /// `write` must append valid UTF-8 to the column's text.
+    /// # Safety
+    ///
+    /// `row` is no row before the last. `write` appends whole characters in valid UTF-8 to the column's text, and takes nothing away.
+    /// [`Self::finish`] makes an array of both without another look.
     #[inline(always)]
-    pub(crate) fn set(&mut self, row: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) unsafe fn set(&mut self, row: usize, write: impl FnOnce(&mut Vec<u8>)) {
         self.clear(row);
         if self.validity.len() <= row / 8 {
             self.make_room(row);
@@ -132,7 +135,7 @@ impl TextColumn {
             self.validity = done.validity;
         }
         // SAFETY: offsets start at 0 and never fall, the last is the text's length, and every value is a whole
-        // string of UTF-8: the scanner cuts valid UTF-8 at ASCII bytes, and escapes are encoded as characters.
+        // string of UTF-8, as whoever called `set` promised.
         let values = unsafe {
             let offsets = OffsetBuffer::new_unchecked(ScalarBuffer::from(done.offsets));
             StringArray::new_unchecked(offsets, Buffer::from_vec(done.text), None)
@@ -199,7 +202,10 @@ mod tests {
     #[test]
     fn skipped_rows_are_null_and_the_last_value_counts() {
         let mut column = TextColumn::default();
-        let set = |column: &mut TextColumn, row, text: &str| column.set(row, |t| t.extend_from_slice(text.as_bytes()));
+        // SAFETY: `text` is valid UTF-8.
+        let set = |column: &mut TextColumn, row, text: &str| unsafe {
+            column.set(row, |t| t.extend_from_slice(text.as_bytes()))
+        };
         set(&mut column, 1, "old");
         set(&mut column, 1, "é");
         set(&mut column, 3, "");
@@ -226,7 +232,10 @@ mod tests {
         let mut column = TextColumn::default();
         for rows in [3000, 10, 2000] {
             for row in (0..rows).filter(|row| row % 3 > 0) {
-                column.set(row, |text| push_text(text, b"0123456789abcdefghijklmnopqrstuvwxyz", row % 20, 20));
+                // SAFETY: what is appended is ASCII.
+                unsafe {
+                    column.set(row, |text| push_text(text, b"0123456789abcdefghijklmnopqrstuvwxyz", row % 20, 20))
+                };
             }
             let values = column.finish(rows).unwrap();
             let array = values.to_array();
@@ -241,7 +250,8 @@ mod tests {
             // Memory that is used again shows nothing of its old content in the next values, nor in those after a batch without
             // any.
             assert!(column.finish(rows).is_none());
-            column.set(5, |text| text.push(b'x'));
+            // SAFETY: what is appended is ASCII.
+            unsafe { column.set(5, |text| text.push(b'x')) };
             column.reset();
         }
     }
@@ -250,7 +260,10 @@ mod tests {
     fn only_so_much_memory_is_kept() {
         let mut columns: Vec<TextColumn> = (0..10).map(|_| TextColumn::default()).collect();
         let mut kept_after = |filled: &[usize]| {
-            filled.iter().for_each(|column| columns[*column].set(0, |text| text.resize(1 << 20, b'x')));
+            for column in filled {
+                // SAFETY: what is appended is ASCII.
+                unsafe { columns[*column].set(0, |text| text.resize(1 << 20, b'x')) };
+            }
             let mut room = 4 << 20;
             for column in &mut columns {
                 if let Some(values) = column.finish(1) {

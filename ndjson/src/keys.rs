@@ -274,7 +274,7 @@ impl KeyIndex {
         self.spellings.get(self.before as usize).map_or(self.first, |spelling| spelling.next)
     }
 
-    /// Notes what came after the spelling before.
+    /// Notes that the spelling in `slot` came after the one before, to be guessed next time.
     fn came(&mut self, slot: u32) {
         let after = match self.spellings.get_mut(self.before as usize) {
             Some(spelling) => &mut spelling.next,

@@ -22,9 +22,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Limit of the bytes of a rejected line that its record keeps: 1 MiB, which is enough to see what is wrong with it, and to find it
 /// in its file.
 pub(crate) const MAX_RAW_BYTES: usize = 1 << 20;
-/// Factor by which escapes may make a line larger than it is; base64, which takes a third more of any line, is taken above it, …
+/// Factor by which escapes may make a line larger than it is. Above it base64 is taken, which takes a third more of any line.
 const MAX_ESCAPED_GROWTH: usize = 2;
-/// … but not for so few bytes more.
+/// Bytes beyond that factor that a line may have with escapes, so that short lines stay readable.
 const SPARED_BYTES: usize = 64;
 /// Count of the plans whose rooms are remembered, the newest: one that is forgotten begins again from nothing, and the judgement of
 /// the attempt finds out.

@@ -19,12 +19,12 @@ use arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A batch ends at this many rows …
+/// Limit of the rows of a batch.
 const BATCH_ROWS: usize = 4096;
-/// … or, where wide rows become record batches, at this many values, null or not, but not below so many rows …
+/// Limit of the values of a record batch, null or not; a batch of wide rows has at least [`MIN_BATCH_ROWS`] all the same.
 const BATCH_VALUES: usize = 2_000_000;
 const MIN_BATCH_ROWS: usize = 64;
-/// … or at so many bytes of lines for each column, within bounds: it stays in the cache until it is encoded, and each column has
+/// Limit of the bytes of lines in a batch, for each column, within bounds: it stays in the cache until it is encoded, and each column has
 /// some values.
 const BATCH_BYTES_OF_A_COLUMN: usize = 8 << 10;
 const MIN_BATCH_BYTES: usize = 1 << 20;
@@ -323,7 +323,7 @@ impl<R: Content> FileScan<R> {
 struct BatchBuilder {
     /// By column of the layout, then of the keys that turned up; none for a column that the query does not read.
     columns: Vec<Option<TextColumn>>,
-    /// The names of those that turned up.
+    /// Names of the columns that turned up late, of keys unknown to the plan.
     late: Arc<[String]>,
     line_numbers: Vec<i64>,
     rows: usize,
@@ -360,9 +360,15 @@ impl BatchBuilder {
             let Some(column) = &mut self.columns[keys.column(field) as usize] else { continue };
             let (start, end) = (field.start as usize, field.end as usize);
             match field.kind {
-                ValueKind::Text | ValueKind::Verbatim => column.set(row, |text| push_text(text, bytes, start, end)),
+                // SAFETY: lines are valid UTF-8, and the scanner cuts them at ASCII bytes.
+                ValueKind::Text | ValueKind::Verbatim => unsafe {
+                    column.set(row, |text| push_text(text, bytes, start, end));
+                },
                 ValueKind::Null => column.clear(row),
-                ValueKind::Escaped => column.set(row, |text| replaced += unescape(&bytes[start..end], text)),
+                // SAFETY: what is between escapes is cut at ASCII bytes, and escapes are appended as characters.
+                ValueKind::Escaped => unsafe {
+                    column.set(row, |text| replaced += unescape(&bytes[start..end], text));
+                },
             }
         }
         self.line_numbers.push(line as i64);

@@ -21,12 +21,12 @@ use parquet::file::metadata::{ColumnChunkMetaData, OffsetIndexBuilder, PageEncod
 use parquet::schema::types::ColumnDescPtr;
 use std::ops::Range;
 
-/// A page with values ends at this many rows, or at fewer values where there are thousands of columns, …
+/// Limit of the rows of a page with values; where there are thousands of columns, of fewer values.
 const PAGE_ROWS: usize = 20_000;
-/// … one of nulls only at this many, as it takes a few bytes whatever their number: 20,000 columns that are nearly always absent make
+/// Limit of the rows of a page of nulls only, which takes a few bytes whatever their number: 20,000 columns that are nearly always absent make
 /// no pages to speak of. Readers decode the levels of a page at once: two megabytes of them.
 const NULL_PAGE_ROWS: usize = 1 << 20;
-/// … or bytes, before compression.
+/// Limit of the bytes of a page before compression: 256 KiB.
 const PAGE_BYTES: usize = 256 << 10;
 /// A dictionary ends at this many bytes.
 const DICTIONARY_BYTES: usize = 1 << 20;
@@ -71,7 +71,7 @@ pub(super) struct TextChunk {
     values: usize,
     plain_bytes: usize,
     open: OpenPage,
-    /// The finished pages, and what they are.
+    /// Bytes of the finished pages.
     encoded: ChunkBytes,
     pages: Vec<DataPage>,
     statistics: ChunkStatistics,

@@ -56,7 +56,7 @@ impl RowGroups {
         Ok(Self { schema, descriptor, properties, others, spare: SpareBlocks::default() })
     }
 
-    /// Starts a file of such row groups.
+    /// Starts a file of the row groups that this encoder makes.
     pub fn start_file<W: Write + Send>(&self, to: W) -> Result<SerializedFileWriter<W>, ParquetError> {
         let root: TypePtr = self.descriptor.root_schema_ptr();
         SerializedFileWriter::new(to, root, self.properties.clone())

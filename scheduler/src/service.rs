@@ -30,7 +30,7 @@ pub enum SubmitError {
     Foreign {
         /// The manifest.
         manifest_id: ManifestId,
-        /// The first such file.
+        /// First file at fault.
         uri: ObjectUri,
     },
     /// The store did not take it.

@@ -19,7 +19,7 @@ macro_rules! asset {
     };
 }
 
-/// All of them.
+/// All assets.
 pub static ALL: [Asset; 6] = [
     asset!("app.css", "app.css", "text/css; charset=utf-8"),
     asset!("app.js", "app.js", "text/javascript; charset=utf-8"),

@@ -60,7 +60,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
     every: u64,
 
-    /// What to show first
+    /// View to show first
     #[arg(long, value_name = "VIEW", value_enum, default_value_t)]
     view: View,
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const ID: &str = "67e55044-10b1-426f-9247-bb680e5fe0c";
 const LINES: &str = "{\"a\":1}\n\nno\n";
 
-/// The expectation of the attempt, and reports that hold.
+/// Makes an attempt's expectation, and reports that fulfil it.
 async fn planned(root: &std::path::Path) -> (Survey, Expected, Vec<TaskReport>) {
     let survey = surveyed_files(root, &[LINES, LINES]).await;
     let groups: Vec<_> = survey.ranges.iter().map(|range| vec![range.clone()]).collect();

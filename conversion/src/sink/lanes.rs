@@ -92,7 +92,7 @@ fn merge_first_seen<T: Copy + Ord>(into: &mut Vec<Option<T>>, from: &[Option<T>]
     }
 }
 
-/// As many lanes work at once in a process as it has threads for them, whatever tasks they are of: each has a row group in memory.
+/// Limit of lanes that work at once in the process, of whatever tasks: one for each thread, since each has a row group in memory.
 static TURNS: OnceLock<Semaphore> = OnceLock::new();
 
 /// Number of threads that there are for lanes in this process.
@@ -116,7 +116,7 @@ struct Work {
     rest: Mutex<VecDeque<(usize, mpsc::Sender<EncodedGroup>)>>,
     /// Cancelled once there are none.
     is_all_taken: CancellationToken,
-    /// Cancelled once nobody wants what is left.
+    /// Cancelled when the rest of the task is no longer wanted.
     is_given_up: CancellationToken,
     /// Room for what may be begun before an earlier morsel is written, since what is encoded too early waits in memory.
     room: Arc<Semaphore>,

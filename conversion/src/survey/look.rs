@@ -148,7 +148,7 @@ impl Look {
 pub(super) struct Sample {
     pub(super) range: FileRange,
     pub(super) lines: Vec<u8>,
-    /// Stored bytes that were read for them.
+    /// Stored bytes that were read for the sampled lines.
     stored_bytes: u64,
 }
 

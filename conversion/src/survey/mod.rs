@@ -173,7 +173,7 @@ impl Survey {
         Err(failure_of_scan(&ScanError::TooManyRejected { uri, limit }))
     }
 
-    /// The rate of output, found out from the sample once, which is given up then.
+    /// Rate of the output, by `find` from the sample: found out once, and the sample is given up then.
     pub(crate) async fn rate<F>(&self, find: impl FnOnce() -> F) -> Result<OutputRate, Failure>
     where
         F: Future<Output = Result<OutputRate, Failure>>,

@@ -37,7 +37,7 @@ pub(crate) struct Trial {
 }
 
 impl Trial {
-    /// For the keys that these lines have.
+    /// Makes a trial whose columns are the keys of these lines.
     pub(crate) fn new(lines: &[u8]) -> Result<Self, Box<dyn Error>> {
         let range = FileRange {
             file: 0,

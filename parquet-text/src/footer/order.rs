@@ -14,7 +14,8 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-/// Limit of the share of a file that is written twice, one in this many bytes: its size stays as it was planned.
+/// Part of a file up to which misplaced column chunks are written anew at its end: one byte in this many, so that its size stays about as
+/// planned. If there are more, the whole file is written anew.
 const LEAST_KEPT: u64 = 16;
 
 /// Says how the column chunks of a file of so many bytes come into the order of its columns, if they are not.

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// Connections that are taken at once, if the process may open enough files.
 const MAX_CONNECTIONS: u32 = 512;
 
-/// Where the HTTP API listens, and to whom.
+/// Options of the HTTP API: its address, and who may ask.
 #[derive(Args, Clone, Debug)]
 pub struct HttpOptions {
     /// Address for the HTTP API. One that others can reach needs tokens and a certificate
@@ -47,7 +47,7 @@ pub struct HttpOptions {
     #[arg(long, env = "OPEN_METRICS", value_parser = FalseyValueParser::new())]
     pub open_metrics: bool,
 
-    /// How many connections the API has at once, at most a quarter of the files that the process may open; half of them
+    /// Connections that the API has at once, at most a quarter of the files that the process may open; half of them
     /// from one address. Beyond, the one that has been silent for longest makes room
     #[arg(long, env = "HTTP_MAX_CONNECTIONS", value_name = "N", default_value_t = MAX_CONNECTIONS, value_parser = clap::value_parser!(u32).range(16..=65_536))]
     pub http_max_connections: u32,

@@ -36,7 +36,7 @@ pub(super) struct Shown {
     pub(super) title: String,
     pub(super) section: Section,
     pub(super) body: Markup,
-    /// Path and query of the same in the API.
+    /// Path and query by which the API tells what the page shows.
     pub(super) json: Option<String>,
     /// Command that shows what the page shows.
     pub(super) command: Option<String>,

@@ -94,7 +94,7 @@ fn save_content(c: &Connection, file: &TrackedFile, now: &str) -> Done<()> {
     Ok(())
 }
 
-/// Takes over what was found now.
+/// Replaces what is known of a file by the content that was found.
 fn replace(c: &Connection, file: &FoundFile, state: FileState, now: DateTime<Utc>) -> Done<()> {
     let now = time(now);
     let sql = "UPDATE files SET date_prefix = coalesce(date_prefix, ?2), size_bytes = ?3, etag = ?4, version_id = ?5,

@@ -35,7 +35,7 @@ pub(super) fn whole(c: &Connection, id: &ManifestId) -> Done<Option<Run>> {
     Ok(Some(Run { result, ..run }))
 }
 
-/// Writes what can change of a run.
+/// Writes the columns of a run that can change.
 pub(super) fn save(c: &Connection, run: &Run) -> Done<()> {
     let corrupt = |e: serde_json::Error| TrackingError::Corrupt { what: "run", value: e.to_string() };
     let failure = run.failure.as_ref().map(serde_json::to_string).transpose().map_err(corrupt)?;

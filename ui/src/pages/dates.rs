@@ -34,9 +34,9 @@ pub struct DateNumbers {
     pub refused: Vec<(String, u64)>,
     /// Rows of its committed runs.
     pub rows: u64,
-    /// Lines that these rejected.
+    /// Lines that the committed runs rejected.
     pub rejected: u64,
-    /// Bytes of Parquet of these.
+    /// Bytes of Parquet of the committed runs.
     pub output_bytes: u64,
     /// When the oldest pending file arrived.
     pub oldest_pending: Option<DateTime<Utc>>,
