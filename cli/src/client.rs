@@ -7,6 +7,7 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -47,21 +48,31 @@ enum Token {
     /// Token that the user gave.
     Given(String),
     /// Token that a scheduler on this machine has left for its user: another after each start.
-    OfOwner { host: String, port: u16 },
+    OfOwner { address: Option<SocketAddr> },
 }
 
 impl Client {
     pub(crate) fn new(options: &ClientOptions) -> anyhow::Result<Self> {
         let base = options.scheduler.trim_end_matches('/').to_owned();
         let url = Url::parse(&base).with_context(|| format!("the scheduler's address `{base}` is no URL"))?;
+        let mut http = reqwest::Client::builder();
         let token = match millwork_scheduler::read_token(options.token_file.as_deref())? {
             Some(token) => Token::Given(token),
-            None => Token::OfOwner {
-                host: url.host_str().unwrap_or_default().to_owned(),
-                port: url.port_or_known_default().unwrap_or_default(),
-            },
+            None => {
+                let (host, port) =
+                    (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+                let address = millwork_scheduler::owner_address(host, port);
+                if let Some(address) = address {
+                    // The name could lead to an address where another user listens.
+                    http = http.resolve(host, address);
+                }
+                if address.is_some_and(|address| address.ip().is_loopback()) {
+                    // The token is for this machine alone.
+                    http = http.no_proxy();
+                }
+                Token::OfOwner { address }
+            }
         };
-        let mut http = reqwest::Client::builder();
         if let Some(path) = &options.ca_file {
             let place = || format!("cannot use the authorities' file `{}`", path.display());
             let pem = std::fs::read(path).with_context(place)?;
@@ -86,7 +97,7 @@ impl Client {
     fn token(&self) -> anyhow::Result<Option<String>> {
         match &self.token {
             Token::Given(token) => Ok(Some(token.clone())),
-            Token::OfOwner { host, port } => millwork_scheduler::find_owner_token(host, *port),
+            Token::OfOwner { address } => address.map_or(Ok(None), millwork_scheduler::find_owner_token),
         }
     }
 

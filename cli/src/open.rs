@@ -59,13 +59,46 @@ pub(crate) async fn open(options: Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Opens a browser, if the desktop has one.
+/// Name of the page that leads a browser to a link. The next one takes its place.
+const PAGE_NAME: &str = "sign-in.html";
+
+/// Opens a browser, if the desktop has one. Everybody on a machine can read the arguments of its programs, so the browser is given a page
+/// that only its user can read, and that leads to the link.
 pub(crate) fn show(url: &str) {
     let program = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     let has_desktop =
         cfg!(target_os = "macos") || ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
-    if has_desktop {
-        // Without one, the link is there to be copied.
-        let _ = Command::new(program).arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    if !has_desktop {
+        // The link is there to be copied.
+        return;
+    }
+    match millwork_scheduler::keep_private(PAGE_NAME, &page_to(url)) {
+        Ok(page) => {
+            let mut browser = Command::new(program);
+            browser.arg(page).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            // Without a browser, the link is there to be copied, too.
+            let _ = browser.spawn();
+        }
+        Err(error) => eprintln!("millwork: no browser is opened, copy the link: {error:#}"),
+    }
+}
+
+/// A page that leads to a link at once.
+fn page_to(url: &str) -> String {
+    let url = url.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+    format!(
+        "<!doctype html><meta charset=\"utf-8\"><title>Millwork</title><meta name=\"referrer\" content=\"no-referrer\">\
+         <meta http-equiv=\"refresh\" content=\"0; url={url}\"><a href=\"{url}\">Sign in</a>\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_leads_to_the_link_whatever_is_in_it() {
+        let page = page_to("http://127.0.0.1:8080/ui/enter?code=1&back=\"><script>");
+        assert!(page.contains("href=\"http://127.0.0.1:8080/ui/enter?code=1&amp;back=&quot;>&lt;script>\""), "{page}");
     }
 }

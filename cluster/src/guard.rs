@@ -1,12 +1,14 @@
 //! Connections of strangers: bounded in number and time.
 //!
 //! Everybody who reaches the port is a stranger until the proof of the secret. A stranger is sent away after
-//! [`STRANGER_TIME`], and when more than [`MAX_STRANGERS`] are there, the one that came first is: it has had the most time, and an executor needs
-//! a few milliseconds. So connections that send nothing, however many, keep no executor out, and never use up the descriptors.
+//! [`STRANGER_TIME`], and when more than [`MAX_STRANGERS`] are there, one is at once: of those that have sent nothing, if there are any, the first of
+//! the address with the most of them. It has had the most time, and an executor speaks first and needs a few milliseconds. So connections that
+//! send nothing, however many, keep no executor out, and never use up the descriptors.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -38,6 +40,8 @@ impl Default for Strangers {
 /// A connection, as the services see it.
 pub(crate) struct Visit {
     pub(crate) peer: SocketAddr,
+    /// True once a byte has come from it.
+    has_spoken: AtomicBool,
     is_admitted: AtomicBool,
     sent_away: CancellationToken,
 }
@@ -48,22 +52,31 @@ impl Visit {
         self.is_admitted.store(true, Ordering::Release);
     }
 
+    fn note_speech(&self) {
+        self.has_spoken.store(true, Ordering::Relaxed);
+    }
+
     fn is_admitted(&self) -> bool {
         self.is_admitted.load(Ordering::Acquire)
     }
 }
 
 impl Strangers {
-    /// Guards a new connection, and sends the first stranger away if there are too many.
+    /// Guards a new connection, and sends a stranger away if there are too many.
     pub(crate) fn guard<S>(&self, stream: S, peer: SocketAddr) -> Guarded<S> {
-        let visit = Arc::new(Visit { peer, is_admitted: AtomicBool::new(false), sent_away: CancellationToken::new() });
+        let visit = Arc::new(Visit {
+            peer,
+            has_spoken: AtomicBool::new(false),
+            is_admitted: AtomicBool::new(false),
+            sent_away: CancellationToken::new(),
+        });
         let sent_away = visit.sent_away.clone();
         let mut there = self.there.lock().unwrap_or_else(PoisonError::into_inner);
         there.retain(|visit| visit.upgrade().is_some_and(|visit| !visit.is_admitted()));
         if there.len() >= MAX_STRANGERS
-            && let Some(first) = there.pop_front().and_then(|visit| visit.upgrade())
+            && let Some(visit) = excess(&there).and_then(|at| there.remove(at)).and_then(|visit| visit.upgrade())
         {
-            first.sent_away.cancel();
+            visit.sent_away.cancel();
         }
         there.push_back(Arc::downgrade(&visit));
         let time = self.time;
@@ -73,6 +86,20 @@ impl Strangers {
         };
         Guarded { stream, visit, time_is_up: Box::pin(time_is_up) }
     }
+}
+
+/// Place of the stranger that is sent away, of those that are there in the order in which they came.
+fn excess(there: &VecDeque<Weak<Visit>>) -> Option<usize> {
+    let visits: Vec<(usize, Arc<Visit>)> =
+        there.iter().enumerate().filter_map(|(at, visit)| Some((at, visit.upgrade()?))).collect();
+    let silent = |visit: &Visit| !visit.has_spoken.load(Ordering::Relaxed);
+    let has_silent = visits.iter().any(|(_, visit)| silent(visit));
+    let mut of_address: HashMap<IpAddr, (usize, usize)> = HashMap::new();
+    for (at, visit) in visits.iter().filter(|(_, visit)| !has_silent || silent(visit)) {
+        of_address.entry(visit.peer.ip()).or_insert((0, *at)).0 += 1;
+    }
+    // Of two addresses with as many, that of the first.
+    of_address.into_values().max_by_key(|(count, first)| (*count, Reverse(*first))).map(|(_, first)| first)
 }
 
 /// A connection that breaks when its time as a stranger is up.
@@ -96,7 +123,10 @@ impl Guarded<TcpStream> {
         tokio::select! {
             peeked = peeked => match peeked? {
                 0 => Err(io::ErrorKind::UnexpectedEof.into()),
-                _ => Ok(first[0]),
+                _ => {
+                    self.visit.note_speech();
+                    Ok(first[0])
+                }
             },
             () = self.visit.sent_away.cancelled() => Err(io::ErrorKind::TimedOut.into()),
         }
@@ -108,7 +138,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         if !self.visit.is_admitted() && self.time_is_up.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.visit.note_speech();
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -153,8 +187,12 @@ mod tests {
     }
 
     fn stranger(strangers: &Strangers) -> (Guarded<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
+        stranger_of(strangers, 1)
+    }
+
+    fn stranger_of(strangers: &Strangers, host: u8) -> (Guarded<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
         let (mine, theirs) = tokio::io::duplex(8);
-        (strangers.guard(mine, SocketAddr::from(([127, 0, 0, 1], 1))), theirs)
+        (strangers.guard(mine, SocketAddr::from(([127, 0, 0, host], 1))), theirs)
     }
 
     #[tokio::test]
@@ -181,5 +219,18 @@ mod tests {
         let _one_more = stranger(&strangers);
         assert!(!is_there(&mut first).await);
         assert!(is_there(&mut second).await);
+    }
+
+    #[tokio::test]
+    async fn who_has_spoken_or_comes_alone_from_an_address_stays() {
+        use tokio::io::AsyncWriteExt;
+        let strangers = Strangers::default();
+        let (mut speaker, mut end) = stranger(&strangers);
+        end.write_all(b"x").await.unwrap();
+        assert_eq!(read_one(&mut speaker).await.unwrap(), b'x');
+        let (mut alone, _alone_end) = stranger_of(&strangers, 2);
+        let mut crowd: Vec<_> = (0..2 * MAX_STRANGERS).map(|_| stranger(&strangers)).collect();
+        assert!(is_there(&mut speaker).await && is_there(&mut alone).await);
+        assert!(!is_there(&mut crowd[0].0).await && is_there(&mut crowd[2 * MAX_STRANGERS - 1].0).await);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! All of them travel on one stream that the executor opens, so that it listens on no port.
 
-use prost::{Message, Oneof};
+use prost::bytes::Bytes;
+use prost::{DecodeError, Message, Oneof};
 
 /// Version of the messages. A scheduler and an executor with different ones do not work together.
 pub const PROTOCOL: u32 = 1;
@@ -25,9 +26,10 @@ pub enum FromExecutor {
     /// The first message: who offers to work.
     #[prost(message, tag = "1")]
     Register(Register),
-    /// A sign of life, sent at least every [`crate::ALIVE_INTERVAL`], with the progress of its tasks.
-    #[prost(message, tag = "2")]
-    Alive(Alive),
+    /// A sign of life, sent at least every [`crate::ALIVE_INTERVAL`], with the progress of its tasks: an encoded [`Alive`], as
+    /// [`Alive::decode_bounded`] reads it.
+    #[prost(bytes = "bytes", tag = "2")]
+    Alive(Bytes),
     /// The end of a task.
     #[prost(message, tag = "3")]
     Ended(Ended),
@@ -45,6 +47,28 @@ pub struct Alive {
     /// Memory that its process has now, in bytes; 0 if it does not know.
     #[prost(uint64, tag = "2")]
     pub memory_bytes: u64,
+}
+
+/// Limit of the bytes of a sign of life, 256 KiB: news of 1,024 tasks, the most that an executor has, take about 150 KiB. As values in memory they
+/// can take fifty times as much.
+pub const MAX_ALIVE_BYTES: usize = 256 << 10;
+
+impl Alive {
+    /// Reads a sign of life of anybody's.
+    pub fn decode_bounded(bytes: &Bytes) -> Result<Self, String> {
+        match bytes.len() {
+            length if length > MAX_ALIVE_BYTES => {
+                Err(format!("its sign of life has {length} bytes, more than {MAX_ALIVE_BYTES}, the limit"))
+            }
+            _ => Self::decode(bytes.clone()).map_err(|error: DecodeError| format!("its sign of life is none: {error}")),
+        }
+    }
+}
+
+impl From<Alive> for FromExecutor {
+    fn from(alive: Alive) -> Self {
+        Self::Alive(alive.encode_to_vec().into())
+    }
 }
 
 /// Progress of a task.
@@ -231,5 +255,36 @@ impl From<FromExecutor> for ToScheduler {
 impl From<FromScheduler> for ToExecutor {
     fn from(content: FromScheduler) -> Self {
         Self { content: Some(content) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sign_of_life_is_read_up_to_its_limit() {
+        let of = |tasks| Alive { tasks: vec![Progress::default(); tasks], memory_bytes: 7 };
+        let FromExecutor::Alive(bytes) = FromExecutor::from(of(1024)) else { panic!("it is another message") };
+        assert_eq!(Alive::decode_bounded(&bytes), Ok(of(1024)));
+        // Each of them takes two bytes here, and a hundred in memory.
+        let FromExecutor::Alive(bytes) = FromExecutor::from(of(MAX_ALIVE_BYTES / 2)) else {
+            panic!("it is another message")
+        };
+        assert!(Alive::decode_bounded(&bytes).unwrap_err().contains("262144, the limit"));
+        assert!(Alive::decode_bounded(&Bytes::from_static(b"\xff")).is_err());
+    }
+
+    #[test]
+    fn a_sign_of_life_is_a_message_within_a_message() {
+        // An executor of a version before sends it so; the bytes are alike.
+        #[derive(Clone, PartialEq, Message)]
+        struct Before {
+            #[prost(message, optional, tag = "2")]
+            alive: Option<Alive>,
+        }
+        let alive = Alive { tasks: vec![Progress::default()], memory_bytes: 7 };
+        let now: ToScheduler = FromExecutor::from(alive.clone()).into();
+        assert_eq!(now.encode_to_vec(), Before { alive: Some(alive) }.encode_to_vec());
     }
 }

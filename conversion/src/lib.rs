@@ -24,8 +24,8 @@ mod verify;
 pub use codec::MillworkCodec;
 pub use judge::{AttemptOutcome, Verdict, ledger_mismatches};
 pub use millwork_ndjson::{
-    ColumnNames, FileLedger, Limits, MIN_CONTENT_BYTES, OtherFormat, Preview, PreviewLine, RangeLedger, TaskCounters, TaskCounts,
-    TaskStep, input_bytes_read, preview,
+    ColumnNames, FileLedger, Limits, MIN_CONTENT_BYTES, OtherFormat, Preview, PreviewLine, RangeLedger, TaskCounters,
+    TaskCounts, TaskStep, input_bytes_read, preview,
 };
 /// Says what the metrics mean that reading and writing make.
 pub use millwork_storage::describe_metrics;

@@ -97,7 +97,7 @@ impl Session {
                     }
                 }
                 // A sign of life that is not read is as good as the next: a full queue is no matter.
-                _ = alive.tick() => drop(self.outbound.try_send(FromExecutor::Alive(self.news()).into())),
+                _ = alive.tick() => drop(self.outbound.try_send(FromExecutor::from(self.news()).into())),
                 () = &mut stop, if !is_stopping => {
                     is_stopping = true;
                     self.send(FromExecutor::Draining(Nothing {})).await;

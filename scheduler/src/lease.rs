@@ -7,10 +7,9 @@
 
 use anyhow::Context;
 use chrono::{DateTime, Duration, Utc};
-use millwork_storage::{Location, PRIVATE_FILE_MODE, absolute, create_directories};
-use millwork_tracking::{Lock, TrackingError, TrackingStore, lock_path};
+use millwork_storage::{Location, absolute, create_directories};
+use millwork_tracking::{Lock, TrackingError, TrackingStore, lock_path, open_lock};
 use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::JoinHandle;
@@ -147,6 +146,7 @@ impl OutputLock {
         let private = directory.join("_millwork");
         create_directories(&private)
             .with_context(|| format!("cannot write to the output `{}`", directory.display()))?;
+        check_owner(&private)?;
         let file = lock_file(&private.join("output.lock"))?;
         let file =
             file.with_context(|| format!("another millwork process writes to the output `{}`", directory.display()))?;
@@ -154,10 +154,27 @@ impl OutputLock {
     }
 }
 
+/// Refuses a private directory that another user made, or that is a link of another user's: that user could lead what is written there elsewhere. Root
+/// is trusted, since it can do so anyway.
+fn check_owner(private: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    // SAFETY: it takes nothing, and cannot fail.
+    let user = unsafe { libc::geteuid() };
+    for found in [std::fs::metadata(private), std::fs::symlink_metadata(private)] {
+        let owner = found.with_context(|| format!("cannot look at `{}`", private.display()))?.uid();
+        anyhow::ensure!(
+            owner == user || owner == 0,
+            "`{}` belongs to user {owner}, not to user {user} or root: whoever it is could lead what is written there elsewhere; run \
+             this as that user, give it to user {user}, or name another output",
+            private.display()
+        );
+    }
+    Ok(())
+}
+
 /// A file that one process holds; none if another does.
 fn lock_file(path: &Path) -> anyhow::Result<Option<File>> {
-    let file = File::options().write(true).create(true).truncate(true).mode(PRIVATE_FILE_MODE).open(path);
-    let file = file.with_context(|| format!("cannot create `{}`", path.display()))?;
+    let file = open_lock(path).with_context(|| format!("cannot open the lock `{}`", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(std::fs::TryLockError::WouldBlock) => Ok(None),

@@ -34,6 +34,7 @@ mod why;
 
 pub use access::{
     Caller, NewToken, OwnerToken, Role, TokenId, TokenRecord, TokenSetError, check_token_file, find_owner_token,
+    keep_private, owner_address,
 };
 pub use adopt::{Adopted, adopt, count_unknown};
 pub use api::{ApiServer, HttpDoor, HttpOptions, read_token};

@@ -65,7 +65,7 @@ impl Rogue {
     /// The next task, with signs of life until it comes.
     fn task(&mut self) -> Task {
         loop {
-            self.send(FromExecutor::Alive(Alive::default()));
+            self.send(Alive::default().into());
             let next = self.runtime.block_on(async { timeout(PATIENCE, self.link.inbound.next()).await });
             let Ok(Some(Ok(message))) = next else { panic!("no task came in time") };
             if let Some(FromScheduler::Launch(task)) = message.content {

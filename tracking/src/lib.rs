@@ -32,7 +32,7 @@ pub use numbers::{
     AttemptStep, AttemptWork, Capacity, DateTotals, FileTotal, Note, NumberStore, RunSummary, Sample, Span,
 };
 pub use requests::describe_metrics;
-pub use sqlite::{SqliteStore, lock_path};
+pub use sqlite::{SqliteStore, lock_path, open_lock};
 pub use store::{TrackingStore, open};
 pub use types::{
     Attempt, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest, Replaced,

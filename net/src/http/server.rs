@@ -6,6 +6,7 @@ use crate::{Seldom, ServerTls};
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
+use axum::http::StatusCode;
 use axum::response::Response;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
@@ -156,9 +157,14 @@ impl Shared {
             let in_request = of_service.begin();
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer));
+            let too_long = header_bytes(&request) > MAX_HEADER_BYTES;
             let answer = routes.clone().oneshot(request);
             async move {
-                answer.await.map(|answer| {
+                let answer = match too_long {
+                    true => Ok(too_long_header()),
+                    false => answer.await,
+                };
+                answer.map(|answer| {
                     if answer.extensions().get::<Endless>().is_some() {
                         in_request.set_endless();
                     }
@@ -190,6 +196,19 @@ impl Shared {
             }
         }
     }
+}
+
+/// Bytes of the header of a request: what the parser takes can be a little more than its buffer, as it looks between reads.
+fn header_bytes<B>(request: &Request<B>) -> usize {
+    let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() + path
+}
+
+fn too_long_header() -> Response<Body> {
+    let text = format!("the header of the request has more than {MAX_HEADER_BYTES} bytes, the limit\n");
+    let mut answer = Response::new(Body::from(text));
+    *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    answer
 }
 
 async fn either(a: &CancellationToken, b: &CancellationToken) {

@@ -9,7 +9,7 @@ mod set;
 mod token;
 mod tries;
 
-pub use owner::{OwnerToken, find_owner_token};
+pub use owner::{OwnerToken, find_owner_token, keep_private, owner_address};
 pub(crate) use session::Sessions;
 pub use set::TokenSetError;
 pub(crate) use set::{TokenSet, Wrong};

@@ -75,28 +75,51 @@ impl Drop for OwnerToken {
     }
 }
 
-/// The token that a scheduler of this user has left for the API at a URL on this machine. None, if there is no such scheduler, or
-/// the URL leads elsewhere. A file that others could have written or read is an error.
-pub fn find_owner_token(host: &str, port: u16) -> anyhow::Result<Option<String>> {
-    let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-    let addresses = match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        Ok(address) => vec![address],
-        Err(_) if host.eq_ignore_ascii_case("localhost") => loopback.to_vec(),
-        Err(_) => return Ok(None),
-    };
+/// The token that a scheduler of this user has left for the API at an address of this machine. None, if there is no such scheduler, or
+/// the address is another machine's. A file that others could have written or read is an error.
+pub fn find_owner_token(address: SocketAddr) -> anyhow::Result<Option<String>> {
+    if !address.ip().is_loopback() {
+        return Ok(None);
+    }
     for directory in directories() {
-        for address in addresses.iter().filter(|address| address.is_loopback()) {
-            let path = directory.join(file_name(SocketAddr::new(*address, port)));
-            if !path.exists() {
-                continue;
-            }
-            check_private(&directory, true)?;
-            if let Some(text) = read_private(&path)? {
-                return Ok(Some(text));
-            }
+        let path = directory.join(file_name(address));
+        if !path.exists() {
+            continue;
+        }
+        check_private(&directory, true)?;
+        if let Some(text) = read_private(&path)? {
+            return Ok(Some(text));
         }
     }
     Ok(None)
+}
+
+/// The address of a scheduler at a host of this machine, by which its user's token is found. `localhost` is that of IPv6 only if a scheduler has
+/// left a token there and none for IPv4. Whoever shows such a token connects to this very address: another user may listen on the other.
+pub fn owner_address(host: &str, port: u16) -> Option<SocketAddr> {
+    if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        return Some(SocketAddr::new(address, port));
+    }
+    if !host.eq_ignore_ascii_case("localhost") {
+        return None;
+    }
+    let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    let [first, second] = loopback.map(|address| SocketAddr::new(address, port));
+    let has_token = |address| directories().iter().any(|directory| directory.join(file_name(address)).exists());
+    Some(if has_token(second) && !has_token(first) { second } else { first })
+}
+
+/// Writes a text to a file of this name that nobody else can open, in the first of the user's places that can be used.
+pub fn keep_private(name: &str, text: &str) -> anyhow::Result<PathBuf> {
+    let mut reasons = Vec::new();
+    for directory in directories() {
+        let path = directory.join(name);
+        match make_private(&directory).and_then(|()| write_private(&path, text)) {
+            Ok(()) => return Ok(path),
+            Err(error) => reasons.push(format!("{error:#}")),
+        }
+    }
+    anyhow::bail!("this user has no place for private files: set XDG_RUNTIME_DIR or HOME ({})", reasons.join("; "))
 }
 
 /// Places of the user's own, the best first: what goes with the session, then what stays.
@@ -234,8 +257,14 @@ mod tests {
 
     #[test]
     fn other_machines_are_never_shown_the_token() {
-        for host in ["example.com", "10.0.0.1", "localhost.example", "[2001:db8::1]"] {
-            assert_eq!(find_owner_token(host, 8080).unwrap(), None, "{host}");
+        for host in ["example.com", "localhost.example", ""] {
+            assert_eq!(owner_address(host, 8080), None, "{host}");
         }
+        for host in ["10.0.0.1", "[2001:db8::1]"] {
+            let address = owner_address(host, 8080).unwrap();
+            assert_eq!(find_owner_token(address).unwrap(), None, "{host}");
+        }
+        assert_eq!(owner_address("[::1]", 8080), Some(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 8080)));
+        assert_eq!(owner_address("LocalHost", 8080), Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8080)));
     }
 }

@@ -69,6 +69,12 @@ impl Hosts {
 
     fn is_ours(&self, host: &str) -> bool {
         let Ok(authority) = host.parse::<Authority>() else { return false };
+        // A host has no user, and a port is a number.
+        let port = authority.port().map(|port| port.as_str().parse::<u16>());
+        let has_end = authority.as_str().rsplit(']').next().is_some_and(|end| end.contains(':'));
+        if authority.as_str().contains('@') || port.as_ref().is_some_and(Result::is_err) || has_end != port.is_some() {
+            return false;
+        }
         let name = authority.host().trim_start_matches('[').trim_end_matches(']');
         name.eq_ignore_ascii_case("localhost")
             || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
@@ -114,7 +120,18 @@ mod tests {
         for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "127.9.9.9", "[::1]", "[::1]:8080"] {
             assert!(allows(&loopback, Method::GET, &[(header::HOST, host)]), "{host}");
         }
-        for host in ["", "rebound.example:8080", "localhost.example", "10.0.0.1", "[::2]:8080", "127.0.0.1.example"] {
+        for host in [
+            "",
+            "rebound.example:8080",
+            "localhost.example",
+            "10.0.0.1",
+            "[::2]:8080",
+            "127.0.0.1.example",
+            "evil@localhost",
+            "localhost:evil",
+            "localhost:",
+            "localhost:99999",
+        ] {
             assert!(!allows(&loopback, Method::GET, &[(header::HOST, host)]), "{host}");
             assert!(allows(&all, Method::GET, &[(header::HOST, host)]), "{host}");
             assert!(!allows(&some, Method::GET, &[(header::HOST, host)]), "{host}");

@@ -12,16 +12,25 @@ use chrono::Utc;
 use futures::StreamExt;
 use millwork_cluster::ExecutorLink;
 use millwork_cluster::messages::{
-    Ended, FromExecutor, FromScheduler, Nothing, Outcome, PROTOCOL, Register, Release, TaskKey,
+    Alive, Ended, FromExecutor, FromScheduler, Nothing, Outcome, PROTOCOL, Register, Release, TaskKey,
 };
 use millwork_conversion::TaskReport;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// The longest name of an executor.
 const MAX_NAME_CHARACTERS: usize = 200;
 /// The most tasks that an executor may run at once.
 const MAX_SLOTS: u32 = 1024;
+
+/// The longest text of a defect that is kept of an executor's: what failures tell at most.
+const MAX_DEFECT_CHARACTERS: usize = 4096;
+
+/// Size from which a report is read in turn with others as large: as values it takes several times the memory.
+const LARGE_REPORT_BYTES: usize = 1 << 20;
+/// Turns of large reports, of all executors together.
+static LARGE_REPORTS: Semaphore = Semaphore::const_new(2);
 
 /// Number of the next session: an executor that comes back is another one, as its former tasks are given to others.
 static SESSIONS: AtomicU64 = AtomicU64::new(1);
@@ -77,19 +86,20 @@ fn check(register: Register) -> Result<Register, String> {
     if !(1..=MAX_SLOTS).contains(slots) {
         return Err(format!("it offers {slots} slots; 1 to {MAX_SLOTS} are taken"));
     }
+    // Characters that turn the direction of text, and the like, are written as escapes.
     let is_name =
-        !name.is_empty() && name.chars().count() <= MAX_NAME_CHARACTERS && !name.chars().any(char::is_control);
+        !name.is_empty() && name.chars().count() <= MAX_NAME_CHARACTERS && millwork_diagnosis::shown(name) == *name;
     if !is_name {
         return Err(format!(
-            "its name has to have 1 to {MAX_NAME_CHARACTERS} characters, none of them a control character"
+            "its name has to have 1 to {MAX_NAME_CHARACTERS} characters, none of them a control character, or one that is not seen"
         ));
     }
     Ok(register)
 }
 
-/// A text of an executor's own, as it can be shown: short, and without control characters.
+/// A text of an executor's own, as it can be shown: short, and with escapes for characters that are not seen.
 fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_NAME_CHARACTERS).collect()
+    millwork_diagnosis::shown(&text.chars().take(MAX_NAME_CHARACTERS).collect::<String>())
 }
 
 struct Session {
@@ -119,8 +129,11 @@ impl Session {
                 Err(_) => return format!("no sign of life for {} seconds", link.patience.as_secs()),
             };
             match message.content {
-                Some(FromExecutor::Alive(alive)) => {
-                    self.engine.fleet.hear(&self.id, &alive);
+                Some(FromExecutor::Alive(bytes)) => {
+                    match Alive::decode_bounded(&bytes) {
+                        Ok(alive) => self.engine.fleet.hear(&self.id, &alive),
+                        Err(reason) => return reason,
+                    }
                     // A sign of life that is not read is as good as the next: a full queue is no matter.
                     drop(link.outbound.try_send(FromScheduler::Alive(Nothing {}).into()));
                 }
@@ -154,14 +167,8 @@ impl Session {
             return;
         };
         let outcome = match outcome {
-            // The executor's name is the one by which it registered, whatever its report says.
-            Some(Outcome::Report(bytes)) => TaskReport::from_bytes(&bytes)
-                .map(|mut report| {
-                    report.executor.clone_from(&self.name);
-                    (report, bytes.len())
-                })
-                .map_err(|error| format!("the report of executor {} is none: {error}", self.id)),
-            Some(Outcome::Defect(error)) => Err(error),
+            Some(Outcome::Report(bytes)) => self.read_report(bytes).await,
+            Some(Outcome::Defect(error)) => Err(error.chars().take(MAX_DEFECT_CHARACTERS).collect()),
             None => Err(format!("executor {} reports nothing", self.id)),
         };
         let status = match outcome {
@@ -192,6 +199,23 @@ impl Session {
             status: Some(status),
         };
         self.engine.update(&self.id, vec![status]).await;
+    }
+}
+
+impl Session {
+    /// Reads the report of a task, beside other work: it can have 64 MiB. Returns its bytes, too.
+    async fn read_report(&self, bytes: Vec<u8>) -> Result<(TaskReport, usize), String> {
+        let none = |error: &dyn std::fmt::Display| format!("the report of executor {} is none: {error}", self.id);
+        let length = bytes.len();
+        let _turn = match length > LARGE_REPORT_BYTES {
+            true => Some(LARGE_REPORTS.acquire().await.map_err(|error| none(&error))?),
+            false => None,
+        };
+        let read = tokio::task::spawn_blocking(move || TaskReport::from_bytes(&bytes)).await;
+        let mut report = read.map_err(|error| none(&error))?.map_err(|error| none(&error))?;
+        // The executor's name is the one by which it registered, whatever its report says.
+        report.executor.clone_from(&self.name);
+        Ok((report, length))
     }
 }
 

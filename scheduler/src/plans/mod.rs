@@ -26,6 +26,8 @@ use chrono::Duration;
 
 /// Subjects of a plan at most: few enough for one document and for a person to look through, and a page of any listing.
 const MAX_SUBJECTS: usize = 1000;
+/// Bytes of the names of a plan's subjects at most, 256 KiB: a thousand of 256 bytes.
+const MAX_NAMES_BYTES: usize = 256 << 10;
 /// Length of a reason at most, in characters: a paragraph.
 const MAX_REASON_CHARS: usize = 1000;
 /// Time in which a plan can be applied: long enough to read it and ask somebody, short enough to be still true.

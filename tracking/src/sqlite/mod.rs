@@ -39,7 +39,7 @@ use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestFile, 
 use std::fs::File;
 use worker::Worker;
 
-pub use open::lock_path;
+pub use open::{lock_path, open_lock};
 
 /// The embedded store.
 pub struct SqliteStore {

@@ -51,8 +51,7 @@ impl SqliteStore {
         let lock_path = lock_path(path);
         let fail =
             |e: std::io::Error| TrackingError::Open { store: lock_path.display().to_string(), message: e.to_string() };
-        let options = File::options().write(true).create(true).truncate(true).mode(FILE_MODE).open(&lock_path);
-        let lock = options.map_err(fail)?;
+        let lock = open_lock(&lock_path).map_err(fail)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { _owner: Some(lock), ..store }),
             Err(std::fs::TryLockError::WouldBlock) => Err(TrackingError::InUse(path.display().to_string())),
@@ -90,6 +89,21 @@ pub fn lock_path(database: &Path) -> PathBuf {
     name.into()
 }
 
+/// Opens a file that is locked, and creates it for its owner alone if it is not there. Whoever may write to its directory could have put anything in
+/// its place: links are not followed, nothing is cut off, and what is no file is refused at once.
+pub fn open_lock(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = File::options().write(true).create(true).truncate(false).mode(FILE_MODE).custom_flags(flags).open(path);
+    let refused =
+        || io::Error::new(ErrorKind::InvalidInput, "it is no file of its own, but a link or something else: remove it");
+    match file {
+        Ok(file) if file.metadata()?.is_file() => Ok(file),
+        Ok(_) => Err(refused()),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ELOOP | libc::ENXIO)) => Err(refused()),
+        Err(e) => Err(e),
+    }
+}
+
 /// Creates the database file for its owner alone, if it is not there. Returns whether it was not. It is never opened here if it is: closing
 /// it would let go of locks that SQLite holds in this process.
 fn create_private(path: &Path) -> io::Result<bool> {
@@ -111,8 +125,9 @@ fn check_owners(path: &Path) -> Result<(), String> {
     };
     let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
     for of in [directory.to_owned(), beside(""), beside("-wal"), beside("-shm"), beside(".lock")] {
-        let Ok(owner) = fs::metadata(&of).map(|found| found.uid()) else { continue };
-        if owner != user && owner != 0 {
+        // A link's own owner counts, too: it leads wherever that user wants.
+        let owners = [fs::metadata(&of), fs::symlink_metadata(&of)].map(|found| found.map(|found| found.uid()));
+        if let Some(owner) = owners.into_iter().flatten().find(|owner| *owner != user && *owner != 0) {
             return Err(format!(
                 "`{}` belongs to user {owner}, not to user {user} or root: whoever it is could read and change the state; run this \
                  as that user, give it to user {user}, or name another state",
