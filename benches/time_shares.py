@@ -21,11 +21,11 @@ a = arguments.parse_args()
 FREQUENCY = 2000
 # The first that fits counts.
 STEPS = {
-    "compress": r"encode::snappy",
-    "encode": r"millwork_conversion::encode|parquet::|memcmp",
+    "compress": r"millwork_parquet_text::snappy",
+    "encode": r"millwork_parquet_text|parquet::|memcmp",
     "scan": r"ndjson::(json|numbers|keys|blocks|input)|memchr|simdutf8",
     # The compiler may put the loop over lines into the iterator that it is.
-    "build columns": r"millwork_conversion::(ndjson|source)|spec_extend|futures_util::stream::iter::Iter<|iter::sources::from_fn::FromFn<",
+    "build columns": r"millwork_ndjson|millwork_conversion::source|spec_extend|futures_util::stream::iter::Iter<|iter::sources::from_fn::FromFn<",
     "copies": r"memmove|memcpy",
     "memory (kernel)": r"clear_page|page_fault|folio_(add|alloc|zero)|alloc_(pages|anon)|charge|zap_|mmap|rmap|free_(pages|unref)",
     "other kernel, I/O most of all": r"^\[k\]",

@@ -202,14 +202,17 @@ def test_what_is_granted_is_used(policies, calls, role):
     assert not left, left
 
 
-@pytest.mark.parametrize("role, action, place", [
-    ("builder", "s3:PutObject", "input/*"),
-    ("builder", "dynamodb:Scan", "runs"),
-    ("scheduler", "s3:PutObject", "manifests/*"),
-    ("scheduler", "sqs:SendMessage", "input"),
-    ("executor", "s3:DeleteObject", "input/*"),
-    ("operator", "sqs:PurgeQueue", "input"),
-])
+@pytest.mark.parametrize(
+    "role, action, place",
+    [
+        ("builder", "s3:PutObject", "input/*"),
+        ("builder", "dynamodb:Scan", "runs"),
+        ("scheduler", "s3:PutObject", "manifests/*"),
+        ("scheduler", "sqs:SendMessage", "input"),
+        ("executor", "s3:DeleteObject", "input/*"),
+        ("operator", "sqs:PurgeQueue", "input"),
+    ],
+)
 def test_a_right_too_many_is_found(policies, calls, role, action, place):
     service = action.partition(":")[0]
     where = {"s3": "arn:aws:s3:::", "sqs": "arn:aws:sqs:eu-central-1:000000000000:", "dynamodb": "arn:aws:dynamodb:eu-central-1:000000000000:table/"}[service]
@@ -255,14 +258,22 @@ def run_without(policies):
         for name, document in policies.items():
             run.recorder.grant(name, [without(document, action) if name == role else document])
         return run
+
     yield start
     for run in started:
         run.close()
 
 
-@pytest.mark.parametrize("role, action", [
-    ("builder", "sqs:ReceiveMessage"), ("builder", "s3:GetObject"), ("scheduler", "s3:GetObject"), ("scheduler", "dynamodb:UpdateItem"), ("executor", "s3:PutObject"),
-])
+@pytest.mark.parametrize(
+    "role, action",
+    [
+        ("builder", "sqs:ReceiveMessage"),
+        ("builder", "s3:GetObject"),
+        ("scheduler", "s3:GetObject"),
+        ("scheduler", "dynamodb:UpdateItem"),
+        ("executor", "s3:PutObject"),
+    ],
+)
 def test_a_run_without_a_right_fails_by_its_name(run_without, role, action):
     run = run_without(role, action)
     with pytest.raises(TimeoutError, match=action):
@@ -272,6 +283,6 @@ def test_a_run_without_a_right_fails_by_its_name(run_without, role, action):
 
 def test_an_operator_without_a_right_is_told_of_it(run_without):
     run = run_without("operator", "s3:ListBucket")
-    with pytest.raises(AssertionError, match="ListBucket|access|Access"):
+    with pytest.raises(AssertionError, match=r"ListBucket|access|Access"):
         run.operate("backfill", "--prefix", f"s3://{PREFIX}-input", "--flush", program="millwork-manifest-builder")
     assert {(key, action) for key, action, _ in run.recorder.denied} == {("operator", "s3:ListBucket")}

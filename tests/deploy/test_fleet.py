@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import threading
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import grpc
 import pytest
@@ -72,7 +72,7 @@ def fields(message):
             at += 8
         else:
             length = number()
-            found[key >> 3] = message[at:at + length]
+            found[key >> 3] = message[at : at + length]
             at += length
     return found
 
@@ -93,9 +93,23 @@ class Fleet:
         return subprocess.Popen([str(part) for part in command], env={**self.environment, **variables}, stdout=log, stderr=log)
 
     def start_scheduler(self):
-        self.scheduler = self.start("scheduler", BIN / "millwork-scheduler", "--state", f"sqlite:{self.folder / 'state.db'}", "--input-places", self.folder / "in",
-                                    "--output", self.folder / "out", "--listen", f"127.0.0.1:{self.door}", "--http", f"127.0.0.1:{self.http}",
-                                    "--scaler-listen", f"127.0.0.1:{self.scaler_port}", *self.options)
+        self.scheduler = self.start(
+            "scheduler",
+            BIN / "millwork-scheduler",
+            "--state",
+            f"sqlite:{self.folder / 'state.db'}",
+            "--input-places",
+            self.folder / "in",
+            "--output",
+            self.folder / "out",
+            "--listen",
+            f"127.0.0.1:{self.door}",
+            "--http",
+            f"127.0.0.1:{self.http}",
+            "--scaler-listen",
+            f"127.0.0.1:{self.scaler_port}",
+            *self.options,
+        )
         self.wait("the scheduler answers", lambda: self.cli("runs", "list", "--json", codes=(0, 5)))
 
     def end(self, process):
@@ -106,15 +120,26 @@ class Fleet:
         """Makes the executors as many as are wanted, as a Deployment does: those that are told to end finish what they have first."""
         while len(self.executors) < wanted:
             self.started += 1
-            self.executors.append(self.start(f"executor-{self.started}", BIN / "millwork-executor", "--scheduler", f"127.0.0.1:{self.door}", "--vcores", "1",
-                                             HTTP_LISTEN=f"127.0.0.1:{free_port()}"))
+            self.executors.append(
+                self.start(
+                    f"executor-{self.started}",
+                    BIN / "millwork-executor",
+                    "--scheduler",
+                    f"127.0.0.1:{self.door}",
+                    "--vcores",
+                    "1",
+                    HTTP_LISTEN=f"127.0.0.1:{free_port()}",
+                )
+            )
         while len(self.executors) > wanted:
             gone = self.executors.pop()
             gone.send_signal(signal.SIGTERM)
             self.ended.append(gone)
 
     def cli(self, *command, codes=(0,)):
-        done = subprocess.run([BIN / "millwork", *command, "--scheduler", f"http://127.0.0.1:{self.http}"], env=self.environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [BIN / "millwork", *command, "--scheduler", f"http://127.0.0.1:{self.http}"], env=self.environment, capture_output=True, text=True, timeout=60
+        )
         assert done.returncode in codes, done.stderr
         return done.stdout
 
@@ -140,7 +165,7 @@ def remember_speed(database, bytes_a_second):
     seconds = 3.6e9
     numbers = {"converted_bytes": bytes_a_second * seconds, "busy_slot_milliseconds": seconds * 1e3, "busy_executor_milliseconds": seconds * 1e3}
     with sqlite3.connect(database) as connection:
-        today = datetime.now(timezone.utc).strftime("%Y-%m-%d")
+        today = datetime.now(UTC).strftime("%Y-%m-%d")
         connection.executemany("INSERT INTO metrics VALUES (?, ?, ?)", [(today, name, int(value)) for name, value in numbers.items()])
     connection.close()
 

@@ -7,10 +7,10 @@ import urllib.request
 
 import pytest
 import yaml
+from test_monitoring import FOREIGN, MONITORS, dashboard_expressions, documented, names_in
 
 import pipeline as pipelines
 from pipeline import BIN, Services, free_port
-from test_monitoring import FOREIGN, MONITORS, dashboard_expressions, documented, names_in
 
 FILES, LINES = 12, 3000
 # Shown where there are certificates, or once a manifest is refused.
@@ -22,7 +22,12 @@ class Scraped(Services):
 
     def __init__(self, folder):
         super().__init__(folder)
-        made = subprocess.run([BIN / "millwork", "token", "new", "--id", "check", "--role", "admin", "--file", folder / "tokens", "--json"], capture_output=True, text=True, check=True)
+        made = subprocess.run(
+            [BIN / "millwork", "token", "new", "--id", "check", "--role", "admin", "--file", folder / "tokens", "--json"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         self.token = json.loads(made.stdout)["token"]
 
     def environment(self, role):
@@ -33,7 +38,7 @@ class Scraped(Services):
         self.web = free_port()
         rules = yaml.safe_load((MONITORS / "rules.yaml").read_text())["spec"]
         (self.folder / "rules.yaml").write_text(yaml.safe_dump(rules))
-        jobs = {}
+        jobs: dict[str, dict] = {}
         for name, port in self.ports.items():
             job = name.partition("-")[0]
             made = jobs.setdefault(job, {"job_name": job, "static_configs": []})
@@ -41,8 +46,19 @@ class Scraped(Services):
         jobs["scheduler"]["authorization"] = {"credentials": self.token}
         config = {"global": {"scrape_interval": "1s", "evaluation_interval": "1s"}, "rule_files": ["rules.yaml"], "scrape_configs": list(jobs.values())}
         (self.folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
-        self.start("prometheus", ["prometheus", "--config.file", self.folder / "prometheus.yaml", "--storage.tsdb.path", self.folder / "tsdb",
-                                  "--web.listen-address", f"127.0.0.1:{self.web}"], self.environment("none"))
+        self.start(
+            "prometheus",
+            [
+                "prometheus",
+                "--config.file",
+                self.folder / "prometheus.yaml",
+                "--storage.tsdb.path",
+                self.folder / "tsdb",
+                "--web.listen-address",
+                f"127.0.0.1:{self.web}",
+            ],
+            self.environment("none"),
+        )
 
     def get(self, url, token=None):
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
@@ -106,7 +122,7 @@ def test_prometheus_and_the_api_agree(scraped):
         "max(millwork_backlog_bytes)": 0,
         "sum(millwork_ledger_mismatch_total)": 0,
     }.items():
-        scraped.until(f"{expression} is {expected}", lambda: scraped.value(expression) == expected, 30)
+        scraped.until(f"{expression} is {expected}", lambda expression=expression, expected=expected: scraped.value(expression) == expected, 30)
 
 
 def test_every_rule_works_and_no_page_is_due(scraped):
