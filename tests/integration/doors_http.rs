@@ -5,6 +5,7 @@ use crate::place::{Done, Place, Running, binary, signal, start, wait_for_end, wa
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
+use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -373,4 +374,44 @@ fn others_are_listened_to_only_with_tokens_and_tls() {
     assert!(start(&["--listen", "0.0.0.0:0", "--insecure-http"]).contains("--insecure-executors"));
     let former = start(&["--insecure"]);
     assert!(former.contains("--insecure-http") && former.contains("--insecure-executors"), "{former}");
+}
+
+/// Everybody on a machine reads the arguments of its programs.
+#[test]
+fn a_link_that_signs_in_is_in_no_argument_of_a_program() {
+    let place = Place::new();
+    let cluster = Cluster::start(&place, "out", 0, &[]);
+    let (browser, told) = (place.path("bin/xdg-open"), place.path("told"));
+    std::fs::create_dir(place.path("bin")).unwrap();
+    std::fs::write(&browser, format!("#!/bin/sh\necho \"$1\" > {0}.new && mv {0}.new {0}\n", told.display())).unwrap();
+    std::fs::set_permissions(&browser, Permissions::from_mode(0o755)).unwrap();
+    let mut open = cluster.client(&["open", "m1"]);
+    open.env("DISPLAY", ":9").env("PATH", format!("{}:/usr/bin:/bin", place.path("bin").display()));
+    let done = Done::of(open.output().unwrap());
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let code = done.stdout.split("code=").nth(1).unwrap().split('&').next().unwrap();
+    wait_until("the browser is asked", || told.exists());
+    let argument = std::fs::read_to_string(&told).unwrap();
+    assert!(!argument.contains(code), "{argument}");
+    let page = Path::new(argument.trim());
+    assert!(std::fs::read_to_string(page).unwrap().contains(code));
+    assert_eq!(std::fs::metadata(page).unwrap().permissions().mode() & 0o077, 0);
+}
+
+#[test]
+fn a_header_has_as_many_bytes_as_the_limit_and_no_more() {
+    let place = Place::new();
+    let cluster = Cluster::start(&place, "out", 0, &[]);
+    let port = cluster.http_port();
+    let of = |bytes: usize| {
+        raw(
+            port,
+            &format!(
+                "GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: {}\r\nconnection: close\r\n\r\n",
+                "x".repeat(bytes)
+            ),
+        )
+    };
+    assert!(of(60 << 10).starts_with("HTTP/1.1 200"));
+    assert!(of(70_000).starts_with("HTTP/1.1 431"));
 }

@@ -337,3 +337,56 @@ fn a_manifest_in_the_watched_directory_that_leads_elsewhere_is_told_of_once() {
     assert_eq!(cluster.stop_scheduler(), Some(0));
     assert_not_shown(&place);
 }
+
+/// Whoever may write to an output plants something in the place of the lock.
+#[test]
+fn what_is_planted_in_the_place_of_a_lock_is_neither_cut_nor_waited_for() {
+    let place = Place::new();
+    place.input("2025-12-23-a.ndjson", "{\"a\": 1}\n");
+    let precious = place.path("precious");
+    fs::write(&precious, SECRET).unwrap();
+    let private = place.path("out/_millwork");
+    fs::create_dir_all(&private).unwrap();
+    let state = format!("sqlite:{}", place.path("state/state.db").display());
+    fs::create_dir(place.path("state")).unwrap();
+    for lock in [private.join("output.lock"), place.path("state/state.db.lock")] {
+        let refused = |what: &str| {
+            let done = place.run(&["--state", &state]);
+            assert!(done.code != Some(0) && done.stderr.contains("remove it"), "{what}: {}", done.stderr);
+            assert_eq!(fs::read_to_string(&precious).unwrap(), SECRET, "{what}");
+            fs::remove_file(&lock).unwrap();
+        };
+        let _ = fs::remove_file(&lock);
+        symlink(&precious, &lock).unwrap();
+        refused("a link");
+        symlink(place.path("nowhere"), &lock).unwrap();
+        refused("a link to nowhere");
+        assert!(!place.path("nowhere").exists());
+        pipe(&lock);
+        refused("a pipe");
+    }
+    place.run_well(&["--state", &state]);
+    assert_eq!(fs::read_to_string(&precious).unwrap(), SECRET);
+}
+
+#[test]
+fn an_output_or_a_state_that_another_user_has_prepared_is_refused() {
+    let place = Place::new();
+    place.input("2025-12-23-a.ndjson", "{\"a\": 1}\n");
+    let private = place.path("out/_millwork");
+    fs::create_dir_all(&private).unwrap();
+    if !crate::unprivileged::give_alone(&private) {
+        return;
+    }
+    let done = place.run(&[]);
+    assert!(done.code != Some(0) && done.stderr.contains("belongs to user 65534"), "{}", done.stderr);
+    fs::remove_dir_all(&private).unwrap();
+    let state = place.path("state");
+    fs::create_dir(&state).unwrap();
+    let (link, target) = (state.join("state.db"), place.path("elsewhere.db"));
+    symlink(&target, &link).unwrap();
+    std::os::unix::fs::lchown(&link, Some(65534), Some(65534)).unwrap();
+    let done = place.run(&["--state", &format!("sqlite:{}", link.display())]);
+    assert!(done.code != Some(0) && done.stderr.contains("belongs to user 65534"), "{}", done.stderr);
+    assert!(!target.exists());
+}

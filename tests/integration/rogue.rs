@@ -285,6 +285,7 @@ fn registrations_out_of_bounds_are_refused_with_the_bound() {
         ("a", u32::MAX, "1 to 1024"),
         ("", 1, "1 to 200 characters"),
         ("\u{1b}[2J", 1, "control character"),
+        ("x\u{202e}y", 1, "not seen"),
         (&"x".repeat(201), 1, "1 to 200 characters"),
     ] {
         let mut rogue = Rogue::connect(&fleet.executors_address(0));
@@ -296,4 +297,31 @@ fn registrations_out_of_bounds_are_refused_with_the_bound() {
     rogue.end(None, None);
     assert!(rogue.dismissed().contains("does not say who it is"));
     assert_eq!(fleet.connected(0), 0);
+}
+
+#[test]
+fn a_sign_of_life_without_bounds_is_the_last_and_costs_no_other() {
+    let world = World::local();
+    let fleet = Fleet::start(&world, 1, 1);
+    let load = world.load(2);
+    let memory = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", fleet.schedulers[0].as_ref().unwrap().0.id()));
+        let peak = status.unwrap().lines().find_map(|line| line.strip_prefix("VmHWM:").map(str::to_owned)).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
+    };
+    let before = memory();
+    // As a list of empty messages it would take gigabytes.
+    let huge = prost::bytes::Bytes::from([0x0a, 0].repeat(30 << 20));
+    for _ in 0..3 {
+        let mut rogue = Rogue::connect(&fleet.executors_address(0));
+        rogue.register("rogue", 1);
+        rogue.send(FromExecutor::Alive(huge.clone()));
+        // The scheduler closes the connection.
+        rogue.dismissed();
+    }
+    let after = memory();
+    assert!(after < before + 600, "{before} MiB, then {after} MiB");
+    fleet.submit_all(0, &load);
+    fleet.wait_until("all runs are completed", || fleet.are_completed(0, &load));
+    fleet.check(0, &load);
 }
