@@ -31,7 +31,7 @@ mod survey;
 mod table;
 mod verify;
 
-pub use codec::MillworkCodec;
+pub use codec::{MillworkCodec, plan_format};
 pub use judge::{AttemptOutcome, Verdict, ledger_mismatches};
 pub use ledger::{FileLedger, LedgerError, RangeLedger, add_up};
 pub use limits::{Limits, MIN_CONTENT_BYTES};
