@@ -23,7 +23,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     sql: Option<PathBuf>,
 
-    /// How many tasks could run at once [default: the number of cores]
+    /// Tasks that could run at once [default: the number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     vcores: Option<u32>,
 

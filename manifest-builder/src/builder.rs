@@ -20,7 +20,7 @@ const HEADS_AT_ONCE: usize = 16;
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
-/// Is told of a manifest.
+/// Callback that gets a manifest.
 pub(crate) type Drafting = Arc<dyn Fn(&Manifest) + Send + Sync>;
 
 /// Turns files into manifests. Any number of them work on one store, in any number of processes.
@@ -107,7 +107,7 @@ pub struct Arrived {
 }
 
 impl Arrived {
-    /// Adds what became of more files.
+    /// Adds the counts of more files.
     pub fn merge(&mut self, other: Self) {
         self.pending += other.pending;
         self.known += other.known;

@@ -38,7 +38,7 @@ struct Options {
     #[arg(long, env = "MILLWORK_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:50050")]
     listen: SocketAddr,
 
-    /// Where runs and files are remembered: sqlite:PATH or dynamodb:TABLE
+    /// State with runs and files: sqlite:PATH or dynamodb:TABLE
     #[arg(long, env = "MILLWORK_STATE", value_name = "URL")]
     state: String,
 

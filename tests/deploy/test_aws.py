@@ -65,12 +65,15 @@ def test_the_template_is_valid():
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("right, wrong, code", [
-    ("BillingMode: PAY", "BillingMod: PAY", "E3002"),
-    ("VisibilityTimeout: 360", "VisibilityTimeout: 99999", "E3034"),
-    ("s3:AbortMultipartUpload", "s3:AbortMultipartUplaod", "W3037"),
-    ("!GetAtt InputQueue.Arn", "!GetAtt InputQuee.Arn", "E1010"),
-])
+@pytest.mark.parametrize(
+    "right, wrong, code",
+    [
+        ("BillingMode: PAY", "BillingMod: PAY", "E3002"),
+        ("VisibilityTimeout: 360", "VisibilityTimeout: 99999", "E3034"),
+        ("s3:AbortMultipartUpload", "s3:AbortMultipartUplaod", "W3037"),
+        ("!GetAtt InputQueue.Arn", "!GetAtt InputQuee.Arn", "E1010"),
+    ],
+)
 def test_a_wrong_template_is_found(right, wrong, code):
     file = rendered.WORK / "wrong.yaml"
     file.write_text(TEMPLATE.read_text().replace(right, wrong, 1))
@@ -147,6 +150,7 @@ def described(sqs, dynamodb):
 def test_buckets_of_the_template_are_as_bootstrap_makes_them():
     class Loader(yaml.SafeLoader):
         pass
+
     Loader.add_multi_constructor("!", lambda loader, tag, node: f"!{tag} {node.value if isinstance(node.value, str) else ''}")
     resources = yaml.load(TEMPLATE.read_text(), Loader)["Resources"]
     buckets = {name: resource["Properties"] for name, resource in resources.items() if resource["Type"] == "AWS::S3::Bucket"}

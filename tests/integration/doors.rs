@@ -4,6 +4,7 @@ use crate::fleet::{Fleet, World};
 use crate::place::{Place, Running, start, wait_until};
 use millwork_cluster::messages::{FromExecutor, Nothing, PROTOCOL, Register, ToExecutor, ToScheduler};
 use millwork_cluster::{Access, Address, Identity, Secret, TlsFiles, connect};
+use millwork_net::raise_descriptor_limit;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use std::collections::HashSet;
 use std::fs::Permissions;
@@ -137,11 +138,15 @@ fn connections_that_send_nothing_keep_no_executor_out() {
     let mut fleet = Fleet::start(&world, 1, 0);
     let address = fleet.executors_address(0);
     fleet.wait_until("the door is open", || TcpStream::connect(&address).is_ok());
-    let silent: Vec<TcpStream> = (0..900).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    assert!(raise_descriptor_limit().unwrap() > 2500, "this test needs more file descriptors");
+    let silent: Vec<TcpStream> = (0..2000).map(|_| TcpStream::connect(&address).unwrap()).collect();
     let executor = fleet.executor(0);
     let started = Instant::now();
     fleet.wait_until("the executor is there", || fleet.connected(0) == 1);
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    let load = world.load(1);
+    fleet.submit_all(0, &load);
+    fleet.wait_until("work goes on beside them", || fleet.are_completed(0, &load));
     // All of them are sent away in the end.
     for mut stream in silent {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
