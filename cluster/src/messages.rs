@@ -132,6 +132,9 @@ pub struct Register {
     /// Name of the machine it runs on; empty if it does not know.
     #[prost(string, tag = "6")]
     pub machine: String,
+    /// Name of the form in which it reads plans. A scheduler that writes them in another gives it no work.
+    #[prost(string, tag = "7")]
+    pub plan: String,
 }
 
 /// A message of the scheduler.

@@ -15,6 +15,13 @@ use std::sync::Arc;
 /// Start of each encoded node of Millwork's own; the number is the version of the format.
 const PREFIX: &[u8] = b"millwork-plan-9\n";
 
+/// Name of the form in which plans travel, which both ends must share: that of Millwork's own nodes, and the version of DataFusion, whose
+/// encoding of all else promises nothing from one to the next.
+pub fn plan_format() -> String {
+    let own = String::from_utf8_lossy(PREFIX);
+    format!("{} of DataFusion {}", own.trim(), datafusion::DATAFUSION_VERSION)
+}
+
 /// The codec that scheduler and executors share.
 #[derive(Debug, Default)]
 pub struct MillworkCodec {

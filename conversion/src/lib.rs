@@ -21,7 +21,7 @@ mod survey;
 mod table;
 mod verify;
 
-pub use codec::MillworkCodec;
+pub use codec::{MillworkCodec, plan_format};
 pub use judge::{AttemptOutcome, Verdict, ledger_mismatches};
 pub use millwork_ndjson::{
     ColumnNames, FileLedger, Limits, MIN_CONTENT_BYTES, OtherFormat, Preview, PreviewLine, RangeLedger, TaskCounters,

@@ -4,6 +4,7 @@ use crate::candidates::{Candidate, Candidates};
 use crate::status::Status;
 use crate::worker::{End, work};
 use futures::StreamExt;
+use millwork_cluster::messages::{FromScheduler, ToExecutor};
 use millwork_cluster::{Access, Address, SchedulerLink, connect_at};
 use millwork_conversion::set_executor_name;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -49,7 +50,6 @@ pub async fn follow_schedulers(executor: Executor, schedulers: &[Address]) -> an
         let pause = match (candidate, connected) {
             (Some(candidate), Ok(link)) => {
                 is_told = false;
-                executor.status.set_connected(true);
                 let next = serve(&executor, &candidate, link, &mut signals).await;
                 executor.status.set_connected(false);
                 match next? {
@@ -92,10 +92,19 @@ enum Next {
 async fn serve(
     executor: &Executor,
     scheduler: &Candidate,
-    link: SchedulerLink,
+    mut link: SchedulerLink,
     signals: &mut Signals,
 ) -> anyhow::Result<Next> {
     tracing::info!(scheduler = %scheduler.name, at = %scheduler.at, slots = executor.slots, "working for a scheduler");
+    // Only what the scheduler says tells that it takes this executor: it may refuse one of another version.
+    let status = executor.status.clone();
+    let heard = move |message: &std::io::Result<ToExecutor>| {
+        let content = message.as_ref().ok().and_then(|message| message.content.as_ref());
+        if content.is_some_and(|content| !matches!(content, FromScheduler::Release(_))) {
+            status.set_connected(true);
+        }
+    };
+    link.inbound = link.inbound.inspect(heard).boxed();
     let stop = Notify::new();
     let work = work(link, executor.name.clone(), executor.slots, stop.notified());
     tokio::pin!(work);

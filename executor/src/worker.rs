@@ -51,6 +51,7 @@ pub async fn work(
         memory_limit_bytes: memory::limit_bytes().unwrap_or(0),
         machine: fs::read_to_string("/proc/sys/kernel/hostname")
             .map_or_else(|_| String::new(), |name| name.trim().to_owned()),
+        plan: millwork_conversion::plan_format(),
     };
     let mut session = Session { outbound, patience, tasks };
     let end = session.serve(register, inbound, ends, stop).await;

@@ -44,6 +44,7 @@ pub use cost::{PricesError, parse_prices, read_prices};
 pub use engine::{Engine, ExecutorInfo, ExecutorNow, GoneExecutor};
 pub use intake::{Intake, IntakeOptions, Submit};
 pub use lease::{Lease, OutputLock};
+pub use millwork_conversion::plan_format;
 pub use operations::{
     Applied, Consistency, DateStats, FileQuery, FileReport, FileStats, Finding, INVARIANTS, MAX_CHANGES,
     MAX_FILES_READ, MAX_FINDINGS, Operations, Orphan, OrphanKind, Orphans, Outcome, PlannedChange, Requested,

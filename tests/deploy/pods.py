@@ -34,10 +34,10 @@ def config(items, changes):
     return made
 
 
-def pod(items, deployment, name, image, settings, secrets, changes):
-    """A pod of a Deployment. It shares the network of the machine, since podman's own is not at hand everywhere, and has no probes, since podman
+def pod(items, workload, name, image, settings, secrets, changes):
+    """A pod of a Deployment or a CronJob. It shares the network of the machine, since podman's own is not at hand everywhere, and has no probes, since podman
     asks them from inside; the caller asks instead. `changes` replaces values of variables."""
-    template = copy.deepcopy(next(item for item in items if item["kind"] == "Deployment" and item["metadata"]["name"] == deployment)["spec"]["template"])
+    template = copy.deepcopy(next(template for found, template, _ in rendered.pods(items) if found == workload))
     spec = template["spec"]
     container = spec["containers"][0]
     spec["hostNetwork"] = True

@@ -99,7 +99,9 @@ fn calls_without_the_secret_are_refused_and_those_of_the_engine_do_not_exist() {
         let zeros = "00".repeat(32);
         for (nonce, proof) in [(None, None), (Some(&zeros), None), (Some(&zeros), Some(&zeros))] {
             client.ready().await.unwrap();
-            let register = Register { name: "rogue".to_owned(), slots: 8, protocol: PROTOCOL, ..Register::default() };
+            let plan = millwork_scheduler::plan_format();
+            let register =
+                Register { name: "rogue".to_owned(), slots: 8, protocol: PROTOCOL, plan, ..Register::default() };
             let message: ToScheduler = FromExecutor::Register(register).into();
             let mut request = Request::new(futures::stream::iter([message]));
             for (name, value) in

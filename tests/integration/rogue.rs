@@ -53,6 +53,7 @@ impl Rogue {
             slots,
             protocol: PROTOCOL,
             version,
+            plan: millwork_scheduler::plan_format(),
             ..Register::default()
         }));
     }
@@ -273,6 +274,19 @@ fn who_reports_tasks_that_it_does_not_have_changes_nothing() {
     fleet.wait_until("all runs are completed", || fleet.are_completed(0, &load));
     fleet.check(0, &load);
     drop(honest);
+}
+
+#[test]
+fn an_executor_that_reads_plans_of_another_version_is_refused_before_it_has_a_task() {
+    let world = World::local();
+    let fleet = Fleet::start(&world, 1, 0);
+    let mut rogue = Rogue::connect(&fleet.executors_address(0));
+    let plan = "millwork-plan-1 of DataFusion 1.0.0".to_owned();
+    let register = Register { name: "old".to_owned(), slots: 1, protocol: PROTOCOL, plan, ..Register::default() };
+    rogue.send(FromExecutor::Register(register));
+    let reason = rogue.dismissed();
+    assert!(reason.contains("millwork-plan-1") && reason.contains(&millwork_scheduler::plan_format()), "{reason}");
+    assert_eq!(fleet.connected(0), 0);
 }
 
 #[test]

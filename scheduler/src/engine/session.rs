@@ -14,7 +14,7 @@ use millwork_cluster::ExecutorLink;
 use millwork_cluster::messages::{
     Alive, Ended, FromExecutor, FromScheduler, Nothing, Outcome, PROTOCOL, Register, Release, TaskKey,
 };
-use millwork_conversion::TaskReport;
+use millwork_conversion::{TaskReport, plan_format};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -78,10 +78,17 @@ pub(super) async fn serve(engine: Engine, mut link: ExecutorLink) {
 }
 
 fn check(register: Register) -> Result<Register, String> {
-    let Register { name, slots, protocol, version, .. } = &register;
+    let Register { name, slots, protocol, version, plan, .. } = &register;
     if *protocol != PROTOCOL {
         let ours = env!("CARGO_PKG_VERSION");
         return Err(format!("it is of version {version:?}, protocol {protocol}; this scheduler of {ours}, {PROTOCOL}"));
+    }
+    if *plan != plan_format() {
+        return Err(format!(
+            "it is of version {version:?} and reads plans as {plan:?}; this scheduler of {} writes {:?}: roll out one version of both",
+            env!("CARGO_PKG_VERSION"),
+            plan_format()
+        ));
     }
     if !(1..=MAX_SLOTS).contains(slots) {
         return Err(format!("it offers {slots} slots; 1 to {MAX_SLOTS} are taken"));
@@ -239,5 +246,29 @@ fn failed(error: String) -> FailedTask {
         retryable: false,
         count_to_failures: false,
         failed_reason: Some(FailedReason::ExecutionError(ExecutionError {})),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_executor_that_reads_other_messages_or_plans_is_refused_by_name() {
+        let ours = || Register {
+            name: "a".to_owned(),
+            slots: 1,
+            protocol: PROTOCOL,
+            version: "9.8.7".to_owned(),
+            plan: plan_format(),
+            ..Register::default()
+        };
+        assert!(check(ours()).is_ok());
+        let refused = check(Register { protocol: PROTOCOL + 1, ..ours() }).unwrap_err();
+        assert!(refused.contains("9.8.7") && refused.contains("protocol 2"), "{refused}");
+        for plan in ["", "millwork-plan-1 of DataFusion 1.0.0"] {
+            let refused = check(Register { plan: plan.to_owned(), ..ours() }).unwrap_err();
+            assert!(refused.contains("9.8.7") && refused.contains(&plan_format()), "{refused}");
+        }
     }
 }
