@@ -4,10 +4,10 @@
 #
 # BASE  what programs run on: the C library, libgcc and certificates of public authorities, no shell and no package manager; such as
 #       distroless `cc-debian12`. Give it by digest: the same sources then make the same image, bit by bit.
-# RUST  what they are built in: a Rust toolchain on the same release of Debian, such as `rust:1.94-bookworm`, by digest.
+# RUST  what they are built in: a Rust toolchain on the same release of Debian, such as `rust:1.95-bookworm`, by digest.
 # FROM_STAGE  `build` compiles; `prebuilt` takes programs from PREBUILT, a folder of the context.
 ARG BASE
-ARG RUST=rust:1.94-bookworm
+ARG RUST=rust:1.95-bookworm
 ARG FROM_STAGE=build
 
 FROM ${RUST} AS build
@@ -35,7 +35,7 @@ FROM ${FROM_STAGE} AS programs
 # hadolint ignore=DL3006
 FROM ${BASE} AS common
 ARG BASE
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG MILLWORK_COMMIT=unknown
 ARG SOURCE_URL=https://example.com/millwork
 LABEL org.opencontainers.image.vendor="Millwork" \

@@ -7,7 +7,7 @@ BIN    := target/debug
 # Debian keeps venv in a package of its own.
 APT    := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 
-.PHONY: demo test lint unit integration ui tour instructions instructions-accept bench bench-quick bench-build bench-measure build clean
+.PHONY: demo test lint lint-python unit integration ui tour instructions instructions-accept bench bench-quick bench-build bench-measure bench-api build clean
 
 ## build, generate a day of NDJSON, convert it, show what came out
 demo: build $(VENV)/ready
@@ -22,12 +22,22 @@ test: lint build unit instructions integration ui deploy-check
 build:
 	cargo build --workspace --locked
 
-lint:
+lint: lint-python
 	cargo fmt --all --check
 	python3 tests/arrows.py
 	python3 tests/prose.py
+	python3 tests/versions.py
+	python3 tests/pointers.py
+	python3 tests/dependencies.py
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+
+## Python in tests/ and benches/, and the spelling of everything
+lint-python: $(VENV)/lint-ready
+	$(VENV)/bin/ruff format --check --quiet
+	$(VENV)/bin/ruff check --quiet
+	$(VENV)/bin/mypy --no-error-summary tests/*.py tests/oracle tests/ui tests/deploy benches
+	$(VENV)/bin/typos
 
 unit: build
 	cargo test --workspace --locked --lib --bins
@@ -90,9 +100,20 @@ bench-measure: $(VENV)/bench-ready
 	$(PYTHON) benches/cost.py $(BENCH)/results.json
 	$(PYTHON) benches/plot.py $(BENCH)/results.json $(BENCH_PLOT)
 
-# Python with the readers that the tests compare with, and one in JavaScript.
-$(VENV)/ready: tests/requirements.txt tests/package.json
+## time of each answer of the API and the web UI on a state of 100,000 runs and 1,000,000 files; takes 3 GB and some minutes
+bench-api: bench-build
+	python3 benches/api.py --bin $(BENCH_BIN) --state target/bench-api --tabs 20
+
+$(PYTHON):
 	python3 -m venv $(VENV) || ($(APT) update && $(APT) install -y python3-venv && python3 -m venv $(VENV))
+
+# Lints, which are single programs.
+$(VENV)/lint-ready: tests/lint.txt | $(PYTHON)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/lint.txt
+	touch $@
+
+# Python with the readers that the tests compare with, and one in JavaScript.
+$(VENV)/ready: tests/requirements.txt tests/package.json | $(PYTHON)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	command -v npm > /dev/null || ($(APT) update && $(APT) install -y nodejs npm)
 	cp tests/package.json $(VENV)/ && npm install --prefix $(VENV) --silent --no-audit --no-fund

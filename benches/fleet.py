@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 """A picture of what the simulation of the fleet wrote: fleet.py DIRECTORY SVG."""
-import csv, pathlib, sys
+
+import csv
+import pathlib
+import sys
+
 import matplotlib
 
 matplotlib.use("svg")
@@ -15,15 +19,19 @@ LOADS = {
     "asleep": "a flat day, asleep between batches",
     "own": "own load",
 }
-COLOURS = {"millwork": "#0b6e4f", "fixed": "#888888", "HPA on CPU": "#c44536", "KEDA on depth": "#e09f3e",
-           "naive drain": "#6a4c93", "Glue 20x30": "#1d5b9b"}
-ROWS = [("backlog_bytes", 1e12, "backlog (TB)"), ("executors", 1, "executors"), ("oldest_seconds", 60, "oldest run (min)"), ("cost_dollars", 1, "cost so far ($)")]
+COLOURS = {"millwork": "#0b6e4f", "fixed": "#888888", "HPA on CPU": "#c44536", "KEDA on depth": "#e09f3e", "naive drain": "#6a4c93", "Glue 20x30": "#1d5b9b"}
+ROWS = [
+    ("backlog_bytes", 1e12, "backlog (TB)"),
+    ("executors", 1, "executors"),
+    ("oldest_seconds", 60, "oldest run (min)"),
+    ("cost_dollars", 1, "cost so far ($)"),
+]
 
 summary = list(csv.DictReader(open(directory / "summary.csv")))
 loads = [name for name in LOADS if any(row["load"] == name for row in summary)]
 figure, axes = plot.subplots(len(ROWS), len(loads), figsize=(4.2 * len(loads), 10), sharex="col", squeeze=False)
 for column, load in enumerate(loads):
-    hours = 0
+    hours = 0.0
     for row in (row for row in summary if row["load"] == load):
         policy = row["policy"]
         samples = list(csv.DictReader(open(directory / f"{load}.{policy.replace(' ', '-')}.csv")))
@@ -34,8 +42,14 @@ for column, load in enumerate(loads):
             # Workers of Glue are no executors.
             if field == "executors" and policy.startswith("Glue"):
                 continue
-            axis.plot(time, [float(sample[field]) / unit for sample in samples], color=colour, label=policy,
-                      linewidth=1.8 if policy == "millwork" else 1, zorder=3 if policy == "millwork" else 2)
+            axis.plot(
+                time,
+                [float(sample[field]) / unit for sample in samples],
+                color=colour,
+                label=policy,
+                linewidth=1.8 if policy == "millwork" else 1,
+                zorder=3 if policy == "millwork" else 2,
+            )
     axes[0, column].set_title(LOADS[load], fontsize=10)
     axes[2, column].axhline(30, color="black", linestyle="--", linewidth=0.8)
     axes[2, column].text(0, 31, " deadline", fontsize=7)
@@ -47,8 +61,8 @@ for column, load in enumerate(loads):
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.2)
         axis.set_ylim(bottom=0)
-for axis, (_, _, label) in zip(axes[:, 0], ROWS):
-    axis.set_ylabel(label)
+for axis, title in zip(axes[:, 0], [label for *_, label in ROWS]):
+    axis.set_ylabel(title)
 handles, labels = axes[0, 0].get_legend_handles_labels()
 names = ["a fleet of one size" if label.startswith("fixed") else label for label in labels]
 figure.legend(handles, names, loc="lower center", ncols=len(labels), frameon=False)

@@ -3,11 +3,14 @@
 
 One file of 3.5 GB with two task slots: memory is bounded by what is in flight, not by the input. Prints the peak (target: less
 than 1 GB), the throughput, and the sizes of the output files, which are to be 128 MiB ± 25 % but for the last."""
+
 import argparse
+
 import measure
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-for name in ("data", "out", "millwork"): arguments.add_argument(f"--{name}", required=True)
+for name in ("data", "out", "millwork"):
+    arguments.add_argument(f"--{name}", required=True)
 arguments.add_argument("--json")
 arguments.add_argument("--size-mb", type=float, default=3338)
 arguments.add_argument("--vcores", type=int, default=2)
@@ -22,6 +25,8 @@ wrong = [size for size in sizes[:-1] if not 96 <= size <= 160]
 measure.fresh(target)
 print(f"One file of {size / 1e9:.2f} GB, {a.vcores} slots")
 mb_per_s, files = size / 1e6 / run["seconds"], ", ".join(f"{size:.0f}" for size in sizes)
-measure.table(["s", "input MB/s", "CPU s", "peak MB (target < 1000)", "files", "MiB each", "outside 128 ± 25 %, but the last"],
-              [[run["seconds"], mb_per_s, run["cpu_seconds"], run["peak_mb"], len(sizes), files, len(wrong)]])
+measure.table(
+    ["s", "input MB/s", "CPU s", "peak MB (target < 1000)", "files", "MiB each", "outside 128 ± 25 %, but the last"],
+    [[run["seconds"], mb_per_s, run["cpu_seconds"], run["peak_mb"], len(sizes), files, len(wrong)]],
+)
 measure.save(a.json, "large", {**run, "input_gb": size / 1e9, "mb_per_s": mb_per_s, "vcores": a.vcores, "file_mib": sizes})

@@ -4,10 +4,22 @@
 What a run costs beside its data: a scheduler and an executor as processes, SQLite as state, many manifests of one tiny
 file each, submitted over HTTP and all queued before the executor comes. Prints runs a second, CPU milliseconds a run of
 scheduler and executor, resident memory while the queue is emptied, and how long the API takes to answer meanwhile."""
-import argparse, http.client, json, os, shutil, sqlite3, statistics, subprocess, sys, threading, time
+
+import argparse
+import http.client
+import json
+import os
+import shutil
+import sqlite3
+import statistics
+import subprocess
+import sys
+import threading
+import time
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-for name in ("bin", "out"): arguments.add_argument(f"--{name}", required=True)
+for name in ("bin", "out"):
+    arguments.add_argument(f"--{name}", required=True)
 arguments.add_argument("--manifests", type=int, default=10000)
 arguments.add_argument("--lines", type=int, default=20)
 arguments.add_argument("--vcores", type=int, default=os.cpu_count())
@@ -33,7 +45,8 @@ def call(connection, method, path, body=None):
     connection.request(method, f"/api/v1/{path}", body and json.dumps(body), headers)
     response = connection.getresponse()
     text = response.read()
-    if response.status >= 300: sys.exit(f"{method} {path}: {response.status} {text[:300]}")
+    if response.status >= 300:
+        sys.exit(f"{method} {path}: {response.status} {text[:300]}")
     return json.loads(text)
 
 
@@ -43,7 +56,19 @@ def usage(pid):
     return cpu, int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-scheduler = process("millwork-scheduler", "--state", f"sqlite:{out}/state.db", "--input-places", f"{out}/in", "--output", f"{out}/parquet", "--listen", f"127.0.0.1:{a.port + 1}", "--http", f"127.0.0.1:{a.port}")
+scheduler = process(
+    "millwork-scheduler",
+    "--state",
+    f"sqlite:{out}/state.db",
+    "--input-places",
+    f"{out}/in",
+    "--output",
+    f"{out}/parquet",
+    "--listen",
+    f"127.0.0.1:{a.port + 1}",
+    "--http",
+    f"127.0.0.1:{a.port}",
+)
 processes = [scheduler]
 try:
     time.sleep(2)
@@ -56,8 +81,10 @@ try:
             call(connection, "POST", "manifests", {"fileLocations": [{"URIPrefixes": [uri]}], "metadata": {"manifest_id": f"m-{n:06}"}})
 
     threads = [threading.Thread(target=submit, args=(range(k, a.manifests, 8),)) for k in range(8)]
-    for thread in threads: thread.start()
-    for thread in threads: thread.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     print(f"submitted {a.manifests} manifests in {time.time() - started:.1f} s ({a.manifests / (time.time() - started):.0f}/s)", flush=True)
 
     executor = process("millwork-executor", "--scheduler", f"127.0.0.1:{a.port + 1}", "--vcores", str(a.vcores))
@@ -73,7 +100,8 @@ try:
         took.append(time.time() - at)
         asked += 1
         memory.append(usage(scheduler.pid)[1])
-        if asked % 20 == 0 and not state.execute("SELECT 1 FROM runs WHERE status IN ('queued', 'planning', 'running', 'committing') LIMIT 1").fetchone(): break
+        if asked % 20 == 0 and not state.execute("SELECT 1 FROM runs WHERE status IN ('queued', 'planning', 'running', 'committing') LIMIT 1").fetchone():
+            break
         time.sleep(0.02)
     seconds = time.time() - started
     cpu = usage(scheduler.pid)[0] - before
@@ -82,8 +110,16 @@ try:
     print(f"{a.manifests} runs in {seconds:.1f} s: {a.manifests / seconds:.0f} runs/s, {failed} failed")
     print(f"scheduler CPU {cpu * 1000 / a.manifests:.2f} ms a run, executor CPU {usage(executor.pid)[0] * 1000 / a.manifests:.2f} ms a run")
     tenth = max(1, len(memory) // 10)
-    print(f"scheduler resident {statistics.mean(memory[:tenth]):.0f} MB at the start, {statistics.mean(memory[-tenth:]):.0f} MB at the end, {max(memory):.0f} MB at the most")
-    print(f"API: {len(took)} requests, p50 {took[len(took) // 2] * 1000:.1f} ms, p99 {took[len(took) * 99 // 100] * 1000:.1f} ms, longest {took[-1] * 1000:.0f} ms")
+    print(
+        f"scheduler resident {statistics.mean(memory[:tenth]):.0f} MB at the start, {statistics.mean(memory[-tenth:]):.0f} MB at the end, "
+        f"{max(memory):.0f} MB at the most"
+    )
+    print(
+        f"API: {len(took)} requests, p50 {took[len(took) // 2] * 1000:.1f} ms, p99 {took[len(took) * 99 // 100] * 1000:.1f} ms, "
+        f"longest {took[-1] * 1000:.0f} ms"
+    )
 finally:
-    for p in processes: p.terminate()
-    for p in processes: p.wait()
+    for p in processes:
+        p.terminate()
+    for p in processes:
+        p.wait()

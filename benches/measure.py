@@ -1,5 +1,13 @@
 """What the benchmarks share: data sets, processes that are timed, medians, tables, and the file of results."""
-import glob, json, os, shutil, statistics, subprocess, sys, time
+
+import glob
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
 
 CORES = sorted(os.sched_getaffinity(0))
 
@@ -19,7 +27,8 @@ def warm(paths):
     total, buffer = 0, bytearray(1 << 20)
     for path in paths:
         with open(path, "rb", buffering=0) as file:
-            while size := file.readinto(buffer): total += size
+            while size := file.readinto(buffer):
+                total += size
     return total
 
 
@@ -39,7 +48,8 @@ def timed(command, log, environment=None):
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.time() - started
         process.returncode = os.waitstatus_to_exitcode(status)
-    if status: sys.exit(f"{' '.join(command)}: exit code {process.returncode}\n{open(log).read()[-1500:]}")
+    if status:
+        sys.exit(f"{' '.join(command)}: exit code {process.returncode}\n{open(log).read()[-1500:]}")
     return {"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024}
 
 
@@ -61,6 +71,7 @@ def parquet_sizes(folder):
 def parquet_rows(folder):
     """Rows that the footers of the Parquet files in a folder tell."""
     import pyarrow.parquet
+
     return sum(pyarrow.parquet.read_metadata(path).num_rows for path in glob.glob(folder + "/**/*.parquet", recursive=True))
 
 
@@ -71,18 +82,25 @@ def medians(runs):
 
 def table(head, rows):
     """Prints a Markdown table, numbers that are no integers with about three digits."""
-    show = lambda cell: f"{cell:,.{0 if abs(cell) >= 100 else 1 if abs(cell) >= 10 else 2}f}" if isinstance(cell, float) else str(cell)
+
+    def show(cell):
+        return f"{cell:,.{0 if abs(cell) >= 100 else 1 if abs(cell) >= 10 else 2}f}" if isinstance(cell, float) else str(cell)
+
     print(f"\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
-    for row in rows: print(f"| {' | '.join(map(show, row))} |")
+    for row in rows:
+        print(f"| {' | '.join(map(show, row))} |")
     print(flush=True)
 
 
-def percent(share): return f"{share * 100:.0f} %"
+def percent(share):
+    return f"{share * 100:.0f} %"
 
 
 def save(path, key, value):
     """Puts results into a JSON file beside those that are there."""
-    if not path: return
+    if not path:
+        return
     results = json.load(open(path)) if os.path.exists(path) else {}
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with open(path, "w") as file: json.dump({**results, key: value}, file, indent=1)
+    with open(path, "w") as file:
+        json.dump({**results, key: value}, file, indent=1)

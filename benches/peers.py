@@ -1,63 +1,122 @@
 #!/usr/bin/env python3
-"""peers.py TOOL IN OUT FILES: what a user would do instead of Millwork, with the tool's best setting that we know.
+"""peers.py TOOL IN OUT FILES [NAMES]: what a user would do instead of Millwork, as fast as we could make each tool.
 
-Every top-level key a text column, the union of all files, metadata columns, Snappy Parquet in about FILES files. Each tool
-reads the input twice: once for the names, once for the rows; none of them rejects bad lines one by one. Spark is to be started
-by spark-submit, which sets its master and its memory."""
-import glob, os, sys
-from concurrent.futures import ThreadPoolExecutor
+Every top-level key becomes a text column: the union of all files, metadata columns, Snappy Parquet in about FILES files, no Bloom filters and
+no page checksums, as Millwork writes neither. NAMES is a JSON file with the names of the columns: with it a tool reads the input once, the least
+that it can take; without it, it finds the names first. No tool rejects bad lines one by one. Spark is to be started by spark-submit, which sets its
+master and its memory."""
 
-tool, source, target, files = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-inputs, pattern = sorted(glob.glob(source + "/*.ndjson")), source + "/*.ndjson"
-cores = os.cpu_count()
-os.makedirs(target, exist_ok=True)
-constants = "'2025-12-23' AS _date, 'm' AS _manifest_id, '2025-12-23T00:00:00Z' AS _ingested_at"
+import glob
+import json
+import os
+import subprocess
+import sys
+
+TOOL, SOURCE, TARGET, FILES, *GIVEN = sys.argv[1:]
+INPUTS, PATTERN = sorted(glob.glob(SOURCE + "/*.ndjson")), SOURCE + "/*.ndjson"
+CORES = len(os.sched_getaffinity(0))
+EXTRA = {"_date": "2025-12-23", "_manifest_id": "m", "_ingested_at": "2025-12-23T00:00:00Z"}
+CONSTANTS = ", ".join(f"'{value}' AS {name}" for name, value in EXTRA.items())
+# One process for each output file, and one for each core at least: these tools write a file with one thread.
+PARTS = [INPUTS[part :: max(int(FILES), CORES)] for part in range(max(int(FILES), CORES))]
+
+CLICKHOUSE = """
+import sys, json, chdb
+print(chdb.query(json.load(sys.stdin), "TSV"), end="")
+"""
+
+POLARS_NAMES = """
+import sys, json, polars as pl
+names = {}
+for path in json.load(sys.stdin):
+    names.update(dict.fromkeys(pl.scan_ndjson(path, infer_schema_length=None).collect_schema()))
+print("\\n".join(names))
+"""
+
+POLARS = """
+import sys, json, polars as pl
+job = json.load(sys.stdin)
+rows = pl.scan_ndjson(job["inputs"], schema={name: pl.String for name in job["names"]}, include_file_paths="_source_file")
+rows = rows.with_columns(pl.lit(value).alias(name) for name, value in job["extra"].items())
+rows.sink_parquet(job["output"], compression="snappy", maintain_order=False)
+"""
 
 
-def clickhouse():
-    import chdb
-    names = str(chdb.query(f"SELECT DISTINCT arrayJoin(JSONExtractKeys(line)) FROM file('{pattern}', LineAsString) SETTINGS max_threads={cores}", "TSV")).split("\n")
-    structure = ", ".join(f"`{name}` Nullable(String)" for name in names if name)
-    as_text = ",".join(f"input_format_json_read_{kind}_as_strings=1" for kind in ("numbers", "bools", "objects", "arrays"))
-    chdb.query(f"INSERT INTO FUNCTION file('{target}/part-{{_partition_id}}.parquet', Parquet) PARTITION BY cityHash64(_source_file) % {files} "
-               f"SELECT *, _path AS _source_file, {constants} FROM file('{pattern}', JSONEachRow, '{structure}') SETTINGS {as_text},max_threads={cores},"
-               "output_format_parquet_compression_method='snappy',output_format_parquet_string_as_string=1")
+def each(code, jobs):
+    """Runs Python code in one process for each job, which it gets as JSON. The lines that all print, each once."""
+    processes = [subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in jobs]
+    for process, job in zip(processes, jobs, strict=True):
+        assert process.stdin
+        process.stdin.write(json.dumps(job))
+        process.stdin.close()
+    printed = [process.stdout.read() for process in processes if process.stdout]
+    if any(process.wait() for process in processes):
+        sys.exit(f"{TOOL}: a process failed")
+    return list(dict.fromkeys(line for text in printed for line in text.split("\n") if line))
 
 
-def duckdb():
+def clickhouse(names):
+    threads = max(1, CORES // len(PARTS))
+    sources = ["{}/{{{}}}".format(SOURCE, ",".join(map(os.path.basename, part))) for part in PARTS]
+    if names is None:
+        keys = "SELECT arrayJoin(groupUniqArrayArray(JSONExtractKeys(line))) FROM file('{}', LineAsString) SETTINGS max_threads={}"
+        names = each(CLICKHOUSE, [keys.format(source, threads) for source in sources])
+    structure = ", ".join(f"`{name}` Nullable(String)" for name in names)
+    settings = {f"input_format_json_read_{kind}_as_strings": 1 for kind in ("numbers", "bools", "objects", "arrays")} | {
+        "max_threads": threads,
+        "max_insert_threads": threads,
+        "input_format_parallel_parsing": int(threads > 1),
+        "output_format_parquet_parallel_encoding": int(threads > 1),
+        "output_format_parquet_compression_method": "'snappy'",
+        "output_format_parquet_string_as_string": 1,
+        "output_format_parquet_write_bloom_filter": 0,
+        "output_format_parquet_write_checksums": 0,
+    }
+    insert = (
+        "INSERT INTO FUNCTION file('{}/part-{}.parquet', Parquet) SELECT *, _path AS _source_file, {} FROM file('{}', JSONEachRow, '{}') SETTINGS "
+        + ",".join(f"{name}={value}" for name, value in settings.items())
+    )
+    each(CLICKHOUSE, [insert.format(TARGET, part, CONSTANTS, source, structure) for part, source in enumerate(sources)])
+
+
+def duckdb(names):
     import duckdb
+
     connection = duckdb.connect()
-    connection.sql(f"SET preserve_insertion_order=false; SET threads={cores}")
-    described = connection.sql(f"DESCRIBE SELECT * FROM read_ndjson('{pattern}', union_by_name=true, sample_size=-1, maximum_depth=1)").fetchall()
-    columns = "{" + ",".join(f"\"{row[0]}\": 'VARCHAR'" for row in described) + "}"
-    connection.sql(f"COPY (SELECT * EXCLUDE (filename), filename AS _source_file, {constants} FROM read_ndjson('{pattern}', columns={columns}, filename=true)) "
-                   f"TO '{target}' (FORMAT PARQUET, COMPRESSION SNAPPY, FILE_SIZE_BYTES {128 << 20})")
+    connection.sql(f"SET preserve_insertion_order=false; SET threads={CORES}")
+    if names is None:
+        described = connection.sql(f"DESCRIBE SELECT * FROM read_ndjson('{PATTERN}', union_by_name=true, sample_size=-1, maximum_depth=1)")
+        names = [row[0] for row in described.fetchall()]
+    columns = "{" + ",".join(f"\"{name}\": 'VARCHAR'" for name in names) + "}"
+    rows = f"SELECT * EXCLUDE (filename), filename AS _source_file, {CONSTANTS} FROM read_ndjson('{PATTERN}', columns={columns}, filename=true)"
+    options = "FORMAT PARQUET, COMPRESSION SNAPPY, PER_THREAD_OUTPUT true, ROW_GROUP_SIZE 122880, WRITE_BLOOM_FILTER false"
+    connection.sql(f"COPY ({rows}) TO '{TARGET}/parquet' ({options})")
 
 
-def polars():
-    import polars as pl
-    names = {}
-    with ThreadPoolExecutor(cores) as pool:
-        for schema in pool.map(lambda path: list(pl.scan_ndjson(path, infer_schema_length=None).collect_schema()), inputs):
-            names.update(dict.fromkeys(schema))
-    rows = pl.scan_ndjson(inputs, schema={name: pl.String for name in names}, include_file_paths="_source_file")
-    rows = rows.with_columns(pl.lit("2025-12-23").alias("_date"), pl.lit("m").alias("_manifest_id"), pl.lit("2025-12-23T00:00:00Z").alias("_ingested_at"))
-    size = sum(map(os.path.getsize, inputs))
-    rows.sink_parquet(pl.PartitionBy(target, approximate_bytes_per_file=size // files), compression="snappy", maintain_order=False, mkdir=True)
+def polars(names):
+    os.environ["POLARS_MAX_THREADS"] = str(max(1, CORES // len(PARTS)))
+    if names is None:
+        names = each(POLARS_NAMES, PARTS)
+    outputs = [f"{TARGET}/part-{part}.parquet" for part in range(len(PARTS))]
+    each(POLARS, [{"inputs": part, "names": names, "extra": EXTRA, "output": output} for part, output in zip(PARTS, outputs, strict=True)])
 
 
-def spark():
+def spark(names):
     from pyspark.sql import SparkSession, functions, types
+
     settings = {"spark.ui.enabled": "false", "spark.sql.files.maxPartitionBytes": str(64 << 20), "spark.sql.session.timeZone": "UTC"}
     builder = SparkSession.builder
-    for key, value in settings.items(): builder = builder.config(key, value)
+    for key, value in settings.items():
+        builder = builder.config(key, value)
     session = builder.getOrCreate()
-    names = session.read.option("primitivesAsString", "true").json(source).columns
-    rows = session.read.schema(types.StructType([types.StructField(name, types.StringType()) for name in names])).json(source)
-    extra = {"_date": "2025-12-23", "_manifest_id": "m", "_ingested_at": "2025-12-23T00:00:00Z"}
-    rows = rows.select("*", functions.input_file_name().alias("_source_file"), *[functions.lit(value).alias(name) for name, value in extra.items()])
+    if names is None:
+        names = session.read.option("primitivesAsString", "true").json(SOURCE).columns
+    rows = session.read.schema(types.StructType([types.StructField(name, types.StringType()) for name in names])).json(SOURCE)
+    rows = rows.select("*", functions.input_file_name().alias("_source_file"), *[functions.lit(value).alias(name) for name, value in EXTRA.items()])
     # A file is written by one core: fewer files than cores would leave cores idle.
-    rows.coalesce(max(files, cores)).write.option("compression", "snappy").parquet(target + "/parquet")
+    rows.coalesce(len(PARTS)).write.option("compression", "snappy").parquet(TARGET + "/parquet")
 
 
-{"clickhouse": clickhouse, "duckdb": duckdb, "polars": polars, "spark": spark}[tool]()
+os.makedirs(TARGET, exist_ok=True)
+TOOLS = {"clickhouse": clickhouse, "duckdb": duckdb, "polars": polars, "spark": spark}
+TOOLS[TOOL](json.load(open(GIVEN[0])) if GIVEN else None)

@@ -10,11 +10,25 @@ Whether twice the cores are twice as fast, and ten times the load takes ten time
 - the cluster with all executors, with a few manifests, and with ten times as many (target: ten times as long, within 10 %).
 Manifests are of equal size; the clock runs from the first submission to the end of the last run, as the API tells it, after a
 manifest to warm up. The API is asked seldom: who asks takes CPU time from the executors."""
-import argparse, collections, concurrent.futures, datetime, http.client, json, os, socket, subprocess, sys, time
+
+import argparse
+import collections
+import concurrent.futures
+import datetime
+import functools
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
 import measure
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-for name in ("bin", "data", "out"): arguments.add_argument(f"--{name}", required=True)
+for name in ("bin", "data", "out"):
+    arguments.add_argument(f"--{name}", required=True)
 arguments.add_argument("--json")
 arguments.add_argument("--shapes", default="events,wide,text")
 arguments.add_argument("--runs", type=int, default=5)
@@ -33,8 +47,10 @@ def slots(inputs, *groups):
         command = [millwork, "run", "--input", os.path.dirname(inputs[0]), "--output", target, "--vcores", str(len(group))]
         return measure.timed(measure.pinned(group, *command), f"{target}.log")
 
-    with concurrent.futures.ThreadPoolExecutor(len(groups)) as pool: runs = list(pool.map(run, groups, targets))
-    for target in targets: measure.fresh(target)
+    with concurrent.futures.ThreadPoolExecutor(len(groups)) as pool:
+        runs = list(pool.map(run, groups, targets))
+    for target in targets:
+        measure.fresh(target)
     seconds = max(run["seconds"] for run in runs)
     return {**{name: sum(run[name] for run in runs) for name in runs[0]}, "seconds": seconds, "mb_per_s": len(groups) * size / 1e6 / seconds}
 
@@ -46,7 +62,8 @@ class Cluster:
         self.folder, self.processes = folder, {}
         listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
         listen, self.http = [listener.getsockname()[1] for listener in listeners]
-        for listener in listeners: listener.close()
+        for listener in listeners:
+            listener.close()
         state = ["--state", f"sqlite:{folder}/state.db", "--input-places", f"{folder}/in", "--output", f"{folder}/parquet"]
         self.start("scheduler", [f"{a.bin}/millwork-scheduler", *state, "--listen", f"127.0.0.1:{listen}", "--http", f"127.0.0.1:{self.http}"])
         for core in cores:
@@ -62,16 +79,20 @@ class Cluster:
         connection.request(method, f"/api/v1/{path}", body and json.dumps(body), {"content-type": "application/json"} if body else {})
         response = connection.getresponse()
         text = response.read()
-        if response.status >= 300: raise RuntimeError(f"{method} {path}: {response.status} {text[:300]}")
+        if response.status >= 300:
+            raise RuntimeError(f"{method} {path}: {response.status} {text[:300]!r}")
         return json.loads(text)
 
     def wait(self, condition, what, pause=0.02):
         until = time.time() + 600
         while time.time() < until:
-            if any(process.poll() is not None for process in self.processes.values()): break
+            if any(process.poll() is not None for process in self.processes.values()):
+                break
             try:
-                if condition(): return
-            except ConnectionError: pass
+                if condition():
+                    return
+            except ConnectionError:
+                pass
             time.sleep(pause)
         sys.exit(f"waited in vain for {what}; the logs are in {self.folder}")
 
@@ -85,7 +106,8 @@ class Cluster:
 
         def are_completed():
             runs = self.call("GET", "runs?limit=1000")["items"]
-            if any(run["state"] == "failed" for run in runs): sys.exit(f"a run failed; the logs are in {self.folder}")
+            if any(run["state"] == "failed" for run in runs):
+                sys.exit(f"a run failed; the logs are in {self.folder}")
             ended.update({run["manifest_id"]: run["ended_at"] for run in runs if run["state"] == "completed"})
             return ids <= ended.keys()
 
@@ -94,13 +116,16 @@ class Cluster:
         return {"seconds": seconds, **{f"{who}_cpu_seconds": now - before[who] for who, now in self.cpu().items()}}
 
     def cpu(self):
-        used = collections.Counter()
-        for name, process in self.processes.items(): used[name.split("-")[0]] += measure.cpu_seconds(process.pid)
+        used: collections.Counter[str] = collections.Counter()
+        for name, process in self.processes.items():
+            used[name.split("-")[0]] += measure.cpu_seconds(process.pid)
         return used
 
     def stop(self):
-        for process in self.processes.values(): process.terminate()
-        for process in self.processes.values(): process.wait()
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            process.wait()
 
 
 def cluster(inputs, cores, copies):
@@ -110,46 +135,70 @@ def cluster(inputs, cores, copies):
     for copy in range(copies):
         os.makedirs(f"{folder}/in/{copy}")
         links = [f"{folder}/in/{copy}/{os.path.basename(path)}" for path in inputs]
-        for path, link in zip(inputs, links): os.link(os.path.realpath(path), link)
-        manifests += [links[n * per_manifest:(n + 1) * per_manifest] for n in range(a.manifests)]
+        for path, link in zip(inputs, links):
+            os.link(os.path.realpath(path), link)
+        manifests += [links[n * per_manifest : (n + 1) * per_manifest] for n in range(a.manifests)]
     os.link(os.path.realpath(inputs[0]), f"{folder}/in/2025-12-23-first.ndjson")
     size = measure.warm(path for paths in manifests for path in paths)
     running = Cluster(folder, cores)
     try:
         running.convert("first", [[f"{folder}/in/2025-12-23-first.ndjson"]])
         run = running.convert("m", manifests)
-    finally: running.stop()
+    finally:
+        running.stop()
     measure.fresh(folder)
     return {**run, "mb_per_s": size / 1e6 / run["seconds"], "manifests": len(manifests)}
 
 
 def rounds(configurations):
     """Medians of each configuration, a function; all of them in each round."""
-    runs = {name: [] for name in configurations}
+    runs: dict[str, list] = {name: [] for name in configurations}
     for _ in range(a.runs):
-        for name, configuration in configurations.items(): runs[name].append(configuration())
+        for name, configuration in configurations.items():
+            runs[name].append(configuration())
     return {name: measure.medians(of) for name, of in runs.items()}
 
 
-results, rows, count = {"slots": {}}, [], len(cores)
+def ratio(found, name):
+    return f"{found[name]['mb_per_s'] / found['one']['mb_per_s']:.2f} of {count}"
+
+
+results: dict[str, dict] = {"slots": {}}
+rows, count = [], len(cores)
 for shape in a.shapes.split(","):
     inputs = measure.dataset(millwork, a.data, shape, a.files)
-    found = rounds({"one": lambda: slots(inputs, cores[:1]), "all": lambda: slots(inputs, cores), "apart": lambda: slots(inputs, *([core] for core in cores))})
+    ways = {"one": [cores[:1]], "all": [cores], "apart": [[core] for core in cores]}
+    found = rounds({name: functools.partial(slots, inputs, *groups) for name, groups in ways.items()})
     results["slots"][shape] = found
-    times = lambda name: f"{found[name]['mb_per_s'] / found['one']['mb_per_s']:.2f} of {count}"
-    rows.append([shape, *[f"{found[name]['mb_per_s']:.0f} ({found[name]['cpu_seconds']:.1f})" for name in ("one", "all")], times("all"), times("apart")])
+    rows.append(
+        [shape, *[f"{found[name]['mb_per_s']:.0f} ({found[name]['cpu_seconds']:.1f})" for name in ("one", "all")], ratio(found, "all"), ratio(found, "apart")]
+    )
 print(f"`millwork run` pinned to one core with one slot, and to {count} cores with {count} slots: input MB/s (CPU s), medians of {a.runs}")
 measure.table(["shape", "1 slot", f"{count} slots", "times as fast", f"{count} processes apart"], rows)
 
 inputs = measure.dataset(millwork, a.data, a.shapes.split(",")[0], a.files)
-found = rounds({"one": lambda: cluster(inputs, cores[:1], a.copies), "all": lambda: cluster(inputs, cores, a.copies),
-                "few": lambda: cluster(inputs, cores, 1), "tenfold": lambda: cluster(inputs, cores, 10)})
+found = rounds(
+    {
+        "one": lambda: cluster(inputs, cores[:1], a.copies),
+        "all": lambda: cluster(inputs, cores, a.copies),
+        "few": lambda: cluster(inputs, cores, 1),
+        "tenfold": lambda: cluster(inputs, cores, 10),
+    }
+)
 results |= {"executors": {"one": found["one"], "all": found["all"]}, "manifests": {"few": found["few"], "tenfold": found["tenfold"]}}
-ratios = {"one": "", "few": "", "all": f"{found['all']['mb_per_s'] / found['one']['mb_per_s']:.2f} of {count} times as fast as one executor",
-          "tenfold": f"{found['tenfold']['seconds'] / found['few']['seconds']:.2f} times as long as {found['few']['manifests']:.0f} manifests"}
-rows = [[1 if name == "one" else count, int(m["manifests"]), m["seconds"], m["mb_per_s"], m["executor_cpu_seconds"], m["scheduler_cpu_seconds"], ratios[name]]
-        for name, m in found.items()]
-print(f"A cluster: executors of one slot, each pinned to a core; the scheduler on any of {count} cores; manifests of {len(inputs) // a.manifests} files; "
-      f"medians of {a.runs}; target: ten times the manifests at most ten times as long, within 10 %")
+ratios = {
+    "one": "",
+    "few": "",
+    "all": f"{found['all']['mb_per_s'] / found['one']['mb_per_s']:.2f} of {count} times as fast as one executor",
+    "tenfold": f"{found['tenfold']['seconds'] / found['few']['seconds']:.2f} times as long as {found['few']['manifests']:.0f} manifests",
+}
+rows = [
+    [1 if name == "one" else count, int(m["manifests"]), m["seconds"], m["mb_per_s"], m["executor_cpu_seconds"], m["scheduler_cpu_seconds"], ratios[name]]
+    for name, m in found.items()
+]
+print(
+    f"A cluster: executors of one slot, each pinned to a core; the scheduler on any of {count} cores; manifests of {len(inputs) // a.manifests} files; "
+    f"medians of {a.runs}; target: ten times the manifests at most ten times as long, within 10 %"
+)
 measure.table(["executors", "manifests", "s", "input MB/s", "executors' CPU s", "scheduler's CPU s", ""], rows)
 measure.save(a.json, "scaling", results)

@@ -3,7 +3,14 @@
 
 Makes data sets of shapes that `millwork generate` does not have, of 3.5 MB a file, each in a folder of DIR as run.py wants them:
 `run.py --data DIR --shapes escapes --files 100 …`. Lines are drawn from 42 MB of different ones; the same each time."""
-import argparse, itertools, json, os, random, string, uuid
+
+import argparse
+import itertools
+import json
+import os
+import random
+import string
+import uuid
 
 random_ = random.Random(77)
 WORDS = ["".join(random_.choices(string.ascii_lowercase, k=random_.randint(2, 11))) for _ in range(5000)]
@@ -13,19 +20,33 @@ KINDS = [random_.sample(WORDS, random_.randint(8, 25)) for _ in range(6)]
 PRODUCERS = [[f"{word}_{number}" for word in random_.sample(WORDS, 25)] for number in range(20)]
 turns = itertools.cycle(PRODUCERS)
 FILE_BYTES, POOL_BYTES = 3_500_000, 42_000_000
-compact = {"separators": (",", ":")}
 
 
-def id_(): return str(uuid.UUID(int=random_.getrandbits(128)))
+def compact(value):
+    return json.dumps(value, separators=(",", ":"))
 
 
-def words(count): return " ".join(random_.choices(WORDS, k=count))
+def id_():
+    return str(uuid.UUID(int=random_.getrandbits(128)))
+
+
+def words(count):
+    return " ".join(random_.choices(WORDS, k=count))
 
 
 def event():
-    return {"id": id_(), "user": random_.randrange(10**7), "country": random_.choice(["DE", "FR", "US", "PL"]), "price": round(random_.random() * 100, 2),
-            "agent": random_.choice(WORDS), "url": f"https://{random_.choice(WORDS)}.example/{random_.randrange(10**6)}", "ok": random_.random() < 0.9,
-            "n": None if random_.random() < 0.3 else random_.randrange(100), "tags": random_.sample(WORDS[:50], 3), "ts": 1766448000000 + random_.randrange(86400000)}
+    return {
+        "id": id_(),
+        "user": random_.randrange(10**7),
+        "country": random_.choice(["DE", "FR", "US", "PL"]),
+        "price": round(random_.random() * 100, 2),
+        "agent": random_.choice(WORDS),
+        "url": f"https://{random_.choice(WORDS)}.example/{random_.randrange(10**6)}",
+        "ok": random_.random() < 0.9,
+        "n": None if random_.random() < 0.3 else random_.randrange(100),
+        "tags": random_.sample(WORDS[:50], 3),
+        "ts": 1766448000000 + random_.randrange(86400000),
+    }
 
 
 def escapes():
@@ -53,7 +74,10 @@ def sparse():
 
 def some_of(keys):
     """Numbers, words and short texts, in turns, for most of these keys."""
-    value = lambda at: (random_.randrange(1000), random_.choice(WORDS[:200]), words(3))[at % 3]
+
+    def value(at):
+        return (random_.randrange(1000), random_.choice(WORDS[:200]), words(3))[at % 3]
+
     return {key: value(at) for at, key in enumerate(keys) if random_.random() < 0.8}
 
 
@@ -98,21 +122,26 @@ def main():
     parser.add_argument("--files", type=int, default=100)
     options = parser.parse_args()
     for name in options.shapes.split(","):
-        if name not in SHAPES: parser.error(f"no shape `{name}`: there are {', '.join(SHAPES)}")
+        if name not in SHAPES:
+            parser.error(f"no shape `{name}`: there are {', '.join(SHAPES)}")
         random_.seed(name)
         folder, pool, size = os.path.join(options.directory, name), [], 0
         os.makedirs(folder, exist_ok=True)
         while size < POOL_BYTES:
-            pool.append(json.dumps(SHAPES[name](), **compact) + "\n")
+            pool.append(compact(SHAPES[name]()) + "\n")
             size += len(pool[-1])
         for number in range(options.files):
             with open(os.path.join(folder, f"2025-12-23-part-{number:05}.ndjson"), "w") as file:
                 lines = FILE_BYTES * len(pool) // size
-                # Every twentieth line is of one producer.
-                of_producer = lambda: random_.choices(pool[number % len(PRODUCERS)::len(PRODUCERS)], k=lines)
-                file.writelines(of_producer() if name == "producers" else random_.sample(pool, lines))
-                if name == "late" and number % 10 == 5: file.write(json.dumps({**event(), f"late_{number}": words(2)}, **compact) + "\n")
+                if name == "producers":
+                    # Every twentieth line is of one producer.
+                    file.writelines(random_.choices(pool[number % len(PRODUCERS) :: len(PRODUCERS)], k=lines))
+                else:
+                    file.writelines(random_.sample(pool, lines))
+                if name == "late" and number % 10 == 5:
+                    file.write(compact({**event(), f"late_{number}": words(2)}) + "\n")
         print(f"{folder}: {options.files} files, lines of {size // len(pool)} bytes")
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

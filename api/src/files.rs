@@ -55,8 +55,8 @@ pub struct FileQuery {
     #[schema(value_type = Option<String>, format = Date)]
     #[param(value_type = String, format = Date, required = false)]
     pub date: Option<DatePrefix>,
-    /// Only files whose URI begins so. A page then looks at 5,000 files, and can be empty though there are more; it is the same with
-    /// several states, reasons and times.
+    /// Only files whose URI begins so. A page then looks at a bounded number of files, and can be empty though there are more; it is the same
+    /// with several states, reasons and times. Files of a prefix may come in the order of their URIs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     #[param(value_type = String, required = false)]
@@ -133,4 +133,56 @@ pub struct QuarantineQuery {
     /// `next_cursor` of the page before.
     #[param(value_type = String, required = false)]
     pub cursor: Option<String>,
+}
+
+/// Piece of a file that is asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PreviewQuery {
+    /// URI of the file, as it came.
+    #[param(value_type = String, example = "s3://in/2025-12-23-file001.ndjson")]
+    pub uri: ObjectUri,
+    /// Byte of its content at which the piece begins: `next` of the piece before.
+    #[serde(default)]
+    pub from: u64,
+}
+
+/// Piece of a file: at most 50 lines, and 64 KiB unless the first line is longer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FilePreview {
+    /// Object that was read: the file, or where it was moved to.
+    pub uri: String,
+    /// Size of the object, in bytes.
+    pub size_bytes: u64,
+    /// Format of the file, with advice, if it is not NDJSON.
+    #[schema(required)]
+    pub other_format: Option<String>,
+    /// Lines of the piece.
+    pub lines: Vec<PreviewLine>,
+    /// Byte of the content at which the next piece begins; null at the end.
+    #[schema(required)]
+    pub next: Option<u64>,
+    /// Why the file cannot be read on.
+    #[schema(required)]
+    pub trouble: Option<String>,
+}
+
+/// A line of a file, and whether it would be a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PreviewLine {
+    /// Place where the line begins in the decompressed file, in bytes.
+    pub offset: u64,
+    /// Length of the line without its newline, in bytes.
+    pub length: u64,
+    /// Text of the line, at most 4 KiB around what is wrong, with U+FFFD for what is not UTF-8.
+    pub text: String,
+    /// Bytes of the line before that text.
+    pub cut_before: u64,
+    /// Reason for which the line would be rejected, such as `malformed`; null if it would be a row, or is blank.
+    #[schema(required)]
+    pub reason: Option<String>,
+    /// Description of the defect, with its byte.
+    #[schema(required)]
+    pub message: Option<String>,
 }

@@ -7,6 +7,7 @@ mod any_of;
 mod audit;
 mod cluster;
 mod costs;
+mod doctor;
 mod error;
 mod events;
 mod files;
@@ -26,9 +27,12 @@ pub use any_of::{AnyOf, Word};
 pub use audit::{AuditEntry, AuditQuery, Via};
 pub use cluster::{Converted, Executor, Executors, FilesInState, LeftExecutor, RunsInState, Stats};
 pub use costs::{Cost, CostBy, CostQuery, Costs, DateCost, Prices, RunCost, Used};
+pub use doctor::{Check, Examination, Verdict};
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
 pub use events::{EventData, EventQuery, Lagged, Role, RunChange, Topic};
-pub use files::{File, FileDetail, FileMoment, FileQuery, QuarantineQuery, UriQuery};
+pub use files::{
+    File, FileDetail, FileMoment, FilePreview, FileQuery, PreviewLine, PreviewQuery, QuarantineQuery, UriQuery,
+};
 pub use manifests::{
     FileLocation, ManifestDocument, ManifestFile, ManifestMetadata, ManifestReference, Submission, SubmitQuery,
 };

@@ -13,6 +13,8 @@ pub const RUNS: &str = "/api/v1/runs";
 pub const FILES: &str = "/api/v1/files";
 /// Path of one file, by its URI in the query.
 pub const FILE: &str = "/api/v1/files/by-uri";
+/// Piece of a file, by its URI in the query.
+pub const FILE_PREVIEW: &str = "/api/v1/files/preview";
 /// Diagnosis of a file, by its URI in the query.
 pub const FILE_WHY: &str = "/api/v1/files/why";
 /// Causes that need a person.
@@ -38,6 +40,8 @@ pub const SERIES: &str = "/api/v1/series";
 pub const COST: &str = "/api/v1/cost";
 /// Schedulers of the state.
 pub const SCHEDULERS: &str = "/api/v1/schedulers";
+/// Examination of what a scheduler stands on.
+pub const DOCTOR: &str = "/api/v1/doctor";
 /// Settings in force.
 pub const CONFIG: &str = "/api/v1/config";
 

@@ -111,8 +111,8 @@ pub struct RunQuery {
     #[schema(schema_with = words::text, required = false)]
     #[param(schema_with = words::failure_classes, style = Form, explode = false, required = false)]
     pub failure_class: AnyOf<FailureClass>,
-    /// Only runs whose manifest's id begins so. A page then looks at 5,000 runs, and can be empty though there are more; it is the
-    /// same with several states or classes, and with times.
+    /// Only runs whose manifest's id begins so. A page then looks at a bounded number of runs, and can be empty though there are more;
+    /// it is the same with several states or classes, and with times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     #[param(value_type = String, required = false)]

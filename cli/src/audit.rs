@@ -37,7 +37,7 @@ struct ListOptions {
     #[arg(long, value_name = "ID|URI")]
     subject: Option<String>,
 
-    /// How many at most
+    /// Largest number of entries
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 

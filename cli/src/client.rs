@@ -199,6 +199,11 @@ impl Client {
         }
     }
 
+    /// Hands on what the scheduler tells by itself, until that ends. Nothing is printed.
+    pub(crate) async fn listen(&self, mut each: impl FnMut(&EventData)) -> anyhow::Error {
+        self.events(&mut None, &mut each).await
+    }
+
     /// Hands on events as long as they come; why they no longer do.
     async fn events(&self, away: &mut Option<Away>, each: &mut impl FnMut(&EventData)) -> anyhow::Error {
         let connected = tokio::time::timeout(TIMEOUT, self.send(self.request(Method::GET, path::EVENTS))).await;

@@ -21,14 +21,14 @@ use std::process::ExitCode;
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {
-    /// One run instead of dates
+    /// Run to show instead of dates
     #[arg(value_name = "RUN", conflicts_with_all = ["from", "to", "by"])]
     run: Option<String>,
 
     #[command(flatten)]
     range: DateRange,
 
-    /// What the sums are of
+    /// Subject of the sums
     #[arg(long, value_enum, default_value_t = By::Date)]
     by: By,
 

@@ -76,7 +76,7 @@ impl Exit {
         }
     }
 
-    /// Table of all of them.
+    /// Table of all exit codes.
     pub(crate) fn table() -> String {
         let mut text = "Exit codes of every command:\n\n".to_owned();
         for exit in Self::ALL {

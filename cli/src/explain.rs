@@ -23,7 +23,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     sql: Option<PathBuf>,
 
-    /// How many tasks could run at once [default: the number of cores]
+    /// Tasks that could run at once [default: the number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     vcores: Option<u32>,
 
@@ -90,7 +90,8 @@ pub(crate) async fn explain_input(
         version_id: object.version_id,
     };
     let files = accepted.into_iter().filter(|(of, _)| *of == date).take(settings.caps.max_files).map(file).collect();
-    let manifest = Manifest { id: "explained".parse()?, date, created_at: chrono::Utc::now(), files };
+    let manifest =
+        Manifest { id: "explained".parse()?, date, created_at: chrono::Utc::now(), files, traceparents: Vec::new() };
     let conversion = ConversionOptions { query, ..run.conversion(Places::of(input))? };
     print_plan(&manifest, &conversion, vcores).await
 }

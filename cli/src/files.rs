@@ -42,7 +42,7 @@ enum Command {
 
 #[derive(Args)]
 struct ShowOptions {
-    /// Where the file is
+    /// Address of the file
     #[arg(value_name = "URI")]
     uri: ObjectUri,
 

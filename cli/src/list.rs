@@ -9,14 +9,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
-/// How a listing is cut and shown.
+/// Options of a listing: its limit and its form.
 #[derive(Args)]
 pub(crate) struct ListOptions {
     /// Only those of this date
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub(crate) date: Option<DatePrefix>,
 
-    /// How many at most
+    /// Largest number of entries
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 

@@ -68,7 +68,7 @@ struct ApplyOptions {
     yes: bool,
 }
 
-/// How a change is made.
+/// Options of a change.
 #[derive(Args)]
 pub(crate) struct ChangeOptions {
     /// Show what would change, exactly, and change nothing; exit 3 if something would
@@ -151,12 +151,18 @@ fn is_wanted(plan: &Plan) -> anyhow::Result<bool> {
     Ok(line.trim() == wanted)
 }
 
-async fn apply(client: &Client, id: &str, as_json: bool, all: bool) -> anyhow::Result<ExitCode> {
+/// Applies a plan, and waits for its end.
+pub(crate) async fn applied(client: &Client, id: &str) -> anyhow::Result<Plan> {
     let mut plan: Plan = client.post_text(&path::plan_apply(id), &(), "{}".to_owned()).await?;
     while plan.state == PlanState::Applying {
         tokio::time::sleep(LOOK).await;
         plan = client.get(&path::plan(id), &()).await?;
     }
+    Ok(plan)
+}
+
+async fn apply(client: &Client, id: &str, as_json: bool, all: bool) -> anyhow::Result<ExitCode> {
+    let plan = applied(client, id).await?;
     tell(&plan, as_json, all)?;
     let exit = match plan.count(ChangeResult::Done) {
         done if done == plan.changes.len() => Exit::Done,

@@ -20,15 +20,15 @@ pub(crate) const MAX_SHOWN: usize = 20;
 /// changed, and what would be is shown.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Where the files came from: a directory or s3://BUCKET/FOLDER
+    /// Place that the files came from: a directory or s3://BUCKET/FOLDER
     #[arg(long, value_name = "PLACE")]
     input: String,
 
-    /// Where the Parquet files go, if the state is there
+    /// Place of the Parquet files, if the state is there
     #[arg(long, value_name = "PLACE")]
     output: Option<String>,
 
-    /// Where files are remembered: sqlite:PATH or dynamodb:TABLE [default: sqlite:{output}/_millwork/state.db]
+    /// State with files: sqlite:PATH or dynamodb:TABLE [default: sqlite:{output}/_millwork/state.db]
     #[arg(long, env = "MILLWORK_STATE", value_name = "URL")]
     state: Option<String>,
 

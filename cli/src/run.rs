@@ -34,19 +34,19 @@ use tokio::task::JoinHandle;
 /// publishes the output. Run it again, and only what is new is converted; after a crash it goes on where it was.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Where the .ndjson, .ndjson.gz and .ndjson.zst files are, at any depth: a directory or s3://BUCKET/FOLDER; or one such file
+    /// Place of the .ndjson, .ndjson.gz and .ndjson.zst files, at any depth: a directory or s3://BUCKET/FOLDER; or one such file
     #[arg(long, value_name = "PLACE")]
     input: String,
 
     #[command(flatten)]
     run: RunOptions,
 
-    /// Where files and runs are remembered: sqlite:PATH or dynamodb:TABLE [default:
+    /// State with files and runs: sqlite:PATH or dynamodb:TABLE [default:
     /// sqlite:{output}/_millwork/state.db]
     #[arg(long, value_name = "URL")]
     state: Option<String>,
 
-    /// How many threads convert, and how many tasks run at once [default: the number of cores]
+    /// Threads that convert, and tasks that run at once [default: the number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     vcores: Option<u32>,
 
@@ -294,7 +294,7 @@ fn tell_gone(files: &[ObjectUri]) {
     tell_some(files.iter().map(|uri| format!("a file that was waiting is gone: {uri}")));
 }
 
-/// A line for whoever looks on.
+/// Prints a line of progress on stderr.
 fn tell(line: &str) {
     eprintln!("millwork: {}", printable(line));
 }

@@ -33,7 +33,7 @@ struct New {
     #[arg(long, value_name = "ID")]
     id: TokenId,
 
-    /// What it may do: read, operate (read, submit, retry, cancel, force, prioritise) or admin (everything)
+    /// Role, which says what it may do: read, operate (read, submit, retry, cancel, force, prioritise) or admin (everything)
     #[arg(long, value_name = "ROLE")]
     role: Role,
 

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// What is asked about: a file (s3://…, file:///… or a path), a run by the id of its manifest, a date as YYYY-MM-DD, an
+    /// Subject of the question: a file (s3://…, file:///… or a path), a run by the id of its manifest, a date as YYYY-MM-DD, an
     /// executor as executor:ID
     #[arg(value_name = "SUBJECT")]
     subject: String,
@@ -30,7 +30,7 @@ pub(crate) struct Options {
     #[arg(long, env = "MILLWORK_STATE", value_name = "URL")]
     state: Option<String>,
 
-    /// Where input files may be, with commas between; used with --state only: without it no object is looked at
+    /// Places of input files, with commas between; used with --state only: without it no object is looked at
     #[arg(long, env = "INPUT_PLACES", value_name = "PLACES")]
     input_places: Option<String>,
 

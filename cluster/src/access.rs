@@ -72,7 +72,7 @@ impl DoorAccess {
     pub fn new(secret: Secret, tls: Option<(TlsFiles, TlsMode)>) -> Result<Self, TlsError> {
         let open = |(files, mode): (TlsFiles, TlsMode)| {
             let trust = ClientTrust::Required(files.authorities);
-            ServerTls::open(files.identity, trust, PROTOCOLS).map(|tls| (tls, mode))
+            ServerTls::open("executors", files.identity, trust, PROTOCOLS).map(|tls| (tls, mode))
         };
         let tls = tls.filter(|(_, mode)| *mode != TlsMode::Off).map(open).transpose()?;
         Ok(Self { secret, tls })
@@ -97,7 +97,7 @@ impl DoorAccess {
 impl Access {
     /// Reads the certificates. `tls` is none for connections without.
     pub fn new(secret: Secret, tls: Option<TlsFiles>) -> Result<Self, TlsError> {
-        let open = |files: TlsFiles| ClientTls::open(files.authorities, Some(files.identity), PROTOCOLS);
+        let open = |files: TlsFiles| ClientTls::open("scheduler", files.authorities, Some(files.identity), PROTOCOLS);
         Ok(Self { secret, tls: tls.map(open).transpose()? })
     }
 

@@ -7,13 +7,11 @@
 //! Without reading the input again two things cannot be known, and stay the executor's word: which of a file's lines were rows, and
 //! the values of those rows.
 
-use crate::footer::names_in_footer_of;
-use crate::ledger::RangeLedger;
-use crate::ndjson::{BOM, NewKey, Position};
 use crate::report::TaskReport;
-use crate::source::FileRange;
 use crate::survey::Survey;
 use millwork_manifest::{Compression, Failure, FailureClass, ManifestId};
+use millwork_ndjson::{BOM, FileRange, NewKey, Position, RangeLedger};
+use millwork_parquet_text::footer::names_in_footer_of;
 use millwork_storage::{PrivateKind, PrivateName};
 use std::collections::{HashMap, HashSet};
 use std::fmt;

@@ -1,13 +1,14 @@
 //! Encoding in which a plan travels to the executors: Millwork's nodes are recognised by a prefix, all else is Ballista's.
 
 use crate::sink::{ParquetPartsSink, SinkOptions};
-use crate::source::{FileRange, NdjsonSource, RowSource, as_scan, scan_exec};
+use crate::source::{NdjsonSource, as_scan, scan_exec};
 use ballista_core::serde::BallistaPhysicalExtensionCodec;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, WindowUDF};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
+use millwork_ndjson::{FileRange, RowSource};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 

@@ -3,8 +3,8 @@
 //!
 //! The error does not say where it arose. So the rows are scanned once more and taken through the same steps, until the first that fails.
 
-use crate::report::failure_within;
-use crate::source::{FileRange, NdjsonSource, as_scan};
+use crate::failure::failure_within;
+use crate::source::{NdjsonSource, as_scan};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::{filter, filter_record_batch};
 use datafusion::arrow::datatypes::{Field, Int64Type, Schema};
@@ -14,6 +14,7 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use millwork_manifest::{Failure, FailureClass};
+use millwork_ndjson::FileRange;
 use std::fmt;
 use std::sync::Arc;
 

@@ -1,13 +1,12 @@
 //! The judgement of an attempt by what its tasks reported, once that has been checked: complete, to be planned again, or failed.
 
-use crate::footer::{arranged, as_io, names_in, settle_columns};
-use crate::ledger::{FileLedger, add_up};
 use crate::plan::PlannedAttempt;
 use crate::query::Query;
 use crate::report::TaskReport;
-use crate::source::MAX_LATE_COLUMNS;
 use crate::survey::{Columns, Survey};
 use millwork_manifest::{Failure, FailureClass};
+use millwork_ndjson::{FileLedger, MAX_LATE_COLUMNS, add_up};
+use millwork_parquet_text::footer::{arranged, as_io, names_in, settle_columns};
 use millwork_storage::{RewriteTail, Staging, Tail};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -149,9 +148,9 @@ pub fn ledger_mismatches() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ndjson::{MAX_COLUMNS, NewKey, Position};
     use crate::plan::tests::surveyed;
     use crate::report::StagedPart;
+    use millwork_ndjson::{MAX_COLUMNS, NewKey, Position};
 
     #[tokio::test]
     async fn tasks_that_find_too_many_keys_between_them_fail_the_manifest() {
@@ -177,7 +176,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let lines = "{\"a\":1,\"_date\":2}\n";
         let survey = surveyed(root.path(), lines).await;
-        let range = crate::ledger::RangeLedger { end: lines.len() as u64, lines: 1, rows: 1, ..Default::default() };
+        let range = millwork_ndjson::RangeLedger { end: lines.len() as u64, lines: 1, rows: 1, ..Default::default() };
         let judged = |keys: &[String], offset: u64| {
             let at = |place: usize| Position { file: 0, offset: offset + place as u64 };
             let late_keys = keys.iter().enumerate().map(|(place, key)| NewKey { key: key.clone(), at: at(place) });

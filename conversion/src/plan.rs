@@ -2,20 +2,18 @@
 
 use crate::check::Expected;
 use crate::judge::AttemptOutcome;
-use crate::limits::Limits;
-use crate::ndjson::ColumnNames;
 use crate::query::Query;
 use crate::rates::{KnownRates, OutputRate};
-use crate::rows::Rows;
 use crate::sink::{
     MorselSizes, OutputCompression, ParquetPartsSink, ROW_GROUPS_PER_FILE, SinkOptions, encoded_size, file_goal,
     max_row_groups,
 };
-use crate::source::{FileRange, MAX_LATE_COLUMNS, NdjsonSource, RowSource};
+use crate::source::NdjsonSource;
 use crate::survey::{Columns, EarlySurvey, Survey};
 use datafusion::arrow::error::ArrowError;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millwork_manifest::{Compression, Failure, FailureClass, Manifest};
+use millwork_ndjson::{ColumnNames, FileRange, Limits, MAX_LATE_COLUMNS, RowSource, Rows};
 use millwork_storage::{Places, Staging};
 use std::sync::Arc;
 
@@ -30,11 +28,11 @@ const LANES_OF_A_TASK: usize = 4;
 const MAX_FILES_OF_A_TASK: usize = 4;
 /// Row groups may be larger than they should be, so that a file has one less: all of them together by this share of one.
 const MAX_EXCESS: f64 = 0.25;
-/// The least row group is worth so many times what each costs beyond its content, …
+/// Least content of a row group, as a multiple of what each row group costs beyond its content.
 const LEAST_WORTH: f64 = 2.0;
-/// … and has at least so many stored bytes, …
+/// Least stored bytes of a row group's input, where the cost of a row group is known.
 const LEAST_MORSEL_BYTES: u64 = 2 << 20;
-/// … or so many where no such cost is known, as for a small manifest, in whose output each row group more would show.
+/// Least stored bytes of a row group's input, where its cost is not known, as for a small manifest, in whose output each row group more would show.
 const LEAST_UNKNOWN_BYTES: u64 = 4 << 20;
 
 /// Options by which manifests are converted.
@@ -231,7 +229,7 @@ async fn find_rate(
 }
 
 impl PlannedAttempt {
-    /// Learns from what came of it: the next manifests are not to be planned by what was wrong for this one.
+    /// Learns from the outcome of an attempt: rates that were wrong for it are not used for the next manifests.
     pub fn learn(&self, outcome: &AttemptOutcome, options: &ConversionOptions) {
         let parts = outcome.reports.iter().flat_map(|report| &report.parts);
         let written: u64 = parts.map(|part| part.file.size_bytes).sum();
@@ -363,9 +361,9 @@ fn task_goals(total: f64, target: f64, wanted: usize, max_files: usize) -> Vec<f
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::ndjson::MAX_COLUMNS;
     use crate::survey::survey;
     use millwork_manifest::ManifestFile;
+    use millwork_ndjson::MAX_COLUMNS;
     use proptest::prelude::*;
 
     proptest! {
@@ -420,6 +418,7 @@ pub(crate) mod tests {
             date: "2025-12-23".parse().unwrap(),
             created_at: chrono::DateTime::UNIX_EPOCH,
             files: (0..files).map(file).collect(),
+            traceparents: Vec::new(),
         }
     }
 

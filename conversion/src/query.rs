@@ -21,10 +21,10 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use millwork_manifest::{Failure, FailureClass};
 use std::sync::{Arc, LazyLock};
 
-use crate::source::{FileRange, NdjsonSource, scan_exec};
+use crate::source::{NdjsonSource, scan_exec};
 use crate::table::ReadManifest;
+use millwork_ndjson::FileRange;
 use travel::check_travels;
-pub(crate) use words::Words;
 
 /// Limit of what the engine says of a query, in bytes, before the place in the query is shown: it lists all columns where there is none of
 /// a name.

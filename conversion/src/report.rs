@@ -3,17 +3,13 @@
 //! Nothing of it is believed: it is decoded with bounds here, and compared with what the scheduler knows itself before anything is
 //! done with it.
 
-use crate::ledger::RangeLedger;
-use crate::ndjson::{InputError, MAX_COLUMNS, NewKey, Position, ScanError};
-use crate::sink::PartError;
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::arrow::error::ArrowError;
 use datafusion::error::{DataFusionError, Result};
 use millwork_manifest::{Failure, FailureClass};
-use millwork_storage::{StagedFile, StorageError, list_at_most};
+use millwork_ndjson::{MAX_COLUMNS, NewKey, Position, RangeLedger};
+use millwork_storage::{StagedFile, list_at_most};
 use serde::{Deserialize, Serialize};
-use std::io::ErrorKind;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 /// Limit of the bytes of one report, 64 MiB: what a message between executor and scheduler may have. The ends of four outputs of
@@ -205,120 +201,9 @@ pub(crate) fn executor_name() -> String {
     EXECUTOR.get_or_init(|| format!("pid-{}", std::process::id())).clone()
 }
 
-pub(crate) fn failure_of_storage(error: &StorageError) -> Failure {
-    Failure::new(class_of_io(error.source.kind()), error)
-}
-
-/// The class of what keeps a file from being opened.
-pub(crate) fn class_of_unreadable(kind: ErrorKind) -> FailureClass {
-    match kind {
-        // The failure stays until somebody changes the file, or the manifest.
-        ErrorKind::NotFound
-        | ErrorKind::PermissionDenied
-        | ErrorKind::NotADirectory
-        | ErrorKind::IsADirectory
-        | ErrorKind::InvalidInput
-        | ErrorKind::InvalidFilename
-        | ErrorKind::Unsupported => FailureClass::Input,
-        other => class_of_io(other),
-    }
-}
-
-fn class_of_io(kind: ErrorKind) -> FailureClass {
-    match kind {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::OutOfMemory => FailureClass::Resources,
-        // Something stands in the place of an output until somebody moves it away.
-        ErrorKind::AlreadyExists => FailureClass::Input,
-        _ => FailureClass::Storage,
-    }
-}
-
-/// The class of a failed scan. What is wrong with a file will still be wrong the next time; what is wrong with
-/// reading or writing may pass.
-pub(crate) fn failure_of_scan(error: &ScanError) -> Failure {
-    match error {
-        ScanError::Input(InputError::Broken { .. }) => Failure::new(FailureClass::Storage, error),
-        ScanError::Input(InputError::Unreadable(cause)) => {
-            Failure::new(class_of_unreadable(cause.source.kind()), error).of_file(&cause.object)
-        }
-        ScanError::Input(input) => Failure::new(FailureClass::Input, error).of_file(input.uri()),
-        ScanError::TooManyColumns(uri) | ScanError::LongNames(uri) | ScanError::TooManyRejected { uri, .. } => {
-            Failure::new(FailureClass::Input, error).of_file(uri)
-        }
-        ScanError::Rejects(cause) => Failure::new(class_of_io(cause.kind()), error),
-    }
-}
-
-pub(crate) fn failure_of_part(error: &PartError) -> Failure {
-    match error {
-        PartError::Stream(error) => failure_of_query(error),
-        PartError::Storage(error) => failure_of_storage(error),
-        PartError::Parquet(_) | PartError::Panic(_) | PartError::GivenUp => {
-            let class = io_kind_below(error).map_or(FailureClass::Bug, class_of_io);
-            Failure::new(class, error)
-        }
-    }
-}
-
-/// Our own failure inside an error that came up through DataFusion.
-pub(crate) fn failure_within(error: &DataFusionError) -> Option<Failure> {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(at) = cause {
-        if let Some(failure) = at.downcast_ref::<Failure>() {
-            return Some(failure.clone());
-        }
-        cause = match at.downcast_ref::<DataFusionError>() {
-            Some(DataFusionError::External(inner)) => Some(&**inner),
-            Some(DataFusionError::Shared(inner)) => Some(&**inner),
-            Some(DataFusionError::ArrowError(inner, _)) => match &**inner {
-                ArrowError::ExternalError(inner) => Some(&**inner),
-                _ => None,
-            },
-            _ => at.source(),
-        };
-    }
-    None
-}
-
-/// The class of an error that came up through DataFusion: ours are carried inside.
-fn failure_of_query(error: &DataFusionError) -> Failure {
-    if let Some(failure) = failure_within(error) {
-        return failure;
-    }
-    match error.find_root() {
-        DataFusionError::ResourcesExhausted(_) => Failure::new(FailureClass::Resources, error),
-        DataFusionError::IoError(e) => Failure::new(class_of_io(e.kind()), error),
-        // A cast or a function that does not take what stands in the data.
-        DataFusionError::ArrowError(..) | DataFusionError::Execution(_) => {
-            // The words of the error can hold values of rows.
-            Failure::new(FailureClass::Input, "the query failed on the data")
-        }
-        _ => Failure::new(FailureClass::Bug, error),
-    }
-}
-
-fn io_kind_below(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
-    let mut cause = Some(error);
-    while let Some(at) = cause {
-        if let Some(io) = at.downcast_ref::<std::io::Error>() {
-            return Some(io.kind());
-        }
-        if let Some(storage) = at.downcast_ref::<StorageError>() {
-            return Some(storage.source.kind());
-        }
-        cause = match at.downcast_ref::<datafusion::parquet::errors::ParquetError>() {
-            Some(datafusion::parquet::errors::ParquetError::External(inner)) => Some(&**inner),
-            _ => at.source(),
-        };
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use datafusion::parquet::errors::ParquetError;
-    use std::io;
 
     #[test]
     fn a_report_is_read_up_to_its_limits() {
@@ -360,24 +245,5 @@ mod tests {
         let read = TaskReport::from_bytes(&long.to_bytes()).unwrap();
         assert_eq!((read.executor.as_str(), read.first), ("e", Some((3, 7))));
         assert!(read.failure.unwrap().message.contains("more than 67108864, the limit"));
-    }
-
-    #[test]
-    fn what_stands_in_the_place_of_an_output_is_not_tried_again() {
-        let in_place =
-            |kind: ErrorKind| StorageError { operation: "write", object: "s3://out/x".to_owned(), source: kind.into() };
-        for (kind, class) in [
-            (ErrorKind::AlreadyExists, FailureClass::Input),
-            (ErrorKind::QuotaExceeded, FailureClass::Resources),
-            (ErrorKind::ConnectionReset, FailureClass::Storage),
-        ] {
-            // As it comes from the end of an output, and from the middle.
-            assert_eq!(failure_of_part(&PartError::Storage(in_place(kind))).class, class);
-            let write = io::Error::new(kind, in_place(kind));
-            let error = PartError::Parquet(ParquetError::External(Box::new(write)));
-            let failure = failure_of_part(&error);
-            assert_eq!(failure.class, class);
-            assert!(failure.to_string().contains("s3://out/x"), "{failure}");
-        }
     }
 }

@@ -3,16 +3,7 @@
 //! It is a [`FileSource`] inside a [`FileScanConfig`] because those are the leaves that Ballista cuts into one task a
 //! file group. A file group is the files, or byte ranges of files, whose rows make one output file or a few.
 
-use crate::limits::Limits;
-use crate::ndjson::{
-    ColumnLayout, ColumnNames, FileScan, Input, InputError, METADATA_COLUMNS, RejectRoom, RejectSink, ScanContext,
-    ScanError, open_range,
-};
-use crate::progress::TaskCounters;
-use crate::report::failure_of_scan;
-use crate::rows::Rows;
-use chrono::{DateTime, Utc};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::listing::PartitionedFile;
@@ -28,104 +19,15 @@ use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, PhysicalExpr};
 use futures::StreamExt;
-use millwork_manifest::{Compression, DatePrefix, ManifestId, ObjectUri};
+use millwork_ndjson::{
+    FileRange, FileScan, Input, InputError, LINE_PLACE, Limits, METADATA_COLUMNS, RejectRoom, RejectSink, RowSource,
+    Rows, ScanContext, ScanError, TaskCounters, failure_of_scan, open_range,
+};
 use millwork_storage::{StagedFile, Staging, StorageResult, bucket_and_key};
 use object_store::ObjectStore;
-use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// Description of the rows of one attempt at a manifest: their columns, the values that all have in common, and limits.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct RowSource {
-    pub(crate) manifest_id: ManifestId,
-    pub(crate) date: DatePrefix,
-    pub(crate) ingested_at: DateTime<Utc>,
-    pub(crate) names: ColumnNames,
-    pub(crate) layout: ColumnLayout,
-    /// The columns that the query reads, in the order in which the scan gives them.
-    pub(crate) output: Vec<OutputColumn>,
-    /// Limit of the keys without a column in the plan that get one where they turn up, after all others.
-    pub(crate) max_late_columns: usize,
-    /// True if keys that the plan has no column for are no matter, since the query names those that it takes.
-    pub(crate) ignores_others: bool,
-    pub(crate) limits: Limits,
-    /// The number of the plan, by which its tasks in one process share the room for rejected lines.
-    pub(crate) plan: u64,
-    /// Place of the rejected lines; none in a trial, which keeps none.
-    pub(crate) staging: Option<Staging>,
-}
-
-/// A column that the scan gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum OutputColumn {
-    /// An input column, by its place in the layout.
-    Input(usize),
-    SourceFile,
-    SourceLine,
-    ManifestId,
-    Date,
-    IngestedAt,
-}
-
-const METADATA: [OutputColumn; METADATA_COLUMNS.len()] = [
-    OutputColumn::SourceFile,
-    OutputColumn::SourceLine,
-    OutputColumn::ManifestId,
-    OutputColumn::Date,
-    OutputColumn::IngestedAt,
-];
-
-/// Place of the number of the line among the metadata columns.
-const LINE_PLACE: usize = 1;
-
-/// A byte range of a file of the manifest, starting and ending between lines.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct FileRange {
-    /// The file's place in the manifest.
-    pub(crate) file: u32,
-    pub(crate) uri: ObjectUri,
-    /// The directory that a local file must really be in when it is opened, wherever links lead by then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) inside: Option<PathBuf>,
-    /// The entity tag the file had when the attempt was planned.
-    pub(crate) etag: String,
-    /// The size of the whole stored object: one that has another is not the one that was planned.
-    pub(crate) size_bytes: u64,
-    /// The first byte of it, and the one after the last.
-    pub(crate) start: u64,
-    pub(crate) end: u64,
-    pub(crate) compression: Compression,
-    /// Lines of the file before this range.
-    pub(crate) lines_before: u64,
-}
-
-/// Limit of the keys unknown to the plan of an attempt that get columns where they turn up. With more of them the attempt is
-/// planned again, as each file has all of them in the end, and the size of row groups depends on the number of columns.
-pub(crate) const MAX_LATE_COLUMNS: usize = 500;
-
-impl RowSource {
-    /// Every column there is: the input columns, then the metadata.
-    pub(crate) fn all_columns(layout: &ColumnLayout) -> Vec<OutputColumn> {
-        (0..layout.keys.len()).map(OutputColumn::Input).chain(METADATA).collect()
-    }
-
-    /// The schema of [`Self::all_columns`].
-    pub(crate) fn full_schema(&self) -> SchemaRef {
-        let input = self.layout.names.iter().map(|name| Field::new(name, DataType::Utf8, true));
-        let metadata = METADATA.iter().zip(METADATA_COLUMNS).map(|(column, name)| {
-            let kind = match column {
-                OutputColumn::SourceLine => DataType::Int64,
-                OutputColumn::IngestedAt => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-                _ => DataType::Utf8View,
-            };
-            Field::new(name, kind, false)
-        });
-        Arc::new(Schema::new(input.chain(metadata).collect::<Vec<_>>()))
-    }
-}
 
 /// The file source: rows of NDJSON as text columns and metadata.
 #[derive(Clone)]

@@ -10,7 +10,8 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use std::sync::Arc;
 
-use crate::source::{FileRange, NdjsonSource, scan_exec};
+use crate::source::{NdjsonSource, scan_exec};
+use millwork_ndjson::FileRange;
 
 /// The table function, bound to the manifest of one attempt.
 #[derive(Debug)]

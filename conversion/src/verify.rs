@@ -9,14 +9,13 @@
 //! | a file without rows and rejected lines | its start is blank | the same |
 
 use crate::check::{Expected, distrusted};
-use crate::footer::{Reported, check_footer};
+use crate::failure::failure_of_storage;
 use crate::judge::AttemptOutcome;
-use crate::limits::Limits;
-use crate::ndjson::{BOM, InputError, open_start};
-use crate::report::{StagedPart, TaskReport, failure_of_scan, failure_of_storage};
-use crate::source::FileRange;
+use crate::report::{StagedPart, TaskReport};
 use crate::survey::{Survey, on_all_cores};
 use millwork_manifest::{Failure, FailureClass};
+use millwork_ndjson::{BOM, FileRange, InputError, Limits, failure_of_scan, open_start};
+use millwork_parquet_text::footer::{Reported, check_footer};
 use millwork_storage::{StagedFile, Staging, StorageError, Tail};
 use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;

@@ -35,7 +35,7 @@ fn push_safe(safe: &mut String, character: char) {
     };
 }
 
-/// A name in a sentence.
+/// Quotes a name for a sentence.
 pub(crate) fn quoted(text: &str) -> String {
     format!("`{}`", shown(text))
 }

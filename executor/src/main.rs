@@ -41,7 +41,7 @@ struct Options {
     )]
     scheduler: Vec<Address>,
 
-    /// How many threads convert, and how many tasks run at once [default: the number of cores]
+    /// Threads that convert, and tasks that run at once [default: the number of cores]
     #[arg(long, env = "MILLWORK_VCORES", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     vcores: Option<u32>,
 

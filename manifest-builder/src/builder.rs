@@ -1,5 +1,6 @@
 //! The builder: arriving files are judged, tracked, and quarantined where they must be.
 
+use crate::batches::Batches;
 use crate::quarantine::PutAway;
 use crate::settings::Settings;
 use chrono::{DateTime, Utc};
@@ -20,7 +21,7 @@ pub(crate) const HEADS_AT_ONCE: usize = 16;
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
-/// Is told of a manifest.
+/// Callback that gets a manifest.
 pub(crate) type Drafting = Arc<dyn Fn(&Manifest) + Send + Sync>;
 
 /// Turns files into manifests. Any number of them work on one store, in any number of processes.
@@ -36,6 +37,8 @@ pub struct Builder {
     pub(crate) drafting: Option<Drafting>,
     /// Asked between chunks of a listing, between dates and between manifests.
     pub(crate) stop: CancellationToken,
+    /// Batches that files came with, if somebody wants traces.
+    pub(crate) batches: Arc<Batches>,
 }
 
 /// Why something could not be done.
@@ -110,7 +113,7 @@ pub struct Arrived {
 }
 
 impl Arrived {
-    /// Adds what became of more files.
+    /// Adds the counts of more files.
     pub fn merge(&mut self, other: Self) {
         self.pending += other.pending;
         self.known += other.known;
@@ -132,8 +135,16 @@ impl Arrived {
 impl Builder {
     /// A builder on a store and the objects.
     pub fn new(store: Arc<dyn TrackingStore>, objects: Arc<dyn Objects>, settings: Settings, holder: String) -> Self {
-        let (settings, clock, stop) = (Arc::new(settings), Arc::new(Utc::now), CancellationToken::new());
-        Self { store, objects, settings, holder, clock, drafting: None, stop }
+        Self {
+            store,
+            objects,
+            settings: Arc::new(settings),
+            holder,
+            clock: Arc::new(Utc::now),
+            drafting: None,
+            batches: Arc::default(),
+            stop: CancellationToken::new(),
+        }
     }
 
     /// With a token by which it is told to stop: it then ends what it is at, such as one manifest, and begins nothing more.
@@ -277,6 +288,8 @@ impl Builder {
         if found.is_empty() {
             return Ok(arrived);
         }
+        // Before the store knows of them, since another task may cut a manifest as soon as it does.
+        self.note_batch(found);
         let tracked = self.store.track(found, self.settings.overwrites, self.now()).await?;
         for (file, outcome) in found.iter().zip(&tracked.outcomes) {
             match *outcome {
@@ -305,6 +318,14 @@ impl Builder {
         };
         arrived.due = tracked.backlogs.iter().filter(|(_, backlog)| is_due(backlog)).map(|(date, _)| *date).collect();
         Ok(arrived)
+    }
+
+    /// Remembers the batch that these files came with, if there is one and somebody wants traces.
+    fn note_batch(&self, found: &[FoundFile]) {
+        let batch = millwork_process::traceparent(&tracing::Span::current());
+        if let Some(batch) = batch.and_then(|batch| batch.parse().ok()) {
+            self.batches.note(found.iter().map(|file| &file.uri), &batch);
+        }
     }
 
     /// Moves a refused file away that an event told of. Returns how many stay where they are, though they were to be moved.

@@ -119,7 +119,8 @@ impl Builder {
         let id: ManifestId = format!("{date}-{stem}").parse()?;
         let files = seen.iter().map(manifest_file).collect();
         let uri = self.settings.manifests.object(&path)?.to_string();
-        let manifest = Manifest { id: id.clone(), date, created_at: now, files };
+        let traceparents = self.batches.of(seen.iter().map(|file| &file.uri));
+        let manifest = Manifest { id: id.clone(), date, created_at: now, files, traceparents };
         if let Some(drafting) = &self.drafting {
             drafting(&manifest);
         }

@@ -21,6 +21,7 @@
 //! This crate must stay light: no DataFusion in its tree.
 
 mod backfill;
+mod batches;
 mod builder;
 mod cut;
 mod quarantine;

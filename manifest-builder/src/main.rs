@@ -36,26 +36,26 @@ struct Options {
 
 #[derive(Args, Clone)]
 struct Common {
-    /// Where files are remembered: sqlite:PATH or dynamodb:TABLE [default: dynamodb:$TRACKING_TABLE]
+    /// State with files: sqlite:PATH or dynamodb:TABLE [default: dynamodb:$TRACKING_TABLE]
     #[arg(long, global = true, env = "MILLWORK_STATE", value_name = "URL")]
     state: Option<String>,
 
-    /// Where manifests are written, below manifests/: a directory or s3://BUCKET [default: s3://$MANIFEST_BUCKET]
+    /// Place that manifests are written to, below manifests/: a directory or s3://BUCKET [default: s3://$MANIFEST_BUCKET]
     #[arg(long, global = true, env = "MILLWORK_MANIFESTS", value_name = "PLACE")]
     manifests: Option<String>,
 
-    /// Where refused files are moved to: a directory or s3://BUCKET. Without it they stay and are only marked
+    /// Place that refused files are moved to: a directory or s3://BUCKET. Without it they stay and are only marked
     /// [default: s3://$QUARANTINE_BUCKET]
     #[arg(long, global = true, env = "MILLWORK_QUARANTINE", value_name = "PLACE")]
     quarantine: Option<String>,
 
-    /// Where input files may be, with commas between: s3://BUCKET, s3://BUCKET/FOLDER/, /DIRECTORY. Objects elsewhere are never
+    /// Places of input files, with commas between: s3://BUCKET, s3://BUCKET/FOLDER/, /DIRECTORY. Objects elsewhere are never
     /// read, moved or tracked, whatever an event says. Needed to serve a queue and on Lambda; the other commands take what they
     /// list
     #[arg(long, global = true, env = "INPUT_PLACES", value_name = "PLACES")]
     input_places: Option<String>,
 
-    /// Where output is written, if that is in the bucket or directory that is read: its objects are left alone
+    /// Place of the output, if that is in the bucket or directory that is read: its objects are left alone
     /// [default: s3://$OUTPUT_BUCKET]
     #[arg(long, global = true, env = "MILLWORK_OUTPUT", value_name = "PLACE")]
     output: Option<String>,
@@ -92,23 +92,23 @@ struct Serve {
     #[arg(long, env = "DEAD_LETTER_QUEUE_URL", value_name = "URL")]
     dead_letter_queue_url: Option<String>,
 
-    /// How many batches of ten messages are handled at once
+    /// Batches of ten messages that are handled at once
     #[arg(long, env = "WORKERS", value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
     workers: u32,
 
-    /// How long a message stays hidden from others while it is handled; extended while that goes on
+    /// Time that a message stays hidden from others while it is handled; extended while that goes on
     #[arg(long, env = "VISIBILITY_TIMEOUT_SECONDS", value_name = "SECONDS", default_value_t = 360, value_parser = clap::value_parser!(u32).range(2..=43_200))]
     visibility_timeout_seconds: u32,
 
-    /// How long one receive waits for messages
+    /// Time that one receive waits for messages
     #[arg(long, env = "POLL_SECONDS", value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=20))]
     poll_seconds: u32,
 
-    /// How long a worker tries for the lock of a date
+    /// Time that a worker tries for the lock of a date
     #[arg(long, env = "MAX_LOCK_WAIT_SECONDS", value_name = "SECONDS", default_value_t = 10)]
     max_lock_wait_seconds: u64,
 
-    /// How often the sweep is made, by one of all processes
+    /// Time between two sweeps, each by one of all processes
     #[arg(long, env = "SWEEP_INTERVAL_SECONDS", value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     sweep_interval_seconds: u64,
 
@@ -133,11 +133,11 @@ struct Listen {
 
 #[derive(Args)]
 struct Watch {
-    /// What is looked at: a directory or s3://BUCKET/FOLDER
+    /// Place that is looked at: a directory or s3://BUCKET/FOLDER
     #[arg(long, value_name = "PLACE")]
     input: String,
 
-    /// How long to wait between two looks
+    /// Time between two looks
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     interval_seconds: u64,
 
@@ -147,7 +147,7 @@ struct Watch {
 
 #[derive(Args)]
 struct Backfill {
-    /// What is listed: a directory or s3://BUCKET/FOLDER
+    /// Place that is listed: a directory or s3://BUCKET/FOLDER
     #[arg(long, value_name = "PLACE")]
     prefix: String,
 
@@ -162,7 +162,7 @@ struct Backfill {
 
 #[derive(Args)]
 struct Redrive {
-    /// Where the files came from: a directory or s3://BUCKET/FOLDER
+    /// Place that the files came from: a directory or s3://BUCKET/FOLDER
     #[arg(long, value_name = "PLACE")]
     prefix: String,
 

@@ -67,11 +67,11 @@ pub struct Rules {
     #[arg(long, global = true, env = "EXPECTED_FILE_SIZE_MB", value_name = "MB", default_value_t = 10.0)]
     pub expected_file_size_mb: f64,
 
-    /// How far from that it may be, in percent: 99 accepts 0.1 to 19.9 MiB of 10; 100 accepts empty files
+    /// Tolerance around --expected-file-size-mb, in percent: 99 accepts 0.1 to 19.9 MiB of 10; 100 accepts empty files
     #[arg(long, global = true, env = "SIZE_TOLERANCE_PERCENT", value_name = "PERCENT", default_value_t = 99.0)]
     pub size_tolerance_percent: f64,
 
-    /// What becomes of a file without a date in its key: quarantine, or today (UTC)
+    /// Treatment of a file without a date in its key: quarantine, or today (UTC)
     #[arg(long, global = true, env = "MISSING_DATE", value_name = "RULE", default_value = "quarantine")]
     pub missing_date: MissingDate,
 
@@ -83,11 +83,11 @@ pub struct Rules {
     #[arg(long, global = true, env = "MAX_FILES_PER_MANIFEST", value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_files_per_manifest: u32,
 
-    /// How long a rest of less than half a manifest waits for more, in seconds from its oldest file
+    /// Time that a rest of less than half a manifest waits for more, in seconds from its oldest file
     #[arg(long, global = true, env = "MAX_WAIT_SECONDS", value_name = "SECONDS", default_value_t = 1800)]
     pub max_wait_seconds: u64,
 
-    /// What becomes of a converted file whose object has other content now: record, or reprocess, which converts it
+    /// Treatment of a converted file whose object has other content now: record, or reprocess, which converts it
     /// again beside its old rows
     #[arg(long, global = true, env = "OVERWRITES", value_name = "RULE", default_value = "record")]
     pub overwrites: Overwrites,
@@ -102,7 +102,7 @@ pub struct Rules {
     #[arg(long, global = true, env = "UNFINISHED_HOURS", value_name = "HOURS", default_value_t = 24)]
     pub unfinished_hours: u32,
 
-    /// How long the lock of a date is held at most, in seconds; `millwork run` takes at most 10
+    /// Longest time that the lock of a date is held, in seconds; `millwork run` takes at most 10
     #[arg(long, global = true, env = "LOCK_TTL_SECONDS", value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub lock_ttl_seconds: u32,
 }

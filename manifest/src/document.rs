@@ -1,7 +1,8 @@
 //! The manifest document: JSON that lists the files to convert together, read liberally and written strictly.
 
 use crate::limits::{Bounded, MAX_MANIFEST_BYTES, MAX_MANIFEST_FILES, MAX_OBJECT_BYTES, MAX_TAG_BYTES};
-use crate::{DatePrefix, InvalidManifestId, InvalidUri, ManifestId, ObjectUri, bare_tag};
+use crate::trace::readable;
+use crate::{DatePrefix, InvalidManifestId, InvalidUri, ManifestId, ObjectUri, TraceParent, bare_tag};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
@@ -18,6 +19,8 @@ pub struct Manifest {
     pub created_at: DateTime<Utc>,
     /// The files, in the order in which their columns are laid out.
     pub files: Vec<ManifestFile>,
+    /// Places in traces of the batches that its files came with, for links of its run's; as many as were known.
+    pub traceparents: Vec<TraceParent>,
 }
 
 /// File of a manifest, with the facts that were known when the manifest was made.
@@ -146,11 +149,11 @@ pub enum ManifestError {
 
 /// The document as it is written, or, with other lists, as it is read.
 #[derive(Serialize, Deserialize)]
-struct Document<Uris, Files> {
+struct Document<Uris, Files, Places> {
     #[serde(rename = "fileLocations")]
     file_locations: Vec<Location<Uris>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    metadata: Option<Metadata<Files>>,
+    metadata: Option<Metadata<Files, Places>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -160,7 +163,7 @@ struct Location<Uris> {
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct Metadata<Files> {
+struct Metadata<Files, Places> {
     #[serde(default)]
     date_prefix: Option<DatePrefix>,
     #[serde(default)]
@@ -173,6 +176,8 @@ struct Metadata<Files> {
     total_bytes: Option<u64>,
     #[serde(default)]
     files: Files,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    traceparents: Option<Places>,
 }
 
 /// A file as somebody else describes it.
@@ -209,7 +214,7 @@ impl Manifest {
 
     /// Reads a document that [`Self::to_json`] wrote, which may be larger than the one that it was made from.
     pub fn parse_own(name: &str, text: &[u8], modified_at: DateTime<Utc>) -> Result<Self, ManifestError> {
-        let document: Document<Bounded<String>, Bounded<Described>> = serde_json::from_slice(text)
+        let document: Document<Bounded<String>, Bounded<Described>, Bounded<String>> = serde_json::from_slice(text)
             .map_err(|source| ManifestError::Malformed { name: name.to_owned(), source })?;
         let metadata = document.metadata.unwrap_or_default();
         let listed = document.file_locations.iter().map(|location| location.uri_prefixes.count).sum::<usize>();
@@ -228,7 +233,8 @@ impl Manifest {
                 ManifestId::derived(&date.to_string(), name, content)
             }
         };
-        Ok(Self { id, date, created_at: metadata.created_at.unwrap_or(modified_at), files })
+        let traceparents = metadata.traceparents.map(|texts| readable(&texts.kept)).unwrap_or_default();
+        Ok(Self { id, date, created_at: metadata.created_at.unwrap_or(modified_at), files, traceparents })
     }
 
     /// Writes the document: one location that lists every file, and metadata of what is known.
@@ -242,6 +248,7 @@ impl Manifest {
                 file_count: Some(self.files.len() as u64),
                 total_bytes: Some(self.total_bytes()),
                 files: self.files.iter().filter(|file| file.is_described()).collect::<Vec<_>>(),
+                traceparents: Some(&self.traceparents).filter(|places| !places.is_empty()),
             }),
         };
         // Serializing plain structs of strings and numbers to memory cannot fail.
@@ -495,6 +502,20 @@ mod tests {
     }
 
     #[test]
+    fn places_in_traces_are_read_if_they_are_some() {
+        let place = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let with = |places: serde_json::Value| {
+            let location = serde_json::json!({"URIPrefixes": ["s3://in/2025-12-23-a.ndjson"]});
+            serde_json::json!({"fileLocations": [location], "metadata": {"traceparents": places}}).to_string()
+        };
+        let read = |places| parse(&with(places)).unwrap().traceparents;
+        assert_eq!(read(serde_json::json!([place, "x", place.to_uppercase()])), [place.parse().unwrap()]);
+        assert_eq!(read(serde_json::Value::Null), []);
+        assert!(error(&with(serde_json::json!(place))).contains("expected a sequence"));
+        assert!(!parse(&sized("1")).unwrap().to_json().contains("traceparents"), "none are not written");
+    }
+
+    #[test]
     fn the_path_is_the_documented_one() {
         let at = DateTime::parse_from_rfc3339("2025-12-23T14:30:52Z").unwrap().to_utc();
         let path = Manifest::path("2025-12-23".parse().unwrap(), 1, at);
@@ -506,6 +527,7 @@ mod tests {
         fn what_is_written_is_read_back(
             names in prop::collection::hash_set("[a-z0-9 +%é/]{1,12}", 1..20),
             sizes in prop::collection::vec(prop::option::of(any::<u64>().prop_map(|n| n >> 22)), 20),
+            traces in prop::collection::vec(1_u128.., 0..3),
             seconds in 0i64..4_000_000_000, micros in 0u32..1_000_000,
         ) {
             let file = |(name, size): (&String, &Option<u64>)| ManifestFile {
@@ -519,6 +541,7 @@ mod tests {
                 date: "2025-12-23".parse().unwrap(),
                 created_at: DateTime::from_timestamp(seconds, micros * 1000).unwrap(),
                 files: names.iter().zip(&sizes).map(file).collect(),
+                traceparents: traces.iter().map(|n| format!("00-{n:032x}-00f067aa0ba902b7-01").parse().unwrap()).collect(),
             };
             prop_assert_eq!(Manifest::parse(NAME, manifest.to_json().as_bytes(), Utc::now()).unwrap(), manifest);
         }

@@ -14,6 +14,7 @@ mod refusal;
 mod shown;
 mod state;
 mod tag;
+mod trace;
 mod uri;
 mod validate;
 
@@ -27,5 +28,6 @@ pub use refusal::{Refusal, Service};
 pub use shown::printable;
 pub use state::{FileState, RunState};
 pub use tag::{bare_tag, is_restored, local_tag};
+pub use trace::{InvalidTraceParent, MAX_TRACEPARENTS, TraceParent};
 pub use uri::{InvalidUri, ObjectUri};
 pub use validate::{Arrival, Compression, FileRules, MissingDate, QuarantineReason, is_unfinished_name};

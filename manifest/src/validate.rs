@@ -89,7 +89,7 @@ pub enum QuarantineReason {
 }
 
 impl QuarantineReason {
-    /// Each of them.
+    /// Every reason.
     pub const ALL: [Self; 5] = [Self::BadExtension, Self::TooSmall, Self::TooLarge, Self::NoDate, Self::MissingObject];
 
     /// The name under which the reason is stored, shown and used as a folder.

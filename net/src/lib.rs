@@ -3,12 +3,14 @@
 //!
 //! Nothing here knows what is said over a connection, nor who may say it.
 
+mod certificates;
 mod descriptors;
 mod http;
 mod seldom;
 mod tls;
 mod watched;
 
+pub use certificates::{CertificateEnd, certificate_ends};
 pub use descriptors::raise_descriptor_limit;
 pub use http::{ConnectionLimits, Endless, HttpServer, Peer, Slot, Slots, hold, network};
 pub use seldom::Seldom;

@@ -1,6 +1,7 @@
 //! TLS by rustls, with certificates and keys from PEM files that are read again when they change.
 
 use crate::Watched;
+use crate::certificates::{CertificateEnd, end, put_in_use};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
@@ -61,48 +62,99 @@ pub enum ClientTrust {
     Required(PathBuf),
 }
 
+/// The settings of one side as the files say them, and the ends of these.
+struct Loaded<C> {
+    config: Arc<C>,
+    ends: Vec<CertificateEnd>,
+}
+
 /// TLS of a server, version 1.2 or 1.3.
 #[derive(Clone)]
-pub struct ServerTls(Arc<Watched<Arc<ServerConfig>>>);
+pub struct ServerTls(Arc<Watched<Loaded<ServerConfig>>>);
 
 impl ServerTls {
-    /// Reads the files. `protocols` are the names for ALPN, such as `http/1.1` or `h2`.
-    pub fn open(identity: Identity, trust: ClientTrust, protocols: &'static [&'static str]) -> Result<Self, TlsError> {
+    /// Reads the files. `purpose` names the connections in metrics, `protocols` are the names for ALPN, such as `http/1.1` or `h2`.
+    pub fn open(
+        purpose: &'static str,
+        identity: Identity,
+        trust: ClientTrust,
+        protocols: &'static [&'static str],
+    ) -> Result<Self, TlsError> {
         let mut paths = vec![identity.certificate.clone(), identity.key.clone()];
-        if let ClientTrust::Asked(path) | ClientTrust::Required(path) = &trust {
-            paths.push(path.clone());
-        }
-        let load = move || server_config(&identity, &trust, protocols).map(Arc::new);
-        Ok(Self(Arc::new(Watched::open("certificates of a server", paths, load)?)))
+        let authorities = match &trust {
+            ClientTrust::Asked(path) | ClientTrust::Required(path) => Some(path.clone()),
+            ClientTrust::Unasked => None,
+        };
+        paths.extend(authorities.clone());
+        let load = move || {
+            let config = Arc::new(server_config(&identity, &trust, protocols)?);
+            Ok(Loaded { config, ends: ends(purpose, Some(&identity), authorities.as_deref())? })
+        };
+        Ok(Self(watched("certificates of a server", paths, load)?))
     }
 
     /// Takes connections with the files as they are now.
     pub fn acceptor(&self) -> TlsAcceptor {
-        (*self.0.current()).clone().into()
+        self.0.current().config.clone().into()
     }
 }
 
 /// TLS of a client that trusts in the authorities of a file, and in no others.
 #[derive(Clone)]
-pub struct ClientTls(Arc<Watched<Arc<ClientConfig>>>);
+pub struct ClientTls(Arc<Watched<Loaded<ClientConfig>>>);
 
 impl ClientTls {
-    /// Reads the files. `identity` is shown to servers that ask.
+    /// Reads the files. `purpose` names the connections in metrics, `identity` is shown to servers that ask.
     pub fn open(
+        purpose: &'static str,
         authorities: PathBuf,
         identity: Option<Identity>,
         protocols: &'static [&'static str],
     ) -> Result<Self, TlsError> {
         let mut paths = vec![authorities.clone()];
         paths.extend(identity.iter().flat_map(|identity| [identity.certificate.clone(), identity.key.clone()]));
-        let load = move || client_config(&authorities, identity.as_ref(), protocols).map(Arc::new);
-        Ok(Self(Arc::new(Watched::open("certificates of a client", paths, load)?)))
+        let load = move || {
+            let config = Arc::new(client_config(&authorities, identity.as_ref(), protocols)?);
+            Ok(Loaded { config, ends: ends(purpose, identity.as_ref(), Some(&authorities))? })
+        };
+        Ok(Self(watched("certificates of a client", paths, load)?))
     }
 
     /// Makes connections with the files as they are now.
     pub fn connector(&self) -> TlsConnector {
-        (*self.0.current()).clone().into()
+        self.0.current().config.clone().into()
     }
+}
+
+/// Settings that are read again when their files change, and whose certificates [`crate::certificate_ends`] tells of.
+fn watched<C: Send + Sync + 'static>(
+    name: &'static str,
+    paths: Vec<PathBuf>,
+    load: impl Fn() -> Result<Loaded<C>, TlsError> + Send + Sync + 'static,
+) -> Result<Arc<Watched<Loaded<C>>>, TlsError> {
+    let watched = Arc::new(Watched::open(name, paths, load)?);
+    let used = Arc::downgrade(&watched);
+    put_in_use(move || Some(used.upgrade()?.current().ends.clone()));
+    Ok(watched)
+}
+
+/// Ends of the files of one side. A chain breaks with the first of its certificates; of authorities, the last keeps the file of use.
+fn ends(
+    purpose: &'static str,
+    identity: Option<&Identity>,
+    authorities: Option<&Path>,
+) -> Result<Vec<CertificateEnd>, TlsError> {
+    let mut found = Vec::new();
+    let mut put = |file: &Path, ends: Option<i64>| {
+        found.extend(ends.map(|ends| CertificateEnd { purpose, file: file.to_owned(), ends }));
+    };
+    if let Some(Identity { certificate, .. }) = identity {
+        put(certificate, read_certificates("a certificate", certificate)?.iter().filter_map(end).min());
+    }
+    if let Some(file) = authorities {
+        put(file, read_certificates("certificates of authorities", file)?.iter().filter_map(end).max());
+    }
+    Ok(found)
 }
 
 /// Names that a certificate is for: of hosts, and URIs such as `spiffe://…`. None, if it cannot be read.

@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows what the process is for.
 
+mod certificates;
 mod health;
 mod logs;
 mod metrics;
@@ -16,4 +17,4 @@ pub use logs::start_logs;
 pub use metrics::{COMMIT, Metrics};
 pub use options::{parse, unnamed, with_variables};
 pub use runtime::block_on;
-pub use traces::{put_below, trace_id, traceparent};
+pub use traces::{link, put_below, trace_id, traceparent};

@@ -1,6 +1,6 @@
 //! The place where the metrics of the process go, and the form in which they are shown.
 
-use crate::usage;
+use crate::{certificates, usage};
 use anyhow::Context;
 use metrics::{describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -32,6 +32,7 @@ impl Metrics {
     /// All metrics in the text format of Prometheus, those of the process itself included.
     pub fn render(&self) -> String {
         let mut text = self.0.render();
+        text.push_str(&certificates::render());
         text.push_str(&usage::render());
         text
     }

@@ -86,12 +86,24 @@ pub fn traceparent(span: &Span) -> Option<String> {
 
 /// Puts a span below one of another process. What is no place in a trace is left out.
 pub fn put_below(span: &Span, traceparent: &str) {
-    let is_wanted = PROVIDER.get().is_some() && traceparent.len() == LENGTH && traceparent.is_ascii();
-    if is_wanted {
-        let headers = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
+    if let Some(place) = place(traceparent) {
         // Fails where nobody wants traces.
-        let _ = span.set_parent(TraceContextPropagator::new().extract(&headers));
+        let _ = span.set_parent(place);
     }
+}
+
+/// Links a span to one of another trace, such as that of a batch which brought work for it. What is no place in a trace is left out.
+pub fn link(span: &Span, traceparent: &str) {
+    if let Some(place) = place(traceparent) {
+        span.add_link(place.span().span_context().clone());
+    }
+}
+
+/// The place of another process's span, if it is one and somebody wants traces.
+fn place(traceparent: &str) -> Option<opentelemetry::Context> {
+    PROVIDER.get().filter(|_| traceparent.len() == LENGTH && traceparent.is_ascii())?;
+    let headers = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
+    Some(TraceContextPropagator::new().extract(&headers))
 }
 
 /// The number of a span's trace, for the log; none if nobody wants traces.

@@ -42,8 +42,13 @@ impl Ground {
         let etag = self.objects.head(&uri).await.unwrap().etag;
         let file = ManifestFile { uri: uri.clone(), size_bytes: Some(3), etag: Some(etag), version_id: None };
         let id: millwork_manifest::ManifestId = "m".parse().unwrap();
-        let manifest =
-            Manifest { id: id.clone(), date: "2025-12-23".parse().unwrap(), created_at: now(0), files: vec![file] };
+        let manifest = Manifest {
+            id: id.clone(),
+            date: "2025-12-23".parse().unwrap(),
+            created_at: now(0),
+            files: vec![file],
+            traceparents: Vec::new(),
+        };
         self.store.submit(&QueuedManifest { manifest, uri: "s3://m/m.json".into() }, 0, now(0)).await.unwrap();
         let failure = Failure::new(FailureClass::Input, "it is broken").of_file(&uri);
         self.store.fail(&id, 0, &failure, now(1)).await.unwrap();

@@ -39,11 +39,11 @@ pub struct Load {
     pub bytes: u64,
     /// Runs among them that are planned or running.
     pub active_runs: u64,
-    /// Age of the oldest of them.
+    /// Age of the oldest run of the backlog.
     pub oldest: Duration,
     /// Bytes a second of the runs that come.
     pub arrival: f64,
-    /// Time since there were such runs.
+    /// Time since a run was last queued, planned or running.
     pub idle: Duration,
 }
 

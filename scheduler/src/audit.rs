@@ -16,6 +16,11 @@ use std::fmt::Display;
 /// Limit of the result that a note tells of one deed, in bytes: that of messages of failures.
 const MAX_OUTCOME_BYTES: usize = millwork_manifest::MAX_MESSAGE_BYTES;
 
+/// Tells whether a text says why: blanks and invisible characters say nothing.
+pub(crate) fn is_reason(text: &str) -> bool {
+    text.chars().any(char::is_alphanumeric)
+}
+
 /// Person or program that asks for a change, and the way it is asked by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operator {
@@ -87,4 +92,17 @@ fn cut(mut text: String) -> String {
         text.pop();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_has_words_that_can_be_seen() {
+        assert!(is_reason("x") && is_reason(" übernommen ") && is_reason("停電"));
+        for none in ["", " \n", "\u{200b}", "\u{feff}\u{2060}", "---", "\u{1b}"] {
+            assert!(!is_reason(none), "{none:?}");
+        }
+    }
 }

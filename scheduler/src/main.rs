@@ -38,7 +38,7 @@ struct Options {
     #[arg(long, env = "MILLWORK_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:50050")]
     listen: SocketAddr,
 
-    /// Where runs and files are remembered: sqlite:PATH or dynamodb:TABLE
+    /// State with runs and files: sqlite:PATH or dynamodb:TABLE
     #[arg(long, env = "MILLWORK_STATE", value_name = "URL")]
     state: String,
 
@@ -64,7 +64,7 @@ struct Options {
     #[arg(long, env = "MILLWORK_EXECUTOR_TLS_CA", value_name = "FILE")]
     executor_tls_ca: Option<PathBuf>,
 
-    /// Listen for executors on an address that others can reach, without encryption
+    /// Listen for executors on an address that others can reach, without encryption or with --executor-tls permissive
     #[arg(long, env = "INSECURE_EXECUTORS", value_parser = clap::builder::FalseyValueParser::new())]
     insecure_executors: bool,
 
@@ -108,12 +108,7 @@ fn main() -> anyhow::Result<()> {
 
 async fn serve(options: Options, settings: Vec<Setting>) -> anyhow::Result<()> {
     let door = options.http.door()?;
-    anyhow::ensure!(
-        options.listen.ip().is_loopback() || options.insecure_executors,
-        "refusing to listen for executors on {}, which others can reach: what travels is not encrypted; limit who can \
-         reach it, then say --insecure-executors",
-        options.listen
-    );
+    check_listen(&options)?;
     let executors = executor_access(&options)?;
     let places = options.places.read(&options.intake, &options.run, &options.state)?;
     let (policy, scaler) = (options.scaling.policy(&options.run)?, options.scaling.door()?);
@@ -134,6 +129,18 @@ async fn serve(options: Options, settings: Vec<Setting>) -> anyhow::Result<()> {
     let led = lead(&options, executors, &store, &service, &mut signals).await;
     server.shut_down().await;
     led
+}
+
+/// Refuses an address for executors that others can reach, where what travels may be in plain text.
+fn check_listen(options: &Options) -> anyhow::Result<()> {
+    let is_safe = options.listen.ip().is_loopback() || options.executor_tls == TlsMode::Strict;
+    anyhow::ensure!(
+        is_safe || options.insecure_executors,
+        "refusing to listen for executors on {}, which others can reach: what travels is not encrypted, or not always; say \
+         --executor-tls strict with certificates, or limit who can reach it, then say --insecure-executors",
+        options.listen
+    );
+    Ok(())
 }
 
 /// The means by which executors are known.
@@ -246,5 +253,23 @@ mod tests {
     #[test]
     fn every_option_has_a_variable() {
         assert_eq!(millwork_process::unnamed(Options::command()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn executors_of_others_are_listened_to_with_strict_tls_or_at_a_risk() {
+        let check = |arguments: &[&str]| {
+            let start = ["it", "--state", "sqlite:/s.db", "--output", "/out"];
+            let options = Options::try_parse_from([&start[..], arguments].concat()).unwrap();
+            check_listen(&options).map_err(|error| error.to_string())
+        };
+        let everywhere = ["--listen", "0.0.0.0:0", "--executor-tls"];
+        assert_eq!(check(&[]), Ok(()));
+        assert_eq!(check(&["--listen", "[::1]:0"]), Ok(()));
+        assert_eq!(check(&[&everywhere[..], &["strict"]].concat()), Ok(()));
+        for mode in ["off", "permissive"] {
+            let refused = check(&[&everywhere[..], &[mode]].concat()).unwrap_err();
+            assert!(refused.contains("0.0.0.0:0") && refused.contains("--executor-tls strict"), "{refused}");
+            assert_eq!(check(&[&everywhere[..], &[mode, "--insecure-executors"]].concat()), Ok(()));
+        }
     }
 }

@@ -7,14 +7,14 @@ use millwork_storage::{Location, Places, StorageResult};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// How manifests are converted and where their output goes.
+/// Options of conversion and output.
 #[derive(Args, Clone, Debug)]
 pub struct RunOptions {
-    /// Where the Parquet files go: a directory, which is created if it is not there, or s3://BUCKET/FOLDER
+    /// Place of the Parquet files: a directory, which is created if it is not there, or s3://BUCKET/FOLDER
     #[arg(long, env = "MILLWORK_OUTPUT", value_name = "PLACE")]
     pub output: String,
 
-    /// Where refused files and rejected lines go: a directory or s3://BUCKET/FOLDER. Without it, refused files stay where
+    /// Place of refused files and rejected lines: a directory or s3://BUCKET/FOLDER. Without it, refused files stay where
     /// they are, and rejected lines go to {output}/_quarantine [default: s3://$QUARANTINE_BUCKET]
     #[arg(long, env = "MILLWORK_QUARANTINE", value_name = "PLACE")]
     pub quarantine: Option<String>,
@@ -31,7 +31,7 @@ pub struct RunOptions {
     #[arg(long, env = "COMPRESSION", value_name = "NAME", default_value = "snappy")]
     pub compression: OutputCompression,
 
-    /// How keys become column names: exact, or lower, which merges names that differ only in case, as AWS Glue does
+    /// Rule by which keys become column names: exact, or lower, which merges names that differ only in case, as AWS Glue does
     #[arg(long, env = "COLUMN_NAMES", value_name = "RULE", default_value = "exact")]
     pub column_names: ColumnNames,
 
@@ -59,15 +59,15 @@ pub struct RunOptions {
     #[arg(long, env = "MAX_ZSTD_WINDOW_MB", value_name = "MB", default_value_t = Limits::MAX_ZSTD_WINDOW_MB, value_parser = clap::value_parser!(u64).range(1..=2048))]
     pub max_zstd_window_mb: u64,
 
-    /// How many manifests are converted at once
+    /// Manifests that are converted at once
     #[arg(long, env = "MAX_CONCURRENT_RUNS", value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub max_concurrent_runs: u32,
 
-    /// How often a manifest is tried again after a failure that can pass
+    /// Times that a manifest is tried again after a failure that can pass
     #[arg(long, env = "MAX_RETRIES", value_name = "N", default_value_t = 2)]
     pub max_retries: u32,
 
-    /// How long one attempt may take, in minutes; at most a year
+    /// Longest time of an attempt, in minutes; at most a year
     #[arg(long, env = "RUN_TIMEOUT_MINUTES", value_name = "MINUTES", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=525_600))]
     pub run_timeout_minutes: u64,
 }

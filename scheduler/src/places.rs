@@ -8,15 +8,15 @@ use millwork_storage::{Location, Places};
 /// The folder of a manifest bucket in which builders write manifests.
 const MANIFEST_FOLDER: &str = "manifests";
 
-/// Where input files and manifests may be.
+/// Places of input files and manifests.
 #[derive(Args, Clone, Debug)]
 pub struct PlaceOptions {
-    /// Where input files may be, with commas between: s3://BUCKET, s3://BUCKET/FOLDER/, /DIRECTORY. A manifest that names a file
+    /// Places of input files, with commas between: s3://BUCKET, s3://BUCKET/FOLDER/, /DIRECTORY. A manifest that names a file
     /// elsewhere is refused, whoever it is of, and so is a link that leads elsewhere
     #[arg(long, env = "INPUT_PLACES", value_name = "PLACES")]
     pub input_places: Option<String>,
 
-    /// Where manifests may be that a queue or a client names by their address, written in the same way; --manifest-dir need not be
+    /// Places of manifests that a queue or a client names by their address, written in the same way; --manifest-dir need not be
     /// named again [default: the folder manifests/ of $MANIFEST_BUCKET]
     #[arg(long, env = "MANIFEST_PLACES", value_name = "PLACES")]
     pub manifest_places: Option<String>,

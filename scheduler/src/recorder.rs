@@ -64,7 +64,7 @@ impl Rate {
     }
 }
 
-/// Whoever writes the numbers of a store.
+/// Writer of a store's numbers.
 pub(crate) struct Recorder {
     store: Arc<dyn TrackingStore>,
     engine: Engine,

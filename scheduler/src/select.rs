@@ -1,7 +1,7 @@
 //! Runs and files that a query takes: as far as the store can, from its listing; the rest is told apart here.
 //!
-//! Where the store cannot narrow a listing by all that is asked, a page looks at a bounded number of items, and may show none of them
-//! though there are more. Its cursor goes on from there.
+//! SQLite narrows a listing by all that is asked, DynamoDB by one state, date or class. What is left is told apart here: a page then looks at a
+//! bounded number of items, and may show none of them though there are more. Its cursor goes on from there.
 
 use chrono::{DateTime, Utc};
 use millwork_api::{FileQuery, RunQuery};
@@ -27,13 +27,24 @@ pub(crate) async fn runs(
     // The newest are first: none after the first that is too old is wanted.
     let is_over = |run: &Run| query.since.is_some_and(|since| run.created_at < since);
     let next = |limit, cursor| {
-        let filter = RunFilter { state, date: query.date, failure_class, limit, cursor };
+        let filter = RunFilter {
+            state,
+            failure_class,
+            date: query.date,
+            states: query.state.words().to_vec(),
+            failure_classes: query.failure_class.words().to_vec(),
+            prefix: query.prefix.clone(),
+            since: query.since,
+            until: query.until,
+            limit,
+            cursor,
+        };
         async move { store.list_runs(&filter).await }
     };
     looked(limit, cursor, next, takes, is_over).await
 }
 
-/// A page of the files that a query takes: those of one state in the order of arrival, others in any order.
+/// A page of the files that a query takes: those of one state in the order of arrival, those of a prefix and others in any order.
 pub(crate) async fn files(
     store: &dyn TrackingStore,
     query: &FileQuery,
@@ -46,9 +57,21 @@ pub(crate) async fn files(
         let is_for_it = query.reason.as_ref().is_none_or(|reason| file.reason.as_ref() == Some(reason));
         query.state.takes(file.state) && begins_so && is_for_it && is_within(file.arrived_at, query.since, query.until)
     };
-    let is_over = |file: &TrackedFile| state.is_some() && query.until.is_some_and(|until| file.arrived_at >= until);
+    // Files of a prefix may come in the order of their URIs.
+    let has_order = state.is_some() && query.prefix.is_none();
+    let is_over = |file: &TrackedFile| has_order && query.until.is_some_and(|until| file.arrived_at >= until);
     let next = |limit, cursor| {
-        let filter = FileFilter { state, date: query.date, limit, cursor };
+        let filter = FileFilter {
+            state,
+            date: query.date,
+            states: query.state.words().to_vec(),
+            prefix: query.prefix.clone(),
+            reason: query.reason.clone(),
+            since: query.since,
+            until: query.until,
+            limit,
+            cursor,
+        };
         async move { store.list_files(&filter).await }
     };
     looked(limit, cursor, next, takes, is_over).await

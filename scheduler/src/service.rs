@@ -9,7 +9,7 @@ use crate::why::{About, Inspector};
 use chrono::Utc;
 use millwork_api::{Action, RunProgress, Setting};
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId, ObjectUri};
-use millwork_storage::StorageError;
+use millwork_storage::{Places, StorageError};
 use millwork_tracking::{Commit, QueuedManifest, Run, RunState, TrackingError, TrackingResult, TrackingStore};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Mutex, broadcast, mpsc};
@@ -30,7 +30,7 @@ pub enum SubmitError {
     Foreign {
         /// The manifest.
         manifest_id: ManifestId,
-        /// The first such file.
+        /// First file at fault.
         uri: ObjectUri,
     },
     /// The store did not take it.
@@ -101,6 +101,12 @@ impl Service {
     /// The places that are read.
     pub fn places(&self) -> &ReadPlaces {
         &self.places
+    }
+
+    /// The place of refused files, as far as this process knows it.
+    pub(crate) fn quarantine(&self) -> Places {
+        let place = self.about.written.iter().find(|(what, _)| *what == "the quarantine");
+        place.map_or_else(Places::none, |(_, place)| Places::of(place))
     }
 
     /// From now on this process runs the manifests.

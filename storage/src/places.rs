@@ -64,14 +64,14 @@ impl Places {
         }])
     }
 
-    /// These and others.
+    /// Places of both.
     #[must_use]
     pub fn and(mut self, others: Self) -> Self {
         self.0.extend(others.0);
         self
     }
 
-    /// Each of them.
+    /// Location of each place.
     pub fn locations(&self) -> impl Iterator<Item = Location> {
         self.0.iter().map(|place| match place {
             Place::Bucket { bucket, prefix } => Location::Bucket { bucket: bucket.clone(), prefix: prefix.clone() },

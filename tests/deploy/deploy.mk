@@ -27,8 +27,8 @@ images-check: $(DEPLOY)/ready $(VENV)/ready build
 
 # An image needs a base by digest: the same sources then make the same image.
 IMAGE_BASE ?=
-IMAGE_RUST ?= rust:1.94-bookworm
-IMAGE_TAG  ?= 0.1.0
+IMAGE_RUST ?= rust:1.95-bookworm
+IMAGE_TAG  ?= $(shell sed -n '0,/^version = /s/^version = "\(.*\)"/\1/p' Cargo.toml)
 IMAGE_NAME ?= millwork
 
 .PHONY: images sbom

@@ -26,7 +26,7 @@ from botocore.config import Config
 import machine
 import pods
 from machine import WORK, run
-from rendered import ROOT
+from rendered import ROOT, VERSION
 
 PORT = 14566
 ENDPOINT = f"http://127.0.0.1:{PORT}"
@@ -64,9 +64,9 @@ def images(commit):
         print(f"{target:18} {digest}  the same twice")
     first.pause()
     for target in machine.TARGETS:
-        settings = json.loads(first.buildah("inspect", "--type", "image", f"localhost/millwork/{target}:0.1.0"))["OCIv1"]["config"]
+        settings = json.loads(first.buildah("inspect", "--type", "image", f"localhost/millwork/{target}:{VERSION}"))["OCIv1"]["config"]
         assert settings["User"] == "65532:65532" and settings["Labels"]["org.opencontainers.image.revision"] == commit, settings
-        assert first.podman("run", "--rm", "--network=host", "--read-only", "--cap-drop=ALL", f"localhost/millwork/{target}:0.1.0", "--version")
+        assert first.podman("run", "--rm", "--network=host", "--read-only", "--cap-drop=ALL", f"localhost/millwork/{target}:{VERSION}", "--version")
     return first
 
 
@@ -83,8 +83,18 @@ class Fleet:
 
     def check(self):
         with Servers() as servers:
-            self.settings = pods.config(self.items, {**servers.bootstrap(), **AWS, "AWS_EC2_METADATA_DISABLED": "true",
-                                                     "MAX_FILES_PER_MANIFEST": "5", "MAX_WAIT_SECONDS": "5", "SWEEP_INTERVAL_SECONDS": "2", "SIZE_TOLERANCE_PERCENT": "100"})
+            self.settings = pods.config(
+                self.items,
+                {
+                    **servers.bootstrap(),
+                    **AWS,
+                    "AWS_EC2_METADATA_DISABLED": "true",
+                    "MAX_FILES_PER_MANIFEST": "5",
+                    "MAX_WAIT_SECONDS": "5",
+                    "SWEEP_INTERVAL_SECONDS": "2",
+                    "SIZE_TOLERANCE_PERCENT": "100",
+                },
+            )
             self.start_all()
             servers.put(range(FILES // 2))
             self.wait("the first runs are under way", lambda: len(self.runs()) > 1)
@@ -113,20 +123,28 @@ class Fleet:
 
     def start_all(self):
         for number, (http, listen) in enumerate([(8080, 50050), (8090, 50060)]):
-            self.play(f"scheduler-{number}", "millwork-scheduler", "scheduler",
-                      {"HTTP_LISTEN": f"0.0.0.0:{http}", "MILLWORK_LISTEN": f"0.0.0.0:{listen}"})
+            self.play(f"scheduler-{number}", "millwork-scheduler", "scheduler", {"HTTP_LISTEN": f"0.0.0.0:{http}", "MILLWORK_LISTEN": f"0.0.0.0:{listen}"})
         for number in range(2):
-            self.play(f"executor-{number}", "millwork-executor", "executor",
-                      {"MILLWORK_SCHEDULER": "127.0.0.1:50050,127.0.0.1:50060", "HTTP_LISTEN": f"127.0.0.1:{8082 + 10 * number}"})
+            self.play(
+                f"executor-{number}",
+                "millwork-executor",
+                "executor",
+                {"MILLWORK_SCHEDULER": "127.0.0.1:50050,127.0.0.1:50060", "HTTP_LISTEN": f"127.0.0.1:{8082 + 10 * number}"},
+            )
         self.play("builder-0", "millwork-builder", "manifest-builder", {"HTTP_LISTEN": "127.0.0.1:8081"})
         # Leader and standby are ready alike; else a roll-out would never end.
-        for name, url in {"scheduler-0": "https://localhost:8080", "scheduler-1": "https://localhost:8090", "executor-0": "http://127.0.0.1:8082",
-                          "executor-1": "http://127.0.0.1:8092", "builder-0": "http://127.0.0.1:8081"}.items():
+        for name, url in {
+            "scheduler-0": "https://localhost:8080",
+            "scheduler-1": "https://localhost:8090",
+            "executor-0": "http://127.0.0.1:8082",
+            "executor-1": "http://127.0.0.1:8092",
+            "builder-0": "http://127.0.0.1:8081",
+        }.items():
             for path in ("/livez", "/readyz"):
                 self.wait(f"{name} answers {path}", lambda url=url, path=path: self.get(url + path)[0] == 200)
 
     def play(self, name, deployment, image, changes):
-        document = pods.pod(self.items, deployment, name, f"localhost/millwork/{image}:0.1.0", self.settings, self.secrets, changes)
+        document = pods.pod(self.items, deployment, name, f"localhost/millwork/{image}:{VERSION}", self.settings, self.secrets, changes)
         file = WORK / f"{name}.yaml"
         file.write_text(pods.manifest(self.settings, document))
         self.storage.podman("play", "kube", "--network", "host", file)
@@ -145,8 +163,11 @@ class Fleet:
             "millwork-tokens": {"tokens": (folder / "tokens").read_text()},
             "millwork-executor-secret": {"secret": random.token_hex(32)},
         }
-        for name, names in {"scheduler-tls": "DNS:millwork-scheduler-executors,IP:127.0.0.1,URI:spiffe://millwork/scheduler",
-                            "executor-tls": "URI:spiffe://millwork/executor", "http-tls": "DNS:localhost,DNS:millwork-scheduler"}.items():
+        for name, names in {
+            "scheduler-tls": "DNS:millwork-scheduler-executors,IP:127.0.0.1,URI:spiffe://millwork/scheduler",
+            "executor-tls": "URI:spiffe://millwork/executor",
+            "http-tls": "DNS:localhost,DNS:millwork-scheduler",
+        }.items():
             made[f"millwork-{name}"] = certificate(folder, name, names)
         return {name: pods.secret_folder(folder / name, files) for name, files in made.items()}
 
@@ -203,11 +224,50 @@ def certificate(folder, name, names):
     authority = folder / "ca"
     if not authority.exists():
         authority.mkdir()
-        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650", "-subj", "/CN=millwork",
-            "-keyout", authority / "ca.key", "-out", authority / "ca.crt")
-    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "90", "-subj", f"/CN=millwork-{name}",
-        "-addext", f"subjectAltName={names}", "-addext", "basicConstraints=critical,CA:FALSE", "-CA", authority / "ca.crt", "-CAkey", authority / "ca.key",
-        "-keyout", authority / "tls.key", "-out", authority / "tls.crt")
+        run(
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "3650",
+            "-subj",
+            "/CN=millwork",
+            "-keyout",
+            authority / "ca.key",
+            "-out",
+            authority / "ca.crt",
+        )
+    run(
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "90",
+        "-subj",
+        f"/CN=millwork-{name}",
+        "-addext",
+        f"subjectAltName={names}",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+        "-CA",
+        authority / "ca.crt",
+        "-CAkey",
+        authority / "ca.key",
+        "-keyout",
+        authority / "tls.key",
+        "-out",
+        authority / "tls.crt",
+    )
     return {"tls.crt": (authority / "tls.crt").read_text(), "tls.key": (authority / "tls.key").read_text(), "ca.crt": (authority / "ca.crt").read_text()}
 
 
@@ -218,8 +278,14 @@ class Servers:
         environment = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(PORT), "PATH": "/usr/bin:/bin"}
         with open(WORK / "servers.log", "w") as log:
             self.process = subprocess.Popen([ROOT / ".venv" / "bin" / "ministack"], env=environment, stdout=log, stderr=log)
-        self.s3 = boto3.client("s3", endpoint_url=ENDPOINT, region_name=REGION, aws_access_key_id="test", aws_secret_access_key="test",
-                               config=Config(s3={"addressing_style": "path"}))
+        self.s3 = boto3.client(
+            "s3",
+            endpoint_url=ENDPOINT,
+            region_name=REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(s3={"addressing_style": "path"}),
+        )
         end = time.monotonic() + 30
         while True:
             try:

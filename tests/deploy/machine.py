@@ -5,7 +5,7 @@ import pathlib
 import shutil
 import subprocess
 
-from rendered import ROOT
+from rendered import ROOT, VERSION
 
 WORK = ROOT / "target" / "images"
 PROGRAMS = ["millwork", "millwork-scheduler", "millwork-executor", "millwork-manifest-builder"]
@@ -64,15 +64,38 @@ class Storage:
         root.mkdir(parents=True, exist_ok=True)
         # Certificates are put together here, since a root file system without a shell cannot do it itself.
         hook = 'cat "$1"/usr/share/ca-certificates/mozilla/*.crt > "$1"/etc/ssl/certs/ca-certificates.crt'
-        run("mmdebstrap", "--variant=extract", "--include=ca-certificates,libc6,libgcc-s1,tzdata", "--quiet",
-            f"--extract-hook={hook}", "bookworm", root / "root.tar", env={"SOURCE_DATE_EPOCH": "0"})
+        run(
+            "mmdebstrap",
+            "--variant=extract",
+            "--include=ca-certificates,libc6,libgcc-s1,tzdata",
+            "--quiet",
+            f"--extract-hook={hook}",
+            "bookworm",
+            root / "root.tar",
+            env={"SOURCE_DATE_EPOCH": "0"},
+        )
         (root / "Dockerfile").write_text("FROM scratch\nADD root.tar /\n")
         self.buildah("build", "-q", "--timestamp", "0", "-t", BASE, root)
         digests = {"base": self.digest(BASE)}
         for target in targets:
-            name = f"localhost/millwork/{target}:0.1.0"
-            self.buildah("build", "-q", "--timestamp", "0", "--target", target, "--build-arg", f"BASE={BASE}", "--build-arg", "FROM_STAGE=prebuilt",
-                         "--build-arg", f"MILLWORK_COMMIT={commit}", "-t", name, ".")
+            name = f"localhost/millwork/{target}:{VERSION}"
+            self.buildah(
+                "build",
+                "-q",
+                "--timestamp",
+                "0",
+                "--target",
+                target,
+                "--build-arg",
+                f"BASE={BASE}",
+                "--build-arg",
+                "FROM_STAGE=prebuilt",
+                "--build-arg",
+                f"MILLWORK_COMMIT={commit}",
+                "-t",
+                name,
+                ".",
+            )
             digests[target] = self.digest(name)
         return digests
 
@@ -80,7 +103,7 @@ class Storage:
         """The image that holds a pod together."""
         folder = WORK / "pause"
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(shutil.which("catatonit"), folder / "pause")
+        shutil.copy(shutil.which("catatonit") or "catatonit", folder / "pause")
         (folder / "Dockerfile").write_text('FROM scratch\nCOPY pause /pause\nENTRYPOINT ["/pause", "-P"]\n')
         self.buildah("build", "-q", "--timestamp", "0", "-t", "localhost/millwork-pause", folder)
 

@@ -43,7 +43,9 @@ class Pipeline:
         self.sqs, self.dynamodb = boto3.client("sqs", **options), boto3.client("dynamodb", **options)
         self.until("the servers answer", lambda: succeeds(self.s3.list_buckets))
         self.recorder = Recorder(("127.0.0.1", port))
-        made = subprocess.run([BIN / "millwork", "bootstrap", "aws", "--prefix", PREFIX], env=self.environment("bootstrap"), capture_output=True, text=True, timeout=60)
+        made = subprocess.run(
+            [BIN / "millwork", "bootstrap", "aws", "--prefix", PREFIX], env=self.environment("bootstrap"), capture_output=True, text=True, timeout=60
+        )
         assert made.returncode == 0, made.stderr
         self.settings = dict(line.split("=", 1) for line in made.stdout.splitlines())
         self.http, self.door = free_port(), free_port()
@@ -51,10 +53,22 @@ class Pipeline:
     def environment(self, role):
         """Of a process of that role: its key, the recorder, and small manifests."""
         return {
-            "PATH": "/usr/bin:/bin", "HOME": str(self.folder), "XDG_STATE_HOME": str(self.folder / "state"), "NO_COLOR": "1",
-            "AWS_ENDPOINT_URL": self.recorder.address, "AWS_REGION": REGION, "AWS_ACCESS_KEY_ID": role, "AWS_SECRET_ACCESS_KEY": "x", "AWS_EC2_METADATA_DISABLED": "true",
-            "MAX_FILES_PER_MANIFEST": "4", "MAX_WAIT_SECONDS": "2", "SWEEP_INTERVAL_SECONDS": "1", "POLL_SECONDS": "1",
-            "EXPECTED_FILE_SIZE_MB": "1", "SIZE_TOLERANCE_PERCENT": "100", "MAX_RETRIES": "2",
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(self.folder),
+            "XDG_STATE_HOME": str(self.folder / "state"),
+            "NO_COLOR": "1",
+            "AWS_ENDPOINT_URL": self.recorder.address,
+            "AWS_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": role,
+            "AWS_SECRET_ACCESS_KEY": "x",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "MAX_FILES_PER_MANIFEST": "4",
+            "MAX_WAIT_SECONDS": "2",
+            "SWEEP_INTERVAL_SECONDS": "1",
+            "POLL_SECONDS": "1",
+            "EXPECTED_FILE_SIZE_MB": "1",
+            "SIZE_TOLERANCE_PERCENT": "100",
+            "MAX_RETRIES": "2",
             **getattr(self, "settings", {}),
         }
 
@@ -72,12 +86,28 @@ class Pipeline:
 
     def start_scheduler(self, name="scheduler"):
         state = f"dynamodb:{self.settings['TRACKING_TABLE']}"
-        self.start(name, [BIN / "millwork-scheduler", "--listen", f"127.0.0.1:{self.door}", "--http", f"127.0.0.1:{self.http}", "--state", state,
-                          "--output", self.settings["OUTPUT_BUCKET"]], self.environment("scheduler"))
+        self.start(
+            name,
+            [
+                BIN / "millwork-scheduler",
+                "--listen",
+                f"127.0.0.1:{self.door}",
+                "--http",
+                f"127.0.0.1:{self.http}",
+                "--state",
+                state,
+                "--output",
+                self.settings["OUTPUT_BUCKET"],
+            ],
+            self.environment("scheduler"),
+        )
 
     def start_executor(self, name):
-        self.start(name, [BIN / "millwork-executor", "--scheduler", f"127.0.0.1:{self.door}", "--vcores", "1"],
-                   {**self.environment("executor"), "HTTP_LISTEN": f"127.0.0.1:{free_port()}"})
+        self.start(
+            name,
+            [BIN / "millwork-executor", "--scheduler", f"127.0.0.1:{self.door}", "--vcores", "1"],
+            {**self.environment("executor"), "HTTP_LISTEN": f"127.0.0.1:{free_port()}"},
+        )
 
     def operate(self, *command, program="millwork", codes=(0,)):
         done = subprocess.run([BIN / program, *command], env=self.environment("operator"), capture_output=True, text=True, timeout=120)
@@ -93,9 +123,10 @@ class Pipeline:
     def until(self, what, condition, seconds=60):
         end = time.monotonic() + seconds
         while not condition():
-            if time.monotonic() > end or (denied := getattr(self, "recorder", None) and self.recorder.denied):
+            denied = self.recorder.denied if hasattr(self, "recorder") else set()
+            if time.monotonic() > end or denied:
                 logs = "".join(f"--- {log.stem}\n{''.join(log.read_text().splitlines(True)[-8:])}" for log in self.folder.glob("*.log"))
-                raise TimeoutError(f"{what}: not within {seconds} s; denied: {sorted(denied) if time.monotonic() <= end else []}\n{logs}")
+                raise TimeoutError(f"{what}: not within {seconds} s; denied: {sorted(denied)}\n{logs}")
             time.sleep(0.1)
 
     def runs(self, *only):
@@ -137,6 +168,62 @@ def lines(number, count, wrong=0):
     return ("\n".join(good + ["{not json"] * wrong) + "\n").encode()
 
 
+class Services(Pipeline):
+    """All three services on servers of AWS's protocols; schedulers on ports of their own, which executors try in turn."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.ports = {}
+        self.doors = {f"scheduler-{number}": (free_port(), free_port()) for number in range(6)}
+
+    def start_one(self, name):
+        if name.startswith("scheduler"):
+            self.door, self.http = self.doors[name]
+            self.ports[name] = self.http
+            self.start_scheduler(name)
+            self.until(f"{name} answers", self.answers)
+        elif name.startswith("executor"):
+            addresses = ",".join(f"127.0.0.1:{door}" for door, _ in self.doors.values())
+            self.ports[name] = free_port()
+            variables = {**self.environment("executor"), "HTTP_LISTEN": f"127.0.0.1:{self.ports[name]}"}
+            self.start(name, [BIN / "millwork-executor", "--scheduler", addresses, "--vcores", "1"], variables)
+        else:
+            self.ports[name] = free_port()
+            self.start(name, [BIN / "millwork-manifest-builder", "serve", "--http", f"127.0.0.1:{self.ports[name]}"], self.environment("builder"))
+
+    def replace(self, old, new):
+        """One more, then one less, as a roll-out does."""
+        self.start_one(new)
+        code = self.end(old)
+        assert code == 0, f"{old} ended with {code}: {(self.folder / f'{old}.log').read_text()[-2000:]}"
+
+    def done(self):
+        """Files that are completed; fewer, while no scheduler answers."""
+        try:
+            listed = json.loads(self.cli("files", "list", "--state", "completed", "--json", "--limit", "1000"))
+        except AssertionError:
+            return 0
+        return len(listed.get("items", listed.get("files")))
+
+    def count(self):
+        folder = self.folder / "output"
+        folder.mkdir()
+        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=f"{PREFIX}-output"):
+            for item in page.get("Contents", []):
+                if item["Key"].endswith(".parquet"):
+                    self.s3.download_file(f"{PREFIX}-output", item["Key"], str(folder / item["Key"].replace("/", "_")))
+        return rows(f"{folder}/*.parquet")
+
+
+def rows(pattern):
+    """Rows in Parquet files, and different lines among them, as DuckDB counts."""
+    query = f"select count(*), count(distinct (_source_file, _source_line)) from '{pattern}'"
+    program = f"import duckdb, json; print(json.dumps(duckdb.sql({query!r}).fetchall()[0]))"
+    done = subprocess.run([ROOT / ".venv" / "bin" / "python", "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 def ordinary(pipeline):
     """What every day holds: files good and bad, messages that say nothing, a manifest that is none, a run that is forced."""
     for number in range(FILES):
@@ -168,7 +255,9 @@ def rare(pipeline):
         pipeline.put(f"in/2026-02-05-{number:03}.ndjson", lines(number, 12000, wrong=1))
     # Rejected lines that are more than what a report holds.
     pipeline.put("in/2026-02-06-wrong.ndjson.gz", gzip.compress(b"".join(b"{%d " % line + b"x" * 200 + b"\n" for line in range(80_000))))
-    pipeline.until("runs are under way", lambda: pipeline.counts().get("running", 0) + pipeline.counts().get("committing", 0) > 0 or pipeline.completed() > before)
+    pipeline.until(
+        "runs are under way", lambda: pipeline.counts().get("running", 0) + pipeline.counts().get("committing", 0) > 0 or pipeline.completed() > before
+    )
     pipeline.end("executor-1", signal.SIGKILL)
     pipeline.end("scheduler", signal.SIGKILL)
     pipeline.start_executor("executor-2")
@@ -177,7 +266,9 @@ def rare(pipeline):
     pipeline.until("what was under way is converted", lambda: pipeline.completed() >= before + 3, 120)
     operator = "millwork-manifest-builder"
     pipeline.operate("backfill", "--prefix", f"s3://{PREFIX}-input", "--flush", program=operator)
-    pipeline.operate("redrive", "--prefix", f"s3://{PREFIX}-input", "--size-tolerance-percent", "100", "--expected-file-size-mb", "10", "--yes", program=operator)
+    pipeline.operate(
+        "redrive", "--prefix", f"s3://{PREFIX}-input", "--size-tolerance-percent", "100", "--expected-file-size-mb", "10", "--yes", program=operator
+    )
     pipeline.operate("sweep", program=operator)
     if "\n  state " in pipeline.operate("--help"):
         # The jobs by the clock; code 3 says that orphans were found.

@@ -45,6 +45,7 @@ def dynamodb_needs(operation, body, region):
     def on(table, index=None):
         name = table.rpartition("/")[2]
         return f"arn:aws:dynamodb:{region}:{ACCOUNT}:table/{name}" + (f"/index/{index}" if index else "")
+
     if operation in ("TransactWriteItems", "TransactGetItems"):
         return [(f"dynamodb:{IN_TRANSACTIONS[kind]}", on(what["TableName"])) for item in body["TransactItems"] for kind, what in item.items()]
     if "RequestItems" in body:
@@ -54,7 +55,9 @@ def dynamodb_needs(operation, body, region):
 
 def sqs_needs(operation, body, region):
     name = body.get("QueueName") or body.get("QueueUrl", "").rpartition("/")[2]
-    action = {"DeleteMessageBatch": "DeleteMessage", "SendMessageBatch": "SendMessage", "ChangeMessageVisibilityBatch": "ChangeMessageVisibility"}.get(operation, operation)
+    action = {"DeleteMessageBatch": "DeleteMessage", "SendMessageBatch": "SendMessage", "ChangeMessageVisibilityBatch": "ChangeMessageVisibility"}.get(
+        operation, operation
+    )
     return [(f"sqs:{action}", f"arn:aws:sqs:{region}:{ACCOUNT}:{name}")]
 
 
@@ -132,7 +135,8 @@ class Recorder:
             if not self.allowed(key, action, resource):
                 self.denied.add((key, action, resource))
                 return refuse(handler, headers, action, resource)
-        connection = HTTPConnection(*self.upstream, timeout=60)
+        host, port = self.upstream
+        connection = HTTPConnection(host, port, timeout=60)
         try:
             passed = {name: value for name, value in headers.items() if name not in HOP}
             passed["content-length"] = str(len(content))
@@ -178,7 +182,7 @@ def refuse(handler, headers, action, resource):
         status = 400
     else:
         kind, status = "application/xml", 403
-        payload = f"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>{text}</Message></Error>".encode()
+        payload = f'<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>{text}</Message></Error>'.encode()
     handler.send_response(status)
     handler.send_header("content-type", kind)
     handler.send_header("content-length", str(len(payload)))

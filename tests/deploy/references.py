@@ -92,9 +92,9 @@ def of_selector(item, where, templates, items):
 
     if kind == "ServiceMonitor":
         services = [other for other in items if other["kind"] == "Service" and fits(other["metadata"])]
-        ports = {port["name"] for service in services for port in service["spec"]["ports"]}
+        offered = {port["name"] for service in services for port in service["spec"]["ports"]}
         wanted = {endpoint["port"] for endpoint in spec["endpoints"]}
-        return [f"{where}: no Service has the port {port}" for port in wanted - ports]
+        return [f"{where}: no Service has the port {port}" for port in wanted - offered]
     chosen = [template for _, template, _ in templates if fits(template["metadata"])]
     if not chosen:
         return [f"{where}: selects no pods"]
@@ -104,14 +104,16 @@ def of_selector(item, where, templates, items):
     if kind == "PodMonitor":
         return [f"{where}: no pod has the port {end['port']}" for end in spec["podMetricsEndpoints"] if end["port"] not in ports]
     if kind == "NetworkPolicy":
-        return [f"{where}: no pod has the port {port['port']}" for rule in spec.get("ingress", []) for port in rule["ports"] if port["port"] not in ports.values()]
+        return [
+            f"{where}: no pod has the port {port['port']}" for rule in spec.get("ingress", []) for port in rule["ports"] if port["port"] not in ports.values()
+        ]
     return []
 
 
 def of_address(address, where, named):
     match = re.fullmatch(r"([a-z-]+)\.([a-z-]+)\.svc\.cluster\.local:(\d+)", address)
     service = named.get(("Service", match[1])) if match else None
-    if service is None:
+    if match is None or service is None:
         return [f"{where}: {address} is no address of a Service here"]
     found = []
     if service["metadata"].get("namespace") != match[2]:

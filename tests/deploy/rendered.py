@@ -4,12 +4,14 @@ import functools
 import pathlib
 import subprocess
 import sys
+import tomllib
 
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 K8S = ROOT / "k8s"
 WORK = ROOT / "target" / "deploy"
+VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
 TOOLS = pathlib.Path(sys.executable).parent
 # Components on the base; each is in one of them at least.
 TOGETHER = {

@@ -16,7 +16,7 @@ VERSIONS = ["1.33", "1.34", "1.35", "1.36", "1.37"]
 
 def is_builtin(item):
     group = item["apiVersion"].partition("/")[0]
-    return "." not in group or group.endswith(".k8s.io") and not group.startswith("karpenter")
+    return "." not in group or (group.endswith(".k8s.io") and not group.startswith("karpenter"))
 
 
 def builtin_findings(items, version):
@@ -44,7 +44,12 @@ def strict(schema):
     if not isinstance(schema, dict):
         return schema
     made = {key: strict(value) for key, value in schema.items()}
-    if "properties" in made and isinstance(made["properties"], dict) and "additionalProperties" not in made and not made.get("x-kubernetes-preserve-unknown-fields"):
+    if (
+        "properties" in made
+        and isinstance(made["properties"], dict)
+        and "additionalProperties" not in made
+        and not made.get("x-kubernetes-preserve-unknown-fields")
+    ):
         made["additionalProperties"] = False
     if made.pop("x-kubernetes-int-or-string", False):
         made.pop("anyOf", None)

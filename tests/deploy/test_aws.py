@@ -65,12 +65,15 @@ def test_the_template_is_valid():
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("right, wrong, code", [
-    ("BillingMode: PAY", "BillingMod: PAY", "E3002"),
-    ("VisibilityTimeout: 360", "VisibilityTimeout: 99999", "E3034"),
-    ("s3:AbortMultipartUpload", "s3:AbortMultipartUplaod", "W3037"),
-    ("!GetAtt InputQueue.Arn", "!GetAtt InputQuee.Arn", "E1010"),
-])
+@pytest.mark.parametrize(
+    "right, wrong, code",
+    [
+        ("BillingMode: PAY", "BillingMod: PAY", "E3002"),
+        ("VisibilityTimeout: 360", "VisibilityTimeout: 99999", "E3034"),
+        ("s3:AbortMultipartUpload", "s3:AbortMultipartUplaod", "W3037"),
+        ("!GetAtt InputQueue.Arn", "!GetAtt InputQuee.Arn", "E1010"),
+    ],
+)
 def test_a_wrong_template_is_found(right, wrong, code):
     file = rendered.WORK / "wrong.yaml"
     file.write_text(TEMPLATE.read_text().replace(right, wrong, 1))
@@ -147,6 +150,7 @@ def described(sqs, dynamodb):
 def test_buckets_of_the_template_are_as_bootstrap_makes_them():
     class Loader(yaml.SafeLoader):
         pass
+
     Loader.add_multi_constructor("!", lambda loader, tag, node: f"!{tag} {node.value if isinstance(node.value, str) else ''}")
     resources = yaml.load(TEMPLATE.read_text(), Loader)["Resources"]
     buckets = {name: resource["Properties"] for name, resource in resources.items() if resource["Type"] == "AWS::S3::Bucket"}
@@ -198,10 +202,20 @@ def test_what_is_granted_is_used(policies, calls, role):
     assert not left, left
 
 
-def test_a_right_too_many_is_found(policies, calls):
-    document = copy.deepcopy(policies["executor"])
-    document["Statement"][0]["Action"].append("s3:DeleteObject")
-    assert list(unused("executor", document, calls)) == [("executor", "s3:DeleteObject", "input/*")]
+@pytest.mark.parametrize("role, action, place", [
+    ("builder", "s3:PutObject", "input/*"),
+    ("builder", "dynamodb:Scan", "runs"),
+    ("scheduler", "s3:PutObject", "manifests/*"),
+    ("scheduler", "sqs:SendMessage", "input"),
+    ("executor", "s3:DeleteObject", "input/*"),
+    ("operator", "sqs:PurgeQueue", "input"),
+])
+def test_a_right_too_many_is_found(policies, calls, role, action, place):
+    service = action.partition(":")[0]
+    where = {"s3": "arn:aws:s3:::", "sqs": "arn:aws:sqs:eu-central-1:000000000000:", "dynamodb": "arn:aws:dynamodb:eu-central-1:000000000000:table/"}[service]
+    document = copy.deepcopy(policies[role])
+    document["Statement"].append({"Effect": "Allow", "Action": [action], "Resource": [f"{where}{PREFIX}-{place}"]})
+    assert list(unused(role, document, calls)) == [(role, action, place)]
 
 
 def refused(document, role, calls):
@@ -214,10 +228,7 @@ def test_no_right_can_be_taken_away(policies, calls, role):
     used = {action for key, action, _ in calls if key == role}
     assert refused(policies[role], role, calls) == set()
     for missing in used:
-        document = copy.deepcopy(policies[role])
-        for statement in document["Statement"]:
-            statement["Action"] = [action for action in as_list(statement["Action"]) if action != missing] or ["s3:GetBucketLocation"]
-        assert refused(document, role, calls) == {missing}
+        assert refused(without(policies[role], missing), role, calls) == {missing}
 
 
 def test_executors_have_rights_on_buckets_alone(policies, calls):
@@ -225,16 +236,42 @@ def test_executors_have_rights_on_buckets_alone(policies, calls):
     assert {action.partition(":")[0] for key, action, _ in calls if key == "executor"} == {"s3"}
 
 
-def test_a_run_without_a_right_fails_by_its_name(policies):
-    document = copy.deepcopy(policies["executor"])
+def without(document, action):
+    """A policy that lacks an action."""
+    document = copy.deepcopy(document)
     for statement in document["Statement"]:
-        statement["Action"] = [action for action in as_list(statement["Action"]) if action != "s3:PutObject"]
-    run = pipelines.Pipeline(rendered.WORK / "rights-less")
-    try:
-        for role, granted in {**policies, "executor": document}.items():
-            run.recorder.grant(role, [granted])
-        with pytest.raises(TimeoutError, match="s3:PutObject"):
-            pipelines.ordinary(run)
-        assert {(key, action) for key, action, _ in run.recorder.denied} == {("executor", "s3:PutObject")}
-    finally:
+        statement["Action"] = [granted for granted in as_list(statement["Action"]) if granted != action] or ["s3:GetBucketLocation"]
+    return document
+
+
+@pytest.fixture
+def run_without(policies):
+    """Starts the servers, where one role lacks an action."""
+    started = []
+
+    def start(role, action):
+        run = pipelines.Pipeline(rendered.WORK / "rights-less")
+        started.append(run)
+        for name, document in policies.items():
+            run.recorder.grant(name, [without(document, action) if name == role else document])
+        return run
+    yield start
+    for run in started:
         run.close()
+
+
+@pytest.mark.parametrize("role, action", [
+    ("builder", "sqs:ReceiveMessage"), ("builder", "s3:GetObject"), ("scheduler", "s3:GetObject"), ("scheduler", "dynamodb:UpdateItem"), ("executor", "s3:PutObject"),
+])
+def test_a_run_without_a_right_fails_by_its_name(run_without, role, action):
+    run = run_without(role, action)
+    with pytest.raises(TimeoutError, match=action):
+        pipelines.ordinary(run)
+    assert {(key, action) for key, action, _ in run.recorder.denied} == {(role, action)}
+
+
+def test_an_operator_without_a_right_is_told_of_it(run_without):
+    run = run_without("operator", "s3:ListBucket")
+    with pytest.raises(AssertionError, match="ListBucket|access|Access"):
+        run.operate("backfill", "--prefix", f"s3://{PREFIX}-input", "--flush", program="millwork-manifest-builder")
+    assert {(key, action) for key, action, _ in run.recorder.denied} == {("operator", "s3:ListBucket")}

@@ -59,8 +59,15 @@ def test_the_chart_has_nothing_that_a_linter_minds(name):
 
 
 def test_components_that_overlays_leave_out_are_valid():
-    items = template("other", "--values", CHART / "ci" / "dev-values.yaml", "--set", "hpa=true,monitors=true,certManager=true,irsaRolePrefix=arn:aws:iam::111122223333:role/acme-",
-                     "--set", f"image.digests.executor=sha256:{'0' * 64},executor.env.MILLWORK_DRAIN_SECONDS=90,executor.labels.team=a")
+    items = template(
+        "other",
+        "--values",
+        CHART / "ci" / "dev-values.yaml",
+        "--set",
+        "hpa=true,monitors=true,certManager=true,irsaRolePrefix=arn:aws:iam::111122223333:role/acme-",
+        "--set",
+        f"image.digests.executor=sha256:{'0' * 64},executor.env.MILLWORK_DRAIN_SECONDS=90,executor.labels.team=a",
+    )
     builtin = [item for item in items if schemas.is_builtin(item)]
     assert schemas.builtin_findings(builtin, "1.37") == []
     assert [finding for item in items if not schemas.is_builtin(item) for finding in schemas.custom_findings(item)] == []
@@ -69,7 +76,10 @@ def test_components_that_overlays_leave_out_are_valid():
     assert "role/acme-executor" in text and f"executor@sha256:{'0' * 64}" in text and "millwork-scheduler.other.svc" in text and "team: a" in text
 
 
-@pytest.mark.parametrize("setting", ["scheduler.replicas=two", "transport=none", "kedaa=true", "executor.resources.limits.memory=2Gb", "image.digests.executor=latest", "keda=true,hpa=true"])
+@pytest.mark.parametrize(
+    "setting",
+    ["scheduler.replicas=two", "transport=none", "kedaa=true", "executor.resources.limits.memory=2Gb", "image.digests.executor=latest", "keda=true,hpa=true"],
+)
 def test_values_that_mean_nothing_are_refused(setting):
     code, _, complaints = helm("template", "millwork", CHART, "--values", CHART / "ci" / "dev-values.yaml", "--set", setting)
     assert code != 0 and "values don't meet the specifications" in complaints, complaints
@@ -81,7 +91,11 @@ def test_without_settings_the_chart_says_which_are_missing():
 
 
 def test_a_package_of_the_chart_is_whole():
-    code, said, complaints = helm("package", CHART, "--destination", rendered.WORK)
+    code, _, complaints = helm("package", CHART, "--destination", rendered.WORK)
     assert code == 0, complaints
-    items = rendered.parse(helm("template", "millwork", rendered.WORK / "millwork-0.1.0.tgz", "--namespace", "millwork", "--values", CHART / "ci" / "prod-values.yaml")[1])
+    items = rendered.parse(
+        helm(
+            "template", "millwork", rendered.WORK / f"millwork-{rendered.VERSION}.tgz", "--namespace", "millwork", "--values", CHART / "ci" / "prod-values.yaml"
+        )[1]
+    )
     assert comparable(items).keys() == comparable(rendered.objects("prod")).keys()

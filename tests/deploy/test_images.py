@@ -14,8 +14,25 @@ DOCKERFILE = rendered.ROOT / "Dockerfile"
 COMPOSE = rendered.ROOT / "compose.yaml"
 PROGRAMS = {"scheduler": "millwork-scheduler", "executor": "millwork-executor", "manifest-builder": "millwork-manifest-builder", "cli": "millwork"}
 # Read by libraries, or by programs without an option.
-OTHER = {"AWS_REGION", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED", "RUST_LOG", "MILLWORK_LOG", "TRACKING_TABLE", "LOCK_TABLE",
-         "METRICS_TABLE", "RUNS_TABLE", "MANIFEST_BUCKET", "QUARANTINE_BUCKET", "OUTPUT_BUCKET", "DEAD_LETTER_QUEUE_URL", "MILLWORK_EXECUTOR_SECRET", "MILLWORK_TOKEN"}
+OTHER = {
+    "AWS_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_EC2_METADATA_DISABLED",
+    "RUST_LOG",
+    "MILLWORK_LOG",
+    "TRACKING_TABLE",
+    "LOCK_TABLE",
+    "METRICS_TABLE",
+    "RUNS_TABLE",
+    "MANIFEST_BUCKET",
+    "QUARANTINE_BUCKET",
+    "OUTPUT_BUCKET",
+    "DEAD_LETTER_QUEUE_URL",
+    "MILLWORK_EXECUTOR_SECRET",
+    "MILLWORK_TOKEN",
+}
 
 
 def hadolint(file):
@@ -27,12 +44,15 @@ def test_the_dockerfile_has_nothing_that_a_linter_minds():
     assert hadolint(DOCKERFILE) == []
 
 
-@pytest.mark.parametrize("right, wrong, code", [
-    ("FROM ${RUST} AS build", "FROM rust:latest AS build", "DL3007"),
-    ("WORKDIR /src", "WORKDIR src", "DL3000"),
-    ("USER 65532:65532", "USER root", "DL3002"),
-    ("COPY LICENSE", "ADD LICENSE", "DL3020"),
-])
+@pytest.mark.parametrize(
+    "right, wrong, code",
+    [
+        ("FROM ${RUST} AS build", "FROM rust:latest AS build", "DL3007"),
+        ("WORKDIR /src", "WORKDIR src", "DL3000"),
+        ("USER 65532:65532", "USER root", "DL3002"),
+        ("COPY LICENSE", "ADD LICENSE", "DL3020"),
+    ],
+)
 def test_a_wrong_dockerfile_is_found(right, wrong, code):
     file = rendered.WORK / "Dockerfile.wrong"
     file.write_text(DOCKERFILE.read_text().replace(right, wrong))
@@ -42,7 +62,7 @@ def test_a_wrong_dockerfile_is_found(right, wrong, code):
 def test_every_image_runs_its_own_program_as_nobody():
     text = DOCKERFILE.read_text()
     for target, program in PROGRAMS.items():
-        stage = re.search(rf"^FROM common AS {target}\n(.*?)(?=^FROM|\Z)", text, re.M | re.S)[1]
+        (stage,) = re.findall(rf"^FROM common AS {target}\n(.*?)(?=^FROM|\Z)", text, re.M | re.S)
         assert f'ENTRYPOINT ["/usr/local/bin/{program}"]' in stage and f"/out/{program} " in stage
         assert "USER" not in stage and f'org.opencontainers.image.title="{program}"' in stage
     assert "USER 65532:65532" in text
@@ -102,7 +122,11 @@ def complaints(program, arguments):
     if asked.returncode != 0:
         return [f"{program} {' '.join(words)}: {asked.stderr.strip().splitlines()[0]}"]
     options = set(re.findall(r"--[a-z-]+", asked.stdout))
-    return [f"{program} {' '.join(words)} has no {option}" for option in (argument.partition("=")[0] for argument in arguments if argument.startswith("-")) if option not in options]
+    return [
+        f"{program} {' '.join(words)} has no {option}"
+        for option in (argument.partition("=")[0] for argument in arguments if argument.startswith("-"))
+        if option not in options
+    ]
 
 
 def test_programs_take_the_arguments_of_their_pods():

@@ -40,18 +40,22 @@ def put(path, value):
         for parent in parents:
             item = item[parent]
         item[last] = value
+
     return change
 
 
 CONTAINER = ["spec", "template", "spec", "containers", 0]
 
 
-@pytest.mark.parametrize("path, value", [
-    (["spec", "replicas"], "two"),
-    (["spec", "replica"], 2),
-    ([*CONTAINER, "imagePullpolicy"], "Always"),
-    (["apiVersion"], "apps/v1beta1"),
-])
+@pytest.mark.parametrize(
+    "path, value",
+    [
+        (["spec", "replicas"], "two"),
+        (["spec", "replica"], 2),
+        ([*CONTAINER, "imagePullpolicy"], "Always"),
+        (["apiVersion"], "apps/v1beta1"),
+    ],
+)
 def test_a_wrong_object_of_kubernetes_is_found(path, value):
     items = changed("dev", "Deployment", "millwork-scheduler", put(path, value))
     assert schemas.builtin_findings(items, "1.35")
@@ -62,15 +66,18 @@ def test_an_api_that_is_gone_is_found():
     assert "find schema" in schemas.builtin_findings([gone], "1.35")[0]
 
 
-@pytest.mark.parametrize("kind, name, path, value", [
-    ("ScaledObject", "millwork-executor", ["spec", "pollingIntervall"], 5),
-    ("ScaledObject", "millwork-executor", ["spec", "minReplicaCount"], "0"),
-    ("ScaledObject", "millwork-executor", ["spec", "fallback", "behavior"], "foo"),
-    ("NodePool", "millwork-executors", ["spec", "disruption", "consolidationPolicy"], "Sometimes"),
-    ("EC2NodeClass", "millwork", ["spec", "metadataOptions", "httpToken"], "required"),
-    ("Certificate", "millwork-http-tls", ["spec", "dnsName"], ["a"]),
-    ("PodMonitor", "millwork-executor", ["spec", "podMetricsEndpoints", 0, "intervall"], "30s"),
-])
+@pytest.mark.parametrize(
+    "kind, name, path, value",
+    [
+        ("ScaledObject", "millwork-executor", ["spec", "pollingIntervall"], 5),
+        ("ScaledObject", "millwork-executor", ["spec", "minReplicaCount"], "0"),
+        ("ScaledObject", "millwork-executor", ["spec", "fallback", "behavior"], "foo"),
+        ("NodePool", "millwork-executors", ["spec", "disruption", "consolidationPolicy"], "Sometimes"),
+        ("EC2NodeClass", "millwork", ["spec", "metadataOptions", "httpToken"], "required"),
+        ("Certificate", "millwork-http-tls", ["spec", "dnsName"], ["a"]),
+        ("PodMonitor", "millwork-executor", ["spec", "podMetricsEndpoints", 0, "intervall"], "30s"),
+    ],
+)
 def test_a_wrong_custom_resource_is_found(kind, name, path, value):
     items = changed("prod", kind, name, put(path, value))
     found = [finding for item in items if not schemas.is_builtin(item) for finding in schemas.custom_findings(item)]
@@ -90,25 +97,29 @@ def test_pods_keep_the_restricted_profile(name):
     assert pod_security(rendered.text(name)) == []
 
 
-@pytest.mark.parametrize("rule, path, value", [
-    ("PSS102", ["spec", "template", "spec", "hostNetwork"], True),
-    ("PSS103", [*CONTAINER, "securityContext", "privileged"], True),
-    ("PSS104", [*CONTAINER, "securityContext", "capabilities", "add"], ["SYS_ADMIN"]),
-    ("PSS105", ["spec", "template", "spec", "volumes", 0], {"name": "work", "hostPath": {"path": "/"}}),
-    ("PSS106", [*CONTAINER, "ports", 0, "hostPort"], 80),
-    ("PSS109", [*CONTAINER, "securityContext", "procMount"], "Unmasked"),
-    ("PSS201", ["spec", "template", "spec", "volumes", 0], {"name": "work", "nfs": {"path": "/", "server": "a"}}),
-    ("PSS202", [*CONTAINER, "securityContext", "allowPrivilegeEscalation"], True),
-    ("PSS203", [*CONTAINER, "securityContext", "runAsNonRoot"], False),
-    ("PSS204", ["spec", "template", "spec", "securityContext", "runAsUser"], 0),
-    ("PSS205", ["spec", "template", "spec", "securityContext", "seccompProfile", "type"], "Unconfined"),
-    ("PSS206", [*CONTAINER, "securityContext", "capabilities", "drop"], []),
-])
+@pytest.mark.parametrize(
+    "rule, path, value",
+    [
+        ("PSS102", ["spec", "template", "spec", "hostNetwork"], True),
+        ("PSS103", [*CONTAINER, "securityContext", "privileged"], True),
+        ("PSS104", [*CONTAINER, "securityContext", "capabilities", "add"], ["SYS_ADMIN"]),
+        ("PSS105", ["spec", "template", "spec", "volumes", 0], {"name": "work", "hostPath": {"path": "/"}}),
+        ("PSS106", [*CONTAINER, "ports", 0, "hostPort"], 80),
+        ("PSS109", [*CONTAINER, "securityContext", "procMount"], "Unmasked"),
+        ("PSS201", ["spec", "template", "spec", "volumes", 0], {"name": "work", "nfs": {"path": "/", "server": "a"}}),
+        ("PSS202", [*CONTAINER, "securityContext", "allowPrivilegeEscalation"], True),
+        ("PSS203", [*CONTAINER, "securityContext", "runAsNonRoot"], False),
+        ("PSS204", ["spec", "template", "spec", "securityContext", "runAsUser"], 0),
+        ("PSS205", ["spec", "template", "spec", "securityContext", "seccompProfile", "type"], "Unconfined"),
+        ("PSS206", [*CONTAINER, "securityContext", "capabilities", "drop"], []),
+    ],
+)
 def test_a_pod_with_more_than_the_restricted_profile_is_found(rule, path, value):
     def change(executor):
         # What the container says for itself would cover a wrong profile of its pod.
         executor["spec"]["template"]["spec"]["containers"][0]["securityContext"].pop("seccompProfile")
         put(path, value)(executor)
+
     found = pod_security(yaml.safe_dump_all(changed("dev", "Deployment", "millwork-executor", change)))
     assert rule in {finding["rule"] for finding in found}, found
 
@@ -118,20 +129,29 @@ def test_no_reference_leads_nowhere(name):
     assert references.findings(rendered.objects(name)) == []
 
 
-@pytest.mark.parametrize("kind, name, path, value, word", [
-    ("Deployment", "millwork-builder", ["spec", "template", "spec", "serviceAccountName"], "x", "ServiceAccount"),
-    ("Deployment", "millwork-builder", [*CONTAINER, "envFrom", 0, "configMapRef", "name"], "x", "ConfigMap"),
-    ("Deployment", "millwork-builder", [*CONTAINER, "readinessProbe", "httpGet", "port"], "x", "readinessProbe"),
-    ("Deployment", "millwork-executor", [*CONTAINER, "env", 1, "value"], "/etc/millwork/executor-secret/x", "no Secret brings"),
-    ("Deployment", "millwork-executor", ["spec", "template", "spec", "nodeSelector"], {"a": "b"}, "NodePool"),
-    ("Service", "millwork-builder", ["spec", "selector"], {"a": "b"}, "selects no pods"),
-    ("ScaledObject", "millwork-executor", ["spec", "scaleTargetRef", "name"], "x", "no Deployment"),
-    ("ScaledObject", "millwork-executor", ["spec", "triggers", 0, "metadata", "scalerAddress"], "millwork-scheduler-scaler.other.svc.cluster.local:50051", "namespace"),
-    ("ScaledObject", "millwork-builder", ["spec", "triggers", 0, "authenticationRef", "name"], "x", "TriggerAuthentication"),
-    ("NodePool", "millwork-executors", ["spec", "template", "spec", "nodeClassRef", "name"], "x", "EC2NodeClass"),
-    ("NetworkPolicy", "millwork-builder", ["spec", "ingress", 0, "ports", 0, "port"], 1, "no pod has the port"),
-    ("ServiceMonitor", "millwork-scheduler", ["spec", "endpoints", 0, "port"], "x", "no Service has the port"),
-])
+@pytest.mark.parametrize(
+    "kind, name, path, value, word",
+    [
+        ("Deployment", "millwork-builder", ["spec", "template", "spec", "serviceAccountName"], "x", "ServiceAccount"),
+        ("Deployment", "millwork-builder", [*CONTAINER, "envFrom", 0, "configMapRef", "name"], "x", "ConfigMap"),
+        ("Deployment", "millwork-builder", [*CONTAINER, "readinessProbe", "httpGet", "port"], "x", "readinessProbe"),
+        ("Deployment", "millwork-executor", [*CONTAINER, "env", 1, "value"], "/etc/millwork/executor-secret/x", "no Secret brings"),
+        ("Deployment", "millwork-executor", ["spec", "template", "spec", "nodeSelector"], {"a": "b"}, "NodePool"),
+        ("Service", "millwork-builder", ["spec", "selector"], {"a": "b"}, "selects no pods"),
+        ("ScaledObject", "millwork-executor", ["spec", "scaleTargetRef", "name"], "x", "no Deployment"),
+        (
+            "ScaledObject",
+            "millwork-executor",
+            ["spec", "triggers", 0, "metadata", "scalerAddress"],
+            "millwork-scheduler-scaler.other.svc.cluster.local:50051",
+            "namespace",
+        ),
+        ("ScaledObject", "millwork-builder", ["spec", "triggers", 0, "authenticationRef", "name"], "x", "TriggerAuthentication"),
+        ("NodePool", "millwork-executors", ["spec", "template", "spec", "nodeClassRef", "name"], "x", "EC2NodeClass"),
+        ("NetworkPolicy", "millwork-builder", ["spec", "ingress", 0, "ports", 0, "port"], 1, "no pod has the port"),
+        ("ServiceMonitor", "millwork-scheduler", ["spec", "endpoints", 0, "port"], "x", "no Service has the port"),
+    ],
+)
 def test_a_reference_that_leads_nowhere_is_found(kind, name, path, value, word):
     found = references.findings(changed("prod", kind, name, put(path, value)))
     assert any(word in finding for finding in found), found
@@ -190,6 +210,7 @@ def test_limits_of_the_autoscaler_and_of_millwork_are_alike():
 def test_the_overlays_have_the_settings_of_the_pipeline_that_is_replaced():
     def data(name):
         return next(item["data"] for item in rendered.objects(name) if item["kind"] == "ConfigMap" and "MAX_CONCURRENT_RUNS" in item["data"])
+
     assert (data("dev")["MAX_CONCURRENT_RUNS"], data("prod")["MAX_CONCURRENT_RUNS"]) == ("1", "30")
     assert (data("dev")["MAX_RETRIES"], data("prod")["MAX_RETRIES"]) == ("1", "2")
     assert (data("dev")["RUN_TIMEOUT_MINUTES"], data("prod")["RUN_TIMEOUT_MINUTES"]) == ("60", "120")

@@ -138,10 +138,10 @@ def test_the_dashboard_is_whole():
     panels = dashboard["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     assert [panel["type"] for panel in panels].count("row") == 3
-    taken = set()
+    taken: set[tuple[int, int]] = set()
     for panel in panels:
         place = panel["gridPos"]
         cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
         assert not cells & taken and place["x"] + place["w"] <= 24, f"{panel['title']} overlaps or leaves the page"
         taken |= cells
-        assert panel["type"] == "row" or panel["description"] and panel["datasource"]["uid"] == "${datasource}"
+        assert panel["type"] == "row" or (panel["description"] and panel["datasource"]["uid"] == "${datasource}")

@@ -237,13 +237,19 @@ type Events = Arc<Mutex<Vec<(String, Value)>>>;
 
 /// Collects the events that a scheduler tells, until it ends.
 fn listen(place: &Place, port: u16) -> Events {
+    listen_after(place, port, "")
+}
+
+/// Collects events as a listener that comes back, whose header says which event came last.
+fn listen_after(place: &Place, port: u16, header: &str) -> Events {
+    let header = header.to_owned();
     let token = std::fs::read_to_string(place.token_file(port)).unwrap();
     let events = Events::default();
     let told = events.clone();
     std::thread::spawn(move || {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let request =
-            format!("GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n");
+            format!("GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n{header}\r\n");
         stream.write_all(request.as_bytes()).unwrap();
         let mut name = String::new();
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -284,6 +290,16 @@ fn a_standby_answers_from_the_store_and_says_what_it_is() {
     assert_eq!(events.lock().unwrap()[0].1, json!({"leads": false}));
     cluster.scheduler = None;
     wait_until("it takes over", || events.lock().unwrap().iter().any(|(_, data)| data["leads"] == true));
+}
+
+#[test]
+fn who_comes_back_with_an_id_that_was_never_given_is_told_that_something_may_be_missing() {
+    let place = Place::new();
+    let cluster = Cluster::start(&place, "out", 0, &[]);
+    for id in ["9".repeat(5000), "x".to_owned(), "\u{e9}".to_owned(), String::new()] {
+        let events = listen_after(&place, cluster.http_port(), &format!("last-event-id: {id}\r\n"));
+        wait_until("it is told", || events.lock().unwrap().iter().any(|(name, _)| name == "lagged"));
+    }
 }
 
 #[test]

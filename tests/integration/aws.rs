@@ -115,15 +115,26 @@ async fn objects_in_a_new_account_become_manifests_of_their_dates() {
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
     let log = || std::fs::read_to_string(place.path("log")).unwrap();
-    // Another two sweeps: the file that was removed is in no manifest, and stays so.
-    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
-    let dates = listed("acme-manifests").await;
-    assert!(dates.iter().all(|key| !key.contains("2025-12-25")), "{dates:?}");
+    // The file that was removed is in no manifest: not in that of a later one of its date, which waits for whatever waits.
+    put("later/2025-12-25-b.ndjson", 200_000).await;
+    let started = std::time::Instant::now();
+    let of_its_date = loop {
+        if let Some(key) = listed("acme-manifests").await.into_iter().find(|key| key.contains("2025-12-25")) {
+            break key;
+        }
+        assert!(started.elapsed() < crate::place::PATIENCE, "no manifest of the later file: {}", log());
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    };
+    let body = s3.get_object().bucket("acme-manifests").key(of_its_date).send().await.unwrap().body;
+    let manifest: Value = serde_json::from_slice(&body.collect().await.unwrap().to_vec()).unwrap();
+    let files: Vec<_> = manifest["metadata"]["files"].as_array().unwrap().iter().map(|file| &file["uri"]).collect();
+    assert_eq!(files, ["s3://acme-input/later/2025-12-25-b.ndjson"]);
     let expected: BTreeSet<String> = strange.iter().map(|key| format!("s3://acme-input/{key}")).collect();
     assert_eq!(found, expected, "{}", log());
     let refused = ["2025-12-23/bad-extension/other/2025-12-23-a.csv", "2025-12-23/too-small/d/2025-12-23-small.ndjson"];
     assert_eq!(listed("acme-quarantine").await, refused.map(str::to_owned).into());
-    assert_eq!(listed("acme-input").await, strange.map(str::to_owned).into());
+    let left = strange.into_iter().chain(["later/2025-12-25-b.ndjson"]).map(str::to_owned);
+    assert_eq!(listed("acme-input").await, left.collect());
     signal(&service, "TERM");
     assert_eq!(wait_for_end(&mut service), Some(0), "{}", log());
 }
@@ -244,14 +255,16 @@ async fn a_run_on_buckets_that_is_killed_leaves_nothing_half_visible_and_goes_on
     account.place.generate(&["--files", "12", "--size-mb", "1", "--seed", "7"]);
     upload(&account.s3, &account.place, "acme-input").await;
     let options = ["--target-file-mb", "8", "--max-files-per-manifest", "2", "--lock-ttl-seconds", "2"];
+    let mut hits = 0;
     for millis in [700, 1100, 1500, 1900] {
-        let running = start(account.run_command(&options), &account.place.path("log"));
+        let mut running = start(account.run_command(&options), &account.place.path("log"));
         tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
         signal(&running, "KILL");
-        drop(running);
+        hits += usize::from(wait_for_end(&mut running).is_none());
         // Until the lock of the runs has passed on.
         wait_for_lock(&account).await;
     }
+    assert!(hits >= 1, "no kill hit a run");
     let done = Done::of(account.run_command(&options).output().unwrap());
     assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
     let found = account.check(&[]).await;

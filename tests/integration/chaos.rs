@@ -125,7 +125,9 @@ fn chaos_an_executor_that_is_told_to_stop_ends_with_and_without_a_scheduler() {
     assert_eq!(wait_for_end(&mut first), Some(0), "{}", fleet.logs());
     fleet.wait_until("all runs are completed", || fleet.are_completed(0, &load));
     fleet.kill_scheduler(0);
-    std::thread::sleep(Duration::from_millis(500));
+    fleet.wait_until("both have seen it", || {
+        fleet.logs().lines().filter(|line| line.contains("the scheduler is gone")).count() >= 2
+    });
     let mut second = fleet.executors.remove(0);
     let told = Instant::now();
     signal(&second, "TERM");
@@ -184,7 +186,7 @@ fn chaos_an_executor_that_is_told_to_stop_finishes_its_task_and_reports_it() {
     let document = world.manifest("long", &[world.input("2025-12-01-a.ndjson.gz", content)]);
     let mut fleet = Fleet::start(&world, 1, 2);
     let (number, mut told) = told_to_stop_in_the_middle(&mut fleet, &document);
-    std::thread::sleep(Duration::from_secs(1));
+    fleet.wait_until("the scheduler knows", || fleet.is_draining(0));
     assert_eq!(fleet.tasks("long"), [(number, false)], "the task should go on where it is");
     assert_eq!(made_at_once(&fleet, "long", rows), [format!("executor-{number}")]);
     assert_eq!(wait_for_end(&mut told), Some(0), "{}", fleet.logs());
@@ -317,7 +319,7 @@ fn chaos_an_executor_that_stands_still_for_a_moment_keeps_its_tasks() {
 
 #[test]
 fn chaos_an_executor_that_stands_still_for_long_comes_back_as_another() {
-    stands_still(12);
+    stands_still(from_env("MILLWORK_STILL_SECONDS", 12));
 }
 
 #[test]
@@ -327,7 +329,7 @@ fn chaos_an_executor_that_is_told_to_stop_twice_ends_at_once() {
     let document = world.manifest("long", &[world.input("2025-12-01-a.ndjson.gz", content)]);
     let mut fleet = Fleet::start(&world, 1, 2);
     let (number, mut told) = told_to_stop_in_the_middle(&mut fleet, &document);
-    std::thread::sleep(Duration::from_millis(500));
+    fleet.wait_until("the scheduler knows", || fleet.is_draining(0));
     signal(&told, "TERM");
     let again = Instant::now();
     assert_eq!(wait_for_end(&mut told), Some(0), "{}", fleet.logs());
@@ -343,7 +345,8 @@ fn chaos_a_scheduler_that_was_away_ends_and_doubles_nothing() {
     fleet.submit_all(0, &load);
     fleet.wait_until("work is going on", || fleet.attempts(1) >= 3);
     signal(fleet.schedulers[0].as_ref().unwrap(), "STOP");
-    std::thread::sleep(Duration::from_secs(20));
+    let before = fleet.attempts(1);
+    fleet.wait_until("the other starts an attempt", || fleet.attempts(1) > before);
     signal(fleet.schedulers[0].as_ref().unwrap(), "CONT");
     let mut zombie = fleet.schedulers[0].take().unwrap();
     let resumed = Instant::now();

@@ -78,7 +78,7 @@ async fn a_run_costs_two_writes_a_file_and_a_retry_two_more() {
         version_id: None,
     });
     let (id, date, now) = ("m".parse().unwrap(), "2025-12-23".parse().unwrap(), chrono::Utc::now());
-    let manifest = Manifest { id, date, created_at: now, files: files.collect() };
+    let manifest = Manifest { id, date, created_at: now, files: files.collect(), traceparents: Vec::new() };
     let queued = QueuedManifest { manifest, uri: "s3://m/m.json".to_owned() };
     store.submit(&queued, 0, now).await.unwrap();
     let id = &queued.manifest.id;

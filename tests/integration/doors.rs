@@ -4,6 +4,7 @@ use crate::fleet::{Fleet, World};
 use crate::place::{Place, Running, start, wait_until};
 use millwork_cluster::messages::{FromExecutor, Nothing, PROTOCOL, Register, ToExecutor, ToScheduler};
 use millwork_cluster::{Access, Address, Identity, Secret, TlsFiles, connect};
+use millwork_net::raise_descriptor_limit;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use std::collections::HashSet;
 use std::fs::Permissions;
@@ -135,11 +136,15 @@ fn connections_that_send_nothing_keep_no_executor_out() {
     let mut fleet = Fleet::start(&world, 1, 0);
     let address = fleet.executors_address(0);
     fleet.wait_until("the door is open", || TcpStream::connect(&address).is_ok());
-    let silent: Vec<TcpStream> = (0..900).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    assert!(raise_descriptor_limit().unwrap() > 2500, "this test needs more file descriptors");
+    let silent: Vec<TcpStream> = (0..2000).map(|_| TcpStream::connect(&address).unwrap()).collect();
     let executor = fleet.executor(0);
     let started = Instant::now();
     fleet.wait_until("the executor is there", || fleet.connected(0) == 1);
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    let load = world.load(1);
+    fleet.submit_all(0, &load);
+    fleet.wait_until("work goes on beside them", || fleet.are_completed(0, &load));
     // All of them are sent away in the end.
     for mut stream in silent {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -226,6 +231,35 @@ fn strict_tls_takes_executors_of_its_authority_and_nobody_else() {
     fleet.submit_all(0, &load);
     fleet.wait_until("all runs are completed", || fleet.are_completed(0, &load));
     fleet.check(0, &load);
+    let name = "millwork_tls_certificate_expiry_timestamp_seconds";
+    // The end of certificates that are made without one, in 4096.
+    for file in [authority.path("ca"), authority.path("scheduler.crt")] {
+        let line = format!("{name}{{purpose=\"executors\",file=\"{file}\"}} 67090118400\n");
+        assert!(fleet.metrics(0).contains(&line), "{line}");
+    }
+}
+
+#[test]
+fn strict_tls_may_be_listened_for_beyond_this_machine() {
+    let place = Place::new();
+    let authority = Authority::new(&place, "ours");
+    let port = crate::cluster::free_port();
+    let mut command = place.command("millwork-scheduler");
+    command.args([
+        "--listen",
+        &format!("0.0.0.0:{port}"),
+        "--http",
+        &format!("127.0.0.1:{}", crate::cluster::free_port()),
+    ]);
+    command.arg("--state").arg(format!("sqlite:{}", place.path("s.db").display()));
+    command.arg("--output").arg(place.path("out")).arg("--input-places").arg(place.path("in"));
+    command.arg("--executor-secret-file").arg(place.path("secret"));
+    secret(&place, "a-secret-of-this-test-that-is-long-enough");
+    command.args(&authority.options("strict", "scheduler")[0]);
+    let _scheduler = start(command, &place.path("scheduler.log"));
+    let address = format!("127.0.0.1:{port}");
+    wait_until("executors are listened for", || TcpStream::connect(&address).is_ok());
+    assert_eq!(say(&address, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), b"", "plain HTTP/2");
 }
 
 #[test]

@@ -263,6 +263,11 @@ impl<'a> Fleet<'a> {
         self.world.runtime.block_on(async { self.client.execute(request).await.ok()?.text().await.ok() })
     }
 
+    /// The metrics of a scheduler.
+    pub(crate) fn metrics(&self, scheduler: usize) -> String {
+        self.text(scheduler, "/metrics").unwrap_or_default()
+    }
+
     pub(crate) fn get(&self, scheduler: usize, path: &str) -> Value {
         let text = self.text(scheduler, &format!("/api/v1/{path}")).unwrap_or_default();
         serde_json::from_str(&text).unwrap_or_default()
@@ -270,6 +275,12 @@ impl<'a> Fleet<'a> {
 
     pub(crate) fn connected(&self, scheduler: usize) -> usize {
         self.get(scheduler, "executors")["items"].as_array().map_or(0, Vec::len)
+    }
+
+    /// Whether a scheduler knows that one of its executors finishes what it has, and takes no more.
+    pub(crate) fn is_draining(&self, scheduler: usize) -> bool {
+        let executors = self.get(scheduler, "executors");
+        executors["items"].as_array().is_some_and(|items| items.iter().any(|item| !item["draining_since"].is_null()))
     }
 
     /// The runs, as a scheduler tells; none, if it does not answer.

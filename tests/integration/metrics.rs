@@ -3,7 +3,7 @@
 use crate::aws::{bootstrap, environment};
 use crate::cluster::free_port;
 use crate::ops::families;
-use crate::place::{Place, binary, start, wait_until};
+use crate::place::{Place, Running, binary, start, wait_until};
 use crate::servers::Aws;
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -25,60 +25,82 @@ async fn scrape(url: &str, token: Option<&str>) -> String {
     }
 }
 
+/// Token of the API of [`Services`].
+const TOKEN: &str = "a-token-of-this-test-that-is-long-enough";
+
+/// A scheduler, a builder and an executor on servers of AWS's protocols; what is put into `acme-input` is converted.
+pub(crate) struct Services {
+    api: u16,
+    builder: u16,
+    executor: u16,
+    runtime: tokio::runtime::Runtime,
+    _processes: [Running; 3],
+}
+
+impl Services {
+    /// Starts them with more variables.
+    pub(crate) fn start(aws: &Aws, place: &Place, more: &[(&str, &str)]) -> Self {
+        assert_eq!(bootstrap(aws, &[]).code, Some(0));
+        let printed = environment(&bootstrap(aws, &["--json"]));
+        let [listen, api, builder, executor] = [free_port(), free_port(), free_port(), free_port()];
+        let service = |name: &str, http: u16| {
+            let mut command = Command::new(binary(name));
+            command.envs(aws.environment()).envs(&printed).envs(more.iter().copied());
+            command.env("HTTP_LISTEN", format!("127.0.0.1:{http}")).env("XDG_RUNTIME_DIR", place.path("session"));
+            command.env("MILLWORK_STATE", "dynamodb:acme").env("POLL_SECONDS", "1").env("HOME", place.root.path());
+            command
+        };
+        let door = format!("127.0.0.1:{listen}");
+        let mut scheduler = service("millwork-scheduler", api);
+        scheduler
+            .env("MILLWORK_LISTEN", &door)
+            .env("MILLWORK_OUTPUT", "s3://acme-output/lake")
+            .env("TARGET_FILE_MB", "8");
+        scheduler.env("QUARANTINE_BUCKET", "s3://acme-quarantine").env("INPUT_PLACES", "s3://acme-input");
+        scheduler.env("HTTP_TOKEN_FILE", place.path("token"));
+        std::fs::write(place.path("token"), TOKEN).unwrap();
+        let mut cutting = service("millwork-manifest-builder", builder);
+        cutting.arg("serve").env("MAX_WAIT_SECONDS", "1").env("SWEEP_INTERVAL_SECONDS", "1");
+        cutting.env("SIZE_TOLERANCE_PERCENT", "100");
+        let mut working = service("millwork-executor", executor);
+        working.env("MILLWORK_SCHEDULER", &door).env("MILLWORK_VCORES", "1");
+        let processes = [
+            start(scheduler, &place.path("scheduler.log")),
+            start(cutting, &place.path("builder.log")),
+            start(working, &place.path("executor.log")),
+        ];
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        Self { api, builder, executor, runtime, _processes: processes }
+    }
+
+    /// Puts a file into the input.
+    pub(crate) fn put(&self, aws: &Aws, key: &str, lines: usize) {
+        let body = "{\"n\": 1}\n".repeat(lines).into_bytes();
+        self.runtime.block_on(async {
+            aws.s3().await.put_object().bucket("acme-input").key(key).body(body.into()).send().await.unwrap();
+        });
+    }
+
+    /// The metrics of the service on a port.
+    fn metrics(&self, port: u16) -> String {
+        self.runtime.block_on(scrape(&format!("http://127.0.0.1:{port}/metrics"), Some(TOKEN)))
+    }
+
+    pub(crate) fn wait_for_a_run(&self) {
+        let ended = "millwork_runs_ended_total{state=\"completed\"} 1";
+        wait_until("a run is completed", || self.metrics(self.api).contains(ended));
+    }
+}
+
 #[test]
 fn the_documentation_lists_the_metrics_of_every_service_and_no_others() {
     let (aws, place) = (Aws::start(), Place::new());
-    assert_eq!(bootstrap(&aws, &[]).code, Some(0));
-    let printed = environment(&bootstrap(&aws, &["--json"]));
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let [listen, api, builder, executor] = [free_port(), free_port(), free_port(), free_port()];
-    let service = |name: &str, http: u16| {
-        let mut command = Command::new(binary(name));
-        command.envs(aws.environment()).envs(&printed).env("HTTP_LISTEN", format!("127.0.0.1:{http}"));
-        command
-            .env("XDG_RUNTIME_DIR", place.path("session"))
-            .env("MILLWORK_STATE", "dynamodb:acme")
-            .env("POLL_SECONDS", "1");
-        command
-    };
-    let mut scheduler = service("millwork-scheduler", api);
-    scheduler.env("MILLWORK_LISTEN", format!("127.0.0.1:{listen}")).env("MILLWORK_OUTPUT", "s3://acme-output/lake");
-    scheduler
-        .env("QUARANTINE_BUCKET", "s3://acme-quarantine")
-        .env("INPUT_PLACES", "s3://acme-input")
-        .env("TARGET_FILE_MB", "8");
-    scheduler.env("HTTP_TOKEN_FILE", place.path("token"));
-    std::fs::write(place.path("token"), "a-token-of-this-test-that-is-long-enough").unwrap();
-    let mut cutting = service("millwork-manifest-builder", builder);
-    cutting
-        .arg("serve")
-        .env("MAX_WAIT_SECONDS", "1")
-        .env("SWEEP_INTERVAL_SECONDS", "1")
-        .env("SIZE_TOLERANCE_PERCENT", "100");
-    let mut working = service("millwork-executor", executor);
-    working
-        .env("MILLWORK_SCHEDULER", format!("127.0.0.1:{listen}"))
-        .env("MILLWORK_VCORES", "1")
-        .env("HOME", place.root.path());
-    scheduler.env("HOME", place.root.path());
-    let _processes = [
-        start(scheduler, &place.path("scheduler.log")),
-        start(cutting, &place.path("builder.log")),
-        start(working, &place.path("executor.log")),
-    ];
-    runtime.block_on(async {
-        let body = "{\"n\": 1}\n".repeat(20_000).into_bytes();
-        let s3 = aws.s3().await;
-        let put = |key: &'static str, body: Vec<u8>| {
-            let request = s3.put_object().bucket("acme-input").key(key).body(body.into());
-            async move { request.send().await.unwrap() }
-        };
-        put("2025-12-01-a.ndjson", body.clone()).await;
-        put("no-date.ndjson", body).await;
-    });
-    let token = "a-token-of-this-test-that-is-long-enough";
-    let found = |port: u16| runtime.block_on(scrape(&format!("http://127.0.0.1:{port}/metrics"), Some(token)));
-    wait_until("a run is completed", || found(api).contains("millwork_runs_ended_total{state=\"completed\"} 1"));
+    let services = Services::start(&aws, &place, &[]);
+    services.put(&aws, "2025-12-01-a.ndjson", 20_000);
+    services.put(&aws, "no-date.ndjson", 20_000);
+    services.wait_for_a_run();
+    let found = |port| services.metrics(port);
+    let (api, builder, executor) = (services.api, services.builder, services.executor);
     let everywhere = documented("All three");
     for (port, heading) in [(api, "Scheduler"), (builder, "Manifest builder"), (executor, "Executor")] {
         let mut expected: BTreeSet<String> = documented(heading).union(&everywhere).cloned().collect();

@@ -201,7 +201,9 @@ async fn a_message_cannot_have_an_object_moved_that_is_not_input_nor_one_by_a_li
     command.env("SWEEP_INTERVAL_SECONDS", "1").env("POLL_SECONDS", "1");
     let mut service = start(command, &place.path("log"));
     wait_until("a manifest is made", || !place.files("out/manifests").is_empty());
+    let started = std::time::Instant::now();
     while queues.counts(&queues.url).await != (0, 0) {
+        assert!(started.elapsed() < crate::place::PATIENCE, "the queue does not get empty");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     signal(&service, "TERM");

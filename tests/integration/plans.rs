@@ -35,7 +35,13 @@ fn id(name: &str) -> ManifestId {
 async fn queue(store: &Store, name: &str) {
     let uri = format!("s3://in/2025-12-23-{name}.ndjson").parse().unwrap();
     let files = vec![ManifestFile { uri, size_bytes: Some(7), etag: None, version_id: None }];
-    let manifest = Manifest { id: id(name), date: "2025-12-23".parse().unwrap(), created_at: Utc::now(), files };
+    let manifest = Manifest {
+        id: id(name),
+        date: "2025-12-23".parse().unwrap(),
+        created_at: Utc::now(),
+        files,
+        traceparents: Vec::new(),
+    };
     let queued = QueuedManifest { manifest, uri: format!("inline:{name}") };
     assert!(store.submit(&queued, 0, Utc::now()).await.unwrap());
 }

@@ -101,7 +101,7 @@ async fn a_draft_that_somebody_else_finishes_meanwhile_is_not_dropped() {
     let lock = store.lock(&format!("LOCK#{DATE}"), "other", Duration::seconds(10), at(1)).await.unwrap().unwrap();
     let file = ManifestFile { uri: uri("a"), size_bytes: Some(7), etag: Some("1".to_owned()), version_id: None };
     let (id, date) = ("m".parse().unwrap(), DATE.parse().unwrap());
-    let manifest = Manifest { id, date, created_at: at(1), files: vec![file] };
+    let manifest = Manifest { id, date, created_at: at(1), files: vec![file], traceparents: Vec::new() };
     let draft = Draft { manifest: manifest.clone(), uri: "s3://manifests/m.json".to_owned(), begun_at: at(1) };
     store.begin_draft(&draft, &lock).await.unwrap();
     let seen = store.pending(date, 10).await.unwrap();

@@ -1,7 +1,9 @@
 //! Traces, as a collector receives them.
 
 use crate::cluster::Cluster;
+use crate::metrics::Services;
 use crate::place::{Place, wait_until};
+use crate::servers::Aws;
 use prost::Message;
 use serde_json::json;
 use std::convert::Infallible;
@@ -53,6 +55,16 @@ struct Span {
     name: String,
     #[prost(message, repeated, tag = "9")]
     attributes: Vec<Pair>,
+    #[prost(message, repeated, tag = "13")]
+    links: Vec<Link>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Link {
+    #[prost(bytes = "vec", tag = "1")]
+    trace_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    span_id: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -116,15 +128,69 @@ impl Service<http::Request<Body>> for Collector {
     }
 }
 
+impl Collector {
+    /// A collector that listens, and its address.
+    fn start(runtime: &tokio::runtime::Runtime) -> (Self, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let collector = Self::default();
+        runtime.spawn(tonic::transport::Server::builder().add_service(collector.clone()).serve(address));
+        (collector, format!("http://{address}"))
+    }
+
+    fn spans(&self) -> Vec<(String, Span)> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn named(&self, name: &str) -> Option<(String, Span)> {
+        self.spans().into_iter().find(|(_, span)| span.name == name)
+    }
+}
+
+#[test]
+fn a_run_is_linked_to_the_batch_that_its_file_came_with() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (collector, endpoint) = Collector::start(&runtime);
+    let (aws, place) = (Aws::start(), Place::new());
+    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "100")];
+    let services = Services::start(&aws, &place, &environment);
+    services.put(&aws, "2025-12-01-a.ndjson", 20_000);
+    services.wait_for_a_run();
+    wait_until("both spans have come", || collector.named("run").is_some() && collector.named("process").is_some());
+    let (_, run) = collector.named("run").unwrap();
+    let [link] = &run.links[..] else { panic!("{:?}", run.links) };
+    let batch = collector.spans().into_iter().find(|(_, span)| span.span_id == link.span_id);
+    let (service, batch) = batch.expect("the link leads to a span");
+    assert_eq!((service.as_str(), batch.name.as_str()), ("millwork-manifest-builder", "process"));
+    assert_eq!(batch.trace_id, link.trace_id);
+    assert_ne!(batch.trace_id, run.trace_id);
+}
+
+#[test]
+fn what_a_manifest_says_of_traces_is_a_link_if_it_is_a_place_in_one() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (collector, endpoint) = Collector::start(&runtime);
+    let place = Place::new();
+    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "100")];
+    let cluster = Cluster::start_in(&environment, &place, "out", 1, &[]);
+    let file = place.input("2025-12-01-a.ndjson", "{\"n\": 1}\n");
+    let places = ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "00-x", "\u{1b}[2J", &"0".repeat(100_000)];
+    let metadata = json!({"manifest_id": "m1", "traceparents": places});
+    let document = json!({"fileLocations": [{"URIPrefixes": [file]}], "metadata": metadata});
+    assert_eq!(cluster.post("manifests", &document).0, 202);
+    wait_until("the span of the run has come", || collector.named("run").is_some());
+    let (_, run) = collector.named("run").unwrap();
+    let [link] = &run.links[..] else { panic!("{:?}", run.links) };
+    assert_eq!(link.span_id, 0x00f0_67aa_0ba9_02b7_u64.to_be_bytes());
+    assert_eq!(link.trace_id, 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736_u128.to_be_bytes());
+    assert_eq!(cluster.get("runs/m1")["state"], "completed");
+}
+
 #[test]
 fn a_run_is_one_trace_through_scheduler_and_executor() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
-    let collector = Collector::default();
-    let address = endpoint.trim_start_matches("http://").parse().unwrap();
-    runtime.spawn(tonic::transport::Server::builder().add_service(collector.clone()).serve(address));
+    let (collector, endpoint) = Collector::start(&runtime);
     let place = Place::new();
     let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "100")];
     let cluster = Cluster::start_in(&environment, &place, "out", 1, &[]);
@@ -133,8 +199,7 @@ fn a_run_is_one_trace_through_scheduler_and_executor() {
     assert_eq!(cluster.post("manifests", &document).0, 202);
     wait_until("the run is completed", || cluster.get("runs/m1")["state"] == "completed");
     let below = ["survey", "plan", "submit", "judge", "commit", "publish", "task"];
-    let spans = || collector.0.lock().unwrap().clone();
-    let named = |name: &str| spans().into_iter().find(|(_, span)| span.name == name);
+    let named = |name: &str| collector.named(name);
     wait_until("all spans have come", || below.iter().chain(&["run"]).all(|name| named(name).is_some()));
     let (service, run) = named("run").unwrap();
     assert_eq!((service.as_str(), run.parent_span_id.as_slice()), ("millwork-scheduler", &[][..]));

@@ -80,7 +80,13 @@ impl World {
             etag: Some(file.etag),
             version_id: None,
         });
-        let manifest = Manifest { id: id.parse().unwrap(), date: date(), created_at: self.now, files: files.collect() };
+        let manifest = Manifest {
+            id: id.parse().unwrap(),
+            date: date(),
+            created_at: self.now,
+            files: files.collect(),
+            traceparents: Vec::new(),
+        };
         QueuedManifest { manifest, uri: format!("inline:{id}") }
     }
 

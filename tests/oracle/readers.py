@@ -4,16 +4,29 @@
 pyarrow says what is there: of each column of text its values, of each other how many there are. DuckDB, Polars, fastparquet,
 ClickHouse (chdb) and hyparquet (in node) have to agree, and Spark, where pyspark and Java are there, as `make bench` installs them.
 Reads all columns at once, as whoever opens a file does. Prints one line of JSON; exits 1 with the first difference."""
-import glob, hashlib, json, os, shutil, subprocess, sys
-from pathlib import Path
+
+import glob
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
 import warnings
+from pathlib import Path
+
 import pandas
 
 # Else fastparquet 2026.9 loses the values of columns of which some pages have a dictionary and others not, whoever wrote them.
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 warnings.filterwarnings("ignore", category=pandas.errors.Pandas4Warning)
 pandas.options.future.infer_string = False
-import chdb, duckdb, fastparquet, polars, pyarrow, pyarrow.parquet as pq
+import chdb
+import duckdb
+import fastparquet
+import polars
+import pyarrow
+import pyarrow.parquet as pq
 
 HERE = Path(__file__).resolve().parent
 
@@ -84,7 +97,8 @@ def by_hyparquet(paths):
     node = shutil.which("node") or fail("node is not there: run `make test`, which installs it")
     modules = os.environ.get("MILLWORK_NODE_MODULES", str(Path(sys.prefix) / "node_modules"))
     done = subprocess.run([node, HERE / "readers.mjs", modules], input=json.dumps(paths), capture_output=True, text=True)
-    if done.returncode: fail(f"hyparquet: {done.stderr}")
+    if done.returncode:
+        fail(f"hyparquet: {done.stderr}")
     return json.loads(done.stdout)
 
 
@@ -94,7 +108,8 @@ def by_spark(paths):
         from pyspark.sql import SparkSession
     except ImportError:
         return {}
-    if not shutil.which("java"): return {}
+    if not shutil.which("java"):
+        return {}
     builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").config("spark.driver.host", "127.0.0.1")
     spark = builder.config("spark.driver.bindAddress", "127.0.0.1").config("spark.sql.caseSensitive", "true").getOrCreate()
     spark.sparkContext.setLogLevel("OFF")
@@ -102,24 +117,33 @@ def by_spark(paths):
     for path in paths:
         frame = spark.read.parquet(Path(path).as_uri())
         rows, kinds = frame.collect(), dict(frame.dtypes)
-        told[path] = {name: digest(row[i] for row in rows) if kinds[name] == "string" else [sum(row[i] is not None for row in rows), None] for i, name in enumerate(frame.columns)}
+        told[path] = {
+            name: digest(row[i] for row in rows) if kinds[name] == "string" else [sum(row[i] is not None for row in rows), None]
+            for i, name in enumerate(frame.columns)
+        }
     spark.stop()
     return told
 
 
 def compare(path, reader, found, expected):
     # ClickHouse leaves a column out whose name is empty.
-    if reader == "ClickHouse": expected = {name: told for name, told in expected.items() if name}
-    if list(found) != list(expected): fail(f"{reader}: {path} has columns {list(found)[:50]}, expected {list(expected)[:50]}")
+    if reader == "ClickHouse":
+        expected = {name: told for name, told in expected.items() if name}
+    if list(found) != list(expected):
+        fail(f"{reader}: {path} has columns {list(found)[:50]}, expected {list(expected)[:50]}")
     for name, (count, values) in expected.items():
-        if found[name][0] != count: fail(f"{reader}: {path} {name!r}: {found[name][0]} values, expected {count}")
-        if values is not None and found[name][1] is None: fail(f"{reader}: {path} {name!r} is no text")
-        if values is not None and found[name][1] != values: fail(f"{reader}: {path} {name!r}: its values are others")
+        if found[name][0] != count:
+            fail(f"{reader}: {path} {name!r}: {found[name][0]} values, expected {count}")
+        if values is not None and found[name][1] is None:
+            fail(f"{reader}: {path} {name!r} is no text")
+        if values is not None and found[name][1] != values:
+            fail(f"{reader}: {path} {name!r}: its values are others")
 
 
 def main():
     paths = sorted(glob.glob(f"{glob.escape(os.path.abspath(sys.argv[1]))}/**/*.parquet", recursive=True))
-    if not paths: fail(f"there are no Parquet files below {sys.argv[1]}")
+    if not paths:
+        fail(f"there are no Parquet files below {sys.argv[1]}")
     expected = {path: by_pyarrow(path) for path in paths}
     readers = {"DuckDB": by_duckdb, "Polars": by_polars, "fastparquet": by_fastparquet, "ClickHouse": by_clickhouse}
     for path in paths:
@@ -130,7 +154,8 @@ def main():
                 fail(f"{name}: {path}: {type(e).__name__}: {str(e)[:500]}")
             compare(path, name, found, expected[path])
     for name, found in [("hyparquet", by_hyparquet(paths)), ("Spark", by_spark(paths))]:
-        for path, told in found.items(): compare(path, name, told, expected[path])
+        for path, told in found.items():
+            compare(path, name, told, expected[path])
     rows = sum(pq.ParquetFile(path).metadata.num_rows for path in paths)
     print(json.dumps({"files": len(paths), "rows": rows, "columns": max(len(told) for told in expected.values())}))
 

@@ -1,5 +1,16 @@
 """A real `millwork up` on made data, and a real browser that may reach nothing else."""
-import gzip, json, os, pathlib, re, signal, subprocess, time, urllib.request
+
+import gzip
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+
 import pytest
 from playwright.sync_api import sync_playwright
 
@@ -7,8 +18,19 @@ ROOT = pathlib.Path(__file__).parents[2]
 BIN = pathlib.Path(os.environ.get("MILLWORK_BIN", ROOT / "target/debug")) / "millwork"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 PAGES = [
-    "/ui/", "/ui/runs", "/ui/runs?state=failed", "/ui/runs?state=cancelled&class=timeout", "/ui/files", "/ui/files?state=completed",
-    "/ui/quarantine", "/ui/dates", "/ui/dates/2025-12-23", "/ui/cluster", "/ui/activity", "/ui/cost", "/ui/help",
+    "/ui/",
+    "/ui/runs",
+    "/ui/runs?state=failed",
+    "/ui/runs?state=cancelled&class=timeout",
+    "/ui/files",
+    "/ui/files?state=completed",
+    "/ui/quarantine",
+    "/ui/dates",
+    "/ui/dates/2025-12-23",
+    "/ui/cluster",
+    "/ui/activity",
+    "/ui/cost",
+    "/ui/help",
 ]
 # What nobody should put into a name, and somebody will.
 HOSTILE = "2025-12-24-<img src=x onerror=alert(1)>\"'&\u202egnp.ndjson"
@@ -23,7 +45,7 @@ class Up:
         command = [str(BIN), "up", str(root / "in"), "--http", "127.0.0.1:0", *extra]
         self.process = subprocess.Popen(command, stderr=self.log, env={**os.environ, "HOME": str(root), "XDG_RUNTIME_DIR": str(root / "run"), **(env or {})})
         self.link = self.wait_for(r"web UI  (http://\S+)")
-        self.base = re.match(r"http://[^/]+", self.link).group()
+        self.base = "/".join(self.link.split("/")[:3])
 
     def text(self):
         return (self.root / "up.log").read_text()
@@ -91,7 +113,7 @@ def fill(root):
     directory = root / "in"
     directory.mkdir(parents=True)
     subprocess.run([BIN, "generate", str(directory), "--files", "6", "--dates", "3", "--size-mb", "0.3", "--dirty", "0.5"], check=True, capture_output=True)
-    put(directory, HOSTILE, lines(1000) + b'{"id": 1, "x": \x1b[2J}\n' + "{\"a\":\"\u202e\" <img src=x onerror=alert(1)>}\n".encode())
+    put(directory, HOSTILE, lines(1000) + b'{"id": 1, "x": \x1b[2J}\n' + '{"a":"\u202e" <img src=x onerror=alert(1)>}\n'.encode())
     whole = gzip.compress(lines(3000), compresslevel=0)
     put(directory, "2025-12-19-cut.ndjson.gz", whole[: len(whole) // 2])
     put(directory, "2025-12-23-tiny.ndjson", b"{}\n")
@@ -104,8 +126,12 @@ def up(tmp_path_factory):
     fill(root)
     (root / "run").mkdir()
     process = Up(root)
-    done = lambda: {run["state"] for run in process.api("/api/v1/runs")["items"]} == {"completed", "failed"}
-    process.until(lambda: len(process.api("/api/v1/runs")["items"]) >= 4 and done())
+
+    def done():
+        states = [run["state"] for run in process.api("/api/v1/runs")["items"]]
+        return len(states) >= 4 and set(states) == {"completed", "failed"}
+
+    process.until(done)
     yield process
     process.end()
 
@@ -121,14 +147,20 @@ def chromium():
 class Watched:
     """A context of the browser that tells of everything that must not happen."""
 
+    def refuse(self, route):
+        self.wrong.append(f"asked {route.request.url}")
+        route.abort()
+
     def __init__(self, chromium, up, signed_in=True, **options):
         self.up = up
-        self.wrong = []
+        self.wrong: list[str] = []
         self.context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, "locale": "en-GB", "timezone_id": "Europe/Berlin", **options})
         self.context.set_default_timeout(15_000)
-        self.context.route(lambda url: not url.startswith(up.base), lambda route: (self.wrong.append(f"asked {route.request.url}"), route.abort()))
+        self.context.route(lambda url: not url.startswith(up.base), self.refuse)
         if options.get("java_script_enabled", True):
-            self.context.add_init_script("document.addEventListener('securitypolicyviolation', event => console.error('CSP ' + event.violatedDirective + ' ' + event.blockedURI));")
+            self.context.add_init_script(
+                "document.addEventListener('securitypolicyviolation', event => console.error('CSP ' + event.violatedDirective + ' ' + event.blockedURI));"
+            )
         self.context.on("console", lambda message: self.wrong.append(f"{message.type}: {message.text}") if message.type == "error" else None)
         self.context.on("weberror", lambda error: self.wrong.append(str(error.error)))
         self.page = self.context.new_page()
@@ -157,9 +189,11 @@ def browser(chromium, up):
 def watch(chromium, up):
     """Makes such contexts."""
     made = []
+
     def make(**options):
         made.append(Watched(chromium, up, **options))
         return made[-1]
+
     yield make
     for watched in made:
         watched.close(expected=["status of 404", "status of 403", "status of 401", "status of 429", "status of 400"])
@@ -174,7 +208,7 @@ def all_pages(up):
     done, failed = run_in(up, "completed"), run_in(up, "failed")
     uri = up.api("/api/v1/files?status=completed")["items"][0]["uri"]
     tabs = [f"/ui/runs/{done}" + tab for tab in ["", "/tasks", "/files", "/rejected", "/plan", "/output"]]
-    return PAGES + tabs + [f"/ui/runs/{failed}", "/ui/file?uri=" + urllib.request.quote(uri, safe=""), "/ui/file?uri=file:///nowhere/2025-12-23-a.ndjson"]
+    return PAGES + tabs + [f"/ui/runs/{failed}", "/ui/file?uri=" + urllib.parse.quote(uri, safe=""), "/ui/file?uri=file:///nowhere/2025-12-23-a.ndjson"]
 
 
 def gzip_whole():

@@ -1,6 +1,8 @@
 """For everybody: by keys, without script, on a narrow screen, in both schemes, for those who hear the page."""
+
 import pytest
 from axe_playwright_python.base import AXE_FILE_PATH
+
 from conftest import all_pages, run_in
 
 AXE = AXE_FILE_PATH.read_text()

@@ -1,15 +1,26 @@
 """What is done: planned, shown, confirmed, once."""
+
 import re
-from conftest import gzip_whole, lines, put, run_in
+
 from test_sign_in import FORM, raw, session
+
+from conftest import gzip_whole, put, run_in
 
 
 def fail_one(up, name):
     """A run that fails: its only file is cut short."""
     whole = gzip_whole()
     put(up.root / "in", f"2025-12-18-{name}.ndjson.gz", whole[: len(whole) // 2])
-    return up.until(lambda: next((run["manifest_id"] for run in up.api("/api/v1/runs?date=2025-12-18&state=failed")["items"]
-                                  if any(name in file["uri"] for file in up.api(f"/api/v1/runs/{run['manifest_id']}/files")["items"])), None))
+    return up.until(
+        lambda: next(
+            (
+                run["manifest_id"]
+                for run in up.api("/api/v1/runs?date=2025-12-18&state=failed")["items"]
+                if any(name in file["uri"] for file in up.api(f"/api/v1/runs/{run['manifest_id']}/files")["items"])
+            ),
+            None,
+        )
+    )
 
 
 def test_a_retry_is_shown_confirmed_and_noted(browser, up):

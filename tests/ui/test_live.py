@@ -1,12 +1,20 @@
 """A page follows what happens, and disturbs nobody."""
-import json, re, time
+
 from conftest import lines, put
 
 
 def submit(up, name):
     put(up.root / "in", f"2025-12-25-{name}.ndjson", lines(1500))
-    return up.until(lambda: next((run["manifest_id"] for run in up.api("/api/v1/runs?date=2025-12-25")["items"] if run["state"] == "completed"
-                                  and any(name in file["uri"] for file in up.api(f"/api/v1/runs/{run['manifest_id']}/files")["items"])), None))
+    return up.until(
+        lambda: next(
+            (
+                run["manifest_id"]
+                for run in up.api("/api/v1/runs?date=2025-12-25")["items"]
+                if run["state"] == "completed" and any(name in file["uri"] for file in up.api(f"/api/v1/runs/{run['manifest_id']}/files")["items"])
+            ),
+            None,
+        )
+    )
 
 
 def test_a_new_run_is_announced_and_moves_nothing(browser, up):
@@ -53,4 +61,40 @@ def test_a_page_that_is_paused_stays(browser, up):
     browser.page.wait_for_timeout(1500)
     assert not [url for url in asked if "/ui/runs" in url]
     browser.page.keyboard.press("l")
+    browser.page.locator(".new-rows button").wait_for(state="visible")
+
+
+def test_eight_tabs_share_one_stream_and_all_follow(browser, up):
+    streams = []
+    browser.context.on("request", lambda request: streams.append(request.url) if request.url.endswith("/api/v1/events") else None)
+    tabs = [browser.context.new_page() for _ in range(8)]
+    for each in tabs:
+        each.goto(up.base + "/ui/runs")
+        each.wait_for_selector("tr[data-id]")
+    submit(up, "eight")
+    for each in tabs:
+        each.locator(".new-rows button").wait_for(state="visible")
+    assert len(streams) == 1, streams
+    # The tab that listens goes: another one does.
+    tabs[0].close()
+    submit(up, "seven")
+    tabs[7].locator(".new-rows button:has-text('2')").wait_for(state="visible")
+    assert len(streams) == 2, streams
+
+
+def test_a_hidden_tab_asks_for_nothing(browser, up):
+    browser.open("/ui/runs")
+    browser.page.wait_for_load_state()
+    browser.page.evaluate(
+        "Object.defineProperty(document, 'hidden', { get: () => true, configurable: true }); document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    asked = []
+    browser.page.on("request", lambda request: asked.append(request.url))
+    run = submit(up, "hidden")
+    # Until a tab that is seen has it.
+    other = browser.context.new_page()
+    other.goto(up.base + "/ui/runs")
+    other.wait_for_selector(f"tr[data-id='{run}']")
+    assert not asked, asked
+    browser.page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
     browser.page.locator(".new-rows button").wait_for(state="visible")

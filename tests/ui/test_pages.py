@@ -1,5 +1,8 @@
 """Each page, in every state that made data brings it to."""
-import json, re, urllib.parse
+
+import re
+import urllib.parse
+
 from conftest import HOSTILE, all_pages, run_in
 
 
@@ -30,7 +33,8 @@ def test_what_a_page_shows_is_what_the_api_tells(browser, up):
 
 
 def test_every_link_leads_somewhere(browser, up):
-    seen, left = set(), list(all_pages(up))
+    seen: set[str] = set()
+    left = list(all_pages(up))
     while left:
         path = left.pop()
         if path in seen or len(seen) > 150:
@@ -64,7 +68,13 @@ def test_hostile_text_is_shown_and_does_nothing(browser, up):
     run = next(run["manifest_id"] for run in up.api("/api/v1/runs?date=2025-12-24")["items"])
     quoted = urllib.parse.quote(uri, safe="")
     browser.page.on("dialog", lambda dialog: browser.wrong.append(f"dialog {dialog.message}"))
-    for path in [f"/ui/file?uri={quoted}", "/ui/files?date=2025-12-24", f"/ui/runs/{run}/files", f"/ui/runs/{run}/rejected", f"/ui/find?q={urllib.parse.quote('<img src=x onerror=alert(1)>')}"]:
+    for path in [
+        f"/ui/file?uri={quoted}",
+        "/ui/files?date=2025-12-24",
+        f"/ui/runs/{run}/files",
+        f"/ui/runs/{run}/rejected",
+        f"/ui/find?q={urllib.parse.quote('<img src=x onerror=alert(1)>')}",
+    ]:
         browser.open(path)
         content = browser.page.content()
         assert "\u202e" not in content and "<script>alert" not in content and browser.page.locator("#page img").count() == 0, path
@@ -95,7 +105,10 @@ def test_a_filter_is_in_the_address_and_can_be_taken_away(browser, up):
 
 def test_times_say_their_zone_and_switch_together(browser, up):
     browser.open("/ui/runs/" + run_in(up, "completed"))
-    shown = lambda: browser.page.eval_on_selector_all("time:not([data-show=none])", "all => all.map(each => each.textContent)")
+
+    def shown():
+        return browser.page.eval_on_selector_all("time:not([data-show=none])", "all => all.map(each => each.textContent)")
+
     assert shown() and all(text.endswith(" UTC") for text in shown())
     browser.page.keyboard.press("z")
     assert all(re.search(r" (CET|CEST|GMT\+[12])$", text) for text in shown()), shown()

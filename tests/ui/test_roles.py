@@ -1,8 +1,16 @@
 """What a token may do, its session may do; and no more when it is gone."""
-import json, os, socket, subprocess, time, urllib.request
+
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.request
+
 import pytest
-from conftest import BIN, Watched
 from test_sign_in import FORM, raw
+
+from conftest import BIN
 
 
 class Scheduler:
@@ -12,14 +20,27 @@ class Scheduler:
         self.root, self.tokens, self.lines = root, {}, []
         (root / "in").mkdir()
         for role in ["read", "operate"]:
-            command = [BIN, "token", "new", "--id", f"{role}er", "--role", role, "--file", str(root / "tokens"), "--json"]
+            command = [str(BIN), "token", "new", "--id", f"{role}er", "--role", role, "--file", str(root / "tokens"), "--json"]
             made = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             self.tokens[role] = next(value for value in made.values() if str(value).startswith("mw_"))
         self.lines = (root / "tokens").read_text().splitlines()
         self.write(self.lines)
         self.base = f"http://127.0.0.1:{free_port()}"
-        command = [str(BIN) + "-scheduler", "--http", self.base.split("//")[1], "--listen", f"127.0.0.1:{free_port()}", "--output", str(root / "out"),
-                   "--state", f"sqlite:{root}/state.db", "--input-places", str(root / "in"), "--token-file", str(root / "tokens")]
+        command = [
+            str(BIN) + "-scheduler",
+            "--http",
+            self.base.split("//")[1],
+            "--listen",
+            f"127.0.0.1:{free_port()}",
+            "--output",
+            str(root / "out"),
+            "--state",
+            f"sqlite:{root}/state.db",
+            "--input-places",
+            str(root / "in"),
+            "--token-file",
+            str(root / "tokens"),
+        ]
         self.log = open(root / "log", "w")
         self.process = subprocess.Popen(command, stderr=self.log, env={**os.environ, "HOME": str(root)})
         self.until(lambda: self.answers("/healthz"))

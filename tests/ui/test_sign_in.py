@@ -1,18 +1,29 @@
 """Who gets in, and what a page of somebody else can do: nothing."""
-import http.client, json, urllib.error, urllib.request
-import pytest
+
+import http.client
+import json
+import typing
+
 from conftest import run_in
 
-POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+class Answer(typing.NamedTuple):
+    status: int
+    headers: http.client.HTTPMessage
+    text: str
 
 
 def raw(up, method, path, body=None, **headers):
     connection = http.client.HTTPConnection(up.base.split("//")[1], timeout=10)
     connection.request(method, path, body=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
     answer = connection.getresponse()
-    answer.text = answer.read().decode()
+    text = answer.read().decode()
     connection.close()
-    return answer
+    return Answer(answer.status, answer.headers, text)
 
 
 FORM = {"Content_Type": "application/x-www-form-urlencoded", "Sec_Fetch_Site": "same-origin"}
@@ -46,7 +57,9 @@ def test_a_token_signs_in_and_leads_back(watch, up):
     browser.page.wait_for_selector("tr[data-id]")
     assert browser.page.url == up.base + "/ui/runs?state=failed"
     token = up.token()
-    assert token not in browser.page.content() and token not in browser.page.evaluate("document.cookie + JSON.stringify(sessionStorage) + JSON.stringify(localStorage)")
+    assert token not in browser.page.content() and token not in browser.page.evaluate(
+        "document.cookie + JSON.stringify(sessionStorage) + JSON.stringify(localStorage)"
+    )
     browser.page.click("text=Sign out")
     browser.page.wait_for_selector("#token")
     browser.open("/ui/")
@@ -62,6 +75,7 @@ def test_every_answer_has_its_headers(up):
     for path in ["/ui/sign-in", "/api/v1/stats", "/healthz", "/nowhere", "/ui/"]:
         headers = raw(up, "GET", path).headers
         assert headers["Content-Security-Policy"] == POLICY and headers["X-Content-Type-Options"] == "nosniff", path
+        assert "no-store" in headers["Cache-Control"] or path == "/ui/sign-in", path
         assert headers["Referrer-Policy"] == "same-origin" and headers["Cross-Origin-Opener-Policy"] == "same-origin", path
     assert raw(up, "GET", "/").headers["Location"] == "/ui/"
 
@@ -72,8 +86,13 @@ def test_a_session_reads_the_api_and_changes_nothing_for_others(up):
     run = run_in(up, "failed")
     port = up.base.split(":")[-1]
     foreign = [
-        {"Sec_Fetch_Site": "cross-site"}, {"Sec_Fetch_Site": "same-site"}, {"Sec_Fetch_Site": "none"}, {},
-        {"Origin": "null"}, {"Origin": f"http://127.0.0.1:{int(port) + 1}"}, {"Origin": "http://evil.example"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+        {"Sec_Fetch_Site": "none"},
+        {},
+        {"Origin": "null"},
+        {"Origin": f"http://127.0.0.1:{int(port) + 1}"},
+        {"Origin": "http://evil.example"},
     ]
     for headers in foreign:
         answer = raw(up, "POST", f"/api/v1/runs/{run}/retry", Cookie=cookie, **headers)

@@ -1,6 +1,10 @@
 """Pictures of the pages: into docs/tour with MILLWORK_TOUR, else only to see that they can be taken."""
-import os, pathlib
+
+import os
+import pathlib
+
 import pytest
+
 from conftest import run_in
 
 INTO = os.environ.get("MILLWORK_TOUR")

@@ -119,7 +119,7 @@ pub(crate) fn note_overwrite(file: &mut TrackedFile, found: &FoundFile) {
     advance(file, found);
 }
 
-/// Takes over the newest event, by which older ones are known.
+/// Keeps the sequencer of the newest event, by which events that come late are known to be older.
 fn advance(file: &mut TrackedFile, found: &FoundFile) {
     if found.sequencer.is_some() {
         file.sequencer.clone_from(&found.sequencer);

@@ -130,7 +130,7 @@ pub(crate) fn prioritise(run: &Run, priority: i32, now: DateTime<Utc>) -> Option
     changes.then(|| Run { priority, ..changed(run, now) })
 }
 
-/// None if the attempt does not win.
+/// The run, once the attempt's output is committed; none if another attempt, an output or a cancellation was first.
 pub(crate) fn commit(run: &Run, attempt: u32, now: DateTime<Utc>) -> TrackingResult<Option<Run>> {
     let has_output = matches!(run.state, RunState::Committing | RunState::Completed);
     if run.attempts != attempt || run.cancel_requested || has_output {

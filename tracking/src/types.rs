@@ -290,7 +290,7 @@ pub struct Attempt {
     pub work: Option<AttemptWork>,
 }
 
-/// Runs that a listing shows, newest first.
+/// Runs that a listing shows, newest first. A store that cannot narrow a listing by hints shows others, too.
 #[derive(Clone, Debug, Default)]
 pub struct RunFilter {
     /// The state they are in.
@@ -299,6 +299,16 @@ pub struct RunFilter {
     pub date: Option<DatePrefix>,
     /// The class of their failure.
     pub failure_class: Option<FailureClass>,
+    /// Hint: the states that they are in, if `state` names none.
+    pub states: Vec<RunState>,
+    /// Hint: the classes of their failure, if `failure_class` names none.
+    pub failure_classes: Vec<FailureClass>,
+    /// Hint: the beginning of their manifest's id.
+    pub prefix: Option<String>,
+    /// Hint: the least time at which they were queued first.
+    pub since: Option<DateTime<Utc>>,
+    /// Hint: the time before which they were queued first.
+    pub until: Option<DateTime<Utc>>,
     /// Limit of the runs of a page, above 0.
     pub limit: usize,
     /// Place after which the page begins: `next_cursor` of the page before; none for the first page.
@@ -338,13 +348,23 @@ pub struct Replaced {
     pub is_superseded: bool,
 }
 
-/// Files that a listing shows.
+/// Files that a listing shows. A store that cannot narrow a listing by hints shows others, too.
 #[derive(Clone, Debug, Default)]
 pub struct FileFilter {
-    /// The state they are in. The order is that of arrival.
+    /// The state they are in. The order is that of arrival, if no prefix is given.
     pub state: Option<FileState>,
     /// Date of the files.
     pub date: Option<DatePrefix>,
+    /// Hint: the states that they are in, if `state` names none.
+    pub states: Vec<FileState>,
+    /// Hint: the beginning of their URI.
+    pub prefix: Option<String>,
+    /// Hint: the reason of their refusal or failure.
+    pub reason: Option<String>,
+    /// Hint: the least time of their arrival.
+    pub since: Option<DateTime<Utc>>,
+    /// Hint: the time before which they arrived.
+    pub until: Option<DateTime<Utc>>,
     /// Limit of the files of a page, above 0.
     pub limit: usize,
     /// Place after which the page begins: `next_cursor` of the page before; none for the first page.

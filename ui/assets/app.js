@@ -1,11 +1,13 @@
 // Keys, copying, times, selection, and following what happens. Everything else works without this file.
 const root = document.documentElement;
+// Path below which a proxy shows the scheduler: what stands before the script's own.
+const base = new URL(import.meta.url).pathname.split("/ui/assets/")[0];
 root.classList.add("js");
 
 const $ = (selector, from = document) => from.querySelector(selector);
 const all = (selector, from = document) => [...from.querySelectorAll(selector)];
 const cookie = (name) => document.cookie.split("; ").find((part) => part.startsWith(name + "="))?.split("=")[1];
-const remember = (name, value) => { document.cookie = `${name}=${value}; Path=/ui/; Max-Age=31536000; SameSite=Lax`; };
+const remember = (name, value) => { document.cookie = `${name}=${value}; Path=${base}/ui/; Max-Age=31536000; SameSite=Lax`; };
 const say = (text) => { const box = $("#said"); if (box) box.textContent = text; };
 
 // Times: UTC as the server wrote them, or local.
@@ -83,11 +85,11 @@ function showChosen() {
   const list = $("form.list");
   if (!list) return;
   const here = new Set();
-  for (const box of all("input[name=run]", list)) { here.add(box.value); box.checked = chosen.has(box.value); }
   all("input[data-kept]", list).forEach((box) => box.remove());
+  for (const box of all("input[data-pick]", list)) { here.add(box.value); box.checked = chosen.has(box.value); }
   for (const id of chosen) {
     if (here.has(id)) continue;
-    const kept = Object.assign(document.createElement("input"), { type: "hidden", name: "run", value: id });
+    const kept = Object.assign(document.createElement("input"), { type: "hidden", name: $("input[data-pick]", list).name, value: id });
     kept.dataset.kept = "yes";
     list.append(kept);
   }
@@ -98,8 +100,8 @@ function showChosen() {
 }
 document.addEventListener("change", (event) => {
   const box = event.target;
-  if (box.matches("input[name=run]")) chosen[box.checked ? "add" : "delete"](box.value);
-  else if (box.matches("[data-act=all]")) all("input[name=run]:not([data-kept])").forEach((each) => chosen[box.checked ? "add" : "delete"](each.value));
+  if (box.matches("input[data-pick]")) chosen[box.checked ? "add" : "delete"](box.value);
+  else if (box.matches("[data-act=all]")) all("input[data-pick]").forEach((each) => chosen[box.checked ? "add" : "delete"](each.value));
   else return;
   showChosen();
 });
@@ -126,7 +128,7 @@ async function refresh() {
   last = Date.now();
   try {
     const answer = await fetch(location.href, { headers: { accept: "text/html" } });
-    if (answer.redirected && new URL(answer.url).pathname === "/ui/sign-in") { live = false; tell("signed out: reload the page to sign in again"); return; }
+    if (answer.redirected && new URL(answer.url).pathname === base + "/ui/sign-in") { live = false; tell("signed out: reload the page to sign in again"); return; }
     if (!answer.ok && answer.status !== 404) throw new Error(`the scheduler answers ${answer.status}`);
     const made = new DOMParser().parseFromString(await answer.text(), "text/html");
     keepRows(made);
@@ -168,10 +170,30 @@ function tell(text) {
   away.textContent = `Not live since ${two(since.getUTCHours())}:${two(since.getUTCMinutes())}:${two(since.getUTCSeconds())} UTC: ${text}.`;
 }
 function hush() { since = null; if (away) away.hidden = true; }
-document.addEventListener("htmx:sse:error", () => tell("trying again"));
-document.addEventListener("htmx:sse:close", (event) => { if (event.detail.reason !== "removed" && live) tell("the stream has ended: reload the page"); });
-document.addEventListener("htmx:sse:after:connection", () => { if (since) refresh(); hush(); });
-document.addEventListener("htmx:sse:after:message", refresh);
+// One tab of a browser listens, and tells the others: a browser keeps only six connections to one place.
+const tabs = new BroadcastChannel("millwork" + base);
+const heard = (what) => { tabs.postMessage(what); hear(what); };
+tabs.onmessage = (event) => hear(event.data);
+function hear(what) {
+  if (what === "error") { tell("trying again"); return; }
+  if (what === "open") { if (since) refresh(); hush(); return; }
+  refresh();
+}
+function listen() {
+  const stream = new EventSource(base + "/api/v1/events");
+  for (const name of ["run", "role", "lagged"]) stream.addEventListener(name, () => heard("changed"));
+  stream.onopen = () => heard("open");
+  stream.onerror = () => {
+    heard("error");
+    // The browser goes on by itself, unless the answer was no stream: of a session that is over, the page finds out.
+    if (stream.readyState === EventSource.CLOSED) refresh().then(() => { if (live) setTimeout(listen, 5000); });
+  };
+}
+if ($("#page[data-live]")) {
+  // The lock is this tab's until it is closed or left. Without TLS, browsers have no locks but on their own machine: then each listens.
+  if (navigator.locks) navigator.locks.request("millwork" + base, () => { listen(); return new Promise(() => {}); });
+  else listen();
+}
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
 // Ages and progress move without events; only while something is shown that is not over.
 setInterval(() => { if ($("#page[data-live] .s-work, #page[data-live] .s-retry")) refresh(); }, 2000);
@@ -201,9 +223,9 @@ let before = "";
 const press = (key) => { const found = $(`[data-key="${key}"]`); found?.focus(); found?.click(); return !!found; };
 const tab = (by) => { const tabs = all("[data-tab]"); tabs[tabs.findIndex((each) => each.ariaCurrent) + by]?.click(); };
 const acts = {
-  "/": () => $("#find")?.focus(), "?": () => { location.href = "/ui/help"; },
+  "/": () => $("#find")?.focus(), "?": () => { location.href = base + "/ui/help"; },
   j: () => step(1), k: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1),
-  x: () => { const box = $("input[name=run]", current() ?? document.createElement("p")); box?.click(); },
+  x: () => { const box = $("input[data-pick]", current() ?? document.createElement("p")); box?.click(); },
   y: () => { const row = current(); copy(row?.dataset.id ?? $("h1 [data-copy]")?.dataset.copy ?? location.href); },
   Y: () => copy($("#command")?.textContent ?? location.href),
   ".": () => $(".new-rows:not([hidden]) button")?.click(),

@@ -24,13 +24,15 @@ pub enum Section {
     Activity,
     /// Costs of runs.
     Cost,
+    /// Examination of what the scheduler stands on.
+    Doctor,
     /// None of the above.
     Other,
 }
 
 impl Section {
     /// Sections of the navigation, each with its path, name and second key.
-    const SHOWN: [(Self, &'static str, &'static str, &'static str); 8] = [
+    const SHOWN: [(Self, &'static str, &'static str, &'static str); 9] = [
         (Self::Overview, "/ui/", "Overview", "o"),
         (Self::Runs, "/ui/runs", "Runs", "r"),
         (Self::Dates, "/ui/dates", "Dates", "d"),
@@ -39,6 +41,7 @@ impl Section {
         (Self::Cluster, "/ui/cluster", "Cluster", "c"),
         (Self::Activity, "/ui/activity", "Activity", "a"),
         (Self::Cost, "/ui/cost", "Cost", "u"),
+        (Self::Doctor, "/ui/doctor", "Doctor", "h"),
     ];
 }
 
@@ -202,7 +205,8 @@ pub struct Frame {
 }
 
 /// Settings of htmx: no style of its own, no history of its own, nothing that is evaluated; what a reader opened or chose stays.
-const HTMX: &str = r#"{"includeIndicatorCSS":false,"extensions":"sse","history":false,"morphIgnore":["data-htmx-powered","open","checked"]}"#;
+const HTMX: &str =
+    r#"{"includeIndicatorCSS":false,"history":false,"morphIgnore":["data-htmx-powered","open","checked"]}"#;
 
 /// A whole page.
 pub fn page(frame: &Frame, body: &Markup) -> Markup {
@@ -224,16 +228,12 @@ pub fn page(frame: &Frame, body: &Markup) -> Markup {
                 meta name="htmx-config" content=(HTMX);
                 @if frame.viewer.is_some() {
                     script src=(assets::path("htmx.min.js")) defer {}
-                    script src=(assets::path("hx-sse.min.js")) defer {}
                 }
                 script src=(assets::path("app.js")) type="module" {}
             }
             body {
                 a.skip href="#page" { "Skip to the page" }
                 (head(frame))
-                @if frame.viewer.is_some() && frame.is_live {
-                    div #live hidden hx-sse:connect="/api/v1/events" {}
-                }
                 div #away .banner.warn role="status" hidden {}
                 main #page tabindex="-1" data-live=[frame.is_live.then_some("yes")] {
                     @for notice in &frame.notices { (self::notice(notice)) }

@@ -200,7 +200,7 @@ impl Bootstrap {
         Ok(())
     }
 
-    /// Makes and changes what must be.
+    /// Makes and changes the resources of the plan.
     async fn make(&mut self) -> anyhow::Result<()> {
         let changes = self.actions.iter().filter(|(_, action)| *action != Action::Unchanged).count();
         let mut done = 0;

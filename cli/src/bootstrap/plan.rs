@@ -118,7 +118,7 @@ pub(super) enum Action {
 }
 
 impl Action {
-    /// From what differs.
+    /// Update with these differences; nothing to do, if there are none.
     pub(super) fn from_differences(differences: Vec<String>) -> Self {
         if differences.is_empty() { Self::Unchanged } else { Self::Update(differences) }
     }

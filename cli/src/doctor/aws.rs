@@ -4,8 +4,8 @@ use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::error::DisplayErrorContext;
 use aws_sdk_sqs::types::QueueAttributeName;
+use millwork_api::Check;
 use millwork_diagnosis::shown;
-use millwork_scheduler::Check;
 use std::time::Duration;
 
 /// Time that a server has to accept a connection, and to answer.

@@ -1,7 +1,7 @@
 //! The end of certificates.
 
 use chrono::{DateTime, Duration, Utc};
-use millwork_scheduler::Check;
+use millwork_api::Check;
 use std::path::Path;
 use x509_parser::pem::Pem;
 
@@ -54,7 +54,7 @@ fn judge(name: &str, not_after: i64, now: DateTime<Utc>) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millwork_scheduler::Verdict;
+    use millwork_api::Verdict;
 
     #[test]
     fn a_certificate_is_told_of_two_weeks_before_its_end() {

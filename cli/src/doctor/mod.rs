@@ -8,8 +8,9 @@ use crate::exit::Exit;
 use crate::list::print_json;
 use chrono::Utc;
 use clap::Args;
+use millwork_api::{Check, Examination, Verdict};
 use millwork_diagnosis::shown;
-use millwork_scheduler::{About, Check, Examination, Inspector, Verdict};
+use millwork_scheduler::{About, Inspector};
 use millwork_storage::{Location, Places};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,15 +27,15 @@ pub(crate) struct Options {
     #[arg(long, env = "MILLWORK_STATE", value_name = "URL")]
     state: Option<String>,
 
-    /// Where input files may be, with commas between; used with --state
+    /// Places of input files, with commas between; used with --state
     #[arg(long, env = "INPUT_PLACES", value_name = "PLACES")]
     input_places: Option<String>,
 
-    /// Where outputs go: a directory or s3://BUCKET/FOLDER; used with --state, and to try uploads
+    /// Place of outputs: a directory or s3://BUCKET/FOLDER; used with --state, and to try uploads
     #[arg(long, env = "OUTPUT_BUCKET", value_name = "PLACE")]
     output: Option<String>,
 
-    /// Where refused files go; used with --state [default: s3://$QUARANTINE_BUCKET]
+    /// Place of refused files; used with --state [default: s3://$QUARANTINE_BUCKET]
     #[arg(long, env = "MILLWORK_QUARANTINE", value_name = "PLACE")]
     quarantine: Option<String>,
 
@@ -132,7 +133,7 @@ async fn there(options: &Options) -> anyhow::Result<Examination> {
     Ok(examination)
 }
 
-/// A variable that is empty is as good as none.
+/// The text of an option or variable; none if it is empty.
 fn said(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
 }

@@ -19,7 +19,7 @@ pub(crate) struct Options {
     /// Directory for the files; created if it is not there
     output: PathBuf,
 
-    /// What the lines are like
+    /// Shape of the lines
     #[arg(long, value_enum, default_value_t = Shape::Events)]
     shape: Shape,
 
@@ -51,7 +51,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = Packing::None)]
     compress: Packing,
 
-    /// What everything random follows from
+    /// Seed that everything random follows from
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 }

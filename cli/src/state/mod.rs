@@ -30,11 +30,11 @@ pub(crate) struct Options {
     #[arg(long, global = true, env = "MILLWORK_STATE", value_name = "URL")]
     state: Option<String>,
 
-    /// Where input files may be, with commas between; used with --state only: without it no input object is looked at
+    /// Places of input files, with commas between; used with --state only: without it no input object is looked at
     #[arg(long, global = true, env = "INPUT_PLACES", value_name = "PLACES")]
     input_places: Option<String>,
 
-    /// Where outputs go; used with --state only, by find-orphans --objects
+    /// Place of outputs; used with --state only, by find-orphans --objects
     #[arg(long, global = true, env = "OUTPUT_BUCKET", value_name = "PLACE")]
     output: Option<String>,
 
@@ -129,7 +129,7 @@ struct ByStatus {
     #[arg(long, value_name = "ID")]
     manifest: Option<String>,
 
-    /// How many at most
+    /// Largest number of entries
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
@@ -161,7 +161,7 @@ struct Validate {
     #[arg(long, value_name = "YYYY-MM-DD")]
     date: Option<DatePrefix>,
 
-    /// How many files and runs are looked at, each, at most
+    /// Limit of files that are looked at, and of runs
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     limit: u32,
 
@@ -316,7 +316,7 @@ pub(crate) async fn open(url: &str) -> anyhow::Result<Arc<dyn TrackingStore>> {
     Ok(millwork_tracking::open(url).await?)
 }
 
-/// Places of input, as they are said.
+/// Parses the text of `--input-places`; none, if the option is not given.
 fn places(text: Option<&str>) -> anyhow::Result<Option<Places>> {
     text.filter(|text| !text.is_empty()).map(str::parse).transpose().context("--input-places or INPUT_PLACES")
 }

@@ -113,7 +113,7 @@ fn read(mut from: impl BufRead, name: &str, max: usize) -> anyhow::Result<Vec<Re
     Ok(changes)
 }
 
-/// Shows what came of it, or would.
+/// Shows the result of a change, or of its trial without `--yes`.
 fn finish(applied: &Applied, written: &Written, json: bool) -> anyhow::Result<ExitCode> {
     if json {
         print_json(applied)?;

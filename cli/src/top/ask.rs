@@ -1,13 +1,14 @@
 //! Questions to the scheduler, and how often they are asked.
 
+use super::change::Wish;
 use super::model::{Details, Entry, Main, Model, Slow};
 use crate::client::{Client, Trouble};
 use chrono::Utc;
 use futures::StreamExt;
 use futures::future::try_join_all;
 use millwork_api::{
-    AnyOf, DateQuery, Dates, Executors, Run, RunDetail, RunProgress, RunQuery, Schedulers, Series, SeriesName,
-    SeriesQuery, Stats, path,
+    AnyOf, DateQuery, Dates, EventData, Executors, Plan, PlanRequest, Run, RunChange, RunDetail, RunProgress, RunQuery,
+    Schedulers, Select, Series, SeriesName, SeriesQuery, Stats, path,
 };
 use millwork_diagnosis::{Diagnosis, Subject};
 use millwork_manifest::RunState;
@@ -52,6 +53,10 @@ pub(super) struct Want {
 pub(super) enum Told {
     Main(Box<anyhow::Result<Main>>),
     Slow(Box<Slow>),
+    /// A run has changed.
+    Event(Box<RunChange>),
+    /// Plan that was made or applied, as was wished.
+    Plan(Box<anyhow::Result<Plan>>),
 }
 
 /// Asks a scheduler.
@@ -158,19 +163,70 @@ impl Asker {
         slow
     }
 
+    async fn change(&self, wish: Wish) -> anyhow::Result<Plan> {
+        match wish {
+            Wish::Plan(action, id) => {
+                let request = PlanRequest { action, select: Select::Ids(vec![id]), reason: None };
+                self.client.post(path::PLANS, &(), &request).await
+            }
+            Wish::Apply(id) => crate::plans::applied(&self.client, &id).await,
+        }
+    }
+
     async fn part<T: DeserializeOwned>(&self, path: &str, query: &impl serde::Serialize) -> Option<T> {
         tokio::time::timeout(ANSWER, self.client.get(path, query)).await.ok()?.ok()
     }
 }
 
-/// Asks again and again, until nobody wants to hear it.
-pub(super) fn start(asker: Asker, every: Duration) -> (watch::Sender<Want>, mpsc::Receiver<Told>) {
+/// The way to those who ask.
+pub(super) struct Asks {
+    asker: Arc<Asker>,
+    want: watch::Sender<Want>,
+    tell: mpsc::Sender<Told>,
+}
+
+impl Asks {
+    /// Says what somebody looks at.
+    pub(super) fn want(&self, wanted: Want) {
+        self.want.send_if_modified(|want| std::mem::replace(want, wanted.clone()) != wanted);
+    }
+
+    /// Has a plan made or applied; the answer is told.
+    pub(super) fn change(&self, wish: Wish) {
+        let (asker, tell) = (self.asker.clone(), self.tell.clone());
+        tokio::spawn(async move {
+            let plan = asker.change(wish).await;
+            // Nobody may want to hear it any more.
+            let _ = tell.send(Told::Plan(Box::new(plan))).await;
+        });
+    }
+}
+
+/// Asks again and again, and listens, until nobody wants to hear it.
+pub(super) fn start(asker: Asker, every: Duration) -> (Asks, mpsc::Receiver<Told>) {
     let (want, wants) = watch::channel(Want::default());
     let (tell, told) = mpsc::channel(16);
     let asker = Arc::new(asker);
     tokio::spawn(often(asker.clone(), every, wants.clone(), tell.clone()));
-    tokio::spawn(seldom(asker, wants, tell));
-    (want, told)
+    tokio::spawn(seldom(asker.clone(), wants, tell.clone()));
+    tokio::spawn(listen(asker.clone(), tell.clone()));
+    (Asks { asker, want, tell }, told)
+}
+
+/// Hands on changes of runs. A scheduler that goes is listened to again; what happened meanwhile is not told, only shown in the runs.
+async fn listen(asker: Arc<Asker>, tell: mpsc::Sender<Told>) {
+    while !tell.is_closed() {
+        let heard = asker.client.listen(|event| {
+            if let EventData::Run(change) = event {
+                // A screen that falls behind shows fewer of them.
+                let _ = tell.try_send(Told::Event(change.clone()));
+            }
+        });
+        tokio::select! {
+            _ = heard => tokio::time::sleep(SELDOM).await,
+            () = tell.closed() => return,
+        }
+    }
 }
 
 async fn often(asker: Arc<Asker>, every: Duration, mut wants: watch::Receiver<Want>, tell: mpsc::Sender<Told>) {

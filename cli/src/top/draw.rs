@@ -1,6 +1,7 @@
 //! A frame: a pure function of the state and the time.
 
 use super::canvas::{Canvas, GAP, Part, width};
+use super::change::Change;
 use super::details;
 use super::model::{Model, Tone, View};
 use super::state::State;
@@ -20,19 +21,20 @@ const MIN_LAST: usize = 20;
 /// Cells of the gauge of slots.
 const GAUGE: usize = 16;
 
-const HELP: [&str; 12] = [
-    "1 to 4      Runs, Dates, Executors, Attention",
+const HELP: [&str; 13] = [
+    "1 to 5      Runs, Dates, Executors, Attention, Events",
     "j k ↓ ↑     the next row, the one before; PgDn PgUp, g G",
     "Enter       all that is told of the row; Esc goes back",
     "/           only rows that hold a text; Esc shows all",
     "o           address of the same page in the web UI",
     "p           pause: nothing changes until p again",
+    "R C         with --write: retry or cancel the run; shown first, made after y",
     "q, Ctrl-C   quit",
     "",
     "in: input that comes; out: input that is converted",
     "· waits   ● in work   ↻ waits after a failure   ✗ failed",
     "",
-    "Nothing is changed from here: see `millwork runs`.",
+    "Without --write nothing is changed from here: see `millwork runs`.",
 ];
 
 /// Look of a frame.
@@ -53,6 +55,9 @@ pub(super) fn draw(buffer: &mut Buffer, state: &State, look: Look, now: DateTime
     canvas.flow(&tabs(state, look), 2);
     let footer = look.has_keys.then(|| canvas.split_end(1));
     match &state.opened {
+        _ if state.change.is_some() => {
+            paragraph(&mut canvas, state.change.iter().flat_map(Change::lines).collect(), 0);
+        }
         _ if state.has_help => paragraph(&mut canvas, HELP.map(|line| (Tone::Plain, line.to_owned())).into(), 0),
         Some(opened) => paragraph(&mut canvas, details::lines(state, opened, now), opened.scroll),
         None => draw_table(&mut canvas, state, look, now),
@@ -159,6 +164,14 @@ fn keys(state: &State) -> Vec<Part> {
         return vec![answer.clone()];
     }
     let keys: &[&str] = match (state.is_typing, state.has_help || state.opened.is_some()) {
+        _ if state.change.as_ref().is_some_and(|change| change.ready().is_some()) => {
+            &["y do it", "any other key: leave it"]
+        }
+        _ if state.change == Some(Change::Applying) => &["wait for the answer", "q quit: it goes on"],
+        _ if state.change.is_some() => &["any key: back"],
+        (false, false) if state.can_write => {
+            &["? help", "q quit", "↑↓ move", "Enter show", "/ filter", "R retry", "C cancel", "p pause"]
+        }
         (true, _) => &["Enter keep the filter", "Esc show all"],
         (false, true) => &["Esc back", "↑↓ scroll", "o link", "q quit"],
         (false, false) => &["? help", "q quit", "↑↓ jk move", "Enter show", "/ filter", "p pause", "o link"],

@@ -2,6 +2,7 @@
 
 mod ask;
 mod canvas;
+mod change;
 mod details;
 mod draw;
 mod model;
@@ -42,7 +43,7 @@ const OTHER_LINES: u16 = 40;
 
 /// Show a scheduler live in the terminal: runs with their progress, dates, executors, and what needs you.
 ///
-/// Nothing is changed. `?` shows the keys. When the scheduler goes, the last frame stays, and it is asked again until it is
+/// Nothing is changed, unless --write is said: then R and C retry and cancel a run, after a `y`. `?` shows the keys. When the scheduler goes, the last frame stays, and it is asked again until it is
 /// back. Without a terminal, or with TERM=dumb, one frame is printed as lines.
 ///
 /// Examples:
@@ -59,9 +60,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
     every: u64,
 
-    /// What to show first
+    /// View to show first
     #[arg(long, value_name = "VIEW", value_enum, default_value_t)]
     view: View,
+
+    /// Let keys change something: R retries a run, C cancels it. What would change is shown first, and made after a `y`
+    #[arg(long, conflicts_with_all = ["once", "json"])]
+    write: bool,
 
     /// Print all that frames are made of as one JSON document, and end
     #[arg(long)]
@@ -81,7 +86,9 @@ pub(crate) async fn top(options: Options) -> anyhow::Result<ExitCode> {
     } else if options.once || !can_draw() {
         print!("{}", frame(model, options.view));
     } else {
-        return live(asker, State::new(model, options.view), Duration::from_secs(options.every)).await;
+        let mut state = State::new(model, options.view);
+        state.can_write = options.write;
+        return live(asker, state, Duration::from_secs(options.every)).await;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -143,22 +150,23 @@ async fn live(asker: Asker, mut state: State, every: Duration) -> anyhow::Result
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     let mut screen = Screen::open()?;
     let mut events = read_events();
-    let (want, mut told) = ask::start(asker, every);
+    let (asks, mut told) = ask::start(asker, every);
     loop {
         screen.draw(&state)?;
         tokio::select! {
             event = events.recv() => {
                 let event = event.context("the terminal is gone")?.context("cannot read from the terminal")?;
-                if state.on(&event, Utc::now()) == Then::Quit {
-                    return Ok(ExitCode::SUCCESS);
+                match state.on(&event, Utc::now()) {
+                    Then::Quit => return Ok(ExitCode::SUCCESS),
+                    Then::Ask(wish) => asks.change(wish),
+                    Then::GoOn => {}
                 }
             }
             Some(told) = told.recv() => state.take(told, Utc::now()),
             _ = signals.next() => return Ok(Exit::Interrupted.into()),
             () = tokio::time::sleep(CLOCK) => {}
         }
-        let wanted = state.want();
-        want.send_if_modified(|want| std::mem::replace(want, wanted.clone()) != wanted);
+        asks.want(state.want());
     }
 }
 

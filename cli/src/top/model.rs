@@ -1,11 +1,15 @@
 //! Content of the view: the answers of the API, and the tables made of them.
 
 use chrono::{DateTime, Utc};
-use millwork_api::{DateNumbers, Executor, Point, Run, RunDetail, RunProgress, Stats};
+use millwork_api::{DateNumbers, Executor, Point, Run, RunChange, RunDetail, RunProgress, Stats};
 use millwork_diagnosis::{Diagnosis, Subject};
 use millwork_manifest::{FileState, RunState};
 use millwork_scheduler::Attention;
 use serde::Serialize;
+use std::collections::VecDeque;
+
+/// Changes of runs that are kept: 200, some screens.
+const MAX_EVENTS: usize = 200;
 
 /// State of the cluster, as far as it was told.
 #[derive(Clone, Debug, Serialize)]
@@ -20,6 +24,9 @@ pub(super) struct Model {
     pub(super) throughput: Vec<Point>,
     pub(super) dates: Vec<DateNumbers>,
     pub(super) attention: Option<Attention>,
+    /// Changes of runs that were heard of, the newest first; at most [`MAX_EVENTS`].
+    #[serde(skip)]
+    pub(super) events: VecDeque<RunChange>,
 }
 
 /// Answers that change quickly.
@@ -67,11 +74,12 @@ pub(super) enum View {
     Dates,
     Executors,
     Attention,
+    Events,
 }
 
 impl View {
     /// Every view, in the order of its keys.
-    pub(super) const ALL: [Self; 4] = [Self::Runs, Self::Dates, Self::Executors, Self::Attention];
+    pub(super) const ALL: [Self; 5] = [Self::Runs, Self::Dates, Self::Executors, Self::Attention, Self::Events];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -79,6 +87,7 @@ impl View {
             Self::Dates => "Dates",
             Self::Executors => "Executors",
             Self::Attention => "Attention",
+            Self::Events => "Events",
         }
     }
 }
@@ -135,7 +144,21 @@ fn place(state: RunState) -> u8 {
 impl Model {
     pub(super) fn new(base: &str, main: Main) -> Self {
         let scheduler = base.to_owned();
-        Self { scheduler, leader: None, main, throughput: Vec::new(), dates: Vec::new(), attention: None }
+        Self {
+            scheduler,
+            leader: None,
+            main,
+            throughput: Vec::new(),
+            dates: Vec::new(),
+            attention: None,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Takes in that a run has changed.
+    pub(super) fn hear(&mut self, change: RunChange) {
+        self.events.truncate(MAX_EVENTS - 1);
+        self.events.push_front(change);
     }
 
     /// Takes in what was told of what changes slowly.

@@ -1,10 +1,11 @@
 //! Place of somebody in the view, and effects of keys.
 
 use super::ask::{Told, Want, reason_of};
+use super::change::{Change, Wish, outcome};
 use super::model::{Model, Tone, View};
-use super::tables::{Table, subject_of};
+use super::tables::{Table, run_of, subject_of};
 use chrono::{DateTime, Utc};
-use millwork_api::path;
+use millwork_api::{Action, Plan, PlanState, path};
 use millwork_diagnosis::Subject;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
@@ -14,10 +15,12 @@ const PAGE: isize = 10;
 const MAX_FILTER_CHARS: usize = 60;
 
 /// Step that follows a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Then {
     GoOn,
     Quit,
+    /// The scheduler is asked for a change.
+    Ask(Wish),
 }
 
 /// A row that is shown in detail.
@@ -45,6 +48,10 @@ pub(super) struct State {
     pub(super) is_typing: bool,
     pub(super) has_help: bool,
     pub(super) is_paused: bool,
+    /// True if keys may change something.
+    pub(super) can_write: bool,
+    /// Change that is about to be made.
+    pub(super) change: Option<Change>,
     pub(super) opened: Option<Opened>,
     pub(super) away: Option<Away>,
     /// Answer to the last key.
@@ -62,6 +69,8 @@ impl State {
             is_typing: false,
             has_help: false,
             is_paused: false,
+            can_write: false,
+            change: None,
             opened: None,
             away: None,
             answer: None,
@@ -72,6 +81,8 @@ impl State {
     /// Takes in what was told. A scheduler that does not answer leaves everything as it was.
     pub(super) fn take(&mut self, told: Told, now: DateTime<Utc>) {
         match told {
+            Told::Event(change) => self.model.hear(*change),
+            Told::Plan(plan) => self.take_plan(*plan),
             Told::Slow(slow) => self.model.take(*slow),
             Told::Main(main) => match *main {
                 Ok(main) => {
@@ -125,10 +136,65 @@ impl State {
                 Then::GoOn
             }
             KeyCode::Char('q') => Then::Quit,
+            code if self.change.is_some() => self.on_change(code),
+            KeyCode::Char('R') => self.wish(Action::Retry, now),
+            KeyCode::Char('C') => self.wish(Action::Cancel, now),
             _ => {
                 self.on_key(key.code, now);
                 Then::GoOn
             }
+        }
+    }
+
+    /// Asks for a plan of the run that is chosen, or open.
+    fn wish(&mut self, action: Action, now: DateTime<Utc>) -> Then {
+        let key = self.opened.as_ref().map(|opened| opened.key.clone()).or_else(|| self.chosen_key(now));
+        let run = key.as_deref().and_then(|key| run_of(self.view, key));
+        match (self.can_write, run) {
+            (false, _) => self.answer = Some((Tone::Warn, "say --write to change something from here".to_owned())),
+            (true, None) => self.answer = Some((Tone::Warn, "choose a run first: 1, then j and k".to_owned())),
+            (true, Some(id)) => {
+                let wish = Wish::Plan(action, id.to_owned());
+                self.change = Some(Change::Waiting);
+                return Then::Ask(wish);
+            }
+        }
+        Then::GoOn
+    }
+
+    /// Applies what is shown after a `y`; any other key leaves it.
+    fn on_change(&mut self, code: KeyCode) -> Then {
+        let plan = self.change.as_ref().and_then(Change::ready).map(|plan| plan.id.clone());
+        match (code, plan) {
+            (KeyCode::Char('y'), Some(id)) => {
+                self.change = Some(Change::Applying);
+                Then::Ask(Wish::Apply(id))
+            }
+            (KeyCode::Char('y'), None) => Then::GoOn,
+            _ if self.change == Some(Change::Applying) => Then::GoOn,
+            _ => {
+                self.change = None;
+                self.answer = Some((Tone::Plain, "nothing was changed".to_owned()));
+                Then::GoOn
+            }
+        }
+    }
+
+    /// Takes in a plan that was made or applied. One that nobody waits for any more is only told when something came of it.
+    fn take_plan(&mut self, plan: anyhow::Result<Plan>) {
+        let is_awaited = matches!(self.change, Some(Change::Waiting | Change::Applying));
+        match plan {
+            Ok(plan) if plan.state == PlanState::Open => {
+                if is_awaited {
+                    self.change = Some(Change::Shown(Box::new(plan)));
+                }
+                return;
+            }
+            Ok(plan) => self.answer = Some(outcome(&plan)),
+            Err(error) => self.answer = Some((Tone::Bad, reason_of(&error))),
+        }
+        if is_awaited {
+            self.change = None;
         }
     }
 
@@ -157,7 +223,7 @@ impl State {
             }
             KeyCode::Char('o') => self.tell_link(now),
             KeyCode::Enter => self.open(now),
-            KeyCode::Char(digit @ '1'..='4') => {
+            KeyCode::Char(digit @ '1'..='5') => {
                 let place = usize::from(digit as u8 - b'1');
                 (self.view, self.opened, self.has_help) = (View::ALL[place], None, false);
                 self.chosen = (String::new(), 0);
@@ -210,8 +276,10 @@ impl State {
     fn tell_link(&mut self, now: DateTime<Utc>) {
         let key = self.opened.as_ref().map(|opened| opened.key.clone()).or_else(|| self.chosen_key(now));
         let page = match (self.view, key) {
-            (View::Runs, Some(id)) => path::run(&id).replacen(path::BASE, "/ui", 1),
-            (View::Runs, None) => "/ui/runs".to_owned(),
+            (view @ (View::Runs | View::Events), Some(key)) => {
+                path::run(run_of(view, &key).unwrap_or_default()).replacen(path::BASE, "/ui", 1)
+            }
+            (View::Runs | View::Events, None) => "/ui/runs".to_owned(),
             (View::Dates, Some(date)) => format!("/ui/dates/{}", path::segment(&date)),
             (View::Dates, None) => "/ui/dates".to_owned(),
             (View::Executors, _) => "/ui/cluster".to_owned(),

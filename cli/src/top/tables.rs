@@ -4,7 +4,7 @@ use super::model::{Entry, Model, Tone, View};
 use super::words::{dot, left, rate, share, time};
 use crate::table::bytes;
 use chrono::{DateTime, Utc};
-use millwork_api::{DateNumbers, Executor, RunProgress};
+use millwork_api::{DateNumbers, Executor, RunChange, RunProgress};
 use millwork_diagnosis::{AttentionItem, Subject, number};
 use millwork_manifest::{FileState, RunState, printable};
 
@@ -49,6 +49,11 @@ impl Model {
             }
             View::Attention => {
                 (causes(), self.items().iter().map(|item| of_item(item, now)).collect(), self.causes_note())
+            }
+            View::Events => {
+                let rows: Vec<Row> = self.events.iter().map(|change| of_event(change, now)).collect();
+                let note = none(&rows, "no run has changed since this listens");
+                (events(), rows, note)
             }
         };
         let mut table = Table { columns, rows, note };
@@ -146,6 +151,10 @@ fn executors() -> Vec<Column> {
         text("SINCE", 5),
         text("NOTE", 2),
     ]
+}
+
+fn events() -> Vec<Column> {
+    vec![text("WHEN", 0), text("RUN", 0), text("STATE", 0), numbers("ATTEMPT", 2), text("NOTE", 1)]
 }
 
 fn causes() -> Vec<Column> {
@@ -276,10 +285,38 @@ fn of_item(item: &AttentionItem, now: DateTime<Utc>) -> Row {
     Row { key: key_of(item), tone, cells }
 }
 
+fn of_event(change: &RunChange, now: DateTime<Utc>) -> Row {
+    let tone = match change.state {
+        RunState::Failed => Tone::Bad,
+        RunState::Completed => Tone::Good,
+        _ => Tone::Plain,
+    };
+    let attempt = if change.attempt == 0 { String::new() } else { number(u64::from(change.attempt)) };
+    let done = change.run.as_ref().and_then(|run| run.summary.as_ref());
+    let note = match (&change.failure, done) {
+        (Some(failure), _) => format!("{}: {}", failure.class, failure.message),
+        (None, Some(done)) => format!("{} rows, {} rejected", number(done.rows), number(done.rejected)),
+        (None, None) => String::new(),
+    };
+    let state = format!("{} {}", dot(change.state), change.state);
+    let cells = vec![time(change.at, now), change.manifest_id.to_string(), state, attempt, note];
+    // A run has many of them.
+    Row { key: format!("{} {} {}", change.manifest_id, change.at.timestamp_micros(), change.state), tone, cells }
+}
+
+/// Run of a row, if it is one of a run.
+pub(super) fn run_of(view: View, key: &str) -> Option<&str> {
+    match view {
+        View::Runs => Some(key),
+        View::Events => key.split(' ').next(),
+        View::Dates | View::Executors | View::Attention => None,
+    }
+}
+
 /// Subject of a row, of which more can be told.
 pub(super) fn subject_of(view: View, key: &str) -> Option<Subject> {
     match view {
-        View::Runs => Some(Subject::Run(key.to_owned())),
+        View::Runs | View::Events => run_of(view, key).map(|id| Subject::Run(id.to_owned())),
         View::Dates => Some(Subject::Date(key.to_owned())),
         View::Executors => Some(Subject::Executor(key.to_owned())),
         View::Attention => None,

@@ -1,5 +1,6 @@
 use super::ask::Told;
 use super::canvas::{text_of, width};
+use super::change::Wish;
 use super::draw::{Look, draw};
 use super::model::{Entry, Main, Model, Tone, View};
 use super::state::{State, Then};
@@ -108,7 +109,7 @@ fn a_frame_shows_runs_in_order() {
  backlog 28.1 GiB, done 16:40 (16:31 to 16:58)
  slots ███████████████░ 61/64  files: pending 2,311  in work 9,800  done 318,204
  failed 2
- [1 Runs]  2 Dates  3 Executors  4 Attention
+ [1 Runs]  2 Dates  3 Executors  4 Attention  5 Events
   RUN                    STATE             READ   LEFT  NOTE
 ▸ 2025-12-23-batch-0412  ● 68 %     488/717 MiB  0.6 s  convert
 ";
@@ -237,4 +238,84 @@ fn the_model_is_one_document() {
     assert_eq!(value["leader"], "host-1");
     assert_eq!(value["runs"][0]["progress"]["percent"], 68);
     assert_eq!(value["stats"]["slots"], 64);
+}
+
+#[test]
+fn events_are_told_as_they_come_and_bounded() {
+    let mut state = state();
+    press(&mut state, &[KeyCode::Char('5')]);
+    assert!(frame(&state, 80).contains("no run has changed"));
+    for n in 0..300 {
+        let failure = json!({"class": "input", "message": "cut\u{1b}[2J", "file": null});
+        let change = json!({"manifest_id": format!("2025-12-23-batch-{n:04}"), "state": "failed", "attempt": 2,
+            "failure": failure, "at": "2026-01-02T14:03:20Z"});
+        state.take(Told::Event(serde_json::from_value(change).unwrap()), now());
+    }
+    assert_eq!(state.model.events.len(), 200);
+    let text = frame(&state, 100);
+    assert!(
+        text.contains("▸ 14:03:20  2025-12-23-batch-0299  ✗ failed") && text.contains("input: cut\\u{1b}[2J"),
+        "{text}"
+    );
+    press(&mut state, &[KeyCode::Enter]);
+    assert_eq!(state.want().about, Some(millwork_diagnosis::Subject::Run("2025-12-23-batch-0299".to_owned())));
+}
+
+fn plan(state: &str, changes: &Value) -> Told {
+    let plan = json!({
+        "id": "7f3a02c41b9d", "state": state, "action": "retry", "subjects": "run", "select": {"ids": ["x"]},
+        "reason": null, "actor": "ana", "via": "cli", "created_at": "2026-01-02T14:03:00Z",
+        "valid_until": "2026-01-02T14:18:00Z", "changes": changes,
+        "refused": [{"subject": "x", "reason": "it has ended"}], "has_more": false, "applied_at": null
+    });
+    Told::Plan(Box::new(Ok(serde_json::from_value(plan).unwrap())))
+}
+
+fn key(state: &mut State, character: char) -> Then {
+    state.on(&Event::Key(KeyEvent::new(KeyCode::Char(character), KeyModifiers::NONE)), now())
+}
+
+#[test]
+fn nothing_is_changed_without_write() {
+    let mut state = state();
+    press(&mut state, &[KeyCode::Char('R'), KeyCode::Char('C')]);
+    assert!(state.change.is_none() && frame(&state, 80).contains("say --write"));
+}
+
+#[test]
+fn a_change_is_shown_and_made_after_a_yes_only() {
+    let change = json!([{"subject": "2025-12-23-batch-0388", "version": "1", "before": "failed", "after": "queued",
+        "result": null}]);
+    let mut state = state();
+    state.can_write = true;
+    press(&mut state, &[KeyCode::End]);
+    let wish = Wish::Plan(millwork_api::Action::Retry, "2025-12-23-batch-0388".to_owned());
+    assert_eq!(key(&mut state, 'R'), Then::Ask(wish));
+    assert_eq!(key(&mut state, 'y'), Then::GoOn, "nothing is shown yet");
+    state.take(plan("open", &change), now());
+    let text = frame(&state, 80);
+    assert!(
+        text.contains("retry 1 run?") && text.contains("0388: failed → queued") && text.contains("y do it"),
+        "{text}"
+    );
+    assert_eq!(key(&mut state, 'n'), Then::GoOn);
+    assert!(state.change.is_none() && frame(&state, 80).contains("nothing was changed"));
+    // A plan that comes after somebody left is shown to nobody.
+    state.take(plan("open", &change), now());
+    assert!(state.change.is_none());
+    key(&mut state, 'R');
+    state.take(plan("open", &change), now());
+    assert_eq!(key(&mut state, 'y'), Then::Ask(Wish::Apply("7f3a02c41b9d".to_owned())));
+    assert_eq!(key(&mut state, 'y'), Then::GoOn, "once");
+    let mut done = change.clone();
+    done[0]["result"] = json!("done");
+    state.take(plan("applied", &done), now());
+    assert!(state.change.is_none() && frame(&state, 80).contains("retry: 1 of 1 done"));
+    // A plan without a change says so, and cannot be applied.
+    key(&mut state, 'C');
+    state.take(plan("open", &json!([])), now());
+    assert!(frame(&state, 80).contains("nothing would change") && frame(&state, 80).contains("it has ended"));
+    assert_eq!(key(&mut state, 'y'), Then::GoOn);
+    state.take(Told::Plan(Box::new(Err(anyhow::anyhow!("needs the role operate")))), now());
+    assert!(frame(&state, 80).contains("needs the role operate"));
 }

@@ -48,11 +48,11 @@ pub(crate) struct Options {
     #[arg(value_name = "DIR", required_unless_present = "demo")]
     input: Option<PathBuf>,
 
-    /// Where the Parquet files go [default: `out`, beside DIR]
+    /// Place of the Parquet files [default: `out`, beside DIR]
     #[arg(long, value_name = "PLACE")]
     output: Option<String>,
 
-    /// Where files and runs are remembered: sqlite:PATH [default: sqlite:{output}/_millwork/state.db]
+    /// State with files and runs: sqlite:PATH [default: sqlite:{output}/_millwork/state.db]
     #[arg(long, value_name = "URL")]
     state: Option<String>,
 
@@ -72,7 +72,7 @@ pub(crate) struct Options {
     #[arg(long)]
     open: bool,
 
-    /// How many threads convert, and how many tasks run at once [default: the number of cores]
+    /// Threads that convert, and tasks that run at once [default: the number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     vcores: Option<u32>,
 

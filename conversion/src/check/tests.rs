@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const ID: &str = "67e55044-10b1-426f-9247-bb680e5fe0c";
 const LINES: &str = "{\"a\":1}\n\nno\n";
 
-/// The expectation of the attempt, and reports that hold.
+/// Makes an attempt's expectation, and reports that fulfil it.
 async fn planned(root: &std::path::Path) -> (Survey, Expected, Vec<TaskReport>) {
     let survey = surveyed_files(root, &[LINES, LINES]).await;
     let groups: Vec<_> = survey.ranges.iter().map(|range| vec![range.clone()]).collect();
@@ -107,7 +107,7 @@ async fn reports_of_the_plan_hold_and_forged_ones_do_not() {
 async fn what_is_said_of_late_columns_has_to_be_of_their_keys() {
     let root = tempfile::tempdir().unwrap();
     let (survey, expected, mut reports) = planned(root.path()).await;
-    let footer = crate::encode::AddedColumns::of_nulls(vec!["x".to_owned()]);
+    let footer = millwork_parquet_text::AddedColumns::of_nulls(vec!["x".to_owned()]);
     reports[0].parts[0].late_footer = footer.finish(&[1], &mut Nothing(4)).unwrap();
     let key = |key: &str| NewKey { key: key.to_owned(), at: Position { file: 0, offset: 3 } };
     reports[0].late_keys = vec![key("x")];
@@ -125,7 +125,7 @@ async fn what_is_said_of_late_columns_has_to_be_of_their_keys() {
 /// A file whose bytes are counted and not kept.
 struct Nothing(u64);
 
-impl crate::encode::Append for Nothing {
+impl millwork_parquet_text::Append for Nothing {
     fn offset(&self) -> u64 {
         self.0
     }

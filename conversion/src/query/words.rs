@@ -3,11 +3,8 @@
 use super::Query;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
-use std::collections::HashSet;
+use millwork_ndjson::Words;
 use std::sync::Arc;
-
-/// Every word of a query, each as it stands and in lower case: the names of all its columns are among them.
-pub(crate) type Words = Arc<HashSet<String>>;
 
 impl Query {
     /// The words of a query that names each column it takes; none of one that may take others, too.

@@ -8,19 +8,19 @@ use super::morsels::{Morsels, cut_input};
 use super::parts::PartsWriter;
 use super::row_groups::{EncodedGroup, RowGroupShape};
 use super::{PartError, SinkOptions};
-use crate::encode::RowGroupEncoder;
 use crate::evaluation;
-use crate::ndjson::check_columns;
-use crate::progress::TaskCounters;
-use crate::report::{StagedPart, TaskReport, executor_name, failure_of_part, failure_of_scan};
-use crate::rows::Rows;
-use crate::source::{FileRange, MAX_LATE_COLUMNS, NdjsonSource, as_scan};
-use crate::survey::{in_order, merge_keys};
+use crate::failure::failure_of_part;
+use crate::report::{StagedPart, TaskReport, executor_name};
+use crate::source::{NdjsonSource, as_scan};
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use millwork_ndjson::{
+    FileRange, MAX_LATE_COLUMNS, Rows, TaskCounters, check_columns, failure_of_scan, in_order, merge_keys,
+};
+use millwork_parquet_text::RowGroupEncoder;
 use millwork_storage::StagedFile;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -92,7 +92,7 @@ fn merge_first_seen<T: Copy + Ord>(into: &mut Vec<Option<T>>, from: &[Option<T>]
     }
 }
 
-/// As many lanes work at once in a process as it has threads for them, whatever tasks they are of: each has a row group in memory.
+/// Limit of lanes that work at once in the process, of whatever tasks: one for each thread, since each has a row group in memory.
 static TURNS: OnceLock<Semaphore> = OnceLock::new();
 
 /// Number of threads that there are for lanes in this process.
@@ -116,7 +116,7 @@ struct Work {
     rest: Mutex<VecDeque<(usize, mpsc::Sender<EncodedGroup>)>>,
     /// Cancelled once there are none.
     is_all_taken: CancellationToken,
-    /// Cancelled once nobody wants what is left.
+    /// Cancelled when the rest of the task is no longer wanted.
     is_given_up: CancellationToken,
     /// Room for what may be begun before an earlier morsel is written, since what is encoded too early waits in memory.
     room: Arc<Semaphore>,

@@ -9,7 +9,6 @@ mod morsels;
 mod parts;
 mod row_groups;
 
-use crate::footer::MANIFEST_ID_KEY;
 use crate::report::TaskReport;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
@@ -27,6 +26,7 @@ use datafusion::physical_plan::{
     ReplaceChildrenOptions,
 };
 use millwork_manifest::ManifestId;
+use millwork_parquet_text::footer::MANIFEST_ID_KEY;
 use millwork_storage::{Staging, StorageError};
 pub(crate) use parts::file_goal;
 pub(crate) use row_groups::{ROW_GROUPS_PER_FILE, encoded_size, max_row_groups};

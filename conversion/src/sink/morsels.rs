@@ -2,11 +2,11 @@
 
 use super::row_groups::max_row_groups;
 use super::{MorselSizes, SinkOptions};
-use crate::progress::TaskCounters;
-use crate::source::{FileRange, NdjsonSource, as_scan, scan_exec};
+use crate::source::{NdjsonSource, as_scan, scan_exec};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_plan::ExecutionPlan;
+use millwork_ndjson::{FileRange, TaskCounters};
 use std::sync::Arc;
 
 /// Each lane is to get this share of its part of what is left, so that one which is slower ends no later than the others, and that

@@ -2,11 +2,11 @@
 
 use super::row_groups::{EncodedGroup, RowGroupShape};
 use super::{PartError, SinkOptions};
-use crate::encode::AddedColumns;
-use crate::progress::TaskCounters;
 use crate::report::StagedPart;
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::writer::SerializedFileWriter;
+use millwork_ndjson::TaskCounters;
+use millwork_parquet_text::AddedColumns;
 use millwork_storage::StagingWriter;
 use std::sync::Arc;
 

@@ -1,21 +1,19 @@
 //! Row groups: when one ends, and what is known of it on its way to the file.
 
 use super::{PartError, SinkOptions};
-use crate::encode::{EncodedRowGroup, RowGroupEncoder, RowGroups};
-use crate::ndjson::MAX_COLUMNS;
-use crate::rows::Rows;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::parquet::file::properties::WriterProperties;
+use millwork_ndjson::{MAX_COLUMNS, Rows};
+use millwork_parquet_text::{EncodedRowGroup, RowGroupEncoder, RowGroups};
 use std::sync::Arc;
 
 /// A row group ends at about this share of the target file size: a file has a few, and can be ended near its goal.
 pub(crate) const ROW_GROUPS_PER_FILE: u64 = 4;
-/// Or at this many rows.
+/// Limit of the rows of a row group.
 const ROW_GROUP_ROWS: usize = 1 << 20;
-/// A task writes no more column chunks than this, but for those of columns that turn up, since its report has to hold what footers say
-/// of them …
+/// Limit of the column chunks that a task writes, but for those of columns that turn up: its report has to hold what footers say of them.
 const TASK_CHUNKS: usize = MAX_COLUMNS * ROW_GROUPS_PER_FILE as usize;
-/// … as long as row groups need not become larger than others by this factor.
+/// Limit of the factor by which row groups become larger so that a task keeps to [`TASK_CHUNKS`].
 const MAX_GROWTH: u64 = 8;
 
 /// Limit of the memory of open pages and dictionaries of a row group, in bytes: 256 MiB, eight times what a row group of the default

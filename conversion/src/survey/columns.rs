@@ -1,15 +1,12 @@
 //! Columns by the keys of lines, in the order in which they came first.
 
-use crate::footer::Place;
-use crate::limits::Limits;
-use crate::ndjson::{
-    BOM, Blocks, ColumnLayout, ColumnNames, Content, InputError, KeyIndex, MAX_COLUMNS, METADATA_COLUMNS, NewKey, Next,
-    OtherFormat, Position, RawPlaces, Scanned, check_columns, lossy_line, open_range, scan_fields,
-};
-use crate::query::Words;
-use crate::report::failure_of_scan;
-use crate::source::FileRange;
 use millwork_manifest::Failure;
+use millwork_ndjson::{
+    BOM, Blocks, ColumnLayout, ColumnNames, Content, FileRange, InputError, KeyIndex, Limits, MAX_COLUMNS,
+    METADATA_COLUMNS, NewKey, Next, OtherFormat, Position, Words, check_columns, failure_of_scan, in_order, learn_keys,
+    merge_keys, open_range,
+};
+use millwork_parquet_text::footer::Place;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
@@ -102,48 +99,6 @@ impl Columns {
     }
 }
 
-/// Adds keys, each with its first place.
-pub(crate) fn merge_keys(into: &mut HashMap<String, Position>, keys: impl IntoIterator<Item = NewKey>) {
-    for NewKey { key, at } in keys {
-        let first = into.entry(key).or_insert(at);
-        *first = at.min(*first);
-    }
-}
-
-/// Keys in order of first appearance.
-pub(crate) fn in_order(keys: HashMap<String, Position>) -> Vec<NewKey> {
-    let mut keys: Vec<_> = keys.into_iter().map(|(key, at)| NewKey { key, at }).collect();
-    keys.sort_by(|a, b| (a.at, &a.key).cmp(&(b.at, &b.key)));
-    keys
-}
-
-/// Notes the keys of whole lines, the first of which stands at `offset` of the file's content.
-pub(crate) fn learn_keys(index: &mut KeyIndex, range: &FileRange, offset: u64, lines: &[u8]) -> Result<(), Failure> {
-    let is_utf8 = simdutf8::basic::from_utf8(lines).is_ok();
-    let (mut fields, mut text) = (Vec::new(), Vec::new());
-    let mut start = if lines.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-    while start < lines.len() {
-        let newline = start + memchr::memchr(b'\n', &lines[start..]).unwrap_or(lines.len() - start);
-        let line = &lines[start..newline];
-        text.clear();
-        // A line that is too long as text is rejected by the scan.
-        let scanned = match is_utf8 {
-            true => Some((lines, start, 0, RawPlaces::of_text())),
-            false => lossy_line(line, &mut text).map(|_| (&*text, 0, start, RawPlaces::new(line))),
-        };
-        if let Some((bytes, at, base, mut places)) = scanned
-            && let Ok((Scanned::Object, _)) = scan_fields(bytes, at, &mut fields, index)
-        {
-            let base = offset + base as u64;
-            let position = |at| Position { file: range.file, offset: base + places.of(at) };
-            index.settle(bytes, &mut fields, &mut 0, position);
-            index.check_columns(range).map_err(|e| failure_of_scan(&e))?;
-        }
-        start = newline + 1;
-    }
-    Ok(())
-}
-
 /// The keys of every line of some ranges.
 pub(super) fn keys_of(
     ranges: &[FileRange],
@@ -156,12 +111,14 @@ pub(super) fn keys_of(
         let input = open_range(range, limits).map_err(fail)?;
         let mut blocks = Blocks::new(input, range.start);
         loop {
-            let next = blocks.next().map_err(|e| fail(blocks.input().explain(e)))?;
+            let next = blocks.advance().map_err(|e| fail(blocks.input().explain(e)))?;
             let is_start = range.start == 0 && blocks.offset() <= BOM.len() as u64;
             match next {
                 Next::End => break,
                 _ if is_start && OtherFormat::of(blocks.start()).is_some() => break,
-                Next::Lines => learn_keys(&mut index, range, blocks.offset(), blocks.lines())?,
+                Next::Lines => {
+                    learn_keys(&mut index, range, blocks.offset(), blocks.lines()).map_err(|e| failure_of_scan(&e))?
+                }
                 Next::LongLine => {
                     let skipped = blocks.skip_long_line(|_| Ok::<_, io::Error>(()));
                     skipped.map_err(|e| fail(blocks.input().explain(e)))?;
@@ -170,36 +127,4 @@ pub(super) fn keys_of(
         }
     }
     Ok(index.seen_keys().collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::survey::files::tests::file;
-    use proptest::prelude::*;
-
-    #[test]
-    fn keys_after_invalid_bytes_are_where_they_stand() {
-        let lines = [b"{\"a\":\"".as_slice(), &[0xff; 100], b"\",\"z\":1}\n{\"b\":1}\n"].concat();
-        let (_root, range) = file(&lines);
-        let mut index = KeyIndex::learning(ColumnNames::Exact);
-        learn_keys(&mut index, &range, 0, &lines).unwrap();
-        let mut keys = HashMap::new();
-        merge_keys(&mut keys, index.seen_keys());
-        let found: Vec<_> = in_order(keys).into_iter().map(|new| (new.key, new.at.offset)).collect();
-        assert_eq!(found, [("a".to_owned(), 2), ("z".to_owned(), 109), ("b".to_owned(), 117)]);
-    }
-
-    proptest! {
-        #[test]
-        fn first_places_order_the_columns(places in prop::collection::vec((0u32..5, 0u64..100), 1..30)) {
-            let mut keys = HashMap::new();
-            let new = |(i, (file, offset)): (usize, &(u32, u64))| {
-                NewKey { key: format!("k{}", i % 7), at: Position { file: *file, offset: *offset } }
-            };
-            merge_keys(&mut keys, places.iter().enumerate().map(new));
-            let ordered = in_order(keys);
-            prop_assert!(ordered.windows(2).all(|pair| pair[0].at <= pair[1].at));
-        }
-    }
 }

@@ -2,8 +2,8 @@
 //! expected to become, and a manifest whose halves compress differently would else get outputs of other sizes than it should.
 
 use super::Sample;
-use crate::source::FileRange;
 use millwork_manifest::Compression;
+use millwork_ndjson::FileRange;
 use std::collections::HashMap;
 
 /// Bytes of a place that are compressed to see how dense it is: 16 KiB, of 64 places a mebibyte.

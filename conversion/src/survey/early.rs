@@ -89,6 +89,7 @@ mod tests {
             date: "2025-12-23".parse().unwrap(),
             created_at: chrono::DateTime::UNIX_EPOCH,
             files: paths.iter().map(file).collect(),
+            traceparents: Vec::new(),
         }
     }
 
@@ -105,9 +106,12 @@ mod tests {
         begin(&both);
         // There is room for one.
         begin(&one);
-        while !is_finished() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let finished = async {
+            while !is_finished() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), finished).await.unwrap();
         std::fs::remove_file(&b).unwrap();
         assert_eq!(survey(&one, &options).await.unwrap().columns().names(), ["a"]);
         assert_eq!(survey(&both, &options).await.unwrap().columns().names(), ["a", "b"]);

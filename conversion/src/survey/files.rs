@@ -1,11 +1,8 @@
 //! The files of a manifest as they are stored, and the ranges in which large ones are read.
 
 use super::threads;
-use crate::limits::Limits;
-use crate::ndjson::{Content, InputError, OtherFormat, open_range, open_start};
-use crate::report::failure_of_scan;
-use crate::source::FileRange;
 use millwork_manifest::{Compression, Failure, FailureClass, ManifestFile};
+use millwork_ndjson::{Content, FileRange, InputError, Limits, OtherFormat, failure_of_scan, open_range, open_start};
 use millwork_storage::{Located, Places, StorageResult, bucket_and_key, heads_blocking};
 use std::io::Read;
 use std::path::PathBuf;

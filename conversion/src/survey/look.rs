@@ -1,16 +1,11 @@
 //! A look at some lines of a file, which tells of its columns, and of what the rows are like.
 
-use super::{learn_keys, threads};
-use crate::limits::Limits;
-use crate::ndjson::{
-    ColumnNames, Content, FileScan, InMemory, Input, InputError, KeyIndex, NewKey, OtherFormat, RejectSink,
-    ScanContext, open_start,
-};
-use crate::query::Words;
-use crate::report::failure_of_scan;
-use crate::rows::Rows;
-use crate::source::{FileRange, RowSource};
+use super::threads;
 use millwork_manifest::{Compression, Failure};
+use millwork_ndjson::{
+    ColumnNames, Content, FileRange, FileScan, InMemory, Input, InputError, KeyIndex, Limits, NewKey, OtherFormat,
+    RejectSink, RowSource, Rows, ScanContext, Words, failure_of_scan, learn_keys, open_start,
+};
 use millwork_storage::bucket_and_key;
 use std::collections::{HashMap, VecDeque};
 use std::io::Read;
@@ -92,7 +87,7 @@ pub(super) fn look(
         opened.extend(ahead.map(|look| look.open(limits)));
         let Some(input) = opened.pop_front() else { break };
         let mut seen = input.and_then(|input| look.lines(input)).map_err(|e| failure_of_scan(&e.into()))?;
-        learn_keys(&mut index, &seen.range, seen.range.start, &seen.lines)?;
+        learn_keys(&mut index, &seen.range, seen.range.start, &seen.lines).map_err(|e| failure_of_scan(&e))?;
         if let Some(most) = look.sample_bytes {
             if seen.lines.len() > most {
                 (seen.lines, seen.stored_bytes) = (Vec::new(), 0);
@@ -153,7 +148,7 @@ impl Look {
 pub(super) struct Sample {
     pub(super) range: FileRange,
     pub(super) lines: Vec<u8>,
-    /// Stored bytes that were read for them.
+    /// Stored bytes that were read for the sampled lines.
     stored_bytes: u64,
 }
 
@@ -219,7 +214,7 @@ mod tests {
     #[test]
     fn a_sample_of_short_lines_in_many_columns_takes_bounded_memory() {
         let keys: Vec<String> = (0..20_000).map(|key| format!("k{key}")).collect();
-        let layout = crate::ndjson::ColumnLayout::new(keys);
+        let layout = millwork_ndjson::ColumnLayout::new(keys);
         let rows = RowSource {
             manifest_id: "test".parse().unwrap(),
             date: "2025-12-23".parse().unwrap(),

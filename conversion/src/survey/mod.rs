@@ -8,16 +8,11 @@ mod early;
 mod files;
 mod look;
 
-use crate::limits::Limits;
-use crate::ndjson::{ColumnNames, Position, ScanError};
 use crate::plan::ConversionOptions;
-use crate::query::Words;
 use crate::rates::OutputRate;
-use crate::report::{TaskReport, failure_of_scan};
-use crate::source::{FileRange, RowSource};
+use crate::report::TaskReport;
 pub use columns::Columns;
 use columns::keys_of;
-pub(crate) use columns::{in_order, learn_keys, merge_keys};
 use density::Densities;
 pub use early::EarlySurvey;
 pub(crate) use files::SPLIT_BYTES;
@@ -25,6 +20,9 @@ use files::{check, is_large, is_something_else, split_at_lines};
 pub(crate) use look::SampleHalf;
 use look::{Look, Sample, expansion, look, looks, sample_half};
 use millwork_manifest::{Compression, Failure, FailureClass, Manifest, ManifestFile};
+use millwork_ndjson::{
+    ColumnNames, FileRange, Limits, Position, RowSource, ScanError, Words, failure_of_scan, in_order, merge_keys,
+};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::OnceCell;
@@ -175,7 +173,7 @@ impl Survey {
         Err(failure_of_scan(&ScanError::TooManyRejected { uri, limit }))
     }
 
-    /// The rate of output, found out from the sample once, which is given up then.
+    /// Rate of the output, by `find` from the sample: found out once, and the sample is given up then.
     pub(crate) async fn rate<F>(&self, find: impl FnOnce() -> F) -> Result<OutputRate, Failure>
     where
         F: Future<Output = Result<OutputRate, Failure>>,
@@ -241,6 +239,7 @@ mod tests {
             date: "2025-12-23".parse().unwrap(),
             created_at: chrono::DateTime::UNIX_EPOCH,
             files: (0..130).map(file).collect(),
+            traceparents: Vec::new(),
         };
         survey(&manifest, &ConversionOptions { query, ..Default::default() }).await.unwrap().columns().names()
     }
@@ -256,6 +255,7 @@ mod tests {
             date: "2025-12-23".parse().unwrap(),
             created_at: chrono::DateTime::UNIX_EPOCH,
             files: vec![ManifestFile { uri, size_bytes: None, etag: None, version_id: None }],
+            traceparents: Vec::new(),
         };
         let limits = Limits { max_rejected_bytes: 10 << 20, ..Limits::default() };
         let survey = survey(&manifest, &ConversionOptions { limits, ..Default::default() }).await.unwrap();
@@ -263,7 +263,7 @@ mod tests {
             let file = |size: &u64| {
                 serde_json::from_value(serde_json::json!({"name": "00000-67e55044-10b1-426f-9247-bb680e5fe0c8.rejected.ndjson", "size_bytes": size})).unwrap()
             };
-            let range = crate::ledger::RangeLedger { rejected: 1, ..Default::default() };
+            let range = millwork_ndjson::RangeLedger { rejected: 1, ..Default::default() };
             TaskReport { rejects: sizes.iter().map(file).collect(), ledger: vec![range], ..TaskReport::default() }
         };
         let most = 10 << 20;

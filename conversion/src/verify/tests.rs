@@ -118,7 +118,7 @@ async fn a_file_with_content_is_not_said_to_be_blank() {
     let attempt = Attempt::of_lines().await;
     let blank = |report: &mut TaskReport| {
         let end = LINES.len() as u64;
-        report.ledger[0] = crate::ledger::RangeLedger { end, lines: 1, blank: 1, ..Default::default() };
+        report.ledger[0] = millwork_ndjson::RangeLedger { end, lines: 1, blank: 1, ..Default::default() };
         (report.parts, report.rejects, report.given_rows) = (Vec::new(), Vec::new(), 0);
     };
     let refused = attempt.refused(blank).await;

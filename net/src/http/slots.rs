@@ -26,7 +26,7 @@ impl<K: Eq + Hash + Clone> Clone for Slots<K> {
 }
 
 impl<K: Eq + Hash + Clone> Slots<K> {
-    /// That many places, all of them free.
+    /// Makes `in_all` places, `of_one` at most for one holder; all are free.
     pub fn new(in_all: usize, of_one: usize) -> Self {
         let taken = Taken { in_all: 0, by: HashMap::new() };
         Self { in_all, of_one, taken: Arc::new(Mutex::new(taken)) }

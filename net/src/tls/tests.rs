@@ -59,11 +59,11 @@ async fn talk(server: &ServerTls, client: &ClientTls) -> bool {
 }
 
 fn server(authority: &Authority, trust: ClientTrust) -> ServerTls {
-    ServerTls::open(authority.identity("server"), trust, &["h2"]).unwrap()
+    ServerTls::open("test", authority.identity("server"), trust, &["h2"]).unwrap()
 }
 
 fn client(authority: &Authority, identity: Option<Identity>) -> ClientTls {
-    ClientTls::open(authority.path(), identity, &["h2"]).unwrap()
+    ClientTls::open("test", authority.path(), identity, &["h2"]).unwrap()
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn only_certificates_of_the_authority_are_trusted() {
     let strict = server(&ours, ClientTrust::Required(ours.path()));
     assert!(talk(&strict, &client(&ours, Some(ours.identity("executor")))).await);
     assert!(!talk(&strict, &client(&ours, None)).await, "no certificate");
-    let foreign = ClientTls::open(ours.path(), Some(theirs.identity("executor")), &["h2"]).unwrap();
+    let foreign = ClientTls::open("test", ours.path(), Some(theirs.identity("executor")), &["h2"]).unwrap();
     assert!(!talk(&strict, &foreign).await, "of another authority");
     let asked = server(&ours, ClientTrust::Asked(ours.path()));
     assert!(talk(&asked, &client(&ours, None)).await);
@@ -105,7 +105,7 @@ fn files_that_are_no_certificates_are_named() {
     let authority = Authority::new();
     let mut identity = authority.identity("server");
     std::fs::write(&identity.certificate, "nothing").unwrap();
-    let error = |identity| ServerTls::open(identity, ClientTrust::Unasked, &[]).err().unwrap().to_string();
+    let error = |identity| ServerTls::open("test", identity, ClientTrust::Unasked, &[]).err().unwrap().to_string();
     let message = error(identity.clone());
     assert!(message.starts_with("cannot read a certificate from `") && message.contains("server.crt"), "{message}");
     identity.certificate = authority.identity("other").certificate;
@@ -122,4 +122,29 @@ fn a_certificate_tells_its_names() {
     let certificate = read_certificates("a certificate", &Authority::new().identity("server").certificate).unwrap();
     assert_eq!(certificate_names(&certificate[0]), ["server"]);
     assert!(certificate_names(&CertificateDer::from(vec![1, 2, 3])).is_empty());
+}
+
+#[test]
+fn ends_are_told_of_the_files_as_they_are_now() {
+    let authority = Authority::new();
+    let tls = server(&authority, ClientTrust::Required(authority.path()));
+    let identity = authority.identity("server");
+    let told = |file: &Path| {
+        let ends = crate::certificate_ends();
+        ends.into_iter().filter(|end| end.file == file).map(|end| (end.purpose, end.ends)).collect::<Vec<_>>()
+    };
+    // The far future, where nobody says otherwise.
+    let far = rcgen::date_time_ymd(4096, 1, 1).unix_timestamp();
+    assert_eq!(told(&authority.path()), [("test", far)]);
+    assert_eq!(told(&identity.certificate), [("test", far)]);
+    let mut params = CertificateParams::new(vec!["server".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2031, 2, 3);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &authority.issuer).unwrap();
+    std::fs::write(&identity.key, key.serialize_pem()).unwrap();
+    std::fs::write(&identity.certificate, certificate.pem()).unwrap();
+    tls.0.look_now();
+    assert_eq!(told(&identity.certificate), [("test", rcgen::date_time_ymd(2031, 2, 3).unix_timestamp())]);
+    drop(tls);
+    assert_eq!(told(&identity.certificate), [], "nobody uses it");
 }

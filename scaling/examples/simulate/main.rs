@@ -1,7 +1,7 @@
 //! A fleet under different policies, simulated: the one of the product, called as the scheduler calls it, and what else is usual.
 //!
 //! `cargo run -p millwork-scaling --example simulate -- OUT` writes a CSV for each load and policy, and prints a table;
-//! `benches/scaling/plot.py OUT` makes a picture of it. With `--load FILE` the load is that of a file: a line `SECONDS,BYTES` for each manifest.
+//! `benches/fleet.py OUT SVG` makes a picture of it. With `--load FILE` the load is that of a file: a line `SECONDS,BYTES` for each manifest.
 
 mod fleet;
 mod loads;

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 const SESSION_HOURS: i64 = 12;
 /// Bytes of a note: far more than one has.
 const MAX_NOTE_BYTES: usize = 512;
-/// Links that wait to be used, at most: beyond, the oldest is forgotten. Each costs about 200 bytes.
-const MAX_LINKS: usize = 64;
+/// Limit of the links of one token that wait to be used: beyond, its oldest is forgotten, and nobody else's. Each costs about 200 bytes.
+const MAX_LINKS: usize = 8;
 /// Bytes of a link's code, and of what makes each note another: nobody guesses them.
 const RANDOM_BYTES: usize = 32;
 
@@ -92,8 +92,9 @@ impl Sessions {
         let now = Instant::now();
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         links.retain(|link| link.until > now);
-        if links.len() == MAX_LINKS {
-            links.pop_front();
+        let mut of_token = links.iter().enumerate().filter(|(_, link)| link.token == token).map(|(at, _)| at);
+        if let (Some(oldest), true) = (of_token.next(), of_token.count() + 1 >= MAX_LINKS) {
+            links.remove(oldest);
         }
         links.push_back(Link { code: digest(&code), id: caller.id.to_string(), token, until: now + time });
         Ok(code)
@@ -224,10 +225,13 @@ mod tests {
         assert_eq!(sessions.redeem(&code, at(0)), None, "a second time");
         let late = sessions.link(&set, &caller, &text, Duration::ZERO).unwrap();
         assert_eq!(sessions.redeem(&late, at(0)), None, "too late");
-        let first = sessions.link(&set, &caller, &text, Duration::from_secs(60)).unwrap();
-        for _ in 0..MAX_LINKS {
+        let (other, of_other, bob) = set_of(Role::Read);
+        let others = sessions.link(&other, &bob, &of_other, Duration::from_secs(60)).unwrap();
+        let [first, second] = [(); 2].map(|()| sessions.link(&set, &caller, &text, Duration::from_secs(60)).unwrap());
+        for _ in 1..MAX_LINKS {
             sessions.link(&set, &caller, &text, Duration::from_secs(60)).unwrap();
         }
         assert_eq!(sessions.redeem(&first, at(0)), None, "forgotten for newer ones");
+        assert!(sessions.redeem(&second, at(0)).is_some() && sessions.redeem(&others, at(0)).is_some());
     }
 }

@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq;
 const MAX_FILE_BYTES: usize = 1 << 20;
 /// Tokens in a file.
 const MAX_TOKENS: usize = 1000;
-/// Tokens of one id: the one in use, and the one that is to take its place.
+/// Limit of tokens of one id: the one in use, and the one that is to take its place.
 const MAX_OF_ONE_ID: usize = 2;
 /// Id of a token that is written as such, not as a hash.
 const PLAIN_ID: &str = "plain";

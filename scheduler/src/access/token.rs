@@ -26,7 +26,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// All of them.
+    /// All roles.
     pub const ALL: [Self; 3] = [Self::Read, Self::Operate, Self::Admin];
 
     /// Name of the role in files and messages.
@@ -156,7 +156,7 @@ pub struct NewToken {
 }
 
 impl NewToken {
-    /// Makes one of the system's randomness.
+    /// Makes a token of the system's randomness.
     pub fn new(id: TokenId, role: Role, expires: Option<DateTime<Utc>>) -> anyhow::Result<Self> {
         let mut secret = [0; SECRET_BYTES];
         getrandom::fill(&mut secret)

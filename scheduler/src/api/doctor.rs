@@ -1,10 +1,10 @@
 //! Is all that this scheduler stands on as it must be?
 
 use super::Api;
-use crate::doctor::Examination;
 use axum::Json;
 use axum::extract::State;
 use chrono::Utc;
+use millwork_api::Examination;
 
 /// Examination of all that this scheduler stands on, each part really tried: the store, builders, locks, places, rights, space.
 /// A small private object is written where outputs go, and removed at once.

@@ -38,7 +38,7 @@ impl ApiError {
     }
 
     /// Adds the time after which it is worth asking again.
-    pub(super) fn again_after(self, time: Duration) -> Self {
+    pub(crate) fn again_after(self, time: Duration) -> Self {
         Self { after: Some(time), ..self }
     }
 

@@ -114,8 +114,9 @@ pub(super) async fn get_events(
     Query(query): Query<EventQuery>,
     headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
-    let given = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
-    let after = given.filter(|id| id.len() <= MAX_ID_BYTES).map(str::to_owned);
+    // An id that was never given is like one that is forgotten: its listener is told that it may have missed something.
+    let is_id = |id: &&str| id.len() <= MAX_ID_BYTES;
+    let after = headers.get(LAST_EVENT_ID).map(|id| id.to_str().ok().filter(is_id).unwrap_or_default().to_owned());
     let topics = if query.topics.is_empty() { vec![Topic::Run] } else { query.topics.words().to_vec() };
     let stop = api.stop.clone();
     let mut listener = Listener { api, topics, after, was_told: false, waiting: VecDeque::new(), live: None, last: 0 };

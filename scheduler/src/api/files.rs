@@ -1,6 +1,7 @@
 //! Files and their lives.
 
 use super::Api;
+use super::cursor;
 use super::error::ApiError;
 use super::extract::Query;
 use super::show;
@@ -22,8 +23,11 @@ pub(super) async fn list_files(
 
 /// A page of files.
 pub(crate) async fn load_files(api: &Api, query: FileQuery) -> Result<Page<File>, ApiError> {
-    let page = select::files(&**api.service.store(), &query, query.limit.0, query.cursor.clone()).await?;
-    Ok(show::page(page, show::file))
+    let list = cursor::mark(&query)?;
+    let from = cursor::open(&list, query.cursor.as_deref())?;
+    let page = select::files(&**api.service.store(), &query, query.limit.0, from).await?;
+    let page = show::page(page, show::file);
+    Ok(Page { next_cursor: cursor::seal(&list, page.next_cursor), ..page })
 }
 
 /// File by its URI, with its timeline.

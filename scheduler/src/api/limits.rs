@@ -19,11 +19,11 @@ const STREAMS: usize = 2;
 const STREAMS_OF_ONE: usize = 8;
 /// Part of the connections whose requests are in work at once, in all.
 const REQUESTS: usize = 4;
-/// Part of the connections whose requests of one address are.
+/// Part of the connections whose requests of one address are in work at once.
 const REQUESTS_OF_ONE: usize = 8;
 /// Part of the connections whose requests of strangers, such as those that sign in, are in work at once, in all.
 const OF_STRANGERS: usize = 16;
-/// Part of the connections whose requests of strangers of one address are.
+/// Part of the connections whose requests of strangers of one address are in work at once.
 const OF_ONE_STRANGER: usize = 32;
 /// Time after which a client that came too late may come again, in seconds.
 const AGAIN_SECONDS: u64 = 1;

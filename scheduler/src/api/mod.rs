@@ -8,6 +8,7 @@ pub(crate) mod audit;
 mod auth;
 mod config;
 mod costs;
+mod cursor;
 mod dates;
 mod doctor;
 pub(crate) mod error;
@@ -25,6 +26,7 @@ mod openapi;
 mod options;
 mod pages;
 pub(crate) mod plans;
+mod preview;
 pub(crate) mod quarantine;
 mod run_actions;
 pub(crate) mod run_detail;
@@ -47,7 +49,7 @@ pub(crate) use error::ApiError;
 pub(crate) use executors::load_executors;
 pub(crate) use files::{load_file, load_files};
 pub use options::{HttpDoor, HttpOptions};
-pub(crate) use quarantine::load_quarantine;
+pub(crate) use preview::load_preview;
 pub(crate) use run_detail::load_run;
 pub(crate) use run_parts::{load_run_files, load_run_ledger};
 pub(crate) use runs::load_runs;
@@ -55,6 +57,7 @@ pub use serve::ApiServer;
 pub(crate) use stats::load_stats;
 
 use crate::service::Service;
+use crate::ui::BasePath;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
@@ -100,7 +103,7 @@ const HEAVY: usize = 2;
 
 impl Api {
     /// Takes one of the permits for what takes long.
-    fn heavy(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+    pub(crate) fn heavy(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         self.heavy.clone().try_acquire_owned().map_err(|_| {
             let busy = format!("{HEAVY} long questions are being answered, the limit: ask again");
             ApiError::new(ErrorCode::Busy, busy).again_after(Duration::from_secs(1))
@@ -115,6 +118,7 @@ fn router(
     places: Places,
     stop: CancellationToken,
     (presence, prices): (Presence, Prices),
+    base: &BasePath,
 ) -> anyhow::Result<Router> {
     let metrics = metrics::install()?;
     let numbers = Arc::new(Numbers::new(service.clone()));
@@ -128,7 +132,7 @@ fn router(
     let (checks, _) = checks().split_for_parts();
     let (timed, _) = timed().split_for_parts();
     let (streamed, _) = streamed().split_for_parts();
-    let (open, closed) = crate::ui::routers(access.clone());
+    let (open, closed) = crate::ui::routers(access.clone(), base);
     let pages = open
         .layer(middleware::from_fn_with_state(places.of_strangers(), limits::limit_requests))
         .merge(closed.layer(middleware::from_fn_with_state(places.clone(), limits::limit_requests)));
@@ -177,6 +181,7 @@ fn timed() -> OpenApiRouter<Api> {
         .routes(routes!(run_actions::prioritise_run))
         .routes(routes!(files::list_files))
         .routes(routes!(files::get_file))
+        .routes(routes!(preview::get_preview))
         .routes(routes!(quarantine::list_quarantine))
         .routes(routes!(doctor::get_doctor))
         .routes(routes!(state::get_file_state))

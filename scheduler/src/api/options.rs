@@ -2,6 +2,7 @@
 
 use super::auth::Tokens;
 use crate::cost::read_prices;
+use crate::ui::BasePath;
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use millwork_api::Prices;
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 /// Connections that are taken at once, if the process may open enough files.
 const MAX_CONNECTIONS: u32 = 512;
 
-/// Where the HTTP API listens, and to whom.
+/// Options of the HTTP API: its address, and who may ask.
 #[derive(Args, Clone, Debug)]
 pub struct HttpOptions {
     /// Address for the HTTP API. One that others can reach needs tokens and a certificate
@@ -38,11 +39,15 @@ pub struct HttpOptions {
     #[arg(long, env = "HTTP_HOSTS", value_name = "NAME,…", value_delimiter = ',')]
     pub http_host: Vec<String>,
 
+    /// Path below which a proxy shows the web UI and the API, such as /millwork, whether or not the proxy takes it away from requests
+    #[arg(long, env = "HTTP_BASE_PATH", value_name = "PATH", default_value = "")]
+    pub http_base_path: BasePath,
+
     /// Show /metrics without a token
     #[arg(long, env = "OPEN_METRICS", value_parser = FalseyValueParser::new())]
     pub open_metrics: bool,
 
-    /// How many connections the API has at once, at most a quarter of the files that the process may open; half of them
+    /// Connections that the API has at once, at most a quarter of the files that the process may open; half of them
     /// from one address. Beyond, the one that has been silent for longest makes room
     #[arg(long, env = "HTTP_MAX_CONNECTIONS", value_name = "N", default_value_t = MAX_CONNECTIONS, value_parser = clap::value_parser!(u32).range(16..=65_536))]
     pub http_max_connections: u32,
@@ -68,6 +73,7 @@ impl Default for HttpOptions {
             http_tls_cert: None,
             http_tls_key: None,
             http_host: Vec::new(),
+            http_base_path: BasePath::default(),
             open_metrics: false,
             http_max_connections: MAX_CONNECTIONS,
             insecure_http: false,
@@ -97,7 +103,7 @@ impl HttpOptions {
         let tls = match (&self.http_tls_cert, &self.http_tls_key) {
             (Some(certificate), Some(key)) => {
                 let identity = Identity { certificate: certificate.clone(), key: key.clone() };
-                Some(ServerTls::open(identity, ClientTrust::Unasked, &["http/1.1"])?)
+                Some(ServerTls::open("api", identity, ClientTrust::Unasked, &["http/1.1"])?)
             }
             _ => None,
         };

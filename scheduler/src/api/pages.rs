@@ -17,12 +17,14 @@ pub(super) struct Hosts {
     /// True if names other than these and those of this machine are taken: nobody but the operator knows all names of an address
     /// that others can reach.
     any: bool,
+    /// True if pages come over TLS: then one that did not is another's, even of the same name.
+    has_tls: bool,
 }
 
 impl Hosts {
     pub(super) fn of(options: &HttpOptions) -> Self {
         let any = !options.address.ip().is_loopback() && options.http_host.is_empty();
-        Self { named: options.http_host.clone(), any }
+        Self { named: options.http_host.clone(), any, has_tls: options.http_tls_cert.is_some() }
     }
 
     /// Refuses what a page of a stranger may have caused.
@@ -49,7 +51,12 @@ impl Hosts {
         }
         if headers.contains_key(header::ORIGIN) {
             let origin = text(headers, &header::ORIGIN).unwrap_or_default();
-            let page = origin.split_once("://").map_or("", |(_, authority)| authority);
+            // Without TLS here, a proxy may have it: then pages are of `https`, too.
+            let page = match origin.split_once("://") {
+                Some(("https", authority)) => authority,
+                Some(("http", authority)) if !self.has_tls => authority,
+                _ => "",
+            };
             if !page.eq_ignore_ascii_case(host) {
                 return forbidden(
                     ErrorCode::ForeignOrigin,
@@ -137,6 +144,21 @@ mod tests {
         }
         let origin = (header::ORIGIN, "https://page.example");
         assert!(allows(&hosts("127.0.0.1:1", &[]), Method::GET, &[host, origin]), "no page can read the answer");
+    }
+
+    #[test]
+    fn a_page_without_tls_is_none_of_a_scheduler_with_it() {
+        let options = HttpOptions {
+            address: "127.0.0.1:1".parse().unwrap(),
+            http_tls_cert: Some("cert.pem".into()),
+            ..HttpOptions::default()
+        };
+        let writes = |hosts: Hosts, origin| {
+            allows(&hosts, Method::POST, &[(header::HOST, "localhost"), (header::ORIGIN, origin)])
+        };
+        assert!(writes(Hosts::of(&options), "https://localhost") && !writes(Hosts::of(&options), "http://localhost"));
+        assert!(writes(hosts("127.0.0.1:1", &[]), "https://localhost"), "of a proxy with TLS");
+        assert!(!writes(hosts("127.0.0.1:1", &[]), "ftp://localhost"));
     }
 
     #[test]

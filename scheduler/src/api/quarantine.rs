@@ -23,12 +23,13 @@ pub(super) async fn list_quarantine(
 }
 
 /// A page of refused files.
-pub(crate) async fn load_quarantine(api: &Api, query: QuarantineQuery) -> Result<Page<File>, ApiError> {
+async fn load_quarantine(api: &Api, query: QuarantineQuery) -> Result<Page<File>, ApiError> {
     let filter = FileFilter {
         state: Some(FileState::Quarantined),
         date: query.date,
         limit: query.limit.0,
         cursor: query.cursor,
+        ..FileFilter::default()
     };
     Ok(show::page(api.service.store().list_files(&filter).await?, show::file))
 }

@@ -1,6 +1,7 @@
 //! Runs, as listings show them.
 
 use super::Api;
+use super::cursor;
 use super::error::ApiError;
 use super::extract::Query;
 use super::show;
@@ -22,6 +23,9 @@ pub(super) async fn list_runs(
 
 /// A page of runs.
 pub(crate) async fn load_runs(api: &Api, query: RunQuery) -> Result<Page<Run>, ApiError> {
-    let page = select::runs(&**api.service.store(), &query, query.limit.0, query.cursor.clone()).await?;
-    Ok(show::page(page, show::run))
+    let list = cursor::mark(&query)?;
+    let from = cursor::open(&list, query.cursor.as_deref())?;
+    let page = select::runs(&**api.service.store(), &query, query.limit.0, from).await?;
+    let page = show::page(page, show::run);
+    Ok(Page { next_cursor: cursor::seal(&list, page.next_cursor), ..page })
 }

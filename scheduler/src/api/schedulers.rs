@@ -32,7 +32,7 @@ impl Presence {
         Self { name, http, started_at: Utc::now(), leads_since: None }
     }
 
-    /// Leaves word of this process.
+    /// Notes in the store that this process is there, with its address and role.
     pub(super) async fn show(&mut self, service: &Service) {
         let now = Utc::now();
         let leader = service.leader();

@@ -61,6 +61,12 @@ impl Plan {
             Some(step) if step < 60 || step % 60 != 0 => {
                 return Err(bad(format!("a step is a multiple of 60 seconds, not {step}")));
             }
+            Some(step) if step > Span::Hour.keep().num_seconds() => {
+                return Err(bad(format!(
+                    "a step is at most {} seconds, the time for which numbers are kept, not {step}",
+                    Span::Hour.keep().num_seconds()
+                )));
+            }
             Some(step) if step < least => {
                 return Err(bad(format!(
                     "of what is older than 48 hours, steps of at least 3600 seconds are known, not {step}"
@@ -125,6 +131,7 @@ mod tests {
         assert!(plan(Duration::days(399), None).unwrap().1 % 3600 == 0);
         assert!(plan(Duration::hours(47), Some(60)).unwrap_err().contains("2000"));
         assert!(plan(Duration::days(3), Some(60)).unwrap_err().contains("3600"));
+        assert!(plan(Duration::days(399), Some(i64::MAX / 60 * 60)).unwrap_err().contains("at most"));
         assert!(plan(Duration::hours(1), Some(90)).is_err() && plan(Duration::zero(), None).is_err());
         assert!(plan(Duration::days(100_000), None).is_ok());
     }

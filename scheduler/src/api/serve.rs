@@ -44,7 +44,10 @@ impl ApiServer {
         let limits = ConnectionLimits::within(options.http_max_connections as usize, descriptors);
         let stop = CancellationToken::new();
         let presence = Presence::new(listener.local_addr()?);
-        let routes = super::router(service, access.clone(), Places::new(limits), stop.clone(), (presence, prices))?;
+        let base = &options.http_base_path;
+        let routes =
+            super::router(service, access.clone(), Places::new(limits), stop.clone(), (presence, prices), base)?;
+        let routes = base.wrap(routes);
         Ok(Self { stop, server: HttpServer::start(listener, routes, limits, tls), owner, access })
     }
 

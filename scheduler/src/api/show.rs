@@ -124,7 +124,8 @@ pub(crate) fn timeline(run: &Run) -> Vec<say::Moment> {
     moments.extend(of_run(Some(run.created_at), MomentKind::Created));
     moments.extend(of_run(run.committed_at, MomentKind::Committed));
     moments.extend(of_run(run.ended_at, MomentKind::Ended));
-    moments.sort_by_key(|moment| (moment.at, moment.what));
+    // The end of a run can be noted some milliseconds before that of its last attempt; it is told last.
+    moments.sort_by_key(|moment| (moment.what == MomentKind::Ended, moment.at, moment.what));
     moments
 }
 

@@ -63,7 +63,7 @@ async fn look(service: &Service, now: DateTime<Utc>) -> TrackingResult<()> {
     let store = service.store();
     let age = |at: Option<DateTime<Utc>>| at.map_or(0.0, |at| (now - at).as_seconds_f64().max(0.0));
     let state = Some(RunState::Committing);
-    let filter = RunFilter { state, date: None, failure_class: None, limit: MAX_COMMITTING, cursor: None };
+    let filter = RunFilter { state, limit: MAX_COMMITTING, ..RunFilter::default() };
     let committing = store.list_runs(&filter).await?.items;
     gauge!("millwork_commit_publish_pending").set(committing.len() as f64);
     let oldest = committing.iter().filter_map(|run| run.committed_at).min();

@@ -7,10 +7,9 @@ mod probes;
 
 use crate::why::Inspector;
 use chrono::{DateTime, Duration, Utc};
+use millwork_api::{Check, Examination, Verdict};
 use millwork_diagnosis::{Leader, bytes, shown};
 use millwork_tracking::{BuilderNote, FileFilter};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 /// Age of an expired lock that is told of while files of its date wait, in minutes: 10, twice what a lock lasts.
 const OLD_LOCK: Duration = Duration::minutes(10);
@@ -24,74 +23,10 @@ const BUILDER_SECONDS: i64 = 120;
 const LEAST_FREE_BYTES: u64 = 1 << 30;
 /// Time that a look at a queue may take: 5 s.
 const QUEUE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+/// Executors of another version that are told of: 5. One tells it for all that were deployed with it.
+const MAX_VERSIONS: usize = 5;
 /// Least number of files that a process should be able to open: 4096, for 512 connections and 30 runs.
 const LEAST_DESCRIPTORS: u64 = 4096;
-
-/// Result of a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// As it must be.
-    Fine,
-    /// Works, and needs a look.
-    Warning,
-    /// Does not work.
-    Broken,
-    /// Could not be looked at, or does not apply.
-    Unknown,
-}
-
-/// Check of one part of what the scheduler stands on.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct Check {
-    /// Name of the part that was looked at.
-    pub name: String,
-    /// Result of the check.
-    pub verdict: Verdict,
-    /// Finding, in words. Control characters are escaped.
-    pub found: String,
-    /// Remedy; none if there is nothing to do.
-    #[schema(required)]
-    pub remedy: Option<String>,
-}
-
-impl Check {
-    /// Something that is as it must be.
-    pub fn fine(name: &str, found: impl Into<String>) -> Self {
-        Self { name: name.to_owned(), verdict: Verdict::Fine, found: found.into(), remedy: None }
-    }
-
-    /// Something that could not be looked at.
-    pub fn unknown(name: &str, found: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Unknown, ..Self::fine(name, found) }
-    }
-
-    /// Something that works, and needs a look.
-    pub fn warning(name: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Warning, remedy: Some(remedy.into()), ..Self::fine(name, found) }
-    }
-
-    /// Something that is broken.
-    pub fn broken(name: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Broken, ..Self::warning(name, found, remedy) }
-    }
-
-    /// Tells whether somebody has to do something.
-    pub fn is_finding(&self) -> bool {
-        matches!(self.verdict, Verdict::Warning | Verdict::Broken)
-    }
-}
-
-/// All that was looked at.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct Examination {
-    /// When, by the clock of who looked.
-    pub at: DateTime<Utc>,
-    /// Version of Millwork that looked.
-    pub version: String,
-    /// Each check.
-    pub checks: Vec<Check>,
-}
 
 impl Inspector {
     /// Looks at everything that can be looked at from here.
@@ -147,6 +82,16 @@ impl Inspector {
                 ),
                 false => Check::fine("executors", format!("{} with {slots} slots", executors.len())),
             });
+            let other = |version: &String| version != env!("CARGO_PKG_VERSION");
+            let versions = executors.into_iter().map(|executor| (executor.id, executor.version));
+            checks.extend(versions.filter(|(_, version)| other(version)).take(MAX_VERSIONS).map(|(id, version)| {
+                let found = format!("{} is {}, this is {}", shown(&id), shown(&version), env!("CARGO_PKG_VERSION"));
+                Check::warning(
+                    "version",
+                    found,
+                    "run the same version everywhere: replace its image or binary, then restart it",
+                )
+            }));
         }
         match self.store.inspection().builders().await {
             Ok(builders) => {

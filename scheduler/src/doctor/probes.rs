@@ -1,8 +1,9 @@
 //! Looks at the places that are read and written: rights, each really tried, and space.
 
-use super::{Check, space};
+use super::space;
 use crate::why::Inspector;
 use futures::StreamExt;
+use millwork_api::Check;
 use millwork_diagnosis::shown;
 use millwork_storage::{Location, Objects, Storage, remove_blocking};
 use std::ffi::CString;

@@ -76,7 +76,7 @@ pub(crate) struct TaskNow {
     pub(crate) input: TaskInput,
     /// When it was given away, in milliseconds since 1970.
     pub(crate) launched_at_ms: u64,
-    /// When its end came, in the same.
+    /// Time of its end, in milliseconds since 1970.
     pub(crate) ended_at_ms: Option<u64>,
     /// Counts that are believed.
     pub(crate) counts: Counts,

@@ -3,8 +3,13 @@
 use super::counts::TaskNow;
 use ballista_core::JobId;
 use millwork_conversion::{TaskInput, TaskReport};
+use millwork_manifest::{Failure, FailureClass};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Limit of the bytes of the reports that are kept at once, 1 GiB. A report of usual tables has some kilobytes, one of 20,000 columns in
+/// a bucket up to 30 MiB. Beyond, a job fails that has more than its equal share: so one whose executor lies costs no other.
+const MAX_KEPT_BYTES: usize = 1 << 30;
 
 /// The reports of all jobs. One counts for each partition: if a task ran twice, the later.
 #[derive(Default)]
@@ -14,9 +19,17 @@ pub(super) struct Results(Mutex<HashMap<JobId, Finished>>);
 #[derive(Default)]
 struct Finished {
     reports: BTreeMap<usize, TaskReport>,
+    /// Bytes of each report as it came, by partition.
+    bytes: BTreeMap<usize, usize>,
     /// The tasks, by their partition.
     tasks: BTreeMap<usize, TaskNow>,
     inputs: Vec<TaskInput>,
+}
+
+impl Finished {
+    fn kept_bytes(&self) -> usize {
+        self.bytes.values().sum()
+    }
 }
 
 impl Results {
@@ -24,10 +37,21 @@ impl Results {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the report of a task.
-    pub(super) fn put(&self, job: JobId, task: TaskNow, report: TaskReport) {
+    /// Keeps the report of a task, which came in so many bytes; or a failure, if there is no room for it.
+    pub(super) fn put(&self, job: JobId, task: TaskNow, report: TaskReport, bytes: usize) {
         let mut jobs = self.jobs();
-        let finished = jobs.entry(job).or_default();
+        jobs.entry(job.clone()).or_default().bytes.insert(task.partition, bytes);
+        let all: usize = jobs.values().map(Finished::kept_bytes).sum();
+        let share = MAX_KEPT_BYTES / jobs.len();
+        let Some(finished) = jobs.get_mut(&job) else { return };
+        let of_job = finished.kept_bytes();
+        let report = match all > MAX_KEPT_BYTES && of_job > share {
+            false => report,
+            true => {
+                finished.bytes.remove(&task.partition);
+                no_room(of_job)
+            }
+        };
         finished.reports.insert(task.partition, report);
         finished.tasks.insert(task.partition, task);
     }
@@ -46,13 +70,27 @@ impl Results {
 
     /// Gives the reports of a job, in the order of their partitions.
     pub(super) fn take(&self, job: &JobId) -> Vec<TaskReport> {
-        let reports = self.jobs().get_mut(job).map(|finished| std::mem::take(&mut finished.reports));
+        let reports = self.jobs().get_mut(job).map(|finished| {
+            finished.bytes.clear();
+            std::mem::take(&mut finished.reports)
+        });
         reports.unwrap_or_default().into_values().collect()
     }
 
     pub(super) fn forget(&self, job: &JobId) {
         self.jobs().remove(job);
     }
+}
+
+/// The failure in place of a report, with which those of its job have so many bytes.
+fn no_room(bytes: usize) -> TaskReport {
+    let message = format!(
+        "the reports of this run's tasks have {bytes} bytes, and those of all runs together may have {MAX_KEPT_BYTES}: make smaller \
+         manifests, of fewer columns, or run fewer at once"
+    );
+    let mut report = TaskReport::default();
+    report.failure = Some(Failure::new(FailureClass::Input, message));
+    report
 }
 
 #[cfg(test)]
@@ -68,13 +106,29 @@ mod tests {
             report
         };
         let task = |partition| TaskNow { partition, ..TaskNow::default() };
-        results.put(job.clone(), task(1), by("a"));
-        results.put(job.clone(), task(0), by("b"));
-        results.put(job.clone(), task(1), by("c"));
+        for (partition, executor) in [(1, "a"), (0, "b"), (1, "c")] {
+            results.put(job.clone(), task(partition), by(executor), 100);
+        }
         assert_eq!(results.tasks(&job).0.len(), 2);
         let names: Vec<String> = results.take(&job).into_iter().map(|report| report.executor).collect();
         assert_eq!(names, ["b", "c"]);
         results.forget(&job);
         assert!(results.take(&job).is_empty());
+    }
+
+    #[test]
+    fn a_job_with_more_than_its_share_is_refused_and_no_other() {
+        let results = Results::default();
+        let [large, small] = ["large", "small"].map(|job| JobId::from(job.to_owned()));
+        let put = |job: &JobId, partition, bytes| {
+            let task = TaskNow { partition, ..TaskNow::default() };
+            results.put(job.clone(), task, TaskReport::default(), bytes);
+            results.jobs()[job].reports[&partition].failure.is_none()
+        };
+        assert!(put(&large, 0, MAX_KEPT_BYTES) && !put(&large, 1, 1));
+        assert!(put(&large, 0, MAX_KEPT_BYTES), "that of a task that ran twice counts once");
+        assert!(put(&small, 0, 10_000), "the share of another");
+        results.forget(&large);
+        assert!(put(&small, 1, MAX_KEPT_BYTES - 10_000) && !put(&small, 2, 1));
     }
 }

@@ -172,7 +172,7 @@ impl Session {
                 ended.counts = at_end(&report, ended.counts);
                 ended.ended_at_ms = Some(now_ms());
                 self.engine.fleet.note_end(&self.id, report.failure.is_some());
-                self.engine.results.put(job, ended, report);
+                self.engine.results.put(job, ended, report, bytes);
                 task_status::Status::Successful(successful(assigned.partition, bytes))
             }
             Err(error) => {

@@ -3,7 +3,7 @@
 use clap::Args;
 use millwork_queue::ConsumerOptions;
 
-/// Where manifests come from, besides the HTTP API.
+/// Sources of manifests besides the HTTP API.
 #[derive(Args, Clone, Debug)]
 pub struct IntakeOptions {
     /// Queue with the events of the manifest bucket: each manifest that is written there is run
@@ -15,11 +15,11 @@ pub struct IntakeOptions {
     #[arg(long, env = "MANIFEST_DEAD_LETTER_QUEUE_URL", value_name = "URL", requires = "manifest_queue_url")]
     pub dead_letter_queue_url: Option<String>,
 
-    /// How long a message stays hidden while it is handled; extended while that goes on
+    /// Time that a message stays hidden while it is handled; extended while that goes on
     #[arg(long, env = "VISIBILITY_TIMEOUT_SECONDS", value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(2..=43_200))]
     pub visibility_timeout_seconds: u32,
 
-    /// How long one receive waits for messages
+    /// Time that one receive waits for messages
     #[arg(long, env = "POLL_SECONDS", value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=20))]
     pub poll_seconds: u32,
 

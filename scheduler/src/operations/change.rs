@@ -1,7 +1,7 @@
 //! Changes of files' states: planned exactly, then applied on condition that nothing has changed since.
 
 use super::Operations;
-use crate::audit::{self, Operator};
+use crate::audit::{self, Operator, is_reason};
 use chrono::{DateTime, Duration, Utc};
 use millwork_diagnosis::{ObjectFacts, RunStanding, check_transition, shown};
 use millwork_manifest::{FileState, ManifestId, ObjectUri, RunState};
@@ -296,7 +296,7 @@ pub(super) fn note_of(action: &str, who: &Operator, reason: &str, at: DateTime<U
 
 /// Refuses a reason that is none, or is too long.
 pub fn check_reason(reason: &str) -> Result<(), String> {
-    if reason.trim().is_empty() {
+    if !is_reason(reason) {
         return Err("say why: a reason is noted with each change".to_owned());
     }
     match reason.len() > MAX_REASON_BYTES {

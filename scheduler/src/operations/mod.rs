@@ -28,7 +28,7 @@ pub struct Operations {
 }
 
 impl Operations {
-    /// Works with what an inspector looks at.
+    /// Operations on the store and the places of an inspector.
     pub fn new(inspector: Inspector) -> Self {
         Self { inspector }
     }

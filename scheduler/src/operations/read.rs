@@ -4,7 +4,7 @@ use super::{Operations, PAGE};
 use chrono::{DateTime, Duration, Utc};
 use millwork_diagnosis::{Diagnosis, LockFacts};
 use millwork_manifest::{DatePrefix, FileState, ManifestId, ObjectUri};
-use millwork_tracking::{FileFilter, Run, TrackedFile, TrackingResult};
+use millwork_tracking::{DateTotals, FileFilter, Run, TrackedFile, TrackingResult};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -13,6 +13,8 @@ use utoipa::ToSchema;
 const KEEP_DAYS: i64 = 7;
 /// Limit of the dates that numbers are told of: 1000, the newest.
 const MAX_DATES: usize = 1000;
+/// Files of each state of which the ages are told, where there are too many to read all: the 500 oldest.
+const OLDEST: usize = 500;
 
 /// All that the store has of a file.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -144,7 +146,7 @@ impl Operations {
         max_read: usize,
         mut each: impl FnMut(TrackedFile) -> bool + Send,
     ) -> TrackingResult<bool> {
-        let mut filter = FileFilter { state: query.state, date: query.date, limit: PAGE, cursor: None };
+        let mut filter = FileFilter { state: query.state, date: query.date, limit: PAGE, ..FileFilter::default() };
         let (mut given, mut read) = (0, 0);
         loop {
             let page = self.store().list_files(&filter).await?;
@@ -165,8 +167,49 @@ impl Operations {
         }
     }
 
-    /// Numbers of all files by state and date.
+    /// Numbers of all files by state and date. Where there are more files than may be read, the totals of dates are taken, which are exact in
+    /// SQLite, and in DynamoDB as of the last count; ages are then those of the oldest files.
     pub async fn get_stats(&self, max_read: usize, now: DateTime<Utc>) -> TrackingResult<FileStats> {
+        let totals = self.store().date_totals(None, None).await?;
+        let files: u64 = totals.iter().flat_map(|(_, totals)| totals.files.values()).map(|total| total.files).sum();
+        match usize::try_from(files).is_ok_and(|files| files <= max_read) {
+            true => self.count_stats(max_read, now).await,
+            false => self.sum_stats(totals, now).await,
+        }
+    }
+
+    async fn sum_stats(&self, totals: Vec<(DatePrefix, DateTotals)>, now: DateTime<Utc>) -> TrackingResult<FileStats> {
+        let mut is_capped = totals.len() > MAX_DATES;
+        let mut dates: Vec<DateStats> = Vec::new();
+        let mut undated: BTreeMap<FileState, u64> = self.store().count_files().await?.into_iter().collect();
+        for (date, totals) in totals.into_iter().take(MAX_DATES) {
+            for (state, total) in &totals.files {
+                undated.entry(*state).and_modify(|left| *left = left.saturating_sub(total.files));
+            }
+            let states = totals.files.into_iter().map(|(state, total)| (state.to_string(), [total.files, total.bytes]));
+            dates.push(DateStats { date: Some(date.to_string()), states: states.collect() });
+        }
+        undated.retain(|_, files| *files > 0);
+        if !undated.is_empty() {
+            // Their bytes are in no total.
+            is_capped = true;
+            let states = undated.into_iter().map(|(state, files)| (state.to_string(), [files, 0])).collect();
+            dates.push(DateStats { date: None, states });
+        }
+        let mut ages_seconds = BTreeMap::new();
+        for state in [FileState::Pending, FileState::Manifested, FileState::Processing, FileState::Failed] {
+            let filter = FileFilter { state: Some(state), limit: OLDEST, ..FileFilter::default() };
+            let page = self.store().list_files(&filter).await?;
+            is_capped |= page.next_cursor.is_some();
+            let ages: Vec<u64> = page.items.iter().map(|file| age(file, now)).collect();
+            if !ages.is_empty() {
+                ages_seconds.insert(state.to_string(), percentiles(ages));
+            }
+        }
+        Ok(FileStats { at: now, dates, ages_seconds, is_capped })
+    }
+
+    async fn count_stats(&self, max_read: usize, now: DateTime<Utc>) -> TrackingResult<FileStats> {
         let mut dates: BTreeMap<Option<DatePrefix>, BTreeMap<String, [u64; 2]>> = BTreeMap::new();
         let mut ages: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         let add = |file: TrackedFile| {
@@ -174,8 +217,7 @@ impl Operations {
             counts[0] += 1;
             counts[1] = counts[1].saturating_add(file.size_bytes);
             if !matches!(file.state, FileState::Completed | FileState::Quarantined) {
-                let age = (now - file.arrived_at).num_seconds().max(0).unsigned_abs();
-                ages.entry(file.state.to_string()).or_default().push(age);
+                ages.entry(file.state.to_string()).or_default().push(age(&file, now));
             }
             true
         };
@@ -209,6 +251,11 @@ impl Operations {
     pub async fn story_of_run(&self, id: &ManifestId) -> TrackingResult<Option<Story>> {
         Ok(self.store().run_head(id).await?.map(|run| story(id.to_string(), moments(&run))))
     }
+}
+
+/// Seconds since a file arrived.
+fn age(file: &TrackedFile, now: DateTime<Utc>) -> u64 {
+    (now - file.arrived_at).num_seconds().max(0).unsigned_abs()
 }
 
 impl FileStats {

@@ -16,7 +16,7 @@ const ABANDONED: Duration = Duration::minutes(15);
 /// Which files are looked at.
 #[derive(Clone, Debug)]
 pub struct ResetQuery {
-    /// These alone.
+    /// Files to look at, and no others; any file if none is named.
     pub uris: Vec<ObjectUri>,
     /// Date of the files; any date if none is said.
     pub date: Option<DatePrefix>,

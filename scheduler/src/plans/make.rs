@@ -4,6 +4,7 @@ use super::kinds::{self, Looked};
 use super::record::{self, Kept, state_at};
 use super::{MAX_REASON_CHARS, MAX_SUBJECTS, PlanError, VALID};
 use crate::audit::Operator;
+use crate::audit::is_reason;
 use crate::select;
 use crate::service::Service;
 use chrono::Utc;
@@ -29,7 +30,7 @@ struct Selected {
 impl Service {
     /// Makes a plan, and keeps it. Nothing else is written.
     pub async fn make_plan(&self, request: PlanRequest, who: &Operator) -> Result<Plan, PlanError> {
-        let reason = request.reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
+        let reason = request.reason.map(|reason| reason.trim().to_owned()).filter(|reason| is_reason(reason));
         if reason.as_ref().is_some_and(|reason| reason.chars().count() > MAX_REASON_CHARS) {
             return Err(PlanError::Bad(format!("a reason has at most {MAX_REASON_CHARS} characters")));
         }

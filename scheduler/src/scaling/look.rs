@@ -14,9 +14,9 @@ const PAGE: usize = 25;
 const MAX_PAGES: usize = 100;
 /// Pause between two looks at what executors have done.
 const SPEED_INTERVAL: Duration = Duration::from_secs(60);
-/// Days that are looked back on for that, …
+/// Limit of the days that are looked back on for the speed of executors.
 const DAYS: u64 = 7;
-/// … until so many seconds of busy slots are found: an hour of one slot.
+/// Seconds of busy slots that are enough to know the speed of executors: an hour of one slot.
 const ENOUGH_SECONDS: f64 = 3600.0;
 
 /// Looks at a store.
@@ -59,7 +59,7 @@ impl Look {
     /// Bytes a second of the runs that came lately.
     async fn arrival(&self, now: DateTime<Utc>) -> TrackingResult<f64> {
         let mut queued = Vec::new();
-        let mut filter = RunFilter { state: None, date: None, failure_class: None, limit: PAGE, cursor: None };
+        let mut filter = RunFilter { limit: PAGE, ..RunFilter::default() };
         for _ in 0..MAX_PAGES {
             let page = self.store.list_runs(&filter).await?;
             let ages = page.items.iter().map(|run| (since(run.created_at, now), run.bytes));
@@ -129,7 +129,7 @@ mod tests {
         };
         let id: ManifestId = format!("m{number}").parse().unwrap();
         let date = "2025-12-01".parse().unwrap();
-        let manifest = Manifest { id, date, created_at: now, files: vec![file] };
+        let manifest = Manifest { id, date, created_at: now, files: vec![file], traceparents: Vec::new() };
         QueuedManifest { manifest, uri: format!("/manifests/m{number}.json") }
     }
 

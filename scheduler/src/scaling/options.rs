@@ -99,7 +99,7 @@ impl ScalingOptions {
             (Some(certificate), Some(key)) => {
                 let identity = Identity { certificate: certificate.clone(), key: key.clone() };
                 let trust = self.scaler_tls_ca.clone().map_or(ClientTrust::Unasked, ClientTrust::Required);
-                Some(ServerTls::open(identity, trust, &["h2"])?)
+                Some(ServerTls::open("scaler", identity, trust, &["h2"])?)
             }
             _ => None,
         };

@@ -55,7 +55,7 @@ fn fresh(answers: &Answers) -> Option<Wanted> {
     answers.borrow().filter(Wanted::is_fresh)
 }
 
-/// A stream, and what it has told.
+/// A stream of `IsActive`, with the answer that it told last.
 struct Told {
     answers: Answers,
     last: Option<bool>,

@@ -116,7 +116,7 @@ impl Shell {
         Ok(Prepared { commit: Commit { manifest_id: manifest.id.clone(), attempt, record: text }, result })
     }
 
-    /// The last changes before the commit.
+    /// Makes the last changes before the commit.
     async fn settle(&self, mut outcome: AttemptOutcome, staging: &Staging) -> Result<AttemptOutcome, Failure> {
         let staging = staging.clone();
         blocking(move || {

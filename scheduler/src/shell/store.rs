@@ -24,6 +24,10 @@ impl Shell {
         match self.store.start_attempt(&id, &self.lock, Utc::now()).await {
             Ok(attempt) => {
                 let span = tracing::info_span!("run", manifest = %id, attempt, trace_id = tracing::field::Empty);
+                let manifest = self.works.with(&id, |work| work.manifest.clone());
+                for batch in manifest.iter().flat_map(|manifest| &manifest.traceparents) {
+                    millwork_process::link(&span, batch.as_str());
+                }
                 if let Some(trace) = millwork_process::trace_id(&span) {
                     span.record("trace_id", trace);
                 }

@@ -59,7 +59,7 @@ pub(super) struct Prepared {
     pub(super) result: RunResult,
 }
 
-/// All of them.
+/// Runs that this scheduler works on, by manifest.
 #[derive(Default)]
 pub(super) struct Works(Mutex<HashMap<ManifestId, Work>>);
 

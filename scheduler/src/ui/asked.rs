@@ -2,7 +2,7 @@
 
 use crate::access::{Caller, Role};
 use crate::api::{Api, ApiError, load_stats};
-use axum::extract::{FromRequestParts, OriginalUri};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -36,7 +36,7 @@ pub(super) struct Shown {
     pub(super) title: String,
     pub(super) section: Section,
     pub(super) body: Markup,
-    /// Path and query of the same in the API.
+    /// Path and query by which the API tells what the page shows.
     pub(super) json: Option<String>,
     /// Command that shows what the page shows.
     pub(super) command: Option<String>,
@@ -68,7 +68,7 @@ impl FromRequestParts<Api> for Asked {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
         let caller = parts.extensions.get::<Caller>().cloned();
         let caller = caller.ok_or_else(|| ApiError::new(ErrorCode::Unauthorized, "sign in"))?;
-        let uri = parts.extensions.get::<OriginalUri>().map_or_else(|| parts.uri.clone(), |uri| uri.0.clone());
+        let uri = &parts.uri;
         let path = uri.path_and_query().map_or("/ui/", |path| path.as_str()).to_owned();
         let query = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned();
         let query = query.filter(|(_, value)| !value.is_empty()).collect();

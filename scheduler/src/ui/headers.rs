@@ -21,5 +21,7 @@ pub(crate) async fn add_headers(request: Request, next: Next) -> Response {
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    // Answers are for who asked, and true now: neither a proxy nor a browser that others use afterwards keeps them.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     answer
 }

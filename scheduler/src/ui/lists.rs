@@ -1,18 +1,18 @@
 //! Lists, and pages without parts.
 
 use super::asked::{Asked, Shown};
-use crate::api::{Api, ApiError, load_executors, load_file, load_files, load_quarantine, load_runs};
+use crate::api::{Api, ApiError, load_executors, load_file, load_files, load_runs};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use millwork_api::{AnyOf, ErrorCode, FileQuery, Limit, Page, QuarantineQuery, Run, RunQuery, UriQuery, path};
+use millwork_api::{ErrorCode, FileQuery, Limit, RunQuery, UriQuery, path};
 use millwork_manifest::{DatePrefix, FailureClass, FileState, ManifestId, ObjectUri, RunState};
 use millwork_ui::frame::Section;
-use millwork_ui::pages::{cluster, file, files, help, quarantine, runs};
+use millwork_ui::pages::{cluster, file, files, help, runs};
 use millwork_ui::parts::link;
 
-/// Items on a page of a list.
-const PAGE: usize = 100;
+/// Items on a page of a list: 75, whose rows are less than 150 kB of HTML with names of usual length.
+const PAGE: usize = 75;
 
 pub(super) async fn get_runs(asked: Asked, State(api): State<Api>) -> Response {
     let made = list_runs(&asked, &api).await;
@@ -34,7 +34,7 @@ async fn list_runs(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
         cursor: cursor.clone(),
         ..RunQuery::default()
     };
-    let page = runs_of(api, query).await?;
+    let page = load_runs(api, query).await?;
     let date = date.map(|date| date.to_string());
     let json = link::query(
         path::RUNS,
@@ -72,21 +72,6 @@ async fn list_runs(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
         counted_at: asked.stats.runs_counted_at,
         ..Shown::new("Runs", Section::Runs, body)
     })
-}
-
-/// A page of runs. Those of several states are the newest of each: such a list has one page.
-async fn runs_of(api: &Api, query: RunQuery) -> Result<Page<Run>, ApiError> {
-    if query.state.words().len() < 2 {
-        return load_runs(api, query).await;
-    }
-    let mut items = Vec::new();
-    for state in query.state.words() {
-        let one = RunQuery { state: AnyOf::new([*state]), cursor: None, ..query.clone() };
-        items.extend(load_runs(api, one).await?.items);
-    }
-    items.sort_by_key(|run| std::cmp::Reverse(run.created_at));
-    items.truncate(PAGE);
-    Ok(Page { items, next_cursor: None })
 }
 
 pub(super) async fn get_files(asked: Asked, State(api): State<Api>) -> Response {
@@ -157,36 +142,6 @@ async fn one_file(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
         command: Some(format!("millwork files '{}'", text.replace('\'', "'\\''"))),
         status,
         ..Shown::new(millwork_ui::text::plain(name), Section::Files, body)
-    })
-}
-
-pub(super) async fn get_quarantine(asked: Asked, State(api): State<Api>) -> Response {
-    let made = list_quarantine(&asked, &api).await;
-    asked.answer(Section::Quarantine, made)
-}
-
-async fn list_quarantine(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
-    let date = asked.parse::<DatePrefix>("date")?;
-    let cursor = asked.get("cursor").map(str::to_owned);
-    let page = load_quarantine(api, QuarantineQuery { date, limit: Limit(PAGE), cursor: cursor.clone() }).await?;
-    let all = asked.stats.files_counted_at.map(|_| {
-        asked.stats.files.iter().filter(|count| count.state == FileState::Quarantined).map(|count| count.files).sum()
-    });
-    let date = date.map(|date| date.to_string());
-    let json = link::query(path::QUARANTINE, &[("date", date.as_deref()), ("cursor", cursor.as_deref())]);
-    let body = quarantine::page(&quarantine::Quarantine {
-        now: asked.now,
-        date,
-        cursor,
-        items: &page.items,
-        next: page.next_cursor.as_deref(),
-        all,
-    });
-    Ok(Shown {
-        json: Some(json),
-        command: Some("millwork quarantine".to_owned()),
-        counted_at: asked.stats.files_counted_at,
-        ..Shown::new("Quarantine", Section::Quarantine, body)
     })
 }
 

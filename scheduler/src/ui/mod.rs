@@ -6,6 +6,8 @@
 
 mod asked;
 mod assets;
+mod base;
+mod doctor;
 mod forms;
 mod guard;
 mod headers;
@@ -13,12 +15,14 @@ mod lists;
 mod numbers;
 mod overview;
 mod plans;
+mod quarantine;
 mod rejected;
 mod run;
 mod sign_in;
 mod why;
 
 pub(crate) use asked::cookie;
+pub use base::BasePath;
 pub(crate) use guard::check_same_site;
 pub(crate) use headers::add_headers;
 pub(crate) use sign_in::link_path;
@@ -29,10 +33,10 @@ use axum::extract::Extension;
 use axum::middleware;
 use axum::response::Redirect;
 use axum::routing::{get, post};
-use tower_http::compression::CompressionLayer;
+use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 /// Routes of the UI: those that are open to strangers, and those for whoever is known.
-pub(crate) fn routers(access: Access) -> (Router<Api>, Router<Api>) {
+pub(crate) fn routers(access: Access, base: &BasePath) -> (Router<Api>, Router<Api>) {
     let open = Router::new()
         .route("/", get(|| async { Redirect::to("/ui/") }))
         .route("/ui", get(|| async { Redirect::to("/ui/") }))
@@ -48,7 +52,9 @@ pub(crate) fn routers(access: Access) -> (Router<Api>, Router<Api>) {
         .route("/ui/runs/{id}/{tab}", get(run::get_run_part))
         .route("/ui/files", get(lists::get_files))
         .route("/ui/file", get(lists::get_file))
-        .route("/ui/quarantine", get(lists::get_quarantine))
+        .route("/ui/quarantine", get(quarantine::get_quarantine))
+        .route("/ui/preview", get(quarantine::get_preview))
+        .route("/ui/doctor", get(doctor::get_doctor))
         .route("/ui/cluster", get(lists::get_cluster))
         .route("/ui/dates", get(numbers::get_dates))
         .route("/ui/dates/{date}", get(numbers::get_date))
@@ -65,7 +71,9 @@ pub(crate) fn routers(access: Access) -> (Router<Api>, Router<Api>) {
         routes
             .layer(middleware::from_fn_with_state(access.clone(), guard::check_page))
             .layer(Extension(access.clone()))
-            .layer(CompressionLayer::new().gzip(true))
+            .layer(middleware::from_fn_with_state(base.clone(), base::put_below))
+            // A watched page is made again and again: the best level would cost more than all the rest of it.
+            .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest))
     };
     (guarded(open), guarded(closed))
 }

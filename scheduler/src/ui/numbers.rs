@@ -19,11 +19,15 @@ use millwork_ui::{Markup, format};
 const LOOK_BACK: TimeDelta = TimeDelta::hours(2);
 
 pub(super) async fn get_dates(asked: Asked, State(api): State<Api>) -> Response {
-    let made = all_dates(&api).await.map(|found| Shown {
-        json: Some("/api/v1/dates".to_owned()),
-        ..Shown::new("Dates", Section::Dates, dates::page(&found, asked.now))
-    });
+    let made = list_dates(&asked, &api).await;
     asked.answer(Section::Dates, made)
+}
+
+async fn list_dates(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
+    let first = asked.parse::<NaiveDate>("cursor")?;
+    let found = all_dates(api).await?;
+    let body = dates::page(&found, first, asked.now);
+    Ok(Shown { json: Some("/api/v1/dates".to_owned()), ..Shown::new("Dates", Section::Dates, body) })
 }
 
 pub(super) async fn get_date(asked: Asked, State(api): State<Api>, Path(date): Path<String>) -> Response {
@@ -73,11 +77,12 @@ fn of_totals(date: DatePrefix, totals: DateTotals) -> Option<DateNumbers> {
 }
 
 pub(super) async fn get_cost(asked: Asked, State(api): State<Api>) -> Response {
-    let made = costs(&api).await;
+    let made = costs(&asked, &api).await;
     asked.answer(Section::Cost, made)
 }
 
-async fn costs(api: &Api) -> Result<Shown, ApiError> {
+async fn costs(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
+    let first = asked.parse::<NaiveDate>("cursor")?;
     let prices = api.prices;
     let mut sum = Used::default();
     let mut found = Vec::new();
@@ -100,7 +105,7 @@ async fn costs(api: &Api) -> Result<Shown, ApiError> {
         ("glue_dpu", prices.glue_dpu),
         ("glue_minutes_a_manifest", prices.glue_minutes_a_manifest),
     ];
-    let page = CostPage { dates: &found, sum: spent(&sum, &Cost::of(&sum, &prices)), prices: &named };
+    let page = CostPage { dates: &found, first, sum: spent(&sum, &Cost::of(&sum, &prices)), prices: &named };
     Ok(Shown { json: Some("/api/v1/cost".to_owned()), ..Shown::new("Cost", Section::Cost, cost::page(&page)) })
 }
 

@@ -2,14 +2,16 @@
 
 use super::asked::{Asked, Shown, say_next};
 use super::forms::{self, Form};
+use super::quarantine::refused;
 use crate::access::Role;
 use crate::api::{Api, ApiError, load_audit};
-use crate::audit::Operator;
+use crate::audit::{Operator, is_reason};
 use axum::extract::{Path, State};
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use chrono::NaiveDate;
 use millwork_api::{
-    Action, AnyOf, AuditQuery, ChangeResult, ErrorCode, Limit, Plan, PlanRequest, Priority, RunQuery, Select, path,
+    Action, AnyOf, AuditQuery, ChangeResult, ErrorCode, FileQuery, Limit, Plan, PlanRequest, Priority, RunQuery,
+    Select, SubjectKind, path,
 };
 use millwork_manifest::{DatePrefix, FailureClass, RunState};
 use millwork_tracking::Via;
@@ -95,44 +97,39 @@ async fn make(asked: &Asked, api: &Api, form: &Form) -> Result<Plan, ApiError> {
         "prioritise" => Action::Priority(priority()?),
         other => return Err(ApiError::new(ErrorCode::BadQuery, format!("there is no action `{other}`"))),
     };
-    let select = if form.get("all") == Some("matching") {
-        let words = |name| form.get(name).unwrap_or_default();
-        let state = if words("where-state").is_empty() {
-            AnyOf::<RunState>::default()
-        } else {
-            AnyOf::parse(words("where-state")).map_err(bad)?
-        };
-        let class = if words("where-class").is_empty() {
-            AnyOf::<FailureClass>::default()
-        } else {
-            AnyOf::parse(words("where-class")).map_err(bad)?
-        };
-        let date: Option<DatePrefix> = match words("where-date") {
-            "" => None,
-            text => Some(text.parse().map_err(bad)?),
-        };
-        let prefix = Some(words("where-q").to_owned()).filter(|prefix| !prefix.is_empty());
-        Select::Runs(RunQuery {
-            state,
-            date,
-            failure_class: class,
-            prefix,
-            limit: Limit::default(),
-            cursor: None,
-            ..RunQuery::default()
-        })
-    } else {
-        let names: Vec<String> = form.all("run").chain(form.all("file")).map(str::to_owned).collect();
-        if names.is_empty() {
-            return Err(ApiError::new(
-                ErrorCode::BadQuery,
-                "nothing was chosen: tick some rows first, then press the button again",
-            ));
+    let select = match form.get("all") == Some("matching") {
+        true => matching(action, form)?,
+        false => {
+            let names: Vec<String> = form.all("run").chain(form.all("file")).map(str::to_owned).collect();
+            if names.is_empty() {
+                return Err(ApiError::new(
+                    ErrorCode::BadQuery,
+                    "nothing was chosen: tick some rows first, then press the button again",
+                ));
+            }
+            Select::Ids(names)
         }
-        Select::Ids(names)
     };
-    let reason = form.get("reason").map(str::to_owned).filter(|reason| !reason.trim().is_empty());
+    let reason = form.get("reason").map(str::to_owned).filter(|reason| is_reason(reason));
     Ok(api.service.make_plan(PlanRequest { action, select, reason }, &operator(asked)).await?)
+}
+
+/// All that match the filters of the list that the form is of.
+fn matching(action: Action, form: &Form) -> Result<Select, ApiError> {
+    let word = |name| form.get(name).filter(|text| !text.is_empty());
+    let date = word("where-date").map(str::parse::<DatePrefix>).transpose().map_err(bad)?;
+    if action.subjects() == SubjectKind::File {
+        return Ok(Select::Files(FileQuery { limit: Limit::default(), ..refused(date, word("where-reason"), None) }));
+    }
+    let state = word("where-state").map(AnyOf::<RunState>::parse).transpose().map_err(bad)?;
+    let class = word("where-class").map(AnyOf::<FailureClass>::parse).transpose().map_err(bad)?;
+    Ok(Select::Runs(RunQuery {
+        state: state.unwrap_or_default(),
+        date,
+        failure_class: class.unwrap_or_default(),
+        prefix: word("where-q").map(str::to_owned),
+        ..RunQuery::default()
+    }))
 }
 
 fn bad(error: impl std::fmt::Display) -> ApiError {
@@ -147,7 +144,7 @@ async fn apply(asked: &Asked, api: &Api, id: &str, form: &Form) -> Result<Applie
     if number >= confirm::TYPED_FROM && form.get("typed").map(str::trim) != Some(number.to_string().as_str()) {
         return Err(ApiError::new(ErrorCode::BadQuery, format!("type {number} to confirm that so many change")));
     }
-    let reason = form.get("reason").map(str::trim).filter(|reason| !reason.is_empty());
+    let reason = form.get("reason").map(str::trim).filter(|reason| is_reason(reason));
     api.service.check_plan(&plan, &who)?;
     if let (Some(reason), None) = (reason, &plan.reason) {
         // A plan keeps its reason from its beginning: this one is made again with it, and applied only if it is the same.

@@ -63,6 +63,8 @@ pub(super) async fn part(asked: &Asked, run: &RunDetail) -> Result<Option<Markup
 async fn read(uri: ObjectUri, from: u64) -> io::Result<Piece> {
     let object = Storage::from_env().head(&uri).await.map_err(io::Error::other)?;
     let size = object.size_bytes;
+    // Beyond the end, there is nothing more to show.
+    let from = from.min(size);
     let blocking = move || {
         let mut end = from.saturating_add(PIECE).min(size);
         let mut text = range(&uri, &object.etag, from, end, size)?;

@@ -80,7 +80,7 @@ pub(super) async fn post_link(Extension(access): Extension<Access>, request: Req
     }
 }
 
-/// The path of such a link.
+/// Path of the link that signs in once with a code.
 pub(crate) fn link_path(code: &str) -> String {
     format!("/ui/enter?code={code}")
 }

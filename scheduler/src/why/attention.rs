@@ -7,7 +7,7 @@ use millwork_diagnosis::{
     AttentionItem, ClusterFacts, Code, DateFacts, Diagnosis, Facts, Settings, Standing, Subject, diagnose, fold,
 };
 use millwork_manifest::{DatePrefix, FileState, ManifestId, RunState};
-use millwork_tracking::{BuilderAbout, FileFilter, Run, RunFilter, TrackedFile, TrackingResult};
+use millwork_tracking::{BuilderAbout, FileFilter, Page, Run, RunFilter, TrackedFile, TrackingResult};
 use std::collections::{HashMap, HashSet};
 
 /// Limit of the failed runs, failed files and refused files that are looked at, each: 1000, the newest or the oldest.
@@ -55,34 +55,25 @@ impl Inspector {
         let (cluster, builder) = self.cluster(now).await?;
         let settings = self.settings(builder.as_ref());
         let mut found = Found::default();
-        self.add_failed_runs(&mut found, &settings, now).await?;
+        let failed = RunFilter { state: Some(RunState::Failed), limit: LOOKED_AT, ..RunFilter::default() };
+        let failed = self.store.list_runs(&failed).await?;
+        let files = FileFilter { state: Some(FileState::Failed), limit: LOOKED_AT, ..FileFilter::default() };
+        let files = self.store.list_files(&files).await?;
+        found.is_capped |= failed.next_cursor.is_some() || files.next_cursor.is_some();
+        add_failed_runs(&mut found, &failed.items, &files, &settings, now);
+        let known = failed.items.into_iter().map(|run| (run.manifest_id.to_string(), Some(run)));
+        let mut runs: HashMap<String, Option<Run>> = known.collect();
         self.add_unfinished(&mut found, &cluster, &settings, now).await?;
         self.add_dates(&mut found, &cluster, &settings, now).await?;
         self.add_drafts(&mut found, &cluster, &settings, now).await?;
-        self.add_refused(&mut found, builder.as_ref(), &settings, now).await?;
+        let refused = FileFilter { state: Some(FileState::Quarantined), limit: LOOKED_AT, ..FileFilter::default() };
+        let refused = self.store.list_files(&refused).await?;
+        found.is_capped |= refused.next_cursor.is_some();
+        for file in refused.items.iter().chain(&files.items) {
+            self.add_file(&mut found, &mut runs, file, builder.as_ref(), &settings, now).await?;
+        }
         let (items, left_out) = fold(found.diagnoses, MAX_ITEMS);
         Ok(Attention { at: now, items, left_out, is_capped: found.is_capped })
-    }
-
-    /// Failed runs, by the class and the beginning of their failure.
-    async fn add_failed_runs(&self, found: &mut Found, settings: &Settings, now: DateTime<Utc>) -> TrackingResult<()> {
-        let filter = RunFilter { state: Some(RunState::Failed), limit: LOOKED_AT, ..RunFilter::default() };
-        let page = self.store.list_runs(&filter).await?;
-        found.is_capped |= page.next_cursor.is_some();
-        let failed = FileFilter { state: Some(FileState::Failed), limit: LOOKED_AT, ..FileFilter::default() };
-        let files = self.store.list_files(&failed).await?;
-        let is_all = files.next_cursor.is_none();
-        let with_files: HashSet<String> = files.items.into_iter().filter_map(|file| file.manifest_id).collect();
-        for run in page.items {
-            // Files of the others were converted, or given back, since.
-            if is_all && !with_files.contains(run.manifest_id.as_str()) {
-                continue;
-            }
-            let facts = Facts { run: Some(head_facts(&run)), ..Facts::default() };
-            let diagnosis = diagnose(&Subject::Run(run.manifest_id.to_string()), &facts, settings, now);
-            found.add(cause_of(&run), diagnosis);
-        }
-        Ok(())
     }
 
     /// Runs that have a turn, and what keeps the first of the queue from one.
@@ -155,26 +146,7 @@ impl Inspector {
         Ok(())
     }
 
-    /// Files that were refused, by reason, and those that failed while their run did not.
-    async fn add_refused(
-        &self,
-        found: &mut Found,
-        builder: Option<&BuilderAbout>,
-        settings: &Settings,
-        now: DateTime<Utc>,
-    ) -> TrackingResult<()> {
-        for state in [FileState::Quarantined, FileState::Failed] {
-            let filter = FileFilter { state: Some(state), limit: LOOKED_AT, ..FileFilter::default() };
-            let page = self.store.list_files(&filter).await?;
-            found.is_capped |= page.next_cursor.is_some();
-            let mut runs: HashMap<String, Option<Run>> = HashMap::new();
-            for file in page.items {
-                self.add_file(found, &mut runs, &file, builder, settings, now).await?;
-            }
-        }
-        Ok(())
-    }
-
+    /// A file that was refused, by reason, or that failed while its run did not.
     async fn add_file(
         &self,
         found: &mut Found,
@@ -212,6 +184,25 @@ impl Inspector {
             found.add(cause.unwrap_or_default(), diagnosis);
         }
         Ok(())
+    }
+}
+
+/// Adds failed runs, by the class and the beginning of their failure.
+fn add_failed_runs(
+    found: &mut Found,
+    failed: &[Run],
+    files: &Page<TrackedFile>,
+    settings: &Settings,
+    now: DateTime<Utc>,
+) {
+    let is_all = files.next_cursor.is_none();
+    let with_files: HashSet<&str> = files.items.iter().filter_map(|file| file.manifest_id.as_deref()).collect();
+    // Files of the others were converted, or given back, since.
+    let is_wanted = |run: &&Run| !is_all || with_files.contains(run.manifest_id.as_str());
+    for run in failed.iter().filter(is_wanted) {
+        let facts = Facts { run: Some(head_facts(run)), ..Facts::default() };
+        let diagnosis = diagnose(&Subject::Run(run.manifest_id.to_string()), &facts, settings, now);
+        found.add(cause_of(run), diagnosis);
     }
 }
 

@@ -4,11 +4,11 @@ use super::Inspector;
 use super::cluster::lock_facts;
 use millwork_diagnosis::DateFacts;
 use millwork_manifest::{DatePrefix, FileState, RunState};
-use millwork_tracking::{FileFilter, RunFilter, TrackingResult};
+use millwork_tracking::{DateTotals, FileFilter, RunFilter, TrackingResult};
 
-/// Runs that are read at once, and how often: 10,000 in all, six days' worth of the largest load that is planned for.
-const PAGE: usize = 1000;
-const MAX_PAGES: usize = 10;
+/// Runs and files of a date that are read one by one: 300 each. Where there are more, its totals say how many: those are exact in SQLite, and
+/// in DynamoDB as of the last count.
+const PAGE: usize = 300;
 
 impl Inspector {
     /// The lock under which manifests of a date are made.
@@ -28,45 +28,56 @@ impl Inspector {
             facts.has_pending = true;
             facts.oldest_pending = facts.oldest_pending.or(Some(oldest.arrived_at));
         }
-        self.add_runs(&mut facts, date).await?;
-        let refused =
-            FileFilter { state: Some(FileState::Quarantined), date: Some(date), limit: PAGE, ..FileFilter::default() };
-        let refused = self.store.list_files(&refused).await?;
-        facts.refused = refused.items.len() as u64;
-        facts.is_capped |= refused.next_cursor.is_some();
-        let failed =
-            FileFilter { state: Some(FileState::Failed), date: Some(date), limit: PAGE, ..FileFilter::default() };
-        let failed = self.store.list_files(&failed).await?;
-        facts.files_failed = failed.items.len() as u64;
-        facts.is_capped |= failed.next_cursor.is_some();
+        if !self.add_all(&mut facts, date).await? {
+            let found = self.store.date_totals(Some(date), Some(date)).await?;
+            add_totals(&mut facts, found.into_iter().map(|(_, totals)| totals).next().unwrap_or_default());
+        }
         let is_known = facts.pending_files > 0 || facts.has_pending || facts.refused > 0 || !facts.runs.is_empty();
         Ok(is_known.then_some(facts))
     }
 
-    async fn add_runs(&self, facts: &mut DateFacts, date: DatePrefix) -> TrackingResult<()> {
-        let mut filter = RunFilter { date: Some(date), limit: PAGE, ..RunFilter::default() };
+    /// Counts what there is, one by one. Returns whether that was all.
+    async fn add_all(&self, facts: &mut DateFacts, date: DatePrefix) -> TrackingResult<bool> {
+        let runs = RunFilter { date: Some(date), limit: PAGE, ..RunFilter::default() };
+        let runs = self.store.list_runs(&runs).await?;
+        let refused =
+            FileFilter { state: Some(FileState::Quarantined), date: Some(date), limit: PAGE, ..FileFilter::default() };
+        let refused = self.store.list_files(&refused).await?;
+        let failed =
+            FileFilter { state: Some(FileState::Failed), date: Some(date), limit: PAGE, ..FileFilter::default() };
+        let failed = self.store.list_files(&failed).await?;
+        facts.refused = refused.items.len() as u64;
+        facts.files_failed = failed.items.len() as u64;
         let mut counts: Vec<(RunState, u64)> = RunState::ALL.map(|state| (state, 0)).to_vec();
-        for _ in 0..MAX_PAGES {
-            let page = self.store.list_runs(&filter).await?;
-            for run in page.items {
-                if let Some((_, count)) = counts.iter_mut().find(|(state, _)| *state == run.state) {
-                    *count += 1;
-                }
-                match run.state {
-                    RunState::Completed => facts.files_done += run.files,
-                    RunState::Failed | RunState::Cancelled => {}
-                    _ => facts.files_open += run.files,
-                }
-                facts.last_commit = facts.last_commit.max(run.committed_at);
+        for run in runs.items {
+            if let Some((_, count)) = counts.iter_mut().find(|(state, _)| *state == run.state) {
+                *count += 1;
             }
-            filter.cursor = page.next_cursor;
-            if filter.cursor.is_none() {
-                break;
+            match run.state {
+                RunState::Completed => facts.files_done += run.files,
+                RunState::Failed | RunState::Cancelled => {}
+                _ => facts.files_open += run.files,
             }
+            facts.last_commit = facts.last_commit.max(run.committed_at);
         }
-        facts.is_capped = filter.cursor.is_some();
         counts.retain(|(_, count)| *count > 0);
         facts.runs = counts;
-        Ok(())
+        Ok([runs.next_cursor, refused.next_cursor, failed.next_cursor].iter().all(Option::is_none))
     }
+}
+
+/// Takes the numbers of a date from its totals.
+fn add_totals(facts: &mut DateFacts, totals: DateTotals) {
+    let files =
+        |states: &[FileState]| states.iter().filter_map(|state| totals.files.get(state)).map(|total| total.files).sum();
+    facts.refused = files(&[FileState::Quarantined]);
+    facts.files_failed = files(&[FileState::Failed]);
+    facts.files_done = files(&[FileState::Completed]);
+    facts.files_open = files(&[FileState::Manifested, FileState::Processing]);
+    facts.last_commit = totals.last_commit;
+    facts.runs = RunState::ALL
+        .iter()
+        .filter_map(|state| Some((*state, *totals.runs.get(state)?)))
+        .filter(|(_, runs)| *runs > 0)
+        .collect();
 }

@@ -251,7 +251,7 @@ pub(super) async fn listings_have_pages(store: Store) {
         again!(store.track(&[found(name, "1")], Overwrites::Record, at(i as i64))).unwrap();
     }
     for state in [Some(FileState::Pending), None] {
-        let mut filter = FileFilter { state, date: Some(date()), limit: 3, cursor: None };
+        let mut filter = FileFilter { state, date: Some(date()), limit: 3, ..FileFilter::default() };
         let mut seen = Vec::new();
         loop {
             let page = again!(store.list_files(&filter)).unwrap();

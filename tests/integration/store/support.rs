@@ -38,7 +38,8 @@ pub(super) fn found(name: &str, etag: &str) -> FoundFile {
 pub(super) fn manifest(id: &str, names: &[&str]) -> QueuedManifest {
     let file = |name: &&str| ManifestFile { uri: uri(name), size_bytes: Some(7), etag: None, version_id: None };
     let files = names.iter().map(file).collect();
-    let manifest = Manifest { id: id.parse().unwrap(), date: date(), created_at: at(0), files };
+    let manifest =
+        Manifest { id: id.parse().unwrap(), date: date(), created_at: at(0), files, traceparents: Vec::new() };
     QueuedManifest { manifest, uri: format!("s3://m/{id}.json") }
 }
 

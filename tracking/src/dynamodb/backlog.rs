@@ -20,7 +20,7 @@ use std::sync::PoisonError;
 const KEEP_EMPTY: Duration = Duration::days(90);
 
 impl DynamoStore {
-    /// Corrects the counters, and tells them.
+    /// Corrects the counters of dates, and returns the backlogs that they tell then.
     pub(super) async fn apply(&self, mut deltas: Deltas) -> TrackingResult<Vec<(DatePrefix, Backlog)>> {
         let deltas = {
             let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);

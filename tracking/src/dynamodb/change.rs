@@ -29,7 +29,7 @@ impl Change {
         Self { after, notes: Vec::new() }
     }
 
-    /// Changes what the file is.
+    /// Edits the file as it will be after the change.
     pub(super) fn with(mut self, edit: impl FnOnce(&mut TrackedFile)) -> Self {
         edit(&mut self.after);
         self

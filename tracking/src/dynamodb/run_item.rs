@@ -223,6 +223,7 @@ mod tests {
             date: "2025-12-23".parse().unwrap(),
             created_at: DateTime::UNIX_EPOCH,
             files: Vec::new(),
+            traceparents: Vec::new(),
         };
         let queued = QueuedManifest { manifest, uri: "s3://m/m.json".to_owned() };
         let at = DateTime::from_timestamp(seconds, 0).unwrap();

@@ -40,7 +40,7 @@ impl DynamoStore {
         items.into_iter().map(|item| Ok((parsed(&item, "metric_type", "date")?, item))).collect()
     }
 
-    /// Writes what waits to be written.
+    /// Writes the sums that wait to be written.
     async fn write_owed(&self) -> TrackingResult<()> {
         let owed = std::mem::take(&mut *self.owed.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         for (date, delta) in owed.0 {

@@ -3,13 +3,10 @@
 use super::job::Done;
 use super::rows::{FILE_COLUMNS, collect, find_file, insert_files, instant, note, parsed, time, tracked_file};
 use crate::decide::{Decision, TAKEN_BACK, adopt, arrival, decide, decide_missing, note_overwrite};
-use crate::{
-    Backlog, FileFilter, FoundFile, Overwrites, Page, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile,
-    TrackingError,
-};
+use crate::{Backlog, FoundFile, Overwrites, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{DatePrefix, FileState, ObjectUri, QuarantineReason};
-use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::{BTreeSet, HashSet};
 
 pub(super) fn track(
@@ -97,7 +94,7 @@ fn save_content(c: &Connection, file: &TrackedFile, now: &str) -> Done<()> {
     Ok(())
 }
 
-/// Takes over what was found now.
+/// Replaces what is known of a file by the content that was found.
 fn replace(c: &Connection, file: &FoundFile, state: FileState, now: DateTime<Utc>) -> Done<()> {
     let now = time(now);
     let sql = "UPDATE files SET date_prefix = coalesce(date_prefix, ?2), size_bytes = ?3, etag = ?4, version_id = ?5,
@@ -152,44 +149,6 @@ pub(super) fn mark_moved(c: &Connection, uri: &ObjectUri, to: &str, now: DateTim
         WHERE uri = ?1 AND status = 'quarantined'";
     c.prepare_cached(sql)?.execute(params![uri.as_str(), to, time(now)])?;
     Ok(())
-}
-
-/// A page begins after the file of its cursor, which is `{upload_time} {uri}`.
-pub(super) fn list(c: &Connection, filter: &FileFilter) -> Done<Page<TrackedFile>> {
-    let mut conditions = vec!["true".to_owned()];
-    let mut values: Vec<String> = Vec::new();
-    let mut add = |condition: &str, given: &[&str]| {
-        let first = values.len() + 1;
-        let numbered = given
-            .iter()
-            .enumerate()
-            .fold(condition.to_owned(), |text, (i, _)| text.replacen('?', &format!("${}", first + i), 1));
-        conditions.push(numbered.replace('$', "?"));
-        values.extend(given.iter().map(|value| (*value).to_owned()));
-    };
-    if let Some(state) = filter.state {
-        add("status = ?", &[state.as_str()]);
-    }
-    if let Some(date) = filter.date {
-        add("date_prefix = ?", &[&date.to_string()]);
-    }
-    if let Some(cursor) = &filter.cursor {
-        let corrupt = || TrackingError::BadCursor(cursor.clone());
-        let (at, uri) = cursor.split_once(' ').ok_or_else(corrupt)?;
-        add("(upload_time, uri) > (?, ?)", &[at, uri]);
-    }
-    let limit = filter.limit.max(1);
-    let sql = format!(
-        "{FILE_COLUMNS} WHERE {} ORDER BY upload_time, uri LIMIT {}",
-        conditions.join(" AND "),
-        limit.saturating_add(1)
-    );
-    let mut items = collect(c.prepare_cached(&sql)?.query_map(params_from_iter(values), tracked_file)?)?;
-    let has_more = items.len() > limit;
-    items.truncate(limit);
-    let last = items.last().filter(|_| has_more);
-    let next_cursor = last.map(|file| format!("{} {}", time(file.arrived_at), file.uri));
-    Ok(Page { items, next_cursor })
 }
 
 pub(super) fn count(c: &Connection) -> Done<Vec<(FileState, u64)>> {

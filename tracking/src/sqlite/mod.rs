@@ -9,6 +9,9 @@ mod commits;
 mod files;
 mod inspection;
 mod job;
+mod listing;
+#[cfg(test)]
+mod listing_tests;
 mod locks;
 mod manifests;
 mod numbers;
@@ -83,7 +86,7 @@ impl TrackingStore for SqliteStore {
 
     async fn list_files(&self, filter: &FileFilter) -> TrackingResult<Page<TrackedFile>> {
         let filter = filter.clone();
-        self.worker.read(move |c| files::list(c, &filter)).await
+        self.worker.read(move |c| listing::files(c, &filter)).await
     }
 
     async fn count_files(&self) -> TrackingResult<Vec<(FileState, u64)>> {
@@ -200,7 +203,7 @@ impl TrackingStore for SqliteStore {
 
     async fn list_runs(&self, filter: &RunFilter) -> TrackingResult<Page<Run>> {
         let filter = filter.clone();
-        self.worker.read(move |c| runs::list(c, &filter)).await
+        self.worker.read(move |c| listing::runs(c, &filter)).await
     }
 
     async fn count_runs(&self) -> TrackingResult<Vec<RunCount>> {

@@ -16,7 +16,7 @@ const STATEMENTS: usize = 100;
 
 /// Limit of the tables of a database that is looked at; ours has fewer.
 const MAX_TABLES_LOOKED_AT: usize = 1000;
-/// Limit of those that are named.
+/// Limit of the foreign tables that an error names.
 const MAX_TABLES_SHOWN: usize = 3;
 
 /// Permissions of the database and its lock: it tells of all files and runs, and whoever can open a lock can hold it.

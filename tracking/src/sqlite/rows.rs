@@ -15,6 +15,12 @@ pub(super) const RUN_COLUMNS: &str = "SELECT manifest_id, date_prefix, manifest_
     attempts, failures, generation, not_before, cancel_requested, failure, created_at, updated_at, started_at,
     committed_at, ended_at, history, summary FROM runs";
 
+/// Columns of a run as a listing shows it: its attempts stay where they are.
+pub(super) const LISTED_RUN_COLUMNS: &str =
+    "SELECT manifest_id, date_prefix, manifest_uri, status, priority, files, bytes,
+    attempts, failures, generation, not_before, cancel_requested, failure, created_at, updated_at, started_at,
+    committed_at, ended_at, NULL, summary FROM runs";
+
 pub(super) fn collect<T>(rows: impl Iterator<Item = rusqlite::Result<T>>) -> Done<Vec<T>> {
     Ok(rows.collect::<rusqlite::Result<Vec<T>>>()?)
 }
@@ -111,11 +117,6 @@ pub(super) fn run(row: &Row<'_>) -> rusqlite::Result<Run> {
         summary: from_json(row, 19, "summary")?,
         result: None,
     })
-}
-
-/// A run as a listing shows it.
-pub(super) fn listed_run(row: &Row<'_>) -> rusqlite::Result<Run> {
-    Ok(Run { history: Vec::new(), ..run(row)? })
 }
 
 pub(super) fn find_file(c: &Connection, uri: &ObjectUri) -> Done<Option<TrackedFile>> {

@@ -1,13 +1,13 @@
 //! Runs: how they are found and listed.
 
 use super::job::Done;
-use super::rows::{RUN_COLUMNS, collect, instant, listed_run, parsed, readable, run as run_of_row, time};
+use super::rows::{RUN_COLUMNS, collect, instant, parsed, readable, run as run_of_row, time};
 use super::{commits, totals};
 use crate::life;
-use crate::{Page, Run, RunCount, RunFilter, TrackingError};
+use crate::{Run, RunCount, TrackingError};
 use chrono::{DateTime, Utc};
 use millwork_manifest::ManifestId;
-use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, params};
 
 /// A run with its attempts.
 pub(super) fn find(c: &Connection, id: &ManifestId) -> Done<Option<Run>> {
@@ -35,7 +35,7 @@ pub(super) fn whole(c: &Connection, id: &ManifestId) -> Done<Option<Run>> {
     Ok(Some(Run { result, ..run }))
 }
 
-/// Writes what can change of a run.
+/// Writes the columns of a run that can change.
 pub(super) fn save(c: &Connection, run: &Run) -> Done<()> {
     let corrupt = |e: serde_json::Error| TrackingError::Corrupt { what: "run", value: e.to_string() };
     let failure = run.failure.as_ref().map(serde_json::to_string).transpose().map_err(corrupt)?;
@@ -63,41 +63,6 @@ pub(super) fn save(c: &Connection, run: &Run) -> Done<()> {
         summary
     ])?;
     Ok(())
-}
-
-/// A page ends with the run of its cursor, which is `{created_at} {manifest_id}`.
-pub(super) fn list(c: &Connection, filter: &RunFilter) -> Done<Page<Run>> {
-    let (mut conditions, mut values) = (String::new(), Vec::new());
-    let state = filter.state.map(|state| state.as_str().to_owned());
-    let date = filter.date.map(|date| date.to_string());
-    let class = filter.failure_class.map(|class| class.as_str().to_owned());
-    for (column, value) in [("status", state), ("date_prefix", date), ("failure_class", class)] {
-        if let Some(value) = value {
-            values.push(value);
-            conditions.push_str(&format!(" AND {column} = ?{}", values.len()));
-        }
-    }
-    if let Some(cursor) = &filter.cursor {
-        let (at, id) = place(cursor).ok_or_else(|| TrackingError::BadCursor(cursor.clone()))?;
-        values.extend([time(at), id.to_string()]);
-        conditions.push_str(&format!(" AND (created_at, manifest_id) < (?{}, ?{})", values.len() - 1, values.len()));
-    }
-    let limit = filter.limit.max(1);
-    let sql = format!(
-        "{RUN_COLUMNS} WHERE true{conditions} ORDER BY created_at DESC, manifest_id DESC LIMIT {}",
-        limit.saturating_add(1)
-    );
-    let mut items = readable(c.prepare_cached(&sql)?.query_map(params_from_iter(values), listed_run)?)?;
-    let has_more = items.len() > limit;
-    items.truncate(limit);
-    let last = items.last().filter(|_| has_more);
-    let next_cursor = last.map(|run| format!("{} {}", time(run.created_at), run.manifest_id));
-    Ok(Page { items, next_cursor })
-}
-
-fn place(cursor: &str) -> Option<(DateTime<Utc>, ManifestId)> {
-    let (at, id) = cursor.split_once(' ')?;
-    Some((at.parse().ok()?, id.parse().ok()?))
 }
 
 pub(super) fn count(c: &Connection) -> Done<Vec<RunCount>> {

@@ -104,7 +104,6 @@ CREATE TABLE runs (
 CREATE INDEX runs_queued ON runs (priority DESC, created_at, manifest_id, not_before) WHERE status = 'queued';
 CREATE INDEX runs_by_status ON runs (status, created_at, manifest_id, bytes);
 CREATE INDEX runs_by_date ON runs (date_prefix, created_at, manifest_id);
-CREATE INDEX runs_by_failure ON runs (failure_class, created_at, manifest_id) WHERE failure_class IS NOT NULL;
 CREATE INDEX runs_by_age ON runs (created_at, manifest_id);
 
 -- The manifest of each run.
@@ -131,7 +130,8 @@ CREATE TABLE metrics (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Tables that came later: a database of this format that has them not yet gets them when it is opened.
+/// Tables and indexes that came later: a database of this format that has them not yet gets them when it is opened. For a million
+/// files that takes some seconds, once.
 pub(super) const ADDED: &str = "
 CREATE TABLE IF NOT EXISTS audit_entries (
     place TEXT PRIMARY KEY,
@@ -145,6 +145,12 @@ CREATE TABLE IF NOT EXISTS plans (
     document     TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS plans_by_age ON plans (forget_after);
+
+CREATE INDEX IF NOT EXISTS files_by_reason ON files (reason, upload_time, uri, status, date_prefix) WHERE reason IS NOT NULL;
+CREATE INDEX IF NOT EXISTS files_ended ON files (date_prefix, status, upload_time, uri) WHERE status IN ('failed', 'quarantined');
+CREATE INDEX IF NOT EXISTS runs_by_date_state ON runs (date_prefix, status, created_at, manifest_id);
+CREATE INDEX IF NOT EXISTS runs_by_class ON runs (failure_class, created_at, manifest_id, status, date_prefix) WHERE failure_class IS NOT NULL;
+DROP INDEX IF EXISTS runs_by_failure;
 ";
 
 /// Numbers, since format 4: totals of dates, kept by triggers for the same reason as backlogs, series and notes.

@@ -25,7 +25,13 @@ fn manifest(id: &str, names: &[&str], now: DateTime<Utc>) -> Manifest {
         version_id: None,
     };
     let files = names.iter().map(file).collect();
-    Manifest { id: id.parse().unwrap(), date: "2025-12-23".parse().unwrap(), created_at: now, files }
+    Manifest {
+        id: id.parse().unwrap(),
+        date: "2025-12-23".parse().unwrap(),
+        created_at: now,
+        files,
+        traceparents: Vec::new(),
+    }
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub fn calendar(days: &[Day], until: NaiveDate, weeks: u32, link: fn(NaiveDate) 
                     @let (x, y) = (LEFT + index / 7 * CELL, TOP + index % 7 * CELL);
                     @match days.iter().find(|day| day.date == date) {
                         Some(day) => (cell(day, x, y, &link(date))),
-                        None => rect.day.unknown x=(x) y=(y) width="13" height="13" rx="2" { title { (date) ": nothing known" } },
+                        None => rect.day.unknown x=(x) y=(y) { title { (date) ": nothing known" } },
                     }
                 }
             }
@@ -51,9 +51,10 @@ pub fn calendar(days: &[Day], until: NaiveDate, weeks: u32, link: fn(NaiveDate) 
 fn cell(day: &Day, x: u32, y: u32, link: &str) -> Markup {
     let height = (day.done.clamp(0.0, 1.0) * 13.0).round();
     html! {
-        a href=(link) data-day=(day.date) aria-label=(format!("{}: {}", day.date, day.said)) {
-            rect.day.known.(day.left.unwrap_or("done")) x=(x) y=(y) width="13" height="13" rx="2" { title { (day.date) ": " (day.said) } }
-            @if height > 0.0 { rect.fill.(day.left.unwrap_or("done")) x=(x) y=(f64::from(y) + 13.0 - height) width="13" height=(height) rx="2" {} }
+        a href=(link) data-day=(day.date) {
+            title { (day.date) ": " (day.said) }
+            rect.day.known.(day.left.unwrap_or("done")) x=(x) y=(y) {}
+            @if height > 0.0 { rect.fill.(day.left.unwrap_or("done")) x=(x) y=(f64::from(y) + 13.0 - height) height=(height) {} }
             @if day.left == Some("bad") { path.mark d=(format!("M{} {}l5 5m0-5l-5 5", x + 4, y + 4)) {} }
             @if day.left == Some("warn") { path.mark d=(format!("M{} {}v4m0 2v.5", x + 6, y + 3)) {} }
             @if day.is_odd { circle.odd cx=(x + 12) cy=(y + 1) r="2.5" {} }

@@ -2,7 +2,7 @@
 
 use crate::charts::bars;
 use crate::format;
-use crate::parts::{facts, link, states};
+use crate::parts::{facts, link, pager, states};
 use chrono::NaiveDate;
 use maud::{Markup, html};
 
@@ -31,11 +31,16 @@ pub struct Spent {
 pub struct CostPage<'a> {
     /// Resources that each date took, with their cost, newest first.
     pub dates: &'a [(NaiveDate, Spent)],
+    /// First date of the table; the newest if none is named.
+    pub first: Option<NaiveDate>,
     /// The sum.
     pub sum: Spent,
     /// Prices, each with its name.
     pub prices: &'a [(&'a str, f64)],
 }
+
+/// Dates on a page of the table.
+const ROWS: usize = 100;
 
 fn times(spent: &Spent) -> String {
     if spent.total > 0.0 {
@@ -47,6 +52,9 @@ fn times(spent: &Spent) -> String {
 
 /// The page.
 pub fn page(page: &CostPage<'_>) -> Markup {
+    let mut left = page.dates.iter().filter(|(date, _)| page.first.is_none_or(|first| *date <= first));
+    let shown: Vec<_> = left.by_ref().take(ROWS).collect();
+    let (first, next) = (page.first.map(|date| date.to_string()), left.next().map(|(date, _)| date.to_string()));
     html! {
         div.head { h1 { "Cost" } p.muted { "What committed runs took, at the scheduler's prices; beside it, the same manifests as jobs of AWS Glue." } }
         @if page.dates.is_empty() { (states::empty("Nothing was converted yet", "What a run took is known when it is committed.", None)) } @else {
@@ -63,7 +71,7 @@ pub fn page(page: &CostPage<'_>) -> Markup {
                 caption.visually-hidden { "Cost by date, newest first" }
                 thead { tr { th scope="col" { "Date" } th.num scope="col" { "Runs" } th.num scope="col" { "Input" } th.num scope="col" { "CPU" } th.num scope="col" { "Computing" } th.num scope="col" { "Requests" } th.num scope="col" { "Total" } th.num scope="col" { "AWS Glue" } th.num scope="col" { "Times" } } }
                 tbody {
-                    @for (date, spent) in page.dates {
+                    @for (date, spent) in shown.iter().copied() {
                         tr {
                             td.main data-label="Date" { (link::date(&date.to_string())) }
                             td.num data-label="Runs" { (link::count(spent.runs)) }
@@ -78,6 +86,7 @@ pub fn page(page: &CostPage<'_>) -> Markup {
                     }
                 }
             }
+            (pager::pager("/ui/cost", &[("cursor", first.as_deref())], next.as_deref(), shown.len(), "date"))
         }
         details.panel {
             summary { "Prices" }

@@ -2,7 +2,7 @@
 
 use crate::charts::{bars, heatmap, meter};
 use crate::format;
-use crate::parts::{facts, link, state, states, time};
+use crate::parts::{facts, link, pager, state, states, time};
 use crate::text;
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use maud::{Markup, html};
@@ -14,6 +14,8 @@ const WEEKS: u32 = 53;
 pub const FEW_WEEKS: u32 = 20;
 /// Dates in the chart of rows.
 const BARS: usize = 60;
+/// Dates on a page of the table: 25. The calendar above it has all of a year; together they are less than 150 kB.
+const ROWS: usize = 25;
 /// Same weekdays before a date that it is compared with, and how many of them have to be known.
 const COMPARED: (usize, usize) = (14, 3);
 /// Share of the median below and above which a date is odd.
@@ -32,9 +34,9 @@ pub struct DateNumbers {
     pub refused: Vec<(String, u64)>,
     /// Rows of its committed runs.
     pub rows: u64,
-    /// Lines that these rejected.
+    /// Lines that the committed runs rejected.
     pub rejected: u64,
-    /// Bytes of Parquet of these.
+    /// Bytes of Parquet of the committed runs.
     pub output_bytes: u64,
     /// When the oldest pending file arrived.
     pub oldest_pending: Option<DateTime<Utc>>,
@@ -138,8 +140,8 @@ pub fn calendar(dates: &[DateNumbers], weeks: u32) -> Markup {
     heatmap::calendar(&days, last, weeks, |date| link::date_path(&date.to_string()))
 }
 
-/// The page of all dates.
-pub fn page(dates: &[DateNumbers], now: DateTime<Utc>) -> Markup {
+/// The page of all dates, newest first. Its table begins with the date `first`, or the one before it.
+pub fn page(dates: &[DateNumbers], first: Option<NaiveDate>, now: DateTime<Utc>) -> Markup {
     let odd = odd(dates);
     html! {
         div.head { h1 { "Dates" } p.muted { "Each date of data: how much of it is converted, and what is left." } }
@@ -149,7 +151,7 @@ pub fn page(dates: &[DateNumbers], now: DateTime<Utc>) -> Markup {
                 div.banner.warn { strong { "Unlike other weeks: " } @for (index, (date, share)) in odd.iter().take(8).enumerate() { @if index > 0 { ", " } (link::date(&date.to_string())) " has " (format!("{:.0} %", share * 100.0)) " of the usual rows" } }
             }
             (facts::panel("rows", "Rows by date", None, &rows(dates, &odd)))
-            (table(dates, now))
+            (table(dates, first, now))
         }
     }
 }
@@ -176,13 +178,16 @@ fn rows(dates: &[DateNumbers], odd: &[(NaiveDate, f64)]) -> Markup {
     bars::bars(&bars, "Rows by date", ["date", "rows"])
 }
 
-fn table(dates: &[DateNumbers], now: DateTime<Utc>) -> Markup {
+fn table(dates: &[DateNumbers], first: Option<NaiveDate>, now: DateTime<Utc>) -> Markup {
+    let mut left = dates.iter().filter(|date| first.is_none_or(|first| date.date <= first));
+    let shown: Vec<&DateNumbers> = left.by_ref().take(ROWS).collect();
+    let (first, next) = (first.map(|date| date.to_string()), left.next().map(|date| date.date.to_string()));
     html! {
         table.cards {
             caption.visually-hidden { "Dates, newest first" }
             thead { tr { th scope="col" { "Date" } th scope="col" { "Done" } th.num scope="col" { "Files" } th.num scope="col" { "Failed" } th.num scope="col" { "Refused" } th.num scope="col" { "Rows" } th.num scope="col" { "Rejected" } th.num scope="col" { "Output" } th scope="col" { "Last commit" } } }
             tbody {
-                @for date in dates {
+                @for date in &shown {
                     @let name = date.date.to_string();
                     tr id=(format!("date-{name}")) data-href=(link::date_path(&name)) data-id=(name) {
                         td.main data-label="Date" { (link::date(&name)) " " span.muted { (date.date.format("%a").to_string()) } }
@@ -198,6 +203,7 @@ fn table(dates: &[DateNumbers], now: DateTime<Utc>) -> Markup {
                 }
             }
         }
+        (pager::pager("/ui/dates", &[("cursor", first.as_deref())], next.as_deref(), shown.len(), "date"))
     }
 }
 
@@ -285,6 +291,21 @@ mod tests {
         dates.pop();
         dates.push(date(22, 300, FileState::Processing));
         assert!(odd(&dates).is_empty());
+    }
+
+    #[test]
+    fn a_table_of_many_dates_has_pages() {
+        let newest_first: Vec<DateNumbers> = (1..=31).rev().map(|day| date(day, 1, FileState::Completed)).collect();
+        let shown = |first: Option<u32>| {
+            let first = first.and_then(|day| NaiveDate::from_ymd_opt(2025, 12, day));
+            page(&newest_first, first, "2025-12-31T00:00:00Z".parse().unwrap()).0
+        };
+        let newest = shown(None);
+        assert!(newest.contains("id=\"date-2025-12-31\"") && newest.contains("id=\"date-2025-12-07\""));
+        assert!(!newest.contains("id=\"date-2025-12-06\"") && newest.contains("/ui/dates?cursor=2025-12-06"));
+        let older = shown(Some(6));
+        assert!(older.contains("id=\"date-2025-12-06\"") && !older.contains("id=\"date-2025-12-07\""));
+        assert!(!older.contains("rel=\"next\""));
     }
 
     #[test]

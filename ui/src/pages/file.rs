@@ -1,5 +1,6 @@
 //! Page of one file: why the file is not done, and its life.
 
+use super::preview;
 use crate::format;
 use crate::parts::{copy, facts, link, state, states, time};
 use crate::text;
@@ -72,13 +73,14 @@ fn known(page: &FilePage<'_>, detail: &FileDetail) -> Markup {
     }
     html! {
         (steps(detail, page.now))
-        @if let Some(reason) = &file.reason {
+        @if let Some(reason) = file.reason.as_ref().filter(|_| page.why.is_none()) {
             div.banner.(if file.state == FileState::Failed { "bad" } else { "warn" }) { strong { (file.state.as_str()) ": " } (text::shown(reason)) }
         }
         @if let Some(etag) = &file.overwritten_etag {
             div.banner.warn { "Newer content was seen, with the entity tag " code { (text::shown(etag)) } ": the rows in the output are of the content from before." }
         }
         (facts::facts(&items))
+        @if matches!(file.state, FileState::Quarantined | FileState::Failed) { p.after { a.button href=(preview::path(&file.uri, 0)) { "Look inside: its lines, and what is wrong with them" } } }
         (facts::panel("story", "Story", None, &story(&detail.timeline, page.now)))
     }
 }
@@ -88,10 +90,11 @@ fn steps(detail: &FileDetail, now: DateTime<Utc>) -> Markup {
     let way = [FileState::Pending, FileState::Manifested, FileState::Processing, FileState::Completed];
     let last = |of: FileState| detail.timeline.iter().rev().find(|moment| moment.state == of);
     let reached = way.iter().position(|of| *of == detail.file.state);
+    let is_shown = |of: &FileState| reached.is_some() || last(*of).is_some();
     html! {
         ol.way aria-label="The file's way" {
-            @for (index, of) in way.into_iter().enumerate() {
-                @let is_past = reached.is_some_and(|reached| index <= reached);
+            @for (index, of) in way.into_iter().enumerate().filter(|(_, of)| is_shown(of)) {
+                @let is_past = reached.is_none_or(|reached| index <= reached);
                 @let (sign, class) = state::file_sign(of);
                 li.(if is_past { class } else { "ahead" }) aria-current=[(reached == Some(index)).then_some("step")] {
                     (state::sign(if is_past { sign } else { state::Sign::Empty }))

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use millwork_manifest::{FileState, RunState};
 
 /// Keys, each with what it does.
-const KEYS: [(&str, &str); 17] = [
+const KEYS: [(&str, &str); 19] = [
     ("g o", "overview"),
     ("g r", "runs"),
     ("g d", "dates"),
@@ -13,6 +13,8 @@ const KEYS: [(&str, &str); 17] = [
     ("g q", "quarantine"),
     ("g c", "cluster"),
     ("g a", "activity"),
+    ("g u", "cost"),
+    ("g h", "doctor"),
     ("/", "find: a run, a file, a date, an executor"),
     ("j k", "row down, up; Enter opens it, x chooses it"),
     ("[ ]", "part of the run before, after"),

@@ -1,19 +1,28 @@
 //! Quarantine: files that were refused on arrival.
 
+use super::preview;
+use super::run::Tab;
 use crate::charts::meter;
 use crate::format;
-use crate::parts::{filters, link, pager, state, time};
+use crate::frame::Viewer;
+use crate::parts::filters::Choice;
+use crate::parts::{actions, facts, filters, link, pager, state, time};
 use crate::text;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use millwork_api::File;
+use millwork_api::{File, Run};
+use millwork_manifest::QuarantineReason;
 
 /// Content of the page.
 pub struct Quarantine<'a> {
     /// The time of the page.
     pub now: DateTime<Utc>,
+    /// Reader of the page.
+    pub viewer: &'a Viewer,
     /// The chosen date.
     pub date: Option<String>,
+    /// The chosen reason.
+    pub reason: Option<&'a str>,
     /// Cursor at which this page begins.
     pub cursor: Option<String>,
     /// The files.
@@ -22,44 +31,112 @@ pub struct Quarantine<'a> {
     pub next: Option<&'a str>,
     /// Files refused in all, if they were counted.
     pub all: Option<u64>,
+    /// Newest runs of which lines were rejected, of those that were looked at.
+    pub runs: &'a [Run],
+    /// Path and query of this page, to come back to.
+    pub back: &'a str,
 }
 
 impl Quarantine<'_> {
-    fn parameters(&self) -> [(&'static str, Option<&str>); 2] {
-        [("date", self.date.as_deref()), ("cursor", self.cursor.as_deref())]
+    fn parameters(&self) -> [(&'static str, Option<&str>); 3] {
+        [("date", self.date.as_deref()), ("reason", self.reason), ("cursor", self.cursor.as_deref())]
     }
 }
 
 /// The page.
 pub fn page(page: &Quarantine<'_>) -> Markup {
     let parameters = page.parameters();
-    let active: Vec<(&str, &str)> = page.date.as_deref().map(|date| ("date", date)).into_iter().collect();
+    let active: Vec<(&str, &str)> = parameters
+        .iter()
+        .filter(|(name, _)| *name != "cursor")
+        .filter_map(|(name, value)| Some((*name, (*value)?)))
+        .collect();
+    let choices: Vec<Choice<'_>> =
+        QuarantineReason::ALL.iter().map(|reason| Choice { value: reason.as_str(), name: reason.as_str() }).collect();
+    let fields = html! {
+        (filters::date("date", "Date", page.date.as_deref()))
+        (filters::select("reason", "Reason", page.reason, &choices))
+    };
     html! {
         div.head {
             h1 { "Quarantine" }
-            p.muted { "Files that were refused on arrival. " @if let Some(all) = page.all { (format::counted(all, "file")) " in all. " } "Nothing of them is in any output." }
+            p.muted { "Files that were refused on arrival. " @if let Some(all) = page.all.filter(|all| *all >= page.items.len() as u64) { (format::counted(all, "file")) " in all. " } "Nothing of them is in any output." }
         }
-        (filters::form("/ui/quarantine", &filters::date("date", "Date", page.date.as_deref()), &active, &parameters))
-        @if page.items.is_empty() {
-            div.empty.good { p.title { (state::sign(state::Sign::Tick)) " Nothing is refused" } p { @if active.is_empty() { "Every file that arrived had a date, a known extension and a size that is taken." } @else { "No file of this date was refused." } } }
+        (filters::form("/ui/quarantine", &fields, &active, &parameters))
+        @if page.items.is_empty() { (nothing(page, active.is_empty())) } @else { (list(page, &parameters)) }
+        (facts::panel("rejected", "Rejected lines", None, &rejected(page)))
+    }
+}
+
+fn nothing(page: &Quarantine<'_>, is_all: bool) -> Markup {
+    html! {
+        @if page.next.is_some() {
+            div.empty { p.title { "No file matches on this page" } p { "The store was searched as far as one page goes. Go on with older ones." } }
+            (pager::pager("/ui/quarantine", &page.parameters(), page.next, 0, "file"))
         } @else {
-            (reasons(page.items))
+            div.empty.good {
+                p.title { (state::sign(state::Sign::Tick)) @if is_all { " Nothing is refused" } @else { " No file like that was refused" } }
+                p { @if is_all { "Every file that arrived had a date, a known extension and a size that is taken." } @else { "Take one of the filters above away to see others." } }
+            }
+        }
+    }
+}
+
+fn list(page: &Quarantine<'_>, parameters: &[(&str, Option<&str>)]) -> Markup {
+    html! {
+        (reasons(page.items))
+        form.list method="post" action="/ui/plans" {
+            input type="hidden" name="back" value=(page.back);
+            @for (name, value) in parameters { @if let Some(value) = value.filter(|_| *name != "cursor") { input type="hidden" name=(format!("where-{name}")) value=(value); } }
             table.cards {
                 caption.visually-hidden { "Refused files" }
-                thead { tr { th scope="col" { "File" } th scope="col" { "Reason" } th.num scope="col" { "Size" } th scope="col" { "Date" } th scope="col" { "Refused" } } }
-                tbody {
-                    @for file in page.items {
-                        tr id=(format!("file-{}", file.uri)) data-href=(link::file_path(&file.uri)) data-id=(file.uri) {
-                            td.main data-label="File" { (link::file(&file.uri)) @if let Some(to) = &file.quarantine_uri { div.why { "moved to " (text::shown(to)) } } }
-                            td data-label="Reason" { span.tag { (text::shown(file.reason.as_deref().unwrap_or("–"))) } }
-                            td.num data-label="Size" { (link::size(file.size_bytes)) }
-                            td data-label="Date" { @match &file.date { Some(date) => (link::date(&date.to_string())), None => span.muted { "none" } } }
-                            td data-label="Refused" { (time::moment_and_ago(file.updated_at, page.now)) }
-                        }
-                    }
-                }
+                thead { tr {
+                    th.tick scope="col" { input type="checkbox" data-act="all" aria-label="choose all files of this page"; }
+                    th scope="col" { "File" } th scope="col" { "Reason" } th.num scope="col" { "Size" } th scope="col" { "Date" } th scope="col" { "Refused" } th scope="col" { "Content" }
+                } }
+                tbody { @for file in page.items { (row(file, page.now)) } }
             }
-            (pager::pager("/ui/quarantine", &parameters, page.next, page.items.len(), "file"))
+            (actions::of_files(page.viewer, page.next.is_some() || page.cursor.is_some()))
+        }
+        (pager::pager("/ui/quarantine", parameters, page.next, page.items.len(), "file"))
+    }
+}
+
+fn row(file: &File, now: DateTime<Utc>) -> Markup {
+    html! {
+        tr id=(format!("file-{}", file.uri)) data-href=(link::file_path(&file.uri)) data-id=(file.uri) {
+            td.tick { input type="checkbox" name="file" data-pick="yes" value=(file.uri) aria-label=(format!("choose {}", text::plain(link::split(&file.uri).1))); }
+            td.main data-label="File" { (link::file(&file.uri)) @if let Some(to) = &file.quarantine_uri { div.why { "moved to " (text::shown(to)) } } }
+            td data-label="Reason" { span.tag { (text::shown(file.reason.as_deref().unwrap_or("–"))) } }
+            td.num data-label="Size" { (link::size(file.size_bytes)) }
+            td data-label="Date" { @match &file.date { Some(date) => (link::date(&date.to_string())), None => span.muted { "none" } } }
+            td data-label="Refused" { (time::moment_and_ago(file.updated_at, now)) }
+            td data-label="Content" { a href=(preview::path(&file.uri, 0)) { "look inside" span.visually-hidden { " " (text::shown(link::split(&file.uri).1)) } } }
+        }
+    }
+}
+
+/// Runs of which lines were rejected: from there they are read in pieces.
+fn rejected(page: &Quarantine<'_>) -> Markup {
+    html! {
+        @if page.runs.is_empty() {
+            p.muted { "The newest completed runs" @if let Some(date) = &page.date { " of " (date) } " rejected no line." }
+        } @else {
+            p.muted { "Lines that were no rows, of the newest completed runs" @if let Some(date) = &page.date { " of " (date) } ". Their other lines are converted." }
+            table.cards {
+                caption.visually-hidden { "Runs with rejected lines" }
+                thead { tr { th scope="col" { "Run" } th scope="col" { "Date" } th.num scope="col" { "Rejected" } th.num scope="col" { "Rows" } th scope="col" { "Completed" } th scope="col" { "Lines" } } }
+                tbody { @for run in page.runs { @if let Some(summary) = &run.summary {
+                    tr data-id=(run.manifest_id) {
+                        td.main data-label="Run" { (link::run(run.manifest_id.as_str())) }
+                        td data-label="Date" { (link::date(&run.date.to_string())) }
+                        td.num.s-bad data-label="Rejected" { (link::count(summary.rejected)) }
+                        td.num data-label="Rows" { (link::short_count(summary.rows)) }
+                        td data-label="Completed" { (time::ago(run.updated_at, page.now)) }
+                        td data-label="Lines" { a href=(Tab::Rejected.path(run.manifest_id.as_str())) { "look at them" span.visually-hidden { " of " (run.manifest_id) } } }
+                    }
+                } } }
+            }
         }
     }
 }

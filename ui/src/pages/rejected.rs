@@ -4,6 +4,7 @@ use crate::format;
 use crate::parts::{copy, link};
 use crate::text;
 use maud::{Markup, html};
+use millwork_manifest::ObjectUri;
 use std::collections::BTreeMap;
 
 /// Characters of a line that are shown before and behind the mark.
@@ -62,8 +63,34 @@ pub fn page(page: &RejectedPage<'_>) -> Markup {
             @if let Some(first) = page.first { a.button.quiet href=(first) { "⇤ first" } }
             @if let Some(next) = page.next { a.button rel="next" data-key="n" href=(next) { "more →" } }
         }
-        p.muted { "All of them, as they stood: " code { (text::shown(page.place)) } (copy::button(page.place, "the address")) }
+        (put_back(page.place))
     }
+}
+
+/// The way of mended lines into the output: a new file of the date. The rows that are there already are in no line of it.
+fn put_back(place: &str) -> Markup {
+    let path = place.parse::<ObjectUri>().ok().and_then(|uri| uri.to_path());
+    let read = match path {
+        Some(path) => format!("cat {}", quoted(&path.display().to_string())),
+        None => format!("aws s3 cp {} -", quoted(place)),
+    };
+    let command = format!("{read} | jq -r 'select(.raw != null) | .raw' > YYYY-MM-DD-mended.ndjson");
+    html! {
+        section.panel aria-labelledby="put-back" {
+            h2 id="put-back" { "Put mended lines back" }
+            p { "All of them, as they stood: " code { (text::shown(place)) } (copy::button(place, "the address")) }
+            ol.do {
+                li { "Take the lines out: " (copy::command(&text::plain(&command))) }
+                li { "Name the file by the date of its rows, and mend the lines in it." }
+                li { "Put it into the input, beside the other files. Only these lines are converted: the rows of this run stay as they are." }
+            }
+        }
+    }
+}
+
+/// A text as one word of a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 fn one(line: &RejectedLine) -> Markup {
@@ -89,14 +116,14 @@ fn cut(text: &str) -> String {
 }
 
 /// The byte of the line that a message names, from 0.
-fn mark(message: &str) -> Option<usize> {
+pub(super) fn mark(message: &str) -> Option<usize> {
     let (_, after) = message.split_once("at byte ")?;
     let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
     digits.parse::<usize>().ok()?.checked_sub(1)
 }
 
 /// The line around the mark, and the mark below it. Signs stand for what cannot be seen, so that one column is one sign.
-fn excerpt(raw: &str, mark: Option<usize>) -> Markup {
+pub(super) fn excerpt(raw: &str, mark: Option<usize>) -> Markup {
     let at = mark.map_or(0, |mark| raw.char_indices().take_while(|(index, _)| *index < mark).count());
     let from = at.saturating_sub(AROUND);
     let shown: String = raw.chars().skip(from).take(2 * AROUND).collect();
@@ -115,6 +142,17 @@ fn excerpt(raw: &str, mark: Option<usize>) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lines_are_taken_from_where_they_are() {
+        assert!(
+            put_back("s3://q/it's.ndjson")
+                .into_string()
+                .contains(r"aws s3 cp &#39;s3://q/it&#39;\&#39;&#39;s.ndjson&#39; -")
+                || put_back("s3://q/it's.ndjson").into_string().contains(r"aws s3 cp 's3://q/it'\''s.ndjson' -")
+        );
+        assert!(put_back("file:///q/a%20b.ndjson").into_string().contains("cat '/q/a b.ndjson' | jq"));
+    }
 
     #[test]
     fn the_mark_stands_below_the_byte() {

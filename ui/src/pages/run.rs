@@ -30,7 +30,7 @@ pub enum Tab {
 }
 
 impl Tab {
-    /// All of them.
+    /// All tabs.
     pub const ALL: [Self; 6] = [Self::Summary, Self::Tasks, Self::Files, Self::Rejected, Self::Plan, Self::Output];
 
     /// The last part of its path.

@@ -1,12 +1,12 @@
 //! Parts of a run's page that have an address of their own.
 
 use super::run::{RunPage, Tab};
-use crate::charts::{gantt, plan};
+use crate::charts::plan;
 use crate::format;
 use crate::parts::{copy, facts, link, pager, state, states};
 use crate::text;
 use maud::{Markup, html};
-use millwork_api::{LedgerEntry, Page, RunFile, TaskProgress, TaskState};
+use millwork_api::{LedgerEntry, Page, RunFile};
 
 /// Content of such a part, beside the run itself.
 pub enum Part<'a> {
@@ -31,7 +31,7 @@ pub(super) fn part(page: &RunPage<'_>) -> Markup {
         (Tab::Files, Part::Files { files, ledger, cursor }) => self::files(page, files, ledger, cursor.as_deref()),
         (Tab::Rejected, Part::Rejected(lines)) => html! { (lines) },
         (Tab::Rejected, _) => rejected(page),
-        (Tab::Tasks, _) => tasks(page),
+        (Tab::Tasks, _) => super::run_tasks::page(page.run, page.now),
         (Tab::Plan, _) => plan(page),
         (Tab::Output, _) => output(page),
         _ => html! {},
@@ -88,45 +88,6 @@ fn rejected(page: &RunPage<'_>) -> Markup {
             @if let Some(place) = &result.rejected_lines { p { "They are in " code { (text::shown(place)) } (copy::button(place, "the address")) } }
         },
     }
-}
-
-fn tasks(page: &RunPage<'_>) -> Markup {
-    let tasks: Vec<&TaskProgress> =
-        page.run.progress.iter().flat_map(|progress| &progress.stages).flat_map(|stage| &stage.tasks).collect();
-    let Some(begin) = tasks.iter().map(|task| task.launched_at_ms).min() else {
-        return states::empty(
-            "No task is known",
-            "Tasks are known while they run, to the scheduler that runs the manifests.",
-            None,
-        );
-    };
-    let now = u64::try_from(page.now.timestamp_millis()).unwrap_or(begin);
-    let seconds = |ms: u64| ms.saturating_sub(begin) as f64 / 1000.0;
-    let mut spans: Vec<gantt::Span> = tasks
-        .iter()
-        .map(|task| gantt::Span {
-            name: format!("task {}", task.id),
-            who: text::plain(task.executor.as_deref().unwrap_or("–")),
-            from: seconds(task.launched_at_ms),
-            to: task.ended_at_ms.map(seconds),
-            class: match task.state {
-                TaskState::Running => "work",
-                TaskState::Successful => "done",
-                TaskState::Failed => "bad",
-            },
-            said: format!(
-                "{} of {} read, {} rows, {}",
-                format::bytes(task.read_bytes),
-                format::bytes(task.input_bytes),
-                format::count(task.rows),
-                format::rate(task.bytes_per_second)
-            ),
-            is_outlier: false,
-        })
-        .collect();
-    gantt::mark_outliers(&mut spans);
-    let until = tasks.iter().map(|task| task.ended_at_ms.unwrap_or(now)).max().map_or(0.0, seconds);
-    facts::panel("tasks", "Tasks", None, &gantt::gantt(&spans, until))
 }
 
 fn plan(page: &RunPage<'_>) -> Markup {

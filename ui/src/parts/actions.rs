@@ -99,6 +99,22 @@ pub fn of_selection(viewer: &Viewer, has_more: bool) -> Markup {
     }
 }
 
+/// Taking back refused files that are chosen in a list; `has_more` tells whether the list is longer than the page.
+pub fn of_files(viewer: &Viewer, has_more: bool) -> Markup {
+    let lacks = lacks(viewer);
+    html! {
+        div.bulk role="group" aria-label="With the chosen files" {
+            span { strong data-chosen { "The chosen" } " files" }
+            @if has_more { label { input type="checkbox" name="all" value="matching"; " all that match, on every page" } }
+            @match lacks {
+                None => button.action type="submit" name="action" value="redrive" data-key="R" { "Take back…" },
+                Some(reason) => span.action.off aria-disabled="true" role="button" title=(reason) { "Take back" span.reason { ": " (reason) } },
+            }
+            button.action.copy-ids type="button" data-act="copy-ids" { "Copy addresses" }
+        }
+    }
+}
+
 /// Actions on one run.
 pub fn of_run(run: &Run, viewer: &Viewer, back: &str) -> Markup {
     let lacks = lacks(viewer);

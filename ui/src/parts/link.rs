@@ -55,7 +55,7 @@ pub fn file(uri: &str) -> Markup {
     html! { a.uri href=(file_path(uri)) title=(text::plain(uri)) { span.name { (text::shown(name)) } @if !place.is_empty() { span.place { (text::shown(place)) } } } }
 }
 
-/// A place and a name.
+/// Splits a URI into its place and its name.
 pub fn split(uri: &str) -> (&str, &str) {
     uri.rfind('/').map_or(("", uri), |at| uri.split_at(at + 1))
 }

@@ -61,12 +61,12 @@ static ON_THEIR_WAY: Mutex<usize> = Mutex::new(0);
 static TURN_ENDED: Condvar = Condvar::new();
 
 impl Turn {
-    /// Number of turns in the process.
+    /// Limit of parts that the process uploads at once.
     fn most() -> usize {
         (PARTS_OF_A_CORE * cores()).max(LEAST_PARTS)
     }
 
-    /// Waits for one. Those that have one need nothing of who waits.
+    /// Waits for a turn. Parts that have one need nothing of the thread that waits, so that it gets one.
     fn take() -> Self {
         let most = Self::most();
         let taken = ON_THEIR_WAY.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,7 +88,7 @@ pub(in crate::staging) struct BucketWriter {
     bucket: String,
     key: String,
     is_output: bool,
-    /// A part that is not sent yet: what stays behind is enough for a part, whenever the tail starts.
+    /// Full part that is held back, so that the last part, the tail, is never smaller than a store allows.
     behind: Option<Buffer>,
     buffer: Option<Buffer>,
     upload: Begun,

@@ -1,0 +1,71 @@
+//! Examination of what Millwork stands on.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Result of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// As it must be.
+    Fine,
+    /// Works, and needs a look.
+    Warning,
+    /// Does not work.
+    Broken,
+    /// Could not be looked at, or does not apply.
+    Unknown,
+}
+
+/// Check of one part of what the scheduler stands on.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Check {
+    /// Name of the part that was looked at.
+    pub name: String,
+    /// Result of the check.
+    pub verdict: Verdict,
+    /// Finding, in words. Control characters are escaped.
+    pub found: String,
+    /// Remedy; none if there is nothing to do.
+    #[schema(required)]
+    pub remedy: Option<String>,
+}
+
+impl Check {
+    /// Something that is as it must be.
+    pub fn fine(name: &str, found: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), verdict: Verdict::Fine, found: found.into(), remedy: None }
+    }
+
+    /// Something that could not be looked at.
+    pub fn unknown(name: &str, found: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Unknown, ..Self::fine(name, found) }
+    }
+
+    /// Something that works, and needs a look.
+    pub fn warning(name: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Warning, remedy: Some(remedy.into()), ..Self::fine(name, found) }
+    }
+
+    /// Something that is broken.
+    pub fn broken(name: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Broken, ..Self::warning(name, found, remedy) }
+    }
+
+    /// Tells whether somebody has to do something.
+    pub fn is_finding(&self) -> bool {
+        matches!(self.verdict, Verdict::Warning | Verdict::Broken)
+    }
+}
+
+/// All that was looked at.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Examination {
+    /// When, by the clock of who looked.
+    pub at: DateTime<Utc>,
+    /// Version of Millwork that looked.
+    pub version: String,
+    /// Each check.
+    pub checks: Vec<Check>,
+}

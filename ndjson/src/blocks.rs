@@ -1,0 +1,253 @@
+//! A byte stream as blocks of whole lines.
+
+use std::io::{self, Read};
+
+/// The longest line that is looked at, in bytes without its newline: 64 MiB.
+pub const MAX_LINE_BYTES: usize = 64 << 20;
+
+/// Size of a block, in bytes: 256 KiB are read at a time, which stay in the second-level cache while they are scanned.
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// The byte order mark of UTF-8, with which a file may start: it is part of no line.
+pub const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// Cuts a stream into blocks of whole lines, each ending in a newline (one is added where the last line lacks it).
+pub struct Blocks<R> {
+    input: R,
+    buffer: Vec<u8>,
+    /// Number of bytes that the buffer holds.
+    filled: usize,
+    /// Number of bytes of the buffer that have been handed out.
+    handed_out: usize,
+    /// The offset of the buffer's start in the stream.
+    offset: u64,
+    at_end: bool,
+}
+
+/// Next part of the stream.
+pub enum Next {
+    /// Whole lines, readable with [`Blocks::lines`].
+    Lines,
+    /// A line above [`MAX_LINE_BYTES`], to be passed over with [`Blocks::skip_long_line`].
+    LongLine,
+    /// Nothing.
+    End,
+}
+
+impl<R: Read> Blocks<R> {
+    pub fn new(input: R, offset: u64) -> Self {
+        Self { input, buffer: Vec::new(), filled: 0, handed_out: 0, offset, at_end: false }
+    }
+
+    /// The current block: whole lines, the last byte a newline.
+    pub fn lines(&self) -> &[u8] {
+        &self.buffer[..self.handed_out]
+    }
+
+    /// The stream that is cut.
+    pub fn input(&self) -> &R {
+        &self.input
+    }
+
+    /// The offset of the current block in the stream.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Gives up the current block and reads the next.
+    pub fn advance(&mut self) -> io::Result<Next> {
+        self.drop_handed_out();
+        if self.buffer.len() > 4 * BLOCK_BYTES && self.filled < BLOCK_BYTES {
+            self.buffer.truncate(BLOCK_BYTES);
+            self.buffer.shrink_to_fit();
+        }
+        let is_start = self.offset == 0;
+        let mut searched = 0;
+        loop {
+            self.fill()?;
+            if is_start && searched == 0 && self.buffer[..self.filled].starts_with(BOM) {
+                self.handed_out = BOM.len();
+                return self.advance();
+            }
+            if let Some(newline) = memchr::memrchr(b'\n', &self.buffer[searched..self.filled]) {
+                let end = searched + newline + 1;
+                // A block may hold a line that is too long only as its first one, and alone.
+                if self.first_line_is_long(end) {
+                    return Ok(Next::LongLine);
+                }
+                self.handed_out = end;
+                return Ok(Next::Lines);
+            }
+            if self.filled > MAX_LINE_BYTES {
+                return Ok(Next::LongLine);
+            }
+            if self.at_end {
+                if self.filled == 0 {
+                    return Ok(Next::End);
+                }
+                self.end_last_line();
+                return Ok(Next::Lines);
+            }
+            searched = self.filled;
+        }
+    }
+
+    fn first_line_is_long(&self, end: usize) -> bool {
+        end > MAX_LINE_BYTES && memchr::memchr(b'\n', &self.buffer[..=MAX_LINE_BYTES]).is_none()
+    }
+
+    /// Passes over a long line, handing it out in pieces, without its newline. Returns its length.
+    pub fn skip_long_line<E: From<io::Error>>(
+        &mut self,
+        mut piece: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let mut length = 0;
+        loop {
+            let newline = memchr::memchr(b'\n', &self.buffer[..self.filled]);
+            let end = newline.unwrap_or(self.filled);
+            piece(&self.buffer[..end])?;
+            length += end as u64;
+            self.handed_out = newline.map_or(end, |at| at + 1);
+            self.drop_handed_out();
+            if newline.is_some() || (self.at_end && self.filled == 0) {
+                return Ok(length);
+            }
+            self.fill()?;
+        }
+    }
+
+    /// Passes over all there is from the current block on, handing it out in pieces. Returns its length.
+    pub fn skip_all<E: From<io::Error>>(&mut self, mut piece: impl FnMut(&[u8]) -> Result<(), E>) -> Result<u64, E> {
+        let mut length = 0;
+        loop {
+            piece(&self.buffer[..self.filled])?;
+            length += self.filled as u64;
+            self.handed_out = self.filled;
+            self.drop_handed_out();
+            if self.at_end {
+                return Ok(length);
+            }
+            self.fill()?;
+        }
+    }
+
+    /// Start of the block that was read last.
+    pub fn start(&self) -> &[u8] {
+        &self.buffer[..self.filled]
+    }
+
+    fn drop_handed_out(&mut self) {
+        let rest = self.handed_out.min(self.filled)..self.filled;
+        self.offset += rest.start as u64;
+        self.filled = rest.len();
+        self.buffer.copy_within(rest, 0);
+        self.handed_out = 0;
+    }
+
+    /// Reads until a block more is there, or the end.
+    fn fill(&mut self) -> io::Result<()> {
+        let wanted = (self.filled + 1).next_multiple_of(BLOCK_BYTES).max(self.filled + BLOCK_BYTES / 2);
+        if self.buffer.len() < wanted {
+            // No more is wanted of a line that is too long.
+            let ample = (self.buffer.len() * 3 / 2).min(MAX_LINE_BYTES + 2 * BLOCK_BYTES);
+            self.buffer.resize(wanted.max(ample), 0);
+        }
+        while self.filled < wanted && !self.at_end {
+            match self.input.read(&mut self.buffer[self.filled..wanted]) {
+                Ok(0) => self.at_end = true,
+                Ok(read) => self.filled += read,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    fn end_last_line(&mut self) {
+        if self.buffer.len() == self.filled {
+            self.buffer.push(0);
+        }
+        self.buffer[self.filled] = b'\n';
+        self.handed_out = self.filled + 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A reader that returns a few bytes at a time.
+    struct Trickle<'a>(&'a [u8], usize);
+
+    impl Read for Trickle<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let size = self.1.min(self.0.len()).min(buffer.len());
+            let (now, later) = self.0.split_at(size);
+            buffer[..size].copy_from_slice(now);
+            self.0 = later;
+            Ok(size)
+        }
+    }
+
+    /// Every line with its offset; a long line only with its length.
+    fn lines(input: &[u8], step: usize) -> Vec<(u64, Result<Vec<u8>, u64>)> {
+        let mut blocks = Blocks::new(Trickle(input, step), 0);
+        let mut found = Vec::new();
+        loop {
+            match blocks.advance().unwrap() {
+                Next::End => return found,
+                Next::LongLine => {
+                    let offset = blocks.offset();
+                    let mut length = 0;
+                    let count = |piece: &[u8]| {
+                        length += piece.len() as u64;
+                        Ok::<_, io::Error>(())
+                    };
+                    assert_eq!(blocks.skip_long_line(count).unwrap(), length);
+                    found.push((offset, Err(length)));
+                }
+                Next::Lines => {
+                    let (block, mut offset) = (blocks.lines(), blocks.offset());
+                    assert_eq!(block.last(), Some(&b'\n'));
+                    for line in block[..block.len() - 1].split(|b| *b == b'\n') {
+                        found.push((offset, Ok(line.to_vec())));
+                        offset += line.len() as u64 + 1;
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        assert_eq!(lines(b"\xef\xbb\xbfa\nb", 1), [(3, Ok(b"a".to_vec())), (5, Ok(b"b".to_vec()))]);
+        assert!(lines(b"\xef\xbb\xbf", 1).is_empty());
+        assert!(lines(b"", 1).is_empty());
+    }
+
+    #[test]
+    fn lines_above_the_limit_are_passed_over_and_the_next_is_whole() {
+        let long = |extra: usize| vec![b'x'; MAX_LINE_BYTES + extra];
+        let input = [b"a\n".as_slice(), &long(0), b"\n", &long(1), b"\nb\n", &long(BLOCK_BYTES * 3)].concat();
+        let found = lines(&input, BLOCK_BYTES);
+        let lengths: Vec<_> = found.iter().map(|(_, l)| l.as_ref().map(Vec::len)).collect();
+        let max = MAX_LINE_BYTES as u64;
+        let expected = [Ok(1), Ok(MAX_LINE_BYTES), Err(&(max + 1)), Ok(1), Err(&(max + BLOCK_BYTES as u64 * 3))];
+        assert_eq!(lengths, expected);
+        assert_eq!(found[3].0, 2 + max + 1 + max + 2);
+    }
+
+    proptest! {
+        #[test]
+        fn lines_are_those_of_the_text(parts in prop::collection::vec("[a-z]{0,9}", 0..40), step in 1usize..50) {
+            let text = parts.join("\n");
+            let mut expected: Vec<Vec<u8>> = parts.iter().map(|p| p.clone().into_bytes()).collect();
+            if expected.last().is_some_and(Vec::is_empty) {
+                expected.pop();
+            }
+            let found: Vec<_> = lines(text.as_bytes(), step).into_iter().map(|(_, line)| line.unwrap()).collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! From bytes to text columns: lines, strict JSON, and the builders that each value is copied into once; and the account of what became
+//! of every line.
+//!
+//! Nothing here knows of DataFusion or of Parquet. A scan ([`FileScan`]) reads byte ranges of files ([`FileRange`]) by a description
+//! ([`RowSource`]) and gives [`Rows`].
+
+mod blocks;
+mod columns;
+mod compare;
+mod defects;
+mod failure;
+mod formats;
+#[cfg(test)]
+mod fuzz;
+mod input;
+mod json;
+mod keys;
+mod learn;
+mod ledger;
+mod limits;
+mod lossy;
+mod members;
+mod numbers;
+mod preview;
+mod progress;
+mod rejects;
+mod rows;
+mod scan;
+mod spec;
+mod unescape;
+
+pub use blocks::{BOM, Blocks, MAX_LINE_BYTES, Next};
+pub use columns::{ColumnLayout, MAX_COLUMNS, METADATA_COLUMNS, check_columns, push_text};
+pub use compare::same;
+pub use defects::ScanError;
+pub use failure::{class_of_io, class_of_unreadable, failure_of_scan};
+pub use formats::OtherFormat;
+pub use input::{Content, InMemory, Input, InputError, open_range, open_start};
+pub use json::{Defect, Field, MAX_DEPTH, MAX_FIELDS, MAX_KEY_BYTES, Scanned, ValueKind, scan_line};
+pub use keys::{ColumnNames, KeyIndex, NewKey, Position, Words};
+pub use learn::{in_order, learn_keys, merge_keys};
+pub use ledger::{FileLedger, LedgerError, RangeLedger, add_up};
+pub use limits::{Limits, MIN_CONTENT_BYTES};
+pub use preview::{Preview, PreviewLine, preview};
+pub use progress::{TaskCounters, TaskCounts, TaskStep};
+pub use rejects::{RejectRoom, RejectSink};
+pub use rows::{Column, Rows, TextValues};
+pub use scan::{FileScan, ScanContext, input_bytes_read};
+pub use spec::{FileRange, LINE_PLACE, MAX_LATE_COLUMNS, OutputColumn, RowSource};
+pub use unescape::unescape;

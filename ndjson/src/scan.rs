@@ -1,0 +1,581 @@
+//! A file, or a byte range of one, as rows of text columns and metadata.
+
+mod whole;
+
+use super::blocks::{Blocks, MAX_LINE_BYTES, Next};
+use super::columns::{TextColumn, push_text};
+use super::defects::{ScanError, describe};
+use super::input::Content;
+use super::json::{Field, Scanned, ValueKind, scan_fields};
+use super::keys::{KeyIndex, Position};
+use super::lossy::{RawPlaces, lossy_line};
+use super::rejects::{RejectSink, Rejection};
+use super::unescape::unescape;
+use crate::ledger::RangeLedger;
+use crate::progress::TaskCounters;
+use crate::rows::{Column, Rows};
+use crate::spec::{FileRange, OutputColumn, RowSource};
+use arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Limit of the rows of a batch.
+const BATCH_ROWS: usize = 4096;
+/// Limit of the values of a record batch, null or not; a batch of wide rows has at least [`MIN_BATCH_ROWS`] all the same.
+const BATCH_VALUES: usize = 2_000_000;
+const MIN_BATCH_ROWS: usize = 64;
+/// Limit of the bytes of lines in a batch, for each column, within bounds: it stays in the cache until it is encoded, and each column has
+/// some values.
+const BATCH_BYTES_OF_A_COLUMN: usize = 8 << 10;
+const MIN_BATCH_BYTES: usize = 1 << 20;
+const MAX_BATCH_BYTES: usize = 4 << 20;
+/// Limit of the memory for text that is kept from batch to batch, in bytes: 16 MiB, and a little for each column without a value;
+/// huge values leave nothing behind.
+const MAX_SPARE_BYTES: usize = 16 << 20;
+/// For so many fields of a line memory is kept.
+const MAX_SPARE_FIELDS: usize = 1 << 16;
+/// For the text of a line that is not UTF-8, so many bytes of memory are kept.
+const MAX_SPARE_TEXT_BYTES: usize = 1 << 20;
+
+static INPUT_BYTES_READ: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes of stored input that this process has read so far in all its scans: for showing progress.
+pub fn input_bytes_read() -> u64 {
+    INPUT_BYTES_READ.load(Ordering::Relaxed)
+}
+
+/// State that the scans of one lane share, file after file.
+pub struct ScanContext {
+    pub source: Arc<RowSource>,
+    pub keys: KeyIndex,
+    pub rejects: RejectSink,
+    pub ledger: Vec<RangeLedger>,
+    /// Bytes of stored objects consumed by finished and current scans.
+    pub stored_bytes: u64,
+    /// Rows that were given to whoever asked for them.
+    pub given_rows: u64,
+    /// Counters of the task that it is of.
+    counters: Arc<TaskCounters>,
+    builder: BatchBuilder,
+}
+
+impl ScanContext {
+    pub fn new(source: Arc<RowSource>, rejects: RejectSink) -> Self {
+        let keys = KeyIndex::new(&source.layout.keys, source.names);
+        let keys = match source.ignores_others {
+            true => keys.ignoring_others(),
+            false => keys.with_late(source.max_late_columns),
+        };
+        let builder = BatchBuilder::new(&source);
+        let counters = Arc::default();
+        Self { source, keys, rejects, ledger: Vec::new(), stored_bytes: 0, given_rows: 0, counters, builder }
+    }
+
+    /// Makes the scans count for a task.
+    pub fn counting(self, counters: Arc<TaskCounters>) -> Self {
+        Self { counters, ..self }
+    }
+
+    /// Makes batches as long where there are thousands of columns as where there are few: for whoever takes rows as they are,
+    /// in which a column costs as much as it has values.
+    pub fn make_long_batches(&mut self) {
+        self.builder.max_rows = BATCH_ROWS;
+    }
+
+    /// Takes the memory of rows that nobody needs any more.
+    pub fn recycle(&mut self, rows: Rows) {
+        let mut room = MAX_SPARE_BYTES;
+        let late = (self.source.layout.keys.len()..).map(OutputColumn::Input);
+        for (place, column) in self.source.output.iter().copied().chain(late).zip(rows.columns) {
+            if let (OutputColumn::Input(index), Column::Text(values)) = (place, column)
+                && let Some(Some(column)) = self.builder.columns.get_mut(index)
+            {
+                column.recycle(values, &mut room);
+            }
+        }
+    }
+
+    /// Gives a column to each key that has turned up: they follow all others.
+    #[cold]
+    fn widen(&mut self) {
+        let late = self.keys.late();
+        self.builder.columns.resize_with(self.source.layout.keys.len() + late.len(), || Some(TextColumn::default()));
+        self.builder.late = late.into();
+    }
+
+    /// Adds a line whose keys are settled. Returns how many characters were replaced in it.
+    #[inline(always)]
+    fn append(&mut self, bytes: &[u8], fields: &[Field], line: u64, length: usize) -> u64 {
+        if self.builder.columns.len() < self.source.layout.keys.len() + self.keys.late().len() {
+            self.widen();
+        }
+        self.builder.append(bytes, fields, &self.keys, line, length)
+    }
+}
+
+/// The scan of one byte range.
+pub struct FileScan<R> {
+    range: FileRange,
+    blocks: Blocks<R>,
+    /// Start of the next line in the current block.
+    at: usize,
+    has_block: bool,
+    /// True if the current block is valid UTF-8 throughout.
+    is_utf8: bool,
+    is_done: bool,
+    counts: RangeLedger,
+    /// Rows and rejected lines that the task's counters have.
+    counted: (u64, u64),
+    stored_before: u64,
+    fields: Vec<Field>,
+    /// The text of a line that is not UTF-8.
+    text: Vec<u8>,
+}
+
+impl<R: Content> FileScan<R> {
+    /// A scan of `range`, whose bytes `content` holds, decompressed.
+    pub fn new(context: &ScanContext, range: &FileRange, content: R) -> Self {
+        let counts = RangeLedger { file: range.file, start: range.start, ..RangeLedger::default() };
+        Self {
+            range: range.clone(),
+            blocks: Blocks::new(content, range.start),
+            at: 0,
+            has_block: false,
+            is_utf8: true,
+            is_done: false,
+            counts,
+            counted: (0, 0),
+            stored_before: context.stored_bytes,
+            fields: Vec::new(),
+            text: Vec::new(),
+        }
+    }
+
+    /// The bytes of content so far, up to the end of the lines that were scanned last.
+    pub fn content_bytes(&self) -> u64 {
+        self.blocks.offset() - self.range.start + self.at as u64
+    }
+
+    /// The next rows, or nothing at the end of the range, when its ledger has been added to the context's.
+    ///
+    /// Once a key has come that there is no column for, no more rows are built: the rest is only looked
+    /// through for further keys, since the attempt has to be planned again.
+    pub fn next_rows(&mut self, context: &mut ScanContext) -> Result<Option<Rows>, ScanError> {
+        while !self.is_done {
+            if !self.has_block && !self.next_block(context)? {
+                self.finish(context)?;
+                return self.take_rows(context);
+            }
+            self.scan_block(context)?;
+            if context.keys.has_new_keys() {
+                context.keys.check_columns(&self.range)?;
+                context.builder.reset();
+            } else if context.builder.is_full() {
+                return self.take_rows(context);
+            }
+        }
+        Ok(None)
+    }
+
+    fn take_rows(&mut self, context: &mut ScanContext) -> Result<Option<Rows>, ScanError> {
+        if context.builder.rows == 0 {
+            return Ok(None);
+        }
+        Ok(Some(context.builder.finish(&context.source, self.range.uri.as_str())))
+    }
+
+    /// Moves to the next block of lines, past lines that are too long; false at the end.
+    fn next_block(&mut self, context: &mut ScanContext) -> Result<bool, ScanError> {
+        loop {
+            self.fields.clear();
+            self.fields.shrink_to(MAX_SPARE_FIELDS);
+            self.text.clear();
+            self.text.shrink_to(MAX_SPARE_TEXT_BYTES);
+            let next = self.blocks.advance();
+            self.at = 0;
+            let stored_bytes = self.stored_before + self.blocks.input().stored_bytes();
+            let read = stored_bytes - context.stored_bytes;
+            INPUT_BYTES_READ.fetch_add(read, Ordering::Relaxed);
+            let RangeLedger { rows, rejected, .. } = self.counts;
+            context.counters.scanned(read, rows - self.counted.0, rejected - self.counted.1);
+            self.counted = (rows, rejected);
+            context.stored_bytes = stored_bytes;
+            let next = next.map_err(|e| self.blocks.input().explain(e))?;
+            if let Some(format) = self.other_format() {
+                self.reject_file(context, format)?;
+                return Ok(false);
+            }
+            match next {
+                Next::End => return Ok(false),
+                Next::LongLine => self.reject_long_line(context)?,
+                Next::Lines => {
+                    self.has_block = true;
+                    self.is_utf8 = simdutf8::basic::from_utf8(self.blocks.lines()).is_ok();
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    fn finish(&mut self, context: &mut ScanContext) -> Result<(), ScanError> {
+        self.is_done = true;
+        self.blocks.input().check_unchanged()?;
+        // Bytes that were read, not those that were to be read: the ledger compares the two.
+        self.counts.end = self.range.start + self.blocks.input().stored_bytes();
+        context.ledger.push(std::mem::take(&mut self.counts));
+        Ok(())
+    }
+
+    fn line_number(&self) -> u64 {
+        self.range.lines_before + self.counts.lines
+    }
+
+    /// Scans lines of the current block until it ends or the batch is full.
+    fn scan_block(&mut self, context: &mut ScanContext) -> Result<(), ScanError> {
+        let base = self.blocks.offset();
+        while self.at < self.blocks.lines().len() && !context.builder.is_full() {
+            let start = self.at;
+            self.counts.lines += 1;
+            let block = self.blocks.lines();
+            if !self.is_utf8 {
+                self.scan_lossy_line(context)?;
+                continue;
+            }
+            match scan_fields(block, start, &mut self.fields, &mut context.keys) {
+                Ok((Scanned::Blank, newline)) => {
+                    self.counts.blank += 1;
+                    self.at = newline + 1;
+                }
+                Ok((Scanned::Object, newline)) => {
+                    let replaced = &mut self.counts.replaced_characters;
+                    let file = self.range.file;
+                    let position = |at| Position { file, offset: base + u64::from(at) };
+                    if context.keys.settle(block, &mut self.fields, replaced, position) {
+                        let line = self.range.lines_before + self.counts.lines;
+                        *replaced += context.append(block, &self.fields, line, newline - start);
+                    }
+                    self.counts.rows += 1;
+                    self.at = newline + 1;
+                }
+                Err(defect) => {
+                    let newline = start + memchr::memchr(b'\n', &block[start..]).unwrap_or(block.len() - start);
+                    self.reject(context, start..newline, describe(defect, start))?;
+                    self.at = newline + 1;
+                }
+            }
+        }
+        self.has_block = self.at < self.blocks.lines().len();
+        Ok(())
+    }
+
+    /// Scans a line of a block that is not valid UTF-8 throughout.
+    fn scan_lossy_line(&mut self, context: &mut ScanContext) -> Result<(), ScanError> {
+        let (base, start) = (self.blocks.offset(), self.at);
+        let block = self.blocks.lines();
+        let newline = start + memchr::memchr(b'\n', &block[start..]).unwrap_or(block.len() - start);
+        self.text.clear();
+        self.at = newline + 1;
+        let Some(replaced) = lossy_line(&block[start..newline], &mut self.text) else {
+            let message = format!("longer than {MAX_LINE_BYTES} bytes with U+FFFD for what is not UTF-8");
+            return self.reject(context, start..newline, ("too-long", message));
+        };
+        match scan_fields(&self.text, 0, &mut self.fields, &mut context.keys) {
+            Ok((Scanned::Blank, _)) => self.counts.blank += 1,
+            Ok((Scanned::Object, _)) => {
+                let in_keys = &mut self.counts.replaced_characters;
+                let file = self.range.file;
+                let mut places = RawPlaces::new(&block[start..newline]);
+                let position = |at| Position { file, offset: base + start as u64 + places.of(at) };
+                if context.keys.settle(&self.text, &mut self.fields, in_keys, position) {
+                    let number = self.range.lines_before + self.counts.lines;
+                    let lone = context.append(&self.text, &self.fields, number, newline - start);
+                    self.counts.replaced_characters += lone + replaced;
+                }
+                self.counts.rows += 1;
+            }
+            Err(defect) => self.reject(context, start..newline, describe(defect, 0))?,
+        }
+        Ok(())
+    }
+
+    fn reject(
+        &mut self,
+        context: &mut ScanContext,
+        line: std::ops::Range<usize>,
+        (reason, message): (&'static str, String),
+    ) -> Result<(), ScanError> {
+        let rejection = Rejection {
+            source_file: self.range.uri.as_str(),
+            line: self.line_number(),
+            offset: self.blocks.offset() + line.start as u64,
+            length: line.len() as u64,
+            reason,
+            message,
+        };
+        let written = context.rejects.write(&rejection, &self.blocks.lines()[line]);
+        written.map_err(|e| ScanError::of_rejects(e, &self.range))?;
+        self.counts.rejected += 1;
+        Ok(())
+    }
+}
+
+/// Rows on their way to a batch.
+struct BatchBuilder {
+    /// By column of the layout, then of the keys that turned up; none for a column that the query does not read.
+    columns: Vec<Option<TextColumn>>,
+    /// Names of the columns that turned up late, of keys unknown to the plan.
+    late: Arc<[String]>,
+    line_numbers: Vec<i64>,
+    rows: usize,
+    bytes: usize,
+    max_rows: usize,
+    max_bytes: usize,
+}
+
+impl BatchBuilder {
+    fn new(source: &RowSource) -> Self {
+        // Behind all others, there may be one of keys that nobody wants.
+        let count = source.layout.keys.len() + usize::from(source.ignores_others);
+        let mut columns: Vec<Option<TextColumn>> = std::iter::repeat_with(|| None).take(count).collect();
+        for column in &source.output {
+            if let OutputColumn::Input(index) = column {
+                columns[*index] = Some(TextColumn::default());
+            }
+        }
+        let max_bytes = (BATCH_BYTES_OF_A_COLUMN * columns.len()).clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES);
+        let max_rows = (BATCH_VALUES / columns.len().max(1)).clamp(MIN_BATCH_ROWS, BATCH_ROWS);
+        Self { columns, late: Arc::default(), line_numbers: Vec::new(), rows: 0, bytes: 0, max_rows, max_bytes }
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows >= self.max_rows || self.bytes >= self.max_bytes
+    }
+
+    /// Adds a row. Returns how many characters were replaced in it.
+    #[inline(always)]
+    fn append(&mut self, bytes: &[u8], fields: &[Field], keys: &KeyIndex, line: u64, length: usize) -> u64 {
+        let row = self.rows;
+        let mut replaced = 0;
+        for field in fields {
+            let Some(column) = &mut self.columns[keys.column(field) as usize] else { continue };
+            let (start, end) = (field.start as usize, field.end as usize);
+            match field.kind {
+                // SAFETY: lines are valid UTF-8, and the scanner cuts them at ASCII bytes.
+                ValueKind::Text | ValueKind::Verbatim => unsafe {
+                    column.set(row, |text| push_text(text, bytes, start, end));
+                },
+                ValueKind::Null => column.clear(row),
+                // SAFETY: what is between escapes is cut at ASCII bytes, and escapes are appended as characters.
+                ValueKind::Escaped => unsafe {
+                    column.set(row, |text| replaced += unescape(&bytes[start..end], text));
+                },
+            }
+        }
+        self.line_numbers.push(line as i64);
+        self.rows += 1;
+        self.bytes += length;
+        replaced
+    }
+
+    fn reset(&mut self) {
+        self.columns.iter_mut().flatten().for_each(TextColumn::reset);
+        self.line_numbers.clear();
+        (self.rows, self.bytes) = (0, 0);
+    }
+
+    fn finish(&mut self, source: &RowSource, file: &str) -> Rows {
+        let count = std::mem::take(&mut self.rows);
+        self.bytes = 0;
+        let line_numbers = std::mem::take(&mut self.line_numbers);
+        let lines: ArrayRef = Arc::new(Int64Array::from(line_numbers));
+        let text = |column: &mut Option<TextColumn>| {
+            column.as_mut().and_then(|column| column.finish(count)).map_or(Column::Nulls, Column::Text)
+        };
+        let mut columns = Vec::with_capacity(source.output.len() + self.late.len());
+        // No column is read into two places: that is done by a projection above the scan.
+        for column in &source.output {
+            columns.push(match column {
+                OutputColumn::Input(index) => text(&mut self.columns[*index]),
+                OutputColumn::SourceFile => Column::Constant(file.into()),
+                OutputColumn::SourceLine => Column::Other(lines.clone()),
+                OutputColumn::ManifestId => Column::Constant(source.manifest_id.as_str().into()),
+                OutputColumn::Date => Column::Constant(source.date.to_string().into()),
+                OutputColumn::IngestedAt => {
+                    let micros = vec![source.ingested_at.timestamp_micros(); count];
+                    Column::Other(Arc::new(TimestampMicrosecondArray::from(micros).with_timezone("UTC")))
+                }
+            });
+        }
+        let known = source.layout.keys.len();
+        columns.extend(self.columns[known..known + self.late.len()].iter_mut().map(text));
+        Rows { count, columns, late: self.late.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::columns::ColumnLayout;
+    use super::super::{ColumnNames, InMemory};
+    use super::*;
+    use crate::ledger::add_up;
+    use crate::limits::Limits;
+    use chrono::DateTime;
+    use millwork_manifest::Compression;
+
+    fn context(keys: &[&str]) -> ScanContext {
+        context_with(keys, 0)
+    }
+
+    fn context_with(keys: &[&str], max_late_columns: usize) -> ScanContext {
+        let layout = ColumnLayout::new(keys.iter().map(|key| (*key).to_owned()).collect());
+        let source = RowSource {
+            manifest_id: "test".parse().unwrap(),
+            date: "2025-12-23".parse().unwrap(),
+            ingested_at: DateTime::UNIX_EPOCH,
+            names: ColumnNames::Exact,
+            output: RowSource::all_columns(&layout),
+            layout,
+            max_late_columns,
+            ignores_others: false,
+            limits: Limits::default(),
+            plan: 0,
+            staging: None,
+        };
+        ScanContext::new(Arc::new(source), RejectSink::nowhere())
+    }
+
+    fn whole(uri: &str) -> FileRange {
+        FileRange {
+            file: 0,
+            uri: uri.parse().unwrap(),
+            inside: None,
+            etag: String::new(),
+            size_bytes: 0,
+            start: 0,
+            end: 0,
+            compression: Compression::None,
+            lines_before: 0,
+        }
+    }
+
+    /// The values of a text column.
+    fn texts(rows: &Rows, column: usize) -> Vec<Option<String>> {
+        match &rows.columns[column] {
+            Column::Nulls => vec![None; rows.count],
+            Column::Text(text) => text.to_array().iter().map(|value| value.map(str::to_owned)).collect(),
+            Column::Constant(_) | Column::Other(_) => panic!("no text column"),
+        }
+    }
+
+    fn scan(context: &mut ScanContext, content: &[u8], size: u64) {
+        let range = FileRange { end: size, ..whole("file:///2025-12-23.ndjson") };
+        let mut scan = FileScan::new(context, &range, InMemory::new(content));
+        while let Some(batch) = scan.next_rows(context).unwrap() {
+            context.recycle(batch);
+        }
+        assert!(scan.fields.capacity() <= MAX_SPARE_FIELDS);
+    }
+
+    #[test]
+    fn columns_come_and_go_from_batch_to_batch() {
+        let keys = ["a", "b", "c"];
+        let mut context = context(&keys);
+        // Batches of one key each, in turns; in each, the first rows have none, and some rows have it twice, or give it back.
+        let (mut content, mut expected) = (String::new(), Vec::new());
+        for row in 0..7 * BATCH_ROWS {
+            let (batch, place) = (row / BATCH_ROWS, row % BATCH_ROWS);
+            let key = keys[[0, 1, 0, 0, 2, 1, 0][batch]];
+            let value = (place >= 100 * batch && place % 3 > 0).then(|| format!("{row}"));
+            content += &match (&value, place % 500) {
+                (Some(value), 7) => format!("{{\"{key}\":\"longer\",\"{key}\":{value}}}\n"),
+                (Some(value), _) => format!("{{\"{key}\":{value}}}\n"),
+                (None, 9) => format!("{{\"{key}\":1,\"{key}\":null}}\n"),
+                (None, _) => "{}\n".to_owned(),
+            };
+            expected.push(keys.map(|column| value.clone().filter(|_| column == key)));
+        }
+        let size = content.len() as u64;
+        let range = FileRange { end: size, ..whole("file:///2025-12-23.ndjson") };
+        let mut scan = FileScan::new(&context, &range, InMemory::new(content.as_bytes()));
+        let mut found = Vec::new();
+        while let Some(batch) = scan.next_rows(&mut context).unwrap() {
+            assert!(batch.count == BATCH_ROWS);
+            let columns = [0, 1, 2].map(|column| texts(&batch, column));
+            found.extend((0..batch.count).map(|row| [0, 1, 2].map(|column: usize| columns[column][row].clone())));
+            context.recycle(batch);
+        }
+        assert!(found == expected);
+    }
+
+    #[test]
+    fn columns_that_turn_up_follow_all_others() {
+        let mut context = context_with(&["a"], 2);
+        let (mut content, mut expected) = (String::new(), Vec::new());
+        for row in 0..3 * BATCH_ROWS {
+            let has = [row % 2 == 0, row >= BATCH_ROWS + 7, row >= BATCH_ROWS + 9 && row % 5 == 0];
+            let values: Vec<_> = ["a", "y", "x"].into_iter().zip(has).filter(|(_, has)| *has).collect();
+            let members: Vec<_> = values.iter().map(|(key, _)| format!("\"{key}\":{row}")).collect();
+            content += &format!("{{{}}}\n", members.join(","));
+            expected.push(has.map(|has| has.then(|| row.to_string())));
+        }
+        let range = FileRange { end: content.len() as u64, ..whole("file:///2025-12-23.ndjson") };
+        let mut scan = FileScan::new(&context, &range, InMemory::new(content.as_bytes()));
+        let (mut found, mut widths) = (Vec::new(), Vec::new());
+        while let Some(batch) = scan.next_rows(&mut context).unwrap() {
+            widths.push(batch.columns.len());
+            let none = || vec![None; batch.count];
+            let late = |at: usize| if batch.columns.len() > 6 { texts(&batch, 6 + at) } else { none() };
+            let columns = [texts(&batch, 0), late(0), late(1)];
+            found.extend((0..batch.count).map(|row| [0, 1, 2].map(|column: usize| columns[column][row].clone())));
+            context.recycle(batch);
+        }
+        assert_eq!(widths, [6, 8, 8]);
+        assert!(found == expected);
+        let late: Vec<_> = context.keys.late_keys().map(|new| new.key).collect();
+        assert_eq!((late, context.keys.has_new_keys()), (vec!["y".to_owned(), "x".to_owned()], false));
+        // There is no room for another one: nothing more is built.
+        scan_more(&mut context, b"{\"z\":1}\n{\"a\":1}\n");
+        assert_eq!(context.keys.new_keys().len(), 1);
+    }
+
+    fn scan_more(context: &mut ScanContext, content: &[u8]) {
+        let range = FileRange { end: content.len() as u64, ..whole("file:///2025-12-23.ndjson") };
+        let mut scan = FileScan::new(context, &range, InMemory::new(content));
+        assert!(scan.next_rows(context).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_reader_that_ends_early_does_not_add_up() {
+        let content = b"{\"a\":1}\n{\"a\":2}\n";
+        for (size, adds_up) in [(content.len() as u64, true), (content.len() as u64 + 1, false)] {
+            let mut context = context(&["a"]);
+            scan(&mut context, content, size);
+            assert_eq!(add_up(&[("a".to_owned(), size)], &context.ledger).is_ok(), adds_up);
+        }
+    }
+
+    #[test]
+    fn places_of_keys_are_those_of_the_file() {
+        let bad = vec![0xff; 100];
+        let content = [b"{\"a\":\"".as_slice(), &bad, b"\",\"z\":1,\"new\":2}\n{\"b\":1}\n"].concat();
+        let mut context = context(&["a", "b", "z"]);
+        scan(&mut context, &content, content.len() as u64);
+        let at = |key: &[u8]| memchr::memmem::find(&content, key).map(|at| Position { file: 0, offset: at as u64 + 1 });
+        assert_eq!(context.keys.first_seen(), [at(b"\"a\""), at(b"\"b\""), at(b"\"z\"")]);
+        assert_eq!(context.keys.new_keys().first().map(|new| new.at), at(b"\"new\""));
+    }
+
+    #[test]
+    fn huge_lines_leave_no_memory_behind() {
+        let keys: Vec<String> = (0..8).map(|i| format!("k{i}")).collect();
+        let mut context = context(&keys.iter().map(String::as_str).collect::<Vec<_>>());
+        let huge = "x".repeat(20 << 20);
+        let mut content: String = keys.iter().map(|key| format!("{{\"{key}\":\"{huge}\"}}\n")).collect();
+        content += &format!("{{{}\"k1\":1}}\n", "\"k0\":1,".repeat(2 * MAX_SPARE_FIELDS));
+        let all: Vec<String> = keys.iter().map(|key| format!("\"{key}\":\"{}\"", &huge[..3 << 20])).collect();
+        content += &format!("{{{}}}\n", all.join(","));
+        scan(&mut context, content.as_bytes(), content.len() as u64);
+        let kept: usize = context.builder.columns.iter().flatten().map(TextColumn::spare_bytes).sum();
+        assert!(kept <= MAX_SPARE_BYTES, "{kept}");
+    }
+}

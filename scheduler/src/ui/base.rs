@@ -1,0 +1,184 @@
+//! Pages below a path of somebody else's: a proxy shows the scheduler at `https://ops.example/millwork/`.
+//!
+//! Routes, handlers and pages know nothing of it. Requests are taken with the path and without, so that it does not matter whether the
+//! proxy takes it away; what answers lead to (links, forms, cookies, redirections) has it.
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use std::str::FromStr;
+use std::sync::Arc;
+use tower::Layer;
+
+/// Longest such path, in bytes.
+const MAX_BYTES: usize = 200;
+
+/// Attributes of pages that lead somewhere. Text cannot hold their quotes: the templates escape them.
+const LEADING: [&str; 3] = [r#"href="/"#, r#"action="/"#, r#"src="/"#];
+
+/// Path below which a proxy shows the scheduler, such as `/millwork`; empty at the root.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BasePath(Arc<str>);
+
+impl FromStr for BasePath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let path = text.trim_end_matches('/');
+        let is_part = |part: &str| {
+            !part.is_empty()
+                && !part.bytes().all(|byte| byte == b'.')
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+        };
+        let is_path = path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_part));
+        match path.is_empty() || is_path && path.len() <= MAX_BYTES {
+            true => Ok(Self(path.into())),
+            false => Err(format!(
+                "`{text}` is no path to stand below: write /NAME or /NAME/NAME, of letters, digits, `-`, `.`, `_` and `~`, with at \
+                 most {MAX_BYTES} bytes"
+            )),
+        }
+    }
+}
+
+impl BasePath {
+    /// Routes that are found with this path before theirs, too.
+    pub(crate) fn wrap(&self, routes: Router) -> Router {
+        if self.0.is_empty() {
+            return routes;
+        }
+        let base = self.clone();
+        let take = move |mut request: Request| {
+            if let Some(below) = base.below(request.uri()) {
+                *request.uri_mut() = below;
+            }
+            std::future::ready(request)
+        };
+        Router::new().fallback_service(middleware::map_request(take).layer(routes))
+    }
+
+    /// The address without this path, if it has it.
+    fn below(&self, uri: &Uri) -> Option<Uri> {
+        let given = uri.path_and_query()?.as_str();
+        let rest = given.strip_prefix(&*self.0)?;
+        let rest = match rest.as_bytes().first() {
+            Some(b'/') => rest.to_owned(),
+            None | Some(b'?') => format!("/{rest}"),
+            Some(_) => return None,
+        };
+        let mut parts = uri.clone().into_parts();
+        parts.path_and_query = Some(rest.parse::<PathAndQuery>().ok()?);
+        Uri::from_parts(parts).ok()
+    }
+
+    /// A value of a header that leads to a path of this process, or keeps a cookie below one.
+    fn of_header(&self, value: &HeaderValue, before: &str) -> Option<HeaderValue> {
+        let (lead, rest) = value.to_str().ok()?.split_once(before)?;
+        HeaderValue::from_str(&format!("{lead}{before}{}{rest}", self.0)).ok()
+    }
+
+    fn of_page(&self, page: &str) -> String {
+        LEADING.iter().fold(page.to_owned(), |page, leading| {
+            let with = format!("{}{}/", leading.trim_end_matches('/'), self.0);
+            page.replace(leading, &with)
+        })
+    }
+}
+
+/// Puts the path before whatever an answer leads to.
+pub(super) async fn put_below(State(base): State<BasePath>, request: Request, next: Next) -> Response {
+    let answer = next.run(request).await;
+    if base.0.is_empty() {
+        return answer;
+    }
+    let (mut parts, body) = answer.into_parts();
+    if let Some(to) = parts.headers.get(header::LOCATION).filter(|to| to.as_bytes().starts_with(b"/"))
+        && let Some(to) = base.of_header(to, "")
+    {
+        parts.headers.insert(header::LOCATION, to);
+    }
+    let cookies: Vec<HeaderValue> = parts.headers.get_all(header::SET_COOKIE).iter().cloned().collect();
+    parts.headers.remove(header::SET_COOKIE);
+    for cookie in cookies {
+        let below = base.of_header(&cookie, "; Path=").unwrap_or(cookie);
+        parts.headers.append(header::SET_COOKIE, below);
+    }
+    let is_page = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    if !is_page {
+        return Response::from_parts(parts, body);
+    }
+    // A page is in memory already: nothing that grows is read here.
+    match to_bytes(body, usize::MAX).await.map(|bytes| String::from_utf8(bytes.into())) {
+        Ok(Ok(page)) => {
+            parts.headers.remove(header::CONTENT_LENGTH);
+            Response::from_parts(parts, Body::from(base.of_page(&page)))
+        }
+        _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::response::{AppendHeaders, Html, Redirect};
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    fn base() -> BasePath {
+        "/ops/mill/".parse().unwrap()
+    }
+
+    #[test]
+    fn a_path_is_of_plain_names() {
+        assert_eq!("".parse::<BasePath>().unwrap(), BasePath::default());
+        assert_eq!("/".parse::<BasePath>().unwrap(), BasePath::default());
+        assert_eq!(&*base().0, "/ops/mill");
+        let long = format!("/{}", "x".repeat(MAX_BYTES));
+        for bad in ["mill", "//evil", "/a//b", "/a/../b", "/a b", "/a\"b", "/a?b", "/a;b", &long] {
+            assert!(bad.parse::<BasePath>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_what_leads_somewhere_changes() {
+        let page = r#"<a href="/ui/" data-href="/ui/x"><form action="/ui/plans"><input name="back" value="/ui/runs">"#;
+        let with = r#"<a href="/ops/mill/ui/" data-href="/ops/mill/ui/x"><form action="/ops/mill/ui/plans"><input name="back" value="/ui/runs">"#;
+        assert_eq!(base().of_page(page), with);
+        let text = "&quot; href=&quot;/ui/ <a href=\"#page\">";
+        assert_eq!(base().of_page(text), text);
+    }
+
+    #[tokio::test]
+    async fn requests_are_taken_with_the_path_and_without() {
+        let page = || async {
+            let cookies = AppendHeaders([
+                (header::SET_COOKIE, "a=1; Path=/ui/; HttpOnly"),
+                (header::SET_COOKIE, "b=2; Path=/; HttpOnly"),
+            ]);
+            (cookies, Html(r#"<a href="/ui/runs">"#))
+        };
+        let routes = Router::new()
+            .route("/ui/", get(page))
+            .route("/", get(|| async { Redirect::to("/ui/") }))
+            .layer(middleware::from_fn_with_state(base(), put_below));
+        let routes = base().wrap(routes);
+        for path in ["/ui/?a=b", "/ops/mill/ui/?a=b"] {
+            let answer = routes.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK, "{path}");
+            let cookies: Vec<_> = answer.headers().get_all(header::SET_COOKIE).iter().cloned().collect();
+            assert_eq!(cookies, ["a=1; Path=/ops/mill/ui/; HttpOnly", "b=2; Path=/ops/mill/; HttpOnly"]);
+            let body = to_bytes(answer.into_body(), 1000).await.unwrap();
+            assert_eq!(body, r#"<a href="/ops/mill/ui/runs">"#.as_bytes());
+        }
+        for (path, status) in [("/ops/mill", 303), ("/ops/mill/", 303), ("/", 303), ("/ops/miller/ui/", 404)] {
+            let answer = routes.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+            assert_eq!(answer.status().as_u16(), status, "{path}");
+            let to = answer.headers().get(header::LOCATION).map(|to| to.to_str().unwrap());
+            assert!(status == 404 || to == Some("/ops/mill/ui/"), "{path}: {to:?}");
+        }
+    }
+}

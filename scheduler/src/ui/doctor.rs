@@ -1,0 +1,67 @@
+//! Page of what is wrong around the scheduler, and what to do.
+
+use super::asked::{Asked, Shown};
+use crate::api::{Api, ApiError};
+use axum::extract::State;
+use axum::response::Response;
+use chrono::Utc;
+use millwork_api::{ErrorCode, Examination, Verdict, path};
+use millwork_ui::frame::{Section, Tone};
+use millwork_ui::pages::doctor;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+/// Time that the page waits for an examination, in seconds: 20. It goes on without the page, for the next one that asks.
+const TIME: Duration = Duration::from_secs(20);
+/// Time for which an examination is shown again, in seconds: 5. Each writes a small object, so tabs share them.
+const AGAIN: Duration = Duration::from_secs(5);
+/// Examination that was made last in this process, and when it ended; locked while the next is made, so that there is one at a time.
+static LAST: Mutex<Option<(Instant, Examination)>> = Mutex::const_new(None);
+
+pub(super) async fn get_doctor(asked: Asked, State(api): State<Api>) -> Response {
+    let made = show(&asked, &api).await;
+    asked.answer(Section::Doctor, made)
+}
+
+async fn show(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
+    let work = tokio::spawn(examined(api.clone()));
+    let late = || {
+        let found = format!("the examination is not over after {} s: something it looks at is slow", TIME.as_secs());
+        ApiError::new(ErrorCode::Busy, found).again_after(AGAIN)
+    };
+    let done = tokio::time::timeout(TIME, work).await.map_err(|_| late())?;
+    let examination = done.map_err(|error| ApiError::new(ErrorCode::Bug, error))?;
+    let worst = examination.checks.iter().map(|check| check.verdict);
+    let tone = match worst.fold(Tone::Plain, |tone, verdict| tone.max(tone_of(verdict))) {
+        Tone::Plain => Tone::Good,
+        tone => tone,
+    };
+    let settings = api.service.settings();
+    let body = doctor::page(&doctor::Doctor { now: asked.now, examination: &examination, settings });
+    Ok(Shown {
+        json: Some(path::DOCTOR.to_owned()),
+        command: Some("millwork doctor".to_owned()),
+        // Each look tries rights for real: it is made when somebody asks.
+        is_live: false,
+        tone,
+        ..Shown::new("Doctor", Section::Doctor, body)
+    })
+}
+
+fn tone_of(verdict: Verdict) -> Tone {
+    match verdict {
+        Verdict::Fine | Verdict::Unknown => Tone::Plain,
+        Verdict::Warning => Tone::Warn,
+        Verdict::Broken => Tone::Bad,
+    }
+}
+
+async fn examined(api: Api) -> Examination {
+    let mut last = LAST.lock().await;
+    if let Some((_, known)) = last.as_ref().filter(|(at, _)| at.elapsed() < AGAIN) {
+        return known.clone();
+    }
+    let made = api.service.inspector().examine(Utc::now()).await;
+    *last = Some((Instant::now(), made.clone()));
+    made
+}

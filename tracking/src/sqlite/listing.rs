@@ -1,0 +1,351 @@
+//! Listings of files and runs, page by page.
+//!
+//! What is asked for is read from one index, or from one for each state or class, whose pages are merged. What an index cannot tell is
+//! looked up row by row: a page then looks at a bounded number of entries, and its cursor goes on after the last of them.
+
+use super::job::Done;
+use super::rows::{FILE_COLUMNS, LISTED_RUN_COLUMNS, collect, readable, run, time, tracked_file};
+use crate::{FileFilter, Page, Run, RunFilter, TrackedFile, TrackingError};
+use chrono::{DateTime, Utc};
+use millwork_manifest::{FileState, ManifestId};
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
+
+/// Limit of the rows of files that are looked up for a page: 5,000, which takes about 10 ms.
+const MAX_ROWS: usize = if cfg!(test) { 3 } else { 5000 };
+/// Limit of the entries of an index that are read for a page: 50,000, which takes about 10 ms.
+const MAX_ENTRIES: usize = if cfg!(test) { 5 } else { 50_000 };
+/// Limit of the runs that are read, in the order of their ids, to sort them: 2,000, which takes about 5 ms.
+const MAX_SORTED: usize = if cfg!(test) { 8 } else { 2000 };
+
+/// Index of the primary key, as SQLite names it.
+const FILES_BY_KEY: &str = "sqlite_autoindex_files_1";
+const RUNS_BY_KEY: &str = "sqlite_autoindex_runs_1";
+
+/// Time and key of an item: its place in the order of time, and among those of a time.
+type Place = (String, String);
+
+/// Conditions, and the values of their places `?`, in their order.
+#[derive(Clone, Default)]
+struct Conditions {
+    text: String,
+    values: Vec<String>,
+}
+
+impl Conditions {
+    fn and(mut self, condition: &str, values: &[&str]) -> Self {
+        self.text.push_str(" AND ");
+        self.text.push_str(condition);
+        self.values.extend(values.iter().map(|value| (*value).to_owned()));
+        self
+    }
+
+    fn and_if(self, condition: &str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.and(condition, &[value]),
+            None => self,
+        }
+    }
+
+    fn and_begins(self, key: &str, prefix: Option<&str>) -> Self {
+        match prefix {
+            Some(prefix) => self.and(&format!("{key} >= ? AND {key} < ?"), &[prefix, &format!("{prefix}\u{10ffff}")]),
+            None => self,
+        }
+    }
+
+    fn and_any(self, column: &str, words: &[&str]) -> Self {
+        match words {
+            [] => self,
+            _ => self.and(&format!("{column} IN ({})", vec!["?"; words.len()].join(", ")), words),
+        }
+    }
+}
+
+/// An index in which a listing is read, in its order.
+struct Way {
+    index: &'static str,
+    /// Conditions by which a range of the index is found.
+    range: Conditions,
+    /// Other conditions.
+    rest: Conditions,
+    /// Limit of the entries that are looked at; none if each is wanted.
+    look: Option<usize>,
+}
+
+impl Way {
+    fn new(index: &'static str, range: Conditions, rest: Conditions, look: usize) -> Self {
+        let look = (!rest.text.is_empty()).then_some(look);
+        Self { index, range, rest, look }
+    }
+}
+
+/// Kind of a listing: table and order.
+struct Kind<T> {
+    table: &'static str,
+    columns: &'static str,
+    key: &'static str,
+    /// Columns of the order, the last of which is the key.
+    order: &'static [&'static str],
+    is_descending: bool,
+    read: fn(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    place: fn(&T) -> Place,
+    /// Time and key, for the place of an entry.
+    time: &'static str,
+    /// True if what cannot be read is passed over.
+    passes_over: bool,
+}
+
+impl<T> Kind<T> {
+    fn order_text(&self) -> String {
+        let direction = if self.is_descending { " DESC" } else { "" };
+        self.order.iter().map(|column| format!("{column}{direction}")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Condition of what comes after a place, or before it and at it.
+    fn beside(&self, conditions: Conditions, is_after: bool, (at, key): &Place) -> Conditions {
+        let sign = match (is_after, self.is_descending) {
+            (true, false) => ">",
+            (true, true) => "<",
+            (false, false) => "<=",
+            (false, true) => ">=",
+        };
+        match self.order {
+            [one] => conditions.and(&format!("{one} {sign} ?"), &[key]),
+            both => conditions.and(&format!("({}) {sign} (?, ?)", both.join(", ")), &[at, key]),
+        }
+    }
+
+    fn sort_key(&self, place: Place) -> Place {
+        if self.order.len() == 1 { (String::new(), place.1) } else { place }
+    }
+
+    /// Tells whether a place comes after another.
+    fn is_after(&self, one: &Place, other: &Place) -> bool {
+        let (one, other) = (self.sort_key(one.clone()), self.sort_key(other.clone()));
+        if self.is_descending { one < other } else { one > other }
+    }
+
+    /// A page of what some ways lead to, each of which leads to others.
+    fn page(&self, c: &Connection, ways: Vec<Way>, cursor: Option<Place>, limit: usize) -> Done<Page<T>> {
+        let limit = limit.max(1);
+        let (mut items, mut end) = (Vec::new(), None::<Place>);
+        for mut way in ways {
+            if let Some(place) = &cursor {
+                way.range = self.beside(way.range, true, place);
+            }
+            let (found, reached) = self.follow(c, way, limit)?;
+            items.extend(found.into_iter().map(|item| ((self.place)(&item), item)));
+            end = match (end, reached) {
+                (Some(one), Some(other)) => Some(if self.is_after(&one, &other) { other } else { one }),
+                (one, other) => one.or(other),
+            };
+        }
+        items.sort_by_cached_key(|(place, _)| self.sort_key(place.clone()));
+        if self.is_descending {
+            items.reverse();
+        }
+        if let Some(end) = &end {
+            items.retain(|(place, _)| !self.is_after(place, end));
+        }
+        if items.len() > limit {
+            items.truncate(limit);
+            end = items.last().map(|(place, _)| place.clone());
+        }
+        let next_cursor = end.map(|(at, key)| format!("{at} {key}"));
+        Ok(Page { items: items.into_iter().map(|(_, item)| item).collect(), next_cursor })
+    }
+
+    /// Finds one item more than the limit, and the place up to which all was found; none if there is no more.
+    fn follow(&self, c: &Connection, way: Way, limit: usize) -> Done<(Vec<T>, Option<Place>)> {
+        let Self { table, columns, key, time, .. } = self;
+        let (index, order) = (way.index, self.order_text());
+        let mut end = None;
+        let mut all = way.range;
+        if let Some(look) = way.look {
+            let sql = format!(
+                "SELECT {time}, {key} FROM {table} INDEXED BY {index} WHERE true{} ORDER BY {order} LIMIT 1 OFFSET {look}",
+                all.text
+            );
+            let place = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            end = c.prepare_cached(&sql)?.query_row(params_from_iter(&all.values), place).optional()?;
+        }
+        if let Some(end) = &end {
+            all = self.beside(all, false, end);
+        }
+        all.text.push_str(&way.rest.text);
+        all.values.extend(way.rest.values);
+        // Rows are looked up only for entries that are wanted.
+        let sql = format!(
+            "{columns} WHERE {key} IN (SELECT {key} FROM {table} INDEXED BY {index} WHERE true{} ORDER BY {order} LIMIT {})",
+            all.text,
+            limit.saturating_add(1)
+        );
+        let mut statement = c.prepare_cached(&sql)?;
+        let rows: Vec<_> = statement.query_map(params_from_iter(&all.values), self.read)?.collect();
+        let is_full = rows.len() > limit;
+        let items = if self.passes_over { readable(rows.into_iter())? } else { collect(rows.into_iter())? };
+        let last =
+            items.iter().map(self.place).reduce(|one, other| if self.is_after(&other, &one) { other } else { one });
+        Ok((items, last.filter(|_| is_full).or(end)))
+    }
+}
+
+const FILES: Kind<TrackedFile> = Kind {
+    table: "files",
+    columns: FILE_COLUMNS,
+    key: "uri",
+    order: &["upload_time", "uri"],
+    is_descending: false,
+    read: tracked_file,
+    place: |file| (time(file.arrived_at), file.uri.to_string()),
+    time: "upload_time",
+    passes_over: false,
+};
+
+const FILES_BY_URI: Kind<TrackedFile> = Kind { order: &["uri"], ..FILES };
+
+const RUNS: Kind<Run> = Kind {
+    table: "runs",
+    columns: LISTED_RUN_COLUMNS,
+    key: "manifest_id",
+    order: &["created_at", "manifest_id"],
+    is_descending: true,
+    read: run,
+    place: |run| (time(run.created_at), run.manifest_id.to_string()),
+    time: "created_at",
+    passes_over: true,
+};
+
+/// A page of files, which begins after the file of its cursor, `{upload_time} {uri}`. They come in the order of arrival; those of a
+/// prefix in the order of their URIs, but for those of states that few are in.
+pub(super) fn files(c: &Connection, filter: &FileFilter) -> Done<Page<TrackedFile>> {
+    let cursor = filter.cursor.as_ref().map(|cursor| {
+        let place = cursor.split_once(' ').map(|(at, uri)| (at.to_owned(), uri.to_owned()));
+        place.ok_or_else(|| TrackingError::BadCursor(cursor.clone()))
+    });
+    let cursor = cursor.transpose()?;
+    let states: Vec<FileState> = filter.state.map_or_else(|| filter.states.clone(), |state| vec![state]);
+    let words: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
+    let (date, prefix) = (filter.date.map(|date| date.to_string()), filter.prefix.as_deref());
+    let (date, reason) = (date.as_deref(), filter.reason.as_deref());
+    let (since, until) = (filter.since.map(time), filter.until.map(time));
+    let is_few = !states.is_empty() && !states.contains(&FileState::Completed);
+    let none = Conditions::default();
+    if prefix.is_some() && !is_few && reason.is_none() {
+        let rest = none.clone().and_any("status", &words).and_if("date_prefix = ?", date);
+        let rest = rest.and_if("upload_time >= ?", since.as_deref()).and_if("upload_time < ?", until.as_deref());
+        let way = Way::new(FILES_BY_KEY, none.and_begins("uri", prefix), rest, MAX_ROWS);
+        return FILES_BY_URI.page(c, vec![way], cursor, filter.limit);
+    }
+    // A page after others begins later than the first.
+    let since = since.filter(|since| cursor.as_ref().is_none_or(|(at, _)| at < since));
+    let within = none.clone().and_if("upload_time >= ?", since.as_deref()).and_if("upload_time < ?", until.as_deref());
+    let begins = none.clone().and_begins("uri", prefix);
+    let of = |column: &str, value: &str| within.clone().and(&format!("{column} = ?"), &[value]);
+    let ways = match (reason, date) {
+        (Some(reason), _) => {
+            let rest = begins.and_any("status", &words).and_if("date_prefix = ?", date);
+            vec![Way::new("files_by_reason", of("reason", reason), rest, MAX_ENTRIES)]
+        }
+        (None, Some(date)) if is_few => {
+            let way = |state: &FileState| {
+                let (begins, word) = (begins.clone(), state.as_str());
+                match state {
+                    // An index of some rows is only used by a query that has its condition word for word.
+                    FileState::Pending => Way::new(
+                        "files_pending",
+                        of("date_prefix", date).and("status = 'pending'", &[]),
+                        begins,
+                        MAX_ENTRIES,
+                    ),
+                    FileState::Failed | FileState::Quarantined => {
+                        let range =
+                            of("date_prefix", date).and("status = ? AND status IN ('failed', 'quarantined')", &[word]);
+                        Way::new("files_ended", range, begins, MAX_ENTRIES)
+                    }
+                    _ => Way::new(
+                        "files_by_status",
+                        of("status", word),
+                        begins.and("date_prefix = ?", &[date]),
+                        MAX_ROWS,
+                    ),
+                }
+            };
+            states.iter().map(way).collect()
+        }
+        (None, Some(date)) => {
+            vec![Way::new("files_by_date", of("date_prefix", date), none.and_any("status", &words), MAX_ROWS)]
+        }
+        (None, None) if states.is_empty() => vec![Way::new("files_by_age", within, none, MAX_ENTRIES)],
+        (None, None) => {
+            let way = |state: &&str| Way::new("files_by_status", of("status", state), begins.clone(), MAX_ENTRIES);
+            words.iter().map(way).collect()
+        }
+    };
+    FILES.page(c, ways, cursor, filter.limit)
+}
+
+/// A page of runs, the newest first, which begins after the run of its cursor, `{created_at} {manifest_id}`.
+pub(super) fn runs(c: &Connection, filter: &RunFilter) -> Done<Page<Run>> {
+    let cursor =
+        filter.cursor.as_ref().map(|cursor| place(cursor).ok_or_else(|| TrackingError::BadCursor(cursor.clone())));
+    let cursor = cursor.transpose()?.map(|(at, id)| (time(at), id.to_string()));
+    let words = |one: Option<&'static str>, more: Vec<&'static str>| one.map_or(more, |one| vec![one]);
+    let states =
+        words(filter.state.map(|state| state.as_str()), filter.states.iter().map(|state| state.as_str()).collect());
+    let classes = words(
+        filter.failure_class.map(|class| class.as_str()),
+        filter.failure_classes.iter().map(|class| class.as_str()).collect(),
+    );
+    let date = filter.date.map(|date| date.to_string());
+    let (date, since) = (date.as_deref(), filter.since.map(time));
+    // A page after others begins earlier than the first.
+    let until = filter.until.map(time).filter(|until| cursor.as_ref().is_none_or(|(at, _)| at >= until));
+    let none = Conditions::default();
+    let within = none.clone().and_if("created_at >= ?", since.as_deref()).and_if("created_at < ?", until.as_deref());
+    let of = |column: &str, value: &str| within.clone().and(&format!("{column} = ?"), &[value]);
+    let begins = none.clone().and_begins("manifest_id", filter.prefix.as_deref());
+    let ways: Vec<Way> = match date {
+        _ if filter.prefix.is_some() && has_few(c, &begins)? => {
+            let rest =
+                none.and_any("status", &states).and_any("failure_class", &classes).and_if("date_prefix = ?", date);
+            let rest = rest.and_if("created_at >= ?", since.as_deref()).and_if("created_at < ?", until.as_deref());
+            vec![Way { look: None, ..Way::new(RUNS_BY_KEY, begins, rest, MAX_SORTED) }]
+        }
+        _ if !classes.is_empty() => {
+            let rest = begins.and_any("status", &states).and_if("date_prefix = ?", date);
+            let way = |class: &&str| Way::new("runs_by_class", of("failure_class", class), rest.clone(), MAX_ENTRIES);
+            classes.iter().map(way).collect()
+        }
+        Some(date) if states.is_empty() => vec![Way::new("runs_by_date", of("date_prefix", date), begins, MAX_ENTRIES)],
+        Some(date) => {
+            let way = |state: &&str| {
+                Way::new(
+                    "runs_by_date_state",
+                    of("status", state).and("date_prefix = ?", &[date]),
+                    begins.clone(),
+                    MAX_ENTRIES,
+                )
+            };
+            states.iter().map(way).collect()
+        }
+        None if states.is_empty() => vec![Way::new("runs_by_age", within, begins, MAX_ENTRIES)],
+        None => {
+            let way = |state: &&str| Way::new("runs_by_status", of("status", state), begins.clone(), MAX_ENTRIES);
+            states.iter().map(way).collect()
+        }
+    };
+    RUNS.page(c, ways, cursor, filter.limit)
+}
+
+/// Tells whether there are so few runs in a range of ids that they can be sorted.
+fn has_few(c: &Connection, range: &Conditions) -> Done<bool> {
+    let sql = format!("SELECT count(*) FROM (SELECT 1 FROM runs WHERE true{} LIMIT {})", range.text, MAX_SORTED + 1);
+    let count: usize = c.prepare_cached(&sql)?.query_row(params_from_iter(&range.values), |row| row.get(0))?;
+    Ok(count <= MAX_SORTED)
+}
+
+fn place(cursor: &str) -> Option<(DateTime<Utc>, ManifestId)> {
+    let (at, id) = cursor.split_once(' ')?;
+    Some((at.parse().ok()?, id.parse().ok()?))
+}

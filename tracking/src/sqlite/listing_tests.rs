@@ -1,0 +1,208 @@
+//! Listings against a look at everything, for each combination of what can be asked for. Limits of what a page looks at are a few here.
+
+use super::SqliteStore;
+use super::listing::{files, runs};
+use crate::{FileFilter, Page, RunFilter};
+use millwork_manifest::{DatePrefix, FailureClass, FileState, RunState};
+use rusqlite::Connection;
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::path::Path;
+
+const ITEMS: usize = 60;
+/// Limit of the pages of a listing; those here have a few entries each.
+const MAX_PAGES: usize = 200;
+
+const DATES: [&str; 2] = ["2025-12-22", "2025-12-23"];
+const CLASSES: [FailureClass; 3] = [FailureClass::Input, FailureClass::Storage, FailureClass::Timeout];
+const REASONS: [&str; 2] = ["too-small", "too-large"];
+
+/// Two items of each moment, in another order than their names.
+fn moment(i: usize) -> String {
+    format!("2025-12-23T00:00:{:02}.000000Z", (i * 7 % ITEMS) / 2)
+}
+
+fn state_of_file(i: usize) -> FileState {
+    FileState::ALL[(i / 2) % FileState::ALL.len()]
+}
+
+fn state_of_run(i: usize) -> RunState {
+    RunState::ALL[(i / 3) % RunState::ALL.len()]
+}
+
+fn reason(i: usize) -> Option<&'static str> {
+    matches!(state_of_file(i), FileState::Failed | FileState::Quarantined).then(|| REASONS[i % 2])
+}
+
+fn class(i: usize) -> Option<FailureClass> {
+    (state_of_run(i) == RunState::Failed).then(|| CLASSES[i % 3])
+}
+
+fn uri(i: usize) -> String {
+    format!("s3://in/{}/{i:03}.ndjson", ["a", "b", "bc"][i % 3])
+}
+
+fn id(i: usize) -> String {
+    format!("{}-{i:03}", if i < 6 { "few" } else { "many" })
+}
+
+fn date(i: usize) -> &'static str {
+    DATES[(i / 5) % 2]
+}
+
+fn seeded(path: &Path) -> Connection {
+    drop(SqliteStore::open(path).unwrap());
+    let c = Connection::open(path).unwrap();
+    for i in 0..ITEMS {
+        let sql = "INSERT INTO files VALUES (?1, ?2, 7, 'e', NULL, NULL, ?3, 1, NULL, ?4, NULL, NULL, ?5, ?5)";
+        c.execute(sql, (uri(i), date(i), state_of_file(i).as_str(), reason(i), moment(i))).unwrap();
+        let sql = "INSERT INTO runs VALUES (?1, ?2, 's3://m', ?3, 0, 1, 7, 1, 0, 1, NULL, 0, NULL, ?4, ?5, ?5, NULL, NULL, NULL, '[]', NULL)";
+        let class = class(i).map(FailureClass::as_str);
+        c.execute(sql, (id(i), date(i), state_of_run(i).as_str(), class, moment(i))).unwrap();
+    }
+    c
+}
+
+/// Follows a listing to its end, and compares it with what it has to show.
+fn check<T>(
+    asked: &dyn Debug,
+    expected: &BTreeSet<String>,
+    page: impl Fn(usize, Option<String>) -> Page<T>,
+    name: impl Fn(&T) -> (String, String),
+    in_order: Option<bool>,
+) {
+    for limit in [3, 100] {
+        let (mut seen, mut cursor, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let page = page(limit, cursor.take());
+            assert!(page.items.len() <= limit, "{asked:?}");
+            seen.extend(page.items.iter().map(&name));
+            pages += 1;
+            assert!(pages < MAX_PAGES, "a listing goes on for ever: {asked:?}");
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        let names: BTreeSet<String> = seen.iter().map(|(_, name)| name.clone()).collect();
+        assert_eq!(names.len(), seen.len(), "something is shown twice: {asked:?}");
+        assert_eq!(&names, expected, "{limit} a page: {asked:?}");
+        if let Some(is_descending) = in_order {
+            let is_ordered = seen.is_sorted_by(|one, other| if is_descending { one > other } else { one < other });
+            assert!(is_ordered, "{asked:?}: {seen:?}");
+        }
+    }
+}
+
+fn dates() -> impl Iterator<Item = Option<DatePrefix>> {
+    std::iter::once(None).chain(DATES.iter().map(|date| date.parse().ok()))
+}
+
+/// No time, one bound, both.
+fn times() -> [(Option<usize>, Option<usize>); 4] {
+    [(None, None), (Some(20), None), (None, Some(40)), (Some(20), Some(40))]
+}
+
+fn second(n: Option<usize>) -> Option<chrono::DateTime<chrono::Utc>> {
+    n.map(|n| format!("2025-12-23T00:00:{:02}Z", n / 2).parse().unwrap())
+}
+
+fn is_within(i: usize, (since, until): (Option<usize>, Option<usize>)) -> bool {
+    let at = moment(i).parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    second(since).is_none_or(|since| at >= since) && second(until).is_none_or(|until| at < until)
+}
+
+#[test]
+fn a_listing_of_files_shows_all_that_is_asked_for_and_nothing_else() {
+    use FileState::{Completed, Failed, Pending, Processing, Quarantined};
+    let root = tempfile::tempdir().unwrap();
+    let c = seeded(&root.path().join("state.db"));
+    let states: [&[FileState]; 7] = [
+        &[],
+        &[Pending],
+        &[Completed],
+        &[Failed],
+        &[Processing],
+        &[Failed, Quarantined, Pending],
+        &[Completed, Failed],
+    ];
+    for states in states {
+        for date_asked in dates() {
+            for prefix in [None, Some("s3://in/b"), Some("s3://in/bc/"), Some("s3://no/")] {
+                for wanted in [None, Some(REASONS[0])] {
+                    for time in times() {
+                        let filter = FileFilter {
+                            state: if let [one] = states { Some(*one) } else { None },
+                            states: states.to_vec(),
+                            date: date_asked,
+                            prefix: prefix.map(str::to_owned),
+                            reason: wanted.map(str::to_owned),
+                            since: second(time.0),
+                            until: second(time.1),
+                            ..FileFilter::default()
+                        };
+                        let is_asked = |i: &usize| {
+                            (states.is_empty() || states.contains(&state_of_file(*i)))
+                                && date_asked.is_none_or(|asked| asked.to_string() == date(*i))
+                                && prefix.is_none_or(|prefix| uri(*i).starts_with(prefix))
+                                && wanted.is_none_or(|wanted| reason(*i) == Some(wanted))
+                                && is_within(*i, time)
+                        };
+                        let expected = (0..ITEMS).filter(is_asked).map(uri).collect();
+                        let page = |limit, cursor| match files(&c, &FileFilter { limit, cursor, ..filter.clone() }) {
+                            Ok(page) => page,
+                            Err(_) => panic!("{filter:?}"),
+                        };
+                        let name =
+                            |file: &crate::TrackedFile| (super::rows::time(file.arrived_at), file.uri.to_string());
+                        check(&filter, &expected, page, name, prefix.is_none().then_some(false));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_listing_of_runs_shows_all_that_is_asked_for_the_newest_first() {
+    use RunState::{Completed, Failed, Queued};
+    let root = tempfile::tempdir().unwrap();
+    let c = seeded(&root.path().join("state.db"));
+    let states: [&[RunState]; 4] = [&[], &[Failed], &[Completed], &[Failed, Queued]];
+    let classes: [&[FailureClass]; 3] = [&[], &CLASSES[..1], &CLASSES[..2]];
+    for states in states {
+        for date_asked in dates() {
+            for classes in classes {
+                for prefix in [None, Some("few"), Some("many-0"), Some("none")] {
+                    for time in times() {
+                        let filter = RunFilter {
+                            state: if let [one] = states { Some(*one) } else { None },
+                            states: states.to_vec(),
+                            date: date_asked,
+                            failure_class: if let [one] = classes { Some(*one) } else { None },
+                            failure_classes: classes.to_vec(),
+                            prefix: prefix.map(str::to_owned),
+                            since: second(time.0),
+                            until: second(time.1),
+                            ..RunFilter::default()
+                        };
+                        let is_asked = |i: &usize| {
+                            (states.is_empty() || states.contains(&state_of_run(*i)))
+                                && date_asked.is_none_or(|asked| asked.to_string() == date(*i))
+                                && (classes.is_empty() || class(*i).is_some_and(|class| classes.contains(&class)))
+                                && prefix.is_none_or(|prefix| id(*i).starts_with(prefix))
+                                && is_within(*i, time)
+                        };
+                        let expected = (0..ITEMS).filter(is_asked).map(id).collect();
+                        let page = |limit, cursor| match runs(&c, &RunFilter { limit, cursor, ..filter.clone() }) {
+                            Ok(page) => page,
+                            Err(_) => panic!("{filter:?}"),
+                        };
+                        let name = |run: &crate::Run| (super::rows::time(run.created_at), run.manifest_id.to_string());
+                        check(&filter, &expected, page, name, Some(true));
+                    }
+                }
+            }
+        }
+    }
+}
