@@ -68,6 +68,9 @@ pub struct LedgerTotals {
     pub rejected: u64,
     /// Lines of white space only.
     pub blank: u64,
+    /// Files with lines of which none became a row.
+    #[serde(default)]
+    pub without_rows: u64,
 }
 
 /// Account of the lines of one file: lines = rows + rejected + blank.
@@ -87,4 +90,7 @@ pub struct LedgerEntry {
     pub blank: u64,
     /// Lone surrogates and bytes that are not UTF-8, replaced by U+FFFD.
     pub replaced_characters: u64,
+    /// Cause and remedy, for a person, if the file has lines of which none became a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_rows: Option<String>,
 }

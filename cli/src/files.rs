@@ -25,7 +25,7 @@ pub(crate) struct Options {
     command: Option<Command>,
 
     /// Show this file alone, with its timeline
-    #[arg(value_name = "URI", conflicts_with_all = ["state", "date", "prefix", "reason", "since", "until"])]
+    #[arg(value_name = "URI", conflicts_with_all = ["state", "date", "prefix", "refused_for", "since", "until"])]
     uri: Option<ObjectUri>,
 
     #[command(flatten)]
@@ -65,8 +65,8 @@ struct ListFilesOptions {
     prefix: Option<String>,
 
     /// Only files that were refused or failed for this reason
-    #[arg(long, value_name = "REASON")]
-    reason: Option<String>,
+    #[arg(long, alias = "reason", value_name = "REASON")]
+    refused_for: Option<String>,
 
     /// Only files that were first seen at this time or later: 2025-12-23T10:00:00Z, or how long ago, such as 90m, 24h or 7d
     #[arg(long, value_name = "TIME", value_parser = filter::time)]
@@ -137,7 +137,7 @@ async fn list(options: ListFilesOptions) -> anyhow::Result<()> {
         state: options.state.unwrap_or_default(),
         date: options.list.date,
         prefix: options.prefix,
-        reason: options.reason,
+        reason: options.refused_for,
         since: options.since,
         until: options.until,
         ..FileQuery::default()

@@ -27,6 +27,7 @@ mod submit;
 mod table;
 mod token;
 mod top;
+mod unheard;
 mod up;
 mod why;
 

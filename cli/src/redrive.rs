@@ -33,8 +33,8 @@ pub(crate) struct Options {
     state: Option<String>,
 
     /// Only files refused for this reason, such as too-small
-    #[arg(long, value_name = "REASON")]
-    reason: Option<String>,
+    #[arg(long, alias = "reason", value_name = "REASON")]
+    refused_for: Option<String>,
 
     /// Only files in this state: quarantined or failed
     #[arg(long, value_name = "STATE")]
@@ -71,7 +71,7 @@ pub(crate) async fn redrive(options: Options) -> anyhow::Result<ExitCode> {
     let settings = options.rules.settings(Places::of(&input), ".", None, None, &state)?;
     let holder = format!("millwork-redrive:{}", std::process::id());
     let builder = Builder::new(store.clone(), Arc::new(Storage::from_env()), settings, holder);
-    let filter = RedriveFilter { state: options.only, reason: options.reason.as_deref() };
+    let filter = RedriveFilter { state: options.only, reason: options.refused_for.as_deref() };
     let done = builder.redrive(&input, filter, !options.yes).await;
     store.close().await;
     let done = done?;

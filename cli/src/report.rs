@@ -3,8 +3,8 @@
 use crate::redrive::MAX_SHOWN;
 use crate::table::bytes;
 use millwork_api::OutputFile;
-use millwork_conversion::{FileLedger, OtherFormat};
-use millwork_manifest::{Compression, Failure, ObjectUri, printable};
+use millwork_conversion::FileLedger;
+use millwork_manifest::{Failure, ObjectUri, printable};
 use millwork_manifest_builder::{ForeignFile, QuarantinedFile, UnmovedFile};
 use millwork_scheduler::RunResult;
 use serde::Serialize;
@@ -36,8 +36,8 @@ pub(crate) struct Report {
     pub(crate) case_twins: Vec<(String, String)>,
     /// Columns that have the name of a partition in the outputs' paths.
     pub(crate) hidden_columns: Vec<String>,
-    /// Files that are something else than NDJSON, with what they are; each is one rejected line.
-    pub(crate) not_ndjson: Vec<(String, OtherFormat)>,
+    /// Files of which no line became a row: they stay where they are.
+    pub(crate) without_rows: Vec<WithoutRows>,
     /// Files that were converted before and have other content now.
     pub(crate) overwritten: Vec<String>,
     pub(crate) replaced_characters: u64,
@@ -47,6 +47,16 @@ pub(crate) struct Report {
     pub(crate) foreign: Vec<ForeignFile>,
     /// Refused files that cannot be moved to the quarantine: they stay where they are.
     pub(crate) unmoved: Vec<UnmovedFile>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct WithoutRows {
+    pub(crate) uri: String,
+    pub(crate) rejected: u64,
+    /// Cause and remedy, for a person.
+    pub(crate) detail: String,
+    /// The records of its lines, each with its reason.
+    pub(crate) rejected_lines: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -89,8 +99,15 @@ impl Report {
         add_new(&mut self.renamed_columns, &result.renamed_columns);
         add_new(&mut self.case_twins, &result.case_twins);
         add_new(&mut self.hidden_columns, &result.hidden_columns);
-        let other = |file: &FileLedger| Some((file.uri.clone(), file.other_format?));
-        self.not_ndjson.extend(result.ledger.iter().filter_map(other));
+        let without_rows = |file: &FileLedger| {
+            Some(WithoutRows {
+                uri: file.uri.clone(),
+                rejected: file.rejected,
+                detail: file.without_rows()?,
+                rejected_lines: result.rejected_lines.clone(),
+            })
+        };
+        self.without_rows.extend(result.ledger.iter().filter_map(without_rows));
     }
 
     /// Puts what came in any order in a fixed one.
@@ -101,7 +118,7 @@ impl Report {
         self.renamed_columns.sort();
         self.case_twins.sort();
         self.hidden_columns.sort();
-        self.not_ndjson.sort_by(|a, b| a.0.cmp(&b.0));
+        self.without_rows.sort_by(|a, b| a.uri.cmp(&b.uri));
     }
 
     /// The report as text.
@@ -158,12 +175,17 @@ impl Report {
                  something else there"
             );
         }
-        for (uri, format) in self.not_ndjson.iter().take(MAX_SHOWN) {
-            let stored_as = Compression::of_key(uri).unwrap_or(Compression::None);
-            let _ = writeln!(text, "not converted: {}: {}", shown(uri), format.describe(stored_as));
-        }
-        if self.not_ndjson.len() > MAX_SHOWN {
-            let _ = writeln!(text, "… and {} more that are not NDJSON", self.not_ndjson.len() - MAX_SHOWN);
+        if !self.without_rows.is_empty() {
+            let files = count(self.without_rows.len() as u64, "file");
+            let _ = writeln!(
+                text,
+                "{files} without a row, left in place; give what you mend another name, or put it in place and say `millwork state \
+                 update-state FILE --to pending --reprocess --reason TEXT`:"
+            );
+            for file in self.without_rows.iter().take(MAX_SHOWN) {
+                let _ = writeln!(text, "  {}: {}", shown(&file.uri), file.detail);
+            }
+            add_rest(&mut text, self.without_rows.len());
         }
         if !self.overwritten.is_empty() {
             let files = count(self.overwritten.len() as u64, "file");
@@ -178,7 +200,7 @@ impl Report {
 
     /// Tells whether nothing failed, and nothing of the input was left out that was to be converted or moved.
     pub(crate) fn is_all_well(&self) -> bool {
-        [self.failed.len(), self.foreign.len(), self.unmoved.len(), self.not_ndjson.len()] == [0; 4]
+        [self.failed.len(), self.foreign.len(), self.unmoved.len(), self.without_rows.len()] == [0; 4]
     }
 }
 

@@ -3,12 +3,14 @@
 use crate::embedded::{self, vcores};
 use crate::exit::Exit;
 use crate::report::{Report, count};
+use crate::unheard::unheard;
 use anyhow::Context;
+use chrono::{DateTime, Utc};
 use clap::Args;
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use millwork_conversion::{Capacity, ConversionOptions, input_bytes_read};
-use millwork_manifest::{FailureClass, Flush, printable};
+use millwork_manifest::{FailureClass, Flush, ManifestId, ObjectUri, printable};
 use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings, UnmovedFile};
 use millwork_scheduler::{
     Change, EndedRun, Engine, Lease, OutputLayout, OutputLock, RunOptions, Scheduler, adopt, count_unknown,
@@ -23,6 +25,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::task::JoinHandle;
 
 /// Convert all that is new in a directory, in one process, then exit.
@@ -70,7 +73,7 @@ const MAX_TOLD: usize = 100;
 
 /// Runs it; the exit code says whether every manifest completed.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let started = Instant::now();
+    let (started, since) = (Instant::now(), Utc::now());
     let output = options.run.output()?;
     let input = Location::parse(&options.input)?;
     let conversion = options.run.conversion(Places::of(&input))?;
@@ -106,7 +109,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let ahead = conversion.clone();
     let builder = Builder::new(lease.store().clone(), Arc::new(Storage::from_env()), settings, holder)
         .with_drafting(move |manifest| ahead.early.begin(manifest, &ahead, capacity));
-    let begun = Begun { started, signals, engine, conversion };
+    let begun = Begun { started, since, signals, engine, conversion };
     let done = begun.run_on(&lease, output, &builder, &input, &options).await;
     // Before others may have it.
     lease.store().close().await;
@@ -160,6 +163,7 @@ async fn open(state: &str, output: Location, adoption: Option<&OutputLayout>) ->
 /// Parts of the command that have begun before the store is open.
 struct Begun {
     started: Instant,
+    since: DateTime<Utc>,
     signals: Signals,
     /// Start of the engine, which is waited for in any case, so that it leaves nothing behind.
     engine: JoinHandle<anyhow::Result<Engine>>,
@@ -176,7 +180,7 @@ impl Begun {
         input: &Location,
         options: &Options,
     ) -> anyhow::Result<ExitCode> {
-        let Self { started, mut signals, engine, conversion } = self;
+        let Self { started, since, mut signals, engine, conversion } = self;
         let collected = tokio::select! {
             collected = collect(builder, input) => Some(collected),
             _ = signals.next() => None,
@@ -201,13 +205,14 @@ impl Begun {
             let engine = started_engine??;
             let (scheduler, mut ended) = Scheduler::start(engine, lease, output, options.run.clone(), conversion)?;
             let mut left = left;
+            let mut heard = Heard { since, told: HashSet::new(), is_behind: false, at_fault: Vec::new() };
             while left.runs > 0 {
-                if !convert(&scheduler, &mut ended, left, &mut signals, &mut report).await? {
+                if !convert(&scheduler, &mut ended, left, &mut signals, &mut heard, &mut report).await? {
                     code = Exit::Interrupted.into();
                     break;
                 }
                 // A file at fault leaves its manifest, whose other files wait again. Each round takes at least one file out.
-                left = recut(builder, &scheduler).await?;
+                left = recut(builder, &scheduler, input, &std::mem::take(&mut heard.at_fault)).await?;
             }
         }
         report.seconds = started.elapsed().as_secs_f64();
@@ -242,7 +247,8 @@ impl Left {
 }
 
 fn settings(options: &Options, input: &Location, output: &Location, state: &str) -> anyhow::Result<Settings> {
-    let (output, quarantine) = (output.to_string(), options.run.quarantine.as_deref());
+    let quarantine = options.run.quarantine()?.map(|place| place.to_string());
+    let (output, quarantine) = (output.to_string(), quarantine.as_deref());
     options.rules.settings(Places::of(input), &format!("{output}/_millwork"), quarantine, Some(&output), state)
 }
 
@@ -281,7 +287,11 @@ fn note_collected(report: &mut Report, collected: &Backfilled) {
         )
     };
     tell_some(collected.unmoved.iter().map(unmoved));
-    tell_some(collected.missing.iter().map(|uri| format!("a file that was waiting is gone: {uri}")));
+    tell_gone(&collected.missing);
+}
+
+fn tell_gone(files: &[ObjectUri]) {
+    tell_some(files.iter().map(|uri| format!("a file that was waiting is gone: {uri}")));
 }
 
 /// Prints a line of progress on stderr.
@@ -298,8 +308,31 @@ fn tell_some(lines: impl ExactSizeIterator<Item = String>) {
     }
 }
 
-/// Makes manifests of the files that wait after all runs have ended.
-async fn recut(builder: &Builder, scheduler: &Scheduler) -> anyhow::Result<Left> {
+/// Ends of runs that were told of, and what follows from them.
+struct Heard {
+    /// Start of the command: what ended before is no matter of it.
+    since: DateTime<Utc>,
+    told: HashSet<ManifestId>,
+    /// True if some may have ended without being heard.
+    is_behind: bool,
+    /// Files for which runs failed in this round.
+    at_fault: Vec<ObjectUri>,
+}
+
+/// Makes manifests of the files that wait after all runs have ended. If one that failed is gone, all others that are gone as well are
+/// found now: each would cost its manifest a round. If the process dies meanwhile, the next listing finds them.
+async fn recut(
+    builder: &Builder,
+    scheduler: &Scheduler,
+    input: &Location,
+    at_fault: &[ObjectUri],
+) -> anyhow::Result<Left> {
+    for file in at_fault {
+        if builder.is_gone(file).await {
+            tell_gone(&builder.mark_all_gone(input).await?);
+            break;
+        }
+    }
     let made = builder.cut_all(Flush::Now).await?;
     for queued in &made {
         scheduler.queued(&queued.manifest.id, false);
@@ -313,6 +346,7 @@ async fn convert(
     ended: &mut broadcast::Receiver<EndedRun>,
     mut left: Left,
     signals: &mut Signals,
+    heard: &mut Heard,
     report: &mut Report,
 ) -> anyhow::Result<bool> {
     let bar = progress_bar(left.bytes);
@@ -320,14 +354,14 @@ async fn convert(
     let mut look = tokio::time::interval(LOOK);
     let mut changes = scheduler.changes();
     // A run whose publication takes long is told of as failed, and once more when it is completed.
-    let mut told = HashSet::new();
-    let mut add = |run: EndedRun, left: &mut Left, report: &mut Report| {
-        if told.insert(run.manifest_id.clone()) {
+    let add = |run: EndedRun, left: &mut Left, heard: &mut Heard, report: &mut Report| {
+        if heard.told.insert(run.manifest_id.clone()) {
             left.runs = left.runs.saturating_sub(1);
         } else {
             report.forget(run.manifest_id.as_str());
         }
         if let Err(failure) = &run.outcome {
+            heard.at_fault.extend(failure.file.as_ref().and_then(|file| file.parse().ok()));
             bar.suspend(|| eprintln!("millwork: manifest {} failed ({}): {failure}", run.manifest_id, failure.class));
         }
         report.add(run.manifest_id.as_str(), &run.outcome);
@@ -336,8 +370,12 @@ async fn convert(
     while left.runs > 0 && !is_over {
         tokio::select! {
             biased;
-            // A run that was told too late to be heard is in the store.
-            Ok(run) = ended.recv() => add(run, &mut left, report),
+            run = ended.recv() => match run {
+                Ok(run) => add(run, &mut left, heard, report),
+                // Runs that were not heard are in the store.
+                Err(RecvError::Lagged(_)) => heard.is_behind = true,
+                Err(RecvError::Closed) => anyhow::bail!("the scheduler has ended by itself: run it again to go on"),
+            },
             // An attempt that failed, and is made again: what is to be mended can be mended meanwhile.
             Ok(Change { manifest_id, state: RunState::Queued, attempt, failure: Some(failure), .. }) = changes.recv() => {
                 let class = failure.class;
@@ -357,8 +395,18 @@ async fn convert(
             },
         }
     }
-    while let Ok(run) = ended.try_recv() {
-        add(run, &mut left, report);
+    loop {
+        match ended.try_recv() {
+            Ok(run) => add(run, &mut left, heard, report),
+            Err(TryRecvError::Lagged(_)) => heard.is_behind = true,
+            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+        }
+    }
+    // A run that another process has ended is told by nobody, either.
+    if std::mem::take(&mut heard.is_behind) || is_over && left.runs > 0 {
+        for run in unheard(&**scheduler.store(), heard.since, &heard.told).await? {
+            add(run, &mut left, heard, report);
+        }
     }
     if left.runs > 0 && !is_over {
         bar.abandon();

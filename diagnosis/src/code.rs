@@ -120,6 +120,8 @@ codes! {
     Gone "gone" NeedsYou;
     /// A subject whose rows are in a committed output.
     Done "done" Settled;
+    /// A file that was read to its end, and of which no line became a row.
+    NoRows "no-rows" NeedsYou;
     /// A converted file whose object has newer content.
     DoneOverwritten "done-overwritten" NeedsYou;
     /// A converted subject whose output is not where its commit says.

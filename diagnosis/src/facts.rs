@@ -106,6 +106,8 @@ pub struct LedgerRow {
     pub rejected: u64,
     /// Lines of white space only.
     pub blank: u64,
+    /// Cause and remedy, if the file has lines of which none became a row.
+    pub without_rows: Option<String>,
 }
 
 /// The object of a file, as the storage shows it now.
@@ -228,6 +230,10 @@ pub struct OutputFacts {
     pub files: u64,
     /// Place of the first of them.
     pub first: Option<String>,
+    /// Place of the records of rejected lines, if there are any.
+    pub rejected_lines: Option<String>,
+    /// Files with lines of which none became a row, and the first of them, with cause and remedy.
+    pub without_rows: Option<(u64, String, String)>,
     /// Output files that are not where the commit says, as far as they were looked for.
     pub missing: Vec<String>,
     /// Obstacle to the publication of a committed output, and whether what it names is lost for good.

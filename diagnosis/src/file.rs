@@ -315,6 +315,21 @@ fn done(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Answer {
             format!("millwork state update-state {} --to pending --reprocess --reason TEXT", shell_word(uri)),
         );
     }
+    if let Some(cause) = file.ledger.as_ref().and_then(|row| row.without_rows.as_ref()) {
+        let kept = run.and_then(|run| run.output.as_ref()?.rejected_lines.as_ref());
+        return Answer::new(
+            Code::NoRows,
+            Some(since),
+            format!("read at {}{run_name}: {rows}; {}", ask.at(since), shown(cause)),
+        )
+        .waits_for("a mended file, which under another name is converted as any other")
+        .evidence_of("rejected lines", kept.map(|place| format!("each is kept with its reason in {}", quoted(place))))
+        .action(
+            ActionKind::Reprocess,
+            "After replacing the object: convert it anew",
+            format!("millwork state update-state {} --to pending --reprocess --reason TEXT", shell_word(uri)),
+        );
+    }
     let gone =
         matches!(ask.facts.object, ObjectFacts::Gone).then(|| "its object is gone since; its rows are not".to_owned());
     Answer::new(Code::Done, Some(since), text)

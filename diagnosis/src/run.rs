@@ -368,8 +368,13 @@ fn completed(ask: &Ask<'_>, run: &RunFacts) -> Answer {
         .as_ref()
         .and_then(|output| output.first.as_ref())
         .map(|first| format!("the first file is {}", quoted(first)));
+    let without_rows =
+        run.output.as_ref().and_then(|output| output.without_rows.as_ref()).map(|(files, uri, cause)| {
+            format!("{} without a row; the first is {}: {}", many(*files, "file"), quoted(uri), shown(cause))
+        });
     Answer::new(Code::Done, Some(since), format!("converted at {}{made}", ask.at(since)))
         .waits_for("nothing: it is done")
         .evidence_of("output", place)
+        .evidence_of("input", without_rows)
         .evidence_of("since then", forced)
 }

@@ -248,7 +248,16 @@ fn ended_cases() -> Vec<(Code, Subject, Facts, &'static str)> {
     let missing = OutputFacts { files: 4, missing: vec!["/out/part-2".to_owned()], ..OutputFacts::default() };
     let made =
         OutputFacts { rows: 12_030, rejected: 1, files: 1, first: Some("/out/p".to_owned()), ..OutputFacts::default() };
-    let ledger = LedgerRow { lines: 12_031, rows: 12_030, rejected: 1, blank: 0 };
+    let ledger = LedgerRow { lines: 12_031, rows: 12_030, rejected: 1, ..LedgerRow::default() };
+    let no_row = || FileFacts {
+        ledger: Some(LedgerRow {
+            lines: 2,
+            rejected: 2,
+            without_rows: Some("it is zip".to_owned()),
+            ..LedgerRow::default()
+        }),
+        ..in_manifest(FileState::Completed)
+    };
     let converted = || FileFacts { ledger: Some(ledger.clone()), ..in_manifest(FileState::Completed) };
     let whole = || RunFacts { output: Some(made.clone()), committed_at: Some(ago(9)), ..run(Completed) };
     let small =
@@ -284,6 +293,13 @@ fn ended_cases() -> Vec<(Code, Subject, Facts, &'static str)> {
         ),
         (Code::Done, of_uri(), of_file(converted(), Some(whole())), "12,031 lines → 12,030 rows, 1 rejected"),
         (Code::Done, of_id(), of_run(whole()), "12,030 rows in 1 file, 1 line rejected"),
+        (Code::NoRows, of_uri(), of_file(no_row(), Some(whole())), "2 lines → 0 rows, 2 rejected; it is zip"),
+        (
+            Code::DoneOverwritten,
+            of_uri(),
+            Facts { object: there("e2"), ..of_file(no_row(), Some(whole())) },
+            "0 rows, 2 rejected; newer content",
+        ),
         (
             Code::DoneOverwritten,
             of_uri(),

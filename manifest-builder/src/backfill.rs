@@ -1,10 +1,11 @@
 //! The listing of a place, reconciled with the store: what events missed is tracked, what is gone is marked.
 
-use crate::builder::{Arrived, Builder, BuilderError, key_in, tell_gone, tell_overwritten};
+use crate::builder::{Arrived, Builder, BuilderError, HEADS_AT_ONCE, key_in, tell_gone, tell_overwritten};
 use crate::cut::Cut;
 use crate::quarantine::PutAway;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
+use futures::future::join_all;
 use millwork_manifest::{DatePrefix, FileState, Flush, ObjectUri, QuarantineReason};
 use millwork_storage::{Location, Object};
 use millwork_tracking::{FileFilter, FoundFile, QueuedManifest, Tracked, TrackedFile};
@@ -97,6 +98,7 @@ impl Builder {
         let begun_at = self.now();
         let mut chunks = self.objects.list(place).await?.chunks(CHUNK);
         while let Some(chunk) = chunks.next().await {
+            self.check_stop()?;
             let mut objects: Vec<Object> = Vec::with_capacity(chunk.len());
             for found in chunk {
                 match found {
@@ -114,27 +116,52 @@ impl Builder {
             let objects = self.leave_out_forgotten(objects, &mut done).await?;
             self.track_listed(&objects, place, begun_at, &mut done).await?;
         }
-        for file in waiting {
-            // A file that is not listed may have been written behind the listing's back.
-            let is_there = || async { !matches!(self.objects.head(&file.uri).await, Err(e) if e.is_not_found()) };
-            if listed.contains(&hasher.hash_one(&file.uri)) || is_there().await {
-                continue;
-            }
-            let gone = FoundFile {
-                uri: file.uri.clone(),
-                date: file.date,
-                size_bytes: 0,
-                etag: String::new(),
-                version_id: None,
-                sequencer: None,
-                quarantine: None,
-            };
-            if self.store.mark_missing(&gone, self.now()).await? {
-                tell_gone(&file.uri);
-                done.missing.push(file.uri);
+        // A file that is not listed may have been written behind the listing's back.
+        let unlisted = waiting.into_iter().filter(|file| !listed.contains(&hasher.hash_one(&file.uri)));
+        done.missing = self.mark_gone(&unlisted.collect::<Vec<_>>()).await?;
+        Ok(done)
+    }
+
+    /// Looks for every pending file of a place, and marks those that are gone, which it returns. It can be done again at any time: each
+    /// file is marked by itself.
+    pub async fn mark_all_gone(&self, place: &Location) -> Result<Vec<ObjectUri>, BuilderError> {
+        self.mark_gone(&self.files_in(FileState::Pending, place).await?).await
+    }
+
+    async fn mark_gone(&self, files: &[TrackedFile]) -> Result<Vec<ObjectUri>, BuilderError> {
+        let mut gone = Vec::new();
+        for some in files.chunks(HEADS_AT_ONCE) {
+            self.check_stop()?;
+            for marked in join_all(some.iter().map(|file| self.mark_if_gone(file))).await {
+                gone.extend(marked?);
             }
         }
-        Ok(done)
+        Ok(gone)
+    }
+
+    async fn mark_if_gone(&self, file: &TrackedFile) -> Result<Option<ObjectUri>, BuilderError> {
+        if !self.is_gone(&file.uri).await {
+            return Ok(None);
+        }
+        let gone = FoundFile {
+            uri: file.uri.clone(),
+            date: file.date,
+            size_bytes: 0,
+            etag: String::new(),
+            version_id: None,
+            sequencer: None,
+            quarantine: None,
+        };
+        let is_marked = self.store.mark_missing(&gone, self.now()).await?;
+        if is_marked {
+            tell_gone(&file.uri);
+        }
+        Ok(is_marked.then_some(gone.uri))
+    }
+
+    /// Tells whether an object is not there. One that cannot be looked for may be.
+    pub async fn is_gone(&self, uri: &ObjectUri) -> bool {
+        matches!(self.objects.head(uri).await, Err(e) if e.is_not_found())
     }
 
     /// Leaves out the objects that are older than the store remembers, and that it does not know.
@@ -232,6 +259,7 @@ impl Builder {
     pub async fn cut_all(&self, flush: Flush) -> Result<Vec<QueuedManifest>, BuilderError> {
         let mut made = Vec::new();
         for (date, _) in self.store.backlogs().await? {
+            self.check_stop()?;
             made.extend(self.when_free(date, async || self.cut(date, flush).await).await?);
         }
         Ok(made)
@@ -248,6 +276,7 @@ impl Builder {
         }
         let mut made = Vec::new();
         for (date, files) in by_date {
+            self.check_stop()?;
             made.extend(self.when_free(date, async || self.cut_alone(date, &files).await).await?);
         }
         Ok(made)
@@ -262,6 +291,7 @@ impl Builder {
         let (started, patience) = (Instant::now(), self.patience());
         let mut is_told = false;
         loop {
+            self.check_stop()?;
             match cut().await? {
                 Cut::Made(manifests) => return Ok(manifests),
                 Cut::Busy if started.elapsed() > patience => return Err(BuilderError::Busy(date)),
@@ -285,6 +315,7 @@ impl Builder {
     pub async fn sweep_all(&self) -> Result<(), BuilderError> {
         let started = Instant::now();
         loop {
+            self.check_stop()?;
             match self.sweep().await?.busy.first() {
                 None => return Ok(()),
                 Some(date) if started.elapsed() > self.patience() => return Err(BuilderError::Busy(*date)),

@@ -13,9 +13,10 @@ use millwork_storage::{Location, Object, Objects, StorageError, is_hidden};
 use millwork_tracking::{FoundFile, Sequencer, Tracked, TrackingError, TrackingStore};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// Number of objects that are asked for at once: a batch of messages has ten, and a server answers many at a time.
-const HEADS_AT_ONCE: usize = 16;
+pub(crate) const HEADS_AT_ONCE: usize = 16;
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
@@ -34,6 +35,8 @@ pub struct Builder {
     pub(crate) clock: Clock,
     /// Told of each manifest that is going to be made.
     pub(crate) drafting: Option<Drafting>,
+    /// Asked between chunks of a listing, between dates and between manifests.
+    pub(crate) stop: CancellationToken,
     /// Batches that files came with, if somebody wants traces.
     pub(crate) batches: Arc<Batches>,
 }
@@ -76,6 +79,9 @@ pub enum BuilderError {
     /// Somebody else makes manifests of a date, and goes on.
     #[error("somebody else is making manifests of {0}: try again when that is done")]
     Busy(DatePrefix),
+    /// The process is to end.
+    #[error("told to stop: what is not done yet is done by the next process")]
+    Stopped,
     /// Somebody else's object where a manifest was to be written.
     #[error("`{0}` is there already, and is not this manifest: move it away; the sweep then goes on")]
     Foreign(String),
@@ -137,7 +143,19 @@ impl Builder {
             clock: Arc::new(Utc::now),
             drafting: None,
             batches: Arc::default(),
+            stop: CancellationToken::new(),
         }
+    }
+
+    /// With a token by which it is told to stop: it then ends what it is at, such as one manifest, and begins nothing more.
+    #[must_use]
+    pub fn with_stop(self, stop: CancellationToken) -> Self {
+        Self { stop, ..self }
+    }
+
+    /// Refuses to begin something if the process is to end. What is left is pending, or a draft, as after a death.
+    pub(crate) fn check_stop(&self) -> Result<(), BuilderError> {
+        if self.stop.is_cancelled() { Err(BuilderError::Stopped) } else { Ok(()) }
     }
 
     /// With one who is told of each manifest that is going to be made, as far as can be known: some of its files may yet be left out.

@@ -36,6 +36,9 @@ impl Builder {
         let mut made = Vec::new();
         let mut failed = None;
         for file in files {
+            if self.stop.is_cancelled() {
+                break;
+            }
             match self.make(date, vec![file.clone()], &mut lock).await {
                 Ok(manifest) => made.extend(manifest),
                 Err(error) => {
@@ -76,6 +79,10 @@ impl Builder {
             let mut by_uri: HashMap<&ObjectUri, &TrackedFile> = pending.iter().map(|file| (&file.uri, file)).collect();
             let made_before = made.len();
             for batch in &batches {
+                // At least one, which is what a batch of messages is waited for at the end.
+                if !made.is_empty() && self.stop.is_cancelled() {
+                    return Ok(made);
+                }
                 let files = batch.iter().filter_map(|file| by_uri.remove(&file.uri)).cloned().collect();
                 made.extend(self.make(date, files, &mut lock).await?);
             }

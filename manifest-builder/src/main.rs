@@ -167,8 +167,8 @@ struct Redrive {
     prefix: String,
 
     /// Only files refused for this reason, such as too-small
-    #[arg(long, value_name = "REASON")]
-    reason: Option<String>,
+    #[arg(long, alias = "reason", value_name = "REASON")]
+    refused_for: Option<String>,
 
     /// Only files in this state: quarantined or failed
     #[arg(long, value_name = "STATE", value_parser = taken_back)]
@@ -211,7 +211,7 @@ async fn run(options: Options) -> anyhow::Result<()> {
         Some(Command::Sweep { json }) => show(&builder.sweep().await?, json),
         Some(Command::Redrive(redrive)) => {
             let place = Location::parse(&redrive.prefix)?;
-            let filter = RedriveFilter { state: redrive.only, reason: redrive.reason.as_deref() };
+            let filter = RedriveFilter { state: redrive.only, reason: redrive.refused_for.as_deref() };
             let done = builder.redrive(&place, filter, !redrive.yes).await?;
             show(&done, redrive.json)?;
             if !redrive.yes && !done.pending.is_empty() {
@@ -256,11 +256,14 @@ fn is_on_lambda() -> bool {
 }
 
 async fn builder(common: &Common, input: Places) -> anyhow::Result<Builder> {
-    let bucket = |name: &str| std::env::var(name).ok().filter(|name| !name.is_empty()).map(as_place);
-    let manifests = common.manifests.clone().or_else(|| bucket("MANIFEST_BUCKET"));
+    let place = |said: &Option<String>, variable| match said {
+        Some(place) => Ok(Some(place.clone())),
+        None => Location::of_variable(variable).map(|place| place.map(|place| place.to_string())),
+    };
+    let manifests = place(&common.manifests, "MANIFEST_BUCKET")?;
     let manifests = manifests.context("say where manifests go: --manifests PLACE, or MANIFEST_BUCKET")?;
-    let quarantine = common.quarantine.clone().or_else(|| bucket("QUARANTINE_BUCKET"));
-    let output = common.output.clone().or_else(|| bucket("OUTPUT_BUCKET"));
+    let quarantine = place(&common.quarantine, "QUARANTINE_BUCKET")?;
+    let output = place(&common.output, "OUTPUT_BUCKET")?;
     let table = std::env::var("TRACKING_TABLE").ok().map(|table| format!("dynamodb:{table}"));
     let state = common.state.clone().or(table);
     let state =
@@ -270,11 +273,6 @@ async fn builder(common: &Common, input: Places) -> anyhow::Result<Builder> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let holder = format!("{}:{}", host.trim(), std::process::id());
     Ok(Builder::new(store, Arc::new(Storage::from_env()), settings, holder))
-}
-
-/// The names of buckets in the environment are bare, as other tools have them.
-fn as_place(name: String) -> String {
-    if name.contains("://") || name.starts_with(['/', '.']) { name } else { format!("s3://{name}") }
 }
 
 fn env_or(name: &str, default: u64) -> anyhow::Result<u64> {

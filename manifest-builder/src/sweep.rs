@@ -41,6 +41,7 @@ impl Builder {
         }
         // An error with one date holds up no other.
         for (date, drafts) in by_date {
+            self.check_stop()?;
             if let Err(error) = self.finish_abandoned(date, &drafts, &mut swept).await {
                 tracing::error!(%date, %error, "an unfinished manifest stays so");
                 first_error.get_or_insert(error);
@@ -49,6 +50,7 @@ impl Builder {
         let due = self.store.backlogs().await?.into_iter().filter(|(_, backlog)| self.is_due(backlog));
         let due: BTreeSet<DatePrefix> = due.map(|(date, _)| date).chain(self.overdue().await?).collect();
         for date in due {
+            self.check_stop()?;
             if let Err(error) = self.cut_due(date, &mut swept).await {
                 tracing::error!(%date, %error, "no manifests could be made");
                 first_error.get_or_insert(error);
@@ -116,6 +118,9 @@ impl Builder {
         };
         let mut failed = None;
         for draft in drafts {
+            if self.stop.is_cancelled() {
+                break;
+            }
             // The other drafts are not at fault.
             if let Err(error) = self.finish_one(draft, &lock, swept).await {
                 failed = Some(error);

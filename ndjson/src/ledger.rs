@@ -50,6 +50,25 @@ pub struct FileLedger {
     pub other_format: Option<OtherFormat>,
 }
 
+impl FileLedger {
+    /// Tells what is wrong with a file of which no line became a row, and what to do about it. A file of blank lines is well.
+    pub fn without_rows(&self) -> Option<String> {
+        if self.rows > 0 || self.rejected == 0 {
+            return None;
+        }
+        let stored_as = Compression::of_key(&self.uri).unwrap_or(Compression::None);
+        Some(match (self.other_format, self.rejected) {
+            (Some(format), _) => format.describe(stored_as),
+            (None, 1) => {
+                "its only line is no row, for the reason kept with it: write one JSON object a line".to_owned()
+            }
+            (None, lines) => format!(
+                "none of its {lines} lines is a row, each for the reason kept with it: write one JSON object a line"
+            ),
+        })
+    }
+}
+
 /// Why a ledger does not add up.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum LedgerError {
@@ -139,6 +158,25 @@ mod tests {
 
     fn of(size: u64, ranges: &[RangeLedger]) -> Result<Vec<FileLedger>, LedgerError> {
         add_up(&[("a".to_owned(), size)], ranges)
+    }
+
+    #[test]
+    fn a_file_without_rows_is_told_with_its_remedy() {
+        let file = |rows, rejected, other_format| {
+            let lines = rows + rejected + 1;
+            let range = RangeLedger { end: 9, lines, rows, rejected, blank: 1, other_format, ..RangeLedger::default() };
+            of(9, &[range]).unwrap()[0].without_rows()
+        };
+        assert_eq!([file(0, 0, None), file(1, 8, None)], [None, None]);
+        assert_eq!(
+            file(0, 8, None).unwrap(),
+            "none of its 8 lines is a row, each for the reason kept with it: write one JSON object a line"
+        );
+        assert_eq!(
+            file(0, 1, None).unwrap(),
+            "its only line is no row, for the reason kept with it: write one JSON object a line"
+        );
+        assert!(file(0, 1, Some(OtherFormat::Zip)).unwrap().starts_with("the file is a zip archive, not NDJSON: "));
     }
 
     #[test]

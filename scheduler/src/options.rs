@@ -15,8 +15,8 @@ pub struct RunOptions {
     pub output: String,
 
     /// Place of refused files and rejected lines: a directory or s3://BUCKET/FOLDER. Without it, refused files stay where
-    /// they are, and rejected lines go to {output}/_quarantine
-    #[arg(long, env = "QUARANTINE_BUCKET", value_name = "PLACE")]
+    /// they are, and rejected lines go to {output}/_quarantine [default: s3://$QUARANTINE_BUCKET]
+    #[arg(long, env = "MILLWORK_QUARANTINE", value_name = "PLACE")]
     pub quarantine: Option<String>,
 
     /// Path of an output file below --output. {manifest_id} and {part} must be in it; {date} can be
@@ -76,6 +76,14 @@ impl RunOptions {
     /// Place of the Parquet files.
     pub fn output(&self) -> StorageResult<Location> {
         Location::parse(&self.output)
+    }
+
+    /// Place of what is refused, if one is named by the option, or by `QUARANTINE_BUCKET`.
+    pub fn quarantine(&self) -> StorageResult<Option<Location>> {
+        match self.quarantine.as_deref().filter(|place| !place.is_empty()) {
+            Some(place) => Location::parse(place).map(Some),
+            None => Location::of_variable("QUARANTINE_BUCKET"),
+        }
     }
 
     /// Makes the options of the conversion, with the user's query read, for files that are in these places only.

@@ -46,9 +46,7 @@ impl PlaceOptions {
              MANIFEST_BUCKET"
         );
         let mut written = vec![("the output", run.output()?)];
-        if let Some(place) = &run.quarantine {
-            written.push(("the quarantine", Location::parse(place)?));
-        }
+        written.extend(run.quarantine()?.map(|place| ("the quarantine", place)));
         if let Some(path) = state.strip_prefix("sqlite:") {
             written.push(("the state", Location::parse(path)?));
         }
@@ -63,10 +61,10 @@ impl PlaceOptions {
     }
 
     fn manifests(&self, intake: &IntakeOptions) -> anyhow::Result<Places> {
-        let mut places = match (said(self.manifest_places.as_deref()), std::env::var("MANIFEST_BUCKET")) {
+        let mut places = match (said(self.manifest_places.as_deref()), Location::of_variable("MANIFEST_BUCKET")?) {
             (Some(places), _) => places.parse().context("--manifest-places or MANIFEST_PLACES")?,
-            (None, Ok(bucket)) if !bucket.is_empty() => Places::of(&bucket_of(&bucket)?.join(MANIFEST_FOLDER)),
-            (None, _) => Places::none(),
+            (None, Some(bucket)) => Places::of(&bucket.join(MANIFEST_FOLDER)),
+            (None, None) => Places::none(),
         };
         if let Some(directory) = &intake.manifest_dir {
             places = places.and(Places::of(&Location::parse(directory)?));
@@ -78,12 +76,6 @@ impl PlaceOptions {
 /// Returns the text that is given, or none. A variable that is empty is as good as none.
 fn said(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
-}
-
-/// The names of buckets in the environment are bare, as other tools have them.
-fn bucket_of(name: &str) -> anyhow::Result<Location> {
-    let is_place = name.contains("://") || name.starts_with(['/', '.']);
-    Ok(Location::parse(&if is_place { name.to_owned() } else { format!("s3://{name}") })?)
 }
 
 #[cfg(test)]

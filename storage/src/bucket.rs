@@ -205,7 +205,7 @@ impl Buckets {
         let client = self.client().await;
         let upload = client.create_multipart_upload().bucket(bucket).key(key).send().await;
         let upload = upload.map_err(|e| fail("copy", from, e))?;
-        let id = upload.upload_id().unwrap_or_default();
+        let id = &upload_id(upload.upload_id, to)?;
         let done = self.copy_parts(&source, to, id, size_bytes, etag).await;
         if done.is_err() {
             // An upload that cannot be aborted now goes with the bucket's rule for incomplete uploads.
@@ -241,6 +241,22 @@ impl Buckets {
         let completed = request.multipart_upload(upload).send().await;
         completed.map(|_| ()).map_err(|e| fail("copy", to, e))
     }
+}
+
+/// The id of an upload that was begun. Without it, parts and the abort would go to the object itself.
+pub(crate) fn upload_id(answered: Option<String>, object: impl Display) -> StorageResult<String> {
+    answered.filter(|id| !id.is_empty()).ok_or_else(|| {
+        let [own, all] = Service::S3.endpoint_variables();
+        let endpoint = [own, all].into_iter().find_map(|name| std::env::var(name).ok());
+        // Without a user's name and password.
+        let host = |endpoint: &str| endpoint.rsplit('@').next().unwrap_or_default().to_owned();
+        let server = endpoint.as_deref().map_or_else(|| "the server".to_owned(), host);
+        let reason = format!(
+            "{server} says that it began a multipart upload, but not under which id, as no server of S3 does: check {own} or {all}, \
+             and any proxy before it"
+        );
+        StorageError::new("write", object, io::Error::new(ErrorKind::InvalidData, reason))
+    })
 }
 
 /// Refuses to go on with an object that is no longer the one that was meant.
@@ -365,6 +381,16 @@ pub(crate) fn fail<E: ProvideErrorMetadata + std::error::Error + Send + Sync + '
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_upload_without_an_id_is_no_upload() {
+        assert_eq!(upload_id(Some("u1".to_owned()), "s3://out/a").unwrap(), "u1");
+        for answered in [None, Some(String::new())] {
+            let error = upload_id(answered, "s3://out/a").unwrap_err().to_string();
+            assert!(error.contains("s3://out/a") && error.contains("not under which id"), "{error}");
+            assert!(error.contains("AWS_ENDPOINT_URL_S3"), "{error}");
+        }
+    }
 
     #[test]
     fn keys_of_listings_are_decoded_once() {

@@ -38,6 +38,19 @@ impl Location {
         }
     }
 
+    /// From a variable that names a bucket, such as `QUARANTINE_BUCKET`: a bare name is a bucket's, as other tools have it; all else is as
+    /// [`Self::parse`] has it. A variable that is empty is as good as none.
+    pub fn of_variable(name: &str) -> StorageResult<Option<Self>> {
+        let text = std::env::var(name).ok().filter(|text| !text.is_empty());
+        text.map(|text| Self::of_bucket(&text)).transpose()
+    }
+
+    /// From the name of a bucket, or of any place.
+    fn of_bucket(text: &str) -> StorageResult<Self> {
+        let is_place = text.contains("://") || text.starts_with(['/', '.']);
+        if is_place { Self::parse(text) } else { Self::parse(&format!("s3://{text}")) }
+    }
+
     /// The object of this key, below.
     pub fn object(&self, key: &str) -> Result<ObjectUri, InvalidUri> {
         match self {

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | copy to a private name beside the target | a hidden file in the quarantine | copies into it again |
 //! | give the copy its name, if that is free | file and copy | finds the same content there, and goes on |
-//! | rename the source to a private name, look whether it is what was copied, remove it | a hidden file in the input, and the copy | nothing is left to do |
+//! | rename the source to a private name, look whether it is what was copied, remove it | a hidden file in the input, and the copy | nothing is left to do; listings name the hidden file, see [`is_left_aside`] |
 //!
 //! A step that fails takes back those before it, so that the file stays where it is, and only there.
 
@@ -19,6 +19,7 @@ use crate::places::NO_FILE;
 use crate::{FILE_MODE, StorageError, StorageResult, create_directories, create_new_file};
 use millwork_manifest::ObjectUri;
 use rustix::fs::{Access, CWD, RenameFlags, access, renameat_with, statvfs};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind, Read};
@@ -223,6 +224,21 @@ fn private_name(from: &ObjectUri) -> String {
     format!(".{:016x}.moving", hasher.finish())
 }
 
+/// Age at which a file that was taken aside was left so by a process that died, in seconds: 60. Moves take it away at once.
+const LEFT_ASIDE_SECONDS: i64 = 60;
+
+/// The name of a file in the input that is taken away, once it was looked at for the last time.
+fn aside_name() -> String {
+    format!(".{}.moving", uuid::Uuid::new_v4())
+}
+
+/// Tells whether a file in the input that changed its name at a time, in seconds, was taken aside by a move which died.
+pub(crate) fn is_left_aside(name: &OsStr, changed_at: i64, now: i64) -> bool {
+    let id = name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(".moving"));
+    let is_aside = id.is_some_and(|id| uuid::Uuid::try_parse(id).is_ok());
+    is_aside && now.saturating_sub(changed_at) >= LEFT_ASIDE_SECONDS
+}
+
 /// Gives a copy its name, if that is free.
 fn show(private: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, private, CWD, to, RenameFlags::NOREPLACE).map_err(io::Error::from) {
@@ -241,7 +257,7 @@ fn show(private: &Path, to: &Path) -> io::Result<()> {
 /// the other one goes, if it was made by this move.
 fn take_away(from: &ObjectUri, held: &Held, to: &Path, etag: &str, made: Made) -> StorageResult<()> {
     let fail = |e| StorageError::new("move", from, e);
-    let (first, aside) = (held.path(), held.directory.lasting_name().join(format!(".{}.moving", uuid::Uuid::new_v4())));
+    let (first, aside) = (held.path(), held.directory.lasting_name().join(aside_name()));
     match fs::rename(&first, &aside) {
         Ok(()) => {}
         // Somebody else has moved it as well.

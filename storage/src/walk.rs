@@ -8,6 +8,7 @@
 use crate::anchor::Anchored;
 use crate::local::object_of;
 use crate::objects::is_hidden_name;
+use crate::relocate::is_left_aside;
 use crate::{Object, StorageError, StorageResult};
 use millwork_manifest::ObjectUri;
 use std::collections::{BTreeSet, HashSet};
@@ -29,6 +30,10 @@ const LOOP: &str = "it is a link that leads back to where it is: remove it";
 
 /// Why an entry is left out that is neither a file nor a directory nor a link, for a person.
 const NO_FILE: &str = "it is no regular file, but a pipe, a socket or a device, which is never opened: remove it, or keep it out of the input";
+
+/// Why a file is named that a move to the quarantine took aside, for a person.
+const LEFT_ASIDE: &str = "a process died as it moved this file to the quarantine: if the quarantine has its content, remove it here; if \
+    not, give it a name that does not begin with a dot";
 
 /// Content of a directory: its files, and the entries that are refused.
 #[derive(Debug, Default)]
@@ -123,6 +128,12 @@ impl Walk<'_> {
                 };
                 let name = entry.file_name();
                 if is_hidden_name(name.as_encoded_bytes()) {
+                    let is_left = |found: &Metadata| {
+                        found.is_file() && is_left_aside(&name, found.ctime(), chrono::Utc::now().timestamp())
+                    };
+                    if name.as_encoded_bytes().ends_with(b".moving") && entry.metadata().is_ok_and(|m| is_left(&m)) {
+                        self.refuse_for(&below.join(&name), LEFT_ASIDE)?;
+                    }
                     continue;
                 }
                 let below = below.join(&name);

@@ -183,3 +183,31 @@ fn directories_that_would_feed_each_other_are_refused() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("is inside the input"));
 }
+
+#[test]
+fn files_that_are_gone_are_all_found_in_one_round() {
+    const GONE: usize = 40;
+    let place = Place::new();
+    let files: Vec<_> =
+        (0..=GONE).map(|number| place.input(&format!("2025-01-01-{number:02}.ndjson"), "{\"a\":1}\n")).collect();
+    // Their manifest is made, and then all but one of them are removed.
+    let mut builder = place.command("millwork-manifest-builder");
+    builder
+        .args(["backfill", "--flush", "--json", "--prefix"])
+        .arg(place.path("in"))
+        .env("SIZE_TOLERANCE_PERCENT", "100");
+    builder.arg("--state").arg(format!("sqlite:{}", place.path("out/_millwork/state.db").display()));
+    std::fs::create_dir_all(place.path("out/_millwork")).unwrap();
+    builder.arg("--manifests").arg(place.path("out/_millwork"));
+    let made = Done::of(builder.output().unwrap());
+    assert_eq!((made.code, made.json()["manifests"].as_array().map(Vec::len)), (Some(0), Some(1)), "{}", made.stderr);
+    files[..GONE].iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    let done = place.run(&[]);
+    let report = done.json();
+    assert_eq!((done.code, &report["rows"], &report["manifests"]), (Some(1), &1.into(), &2.into()), "{}", done.stderr);
+    let message = report["failed"][0]["message"].as_str().unwrap();
+    assert!(message.contains("39 other files of its manifest are not there either"), "{message}");
+    let told = done.stderr.lines().filter(|line| line.contains("a file that was waiting is gone")).count();
+    assert_eq!(told, GONE - 1, "{}", done.stderr);
+    assert_eq!(place.run_well(&[])["manifests"], 0);
+}

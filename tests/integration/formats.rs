@@ -40,22 +40,61 @@ fn a_file_that_is_no_ndjson_is_named_once_and_costs_no_other() {
     place.input("2025-01-01-twice.ndjson.gz", gzip(&gzip(lines.as_bytes())));
     place.input("2025-01-01-zip.ndjson", [&b"PK\x03\x04"[..], &[7; 3000]].concat());
     place.input("2025-01-01-utf16.ndjson", utf16(&lines.repeat(2000)));
+    // Nothing tells these by their start: each line is judged, and the file is named once.
+    place.input("2025-01-01-table.ndjson", "a,b\n".repeat(40));
+    place.input("2025-01-01-value.ndjson", "7\n");
+    place.input("2025-01-01-blank.ndjson", "\n \n");
     let done = place.run(&["--expected-file-size-mb", "100"]);
     assert_eq!(done.code, Some(1), "{}", done.stderr);
     let report = done.json();
-    assert_eq!((&report["rows"], &report["rejected"], &report["files"]), (&2.into(), &6.into(), &7.into()), "{report}");
-    let found = report["not_ndjson"].as_array().unwrap();
-    let formats: Vec<_> = found.iter().map(|file| file[1].as_str().unwrap()).collect();
-    assert_eq!(formats, ["json-array", "gzip", "json-array", "gzip", "utf16", "zip"], "{found:?}");
+    assert_eq!(
+        (&report["rows"], &report["rejected"], &report["files"]),
+        (&2.into(), &47.into(), &10.into()),
+        "{report}"
+    );
+    let found = report["without_rows"].as_array().unwrap();
+    let details: Vec<_> = found.iter().map(|file| file["detail"].as_str().unwrap()).collect();
+    let wanted = [
+        "a JSON array",
+        "is gzip",
+        "a JSON array",
+        "none of its 40 lines",
+        "compressed twice",
+        "UTF-16",
+        "its only line",
+        "a zip archive",
+    ];
+    assert_eq!(details.len(), wanted.len(), "{details:?}");
+    for (detail, words) in details.iter().zip(wanted) {
+        assert!(detail.contains(words), "{words}: {details:?}");
+    }
+    assert!(found.iter().all(|file| file["rejected_lines"] == report["rejected_lines"][0]), "{found:?}");
     let records = rejected(&place);
-    assert_eq!(records.len(), 6);
-    for record in &records {
+    assert_eq!(records.len(), 47);
+    let (whole, lines): (Vec<_>, Vec<_>) = records.iter().partition(|record| record["reason"] == "not-ndjson");
+    assert_eq!((whole.len(), lines.len()), (6, 41));
+    for record in whole {
         assert_eq!((&record["line"], &record["reason"]), (&1.into(), &"not-ndjson".into()), "{record}");
         assert!(record["message"].as_str().unwrap().contains(", not NDJSON: "), "{record}");
     }
     place.ask_oracle(&[]);
     let twice = records.iter().find(|record| record["source_file"].as_str().unwrap().contains("twice")).unwrap();
     assert_eq!(twice["message"], "the file is gzip, not NDJSON: it was compressed twice: decompress it once");
+    // Whoever asks about one of them later hears the same, and of the others that all is well.
+    let state = format!("sqlite:{}", place.path("out/_millwork/state.db").display());
+    for (name, code, words) in [
+        ("zip", "no-rows", "1 line → 0 rows, 1 rejected; the file is a zip archive"),
+        ("table", "no-rows", "40 lines → 0 rows, 40 rejected; none of its 40 lines is a row"),
+        ("blank", "done", "2 lines → 0 rows, 2 blank"),
+        ("good", "done", "2 lines → 2 rows"),
+    ] {
+        let mut why = place.command("millwork");
+        why.args(["why", "--json", "--state", &state]).arg(place.path(&format!("in/2025-01-01-{name}.ndjson")));
+        let answer = Done::of(why.output().unwrap()).json();
+        assert_eq!(answer["code"], code, "{answer}");
+        assert!(answer["sentence"].as_str().unwrap().contains(words), "{answer}");
+        assert_eq!(answer["action"].is_null(), code == "done", "{answer}");
+    }
     // No line of theirs made a column.
     let script = "import sys, glob, pyarrow.parquet as pq\nprint(pq.read_schema(glob.glob(sys.argv[1] + '/merged*/*.parquet')[0]).names)";
     let names = Done::of(python().args(["-c", script]).arg(place.path("out")).output().unwrap());

@@ -60,10 +60,11 @@ fn what_a_file_may_hold() {
     place.input("2025-01-01-g-bom.ndjson.gz", gzip("\u{feff}{\"a\":\"behind a BOM\"}".as_bytes()));
     place.input("x/2025-01-01-a.ndjson", "{\"a\":\"same name, other folder\"}");
     place.input("2025-01-02-only-bad.ndjson", "nope\n");
-    let report = place.run_well(&[]);
-    let oracle = place.ask_oracle(&[]);
+    let done = place.run(&[]);
+    let (report, oracle) = (done.json(), place.ask_oracle(&[]));
     assert_eq!((&report["rows"], &report["rejected"]), (&oracle["rows"], &oracle["rejected"]));
-    assert_eq!(report["files"], 10);
+    assert_eq!((&report["files"], done.code), (&10.into(), Some(1)), "{}", done.stderr);
+    assert_eq!(report["without_rows"].as_array().unwrap().len(), 1, "{report}");
     assert_eq!(report["replaced_characters"], 4);
     assert_eq!(report["renamed_columns"], serde_json::json!([["_date", "_date_2"]]));
     place.assert_tidy();

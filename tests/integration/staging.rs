@@ -258,6 +258,16 @@ fn what_is_left_of_a_lost_output_is_taken_back(bucket: &Bucket) {
     }
     bucket.delete("out", "lake/m-00001.parquet");
     assert!(staging.check_joined(&rejects, &joined).unwrap_err().is_lost());
+    // Rejected lines that were not shown yet, and those of which a process that died has taken one back, can be shown no more.
+    let rejects = [private(&staging, 11), private(&staging, 12)];
+    staging.check_joined(&rejects, &joined).unwrap();
+    staging.publish_joined(&rejects, &joined).unwrap();
+    bucket.delete("out", &key_of(&rejects[0]));
+    for _ in 0..2 {
+        staging.take_back_joined(&rejects, &joined).unwrap();
+        assert!(bucket.keys("quarantine").is_empty());
+        assert!(staging.publish_joined(&rejects, &joined).unwrap_err().is_lost());
+    }
     // An upload that is still open can be completed no more.
     let file = output(&staging);
     let outputs = [(file.clone(), staging.place_of(&file).unwrap())];

@@ -4,8 +4,8 @@ use crate::store::faults::{Fate, Faulty, Gate};
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
 use futures::stream::BoxStream;
-use millwork_manifest::{BatchCaps, FileRules, Manifest, ManifestFile, ObjectUri};
-use millwork_manifest_builder::{Builder, Settings};
+use millwork_manifest::{BatchCaps, FileRules, Flush, Manifest, ManifestFile, ObjectUri};
+use millwork_manifest_builder::{Builder, BuilderError, Cut, Settings};
 use millwork_queue::{EventKind, ObjectEvent};
 use millwork_storage::{Location, MemoryObjects, Object, Objects, StorageError, StorageResult};
 use millwork_tracking::{Draft, Overwrites, QueuedManifest, SqliteStore, TrackingStore};
@@ -148,4 +148,50 @@ async fn a_removal_that_cannot_be_verified_comes_again() {
         assert!(builder.arrive(&[event(kind, "a")]).await.is_err());
     }
     assert_eq!(store.pending(DATE.parse().unwrap(), 10).await.unwrap().len(), 1);
+}
+
+/// Objects of these names, and the events of them.
+async fn arrived(store: &Arc<dyn TrackingStore>, watch: &Arc<Watch>, names: &[String]) -> Arc<MemoryObjects> {
+    let objects = Arc::new(MemoryObjects::default());
+    names.iter().for_each(|name| objects.put(&uri(name), b"1234567"));
+    let events: Vec<_> = names.iter().map(|name| event(EventKind::Created, name)).collect();
+    builder(store, watch, objects.clone(), 0).arrive(&events).await.unwrap();
+    objects
+}
+
+#[tokio::test]
+async fn a_builder_that_is_told_to_stop_ends_between_two_manifests() {
+    let (store, watch, date) = (store(), Arc::new(Watch::default()), DATE.parse().unwrap());
+    let names: Vec<_> = (0..35).map(|number| format!("{number:02}")).collect();
+    let objects = arrived(&store, &watch, &names).await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let stopping = builder(&store, &watch, objects.clone(), 1).with_stop(stop.clone());
+    stop.cancel();
+    // One is made, and the lock let go of.
+    let Cut::Made(made) = stopping.cut(date, Flush::Now).await.unwrap() else { panic!("busy") };
+    assert_eq!((made.len(), store.pending(date, 100).await.unwrap().len()), (1, 25));
+    assert!(matches!(stopping.sweep().await.unwrap_err(), BuilderError::Stopped));
+    // What a listing that was broken off did not show is not taken for gone.
+    let place = Location::parse("s3://in").unwrap();
+    let nothing = builder(&store, &watch, Arc::new(MemoryObjects::default()), 1).with_stop(stop);
+    for done in [nothing.backfill(&place).await.err(), nothing.mark_all_gone(&place).await.err()] {
+        assert!(matches!(done, Some(BuilderError::Stopped)), "{done:?}");
+    }
+    let others = builder(&store, &watch, objects, 200);
+    assert_eq!(others.sweep().await.unwrap().made.len(), 3);
+    assert!(store.pending(date, 100).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn all_files_that_are_gone_are_found_at_once() {
+    let (store, watch, date) = (store(), Arc::new(Watch::default()), DATE.parse().unwrap());
+    let names: Vec<_> = (0..40).map(|number| format!("{number:02}")).collect();
+    arrived(&store, &watch, &names).await;
+    let left = Arc::new(MemoryObjects::default());
+    names[37..].iter().for_each(|name| left.put(&uri(name), b"1234567"));
+    let builder = builder(&store, &watch, left, 1);
+    let place = Location::parse("s3://in").unwrap();
+    assert_eq!(builder.mark_all_gone(&place).await.unwrap().len(), 37);
+    assert_eq!(store.pending(date, 100).await.unwrap().len(), 3);
+    assert_eq!(builder.mark_all_gone(&place).await.unwrap().len(), 0);
 }

@@ -79,7 +79,9 @@ fn decide_by_content(known: &TrackedFile, found: &FoundFile, overwrites: Overwri
         (Quarantined, Some(reason)) if is_same && known.reason.as_deref() == Some(reason.as_str()) => {
             Decision::Leave(Tracked::StillQuarantined(reason))
         }
-        (Quarantined | Pending | Failed, Some(reason)) if !is_same || known.state == Quarantined => {
+        (Quarantined | Pending | Failed, Some(reason))
+            if !is_same || known.state == Quarantined || known.etag.is_empty() =>
+        {
             Decision::Replace(Quarantined, Tracked::Quarantined(reason))
         }
         // Somebody wants it so.
@@ -242,6 +244,21 @@ mod tests {
         assert_eq!(decision("1", small), Decision::Leave(Tracked::StillQuarantined(QuarantineReason::TooSmall)));
         assert!(matches!(decision("2", small), Decision::Replace(FileState::Quarantined, _)));
         assert_eq!(decision("1", None), Decision::Replace(FileState::Pending, Tracked::Updated));
+    }
+
+    #[test]
+    fn a_file_whose_content_was_not_known_is_refused_when_it_is_found_unfit() {
+        let small = Some(QuarantineReason::TooSmall);
+        for state in FileState::ALL {
+            let nameless = TrackedFile { etag: String::new(), ..known(state) };
+            for sequencer in [None, Some("6")] {
+                let decision = decide(&nameless, &found("1", sequencer, small), Overwrites::Record, LATER);
+                let is_refused = decision
+                    == Decision::Replace(FileState::Quarantined, Tracked::Quarantined(QuarantineReason::TooSmall));
+                let can_be = matches!(state, FileState::Pending | FileState::Failed);
+                assert_eq!(is_refused, can_be, "{state}: {decision:?}");
+            }
+        }
     }
 
     #[test]

@@ -35,8 +35,8 @@ pub(crate) struct Options {
     #[arg(long, env = "OUTPUT_BUCKET", value_name = "PLACE")]
     output: Option<String>,
 
-    /// Place of refused files; used with --state
-    #[arg(long, env = "QUARANTINE_BUCKET", value_name = "PLACE")]
+    /// Place of refused files; used with --state [default: s3://$QUARANTINE_BUCKET]
+    #[arg(long, env = "MILLWORK_QUARANTINE", value_name = "PLACE")]
     quarantine: Option<String>,
 
     /// Queue of events
@@ -102,9 +102,11 @@ async fn here(state: &str, options: &Options) -> anyhow::Result<Examination> {
     if let Some(text) = said(options.output.as_deref()) {
         about.written.push(("the output", Location::parse(text)?));
     }
-    if let Some(text) = said(options.quarantine.as_deref()) {
-        about.written.push(("the quarantine", place(text)?));
-    }
+    let quarantine = match said(options.quarantine.as_deref()) {
+        Some(text) => Some(Location::parse(text)?),
+        None => Location::of_variable("QUARANTINE_BUCKET")?,
+    };
+    about.written.extend(quarantine.map(|place| ("the quarantine", place)));
     let store = crate::state::open(state).await?;
     Ok(Inspector::on(store, input, about).examine(Utc::now()).await)
 }
@@ -134,12 +136,6 @@ async fn there(options: &Options) -> anyhow::Result<Examination> {
 /// The text of an option or variable; none if it is empty.
 fn said(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
-}
-
-/// Place of a quarantine: a bare name is that of a bucket, as QUARANTINE_BUCKET has it for builders.
-fn place(text: &str) -> anyhow::Result<Location> {
-    let is_place = text.contains("://") || text.starts_with(['/', '.']);
-    Ok(Location::parse(&if is_place { text.to_owned() } else { format!("s3://{text}") })?)
 }
 
 fn print(examination: &Examination) {

@@ -122,8 +122,8 @@ struct ByStatus {
     prefix: Option<String>,
 
     /// Only files whose reason begins with this
-    #[arg(long, value_name = "REASON")]
-    reason: Option<String>,
+    #[arg(long, alias = "reason", value_name = "REASON")]
+    refused_for: Option<String>,
 
     /// Only files in this manifest
     #[arg(long, value_name = "ID")]

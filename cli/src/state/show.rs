@@ -124,7 +124,7 @@ async fn query_by_status(source: &Source, query: ByStatus, json: bool) -> anyhow
         since: query.since.and_then(|age| now.checked_sub_signed(age)),
         before: query.older_than.and_then(|age| now.checked_sub_signed(age)),
         prefix: query.prefix,
-        reason: query.reason,
+        reason: query.refused_for,
         manifest: query.manifest,
     };
     let limit = query.limit as usize;
@@ -147,7 +147,7 @@ async fn query_by_status(source: &Source, query: ByStatus, json: bool) -> anyhow
                 ("since", moment(wanted.since)),
                 ("before", moment(wanted.before)),
                 ("prefix", wanted.prefix),
-                ("reason", wanted.reason),
+                ("reason", wanted.refused_for),
                 ("manifest", wanted.manifest),
             ];
             let said = said.into_iter().filter_map(|(name, value)| Some((name, value?)));

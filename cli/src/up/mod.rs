@@ -204,10 +204,15 @@ async fn lead(
 
 fn builder(options: &Options, place: &Where, store: &Arc<dyn TrackingStore>) -> anyhow::Result<Builder> {
     let output = place.output.to_string();
-    let quarantine = place.run.quarantine.as_deref();
+    let quarantine = place.run.quarantine()?.map(|place| place.to_string());
     let manifests = format!("{output}/_millwork");
-    let mut settings =
-        options.rules.settings(Places::of(&place.input), &manifests, quarantine, Some(&output), &place.state)?;
+    let mut settings = options.rules.settings(
+        Places::of(&place.input),
+        &manifests,
+        quarantine.as_deref(),
+        Some(&output),
+        &place.state,
+    )?;
     settings.lock_ttl = settings.lock_ttl.min(LOCK_TTL);
     let holder = format!("millwork-up:{}", std::process::id());
     Ok(Builder::new(store.clone(), Arc::new(Storage::from_env()), settings, holder))

@@ -25,12 +25,31 @@ pub(super) struct PartsWriter {
     input_bytes: u64,
     consumed_bytes: u64,
     morsel_bytes: u64,
+    /// Bytes of output that the morsel so far has made, and how many a byte of input has made lately.
+    morsel_output_bytes: u64,
+    rate: RecentRate,
     /// Bytes of finished files.
     written_bytes: u64,
     /// The number of the next file.
     number: usize,
     /// True if the end of the manifest is this task's.
     is_last_task: bool,
+}
+
+/// Output for a byte of input, as it was lately: input changes on the way, and what the first half became says little of the second.
+#[derive(Clone, Copy, Debug, Default)]
+struct RecentRate(Option<f64>);
+
+/// Weight of the newest morsel in the recent rate: a file is of about four, so that it goes by the last two files.
+const NEWEST_WEIGHT: f64 = 0.3;
+
+impl RecentRate {
+    fn learn(&mut self, output_bytes: u64, input_bytes: u64) {
+        if input_bytes > 0 {
+            let newest = output_bytes as f64 / input_bytes as f64;
+            self.0 = Some(self.0.map_or(newest, |rate| rate + NEWEST_WEIGHT * (newest - rate)));
+        }
+    }
 }
 
 struct OpenPart {
@@ -57,6 +76,8 @@ impl PartsWriter {
             input_bytes,
             consumed_bytes: 0,
             morsel_bytes: 0,
+            morsel_output_bytes: 0,
+            rate: RecentRate::default(),
             written_bytes: 0,
             number: task,
             is_last_task,
@@ -91,7 +112,9 @@ impl PartsWriter {
         }
         row_group.close()?;
         open.late.append(group.encoded.late, open.row_groups as usize, &mut open.writer)?;
-        self.counters.wrote((open.writer.bytes_written() as u64).saturating_sub(before));
+        let written = (open.writer.bytes_written() as u64).saturating_sub(before);
+        self.morsel_output_bytes += written;
+        self.counters.wrote(written);
         open.rows += group.rows;
         open.row_groups += 1;
         Ok(())
@@ -99,18 +122,17 @@ impl PartsWriter {
 
     /// Notes the end of a morsel of so many bytes, whether they became rows or not.
     pub(super) fn end_morsel(&mut self, bytes: u64) {
-        (self.consumed_bytes, self.morsel_bytes) = (self.consumed_bytes + bytes, 0);
+        self.rate.learn(self.morsel_output_bytes, bytes);
+        (self.consumed_bytes, self.morsel_bytes, self.morsel_output_bytes) = (self.consumed_bytes + bytes, 0, 0);
     }
 
-    /// Tells whether the open file ends before this row group. What the task will write is predicted from what it has written so
-    /// far.
+    /// Tells whether the open file ends before this row group. What is left to write is predicted from what was written lately.
     fn is_time_for_next_file(&self, open_bytes: u64, group: &EncodedGroup) -> bool {
-        let written = (self.written_bytes + open_bytes) as f64;
-        let consumed = (self.consumed_bytes + self.morsel_bytes).max(1) as f64;
-        let total = written * (self.input_bytes as f64 / consumed).max(1.0);
+        let consumed = self.consumed_bytes + self.morsel_bytes;
+        let so_far = (self.written_bytes + open_bytes) as f64 / consumed.max(1) as f64;
+        let left = self.input_bytes.saturating_sub(consumed) as f64 * self.rate.0.unwrap_or(so_far);
         let target = self.options.target_file_bytes as f64;
-        let rest = total - self.written_bytes as f64;
-        is_time(open_bytes as f64, group.encoded_bytes as f64, rest, target, self.is_last_task)
+        is_time(open_bytes as f64, group.encoded_bytes as f64, open_bytes as f64 + left, target, self.is_last_task)
     }
 
     /// Closes the open file; making it durable goes on in the background.
@@ -212,6 +234,42 @@ mod tests {
             } else if total > 1.8 {
                 prop_assert!((0.45..=1.5).contains(last), "{made:?}");
             }
+        }
+    }
+
+    /// The files of a task of morsels of one size of input that make so much output, in shares of the target: one row group each, or
+    /// several if that is more than a quarter.
+    fn files_of_morsels(morsels: &[f64], is_last_task: bool) -> Vec<f64> {
+        let (mut rate, mut files, mut open, mut written) = (RecentRate::default(), Vec::new(), 0.0, 0.0);
+        for (done, output) in morsels.iter().enumerate() {
+            let groups = (output / 0.25).ceil().max(1.0);
+            for group in 0..groups as usize {
+                let consumed = done as f64 + group as f64 / groups;
+                let left =
+                    (morsels.len() as f64 - consumed) * rate.0.map_or(written / consumed.max(1e-9), |rate| rate / 1e9);
+                if open > 0.0 && is_time(open, output / groups, open + left, 1.0, is_last_task) {
+                    files.push(std::mem::take(&mut open));
+                }
+                (open, written) = (open + output / groups, written + output / groups);
+            }
+            rate.learn((output * 1e9) as u64, 1);
+        }
+        files.push(open);
+        files
+    }
+
+    #[test]
+    fn input_that_compresses_differently_on_the_way_makes_files_of_the_target_size() {
+        let halves = |first: f64, second: f64| [vec![first; 30], vec![second; 30]].concat();
+        let by_turns: Vec<f64> = (0..60).map(|i| if i % 2 == 0 { 0.02 } else { 0.45 }).collect();
+        for (morsels, is_last_task) in [halves(0.016, 0.5), halves(0.5, 0.016), halves(0.016, 0.25), by_turns]
+            .iter()
+            .flat_map(|morsels| [(morsels, false), (morsels, true)])
+        {
+            let made = files_of_morsels(morsels, is_last_task);
+            let (last, others) = made.split_last().unwrap();
+            assert!(others.iter().all(|file| (LEAST_FILE..=LARGEST_FILE + 0.01).contains(file)), "{made:?}");
+            assert!(*last <= 1.76, "{made:?}");
         }
     }
 

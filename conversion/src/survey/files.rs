@@ -25,14 +25,16 @@ pub(super) fn check(
     }
     let unknown = files.iter().map(|(_, file)| file).filter(|file| known(file, is_any_large).is_none());
     let objects = heads_blocking(unknown.map(|file| file.uri.clone()).collect(), places);
-    let mut objects = objects.map_err(unreadable)?.into_iter();
+    let objects = objects.map_err(unreadable)?;
+    let gone = objects.iter().filter(|found| matches!(found, Err(e) if e.is_not_found())).count();
+    let mut objects = objects.into_iter();
     let check = |(number, file): &(u32, ManifestFile)| {
         let Some(compression) = Compression::of_key(file.uri.as_str()) else {
             let message = format!("input file `{}` is not .ndjson, .ndjson.gz or .ndjson.zst", file.uri);
             return Err(Failure::new(FailureClass::Input, message).of_file(&file.uri));
         };
         let known = known(file, is_any_large).map(|(etag, end)| Ok((etag, end, None)));
-        let known = known.or_else(|| objects.next().map(|found| found_of(file, found)));
+        let known = known.or_else(|| objects.next().map(|found| found_of(file, found, gone)));
         let bug = || Err(Failure::new(FailureClass::Bug, "a file was not looked for"));
         let (etag, end, inside) = known.unwrap_or_else(bug)?;
         let (file, uri) = (*number, file.uri.clone());
@@ -48,10 +50,15 @@ fn known(file: &ManifestFile, is_any_large: bool) -> Option<(String, u64)> {
     Some((etag, file.size_bytes.filter(|size| *size > 0)?))
 }
 
-/// Entity tag and size of what was found, if the manifest does not tell others, and the directory that it must be in.
-fn found_of(file: &ManifestFile, found: StorageResult<Located>) -> Result<(String, u64, Option<PathBuf>), Failure> {
+/// Entity tag and size of what was found, if the manifest does not tell others, and the directory that it must be in. Of so many files
+/// that are gone, one is named, and the number of the others.
+fn found_of(
+    file: &ManifestFile,
+    found: StorageResult<Located>,
+    gone: usize,
+) -> Result<(String, u64, Option<PathBuf>), Failure> {
     let Located { object, inside } = found.map_err(|e| match e.is_not_found() {
-        true => failure_of_scan(&InputError::Missing(file.uri.clone()).into()),
+        true => with_others(failure_of_scan(&InputError::Missing(file.uri.clone()).into()), gone.saturating_sub(1)),
         false => failure_of_scan(&InputError::Unreadable(e).into()),
     })?;
     if let Some(size) = file.size_bytes.filter(|size| *size != object.size_bytes) {
@@ -63,6 +70,17 @@ fn found_of(file: &ManifestFile, found: StorageResult<Located>) -> Result<(Strin
         return Err(failure_of_scan(&InputError::Changed(file.uri.clone()).into()));
     }
     Ok((object.etag, object.size_bytes, inside))
+}
+
+/// The failure over a file that is gone, which also tells how many others of its manifest are.
+fn with_others(failure: Failure, others: usize) -> Failure {
+    let are = match others {
+        0 => return failure,
+        1 => "another file of its manifest is".to_owned(),
+        others => format!("{others} other files of its manifest are"),
+    };
+    let message = format!("{}; {are} not there either", failure.message);
+    Failure { file: failure.file, ..Failure::new(failure.class, message) }
 }
 
 /// True of a file that is read in ranges, if its lines can be told apart.
@@ -161,6 +179,25 @@ pub(super) mod tests {
             std::thread::spawn(move || runtime.block_on(split_at_lines(&range))).join().unwrap().unwrap()
         });
         ranges.iter().map(|range| (range.start, range.end, range.lines_before)).collect()
+    }
+
+    #[test]
+    fn files_that_are_gone_are_counted_and_one_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let missing = |name: &str| {
+            let uri = ObjectUri::from_path(&root.path().join(name)).unwrap();
+            ManifestFile { uri, size_bytes: None, etag: None, version_id: None }
+        };
+        let (_root, there) = file(b"{}\n");
+        let there = ManifestFile { uri: there.uri, size_bytes: None, etag: None, version_id: None };
+        for (gone, words) in
+            [(1, "a0.ndjson"), (2, "; another file of its manifest is not there either"), (9, "; 8 other files of")]
+        {
+            let files = (0..gone).map(|number| missing(&format!("a{number}.ndjson"))).chain([there.clone()]);
+            let failure = check(&(0..).zip(files).collect::<Vec<_>>(), false, None).unwrap_err();
+            assert!(failure.message.contains(words), "{failure}");
+            assert!(failure.file.unwrap().ends_with("a0.ndjson"));
+        }
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub struct ServiceOptions {
 
 /// Runs until `stop`; what was received is then finished or released.
 pub async fn serve(builder: Builder, options: ServiceOptions, stop: CancellationToken) -> anyhow::Result<()> {
+    let builder = builder.with_stop(stop.clone());
     builder.check_input()?;
     let health = Health::start(options.http).await?;
     let tally = Tally::new(builder.store.clone());
@@ -98,6 +99,7 @@ async fn sweep_often(builder: Builder, tally: Tally, interval: Duration, stop: C
         }
         match builder.sweep().await {
             Ok(swept) => tally.swept(&swept),
+            Err(BuilderError::Stopped) => return,
             Err(error) => tracing::error!(%error, "a sweep failed; the next one goes on"),
         }
     }
@@ -111,6 +113,7 @@ pub async fn watch(
     http: Option<SocketAddr>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let builder = builder.with_stop(stop.clone());
     builder.check_apart(&place)?;
     let health = Health::start(http).await?;
     let tally = Tally::new(builder.store.clone());
@@ -121,6 +124,7 @@ pub async fn watch(
     while !stop.is_cancelled() {
         match watch_once(&builder, &place, &tally, &mut told).await {
             Ok(()) => health.beat(),
+            Err(BuilderError::Stopped) => tracing::info!("stopped: what is left is done by the next process"),
             Err(error) => tracing::error!(%error, "a look at the input failed; the next one goes on"),
         }
         tally.flush().await;

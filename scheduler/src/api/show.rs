@@ -137,6 +137,7 @@ pub(crate) fn output(result: RunResult) -> say::RunOutput {
         rows: sum(|file| file.rows),
         rejected: sum(|file| file.rejected),
         blank: sum(|file| file.blank),
+        without_rows: result.ledger.iter().filter_map(FileLedger::without_rows).count() as u64,
     };
     say::RunOutput {
         rows: result.rows,
@@ -166,6 +167,7 @@ pub(crate) fn ledger_entry(file: &FileLedger) -> say::LedgerEntry {
         rejected: file.rejected,
         blank: file.blank,
         replaced_characters: file.replaced_characters,
+        without_rows: file.without_rows(),
     }
 }
 

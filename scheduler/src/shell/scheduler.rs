@@ -12,7 +12,6 @@ use chrono::{DateTime, Utc};
 use millwork_api::RunProgress;
 use millwork_conversion::ConversionOptions;
 use millwork_manifest::{Failure, ManifestId};
-use millwork_storage::Location;
 use millwork_tracking::{Run, RunState, TrackingStore};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -71,10 +70,7 @@ impl Scheduler {
         conversion: ConversionOptions,
     ) -> anyhow::Result<(Self, broadcast::Receiver<EndedRun>)> {
         let OutputLock { output, _file } = output;
-        let quarantine = match &options.quarantine {
-            Some(place) => Location::parse(place)?,
-            None => output.join("_quarantine"),
-        };
+        let quarantine = options.quarantine()?.unwrap_or_else(|| output.join("_quarantine"));
         anyhow::ensure!(
             output.local_path().is_some() || options.target_file_mb >= MIN_BUCKET_FILE_MB,
             "files in a bucket are of at least {MIN_BUCKET_FILE_MB} MiB: raise --target-file-mb"

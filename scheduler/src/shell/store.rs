@@ -7,7 +7,7 @@ use crate::commit::RunResult;
 use crate::loss::{self, TakeBackError};
 use crate::run::{Event, Seen};
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Failure, FailureClass, ManifestId};
+use millwork_manifest::{Failure, FailureClass, ManifestId, printable};
 use millwork_tracking::{RunState, TrackingError};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -133,6 +133,11 @@ impl Shell {
     fn completed(&self, id: &ManifestId, result: RunResult) {
         let (rows, rejected, files) = (result.rows, result.rejected, result.outputs.len());
         tracing::info!(manifest = %id, rows, rejected, files, "run completed");
+        let mut without_rows = result.ledger.iter().filter_map(|file| Some((&file.uri, file.without_rows()?)));
+        if let Some((uri, cause)) = without_rows.next() {
+            let files = 1 + without_rows.count();
+            tracing::warn!(manifest = %id, files, first = %printable(uri), %cause, "files without a row");
+        }
         metrics::counter!("millwork_runs_ended_total", "state" => "completed").increment(1);
         metrics::gauge!("millwork_run_last_success_timestamp_seconds").set(Utc::now().timestamp() as f64);
         metrics::counter!("millwork_input_bytes_total").increment(result.input_bytes);

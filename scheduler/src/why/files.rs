@@ -137,7 +137,8 @@ fn sent_back(file: &TrackedFile, run: Option<&Run>) -> Option<SentBack> {
 fn ledger_row(run: &Run, file: &TrackedFile) -> Option<LedgerRow> {
     let result = RunResult::deserialize(run.result.as_ref()?).ok()?;
     let row = result.ledger.iter().find(|row| row.uri == file.uri.as_str())?;
-    Some(LedgerRow { lines: row.lines, rows: row.rows, rejected: row.rejected, blank: row.blank })
+    let without_rows = row.without_rows();
+    Some(LedgerRow { lines: row.lines, rows: row.rows, rejected: row.rejected, blank: row.blank, without_rows })
 }
 
 /// Judges a file by the rules of the builder that was seen last, as of now; an error says why they refuse the file.

@@ -45,9 +45,7 @@ impl About {
     /// Takes the facts that the options of a scheduler give.
     pub fn of(state: &str, run: &RunOptions, manifests: &Places) -> anyhow::Result<Self> {
         let mut written = vec![("the output", run.output()?)];
-        if let Some(place) = &run.quarantine {
-            written.push(("the quarantine", Location::parse(place)?));
-        }
+        written.extend(run.quarantine()?.map(|place| ("the quarantine", place)));
         written.extend(manifests.locations().map(|place| ("the place of manifests", place)));
         Ok(Self {
             state: state.to_owned(),

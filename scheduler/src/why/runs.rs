@@ -127,11 +127,16 @@ impl Inspector {
 
 fn result_of(run: &Run) -> Option<OutputFacts> {
     let result = RunResult::deserialize(run.result.as_ref()?).ok()?;
+    let mut without_rows = result.ledger.iter().filter_map(|file| Some((&file.uri, file.without_rows()?)));
+    let first = without_rows.next();
+    let others = without_rows.count() as u64;
     Some(OutputFacts {
         rows: result.rows,
         rejected: result.rejected,
         files: result.outputs.len() as u64,
         first: result.outputs.first().map(|file| file.uri.clone()),
+        without_rows: first.map(|(uri, cause)| (1 + others, uri.clone(), cause)),
+        rejected_lines: result.rejected_lines,
         missing: Vec::new(),
         obstacle: None,
     })

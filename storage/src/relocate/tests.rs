@@ -115,3 +115,16 @@ fn a_file_that_was_written_to_after_it_was_copied_is_not_moved() {
     assert_eq!((fs::read(&ground.file).unwrap(), names(quarantine.path())), (b"content and more".to_vec(), Vec::new()));
     assert_eq!(ground.names(), ["a.ndjson"]);
 }
+
+#[test]
+fn what_a_move_that_died_took_aside_is_known_by_its_name_and_age() {
+    for (name, age, is_left) in [
+        (aside_name(), 60, true),
+        (aside_name(), 59, false),
+        (private_name(&Ground::new().uri), 600, false),
+        (".a.moving".to_owned(), 600, false),
+        (aside_name()[1..].to_owned(), 600, false),
+    ] {
+        assert_eq!(is_left_aside(name.as_ref(), 100, 100 + age), is_left, "{name}");
+    }
+}

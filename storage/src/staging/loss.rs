@@ -73,11 +73,17 @@ impl Staging {
         }
     }
 
-    /// Takes back the file that private files were to become: removes it, if it is shown, and in a directory the
-    /// private files first.
+    /// Takes back the file that private files were to become: removes them first, and then the file, if it is shown. A process that
+    /// dies in between leaves fewer private files, or only what is shown: doing it again removes the rest.
     pub fn take_back_joined(&self, files: &[StagedFile], to: &ObjectUri) -> StorageResult<()> {
-        if let Kind::Local(staging) = &self.0 {
-            files.iter().try_for_each(|file| remove(&staging.path(file)))?;
+        for file in files {
+            match &self.0 {
+                Kind::Local(staging) => remove(&staging.path(file))?,
+                Kind::Bucket(staging) => {
+                    let uri = staging.uri(&staging.key(&file.name));
+                    remove_blocking(&uri.map_err(|e| StorageError::new("delete", to, io::Error::other(e)))?)?;
+                }
+            }
         }
         if is_joined(files, to)? { remove_blocking(to) } else { Ok(()) }
     }

@@ -37,13 +37,15 @@ impl DynamoStore {
         let change = delta.expression();
         let change = match delta.oldest_gained {
             Some(oldest) => change.set_once("oldest_pending", time(oldest)).remove("ttl"),
-            None if !delta.changes_backlog() => change.set_once("ttl", epoch(Utc::now() + KEEP_EMPTY)),
             None => change,
         };
         let (Written::Done(item) | Written::Refused(Some(item))) = self.write_counters(date, &change).await? else {
             return Ok((date, Backlog::default()));
         };
         if !delta.changes_backlog() {
+            if let Some(correction) = of_ttl(&item, Utc::now()) {
+                self.write_counters(date, &correction).await?;
+            }
             return Ok((date, backlog(&item)?));
         }
         Ok((date, self.correct_oldest(date, &delta, &item).await?))
@@ -138,8 +140,35 @@ impl DynamoStore {
     }
 }
 
+/// Correction of the time after which the counters of a date go: there is none while files of it wait. If the process dies before
+/// it is written, the counters stay for longer, or the next change of the date corrects them.
+fn of_ttl(counters: &Item, now: DateTime<Utc>) -> Option<Expression> {
+    let pending = get(counters, "pending_files")?;
+    let (waits, goes) = (pending.parse::<i64>().is_ok_and(|files| files > 0), get(counters, "ttl").is_some());
+    let correction = Expression::new().put("ttl", (!waits).then(|| epoch(now + KEEP_EMPTY)));
+    (waits == goes).then(|| correction.when("pending_files", "=", number(pending)))
+}
+
 /// The pending files of a date, oldest first.
 fn pending_of(date: DatePrefix) -> Query {
     let expression = Expression::new().when("pending_date", "=", text(date.to_string()));
     Query { index: Some(PENDING_INDEX), expression, ..Query::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_go_only_while_nothing_waits() {
+        let correction = |files: i64, ttl: Option<i64>| {
+            let mut counters = Item::from([("pending_files".to_owned(), number(files))]);
+            counters.extend(ttl.map(|at| ("ttl".to_owned(), number(at))));
+            of_ttl(&counters, DateTime::UNIX_EPOCH)?.update_text()
+        };
+        assert_eq!([correction(0, Some(1)), correction(3, None)], [None, None]);
+        assert!(correction(3, Some(1)).unwrap().ends_with("REMOVE #ttl"));
+        assert!(correction(0, None).unwrap().contains("#ttl = "));
+        assert!(of_ttl(&Item::new(), DateTime::UNIX_EPOCH).is_none());
+    }
 }

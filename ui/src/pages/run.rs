@@ -215,6 +215,7 @@ fn ledger(result: &RunOutput) -> Markup {
         p.equation {
             (format::bytes(result.input_bytes)) " of " (format::counted(result.ledger.files, "file")) " read"
             @if result.replaced_characters > 0 { span.s-retry { " · " (format::counted(result.replaced_characters, "character")) " replaced by U+FFFD" } }
+            @if result.ledger.without_rows > 0 { span.s-bad { " · " (format::counted(result.ledger.without_rows, "file")) " without a row" } }
         }
         @if !result.renamed_columns.is_empty() {
             p { "Keys that got another name, since theirs is a metadata column's: " @for (key, column) in &result.renamed_columns { code { (text::shown(key)) } " → " code { (text::shown(column)) } " " } }

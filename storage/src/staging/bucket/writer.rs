@@ -2,7 +2,7 @@
 
 use super::notes::{Note, Notes, abort, put_note};
 use super::{MARK, complete};
-use crate::bucket::{fail, status};
+use crate::bucket::{fail, status, upload_id};
 use crate::buffers::Buffer;
 use crate::staging::{Mark, Upload};
 use crate::transfer::{client, cores, start, wait};
@@ -317,7 +317,7 @@ async fn begin(bucket: String, key: String, mark: Mark, notes: Option<Notes>) ->
     note(None).await?;
     let created = client().await.create_multipart_upload().bucket(&bucket).key(&key).metadata(MARK, mark.to_string());
     let created = created.send().await.map_err(|e| fail("write", format!("s3://{bucket}/{key}"), e))?;
-    let id = created.upload_id.unwrap_or_default();
+    let id = upload_id(created.upload_id, format!("s3://{bucket}/{key}"))?;
     note(Some(id.clone())).await?;
     Ok(id)
 }
