@@ -83,7 +83,9 @@ pub(crate) async fn doctor(options: Options) -> anyhow::Result<ExitCode> {
             checks.push(aws::queue(name, url).await);
         }
     }
-    if let Some(Location::Bucket { bucket, prefix }) = said(options.output.as_deref()).map(place).transpose()? {
+    if let Some(Location::Bucket { bucket, prefix }) =
+        said(options.output.as_deref()).map(Location::parse).transpose()?
+    {
         checks.push(aws::uploads(&bucket, &prefix).await);
     }
     if options.json {

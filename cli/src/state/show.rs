@@ -147,7 +147,7 @@ async fn query_by_status(source: &Source, query: ByStatus, json: bool) -> anyhow
                 ("since", moment(wanted.since)),
                 ("before", moment(wanted.before)),
                 ("prefix", wanted.prefix),
-                ("reason", wanted.refused_for),
+                ("reason", wanted.reason),
                 ("manifest", wanted.manifest),
             ];
             let said = said.into_iter().filter_map(|(name, value)| Some((name, value?)));
