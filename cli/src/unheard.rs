@@ -70,7 +70,13 @@ mod tests {
         for (number, id) in ids.iter().enumerate() {
             let uri = format!("/in/2025-12-23-{number}.ndjson").parse().unwrap();
             let files = vec![ManifestFile { uri, size_bytes: None, etag: None, version_id: None }];
-            let manifest = Manifest { id: id.clone(), date: "2025-12-23".parse().unwrap(), created_at: now, files };
+            let manifest = Manifest {
+                id: id.clone(),
+                date: "2025-12-23".parse().unwrap(),
+                created_at: now,
+                files,
+                traceparents: Vec::new(),
+            };
             let queued = QueuedManifest { manifest, uri: format!("/m/{number}.json") };
             assert!(store.submit(&queued, 0, now).await.unwrap());
         }
