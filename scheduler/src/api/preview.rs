@@ -10,6 +10,7 @@ use millwork_conversion::{Preview, preview};
 use millwork_manifest::{Compression, FileState, ObjectUri};
 use millwork_storage::{Located, Places, StorageResult, heads_blocking};
 use millwork_tracking::TrackedFile;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 /// Time that storage may take, in seconds: 10. The work itself stops a second before that.
@@ -20,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(9);
 /// conversion would. A compressed file can be read so for 16 MiB of its content.
 #[utoipa::path(get, path = "/api/v1/files/preview", tag = "files", params(PreviewQuery), responses(
     (status = 200, description = "The piece", body = FilePreview),
-    (status = 404, description = "`no-such-file`", body = ErrorBody),
+    (status = 404, description = "`no-such-file`: no such file is known, or it is not there any more", body = ErrorBody),
     (status = 503, description = "`storage`: the object cannot be read", body = ErrorBody)
 ))]
 pub(super) async fn get_preview(
@@ -48,7 +49,16 @@ pub(crate) async fn load_preview(api: &Api, PreviewQuery { uri, from }: PreviewQ
     let late = || failed(format!("`{uri}` was not read within {} s: ask again", TIME.as_secs()));
     let done = tokio::time::timeout(TIME, work).await.map_err(|_| late())?;
     let done = done.map_err(|error| ApiError::new(ErrorCode::Bug, error))?;
-    let (found, piece) = done.map_err(|error| failed(error.to_string()))?;
+    let (found, piece) = done.map_err(|error| match error.source.kind() {
+        // It is gone, or no file that could be shown: asking again changes nothing.
+        ErrorKind::NotFound
+        | ErrorKind::PermissionDenied
+        | ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory
+        | ErrorKind::InvalidInput
+        | ErrorKind::Unsupported => ApiError::new(ErrorCode::NoSuchFile, error),
+        _ => failed(error.to_string()),
+    })?;
     Ok(said(&found, piece))
 }
 
