@@ -25,6 +25,7 @@ import boto3
 from botocore.config import Config
 
 import machine
+import pipeline
 import pods
 from machine import WORK, run
 from rendered import ROOT, VERSION
@@ -329,8 +330,7 @@ class Servers:
             for item in page.get("Contents", []):
                 if item["Key"].endswith(".parquet"):
                     self.s3.download_file(f"{PREFIX}-output", item["Key"], str(folder / item["Key"].replace("/", "_")))
-        query = f"select count(*), count(distinct (_source_file, _source_line)) from '{folder}/*.parquet'"
-        return json.loads(run(ROOT / ".venv" / "bin" / "python", "-c", f"import duckdb, json; print(json.dumps(duckdb.sql({query!r}).fetchall()[0]))"))
+        return pipeline.rows(f"{folder}/*.parquet")
 
 
 if __name__ == "__main__":

@@ -218,7 +218,7 @@ class Services(Pipeline):
 def rows(pattern):
     """Rows in Parquet files, and different lines among them, as DuckDB counts."""
     query = f"select count(*), count(distinct (_source_file, _source_line)) from '{pattern}'"
-    program = f"import duckdb, json; print(json.dumps(duckdb.sql({query!r}).fetchall()[0]))"
+    program = f"import duckdb, json; duckdb.sql('set enable_progress_bar = false'); print(json.dumps(duckdb.sql({query!r}).fetchall()[0]))"
     done = subprocess.run([ROOT / ".venv" / "bin" / "python", "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
