@@ -11,7 +11,7 @@ use millwork_ui::pages::{preview, quarantine};
 use millwork_ui::parts::link;
 
 /// Files on a page.
-const PAGE: usize = 100;
+const PAGE: usize = 75;
 /// Completed runs that are looked at for rejected lines: the newest 100, one page of the store.
 const RUNS: usize = 100;
 /// Runs with rejected lines that are shown.

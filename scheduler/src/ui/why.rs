@@ -9,8 +9,8 @@ use millwork_ui::Markup;
 use millwork_ui::frame::Tone;
 use millwork_ui::pages::overview::Concern;
 use millwork_ui::parts::{link, why};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
 /// Time that a diagnosis may take on a page; one that takes longer is left out.
 const TIME: Duration = Duration::from_secs(3);
@@ -18,7 +18,7 @@ const TIME: Duration = Duration::from_secs(3);
 /// Time after which what needs a person is looked for again.
 const AGAIN: Duration = Duration::from_secs(3);
 /// Concerns that were found last, in this process, and when.
-static KNOWN: Mutex<Option<(Instant, Vec<Concern>)>> = Mutex::new(None);
+static KNOWN: Mutex<Option<(Instant, Option<Vec<Concern>>)>> = Mutex::const_new(None);
 
 /// A diagnosis, if it comes in time. What goes wrong with it leaves the rest of the page.
 async fn in_time<E>(found: impl Future<Output = Result<Diagnosis, E>>) -> Option<Diagnosis> {
@@ -49,15 +49,16 @@ pub(super) async fn of_date(asked: &Asked, api: &Api, date: DatePrefix) -> Optio
 /// Finds what needs a person, as concerns; none, if that could not be found out in time. Asked for by every tab that shows the overview,
 /// they are looked for once in a while (`AGAIN`).
 pub(super) async fn concerns(api: &Api, now: DateTime<Utc>) -> Option<Vec<Concern>> {
-    if let Some((at, known)) = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).as_ref()
-        && at.elapsed() < AGAIN
-    {
-        return Some(known.clone());
+    // Requests that come meanwhile wait for the same answer: many tabs ask at once, after an event.
+    let mut known = KNOWN.lock().await;
+    if let Some((_, found)) = known.as_ref().filter(|(at, _)| at.elapsed() < AGAIN) {
+        return found.clone();
     }
-    let attention = tokio::time::timeout(TIME, api.service.inspector().attention(now)).await.ok()?.ok()?;
-    let found: Vec<Concern> = attention.items.iter().map(concern).collect();
-    *KNOWN.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), found.clone()));
-    Some(found)
+    let attention = tokio::time::timeout(TIME, api.service.inspector().attention(now)).await;
+    let found: Option<Vec<Concern>> =
+        attention.ok().and_then(Result::ok).map(|attention| attention.items.iter().map(concern).collect());
+    *known = Some((Instant::now(), found.clone()));
+    found
 }
 
 /// The sentence of one subject, which it names: a file by the last part of its address.

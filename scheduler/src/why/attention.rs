@@ -1,6 +1,7 @@
 //! List of what needs a person now, folded by cause.
 
 use super::files::{file_facts, head_facts};
+use super::runs::is_under_way;
 use super::{Inspector, rules_of};
 use chrono::{DateTime, Duration, Utc};
 use millwork_diagnosis::{
@@ -10,8 +11,8 @@ use millwork_manifest::{DatePrefix, FileState, ManifestId, RunState};
 use millwork_tracking::{BuilderAbout, FileFilter, Page, Run, RunFilter, TrackedFile, TrackingResult};
 use std::collections::{HashMap, HashSet};
 
-/// Limit of the failed runs, failed files and refused files that are looked at, each: 1000, the newest or the oldest.
-const LOOKED_AT: usize = 1000;
+/// Limit of the failed runs, failed files and refused files that are looked at, each: 500, the newest or the oldest.
+const LOOKED_AT: usize = 500;
 /// Limit of the dates with waiting files that are looked at: 100, the oldest.
 const MAX_DATES: usize = 100;
 /// Limit of the open runs of which more than their state is asked: 50. Those that began first come first.
@@ -30,7 +31,7 @@ pub struct Attention {
     pub items: Vec<AttentionItem>,
     /// Causes beyond the 50 that are shown.
     pub left_out: usize,
-    /// True if there was more than was looked at: 1000 failed runs, failed files and refused files each, 100 dates, 50 open runs.
+    /// True if there was more than was looked at: 500 failed runs, failed files and refused files each, 100 dates, 50 open runs.
     pub is_capped: bool,
 }
 
@@ -93,9 +94,10 @@ impl Inspector {
         }
         open.sort_by_key(|run| run.started_at);
         open.extend(self.store.due(1, now).await?);
+        let newest = if open.iter().any(is_under_way) { self.newest_completed().await? } else { Vec::new() };
         for run in open.into_iter().take(MAX_OPEN + 1) {
-            let facts =
-                Facts { run: Some(self.run_facts(&run, now).await?), cluster: cluster.clone(), ..Facts::default() };
+            let run_facts = self.run_facts_beside(&run, &newest, now).await?;
+            let facts = Facts { run: Some(run_facts), cluster: cluster.clone(), ..Facts::default() };
             let diagnosis = diagnose(&Subject::Run(run.manifest_id.to_string()), &facts, settings, now);
             found.add(String::new(), diagnosis);
         }

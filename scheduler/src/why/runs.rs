@@ -26,12 +26,23 @@ const SLOW_PUBLICATION_SECONDS: i64 = 10;
 impl Inspector {
     /// All that is known of a run.
     pub(super) async fn run_facts(&self, run: &Run, now: DateTime<Utc>) -> TrackingResult<RunFacts> {
+        let newest = if is_under_way(run) { self.newest_completed().await? } else { Vec::new() };
+        self.run_facts_beside(run, &newest, now).await
+    }
+
+    /// All that is known of a run; `newest` are runs that were completed, with which one that is under way is compared.
+    pub(super) async fn run_facts_beside(
+        &self,
+        run: &Run,
+        newest: &[Run],
+        now: DateTime<Utc>,
+    ) -> TrackingResult<RunFacts> {
         let mut facts = head_facts(run);
         match run.state {
             RunState::Queued => facts.place = self.place(run).await?,
             RunState::Planning | RunState::Running => {
                 facts.progress = self.progress(run, now).await;
-                facts.usual = self.usual(run).await?;
+                facts.usual = usual(run, newest);
             }
             RunState::Committing => facts.output = Some(self.publication(run, now).await?),
             RunState::Completed => facts.output = self.output(run).await,
@@ -73,22 +84,10 @@ impl Inspector {
         })
     }
 
-    /// Time that the newest completed runs of about this size took.
-    async fn usual(&self, run: &Run) -> TrackingResult<Option<Usual>> {
+    /// Runs that were completed, of which the newest tell how long others take.
+    pub(super) async fn newest_completed(&self) -> TrackingResult<Vec<Run>> {
         let filter = RunFilter { state: Some(RunState::Completed), limit: COMPARED, ..RunFilter::default() };
-        let page = self.store.list_runs(&filter).await?;
-        let is_alike = |other: &Run| {
-            other.bytes <= run.bytes.saturating_mul(SIZE_RATIO) && run.bytes <= other.bytes.saturating_mul(SIZE_RATIO)
-        };
-        let took = |other: Run| u64::try_from((other.committed_at? - other.started_at?).num_seconds()).ok();
-        let mut times: Vec<u64> = page.items.into_iter().filter(is_alike).filter_map(took).collect();
-        times.sort_unstable();
-        let at = |part: usize| times.get((times.len() * part / 100).min(times.len().saturating_sub(1))).copied();
-        Ok(at(50).zip(at(95)).map(|(half_seconds, most_seconds)| Usual {
-            runs: times.len() as u64,
-            half_seconds,
-            most_seconds,
-        }))
+        Ok(self.store.list_runs(&filter).await?.items)
     }
 
     /// Finds what is known of an output that is decided on and not shown yet.
@@ -123,6 +122,27 @@ impl Inspector {
         let missing = self.missing(&outputs).await;
         Some(OutputFacts { missing, ..result_of(run)? })
     }
+}
+
+/// Tells whether a run is compared with others.
+pub(super) fn is_under_way(run: &Run) -> bool {
+    matches!(run.state, RunState::Planning | RunState::Running)
+}
+
+/// Time that completed runs of about the size of another took.
+fn usual(run: &Run, newest: &[Run]) -> Option<Usual> {
+    let is_alike = |other: &&Run| {
+        other.bytes <= run.bytes.saturating_mul(SIZE_RATIO) && run.bytes <= other.bytes.saturating_mul(SIZE_RATIO)
+    };
+    let took = |other: &Run| u64::try_from((other.committed_at? - other.started_at?).num_seconds()).ok();
+    let mut times: Vec<u64> = newest.iter().filter(is_alike).filter_map(took).collect();
+    times.sort_unstable();
+    let at = |part: usize| times.get((times.len() * part / 100).min(times.len().saturating_sub(1))).copied();
+    at(50).zip(at(95)).map(|(half_seconds, most_seconds)| Usual {
+        runs: times.len() as u64,
+        half_seconds,
+        most_seconds,
+    })
 }
 
 fn result_of(run: &Run) -> Option<OutputFacts> {

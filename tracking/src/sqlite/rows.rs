@@ -59,7 +59,11 @@ pub(super) fn parsed<T: FromStr>(row: &Row<'_>, column: usize, what: &'static st
 }
 
 pub(super) fn instant(row: &Row<'_>, column: usize) -> rusqlite::Result<DateTime<Utc>> {
-    parsed(row, column, "a time")
+    // As `time` writes it, which is read many times faster than other forms.
+    match DateTime::parse_from_rfc3339(row.get_ref(column)?.as_str().unwrap_or_default()) {
+        Ok(at) => Ok(at.to_utc()),
+        Err(_) => parsed(row, column, "a time"),
+    }
 }
 
 pub(super) fn tracked_file(row: &Row<'_>) -> rusqlite::Result<TrackedFile> {

@@ -51,7 +51,7 @@ pub fn calendar(days: &[Day], until: NaiveDate, weeks: u32, link: fn(NaiveDate) 
 fn cell(day: &Day, x: u32, y: u32, link: &str) -> Markup {
     let height = (day.done.clamp(0.0, 1.0) * 13.0).round();
     html! {
-        a href=(link) data-day=(day.date) {
+        a href=(link) data-day {
             title { (day.date) ": " (day.said) }
             rect.day.known.(day.left.unwrap_or("done")) x=(x) y=(y) {}
             @if height > 0.0 { rect.fill.(day.left.unwrap_or("done")) x=(x) y=(f64::from(y) + 13.0 - height) height=(height) {} }

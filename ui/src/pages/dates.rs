@@ -14,8 +14,8 @@ const WEEKS: u32 = 53;
 pub const FEW_WEEKS: u32 = 20;
 /// Dates in the chart of rows.
 const BARS: usize = 60;
-/// Dates on a page of the table: 25. The calendar above it has all of a year; together they are less than 150 kB.
-const ROWS: usize = 25;
+/// Dates on a page of the table: 20. The calendar above it has all of a year; together they are less than 150 kB.
+const ROWS: usize = 20;
 /// Same weekdays before a date that it is compared with, and how many of them have to be known.
 const COMPARED: (usize, usize) = (14, 3);
 /// Share of the median below and above which a date is odd.
@@ -301,10 +301,10 @@ mod tests {
             page(&newest_first, first, "2025-12-31T00:00:00Z".parse().unwrap()).0
         };
         let newest = shown(None);
-        assert!(newest.contains("id=\"date-2025-12-31\"") && newest.contains("id=\"date-2025-12-07\""));
-        assert!(!newest.contains("id=\"date-2025-12-06\"") && newest.contains("/ui/dates?cursor=2025-12-06"));
-        let older = shown(Some(6));
-        assert!(older.contains("id=\"date-2025-12-06\"") && !older.contains("id=\"date-2025-12-07\""));
+        assert!(newest.contains("id=\"date-2025-12-31\"") && newest.contains("id=\"date-2025-12-12\""));
+        assert!(!newest.contains("id=\"date-2025-12-11\"") && newest.contains("/ui/dates?cursor=2025-12-11"));
+        let older = shown(Some(11));
+        assert!(older.contains("id=\"date-2025-12-11\"") && !older.contains("id=\"date-2025-12-12\""));
         assert!(!older.contains("rel=\"next\""));
     }
 
