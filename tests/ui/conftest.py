@@ -30,6 +30,8 @@ PAGES = [
     "/ui/cluster",
     "/ui/activity",
     "/ui/cost",
+    "/ui/doctor",
+    "/ui/find?q=2025-12-2",
     "/ui/help",
 ]
 # What nobody should put into a name, and somebody will.
@@ -203,12 +205,22 @@ def run_in(up, state):
     return next(run["manifest_id"] for run in up.api("/api/v1/runs")["items"] if run["state"] == state)
 
 
+def preview_of(up):
+    """The page of a refused file in pieces."""
+    uri = next(file["uri"] for file in up.api("/api/v1/files?state=quarantined")["items"] if "no-date" in file["uri"])
+    return "/ui/preview?uri=" + urllib.parse.quote(uri, safe="")
+
+
 def all_pages(up):
     """Each page of the map, with those of a run and a file."""
     done, failed = run_in(up, "completed"), run_in(up, "failed")
     uri = up.api("/api/v1/files?status=completed")["items"][0]["uri"]
     tabs = [f"/ui/runs/{done}" + tab for tab in ["", "/tasks", "/files", "/rejected", "/plan", "/output"]]
-    return PAGES + tabs + [f"/ui/runs/{failed}", "/ui/file?uri=" + urllib.parse.quote(uri, safe=""), "/ui/file?uri=file:///nowhere/2025-12-23-a.ndjson"]
+    return (
+        PAGES
+        + tabs
+        + [f"/ui/runs/{failed}", "/ui/file?uri=" + urllib.parse.quote(uri, safe=""), "/ui/file?uri=file:///nowhere/2025-12-23-a.ndjson", preview_of(up)]
+    )
 
 
 def gzip_whole():

@@ -112,3 +112,50 @@ def test_charts_have_names(browser, up):
     browser.open("/ui/runs/" + run_in(up, "completed"))
     for chart in browser.page.locator("svg[role=img]").all():
         assert chart.get_attribute("aria-label")
+
+
+def test_without_script_an_operator_does_the_five_errands(watch, up):
+    browser = watch(java_script_enabled=False)
+    page = browser.page
+    # Find a file, and why it is not done.
+    browser.open("/ui/")
+    page.fill("#find", "2025-12-19-cut")
+    page.press("#find", "Enter")
+    assert "cannot be decompressed" in page.inner_text(".why-box")
+    # Retry what failed.
+    browser.open("/ui/runs?state=failed&date=2025-12-19")
+    page.locator("tr[data-id] input").first.check()
+    page.click(".bulk button[value=retry]")
+    assert "Retry 1 run" in page.inner_text("h1")
+    # Put back mended lines, and what was refused.
+    browser.open("/ui/quarantine")
+    page.locator("tr[data-id] input[name=file]").first.check()
+    page.click(".bulk button[value=redrive]")
+    assert "cannot change" in page.inner_text("#page")
+    browser.open("/ui/quarantine")
+    page.locator("section[aria-labelledby=rejected] a:has-text('look at them')").first.click()
+    assert "Put mended lines back" in page.inner_text("#page")
+    # Find the slow task.
+    page.click("[data-tab][href$=tasks]")
+    assert page.locator(".gantt rect.span").count()
+
+
+def test_by_keys_alone_failed_runs_are_retried(browser, up):
+    page = browser.page
+    browser.open("/ui/runs?state=failed&date=2025-12-19")
+    page.wait_for_load_state()
+
+    def tab_to(what):
+        for _ in range(80):
+            page.keyboard.press("Tab")
+            if page.evaluate("what => document.activeElement.matches(what)", what):
+                return page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        raise AssertionError(f"`{what}` is not reached")
+
+    assert tab_to("tr[data-id] input") == "solid"
+    page.keyboard.press("Space")
+    assert tab_to(".bulk button[value=retry]") == "solid"
+    page.keyboard.press("Enter")
+    page.wait_for_selector("h1:has-text('Retry 1 run')")
+    page.wait_for_load_state()
+    assert tab_to("button.primary") == "solid"

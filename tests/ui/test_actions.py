@@ -66,3 +66,17 @@ def test_nothing_chosen_is_said(up):
     cookie, _ = session(up)
     answer = raw(up, "POST", "/ui/plans", "action=retry&back=/ui/runs", Cookie=cookie, **FORM)
     assert answer.status == 400 and "nothing was chosen" in answer.text
+
+
+def test_choices_are_kept_over_pages_of_a_list(browser, up):
+    fail_one(up, "kept")
+    browser.open("/ui/runs?state=failed&date=2025-12-18")
+    browser.page.locator("tr[data-id] input").first.check()
+    browser.open("/ui/runs?state=completed")
+    for place in (0, 1):
+        browser.page.locator("tr[data-id] input").nth(place).check()
+    assert "3 chosen" in browser.page.inner_text(".bulk")
+    browser.page.click(".bulk button[value=retry]")
+    browser.page.wait_for_url(re.compile("/ui/plans/"))
+    browser.page.wait_for_load_state()
+    assert "Retry 1 run" in browser.page.inner_text("h1") and "2 of the chosen cannot change" in browser.page.inner_text("#page")

@@ -12,7 +12,6 @@ def test_what_is_wrong_stands_first_with_what_to_do(browser, up):
     assert f"Needs you ({len(findings)})" in text
     for check in findings:
         assert check["remedy"] in text
-    assert "--target-file-mb" in browser.page.text_content("#page")
 
 
 def test_keys_lead_there(browser, up):

@@ -65,6 +65,8 @@ def test_a_page_that_is_paused_stays(browser, up):
 
 
 def test_eight_tabs_share_one_stream_and_all_follow(browser, up):
+    # A page that follows nothing leaves the stream to the others.
+    browser.open("/ui/help")
     streams = []
     browser.context.on("request", lambda request: streams.append(request.url) if request.url.endswith("/api/v1/events") else None)
     tabs = [browser.context.new_page() for _ in range(8)]

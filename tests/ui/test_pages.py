@@ -133,3 +133,38 @@ def test_pages_are_quick(browser, up):
         took.append(browser.page.evaluate("path => { const begin = performance.now(); return fetch(path).then(answer => performance.now() - begin) }", path))
     took.sort()
     assert took[int(len(took) * 0.95)] < 150, took[-10:]
+
+
+def test_a_cursor_of_another_list_is_refused_in_words(browser, up):
+    cursor = urllib.parse.quote(up.api("/api/v1/runs?limit=1")["next_cursor"], safe="")
+    assert up.api(f"/api/v1/runs?limit=2&cursor={cursor}")["items"]
+    assert browser.open(f"/ui/runs?state=completed&cursor={cursor}").status == 400
+    assert "of another list" in browser.page.inner_text("#page")
+
+
+def test_the_cluster_page_tells_of_each_process(browser, up):
+    executors = up.api("/api/v1/executors")["items"]
+    browser.open("/ui/cluster")
+    text = browser.page.inner_text("#page")
+    assert f"Executors ({len(executors)})" in text and executors[0]["id"] in text
+    builders = browser.page.locator("section[aria-labelledby=builders] tbody tr").count()
+    assert f"Builders ({builders})" in text
+
+
+def test_a_file_is_found_by_what_one_remembers(browser, up):
+    def find(text):
+        browser.open("/ui/")
+        browser.page.fill("#find", text)
+        browser.page.press("#find", "Enter")
+        browser.page.wait_for_url(re.compile("/ui/(?!$)"))
+        browser.page.wait_for_selector("h1")
+        return browser.page.inner_text("#page")
+
+    assert "failed" in find("2025-12-19-cut") and browser.page.url.endswith("2025-12-19-cut.ndjson.gz")
+    assert "no-date" in find("no-date.nd") and "/ui/file?uri=" in browser.page.url
+    several = find("2025-12-23-part")
+    assert browser.page.locator("section[aria-labelledby=files] li").count() == 6, several
+    run = run_in(up, "completed")
+    find(run[:-3])
+    assert browser.page.url.endswith("/ui/runs/" + run)
+    assert "Nothing is called so" in find("nonsense-0815")

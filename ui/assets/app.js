@@ -117,7 +117,7 @@ document.addEventListener("submit", (event) => {
 
 // Following: the stream says that something has changed; the page is asked for again and changed in place.
 const away = $("#away");
-let live = true, asking = false, again = false, showNew = false, last = 0;
+let live = true, out = false, asking = false, again = false, showNew = false, last = 0;
 const PAUSE = 1000;
 async function refresh() {
   const page = $("#page[data-live]");
@@ -128,7 +128,7 @@ async function refresh() {
   last = Date.now();
   try {
     const answer = await fetch(location.href, { headers: { accept: "text/html" } });
-    if (answer.redirected && new URL(answer.url).pathname === base + "/ui/sign-in") { live = false; tell("signed out: reload the page to sign in again"); return; }
+    if (answer.redirected && new URL(answer.url).pathname === base + "/ui/sign-in") { live = false; tell("signed out: reload the page to sign in again"); out = true; return; }
     if (!answer.ok && answer.status !== 404) throw new Error(`the scheduler answers ${answer.status}`);
     const made = new DOMParser().parseFromString(await answer.text(), "text/html");
     keepRows(made);
@@ -160,12 +160,17 @@ function keepRows(made) {
   const count = [...found.keys()].filter((id) => !known.has(id)).length;
   fresh.replaceChildren(...[...known].map(([id, row]) => found.get(id) ?? row.cloneNode(true)));
   const bar = $(".new-rows", made);
-  if (bar && count) { bar.hidden = false; $("[data-new-count]", bar).textContent = count; }
+  if (!bar || !count) return;
+  bar.hidden = false;
+  $("[data-new-count]", bar).textContent = count;
+  // The next page goes on after the rows that are shown.
+  const pager = $("nav.pager");
+  if (pager) $("nav.pager", made)?.replaceWith(pager.cloneNode(true));
 }
 let since = null;
 function tell(text) {
   since ??= new Date();
-  if (!away) return;
+  if (!away || out) return;
   away.hidden = false;
   away.textContent = `Not live since ${two(since.getUTCHours())}:${two(since.getUTCMinutes())}:${two(since.getUTCSeconds())} UTC: ${text}.`;
 }
@@ -176,6 +181,7 @@ const heard = (what) => { tabs.postMessage(what); hear(what); };
 tabs.onmessage = (event) => hear(event.data);
 function hear(what) {
   if (what === "error") { tell("trying again"); return; }
+  if (out) return;
   if (what === "open") { if (since) refresh(); hush(); return; }
   refresh();
 }
@@ -199,7 +205,7 @@ document.addEventListener("visibilitychange", () => { if (!document.hidden) refr
 setInterval(() => { if ($("#page[data-live] .s-work, #page[data-live] .s-retry")) refresh(); }, 2000);
 setInterval(refresh, 15000);
 function switchLive() {
-  live = !live;
+  live = !live && !out;
   dress();
   say(live ? "live" : "paused");
   if (live) refresh();
@@ -215,6 +221,12 @@ function dress() {
   row?.classList.add("cursor");
   const keys = $("#keys-switch");
   if (keys) { keys.hidden = false; keys.setAttribute("aria-pressed", hasKeys); keys.textContent = hasKeys ? "on: switch off" : "off: switch on"; }
+}
+
+// On a narrow screen, where one is in a row that scrolls.
+for (const row of all("nav.main, nav.tabs")) {
+  const here = $("[aria-current]", row);
+  if (here) row.scrollLeft = here.offsetLeft - row.offsetLeft - (row.clientWidth - here.offsetWidth) / 2;
 }
 
 // Keys.

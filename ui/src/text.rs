@@ -23,6 +23,15 @@ pub fn shown(text: &str) -> Markup {
     }
 }
 
+/// The beginning of a text, for a line of a list: 240 characters, which are more than two lines have room for.
+pub fn begun(text: &str) -> Markup {
+    const MOST: usize = 240;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => html! { (shown(&text[..end])) " …" },
+        None => shown(text),
+    }
+}
+
 /// Text as [`shown`] has it, but plain, for titles and attributes.
 pub fn plain(text: &str) -> String {
     parts(text)
@@ -91,6 +100,12 @@ mod tests {
         assert!(html.contains("&lt;script&gt;") && !html.contains("<script>"), "{html}");
         assert!(!html.contains(['\x1b', '\0', '\u{202e}']));
         assert_eq!(plain("a\tb\n"), "a␉b␊");
+    }
+
+    #[test]
+    fn a_line_of_a_list_has_the_beginning() {
+        assert_eq!(begun("é").into_string(), shown("é").into_string());
+        assert!(begun(&"é".repeat(5_000)).into_string().len() < 600);
     }
 
     #[test]

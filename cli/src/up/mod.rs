@@ -10,7 +10,7 @@ use demo::Demo;
 use feed::Feed;
 use millwork_manifest_builder::{Builder, Rules};
 use millwork_scheduler::{
-    About, ApiServer, EndedRun, HttpOptions, Lease, OutputLock, ReadPlaces, RunOptions, Scheduler, Service,
+    About, ApiServer, BasePath, EndedRun, HttpOptions, Lease, OutputLock, ReadPlaces, RunOptions, Scheduler, Service,
 };
 use millwork_storage::{Location, Places, Storage};
 use millwork_tracking::TrackingStore;
@@ -63,6 +63,10 @@ pub(crate) struct Options {
     /// Address of the web UI and the HTTP API [default: the first free port of 127.0.0.1, from 8080 on]
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<SocketAddr>,
+
+    /// Path below which a proxy shows the web UI and the API, such as /millwork
+    #[arg(long, value_name = "PATH", default_value = "")]
+    http_base_path: BasePath,
 
     /// Serve neither web UI nor HTTP API
     #[arg(long, conflicts_with_all = ["http", "open"])]
@@ -226,6 +230,7 @@ async fn show(options: &Options, place: &Where, service: &Service) -> anyhow::Re
     let address = listener.local_addr()?;
     let mut http = HttpOptions::default();
     http.address = address;
+    http.http_base_path = options.http_base_path.clone();
     let door = http.door()?;
     let descriptors = millwork_net::raise_descriptor_limit().context("cannot raise the limit of open files")?;
     let server = ApiServer::start(listener, service.clone(), door, &place.state, descriptors)?;

@@ -53,6 +53,7 @@ pub(crate) use preview::load_preview;
 pub(crate) use run_detail::load_run;
 pub(crate) use run_parts::{load_run_files, load_run_ledger};
 pub(crate) use runs::load_runs;
+pub(crate) use schedulers::load_schedulers;
 pub use serve::ApiServer;
 pub(crate) use stats::load_stats;
 

@@ -62,6 +62,11 @@ impl Presence {
     (status = 200, description = "All of them", body = Schedulers)
 ))]
 pub(super) async fn list_schedulers(State(api): State<Api>) -> Result<Json<Schedulers>, ApiError> {
+    Ok(Json(load_schedulers(&api).await?))
+}
+
+/// The schedulers of the state, the one that runs the manifests first.
+pub(crate) async fn load_schedulers(api: &Api) -> Result<Schedulers, ApiError> {
     let notes = api.service.store().notes(SCHEDULERS, Utc::now()).await?;
     let info = |note: Note| {
         let info: SchedulerInfo = serde_json::from_value(note.value).ok()?;
@@ -69,5 +74,5 @@ pub(super) async fn list_schedulers(State(api): State<Api>) -> Result<Json<Sched
     };
     let mut items: Vec<SchedulerInfo> = notes.into_iter().filter_map(info).collect();
     items.sort_by_key(|info| !info.leads);
-    Ok(Json(Schedulers { items }))
+    Ok(Schedulers { items })
 }

@@ -1,14 +1,14 @@
 //! Lists, and pages without parts.
 
 use super::asked::{Asked, Shown};
-use crate::api::{Api, ApiError, load_executors, load_file, load_files, load_runs};
+use crate::api::{Api, ApiError, load_file, load_files, load_runs};
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::Response;
 use millwork_api::{ErrorCode, FileQuery, Limit, RunQuery, UriQuery, path};
-use millwork_manifest::{DatePrefix, FailureClass, FileState, ManifestId, ObjectUri, RunState};
+use millwork_manifest::{DatePrefix, FailureClass, FileState, ObjectUri, RunState};
 use millwork_ui::frame::Section;
-use millwork_ui::pages::{cluster, file, files, help, runs};
+use millwork_ui::pages::{file, files, help, runs};
 use millwork_ui::parts::link;
 
 /// Items on a page of a list: 75, whose rows are less than 150 kB of HTML with names of usual length.
@@ -145,13 +145,6 @@ async fn one_file(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     })
 }
 
-pub(super) async fn get_cluster(asked: Asked, State(api): State<Api>) -> Response {
-    let executors = load_executors(&api);
-    let body = cluster::page(&cluster::Cluster { now: asked.now, stats: &asked.stats, executors: &executors });
-    let shown = Shown { json: Some(path::EXECUTORS.to_owned()), ..Shown::new("Cluster", Section::Cluster, body) };
-    asked.answer(Section::Cluster, Ok(shown))
-}
-
 pub(super) async fn get_help(asked: Asked) -> Response {
     let shown = Shown { is_live: false, ..Shown::new("Help", Section::Other, help::page()) };
     asked.answer(Section::Other, Ok(shown))
@@ -159,33 +152,5 @@ pub(super) async fn get_help(asked: Asked) -> Response {
 
 pub(super) async fn get_nothing(asked: Asked) -> Response {
     let error = ApiError::new(ErrorCode::NotFound, "the address leads to no page");
-    asked.answer(Section::Other, Err(error))
-}
-
-/// Leads to what a text names: a file, a date, a run.
-pub(super) async fn get_find(asked: Asked, State(api): State<Api>) -> Response {
-    let text = asked.get("q").unwrap_or_default().trim().to_owned();
-    if text.is_empty() {
-        return Redirect::to("/ui/runs").into_response();
-    }
-    if text.contains("://") || text.starts_with('/') {
-        return Redirect::to(&link::file_path(&text)).into_response();
-    }
-    if let Ok(date) = text.parse::<DatePrefix>() {
-        return Redirect::to(&link::date_path(&date.to_string())).into_response();
-    }
-    let known = match text.parse::<ManifestId>() {
-        Ok(id) => api.service.store().run_head(&id).await.is_ok_and(|run| run.is_some()),
-        Err(_) => false,
-    };
-    if known {
-        return Redirect::to(&link::run_path(&text)).into_response();
-    }
-    let error = ApiError::new(
-        ErrorCode::NotFound,
-        format!(
-            "nothing is called `{text}`: a run is found by its whole id, a file by its address (s3://bucket/key), a date as 2025-12-23"
-        ),
-    );
     asked.answer(Section::Other, Err(error))
 }

@@ -7,7 +7,9 @@
 mod asked;
 mod assets;
 mod base;
+mod cluster;
 mod doctor;
+mod find;
 mod forms;
 mod guard;
 mod headers;
@@ -46,7 +48,7 @@ pub(crate) fn routers(access: Access, base: &BasePath) -> (Router<Api>, Router<A
         .route("/ui/enter", get(sign_in::get_enter));
     let closed = Router::new()
         .route("/ui/", get(overview::get_overview))
-        .route("/ui/find", get(lists::get_find))
+        .route("/ui/find", get(find::get_find))
         .route("/ui/runs", get(lists::get_runs))
         .route("/ui/runs/{id}", get(run::get_run))
         .route("/ui/runs/{id}/{tab}", get(run::get_run_part))
@@ -55,7 +57,7 @@ pub(crate) fn routers(access: Access, base: &BasePath) -> (Router<Api>, Router<A
         .route("/ui/quarantine", get(quarantine::get_quarantine))
         .route("/ui/preview", get(quarantine::get_preview))
         .route("/ui/doctor", get(doctor::get_doctor))
-        .route("/ui/cluster", get(lists::get_cluster))
+        .route("/ui/cluster", get(cluster::get_cluster))
         .route("/ui/dates", get(numbers::get_dates))
         .route("/ui/dates/{date}", get(numbers::get_date))
         .route("/ui/cost", get(numbers::get_cost))

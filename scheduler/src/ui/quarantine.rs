@@ -10,7 +10,7 @@ use millwork_ui::frame::Section;
 use millwork_ui::pages::{preview, quarantine};
 use millwork_ui::parts::link;
 
-/// Files on a page.
+/// Files on a page: 75, whose rows are less than 150 kB of HTML.
 const PAGE: usize = 75;
 /// Completed runs that are looked at for rejected lines: the newest 100, one page of the store.
 const RUNS: usize = 100;

@@ -37,16 +37,28 @@ pub fn nodes(plan: &str) -> Vec<Node> {
         .collect()
 }
 
+/// Details without the list of files, which has a page of its own; their number instead.
+fn without_files(detail: &str) -> String {
+    let Some((before, rest)) = detail.split_once("file_groups={") else { return detail.to_owned() };
+    let Some((groups, after)) = rest.split_once("]}") else { return detail.to_owned() };
+    let Some((number, lists)) = groups.split_once(": ") else { return detail.to_owned() };
+    // Of many groups only some are listed.
+    let (lists, more) = lists.split_once(", ...").map_or((lists, ""), |(lists, _)| (lists, " and more"));
+    let files = lists.matches(", ").count() + 1;
+    format!("{before}{files} ranges of files{more} in {number}{after}")
+}
+
 /// Draws the tree as nested lists, so that it is read in order, too.
 pub fn tree(plan: &str) -> Markup {
     let nodes = nodes(plan);
     html! {
         ol.plan aria-label="Physical plan, from the output to the input" {
             @for node in &nodes {
-                @let short: String = node.detail.chars().take(MAX_DETAIL).collect();
+                @let detail = without_files(&node.detail);
+                @let short: String = detail.chars().take(MAX_DETAIL).collect();
                 li data-depth=(node.depth.min(8)) {
                     strong { (text::shown(&node.name)) }
-                    @if !short.is_empty() { div.detail { (text::shown(&short)) @if short.len() < node.detail.len() { " …" } } }
+                    @if !short.is_empty() { div.detail { (text::shown(&short)) @if short.len() < detail.len() { " …" } } }
                 }
             }
         }
@@ -56,6 +68,17 @@ pub fn tree(plan: &str) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_are_counted() {
+        let detail = "file_groups={2 groups: [[a/b:0..3, c:0..9], [d:1..2]]}, projection=[a], file_type=ndjson";
+        assert_eq!(without_files(detail), "3 ranges of files in 2 groups, projection=[a], file_type=ndjson");
+        let many = "file_groups={30 groups: [[a:0..3], [c:0..9], [d], [e], [f], ...]}, limit=1";
+        assert_eq!(without_files(many), "5 ranges of files and more in 30 groups, limit=1");
+        for other in ["parts=6", "file_groups={cut", ""] {
+            assert_eq!(without_files(other), other);
+        }
+    }
 
     #[test]
     fn indents_are_depths() {

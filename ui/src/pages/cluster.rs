@@ -6,7 +6,7 @@ use crate::parts::{facts, link, state, states, time};
 use crate::text;
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
-use millwork_api::{Executors, Stats};
+use millwork_api::{Executors, SchedulerInfo, Stats};
 
 /// Content of the page.
 pub struct Cluster<'a> {
@@ -16,14 +16,54 @@ pub struct Cluster<'a> {
     pub stats: &'a Stats,
     /// Executors.
     pub executors: &'a Executors,
+    /// Schedulers of the state, the one that runs the manifests first.
+    pub schedulers: &'a [SchedulerInfo],
+    /// Builders, those that were seen last first.
+    pub builders: &'a [Builder],
+    /// Locks of the runs and of dates that wait.
+    pub locks: &'a [Lock],
 }
+
+/// A builder, by its own word.
+pub struct Builder {
+    /// Name of the builder.
+    pub id: String,
+    /// Command by which it runs; none if another version says it in other words.
+    pub mode: Option<String>,
+    /// Version of the builder.
+    pub version: Option<String>,
+    /// Queue that it reads.
+    pub queue: Option<String>,
+    /// When it last gave a sign.
+    pub seen_at: DateTime<Utc>,
+}
+
+/// A lock as it is stored.
+pub struct Lock {
+    /// Name of the lock.
+    pub name: String,
+    /// Process that holds it, or held it last.
+    pub holder: String,
+    /// Token, which grows with each holder.
+    pub token: u64,
+    /// When others may take it; none if it was let go of.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// Silence after which a builder is shown as gone, in seconds: 120, four of its signs.
+const BUILDER_SECONDS: i64 = 120;
 
 /// The page.
 pub fn page(page: &Cluster<'_>) -> Markup {
     html! {
         div.head { h1 { "Cluster" } p.muted { "Who runs the manifests, and with what." } }
         (facts::panel("scheduler", "This scheduler", None, &scheduler(page)))
+        @if page.schedulers.len() > 1 { (facts::panel("schedulers", &format!("Schedulers ({})", page.schedulers.len()), None, &schedulers(page))) }
         (facts::panel("executors", &format!("Executors ({})", page.executors.items.len()), None, &executors(page)))
+        @if !page.executors.gone.is_empty() { (facts::panel("gone", &format!("Left since yesterday ({})", page.executors.gone.len()), None, &gone(page))) }
+        (facts::panel("builders", &format!("Builders ({})", page.builders.len()), None, &builders(page)))
+        @if !page.locks.is_empty() { (facts::panel("locks", "Locks", None, &locks(page))) }
+        p.muted { "Queues, dead letters, clocks and space are looked at by the " a href="/ui/doctor" { "doctor" } "." }
     }
 }
 
@@ -46,6 +86,91 @@ fn scheduler(page: &Cluster<'_>) -> Markup {
             html! { @match page.stats.bytes_per_second { Some(rate) => (format::rate(rate)), None => span.muted { "not measured yet" } } },
         ),
     ])
+}
+
+fn schedulers(page: &Cluster<'_>) -> Markup {
+    html! {
+        table.cards {
+            caption.visually-hidden { "Schedulers of this state" }
+            thead { tr { th scope="col" { "Scheduler" } th scope="col" { "Role" } th scope="col" { "Address" } th scope="col" { "Version" } th scope="col" { "Seen" } } }
+            tbody { @for scheduler in page.schedulers {
+                tr data-id=(text::plain(&scheduler.name)) {
+                    td.main data-label="Scheduler" { span.id { (text::shown(&scheduler.name)) } }
+                    td data-label="Role" {
+                        @if scheduler.leads { (state::state(state::Sign::Half, "leader", "s-done")) } @else { (state::state(state::Sign::Empty, "stands by", "s-idle")) }
+                        @if let Some(until) = scheduler.lease_until { span.muted { " until " (time::moment_short(until, page.now)) } }
+                    }
+                    td data-label="Address" { span.id { (text::shown(&scheduler.http)) } }
+                    td data-label="Version" { (text::shown(&scheduler.version)) }
+                    td data-label="Seen" { (time::ago(scheduler.last_seen, page.now)) }
+                }
+            } }
+        }
+    }
+}
+
+fn gone(page: &Cluster<'_>) -> Markup {
+    const SHOWN: usize = 50;
+    html! {
+        table.cards {
+            caption.visually-hidden { "Executors that left" }
+            thead { tr { th scope="col" { "Executor" } th scope="col" { "Left" } th scope="col" { "Why" } th.num scope="col" { "Tasks again" } } }
+            tbody { @for executor in page.executors.gone.iter().take(SHOWN) {
+                tr {
+                    td.main data-label="Executor" { span.id { (text::shown(&executor.id)) } }
+                    td data-label="Left" { (time::moment_and_ago(executor.left_at, page.now)) }
+                    td data-label="Why" { (text::shown(&executor.reason)) }
+                    td.num.s-warn[executor.lost_tasks > 0] data-label="Tasks again" { (link::count(executor.lost_tasks)) }
+                }
+            } }
+        }
+        @if page.executors.gone.len() > SHOWN { p.muted { (page.executors.gone.len() - SHOWN) " more" } }
+    }
+}
+
+fn builders(page: &Cluster<'_>) -> Markup {
+    if page.builders.is_empty() {
+        return html! { p.muted { "None has ever shown itself: manifests come from elsewhere, or from this very process." } };
+    }
+    let is_there = |builder: &Builder| (page.now - builder.seen_at).num_seconds() <= BUILDER_SECONDS;
+    html! {
+        table.cards {
+            caption.visually-hidden { "Builders" }
+            thead { tr { th scope="col" { "Builder" } th scope="col" { "State" } th scope="col" { "Reads" } th scope="col" { "Seen" } th scope="col" { "Version" } } }
+            tbody { @for builder in page.builders {
+                tr data-id=(text::plain(&builder.id)) {
+                    td.main data-label="Builder" { span.id { (text::shown(&builder.id)) } @if let Some(mode) = &builder.mode { div.why { (text::shown(mode)) } } }
+                    td data-label="State" { @if is_there(builder) { (state::state(state::Sign::Half, "there", "s-done")) } @else { (state::state(state::Sign::Empty, "gone", "s-warn")) } }
+                    td data-label="Reads" { @match &builder.queue { Some(queue) => span.id { (text::shown(queue)) }, None => span.muted { "places" } } }
+                    td data-label="Seen" { (time::ago(builder.seen_at, page.now)) }
+                    td data-label="Version" { (text::shown(builder.version.as_deref().unwrap_or("–"))) }
+                }
+            } }
+        }
+    }
+}
+
+fn locks(page: &Cluster<'_>) -> Markup {
+    html! {
+        table.cards {
+            caption.visually-hidden { "Locks of the runs and of dates that wait" }
+            thead { tr { th scope="col" { "Lock" } th scope="col" { "State" } th scope="col" { "Holder" } th.num scope="col" { "Token" } } }
+            tbody { @for lock in page.locks {
+                tr data-id=(text::plain(&lock.name)) {
+                    td.main data-label="Lock" { span.id { (text::shown(&lock.name)) } }
+                    td data-label="State" {
+                        @match lock.until {
+                            None => span.muted { "free" },
+                            Some(until) if until > page.now => { "held until " (time::moment_short(until, page.now)) },
+                            Some(until) => span.s-warn { "expired " (time::ago(until, page.now)) },
+                        }
+                    }
+                    td data-label="Holder" { span.id { (text::shown(&lock.holder)) } @if lock.until.is_none() { span.muted { " last" } } }
+                    td.num data-label="Token" { (link::count(lock.token)) }
+                }
+            } }
+        }
+    }
 }
 
 fn executors(page: &Cluster<'_>) -> Markup {

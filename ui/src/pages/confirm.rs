@@ -6,7 +6,7 @@ use crate::parts::{copy, link, state, states, time};
 use crate::text;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use millwork_api::{Action, ChangeResult, Plan, PlanState, SubjectKind};
+use millwork_api::{Action, Change, ChangeResult, Plan, PlanState, SubjectKind};
 
 /// Changes from which on the number has to be typed.
 pub const TYPED_FROM: usize = 100;
@@ -93,8 +93,15 @@ fn outcome(plan: &Plan) -> Markup {
 }
 
 fn changes(plan: &Plan) -> Markup {
-    let (first, rest) = plan.changes.split_at(plan.changes.len().min(SHOWN));
-    let table = |changes: &[millwork_api::Change]| {
+    let mut changes: Vec<&Change> = plan.changes.iter().collect();
+    // Once it was applied, those first that somebody has to look at.
+    changes.sort_by_key(|change| match change.result {
+        Some(ChangeResult::Failed) => 0,
+        Some(ChangeResult::Skipped) => 1,
+        Some(ChangeResult::Done) | None => 2,
+    });
+    let (first, rest) = changes.split_at(changes.len().min(SHOWN));
+    let table = |changes: &[&Change]| {
         html! {
             table.cards {
                 thead { tr { th scope="col" { (match plan.subjects { SubjectKind::Run => "Run", SubjectKind::File => "File" }) } th scope="col" { "Now" } th scope="col" { "Then" } @if plan.state != PlanState::Open { th scope="col" { "Result" } } } }

@@ -119,8 +119,8 @@ fn nothing(files: &Files<'_>, active: &[(&str, &str)]) -> Markup {
 /// A file's row.
 pub(super) fn row(file: &File, now: DateTime<Utc>) -> Markup {
     html! {
-        tr id=(format!("file-{}", file.uri)) data-href=(link::file_path(&file.uri)) data-id=(file.uri) {
-            td.main data-label="File" { (link::file(&file.uri)) @if let Some(reason) = &file.reason { div.why { (text::shown(reason)) } } }
+        tr id=(format!("file-{}", file.uri)) data-id=(file.uri) {
+            td.main data-label="File" { (link::file(&file.uri)) @if let Some(reason) = &file.reason { div.why { (text::begun(reason)) } } }
             td data-label="State" { (state::of_file(file.state)) @if file.overwritten_etag.is_some() { " " span.tag title="newer content was seen" { "overwritten" } } }
             td data-label="Date" { @match &file.date { Some(date) => (link::date(&date.to_string())), None => span.muted { "none" } } }
             td.num data-label="Size" { (link::size(file.size_bytes)) }

@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod error;
 pub mod file;
 pub mod files;
+pub mod find;
 pub mod flow;
 pub mod help;
 pub mod overview;

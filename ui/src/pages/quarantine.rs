@@ -104,7 +104,7 @@ fn list(page: &Quarantine<'_>, parameters: &[(&str, Option<&str>)]) -> Markup {
 
 fn row(file: &File, now: DateTime<Utc>) -> Markup {
     html! {
-        tr id=(format!("file-{}", file.uri)) data-href=(link::file_path(&file.uri)) data-id=(file.uri) {
+        tr id=(format!("file-{}", file.uri)) data-id=(file.uri) {
             td.tick { input type="checkbox" name="file" data-pick="yes" value=(file.uri) aria-label=(format!("choose {}", text::plain(link::split(&file.uri).1))); }
             td.main data-label="File" { (link::file(&file.uri)) @if let Some(to) = &file.quarantine_uri { div.why { "moved to " (text::shown(to)) } } }
             td data-label="Reason" { span.tag { (text::shown(file.reason.as_deref().unwrap_or("–"))) } }

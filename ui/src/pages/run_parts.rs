@@ -51,7 +51,7 @@ fn files(page: &RunPage<'_>, files: &Page<RunFile>, ledger: &[LedgerEntry], curs
             tbody {
                 @for file in &files.items {
                     @let entry = of(&file.uri);
-                    tr data-href=(link::file_path(&file.uri)) data-id=(file.uri) {
+                    tr data-id=(file.uri) {
                         td.main data-label="File" { (link::file(&file.uri)) @if let Some(reason) = file.reason.as_ref().or(entry.and_then(|entry| entry.without_rows.as_ref())) { div.why { (text::shown(reason)) } } }
                         td data-label="State" { @match file.state { Some(state) => (state::of_file(state)), None => span.muted { "forgotten" } } }
                         td.num data-label="Size" { @match file.size_bytes { Some(bytes) => (link::size(bytes)), None => span.muted { "–" } } }

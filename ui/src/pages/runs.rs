@@ -176,9 +176,9 @@ fn list(runs: &Runs<'_>) -> Markup {
 fn row(run: &Run, now: DateTime<Utc>) -> Markup {
     let id = run.manifest_id.as_str();
     html! {
-        tr id=(format!("run-{id}")) data-href=(link::run_path(id)) data-id=(id) {
+        tr id=(format!("run-{id}")) data-id=(id) {
             td.tick { input type="checkbox" name="run" data-pick="yes" value=(id) aria-label=(format!("choose {id}")); }
-            td.main data-label="Run" { (link::run(id)) @if let Some(failure) = run.failure.as_ref().filter(|_| run.state != RunState::Completed) { div.why { span.tag { (failure.class.as_str()) } " " (text::shown(&failure.message)) } } }
+            td.main data-label="Run" { (link::run(id)) @if let Some(failure) = run.failure.as_ref().filter(|_| run.state != RunState::Completed) { div.why { span.tag { (failure.class.as_str()) } " " (text::begun(&failure.message)) } } }
             td data-label="State" { (state::of_run(run, now)) @if run.attempts > 1 { " " span.muted { "attempt " (run.attempts) } } }
             td data-label="Date" { (link::date(&run.date.to_string())) }
             td.num data-label="Files" { (link::count(run.files)) }

@@ -52,7 +52,7 @@ pub fn file_path(uri: &str) -> String {
 /// A file: its name is what one looks for, its place stands behind.
 pub fn file(uri: &str) -> Markup {
     let (place, name) = split(uri);
-    html! { a.uri href=(file_path(uri)) title=(text::plain(uri)) { span.name { (text::shown(name)) } @if !place.is_empty() { span.place { (text::shown(place)) } } } }
+    html! { a.uri href=(file_path(uri)) { span.name { (text::shown(name)) } @if !place.is_empty() { span.place { (text::shown(place)) } } } }
 }
 
 /// Splits a URI into its place and its name.

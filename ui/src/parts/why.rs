@@ -5,11 +5,12 @@ use crate::parts::{copy, time};
 use crate::text;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use millwork_diagnosis::{ActionKind, Diagnosis, SafeAction, Standing, Subject};
+use millwork_diagnosis::{ActionKind, Code, Diagnosis, SafeAction, Standing, Subject};
 
-/// The class of a standing.
-pub fn tone(standing: Standing) -> &'static str {
-    match standing {
+/// The class of a diagnosis. What is not known at all is no good news.
+fn tone(diagnosis: &Diagnosis) -> &'static str {
+    match diagnosis.standing {
+        Standing::Settled if diagnosis.code == Code::Foreign => "plain",
         Standing::Settled => "good",
         Standing::Moves => "plain",
         Standing::NeedsYou => "bad",
@@ -19,7 +20,7 @@ pub fn tone(standing: Standing) -> &'static str {
 /// The box with a diagnosis.
 pub fn why(diagnosis: &Diagnosis, title: &str, viewer: &Viewer, back: &str, now: DateTime<Utc>) -> Markup {
     html! {
-        section.banner.why-box.(tone(diagnosis.standing)) aria-labelledby="why" {
+        section.banner.why-box.(tone(diagnosis)) aria-labelledby="why" {
             h2 id="why" { (title) }
             p.sentence { (text::shown(&diagnosis.sentence)) }
             dl.keys {
