@@ -23,7 +23,7 @@ pub struct Run {
     pub priority: i32,
     /// The files of the manifest.
     pub files: u64,
-    /// Their bytes, as far as the manifest tells.
+    /// Their bytes, as far as the manifest tells; those that were read, once the run is committed. 0 if neither is known.
     pub bytes: u64,
     /// Attempts started so far.
     pub attempts: u32,

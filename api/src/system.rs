@@ -66,6 +66,8 @@ pub struct Setting {
 pub enum Origin {
     /// Nobody said it.
     Default,
+    /// Preset of the profile that is chosen.
+    Profile,
     /// The environment.
     Env,
     /// The command line.

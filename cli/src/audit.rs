@@ -24,6 +24,9 @@ pub(crate) struct Options {
 #[derive(Subcommand)]
 enum Command {
     /// List the notes of a day, the newest first
+    #[command(
+        after_help = "Examples:\n  millwork audit list --day 2025-12-23\n  millwork audit list --subject 2025-12-23-batch-0407-20251223-101500 --json"
+    )]
     List(ListOptions),
 }
 

@@ -1,5 +1,6 @@
 //! The scheduler's HTTP API, as the commands use it.
 
+use crate::failure::usage;
 use anyhow::Context;
 use clap::Args;
 use millwork_api::{ErrorBody, ErrorCode, EventData, Page, PagedQuery, path};
@@ -54,7 +55,7 @@ enum Token {
 impl Client {
     pub(crate) fn new(options: &ClientOptions) -> anyhow::Result<Self> {
         let base = options.scheduler.trim_end_matches('/').to_owned();
-        let url = Url::parse(&base).with_context(|| format!("the scheduler's address `{base}` is no URL"))?;
+        let url = scheduler_url(&base)?;
         let mut http = reqwest::Client::builder();
         let token = match millwork_scheduler::read_token(options.token_file.as_deref())? {
             Some(token) => Token::Given(token),
@@ -270,6 +271,19 @@ impl Client {
     }
 }
 
+/// The URL of a scheduler's HTTP API. A bare `localhost:8080` would be read as one of the scheme `localhost`.
+fn scheduler_url(text: &str) -> anyhow::Result<Url> {
+    let wrong = |why: String| usage(format!("the scheduler's address `{text}` {why}"));
+    if !text.contains("://") {
+        return Err(wrong(format!("has no scheme: say http://{text}, or https://{text}")));
+    }
+    let url = Url::parse(text).map_err(|error| wrong(format!("is no URL: {error}")))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        _ => Err(wrong("is neither http://HOST:PORT nor https://HOST:PORT".to_owned())),
+    }
+}
+
 /// Tells in a few words why a request found nobody: the causes at the root, without numbers that only a developer reads.
 fn reason_of(error: &reqwest::Error) -> String {
     if error.is_timeout() {
@@ -367,6 +381,20 @@ mod tests {
         assert!(can_pass(&refused(StatusCode::SERVICE_UNAVAILABLE).context("asking")));
         assert!(can_pass(&Trouble::Ended.into()) && can_pass(&Trouble::Silent(SILENCE).into()));
         assert!(!can_pass(&refused(StatusCode::UNAUTHORIZED)) && !can_pass(&anyhow::anyhow!("no JSON")));
+    }
+
+    #[test]
+    fn an_address_without_a_scheme_is_told_with_one() {
+        assert!(scheduler_url("https://s.example:8080").is_ok());
+        for (bad, told) in [
+            ("localhost:8080", "say http://localhost:8080"),
+            ("10.0.0.1", "say http://10.0.0.1"),
+            ("ftp://s", "neither http://"),
+            ("http://", "no URL"),
+        ] {
+            let error = scheduler_url(bad).unwrap_err();
+            assert!(error.to_string().contains(told), "{error}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::list::{print_json, time};
 use crate::table;
 use clap::{Args, Subcommand};
 use millwork_api::{DateNumbers, DateQuery, Dates, path};
+use millwork_diagnosis::many;
 use millwork_manifest::{DatePrefix, FileState};
 use std::process::ExitCode;
 
@@ -29,10 +30,17 @@ pub(crate) struct Options {
 #[derive(Subcommand)]
 enum Command {
     /// List dates, the newest first
+    #[command(
+        after_help = "Examples:\n  millwork dates list --from 2025-12-01\n  millwork dates list --from 2025-12-01 --to 2025-12-31 --json"
+    )]
     List(ListDatesOptions),
     /// Show one date
+    #[command(after_help = "Examples:\n  millwork dates show 2025-12-23\n  millwork dates show 2025-12-23 --json")]
     Show(DateOptions),
     /// Count a date anew, which heals what a crash left wrong; it takes as long as the date has files
+    #[command(
+        after_help = "Examples:\n  millwork dates recount 2025-12-23\n  millwork dates recount 2025-12-23 --json"
+    )]
     Recount(DateOptions),
 }
 
@@ -131,18 +139,20 @@ fn show(date: &DateNumbers, as_json: bool) -> anyhow::Result<()> {
     }
     println!("{}", date.date);
     for files in &date.files {
-        println!("  {} files {}, {}", files.files, files.state, table::bytes(files.bytes));
+        println!("  {} {}, {}", many(files.files, "file"), files.state, table::bytes(files.bytes));
     }
     for refused in &date.refused {
-        println!("  {} files refused: {}", refused.files, refused.reason);
+        println!("  {} refused: {}", many(refused.files, "file"), refused.reason);
     }
     for runs in &date.runs {
-        println!("  {} runs {}", runs.runs, runs.state);
+        println!("  {} {}", many(runs.runs, "run"), runs.state);
     }
     let (input, output) = (table::bytes(date.input_bytes), table::bytes(date.output_bytes));
     println!(
-        "  {} rows and {} rejected lines of {input}, in {} files of {output}",
-        date.rows, date.rejected, date.outputs
+        "  {} and {} of {input}, in {} of {output}",
+        many(date.rows, "row"),
+        many(date.rejected, "rejected line"),
+        many(date.outputs, "file")
     );
     if let Some(at) = date.oldest_pending {
         println!("  the oldest pending file came {}", time(at));

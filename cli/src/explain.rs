@@ -1,6 +1,8 @@
 //! `millwork explain`: how a manifest would be converted.
 
 use crate::embedded::vcores;
+use crate::failure::usage;
+use crate::list::print_json;
 use clap::Args;
 use futures::{StreamExt, TryStreamExt};
 use millwork_conversion::{Capacity, ConversionOptions, Query, plan_attempt, survey};
@@ -8,6 +10,7 @@ use millwork_manifest::{Manifest, ManifestFile, ObjectUri};
 use millwork_manifest_builder::Rules;
 use millwork_scheduler::RunOptions;
 use millwork_storage::{Location, Objects, Places, Staging, Storage};
+use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -15,6 +18,9 @@ use std::process::ExitCode;
 ///
 /// Prints the logical plan of the query and the physical plan of the tasks: one file group is one task.
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  millwork explain s3://acme-manifests/manifests/2025-12-23/batch-0407-20251223-101500.json\n  millwork explain m.json --sql query.sql --json"
+)]
 pub(crate) struct Options {
     /// Path or URI of a manifest
     manifest: String,
@@ -30,10 +36,21 @@ pub(crate) struct Options {
     /// Size an output file should have, in MiB
     #[arg(long, env = "TARGET_FILE_MB", value_name = "MB", default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..=8192))]
     target_file_mb: u64,
+
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) async fn explain(options: Options) -> anyhow::Result<ExitCode> {
-    let manifest = load(&options.manifest).await?;
+    let name = &options.manifest;
+    if [".ndjson", ".ndjson.gz", ".ndjson.zst"].iter().any(|suffix| name.ends_with(suffix)) {
+        return Err(usage(format!(
+            "`{name}` is a data file, and this explains manifests: `millwork run --input {name} --output DIRECTORY --sql FILE`, with a query \
+             that starts with EXPLAIN, shows the plan for data and converts nothing"
+        )));
+    }
+    let manifest = load(name).await?;
     let mut conversion = ConversionOptions { target_file_bytes: options.target_file_mb << 20, ..Default::default() };
     if let Some(path) = &options.sql {
         let sql = std::fs::read_to_string(path)
@@ -43,7 +60,7 @@ pub(crate) async fn explain(options: Options) -> anyhow::Result<ExitCode> {
             conversion.query = explained;
         }
     }
-    print_plan(&manifest, &conversion, vcores(options.vcores)).await
+    print_plan(&manifest, &conversion, (vcores(options.vcores), options.json)).await
 }
 
 /// Reads a manifest by path or URI.
@@ -64,7 +81,7 @@ pub(crate) async fn explain_input(
     rules: &Rules,
     run: &RunOptions,
     query: Query,
-    vcores: usize,
+    shape: (usize, bool),
 ) -> anyhow::Result<ExitCode> {
     let today = chrono::Utc::now().date_naive().into();
     let settings = rules.settings(Places::of(input), ".", None, None, "")?;
@@ -93,16 +110,28 @@ pub(crate) async fn explain_input(
     let manifest =
         Manifest { id: "explained".parse()?, date, created_at: chrono::Utc::now(), files, traceparents: Vec::new() };
     let conversion = ConversionOptions { query, ..run.conversion(Places::of(input))? };
-    print_plan(&manifest, &conversion, vcores).await
+    print_plan(&manifest, &conversion, shape).await
 }
 
-async fn print_plan(manifest: &Manifest, conversion: &ConversionOptions, vcores: usize) -> anyhow::Result<ExitCode> {
+/// Plans for so many tasks at once, and prints the plan, as JSON if that is asked for.
+async fn print_plan(
+    manifest: &Manifest,
+    conversion: &ConversionOptions,
+    (vcores, as_json): (usize, bool),
+) -> anyhow::Result<ExitCode> {
     let survey = survey(manifest, conversion).await?;
     let columns = survey.columns();
     // Nothing is executed, so nothing is staged.
     let staging = Staging::new(&Location::parse("/nonexistent")?, manifest.id.as_str(), 0, "");
     let capacity = Capacity { executors: 1, slots: vcores };
     let planned = plan_attempt(manifest, &survey, columns, staging, conversion, capacity).await?;
-    println!("{}", planned.explain());
+    let plan = planned.explain();
+    if as_json {
+        print_json(
+            &json!({ "logical_plan": plan.logical, "physical_plan": plan.physical, "tasks": planned.tasks.len() }),
+        )?;
+    } else {
+        println!("{plan}");
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,9 +4,41 @@ use crate::client::Trouble;
 use crate::exit::Exit;
 use millwork_api::ErrorCode;
 use millwork_manifest::printable;
+use millwork_storage::StorageError;
 use millwork_tracking::TrackingError;
 use reqwest::StatusCode;
 use serde::Serialize;
+
+/// Command line that turned out to be wrong after it was read: what it says cannot be meant.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct WrongLine(String);
+
+/// An error of the command line, which ends in the code for those.
+pub(crate) fn usage(text: impl Into<String>) -> anyhow::Error {
+    WrongLine(text.into()).into()
+}
+
+/// Makes an error one of the command line.
+pub(crate) fn of_usage(error: impl Into<anyhow::Error>) -> anyhow::Error {
+    usage(format!("{:#}", error.into()))
+}
+
+/// Makes what clap finds an error like others. Help that is asked for is printed, which ends the process.
+pub(crate) fn wrong_line(error: clap::Error) -> anyhow::Error {
+    if !error.use_stderr() {
+        error.exit();
+    }
+    usage(clap_text(&error))
+}
+
+/// Text of clap's in one line, without its hints on how commands are called.
+pub(crate) fn clap_text(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let paragraphs = text.split("\n\n").take_while(|part| !part.starts_with("Usage:") && !part.starts_with("For more"));
+    let words = paragraphs.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
+    words.strip_prefix("error: ").map_or_else(|| words.clone(), str::to_owned)
+}
 
 /// Error as it is told.
 #[derive(Debug, PartialEq, Serialize)]
@@ -44,7 +76,12 @@ impl Told {
         if error.downcast_ref::<Trouble>().is_some() {
             return told(Exit::Unreachable, Some(START));
         }
+        let is_wrong_place = error.downcast_ref::<StorageError>().is_some_and(StorageError::is_invalid);
+        if error.downcast_ref::<WrongLine>().is_some() || is_wrong_place {
+            return told(Exit::Usage, None);
+        }
         match error.downcast_ref::<TrackingError>() {
+            Some(TrackingError::Url(_)) => return told(Exit::Usage, None),
             Some(error) if error.can_pass() => return told(Exit::Unreachable, None),
             _ => {}
         }
@@ -119,7 +156,17 @@ mod tests {
             assert_eq!((told.exit, told.code), (exit, code.as_str()));
         }
         assert_eq!(Told::of(&anyhow::anyhow!("what")).exit, Exit::Failed);
+        assert_eq!(Told::of(&usage("wrong").context("reading it")).exit, Exit::Usage);
+        assert_eq!(Told::of(&TrackingError::Url("x".to_owned()).into()).exit, Exit::Usage);
+        assert_eq!(Told::of(&millwork_storage::Location::parse("s3://").unwrap_err().into()).exit, Exit::Usage);
         let away = TrackingError::Unavailable { store: "s".to_owned(), message: "m".to_owned() };
         assert_eq!(Told::of(&away.into()).exit, Exit::Unreachable);
+    }
+
+    #[test]
+    fn what_clap_says_is_one_line() {
+        let command = clap::Command::new("it").arg(clap::Arg::new("n").long("n").required(true).value_name("N"));
+        let error = command.try_get_matches_from(["it"]).unwrap_err();
+        assert_eq!(clap_text(&error), "the following required arguments were not provided: --n <N>");
     }
 }

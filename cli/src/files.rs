@@ -35,8 +35,14 @@ pub(crate) struct Options {
 #[derive(Subcommand)]
 enum Command {
     /// List files: those of one state in the order of arrival
+    #[command(
+        after_help = "Examples:\n  millwork files list --state pending --prefix s3://acme-input/f1/\n  millwork files list --state failed,quarantined --since 24h --json"
+    )]
     List(ListFilesOptions),
     /// Show one file, with its timeline
+    #[command(
+        after_help = "Examples:\n  millwork files show s3://acme-input/f1/2025-12-23-0193.ndjson.gz\n  millwork files show s3://acme-input/f1/2025-12-23-0193.ndjson.gz --json"
+    )]
     Show(ShowOptions),
 }
 
@@ -90,8 +96,14 @@ pub(crate) struct QuarantineOptions {
 #[derive(Subcommand)]
 enum QuarantineCommand {
     /// List them, with the reason and where they were moved to
+    #[command(
+        after_help = "Examples:\n  millwork quarantine list --date 2025-12-23\n  millwork quarantine list --json"
+    )]
     List(ListOptions),
     /// Take quarantined and failed files back, if the rules of today accept them
+    #[command(
+        after_help = "Examples:\n  millwork quarantine redrive s3://acme-input/f1/2025-12-23-0193.ndjson.gz\n  millwork quarantine redrive --refused-for too-small --dry-run"
+    )]
     Redrive(RedriveOptions),
 }
 
@@ -180,7 +192,7 @@ fn listing(path: &'static str) -> Listing<File, 5> {
             [
                 file.uri.clone(),
                 file.state.to_string(),
-                table::bytes(file.size_bytes),
+                table::size(file.size_bytes, file.size_bytes > 0 || !file.etag.is_empty()),
                 text(file.reason.as_ref()),
                 text(place),
             ]

@@ -1,5 +1,6 @@
 //! `millwork load-test`: the whole pipeline under load, and the proof that nothing was lost.
 
+use crate::exit::Exit;
 use crate::list::print_json;
 use crate::table;
 use anyhow::Context;
@@ -9,21 +10,27 @@ use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::prelude::{ParquetReadOptions, SessionContext};
 use futures::{StreamExt, TryStreamExt};
+use millwork_diagnosis::many;
 use millwork_manifest::{FileState, ObjectUri};
 use millwork_tracking::{FileFilter, TrackingStore};
 use serde::Serialize;
 use serde_json::Value;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_tokio::Signals;
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// Put files through the whole pipeline on this machine, phase by phase, and count what came out.
 ///
 /// Each phase writes so many files of lines that are numbered, one in a hundred of them no JSON, runs `millwork run` on them in a
 /// directory of its own, and reads the output: rows that are missing, rows that are there twice, lines that were rejected. Times are those of
-/// the state: from the start until files are pending, in a manifest, and committed. Exit code 1 if a row was lost or is there twice.
+/// the state: from the start until files are pending, in a manifest, and committed. Exit code 1 if a row was lost or is there twice; then
+/// the directory is kept, and named. It is removed in all other cases, also after Ctrl-C.
 ///
 /// Examples:
 ///   millwork load-test --phases 10,100,1000
@@ -66,6 +73,15 @@ struct Phase {
     rejected_as_planned: bool,
 }
 
+impl Phase {
+    fn is_well(&self) -> bool {
+        self.lost == 0 && self.double == 0 && self.rejected_as_planned
+    }
+}
+
+/// Tries to remove a directory that a process which is being killed may still write to, and the pause between two.
+const REMOVALS: u32 = 50;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(100);
 /// Number of lines of which one is no JSON.
 const DIRTY: u64 = 100;
 /// Timelines that are read at once.
@@ -76,18 +92,42 @@ const PAGE: usize = 1000;
 const DATE: &str = "2025-12-23";
 
 pub(crate) async fn load_test(options: Options) -> anyhow::Result<ExitCode> {
+    // Before anything is written: from here on a signal ends it in order.
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let mut phases = Vec::new();
     for files in &options.phases {
-        let phase = run_phase(*files, options.size_kb, options.dir.as_deref()).await?;
+        let place = working_directory(options.dir.as_deref())?;
+        let done = tokio::select! {
+            done = run_phase(*files, options.size_kb, place.path()) => done,
+            _ = signals.next() => {
+                remove(place).await;
+                eprintln!("millwork: interrupted: what was written is removed");
+                return Ok(Exit::Interrupted.into());
+            }
+        };
+        let phase = match done {
+            Ok(phase) if phase.is_well() => phase,
+            Ok(phase) => {
+                eprintln!("millwork: input, output and state are kept in `{}`", place.keep().display());
+                phase
+            }
+            Err(error) => {
+                let kept = place.keep();
+                return Err(error.context(format!("input, output and state are kept in `{}`", kept.display())));
+            }
+        };
         if !options.json {
             eprintln!(
-                "millwork: {} files: {:.1} s, {} lost, {} double",
-                phase.files, phase.seconds, phase.lost, phase.double
+                "millwork: {}: {:.1} s, {} lost, {} double",
+                many(phase.files, "file"),
+                phase.seconds,
+                phase.lost,
+                phase.double
             );
         }
         phases.push(phase);
     }
-    let is_well = phases.iter().all(|phase| phase.lost == 0 && phase.double == 0 && phase.rejected_as_planned);
+    let is_well = phases.iter().all(Phase::is_well);
     if options.json {
         print_json(&phases)?;
     } else {
@@ -129,20 +169,37 @@ fn print(phases: &[Phase]) {
     table::print(headings, &phases.iter().map(row).collect::<Vec<_>>());
 }
 
-async fn run_phase(files: u32, size_kb: u32, dir: Option<&Path>) -> anyhow::Result<Phase> {
+fn working_directory(dir: Option<&Path>) -> anyhow::Result<TempDir> {
     let mut place = tempfile::Builder::new();
     place.prefix("millwork-load-test-");
     let place = match dir {
         Some(dir) => place.tempdir_in(dir),
         None => place.tempdir(),
     };
-    let place = place.context("cannot make a directory to work in")?;
-    let (input, output, state) = (place.path().join("in"), place.path().join("out"), place.path().join("state.db"));
+    place.context("cannot make a directory to work in")
+}
+
+/// Removes the directory of a phase that was given up. Its run, which is being killed, may write for a moment more.
+async fn remove(place: TempDir) {
+    let path = place.keep();
+    for _ in 0..REMOVALS {
+        match tokio::fs::remove_dir_all(&path).await {
+            Err(error) if error.kind() != ErrorKind::NotFound => tokio::time::sleep(REMOVAL_PAUSE).await,
+            _ => return,
+        }
+    }
+    eprintln!("millwork: `{}` cannot be removed: remove it", path.display());
+}
+
+async fn run_phase(files: u32, size_kb: u32, place: &Path) -> anyhow::Result<Phase> {
+    let (input, output, state) = (place.join("in"), place.join("out"), place.join("state.db"));
     std::fs::create_dir(&input)?;
     let (mut lines, mut dirty) = (0, 0);
     for number in 0..files {
         let (content, all, bad) = content(number, u64::from(size_kb) << 10);
         let path = input.join(format!("{DATE}-load-{number:06}.ndjson"));
+        // A signal is heard here.
+        tokio::task::yield_now().await;
         std::fs::write(&path, content).with_context(|| format!("cannot write `{}`", path.display()))?;
         (lines, dirty) = (lines + all, dirty + bad);
     }

@@ -3,6 +3,7 @@
 mod audit;
 mod bootstrap;
 mod client;
+mod config;
 mod cost;
 mod dates;
 mod doctor;
@@ -18,7 +19,9 @@ mod load_test;
 mod open;
 mod plans;
 mod redrive;
+mod refusal;
 mod report;
+mod rounds;
 mod run;
 mod runs;
 mod shell;
@@ -65,6 +68,8 @@ enum Command {
     Dates(dates::Options),
     Cost(cost::Options),
     Redrive(redrive::Options),
+    Backfill(rounds::BackfillOptions),
+    Sweep(rounds::SweepOptions),
     Generate(generate::Options),
     Plans(plans::Options),
     Audit(audit::Options),
@@ -78,6 +83,7 @@ enum Command {
     Why(why::Options),
     Doctor(doctor::Options),
     State(state::Options),
+    Config(config::Options),
 }
 
 fn main() -> ExitCode {
@@ -87,11 +93,17 @@ fn main() -> ExitCode {
     }
     // Known before the command line is read, so that what is wrong with that is told so, too.
     let as_json = std::env::args_os().any(|argument| argument == "--json");
-    let cli: Cli = millwork_process::parse();
+    let parsed = match millwork_process::try_parse_from::<Cli>(std::env::args_os()) {
+        Ok(parsed) => parsed,
+        Err(error) if as_json && error.use_stderr() => {
+            return Told::of(&failure::wrong_line(error)).print(true).into();
+        }
+        Err(error) => error.exit(),
+    };
+    let (cli, as_json) = (parsed.options, as_json || asks_for_json(&parsed.matches));
     let quiet = "warn,millwork_scheduler=off,ballista=off,ballista_core=off,ballista_scheduler=off,datafusion=off";
     if let Err(error) = millwork_process::start_logs("millwork", quiet) {
-        eprintln!("millwork: {error:#}");
-        return Exit::Usage.into();
+        return Told::of(&failure::of_usage(error)).print(as_json).into();
     }
     end_when_nobody_reads();
     let done = match cli.command {
@@ -117,12 +129,21 @@ fn main() -> ExitCode {
         Command::Dates(options) => block_on(dates::dates(options)),
         Command::Cost(options) => block_on(cost::cost(options)),
         Command::Redrive(options) => block_on(redrive::redrive(options)),
+        Command::Backfill(options) => block_on(rounds::backfill(options)),
+        Command::Sweep(options) => block_on(rounds::sweep(options)),
         Command::Bootstrap(options) => block_on(bootstrap::bootstrap(options)),
         Command::Why(options) => block_on(why::why(options)),
         Command::Doctor(options) => block_on(doctor::doctor(options)),
         Command::State(options) => block_on(state::state(options)),
+        Command::Config(options) => block_on(config::config(options)),
     };
     done.unwrap_or_else(|error| Told::of(&error).print(as_json).into())
+}
+
+/// Tells whether the command that is called prints JSON, as a variable may say, too.
+fn asks_for_json(matches: &clap::ArgMatches) -> bool {
+    let own = matches.try_get_one::<bool>("json").ok().flatten().copied().unwrap_or_default();
+    own || matches.subcommand().is_some_and(|(_, below)| asks_for_json(below))
 }
 
 /// As in `millwork runs | head`: whoever is written to may go, and that is no bug to tell of.
@@ -153,6 +174,42 @@ fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Res
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    /// Words of an example, as a shell has them. A comment, a pipe or a redirection ends the command.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+        for c in line.chars() {
+            match (quote, c) {
+                (Some(open), c) if c == open => quote = None,
+                (None, '\'' | '"') => {
+                    quote = Some(c);
+                    word.get_or_insert_default();
+                }
+                (None, '#' | '|' | '>' | '<') if word.is_none() => break,
+                (None, ' ') => words.extend(word.take()),
+                (_, c) => word.get_or_insert_default().push(c),
+            }
+        }
+        words.extend(word);
+        words
+    }
+
+    #[test]
+    fn every_command_has_examples_and_each_is_one() {
+        let mut open = vec![(String::new(), Cli::command())];
+        while let Some((path, command)) = open.pop() {
+            let path = format!("{path}{} ", command.get_name());
+            let help = command.clone().term_width(0).render_long_help().to_string();
+            let examples: Vec<&str> = help.lines().filter(|line| line.starts_with("  millwork ")).collect();
+            let is_leaf = command.get_subcommands().next().is_none();
+            assert!(!is_leaf || !examples.is_empty(), "{path}has no example: {help}");
+            for example in examples {
+                let parsed = millwork_process::try_parse_from::<Cli>(words(example));
+                assert!(parsed.is_ok(), "{path}: {example}: {}", parsed.err().unwrap());
+            }
+            open.extend(command.get_subcommands().map(|below| (path.clone(), below.clone())));
+        }
+    }
 
     #[test]
     fn every_option_has_a_variable() {

@@ -36,8 +36,14 @@ pub(crate) struct Options {
 #[derive(Subcommand)]
 enum Command {
     /// Show a plan: what would change, what cannot, and what came of it
+    #[command(
+        after_help = "Examples:\n  millwork plans show 7f3a02c41b9d\n  millwork plans show 7f3a02c41b9d --all --json"
+    )]
     Show(PlanOptions),
     /// Apply a plan, exactly as it is shown; one that broke off goes on
+    #[command(
+        after_help = "Examples:\n  millwork plans apply 7f3a02c41b9d\n  millwork plans apply 7f3a02c41b9d --yes --json"
+    )]
     Apply(ApplyOptions),
 }
 

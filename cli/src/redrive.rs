@@ -1,5 +1,6 @@
 //! `millwork redrive`: quarantined and failed files are taken back, with or without a scheduler, by way of the state.
 
+use crate::failure::usage;
 use crate::run::default_state;
 use anyhow::Context;
 use clap::Args;
@@ -17,8 +18,14 @@ pub(crate) const MAX_SHOWN: usize = 20;
 ///
 /// A quarantined file that the rules accept by now is moved back to where it came from; a failed one is pending again. Both go into
 /// the next manifest: of `millwork run`, or of the builder that works on this state, which may be running. Without --yes nothing is
-/// changed, and what would be is shown.
+/// changed, and what would be is shown. A file that an operator refused (by-operator) stays refused: `millwork state update-state`
+/// takes it back.
+///
+/// Examples:
+///   millwork redrive --input ./in --output ./out
+///   millwork redrive --input s3://acme-input/f1/ --state dynamodb:files --refused-for too-small --yes
 #[derive(Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Options {
     /// Place that the files came from: a directory or s3://BUCKET/FOLDER
     #[arg(long, value_name = "PLACE")]
@@ -60,7 +67,9 @@ pub(crate) async fn redrive(options: Options) -> anyhow::Result<ExitCode> {
         (Some(state), _) => state.clone(),
         (None, Some(output)) => default_state(output)?,
         (None, None) => {
-            anyhow::bail!("say where files are remembered: --state sqlite:PATH or dynamodb:TABLE, or --output PLACE")
+            return Err(usage(
+                "say where files are remembered: --state sqlite:PATH or dynamodb:TABLE, or --output PLACE",
+            ));
         }
     };
     if let Some(path) = state.strip_prefix("sqlite:") {

@@ -2,6 +2,7 @@
 
 use crate::embedded::{self, vcores};
 use crate::exit::Exit;
+use crate::failure::{of_usage, usage};
 use crate::report::{Report, count};
 use crate::unheard::unheard;
 use anyhow::Context;
@@ -33,6 +34,9 @@ use tokio::task::JoinHandle;
 /// Lists the input, quarantines what cannot be converted, groups the rest by date, cuts manifests, converts them and
 /// publishes the output. Run it again, and only what is new is converted; after a crash it goes on where it was.
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  millwork run --input ./in --output ./out\n  millwork run --input s3://acme-input/f1 --output s3://acme-output --state dynamodb:files --json"
+)]
 pub(crate) struct Options {
     /// Place of the .ndjson, .ndjson.gz and .ndjson.zst files, at any depth: a directory or s3://BUCKET/FOLDER; or one such file
     #[arg(long, value_name = "PLACE")]
@@ -76,19 +80,25 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let (started, since) = (Instant::now(), Utc::now());
     let output = options.run.output()?;
     let input = Location::parse(&options.input)?;
-    let conversion = options.run.conversion(Places::of(&input))?;
+    let conversion = options.run.conversion(Places::of(&input)).map_err(of_usage)?;
     if let Some(query) = conversion.query.explained() {
-        return crate::explain::explain_input(&input, &options.rules, &options.run, query, vcores(options.vcores))
-            .await;
+        return crate::explain::explain_input(
+            &input,
+            &options.rules,
+            &options.run,
+            query,
+            (vcores(options.vcores), options.json),
+        )
+        .await;
     }
     if let (None, Some(directory)) = (&options.state, input.local_path().filter(|path| !path.is_dir())) {
         // Nothing is created for an input that is not there.
         millwork_storage::list(directory)?;
     }
     let state = options.state.clone().map_or_else(|| default_state(&output), Ok)?;
-    let mut settings = settings(&options, &input, &output, &state)?;
+    let mut settings = settings(&options, &input, &output, &state).map_err(of_usage)?;
     // Before anything is created.
-    settings.check_apart(&input)?;
+    settings.check_apart(&input).map_err(of_usage)?;
     // Whoever runs it again after it was killed waits so long.
     settings.lock_ttl = settings.lock_ttl.min(LOCK_TTL);
     // Before anything is begun: from here on a signal ends it in order.
@@ -131,7 +141,7 @@ fn end() {
 pub(crate) fn default_state(output: &Location) -> anyhow::Result<String> {
     match output.local_path() {
         Some(directory) => Ok(format!("sqlite:{}/_millwork/state.db", directory.display())),
-        None => anyhow::bail!("say where files and runs are remembered: --state sqlite:PATH or dynamodb:TABLE"),
+        None => Err(usage("say where files and runs are remembered: --state sqlite:PATH or dynamodb:TABLE")),
     }
 }
 

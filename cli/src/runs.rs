@@ -1,13 +1,14 @@
 //! `millwork runs`: what becomes of manifests, and what is to become of them.
 
 use crate::client::{Client, ClientOptions};
+use crate::failure::usage;
 use crate::list::{ListOptions, Listing, print_json, time};
 use crate::plans::{self, ChangeOptions};
 use crate::{filter, table};
-use anyhow::Context;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use millwork_api::{Action, AnyOf, EventData, Priority, Run, RunDetail, RunQuery, Select, path};
+use millwork_diagnosis::many;
 use millwork_manifest::{FailureClass, RunState, printable};
 use std::process::ExitCode;
 
@@ -27,18 +28,37 @@ pub(crate) struct Options {
 #[derive(Subcommand)]
 enum Command {
     /// List runs, the newest first
+    #[command(
+        after_help = "Examples:\n  millwork runs list --state failed --since 24h\n  millwork runs list --date 2025-12-23 --limit 1000 --json"
+    )]
     List(ListRunsOptions),
     /// Show one run: its attempts, what it produced, how far it is
+    #[command(
+        after_help = "Examples:\n  millwork runs show 2025-12-23-batch-0407-20251223-101500\n  millwork runs show 2025-12-23-batch-0407-20251223-101500 --json"
+    )]
     Show(RunOptions),
     /// End runs: at once if they wait, else as soon as their attempt has stopped
+    #[command(
+        after_help = "Examples:\n  millwork runs cancel 2025-12-23-batch-0407-20251223-101500\n  millwork runs cancel --where 'state=queued date=2025-12-23' --dry-run"
+    )]
     Cancel(ActOptions),
     /// Queue runs that failed or were cancelled once more
+    #[command(
+        after_help = "Examples:\n  millwork runs retry 2025-12-23-batch-0407-20251223-101500 --reason \"the bucket is back\"\n  millwork runs retry --where 'state=failed class=storage since=24h' --dry-run"
+    )]
     Retry(ActOptions),
     /// Convert completed runs once more; the new output takes the place of the one they have
+    #[command(
+        after_help = "Examples:\n  millwork runs force 2025-12-23-batch-0407-20251223-101500\n  millwork runs force --where 'state=completed date=2025-12-23' --dry-run"
+    )]
     Force(ActOptions),
     /// Change the place of queued runs in the queue
+    #[command(
+        after_help = "Examples:\n  millwork runs prioritise 2025-12-23-batch-0407-20251223-101500 100\n  millwork runs prioritise --where 'state=queued date=2025-12-23' -10"
+    )]
     Prioritise(PriorityOptions),
     /// Print changes of runs as they happen, until interrupted. When the scheduler goes, its return is waited for
+    #[command(after_help = "Examples:\n  millwork runs watch\n  millwork runs watch --json")]
     Watch(WatchOptions),
 }
 
@@ -154,7 +174,7 @@ const RUNS: Listing<Run, 8> = Listing {
             run.priority.to_string(),
             run.attempts.to_string(),
             run.files.to_string(),
-            table::bytes(run.bytes),
+            table::size(run.bytes, run.bytes > 0),
             time(run.updated_at),
             run.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default(),
         ]
@@ -192,7 +212,7 @@ async fn show(options: &RunOptions) -> anyhow::Result<()> {
         println!("  {step}: {read} of {all} read ({percent} %), {done} of {tasks} tasks done{left}");
     }
     for output in run.result.iter().flat_map(|result| &result.outputs) {
-        println!("  {}  {} rows, {}", printable(&output.uri), output.rows, table::bytes(output.bytes));
+        println!("  {}  {}, {}", printable(&output.uri), many(output.rows, "row"), table::bytes(output.bytes));
     }
     Ok(())
 }
@@ -201,13 +221,14 @@ async fn prioritise(mut options: PriorityOptions) -> anyhow::Result<ExitCode> {
     let word = options.words.pop().unwrap_or_default();
     let priority = word.parse().ok().and_then(|number: i64| Priority::try_from(number).ok());
     let limit = Priority::LIMIT;
-    let priority =
-        priority.with_context(|| format!("the last word is the priority, -{limit} to {limit}, not `{word}`"))?;
+    let priority = priority.ok_or_else(|| {
+        usage(format!("the last word is the priority, -{limit} to {limit}, not `{}`", printable(&word)))
+    })?;
     let select = match (options.filter, options.words) {
         (Some(filter), ids) if ids.is_empty() => Select::Runs(filter),
         (None, ids) if !ids.is_empty() => Select::Ids(ids),
-        (Some(_), _) => anyhow::bail!("name runs, or say --where, not both"),
-        (None, _) => anyhow::bail!("name the runs before the priority, or say --where"),
+        (Some(_), _) => return Err(usage("name runs, or say --where, not both")),
+        (None, _) => return Err(usage("name the runs before the priority, or say --where")),
     };
     plans::change(Action::Priority(priority), select, &options.change).await
 }
@@ -229,7 +250,7 @@ async fn watch(options: &WatchOptions) -> anyhow::Result<()> {
         }
         EventData::Role(_) | EventData::Progress(_) | EventData::Stats(_) => {}
         EventData::Lagged(lagged) => {
-            eprintln!("{} changes were missed: `millwork runs` shows how it is", lagged.missed);
+            eprintln!("{} missed: `millwork runs` shows how it is", many(lagged.missed, "change"));
         }
     };
     Client::new(&options.client)?.watch(print).await
@@ -247,11 +268,11 @@ pub(crate) fn line(run: &Run) -> String {
 pub(crate) fn detail_line(detail: &RunDetail) -> String {
     match (&detail.result, &detail.run.failure) {
         (Some(result), None) => format!(
-            "{}  {} rows in {} files, {} lines rejected",
+            "{}  {} in {}, {} rejected",
             line(&detail.run),
-            result.rows,
-            result.outputs.len(),
-            result.rejected
+            many(result.rows, "row"),
+            many(result.outputs.len() as u64, "file"),
+            many(result.rejected, "line")
         ),
         _ => line(&detail.run),
     }

@@ -17,6 +17,9 @@ use std::time::Duration;
 /// A manifest that the scheduler knows is not run again: its run is shown as it is, unless it failed and --retry is
 /// given, or is completed and --force is given.
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  millwork submit m.json --wait\n  millwork submit s3://acme-manifests/manifests/2025-12-23/batch-0407-20251223-101500.json --priority 10"
+)]
 pub(crate) struct Options {
     /// Paths of manifests, which are read here, or s3:// URIs, which the scheduler reads
     #[arg(required = true)]

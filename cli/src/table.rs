@@ -1,52 +1,125 @@
 //! Tables for people, and sizes in them.
 
+pub(crate) use millwork_diagnosis::bytes;
 use millwork_manifest::printable;
+use std::io::{IsTerminal, stdout};
+
+/// Pause between two columns, in spaces.
+const GAP: usize = 2;
+/// Width below which no column is cut, in characters: 20. Less of a path tells nothing.
+const LEAST: usize = 20;
 
 /// Prints rows below their headings, each column as wide as its widest cell; the last one has no end. What would steer a terminal is
-/// shown escaped.
+/// shown escaped. On a terminal, paths and sentences are cut to its width; elsewhere nothing is.
 pub(crate) fn print<const N: usize>(headings: [&str; N], rows: &[[String; N]]) {
-    // Names from outside steer no terminal.
-    let rows: Vec<[String; N]> =
-        rows.iter().map(|row| row.each_ref().map(|cell| printable(cell).into_owned())).collect();
-    let widths: [usize; N] = std::array::from_fn(|i| {
-        rows.iter().map(|row| row[i].chars().count()).chain([headings[i].len()]).max().unwrap_or(0)
-    });
-    let line = |cells: [&str; N]| {
-        let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        println!("{}", padded.join("  ").trim_end());
-    };
-    line(headings);
-    rows.iter().for_each(|row| line(std::array::from_fn(|i| row[i].as_str())));
+    for line in lines(headings, rows, terminal_width()) {
+        println!("{line}");
+    }
 }
 
-/// A size as people read it: in bytes, or in a unit of 1,024 times the one before, with one digit after the point.
-pub(crate) fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-    let (mut size, mut unit) = (bytes as f64, 0);
-    // A size that would be rounded to 1024.0 is 1.0 of the next unit.
-    while size >= 1023.95 && unit + 1 < UNITS.len() {
-        size /= 1024.0;
-        unit += 1;
+/// A size, or that it is not known: a manifest may have been submitted without the sizes of its files.
+pub(crate) fn size(size: u64, is_known: bool) -> String {
+    if is_known { bytes(size) } else { "-".to_owned() }
+}
+
+/// Columns of the terminal that stdout is, if it is one.
+fn terminal_width() -> Option<usize> {
+    let size = stdout().is_terminal().then(ratatui::crossterm::terminal::size);
+    size.and_then(Result::ok).map(|(columns, _)| columns.into()).filter(|columns| *columns > 0)
+}
+
+fn lines<const N: usize>(headings: [&str; N], rows: &[[String; N]], width: Option<usize>) -> Vec<String> {
+    // Names from outside steer no terminal.
+    let mut rows: Vec<[String; N]> =
+        rows.iter().map(|row| row.each_ref().map(|cell| printable(cell).into_owned())).collect();
+    let mut widths: [usize; N] = std::array::from_fn(|i| {
+        rows.iter().map(|row| row[i].chars().count()).chain([headings[i].len()]).max().unwrap_or(0)
+    });
+    if let Some(width) = width {
+        let can_cut: [bool; N] = std::array::from_fn(|i| rows.iter().any(|row| is_long_text(&row[i])));
+        fit(&mut widths, can_cut, width);
+        rows.iter_mut().for_each(|row| row.iter_mut().zip(widths).for_each(|(cell, width)| *cell = cut(cell, width)));
     }
-    if unit == 0 { format!("{bytes} B") } else { format!("{size:.1} {}", UNITS[unit]) }
+    let line = |cells: [&str; N]| {
+        let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        padded.join(&" ".repeat(GAP)).trim_end().to_owned()
+    };
+    let rows = rows.iter().map(|row| line(std::array::from_fn(|i| row[i].as_str())));
+    std::iter::once(line(headings)).chain(rows).collect()
+}
+
+/// Tells whether a cell is a path or a sentence. Ids, states and numbers are never cut: they are to be copied and compared.
+fn is_long_text(cell: &str) -> bool {
+    cell.contains('/') || cell.split(' ').count() > 3
+}
+
+/// Makes the widest of the columns that can be cut narrower, until all of them have room, or none can be.
+fn fit<const N: usize>(widths: &mut [usize; N], can_cut: [bool; N], room: usize) {
+    let room = room.saturating_sub(GAP * N.saturating_sub(1));
+    loop {
+        let excess = widths.iter().sum::<usize>().saturating_sub(room);
+        let mut cuttable: Vec<usize> = (0..N).filter(|i| can_cut[*i] && widths[*i] > LEAST).collect();
+        cuttable.sort_by_key(|i| std::cmp::Reverse(widths[*i]));
+        let Some(widest) = cuttable.first().copied().filter(|_| excess > 0) else { return };
+        // As wide as the next one, then both of them less.
+        let next = cuttable.get(1).map_or(LEAST, |next| widths[*next]);
+        let step = if next == widths[widest] { 1 } else { widths[widest] - next };
+        widths[widest] -= step.min(excess).min(widths[widest] - LEAST);
+    }
+}
+
+/// A cell in so many characters: of a path the middle is left out, of a sentence the end.
+fn cut(cell: &str, width: usize) -> String {
+    let all = cell.chars().count();
+    if all <= width {
+        return cell.to_owned();
+    }
+    let kept = width.saturating_sub(1);
+    let tail = if cell.contains('/') && !cell.contains(' ') { kept - kept / 3 } else { 0 };
+    let head: String = cell.chars().take(kept - tail).collect();
+    let tail: String = cell.chars().skip(all - tail).collect();
+    format!("{head}…{tail}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ID: &str = "2025-12-23-batch-0407-20251223-101500";
+
+    fn table(width: Option<usize>) -> Vec<String> {
+        let uri = format!("s3://acme-input/{}/2025-12-23-0193.ndjson.gz", "folder/".repeat(20));
+        let why = "the store did not answer in time, and was asked again without end".to_owned();
+        let long = [uri, "failed".to_owned(), why, ID.to_owned()];
+        let short = ["s3://b/a".to_owned(), "done".to_owned(), String::new(), "m".to_owned()];
+        lines(["FILE", "STATE", "WHY", "RUN"], &[long, short], width)
+    }
+
     #[test]
-    fn sizes_have_one_unit() {
-        for (size, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (3_670_016, "3.5 MiB"),
-            (1_048_575, "1.0 MiB"),
-            (3_758_096_384, "3.5 GiB"),
-            (u64::MAX, "16384.0 PiB"),
-        ] {
-            assert_eq!(bytes(size), text);
+    fn a_table_fits_its_terminal_and_nothing_is_cut_elsewhere() {
+        for width in [100, 120, 200] {
+            let lines = table(Some(width));
+            assert!(lines.iter().all(|line| line.chars().count() <= width), "{lines:#?}");
+            assert!(lines[1].contains(ID) && lines[1].starts_with("s3://"), "{lines:#?}");
+            assert!(lines[1].contains("ndjson.gz"), "{lines:#?}");
         }
+        let whole = table(None);
+        assert!(!whole[1].contains('…') && whole[1].len() > 250, "{whole:#?}");
+        // Without room even for the least, lines go on.
+        let narrow = table(Some(40));
+        assert!(narrow[1].contains(ID) && narrow[1].chars().count() < 100, "{narrow:#?}");
+    }
+
+    #[test]
+    fn what_would_steer_a_terminal_is_escaped() {
+        let lines = lines(["A"], &[["a\u{1b}[2J".to_owned()]], Some(80));
+        assert!(!lines[1].contains('\u{1b}'), "{lines:?}");
+    }
+
+    #[test]
+    fn cells_are_cut_where_least_is_lost() {
+        assert_eq!(cut("s3://in/f1/2025-12-23-0193.ndjson", 20), "s3://i…3-0193.ndjson");
+        assert_eq!(cut("a sentence that is long", 10), "a sentenc…");
+        assert_eq!(cut("short", 20), "short");
     }
 }

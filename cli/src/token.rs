@@ -28,6 +28,9 @@ enum Command {
 /// The scheduler has a line with its hash, in the file that its --token-file names; it reads the file again when it changes.
 /// To exchange a token, make another of the same id, which is valid beside it, hand it out, then remove the line of the first.
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  millwork token new --id ci --role read --file tokens\n  millwork token new --id ops --role operate --expires 90d --json"
+)]
 struct New {
     /// Name of the token in logs and audits: 1 to 64 of a-z, 0-9 and -
     #[arg(long, value_name = "ID")]

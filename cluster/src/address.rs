@@ -16,6 +16,11 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains('/') {
+            return Err(format!(
+                "`{text}` is a URL: executors need HOST:PORT, as the scheduler's --listen says it (50050 unless told), not its HTTP address"
+            ));
+        }
         let parts = text.trim().rsplit_once(':').filter(|(host, _)| !host.is_empty());
         let (host, port) = parts.ok_or_else(|| format!("`{text}` is not HOST:PORT"))?;
         let port = port.parse().map_err(|_| format!("`{port}` in `{text}` is no port"))?;
@@ -41,5 +46,6 @@ mod tests {
         for bad in ["", "host", ":1", "host:", "host:x", "host:70000"] {
             assert!(address(bad).is_err(), "{bad}");
         }
+        assert!(address("http://127.0.0.1:8080").unwrap_err().contains("not its HTTP address"));
     }
 }

@@ -29,7 +29,7 @@ pub use millwork_ndjson::{
 };
 /// Says what the metrics mean that reading and writing make.
 pub use millwork_storage::describe_metrics;
-pub use plan::{Capacity, ConversionOptions, PlannedAttempt, TaskInput, plan_attempt};
+pub use plan::{Capacity, ConversionOptions, Explained, PlannedAttempt, TaskInput, plan_attempt};
 pub use query::Query;
 pub use rates::KnownRates;
 pub use report::{MAX_REPORT_BYTES, ReportError, StagedPart, TaskReport, set_executor_name};

@@ -15,6 +15,7 @@ use datafusion::physical_plan::{ExecutionPlan, displayable};
 use millwork_manifest::{Compression, Failure, FailureClass, Manifest};
 use millwork_ndjson::{ColumnNames, FileRange, Limits, MAX_LATE_COLUMNS, RowSource, Rows};
 use millwork_storage::{Places, Staging};
+use std::fmt;
 use std::sync::Arc;
 
 /// The ratio of output to content where no line of the sample is a row.
@@ -86,6 +87,21 @@ pub struct PlannedAttempt {
     logical: String,
     /// The bytes of output that a rate which was found out lets expect.
     expected_bytes: Option<f64>,
+}
+
+/// A plan in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// Meaning of the query.
+    pub logical: String,
+    /// Work of the tasks.
+    pub physical: String,
+}
+
+impl fmt::Display for Explained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "logical plan\n{}\n\nphysical plan\n{}", self.logical, self.physical)
+    }
 }
 
 /// Input of one task: nothing that is said of its progress can be more.
@@ -238,10 +254,10 @@ impl PlannedAttempt {
         }
     }
 
-    /// The plan as text: what the query means, and what the tasks do.
-    pub fn explain(&self) -> String {
+    /// The plan in words.
+    pub fn explain(&self) -> Explained {
         let physical = displayable(self.plan.as_ref()).set_show_schema(false).indent(false).to_string();
-        format!("logical plan\n{}\n\nphysical plan\n{physical}", self.logical)
+        Explained { logical: self.logical.clone(), physical }
     }
 }
 

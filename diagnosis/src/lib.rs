@@ -30,7 +30,7 @@ pub use facts::{
     Subject, Usual,
 };
 pub use transition::{RunStanding, check_transition};
-pub use words::{bytes, moment, number, shown, span};
+pub use words::{bytes, many, moment, number, shown, span};
 
 use ask::Ask;
 use chrono::{DateTime, Utc};

@@ -75,16 +75,17 @@ pub fn number(value: u64) -> String {
 }
 
 /// A count and its noun, in the plural by an `s` unless it is one.
-pub(crate) fn many(value: u64, noun: &str) -> String {
+pub fn many(value: u64, noun: &str) -> String {
     let s = if value == 1 { "" } else { "s" };
     format!("{} {noun}{s}", number(value))
 }
 
 /// A size as people read it, in units of 1024.
 pub fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let (mut size, mut unit) = (bytes as f64, 0);
-    while size >= 1024.0 && unit + 1 < UNITS.len() {
+    // A size that would be rounded to 1024.0 is 1.0 of the next unit.
+    while size >= 1023.95 && unit + 1 < UNITS.len() {
         size /= 1024.0;
         unit += 1;
     }
@@ -118,6 +119,21 @@ mod tests {
         let long = shown(&format!("begin{}end", "é".repeat(10_000)));
         assert!(long.starts_with("begin") && long.ends_with("end") && long.contains('…'));
         assert_eq!(long.chars().count(), MAX_SHOWN_CHARS + 1);
+    }
+
+    #[test]
+    fn sizes_have_one_unit() {
+        for (size, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (3_670_016, "3.5 MiB"),
+            (1_048_575, "1.0 MiB"),
+            (3_758_096_384, "3.5 GiB"),
+            (u64::MAX, "16384.0 PiB"),
+        ] {
+            assert_eq!(bytes(size), text);
+        }
     }
 
     #[test]

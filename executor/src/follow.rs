@@ -9,6 +9,7 @@ use millwork_cluster::{Access, Address, SchedulerLink, connect_at};
 use millwork_conversion::set_executor_name;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -18,6 +19,8 @@ use tokio::time::sleep;
 const PAUSE: Duration = Duration::from_millis(250);
 /// The pause after a scheduler refused or dismissed the executor: it would again.
 const LONG_PAUSE: Duration = Duration::from_secs(1);
+/// Limit of the causes that are told while no scheduler takes the executor: 16. Several addresses may have a cause each.
+const MAX_CAUSES: usize = 16;
 
 /// An executor's settings.
 #[derive(Clone)]
@@ -41,7 +44,7 @@ pub async fn follow_schedulers(executor: Executor, schedulers: &[Address]) -> an
     set_executor_name(executor.name.clone());
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let mut candidates = Candidates::new(schedulers);
-    let mut is_told = false;
+    let mut told = HashSet::new();
     loop {
         let (candidate, connected) = tokio::select! {
             connected = next(&mut candidates, &executor.access) => connected,
@@ -49,7 +52,7 @@ pub async fn follow_schedulers(executor: Executor, schedulers: &[Address]) -> an
         };
         let pause = match (candidate, connected) {
             (Some(candidate), Ok(link)) => {
-                is_told = false;
+                told.clear();
                 let next = serve(&executor, &candidate, link, &mut signals).await;
                 executor.status.set_connected(false);
                 match next? {
@@ -58,9 +61,11 @@ pub async fn follow_schedulers(executor: Executor, schedulers: &[Address]) -> an
                 }
             }
             (candidate, Err(error)) => {
-                if !std::mem::replace(&mut is_told, true) {
+                // Each cause once, not at each try.
+                let cause = error.to_string();
+                if told.len() < MAX_CAUSES && told.insert(cause.clone()) {
                     let at = candidate.map(|candidate| candidate.at);
-                    tracing::warn!(at = ?at, %error, "cannot work for this scheduler; trying on");
+                    tracing::warn!(at = ?at, error = cause, "cannot work for this scheduler; trying on");
                 }
                 if error.kind() == ErrorKind::PermissionDenied { LONG_PAUSE } else { PAUSE }
             }
@@ -109,7 +114,7 @@ async fn serve(
     let work = work(link, executor.name.clone(), executor.slots, stop.notified());
     tokio::pin!(work);
     tokio::select! {
-        end = &mut work => return Ok(Next::Reconnect(told(scheduler, &end?))),
+        end = &mut work => return Ok(Next::Reconnect(pause_after(scheduler, &end?))),
         _ = signals.next() => {}
     }
     let seconds = executor.drain.as_secs();
@@ -133,7 +138,7 @@ async fn serve(
 }
 
 /// Tells why it is over, and how long to wait before the next scheduler is tried.
-fn told(scheduler: &Candidate, end: &End) -> Duration {
+fn pause_after(scheduler: &Candidate, end: &End) -> Duration {
     let at = scheduler.at;
     match end {
         End::Released(reason) => {

@@ -7,10 +7,12 @@
 mod candidates;
 mod follow;
 mod memory;
+mod program;
 mod status;
 mod tasks;
 mod worker;
 
 pub use follow::{Executor, follow_schedulers};
+pub use program::{Program, Retired};
 pub use status::{Status, TASK_BUCKETS};
 pub use worker::{End, work};

@@ -24,6 +24,8 @@ mod backfill;
 mod batches;
 mod builder;
 mod cut;
+pub mod once;
+pub mod program;
 mod quarantine;
 mod redrive;
 mod service;

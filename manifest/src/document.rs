@@ -50,12 +50,12 @@ impl ManifestFile {
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// Not JSON, or not of the shape.
-    #[error("manifest `{name}` is not a manifest document: {source}")]
+    #[error("manifest `{name}` is not a manifest document: {cause}")]
     Malformed {
         /// The manifest's URI or name.
         name: String,
         /// Error of the JSON reader, with line and column.
-        source: serde_json::Error,
+        cause: serde_json::Error,
     },
     /// Nothing to convert.
     #[error("manifest `{0}` lists no files")]
@@ -214,8 +214,8 @@ impl Manifest {
 
     /// Reads a document that [`Self::to_json`] wrote, which may be larger than the one that it was made from.
     pub fn parse_own(name: &str, text: &[u8], modified_at: DateTime<Utc>) -> Result<Self, ManifestError> {
-        let document: Document<Bounded<String>, Bounded<Described>, Bounded<String>> = serde_json::from_slice(text)
-            .map_err(|source| ManifestError::Malformed { name: name.to_owned(), source })?;
+        let document: Document<Bounded<String>, Bounded<Described>, Bounded<String>> =
+            serde_json::from_slice(text).map_err(|cause| ManifestError::Malformed { name: name.to_owned(), cause })?;
         let metadata = document.metadata.unwrap_or_default();
         let listed = document.file_locations.iter().map(|location| location.uri_prefixes.count).sum::<usize>();
         let most = listed.max(metadata.files.count);

@@ -1,4 +1,4 @@
-//! A process as its operators see it, the same for every binary: variables for all of its options, logs, traces, metrics of the
+//! A process as its operators see it, the same for every binary: variables for all of its options, presets of them, logs, traces, metrics of the
 //! process itself, health and metrics over HTTP.
 //!
 //! Nothing here knows what the process is for.
@@ -8,6 +8,7 @@ mod health;
 mod logs;
 mod metrics;
 mod options;
+mod profile;
 mod runtime;
 mod traces;
 mod usage;
@@ -15,6 +16,7 @@ mod usage;
 pub use health::{Check, HealthOptions, HealthServer};
 pub use logs::start_logs;
 pub use metrics::{COMMIT, Metrics};
-pub use options::{parse, unnamed, with_variables};
+pub use options::{Parsed, parse, read, try_parse_from, unnamed, with_variables};
+pub use profile::Profile;
 pub use runtime::block_on;
 pub use traces::{link, put_below, trace_id, traceparent};

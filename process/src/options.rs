@@ -4,20 +4,53 @@
 //! others get `MILLWORK_`, the subcommands that lead to it, and its own name: `--listen` is `MILLWORK_LISTEN`, and `--prefix` of
 //! `backfill` is `MILLWORK_BACKFILL_PREFIX`.
 
+use crate::profile::{self, Profile};
 use clap::builder::{FalseyValueParser, Resettable};
-use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use std::env;
+use std::ffi::OsString;
 
 /// The beginning of variables that are named after their option.
 const PREFIX: &str = "MILLWORK";
 /// Options that confirm what cannot be undone: a variable that is left set would confirm everything.
 const CONFIRMATIONS: [&str; 1] = ["yes"];
 
+/// A command line as it was read, together with the environment and the profile.
+pub struct Parsed<T> {
+    /// The options.
+    pub options: T,
+    /// The command, with the variables of its options and the values of the profile as defaults.
+    pub command: Command,
+    /// Values of the options, each with its origin.
+    pub matches: ArgMatches,
+}
+
 /// Reads the command line and the environment; ends the process with a message if they make no sense, or help is asked for.
 pub fn parse<T: CommandFactory + FromArgMatches>() -> T {
-    let mut command = with_variables(T::command());
-    let parsed = T::from_arg_matches_mut(&mut command.get_matches_mut());
-    parsed.unwrap_or_else(|error| error.format(&mut with_variables(T::command())).exit())
+    try_parse_from(env::args_os()).unwrap_or_else(|error| error.exit()).options
+}
+
+/// Reads a command line and the environment.
+pub fn try_parse_from<T: CommandFactory + FromArgMatches>(
+    line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<Parsed<T>, clap::Error> {
+    let (mut command, matches) = read(with_variables(T::command()), line)?;
+    let options = T::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    Ok(Parsed { options, command, matches })
+}
+
+/// Reads a command line for a command that has its variables: twice if a profile is chosen, since its values are defaults.
+pub fn read(
+    mut command: Command,
+    line: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<(Command, ArgMatches), clap::Error> {
+    let line: Vec<OsString> = line.into_iter().map(Into::into).collect();
+    let plain = command.clone();
+    let matches = command.try_get_matches_from_mut(&line)?;
+    let Some(profile) = Profile::chosen(&matches) else { return Ok((plain, matches)) };
+    let command = profile.apply(plain);
+    let matches = command.clone().try_get_matches_from_mut(&line)?;
+    Ok((command, matches))
 }
 
 /// Gives a command's options a variable each. A variable that is empty is as good as none.
@@ -26,6 +59,10 @@ pub fn with_variables(command: Command) -> Command {
 }
 
 fn below(command: Command, prefix: &str) -> Command {
+    let command = match profile::option_of(&command) {
+        Some(option) => command.arg(option),
+        None => command,
+    };
     let command = command.mut_args(|arg| with_variable(arg, prefix));
     let subcommands: Vec<String> = command.get_subcommands().map(|below| below.get_name().to_owned()).collect();
     subcommands.into_iter().fold(command, |command, name| {

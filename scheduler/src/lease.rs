@@ -187,12 +187,21 @@ pub(crate) fn is_held(state: &Path) -> Option<bool> {
     use std::os::unix::fs::MetadataExt;
     let path = lock_path(&absolute(state).ok()?);
     let Ok(metadata) = std::fs::metadata(&path) else { return Some(false) };
-    // A look at the kernel's list takes nothing from anybody: to try the lock would, for that moment.
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
     let inode = format!(":{}", metadata.ino());
     let is_ours = |line: &str| line.contains("FLOCK") && line.split_whitespace().any(|word| word.ends_with(&inode));
-    Some(locks.lines().any(is_ours))
+    for _ in 0..LOOKS_AT_LOCKS {
+        // A look at the kernel's list takes nothing from anybody: to try the lock would, for that moment.
+        let locks = std::fs::read_to_string("/proc/locks").ok()?;
+        if locks.lines().any(is_ours) {
+            return Some(true);
+        }
+    }
+    Some(false)
 }
+
+/// Looks at the kernel's list of locks before one counts as free: 3. The list is given in pieces, and leaves locks out while others
+/// come and go.
+const LOOKS_AT_LOCKS: u32 = 3;
 
 async fn renew(
     store: Arc<dyn TrackingStore>,

@@ -10,7 +10,9 @@ use chrono::Utc;
 use millwork_api::{Action, RunProgress, Setting};
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId, ObjectUri};
 use millwork_storage::{Places, StorageError};
-use millwork_tracking::{Commit, QueuedManifest, Run, RunState, TrackingError, TrackingResult, TrackingStore};
+use millwork_tracking::{
+    Commit, QueuedManifest, Run, RunState, TrackedFile, TrackingError, TrackingResult, TrackingStore, can_return,
+};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Mutex, broadcast, mpsc};
 
@@ -18,6 +20,9 @@ use tokio::sync::{Mutex, broadcast, mpsc};
 const MENDED: &str = "ask again once that is mended";
 /// Statement about a committed output that is not lost.
 const NOT_LOST: &str = "all of its output is there to be shown, or is shown: it is published by itself, and completes";
+
+/// Files that are looked up at once: 1,000.
+const LOOKED_UP: usize = 1000;
 
 /// Why a manifest is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -175,6 +180,10 @@ impl Service {
         };
         let Some(run) = self.store.run_head(id).await?.filter(failed_over_input) else { return Ok(()) };
         let Some(manifest) = self.store.manifest(id).await? else { return Ok(()) };
+        // A run that cannot be queued again, as some of its files are another manifest's by now, stays as it was.
+        if self.lost_file(&manifest, usize::MAX).await?.is_some() {
+            return Ok(());
+        }
         match refresh::refreshed(&run, manifest, self.places.input.clone()).await {
             Ok(None) => {}
             Ok(Some((manifest, changed))) => {
@@ -184,6 +193,19 @@ impl Service {
             Err(error) => tracing::warn!(manifest = %id, %error, "cannot look at the input; it is tried as it was"),
         }
         Ok(())
+    }
+
+    /// The first of the files of a run that ended without output which it cannot have again: another manifest has it, or none
+    /// will. Looks at `most` of them.
+    pub(crate) async fn lost_file(&self, manifest: &Manifest, most: usize) -> TrackingResult<Option<TrackedFile>> {
+        let uris: Vec<ObjectUri> = manifest.files.iter().take(most).map(|file| file.uri.clone()).collect();
+        for chunk in uris.chunks(LOOKED_UP) {
+            let mut files = self.store.files(chunk).await?.into_iter().flatten();
+            if let Some(lost) = files.find(|file| !can_return(file, &manifest.id)) {
+                return Ok(Some(lost));
+            }
+        }
+        Ok(None)
     }
 
     /// Queues a completed run once more, for an output that takes the place of the one it has, and a committed one whose

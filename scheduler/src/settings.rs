@@ -3,12 +3,23 @@
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 use millwork_api::{Origin, Setting};
+use millwork_process::Profile;
 
 /// Limit of the text of a setting, in characters.
 const MAX_VALUE_CHARACTERS: usize = 1000;
 
-/// The settings of a command as it was called. No option holds a secret, only files with one; those are named.
+/// The settings of a command, and of the one below it that was called. No option holds a secret, only files with one; those are named.
 pub fn settings_in_force(command: &Command, matches: &ArgMatches) -> Vec<Setting> {
+    let mut settings = own_settings(command, matches, Profile::chosen(matches));
+    if let Some((name, matches)) = matches.subcommand()
+        && let Some(command) = command.find_subcommand(name)
+    {
+        settings.extend(settings_in_force(command, matches));
+    }
+    settings
+}
+
+fn own_settings(command: &Command, matches: &ArgMatches, profile: Option<Profile>) -> Vec<Setting> {
     let is_setting = |argument: &&clap::Arg| {
         !argument.is_hide_set() && argument.get_long().is_some_and(|long| !["help", "version"].contains(&long))
     };
@@ -17,6 +28,7 @@ pub fn settings_in_force(command: &Command, matches: &ArgMatches) -> Vec<Setting
         let origin = match matches.value_source(id) {
             Some(ValueSource::CommandLine) => Origin::Flag,
             Some(ValueSource::EnvVariable) => Origin::Env,
+            _ if profile.is_some_and(|profile| profile.preset(argument).is_some()) => Origin::Profile,
             _ => Origin::Default,
         };
         let values = matches.get_raw(id).into_iter().flatten();
@@ -53,5 +65,16 @@ mod tests {
             ("--c", Some("false"), Origin::Default),
         ];
         assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn settings_of_a_profile_and_of_a_command_below_are_told() {
+        let runs = Arg::new("runs").long("runs").env("MAX_CONCURRENT_RUNS").default_value("30");
+        let command = Command::new("it").subcommand(Command::new("below").arg(runs));
+        let line = ["it", "below", "--profile", "dev"];
+        let (command, matches) = millwork_process::read(millwork_process::with_variables(command), line).unwrap();
+        let settings = settings_in_force(&command, &matches);
+        let all: Vec<_> = settings.iter().map(|s| (s.name.as_str(), s.value.as_deref(), s.origin)).collect();
+        assert_eq!(all, [("--runs", Some("5"), Origin::Profile), ("--profile", Some("dev"), Origin::Flag)]);
     }
 }

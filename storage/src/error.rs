@@ -31,7 +31,17 @@ struct Lost;
 #[error("foreign-object: {0}")]
 struct Foreign(Cow<'static, str>);
 
+/// Cause of a [`StorageError`] that [`StorageError::is_invalid`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NoPlace(&'static str);
+
 impl StorageError {
+    /// A name that no place can have.
+    pub(crate) fn no_place(name: &str, reason: &'static str) -> Self {
+        Self::new("open", name, io::Error::new(ErrorKind::InvalidInput, NoPlace(reason)))
+    }
+
     /// An object that may not be touched. It stays as it is.
     pub(crate) fn foreign(
         operation: &'static str,
@@ -71,6 +81,11 @@ impl StorageError {
     /// Tells whether the object is not there.
     pub fn is_not_found(&self) -> bool {
         self.source.kind() == ErrorKind::NotFound
+    }
+
+    /// Tells whether the name is none that a place can have.
+    pub fn is_invalid(&self) -> bool {
+        self.source.get_ref().is_some_and(|cause| cause.is::<NoPlace>())
     }
 
     /// Tells whether something that was to be published is gone: trying again does not help, unless somebody puts it in

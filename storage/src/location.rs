@@ -3,7 +3,6 @@
 use crate::{StorageError, StorageResult, absolute};
 use millwork_manifest::{InvalidUri, ObjectUri};
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// A local directory, or a bucket and the folder in it.
@@ -27,13 +26,13 @@ impl Location {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             let prefix = prefix.trim_matches('/').to_owned();
             return match bucket {
-                "" => Err(invalid(text, "a bucket is s3://NAME or s3://NAME/FOLDER")),
+                "" => Err(StorageError::no_place(text, "a bucket is s3://NAME or s3://NAME/FOLDER")),
                 bucket => Ok(Self::Bucket { bucket: bucket.to_owned(), prefix }),
             };
         }
         match text.parse::<ObjectUri>().ok().and_then(|uri| uri.to_path()) {
             Some(path) => Ok(Self::Local(absolute(&path)?)),
-            None if text.contains("://") => Err(invalid(text, "a place is a path, file:///… or s3://…")),
+            None if text.contains("://") => Err(StorageError::no_place(text, "a place is a path, file:///… or s3://…")),
             None => Ok(Self::Local(absolute(Path::new(text))?)),
         }
     }
@@ -124,10 +123,6 @@ pub fn bucket_and_key(uri: &ObjectUri) -> Option<(&str, &str)> {
 
 fn is_below(outer: &str, inner: &str) -> bool {
     outer.is_empty() || inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-fn invalid(text: &str, reason: &str) -> StorageError {
-    StorageError::new("open", text, io::Error::new(io::ErrorKind::InvalidInput, reason))
 }
 
 impl fmt::Display for Location {

@@ -339,7 +339,7 @@ fn clients_wait_for_a_scheduler_that_is_started_again() {
     wait_until("the watcher is back", || log("watch.log").contains("is back"));
     cluster.start_executor();
     let done = waiting.join().unwrap();
-    assert_eq!((done.code, done.stdout.trim()), (Some(0), "m1  completed  2 rows in 1 files, 1 lines rejected"));
+    assert_eq!((done.code, done.stdout.trim()), (Some(0), "m1  completed  2 rows in 1 file, 1 line rejected"));
     wait_until("the end is told", || log("watch.log").contains("m1  completed"));
     drop(watching);
 }
@@ -355,7 +355,7 @@ fn the_command_line_shows_and_steers_runs() {
     let table = ask(&["runs", "list", "--status", "completed"]).stdout;
     assert!(table.starts_with("RUN ") && table.contains("m1   completed"), "{table}");
     let shown = ask(&["runs", "show", "m1"]).stdout;
-    assert!(shown.contains("2 rows in 1 files, 1 lines rejected") && shown.contains("committed"), "{shown}");
+    assert!(shown.contains("2 rows in 1 file, 1 line rejected") && shown.contains("committed"), "{shown}");
     let forced = ask(&["runs", "force", "m1", "--json"]).json();
     assert_eq!((&forced["state"], &forced["changes"][0]["result"]), (&"applied".into(), &"done".into()), "{forced}");
     wait_until("it is converted again", || cluster.get("runs/m1")["generation"] == 2);

@@ -12,6 +12,7 @@ mod builder;
 mod changed_input;
 mod chaos;
 mod cluster;
+mod command_line;
 mod cost;
 mod crash;
 mod doors;

@@ -258,7 +258,7 @@ fn a_refused_output_leaves_nothing_behind() {
     let mut command = Command::new(binary("millwork"));
     command.arg("run").arg("--input").arg(place.path("in")).arg("--output").arg(place.path("in/out"));
     let done = Done::of(command.output().unwrap());
-    assert!(done.code == Some(1) && done.stderr.contains("is inside the input"), "{}", done.stderr);
+    assert!(done.code == Some(2) && done.stderr.contains("is inside the input"), "{}", done.stderr);
     assert!(place.files("in") == before && !place.path("in/out").exists());
 }
 

@@ -142,6 +142,24 @@ async fn what_has_changed_since_is_left_alone(store: Store) {
     assert!(matches!(all, Err(PlanError::AllChanged { .. })), "{all:?}");
 }
 
+async fn a_run_whose_files_went_elsewhere_is_left_out(store: Store) {
+    let service = service(&store);
+    fail(&store, "a").await;
+    fail(&store, "b").await;
+    let mut manifest = store.manifest(&id("a")).await.unwrap().unwrap();
+    manifest.id = id("again");
+    let queued = QueuedManifest { manifest, uri: "inline:again".to_owned() };
+    assert!(store.submit(&queued, 0, Utc::now()).await.unwrap());
+    let before = contents(&store).await;
+    let plan = service.make_plan(retry_failed(), &operator("ops")).await.unwrap();
+    let planned: Vec<_> = plan.changes.iter().map(|change| change.subject.as_str()).collect();
+    assert_eq!(planned, ["b"], "{plan:?}");
+    let [refused] = plan.refused.as_slice() else { panic!("{plan:?}") };
+    assert!(refused.subject == "a" && refused.reason.contains("in manifest `again`"), "{refused:?}");
+    assert!(service.retry(&id("a")).await.is_err());
+    assert_eq!(contents(&store).await, before, "what is refused changes nothing");
+}
+
 async fn a_plan_is_for_its_maker_and_for_a_time(store: Store) {
     let service = service(&store);
     fail(&store, "a").await;
@@ -323,6 +341,7 @@ async fn refused_files_are_taken_back_where_the_rules_allow(store: Store) {
 async fn plans_hold<F: Future<Output = Store>>(fresh: impl Fn() -> F) {
     a_plan_over_a_filter_acts_on_its_list_while_more_match(fresh().await).await;
     what_has_changed_since_is_left_alone(fresh().await).await;
+    a_run_whose_files_went_elsewhere_is_left_out(fresh().await).await;
     a_plan_is_for_its_maker_and_for_a_time(fresh().await).await;
     what_cannot_change_is_told_with_the_reason(fresh().await).await;
     what_cannot_be_noted_is_not_done(fresh().await).await;

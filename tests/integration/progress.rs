@@ -1,7 +1,7 @@
 //! Progress of real runs, in bytes: it never falls, is never whole before the commit, and agrees with the ledger in the end.
 
 use crate::cluster::{Cluster, manifest};
-use crate::place::{Place, wait_until};
+use crate::place::{Done, Place, wait_until};
 use serde_json::Value;
 
 /// What is seen of a run until it has ended.
@@ -94,6 +94,16 @@ fn costs_are_reckoned_from_what_was_counted(cluster: &Cluster<'_>, result: &Valu
     assert!((number(&cost["cost"]["compute"]) - by_hand).abs() < 1e-12, "{cost}");
     // 20 workers of 2 DPU for 7 minutes.
     assert!((number(&cost["cost"]["glue"]) - 40.0 * 7.0 / 60.0 * 0.44).abs() < 1e-9, "{cost}");
+    // The command, with a price file of one's own.
+    let prices = "vcpu_hour = 7.2\ns3_write_1000 = 5\ns3_read_1000 = 3\nglue_dpu_hour = 1\nglue_dpu = 2\nglue_minutes_a_manifest = 30\n";
+    let file = cluster.output().parent().unwrap().join("prices.toml");
+    std::fs::write(&file, prices).unwrap();
+    let done = Done::of(cluster.client(&["cost", "m", "--json", "--prices", file.to_str().unwrap()]).output().unwrap());
+    let told = done.json();
+    let by_hand = number(&result["cpu_seconds"]) / 500.0;
+    assert!((number(&told["cost"]["compute"]) - by_hand).abs() < 1e-9 && told["cost"]["glue"] == 1.0, "{told}");
+    let requests = (number(&told["used"]["writes"]) * 5.0 + number(&told["used"]["reads"]) * 3.0) / 1000.0;
+    assert!((number(&told["cost"]["total"]) - by_hand - requests).abs() < 1e-9, "{told}");
     let all = cluster.get("cost?from=2025-12-23&to=2025-12-23");
     assert_eq!(all["items"][0]["used"], cost["used"], "{all}");
 }

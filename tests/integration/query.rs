@@ -103,8 +103,11 @@ fn an_explain_shows_the_plan_and_converts_nothing() {
     let place = with_query("EXPLAIN SELECT a FROM read_manifest($manifest) WHERE b = '1'");
     let done = place.run(&["--sql", place.path("q.sql").to_str().unwrap()]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
-    for word in ["Filter:", "ParquetPartsSink", "DataSourceExec", "file_type=ndjson", "2025-01-01-a.ndjson"] {
-        assert!(done.stdout.contains(word), "{}", done.stdout);
+    let plan = done.json();
+    let text = |name: &str| plan[name].as_str().unwrap().to_owned();
+    assert!(text("logical_plan").contains("Filter:") && plan["tasks"] == 1, "{plan}");
+    for word in ["ParquetPartsSink", "DataSourceExec", "file_type=ndjson", "2025-01-01-a.ndjson"] {
+        assert!(text("physical_plan").contains(word), "{plan}");
     }
     assert!(!place.path("out").exists());
 }

@@ -264,6 +264,35 @@ async fn what_a_dead_builder_left_is_a_draft() {
     assert!(later.items.iter().any(|item| item.code == Code::Draft), "{later:?}");
 }
 
+/// More runs under way and more drafts than are looked at: that is told, and the first of the queue is among what is.
+#[tokio::test]
+async fn what_is_not_looked_at_is_told() {
+    let world = World::new();
+    for n in 0..51 {
+        let _ = world.started(&format!("open{n}"), &[&format!("open{n}")]).await;
+    }
+    let _ = world.queued("waits", &["waits"]).await;
+    let attention = world.inspector.attention(world.now).await.unwrap();
+    let without_leader = attention.items.iter().filter(|item| item.code == Code::NoLeader);
+    assert_eq!(without_leader.map(|item| item.count).sum::<u64>(), 51, "{attention:?}");
+    assert!(attention.is_capped, "{attention:?}");
+    let world = World::new();
+    world.tracked(&["a"]).await;
+    let lock = world.store.lock("LOCK#2025-12-23", "b", Duration::seconds(300), world.now).await.unwrap().unwrap();
+    for n in 0..51 {
+        let QueuedManifest { manifest, uri } = world.manifest(&format!("draft{n}"), &["a"]).await;
+        world.store.begin_draft(&Draft { manifest, uri, begun_at: world.now }, &lock).await.unwrap();
+    }
+    let later = world.now + Duration::hours(1);
+    let attention = world.inspector.attention(later).await.unwrap();
+    let drafts = attention.items.iter().filter(|item| item.code == Code::Draft).map(|item| item.count).sum::<u64>();
+    assert!((drafts, attention.is_capped) == (50, true), "{attention:?}");
+    let operations = millwork_scheduler::Operations::new(world.inspector.clone());
+    let orphans = operations.find_orphans(Duration::minutes(2), later).await.unwrap();
+    let of_drafts = orphans.orphans.iter().filter(|orphan| orphan.kind == millwork_scheduler::OrphanKind::OldDraft);
+    assert!((of_drafts.count(), orphans.is_capped) == (51, false), "{orphans:?}");
+}
+
 #[tokio::test]
 async fn a_queued_run_waits_for_a_scheduler_a_turn_or_a_time() {
     let mut world = World::new();

@@ -35,6 +35,9 @@ pub enum TrackingError {
         /// The cause.
         message: String,
     },
+    /// A name that is of no kind of store.
+    #[error("cannot open state `{0}`: a state is sqlite:PATH or dynamodb:TABLE")]
+    Url(String),
     /// Another process has the store open to run things.
     #[error("state `{0}` is in use by another millwork process: wait for it to end, or use another --state")]
     InUse(String),

@@ -27,13 +27,14 @@ pub use inspection::{
     BuilderAbout, BuilderNote, FoundContent, Inspection, KEEP_BUILDER_DAYS, LockState, MAX_BUILDERS, MAX_NOTE_BYTES,
     QueueAhead, RunSeen, StateChange, StateChanged, StoreFault,
 };
+pub use life::can_return;
 pub use millwork_manifest::RunState;
 pub use numbers::{
     AttemptStep, AttemptWork, Capacity, DateTotals, FileTotal, Note, NumberStore, RunSummary, Sample, Span,
 };
 pub use requests::describe_metrics;
 pub use sqlite::{SqliteStore, lock_path, open_lock};
-pub use store::{TrackingStore, open};
+pub use store::{TrackingStore, check_url, open};
 pub use types::{
     Attempt, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest, Replaced,
     Run, RunCount, RunFilter, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile,

@@ -275,7 +275,7 @@ pub(crate) fn check_owned(run: &Run, owned: u64, first_lost: Option<&TrackedFile
 }
 
 /// Tells whether a run that ended without output can have a file again: the run has it, or had it last, or nobody has.
-pub(crate) fn can_return(file: &TrackedFile, id: &ManifestId) -> bool {
+pub fn can_return(file: &TrackedFile, id: &ManifestId) -> bool {
     let is_free = matches!(file.state, FileState::Pending | FileState::Failed);
     let is_in_run = matches!(file.state, FileState::Manifested | FileState::Processing);
     match &file.manifest_id {

@@ -262,9 +262,14 @@ pub async fn open(url: &str) -> TrackingResult<Arc<dyn TrackingStore>> {
         Some(("dynamodb", table)) if !table.is_empty() => {
             Ok(Arc::new(DynamoStore::open(TableNames::from_env(table)).await?))
         }
-        _ => Err(TrackingError::Open {
-            store: url.to_owned(),
-            message: "a state is sqlite:PATH or dynamodb:TABLE".to_owned(),
-        }),
+        _ => Err(TrackingError::Url(url.to_owned())),
+    }
+}
+
+/// Refuses a URL that names no store. Nothing is opened.
+pub fn check_url(url: &str) -> TrackingResult<()> {
+    match url.split_once(':') {
+        Some(("sqlite" | "dynamodb", name)) if !name.is_empty() => Ok(()),
+        _ => Err(TrackingError::Url(url.to_owned())),
     }
 }

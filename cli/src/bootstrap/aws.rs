@@ -1,9 +1,11 @@
 //! The clients, and what their errors say.
 
+use crate::refusal::why;
 use anyhow::Context;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::config::ProvideCredentials;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use millwork_manifest::Service;
 use std::error::Error;
 use std::fmt::Display;
 
@@ -39,26 +41,22 @@ impl Aws {
 }
 
 /// Error that says what could not be done, and why.
-pub(super) fn failed<E>(what: impl Display, error: &SdkError<E>) -> anyhow::Error
+pub(super) fn failed<E>(service: Service, what: impl Display, error: &SdkError<E>) -> anyhow::Error
 where
-    E: ProvideErrorMetadata + Error + 'static,
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    match (error.code(), error.message()) {
-        (Some(code), Some(message)) => anyhow::anyhow!("{what}: {code}: {message}"),
-        (Some(code), None) => anyhow::anyhow!("{what}: {code}"),
-        _ => anyhow::anyhow!("{what}: {}", chain(error)),
-    }
+    anyhow::anyhow!("{what}: {}", why(service, None, error))
 }
 
 /// Returns what was read; nothing, if the error says with the code `absent` that it is not there.
 pub(super) fn unless<T, E>(absent: &str, result: Result<T, SdkError<E>>, what: String) -> anyhow::Result<Option<T>>
 where
-    E: ProvideErrorMetadata + Error + 'static,
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     match result {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.code() == Some(absent) => Ok(None),
-        Err(error) => Err(failed(what, &error)),
+        Err(error) => Err(failed(Service::S3, what, &error)),
     }
 }
 

@@ -11,6 +11,7 @@ use aws_sdk_s3::types::{
     Event, FilterRule, FilterRuleName, NotificationConfiguration, NotificationConfigurationFilter, QueueConfiguration,
     S3KeyFilter,
 };
+use millwork_manifest::Service;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ pub(super) async fn make(aws: &Aws, wanted: &Notification, queues: &Addresses) -
 
 async fn read(aws: &Aws, bucket: &str) -> anyhow::Result<Found> {
     let found = aws.s3.get_bucket_notification_configuration().bucket(bucket).send().await;
-    found.map_err(|e| failed(format!("cannot read the notifications of bucket `{bucket}`"), &e))
+    found.map_err(|e| failed(Service::S3, format!("cannot read the notifications of bucket `{bucket}`"), &e))
 }
 
 type PutError = SdkError<PutBucketNotificationConfigurationError>;
@@ -69,7 +70,7 @@ fn cannot_send_yet(error: &PutError) -> bool {
 
 fn refused(wanted: &Notification, error: &PutError) -> anyhow::Error {
     let Notification { bucket, queue, .. } = wanted;
-    let refused = failed(format!("cannot make bucket `{bucket}` tell queue `{queue}`"), error);
+    let refused = failed(Service::S3, format!("cannot make bucket `{bucket}` tell queue `{queue}`"), error);
     // "Configurations overlap", "Configuration is ambiguously defined. Cannot have overlapping suffixes in two rules".
     if says(error, "overlap") || says(error, "ambiguous") {
         return anyhow::anyhow!(

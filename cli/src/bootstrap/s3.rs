@@ -11,6 +11,7 @@ use aws_sdk_s3::types::{
     ServerSideEncryption, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
     TransitionDefaultMinimumObjectSize,
 };
+use millwork_manifest::Service;
 
 /// A bucket as it is.
 #[derive(Debug, Default)]
@@ -58,19 +59,19 @@ pub(super) async fn make(aws: &Aws, bucket: &Bucket, account: Option<&str>) -> a
     if changes.close {
         let request = aws.s3.put_public_access_block().bucket(name).public_access_block_configuration(all_blocked());
         let done = request.set_expected_bucket_owner(owner.clone()).send().await;
-        done.map_err(|e| failed(format!("cannot block public access to bucket `{name}`"), &e))?;
+        done.map_err(|e| failed(Service::S3, format!("cannot block public access to bucket `{name}`"), &e))?;
     }
     if changes.encrypt {
         let request = aws.s3.put_bucket_encryption().bucket(name).server_side_encryption_configuration(encryption()?);
         let done = request.set_expected_bucket_owner(owner.clone()).send().await;
-        done.map_err(|e| failed(format!("cannot set the encryption of bucket `{name}`"), &e))?;
+        done.map_err(|e| failed(Service::S3, format!("cannot set the encryption of bucket `{name}`"), &e))?;
     }
     if let Some(rules) = changes.rules {
         let lifecycle = BucketLifecycleConfiguration::builder().set_rules(Some(rules)).build()?;
         let request = aws.s3.put_bucket_lifecycle_configuration().bucket(name).lifecycle_configuration(lifecycle);
         let request = request.set_transition_default_minimum_object_size(found.minimum_size);
         let done = request.set_expected_bucket_owner(owner).send().await;
-        done.map_err(|e| failed(format!("cannot set the lifecycle of bucket `{name}`"), &e))?;
+        done.map_err(|e| failed(Service::S3, format!("cannot set the lifecycle of bucket `{name}`"), &e))?;
     }
     Ok(())
 }
@@ -89,7 +90,7 @@ async fn is_there(aws: &Aws, name: &str, account: Option<&str>) -> anyhow::Resul
             let region = response.and_then(|response| response.headers().get("x-amz-bucket-region"));
             match region.filter(|region| **region != *aws.region) {
                 Some(region) => Some(region.to_owned()),
-                None => return Err(failed(format!("cannot find bucket `{name}`"), &error)),
+                None => return Err(failed(Service::S3, format!("cannot find bucket `{name}`"), &error)),
             }
         }
     };
@@ -124,7 +125,7 @@ async fn create(aws: &Aws, name: &str) -> anyhow::Result<()> {
         // Another process was faster.
         Some(CreateBucketError::BucketAlreadyOwnedByYou(_)) => Ok(()),
         Some(CreateBucketError::BucketAlreadyExists(_)) => Err(somebody_elses(name)),
-        _ => Err(failed(format!("cannot create bucket `{name}`"), &error)),
+        _ => Err(failed(Service::S3, format!("cannot create bucket `{name}`"), &error)),
     }
 }
 
@@ -210,7 +211,7 @@ fn shortens(there: Option<&LifecycleRule>, wanted: &Rule) -> bool {
 /// Nobody's data goes because a bucket was named: with objects in it, a shorter life must be asked for.
 async fn refuse_to_shorten(aws: &Aws, name: &str, prefix: &str) -> anyhow::Result<()> {
     let request = aws.s3.list_objects_v2().bucket(name).prefix(prefix).max_keys(1);
-    let listed = request.send().await.map_err(|e| failed(format!("cannot list bucket `{name}`"), &e))?;
+    let listed = request.send().await.map_err(|e| failed(Service::S3, format!("cannot list bucket `{name}`"), &e))?;
     if listed.contents().is_empty() {
         return Ok(());
     }

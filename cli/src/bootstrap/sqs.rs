@@ -5,6 +5,7 @@ use super::plan::{Action, MAX_RECEIVES, Queue, Source, VISIBILITY_SECONDS};
 use anyhow::{Context, bail};
 use aws_sdk_sqs::operation::get_queue_url::GetQueueUrlError;
 use aws_sdk_sqs::types::QueueAttributeName;
+use millwork_manifest::Service;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -48,7 +49,7 @@ pub(super) async fn make(aws: &Aws, queue: &Queue, known: &mut Addresses) -> any
     let name = &queue.name;
     if !known.contains_key(name) {
         let created = aws.sqs.create_queue().queue_name(name).send().await;
-        created.map_err(|e| failed(format!("cannot create queue `{name}`"), &e))?;
+        created.map_err(|e| failed(Service::Sqs, format!("cannot create queue `{name}`"), &e))?;
     }
     let (address, attributes) = read_new(aws, name).await?;
     known.insert(name.clone(), address.clone());
@@ -58,7 +59,10 @@ pub(super) async fn make(aws: &Aws, queue: &Queue, known: &mut Addresses) -> any
         .collect();
     if !wanted.is_empty() {
         let request = aws.sqs.set_queue_attributes().queue_url(&address.url).set_attributes(Some(wanted));
-        request.send().await.map_err(|e| failed(format!("cannot set attributes of queue `{name}`"), &e))?;
+        request
+            .send()
+            .await
+            .map_err(|e| failed(Service::Sqs, format!("cannot set attributes of queue `{name}`"), &e))?;
     }
     Ok(())
 }
@@ -78,10 +82,10 @@ async fn read(aws: &Aws, name: &str) -> anyhow::Result<Option<(Address, Attribut
     let url = match aws.sqs.get_queue_url().queue_name(name).send().await {
         Ok(found) => found.queue_url.with_context(|| format!("queue `{name}` has no URL"))?,
         Err(e) if matches!(e.as_service_error(), Some(GetQueueUrlError::QueueDoesNotExist(_))) => return Ok(None),
-        Err(e) => return Err(failed(format!("cannot find queue `{name}`"), &e)),
+        Err(e) => return Err(failed(Service::Sqs, format!("cannot find queue `{name}`"), &e)),
     };
     let request = aws.sqs.get_queue_attributes().queue_url(&url).attribute_names(QueueAttributeName::All);
-    let found = request.send().await.map_err(|e| failed(format!("cannot read queue `{name}`"), &e))?;
+    let found = request.send().await.map_err(|e| failed(Service::Sqs, format!("cannot read queue `{name}`"), &e))?;
     let attributes = found.attributes.unwrap_or_default();
     let arn = attributes.get(&QueueAttributeName::QueueArn).with_context(|| format!("queue `{name}` has no ARN"))?;
     Ok(Some((Address { url, arn: arn.clone() }, attributes)))

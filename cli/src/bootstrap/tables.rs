@@ -5,6 +5,7 @@ use super::plan::Action;
 use anyhow::bail;
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
 use aws_sdk_dynamodb::types::{KeySchemaElement, KeyType, TableDescription, TimeToLiveDescription, TimeToLiveStatus};
+use millwork_manifest::Service;
 use millwork_tracking::{TableDefinition, create_table};
 
 pub(super) async fn look(aws: &Aws, table: &TableDefinition) -> anyhow::Result<Action> {
@@ -12,13 +13,14 @@ pub(super) async fn look(aws: &Aws, table: &TableDefinition) -> anyhow::Result<A
     let found = match aws.dynamodb.describe_table().table_name(name).send().await {
         Ok(found) => found.table,
         Err(e) if matches!(e.as_service_error(), Some(DescribeTableError::ResourceNotFoundException(_))) => None,
-        Err(e) => return Err(failed(format!("cannot read table `{name}`"), &e)),
+        Err(e) => return Err(failed(Service::DynamoDb, format!("cannot read table `{name}`"), &e)),
     };
     let Some(found) = found else { return Ok(Action::Create) };
     check_keys(table, &found)?;
     let Some(wanted) = table.ttl_attribute else { return Ok(Action::Unchanged) };
     let described = aws.dynamodb.describe_time_to_live().table_name(name).send().await;
-    let described = described.map_err(|e| failed(format!("cannot read the expiry of table `{name}`"), &e))?;
+    let described =
+        described.map_err(|e| failed(Service::DynamoDb, format!("cannot read the expiry of table `{name}`"), &e))?;
     match expires_by(described.time_to_live_description.as_ref()) {
         None => Ok(Action::Update(vec![format!("items expire by {wanted}")])),
         Some(attribute) if attribute == wanted => Ok(Action::Unchanged),

@@ -1,11 +1,12 @@
 //! Queues and uploads, really tried.
 
+use crate::refusal::why;
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
-use aws_sdk_sqs::error::DisplayErrorContext;
 use aws_sdk_sqs::types::QueueAttributeName;
 use millwork_api::Check;
-use millwork_diagnosis::shown;
+use millwork_diagnosis::many;
+use millwork_manifest::Service;
 use std::time::Duration;
 
 /// Time that a server has to accept a connection, and to answer.
@@ -26,7 +27,7 @@ pub(super) async fn queue(name: &str, url: &str) -> Check {
     let attributes = match asked {
         Ok(output) => output.attributes,
         Err(error) => {
-            let found = shown(&DisplayErrorContext(&error).to_string());
+            let found = why(Service::Sqs, Some("sqs:GetQueueAttributes"), &error);
             return Check::broken(name, found, "allow sqs:GetQueueAttributes, or correct the queue's URL");
         }
     };
@@ -39,7 +40,7 @@ pub(super) async fn queue(name: &str, url: &str) -> Check {
     match name {
         "dead letters" if waiting > 0 => Check::warning(
             name,
-            format!("{waiting} messages"),
+            many(waiting, "message"),
             "look at their attribute `reason`; list the places they are about with `millwork-manifest-builder backfill`",
         ),
         _ => Check::fine(name, format!("{waiting} messages wait, {in_work} are in work")),
@@ -56,7 +57,7 @@ pub(super) async fn uploads(bucket: &str, prefix: &str) -> Check {
     let id = match begun {
         Ok(output) => output.upload_id,
         Err(error) => {
-            let found = format!("none can be begun: {}", shown(&DisplayErrorContext(&error).to_string()));
+            let found = format!("none can be begun: {}", why(Service::S3, Some("s3:PutObject"), &error));
             return Check::broken(&name, found, "allow s3:PutObject there");
         }
     };
@@ -66,7 +67,7 @@ pub(super) async fn uploads(bucket: &str, prefix: &str) -> Check {
     match client.abort_multipart_upload().bucket(bucket).key(&key).upload_id(id).send().await {
         Ok(_) => Check::fine(&name, "they can be begun and ended"),
         Err(error) => {
-            let found = format!("none can be ended: {}", shown(&DisplayErrorContext(&error).to_string()));
+            let found = format!("none can be ended: {}", why(Service::S3, Some("s3:AbortMultipartUpload"), &error));
             Check::broken(&name, found, "allow s3:AbortMultipartUpload there: uploads of dead attempts stay otherwise")
         }
     }

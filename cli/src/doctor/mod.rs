@@ -9,7 +9,7 @@ use crate::list::print_json;
 use chrono::Utc;
 use clap::Args;
 use millwork_api::{Check, Examination, Verdict};
-use millwork_diagnosis::shown;
+use millwork_diagnosis::{many, shown};
 use millwork_scheduler::{About, Inspector};
 use millwork_storage::{Location, Places};
 use std::path::PathBuf;
@@ -155,8 +155,8 @@ fn print(examination: &Examination) {
         }
     }
     println!(
-        "{} checks: {} ✓ {} ⚠ {} ✗ {} ?",
-        examination.checks.len(),
+        "{}: {} ✓ {} ⚠ {} ✗ {} ?",
+        many(examination.checks.len() as u64, "check"),
         count(Verdict::Fine),
         count(Verdict::Warning),
         count(Verdict::Broken),

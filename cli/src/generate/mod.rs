@@ -3,8 +3,11 @@
 mod random;
 mod shapes;
 
+use crate::failure::usage;
+use crate::table;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use millwork_diagnosis::many;
 use millwork_manifest::DatePrefix;
 use random::Random;
 use std::io::{BufWriter, Write};
@@ -15,6 +18,9 @@ use std::path::{Path, PathBuf};
 /// A file depends on the seed, the shape, its date and its number only, so that more files do not change the first
 /// ones.
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  millwork generate ./in\n  millwork generate ./in --files 100 --size-mb 0.5 --dirty 1 --dates 3"
+)]
 pub(crate) struct Options {
     /// Directory for the files; created if it is not there
     output: PathBuf,
@@ -77,8 +83,12 @@ enum Packing {
 
 /// Writes the files, and says how many, how many rows and bytes.
 pub(crate) fn generate(options: &Options) -> anyhow::Result<()> {
-    anyhow::ensure!((0.0..=100.0).contains(&options.dirty), "--dirty is a share in percent, from 0 to 100");
-    anyhow::ensure!(options.size_mb >= 0.0, "--size-mb must not be below 0");
+    if !(0.0..=100.0).contains(&options.dirty) {
+        return Err(usage("--dirty is a share in percent, from 0 to 100"));
+    }
+    if options.size_mb.is_nan() || options.size_mb < 0.0 {
+        return Err(usage("--size-mb must not be below 0"));
+    }
     let failed = || format!("cannot write to `{}`", options.output.display());
     std::fs::create_dir_all(&options.output).with_context(failed)?;
     let (mut files, mut lines, mut bytes) = (0u64, 0u64, 0u64);
@@ -93,7 +103,13 @@ pub(crate) fn generate(options: &Options) -> anyhow::Result<()> {
         }
         date = date.succ_opt().context("no date follows the last one")?;
     }
-    eprintln!("{files} files, {lines} lines, {bytes} bytes in {}", options.output.display());
+    eprintln!(
+        "{}, {}, {} in {}",
+        many(files, "file"),
+        many(lines, "line"),
+        table::bytes(bytes),
+        options.output.display()
+    );
     Ok(())
 }
 

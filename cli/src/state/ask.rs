@@ -2,6 +2,7 @@
 
 use super::{Options, open, places};
 use crate::client::Client;
+use crate::failure::usage;
 use chrono::Utc;
 use millwork_scheduler::{
     About, Applied, Inspector, MAX_CHANGES, Operations, Operator, Requested, ResetQuery, check_reason,
@@ -37,9 +38,14 @@ impl Source {
         match self {
             Self::State(operations) => Ok(operations),
             Self::Scheduler(_) => {
-                anyhow::bail!("{what} works on the state itself: say --state sqlite:PATH or dynamodb:TABLE")
+                Err(usage(format!("{what} works on the state itself: say --state sqlite:PATH or dynamodb:TABLE")))
             }
         }
+    }
+
+    /// Refuses what needs the state itself, before anybody is asked.
+    pub(super) fn check_on_state(&self, is_wanted: bool, what: &str) -> anyhow::Result<()> {
+        if is_wanted { self.on_state(what).map(|_| ()) } else { Ok(()) }
     }
 
     /// Makes a plan of resets, or applies it: exactly what it shows, if that is as it was.
@@ -50,7 +56,7 @@ impl Source {
                 if dry_run {
                     return Ok(Applied::dry(plan));
                 }
-                check_reason(reason).map_err(anyhow::Error::msg)?;
+                check_reason(reason).map_err(usage)?;
                 Ok(operations.apply(plan, "reset-stuck-files", &operator(), reason, Utc::now()).await?)
             }
             Self::Scheduler(client) => {
@@ -79,7 +85,7 @@ impl Source {
                     match dry_run {
                         true => Applied::dry(plan),
                         false => {
-                            check_reason(reason).map_err(anyhow::Error::msg)?;
+                            check_reason(reason).map_err(usage)?;
                             operations.apply(plan, action, &operator(), reason, Utc::now()).await?
                         }
                     }

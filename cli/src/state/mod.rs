@@ -5,6 +5,7 @@ mod show;
 mod write;
 
 use crate::client::ClientOptions;
+use crate::failure::of_usage;
 use anyhow::Context;
 use chrono::Duration;
 use clap::{Args, Subcommand};
@@ -58,30 +59,57 @@ and was left alone.";
 enum Command {
     /// Show all that is stored of one file, and its diagnosis
     #[command(alias = "get_file_state")]
+    #[command(
+        after_help = "Examples:\n  millwork state get-file-state s3://acme-input/f1/2025-12-23-0193.ndjson.gz\n  millwork state get-file-state s3://acme-input/f1/2025-12-23-0193.ndjson.gz --state sqlite:/var/lib/millwork/state.db --json"
+    )]
     GetFileState(OfFile),
     /// List files by state, date, age, prefix, reason, manifest
     #[command(alias = "query_by_status")]
+    #[command(
+        after_help = "Examples:\n  millwork state query-by-status pending --older-than 2h\n  millwork state query-by-status failed --date 2025-12-23 --state sqlite:/var/lib/millwork/state.db --json"
+    )]
     QueryByStatus(ByStatus),
     /// Count files and bytes by state and date, with the ages of what is not done
     #[command(alias = "get_stats")]
+    #[command(
+        after_help = "Examples:\n  millwork state get-stats\n  millwork state get-stats --record --state sqlite:/var/lib/millwork/state.db"
+    )]
     GetStats(Recorded),
     /// Show where the time of a file or run went, the longest wait marked
     #[command(alias = "get_processing_timeline")]
+    #[command(
+        after_help = "Examples:\n  millwork state get-processing-timeline 2025-12-23-batch-0407-20251223-101500\n  millwork state get-processing-timeline s3://acme-input/f1/2025-12-23-0193.ndjson.gz --json"
+    )]
     GetProcessingTimeline(OfSubject),
     /// Find files, drafts and counters that nobody goes on with; with --objects, objects of nobody
     #[command(alias = "find_orphans")]
+    #[command(
+        after_help = "Examples:\n  millwork state find-orphans --older-than 10m\n  millwork state find-orphans --objects --input-places /data/in --output /data/out --state sqlite:/var/lib/millwork/state.db"
+    )]
     FindOrphans(FindOrphans),
     /// Check thirteen invariants of the state and what it names
     #[command(alias = "validate_consistency")]
+    #[command(
+        after_help = "Examples:\n  millwork state validate-consistency --date 2025-12-23\n  millwork state validate-consistency --fix --yes --reason \"host lost\" --state sqlite:/var/lib/millwork/state.db"
+    )]
     ValidateConsistency(Validate),
     /// Put stuck files back as their runs prescribe
     #[command(alias = "reset_stuck_files")]
+    #[command(
+        after_help = "Examples:\n  millwork state reset-stuck-files --older-than 2h\n  millwork state reset-stuck-files --older-than 2h --yes --reason \"host lost\""
+    )]
     ResetStuckFiles(Reset),
     /// Change the state of one file, if that can neither lose nor double rows
     #[command(alias = "update_state")]
+    #[command(
+        after_help = "Examples:\n  millwork state update-state s3://acme-input/f1/2025-12-23-0193.ndjson.gz --to quarantined --reason \"not ours\" --yes\n  millwork state update-state s3://acme-input/f1/2025-12-23-0193.ndjson.gz --to pending --expect-state quarantined --reason \"ours\""
+    )]
     UpdateState(Update),
     /// Change the states of many files, a JSON document a line: {"uri": …, "to": "pending"}
     #[command(alias = "batch_update")]
+    #[command(
+        after_help = "Examples:\n  millwork state batch-update changes.ndjson --reason \"mended\"\n  millwork state batch-update - --reason \"mended\" --yes < changes.ndjson"
+    )]
     BatchUpdate(Batch),
 }
 
@@ -318,7 +346,8 @@ pub(crate) async fn open(url: &str) -> anyhow::Result<Arc<dyn TrackingStore>> {
 
 /// Parses the text of `--input-places`; none, if the option is not given.
 fn places(text: Option<&str>) -> anyhow::Result<Option<Places>> {
-    text.filter(|text| !text.is_empty()).map(str::parse).transpose().context("--input-places or INPUT_PLACES")
+    let places = text.filter(|text| !text.is_empty()).map(str::parse).transpose();
+    places.context("--input-places or INPUT_PLACES").map_err(of_usage)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::list::print_json;
 use crate::table;
 use chrono::{SecondsFormat, Utc};
 use millwork_api::Page;
-use millwork_diagnosis::{number, shown};
+use millwork_diagnosis::{many, number, shown};
 use millwork_scheduler::{
     Consistency, FileQuery, FileReport, FileStats, MAX_FILES_READ, Orphans, Scope, Story, StoryStep,
 };
@@ -209,6 +209,8 @@ async fn story(source: &Source, subject: &str) -> anyhow::Result<Story> {
 }
 
 async fn find_orphans(source: &Source, options: FindOrphans, json: bool) -> anyhow::Result<ExitCode> {
+    source.check_on_state(options.objects, "--objects")?;
+    source.check_on_state(options.recorded.record, "--record")?;
     let mut found: Orphans = match source {
         Source::State(operations) => operations.find_orphans(options.older_than, Utc::now()).await?,
         Source::Scheduler(client) => {
@@ -236,13 +238,18 @@ async fn find_orphans(source: &Source, options: FindOrphans, json: bool) -> anyh
             );
         }
         let objects =
-            found.objects_listed.map(|listed| format!(", {} objects listed", number(listed))).unwrap_or_default();
-        println!("{} orphans; {} files read{objects}", found.orphans.len(), number(found.files_read));
+            found.objects_listed.map(|listed| format!(", {} listed", many(listed, "object"))).unwrap_or_default();
+        println!("{}; {} read{objects}", many(found.orphans.len() as u64, "orphan"), many(found.files_read, "file"));
+        if found.is_capped {
+            eprintln!("there is more than was looked at");
+        }
     })?;
     Ok(code_of(found.orphans.is_empty()))
 }
 
 async fn validate(source: &Source, options: Validate, json: bool) -> anyhow::Result<ExitCode> {
+    source.check_on_state(options.fix, "--fix")?;
+    source.check_on_state(options.no_objects, "--no-objects")?;
     let found: Consistency = match source {
         Source::State(operations) => {
             let scope =
@@ -266,11 +273,11 @@ async fn validate(source: &Source, options: Validate, json: bool) -> anyhow::Res
             );
         }
         println!(
-            "{} findings; {} invariants, {} files, {} runs",
-            found.findings.len(),
-            found.checked.len(),
-            number(found.files),
-            number(found.runs)
+            "{}; {}, {}, {}",
+            many(found.findings.len() as u64, "finding"),
+            many(found.checked.len() as u64, "invariant"),
+            many(found.files, "file"),
+            many(found.runs, "run")
         );
         if found.is_capped {
             eprintln!("there is more than was looked at: --limit, or --date");

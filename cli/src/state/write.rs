@@ -3,10 +3,11 @@
 use super::ask::{Source, operator};
 use super::{Batch, Reset, Update, Written};
 use crate::exit::Exit;
+use crate::failure::usage;
 use crate::list::print_json;
 use anyhow::Context;
 use chrono::{Duration, Utc};
-use millwork_diagnosis::shown;
+use millwork_diagnosis::{many, shown};
 use millwork_manifest::DatePrefix;
 use millwork_scheduler::{
     Applied, Consistency, MAX_CHANGES, Operations, Outcome, PlannedChange, Requested, ResetQuery, StateMark,
@@ -80,10 +81,10 @@ pub(super) async fn mend(
         );
         return Ok(if found.findings.is_empty() { ExitCode::SUCCESS } else { Exit::NeedsYou.into() });
     }
-    check_reason(&written.reason).map_err(anyhow::Error::msg)?;
+    check_reason(&written.reason).map_err(usage)?;
     if !dates.is_empty() {
         operations.recount(&dates, &operator(), &written.reason, Utc::now()).await?;
-        eprintln!("{} dates were counted anew", dates.len());
+        eprintln!("counted anew: {}", many(dates.len() as u64, "date"));
     }
     let applied = operations.apply(plan, "validate-consistency", &operator(), &written.reason, Utc::now()).await?;
     if !json {
@@ -148,7 +149,11 @@ fn print(applied: &Applied) {
     }
     let count = |outcome| applied.count(outcome);
     match applied.is_dry_run {
-        true => println!("{} files would change, {} are refused", count(Outcome::Planned), count(Outcome::Refused)),
+        true => println!(
+            "{} would change, {} refused",
+            many(count(Outcome::Planned) as u64, "file"),
+            count(Outcome::Refused)
+        ),
         false => println!(
             "{} done, {} skipped, {} refused, {} failed",
             count(Outcome::Done),

@@ -4,11 +4,13 @@ mod demo;
 mod feed;
 
 use crate::embedded::{self, vcores};
+use crate::failure::usage;
 use anyhow::Context;
 use clap::{Args, Parser};
 use demo::Demo;
 use feed::Feed;
 use millwork_manifest_builder::{Builder, Rules};
+use millwork_process::Profile;
 use millwork_scheduler::{
     About, ApiServer, BasePath, EndedRun, HttpOptions, Lease, OutputLock, ReadPlaces, RunOptions, Scheduler, Service,
 };
@@ -80,6 +82,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     vcores: Option<u32>,
 
+    /// Preset of what neither the command line nor the environment says; `millwork config reference` has its values
+    #[arg(long, env = "MILLWORK_PROFILE", value_name = "NAME")]
+    profile: Option<Profile>,
+
     #[command(flatten)]
     rules: Rules,
 }
@@ -114,17 +120,21 @@ impl Where {
             anyhow::Ok(parent.join("out").display().to_string())
         };
         let output = options.output.clone().map_or_else(beside, Ok)?;
-        let Run { run } = Run::try_parse_from(["up", "--output", &output])?;
+        let profile = options.profile.map(|profile| if profile == Profile::Dev { "dev" } else { "prod" });
+        let profile = profile.into_iter().flat_map(|name| ["--profile", name]);
+        let line = ["up", "--output", &output].into_iter().chain(profile);
+        let Run { run } = millwork_process::try_parse_from(line).map_err(crate::failure::wrong_line)?.options;
         let (input, output) = (Location::parse(&directory.display().to_string())?, run.output()?);
-        anyhow::ensure!(
-            !input.contains(&output) && !output.contains(&input),
-            "the input `{input}` and the output `{output}` are one inside the other: what is written would be read again; name another place \
-             with --output"
-        );
+        if input.contains(&output) || output.contains(&input) {
+            return Err(usage(format!(
+                "the input `{input}` and the output `{output}` are one inside the other: what is written would be read again; name another \
+                 place with --output"
+            )));
+        }
         let state = match (&options.state, output.local_path()) {
             (Some(state), _) => state.clone(),
             (None, Some(path)) => format!("sqlite:{}/_millwork/state.db", path.display()),
-            (None, None) => anyhow::bail!("say where files and runs are remembered: --state sqlite:PATH"),
+            (None, None) => return Err(usage("say where files and runs are remembered: --state sqlite:PATH")),
         };
         Ok(Self { input, output, state, run })
     }

@@ -48,7 +48,8 @@ pub(crate) fn run(run: Run) -> say::Run {
         state: run.state,
         priority: run.priority,
         files: run.files,
-        bytes: run.bytes,
+        // A manifest may tell no sizes: the commit does.
+        bytes: if run.bytes == 0 { run.summary.map_or(0, |summary| summary.input_bytes) } else { run.bytes },
         attempts: run.attempts,
         failures: run.failures,
         generation: run.generation,

@@ -8,7 +8,7 @@ mod probes;
 use crate::why::Inspector;
 use chrono::{DateTime, Duration, Utc};
 use millwork_api::{Check, Examination, Verdict};
-use millwork_diagnosis::{Leader, bytes, shown};
+use millwork_diagnosis::{Leader, bytes, many, shown};
 use millwork_tracking::{BuilderNote, FileFilter};
 
 /// Age of an expired lock that is told of while files of its date wait, in minutes: 10, twice what a lock lasts.
@@ -137,7 +137,7 @@ impl Inspector {
             Ok(drafts) if drafts.is_empty() => checks.push(Check::fine("drafts", "none was left")),
             Ok(drafts) => checks.push(Check::warning(
                 "drafts",
-                format!("{} manifests were begun and not finished", drafts.len()),
+                format!("begun and not finished: {}", many(drafts.len() as u64, "manifest")),
                 "millwork-manifest-builder sweep",
             )),
             Err(error) => checks.push(Check::unknown("drafts", shown(&error.to_string()))),
@@ -213,7 +213,7 @@ async fn queue_checks(builders: &[BuilderNote]) -> Vec<Check> {
         checks.push(match tokio::time::timeout(QUEUE_PATIENCE, millwork_queue::depth(&url)).await {
             Ok(Ok(depth)) if name == "dead letters" && depth.waiting > 0 => Check::warning(
                 name,
-                format!("{} messages in {}", depth.waiting, shown(&url)),
+                format!("{} in {}", many(depth.waiting, "message"), shown(&url)),
                 "look at their attribute `reason`; `millwork-manifest-builder backfill` takes their files in",
             ),
             Ok(Ok(depth)) => {

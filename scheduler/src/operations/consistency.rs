@@ -8,7 +8,7 @@ use super::read::FileQuery;
 use super::{MAX_FINDINGS, Operations, PAGE};
 use crate::audit::{self, Operator};
 use chrono::{DateTime, Duration, Utc};
-use millwork_diagnosis::Leader;
+use millwork_diagnosis::{Leader, many};
 use millwork_manifest::{DatePrefix, FileState, RunState};
 use millwork_tracking::{RunFilter, TrackedFile, TrackingError, TrackingResult};
 use serde::{Deserialize, Serialize};
@@ -104,23 +104,13 @@ impl Operations {
 
     async fn check_files(&self, found: &mut Consistency, scope: Scope, before: DateTime<Utc>) -> TrackingResult<()> {
         let mut seen: Vec<TrackedFile> = Vec::new();
-        let keep = |file: TrackedFile| {
-            seen.push(file);
-            true
-        };
-        let query = FileQuery { date: scope.date, before: Some(before), ..FileQuery::default() };
-        match self.query_by_status(&query, scope.limit, scope.limit, keep).await {
-            Ok(is_all) => found.is_capped |= !is_all,
-            Err(TrackingError::Corrupt { what, value }) => {
-                let text = format!("{what} `{}` cannot be read", millwork_diagnosis::shown(&value));
-                found.add(
-                    "states-legal",
-                    "a file",
-                    text,
-                    "somebody has changed the store by hand: restore it from a backup",
-                );
+        if !self.list(found, &mut seen, None, scope, before).await? {
+            // Rows that cannot be read end a listing. Those by state have the others, and where one of them ends, too, there is
+            // more than was looked at.
+            seen.clear();
+            for state in FileState::ALL {
+                found.is_capped |= !self.list(found, &mut seen, Some(state), scope, before).await?;
             }
-            Err(error) => return Err(error),
         }
         found.files = seen.len() as u64;
         let mut runs: HashMap<String, Option<RunState>> = HashMap::new();
@@ -133,6 +123,34 @@ impl Operations {
             }
         }
         Ok(())
+    }
+
+    /// Lists files, as many as there is room for. False if one of them cannot be read, which is a finding.
+    async fn list(
+        &self,
+        found: &mut Consistency,
+        seen: &mut Vec<TrackedFile>,
+        state: Option<FileState>,
+        scope: Scope,
+        before: DateTime<Utc>,
+    ) -> TrackingResult<bool> {
+        let room = scope.limit.saturating_sub(seen.len());
+        let keep = |file: TrackedFile| {
+            seen.push(file);
+            true
+        };
+        let query = FileQuery { state, date: scope.date, before: Some(before), ..FileQuery::default() };
+        match self.query_by_status(&query, room, scope.limit, keep).await {
+            Ok(is_all) => found.is_capped |= !is_all,
+            Err(TrackingError::Corrupt { what, value }) => {
+                let text = format!("{what} `{}` cannot be read", millwork_diagnosis::shown(&value));
+                let remedy = "somebody has changed the store by hand: restore it from a backup";
+                found.add("states-legal", "a file", text, remedy);
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(true)
     }
 
     async fn check_file(
@@ -262,7 +280,7 @@ impl Operations {
         for date in dates {
             let _ = self.store().recount(*date).await?;
         }
-        note.outcome = Some(format!("{} dates counted", dates.len()));
+        note.outcome = Some(format!("{} counted", many(dates.len() as u64, "date")));
         audit::complete(self.store(), &note).await;
         Ok(())
     }

@@ -3,8 +3,10 @@
 use super::read::FileQuery;
 use super::{MAX_FILES_READ, MAX_FINDINGS, Operations, PAGE};
 use crate::commit::RunResult;
+use crate::why::old_drafts;
 use chrono::{DateTime, Duration, Utc};
 use futures::StreamExt;
+use millwork_diagnosis::many;
 use millwork_manifest::{FileState, ManifestId, ObjectUri, RunState};
 use millwork_storage::{Objects, Storage};
 use millwork_tracking::{Run, RunFilter, TrackedFile, TrackingResult};
@@ -166,12 +168,13 @@ impl Operations {
     }
 
     async fn add_drafts(&self, found: &mut Orphans, before: DateTime<Utc>) -> TrackingResult<()> {
-        let filter = RunFilter { state: Some(RunState::Draft), limit: PAGE, ..RunFilter::default() };
-        for draft in self.store().list_runs(&filter).await?.items {
+        let (drafts, is_all) = old_drafts(self.store(), before).await?;
+        found.is_capped |= !is_all;
+        for draft in drafts {
             // Drafts may have been finished since they were listed.
             let now = self.store().run_head(&draft.manifest_id).await?;
             if now.is_some_and(|run| run.state == RunState::Draft && run.created_at <= before) {
-                let text = format!("begun, with {} files, and not finished", draft.files);
+                let text = format!("begun, with {}, and not finished", many(draft.files, "file"));
                 found.add(OrphanKind::OldDraft, draft.manifest_id.to_string(), text, Some(draft.created_at));
             }
         }
@@ -196,7 +199,7 @@ impl Operations {
             let counted = self.store().backlog(date).await?.pending_files;
             let still = self.store().pending(date, 1).await?;
             if counted == 0 && !still.is_empty() {
-                let text = format!("{files} files wait, and the counter of their date says 0");
+                let text = format!("waiting: {}; the counter of their date says 0", many(files, "file"));
                 found.add(OrphanKind::Uncounted, date.to_string(), text, Some(since));
             }
         }

@@ -2,7 +2,7 @@
 
 use super::{Operations, PAGE};
 use chrono::{DateTime, Duration, Utc};
-use millwork_diagnosis::{Diagnosis, LockFacts};
+use millwork_diagnosis::{Diagnosis, LockFacts, many};
 use millwork_manifest::{DatePrefix, FileState, ManifestId, ObjectUri};
 use millwork_tracking::{DateTotals, FileFilter, Run, TrackedFile, TrackingResult};
 use serde::{Deserialize, Serialize};
@@ -277,7 +277,7 @@ fn percentiles(mut ages: Vec<u64>) -> [u64; 3] {
 }
 
 fn moments(run: &Run) -> Vec<(DateTime<Utc>, String, Option<String>)> {
-    let mut steps = vec![(run.created_at, "queued".to_owned(), Some(format!("{} files", run.files)))];
+    let mut steps = vec![(run.created_at, "queued".to_owned(), Some(many(run.files, "file")))];
     for attempt in &run.history {
         steps.push((attempt.started_at, "planning".to_owned(), Some(format!("attempt {}", attempt.number))));
         if let Some((at, failure)) = attempt.ended_at.zip(attempt.failure.as_ref()) {

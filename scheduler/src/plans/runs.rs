@@ -3,8 +3,11 @@
 use super::kinds::{Looked, Made, planned, refused};
 use crate::service::Service;
 use millwork_api::{Action, Change, ChangeResult, Priority};
-use millwork_manifest::{ManifestId, RunState};
-use millwork_tracking::{Run, TrackingError, TrackingResult};
+use millwork_manifest::{ManifestId, RunState, printable};
+use millwork_tracking::{Run, TrackedFile, TrackingError, TrackingResult};
+
+/// Limit of the files of a run that a plan looks at: 100, one request of DynamoDB. A plan has up to 1,000 runs.
+const MAX_FILES_LOOKED_AT: usize = 100;
 
 /// Mark of a run as it is: whatever happens to a run changes it.
 fn version(run: &Run) -> String {
@@ -33,7 +36,10 @@ async fn after(service: &Service, action: Action, run: &Run) -> TrackingResult<R
     let plain = |after: &str| Ok((String::new(), after.to_owned()));
     let no = |reason: &str| Err(format!(": {reason}"));
     Ok(match (action, run.state) {
-        (Action::Retry, Failed | Cancelled) => plain("queued"),
+        (Action::Retry, Failed | Cancelled) => match lost_file(service, run).await? {
+            None => plain("queued"),
+            Some(file) => Err(lost_words(&file)),
+        },
         (Action::Retry | Action::Force, Committing) => match service.check_lost(&run.manifest_id, action).await {
             Ok(()) => Ok((", its output is lost".to_owned(), "queued".to_owned())),
             Err(TrackingError::Conflict { found, wanted, .. }) => Err(format!(" ({found}): {wanted}")),
@@ -60,6 +66,21 @@ async fn after(service: &Service, action: Action, run: &Run) -> TrackingResult<R
         (Action::Priority(_), _) => no("only a queued run has a place in the queue"),
         (Action::Redrive, _) => no("runs are not taken back; retry queues one"),
     })
+}
+
+/// A file of the run that another manifest has by now. Looks at the first ones: as a rule all of them went the same way, and the
+/// change itself looks at all.
+async fn lost_file(service: &Service, run: &Run) -> TrackingResult<Option<TrackedFile>> {
+    match service.store().manifest(&run.manifest_id).await? {
+        Some(manifest) => service.lost_file(&manifest, MAX_FILES_LOOKED_AT).await,
+        None => Ok(None),
+    }
+}
+
+fn lost_words(file: &TrackedFile) -> String {
+    let holder = file.manifest_id.as_ref().map(|id| format!(" in manifest `{id}`")).unwrap_or_default();
+    let uri = printable(file.uri.as_str());
+    format!(": its file `{uri}` is {}{holder} by now; files of it that still wait go into a new manifest", file.state)
 }
 
 pub(super) async fn make(

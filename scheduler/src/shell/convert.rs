@@ -102,7 +102,7 @@ impl Shell {
         let submitted = self.engine.submit(manifest.id.as_str(), planned.plan.clone(), planned.tasks.clone());
         let job = submitted.instrument(tracing::info_span!("submit")).await?;
         metrics::histogram!("millwork_planning_duration_seconds").record(started.elapsed().as_secs_f64());
-        let plan = shortened(planned.explain());
+        let plan = shortened(planned.explain().to_string());
         self.works.with(&manifest.id, |work| {
             (work.job, work.plan) = (Some(job.id().clone()), plan);
             work.input_bytes = planned.tasks.iter().map(|task| task.bytes).sum();

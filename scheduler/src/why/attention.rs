@@ -8,7 +8,7 @@ use millwork_diagnosis::{
     AttentionItem, ClusterFacts, Code, DateFacts, Diagnosis, Facts, Settings, Standing, Subject, diagnose, fold,
 };
 use millwork_manifest::{DatePrefix, FileState, ManifestId, RunState};
-use millwork_tracking::{BuilderAbout, FileFilter, Page, Run, RunFilter, TrackedFile, TrackingResult};
+use millwork_tracking::{BuilderAbout, FileFilter, Page, Run, RunFilter, TrackedFile, TrackingResult, TrackingStore};
 use std::collections::{HashMap, HashSet};
 
 /// Limit of the failed runs, failed files and refused files that are looked at, each: 500, the newest or the oldest.
@@ -17,6 +17,8 @@ const LOOKED_AT: usize = 500;
 const MAX_DATES: usize = 100;
 /// Limit of the open runs of which more than their state is asked: 50. Those that began first come first.
 const MAX_OPEN: usize = 50;
+/// Limit of the pages of drafts that are read, of 500 each: 10. Each draft lives a moment.
+const MAX_DRAFT_PAGES: usize = 10;
 /// Limit of the items of the list: 50. It is to be read.
 const MAX_ITEMS: usize = 50;
 /// Age after which a draft needs attention, in seconds: 300. The sweep finishes one within a minute.
@@ -31,7 +33,7 @@ pub struct Attention {
     pub items: Vec<AttentionItem>,
     /// Causes beyond the 50 that are shown.
     pub left_out: usize,
-    /// True if there was more than was looked at: 500 failed runs, failed files and refused files each, 100 dates, 50 open runs.
+    /// True if there was more than was looked at: 500 failed runs, failed files and refused files each, 100 dates, 50 open runs, 50 old drafts.
     pub is_capped: bool,
 }
 
@@ -93,9 +95,11 @@ impl Inspector {
             open.extend(page.items);
         }
         open.sort_by_key(|run| run.started_at);
+        found.is_capped |= open.len() > MAX_OPEN;
+        open.truncate(MAX_OPEN);
         open.extend(self.store.due(1, now).await?);
         let newest = if open.iter().any(is_under_way) { self.newest_completed().await? } else { Vec::new() };
-        for run in open.into_iter().take(MAX_OPEN + 1) {
+        for run in open {
             let run_facts = self.run_facts_beside(&run, &newest, now).await?;
             let facts = Facts { run: Some(run_facts), cluster: cluster.clone(), ..Facts::default() };
             let diagnosis = diagnose(&Subject::Run(run.manifest_id.to_string()), &facts, settings, now);
@@ -137,8 +141,9 @@ impl Inspector {
         now: DateTime<Utc>,
     ) -> TrackingResult<()> {
         let before = now - Duration::seconds(OLD_DRAFT_SECONDS);
-        let filter = RunFilter { state: Some(RunState::Draft), limit: MAX_OPEN, ..RunFilter::default() };
-        for run in self.store.list_runs(&filter).await?.items.into_iter().filter(|run| run.created_at < before) {
+        let (drafts, is_all) = old_drafts(&*self.store, before).await?;
+        found.is_capped |= !is_all || drafts.len() > MAX_OPEN;
+        for run in drafts.into_iter().take(MAX_OPEN) {
             let date = Some(self.lock_of(run.date).await?);
             let facts = Facts { run: Some(head_facts(&run)), date, cluster: cluster.clone(), ..Facts::default() };
             let mut diagnosis = diagnose(&Subject::Run(run.manifest_id.to_string()), &facts, settings, now);
@@ -206,6 +211,23 @@ fn add_failed_runs(
         let diagnosis = diagnose(&Subject::Run(run.manifest_id.to_string()), &facts, settings, now);
         found.add(cause_of(run), diagnosis);
     }
+}
+
+/// Drafts that were begun before a moment, the oldest first, and whether these are all: the listing has the newest first, and ends
+/// after [`MAX_DRAFT_PAGES`].
+pub(crate) async fn old_drafts(store: &dyn TrackingStore, before: DateTime<Utc>) -> TrackingResult<(Vec<Run>, bool)> {
+    let mut filter = RunFilter { state: Some(RunState::Draft), limit: LOOKED_AT, ..RunFilter::default() };
+    let mut old = Vec::new();
+    for _ in 0..MAX_DRAFT_PAGES {
+        let page = store.list_runs(&filter).await?;
+        old.extend(page.items.into_iter().filter(|run| run.created_at <= before));
+        filter.cursor = page.next_cursor;
+        if filter.cursor.is_none() {
+            break;
+        }
+    }
+    old.sort_by_key(|run| run.created_at);
+    Ok((old, filter.cursor.is_none()))
 }
 
 /// Cause that failed runs have in common: the class, and the message without its numbers and names.

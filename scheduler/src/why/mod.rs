@@ -13,6 +13,8 @@ mod near;
 mod runs;
 
 pub use attention::Attention;
+pub(crate) use attention::old_drafts;
+pub use near::nearest;
 
 use crate::options::RunOptions;
 use crate::shell::Scheduler;

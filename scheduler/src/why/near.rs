@@ -31,7 +31,7 @@ impl Inspector {
 }
 
 /// The names that take the fewest changes of a character to become another.
-pub(super) fn nearest(name: &str, known: impl Iterator<Item = String>) -> Vec<String> {
+pub fn nearest(name: &str, known: impl Iterator<Item = String>) -> Vec<String> {
     let mut ranked: Vec<(usize, String)> = known.map(|other| (distance(name, &other), other)).collect();
     ranked.sort();
     ranked.dedup();

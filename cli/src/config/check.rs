@@ -1,0 +1,85 @@
+//! Problems of a program's settings, found without starting it.
+
+use super::programs::Name;
+use super::reference::{Reference, VARIABLES};
+use crate::failure::clap_text;
+use clap::{CommandFactory, FromArgMatches};
+use millwork_process::try_parse_from;
+use millwork_scheduler::nearest;
+use std::ffi::OsString;
+
+/// Everything that is wrong with a command line and the environment.
+pub(super) fn problems(program: Name, line: Vec<OsString>) -> Vec<String> {
+    let mut problems = match program {
+        Name::Scheduler => of(line, |options: millwork_scheduler::Program| options.problems()),
+        Name::Executor => of(line, |options: millwork_executor::Program| options.problems()),
+        Name::ManifestBuilder => of(line, |options: millwork_manifest_builder::program::Program| options.problems()),
+        Name::Millwork => of(line, |_: crate::Cli| Vec::new()),
+    };
+    let known = known_variables();
+    let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    problems.extend(unknown(set, &known));
+    problems
+}
+
+fn of<T: CommandFactory + FromArgMatches>(
+    line: Vec<OsString>,
+    problems: impl FnOnce(T) -> Vec<anyhow::Error>,
+) -> Vec<String> {
+    match try_parse_from::<T>(line) {
+        Ok(parsed) => problems(parsed.options).iter().map(|error| format!("{error:#}")).collect(),
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => vec![clap_text(&error)],
+    }
+}
+
+/// Variables of all programs: one that is another program's is no mistake.
+fn known_variables() -> Vec<String> {
+    let options = Reference::of(None).options.into_iter().filter_map(|option| option.variable);
+    options.chain(VARIABLES.iter().map(|(name, _)| (*name).to_owned())).collect()
+}
+
+/// Variables that look as if they were Millwork's and are not, each with the one that may be meant.
+fn unknown(set: impl Iterator<Item = String>, known: &[String]) -> Vec<String> {
+    let mut unknown: Vec<String> = set.filter(|name| name.starts_with("MILLWORK_") && !known.contains(name)).collect();
+    unknown.sort();
+    let tell = |name: &String| {
+        let near = nearest(name, known.iter().cloned()).into_iter().next().unwrap_or_default();
+        format!("{name} is set, and no program knows such a variable: is {near} meant?")
+    };
+    unknown.iter().map(tell).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_variable_is_told_with_the_one_that_is_meant() {
+        let set = ["MILLWORK_OUPUT", "MILLWORK_STATE", "PATH", "MILLWORK_TOKEN"].map(str::to_owned);
+        let found = unknown(set.into_iter(), &known_variables());
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("MILLWORK_OUPUT ") && found[0].contains("MILLWORK_OUTPUT meant"), "{found:?}");
+    }
+
+    #[test]
+    fn a_program_that_would_not_start_says_why() {
+        let line = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let scheduler = |more: &str| {
+            of(line(&format!("it --output /out{more}")), |options: millwork_scheduler::Program| options.problems())
+        };
+        assert_eq!(scheduler(" --state sqlite:/s/s.db --input-places /in"), Vec::<String>::new());
+        let found =
+            scheduler(" --state sqlite:/s/s.db --input-places /out --listen 0.0.0.0:1 --scale-min-executors 40");
+        assert_eq!(found.len(), 3, "{found:?}");
+        let found = scheduler("");
+        assert!(found.len() == 1 && found[0].contains("--state <URL>") && !found[0].contains('\n'), "{found:?}");
+        let found = scheduler(" --state postgres:x --input-places /in");
+        assert!(found.iter().any(|problem| problem.contains("sqlite:PATH")), "{found:?}");
+        let builder = "it --manifests /in/m --state sqlite:/s/s.db watch --input /in";
+        let found = of(line(builder), |options: millwork_manifest_builder::program::Program| options.problems());
+        assert!(found.len() == 1 && found[0].contains("/in"), "{found:?}");
+        let found = of(line("it --http 0.0.0.0:1"), |options: millwork_executor::Program| options.problems());
+        assert!(found.len() == 1 && found[0].contains("--insecure-http"), "{found:?}");
+    }
+}

@@ -1,0 +1,144 @@
+//! Options of `millwork-executor`, and what is wrong with them.
+
+use clap::Parser;
+use millwork_cluster::{Access, Address, Identity, Secret, TlsFiles};
+use millwork_process::HealthOptions;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
+
+/// Address for health and metrics where none is given.
+const HTTP: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8082));
+
+/// Runs conversion tasks for a scheduler.
+///
+/// It dials the scheduler, and takes work on no port itself. Both prove that they have the same secret: of --executor-secret-file or
+/// MILLWORK_EXECUTOR_SECRET, else one that the first of them makes for this user in ~/.local/state/millwork.
+///
+/// Of several schedulers on one state, one runs the manifests: name all of them, or a name that has the addresses of all. The
+/// executor works for the first that accepts it; when that is gone, it gives up its tasks and goes on to the next, round and round.
+/// Names are looked up anew each time.
+///
+/// It reads the input and writes the output itself, so it needs access to both. On SIGTERM it takes no
+/// more tasks, finishes those it has within --drain-seconds, and ends; a second one ends it at once.
+#[derive(Parser)]
+#[command(version)]
+pub struct Program {
+    /// The schedulers' addresses for executors: several, if others stand by
+    #[arg(
+        long,
+        env = "MILLWORK_SCHEDULER",
+        value_name = "HOST:PORT,…",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:50050"
+    )]
+    pub scheduler: Vec<Address>,
+
+    /// Threads that convert, and tasks that run at once [default: the number of cores]
+    #[arg(long, env = "MILLWORK_VCORES", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub vcores: Option<u32>,
+
+    /// File with the secret that the scheduler has, too; MILLWORK_EXECUTOR_SECRET in the environment does the same
+    #[arg(long, env = "MILLWORK_EXECUTOR_SECRET_FILE", value_name = "FILE")]
+    pub executor_secret_file: Option<PathBuf>,
+
+    /// PEM file with the authorities that the scheduler's certificate is of. With it, connections are encrypted
+    #[arg(long, env = "MILLWORK_TLS_CA", value_name = "FILE", requires_all = ["tls_cert", "tls_key"])]
+    pub tls_ca: Option<PathBuf>,
+
+    /// PEM file with the certificate to show to the scheduler, with a URI that ends in /executor, such as
+    /// spiffe://example.org/millwork/executor. Read again when it changes, as is its key
+    #[arg(long, env = "MILLWORK_TLS_CERT", value_name = "FILE", requires_all = ["tls_ca", "tls_key"])]
+    pub tls_cert: Option<PathBuf>,
+
+    /// PEM file with its key
+    #[arg(long, env = "MILLWORK_TLS_KEY", value_name = "FILE", requires_all = ["tls_ca", "tls_cert"])]
+    pub tls_key: Option<PathBuf>,
+
+    /// Time that tasks have after SIGTERM; what is not done by then is given back to the scheduler at once, which gives it to other
+    /// executors. Stay below what ends the process for good: in Kubernetes 300 s of terminationGracePeriodSeconds, on a spot
+    /// instance two minutes
+    #[arg(long, env = "MILLWORK_DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 270, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub drain_seconds: u64,
+
+    /// Address for /healthz, /readyz and /metrics [default: 127.0.0.1:8082, or none if another process has it]
+    #[arg(long, env = "HTTP_LISTEN", value_name = "HOST:PORT")]
+    pub http: Option<SocketAddr>,
+
+    /// Serve health and metrics on an address that others can reach: they need no token
+    #[arg(long, env = "INSECURE_HTTP", value_parser = clap::builder::FalseyValueParser::new())]
+    pub insecure_http: bool,
+
+    /// Name in logs and in the record of output files [default: HOST:PID]
+    #[arg(long, env = "MILLWORK_EXECUTOR_ID", value_name = "NAME")]
+    pub id: Option<String>,
+
+    #[command(flatten)]
+    pub retired: Retired,
+}
+
+/// Options of the time when executors listened on ports. They are accepted, so that deployments go on, and have no effect.
+#[derive(clap::Args)]
+pub struct Retired {
+    #[arg(long, hide = true)]
+    work_dir: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    bind: Option<String>,
+    #[arg(long, hide = true)]
+    external_host: Option<String>,
+    #[arg(long, hide = true)]
+    port: Option<u16>,
+    #[arg(long, hide = true)]
+    grpc_port: Option<u16>,
+    #[arg(long, hide = true)]
+    insecure: bool,
+}
+
+impl Retired {
+    /// Tells of those that are given.
+    pub fn warn(&self) {
+        let given = [
+            ("--work-dir", self.work_dir.is_some()),
+            ("--bind", self.bind.is_some()),
+            ("--external-host", self.external_host.is_some()),
+            ("--port", self.port.is_some()),
+            ("--grpc-port", self.grpc_port.is_some()),
+            ("--insecure", self.insecure),
+        ];
+        for (option, _) in given.into_iter().filter(|(_, is_given)| *is_given) {
+            tracing::warn!(option, "has no effect: executors listen on no port and keep nothing on disk; leave it out");
+        }
+    }
+}
+
+impl Program {
+    /// Reads the means by which the executor knows its scheduler.
+    pub fn access(&self) -> anyhow::Result<Access> {
+        let secret = match Secret::configured(self.executor_secret_file.as_deref())? {
+            Some(secret) => secret,
+            None => Secret::of_this_user()?,
+        };
+        Ok(Access::new(secret, self.tls())?)
+    }
+
+    fn tls(&self) -> Option<TlsFiles> {
+        let authorities = self.tls_ca.clone()?;
+        let identity = Identity { certificate: self.tls_cert.clone()?, key: self.tls_key.clone()? };
+        Some(TlsFiles { authorities, identity })
+    }
+
+    /// Address for health and metrics. One that others can reach is refused unless that is meant.
+    pub fn health(&self) -> anyhow::Result<HealthOptions> {
+        HealthOptions { address: self.http.unwrap_or(HTTP), insecure: self.insecure_http }.check()
+    }
+
+    /// Everything for which the executor would refuse to start, as far as that can be seen without a network, or a change.
+    pub fn problems(&self) -> Vec<anyhow::Error> {
+        let access = Secret::configured(self.executor_secret_file.as_deref()).map_err(anyhow::Error::from);
+        let access = access.and_then(|secret| match secret {
+            Some(secret) => Ok(Access::new(secret, self.tls()).map(|_| ())?),
+            // The start makes a secret for this user.
+            None => Ok(()),
+        });
+        [access.err(), self.health().err()].into_iter().flatten().collect()
+    }
+}
