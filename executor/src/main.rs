@@ -23,7 +23,7 @@ async fn serve(options: Program) -> anyhow::Result<()> {
     let descriptors = millwork_net::raise_descriptor_limit().context("cannot raise the limit of open files")?;
     let access = options.access()?;
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "localhost".to_owned());
-    let name = options.id.unwrap_or_else(|| format!("{}:{}", host.trim(), std::process::id()));
+    let name = options.id.clone().unwrap_or_else(|| format!("{}:{}", host.trim(), std::process::id()));
     let slots =
         options.vcores.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |n| n as usize);
     let http = options.health()?;
