@@ -73,7 +73,7 @@ fn listings_come_in_pages_and_can_be_narrowed() {
     let what: Vec<_> =
         run["timeline"].as_array().unwrap().iter().map(|moment| moment["what"].as_str().unwrap()).collect();
     assert_eq!(what, ["created", "started", "committed", "ended"]);
-    let totals = json!({"files": 1, "lines": 3, "rows": 2, "rejected": 1, "blank": 0});
+    let totals = json!({"files": 1, "lines": 3, "rows": 2, "rejected": 1, "blank": 0, "without_rows": 0});
     assert_eq!(run["result"]["ledger"], totals);
     assert_eq!(cluster.get("runs/m1/ledger")["items"][0]["rejected"], 1);
     assert_eq!(cluster.get("runs/m1/files")["items"][0]["state"], "completed");

@@ -113,7 +113,7 @@ fn an_output_that_cannot_be_written_is_named() {
     place.input("2025-01-01.ndjson", "{\"a\":1}\n");
     std::fs::write(place.path("out"), "a file where a directory should be").unwrap();
     let done = place.run(&[]);
-    assert_eq!(done.code, Some(1));
+    assert_eq!(done.code, Some(2));
     assert!(done.stderr.contains(place.path("out").to_str().unwrap()), "{}", done.stderr);
 }
 
@@ -180,7 +180,7 @@ fn directories_that_would_feed_each_other_are_refused() {
     let mut command = Command::new(binary("millwork"));
     command.arg("run").arg("--input").arg(place.path("in")).arg("--output").arg(inside);
     let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("is inside the input"));
 }
 
@@ -206,7 +206,7 @@ fn files_that_are_gone_are_all_found_in_one_round() {
     let report = done.json();
     assert_eq!((done.code, &report["rows"], &report["manifests"]), (Some(1), &1.into(), &2.into()), "{}", done.stderr);
     let message = report["failed"][0]["message"].as_str().unwrap();
-    assert!(message.contains("39 other files of its manifest are not there either"), "{message}");
+    assert!(message.contains("other files of its manifest are not there either"), "{message}");
     let told = done.stderr.lines().filter(|line| line.contains("a file that was waiting is gone")).count();
     assert_eq!(told, GONE - 1, "{}", done.stderr);
     assert_eq!(place.run_well(&[])["manifests"], 0);

@@ -72,12 +72,12 @@ fn found_of(
     Ok((object.etag, object.size_bytes, inside))
 }
 
-/// The failure over a file that is gone, which also tells how many others of its manifest are.
+/// The failure over a file that is gone, which also tells how many others of those are that were looked at with it.
 fn with_others(failure: Failure, others: usize) -> Failure {
     let are = match others {
         0 => return failure,
         1 => "another file of its manifest is".to_owned(),
-        others => format!("{others} other files of its manifest are"),
+        others => format!("at least {others} other files of its manifest are"),
     };
     let message = format!("{}; {are} not there either", failure.message);
     Failure { file: failure.file, ..Failure::new(failure.class, message) }
@@ -190,9 +190,11 @@ pub(super) mod tests {
         };
         let (_root, there) = file(b"{}\n");
         let there = ManifestFile { uri: there.uri, size_bytes: None, etag: None, version_id: None };
-        for (gone, words) in
-            [(1, "a0.ndjson"), (2, "; another file of its manifest is not there either"), (9, "; 8 other files of")]
-        {
+        for (gone, words) in [
+            (1, "a0.ndjson"),
+            (2, "; another file of its manifest is not there either"),
+            (9, "; at least 8 other files of"),
+        ] {
             let files = (0..gone).map(|number| missing(&format!("a{number}.ndjson"))).chain([there.clone()]);
             let failure = check(&(0..).zip(files).collect::<Vec<_>>(), false, None).unwrap_err();
             assert!(failure.message.contains(words), "{failure}");

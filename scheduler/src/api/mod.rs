@@ -94,6 +94,7 @@ pub(crate) struct Api {
     events: Arc<EventLog>,
     /// Permits of what takes long: scans of the store, and documents of many files.
     heavy: Arc<Semaphore>,
+    pub(crate) concerns: crate::ui::Concerns,
     health: Health,
     /// Cancelled when the process is about to end.
     stop: CancellationToken,
@@ -128,7 +129,17 @@ fn router(
     let health = Health::new(service.clone(), counting.abort_handle());
     let events = Arc::new(EventLog::new());
     let heavy = Arc::new(Semaphore::new(HEAVY));
-    let api = Api { service, numbers, metrics, prices, events, heavy, health, stop };
+    let api = Api {
+        service,
+        numbers,
+        metrics,
+        prices,
+        events,
+        heavy,
+        concerns: crate::ui::Concerns::default(),
+        health,
+        stop,
+    };
     tokio::spawn(event_log::keep(api.clone()));
     let (checks, _) = checks().split_for_parts();
     let (timed, _) = timed().split_for_parts();

@@ -28,6 +28,7 @@ pub use base::BasePath;
 pub(crate) use guard::check_same_site;
 pub(crate) use headers::add_headers;
 pub(crate) use sign_in::link_path;
+pub(crate) use why::Concerns;
 
 use crate::api::{Access, Api};
 use axum::Router;

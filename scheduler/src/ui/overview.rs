@@ -1,7 +1,7 @@
 //! Overview.
 
 use super::asked::{Asked, Shown};
-use super::{numbers, why};
+use super::numbers;
 use crate::api::{Api, ApiError, load_executors, load_runs, load_stats};
 use axum::extract::State;
 use axum::response::Response;
@@ -32,7 +32,7 @@ async fn overview(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     let failed = some(Some(RunState::Failed)).await?.items;
     let executors = load_executors(api);
     let stats = load_stats(api);
-    let concerns = match why::concerns(api, asked.now).await {
+    let concerns = match api.concerns.now(api).await {
         Some(mut found) => {
             found.extend(of_cluster(&stats, &executors));
             found.sort_by_key(|concern| std::cmp::Reverse(concern.tone));
