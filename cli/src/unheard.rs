@@ -1,6 +1,6 @@
 //! Runs whose end was not heard: the memory of a listener is bounded, and other processes can end runs as well.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use millwork_manifest::{Failure, FailureClass, ManifestId};
 use millwork_scheduler::{EndedRun, RunResult};
 use millwork_tracking::{Run, RunFilter, RunState, TrackingResult, TrackingStore};
@@ -17,6 +17,8 @@ pub(crate) async fn unheard(
     since: DateTime<Utc>,
     told: &HashSet<ManifestId>,
 ) -> TrackingResult<Vec<EndedRun>> {
+    // The store has times in microseconds.
+    let since = since.trunc_subsecs(6);
     let mut ended = Vec::new();
     for state in [RunState::Completed, RunState::Failed, RunState::Cancelled] {
         let mut filter = RunFilter { state: Some(state), limit: PAGE, ..RunFilter::default() };

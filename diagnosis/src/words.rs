@@ -147,7 +147,7 @@ mod tests {
     fn numbers_are_as_people_write_them() {
         assert_eq!([number(0), number(999), number(1_203_441)], ["0", "999", "1,203,441"]);
         assert_eq!([many(1, "file"), many(0, "file"), many(2_000, "file")], ["1 file", "0 files", "2,000 files"]);
-        assert_eq!([bytes(12), bytes(1 << 20), bytes(u64::MAX)], ["12 B", "1.0 MiB", "16777216.0 TiB"]);
+        assert_eq!([bytes(12), bytes(1 << 20), bytes(u64::MAX)], ["12 B", "1.0 MiB", "16384.0 PiB"]);
         let spans = [-5, 119, 120, 7_200, 172_800].map(|s| span(Duration::seconds(s)));
         assert_eq!(spans, ["0 s", "119 s", "2 min", "2 h", "2 days"]);
     }

@@ -44,7 +44,7 @@ enum Target {
 /// Region and credentials come from the environment (AWS_REGION, AWS_PROFILE, AWS_ACCESS_KEY_ID, …) or from the role
 /// of the machine.
 #[derive(Args)]
-#[command(after_help = "Example: millwork bootstrap aws --prefix acme-millwork --dry-run")]
+#[command(after_help = "Examples:\n  millwork bootstrap aws --prefix acme-millwork --dry-run")]
 struct AwsOptions {
     /// Name everything after this: buckets NAME-input, NAME-manifests, NAME-output and NAME-quarantine, queues
     /// NAME-input and NAME-manifests, tables NAME, NAME-metrics and NAME-runs. All AWS accounts share the names of

@@ -9,8 +9,7 @@ use crate::service::Service;
 use chrono::Utc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use millwork_api::{Action, AnyOf, FileQuery, Plan, PlanRequest, PlanState, Select, SubjectKind};
-use millwork_diagnosis::shown;
-use millwork_manifest::{FileState, ManifestId, ObjectUri};
+use millwork_manifest::FileState;
 use millwork_tracking::{Page, Run, TrackedFile, TrackingResult};
 use std::collections::HashSet;
 
@@ -81,7 +80,7 @@ impl Service {
 
     async fn select(&self, action: Action, select: &Select) -> Result<Selected, PlanError> {
         match (select, action.subjects()) {
-            (Select::Ids(ids), kind) => select_named(kind, ids),
+            (Select::Ids(ids), _) => select_named(ids),
             (Select::Runs(query), SubjectKind::Run) => {
                 check_cursor(query.cursor.as_ref())?;
                 let next = |limit, cursor| async move { select::runs(&**self.store(), query, limit, cursor).await };
@@ -138,17 +137,9 @@ async fn collected<T, F: Future<Output = TrackingResult<Page<T>>>>(
     Ok(selected)
 }
 
-fn select_named(kind: SubjectKind, ids: &[String]) -> Result<Selected, PlanError> {
+fn select_named(ids: &[String]) -> Result<Selected, PlanError> {
     if ids.is_empty() || ids.len() > MAX_SUBJECTS {
         return Err(PlanError::Bad(format!("a plan names 1 to {MAX_SUBJECTS} subjects, not {}", ids.len())));
-    }
-    // Whatever is no name at all is not kept for others to read.
-    for id in ids {
-        let parsed = match kind {
-            SubjectKind::Run => id.parse::<ManifestId>().map(drop).map_err(|error| error.to_string()),
-            SubjectKind::File => id.parse::<ObjectUri>().map(drop).map_err(|error| error.to_string()),
-        };
-        parsed.map_err(|error| PlanError::Bad(format!("`{}` names nothing: {}", shown(id), shown(&error))))?;
     }
     let bytes: usize = ids.iter().map(String::len).sum();
     if bytes > MAX_NAMES_BYTES {
