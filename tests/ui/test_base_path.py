@@ -50,7 +50,8 @@ def test_everything_stays_below_the_path(chromium, below, takes_away):
                 continue
             seen.add(path)
             answer = page.request.get(proxy.base.removesuffix(PATH) + path)
-            assert answer.status in (200, 404), f"{path}: {answer.status}"
+            # Forms that ask have addresses that say 400 without what is asked for.
+            assert answer.status in (200, 400, 404), f"{path}: {answer.status}"
             if "text/html" in answer.headers["content-type"]:
                 for href in re.findall(r'(?:href|action|src|connect)="([^"#]+)"', answer.text()):
                     target = urllib.parse.urljoin(path, href.replace("&amp;", "&"))
