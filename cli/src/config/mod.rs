@@ -79,7 +79,7 @@ struct ShowOptions {
 ///
 /// Examples:
 ///   millwork config check scheduler
-///   millwork config check manifest-builder -- serve --queue-url https://sqs.eu-central-1.amazonaws.com/1/acme
+///   millwork config check manifest-builder -- serve --queue-url $QUEUE_URL
 ///
 /// Exit codes: 0 nothing is wrong; 3 something is.
 #[derive(Args)]
