@@ -1,7 +1,7 @@
 //! Parquet files of text columns: row groups, of which rows go in and encoded column chunks come out, and footers that are written anew
 //! once all columns are known. Nothing here knows of DataFusion.
 //!
-//! Text columns, which is what conversions are made of, have an encoder of their own ([`TextChunk`]): it knows that a column
+//! Text columns, which is what conversions are made of, have an encoder of their own (`chunk.rs`): it knows that a column
 //! is its values, one after the other, and a bitmap, and does no more with it than has to be done. Other columns that a query
 //! makes are left to the `parquet` crate.
 
