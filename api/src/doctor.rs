@@ -59,10 +59,10 @@ impl Check {
     }
 }
 
-/// All that was looked at.
+/// Examination, with every check that was made.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Examination {
-    /// When, by the clock of who looked.
+    /// Time of the examination, by the clock of who made it.
     pub at: DateTime<Utc>,
     /// Version of Millwork that looked.
     pub version: String,

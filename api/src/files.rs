@@ -163,7 +163,7 @@ pub struct FilePreview {
     /// Byte of the content at which the next piece begins; null at the end.
     #[schema(required)]
     pub next: Option<u64>,
-    /// Why the file cannot be read on.
+    /// Trouble for which the file cannot be read on.
     #[schema(required)]
     pub trouble: Option<String>,
 }

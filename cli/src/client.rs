@@ -60,10 +60,9 @@ impl Client {
         let token = match millwork_scheduler::read_token(options.token_file.as_deref())? {
             Some(token) => Token::Given(token),
             None => {
-                let (host, port) =
-                    (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
-                let address = millwork_scheduler::owner_address(host, port);
-                if let Some(address) = address {
+                let place = url.host_str().zip(url.port_or_known_default());
+                let address = place.and_then(|(host, port)| millwork_scheduler::owner_address(host, port));
+                if let (Some((host, _)), Some(address)) = (place, address) {
                     // The name could lead to an address where another user listens.
                     http = http.resolve(host, address);
                 }

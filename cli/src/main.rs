@@ -142,7 +142,8 @@ fn main() -> ExitCode {
 
 /// Tells whether the command that is called prints JSON, as a variable may say, too.
 fn asks_for_json(matches: &clap::ArgMatches) -> bool {
-    let own = matches.try_get_one::<bool>("json").ok().flatten().copied().unwrap_or_default();
+    // A command without that option prints none.
+    let own = matches.try_get_one::<bool>("json").is_ok_and(|given| given == Some(&true));
     own || matches.subcommand().is_some_and(|(_, below)| asks_for_json(below))
 }
 

@@ -11,14 +11,14 @@ const HTTP: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8
 
 /// Runs conversion tasks for a scheduler.
 ///
-/// It dials the scheduler, and takes work on no port itself. Both prove that they have the same secret: of --executor-secret-file or
+/// An executor dials the scheduler, and takes work on no port itself. Both prove that they have the same secret: of --executor-secret-file or
 /// MILLWORK_EXECUTOR_SECRET, else one that the first of them makes for this user in ~/.local/state/millwork.
 ///
 /// Of several schedulers on one state, one runs the manifests: name all of them, or a name that has the addresses of all. The
 /// executor works for the first that accepts it; when that is gone, it gives up its tasks and goes on to the next, round and round.
 /// Names are looked up anew each time.
 ///
-/// It reads the input and writes the output itself, so it needs access to both. On SIGTERM it takes no
+/// An executor reads the input and writes the output itself, so it needs access to both. On SIGTERM it takes no
 /// more tasks, finishes those it has within --drain-seconds, and ends; a second one ends it at once.
 #[derive(Parser)]
 #[command(version)]

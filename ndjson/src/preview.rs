@@ -35,7 +35,7 @@ pub struct Preview {
     pub other_format: Option<String>,
     /// Place where the next piece begins.
     pub next: Option<u64>,
-    /// Why the file cannot be read on from here.
+    /// Trouble for which the file cannot be read on from here.
     pub trouble: Option<String>,
 }
 
@@ -72,7 +72,7 @@ struct Found {
     text: Vec<u8>,
     /// True if nothing can be read after them.
     is_all: bool,
-    /// Why not, if that is not the end of the file.
+    /// Trouble that ended the reading, if that was not the end of the file.
     fault: Option<String>,
 }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 ///
 /// Manifests come over HTTP (`millwork submit`), from the state where a manifest builder queues them, from the events of
 /// a bucket or from a directory. Each becomes a run: planned here, converted by executors, committed and published here.
-/// What is running when the scheduler stops goes on when it is started again. Of several schedulers on one state, one runs
+/// Runs that are under way when the scheduler stops go on when it is started again. Of several schedulers on one state, one runs
 /// the manifests; the others stand by, answer over HTTP, and take over when it dies.
 #[derive(Parser)]
 #[command(version)]

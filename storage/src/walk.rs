@@ -31,7 +31,7 @@ const LOOP: &str = "it is a link that leads back to where it is: remove it";
 /// Why an entry is left out that is neither a file nor a directory nor a link, for a person.
 const NO_FILE: &str = "it is no regular file, but a pipe, a socket or a device, which is never opened: remove it, or keep it out of the input";
 
-/// Why a file is named that a move to the quarantine took aside, for a person.
+/// Reason for which a file is named that a move to the quarantine took aside, for a person.
 const LEFT_ASIDE: &str = "a process died as it moved this file to the quarantine: if the quarantine has its content, remove it here; if \
     not, give it a name that does not begin with a dot";
 

@@ -277,7 +277,7 @@ impl<'a> Fleet<'a> {
         self.get(scheduler, "executors")["items"].as_array().map_or(0, Vec::len)
     }
 
-    /// Whether a scheduler knows that one of its executors finishes what it has, and takes no more.
+    /// Tells whether a scheduler knows that one of its executors finishes what it has, and takes no more.
     pub(crate) fn is_draining(&self, scheduler: usize) -> bool {
         let executors = self.get(scheduler, "executors");
         executors["items"].as_array().is_some_and(|items| items.iter().any(|item| !item["draining_since"].is_null()))

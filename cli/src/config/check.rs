@@ -44,8 +44,11 @@ fn unknown(set: impl Iterator<Item = String>, known: &[String]) -> Vec<String> {
     let mut unknown: Vec<String> = set.filter(|name| name.starts_with("MILLWORK_") && !known.contains(name)).collect();
     unknown.sort();
     let tell = |name: &String| {
-        let near = nearest(name, known.iter().cloned()).into_iter().next().unwrap_or_default();
-        format!("{name} is set, and no program knows such a variable: is {near} meant?")
+        let advice = match nearest(name, known.iter().cloned()).first() {
+            Some(near) => format!("is {near} meant?"),
+            None => "see `millwork config reference`".to_owned(),
+        };
+        format!("{name} is set, and no program knows such a variable: {advice}")
     };
     unknown.iter().map(tell).collect()
 }

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 /// Show settings, each with where it is from; find what is wrong with them; list all that there are.
 ///
-/// What the command line says counts first, then the environment, then the profile (--profile dev or prod), then the default.
+/// Options of the command line count first, then the environment, then the profile (--profile dev or prod), then the default.
 ///
 /// Examples:
 ///   millwork config show                                # the scheduler that runs
@@ -197,7 +197,8 @@ fn print(settings: &[Setting], profile: Option<Profile>) {
             (Origin::Flag, _) => "option".to_owned(),
         };
         let value = setting.value.clone().unwrap_or_else(|| "-".to_owned());
-        [setting.name.clone(), value, from, setting.variable.clone().unwrap_or_default()]
+        let variable = setting.variable.clone().unwrap_or_else(|| "-".to_owned());
+        [setting.name.clone(), value, from, variable]
     };
     table::print(["SETTING", "VALUE", "FROM", "VARIABLE"], &settings.iter().map(row).collect::<Vec<_>>());
 }

@@ -113,16 +113,16 @@ impl OptionOf {
 }
 
 fn add(options: &mut Vec<OptionOf>, program: &'static str, path: &str, command: &Command) {
-    let is_option = |arg: &&Arg| !arg.is_hide_set() && arg.get_long().is_some();
-    for arg in command.get_arguments().filter(is_option) {
+    let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    for (arg, long) in shown.filter_map(|arg| Some((arg, arg.get_long()?))) {
         let takes_value = arg.get_action().takes_values();
         let value = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
-        let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
+        let help = arg.get_long_help().or(arg.get_help()).map_or_else(String::new, ToString::to_string);
         let (help, told) = split_default(&help);
         options.push(OptionOf {
             program,
             command: path.to_owned(),
-            option: format!("--{}", arg.get_long().unwrap_or_default()),
+            option: format!("--{long}"),
             value: value.filter(|_| takes_value),
             variable: arg.get_env().map(|name| name.to_string_lossy().into_owned()),
             default: default_of(arg).filter(|_| takes_value).or(told),

@@ -1,7 +1,7 @@
 //! Rejection without holding the text in memory: of lines that are too long, and of files that are something else than NDJSON.
 
 use super::{FileScan, ScanContext};
-use crate::blocks::MAX_LINE_BYTES;
+use crate::blocks::{Blocks, MAX_LINE_BYTES};
 use crate::defects::ScanError;
 use crate::formats::{OtherFormat, REASON};
 use crate::input::Content;
@@ -18,47 +18,43 @@ impl<R: Content> FileScan<R> {
     /// Rejects all of a file as one line.
     #[cold]
     pub(super) fn reject_file(&mut self, context: &mut ScanContext, format: OtherFormat) -> Result<(), ScanError> {
-        self.counts.lines += 1;
-        self.counts.rejected += 1;
         self.counts.other_format = Some(format);
-        let offset = self.blocks.offset();
-        let mut line = LongLine::default();
-        let skipped = self.blocks.skip_all(|piece| {
-            line.piece(piece);
-            Ok::<_, io::Error>(())
-        });
-        let length = skipped.map_err(|e| self.blocks.input().explain(e))?;
-        let rejection = Rejection {
-            source_file: self.range.uri.as_str(),
-            line: self.line_number(),
-            offset,
-            length,
-            reason: REASON,
-            message: format.describe(self.range.compression),
-        };
-        let written = context.rejects.write_long(&rejection, line);
-        written.map_err(|e| ScanError::of_rejects(e, &self.range))
+        let message = format.describe(self.range.compression);
+        self.reject_in_pieces(context, REASON, message, |blocks, line| {
+            blocks.skip_all(|piece| {
+                line.piece(piece);
+                Ok(())
+            })
+        })
     }
 
     /// Rejects a line that is passed over in pieces.
     pub(super) fn reject_long_line(&mut self, context: &mut ScanContext) -> Result<(), ScanError> {
+        let message = format!("longer than {MAX_LINE_BYTES} bytes");
+        self.reject_in_pieces(context, "too-long", message, |blocks, line| {
+            blocks.skip_long_line(|piece| {
+                line.piece(piece);
+                Ok(())
+            })
+        })
+    }
+
+    /// Rejects as one line the part of the input that is passed over, piece by piece.
+    fn reject_in_pieces(
+        &mut self,
+        context: &mut ScanContext,
+        reason: &'static str,
+        message: String,
+        pass_over: impl FnOnce(&mut Blocks<R>, &mut LongLine) -> io::Result<u64>,
+    ) -> Result<(), ScanError> {
         self.counts.lines += 1;
         self.counts.rejected += 1;
         let offset = self.blocks.offset();
         let mut line = LongLine::default();
-        let skipped = self.blocks.skip_long_line(|piece| {
-            line.piece(piece);
-            Ok::<_, io::Error>(())
-        });
-        let length = skipped.map_err(|e| self.blocks.input().explain(e))?;
-        let rejection = Rejection {
-            source_file: self.range.uri.as_str(),
-            line: self.line_number(),
-            offset,
-            length,
-            reason: "too-long",
-            message: format!("longer than {MAX_LINE_BYTES} bytes"),
-        };
+        let passed_over = pass_over(&mut self.blocks, &mut line);
+        let length = passed_over.map_err(|e| self.blocks.input().explain(e))?;
+        let source_file = self.range.uri.as_str();
+        let rejection = Rejection { source_file, line: self.line_number(), offset, length, reason, message };
         let written = context.rejects.write_long(&rejection, line);
         written.map_err(|e| ScanError::of_rejects(e, &self.range))
     }

@@ -34,7 +34,7 @@ pub(super) struct Told {
 /// The last that a listener knows.
 #[derive(Clone, Copy)]
 pub(super) enum Since<'a> {
-    /// All events so far: later ones alone are sent.
+    /// Every event so far: later ones alone are sent.
     Now,
     /// Nothing: it has waited for this process to run the manifests.
     Start,

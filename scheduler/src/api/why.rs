@@ -36,7 +36,7 @@ pub(super) async fn get_run_why(
     Ok(Json(api.service.inspector().run(&id, Utc::now()).await?))
 }
 
-/// Why a date is not done. Of one with more than 300 runs, refused or failed files the totals are taken.
+/// Tells why a date is not done. Of one with more than 300 runs, refused or failed files the totals are taken.
 #[utoipa::path(get, path = "/api/v1/dates/{date}/why", tag = "why",
     params(("date" = String, Path, description = "The date, as `YYYY-MM-DD`", pattern = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$")),
     responses((status = 200, description = "The diagnosis", body = Diagnosis)))]

@@ -114,7 +114,7 @@ async fn make(asked: &Asked, api: &Api, form: &Form) -> Result<Plan, ApiError> {
     Ok(api.service.make_plan(PlanRequest { action, select, reason }, &operator(asked)).await?)
 }
 
-/// All that match the filters of the list that the form is of.
+/// Selects everything that matches the filters of the list that the form is of.
 fn matching(action: Action, form: &Form) -> Result<Select, ApiError> {
     let word = |name| form.get(name).filter(|text| !text.is_empty());
     let date = word("where-date").map(str::parse::<DatePrefix>).transpose().map_err(bad)?;

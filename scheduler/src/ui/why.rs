@@ -25,7 +25,7 @@ const QUICK: Duration = Duration::from_millis(25);
 /// Age of a result that is not shown any more.
 const TOO_OLD: Duration = Duration::from_secs(60);
 
-/// What needs a person, as it was found last: one for all pages of a scheduler.
+/// Findings that need a person, as of the last look: one for all pages of a scheduler.
 #[derive(Clone, Default)]
 pub(crate) struct Concerns(Arc<Shared>);
 

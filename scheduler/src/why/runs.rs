@@ -30,7 +30,7 @@ impl Inspector {
         self.run_facts_beside(run, &newest, now).await
     }
 
-    /// All that is known of a run; `newest` are runs that were completed, with which one that is under way is compared.
+    /// Facts of a run; `newest` are runs that were completed, with which one that is under way is compared.
     pub(super) async fn run_facts_beside(
         &self,
         run: &Run,

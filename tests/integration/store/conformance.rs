@@ -179,7 +179,7 @@ macro_rules! conforms {
     };
 }
 
-/// The same, with those that count, or make very many requests.
+/// Cases that both stores have to pass, with those that count requests or make very many.
 macro_rules! conforms_in_all {
     ($fresh:ident: $($besides:tt)*) => {
         conforms! { $fresh:

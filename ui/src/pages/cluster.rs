@@ -34,7 +34,7 @@ pub struct Builder {
     pub version: Option<String>,
     /// Queue that it reads.
     pub queue: Option<String>,
-    /// When it last gave a sign.
+    /// Time of the last sign of life.
     pub seen_at: DateTime<Utc>,
 }
 
@@ -46,7 +46,7 @@ pub struct Lock {
     pub holder: String,
     /// Token, which grows with each holder.
     pub token: u64,
-    /// When others may take it; none if it was let go of.
+    /// Time from which others may take the lock; none if it was let go of.
     pub until: Option<DateTime<Utc>>,
 }
 
