@@ -141,7 +141,7 @@ fn chaos_an_executor_that_is_told_to_stop_ends_with_and_without_a_scheduler() {
 }
 
 /// A small file whose lines are so many and long that a task has to do with it for seconds. Returns their number, too.
-fn long_file() -> (u64, Vec<u8>) {
+pub(crate) fn long_file() -> (u64, Vec<u8>) {
     long_file_of(from_env("MILLWORK_LONG_MEMBERS", 2000) as usize)
 }
 
