@@ -24,6 +24,10 @@ pub(crate) const STRANGER_TIME: Duration = Duration::from_secs(10);
 /// Connections at once that have not proved it.
 pub(crate) const MAX_STRANGERS: usize = 256;
 
+/// Bytes that such a connection may send: a handshake with a chain of certificates, the challenge and the proof take a tenth of it. It bounds what
+/// frames of any kind can cost.
+pub(crate) const MAX_STRANGER_SENDS: usize = 128 << 10;
+
 /// The strangers that are there, in the order in which they came.
 pub(crate) struct Strangers {
     there: Mutex<VecDeque<Weak<Visit>>>,
@@ -84,7 +88,7 @@ impl Strangers {
             // Either way it is over.
             let _ = timeout(time, sent_away.cancelled()).await;
         };
-        Guarded { stream, visit, time_is_up: Box::pin(time_is_up) }
+        Guarded { stream, visit, time_is_up: Box::pin(time_is_up), left: MAX_STRANGER_SENDS }
     }
 }
 
@@ -102,11 +106,13 @@ fn excess(there: &VecDeque<Weak<Visit>>) -> Option<usize> {
     of_address.into_values().max_by_key(|(count, first)| (*count, Reverse(*first))).map(|(_, first)| first)
 }
 
-/// A connection that breaks when its time as a stranger is up.
+/// A connection that breaks when its time as a stranger is up, or what it may send as one.
 pub(crate) struct Guarded<S> {
     stream: S,
     visit: Arc<Visit>,
     time_is_up: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Bytes that it may still send as a stranger.
+    left: usize,
 }
 
 impl<S> Guarded<S> {
@@ -140,8 +146,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
+        let read = buf.filled().len() - before;
+        if read > 0 {
             self.visit.note_speech();
+        }
+        if !self.visit.is_admitted() {
+            let left = self.left.checked_sub(read);
+            self.left = left.ok_or_else(|| io::Error::other("a stranger sends more than a proof takes"))?;
         }
         Poll::Ready(Ok(()))
     }
@@ -204,6 +215,22 @@ mod tests {
         let waits = tokio::spawn(async move { timeout(Duration::from_millis(200), read_one(&mut known)).await });
         assert_eq!(read_one(&mut silent).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(waits.await.unwrap().is_err(), "only the test's own patience ends it");
+    }
+
+    #[tokio::test]
+    async fn a_stranger_sends_little_and_who_is_admitted_what_it_likes() {
+        use tokio::io::AsyncWriteExt;
+        for is_admitted in [false, true] {
+            let (mine, mut theirs) = tokio::io::duplex(1 << 20);
+            let mut guarded = Strangers::default().guard(mine, SocketAddr::from(([127, 0, 0, 1], 1)));
+            theirs.write_all(&vec![0; MAX_STRANGER_SENDS + 1]).await.unwrap();
+            let mut all = vec![0; MAX_STRANGER_SENDS];
+            guarded.read_exact(&mut all).await.unwrap();
+            if is_admitted {
+                guarded.visit.admit();
+            }
+            assert_eq!(read_one(&mut guarded).await.is_ok(), is_admitted);
+        }
     }
 
     #[tokio::test]

@@ -211,9 +211,13 @@ impl Builder {
                 }
             }
         }
-        arrived.merge(self.track(&found).await?);
+        arrived.merge(self.track_events(&found).await?);
         for event in gone {
-            match self.take_away(event).await? {
+            let is_removed = match self.take_away(event).await? {
+                true => true,
+                false => self.take_away_again(event).await?,
+            };
+            match is_removed {
                 true => {
                     arrived.removed += 1;
                     tell_gone(&event.uri);
@@ -222,6 +226,41 @@ impl Builder {
             }
         }
         Ok(arrived)
+    }
+
+    /// Tracks what events led to. Their order is what the events say: what seems older than what is known is asked for again, and counts as
+    /// it is then, so that no event can hide those that come after it.
+    async fn track_events(&self, found: &[FoundFile]) -> Result<Arrived, BuilderError> {
+        let (mut arrived, outdated) = self.track(found).await?;
+        let mut again = Vec::new();
+        for file in outdated {
+            match self.objects.head(&file.uri).await {
+                Ok(object) if self.is_unfinished(&object) => {}
+                Ok(object) => {
+                    let judged = self.judge(&file.uri, &file.uri.key(), object.size_bytes, object.etag);
+                    again.push(FoundFile { version_id: object.version_id, ..judged });
+                }
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let (mut more, _) = self.track(&again).await?;
+        arrived.ignored -= again.len() as u64;
+        // As it is known, which is no news of an older event.
+        more.ignored += std::mem::take(&mut more.known);
+        arrived.merge(more);
+        Ok(arrived)
+    }
+
+    /// Notes that an object is not there, whatever an event has said of the order, if it is still so.
+    async fn take_away_again(&self, event: &ObjectEvent) -> Result<bool, BuilderError> {
+        match self.objects.head(&event.uri).await {
+            Err(error) if error.is_not_found() => {
+                self.take_away(&ObjectEvent { sequencer: None, ..event.clone() }).await
+            }
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(false),
+        }
     }
 
     /// Notes that the object of an event is not there. Returns whether that changes anything.
@@ -282,11 +321,11 @@ impl Builder {
         FoundFile { uri: uri.clone(), date, size_bytes, etag, version_id: None, sequencer: None, quarantine }
     }
 
-    /// Tracks files, and moves away those that are refused.
-    pub(crate) async fn track(&self, found: &[FoundFile]) -> Result<Arrived, BuilderError> {
-        let mut arrived = Arrived::default();
+    /// Tracks files, and moves away those that are refused. Returns those as well that seem older than what is known.
+    async fn track<'a>(&self, found: &'a [FoundFile]) -> Result<(Arrived, Vec<&'a FoundFile>), BuilderError> {
+        let (mut arrived, mut outdated) = (Arrived::default(), Vec::new());
         if found.is_empty() {
-            return Ok(arrived);
+            return Ok((arrived, outdated));
         }
         // Before the store knows of them, since another task may cut a manifest as soon as it does.
         self.note_batch(found);
@@ -299,7 +338,10 @@ impl Builder {
                     arrived.overwritten += 1;
                     tell_overwritten(&file.uri);
                 }
-                Tracked::Outdated => arrived.ignored += 1,
+                Tracked::Outdated => {
+                    arrived.ignored += 1;
+                    outdated.push(file);
+                }
                 Tracked::Quarantined(reason) => {
                     *arrived.quarantined.entry(reason).or_default() += 1;
                     let detail = self.settings.rules.explain(reason, file.size_bytes);
@@ -317,7 +359,7 @@ impl Builder {
             self.settings.caps.are_reached(backlog.pending_files, backlog.pending_bytes)
         };
         arrived.due = tracked.backlogs.iter().filter(|(_, backlog)| is_due(backlog)).map(|(date, _)| *date).collect();
-        Ok(arrived)
+        Ok((arrived, outdated))
     }
 
     /// Remembers the batch that these files came with, if there is one and somebody wants traces.

@@ -42,7 +42,7 @@ pub use learn::{in_order, learn_keys, merge_keys};
 pub use ledger::{FileLedger, LedgerError, RangeLedger, add_up};
 pub use limits::{Limits, MIN_CONTENT_BYTES};
 pub use preview::{Preview, PreviewLine, preview};
-pub use progress::{TaskCounters, TaskCounts, TaskStep};
+pub use progress::{Pace, TaskCounters, TaskCounts, TaskStep};
 pub use rejects::{RejectRoom, RejectSink};
 pub use rows::{Column, Rows, TextValues};
 pub use scan::{FileScan, ScanContext, input_bytes_read};

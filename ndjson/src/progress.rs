@@ -3,8 +3,8 @@
 //! Counters are raised a block of lines or a row group at a time, so that they cost nothing that could be measured.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 /// Counters of a task. Whoever runs one puts it among the extensions of the session's settings; the sink and the scan find it there.
@@ -17,6 +17,13 @@ pub struct TaskCounters {
     parts: AtomicU64,
     cpu_nanos: AtomicU64,
     is_all_read: AtomicBool,
+    pace: OnceLock<Arc<dyn Pace>>,
+}
+
+/// Waits of a task's threads for those of others.
+pub trait Pace: std::fmt::Debug + Send + Sync {
+    /// Waits, if others are to go first. Called between blocks of lines.
+    fn keep(&self);
 }
 
 /// Step of a task.
@@ -64,8 +71,16 @@ impl TaskCounters {
         }
     }
 
+    /// Has the task's threads keep to a pace; the first counts.
+    pub fn keep_to(&self, pace: Arc<dyn Pace>) {
+        let _ = self.pace.set(pace);
+    }
+
     /// Adds what was scanned since the last time.
     pub fn scanned(&self, stored_bytes: u64, rows: u64, rejected: u64) {
+        if let Some(pace) = self.pace.get() {
+            pace.keep();
+        }
         self.read_bytes.fetch_add(stored_bytes, Ordering::Relaxed);
         self.rows.fetch_add(rows, Ordering::Relaxed);
         self.rejected.fetch_add(rejected, Ordering::Relaxed);

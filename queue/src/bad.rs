@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Limit of a fault's details, in bytes: they quote what a stranger wrote.
+const MAX_DETAIL_BYTES: usize = 1000;
+
 /// Reason for which a message, or a record in it, can never be processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BadReason {
@@ -69,7 +72,9 @@ pub struct BadMessage {
 impl BadMessage {
     /// Makes a bad message with this fault.
     pub fn new(reason: BadReason, detail: impl fmt::Display) -> Self {
-        Self { reason, detail: detail.to_string() }
+        let mut detail = detail.to_string();
+        detail.truncate(detail.floor_char_boundary(MAX_DETAIL_BYTES));
+        Self { reason, detail }
     }
 }
 

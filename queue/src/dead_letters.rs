@@ -14,6 +14,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Limit of the text in a message attribute, in characters.
 const MAX_ATTRIBUTE_CHARS: usize = 1000;
+/// Size of a body, in bytes, from which the attributes may be more than a queue takes beside it: its limit is 256 KiB, or 1 MiB in newer ones.
+const LARGE_BODY_BYTES: usize = 240 << 10;
 
 /// The queue for messages that can never be processed.
 #[derive(Clone)]
@@ -42,25 +44,42 @@ impl DeadLetters {
         &self.url
     }
 
-    /// Puts a message there, with the attributes `reason`, `detail` and `source_message_id`.
+    /// Puts a message there, with the attributes `reason`, `detail` and `source_message_id`. One that the queue has no room for with
+    /// these goes without them, or else its beginning with them: it must not come back for ever.
     pub async fn put(&self, message: &Message, bad: &BadMessage) -> anyhow::Result<()> {
         let attribute = |text: &str| {
-            // SQS takes no other control characters.
-            let text: String = text.chars().filter(|c| !c.is_control()).take(MAX_ATTRIBUTE_CHARS).collect();
-            MessageAttributeValue::builder().data_type("String").string_value(text).build()
+            MessageAttributeValue::builder().data_type("String").string_value(attribute_text(text)).build()
         };
-        self.client
-            .send_message()
-            .queue_url(&self.url)
-            .message_body(&message.body)
-            .message_attributes("reason", attribute(bad.reason.as_str())?)
-            .message_attributes("detail", attribute(&bad.detail)?)
-            .message_attributes("source_message_id", attribute(&message.id)?)
-            .send()
-            .await
-            .map_err(|e| anyhow::anyhow!("cannot write to the dead-letter queue `{}`: {}", self.url, why(&e)))?;
+        let body = message.body.as_str();
+        let bare = |body: &str| self.client.send_message().queue_url(&self.url).message_body(body);
+        let (reason, detail, id) = (attribute(bad.reason.as_str())?, attribute(&bad.detail)?, attribute(&message.id)?);
+        let whole = |body: &str| {
+            let told = bare(body).message_attributes("reason", reason.clone());
+            told.message_attributes("detail", detail.clone()).message_attributes("source_message_id", id.clone())
+        };
+        let is_large = body.len() > LARGE_BODY_BYTES;
+        let mut sent = whole(body).send().await;
+        if sent.is_err() && is_large {
+            sent = bare(body).send().await;
+        }
+        if sent.is_err() && is_large {
+            tracing::warn!(
+                message = message.id,
+                bytes = body.len(),
+                "the dead-letter queue takes only the beginning of a message"
+            );
+            sent = whole(&body[..body.floor_char_boundary(LARGE_BODY_BYTES)]).send().await;
+        }
+        sent.map_err(|e| anyhow::anyhow!("cannot write to the dead-letter queue `{}`: {}", self.url, why(&e)))?;
         Ok(())
     }
+}
+
+/// A text as SQS takes it in an attribute: not empty, and without what XML has no characters for.
+fn attribute_text(text: &str) -> String {
+    let is_text = |c: &char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
+    let text: String = text.chars().filter(is_text).take(MAX_ATTRIBUTE_CHARS).collect();
+    if text.is_empty() { "-".to_owned() } else { text }
 }
 
 /// A client as the environment says, whose receives wait so long for messages.
@@ -90,4 +109,16 @@ async fn url_in_policy(client: &Client, queue: &str) -> anyhow::Result<String> {
     let found = client.get_queue_url().queue_name(name).queue_owner_aws_account_id(account).send().await;
     let found = found.map_err(|e| anyhow::anyhow!("cannot find the dead-letter queue `{arn}`: {}", why(&e)))?;
     found.queue_url.with_context(advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_stranger_wrote_is_text_that_a_queue_takes() {
+        assert_eq!(attribute_text("a\u{0}b\u{ffff}c\n\u{fffe}\u{1f600}"), "abc\u{1f600}");
+        assert_eq!(attribute_text("\u{1b}"), "-");
+        assert_eq!(attribute_text(&"é".repeat(2000)).chars().count(), MAX_ATTRIBUTE_CHARS);
+    }
 }

@@ -199,8 +199,15 @@ fn event(
         etag: etag.map(|etag| etag.trim_matches('"').to_owned()),
         // S3 writes "null" for objects that are older than the bucket's versions.
         version_id: version_id.filter(|id| !id.is_empty() && id != "null"),
-        sequencer: sequencer.filter(|text| !text.is_empty()),
+        sequencer: sequencer.filter(|text| is_sequencer(text)),
     }))
+}
+
+/// Limit of the digits of a sequencer: S3 gives 16 to 18.
+const MAX_SEQUENCER_DIGITS: usize = 64;
+
+fn is_sequencer(text: &str) -> bool {
+    (1..=MAX_SEQUENCER_DIGITS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// A key as it was before its form encoding: `+` is a space, `%2B` a plus.

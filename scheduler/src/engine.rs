@@ -9,6 +9,7 @@
 
 mod busy;
 mod counts;
+mod fair;
 mod fleet;
 mod launch;
 mod progress;
@@ -145,9 +146,9 @@ impl Engine {
         self.fleet.executors()
     }
 
-    /// Number of tasks that each executor runs now, by its id.
-    pub(crate) fn running_tasks(&self) -> HashMap<String, u64> {
-        self.fleet.running_tasks()
+    /// Number of slots of each executor that have a task now, by its id.
+    pub(crate) fn used_slots(&self) -> HashMap<String, u64> {
+        self.fleet.used_slots()
     }
 
     /// Time in which slots and executors had tasks, since it was asked last.
@@ -256,6 +257,7 @@ enum Takes {
 impl Engine {
     /// Makes an executor known.
     async fn register(&self, id: &str, slots: u32) -> anyhow::Result<()> {
+        let slots = slots.saturating_add(fair::BEYOND);
         let metadata = ExecutorMetadata {
             id: id.to_owned(),
             host: String::new(),
@@ -337,8 +339,7 @@ impl JobIdGenerator for RandomIds {
 fn config() -> SchedulerConfig {
     SchedulerConfig {
         job_id_generator: Some(Arc::new(RandomIds)),
-        // Bias, the default, fills one executor before it uses the next.
-        task_distribution: TaskDistributionPolicy::RoundRobin,
+        task_distribution: TaskDistributionPolicy::Custom(Arc::new(fair::FairShare)),
         // Executors that have left are removed at once: it is known that they have.
         executor_termination_grace_period: 0,
         no_executors_grace_period_seconds: NO_EXECUTORS_GRACE_SECONDS,

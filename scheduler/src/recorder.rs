@@ -164,7 +164,7 @@ impl Recorder {
         let seconds = self.looked.elapsed().as_secs_f64();
         self.looked = Instant::now();
         let slots: u64 = self.engine.executors().iter().map(|executor| u64::from(executor.vcores)).sum();
-        self.busy_slots = self.engine.running_tasks().values().sum::<u64>().min(slots);
+        self.busy_slots = self.engine.used_slots().values().sum::<u64>().min(slots);
         let busy = self.busy_slots as f64 * seconds;
         let mut bytes = 0_u64;
         loop {

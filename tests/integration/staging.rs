@@ -186,14 +186,16 @@ fn a_joined_file_that_breaks_off_leaves_no_upload(bucket: &Bucket) {
     let staging = Bucket::staging("m", 1);
     let files = [private(&staging, 17 << 20), private(&staging, 10)];
     bucket.delete("out", &key_of(&files[1]));
-    let to = uri("s3://quarantine/m-rejected.ndjson");
+    let to = uri("s3://quarantine/rejected-lines/2025-12-23/m.ndjson");
     let error = staging.publish_joined(&files, &to).unwrap_err();
     assert!(error.is_lost(), "{error}");
     assert!(bucket.uploads("quarantine").is_empty());
     // One that died in the middle is found by its note.
-    let begun = bucket.client.create_multipart_upload().bucket("quarantine").key("m-rejected.ndjson").send();
+    let begun =
+        bucket.client.create_multipart_upload().bucket("quarantine").key("rejected-lines/2025-12-23/m.ndjson").send();
     bucket.runtime.block_on(begun).unwrap();
-    let note = json!({"bucket": "quarantine", "key": "m-rejected.ndjson", "upload_id": null}).to_string();
+    let note =
+        json!({"bucket": "quarantine", "key": "rejected-lines/2025-12-23/m.ndjson", "upload_id": null}).to_string();
     bucket.put("out", "lake/_millwork/staging/m/1/uploads/orphan.json", note.into_bytes());
     bucket.put("out", &key_of(&files[1]), vec![b'x'; 10]);
     staging.publish_joined(&files, &to).unwrap();
@@ -201,7 +203,7 @@ fn a_joined_file_that_breaks_off_leaves_no_upload(bucket: &Bucket) {
     staging.clear().unwrap();
     assert_eq!((bucket.uploads("quarantine"), bucket.keys("quarantine").len()), (Vec::new(), 1));
     // The same from a directory.
-    bucket.delete("quarantine", "m-rejected.ndjson");
+    bucket.delete("quarantine", "rejected-lines/2025-12-23/m.ndjson");
     let root = tempfile::tempdir().unwrap();
     let staging = Staging::new(&Location::Local(root.path().to_owned()), "m", 1, "");
     staging.prepare().unwrap();
@@ -212,7 +214,7 @@ fn a_joined_file_that_breaks_off_leaves_no_upload(bucket: &Bucket) {
     assert!(bucket.is_empty());
     std::fs::write(&last, [b'x'; 10]).unwrap();
     staging.publish_joined(&files, &to).unwrap();
-    bucket.delete("quarantine", "m-rejected.ndjson");
+    bucket.delete("quarantine", "rejected-lines/2025-12-23/m.ndjson");
     assert!(bucket.is_empty());
 }
 
@@ -424,16 +426,19 @@ fn an_end_that_is_not_proved_is_uploaded_again(bucket: &Bucket) {
 
 /// A note names an upload of somebody else, as only one who forges it would write.
 fn a_note_of_a_foreign_upload_touches_nothing(bucket: &Bucket) {
-    let begun = bucket.client.create_multipart_upload().bucket("quarantine").key("payroll.csv").send();
-    let id = bucket.runtime.block_on(begun).unwrap().upload_id.unwrap();
-    for upload_id in [json!(id), json!(null)] {
-        let note = json!({"bucket": "quarantine", "key": "payroll.csv", "upload_id": upload_id}).to_string();
-        bucket.put("out", "lake/_millwork/staging/m1/1/uploads/forged.json", note.into_bytes());
-        Bucket::staging("m1", 1).clear().unwrap();
-        assert_eq!((bucket.uploads("quarantine").len(), bucket.keys("out").len()), (1, 0));
+    // One that is nobody's, and one of a manifest whose id begins with this one's.
+    for key in ["payroll.csv", "rejected-lines/2025-12-23/m10.ndjson", "lake/m10-00000.parquet"] {
+        let begun = bucket.client.create_multipart_upload().bucket("quarantine").key(key).send();
+        let id = bucket.runtime.block_on(begun).unwrap().upload_id.unwrap();
+        for upload_id in [json!(id), json!(null)] {
+            let note = json!({"bucket": "quarantine", "key": key, "upload_id": upload_id}).to_string();
+            bucket.put("out", "lake/_millwork/staging/m1/1/uploads/forged.json", note.into_bytes());
+            Bucket::staging("m1", 1).clear().unwrap();
+            assert_eq!((bucket.uploads("quarantine").len(), bucket.keys("out").len()), (1, 0));
+        }
+        let abort = bucket.client.abort_multipart_upload().bucket("quarantine").key(key).upload_id(id);
+        bucket.runtime.block_on(abort.send()).unwrap();
     }
-    let abort = bucket.client.abort_multipart_upload().bucket("quarantine").key("payroll.csv").upload_id(id);
-    bucket.runtime.block_on(abort.send()).unwrap();
     assert!(bucket.is_empty());
 }
 

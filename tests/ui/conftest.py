@@ -1,6 +1,7 @@
 """A real `millwork up` on made data, and a real browser that may reach nothing else."""
 
 import gzip
+import http.client
 import json
 import os
 import pathlib
@@ -48,6 +49,7 @@ class Up:
         self.process = subprocess.Popen(command, stderr=self.log, env={**os.environ, "HOME": str(root), "XDG_RUNTIME_DIR": str(root / "run"), **(env or {})})
         self.link = self.wait_for(r"web UI  (http://\S+)")
         self.base = "/".join(self.link.split("/")[:3])
+        self.pages = place_behind(self.link_again())
 
     def text(self):
         return (self.root / "up.log").read_text()
@@ -97,6 +99,16 @@ class Up:
                 if self.process.poll() is None:
                     self.process.kill()
         self.log.close()
+
+
+def place_behind(link):
+    """Where the pages are to which a link leads that signs in."""
+    url = urllib.parse.urlsplit(link)
+    connection = http.client.HTTPConnection(url.netloc, timeout=10)
+    connection.request("GET", f"{url.path}?{url.query}")
+    place = connection.getresponse().headers["Location"].removesuffix("/ui/")
+    connection.close()
+    return f"{url.scheme}://{url.netloc}{place}"
 
 
 def put(directory, name, content):
@@ -170,7 +182,7 @@ class Watched:
             self.page.goto(up.link_again())
 
     def open(self, path):
-        answer = self.page.goto(self.up.base + path)
+        answer = self.page.goto(self.up.pages + path)
         self.page.wait_for_selector("h1")
         return answer
 

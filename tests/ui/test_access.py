@@ -25,7 +25,7 @@ def test_axe_finds_nothing(watch, up, scheme, width):
         browser.open(path)
         if wrong := violations(browser.page):
             found[path] = wrong
-    browser.page.goto(up.base + "/ui/sign-in")
+    browser.page.goto(up.pages + "/ui/sign-in")
     if wrong := violations(browser.page):
         found["sign-in"] = wrong
     assert not found, found

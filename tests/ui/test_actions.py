@@ -2,7 +2,7 @@
 
 import re
 
-from test_sign_in import FORM, raw, session
+from test_sign_in import FORM, Session
 
 from conftest import gzip_whole, put, run_in
 
@@ -51,20 +51,19 @@ def test_what_cannot_be_done_says_why(browser, up):
 
 def test_a_plan_is_applied_once_and_by_who_made_it(up):
     run = fail_one(up, "once")
-    cookie, _ = session(up)
-    made = raw(up, "POST", "/ui/plans", f"action=retry&run={run}&back=/ui/runs", Cookie=cookie, **FORM)
+    signed_in = Session(up, up.token())
+    made = signed_in.ask("POST", "/ui/plans", f"action=retry&run={run}&back=/ui/runs", **FORM)
     assert made.status == 303, made.text
-    path = made.headers["Location"].split("?")[0]
-    first = raw(up, "POST", path, "back=/ui/runs", Cookie=cookie, **FORM)
-    assert first.status == 303 and first.headers["Location"] == "/ui/runs", first.text
-    second = raw(up, "POST", path, "back=/ui/runs", Cookie=cookie, **FORM)
+    path = made.headers["Location"].split("?")[0].removeprefix(signed_in.place)
+    first = signed_in.ask("POST", path, "back=/ui/runs", **FORM)
+    assert first.status == 303 and first.headers["Location"] == signed_in.place + "/ui/runs", first.text
+    second = signed_in.ask("POST", path, "back=/ui/runs", **FORM)
     assert second.status == 409, second.status
-    assert raw(up, "POST", path, "", Cookie=cookie, **{**FORM, "Sec_Fetch_Site": "cross-site"}).status == 403
+    assert signed_in.ask("POST", path, "", **{**FORM, "Sec_Fetch_Site": "cross-site"}).status == 403
 
 
 def test_nothing_chosen_is_said(up):
-    cookie, _ = session(up)
-    answer = raw(up, "POST", "/ui/plans", "action=retry&back=/ui/runs", Cookie=cookie, **FORM)
+    answer = Session(up, up.token()).ask("POST", "/ui/plans", "action=retry&back=/ui/runs", **FORM)
     assert answer.status == 400 and "nothing was chosen" in answer.text
 
 

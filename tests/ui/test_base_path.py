@@ -15,7 +15,7 @@ class Below:
     """A process as its proxy shows it."""
 
     def __init__(self, up, base):
-        self.up, self.base = up, base
+        self.up, self.base, self.pages = up, base, base
 
     def link_again(self):
         return self.base + self.up.api("/ui/sign-in-links", "POST", None)["path"]

@@ -71,7 +71,7 @@ def test_eight_tabs_share_one_stream_and_all_follow(browser, up):
     browser.context.on("request", lambda request: streams.append(request.url) if request.url.endswith("/api/v1/events") else None)
     tabs = [browser.context.new_page() for _ in range(8)]
     for each in tabs:
-        each.goto(up.base + "/ui/runs")
+        each.goto(up.pages + "/ui/runs")
         each.wait_for_selector("tr[data-id]")
     submit(up, "eight")
     for each in tabs:
@@ -95,7 +95,7 @@ def test_a_hidden_tab_asks_for_nothing(browser, up):
     run = submit(up, "hidden")
     # Until a tab that is seen has it.
     other = browser.context.new_page()
-    other.goto(up.base + "/ui/runs")
+    other.goto(up.pages + "/ui/runs")
     other.wait_for_selector(f"tr[data-id='{run}']")
     assert not asked, asked
     browser.page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")

@@ -35,12 +35,13 @@ def test_what_a_page_shows_is_what_the_api_tells(browser, up):
 def test_every_link_leads_somewhere(browser, up):
     seen: set[str] = set()
     left = list(all_pages(up))
+    place = urllib.parse.urlsplit(up.pages).path
     while left:
         path = left.pop()
         if path in seen or len(seen) > 150:
             continue
         seen.add(path)
-        answer = browser.page.request.get(up.base + path)
+        answer = browser.page.request.get(up.pages + path)
         is_unknown_file = path.startswith("/ui/file?")
         assert answer.status == 200 or is_unknown_file, f"{path}: {answer.status}"
         if "text/html" not in answer.headers["content-type"]:
@@ -51,16 +52,17 @@ def test_every_link_leads_somewhere(browser, up):
             if href.startswith("#"):
                 assert f'id="{href[1:]}"' in html, f"{path}: {href}"
             else:
-                target = urllib.parse.urljoin(path, href)
-                assert target.startswith("/"), f"{path} leads out: {href}"
-                left.append(target)
+                target = urllib.parse.urljoin(place + path, href)
+                assert target.startswith(place + "/"), f"{path} leads out: {href}"
+                left.append(target.removeprefix(place))
 
 
 def test_nothing_is_inline(browser, up):
+    place = re.escape(urllib.parse.urlsplit(up.pages).path)
     for path in all_pages(up):
-        html = browser.page.request.get(up.base + path).text()
+        html = browser.page.request.get(up.pages + path).text()
         assert not re.search(r"<[^>]*\s(style|on[a-z]+)=", html) and not re.search(r"<style|hx-on|=\"?js:", html), path
-        assert all(re.search(r"\ssrc=\"/ui/assets/", tag) for tag in re.findall(r"<script[^>]*>", html)), path
+        assert all(re.search(rf"\ssrc=\"{place}/ui/assets/", tag) for tag in re.findall(r"<script[^>]*>", html)), path
 
 
 def test_hostile_text_is_shown_and_does_nothing(browser, up):
@@ -129,7 +131,7 @@ def test_an_unknown_run_and_page_say_so(browser, up):
 def test_pages_are_quick(browser, up):
     took = []
     for path in all_pages(up) * 8:
-        browser.page.request.get(up.base + path)
+        browser.page.request.get(up.pages + path)
         took.append(browser.page.evaluate("path => { const begin = performance.now(); return fetch(path).then(answer => performance.now() - begin) }", path))
     took.sort()
     assert took[int(len(took) * 0.95)] < 150, took[-10:]

@@ -8,7 +8,7 @@ import time
 import urllib.request
 
 import pytest
-from test_sign_in import FORM, raw
+from test_sign_in import FORM, Session, raw
 
 from conftest import BIN
 
@@ -26,7 +26,7 @@ class Scheduler:
         self.lines = (root / "tokens").read_text().splitlines()
         self.write(self.lines)
         self.base = f"http://127.0.0.1:{free_port()}"
-        command = [
+        self.command = [
             str(BIN) + "-scheduler",
             "--http",
             self.base.split("//")[1],
@@ -42,8 +42,16 @@ class Scheduler:
             str(root / "tokens"),
         ]
         self.log = open(root / "log", "w")
-        self.process = subprocess.Popen(command, stderr=self.log, env={**os.environ, "HOME": str(root)})
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(self.command, stderr=self.log, env={**os.environ, "HOME": str(self.root)})
         self.until(lambda: self.answers("/healthz"))
+
+    def restart(self):
+        self.process.terminate()
+        self.process.wait(30)
+        self.start()
 
     def write(self, lines):
         (self.root / "new").write_text("\n".join(lines) + "\n")
@@ -65,9 +73,7 @@ class Scheduler:
         raise AssertionError((self.root / "log").read_text()[-2000:])
 
     def session(self, role):
-        answer = raw(self, "POST", "/ui/sign-in", "token=" + self.tokens[role], **FORM)
-        assert answer.status == 303, answer.text
-        return answer.headers["Set-Cookie"].split(";")[0]
+        return Session(self, self.tokens[role])
 
 
 def free_port():
@@ -86,26 +92,45 @@ def scheduler(tmp_path_factory):
 
 
 def test_who_may_read_can_change_nothing(scheduler, chromium):
-    cookie = scheduler.session("read")
-    assert raw(scheduler, "GET", "/ui/runs", Cookie=cookie).status == 200
-    answer = raw(scheduler, "POST", "/ui/plans", "action=retry&run=x&back=/ui/runs", Cookie=cookie, **FORM)
+    signed_in = scheduler.session("read")
+    assert signed_in.ask("GET", "/ui/runs").status == 200
+    answer = signed_in.ask("POST", "/ui/plans", "action=retry&run=x&back=/ui/runs", **FORM)
     assert answer.status == 403 and "operate" in answer.text
-    answer = raw(scheduler, "POST", "/api/v1/runs/x/retry", Cookie=cookie, Sec_Fetch_Site="same-origin")
+    answer = signed_in.ask("POST", "/api/v1/runs/x/retry", Sec_Fetch_Site="same-origin")
     assert answer.status == 403 and "wrong-role" in answer.text
 
 
 def test_a_scheduler_without_runs_says_how_to_begin(scheduler):
-    cookie = scheduler.session("operate")
-    assert "No run yet" in raw(scheduler, "GET", "/ui/runs", Cookie=cookie).text
-    scheduler.until(lambda: "Who is connected" not in raw(scheduler, "GET", "/ui/cluster", Cookie=cookie).text)
-    assert "No executor is connected" in raw(scheduler, "GET", "/ui/cluster", Cookie=cookie).text
-    assert "Nothing is refused" in raw(scheduler, "GET", "/ui/quarantine", Cookie=cookie).text
+    signed_in = scheduler.session("operate")
+    assert "No run yet" in signed_in.ask("GET", "/ui/runs").text
+    scheduler.until(lambda: "Who is connected" not in signed_in.ask("GET", "/ui/cluster").text)
+    assert "No executor is connected" in signed_in.ask("GET", "/ui/cluster").text
+    assert "Nothing is refused" in signed_in.ask("GET", "/ui/quarantine").text
 
 
 def test_a_token_that_is_gone_signs_out(scheduler):
-    cookie = scheduler.session("operate")
-    assert raw(scheduler, "GET", "/ui/", Cookie=cookie).status == 200
+    signed_in = scheduler.session("operate")
+    assert signed_in.ask("GET", "/ui/").status == 200
     scheduler.write(scheduler.lines[:1])
-    scheduler.until(lambda: raw(scheduler, "GET", "/ui/", Cookie=cookie).status == 303)
-    assert raw(scheduler, "GET", "/api/v1/stats", Cookie=cookie).status == 401
+    scheduler.until(lambda: signed_in.ask("GET", "/ui/").status == 303)
+    assert signed_in.ask("GET", "/api/v1/stats").status == 401
     scheduler.write(scheduler.lines)
+
+
+def test_a_session_of_one_token_is_none_below_the_path_of_another(scheduler):
+    one, other = scheduler.session("read"), scheduler.session("operate")
+    assert one.place != other.place
+    # Planted by another port, whose user has a token, too: before the victim's own, behind it, and alone.
+    for cookie in [f"{other.cookie}; {one.cookie}", f"{one.cookie}; {other.cookie}"]:
+        page = raw(scheduler, "GET", one.place + "/ui/", Cookie=cookie)
+        assert page.status == 200 and "reader" in page.text and "operateer" not in page.text
+    for path, cookie in [(one.place, other.cookie), ("", other.cookie), ("", one.cookie), ("/" + "0" * 32, one.cookie)]:
+        answer = raw(scheduler, "GET", path + "/ui/runs", Cookie=cookie)
+        assert answer.status == 303 and answer.headers["Location"].removeprefix(path).startswith("/ui/sign-in?back="), path
+        assert raw(scheduler, "GET", path + "/api/v1/stats", Cookie=cookie).status == 401
+
+
+def test_a_path_stays_as_long_as_its_token(scheduler):
+    place = scheduler.session("operate").place
+    scheduler.restart()
+    assert scheduler.session("operate").place == place

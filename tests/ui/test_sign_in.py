@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import typing
 
 from conftest import run_in
@@ -29,17 +30,24 @@ def raw(up, method, path, body=None, **headers):
 FORM = {"Content_Type": "application/x-www-form-urlencoded", "Sec_Fetch_Site": "same-origin"}
 
 
-def session(up):
-    answer = raw(up, "POST", "/ui/sign-in", "token=" + up.token(), **FORM)
-    assert answer.status == 303
-    return answer.headers["Set-Cookie"].split(";")[0], answer.headers["Set-Cookie"]
+class Session:
+    """What a browser keeps of a sign-in: a cookie, and the place where it shows it."""
+
+    def __init__(self, up, token):
+        answer = raw(up, "POST", "/ui/sign-in", "token=" + token, **FORM)
+        assert answer.status == 303, answer.text
+        self.up, self.whole, self.place = up, answer.headers["Set-Cookie"], answer.headers["Location"].removesuffix("/ui/")
+        self.cookie = self.whole.split(";")[0]
+
+    def ask(self, method, path, body=None, **headers):
+        return raw(self.up, method, self.place + path, body, Cookie=self.cookie, **headers)
 
 
 def test_a_link_signs_in_once(watch, up):
     link = up.link_again()
     first, second = watch(signed_in=False), watch(signed_in=False)
     first.page.goto(link)
-    assert first.page.url == up.base + "/ui/"
+    assert first.page.url == up.pages + "/ui/"
     second.page.goto(link)
     assert "used already" in second.page.inner_text("#page")
     assert raw(up, "HEAD", link.removeprefix(up.base)).status in (204, 405)
@@ -55,7 +63,7 @@ def test_a_token_signs_in_and_leads_back(watch, up):
     browser.page.fill("#token", up.token())
     browser.page.press("#token", "Enter")
     browser.page.wait_for_selector("tr[data-id]")
-    assert browser.page.url == up.base + "/ui/runs?state=failed"
+    assert browser.page.url == up.pages + "/ui/runs?state=failed"
     token = up.token()
     assert token not in browser.page.content() and token not in browser.page.evaluate(
         "document.cookie + JSON.stringify(sessionStorage) + JSON.stringify(localStorage)"
@@ -67,8 +75,10 @@ def test_a_token_signs_in_and_leads_back(watch, up):
 
 
 def test_the_cookie_is_out_of_reach(up):
-    _, whole = session(up)
-    assert "HttpOnly" in whole and "SameSite=Lax" in whole and "Path=/" in whole and up.token() not in whole
+    signed_in = Session(up, up.token())
+    assert re.fullmatch("/[0-9a-f]{32}", signed_in.place)
+    assert f"; Path={signed_in.place}/; " in signed_in.whole and "HttpOnly" in signed_in.whole and "SameSite=Lax" in signed_in.whole
+    assert up.token() not in signed_in.whole and signed_in.place[1:] not in up.token()
 
 
 def test_every_answer_has_its_headers(up):
@@ -81,8 +91,8 @@ def test_every_answer_has_its_headers(up):
 
 
 def test_a_session_reads_the_api_and_changes_nothing_for_others(up):
-    cookie, _ = session(up)
-    assert raw(up, "GET", "/api/v1/stats", Cookie=cookie).status == 200
+    signed_in = Session(up, up.token())
+    assert signed_in.ask("GET", "/api/v1/stats").status == 200
     run = run_in(up, "failed")
     port = up.base.split(":")[-1]
     foreign = [
@@ -95,12 +105,12 @@ def test_a_session_reads_the_api_and_changes_nothing_for_others(up):
         {"Origin": "http://evil.example"},
     ]
     for headers in foreign:
-        answer = raw(up, "POST", f"/api/v1/runs/{run}/retry", Cookie=cookie, **headers)
+        answer = signed_in.ask("POST", f"/api/v1/runs/{run}/retry", **headers)
         assert answer.status == 403 and "foreign-origin" in answer.text, headers
-        answer = raw(up, "POST", "/ui/sign-out", "", Cookie=cookie, **{**headers, "Content_Type": "application/x-www-form-urlencoded"})
+        answer = signed_in.ask("POST", "/ui/sign-out", "", **{**headers, "Content_Type": "application/x-www-form-urlencoded"})
         assert answer.status == 403, headers
     assert raw(up, "POST", "/ui/sign-in", "token=x", Content_Type="application/x-www-form-urlencoded", Sec_Fetch_Site="cross-site").status == 403
-    assert raw(up, "POST", f"/api/v1/runs/{run}/retry", "a=b", Cookie=cookie, **FORM).status == 415, "no form reaches the API"
+    assert signed_in.ask("POST", f"/api/v1/runs/{run}/retry", "a=b", **FORM).status == 415, "no form reaches the API"
     assert raw(up, "POST", "/ui/sign-in", json.dumps({}), Content_Type="application/json", Sec_Fetch_Site="same-origin").status == 415
     assert up.api(f"/api/v1/runs/{run}")["state"] == "failed"
 
@@ -115,7 +125,7 @@ def test_no_session_no_page(up):
 def test_no_link_leads_out(up):
     for back in ["//evil.example", "https://evil.example", "/ui/..//evil.example", "/ui/%0d%0aX: y"]:
         answer = raw(up, "POST", "/ui/sign-in", "token=" + up.token() + "&back=" + back, **FORM)
-        assert answer.headers["Location"] == "/ui/", back
+        assert answer.headers["Location"] == up.pages.removeprefix(up.base) + "/ui/", back
 
 
 def test_who_guesses_has_to_wait(up):

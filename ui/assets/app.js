@@ -1,8 +1,11 @@
 // Keys, copying, times, selection, and following what happens. Everything else works without this file.
 const root = document.documentElement;
-// Path below which a proxy shows the scheduler: what stands before the script's own.
+// Path below which the pages are: what stands before the script's own.
 const base = new URL(import.meta.url).pathname.split("/ui/assets/")[0];
 root.classList.add("js");
+// Address of this page for others: a path that only those know who have signed in is not handed on.
+const isPlace = (path) => /^\/[0-9a-f]{32}$/.test(path);
+const address = () => (isPlace(base) ? location.href.replace(base, "") : location.href);
 
 const $ = (selector, from = document) => from.querySelector(selector);
 const all = (selector, from = document) => [...from.querySelectorAll(selector)];
@@ -128,7 +131,7 @@ async function refresh() {
   last = Date.now();
   try {
     const answer = await fetch(location.href, { headers: { accept: "text/html" } });
-    if (answer.redirected && new URL(answer.url).pathname === base + "/ui/sign-in") { live = false; tell("signed out: reload the page to sign in again"); out = true; return; }
+    if (answer.redirected && new URL(answer.url).pathname.endsWith("/ui/sign-in")) { live = false; tell("signed out: reload the page to sign in again"); out = true; return; }
     if (!answer.ok && answer.status !== 404) throw new Error(`the scheduler answers ${answer.status}`);
     const made = new DOMParser().parseFromString(await answer.text(), "text/html");
     keepRows(made);
@@ -238,8 +241,8 @@ const acts = {
   "/": () => $("#find")?.focus(), "?": () => { location.href = base + "/ui/help"; },
   j: () => step(1), k: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1),
   x: () => { const box = $("input[data-pick]", current() ?? document.createElement("p")); box?.click(); },
-  y: () => { const row = current(); copy(row?.dataset.id ?? $("h1 [data-copy]")?.dataset.copy ?? location.href); },
-  Y: () => copy($("#command")?.textContent ?? location.href),
+  y: () => { const row = current(); copy(row?.dataset.id ?? $("h1 [data-copy]")?.dataset.copy ?? address()); },
+  Y: () => copy($("#command")?.textContent ?? address()),
   ".": () => $(".new-rows:not([hidden]) button")?.click(),
   l: switchLive, z: switchZone, t: switchTheme, "[": () => tab(-1), "]": () => tab(1),
   n: () => press("n"), p: () => press("p"), R: () => press("R"), C: () => press("C"), P: () => press("P"),
@@ -274,5 +277,15 @@ document.addEventListener("click", (event) => {
   }[button.dataset.act];
   act?.();
 });
+// Where the path is one that only those know who have signed in, the browser keeps it, for this port alone: who comes without it is led there.
+async function findPlace() {
+  if (base && $("#find")) localStorage.setItem("millwork_place", base);
+  const place = localStorage.getItem("millwork_place");
+  if (base || !$(".sign-in") || !isPlace(place)) return;
+  const answer = await fetch(place + "/ui/help", { method: "HEAD", redirect: "manual" });
+  if (answer.ok) location.replace(place + $("input[name=back]").value);
+}
+// A browser may keep nothing: then there is the sign-in.
+findPlace().catch(() => {});
 window.addEventListener("pageshow", (event) => { if (event.persisted) refresh(); });
 dress();

@@ -7,6 +7,7 @@
 use super::morsels::{Morsels, cut_input};
 use super::parts::PartsWriter;
 use super::row_groups::{EncodedGroup, RowGroupShape};
+use super::turns::{Allowance, Turn, turns};
 use super::{PartError, SinkOptions};
 use crate::evaluation;
 use crate::failure::failure_of_part;
@@ -23,9 +24,9 @@ use millwork_ndjson::{
 use millwork_parquet_text::RowGroupEncoder;
 use millwork_storage::StagedFile;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
-use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinSet, consume_budget, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
@@ -92,9 +93,6 @@ fn merge_first_seen<T: Copy + Ord>(into: &mut Vec<Option<T>>, from: &[Option<T>]
     }
 }
 
-/// Limit of lanes that work at once in the process, of whatever tasks: one for each thread, since each has a row group in memory.
-static TURNS: OnceLock<Semaphore> = OnceLock::new();
-
 /// Number of threads that there are for lanes in this process.
 fn threads() -> usize {
     Handle::current().metrics().num_workers()
@@ -120,6 +118,7 @@ struct Work {
     is_given_up: CancellationToken,
     /// Room for what may be begun before an earlier morsel is written, since what is encoded too early waits in memory.
     room: Arc<Semaphore>,
+    allowance: Arc<Allowance>,
 }
 
 /// Units of room that the largest morsel of a task takes.
@@ -150,6 +149,8 @@ async fn convert(
     let _gives_up = is_given_up.clone().drop_guard();
     let writer = PartsWriter::new(shape.clone(), bytes.iter().sum(), task, (options.clone(), counters.clone()));
     let rooms = room_for(&bytes);
+    let allowance = Allowance::of(bytes.iter().sum(), turns(threads()));
+    counters.keep_to(allowance.clone());
     let work = Arc::new(Work {
         scanned: as_scan(&plan).map(|(_, groups)| groups),
         plan,
@@ -162,6 +163,7 @@ async fn convert(
         is_all_taken: CancellationToken::new(),
         is_given_up,
         room: Arc::new(Semaphore::new((lanes + WAITING) * WHOLE as usize)),
+        allowance: allowance.clone(),
     });
     let (room, is_given_up) = (work.room.clone(), work.is_given_up.clone());
     let sizes: Vec<_> = work.bytes.iter().copied().zip(work.rooms.iter().copied()).collect();
@@ -203,9 +205,9 @@ fn write_in_order(
 
 /// Converts one morsel after the other, as long as there are any. Returns the files of rejected lines, by morsel.
 async fn run_lane(work: Arc<Work>) -> Result<Vec<(usize, StagedFile)>, PartError> {
-    let (mut encoder, mut turn, mut rejects) = (None, None, Vec::new());
+    let (mut kept, mut turn, mut rejects) = (None, None, Vec::new());
     while let Some((morsel, sender)) = next_morsel(&work, &mut turn).await {
-        let encoder = match &mut encoder {
+        let encoder = match &mut kept {
             Some(encoder) => encoder,
             none => none.insert(RowGroupEncoder::new(work.shape.columns.clone())?),
         };
@@ -215,25 +217,25 @@ async fn run_lane(work: Arc<Work>) -> Result<Vec<(usize, StagedFile)>, PartError
         let source = work.source.clone();
         let rejected = spawn_blocking(move || source.release(morsel)).await??;
         rejects.extend(rejected.map(|file| (morsel, file)));
+        if turns(threads()).is_wanted() {
+            // Another task's lane is next, and has the memory of this one.
+            (turn, kept) = (None, None);
+        }
     }
     Ok(rejects)
 }
 
 /// The next morsel for a lane. It keeps its turn from one to the next, but not while it waits for those that are being written.
-async fn next_morsel(
-    work: &Work,
-    turn: &mut Option<SemaphorePermit<'static>>,
-) -> Option<(usize, mpsc::Sender<EncodedGroup>)> {
+async fn next_morsel(work: &Work, turn: &mut Option<Turn>) -> Option<(usize, mpsc::Sender<EncodedGroup>)> {
     loop {
         let (next, needed) = work.next()?;
         if work.room.available_permits() < needed as usize {
             *turn = None;
             // Another lane may take it, so that this one asks again.
-            drop(or_over(work, work.room.acquire_many(needed)).await?);
+            drop(or_over(work, async { work.room.acquire_many(needed).await.ok() }).await?);
         }
         if turn.is_none() {
-            let turns = TURNS.get_or_init(|| Semaphore::new(threads()));
-            *turn = Some(or_over(work, turns.acquire()).await?);
+            *turn = Some(or_over(work, work.allowance.clone().turn()).await?);
         }
         let mut rest = work.rest.lock().unwrap_or_else(PoisonError::into_inner);
         let is_next = rest.front().is_some_and(|(morsel, _)| *morsel == next);
@@ -256,13 +258,10 @@ impl Work {
     }
 }
 
-/// A permit that is waited for, unless there is nothing left to do with it. No semaphore is ever closed.
-async fn or_over<'a>(
-    work: &Work,
-    permit: impl Future<Output = Result<SemaphorePermit<'a>, AcquireError>>,
-) -> Option<SemaphorePermit<'a>> {
+/// A permit or turn that is waited for, unless there is nothing left to do with it.
+async fn or_over<T>(work: &Work, permit: impl Future<Output = Option<T>>) -> Option<T> {
     tokio::select! {
-        permit = permit => permit.ok(),
+        permit = permit => permit,
         () = work.is_all_taken.cancelled() => None,
         () = work.is_given_up.cancelled() => None,
     }

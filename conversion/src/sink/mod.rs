@@ -8,6 +8,7 @@ mod lanes;
 mod morsels;
 mod parts;
 mod row_groups;
+mod turns;
 
 use crate::report::TaskReport;
 use datafusion::common::tree_node::TreeNodeRecursion;

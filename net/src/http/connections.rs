@@ -16,6 +16,9 @@ const NEXT_REQUEST: Duration = Duration::from_secs(60);
 /// ends those who do not take their answer.
 const ONE_REQUEST: Duration = Duration::from_secs(120);
 
+/// Time for the last bytes of an answer without end that is over: a client that does not read would keep it.
+const LAST_BYTES: Duration = Duration::from_secs(5);
+
 /// Phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
@@ -27,6 +30,8 @@ enum Phase {
     Busy,
     /// In an answer that has no end.
     Endless,
+    /// In one that is over.
+    Over,
 }
 
 impl Phase {
@@ -36,6 +41,7 @@ impl Phase {
             Self::Idle => Some(NEXT_REQUEST),
             Self::Busy => Some(ONE_REQUEST),
             Self::Endless => None,
+            Self::Over => Some(LAST_BYTES),
         }
     }
 
@@ -65,6 +71,8 @@ struct Connection {
     phase: Phase,
     since: Instant,
     ends: Ends,
+    /// Cancelled when its answer without end is over.
+    over: Option<CancellationToken>,
 }
 
 /// Two ways in which a connection is told to end.
@@ -99,7 +107,8 @@ impl Connections {
         }
         let (number, ends) = (known.next, Ends::default());
         known.next += 1;
-        let connection = Connection { network, phase: Phase::Silent, since: Instant::now(), ends: ends.clone() };
+        let connection =
+            Connection { network, phase: Phase::Silent, since: Instant::now(), ends: ends.clone(), over: None };
         known.connections.insert(number, connection);
         *known.by_network.entry(network).or_default() += 1;
         (Some(Ticket { of: self.clone(), number, is_busy: AtomicBool::new(false), ends }), is_full || is_crowded)
@@ -113,7 +122,11 @@ impl Connections {
     /// Ends those that take too long for what they are doing.
     pub(super) fn end_overdue(&self) {
         let now = Instant::now();
-        for connection in self.lock().connections.values() {
+        for connection in self.lock().connections.values_mut() {
+            let is_over = connection.over.as_ref().is_some_and(CancellationToken::is_cancelled);
+            if connection.phase == Phase::Endless && is_over {
+                (connection.phase, connection.since) = (Phase::Over, now);
+            }
             let time = connection.phase.time();
             if time.is_some_and(|time| now.duration_since(connection.since) > time) {
                 match connection.phase.can_go() {
@@ -167,7 +180,7 @@ impl Ticket {
     /// Begins a request, which ends when what is returned is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> InRequest {
         self.is_busy.store(true, Ordering::Relaxed);
-        self.enter(Phase::Busy);
+        self.enter(Phase::Busy, None);
         InRequest(self.clone())
     }
 
@@ -175,9 +188,9 @@ impl Ticket {
         self.is_busy.load(Ordering::Relaxed)
     }
 
-    fn enter(&self, phase: Phase) {
+    fn enter(&self, phase: Phase, over: Option<CancellationToken>) {
         if let Some(connection) = self.of.lock().connections.get_mut(&self.number) {
-            (connection.phase, connection.since) = (phase, Instant::now());
+            (connection.phase, connection.since, connection.over) = (phase, Instant::now(), over);
         }
     }
 }
@@ -193,16 +206,16 @@ impl Drop for Ticket {
 pub(super) struct InRequest(Arc<Ticket>);
 
 impl InRequest {
-    /// The answer has no end.
-    pub(super) fn set_endless(&self) {
-        self.0.enter(Phase::Endless);
+    /// The answer has no end until this is cancelled.
+    pub(super) fn set_endless(&self, over: CancellationToken) {
+        self.0.enter(Phase::Endless, Some(over));
     }
 }
 
 impl Drop for InRequest {
     fn drop(&mut self) {
         self.0.is_busy.store(false, Ordering::Relaxed);
-        self.0.enter(Phase::Idle);
+        self.0.enter(Phase::Idle, None);
     }
 }
 
@@ -244,6 +257,24 @@ mod tests {
         let silent = admit(&connections, A).unwrap();
         let _third = admit(&connections, A).unwrap();
         assert!(silent.ends.soon.is_cancelled() && !idle.ends.soon.is_cancelled());
+    }
+
+    #[test]
+    fn an_answer_without_end_ends_when_it_is_over_though_nobody_reads() {
+        let connections = Connections::new(ConnectionLimits { in_all: 2, of_one: 2 });
+        let (ticket, over) = (admit(&connections, A).unwrap(), CancellationToken::new());
+        let request = ticket.begin();
+        request.set_endless(over.clone());
+        let pass = |time| {
+            let mut known = connections.lock();
+            known.connections.values_mut().for_each(|connection| connection.since -= time);
+            drop(known);
+            connections.end_overdue();
+            ticket.ends.now.is_cancelled()
+        };
+        assert!(!pass(ONE_REQUEST * 2), "it may take any time");
+        over.cancel();
+        assert!(!pass(Duration::ZERO) && !pass(LAST_BYTES / 2) && pass(LAST_BYTES));
     }
 
     #[test]

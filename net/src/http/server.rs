@@ -6,7 +6,7 @@ use crate::{Seldom, ServerTls};
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
@@ -42,9 +42,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// Mark of an answer that has no end, such as a stream of events, in its extensions: it may take any time.
-#[derive(Clone, Copy, Debug)]
-pub struct Endless;
+/// Mark of an answer that has no end, such as a stream of events, in its extensions: it may take any time, until this is cancelled.
+#[derive(Clone, Debug)]
+pub struct Endless(pub CancellationToken);
 
 /// A server that answers.
 #[derive(Debug)]
@@ -158,15 +158,20 @@ impl Shared {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer));
             let too_long = header_bytes(&request) > MAX_HEADER_BYTES;
+            // A proxy before this one may see another end of such a body: what comes behind it is nobody's request.
+            let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
             let answer = routes.clone().oneshot(request);
             async move {
                 let answer = match too_long {
                     true => Ok(too_long_header()),
                     false => answer.await,
                 };
-                answer.map(|answer| {
-                    if answer.extensions().get::<Endless>().is_some() {
-                        in_request.set_endless();
+                answer.map(|mut answer| {
+                    if is_last {
+                        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    if let Some(Endless(over)) = answer.extensions().get() {
+                        in_request.set_endless(over.clone());
                     }
                     hold(answer, in_request)
                 })

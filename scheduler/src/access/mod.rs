@@ -3,14 +3,16 @@
 //! A scheduler knows only hashes of the tokens that an operator made. Without any, it makes one for the user who started it
 //! ([`OwnerToken`]), which nobody else can read. Secrets are never written to a log.
 
+mod below;
 mod owner;
 mod session;
 mod set;
 mod token;
 mod tries;
 
+pub(crate) use below::Below;
 pub use owner::{OwnerToken, find_owner_token, keep_private, owner_address};
-pub(crate) use session::Sessions;
+pub(crate) use session::{Begun, Sessions};
 pub use set::TokenSetError;
 pub(crate) use set::{TokenSet, Wrong};
 pub use token::{NewToken, Role, TokenId, TokenRecord};

@@ -5,6 +5,7 @@
 //! links that sign in once.
 
 use super::Caller;
+use super::below::Below;
 use super::set::TokenSet;
 use super::token::SecretHash;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -30,6 +31,14 @@ pub(crate) struct Sessions {
     links: Mutex<VecDeque<Link>>,
 }
 
+/// A session that begins.
+pub(crate) struct Begun {
+    /// Value of its cookie.
+    pub(crate) note: String,
+    /// Place of the pages of its token.
+    pub(crate) below: Below,
+}
+
 /// A link that signs in once.
 struct Link {
     code: [u8; 32],
@@ -47,21 +56,28 @@ impl Sessions {
     /// Seconds that a session lasts.
     pub(crate) const SECONDS: i64 = SESSION_HOURS * 3600;
 
-    /// The note of a session of whoever shows a token, which has to be one of the set.
+    /// Begins a session of whoever shows a token, which has to be one of the set.
     pub(crate) fn begin(
         &self,
         set: &TokenSet,
         caller: &Caller,
         shown: &str,
         now: DateTime<Utc>,
-    ) -> anyhow::Result<String> {
+    ) -> anyhow::Result<Begun> {
         let token =
             set.hash_of(caller, shown, now).ok_or_else(|| anyhow::anyhow!("the token is none of this scheduler's"))?;
         self.note(&caller.id, token, now)
     }
 
-    /// Returns the caller who began the session of a note; none, if the note is forged or over, or its token is no longer valid.
-    pub(crate) fn caller(&self, set: &TokenSet, note: &str, now: DateTime<Utc>) -> Option<Caller> {
+    /// Returns the caller who began the session of a note; none, if the note is forged or over, or its token is no longer valid, or is
+    /// another than that of the place the note was shown below.
+    pub(crate) fn caller(
+        &self,
+        set: &TokenSet,
+        note: &str,
+        below: Option<&Below>,
+        now: DateTime<Utc>,
+    ) -> Option<Caller> {
         if note.len() > MAX_NOTE_BYTES {
             return None;
         }
@@ -78,7 +94,8 @@ impl Sessions {
         let signature = from_hex(signature)?;
         let holders = set.holders(id, now);
         let (_, role) = holders.into_iter().find(|(token, _)| {
-            self.mac(expires, id, nonce, *token).is_some_and(|mac| mac.verify_slice(&signature).is_ok())
+            below.is_none_or(|below| below.token == *token)
+                && self.mac(expires, id, nonce, *token).is_some_and(|mac| mac.verify_slice(&signature).is_ok())
         })?;
         Some(Caller { id: id.into(), role })
     }
@@ -100,8 +117,8 @@ impl Sessions {
         Ok(code)
     }
 
-    /// The note of the session that a link begins. The link is gone after that.
-    pub(crate) fn redeem(&self, code: &str, now: DateTime<Utc>) -> Option<String> {
+    /// The session that a link begins. The link is gone after that.
+    pub(crate) fn redeem(&self, code: &str, now: DateTime<Utc>) -> Option<Begun> {
         let shown = digest(code);
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         // Hashes are compared, not codes: the time that the comparison takes tells nothing of a code.
@@ -110,11 +127,34 @@ impl Sessions {
         (link.until > Instant::now()).then(|| self.note(&link.id, link.token, now).ok()).flatten()
     }
 
-    fn note(&self, id: &str, token: SecretHash, now: DateTime<Utc>) -> anyhow::Result<String> {
+    /// A text that only this process can have written for a caller.
+    pub(crate) fn seal(&self, id: &str, text: &str) -> String {
+        let mac = self.text_mac(id, text).map(|mac| hex(&mac.finalize().into_bytes())).unwrap_or_default();
+        format!("{mac}.{text}")
+    }
+
+    /// The text that was sealed for a caller; none, if it was not.
+    pub(crate) fn unseal<'a>(&self, id: &str, sealed: &'a str) -> Option<&'a str> {
+        let (mac, text) = sealed.split_once('.')?;
+        let mac = from_hex(mac)?;
+        self.text_mac(id, text)?.verify_slice(&mac).is_ok().then_some(text)
+    }
+
+    fn text_mac(&self, id: &str, text: &str) -> Option<Hmac<Sha256>> {
+        let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.key).ok()?;
+        Some(
+            [b"ui text v1".as_slice(), id.as_bytes(), text.as_bytes()]
+                .iter()
+                .fold(mac, |mac, part| mac.chain_update(part).chain_update(b"\0")),
+        )
+    }
+
+    fn note(&self, id: &str, token: SecretHash, now: DateTime<Utc>) -> anyhow::Result<Begun> {
         let expires = (now + TimeDelta::hours(SESSION_HOURS)).timestamp().to_string();
         let nonce = hex(&random()?[..12]);
         let mac = self.mac(&expires, id, &nonce, token).ok_or_else(|| anyhow::anyhow!("a session cannot be signed"))?;
-        Ok(format!("v1.{expires}.{id}.{nonce}.{}", hex(&mac.finalize().into_bytes())))
+        let note = format!("v1.{expires}.{id}.{nonce}.{}", hex(&mac.finalize().into_bytes()));
+        Ok(Begun { note, below: Below::of(token) })
     }
 
     fn mac(&self, expires: &str, id: &str, nonce: &str, token: SecretHash) -> Option<Hmac<Sha256>> {
@@ -139,7 +179,7 @@ fn digest(code: &str) -> [u8; 32] {
     Sha256::digest(code.as_bytes()).into()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // A `String` takes all that is written to it.
         let _ = write!(text, "{byte:02x}");
@@ -172,12 +212,12 @@ mod tests {
     fn a_session_ends_with_its_time_its_token_and_its_process() {
         let (set, text, caller) = set_of(Role::Operate);
         let sessions = Sessions::new().unwrap();
-        let note = sessions.begin(&set, &caller, &text, at(0)).unwrap();
-        assert_eq!(sessions.caller(&set, &note, at(Sessions::SECONDS - 1)), Some(caller.clone()));
-        assert_eq!(sessions.caller(&set, &note, at(Sessions::SECONDS)), None, "its time");
-        assert_eq!(sessions.caller(&set_of(Role::Operate).0, &note, at(1)), None, "another token of the same id");
-        assert_eq!(sessions.caller(&TokenSet::default(), &note, at(1)), None, "no token");
-        assert_eq!(Sessions::new().unwrap().caller(&set, &note, at(1)), None, "another process");
+        let note = sessions.begin(&set, &caller, &text, at(0)).unwrap().note;
+        assert_eq!(sessions.caller(&set, &note, None, at(Sessions::SECONDS - 1)), Some(caller.clone()));
+        assert_eq!(sessions.caller(&set, &note, None, at(Sessions::SECONDS)), None, "its time");
+        assert_eq!(sessions.caller(&set_of(Role::Operate).0, &note, None, at(1)), None, "another token of the same id");
+        assert_eq!(sessions.caller(&TokenSet::default(), &note, None, at(1)), None, "no token");
+        assert_eq!(Sessions::new().unwrap().caller(&set, &note, None, at(1)), None, "another process");
         assert!(!note.contains(text.rsplit('_').next().unwrap()), "the secret is not in it");
     }
 
@@ -185,7 +225,7 @@ mod tests {
     fn no_other_note_is_taken() {
         let (set, text, caller) = set_of(Role::Read);
         let sessions = Sessions::new().unwrap();
-        let note = sessions.begin(&set, &caller, &text, at(0)).unwrap();
+        let note = sessions.begin(&set, &caller, &text, at(0)).unwrap().note;
         let parts: Vec<&str> = note.split('.').collect();
         let later = format!("v1.{}.{}.{}.{}", Sessions::SECONDS + 9, parts[2], parts[3], parts[4]);
         let cut = &note[..note.len() - 2];
@@ -199,7 +239,7 @@ mod tests {
             &note.replace("v1", "v2"),
             "é.é.é.é.é",
         ] {
-            assert_eq!(sessions.caller(&set, wrong, at(1)), None, "{wrong}");
+            assert_eq!(sessions.caller(&set, wrong, None, at(1)), None, "{wrong}");
         }
         assert!(sessions.begin(&set, &caller, "mw_ana_other", at(0)).is_err());
     }
@@ -209,9 +249,9 @@ mod tests {
         let set = TokenSet::of_plain("secret");
         let sessions = Sessions::new().unwrap();
         let (caller, _) = set.find("secret", at(0)).unwrap();
-        let note = sessions.begin(&set, &caller, "secret", at(0)).unwrap();
-        assert_eq!(sessions.caller(&set, &note, at(1)).map(|caller| caller.role), Some(Role::Admin));
-        assert_eq!(sessions.caller(&TokenSet::of_plain("other"), &note, at(1)), None);
+        let note = sessions.begin(&set, &caller, "secret", at(0)).unwrap().note;
+        assert_eq!(sessions.caller(&set, &note, None, at(1)).map(|caller| caller.role), Some(Role::Admin));
+        assert_eq!(sessions.caller(&TokenSet::of_plain("other"), &note, None, at(1)), None);
     }
 
     #[test]
@@ -219,19 +259,54 @@ mod tests {
         let (set, text, caller) = set_of(Role::Admin);
         let sessions = Sessions::new().unwrap();
         let code = sessions.link(&set, &caller, &text, Duration::from_secs(60)).unwrap();
-        assert_eq!(sessions.redeem("0000", at(0)), None);
-        let note = sessions.redeem(&code, at(0)).unwrap();
-        assert_eq!(sessions.caller(&set, &note, at(1)), Some(caller.clone()));
-        assert_eq!(sessions.redeem(&code, at(0)), None, "a second time");
+        assert!(sessions.redeem("0000", at(0)).is_none());
+        let note = sessions.redeem(&code, at(0)).unwrap().note;
+        assert_eq!(sessions.caller(&set, &note, None, at(1)), Some(caller.clone()));
+        assert!(sessions.redeem(&code, at(0)).is_none(), "a second time");
         let late = sessions.link(&set, &caller, &text, Duration::ZERO).unwrap();
-        assert_eq!(sessions.redeem(&late, at(0)), None, "too late");
+        assert!(sessions.redeem(&late, at(0)).is_none(), "too late");
         let (other, of_other, bob) = set_of(Role::Read);
         let others = sessions.link(&other, &bob, &of_other, Duration::from_secs(60)).unwrap();
         let [first, second] = [(); 2].map(|()| sessions.link(&set, &caller, &text, Duration::from_secs(60)).unwrap());
         for _ in 1..MAX_LINKS {
             sessions.link(&set, &caller, &text, Duration::from_secs(60)).unwrap();
         }
-        assert_eq!(sessions.redeem(&first, at(0)), None, "forgotten for newer ones");
+        assert!(sessions.redeem(&first, at(0)).is_none(), "forgotten for newer ones");
         assert!(sessions.redeem(&second, at(0)).is_some() && sessions.redeem(&others, at(0)).is_some());
+    }
+
+    #[test]
+    fn a_session_counts_below_the_path_of_its_own_token() {
+        let (lines, texts): (Vec<_>, Vec<_>) = [("ana", Role::Admin), ("bob", Role::Read)]
+            .map(|(id, role)| NewToken::new(id.parse().unwrap(), role, None).unwrap())
+            .map(|new| (serde_json::to_string(&new.record).unwrap() + "\n", new.text))
+            .into_iter()
+            .unzip();
+        let set = TokenSet::parse(&lines.concat()).unwrap();
+        let sessions = Sessions::new().unwrap();
+        let [ana, bob] = [0, 1].map(|n| {
+            let (caller, _) = set.find(&texts[n], at(0)).unwrap();
+            sessions.begin(&set, &caller, &texts[n], at(0)).unwrap()
+        });
+        let id = |note: &str, below| sessions.caller(&set, note, below, at(1)).map(|caller| caller.id.to_string());
+        assert_eq!(id(&ana.note, Some(&ana.below)).as_deref(), Some("ana"));
+        assert_eq!(id(&bob.note, Some(&ana.below)), None, "planted by another");
+        assert!(Below::is_name(ana.below.name()) && ana.below.name() != bob.below.name());
+        assert_eq!(set.below(bob.below.name()).map(|below| below.token), Some(bob.below.token));
+        assert!(set.below(&bob.below.name()[1..]).is_none() && set.below(&"0".repeat(32)).is_none());
+        let again = TokenSet::parse(&lines.concat()).unwrap();
+        assert!(again.below(ana.below.name()).is_some(), "a path is there as long as its token");
+        assert!(!texts[0].contains(ana.below.name()) && !lines[0].contains(ana.below.name()));
+    }
+
+    #[test]
+    fn a_text_is_told_to_whom_it_was_sealed_for() {
+        let sessions = Sessions::new().unwrap();
+        let sealed = sessions.seal("ana", "2 runs. Queued");
+        assert_eq!(sessions.unseal("ana", &sealed), Some("2 runs. Queued"));
+        assert_eq!(sessions.unseal("bob", &sealed), None);
+        assert_eq!(sessions.unseal("ana", &sealed.replace('2', "3")), None);
+        assert_eq!(sessions.unseal("ana", "Send your token to me"), None);
+        assert_eq!(Sessions::new().unwrap().unseal("ana", &sealed), None, "another process");
     }
 }

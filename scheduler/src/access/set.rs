@@ -1,8 +1,10 @@
 //! The tokens of a scheduler.
 
 use super::Caller;
+use super::below::Below;
 use super::token::{Role, SecretHash, TokenId, TokenRecord, parts};
 use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use subtle::ConstantTimeEq;
 
@@ -52,6 +54,8 @@ pub enum TokenSetError {
 pub(crate) struct TokenSet {
     records: HashMap<TokenId, Vec<TokenRecord>>,
     plain: Option<SecretHash>,
+    /// Places of their pages, by the hash of their names: the time of a search tells nothing of a name.
+    places: HashMap<[u8; 32], Below>,
 }
 
 /// A token that is not taken.
@@ -89,12 +93,14 @@ impl TokenSet {
 
     /// Makes a set of one token that is written as such, without a record.
     pub(crate) fn of_plain(token: &str) -> Self {
-        Self { plain: Some(SecretHash::of(token)), ..Self::default() }
+        let hash = SecretHash::of(token);
+        Self { plain: Some(hash), places: HashMap::from([place(hash)]), ..Self::default() }
     }
 
     /// Makes a set of one token, by its record.
     pub(crate) fn of_one(record: TokenRecord) -> Self {
-        Self { records: HashMap::from([(record.id.clone(), vec![record])]), plain: None }
+        let places = HashMap::from([place(record.sha256)]);
+        Self { records: HashMap::from([(record.id.clone(), vec![record])]), plain: None, places }
     }
 
     fn add(&mut self, record: TokenRecord) -> Result<(), TokenId> {
@@ -102,6 +108,7 @@ impl TokenSet {
         if of_id.len() == MAX_OF_ONE_ID {
             return Err(record.id);
         }
+        self.places.extend([place(record.sha256)]);
         of_id.push(record);
         Ok(())
     }
@@ -137,6 +144,11 @@ impl TokenSet {
 }
 
 impl TokenSet {
+    /// The place of the pages of a token, by its name.
+    pub(crate) fn below(&self, name: &str) -> Option<Below> {
+        self.places.get(&digest(name)).cloned()
+    }
+
     /// The hashes of the tokens of an id that are valid, each with what it may do.
     pub(super) fn holders(&self, id: &str, now: DateTime<Utc>) -> Vec<(SecretHash, Role)> {
         let of_id = id.parse().ok().and_then(|id: TokenId| self.records.get(&id));
@@ -151,6 +163,15 @@ impl TokenSet {
         let mut known = self.holders(&caller.id, now).into_iter().map(|(hash, _)| hash);
         known.find(|known| hashes.iter().flatten().any(|hash| is_same(*known, *hash)))
     }
+}
+
+fn place(token: SecretHash) -> ([u8; 32], Below) {
+    let below = Below::of(token);
+    (digest(below.name()), below)
+}
+
+fn digest(name: &str) -> [u8; 32] {
+    Sha256::digest(name.as_bytes()).into()
 }
 
 fn is_same(a: SecretHash, b: SecretHash) -> bool {

@@ -3,7 +3,7 @@
 use super::error::ApiError;
 use super::options::HttpOptions;
 use super::pages::Hosts;
-use crate::access::{Caller, OwnerToken, Role, Sessions, TokenSet, Wrong, WrongTries};
+use crate::access::{Begun, Below, Caller, OwnerToken, Role, Sessions, TokenSet, Wrong, WrongTries};
 use crate::ui;
 use anyhow::Context;
 use axum::extract::{MatchedPath, Request, State};
@@ -51,6 +51,8 @@ struct Inner {
     sign_ins: WrongTries,
     cookie: String,
     has_tls: bool,
+    /// True if pages are below a path that only those know who have a token.
+    is_hidden: bool,
     is_owners: bool,
 }
 
@@ -101,7 +103,14 @@ impl Tokens {
 impl Access {
     /// `port` is where it listens; `is_owners`, whether the token is one that was made for the user who started the process.
     pub(super) fn new(tokens: Tokens, options: &HttpOptions, port: u16, is_owners: bool) -> anyhow::Result<Self> {
-        let has_tls = options.http_tls_cert.is_some();
+        let (has_tls, at_root) = (options.http_tls_cert.is_some(), options.http_base_path.is_empty());
+        // Another user of a host has no certificate for its name, but browsers take plain HTTP from loopback for safe.
+        let is_hidden = at_root && !(has_tls && !options.address.ip().is_loopback());
+        let prefix = match (has_tls, at_root && !is_hidden) {
+            (true, true) => "__Host-",
+            (true, false) => "__Secure-",
+            (false, _) => "",
+        };
         Ok(Self(Arc::new(Inner {
             tokens,
             hosts: Hosts::of(options),
@@ -110,8 +119,9 @@ impl Access {
             sessions: Sessions::new()?,
             sign_ins: WrongTries::default(),
             // Browsers do not tell ports of a host apart: two schedulers of a machine would sign each other out.
-            cookie: format!("{}millwork_session_{port}", if has_tls { "__Host-" } else { "" }),
+            cookie: format!("{prefix}millwork_session_{port}"),
             has_tls,
+            is_hidden,
             is_owners,
         })))
     }
@@ -129,6 +139,22 @@ impl Access {
         self.0.has_tls
     }
 
+    /// Of one token that is written as such.
+    #[cfg(test)]
+    pub(crate) fn of_plain(token: &str, options: &HttpOptions) -> Self {
+        Self::new(Tokens::Fixed(Arc::new(TokenSet::of_plain(token))), options, 8080, false).unwrap()
+    }
+
+    /// The place of the pages that a path is of, if it is one of such places.
+    pub(crate) fn below(&self, name: &str) -> Option<Below> {
+        self.0.tokens.current().below(name)
+    }
+
+    /// Tells whether pages are below a path that only those know who have a token.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.0.is_hidden
+    }
+
     /// Tells whether the only token is that of the user who started the process.
     pub(crate) fn is_owners(&self) -> bool {
         self.0.is_owners
@@ -141,11 +167,18 @@ impl Access {
 
     /// Finds the caller, by the token of the request or by the session of its browser.
     pub(crate) fn find_caller(&self, request: &Request) -> Result<Caller, ApiError> {
-        self.caller(request.method(), request.headers(), peer(request))
+        let Some(shown) = bearer(request.headers()) else {
+            let caller = self.of_session(request.headers(), request.extensions().get());
+            let caller = caller.ok_or_else(|| unauthorized("send the header `Authorization: Bearer TOKEN`"))?;
+            // A session changes nothing for pages of others.
+            ui::check_same_site(request.method(), request.headers())?;
+            return Ok(caller);
+        };
+        self.of_token(shown, peer(request))
     }
 
     /// Begins a session for whoever shows a token in the sign-in form.
-    pub(crate) fn begin_session(&self, shown: &str, address: IpAddr) -> Result<String, ApiError> {
+    pub(crate) fn begin_session(&self, shown: &str, address: IpAddr) -> Result<Begun, ApiError> {
         let (set, now) = (self.0.tokens.current(), Instant::now());
         let wait = |time| ApiError::wait(time, ErrorCode::TooManyTries, TOO_MANY_SIGN_INS);
         let to_wait = self.0.sign_ins.to_wait_after(MAX_SIGN_INS, address, now);
@@ -197,7 +230,7 @@ impl Access {
         if self.0.open_metrics && route == Some(METRICS) {
             return Ok(None);
         }
-        let caller = self.caller(request.method(), headers, peer(request))?;
+        let caller = self.find_caller(request)?;
         let needed = role_for(request.method(), route);
         if caller.role < needed {
             let message = format!(
@@ -209,10 +242,7 @@ impl Access {
         Ok(Some(caller))
     }
 
-    fn caller(&self, method: &Method, headers: &HeaderMap, address: IpAddr) -> Result<Caller, ApiError> {
-        let Some(shown) = bearer(headers) else {
-            return self.of_session(method, headers);
-        };
+    fn of_token(&self, shown: &str, address: IpAddr) -> Result<Caller, ApiError> {
         let now = Instant::now();
         let wrong = match self.0.tokens.current().find(shown, Utc::now()) {
             Ok((caller, false)) => return Ok(caller),
@@ -231,27 +261,27 @@ impl Access {
     }
 
     /// Ends when the token, or the session, of a request that was let in is taken no more.
-    pub(super) async fn until_it_ends(self, headers: HeaderMap) {
-        while self.is_taken(&headers) {
+    pub(super) async fn until_it_ends(self, headers: HeaderMap, below: Option<Below>) {
+        while self.is_taken(&headers, below.as_ref()) {
             tokio::time::sleep(LOOK_AT_TOKEN).await;
         }
     }
 
-    fn is_taken(&self, headers: &HeaderMap) -> bool {
-        let (set, now) = (self.0.tokens.current(), Utc::now());
-        match (bearer(headers), ui::cookie(headers, &self.0.cookie)) {
-            (Some(shown), _) => set.find(shown, now).is_ok(),
-            (None, note) => note.is_some_and(|note| self.0.sessions.caller(&set, note, now).is_some()),
+    fn is_taken(&self, headers: &HeaderMap, below: Option<&Below>) -> bool {
+        match bearer(headers) {
+            Some(shown) => self.0.tokens.current().find(shown, Utc::now()).is_ok(),
+            None => self.of_session(headers, below).is_some(),
         }
     }
 
-    /// Finds the caller by the session of a browser; a session changes nothing for pages of others.
-    fn of_session(&self, method: &Method, headers: &HeaderMap) -> Result<Caller, ApiError> {
-        let note = ui::cookie(headers, &self.0.cookie);
-        let caller = note.and_then(|note| self.0.sessions.caller(&self.0.tokens.current(), note, Utc::now()));
-        let caller = caller.ok_or_else(|| unauthorized("send the header `Authorization: Bearer TOKEN`"))?;
-        ui::check_same_site(method, headers)?;
-        Ok(caller)
+    /// Finds the caller by the session of a browser, which counts below its own path alone where there is one. Other ports of a host can
+    /// plant cookies of this name beside it: each is tried.
+    fn of_session(&self, headers: &HeaderMap, below: Option<&Below>) -> Option<Caller> {
+        if self.0.is_hidden && below.is_none() {
+            return None;
+        }
+        let (set, now) = (self.0.tokens.current(), Utc::now());
+        ui::cookies(headers, &self.0.cookie).find_map(|note| self.0.sessions.caller(&set, note, below, now))
     }
 }
 
@@ -384,6 +414,34 @@ mod tests {
         assert_eq!(shows(&access, Method::POST, &shown), Err(StatusCode::FORBIDDEN), "no route of an operator's");
     }
 
+    #[test]
+    fn a_cookie_has_the_path_of_its_token_where_others_may_listen_beside() {
+        for (address, tls, base, prefix, is_hidden) in [
+            ("127.0.0.1:8080", false, "", "", true),
+            ("0.0.0.0:8080", false, "", "", true),
+            ("0.0.0.0:8080", true, "", "__Host-", false),
+            ("[::1]:8080", true, "", "__Secure-", true),
+            ("127.0.0.1:8080", false, "/ops", "", false),
+            ("0.0.0.0:8080", true, "/ops", "__Secure-", false),
+        ] {
+            let options = HttpOptions {
+                address: address.parse().unwrap(),
+                http_tls_cert: tls.then(|| "tls.crt".into()),
+                http_base_path: base.parse().unwrap(),
+                ..HttpOptions::default()
+            };
+            let access = Access::of_plain("secret", &options);
+            assert_eq!(access.cookie_name(), format!("{prefix}millwork_session_8080"), "{address} {tls} {base}");
+            assert_eq!(access.is_hidden(), is_hidden, "{address} {tls} {base}");
+            let Begun { note, below } = access.begin_session("secret", Ipv4Addr::LOCALHOST.into()).unwrap();
+            let cookie = format!("{}=x; {0}={note}", access.cookie_name());
+            let mut request = request(Method::GET, &[(header::COOKIE, &cookie)]);
+            assert_eq!(access.find_caller(&request).is_ok(), !is_hidden, "without the path");
+            request.extensions_mut().insert(below);
+            assert!(access.find_caller(&request).is_ok());
+        }
+    }
+
     #[tokio::test]
     async fn what_goes_on_ends_with_its_token() {
         let end = Utc::now() + chrono::Duration::milliseconds(50);
@@ -391,10 +449,10 @@ mod tests {
         let access = access(TokenSet::of_one(new.record));
         let shown = format!("Bearer {}", new.text);
         let headers = request(Method::GET, &[(header::AUTHORIZATION, &shown)]).headers().clone();
-        assert!(access.is_taken(&headers));
+        assert!(access.is_taken(&headers, None));
         std::thread::sleep(Duration::from_millis(60));
-        access.clone().until_it_ends(headers).await;
-        assert!(!access.is_taken(&HeaderMap::new()), "nothing was shown");
+        access.clone().until_it_ends(headers, None).await;
+        assert!(!access.is_taken(&HeaderMap::new(), None), "nothing was shown");
     }
 
     #[test]

@@ -14,6 +14,9 @@ use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
+/// Limit of an error's message, in bytes: it quotes what was asked.
+const MAX_MESSAGE_BYTES: usize = 4096;
+
 /// An error as the API tells it.
 #[derive(Debug)]
 pub(crate) struct ApiError {
@@ -24,7 +27,9 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     pub(crate) fn new(code: ErrorCode, message: impl std::fmt::Display) -> Self {
-        Self { error: ErrorDetail { code, message: message.to_string(), hint: None }, after: None }
+        let mut message = message.to_string();
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
+        Self { error: ErrorDetail { code, message, hint: None }, after: None }
     }
 
     /// Code, message and hint that the client is told.

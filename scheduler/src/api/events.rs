@@ -4,17 +4,20 @@ use super::Api;
 use super::auth::Access;
 use super::event_log::{Since, Told};
 use super::extract::Query;
+use crate::access::Below;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::{Stream, StreamExt};
 use millwork_api::{EventData, EventQuery, Lagged, Role, Topic};
+use millwork_net::Endless;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
 
 /// Time after which a listener hears something, if only a comment.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -112,8 +115,9 @@ pub(super) async fn get_events(
     State(api): State<Api>,
     Extension(access): Extension<Access>,
     Query(query): Query<EventQuery>,
+    below: Option<Extension<Below>>,
     headers: HeaderMap,
-) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
+) -> (Extension<Endless>, Sse<impl Stream<Item = Result<Event, axum::Error>>>) {
     // An id that was never given is like one that is forgotten: its listener is told that it may have missed something.
     let is_id = |id: &&str| id.len() <= MAX_ID_BYTES;
     let after = headers.get(LAST_EVENT_ID).map(|id| id.to_str().ok().filter(is_id).unwrap_or_default().to_owned());
@@ -122,8 +126,22 @@ pub(super) async fn get_events(
     let mut listener = Listener { api, topics, after, was_told: false, waiting: VecDeque::new(), live: None, last: 0 };
     // Whoever has the answer's head misses nothing that is asked for after it.
     listener.begin().await;
-    let told = tell(listener).take_until(stop.cancelled_owned()).take_until(Box::pin(access.until_it_ends(headers)));
-    Sse::new(told).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    let over = CancellationToken::new();
+    tokio::spawn(end_with(access, headers, below.map(|Extension(below)| below), over.clone()));
+    let gone = over.clone().drop_guard();
+    let told = tell(listener).take_until(stop.cancelled_owned()).take_until(over.clone().cancelled_owned());
+    let told = told.inspect(move |_| {
+        let _until_then = &gone;
+    });
+    (Extension(Endless(over)), Sse::new(told).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+/// Ends a stream with its token, whether or not anybody reads it. Its own end cancels `over`, too.
+async fn end_with(access: Access, headers: HeaderMap, below: Option<Below>, over: CancellationToken) {
+    tokio::select! {
+        () = access.until_it_ends(headers, below) => over.cancel(),
+        () = over.cancelled() => {}
+    }
 }
 
 fn tell(listener: Listener) -> impl Stream<Item = Result<Event, axum::Error>> {

@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use millwork_api::ErrorCode;
-use millwork_net::{ConnectionLimits, Endless, Slots, hold, network};
+use millwork_net::{ConnectionLimits, Slots, hold, network};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,9 +82,7 @@ pub(super) async fn limit_streams(State(places): State<Places>, request: Request
         return ApiError::wait(Duration::from_secs(STREAM_AGAIN_SECONDS), ErrorCode::TooManyStreams, message)
             .into_response();
     };
-    let mut answer = next.run(request).await;
-    answer.extensions_mut().insert(Endless);
-    hold(answer, place)
+    hold(next.run(request).await, place)
 }
 
 #[cfg(test)]

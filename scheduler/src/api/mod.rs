@@ -58,7 +58,7 @@ pub use serve::ApiServer;
 pub(crate) use stats::load_stats;
 
 use crate::service::Service;
-use crate::ui::BasePath;
+use crate::ui::PagePaths;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
@@ -120,7 +120,7 @@ fn router(
     places: Places,
     stop: CancellationToken,
     (presence, prices): (Presence, Prices),
-    base: &BasePath,
+    paths: &PagePaths,
 ) -> anyhow::Result<Router> {
     let metrics = metrics::install()?;
     let numbers = Arc::new(Numbers::new(service.clone()));
@@ -144,7 +144,7 @@ fn router(
     let (checks, _) = checks().split_for_parts();
     let (timed, _) = timed().split_for_parts();
     let (streamed, _) = streamed().split_for_parts();
-    let (open, closed) = crate::ui::routers(access.clone(), base);
+    let (open, closed) = crate::ui::routers(access.clone(), paths);
     let pages = open
         .layer(middleware::from_fn_with_state(places.of_strangers(), limits::limit_requests))
         .merge(closed.layer(middleware::from_fn_with_state(places.clone(), limits::limit_requests)));

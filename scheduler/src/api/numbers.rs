@@ -238,7 +238,7 @@ impl Numbers {
 
     async fn look_at(&self, scheduler: &Scheduler) {
         let engine = scheduler.engine();
-        let (executors, tasks) = (engine.executors(), engine.running_tasks());
+        let (executors, tasks) = (engine.executors(), engine.used_slots());
         let mut known = self.lock();
         known.executors = executors.len() as u64;
         known.slots = executors.iter().map(|executor| u64::from(executor.vcores)).sum();

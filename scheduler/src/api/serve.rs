@@ -6,6 +6,7 @@ use super::options::HttpDoor;
 use super::schedulers::Presence;
 use crate::access::OwnerToken;
 use crate::service::Service;
+use crate::ui::PagePaths;
 use millwork_net::{ConnectionLimits, HttpServer};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,9 +45,9 @@ impl ApiServer {
         let limits = ConnectionLimits::within(options.http_max_connections as usize, descriptors);
         let stop = CancellationToken::new();
         let presence = Presence::new(listener.local_addr()?);
-        let base = &options.http_base_path;
+        let base = PagePaths::new(options.http_base_path, access.clone());
         let routes =
-            super::router(service, access.clone(), Places::new(limits), stop.clone(), (presence, prices), base)?;
+            super::router(service, access.clone(), Places::new(limits), stop.clone(), (presence, prices), &base)?;
         let routes = base.wrap(routes);
         Ok(Self { stop, server: HttpServer::start(listener, routes, limits, tls), owner, access })
     }

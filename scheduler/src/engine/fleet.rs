@@ -327,12 +327,15 @@ impl Fleet {
         active.map(|member| member.info.vcores as usize).collect()
     }
 
-    pub(super) fn running_tasks(&self) -> HashMap<String, u64> {
-        let mut running = HashMap::new();
-        for assigned in self.state().tasks.values() {
-            *running.entry(assigned.executor.clone()).or_default() += 1;
+    /// Slots of each executor that have a task. Tasks beyond them share theirs.
+    pub(super) fn used_slots(&self) -> HashMap<String, u64> {
+        let (state, mut used) = (self.state(), HashMap::<String, u64>::new());
+        for assigned in state.tasks.values() {
+            let slots = state.members.get(&assigned.executor).map_or(u64::MAX, |member| member.info.vcores.into());
+            let of_executor = used.entry(assigned.executor.clone()).or_default();
+            *of_executor = slots.min(*of_executor + 1);
         }
-        running
+        used
     }
 
     /// Tells whether an executor still counts.

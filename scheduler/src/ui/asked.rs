@@ -1,7 +1,7 @@
 //! Facts that every page needs of the request for it, and what becomes of its answer.
 
 use crate::access::{Caller, Role};
-use crate::api::{Api, ApiError, load_stats};
+use crate::api::{Access, Api, ApiError, load_stats};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
@@ -16,7 +16,7 @@ use std::collections::HashMap;
 /// Cookie with what the next page tells once.
 const SAID: &str = "millwork_said";
 /// Bytes of it that are taken.
-const MAX_SAID_BYTES: usize = 600;
+const MAX_SAID_BYTES: usize = 700;
 
 /// A request for a page, of somebody who was let in.
 pub(super) struct Asked {
@@ -29,6 +29,7 @@ pub(super) struct Asked {
     pub(super) stats: Stats,
     theme: Theme,
     said: Option<String>,
+    access: Access,
 }
 
 /// Page that a handler has made.
@@ -72,8 +73,14 @@ impl FromRequestParts<Api> for Asked {
         let path = uri.path_and_query().map_or("/ui/", |path| path.as_str()).to_owned();
         let query = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned();
         let query = query.filter(|(_, value)| !value.is_empty()).collect();
-        let said = cookie(&parts.headers, SAID).filter(|said| said.len() <= MAX_SAID_BYTES).map(|said| {
-            url::form_urlencoded::parse(format!("said={said}").as_bytes()).map(|(_, text)| text.into_owned()).collect()
+        // Others can plant such a cookie, but not a text that this process has sealed.
+        let access = parts.extensions.get::<Access>().cloned();
+        let access = access.ok_or_else(|| ApiError::new(ErrorCode::Bug, "a page is not guarded"))?;
+        let said = cookies(&parts.headers, SAID).filter(|said| said.len() <= MAX_SAID_BYTES).find_map(|said| {
+            let sealed: String = url::form_urlencoded::parse(format!("said={said}").as_bytes())
+                .map(|(_, text)| text.into_owned())
+                .collect();
+            access.sessions().unseal(&caller.id, &sealed).map(str::to_owned)
         });
         Ok(Self {
             viewer: Viewer { name: caller.id.to_string(), right: right_of(caller.role) },
@@ -84,6 +91,7 @@ impl FromRequestParts<Api> for Asked {
             stats: load_stats(api),
             theme: Theme::of(cookie(&parts.headers, "millwork_theme").unwrap_or_default()),
             said,
+            access,
         })
     }
 }
@@ -110,6 +118,14 @@ impl Asked {
             return Ok(AnyOf::default());
         }
         AnyOf::parse(text).map_err(|error| ApiError::new(ErrorCode::BadQuery, format!("{name}: {error}")))
+    }
+
+    /// The header that has the next page tell its user something, once.
+    pub(super) fn say_next(&self, text: &str) -> (HeaderName, String) {
+        let cut: String = text.chars().take(180).collect();
+        let sealed = self.access.sessions().seal(&self.caller.id, &cut);
+        let escaped: String = url::form_urlencoded::byte_serialize(sealed.as_bytes()).collect();
+        (header::SET_COOKIE, format!("{SAID}={escaped}; Path=/ui/; Max-Age=60; HttpOnly; SameSite=Lax"))
     }
 
     /// The page, or what went wrong in its place.
@@ -154,27 +170,28 @@ impl Asked {
     }
 }
 
-/// The header that has the next page tell something, once.
-pub(super) fn say_next(text: &str) -> (HeaderName, String) {
-    let cut: String = text.chars().take(180).collect();
-    let escaped: String = url::form_urlencoded::byte_serialize(cut.as_bytes()).collect();
-    (header::SET_COOKIE, format!("{SAID}={escaped}; Path=/ui/; Max-Age=60; HttpOnly; SameSite=Lax"))
-}
-
 /// An answer with a page.
 pub(super) fn respond(status: StatusCode, page: &Markup) -> Response {
     (status, [(header::CACHE_CONTROL, "private, no-cache"), (header::VARY, "Cookie")], Html(page.0.clone()))
         .into_response()
 }
 
-/// A cookie of a request.
-pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+/// A cookie of a request: that of the longest path, if there are several.
+pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &'a str) -> Option<&'a str> {
+    cookies(headers, name).next()
+}
+
+/// Cookies of a request that have a name.
+pub(crate) fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
     let pairs = headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'));
-    pairs.filter_map(|pair| pair.trim().split_once('=')).find(|(known, _)| *known == name).map(|(_, value)| value)
+    pairs
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(move |(known, _)| *known == name)
+        .map(|(_, value)| value)
 }
 
 fn right_of(role: Role) -> Right {

@@ -1,8 +1,12 @@
-//! Pages below a path of somebody else's: a proxy shows the scheduler at `https://ops.example/millwork/`.
+//! Pages below a path: one of somebody else's, where a proxy shows the scheduler at `https://ops.example/millwork/`, or one that only
+//! those know who have a token, so that a browser shows their sessions to no other port of the host.
 //!
 //! Routes, handlers and pages know nothing of it. Requests are taken with the path and without, so that it does not matter whether the
-//! proxy takes it away; what answers lead to (links, forms, cookies, redirections) has it.
+//! proxy takes it away; what answers lead to (links, forms, cookies, redirections) has it. Without the path of a token, a session
+//! does not count: then there is the sign-in alone.
 
+use crate::access::Below;
+use crate::api::Access;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -45,20 +49,57 @@ impl FromStr for BasePath {
     }
 }
 
-impl BasePath {
-    /// Routes that are found with this path before theirs, too.
-    pub(crate) fn wrap(&self, routes: Router) -> Router {
-        if self.0.is_empty() {
+/// Paths below which pages of a process are.
+#[derive(Clone)]
+pub(crate) struct PagePaths {
+    given: BasePath,
+    access: Access,
+}
+
+impl PagePaths {
+    pub(crate) fn new(given: BasePath, access: Access) -> Self {
+        Self { given, access }
+    }
+
+    /// Routes that are found with such a path before theirs, too.
+    pub(crate) fn wrap(self, routes: Router) -> Router {
+        if self.given.is_empty() && !self.access.is_hidden() {
             return routes;
         }
-        let base = self.clone();
         let take = move |mut request: Request| {
-            if let Some(below) = base.below(request.uri()) {
-                *request.uri_mut() = below;
-            }
+            self.take(&mut request);
             std::future::ready(request)
         };
         Router::new().fallback_service(middleware::map_request(take).layer(routes))
+    }
+
+    /// Takes the path from the address of a request. That of a token is noted; that of one which is no more leads to the sign-in.
+    fn take(&self, request: &mut Request) {
+        if !self.access.is_hidden() {
+            if let Some(rest) = self.given.below(request.uri()) {
+                *request.uri_mut() = rest;
+            }
+            return;
+        }
+        let name = request.uri().path().split('/').nth(1).filter(|name| Below::is_name(name));
+        let Some((base, below)) = name.map(|name| (BasePath::of(name), self.access.below(name))) else { return };
+        if let Some(rest) = base.below(request.uri()) {
+            *request.uri_mut() = rest;
+            if let Some(below) = below {
+                request.extensions_mut().insert(below);
+            }
+        }
+    }
+}
+
+impl BasePath {
+    /// Path of one name.
+    fn of(name: &str) -> Self {
+        Self(format!("/{name}").into())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The address without this path, if it has it.
@@ -90,12 +131,15 @@ impl BasePath {
 }
 
 /// Puts the path before whatever an answer leads to.
-pub(super) async fn put_below(State(base): State<BasePath>, request: Request, next: Next) -> Response {
-    let answer = next.run(request).await;
-    if base.0.is_empty() {
-        return answer;
+pub(super) async fn put_below(State(paths): State<PagePaths>, request: Request, next: Next) -> Response {
+    let asked = request.extensions().get::<Below>().cloned();
+    let (mut parts, body) = next.run(request).await.into_parts();
+    // Leads whoever has just signed in to the place of that token.
+    let below = parts.extensions.remove::<Below>().or(asked).filter(|_| paths.access.is_hidden());
+    let base = below.map_or(paths.given, |below| BasePath::of(below.name()));
+    if base.is_empty() {
+        return Response::from_parts(parts, body);
     }
-    let (mut parts, body) = answer.into_parts();
     if let Some(to) = parts.headers.get(header::LOCATION).filter(|to| to.as_bytes().starts_with(b"/"))
         && let Some(to) = base.of_header(to, "")
     {
@@ -124,6 +168,7 @@ pub(super) async fn put_below(State(base): State<BasePath>, request: Request, ne
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::HttpOptions;
     use axum::response::{AppendHeaders, Html, Redirect};
     use axum::routing::get;
     use tower::ServiceExt;
@@ -154,6 +199,9 @@ mod tests {
 
     #[tokio::test]
     async fn requests_are_taken_with_the_path_and_without() {
+        let mut options = HttpOptions::default();
+        options.http_base_path = base();
+        let paths = PagePaths::new(base(), Access::of_plain("secret", &options));
         let page = || async {
             let cookies = AppendHeaders([
                 (header::SET_COOKIE, "a=1; Path=/ui/; HttpOnly"),
@@ -164,8 +212,8 @@ mod tests {
         let routes = Router::new()
             .route("/ui/", get(page))
             .route("/", get(|| async { Redirect::to("/ui/") }))
-            .layer(middleware::from_fn_with_state(base(), put_below));
-        let routes = base().wrap(routes);
+            .layer(middleware::from_fn_with_state(paths.clone(), put_below));
+        let routes = paths.wrap(routes);
         for path in ["/ui/?a=b", "/ops/mill/ui/?a=b"] {
             let answer = routes.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
             assert_eq!(answer.status(), StatusCode::OK, "{path}");
@@ -180,5 +228,38 @@ mod tests {
             let to = answer.headers().get(header::LOCATION).map(|to| to.to_str().unwrap());
             assert!(status == 404 || to == Some("/ops/mill/ui/"), "{path}: {to:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_path_of_a_token_is_told_to_nobody_else() {
+        let access = Access::of_plain("secret", &HttpOptions::default());
+        let begun = access.begin_session("secret", std::net::Ipv4Addr::LOCALHOST.into()).unwrap();
+        let name = begun.below.name().to_owned();
+        let paths = PagePaths::new(BasePath::default(), access.clone());
+        let tell = |request: Request| async move {
+            let known = request.extensions().get::<Below>().map(|below| below.name().to_owned());
+            let text = format!("{} {}", request.uri(), known.unwrap_or_default());
+            ([(header::SET_COOKIE, "a=1; Path=/; HttpOnly")], Html(format!(r#"{text} <a href="/ui/runs">"#)))
+        };
+        let enter = move || std::future::ready((axum::Extension(begun.below.clone()), Redirect::to("/ui/runs")));
+        let routes = Router::new().route("/ui/", get(tell)).route("/ui/enter", get(enter));
+        let routes = paths.clone().wrap(routes.layer(middleware::from_fn_with_state(paths, put_below)));
+        let ask = |path: String| routes.clone().oneshot(Request::get(path).body(Body::empty()).unwrap());
+        let other = "0123456789abcdef0123456789abcdef";
+        for (path, base) in [
+            ("/ui/?x=1".to_owned(), String::new()),
+            (format!("/{other}/ui/?x=1"), String::new()),
+            (format!("/{name}/ui/?x=1"), format!("/{name}")),
+        ] {
+            let answer = ask(path).await.unwrap();
+            let cookie = answer.headers()[header::SET_COOKIE].to_str().unwrap().to_owned();
+            assert_eq!(cookie, format!("a=1; Path={base}/; HttpOnly"));
+            let body = String::from_utf8(to_bytes(answer.into_body(), 1000).await.unwrap().into()).unwrap();
+            assert_eq!(body, format!(r#"/ui/?x=1 {} <a href="{base}/ui/runs">"#, base.trim_start_matches('/')));
+        }
+        let answer = ask("/ui/enter".to_owned()).await.unwrap();
+        assert_eq!(answer.headers()[header::LOCATION].to_str().unwrap(), format!("/{name}/ui/runs"));
+        let double = ask(format!("/{name}/{name}/ui/")).await.unwrap();
+        assert_eq!(double.status(), StatusCode::NOT_FOUND);
     }
 }

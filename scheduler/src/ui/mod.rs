@@ -23,8 +23,9 @@ mod run;
 mod sign_in;
 mod why;
 
-pub(crate) use asked::cookie;
+pub(crate) use asked::cookies;
 pub use base::BasePath;
+pub(crate) use base::PagePaths;
 pub(crate) use guard::check_same_site;
 pub(crate) use headers::add_headers;
 pub(crate) use sign_in::link_path;
@@ -39,7 +40,7 @@ use axum::routing::{get, post};
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 /// Routes of the UI: those that are open to strangers, and those for whoever is known.
-pub(crate) fn routers(access: Access, base: &BasePath) -> (Router<Api>, Router<Api>) {
+pub(crate) fn routers(access: Access, paths: &PagePaths) -> (Router<Api>, Router<Api>) {
     let open = Router::new()
         .route("/", get(|| async { Redirect::to("/ui/") }))
         .route("/ui", get(|| async { Redirect::to("/ui/") }))
@@ -74,7 +75,7 @@ pub(crate) fn routers(access: Access, base: &BasePath) -> (Router<Api>, Router<A
         routes
             .layer(middleware::from_fn_with_state(access.clone(), guard::check_page))
             .layer(Extension(access.clone()))
-            .layer(middleware::from_fn_with_state(base.clone(), base::put_below))
+            .layer(middleware::from_fn_with_state(paths.clone(), base::put_below))
             // A watched page is made again and again: the best level would cost more than all the rest of it.
             .layer(CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest))
     };

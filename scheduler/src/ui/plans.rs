@@ -1,6 +1,6 @@
 //! Change plans: made by a form, shown, and applied by another.
 
-use super::asked::{Asked, Shown, say_next};
+use super::asked::{Asked, Shown};
 use super::forms::{self, Form};
 use super::quarantine::refused;
 use crate::access::Role;
@@ -54,11 +54,11 @@ pub(super) async fn post_apply(asked: Asked, State(api): State<Api>, Path(id): P
             );
             let is_clean = plan.count(ChangeResult::Done) == plan.changes.len();
             let to = if is_clean { back } else { plan_path(&plan.id, &back) };
-            (AppendHeaders([say_next(&said)]), Redirect::to(&to)).into_response()
+            (AppendHeaders([asked.say_next(&said)]), Redirect::to(&to)).into_response()
         }
         Ok(Applied::Changed(plan)) => {
             let said = "some of them have changed meanwhile: this is what would change now";
-            (AppendHeaders([say_next(said)]), Redirect::to(&plan_path(&plan.id, &back))).into_response()
+            (AppendHeaders([asked.say_next(said)]), Redirect::to(&plan_path(&plan.id, &back))).into_response()
         }
         Err(error) => match api.service.known_plan(&id).await {
             Ok(plan) => {

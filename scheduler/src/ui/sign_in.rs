@@ -2,7 +2,7 @@
 
 use super::asked::{cookie, respond};
 use super::forms::{self, Form};
-use crate::access::Sessions;
+use crate::access::{Begun, Sessions};
 use crate::api::{Access, ApiError, peer};
 use axum::Json;
 use axum::extract::{Extension, Query, Request};
@@ -54,10 +54,7 @@ pub(super) async fn post_sign_in(Extension(access): Extension<Access>, request: 
         _ => access.begin_session(token, address),
     };
     match begun {
-        Ok(note) => {
-            let cookie = set(&access, &note, Sessions::SECONDS);
-            (AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to(&back)).into_response()
-        }
+        Ok(begun) => enter(&access, begun, &back),
         Err(error) => {
             let (status, detail) = (error.status(), error.detail().clone());
             let mut answer = show(&access, &headers, &back, Some(&detail.message), status);
@@ -94,21 +91,24 @@ pub(super) async fn get_enter(
 ) -> Response {
     // A look ahead of a program that follows links is no visit, and neither is a picture in a page of others.
     let is_visit = headers.get("sec-fetch-dest").is_none_or(|what| what == "document");
-    let note = match method {
+    let begun = match method {
         Method::GET if is_visit => query.get("code").and_then(|code| access.sessions().redeem(code, Utc::now())),
         _ => return StatusCode::NO_CONTENT.into_response(),
     };
     let back = forms::back(query.get("back").map(String::as_str));
-    match note {
-        Some(note) => {
-            let cookie = set(&access, &note, Sessions::SECONDS);
-            (AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to(back)).into_response()
-        }
+    match begun {
+        Some(begun) => enter(&access, begun, back),
         None => {
             let refusal = "this link was used already, or is too old: ask for another with `millwork open`";
             show(&access, &headers, back, Some(refusal), StatusCode::UNAUTHORIZED)
         }
     }
+}
+
+/// Leads to a page with a session.
+fn enter(access: &Access, begun: Begun, back: &str) -> Response {
+    let cookie = set(access, &begun.note, Sessions::SECONDS);
+    (Extension(begun.below), AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to(back)).into_response()
 }
 
 /// Ends the session in this browser.

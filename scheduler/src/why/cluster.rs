@@ -53,7 +53,7 @@ impl Inspector {
         Some(SlotFacts {
             executors: executors.len() as u64,
             slots: executors.iter().map(|executor| u64::from(executor.vcores)).sum(),
-            used: engine.running_tasks().values().sum(),
+            used: engine.used_slots().values().sum(),
         })
     }
 

@@ -115,6 +115,15 @@ impl BucketStaging {
         Ok(found)
     }
 
+    /// Tells whether a key is one that an attempt at this manifest writes, of whichever generation: an output, private rejected lines, or those that were
+    /// put together.
+    fn is_own(&self, key: &str) -> bool {
+        let [key_of_first, layout] = [key, self.output.as_str()].map(|text| of_first_generation(text, &self.manifest));
+        key.starts_with(&self.private)
+            || is_numbered(&key_of_first, &layout)
+            || is_of_rejected_lines(&key_of_first, &self.manifest)
+    }
+
     /// Aborts the upload of a note, if it is still open. Returns whether the note is of no more use.
     async fn abort_noted(&self, client: &Client, note: &str, reach: Reach) -> StorageResult<bool> {
         let what = format!("s3://{}/{note}", self.bucket);
@@ -130,8 +139,8 @@ impl BucketStaging {
         }
         let content = got.body.collect().await.map_err(|e| read(io::Error::other(e)))?.to_vec();
         let Ok(Note { bucket, key, upload_id }) = serde_json::from_slice(&content) else { return Ok(true) };
-        // Uploads of others are none of this manifest's, whoever wrote the note: every key of its own has its id.
-        if !key.contains(&self.manifest) {
+        // Uploads of others are none of this manifest's, whoever wrote the note.
+        if !self.is_own(&key) {
             return Ok(true);
         }
         let bucket = bucket.as_ref().unwrap_or(&self.bucket);
@@ -157,11 +166,89 @@ impl BucketStaging {
     }
 }
 
+/// A key as it is without the number of a generation, which stands after the manifest's id.
+fn of_first_generation(text: &str, manifest: &str) -> String {
+    let of_later = format!("{manifest}-g");
+    let mut parts = text.split(&of_later);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, rest| match rest.trim_start_matches(|c: char| c.is_ascii_digit()) {
+        same if same.len() == rest.len() => text + manifest + "-g" + rest,
+        rest => text + manifest + rest,
+    })
+}
+
+/// Tells whether a key is one of a layout, with a number in each place of a part's.
+fn is_numbered(key: &str, layout: &str) -> bool {
+    let mut literals = layout.split("{part}");
+    let first = literals.next().and_then(|first| key.strip_prefix(first));
+    let rest = literals.fold(first, |rest, literal| {
+        let after = rest?.trim_start_matches(|c: char| c.is_ascii_digit());
+        after.strip_prefix(literal).filter(|_| after.len() < rest.map_or(0, str::len))
+    });
+    rest == Some("")
+}
+
+/// Tells whether a key is that of the rejected lines of a manifest, or of an attempt at it: `rejected-lines/DATE/NAME.ndjson`.
+fn is_of_rejected_lines(key: &str, manifest: &str) -> bool {
+    let mut segments = key.rsplit('/');
+    let (name, _date, folder) = (segments.next(), segments.next(), segments.next());
+    let rest = name.and_then(|name| name.strip_prefix(manifest)?.strip_suffix(".ndjson"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_own = |rest: &str| rest.is_empty() || rest.strip_prefix("-attempt-").is_some_and(is_number);
+    folder == Some("rejected-lines") && rest.is_some_and(is_own)
+}
+
 /// Aborts an upload. One that is not open is no error.
 pub(super) async fn abort(client: &Client, bucket: &str, key: &str, id: &str) -> StorageResult<()> {
     let aborted = client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).send().await;
     match aborted.map_err(|e| fail("abort the upload of", format!("s3://{bucket}/{key}"), e)) {
         Err(e) if !e.is_not_found() => Err(e),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Location;
+
+    #[test]
+    fn only_keys_of_this_very_manifest_are_its_own() {
+        let output: Location = Location::parse("s3://out/data").unwrap();
+        let own = |generation: &str| {
+            let layout = format!("date=2025-12-23/m-1{generation}-{{part}}.parquet");
+            BucketStaging::new(&output, "m-1", 3, &layout)
+        };
+        for staging in [own(""), own("-g12")] {
+            for key in [
+                "data/date=2025-12-23/m-1-00000.parquet",
+                "data/date=2025-12-23/m-1-123456.parquet",
+                "data/date=2025-12-23/m-1-g7-00001.parquet",
+                "data/_millwork/staging/m-1/2/rejects-3-0",
+                "quarantine/rejected-lines/2025-12-23/m-1.ndjson",
+                "rejected-lines/2025-12-23/m-1-g2-attempt-4.ndjson",
+            ] {
+                assert!(staging.is_own(key), "{key}");
+            }
+            for key in [
+                "data/date=2025-12-23/m-10-00000.parquet",
+                "data/date=2025-12-23/am-1-00000.parquet",
+                "data/date=2025-12-23/m-1-x-00000.parquet",
+                "data/date=2025-12-23/m-1-.parquet",
+                "data/date=2025-12-23/m-1-00000.parquet/x",
+                "data/date=2025-12-24/m-1-00000.parquet",
+                "other/date=2025-12-23/m-1-00000.parquet",
+                "data/_millwork/staging/m-10/2/x",
+                "data/_millwork/staging/m-1",
+                "rejected-lines/2025-12-23/m-10.ndjson",
+                "rejected-lines/2025-12-23/m-1-10.ndjson",
+                "rejected-lines/2025-12-23/m-1-attempt-x.ndjson",
+                "lines/2025-12-23/m-1.ndjson",
+                "m-1",
+                "",
+            ] {
+                assert!(!staging.is_own(key), "{key}");
+            }
+        }
     }
 }

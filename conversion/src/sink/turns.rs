@@ -1,0 +1,267 @@
+//! Turns of lanes: how many work at once in a process, and which goes next.
+//!
+//! Tasks share the turns, a morsel each. One that has taken far longer than its input lets expect, as a small archive does that holds
+//! gigabytes, gives its turn up in the middle of a morsel to a lane that waits and has not: so it keeps nobody waiting but its like.
+
+use millwork_ndjson::Pace;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::oneshot;
+use tokio::task::block_in_place;
+
+/// Time of lanes that any task may take.
+const FREE: Duration = Duration::from_millis(100);
+/// Time that it may take beside, for each stored byte: 20 MB/s, of which most lanes do ten times as much.
+const NANOS_A_BYTE: u64 = 50;
+/// Limit of lanes that wait in the middle of a morsel, each with what it has of it in memory.
+const MAX_PAUSED: usize = 8;
+/// Time after which such a lane goes before all others, so that it comes to its end, too.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// Time that it has then before it may have to wait again.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// The turns of a process.
+#[derive(Debug)]
+pub(super) struct Turns(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    /// Lanes that wait, the first first.
+    waiting: VecDeque<oneshot::Sender<Granted>>,
+    /// Lanes of tasks that have taken too long, with the time from which each has waited.
+    late: VecDeque<(Instant, oneshot::Sender<Granted>)>,
+    paused: usize,
+}
+
+/// Holds one of the turns, which is free again when this is dropped.
+#[derive(Debug)]
+struct Granted(Option<Arc<Turns>>);
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        if let Some(turns) = self.0.take() {
+            turns.release();
+        }
+    }
+}
+
+impl Turns {
+    /// Makes turns, so many at once, with nobody who has one.
+    pub(super) fn new(free: usize) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State { free, waiting: VecDeque::new(), late: VecDeque::new(), paused: 0 })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn release(self: Arc<Self>) {
+        self.state().free += 1;
+        self.grant();
+    }
+
+    /// Gives the turns that are free to those that are to go next.
+    fn grant(self: &Arc<Self>) {
+        let mut state = self.state();
+        while state.free > 0 {
+            let is_overdue = state.late.front().is_some_and(|(since, _)| since.elapsed() >= MAX_PAUSE);
+            let first = if is_overdue { None } else { state.waiting.pop_front() };
+            let Some(next) = first.or_else(|| state.late.pop_front().map(|(_, next)| next)) else { return };
+            match next.send(Granted(Some(self.clone()))) {
+                Ok(()) => state.free -= 1,
+                // A lane that waits no more.
+                Err(mut refused) => drop(refused.0.take()),
+            }
+        }
+    }
+
+    /// Tells whether a lane waits whose task has not taken too long.
+    pub(super) fn is_wanted(&self) -> bool {
+        let mut state = self.state();
+        state.waiting.retain(|waiting| !waiting.is_closed());
+        !state.waiting.is_empty()
+    }
+}
+
+/// Time that the lanes of a task have taken, and may take.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    turns: Arc<Turns>,
+    allowed: Duration,
+    used: Mutex<Used>,
+}
+
+#[derive(Debug)]
+struct Used {
+    /// Lanes that have a turn, and since when there are so many.
+    lanes: u32,
+    since: Instant,
+    time: Duration,
+    /// Time until which its lanes keep their turns.
+    slice_until: Option<Instant>,
+}
+
+/// A turn of a task's lane.
+#[derive(Debug)]
+pub(super) struct Turn {
+    allowance: Arc<Allowance>,
+    _granted: Granted,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.allowance.count(|used| used.lanes -= 1);
+    }
+}
+
+impl Allowance {
+    /// That of a task with so many stored bytes.
+    pub(super) fn of(bytes: u64, turns: Arc<Turns>) -> Arc<Self> {
+        let used = Used { lanes: 0, since: Instant::now(), time: Duration::ZERO, slice_until: None };
+        let allowed = FREE + Duration::from_nanos(bytes.saturating_mul(NANOS_A_BYTE));
+        Arc::new(Self { turns, allowed, used: Mutex::new(used) })
+    }
+
+    /// Waits for a turn. It is given back when it is dropped.
+    pub(super) async fn turn(self: Arc<Self>) -> Option<Turn> {
+        let (sender, granted) = oneshot::channel();
+        let is_late = self.is_over();
+        {
+            let mut state = self.turns.state();
+            match is_late {
+                true => state.late.push_back((Instant::now(), sender)),
+                false => state.waiting.push_back(sender),
+            }
+        }
+        self.turns.grant();
+        let granted = granted.await.ok()?;
+        self.count(|used| used.lanes += 1);
+        Some(Turn { allowance: self, _granted: granted })
+    }
+
+    fn count<T>(&self, change: impl FnOnce(&mut Used) -> T) -> T {
+        let used = &mut *self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        used.time += (now - used.since) * used.lanes;
+        used.since = now;
+        change(used)
+    }
+
+    fn is_over(&self) -> bool {
+        self.count(|used| used.time > self.allowed && used.slice_until.is_none_or(|until| until <= used.since))
+    }
+
+    /// Lets another lane have the turn of this one, and waits for the next.
+    fn pause(&self, runtime: &Handle) {
+        let (sender, granted) = oneshot::channel();
+        {
+            let mut state = self.turns.state();
+            if state.paused >= MAX_PAUSED {
+                return;
+            }
+            (state.paused, state.free) = (state.paused + 1, state.free + 1);
+            state.late.push_back((Instant::now(), sender));
+        }
+        self.count(|used| used.lanes -= 1);
+        self.turns.grant();
+        let granted = block_in_place(|| runtime.block_on(granted));
+        self.turns.state().paused -= 1;
+        self.count(|used| (used.lanes, used.slice_until) = (used.lanes + 1, Some(used.since + SLICE)));
+        // Kept by the lane, which has had one before.
+        if let Ok(mut granted) = granted {
+            drop(granted.0.take());
+        }
+    }
+}
+
+impl Pace for Allowance {
+    fn keep(&self) {
+        if !self.is_over() || !self.turns.is_wanted() {
+            return;
+        }
+        // Threads that have no others beside them cannot wait.
+        let runtime = Handle::try_current().ok();
+        if let Some(runtime) = runtime.filter(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread) {
+            self.pause(&runtime);
+        }
+    }
+}
+
+/// The turns of this process: one for each thread, since a lane has a row group in memory.
+pub(super) fn turns(threads: usize) -> Arc<Turns> {
+    static TURNS: OnceLock<Arc<Turns>> = OnceLock::new();
+    TURNS.get_or_init(|| Turns::new(threads)).clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    fn free(turns: &Turns) -> usize {
+        turns.state().free
+    }
+
+    #[tokio::test]
+    async fn a_turn_is_free_again_however_its_lane_ends() {
+        let turns = Turns::new(1);
+        let task = Allowance::of(1 << 30, turns.clone());
+        let first = task.clone().turn().await.unwrap();
+        assert_eq!(free(&turns), 0);
+        // Waits, and is given up while it waits; another is given up when it has the turn, and has not taken it.
+        let waiting = tokio::spawn(task.clone().turn());
+        tokio::task::yield_now().await;
+        assert!(turns.is_wanted());
+        waiting.abort();
+        assert!(waiting.await.unwrap_err().is_cancelled() && !turns.is_wanted());
+        let mut second = Box::pin(task.clone().turn());
+        assert!(futures::poll!(second.as_mut()).is_pending());
+        drop(first);
+        drop(second);
+        assert_eq!(free(&turns), 1);
+        assert_eq!(task.count(|used| used.lanes), 0);
+    }
+
+    #[tokio::test]
+    async fn who_has_taken_too_long_goes_last() {
+        let turns = Turns::new(1);
+        let (small, large) = (Allowance::of(0, turns.clone()), Allowance::of(1 << 40, turns.clone()));
+        let first = small.clone().turn().await.unwrap();
+        small.count(|used| used.time = 2 * FREE);
+        let (mut late, mut next) = (Box::pin(small.clone().turn()), Box::pin(large.turn()));
+        assert!(futures::poll!(late.as_mut()).is_pending() && futures::poll!(next.as_mut()).is_pending());
+        drop(first);
+        let turn = next.await.unwrap();
+        assert!(futures::poll!(late.as_mut()).is_pending());
+        drop(turn);
+        assert!(late.await.is_some());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_task_that_takes_too_long_lets_others_pass_in_the_middle_of_a_morsel() {
+        let turns = Turns::new(1);
+        let bomb = Allowance::of(0, turns.clone());
+        let turn = bomb.clone().turn().await.unwrap();
+        bomb.keep();
+        assert_eq!(free(&turns), 0, "nobody waits");
+        let is_done = Arc::new(AtomicBool::new(false));
+        let (end, of_bomb) = (is_done.clone(), bomb.clone());
+        let lane = tokio::spawn(async move {
+            let _turn = turn;
+            while !end.load(Ordering::Relaxed) {
+                of_bomb.keep();
+            }
+        });
+        // The one that waits for this has the only turn in the middle of the other's morsel.
+        let good = Allowance::of(1 << 30, turns.clone());
+        let passed = good.turn().await.unwrap();
+        assert_eq!((turns.state().paused, bomb.count(|used| used.lanes)), (1, 0));
+        is_done.store(true, Ordering::Relaxed);
+        drop(passed);
+        lane.await.unwrap();
+        assert_eq!((free(&turns), turns.state().paused), (1, 0));
+    }
+}
