@@ -41,8 +41,12 @@ class Scheduler:
             "--token-file",
             str(root / "tokens"),
         ]
+        self.command = command
         self.log = open(root / "log", "w")
-        self.process = subprocess.Popen(command, stderr=self.log, env={**os.environ, "HOME": str(root)})
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(self.command, stderr=self.log, env={**os.environ, "HOME": str(self.root)})
         self.until(lambda: self.answers("/healthz"))
 
     def write(self, lines):
@@ -109,3 +113,22 @@ def test_a_token_that_is_gone_signs_out(scheduler):
     scheduler.until(lambda: raw(scheduler, "GET", "/ui/", Cookie=cookie).status == 303)
     assert raw(scheduler, "GET", "/api/v1/stats", Cookie=cookie).status == 401
     scheduler.write(scheduler.lines)
+
+
+def test_one_that_is_killed_is_told_of_and_followed_again(scheduler, chromium):
+    name, value = scheduler.session("operate").split("=", 1)
+    context = chromium.new_context()
+    context.add_cookies([{"name": name, "value": value, "url": scheduler.base}])
+    page = context.new_page()
+    page.goto(scheduler.base + "/ui/runs")
+    page.wait_for_selector("html.js h1")
+    page.wait_for_function("document.querySelector('#pulse').getAttribute('aria-pressed') === 'true'")
+    with page.expect_request("**/ui/runs", timeout=30_000):
+        # What a page follows is asked for from time to time without an event, too.
+        scheduler.process.kill()
+        scheduler.process.wait()
+        page.wait_for_selector("#away:has-text('Not live since')")
+        assert "No run yet" in page.inner_text("#page"), "what was there stays"
+        scheduler.start()
+    page.wait_for_selector("#away", state="hidden")
+    context.close()
