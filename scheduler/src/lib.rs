@@ -42,6 +42,7 @@ pub use api::{ApiServer, HttpDoor, HttpOptions, read_token};
 pub use audit::Operator;
 pub use commit::RunResult;
 pub use cost::{PricesError, parse_prices, read_prices};
+pub use doctor::judge_certificate;
 pub use engine::{Engine, ExecutorInfo, ExecutorNow, GoneExecutor};
 pub use intake::{Intake, IntakeOptions, Submit};
 pub use lease::{Lease, OutputLock};

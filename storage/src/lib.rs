@@ -19,6 +19,7 @@ mod relocate;
 mod requests;
 mod staging;
 mod transfer;
+mod uploads;
 mod walk;
 
 pub use bucket::client_from_env;
@@ -35,4 +36,5 @@ pub use staging::{
     Tail, base64_text, list_at_most, staged_manifests,
 };
 pub use transfer::{ObjectReader, find_blocking, heads_blocking, remove_blocking};
+pub use uploads::{OpenUploads, open_uploads};
 pub use walk::{Listing, list};

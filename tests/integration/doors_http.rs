@@ -339,6 +339,12 @@ fn tls_is_spoken_and_its_certificate_exchanged() {
     let done = runs(&["--ca-file", ca.to_str().unwrap()]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert_eq!(runs(&[]).code, Some(5), "the system does not know the authority");
+    let mut doctor = place.command("millwork");
+    doctor.args(["doctor", "--json", "--scheduler", &url, "--ca-file", ca.to_str().unwrap()]);
+    let examined = Done::of(doctor.output().unwrap()).json();
+    let name = format!("certificate {} (api)", certificate.display());
+    let told = examined["checks"].as_array().unwrap().iter().find(|check| check["name"] == name.as_str());
+    assert!(told.is_some_and(|check| check["found"].as_str().unwrap().contains("until")), "{examined}");
     new.sign(&certificate, &key);
     wait_until("the new certificate is shown", || new.get(&health) == Some(200));
     assert_eq!(old.get(&health), None);

@@ -205,7 +205,7 @@ impl<'a> Fleet<'a> {
         fleet
     }
 
-    fn command(&self, name: &str) -> Command {
+    pub(crate) fn command(&self, name: &str) -> Command {
         let mut command = self.world.place.command(name);
         if let Some(aws) = &self.world.aws {
             command.envs(aws.environment());
@@ -257,7 +257,7 @@ impl<'a> Fleet<'a> {
         self.executors[number] = executor;
     }
 
-    fn text(&self, scheduler: usize, path: &str) -> Option<String> {
+    pub(crate) fn text(&self, scheduler: usize, path: &str) -> Option<String> {
         let url = format!("http://127.0.0.1:{}{path}", self.ports[scheduler].1);
         let request = self.world.place.authorized(self.client.get(url));
         self.world.runtime.block_on(async { self.client.execute(request).await.ok()?.text().await.ok() })

@@ -28,6 +28,7 @@ mod messages;
 mod metrics;
 mod odd_files;
 mod ops;
+mod pieces;
 mod place;
 mod places;
 mod plans;

@@ -2,8 +2,9 @@
 
 use crate::servers::Aws;
 use aws_sdk_s3::Client;
+use chrono::{Duration, Utc};
 use millwork_manifest::ObjectUri;
-use millwork_storage::{Location, RewriteTail, StagedFile, Staging, StorageResult, Tail};
+use millwork_storage::{Location, RewriteTail, StagedFile, Staging, StorageResult, Tail, open_uploads};
 use serde_json::json;
 use std::io::Write as _;
 use std::process::Command;
@@ -143,6 +144,23 @@ fn the_child() {
     an_end_that_is_not_proved_is_uploaded_again(&bucket);
     a_note_of_a_foreign_upload_touches_nothing(&bucket);
     notes_that_are_none_hold_nothing_up(&bucket);
+    uploads_that_were_never_finished_are_counted(&bucket);
+}
+
+fn uploads_that_were_never_finished_are_counted(bucket: &Bucket) {
+    let note = bucket.orphan("m", 1);
+    let open = |place: &str, before| {
+        let place = Location::parse(place).unwrap();
+        bucket.runtime.block_on(open_uploads(&place, before)).unwrap()
+    };
+    let (before, after) = (Utc::now() - Duration::hours(1), Utc::now() + Duration::hours(1));
+    let found = open("s3://out/lake", after).unwrap();
+    assert!(found.count == 1 && found.oldest.is_some_and(|at| at > before) && !found.has_more, "{found:?}");
+    assert_eq!(open("s3://out/lake", before).unwrap().count, 0, "it may still be written");
+    assert_eq!(open("s3://out/elsewhere", after).unwrap().count, 0);
+    assert_eq!(open("/tmp", after), None);
+    bucket.abort_all();
+    bucket.delete("out", &note);
 }
 
 fn a_sweep_that_comes_late_spares_a_later_attempt(bucket: &Bucket) {

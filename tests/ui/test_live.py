@@ -21,16 +21,19 @@ def test_a_new_run_is_announced_and_moves_nothing(browser, up):
     browser.open("/ui/runs")
     browser.page.wait_for_timeout(300)
     first = browser.page.locator("tr[data-id]").first
+    first.hover()
     box, known = first.bounding_box(), first.get_attribute("data-id")
     run = submit(up, "announced")
     bar = browser.page.locator(".new-rows button")
     bar.wait_for(state="visible")
     assert browser.page.locator("tr[data-id]").first.get_attribute("data-id") == known
+    assert first.bounding_box() == box, "nothing moves under the pointer"
+    assert "1 new row" in browser.page.locator("#said").text_content()
     assert "1 new" in bar.inner_text().replace("\n", " ")
     browser.page.keyboard.press(".")
     browser.page.wait_for_selector(f"tr[data-id='{run}']")
     assert browser.page.locator("tr[data-id]").first.get_attribute("data-id") == run
-    assert abs(box["x"] - browser.page.locator("tr[data-id]").first.bounding_box()["x"]) < 1
+    assert browser.page.locator("tr[data-id]").first.bounding_box() == box
 
 
 def test_what_a_reader_does_stays(browser, up):
@@ -49,6 +52,26 @@ def test_the_overview_counts_up_by_itself(browser, up):
     browser.open("/ui/")
     run = submit(up, "overview")
     browser.page.wait_for_selector(f"#last-{run} .s-done", timeout=10_000)
+
+
+def test_what_is_opened_marked_and_focused_stays_while_the_overview_changes(browser, up):
+    page = browser.page
+    browser.open("/ui/")
+    page.locator("figure.chart summary").first.click()
+    page.evaluate("window.scrollTo(0, 200)")
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('#executors'))")
+    page.evaluate("document.querySelector('section[aria-labelledby=latest] .more a').focus({ preventScroll: true })")
+    run = submit(up, "marked")
+    page.wait_for_selector(f"#last-{run} .s-done", timeout=10_000)
+    assert page.locator("figure.chart details").first.get_attribute("open") is not None
+    assert page.evaluate("scrollY") == 200 and page.evaluate("getSelection().toString()") == "Executors"
+    assert page.evaluate("document.activeElement.textContent") == "all runs"
+
+
+def test_a_stream_that_lost_something_has_the_page_asked_for_again(browser, up):
+    browser.context.route("**/api/v1/events", lambda route: route.fulfill(content_type="text/event-stream", body="event: lagged\ndata: {}\n\n"))
+    with browser.page.expect_request(lambda request: request.url.endswith("/ui/runs") and request.resource_type == "fetch"):
+        browser.open("/ui/runs")
 
 
 def test_a_page_that_is_paused_stays(browser, up):

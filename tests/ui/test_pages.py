@@ -89,9 +89,11 @@ def test_hostile_text_is_shown_and_does_nothing(browser, up):
 
 def test_a_filter_is_in_the_address_and_can_be_taken_away(browser, up):
     browser.open("/ui/runs")
-    browser.page.select_option("#f-state", "failed")
-    browser.page.click("form.filters button[type=submit]")
+    browser.page.click("nav.tabs a:has-text('failed')")
     browser.page.wait_for_url(re.compile("state=failed"))
+    browser.page.select_option("#f-class", "input")
+    browser.page.click("form.filters button[type=submit]")
+    browser.page.wait_for_url(re.compile("state=failed.*class=input|class=input.*state=failed"))
     failed = browser.page.locator("tr[data-id]").count()
     assert failed and browser.page.locator("tr[data-id] .s-bad, tr[data-id] .state.bad, tr[data-id]:has-text('failed')").count() >= failed
     address = browser.page.url
@@ -102,7 +104,7 @@ def test_a_filter_is_in_the_address_and_can_be_taken_away(browser, up):
     browser.page.reload()
     assert browser.page.locator("tr[data-id]").count() == failed
     browser.page.click(".active-filters a")
-    browser.page.wait_for_url(re.compile("/ui/runs$"))
+    browser.page.wait_for_url(re.compile(r"/ui/runs\?state=failed$"))
 
 
 def test_times_say_their_zone_and_switch_together(browser, up):
@@ -170,3 +172,26 @@ def test_a_file_is_found_by_what_one_remembers(browser, up):
     find(run[:-3])
     assert browser.page.url.endswith("/ui/runs/" + run)
     assert "Nothing is called so" in find("nonsense-0815")
+
+
+def test_a_page_by_its_address_is_that_which_a_click_leads_to(browser, up):
+    page = browser.page
+
+    def shown():
+        page.wait_for_selector("h1")
+        rows = page.eval_on_selector_all("tr[data-id]", "rows => rows.map(row => row.dataset.id)")
+        return page.title(), page.locator("h1").inner_text(), page.locator("[aria-current]").all_inner_texts(), rows
+
+    for path in ["/ui/", "/ui/runs?state=failed", "/ui/quarantine", "/ui/dates", "/ui/runs/" + run_in(up, "failed")]:
+        browser.open(path)
+        links = page.locator("#page a:visible")
+        for place in range(min(links.count(), 6)):
+            href = links.nth(place).get_attribute("href")
+            if "/ui/" not in href:
+                continue
+            links.nth(place).click()
+            page.wait_for_url(lambda url, href=href: url.endswith(href))
+            clicked = shown()
+            page.goto(up.base + href)
+            assert shown() == clicked, href
+            browser.open(path)

@@ -26,8 +26,8 @@ function showTimes() {
     time.dataset.utc ??= time.textContent;
     if (zone === "utc") { if (time.textContent !== time.dataset.utc) time.textContent = time.dataset.utc; continue; }
     const at = new Date(time.getAttribute("datetime"));
-    const clock = `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())} ${zoneName(at)}`;
-    time.textContent = form === "short" ? clock : `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock}`;
+    const clock = `${two(at.getHours())}:${two(at.getMinutes())}${form === "minute" ? "" : ":" + two(at.getSeconds())} ${zoneName(at)}`;
+    time.textContent = form === "short" || form === "minute" ? clock : `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock}`;
   }
 }
 function switchZone() {
@@ -68,11 +68,13 @@ async function copy(text) {
 // Rows: the one under the keys, and those that are chosen, which are kept over pages of a list.
 const rows = () => all("tr[data-id]");
 let cursor = null;
+const cursorKey = "millwork_cursor " + location.pathname;
 function moveTo(row) {
   if (!row) return;
   $("tr.cursor")?.classList.remove("cursor");
   row.classList.add("cursor");
   cursor = row.id || row.dataset.id;
+  sessionStorage.setItem(cursorKey, cursor);
   row.scrollIntoView({ block: "nearest" });
   ($("td.main a", row) ?? $("a", row))?.focus({ preventScroll: true });
 }
@@ -164,6 +166,7 @@ function keepRows(made) {
   fresh.replaceChildren(...[...known].map(([id, row]) => found.get(id) ?? row.cloneNode(true)));
   const bar = $(".new-rows", made);
   if (!bar || !count) return;
+  if ($(".new-rows")?.hidden) say(count === 1 ? "1 new row, shown with the key ." : `${count} new rows, shown with the key .`);
   bar.hidden = false;
   $("[data-new-count]", bar).textContent = count;
   // The next page goes on after the rows that are shown.
@@ -236,16 +239,23 @@ for (const row of all("nav.main, nav.tabs")) {
 let hasKeys = cookie("millwork_keys") !== "off";
 let before = "";
 const press = (key) => { const found = $(`[data-key="${key}"]`); found?.focus(); found?.click(); return !!found; };
+// An action on what is chosen; on the row under the cursor, if nothing is.
+function actOn(key) {
+  const box = $("input[data-pick]", current() ?? document.createElement("p"));
+  if (box && chosen.size === 0) box.click();
+  if ($("form.list") && chosen.size === 0) { say("nothing is chosen: go to a row with j and k, or choose some with x"); return; }
+  press(key);
+}
 const tab = (by) => { const tabs = all("[data-tab]"); tabs[tabs.findIndex((each) => each.ariaCurrent) + by]?.click(); };
 const acts = {
   "/": () => $("#find")?.focus(), "?": () => { location.href = base + "/ui/help"; },
   j: () => step(1), k: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1),
   x: () => { const box = $("input[data-pick]", current() ?? document.createElement("p")); box?.click(); },
-  y: () => { const row = current(); copy(row?.dataset.id ?? $("h1 [data-copy]")?.dataset.copy ?? address()); },
+  y: () => { const row = current(); copy(row?.dataset.id ?? $(".titled [data-copy]")?.dataset.copy ?? address()); },
   Y: () => copy($("#command")?.textContent ?? address()),
   ".": () => $(".new-rows:not([hidden]) button")?.click(),
   l: switchLive, z: switchZone, t: switchTheme, "[": () => tab(-1), "]": () => tab(1),
-  n: () => press("n"), p: () => press("p"), R: () => press("R"), C: () => press("C"), P: () => press("P"),
+  n: () => press("n"), p: () => press("p"), R: () => actOn("R"), C: () => actOn("C"), P: () => actOn("P"),
 };
 document.addEventListener("keydown", (event) => {
   if ((event.ctrlKey || event.metaKey) && event.key === "k") { event.preventDefault(); $("#find")?.focus(); return; }
@@ -289,3 +299,12 @@ async function findPlace() {
 findPlace().catch(() => {});
 window.addEventListener("pageshow", (event) => { if (event.persisted) refresh(); });
 dress();
+// Whoever comes back from a page, or from a plan, goes on where they were; what was done is said.
+const cameBack = performance.getEntriesByType("navigation")[0]?.type === "back_forward";
+const wasDone = document.referrer.startsWith(location.origin + base + "/ui/plans/") ? $("#page > .banner.once") : null;
+if (cameBack || wasDone) {
+  const left = sessionStorage.getItem(cursorKey);
+  const row = left && document.getElementById(left);
+  if (row) moveTo(row); else if (wasDone) $("#page").focus();
+}
+if (wasDone) setTimeout(() => say(wasDone.textContent), 200);

@@ -30,26 +30,14 @@ pub fn short_count(n: u64) -> String {
     }
 }
 
-/// Bytes in units of 1,024: `717 MiB`.
+/// Bytes in units of 1,024: `717.0 MiB`.
 pub fn bytes(n: u64) -> String {
-    bytes_f64(n as f64)
+    millwork_diagnosis::bytes(n)
 }
 
 /// Bytes in units of 1,024, as [`bytes()`] has them, of a number that was calculated.
 pub fn bytes_f64(n: f64) -> String {
-    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-    let n = if n.is_finite() { n.max(0.0) } else { 0.0 };
-    let mut value = n;
-    let mut unit = 0;
-    // A value that would be shown as 1,000 or more goes to the next unit.
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    match unit {
-        0 => format!("{} B", n as u64),
-        _ => format!("{} {}", three_digits(value), UNITS[unit]),
-    }
+    bytes(if n.is_finite() { n.max(0.0) as u64 } else { 0 })
 }
 
 /// Bytes a second.
@@ -110,7 +98,7 @@ pub fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let passed = seconds(now - at);
     match passed {
         p if p < -0.5 => format!("in {}", coarse(-p)),
-        p if p < 1.0 => "now".to_owned(),
+        p if p < 1.0 => "just now".to_owned(),
         p => format!("{} ago", coarse(p)),
     }
 }
@@ -158,7 +146,7 @@ mod tests {
         );
         assert_eq!(
             (bytes(0), bytes(1_023), bytes(751_828_992), bytes(1 << 40)),
-            ("0 B".into(), "1 KiB".into(), "717 MiB".into(), "1 TiB".into())
+            ("0 B".into(), "1023 B".into(), "717.0 MiB".into(), "1.0 TiB".into())
         );
         assert_eq!(counted(1, "run"), "1 run");
     }

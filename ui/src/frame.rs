@@ -251,7 +251,7 @@ pub fn notice(notice: &Notice) -> Markup {
     html! {
         div.banner.once.(notice.tone.class()) role="status" {
             span.visually-hidden { (notice.tone.word()) ": " }
-            (crate::text::shown(&notice.text))
+            (crate::text::prose(&notice.text))
             @if let Some((name, href)) = &notice.link { " " a href=(href) { (name) } }
         }
     }
@@ -310,7 +310,7 @@ fn page_foot(frame: &Frame) -> Markup {
     html! {
         footer.page-foot {
             span {
-                "This page: "
+                @if frame.json.is_some() || frame.command.is_some() { "This page: " }
                 @if let Some(json) = &frame.json {
                     a href=(json) { "JSON" }
                     " " (copy::button(&format!("curl -H \"Authorization: Bearer $MILLWORK_TOKEN\" \"$MILLWORK_SCHEDULER{json}\""), "curl"))

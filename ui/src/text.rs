@@ -27,8 +27,31 @@ pub fn shown(text: &str) -> Markup {
 pub fn begun(text: &str) -> Markup {
     const MOST: usize = 240;
     match text.char_indices().nth(MOST) {
-        Some((end, _)) => html! { (shown(&text[..end])) " …" },
-        None => shown(text),
+        Some((end, _)) => html! { (prose(&text[..end])) " …" },
+        None => prose(text),
+    }
+}
+
+/// A sentence in which names stand between backticks: those are set as code.
+pub fn prose(text: &str) -> Markup {
+    let pieces: Vec<&str> = text.split('`').collect();
+    // A backtick that is left over belongs to a name.
+    if pieces.len().is_multiple_of(2) || text.len() > MAX_SHOWN {
+        return shown(text);
+    }
+    html! {
+        @for (index, piece) in pieces.iter().enumerate() {
+            @if index % 2 == 1 { code { (shown(piece)) } } @else if !piece.is_empty() { (shown(piece)) }
+        }
+    }
+}
+
+/// A text as [`prose`] has it, with its first letter large, as a sentence that stands alone begins. A name keeps its letters.
+pub fn sentence(text: &str) -> Markup {
+    let first_word = text.split(' ').next().unwrap_or_default();
+    match first_word.chars().all(|letter| letter.is_ascii_lowercase() || letter == ',' || letter == ':') {
+        true => prose(&(text.get(..1).unwrap_or_default().to_uppercase() + text.get(1..).unwrap_or_default())),
+        false => prose(text),
     }
 }
 
@@ -100,6 +123,18 @@ mod tests {
         assert!(html.contains("&lt;script&gt;") && !html.contains("<script>"), "{html}");
         assert!(!html.contains(['\x1b', '\0', '\u{202e}']));
         assert_eq!(plain("a\tb\n"), "a␉b␊");
+    }
+
+    #[test]
+    fn names_in_a_sentence_are_code() {
+        let html = sentence("run `a<b>` failed: `input`").into_string();
+        assert_eq!(
+            html,
+            "<bdi>Run </bdi><code><bdi>a&lt;b&gt;</bdi></code><bdi> failed: </bdi><code><bdi>input</bdi></code>"
+        );
+        assert_eq!(sentence("a`b").into_string(), shown("a`b").into_string());
+        assert_eq!(sentence("`run` failed").into_string(), "<code><bdi>run</bdi></code><bdi> failed</bdi>");
+        assert_eq!(sentence("part-1.ndjson: gone").into_string(), shown("part-1.ndjson: gone").into_string());
     }
 
     #[test]

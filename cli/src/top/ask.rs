@@ -26,12 +26,13 @@ const SELDOM: Duration = Duration::from_secs(15);
 /// Pause after a refusal: a scheduler lets nobody in who shows wrong tokens too often.
 const REFUSED: Duration = Duration::from_secs(15);
 /// States of the runs that are shown, each with the limit of their number.
-const STATES: [(RunState, usize); 5] = [
+const STATES: [(RunState, usize); 6] = [
     (RunState::Committing, 50),
     (RunState::Running, 100),
     (RunState::Planning, 50),
     (RunState::Queued, 100),
     (RunState::Failed, 20),
+    (RunState::Completed, 50),
 ];
 /// Limit of the runs that are asked for their progress.
 const MAX_PROGRESS: usize = 20;
@@ -100,7 +101,7 @@ impl Asker {
         Ok(Main { at: Utc::now(), stats, executors: executors.items, runs, details })
     }
 
-    /// Runs that have not ended, and those that failed last.
+    /// Runs that have not ended, and those that failed or were completed last.
     async fn runs(&self) -> anyhow::Result<Vec<Run>> {
         let page = |(state, limit): (RunState, usize)| {
             let query = RunQuery { state: AnyOf::from(state), ..RunQuery::default() };

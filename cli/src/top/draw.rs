@@ -48,8 +48,8 @@ pub(super) struct Look {
 /// Draws a frame on an empty buffer.
 pub(super) fn draw(buffer: &mut Buffer, state: &State, look: Look, now: DateTime<Utc>) {
     let mut canvas = Canvas::new(buffer, look.has_colours);
-    // At least half of a window is for rows.
-    let lines = (canvas.area.height / 4).max(1);
+    // More than half of a window is for rows.
+    let lines = (canvas.area.height / 6).max(1);
     canvas.flow(&heading(state, now), lines);
     canvas.flow(&totals(&state.model, now), lines);
     canvas.flow(&tabs(state, look), 2);
@@ -86,14 +86,14 @@ fn heading(state: &State, now: DateTime<Utc>) -> Vec<Part> {
     if state.is_paused {
         parts.push((Tone::Active, format!("paused at {}", time(model.main.at, now))));
     }
-    parts.push((Tone::Plain, now.format("%H:%M:%S UTC").to_string()));
+    parts.push(backlog(model, now));
     if let Some(arrival) = stats.forecast.arrival_bytes_per_second {
         parts.push((Tone::Plain, format!("in {}", rate(arrival))));
     }
     if let Some(done) = stats.bytes_per_second {
         parts.push((Tone::Plain, format!("out {}", rate(done))));
     }
-    parts.push(backlog(model, now));
+    parts.push((Tone::Plain, now.format("%H:%M:%S UTC").to_string()));
     parts
 }
 

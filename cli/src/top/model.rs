@@ -113,7 +113,7 @@ impl Entry {
         runs.dedup_by(|a, b| a.manifest_id == b.manifest_id);
         runs.sort_by_key(|run| {
             let turn = match run.state {
-                RunState::Failed => (0, -run.updated_at.timestamp_millis()),
+                RunState::Failed | RunState::Completed => (0, -run.updated_at.timestamp_millis()),
                 RunState::Queued => (-i64::from(run.priority), run.created_at.timestamp_millis()),
                 _ => (0, run.started_at.unwrap_or(run.created_at).timestamp_millis()),
             };

@@ -5,7 +5,7 @@ use super::words::{dot, left, rate, share, time};
 use crate::table::bytes;
 use chrono::{DateTime, Utc};
 use millwork_api::{DateNumbers, Executor, RunChange, RunProgress};
-use millwork_diagnosis::{AttentionItem, Subject, number};
+use millwork_diagnosis::{AttentionItem, Subject, many, number};
 use millwork_manifest::{FileState, RunState, printable};
 
 /// A column of a table.
@@ -80,7 +80,7 @@ impl Model {
         match told.saturating_sub(shown) {
             // A difference of one is the time between two answers.
             more if more > 1 && shown >= 100 => Some(format!("… and {} more that wait", number(more))),
-            _ => none(&self.main.runs, "no run is open, and none has failed"),
+            _ => none(&self.main.runs, "no run yet"),
         }
     }
 
@@ -194,10 +194,22 @@ impl Entry {
         if run.priority != 0 && run.state == RunState::Queued {
             notes.push(format!("priority {}", run.priority));
         }
-        if let Some(failure) = &run.failure {
+        if let Some(summary) = run.summary.as_ref().filter(|_| run.state == RunState::Completed) {
+            notes.push(format!("{} rows", number(summary.rows)));
+            if summary.rejected > 0 {
+                notes.push(format!("{} rejected", many(summary.rejected, "line")));
+            }
+        } else if let Some(failure) = &run.failure {
             notes.push(format!("{}: {}", failure.class, failure.message));
         }
         notes.join("; ")
+    }
+
+    /// Bytes a second of a completed run.
+    fn speed(&self) -> Option<f64> {
+        let run = &self.run;
+        let seconds = (run.ended_at? - run.started_at?).as_seconds_f64();
+        (run.state == RunState::Completed && run.bytes > 0 && seconds > 0.0).then(|| run.bytes as f64 / seconds)
     }
 
     fn row(&self, now: DateTime<Utc>) -> Row {
@@ -206,6 +218,7 @@ impl Entry {
         let of = |text: fn(&RunProgress) -> Option<String>| progress.and_then(text).unwrap_or_default();
         let read = match progress {
             Some(progress) => share(progress.read_bytes, progress.bytes),
+            None if self.run.bytes == 0 => "unknown".to_owned(),
             None => bytes(self.run.bytes),
         };
         let cells = vec![
@@ -213,7 +226,7 @@ impl Entry {
             state,
             read,
             of(|progress| (progress.tasks > 0).then(|| format!("{}/{}", progress.tasks_done, progress.tasks))),
-            of(|progress| progress.bytes_per_second.map(rate)),
+            progress.map_or_else(|| self.speed(), |progress| progress.bytes_per_second).map(rate).unwrap_or_default(),
             of(|progress| progress.eta_seconds.map(left)),
             self.note(now),
         ];

@@ -105,8 +105,8 @@ fn press(state: &mut State, keys: &[KeyCode]) {
 fn a_frame_shows_runs_in_order() {
     let text = frame(&state(), 80);
     let expected = "
- millwork top  host-1 leads  14:03:22 UTC  in 13.1 MiB/s  out 19.8 MiB/s
- backlog 28.1 GiB, done 16:40 (16:31 to 16:58)
+ millwork top  host-1 leads  backlog 28.1 GiB, done 16:40 (16:31 to 16:58)
+ in 13.1 MiB/s  out 19.8 MiB/s  14:03:22 UTC
  slots ███████████████░ 61/64  files: pending 2,311  in work 9,800  done 318,204
  failed 2
  [1 Runs]  2 Dates  3 Executors  4 Attention  5 Events

@@ -80,7 +80,7 @@ pub(super) async fn recount_date(
 }
 
 /// Sums of files by state over all dates.
-pub(super) fn sums(dates: &[(DatePrefix, DateTotals)]) -> BTreeMap<FileState, millwork_tracking::FileTotal> {
+pub(crate) fn sums(dates: &[(DatePrefix, DateTotals)]) -> BTreeMap<FileState, millwork_tracking::FileTotal> {
     let mut sums: BTreeMap<FileState, millwork_tracking::FileTotal> = BTreeMap::new();
     for (state, total) in dates.iter().flat_map(|(_, totals)| &totals.files) {
         let sum = sums.entry(*state).or_default();

@@ -45,6 +45,7 @@ mod why;
 pub(crate) use audit::load_audit;
 pub use auth::read_token;
 pub(crate) use auth::{Access, bearer, peer};
+pub(crate) use dates::sums;
 pub(crate) use error::ApiError;
 pub(crate) use executors::load_executors;
 pub(crate) use files::{load_file, load_files};
@@ -94,7 +95,7 @@ pub(crate) struct Api {
     events: Arc<EventLog>,
     /// Permits of what takes long: scans of the store, and documents of many files.
     heavy: Arc<Semaphore>,
-    pub(crate) concerns: crate::ui::Concerns,
+    pub(crate) shared: crate::ui::SharedFacts,
     health: Health,
     /// Cancelled when the process is about to end.
     stop: CancellationToken,
@@ -136,7 +137,7 @@ fn router(
         prices,
         events,
         heavy,
-        concerns: crate::ui::Concerns::default(),
+        shared: crate::ui::SharedFacts::default(),
         health,
         stop,
     };

@@ -3,7 +3,10 @@
 //! Each check looks for itself, within a time limit, and changes nothing for good: what must be written to be tried is written
 //! under a private name, and removed. A check that cannot be made says so; it is no finding.
 
+mod certificates;
 mod probes;
+
+pub use certificates::judge_certificate;
 
 use crate::why::Inspector;
 use chrono::{DateTime, Duration, Utc};
@@ -37,7 +40,8 @@ impl Inspector {
             checks.extend(self.cluster_checks(now).await);
             checks.extend(self.left_checks(now).await);
         }
-        checks.extend(self.place_checks().await);
+        checks.extend(self.place_checks(now).await);
+        checks.extend(certificates::checks(now));
         checks.push(descriptors());
         Examination { at: now, version: env!("CARGO_PKG_VERSION").to_owned(), checks }
     }
@@ -127,7 +131,10 @@ impl Inspector {
                 if old.is_empty() {
                     checks.push(Check::fine(
                         "locks",
-                        format!("none was left by its holder, of {} dates that wait", backlogs.len()),
+                        format!(
+                            "none was left by its holder, of {} with files that wait",
+                            many(backlogs.len() as u64, "date")
+                        ),
                     ));
                 }
             }
@@ -144,26 +151,25 @@ impl Inspector {
         }
         let failed =
             FileFilter { state: Some(millwork_manifest::FileState::Failed), limit: 1000, ..FileFilter::default() };
-        if let Ok(page) = self.store.list_files(&failed).await {
-            let more = if page.next_cursor.is_some() { "more than " } else { "" };
-            checks.push(match page.items.len() {
-                0 => Check::fine("failed files", "there is none"),
-                count => Check::warning(
-                    "failed files",
-                    format!("{more}{count}"),
-                    "`millwork files list --state failed`, then `millwork why FILE`",
-                ),
-            });
-        }
-        let refused =
-            FileFilter { state: Some(millwork_manifest::FileState::Failed), limit: 1, ..FileFilter::default() };
-        if let Err(error) = self.store.list_files(&refused).await {
-            checks.push(Check::broken(
+        checks.push(match self.store.list_files(&failed).await {
+            Err(error) => Check::broken(
                 "files",
                 shown(&error.to_string()),
                 "somebody has changed the store by hand: restore it from a backup",
-            ));
-        }
+            ),
+            Ok(page) => match page.items.len() {
+                0 => Check::fine("failed files", "there is none"),
+                count => Check::warning(
+                    "failed files",
+                    format!(
+                        "{}{}, in no output",
+                        if page.next_cursor.is_some() { "more than " } else { "" },
+                        many(count as u64, "file")
+                    ),
+                    "`millwork files list --state failed`, then `millwork why FILE`",
+                ),
+            },
+        });
         checks
     }
 }

@@ -2,10 +2,11 @@
 
 use super::space;
 use crate::why::Inspector;
+use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use millwork_api::Check;
-use millwork_diagnosis::shown;
-use millwork_storage::{Location, Objects, Storage, remove_blocking};
+use millwork_diagnosis::{many, shown};
+use millwork_storage::{Location, Objects, Storage, open_uploads, remove_blocking};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -13,9 +14,11 @@ use std::time::Duration;
 
 /// Time that all tries at one place may take: 10 s.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Age of an open upload that is told of, in days: 1, which is more than an attempt takes.
+const OLD_UPLOAD: chrono::Duration = chrono::Duration::days(1);
 
 impl Inspector {
-    pub(super) async fn place_checks(&self) -> Vec<Check> {
+    pub(super) async fn place_checks(&self, now: DateTime<Utc>) -> Vec<Check> {
         let mut checks = Vec::new();
         for place in self.input.iter().flat_map(millwork_storage::Places::locations) {
             checks.push(tried(&format!("input {place}"), can_list(&place)).await);
@@ -27,6 +30,7 @@ impl Inspector {
                 what => {
                     let name = format!("{} {place}", what.trim_start_matches("the "));
                     checks.push(tried(&name, can_write(place)).await);
+                    checks.extend(left_uploads(place, now).await);
                 }
             }
             if let Some(check) = place.local_path().and_then(|path| free_space(&format!("space of {what}"), path)) {
@@ -99,6 +103,28 @@ async fn can_write(place: &Location) -> Result<String, (String, String)> {
         Ok(Err(error)) => Err(refused("what is written cannot be removed", &error)),
         Err(error) => Err(refused("what is written cannot be removed", &error)),
     }
+}
+
+/// Looks for uploads that no attempt can still be at; none for a directory.
+async fn left_uploads(place: &Location, now: DateTime<Utc>) -> Option<Check> {
+    let name = format!("open uploads {place}");
+    let found = match tokio::time::timeout(PATIENCE, open_uploads(place, now - OLD_UPLOAD)).await {
+        Ok(Ok(found)) => found?,
+        Ok(Err(error)) => return Some(Check::unknown(&name, shown(&error.to_string()))),
+        Err(_) => return Some(Check::unknown(&name, format!("no answer within {} s", PATIENCE.as_secs()))),
+    };
+    let least = if found.has_more { "at least " } else { "" };
+    Some(match found.oldest {
+        None => Check::fine(&name, "none was begun more than a day ago"),
+        Some(oldest) => Check::warning(
+            &name,
+            format!(
+                "{least}{} never finished, the oldest of {oldest}: their parts are paid for",
+                many(found.count, "upload")
+            ),
+            "give the bucket a rule that ends incomplete uploads (AbortIncompleteMultipartUpload), or end them",
+        ),
+    })
 }
 
 /// Space of the file system of a directory; none if the system does not tell.

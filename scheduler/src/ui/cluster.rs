@@ -5,10 +5,11 @@ use crate::api::{Api, ApiError, load_executors, load_schedulers};
 use crate::lease::LOCK;
 use axum::extract::State;
 use axum::response::Response;
+use chrono::DateTime;
 use millwork_api::path;
 use millwork_tracking::{BuilderNote, LockState};
 use millwork_ui::frame::Section;
-use millwork_ui::pages::cluster::{Builder, Cluster, Lock, page};
+use millwork_ui::pages::cluster::{Builder, Cluster, Held, Lock, page};
 
 /// Dates whose locks are looked at: 99 that wait, so that with the lock of the runs there are no more than may be asked for.
 const DATES: usize = 99;
@@ -52,5 +53,11 @@ fn builder(note: BuilderNote) -> Builder {
 }
 
 fn lock(state: LockState) -> Lock {
-    Lock { name: state.name, holder: state.holder, token: state.token, until: state.expires_at }
+    let held = match state.expires_at {
+        None => Held::Not,
+        // Held with the lock of a file: no time ends it.
+        Some(until) if until == DateTime::UNIX_EPOCH => Held::WhileItRuns,
+        Some(until) => Held::Until(until),
+    };
+    Lock { name: state.name, holder: state.holder, token: state.token, held }
 }

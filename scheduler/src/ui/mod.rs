@@ -20,6 +20,7 @@ mod plans;
 mod quarantine;
 mod rejected;
 mod run;
+mod shared;
 mod sign_in;
 mod why;
 
@@ -29,7 +30,6 @@ pub(crate) use base::PagePaths;
 pub(crate) use guard::check_same_site;
 pub(crate) use headers::add_headers;
 pub(crate) use sign_in::link_path;
-pub(crate) use why::Concerns;
 
 use crate::api::{Access, Api};
 use axum::Router;
@@ -37,7 +37,16 @@ use axum::extract::Extension;
 use axum::middleware;
 use axum::response::Redirect;
 use axum::routing::{get, post};
+use millwork_manifest::DatePrefix;
+use millwork_tracking::DateTotals;
 use tower_http::compression::{CompressionLayer, CompressionLevel};
+
+/// Facts that all pages share.
+#[derive(Clone, Default)]
+pub(crate) struct SharedFacts {
+    concerns: shared::Shared<Option<Vec<millwork_ui::pages::overview::Concern>>>,
+    dates: shared::Shared<Option<Vec<(DatePrefix, DateTotals)>>>,
+}
 
 /// Routes of the UI: those that are open to strangers, and those for whoever is known.
 pub(crate) fn routers(access: Access, paths: &PagePaths) -> (Router<Api>, Router<Api>) {

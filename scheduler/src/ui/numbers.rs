@@ -55,10 +55,25 @@ async fn one_date(asked: &Asked, api: &Api, text: &str) -> Result<Shown, ApiErro
 
 /// Every date, newest first.
 pub(super) async fn all_dates(api: &Api) -> Result<Vec<DateNumbers>, ApiError> {
-    let found = api.service.store().date_totals(None, None).await?;
-    let mut dates: Vec<DateNumbers> = found.into_iter().filter_map(|(date, totals)| of_totals(date, totals)).collect();
+    Ok(newest_first(totals(api).await?))
+}
+
+/// Dates in numbers, newest first.
+pub(super) fn newest_first(totals: Vec<(DatePrefix, DateTotals)>) -> Vec<DateNumbers> {
+    let mut dates: Vec<DateNumbers> = totals.into_iter().filter_map(|(date, totals)| of_totals(date, totals)).collect();
     dates.sort_by_key(|date| std::cmp::Reverse(date.date));
-    Ok(dates)
+    dates
+}
+
+/// Totals of all dates, which all pages share.
+pub(super) async fn totals(api: &Api) -> Result<Vec<(DatePrefix, DateTotals)>, ApiError> {
+    let store = api.service.store().clone();
+    let look = async move { store.date_totals(None, None).await.ok() };
+    match api.shared.dates.get(look).await {
+        Some(totals) => Ok(totals),
+        // For the error.
+        None => Ok(api.service.store().date_totals(None, None).await?),
+    }
 }
 
 fn of_totals(date: DatePrefix, totals: DateTotals) -> Option<DateNumbers> {
@@ -86,7 +101,7 @@ async fn costs(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     let prices = api.prices;
     let mut sum = Used::default();
     let mut found = Vec::new();
-    for (date, totals) in api.service.store().date_totals(None, None).await? {
+    for (date, totals) in totals(api).await? {
         let used = used_by(totals.runs.get(&RunState::Completed).copied().unwrap_or(0), &totals.output);
         if used == Used::default() {
             continue;

@@ -2,10 +2,10 @@
 
 use super::asked::{Asked, Shown};
 use super::numbers;
-use crate::api::{Api, ApiError, load_executors, load_runs, load_stats};
+use crate::api::{Api, ApiError, load_executors, load_runs, load_stats, sums};
 use axum::extract::State;
 use axum::response::Response;
-use millwork_api::{AnyOf, Limit, Run, RunQuery};
+use millwork_api::{AnyOf, FilesInState, Limit, Run, RunQuery};
 use millwork_manifest::{FailureClass, FileState, RunState};
 use millwork_ui::frame::{Section, Tone};
 use millwork_ui::pages::dates;
@@ -31,8 +31,17 @@ async fn overview(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     let latest = some(None).await?.items;
     let failed = some(Some(RunState::Failed)).await?.items;
     let executors = load_executors(api);
-    let stats = load_stats(api);
-    let concerns = match api.concerns.now(api).await {
+    let mut stats = load_stats(api);
+    let totals = numbers::totals(api).await.ok();
+    // They are of this moment, and those that the calendar shows.
+    if let Some(totals) = &totals {
+        let sums = sums(totals).into_iter();
+        stats.files =
+            sums.map(|(state, total)| FilesInState { state, files: total.files, bytes: total.bytes }).collect();
+        stats.files_counted_at = Some(asked.now);
+    }
+    let dates = totals.map(numbers::newest_first);
+    let concerns = match super::why::concerns(api).await {
         Some(mut found) => {
             found.extend(of_cluster(&stats, &executors));
             found.sort_by_key(|concern| std::cmp::Reverse(concern.tone));
@@ -40,7 +49,6 @@ async fn overview(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
         }
         None => concerns(&stats, &executors, &failed),
     };
-    let calendar = numbers::all_dates(api).await.ok().map(|dates| dates::calendar(&dates, dates::FEW_WEEKS));
     let overview = Overview {
         now: asked.now,
         stats: &stats,
@@ -50,7 +58,8 @@ async fn overview(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
         executors: &executors,
         input: None,
         flow: numbers::flow(api, &stats.forecast, asked.now).await,
-        calendar,
+        calendar: dates.as_ref().map(|dates| dates::calendar(dates, dates::FEW_WEEKS)),
+        newest: dates.as_ref().and_then(|dates| dates.first()).map(|date| (date.date.to_string(), date.said())),
         forecast: numbers::said(&stats.forecast, asked.now),
     };
     Ok(Shown {

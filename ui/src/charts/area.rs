@@ -1,6 +1,7 @@
 //! Amounts over time, with what is expected of them.
 
-use super::{at, largest, numbers, round_up};
+use super::{at, axes, largest, numbers};
+use crate::parts::time;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
@@ -31,6 +32,8 @@ pub struct Area<'a> {
     pub forecast: Option<(f64, DateTime<Utc>, DateTime<Utc>)>,
     /// A value in words.
     pub said: fn(f64) -> String,
+    /// End of the axis for the largest value.
+    pub round_up: fn(f64) -> f64,
 }
 
 const WIDTH: f64 = 600.0;
@@ -48,11 +51,11 @@ impl Scale {
     }
 
     fn y(&self, value: f64) -> f64 {
-        HEIGHT - 1.0 - value.max(0.0) / self.top * (HEIGHT - 6.0)
+        HEIGHT - 1.0 - value.max(0.0) / self.top * (HEIGHT - 2.0)
     }
 }
 
-/// Draws it, with its legend and its numbers.
+/// Draws it, with its legend, its axes and its numbers.
 pub fn area(chart: &Area<'_>) -> Markup {
     let times = || chart.lines.iter().flat_map(|line| line.points).map(|point| point.0);
     let (Some(from), Some(last)) = (times().min(), times().max()) else {
@@ -60,28 +63,29 @@ pub fn area(chart: &Area<'_>) -> Markup {
     };
     let until = chart.until.map_or(last, |until| until.max(last));
     let values = chart.lines.iter().flat_map(|line| line.points).filter_map(|point| point.1);
-    let top = round_up(largest(values.chain(chart.forecast.map(|forecast| forecast.0))));
+    let top = (chart.round_up)(largest(values.chain(chart.forecast.map(|forecast| forecast.0))));
     let scale = Scale { from, seconds: (until - from).as_seconds_f64().max(1.0), top };
     html! {
         figure.chart {
-            svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) preserveAspectRatio="none" role="img" aria-label=(said(chart)) {
-                line.axis x1="0" y1=(HEIGHT - 0.5) x2=(WIDTH) y2=(HEIGHT - 0.5) vector-effect="non-scaling-stroke" {}
-                line.grid x1="0" y1=(at(scale.y(top / 2.0))) x2=(WIDTH) y2=(at(scale.y(top / 2.0))) vector-effect="non-scaling-stroke" {}
-                @for line in chart.lines { (drawn(line, &scale)) }
-                @if let Some((value, early, late)) = chart.forecast {
-                    path.forecast d=(format!("M{} {}L{} {}L{} {}z", at(scale.x(last)), at(scale.y(value)), at(scale.x(early)), at(HEIGHT - 1.0), at(scale.x(late)), at(HEIGHT - 1.0))) {
-                        title { "expected" }
-                    }
-                }
-            }
             figcaption {
-                span.muted { (from.format("%m-%d %H:%M").to_string()) " UTC" }
                 @for line in chart.lines {
                     span.legend.(line.class) { span.swatch aria-hidden="true" {} (line.name) @if let Some(value) = newest(line) { " " strong { ((chart.said)(value)) } } }
                 }
-                span.push {}
-                span.muted { "top " ((chart.said)(top)) }
-                span.muted { (until.format("%m-%d %H:%M").to_string()) " UTC" }
+            }
+            @if from == until { p.muted { "Lines are drawn from the second minute on." } } @else {
+                (axes(&(chart.said)(top), &html! { (time::minute(from)) }, &html! { (time::minute(until)) }, &html! {
+                    svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) preserveAspectRatio="none" role="img" aria-label=(said(chart)) {
+                        line.grid x1="0" y1=(at(scale.y(top))) x2=(WIDTH) y2=(at(scale.y(top))) vector-effect="non-scaling-stroke" {}
+                        line.grid x1="0" y1=(at(scale.y(top / 2.0))) x2=(WIDTH) y2=(at(scale.y(top / 2.0))) vector-effect="non-scaling-stroke" {}
+                        line.axis x1="0" y1=(HEIGHT - 0.5) x2=(WIDTH) y2=(HEIGHT - 0.5) vector-effect="non-scaling-stroke" {}
+                        @for line in chart.lines { (drawn(line, &scale)) }
+                        @if let Some((value, early, late)) = chart.forecast {
+                            path.forecast d=(format!("M{} {}L{} {}L{} {}z", at(scale.x(last)), at(scale.y(value)), at(scale.x(early)), at(HEIGHT - 1.0), at(scale.x(late)), at(HEIGHT - 1.0))) {
+                                title { "expected" }
+                            }
+                        }
+                    }
+                }))
             }
             (table(chart))
         }

@@ -31,7 +31,7 @@ pub fn calendar(days: &[Day], until: NaiveDate, weeks: u32, link: fn(NaiveDate) 
         (date.day() <= 7).then(|| (LEFT + week * CELL, date.format("%b").to_string()))
     });
     html! {
-        svg.calendar viewBox=(format!("0 0 {width} {height}")) width=(width) height=(height) role="group" aria-label="Calendar of dates" {
+        svg.calendar.year[weeks > 40] viewBox=(format!("0 0 {width} {height}")) width=(width) height=(height) role="group" aria-label="Calendar of dates" {
             @for (x, month) in months { text.label x=(x) y="10" { (month) } }
             @for (row, name) in [(0u32, "Mo"), (2, "We"), (4, "Fr"), (6, "Su")] { text.label x="0" y=(TOP + row * CELL + 11) { (name) } }
             @for index in 0..weeks * 7 {

@@ -8,7 +8,6 @@ pub mod gantt;
 pub mod heatmap;
 pub mod meter;
 pub mod plan;
-pub mod sparkline;
 
 use maud::{Markup, html};
 
@@ -23,6 +22,18 @@ pub(crate) fn numbers(heads: &[&str], rows: &[Vec<String>]) -> Markup {
                     tbody { @for row in rows { tr { @for cell in row { td { (cell) } } } } }
                 }
             }
+        }
+    }
+}
+
+/// A drawing between its axes: the largest value on the left, what begins and what ends on the line below. The words are those of
+/// the page, not of the drawing, which is stretched.
+pub(crate) fn axes(top: &str, from: &Markup, until: &Markup, drawing: &Markup) -> Markup {
+    html! {
+        div.plot {
+            div.scale aria-hidden="true" { span.num { (top) } span.num { "0" } }
+            (drawing)
+            div.span { span { (from) } span { (until) } }
         }
     }
 }
@@ -50,6 +61,15 @@ pub(crate) fn round_up(value: f64) -> f64 {
     step.map_or(value, |step| step * power)
 }
 
+/// End of an axis of bytes, whose units are 1,024 of those before.
+pub(crate) fn round_up_bytes(value: f64) -> f64 {
+    let unit = 1024f64.powf((value.max(1.0).log2() / 10.0 + 1e-9).floor());
+    match round_up(value / unit) {
+        digits if digits >= 1024.0 || !digits.is_finite() => unit * 1024.0,
+        digits => digits * unit,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +77,9 @@ mod tests {
     #[test]
     fn axes_end_at_round_numbers() {
         assert_eq!([0.0, 0.9, 1.0, 3.0, 51.0].map(round_up), [1.0, 1.0, 1.0, 5.0, 100.0]);
+        let mib = f64::from(1 << 20);
+        assert_eq!([3.0 * mib, 717.0 * mib, 1023.0 * mib].map(round_up_bytes), [5.0 * mib, 1000.0 * mib, 1024.0 * mib]);
+        assert_eq!([0.0, 1.0, 1024.0].map(round_up_bytes), [1.0, 1.0, 1024.0]);
         assert_eq!((at(1.5), at(2.0), at(f64::NAN)), ("1.5".into(), "2".into(), "0".into()));
     }
 }

@@ -46,8 +46,19 @@ pub struct Lock {
     pub holder: String,
     /// Token, which grows with each holder.
     pub token: u64,
-    /// Time from which others may take the lock; none if it was let go of.
-    pub until: Option<DateTime<Utc>>,
+    /// For how long it is held.
+    pub held: Held,
+}
+
+/// Time for which a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Let go of.
+    Not,
+    /// From this time on others may take it.
+    Until(DateTime<Utc>),
+    /// Until its process ends: the system holds it for the process.
+    WhileItRuns,
 }
 
 /// Silence after which a builder is shown as gone, in seconds: 120, four of its signs.
@@ -159,13 +170,14 @@ fn locks(page: &Cluster<'_>) -> Markup {
                 tr data-id=(text::plain(&lock.name)) {
                     td.main data-label="Lock" { span.id { (text::shown(&lock.name)) } }
                     td data-label="State" {
-                        @match lock.until {
-                            None => span.muted { "free" },
-                            Some(until) if until > page.now => { "held until " (time::moment_short(until, page.now)) },
-                            Some(until) => span.s-warn { "expired " (time::ago(until, page.now)) },
+                        @match lock.held {
+                            Held::Not => span.muted { "free" },
+                            Held::WhileItRuns => "held while its process runs",
+                            Held::Until(until) if until > page.now => { "held until " (time::moment_short(until, page.now)) },
+                            Held::Until(until) => span.s-warn { "expired " (time::ago(until, page.now)) },
                         }
                     }
-                    td data-label="Holder" { span.id { (text::shown(&lock.holder)) } @if lock.until.is_none() { span.muted { " last" } } }
+                    td data-label="Holder" { span.id { (text::shown(&lock.holder)) } @if lock.held == Held::Not { span.muted { " last" } } }
                     td.num data-label="Token" { (link::count(lock.token)) }
                 }
             } }
@@ -191,7 +203,7 @@ fn executors(page: &Cluster<'_>) -> Markup {
             tbody {
                 @for executor in &page.executors.items {
                     tr data-id=(text::plain(&executor.id)) {
-                        td.main data-label="Executor" { span.id { (text::shown(&executor.id)) } div.why { (text::shown(&executor.machine)) " " (text::shown(&executor.host)) } }
+                        td.main data-label="Executor" { span.id { (text::shown(&executor.id)) } div.why { (text::shown(&executor.machine)) @if executor.host != executor.machine { " · " (text::shown(&executor.host)) } } }
                         td data-label="Slots" {
                             span.slots { (meter::share(executor.tasks as f64, f64::from(executor.vcores), "work", &format!("{} of {} slots in use", executor.tasks, executor.vcores), "slots")) span.num { (executor.tasks) "/" (executor.vcores) } }
                         }

@@ -155,7 +155,7 @@ fn form(confirm: &Confirm<'_>) -> Markup {
                 Some(reason) => p { "Reason: " (text::shown(reason)) },
                 None => div.line {
                     label for="reason" { "Reason (kept in the activity)" }
-                    input #reason type="text" name="reason" maxlength="1000" autocomplete="off" placeholder="S3 outage over";
+                    input #reason type="text" name="reason" maxlength="1000" autocomplete="off" placeholder="S3 outage over" autofocus;
                 },
             }
             @if number >= TYPED_FROM {

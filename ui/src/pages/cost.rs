@@ -69,7 +69,7 @@ pub fn page(page: &CostPage<'_>) -> Markup {
             (facts::panel("by-date", "By date", None, &chart(page)))
             table.cards {
                 caption.visually-hidden { "Cost by date, newest first" }
-                thead { tr { th scope="col" { "Date" } th.num scope="col" { "Runs" } th.num scope="col" { "Input" } th.num scope="col" { "CPU" } th.num scope="col" { "Computing" } th.num scope="col" { "Requests" } th.num scope="col" { "Total" } th.num scope="col" { "AWS Glue" } th.num scope="col" { "Times" } } }
+                thead { tr { th scope="col" { "Date" } th.num scope="col" { "Runs" } th.num scope="col" { "Input" } th.num scope="col" { "CPU" } th.num scope="col" { "Computing" } th.num scope="col" { "Requests" } th.num scope="col" { "Total" } th.num scope="col" { "AWS Glue" } th.num scope="col" { "× as much" } } }
                 tbody {
                     @for (date, spent) in shown.iter().copied() {
                         tr {
@@ -81,7 +81,7 @@ pub fn page(page: &CostPage<'_>) -> Markup {
                             td.num data-label="Requests" { (format::dollars(spent.storage)) }
                             td.num data-label="Total" { strong { (format::dollars(spent.total)) } }
                             td.num data-label="AWS Glue" { (format::dollars(spent.glue)) }
-                            td.num data-label="Times" { (times(spent)) }
+                            td.num data-label="× as much" { (times(spent)) }
                         }
                     }
                 }
@@ -110,5 +110,5 @@ fn chart(page: &CostPage<'_>) -> Markup {
             link: Some(link::date_path(&date.to_string())),
         })
         .collect();
-    bars::bars(&bars, "Cost by date", ["date", "cost"])
+    bars::bars(&bars, "Cost by date", ["date", "cost"], format::dollars)
 }

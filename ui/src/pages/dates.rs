@@ -85,7 +85,8 @@ impl DateNumbers {
         }
     }
 
-    fn said(&self) -> String {
+    /// State of the date in words.
+    pub fn said(&self) -> String {
         let mut parts = vec![format!(
             "{} of {} converted",
             format::percent(self.of(FileState::Completed), self.known()),
@@ -146,7 +147,7 @@ pub fn page(dates: &[DateNumbers], first: Option<NaiveDate>, now: DateTime<Utc>)
     html! {
         div.head { h1 { "Dates" } p.muted { "Each date of data: how much of it is converted, and what is left." } }
         @if dates.is_empty() { (states::empty("No date yet", "The first date appears by itself, when a file of it arrives.", Some("millwork up --demo"))) } @else {
-            (facts::panel("calendar", "Calendar", Some(key()), &html! { div.scroll tabindex="0" role="group" aria-label="Calendar" { (calendar(dates, WEEKS)) } }))
+            (facts::panel("calendar", "Calendar", Some(key()), &html! { div.scroll.newest tabindex="0" role="group" aria-label="Calendar" { (calendar(dates, WEEKS)) } }))
             @if !odd.is_empty() {
                 div.banner.warn { strong { "Unlike other weeks: " } @for (index, (date, share)) in odd.iter().take(8).enumerate() { @if index > 0 { ", " } (link::date(&date.to_string())) " has " (format!("{:.0} %", share * 100.0)) " of the usual rows" } }
             }
@@ -157,7 +158,13 @@ pub fn page(dates: &[DateNumbers], first: Option<NaiveDate>, now: DateTime<Utc>)
 }
 
 fn key() -> Markup {
-    html! { span.muted { "filled: share that is done · green done, blue in work, red failed, amber refused · dot: unlike other weeks" } }
+    html! {
+        ul.key {
+            @for (class, name) in [("done", "done"), ("work", "in work"), ("bad", "failed"), ("warn", "refused")] { li { span.swatch.(class) aria-hidden="true" {} (name) } }
+            li { span.swatch.odd aria-hidden="true" {} "unlike other weeks" }
+            li { "filled: share that is done" }
+        }
+    }
 }
 
 fn rows(dates: &[DateNumbers], odd: &[(NaiveDate, f64)]) -> Markup {
@@ -175,7 +182,7 @@ fn rows(dates: &[DateNumbers], odd: &[(NaiveDate, f64)]) -> Markup {
             link: Some(link::date_path(&date.date.to_string())),
         })
         .collect();
-    bars::bars(&bars, "Rows by date", ["date", "rows"])
+    bars::bars(&bars, "Rows by date", ["date", "rows"], |rows| format::short_count(rows as u64))
 }
 
 fn table(dates: &[DateNumbers], first: Option<NaiveDate>, now: DateTime<Utc>) -> Markup {
@@ -191,11 +198,11 @@ fn table(dates: &[DateNumbers], first: Option<NaiveDate>, now: DateTime<Utc>) ->
                     @let name = date.date.to_string();
                     tr id=(format!("date-{name}")) data-href=(link::date_path(&name)) data-id=(name) {
                         td.main data-label="Date" { (link::date(&name)) " " span.muted { (date.date.format("%a").to_string()) } }
-                        td data-label="Done" { span.slots { (bar(date)) span.num { (format::percent(date.of(FileState::Completed), date.known())) } } }
+                        td.wide data-label="Done" { span.slots { (bar(date)) span.num { (format::percent(date.of(FileState::Completed), date.known())) } } }
                         td.num data-label="Files" { (link::count(date.known())) }
                         td.num.s-bad[date.of(FileState::Failed) > 0] data-label="Failed" { (link::count(date.of(FileState::Failed))) }
                         td.num data-label="Refused" { (link::count(date.of(FileState::Quarantined))) }
-                        td.num data-label="Rows" { (link::short_count(date.rows)) }
+                        td.num data-label="Rows" { (link::count(date.rows)) }
                         td.num data-label="Rejected" { (link::count(date.rejected)) }
                         td.num data-label="Output" { (link::size(date.output_bytes)) }
                         td data-label="Last commit" { @match date.last_commit { Some(at) => (time::ago(at, now)), None => span.muted { "–" } } }
@@ -232,6 +239,14 @@ pub fn one(date: &DateNumbers, why: Option<&Markup>, now: DateTime<Utc>) -> Mark
             h1.num { (name) }
         }
         @if let Some(why) = why { (why) }
+        (facts::facts(&[
+            ("files", link::count(date.known())),
+            ("input", link::size(date.bytes(false))),
+            ("rows", link::count(date.rows)),
+            ("rejected lines", link::count(date.rejected)),
+            ("output", link::size(date.output_bytes)),
+            ("oldest pending", html! { @match date.oldest_pending { Some(at) => (time::ago(at, now)), None => span.muted { "none" } } }),
+        ]))
         section.panel aria-label="Files" {
             (bar(date))
             div.steps.spaced {
@@ -243,14 +258,6 @@ pub fn one(date: &DateNumbers, why: Option<&Markup>, now: DateTime<Utc>) -> Mark
                 }
             }
         }
-        (facts::facts(&[
-            ("files", link::count(date.known())),
-            ("input", link::size(date.bytes(false))),
-            ("rows", link::short_count(date.rows)),
-            ("rejected lines", link::count(date.rejected)),
-            ("output", link::size(date.output_bytes)),
-            ("oldest pending", html! { @match date.oldest_pending { Some(at) => (time::ago(at, now)), None => span.muted { "none" } } }),
-        ]))
         (facts::panel("runs", "Runs", Some(html! { a href=(link::query("/ui/runs", &[("date", Some(&name))])) { "all runs of this date" } }), &html! {
             @if date.runs.is_empty() { p.muted { "None has ended yet." } }
             ul.rows { @for (state, runs) in &date.runs { li { a href=(link::query("/ui/runs", &[("state", Some(state.as_str())), ("date", Some(&name))])) { (state::of_run_state(*state)) } span.push {} span.num { (format::count(*runs)) } } } }

@@ -38,7 +38,7 @@ pub fn page(page: &Doctor<'_>) -> Markup {
         @if !unknown.is_empty() { (facts::panel("unknown", "Could not be looked at", None, &list(&unknown))) }
         @if !fine.is_empty() { (facts::panel("fine", "As it must be", None, &list(&fine))) }
         @if !page.settings.is_empty() { (settings(page.settings)) }
-        p.muted { "Certificates, uploads and queues of other machines are looked at by " code { "millwork doctor" } " with their options." }
+        p.muted { "Certificates and queues that only other machines know are looked at by " code { "millwork doctor" } " there, with its options." }
     }
 }
 
@@ -49,8 +49,8 @@ fn finding(check: &Check) -> Markup {
             (state::sign(sign))
             div {
                 p.title { (text::shown(&check.name)) span.visually-hidden { ", " (word(check.verdict)) } }
-                p { (text::shown(&check.found)) }
-                @if let Some(remedy) = &check.remedy { p { strong { "Do: " } (text::shown(remedy)) } }
+                p { (text::sentence(&check.found)) }
+                @if let Some(remedy) = &check.remedy { p { strong { "Do: " } (text::prose(remedy)) } }
             }
         }
     }
@@ -61,7 +61,7 @@ fn list(checks: &[&Check]) -> Markup {
         ul.rows.checks {
             @for check in checks {
                 @let (sign, _) = sign(check.verdict);
-                li { (state::state(sign, &text::plain(&check.name), if check.verdict == Verdict::Fine { "s-done" } else { "s-idle" })) span.muted { (text::shown(&check.found)) } }
+                li { (state::state(sign, &text::plain(&check.name), if check.verdict == Verdict::Fine { "s-done" } else { "s-idle" })) span.muted { (text::prose(&check.found)) } }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Answers that are no page of their own: errors.
 
-use crate::parts::states;
+use crate::parts::{link, states};
 use crate::text;
 use maud::{Markup, html};
 
@@ -16,9 +16,18 @@ pub struct ErrorPage<'a> {
     pub again: &'a str,
 }
 
+/// Beginning of the id of a run that is not known, as others could have it, too.
+fn unknown_run<'a>(error: &ErrorPage<'a>) -> Option<&'a str> {
+    const BEGINNING: usize = 16;
+    let id = error.again.strip_prefix("/ui/runs/").filter(|_| error.code == "no-such-run")?;
+    let id = id.split(['/', '?']).next()?;
+    Some(id.get(..BEGINNING).unwrap_or(id))
+}
+
 /// The page.
 pub fn page(error: &ErrorPage<'_>) -> Markup {
     let title = match error.status {
+        404 if error.code == "no-such-run" => "There is no such run",
         404 => "There is no such page",
         403 => "Not allowed",
         429 => "Too many tries",
@@ -28,7 +37,10 @@ pub fn page(error: &ErrorPage<'_>) -> Markup {
     html! {
         h1 { (title) }
         @if error.status >= 500 { (states::failed(title, error.code, error.message, error.again)) }
-        @else { p { (text::shown(error.message)) " " span.tag { (error.code) } } }
+        @else { p { (text::sentence(error.message)) " " span.tag { (error.code) } } }
+        @if let Some(id) = unknown_run(error) {
+            p { "It was never submitted here, or is one of another state. " a href=(link::query("/ui/find", &[("q", Some(id))])) { "Find what is called so" } }
+        }
         p { a href="/ui/" { "Overview" } }
     }
 }

@@ -30,7 +30,7 @@ pub fn page(page: &FilePage<'_>) -> Markup {
     html! {
         div.head {
             p.kicker { @match page.file { Some(file) => (state::of_file(file.file.state)), None => (state::state(state::Sign::Empty, "not known", "s-idle")) } span.muted { " file" } }
-            h1.id { (text::shown(name)) (copy::button(page.uri, "the file's address")) }
+            div.titled { h1.id { (text::shown(name)) } (copy::button(page.uri, "the file's address")) }
             p.place { (text::shown(place)) }
         }
         @if let Some(why) = &page.why { (why) }

@@ -1,6 +1,5 @@
 //! Files: a list with filters.
 
-use crate::parts::filters::Choice;
 use crate::parts::{filters, link, pager, state, states, time};
 use crate::text;
 use chrono::{DateTime, Utc};
@@ -44,16 +43,14 @@ impl Files<'_> {
 /// The page.
 pub fn page(files: &Files<'_>) -> Markup {
     let parameters = files.parameters();
-    let states: Vec<Choice<'_>> =
-        FileState::ALL.iter().map(|state| Choice { value: state.as_str(), name: state.as_str() }).collect();
     let active: Vec<(&str, &str)> = parameters
         .iter()
-        .filter(|(name, _)| *name != "cursor")
+        .filter(|(name, _)| *name != "cursor" && !(*name == "state" && one(files.state).is_some()))
         .filter_map(|(name, value)| Some((*name, (*value)?)))
         .collect();
     let fields = html! {
         (filters::text("prefix", "Address begins with", files.prefix, "s3://bucket/folder/"))
-        (filters::select("state", "State", one(files.state), &states))
+        @if let Some(state) = files.chosen { input type="hidden" name="state" value=(state); }
         (filters::date("date", "Date", files.date.as_deref()))
     };
     html! {
@@ -62,10 +59,6 @@ pub fn page(files: &Files<'_>) -> Markup {
             p.muted { "Input files and where each is in its life." @if one(files.state).is_some() { " The oldest first." } }
         }
         (tabs(files))
-        form.filters.one action="/ui/file" method="get" role="search" aria-label="One file" {
-            (filters::text("uri", "One file by its address", None, "s3://bucket/2025-12-23-a.ndjson"))
-            button type="submit" { "Why?" }
-        }
         (filters::form("/ui/files", &fields, &active, &parameters))
         @if files.items.is_empty() { (nothing(files, &active)) } @else {
             table.cards {
@@ -81,14 +74,17 @@ pub fn page(files: &Files<'_>) -> Markup {
 fn tabs(files: &Files<'_>) -> Markup {
     let count = |of: FileState| files.stats.files.iter().find(|count| count.state == of).map_or(0, |count| count.files);
     let to = |state: Option<FileState>| {
-        link::query("/ui/files", &[("state", state.map(FileState::as_str)), ("date", files.date.as_deref())])
+        link::query(
+            "/ui/files",
+            &[("state", state.map(FileState::as_str)), ("date", files.date.as_deref()), ("prefix", files.prefix)],
+        )
     };
     html! {
         nav.tabs aria-label="Files by state" {
-            a href=(to(None)) aria-current=[files.state.is_empty().then_some("true")] { "all" }
+            a href=(to(None)) data-tab="yes" aria-current=[files.state.is_empty().then_some("true")] { "all" }
             @for state in FileState::ALL {
-                a href=(to(Some(state))) aria-current=[(files.state.words() == [state]).then_some("true")] {
-                    (state.as_str()) @if files.stats.files_counted_at.is_some() { " " span.count.num { (crate::format::count(count(state))) } }
+                a href=(to(Some(state))) data-tab="yes" aria-current=[(files.state.words() == [state]).then_some("true")] {
+                    (state.as_str()) @if files.stats.files_counted_at.is_some() && count(state) > 0 { " " span.count.num { (crate::format::count(count(state))) } }
                 }
             }
         }
@@ -104,8 +100,11 @@ fn one(states: &AnyOf<FileState>) -> Option<&'static str> {
 }
 
 fn nothing(files: &Files<'_>, active: &[(&str, &str)]) -> Markup {
-    match active {
-        [] => states::empty(
+    match (active, one(files.state)) {
+        ([], Some(state)) if files.next.is_none() => html! {
+            div.empty { p.title { "No file is " (state) } p { a href="/ui/files" { "All files" } } }
+        },
+        ([], _) => states::empty(
             "No file yet",
             "Files are known from events, from listings, and from manifests that are submitted. To look through a place once:",
             Some("millwork run --input PLACE --output PLACE"),

@@ -1,6 +1,7 @@
 //! The flow over time: what came, what was converted, what is left.
 
 use crate::charts::area::{Area, Line, Point, area};
+use crate::charts::round_up_bytes;
 use crate::format;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
@@ -37,6 +38,7 @@ pub fn charts(measured: &[Measured], drained: Option<(DateTime<Utc>, DateTime<Ut
                 until: None,
                 forecast: None,
                 said: format::rate,
+                round_up: round_up_bytes,
             }))
             (area(&Area {
                 name: "Backlog",
@@ -44,6 +46,7 @@ pub fn charts(measured: &[Measured], drained: Option<(DateTime<Utc>, DateTime<Ut
                 until: drained.map(|(_, late)| late),
                 forecast,
                 said: format::bytes_f64,
+                round_up: round_up_bytes,
             }))
         }
     }

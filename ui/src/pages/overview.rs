@@ -45,6 +45,8 @@ pub struct Overview<'a> {
     pub flow: Option<Markup>,
     /// The calendar.
     pub calendar: Option<Markup>,
+    /// The newest date, and how much of it is converted.
+    pub newest: Option<(String, String)>,
     /// The expectation of when it is done, in words.
     pub forecast: Option<String>,
 }
@@ -66,10 +68,14 @@ pub fn page(overview: &Overview<'_>) -> Markup {
         @if !overview.concerns.is_empty() { (concerns(overview)) }
         (facts::panel("flow", "Flow", None, &flow(overview)))
         div.columns {
+            div {
             @if let Some(calendar) = &overview.calendar { (facts::panel("dates", "Dates", Some(html! { a href="/ui/dates" { "all dates" } }), calendar)) }
-            (facts::panel("running", &format!("Running now ({})", overview.running.len()), Some(html! { a href="/ui/runs?state=running" { "all" } }), &running(overview)))
             (facts::panel("executors", "Executors", Some(html! { a href="/ui/cluster" { "cluster" } }), &executors(overview)))
+            }
+            div {
+            (facts::panel("running", &format!("Running now ({})", overview.running.len()), Some(html! { a href=(super::runs::in_work()) { "all in work" } }), &running(overview)))
             (facts::panel("latest", "Last changes", Some(html! { a href="/ui/runs" { "all runs" } }), &latest(overview)))
+            }
         }
     }
 }
@@ -88,8 +94,9 @@ fn verdict(overview: &Overview<'_>) -> Markup {
             div {
                 p.sentence { (sentence(overview)) }
                 p.muted {
+                    @if let Some((date, said)) = &overview.newest { (link::date(date)) ": " (said) ". " }
                     @if let Some(forecast) = &overview.forecast { (forecast) " " }
-                    @if let Some(at) = overview.stats.files_counted_at { "Files counted " (time::ago(at, overview.now)) ". " } @else { "Files are being counted. " }
+                    @if overview.stats.files_counted_at.is_none() { "Files are being counted. " }
                     @if let Some(rate) = overview.stats.bytes_per_second { "Converts " (format::rate(rate)) "." }
                 }
             }
@@ -132,7 +139,7 @@ pub fn sentence(overview: &Overview<'_>) -> String {
     let needs = match (grave, overview.concerns.len() as u64) {
         (0, 0) => "nothing needs you".to_owned(),
         (0, n) => format!("{} to look at", format::counted(n, "thing")),
-        (n, _) => format!("{} {} you", format::counted(n, "thing"), if n == 1 { "needs" } else { "need" }),
+        (_, n) => format!("{} {} you", format::counted(n, "thing"), if n == 1 { "needs" } else { "need" }),
     };
     let parts: Vec<String> = [progress, work, needs].into_iter().filter(|part| !part.is_empty()).collect();
     let mut sentence = parts.join("; ");
@@ -163,8 +170,8 @@ fn concerns(overview: &Overview<'_>) -> Markup {
                 li.(concern.tone.class()) {
                     (state::sign(if concern.tone == Tone::Bad { state::Sign::Cross } else { state::Sign::Mark }))
                     div {
-                        a.title href=(concern.link) { span.visually-hidden { (concern.tone.word()) ": " } (text::shown(&concern.title)) }
-                        @if !concern.detail.is_empty() { div.muted { (text::shown(&concern.detail)) } }
+                        a.title href=(concern.link) { span.visually-hidden { (concern.tone.word()) ": " } (text::sentence(&concern.title)) }
+                        @if !concern.detail.is_empty() { div.muted { (text::sentence(&concern.detail)) } }
                     }
                     @if let Some(since) = concern.since { span.muted { (time::ago(since, overview.now)) } }
                 }
@@ -172,7 +179,7 @@ fn concerns(overview: &Overview<'_>) -> Markup {
         }
         @if overview.concerns.len() > SHOWN {
             details { summary { (overview.concerns.len() - SHOWN) " more" }
-                ul.concerns { @for concern in &overview.concerns[SHOWN..] { li.(concern.tone.class()) { a.title href=(concern.link) { (text::shown(&concern.title)) } } } }
+                ul.concerns { @for concern in &overview.concerns[SHOWN..] { li.(concern.tone.class()) { a.title href=(concern.link) { (text::sentence(&concern.title)) } } } }
             }
         }
     };
@@ -206,9 +213,9 @@ fn flow(overview: &Overview<'_>) -> Markup {
         (facts::facts(&[
             ("runs queued", html! { a href="/ui/runs?state=queued" { (link::count(open(RunState::Queued))) } @if let Some(age) = overview.stats.queue_age_seconds { span.muted { " oldest " (format::duration(age)) } } }),
             ("in work", html! { (link::count(open(RunState::Planning) + open(RunState::Running) + open(RunState::Committing))) }),
-            ("backlog", html! { (link::size(overview.stats.runs.iter().map(|count| count.bytes).sum())) @if let Some(seconds) = overview.stats.backlog_seconds { span.muted { " about " (format::duration(seconds)) } } }),
+            ("backlog", html! { (link::size(overview.stats.runs.iter().map(|count| count.bytes).sum())) @if let Some(seconds) = overview.stats.backlog_seconds.filter(|seconds| *seconds > 0.0) { span.muted { " about " (format::duration(seconds)) } } }),
             ("converted since start", html! { (link::size(overview.stats.converted.input_bytes)) span.muted { " → " (format::bytes(overview.stats.converted.output_bytes)) " Parquet" } }),
-            ("rows since start", html! { (link::short_count(overview.stats.converted.rows)) }),
+            ("rows since start", html! { (link::count(overview.stats.converted.rows)) }),
         ]))
     }
 }
@@ -220,13 +227,13 @@ fn running(overview: &Overview<'_>) -> Markup {
             @for run in overview.running.iter().take(8) {
                 li id=(format!("now-{}", run.manifest_id)) {
                     (link::run(run.manifest_id.as_str()))
-                    span.muted { (format::counted(run.files, "file")) ", " (format::bytes(run.bytes)) }
+                    span.muted { (format::counted(run.files, "file")) ", size " (link::input_size(run.bytes)) }
                     span.push {}
                     (state::of_run(run, overview.now))
                 }
             }
         }
-        @if overview.running.len() > 8 { p { a href="/ui/runs?state=running" { (overview.running.len() - 8) " more" } } }
+        @if overview.running.len() > 8 { p { a href=(super::runs::in_work()) { (overview.running.len() - 8) " more" } } }
     }
 }
 
@@ -241,10 +248,12 @@ fn executors(overview: &Overview<'_>) -> Markup {
             (states::empty("No executor is connected", "Runs wait until one is. Start one, with this scheduler's address for executors:", Some("millwork-executor --scheduler HOST:PORT")))
         } @else {
             (meter::share(used as f64, all as f64, "work", &format!("{used} of {all} slots in use"), "slots"))
-            p.muted { (format::counted(overview.executors.items.len() as u64, "executor")) ", " (used) " of " (all) " slots in use" }
-            ul.rows {
-                @for executor in overview.executors.items.iter().take(6) {
-                    li { span.id { (text::shown(&executor.id)) } span.push {} span.num { (executor.tasks) "/" (executor.vcores) } }
+            p.under-meter { span { strong { (used) } " of " (format::counted(all, "slot")) " in use" } span.muted { (format::counted(overview.executors.items.len() as u64, "executor")) } }
+            @if overview.executors.items.len() > 1 {
+                ul.rows {
+                    @for executor in overview.executors.items.iter().take(6) {
+                        li { span.id { (text::shown(&executor.id)) } span.push {} span.num { (executor.tasks) "/" (executor.vcores) } }
+                    }
                 }
             }
         }

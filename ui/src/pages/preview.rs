@@ -31,7 +31,7 @@ pub fn page(page: &PreviewPage<'_>) -> Markup {
     html! {
         div.head {
             p.kicker { (state::of_file(file.state)) span.muted { " file, in pieces" } }
-            h1.id { (text::shown(name)) (copy::button(&file.uri, "the file's address")) }
+            div.titled { h1.id { (text::shown(name)) } (copy::button(&file.uri, "the file's address")) }
             p.place { (text::shown(place)) }
             p { a href=(link::file_path(&file.uri)) { "Why it is as it is, and its story" } }
         }

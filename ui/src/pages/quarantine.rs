@@ -131,7 +131,7 @@ fn rejected(page: &Quarantine<'_>) -> Markup {
                         td.main data-label="Run" { (link::run(run.manifest_id.as_str())) }
                         td data-label="Date" { (link::date(&run.date.to_string())) }
                         td.num.s-bad data-label="Rejected" { (link::count(summary.rejected)) }
-                        td.num data-label="Rows" { (link::short_count(summary.rows)) }
+                        td.num data-label="Rows" { (link::count(summary.rows)) }
                         td data-label="Completed" { (time::ago(run.updated_at, page.now)) }
                         td data-label="Lines" { a href=(Tab::Rejected.path(run.manifest_id.as_str())) { "look at them" span.visually-hidden { " of " (run.manifest_id) } } }
                     }

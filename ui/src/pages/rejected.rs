@@ -4,7 +4,7 @@ use crate::format;
 use crate::parts::{copy, link};
 use crate::text;
 use maud::{Markup, html};
-use millwork_manifest::ObjectUri;
+use millwork_manifest::{DatePrefix, ObjectUri};
 use std::collections::BTreeMap;
 
 /// Characters of a line that are shown before and behind the mark.
@@ -74,18 +74,25 @@ fn put_back(place: &str) -> Markup {
         Some(path) => format!("cat {}", quoted(&path.display().to_string())),
         None => format!("aws s3 cp {} -", quoted(place)),
     };
-    let command = format!("{read} | jq -r 'select(.raw != null) | .raw' > YYYY-MM-DD-mended.ndjson");
+    let command = format!("{read} | jq -r 'select(.raw != null) | .raw' > {}", mended(place));
     html! {
         section.panel aria-labelledby="put-back" {
             h2 id="put-back" { "Put mended lines back" }
             p { "All of them, as they stood: " code { (text::shown(place)) } (copy::button(place, "the address")) }
             ol.do {
                 li { "Take the lines out: " (copy::command(&text::plain(&command))) }
-                li { "Name the file by the date of its rows, and mend the lines in it." }
+                li { "Mend the lines in that file. The date in its name is that of its rows." }
                 li { "Put it into the input, beside the other files. Only these lines are converted: the rows of this run stay as they are." }
+                li { "A file below the least size is refused there: gather the lines of several runs in it, or submit it in a manifest of its own, with " code { "millwork submit" } "." }
             }
         }
     }
+}
+
+/// Name for the file of mended lines: that of the date of the run, which is the folder of its rejected lines.
+fn mended(place: &str) -> String {
+    let date = place.rsplit('/').nth(1).filter(|folder| folder.parse::<DatePrefix>().is_ok());
+    format!("{}-mended.ndjson", date.unwrap_or("YYYY-MM-DD"))
 }
 
 /// A text as one word of a shell.

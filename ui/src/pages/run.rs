@@ -80,7 +80,7 @@ pub fn page(page: &RunPage<'_>) -> Markup {
         div.head.split {
             div {
                 p.kicker { (state::of_run(run, page.now)) span.muted { " run of " (link::date(&run.date.to_string())) } }
-                h1.id { (text::shown(id)) (copy::button(id, "the run's id")) }
+                div.titled { h1.id { (text::shown(id)) } (copy::button(id, "the run's id")) }
             }
             (actions::of_run(run, page.viewer, page.back))
         }
@@ -120,7 +120,7 @@ fn outcome(page: &RunPage<'_>) -> Markup {
             div.banner.(if run.state == RunState::Failed { "bad" } else { "warn" }) role="status" {
                 p {
                     strong { @match run.state { RunState::Failed => "Failed", RunState::Completed => "The output is the one before: forced again, it failed", _ => "The attempt before failed" } ": " (failure.class.as_str()) ". " }
-                    (text::shown(&failure.message))
+                    (text::prose(&failure.message))
                 }
                 @if let Some(file) = &failure.file { p { "At fault: " (link::file(file)) } }
                 p.muted { (next(run, page.now)) }
@@ -151,7 +151,7 @@ fn progress(page: &RunPage<'_>) -> Markup {
                 Some(progress) => {
                     (meter::share(progress.read_bytes as f64, progress.bytes as f64, "work", &format!("{} % read", progress.percent), "progress"))
                     p {
-                        strong { (run.state.as_str()) } " · " (format::bytes(progress.read_bytes)) " of " (format::bytes(progress.bytes)) " read"
+                        strong { (run.state.as_str()) } " · " (format::bytes(progress.read_bytes)) @if progress.bytes > 0 { " of " (format::bytes(progress.bytes)) } " read"
                         @if progress.tasks > 0 { " · " (progress.tasks_done) " of " (format::counted(progress.tasks, "task")) }
                         @if progress.rows > 0 { " · " (format::short_count(progress.rows)) " rows" }
                         @if let Some(rate) = progress.bytes_per_second { " · " (format::rate(rate)) }
@@ -161,7 +161,7 @@ fn progress(page: &RunPage<'_>) -> Markup {
                 },
                 None => {
                     (meter::share(0.0, 1.0, "work", run.state.as_str(), "progress"))
-                    p { strong { (run.state.as_str()) } @if let Some(since) = since { " · for " (since) } " · " (format::bytes(run.bytes)) " in " (format::counted(run.files, "file")) }
+                    p { strong { (run.state.as_str()) } @if let Some(since) = since { " · for " (since) } " · " (format::counted(run.files, "file")) ", size " (link::input_size(run.bytes)) }
                 },
             }
         }
@@ -172,13 +172,16 @@ fn numbers(page: &RunPage<'_>) -> Vec<(&'static str, Markup)> {
     let run = &page.run.run;
     let mut items = vec![
         ("files", html! { (link::count(run.files)) }),
-        ("input", html! { (link::size(page.run.result.as_ref().map_or(run.bytes, |result| result.input_bytes))) }),
+        (
+            "input",
+            html! { @match &page.run.result { Some(result) => (link::size(result.input_bytes)), None => (link::input_size(run.bytes)) } },
+        ),
         ("took", super::runs::took(run, page.now)),
         ("attempts", html! { (run.attempts) @if run.failures > 0 { span.muted { " " (run.failures) " failed" } } }),
     ];
     if let Some(result) = &page.run.result {
         items.extend([
-            ("rows", html! { (link::short_count(result.rows)) }),
+            ("rows", html! { (link::count(result.rows)) }),
             ("output", html! { (link::size(result.output_bytes)) span.muted { " in " (format::counted(result.outputs.len() as u64, "file")) } }),
             ("rejected", html! { @if result.rejected > 0 { a href=(Tab::Rejected.path(run.manifest_id.as_str())) { (link::count(result.rejected)) } } @else { "0" } }),
         ]);
@@ -264,16 +267,16 @@ fn attempts(attempts: &[Attempt], now: DateTime<Utc>) -> Markup {
     html! {
         @if attempts.is_empty() { p.muted { "None yet." } } @else {
             table.cards {
-                thead { tr { th.num scope="col" { "Attempt" } th scope="col" { "Started" } th.num scope="col" { "Took" } th scope="col" { "Outcome" } } }
+                thead { tr { th scope="col" { "Attempt" } th scope="col" { "Started" } th.num scope="col" { "Took" } th scope="col" { "Outcome" } } }
                 tbody {
                     @for attempt in attempts.iter().rev() {
                         tr {
-                            td.num data-label="Attempt" { (attempt.number) }
+                            td data-label="Attempt" { (attempt.number) }
                             td data-label="Started" { (time::moment_short(attempt.started_at, now)) }
                             td.num data-label="Took" { @match attempt.ended_at { Some(ended) => (format::between(attempt.started_at, ended)), None => span.muted { "–" } } }
                             td data-label="Outcome" {
                                 @match (&attempt.failure, attempt.ended_at) {
-                                    (Some(failure), _) => { span.tag { (failure.class.as_str()) } " " (text::shown(&failure.message)) },
+                                    (Some(failure), _) => { span.tag { (failure.class.as_str()) } " " (text::prose(&failure.message)) },
                                     (None, Some(_)) => (state::state(state::Sign::Tick, "ended well", "s-done")),
                                     (None, None) => span.muted { "in work, or given up" },
                                 }

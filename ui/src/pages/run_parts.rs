@@ -54,7 +54,7 @@ fn files(page: &RunPage<'_>, files: &Page<RunFile>, ledger: &[LedgerEntry], curs
                     tr data-id=(file.uri) {
                         td.main data-label="File" { (link::file(&file.uri)) @if let Some(reason) = file.reason.as_ref().or(entry.and_then(|entry| entry.without_rows.as_ref())) { div.why { (text::shown(reason)) } } }
                         td data-label="State" { @match file.state { Some(state) => (state::of_file(state)), None => span.muted { "forgotten" } } }
-                        td.num data-label="Size" { @match file.size_bytes { Some(bytes) => (link::size(bytes)), None => span.muted { "–" } } }
+                        td.num data-label="Size" { @match file.size_bytes { Some(bytes) => (link::size(bytes)), None => span.muted { "unknown" } } }
                         @match entry {
                             Some(entry) => {
                                 td.num data-label="Lines" { (link::count(entry.lines)) } td.num data-label="Rows" { (link::count(entry.rows)) }
@@ -67,7 +67,7 @@ fn files(page: &RunPage<'_>, files: &Page<RunFile>, ledger: &[LedgerEntry], curs
             }
             @if let Some(total) = page.run.result.as_ref().map(|result| &result.ledger) {
                 tfoot { tr {
-                    th scope="row" { "All " (format::counted(total.files, "file")) } td {} td.num { (link::size(page.run.result.as_ref().map_or(0, |result| result.input_bytes))) }
+                    th scope="row" { "All " (format::counted(total.files, "file")) } td {} td.num { @match &page.run.result { Some(result) => (link::size(result.input_bytes)), None => (link::input_size(page.run.run.bytes)) } }
                     td.num data-label="Lines" { (link::count(total.lines)) } td.num data-label="Rows" { (link::count(total.rows)) }
                     td.num data-label="Rejected" { (link::count(total.rejected)) } td.num data-label="Blank" { (link::count(total.blank)) }
                 } }

@@ -41,6 +41,11 @@ pub struct Runs<'a> {
 /// States of runs that have a turn, as they stand in the address.
 const IN_WORK: &str = "planning,running,committing";
 
+/// Address of the list of runs that have a turn.
+pub fn in_work() -> String {
+    link::query("/ui/runs", &[("state", Some(IN_WORK))])
+}
+
 impl Runs<'_> {
     fn parameters(&self) -> [(&'static str, Option<&str>); 5] {
         [
@@ -73,23 +78,16 @@ fn tabs(runs: &Runs<'_>) -> Markup {
         parameters.insert(0, ("state", state.filter(|state| !state.is_empty())));
         link::query("/ui/runs", &parameters)
     };
-    let shown = [
-        RunState::Queued,
-        RunState::Planning,
-        RunState::Running,
-        RunState::Committing,
-        RunState::Completed,
-        RunState::Failed,
-        RunState::Cancelled,
-    ];
+    let in_work = RunState::OPEN.into_iter().map(open).sum();
+    let counted = |count: u64| html! { @if count > 0 { " " span.count.num { (format::count(count)) } } };
     html! {
         nav.tabs aria-label="Runs by state" {
-            a href=(to(None)) aria-current=[runs.state.is_empty().then_some("true")] { "all" }
-            a href=(to(Some(IN_WORK))) aria-current=[(runs.chosen.0 == Some(IN_WORK)).then_some("true")] { "in work" }
-            @for state in shown {
-                a href=(to(Some(state.as_str()))) aria-current=[(runs.state.words() == [state]).then_some("true")] {
+            a href=(to(None)) data-tab="yes" aria-current=[runs.state.is_empty().then_some("true")] { "all" }
+            a href=(to(Some(IN_WORK))) data-tab="yes" aria-current=[(runs.chosen.0 == Some(IN_WORK)).then_some("true")] { "in work" (counted(in_work)) }
+            @for state in TABS {
+                a href=(to(Some(state.as_str()))) data-tab="yes" aria-current=[(runs.state.words() == [state]).then_some("true")] {
                     (state.as_str())
-                    @if !state.is_final() { " " span.count.num { (format::count(open(state))) } }
+                    (counted(open(state)))
                 }
             }
         }
@@ -99,29 +97,27 @@ fn tabs(runs: &Runs<'_>) -> Markup {
 fn form(runs: &Runs<'_>) -> Markup {
     let classes: Vec<Choice<'_>> =
         FailureClass::ALL.iter().map(|class| Choice { value: class.as_str(), name: class.as_str() }).collect();
-    let all_states: Vec<Choice<'_>> =
-        RunState::ALL.iter().map(|state| Choice { value: state.as_str(), name: state.as_str() }).collect();
     let parameters = runs.parameters();
     let active: Vec<(&str, &str)> = parameters
         .iter()
-        .filter(|(name, _)| *name != "cursor")
+        .filter(|(name, _)| *name != "cursor" && !(*name == "state" && has_tab(runs)))
         .filter_map(|(name, value)| Some((*name, (*value)?)))
         .collect();
     let fields = html! {
         (filters::text("q", "Id begins with", runs.prefix, "2025-12-23-batch"))
-        (filters::select("state", "State", one(runs.state), &all_states))
+        @if let Some(state) = runs.chosen.0 { input type="hidden" name="state" value=(state); }
         (filters::date("date", "Date", runs.date.as_deref()))
         (filters::select("class", "Failure", one_class(runs.class), &classes))
     };
     filters::form("/ui/runs", &fields, &active, &parameters)
 }
 
-/// The state, if it is one alone.
-fn one(states: &AnyOf<RunState>) -> Option<&'static str> {
-    match states.words() {
-        [state] => Some(state.as_str()),
-        _ => None,
-    }
+/// States that have a tab of their own, beside those in work.
+const TABS: [RunState; 4] = [RunState::Queued, RunState::Completed, RunState::Failed, RunState::Cancelled];
+
+/// Tells whether a tab shows which states are chosen.
+fn has_tab(runs: &Runs<'_>) -> bool {
+    runs.chosen.0 == Some(IN_WORK) || matches!(runs.state.words(), [state] if TABS.contains(state))
 }
 
 fn one_class(classes: &AnyOf<FailureClass>) -> Option<&'static str> {
@@ -141,6 +137,18 @@ fn nothing(runs: &Runs<'_>) -> Markup {
         );
     }
     let more = runs.next.is_some();
+    let is_state_alone =
+        has_tab(runs) && !more && runs.parameters().iter().all(|(name, value)| *name == "state" || value.is_none());
+    if is_state_alone {
+        let none = match runs.state.words() {
+            [RunState::Failed] => "No run has failed",
+            [RunState::Cancelled] => "No run was cancelled",
+            [RunState::Completed] => "No run is completed yet",
+            [RunState::Queued] => "No run waits",
+            _ => "No run is in work",
+        };
+        return html! { div.empty { p.title { (none) } p { a href="/ui/runs" { "All runs" } } } };
+    }
     html! {
         div.empty {
             p.title { "No run matches" @if more { " on this page" } }
@@ -182,10 +190,10 @@ fn row(run: &Run, now: DateTime<Utc>) -> Markup {
             td data-label="State" { (state::of_run(run, now)) @if run.attempts > 1 { " " span.muted { "attempt " (run.attempts) } } }
             td data-label="Date" { (link::date(&run.date.to_string())) }
             td.num data-label="Files" { (link::count(run.files)) }
-            td.num data-label="Input" { (link::size(run.bytes)) }
+            td.num data-label="Input" { (link::input_size(run.bytes)) }
             td.num data-label="Took" { (took(run, now)) }
             @match &run.summary {
-                Some(summary) => { td.num data-label="Rows" { (link::short_count(summary.rows)) } td.num data-label="Rejected" { (link::count(summary.rejected)) } },
+                Some(summary) => { td.num data-label="Rows" { (link::count(summary.rows)) } td.num data-label="Rejected" { (link::count(summary.rejected)) } },
                 None => { td.num data-label="Rows" { "–" } td.num data-label="Rejected" { "–" } },
             }
             td.num data-label="Rate" { @if let Some(rate) = rate(run) { (format::rate(rate)) } @else { span.muted { "–" } } }
@@ -208,5 +216,5 @@ pub fn took(run: &Run, now: DateTime<Utc>) -> Markup {
 /// Input bytes a second of a completed run.
 fn rate(run: &Run) -> Option<f64> {
     let seconds = (run.ended_at? - run.started_at?).as_seconds_f64();
-    (run.state == RunState::Completed && seconds > 0.0).then(|| run.bytes as f64 / seconds)
+    (run.state == RunState::Completed && run.bytes > 0 && seconds > 0.0).then(|| run.bytes as f64 / seconds)
 }

@@ -42,7 +42,7 @@ pub fn date(name: &str, label: &str, value: Option<&str>) -> Markup {
     html! {
         span.field {
             label for=(id) { (label) }
-            input id=(id) name=(name) type="date" value=[value];
+            input.day id=(id) name=(name) type="text" value=[value] placeholder="2025-12-23" inputmode="numeric" pattern="[0-9]{4}-[0-9]{2}-[0-9]{2}" title="a date such as 2025-12-23" maxlength="10" autocomplete="off";
         }
     }
 }

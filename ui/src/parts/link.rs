@@ -75,12 +75,17 @@ pub fn size(bytes: u64) -> Markup {
     html! { span.num title=(format!("{} bytes", format::count(bytes))) { (format::bytes(bytes)) } }
 }
 
+/// Bytes of the input of a run. None are those of a manifest that tells no sizes.
+pub fn input_size(bytes: u64) -> Markup {
+    match bytes {
+        0 => {
+            html! { span.muted title="the manifest tells no sizes; they are known when the run is committed" { "unknown" } }
+        }
+        bytes => size(bytes),
+    }
+}
+
 /// A number, exact.
 pub fn count(n: u64) -> Markup {
     html! { span.num { (format::count(n)) } }
-}
-
-/// A number at a glance, exact in the title.
-pub fn short_count(n: u64) -> Markup {
-    html! { span.num title=(format::count(n)) { (format::short_count(n)) } }
 }

@@ -118,3 +118,22 @@ pub fn file_sign(state: FileState) -> (Sign, &'static str) {
         FileState::Quarantined => (Sign::Mark, "s-warn"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_differ_in_shape() {
+        let shapes = |signs: Vec<Sign>| {
+            let mut drawn: Vec<String> = signs.into_iter().map(|each| sign(each).into_string()).collect();
+            let count = drawn.len();
+            drawn.sort();
+            drawn.dedup();
+            (drawn.len(), count)
+        };
+        let runs = shapes(RunState::ALL.into_iter().map(|state| run_sign(state).0).collect());
+        let files = shapes(FileState::ALL.into_iter().map(|state| file_sign(state).0).collect());
+        assert_eq!((runs.0, files.0), (runs.1, files.1), "in greyscale they are told apart, too");
+    }
+}

@@ -20,7 +20,7 @@ pub fn failed(what: &str, code: &str, message: &str, again: &str) -> Markup {
     html! {
         div.banner.bad role="alert" {
             p { strong { (what) } " " span.tag { (code) } }
-            p { (text::shown(message)) }
+            p { (text::prose(message)) }
             p { a href=(again) { "Try again" } }
         }
     }

@@ -21,6 +21,11 @@ pub fn moment_short(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
     html! { time datetime=(exact(at)) data-show="short" title=(exact(at)) { (at.format("%H:%M:%S").to_string()) " UTC" } }
 }
 
+/// The minute of the day with its zone, for the ends of an axis.
+pub fn minute(at: DateTime<Utc>) -> Markup {
+    html! { time datetime=(exact(at)) data-show="minute" title=(exact(at)) { (at.format("%H:%M").to_string()) " UTC" } }
+}
+
 /// Moment as [`moment_short`] shows it, and how far it is from now.
 pub fn moment_and_ago(at: DateTime<Utc>, now: DateTime<Utc>) -> Markup {
     html! { (moment_short(at, now)) " " span.muted { "· " (ago_text(at, now)) } }

@@ -22,13 +22,13 @@ pub fn why(diagnosis: &Diagnosis, title: &str, viewer: &Viewer, back: &str, now:
     html! {
         section.banner.why-box.(tone(diagnosis)) aria-labelledby="why" {
             h2 id="why" { (title) }
-            p.sentence { (text::shown(&diagnosis.sentence)) }
+            p.sentence { (text::sentence(&diagnosis.sentence)) }
             dl.keys {
                 @if let Some(since) = diagnosis.since { div { dt { "Since" } dd { (time::moment_and_ago(since, now)) } } }
                 div {
                     dt { "Next" }
                     dd {
-                        (text::shown(&diagnosis.next.what))
+                        (text::prose(&diagnosis.next.what))
                         @if let Some(at) = diagnosis.next.at { " · about " (time::moment_short(at, now)) }
                     }
                 }
@@ -37,7 +37,7 @@ pub fn why(diagnosis: &Diagnosis, title: &str, viewer: &Viewer, back: &str, now:
             }
             @if !diagnosis.evidence.is_empty() {
                 details { summary { "Evidence (" (diagnosis.evidence.len()) ")" }
-                    dl.keys { @for evidence in &diagnosis.evidence { div { dt { (text::shown(&evidence.what)) } dd { (text::shown(&evidence.found)) } } } }
+                    dl.keys { @for evidence in &diagnosis.evidence { div { dt { (text::shown(&evidence.what)) } dd { (text::prose(&evidence.found)) } } } }
                 }
             }
             p.muted { "cause " span.tag { (diagnosis.code.as_str()) } " · " code { (text::shown(&diagnosis.runbook)) } }
@@ -59,9 +59,9 @@ fn action(action: &SafeAction, subject: &Subject, viewer: &Viewer, back: &str) -
             form.actions method="post" action="/ui/plans" {
                 input type="hidden" name="back" value=(back);
                 input type="hidden" name=(field) value=(name);
-                button type="submit" name="action" value=(word) { (text::shown(&action.label)) "…" }
+                button type="submit" name="action" value=(word) { (text::prose(&action.label)) "…" }
             }
-        } @else { strong { (text::shown(&action.label)) } }
+        } @else { strong { (text::prose(&action.label)) } }
         (copy::command(&text::plain(&action.command)))
     }
 }

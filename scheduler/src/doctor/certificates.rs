@@ -1,0 +1,43 @@
+//! Ends of certificates.
+
+use chrono::{DateTime, Duration, Utc};
+use millwork_api::Check;
+
+/// Time before the end of a certificate from which it is told of, in days: 14, so that somebody is there to renew it.
+const SOON: Duration = Duration::days(14);
+
+/// Judges the end of a certificate, the last second in which it is of use since 1970.
+pub fn judge_certificate(name: &str, end: i64, now: DateTime<Utc>) -> Check {
+    const REMEDY: &str = "have it renewed: it is read again when its file changes, without a restart";
+    let Some(end) = DateTime::from_timestamp(end, 0) else {
+        return Check::broken(name, "its end is no time", REMEDY);
+    };
+    let left = end - now;
+    match (left < Duration::zero(), left < SOON) {
+        (true, _) => Check::broken(name, format!("it ended at {end}"), REMEDY),
+        (_, true) => Check::warning(name, format!("it ends at {end}, in {}", millwork_diagnosis::span(left)), REMEDY),
+        _ => Check::fine(name, format!("it is good until {end}")),
+    }
+}
+
+/// Looks at the certificates that this process uses now.
+pub(super) fn checks(now: DateTime<Utc>) -> Vec<Check> {
+    let of = |end: millwork_net::CertificateEnd| {
+        judge_certificate(&format!("certificate {} ({})", end.file.display(), end.purpose), end.ends, now)
+    };
+    millwork_net::certificate_ends().into_iter().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millwork_api::Verdict;
+
+    #[test]
+    fn a_certificate_is_told_of_two_weeks_before_its_end() {
+        let now = DateTime::from_timestamp(1_000_000_000, 0).unwrap();
+        let verdict = |days: i64| judge_certificate("c", now.timestamp() + days * 86_400, now).verdict;
+        assert_eq!([verdict(-1), verdict(13), verdict(15)], [Verdict::Broken, Verdict::Warning, Verdict::Fine]);
+        assert_eq!(judge_certificate("c", i64::MAX, now).verdict, Verdict::Broken);
+    }
+}

@@ -1,0 +1,139 @@
+"""What an operator comes for, done by keys alone, and heard by those who do not see it."""
+
+import itertools
+import json
+import re
+import urllib.parse
+
+from test_actions import fail_one
+
+from conftest import all_pages, gzip_whole, lines, put, run_in
+
+
+def go(page, *keys):
+    """Presses keys on a page whose script has run."""
+    page.wait_for_selector("html.js h1")
+    page.wait_for_load_state()
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def find(page, text):
+    go(page, "/")
+    page.keyboard.type(text)
+    page.keyboard.press("Enter")
+
+
+def focused(page, what):
+    return page.evaluate("what => document.activeElement.matches(what)", what)
+
+
+def test_a_file_is_found_and_says_why_it_is_not_done(browser, up):
+    browser.open("/ui/")
+    find(browser.page, "2025-12-19-cut")
+    browser.page.wait_for_url("**/ui/file?uri=*")
+    why = browser.page.get_by_role("region", name="Why is it not done?").inner_text()
+    assert "cannot be decompressed" in why and "By itself\nno" in why and "You can" in why, why
+
+
+def test_failed_runs_are_retried_after_the_cause_is_gone(browser, up):
+    page = browser.page
+    runs = [fail_one(up, name) for name in ["errand-a", "errand-b"]]
+    for name in ["errand-a", "errand-b"]:
+        put(up.root / "in", f"2025-12-18-{name}.ndjson.gz", gzip_whole())
+    browser.open("/ui/runs?date=2025-12-18&state=completed")
+    # The tab beside it is that of the failed.
+    go(page, "]")
+    page.wait_for_url("**state=failed**")
+    listed = page.eval_on_selector_all("tr[data-id]", "rows => rows.map(row => row.dataset.id)")
+    for run in runs:
+        go(page, *["k"] * len(listed), *["j"] * listed.index(run), "x")
+    assert page.locator("[data-chosen]").inner_text() == "2 chosen"
+    go(page, "R")
+    page.wait_for_selector("h1:has-text('Retry 2 runs')")
+    page.wait_for_load_state()
+    assert focused(page, "#reason")
+    page.keyboard.type("the files are whole now")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**state=failed**")
+    page.wait_for_selector(".banner.once")
+    assert "2 of 2 done" in page.locator(".banner.once").inner_text()
+    page.wait_for_function("document.querySelector('#said').textContent.includes('2 of 2 done')")
+    assert focused(page, "#page, tr[data-id] *"), "whoever works by keys goes on in the page"
+    for run in runs:
+        up.until(lambda run=run: up.api(f"/api/v1/runs/{run}")["state"] == "completed")
+
+
+def test_mended_lines_are_put_back(browser, up):
+    page = browser.page
+    put(up.root / "in", "2025-12-17-broken.ndjson", lines(1500) + b'{"id": 7 "name": "mend me"}\n')
+    run = up.until(lambda: next((run["manifest_id"] for run in up.api("/api/v1/runs?date=2025-12-17&state=completed")["items"]), None))
+    browser.open("/ui/")
+    go(page, "g", "q")
+    page.wait_for_url("**/ui/quarantine")
+    page.wait_for_selector("html.js h1")
+    page.wait_for_load_state()
+    page.get_by_role("link", name=f"look at them of {run}").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/rejected")
+    text = page.locator("#page").inner_text()
+    assert '{"id": 7 "name": "mend me"}' in text and "expected" in text
+    place = page.locator("section[aria-labelledby=put-back] code").first.inner_text()
+    raw = [json.loads(line)["raw"] for line in open(urllib.parse.unquote(urllib.parse.urlsplit(place).path))]
+    assert len(raw) == 1
+    put(up.root / "in", "2025-12-17-mended.ndjson", lines(1000) + raw[0].replace('7 "', '7, "').encode() + b"\n")
+    uri = up.until(lambda: next((file["uri"] for file in up.api("/api/v1/files?date=2025-12-17&state=completed")["items"] if "mended" in file["uri"]), None))
+    find(page, "2025-12-17-mended")
+    page.wait_for_url("**/ui/file?uri=*")
+    assert uri.endswith("2025-12-17-mended.ndjson") and "1,001 lines → 1,001 rows" in page.get_by_role("region", name="Where is it?").inner_text()
+
+
+def test_the_slow_task_of_a_run_is_found(browser, up):
+    page = browser.page
+    browser.open("/ui/runs?state=completed")
+    go(page, "j", "Enter")
+    page.wait_for_selector("h1.id")
+    go(page, "]")
+    page.wait_for_url("**/tasks")
+    page.wait_for_selector("html.js .gantt rect.span")
+    chart = page.locator("figure.gantt")
+    chart.locator("summary").focus()
+    page.keyboard.press("Enter")
+    rows = chart.locator("tbody tr")
+    assert rows.count() == chart.locator("rect.span").count() and "embedded" in rows.first.inner_text()
+
+
+def test_who_comes_back_goes_on_at_the_row(browser, up):
+    page = browser.page
+    browser.open("/ui/runs?state=completed")
+    go(page, "j", "j")
+    row = page.locator("tr[data-id]").nth(1).get_attribute("data-id")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/ui/runs/{row}")
+    page.go_back()
+    page.wait_for_selector("tr.cursor")
+    assert page.locator("tr.cursor").get_attribute("data-id") == row
+    assert page.evaluate("document.activeElement.closest('tr')?.dataset.id") == row
+
+
+def test_pages_are_heard_in_order(browser, up):
+    for path in all_pages(up):
+        browser.open(path)
+        tree = browser.page.locator("body").aria_snapshot()
+        for part in ["- banner:", '- navigation "Pages":', "- search:", "- main:"]:
+            assert part in tree, (path, part)
+        levels = [int(level) for level in re.findall(r"- heading .*\[level=(\d)\]", tree)]
+        assert levels[0] == 1 and all(after - before <= 1 for before, after in itertools.pairwise(levels)), (path, levels)
+        nameless = re.findall(r"- (?:link|button|textbox|searchbox|combobox|checkbox|img|region|table)(?::| \[)", tree)
+        assert [role for role in nameless if "table" not in role] == [], (path, nameless)
+
+
+def test_charts_have_the_same_numbers_as_tables(browser, up):
+    done = run_in(up, "completed")
+    for path, count in [("/ui/", 2), ("/ui/dates", 1), ("/ui/cost", 1), (f"/ui/runs/{done}/tasks", 1)]:
+        browser.open(path)
+        figures = browser.page.locator("figure.chart, figure.gantt")
+        assert figures.count() >= count, path
+        for figure in figures.all():
+            assert figure.locator("svg[role]").first.get_attribute("aria-label"), path
+            assert figure.locator("details table tbody tr").count() >= 1, path
