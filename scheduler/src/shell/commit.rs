@@ -1,6 +1,6 @@
 //! The commit of an attempt and its publication.
 
-use super::work::Prepared;
+use super::registry::{Output, Phase, Prepared};
 use super::{RETRIES, Shell, blocking, storage_failure};
 use crate::commit::{CommitRecord, Destination};
 use crate::loss;
@@ -8,7 +8,7 @@ use crate::run::Event;
 use chrono::Utc;
 use millwork_api::Step;
 use millwork_conversion::AttemptOutcome;
-use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
+use millwork_manifest::{Failure, FailureClass, ManifestId};
 use millwork_storage::{Staging, StorageError, find_blocking};
 use millwork_tracking::{Commit, Replaced, RunState, TrackingError, TrackingResult};
 use std::sync::Arc;
@@ -23,19 +23,19 @@ const PATIENCE: u32 = 3;
 impl Shell {
     pub(super) async fn commit(&self, id: ManifestId, attempt: u32) -> Event {
         let started = Instant::now();
-        self.step(&id, Step::Commit);
+        self.runs.step(&id, Step::Commit);
         let prepared = match self.prepared(&id, attempt).await {
             Ok(prepared) => prepared,
             Err(event) => return event,
         };
         let result = match serde_json::to_value(&prepared.result) {
             Ok(result) => result,
-            Err(error) => return Event::AttemptFailed(id, attempt, Failure::new(FailureClass::Bug, error)),
+            Err(error) => return self.attempt_failed(id, attempt, Failure::new(FailureClass::Bug, error)),
         };
         match self.store.commit(&prepared.commit, &result, Utc::now()).await {
             Ok(true) => {
                 metrics::histogram!("millwork_commit_duration_seconds").record(started.elapsed().as_secs_f64());
-                self.works.with(&id, |work| work.committed = Some(prepared));
+                self.runs.committed(&id, attempt, prepared);
                 self.changed(&id, RunState::Committing, attempt, None);
                 Event::Committed(id, attempt)
             }
@@ -48,42 +48,37 @@ impl Shell {
 
     /// The commit of an attempt: made once, even if the store has to be asked more often.
     async fn prepared(&self, id: &ManifestId, attempt: u32) -> Result<Arc<Prepared>, Event> {
-        let (prepared, outcome, manifest, generation) = self
-            .works
-            .with(id, |work| (work.prepared.clone(), work.outcome.take(), work.manifest.clone(), work.generation));
+        let failed = |failure| self.attempt_failed(id.clone(), attempt, failure);
+        let nothing = || failed(Failure::new(FailureClass::Bug, "there is nothing to commit"));
+        let prepared = self.runs.phase(id, attempt, |phase| match phase {
+            Phase::Prepared(prepared) => Some(prepared.clone()),
+            _ => None,
+        });
         if let Some(prepared) = prepared {
             return Ok(prepared);
         }
-        let failed = |failure| Event::AttemptFailed(id.clone(), attempt, failure);
-        let (Some((staging, outcome)), Some(manifest)) = (outcome, manifest) else {
-            return Err(failed(Failure::new(FailureClass::Bug, "there is nothing to commit")));
-        };
-        let replaced = match generation {
+        let generation = self.runs.phase(id, attempt, |phase| match phase {
+            Phase::Converted(output) => Some(output.input.generation),
+            _ => None,
+        });
+        // Before the output is touched: while the store does not answer, this is asked again.
+        let replaced = match generation.ok_or_else(nothing)? {
             0 | 1 => Vec::new(),
-            _ => match self.store.replaced(id).await {
-                Ok(replaced) => replaced,
-                Err(error) => {
-                    self.works.with(id, |work| work.outcome = Some((staging, outcome)));
-                    return Err(self.objection(id.clone(), &error));
-                }
-            },
+            _ => self.store.replaced(id).await.map_err(|error| self.objection(id.clone(), &error))?,
         };
-        let prepared =
-            self.prepare(&manifest, attempt, generation, staging, *outcome, replaced).await.map_err(failed)?;
-        let prepared = Arc::new(prepared);
-        self.works.with(id, |work| work.prepared = Some(prepared.clone()));
+        let output = self.runs.advance(id, attempt, |phase| match phase {
+            Phase::Converted(output) => (Phase::Preparing, Some(output)),
+            other => (other, None),
+        });
+        let output = *output.ok_or_else(nothing)?;
+        let prepared = Arc::new(self.prepare(attempt, output, replaced).await.map_err(failed)?);
+        self.runs.advance(id, attempt, |_| (Phase::Prepared(prepared.clone()), Some(())));
         Ok(prepared)
     }
 
-    async fn prepare(
-        &self,
-        manifest: &Manifest,
-        attempt: u32,
-        generation: u32,
-        staging: Staging,
-        outcome: AttemptOutcome,
-        replaced: Vec<Replaced>,
-    ) -> Result<Prepared, Failure> {
+    async fn prepare(&self, attempt: u32, output: Output, replaced: Vec<Replaced>) -> Result<Prepared, Failure> {
+        let Output { input, plan, staging, outcome } = output;
+        let (manifest, generation) = (&*input.manifest, input.generation);
         let bug = |e: serde_json::Error| Failure::new(FailureClass::Bug, e);
         let corrupt = |e: TrackingError| Failure::new(FailureClass::Bug, e);
         let replaced = replaced.iter().map(|replaced| loss::record_of(&replaced.commit));
@@ -106,10 +101,11 @@ impl Shell {
             return Err(Failure::new(FailureClass::Input, message));
         }
         let (record, mut result) = CommitRecord::new(manifest, staging, &outcome, &to).map_err(invalid)?;
-        self.works.with(&manifest.id, |work| {
-            result.plan = std::mem::take(&mut work.plan);
-            let account = work.shown.account(&work.steps.until(Utc::now()), &work.tasks);
-            result.account(attempt, account, &work.tasks);
+        result.plan = plan;
+        self.runs.note(&manifest.id, |progress| {
+            if let Some(account) = progress.account() {
+                result.account(attempt, account, progress.ended_tasks());
+            }
         });
         let record = record.in_place_of(&replaced);
         let text = serde_json::to_string(&record).map_err(bug)?;
@@ -142,9 +138,10 @@ impl Shell {
 
     /// Publishes a committed attempt, now or after a crash.
     pub(super) async fn publish(&self, id: ManifestId) -> Event {
-        self.step(&id, Step::Publish);
+        let committed = self.runs.publish(&id);
+        self.runs.step(&id, Step::Publish);
         // Only what the store took: another attempt may have been faster.
-        let commit = match self.works.with(&id, |work| work.committed.clone()) {
+        let commit = match committed {
             Some(committed) => Some(committed.commit.clone()),
             None => match self.store.unpublished(&id).await {
                 Ok(commit) => commit,
@@ -171,12 +168,12 @@ impl Shell {
             Err(failure) => failure,
         };
         tracing::error!(target: RETRIES, manifest = %id, error = %failure, "cannot publish a committed run; trying again");
-        let tries = self.works.with(&id, |work| {
-            work.publications += 1;
-            work.obstacle = Some(failure.message.clone());
-            work.publications
+        let failures = self.runs.publication(&id, |publication| {
+            publication.failures += 1;
+            publication.obstacle = Some(failure.message.clone());
+            publication.failures
         });
-        if tries == PATIENCE {
+        if failures == Some(PATIENCE) {
             // Whoever waits for it need not wait any longer.
             let message =
                 format!("committed, but not published yet; it is tried again, also at the next start: {failure}");
@@ -190,14 +187,14 @@ impl Shell {
     async fn lost(&self, id: &ManifestId, record: CommitRecord) -> Result<Event, Failure> {
         let is_gone = loss::check_there(record).await;
         let Some(error) = is_gone.err().filter(StorageError::is_lost) else {
-            self.works.with(id, |work| work.losses = 0);
+            self.runs.publication(id, |publication| publication.losses = 0);
             return Err(Failure::new(FailureClass::Storage, "what it names was gone, and is there again"));
         };
-        let looks = self.works.with(id, |work| {
-            work.losses += 1;
-            work.losses
+        let looks = self.runs.publication(id, |publication| {
+            publication.losses += 1;
+            publication.losses
         });
-        if looks < LOOKS {
+        if looks < Some(LOOKS) {
             return Err(storage_failure(error));
         }
         let manifest = self.store.manifest(id).await.map_err(|e| Failure::new(FailureClass::Storage, e))?;

@@ -1,13 +1,11 @@
 //! The conversion of an attempt: survey, plan, submit, wait, judge.
 
+use super::registry::{Conversion, Input, KnownColumns, Output, Phase, Submitted};
 use super::{Shell, blocking, storage_failure};
 use crate::engine::{Engine, Job, TaskNow};
 use crate::run::Event;
-use chrono::Utc;
 use millwork_api::Step;
-use millwork_conversion::{
-    AttemptOutcome, Capacity, Columns, ConversionOptions, Survey, TaskReport, Verdict, plan_attempt, survey,
-};
+use millwork_conversion::{AttemptOutcome, Capacity, ConversionOptions, TaskReport, Verdict, plan_attempt, survey};
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
 use millwork_storage::Staging;
 use std::cmp::Reverse;
@@ -21,40 +19,49 @@ const MAX_PLAN_BYTES: usize = 64 << 10;
 
 /// Result of a conversion.
 enum Converted {
-    Complete(Staging, Box<AttemptOutcome>),
+    Complete(Staging, AttemptOutcome),
     /// Columns turned up that its plan did not know, and that could not be added.
-    Replan(Arc<Survey>, Columns),
+    Replan(KnownColumns),
 }
 
 impl Shell {
     pub(super) async fn convert(&self, id: ManifestId, attempt: u32) -> Event {
-        let (manifest, generation, columns, abort) = self
-            .works
-            .with(&id, |work| (work.manifest.clone(), work.generation, work.columns.take(), work.abort.clone()));
-        let Some(manifest) = manifest else {
-            return Event::AttemptFailed(id, attempt, Failure::new(FailureClass::Bug, "its manifest is not known"));
+        let conversion = self.runs.phase(&id, attempt, |phase| match phase {
+            Phase::Planning(conversion) => Some(conversion.clone()),
+            _ => None,
+        });
+        let Some(Conversion { input, columns, abort }) = conversion else {
+            let bug = Failure::new(FailureClass::Bug, "the attempt is not being planned");
+            return self.attempt_failed(id, attempt, bug);
         };
-        let layout = self.options.layout.template(&manifest, generation);
+        let layout = self.options.layout.template(&input.manifest, input.generation);
         let staging = Staging::new(&self.output, id.as_str(), attempt, &layout);
         let converted = tokio::select! {
             () = abort.cancelled() => Err(Failure::new(FailureClass::Cancelled, "the attempt was given up")),
-            converted = self.convert_manifest(&manifest, attempt, staging, columns) => converted,
+            converted = self.convert_manifest(&input.manifest, attempt, staging, columns) => converted,
         };
-        self.works.with(&id, |work| {
-            work.job = None;
-            match converted {
-                Ok(Converted::Complete(staging, outcome)) => {
-                    work.outcome = Some((staging, outcome));
-                    Event::Converted(id.clone(), attempt)
-                }
-                Ok(Converted::Replan(survey, columns)) => {
-                    tracing::info!(manifest = %id, "planning again: columns turned up beyond the first lines that cannot be added");
-                    work.columns = Some((survey, columns));
-                    Event::NeedsReplan(id.clone(), attempt)
-                }
-                Err(failure) => Event::AttemptFailed(id.clone(), attempt, failure),
+        let converted = match converted {
+            Ok(converted) => converted,
+            Err(failure) => return self.attempt_failed(id, attempt, failure),
+        };
+        let is_complete = matches!(converted, Converted::Complete(..));
+        let moved = self.runs.advance(&id, attempt, |phase| match phase {
+            Phase::Converting(Conversion { input, .. }, Submitted { plan, .. }) => {
+                (converted.phase(input, plan), Some(()))
             }
-        })
+            other => (other, None),
+        });
+        match moved {
+            Some(()) if is_complete => Event::Converted(id, attempt),
+            Some(()) => {
+                tracing::info!(manifest = %id, "planning again: columns turned up beyond the first lines that cannot be added");
+                Event::NeedsReplan(id, attempt)
+            }
+            None => {
+                let bug = Failure::new(FailureClass::Bug, "the attempt is not being converted");
+                self.attempt_failed(id, attempt, bug)
+            }
+        }
     }
 
     async fn convert_manifest(
@@ -62,10 +69,10 @@ impl Shell {
         manifest: &Manifest,
         attempt: u32,
         staging: Staging,
-        columns: Option<(Arc<Survey>, Columns)>,
+        columns: Option<KnownColumns>,
     ) -> Result<Converted, Failure> {
         let started = Instant::now();
-        self.step(&manifest.id, Step::Survey);
+        self.runs.step(&manifest.id, Step::Survey);
         let surveyed = async {
             Ok::<_, Failure>(match columns {
                 Some(known) => known,
@@ -83,7 +90,7 @@ impl Shell {
         let (surveyed, prepared) = both.instrument(tracing::info_span!("survey")).await;
         let (survey, columns) = surveyed?;
         prepared?;
-        self.step(&manifest.id, Step::Plan);
+        self.runs.step(&manifest.id, Step::Plan);
         let capacity = capacity(self.engine.slots_of_each(), self.converting.load(Ordering::Relaxed));
         let traceparent = millwork_process::traceparent(&tracing::Span::current());
         let conversion = ConversionOptions { traceparent, ..self.conversion.clone() };
@@ -103,43 +110,38 @@ impl Shell {
         let job = submitted.instrument(tracing::info_span!("submit")).await?;
         metrics::histogram!("millwork_planning_duration_seconds").record(started.elapsed().as_secs_f64());
         let plan = shortened(planned.explain().to_string());
-        self.works.with(&manifest.id, |work| {
-            (work.job, work.plan) = (Some(job.id().clone()), plan);
-            work.input_bytes = planned.tasks.iter().map(|task| task.bytes).sum();
-            work.steps.begin(Step::Convert, Utc::now());
-        });
-        self.tell(Event::Planned(manifest.id.clone(), attempt));
+        let submitted = Submitted { job: job.id().clone(), plan };
         // Whatever ends the wait, ends the job.
         let mut job = CancelOnDrop { engine: self.engine.clone(), job: Some(job) };
-        let reports = job.wait().await?;
-        self.end_conversion(&manifest.id, &reports.1);
-        let reports = reports.0;
+        self.runs.advance(&manifest.id, attempt, |phase| match phase {
+            Phase::Planning(conversion) => (Phase::Converting(conversion, submitted), Some(())),
+            other => (other, None),
+        });
+        let bytes = planned.tasks.iter().map(|task| task.bytes).sum();
+        self.runs.note(&manifest.id, |progress| progress.begin_conversion(bytes));
+        self.tell(Event::Planned(manifest.id.clone(), attempt));
+        let (reports, tasks) = job.wait().await?;
+        self.runs.note(&manifest.id, |progress| progress.end_conversion(&tasks));
         match planned.judge(&survey, &self.conversion.query, reports) {
             Verdict::Complete(outcome) => {
                 let verified = planned.verify(&survey, &staging, outcome);
                 let outcome = verified.instrument(tracing::info_span!("judge")).await?;
                 planned.learn(&outcome, &self.conversion);
-                Ok(Converted::Complete(staging, Box::new(outcome)))
+                Ok(Converted::Complete(staging, outcome))
             }
-            Verdict::Replan(columns) => Ok(Converted::Replan(survey, columns)),
+            Verdict::Replan(columns) => Ok(Converted::Replan((survey, columns))),
             Verdict::Failed(failure) => Err(failure),
         }
     }
 }
 
-impl Shell {
-    /// Notes that the attempt at a run comes to a step.
-    pub(super) fn step(&self, id: &ManifestId, step: Step) {
-        self.works.with(id, |work| work.steps.begin(step, Utc::now()));
-    }
-
-    /// Notes how the tasks of an attempt were when all had ended.
-    fn end_conversion(&self, id: &ManifestId, tasks: &[TaskNow]) {
-        self.works.with(id, |work| {
-            work.shown.see(tasks, tasks.len(), work.input_bytes);
-            work.tasks = tasks.to_vec();
-            work.steps.begin(Step::Check, Utc::now());
-        });
+impl Converted {
+    /// Phase of an attempt with this result.
+    fn phase(self, input: Input, plan: String) -> Phase {
+        match self {
+            Self::Complete(staging, outcome) => Phase::Converted(Box::new(Output { input, plan, staging, outcome })),
+            Self::Replan(columns) => Phase::Replanned(input, columns),
+        }
     }
 }
 

@@ -5,13 +5,14 @@
 
 mod commit;
 mod convert;
+mod progress;
+mod registry;
 mod rejected;
 mod scheduler;
 mod steps;
 mod store;
 mod sweep;
 mod watch;
-mod work;
 
 pub use scheduler::{Change, EndedRun, Scheduler};
 
@@ -25,6 +26,7 @@ use millwork_conversion::ConversionOptions;
 use millwork_manifest::{Failure, FailureClass, ManifestId};
 use millwork_storage::{Location, Staging};
 use millwork_tracking::{Lock, Run, RunState, TrackingStore};
+use registry::RunRegistry;
 use std::fs::File;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -32,8 +34,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, Span};
-use work::Works;
+use tracing::Instrument;
 
 /// Target of the log's lines of what is tried again without end: who looks on has to know of it, also where all else is told
 /// otherwise.
@@ -50,7 +51,7 @@ pub(crate) struct Shell {
     output: Location,
     /// Place of the rejected lines.
     quarantine: Location,
-    works: Works,
+    runs: RunRegistry,
     mail: mpsc::UnboundedSender<Event>,
     changes: broadcast::Sender<Change>,
     ended: broadcast::Sender<EndedRun>,
@@ -98,8 +99,8 @@ async fn sleep(wait: Option<std::time::Duration>) {
 impl Shell {
     fn perform(self: &Arc<Self>, action: Action) {
         match action {
-            Action::Abort(id, attempt) => self.works.abort(&id, attempt),
-            Action::Forget(id) => self.works.remove(&id),
+            Action::Abort(id, attempt) => self.runs.abort(&id, attempt),
+            Action::Forget(id) => self.runs.remove(&id),
             action => {
                 let this = self.clone();
                 self.tasks.spawn(async move {
@@ -121,7 +122,7 @@ impl Shell {
             let failure = Failure::new(FailureClass::Bug, message);
             match action {
                 Action::Convert(id, attempt) | Action::Commit(id, attempt) => {
-                    Some(Event::AttemptFailed(id, attempt, failure))
+                    Some(self.attempt_failed(id, attempt, failure))
                 }
                 Action::Discard(id, attempt) => Some(Event::Discarded(id, attempt)),
                 Action::Publish(id) => Some(Event::PublishFailed(id, failure)),
@@ -143,7 +144,7 @@ impl Shell {
             Action::LookForOpen => self.look("open", self.store.open_runs().await, Event::Open),
             Action::Start(id) => self.start(id).await,
             Action::Convert(id, attempt) => {
-                let span = self.span(&id);
+                let span = self.runs.span(&id);
                 self.convert(id, attempt).instrument(span).await
             }
             Action::SetRunning(id, attempt) => {
@@ -151,11 +152,11 @@ impl Shell {
                 return None;
             }
             Action::Commit(id, attempt) => {
-                let span = tracing::info_span!(parent: &self.span(&id), "commit");
+                let span = tracing::info_span!(parent: &self.runs.span(&id), "commit");
                 self.commit(id, attempt).instrument(span).await
             }
             Action::Publish(id) => {
-                let span = tracing::info_span!(parent: &self.span(&id), "publish");
+                let span = tracing::info_span!(parent: &self.runs.span(&id), "publish");
                 self.publish(id).instrument(span).await
             }
             Action::Complete(id) => self.complete(id).await,
@@ -188,11 +189,6 @@ impl Shell {
                 Event::LookFailed
             }
         }
-    }
-
-    /// The newest attempt at a run, in a trace and in the log.
-    fn span(&self, id: &ManifestId) -> Span {
-        self.works.with(id, |work| work.span.clone()).unwrap_or_else(Span::none)
     }
 
     fn tell(&self, event: Event) {

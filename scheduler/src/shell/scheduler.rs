@@ -1,6 +1,6 @@
 //! The scheduler as others see it.
 
-use super::work::Works;
+use super::registry::RunRegistry;
 use super::{Shell, serve, sweep};
 use crate::commit::RunResult;
 use crate::engine::Engine;
@@ -93,7 +93,7 @@ impl Scheduler {
             options,
             output,
             quarantine,
-            works: Works::default(),
+            runs: RunRegistry::default(),
             mail,
             changes: broadcast::channel(CHANGES).0,
             progresses: broadcast::channel(CHANGES).0,
@@ -132,7 +132,7 @@ impl Scheduler {
 
     /// The runs whose conversion is with the executors, by the engine's job.
     pub fn runs_by_job(&self) -> HashMap<String, ManifestId> {
-        self.shell.works.jobs().into_iter().map(|(id, job)| (job.to_string(), id)).collect()
+        self.shell.runs.jobs().into_iter().map(|(id, job)| (job.to_string(), id)).collect()
     }
 
     /// Until when the lock of the runs is held if it is not renewed; none where a file is held.
@@ -147,7 +147,7 @@ impl Scheduler {
 
     /// Obstacle to the publication of a committed run, if it failed here.
     pub fn obstacle(&self, id: &ManifestId) -> Option<String> {
-        self.shell.works.obstacle(id)
+        self.shell.runs.obstacle(id)
     }
 
     /// The store behind it.
@@ -172,7 +172,7 @@ impl Scheduler {
 
     /// Tells whether no run has a turn.
     pub fn is_idle(&self) -> bool {
-        self.shell.works.is_empty()
+        self.shell.runs.is_empty()
     }
 
     /// Cancelled once another scheduler runs the manifests: this process must end.

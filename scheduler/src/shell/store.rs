@@ -1,7 +1,6 @@
 //! Actions that only ask the store.
 
-use super::steps::Steps;
-use super::watch::Shown;
+use super::registry::{Attempt, Input};
 use super::{EndedRun, RETRIES, Shell};
 use crate::commit::RunResult;
 use crate::loss::{self, TakeBackError};
@@ -10,22 +9,21 @@ use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, FailureClass, ManifestId, printable};
 use millwork_tracking::{RunState, TrackingError};
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 
 impl Shell {
     pub(super) async fn start(&self, id: ManifestId) -> Event {
-        if let Err(event) = self.load(&id).await {
-            return event;
-        }
+        let input = match self.load(&id).await {
+            Ok(input) => input,
+            Err(event) => return event,
+        };
         // Before anything of this generation is shown, and before the run can fail.
-        if let Err(event) = self.take_back(&id).await {
+        if let Err(event) = self.take_back(&id, input.generation).await {
             return event;
         }
         match self.store.start_attempt(&id, &self.lock, Utc::now()).await {
             Ok(attempt) => {
                 let span = tracing::info_span!("run", manifest = %id, attempt, trace_id = tracing::field::Empty);
-                let manifest = self.works.with(&id, |work| work.manifest.clone());
-                for batch in manifest.iter().flat_map(|manifest| &manifest.traceparents) {
+                for batch in &input.manifest.traceparents {
                     millwork_process::link(&span, batch.as_str());
                 }
                 if let Some(trace) = millwork_process::trace_id(&span) {
@@ -33,14 +31,8 @@ impl Shell {
                 }
                 span.in_scope(|| tracing::info!(manifest = %id, attempt, "attempt started"));
                 self.changed(&id, RunState::Planning, attempt, None);
-                self.works.with(&id, |work| {
-                    work.attempt = attempt;
-                    work.span = Some(span);
-                    work.abort = CancellationToken::new();
-                    work.outcome = None;
-                    (work.prepared, work.committed) = (None, None);
-                    (work.steps, work.shown, work.tasks) = (Steps::default(), Shown::default(), Vec::new());
-                });
+                let attempt_now = Attempt::new(attempt, span, &input.manifest);
+                self.runs.started(&id, attempt_now, input);
                 Event::Started(id, attempt)
             }
             Err(error) => self.objection(id, &error),
@@ -48,9 +40,9 @@ impl Shell {
     }
 
     /// Reads what does not change from one attempt to the next, once.
-    async fn load(&self, id: &ManifestId) -> Result<(), Event> {
-        if self.works.with(id, |work| work.manifest.is_some()) {
-            return Ok(());
+    async fn load(&self, id: &ManifestId) -> Result<Input, Event> {
+        if let Some(input) = self.runs.take_up(id) {
+            return Ok(input);
         }
         let (manifest, run) = futures::join!(self.store.manifest(id), self.store.run_head(id));
         let objection = |error| self.objection(id.clone(), &error);
@@ -58,16 +50,14 @@ impl Shell {
             let failure = Failure::new(FailureClass::Bug, "its manifest is not in the store");
             return Err(Event::Refused(id.clone(), failure));
         };
-        self.works.with(id, |work| {
-            work.manifest = Some(Arc::new(manifest));
-            work.generation = run.generation;
-        });
-        Ok(())
+        let input = Input { manifest: Arc::new(manifest), generation: run.generation };
+        self.runs.loaded(id, input.clone());
+        Ok(input)
     }
 
     /// Takes back what is left of outputs of the run that were given up.
-    async fn take_back(&self, id: &ManifestId) -> Result<(), Event> {
-        if self.works.with(id, |work| work.generation) <= 1 {
+    async fn take_back(&self, id: &ManifestId, generation: u32) -> Result<(), Event> {
+        if generation <= 1 {
             return Ok(());
         }
         match loss::take_back_superseded(&*self.store, id).await {
@@ -109,8 +99,7 @@ impl Shell {
     }
 
     pub(super) async fn complete(&self, id: ManifestId) -> Event {
-        let committed = self.works.with(&id, |work| work.committed.clone());
-        let result = match committed {
+        let result = match self.runs.commit_of(&id) {
             Some(committed) => committed.result.clone(),
             // Committed by a process before this one.
             None => match self.store.run(&id).await {
@@ -184,10 +173,7 @@ impl Shell {
 
     /// Notes what was done in an attempt that failed, for people. If that fails, only they miss it.
     async fn note_work(&self, id: &ManifestId, attempt: u32) {
-        let work = self.works.look(id, |work| {
-            let is_there = work.attempt == attempt && work.steps.now().is_some();
-            is_there.then(|| work.shown.account(&work.steps.until(Utc::now()), &work.tasks))
-        });
+        let work = self.runs.attempt(id, |at| if at.number == attempt { at.progress.account() } else { None });
         let Some(work) = work.flatten() else { return };
         if let Err(error) = self.store.note_work(id, attempt, &work).await {
             tracing::debug!(manifest = %id, %error, "cannot note what was done in an attempt");
@@ -203,6 +189,12 @@ impl Shell {
                 Event::Found(id, None)
             }
         }
+    }
+
+    /// Notes that an attempt came to nothing, and returns the event for it.
+    pub(super) fn attempt_failed(&self, id: ManifestId, attempt: u32, failure: Failure) -> Event {
+        self.runs.failed(&id, attempt);
+        Event::AttemptFailed(id, attempt, failure)
     }
 
     pub(super) fn ended(&self, id: &ManifestId, outcome: Result<Arc<RunResult>, Failure>) {

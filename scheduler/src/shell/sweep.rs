@@ -83,7 +83,7 @@ impl Shell {
 
     /// After how many attempts a run has ended, if it has: nothing private of theirs is needed any more.
     async fn over_after(&self, id: &ManifestId) -> TrackingResult<Option<u32>> {
-        if self.works.has(id) {
+        if self.runs.has(id) {
             return Ok(None);
         }
         let run = self.store.run_head(id).await?;
