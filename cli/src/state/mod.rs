@@ -197,8 +197,8 @@ struct Validate {
     #[arg(long)]
     no_objects: bool,
 
-    /// Mend what has one possible truth: counters are counted anew, stuck files put back as their runs prescribe. Without --yes
-    /// it is only shown; on the state itself only (--state)
+    /// Mend what has one possible truth: counters are counted anew, expired locks let go of, files put where their runs say, timelines
+    /// get the line that is missing. Without --yes it is only shown; on the state itself only (--state)
     #[arg(long)]
     fix: bool,
 

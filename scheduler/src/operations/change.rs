@@ -176,7 +176,8 @@ impl Operations {
             FileState::Manifested | FileState::Processing => "its run is over",
         };
         let (uri, seen_file, to) = (file.uri.clone(), (file.state, file.version), request.to);
-        let change = StateChange { uri, seen: seen_file, run: seen, to, reason, content, detail: String::new() };
+        let change =
+            StateChange { uri, seen: seen_file, run: seen, to, manifest: None, reason, content, detail: String::new() };
         Ok(Ok((change, why.to_owned())))
     }
 
@@ -350,10 +351,11 @@ pub(super) fn refused(file: &TrackedFile, why: String) -> PlannedChange {
 
 pub(super) fn planned(file: &TrackedFile, change: StateChange, why: String) -> PlannedChange {
     let keeps = !matches!(change.to, FileState::Pending | FileState::Quarantined);
+    let noted = change.manifest.as_ref().map(ManifestId::to_string);
     let after = StateMark {
         state: change.to,
         version: file.version + 1,
-        manifest_id: file.manifest_id.clone().filter(|_| keeps),
+        manifest_id: noted.or_else(|| file.manifest_id.clone().filter(|_| keeps)),
         since: None,
     };
     PlannedChange { uri: file.uri.to_string(), before: Some(mark(file)), after: Some(after), why, change: Some(change) }

@@ -220,7 +220,7 @@ fn running(overview: &Overview<'_>) -> Markup {
             @for run in overview.running.iter().take(8) {
                 li id=(format!("now-{}", run.manifest_id)) {
                     (link::run(run.manifest_id.as_str()))
-                    span.muted { (format::counted(run.files, "file")) ", " (format::bytes(run.bytes)) }
+                    span.muted { (format::counted(run.files, "file")) @if let Some(bytes) = run.bytes { ", " (format::bytes(bytes)) } }
                     span.push {}
                     (state::of_run(run, overview.now))
                 }

@@ -161,7 +161,7 @@ fn progress(page: &RunPage<'_>) -> Markup {
                 },
                 None => {
                     (meter::share(0.0, 1.0, "work", run.state.as_str(), "progress"))
-                    p { strong { (run.state.as_str()) } @if let Some(since) = since { " · for " (since) } " · " (format::bytes(run.bytes)) " in " (format::counted(run.files, "file")) }
+                    p { strong { (run.state.as_str()) } @if let Some(since) = since { " · for " (since) } " · " @if let Some(bytes) = run.bytes { (format::bytes(bytes)) " in " } (format::counted(run.files, "file")) }
                 },
             }
         }
@@ -172,7 +172,10 @@ fn numbers(page: &RunPage<'_>) -> Vec<(&'static str, Markup)> {
     let run = &page.run.run;
     let mut items = vec![
         ("files", html! { (link::count(run.files)) }),
-        ("input", html! { (link::size(page.run.result.as_ref().map_or(run.bytes, |result| result.input_bytes))) }),
+        (
+            "input",
+            html! { (link::size_if_known(page.run.result.as_ref().map(|result| result.input_bytes).or(run.bytes))) },
+        ),
         ("took", super::runs::took(run, page.now)),
         ("attempts", html! { (run.attempts) @if run.failures > 0 { span.muted { " " (run.failures) " failed" } } }),
     ];

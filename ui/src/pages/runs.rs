@@ -182,7 +182,7 @@ fn row(run: &Run, now: DateTime<Utc>) -> Markup {
             td data-label="State" { (state::of_run(run, now)) @if run.attempts > 1 { " " span.muted { "attempt " (run.attempts) } } }
             td data-label="Date" { (link::date(&run.date.to_string())) }
             td.num data-label="Files" { (link::count(run.files)) }
-            td.num data-label="Input" { (link::size(run.bytes)) }
+            td.num data-label="Input" { (link::size_if_known(run.bytes)) }
             td.num data-label="Took" { (took(run, now)) }
             @match &run.summary {
                 Some(summary) => { td.num data-label="Rows" { (link::short_count(summary.rows)) } td.num data-label="Rejected" { (link::count(summary.rejected)) } },
@@ -208,5 +208,5 @@ pub fn took(run: &Run, now: DateTime<Utc>) -> Markup {
 /// Input bytes a second of a completed run.
 fn rate(run: &Run) -> Option<f64> {
     let seconds = (run.ended_at? - run.started_at?).as_seconds_f64();
-    (run.state == RunState::Completed && seconds > 0.0).then(|| run.bytes as f64 / seconds)
+    (run.state == RunState::Completed && seconds > 0.0).then_some(run.bytes? as f64 / seconds)
 }

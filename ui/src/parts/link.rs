@@ -75,6 +75,11 @@ pub fn size(bytes: u64) -> Markup {
     html! { span.num title=(format!("{} bytes", format::count(bytes))) { (format::bytes(bytes)) } }
 }
 
+/// The same, where the size may not be known.
+pub fn size_if_known(bytes: Option<u64>) -> Markup {
+    bytes.map_or_else(|| html! { span.muted title="its manifest tells no sizes" { "unknown" } }, size)
+}
+
 /// A number, exact.
 pub fn count(n: u64) -> Markup {
     html! { span.num { (format::count(n)) } }
