@@ -48,7 +48,7 @@ pub use intake::{Intake, IntakeOptions, Submit};
 pub use lease::{Lease, OutputLock};
 pub use millwork_conversion::plan_format;
 pub use operations::{
-    Applied, Consistency, DateStats, FileQuery, FileReport, FileStats, Finding, INVARIANTS, MAX_CHANGES,
+    Applied, ChangeMade, Consistency, DateStats, FileQuery, FileReport, FileStats, Finding, INVARIANTS, MAX_CHANGES,
     MAX_FILES_READ, MAX_FINDINGS, Mended, Mending, Operations, Orphan, OrphanKind, Orphans, Outcome, PlannedChange,
     Requested, ResetQuery, Scope, StateMark, Story, StoryStep, check_reason,
 };

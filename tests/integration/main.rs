@@ -20,6 +20,7 @@ mod doors;
 mod doors_http;
 mod doors_load;
 mod dry_runs;
+mod examples;
 mod fleet;
 mod formats;
 mod hostile_day;

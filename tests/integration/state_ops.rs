@@ -170,7 +170,7 @@ async fn only_changes_that_can_harm_no_row_are_made_and_only_if_nothing_has_chan
     assert_eq!(applied.count(Outcome::Done), 1, "{applied:?}");
     let skipped = operations.apply(late, "update-state", &who("bob"), "too late", world.now).await.unwrap();
     assert_eq!(skipped.count(Outcome::Skipped), 1, "{skipped:?}");
-    assert!(skipped.changes[0].0.why.contains("by now"), "{skipped:?}");
+    assert!(skipped.changes[0].planned.why.contains("by now"), "{skipped:?}");
     world.tracked(&[]).await;
     let file = world.store.files(&[world.uri("f")]).await.unwrap().remove(0).unwrap();
     assert_eq!((file.state, file.reason.as_deref()), (FileState::Quarantined, Some("by-operator")));

@@ -145,8 +145,8 @@ fn code_of(applied: &Applied) -> ExitCode {
 }
 
 fn print(applied: &Applied) {
-    for (planned, outcome) in applied.changes.iter().take(MAX_SHOWN) {
-        print_one(planned, *outcome);
+    for change in applied.changes.iter().take(MAX_SHOWN) {
+        print_one(&change.planned, change.outcome);
     }
     let more = applied.changes.len().saturating_sub(MAX_SHOWN);
     if more > 0 {

@@ -89,29 +89,38 @@ pub enum Outcome {
     Failed,
 }
 
+/// Change of one file, and what became of it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ChangeMade {
+    /// Change.
+    #[serde(flatten)]
+    pub planned: PlannedChange,
+    /// Outcome of it.
+    pub outcome: Outcome,
+}
+
 /// Changes, and what became of each.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Applied {
     /// True if nothing was changed, since only a plan was asked for.
     pub is_dry_run: bool,
     /// Each change, with what became of it, in the order asked for.
-    #[schema(value_type = Vec<Object>)]
-    pub changes: Vec<(PlannedChange, Outcome)>,
+    pub changes: Vec<ChangeMade>,
 }
 
 impl Applied {
     /// Changes that would be made, and those that are refused.
     pub fn dry(plan: Vec<PlannedChange>) -> Self {
-        let outcome =
-            |planned: &PlannedChange| if planned.change.is_some() { Outcome::Planned } else { Outcome::Refused };
-        let changes =
-            plan.into_iter().map(|planned| (outcome(&planned), planned)).map(|(outcome, planned)| (planned, outcome));
-        Self { is_dry_run: true, changes: changes.collect() }
+        let change = |planned: PlannedChange| {
+            let outcome = if planned.change.is_some() { Outcome::Planned } else { Outcome::Refused };
+            ChangeMade { planned, outcome }
+        };
+        Self { is_dry_run: true, changes: plan.into_iter().map(change).collect() }
     }
 
     /// The number of changes that came to this.
     pub fn count(&self, outcome: Outcome) -> usize {
-        self.changes.iter().filter(|(_, found)| *found == outcome).count()
+        self.changes.iter().filter(|change| change.outcome == outcome).count()
     }
 }
 
@@ -236,7 +245,7 @@ impl Operations {
     ) -> TrackingResult<Applied> {
         let wanted: Vec<&PlannedChange> = plan.iter().filter(|planned| planned.change.is_some()).collect();
         if wanted.is_empty() {
-            let changes = plan.into_iter().map(|planned| (planned, Outcome::Refused)).collect();
+            let changes = plan.into_iter().map(|planned| ChangeMade { planned, outcome: Outcome::Refused }).collect();
             return Ok(Applied { is_dry_run: false, changes });
         }
         let subjects = bounded(wanted.iter().map(|planned| planned.uri.clone()));
@@ -248,7 +257,7 @@ impl Operations {
         let mut changes = Vec::with_capacity(plan.len());
         for mut planned in plan {
             let Some(mut change) = planned.change.take() else {
-                changes.push((planned, Outcome::Refused));
+                changes.push(ChangeMade { planned, outcome: Outcome::Refused });
                 continue;
             };
             change.detail = format!("{action} by {}: {reason}", who.actor);
@@ -263,7 +272,7 @@ impl Operations {
                     Outcome::Failed
                 }
             };
-            changes.push((planned, outcome));
+            changes.push(ChangeMade { planned, outcome });
         }
         let applied = Applied { is_dry_run: false, changes };
         let count = |outcome| applied.count(outcome);
