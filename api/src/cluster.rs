@@ -124,7 +124,7 @@ pub struct RunsInState {
     pub state: RunState,
     /// Number of runs in this state.
     pub runs: u64,
-    /// The bytes of their manifests.
+    /// The bytes of their manifests; files whose sizes no manifest tells count with the mean of others.
     pub bytes: u64,
     /// When the oldest of them was queued first.
     #[schema(required)]

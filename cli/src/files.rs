@@ -15,9 +15,9 @@ use std::process::ExitCode;
 /// Without a subcommand, lists them, or shows the one that is named.
 ///
 /// Examples:
-///   millwork files list --state pending --prefix s3://in/f1/
+///   millwork files list --state pending --prefix s3://acme-input/f1/
 ///   millwork files list --state failed,quarantined --since 24h
-///   millwork files show s3://in/f1/2025-12-23-0193.ndjson.gz
+///   millwork files show s3://acme-input/f1/2025-12-23-0193.ndjson.gz
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true, verbatim_doc_comment)]
 pub(crate) struct Options {

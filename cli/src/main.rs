@@ -176,6 +176,9 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
+    /// Columns of help that is not shown on a terminal (crate clap_builder, `Help`).
+    const HELP_COLUMNS: usize = 100;
+
     /// Words of an example, as a shell has them. A comment, a pipe or a redirection ends the command.
     fn words(line: &str) -> Vec<String> {
         let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
@@ -200,12 +203,18 @@ mod tests {
         let mut open = vec![(String::new(), Cli::command())];
         while let Some((path, command)) = open.pop() {
             let path = format!("{path}{} ", command.get_name());
-            let help = command.clone().term_width(0).render_long_help().to_string();
-            let examples: Vec<&str> = help.lines().filter(|line| line.starts_with("  millwork ")).collect();
+            let lines = |width| {
+                let help = command.clone().term_width(width).render_long_help().to_string();
+                let examples = help.lines().filter(|line| line.starts_with("  millwork "));
+                (examples.map(str::to_owned).collect::<Vec<_>>(), help)
+            };
+            let (examples, help) = lines(0);
+            // As it is shown where nobody tells the width: what is copied is whole.
+            assert_eq!(lines(HELP_COLUMNS).0, examples, "{path}");
             let is_leaf = command.get_subcommands().next().is_none();
             assert!(!is_leaf || !examples.is_empty(), "{path}has no example: {help}");
             for example in examples {
-                let parsed = millwork_process::try_parse_from::<Cli>(words(example));
+                let parsed = millwork_process::try_parse_from::<Cli>(words(&example));
                 assert!(parsed.is_ok(), "{path}: {example}: {}", parsed.err().unwrap());
             }
             open.extend(command.get_subcommands().map(|below| (path.clone(), below.clone())));

@@ -23,7 +23,7 @@ pub(crate) const MAX_SHOWN: usize = 20;
 ///
 /// Examples:
 ///   millwork redrive --input ./in --output ./out
-///   millwork redrive --input s3://acme-input/f1/ --state dynamodb:files --refused-for too-small --yes
+///   millwork redrive --input s3://acme-input/f1/ --state dynamodb:acme --refused-for too-small --yes
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {

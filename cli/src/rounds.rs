@@ -13,8 +13,8 @@ use std::process::ExitCode;
 /// known stay as they are, so it can be run again at any time, also beside builders. A scheduler on the same state runs the manifests.
 ///
 /// Examples:
-///   millwork backfill --prefix s3://acme-input/f1/ --state dynamodb:files --manifests s3://acme-manifests
-///   millwork backfill --prefix ./in --state sqlite:out/_millwork/state.db --manifests ./out --flush --json
+///   millwork backfill --prefix s3://acme-input/ --state dynamodb:acme --manifests s3://acme-manifests
+///   millwork backfill --prefix ./in --state sqlite:out/_millwork/state.db --manifests ./out --flush
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct BackfillOptions {
@@ -32,7 +32,7 @@ pub(crate) struct BackfillOptions {
 ///
 /// Examples:
 ///   millwork sweep --state sqlite:out/_millwork/state.db --manifests ./out
-///   millwork sweep --state dynamodb:files --manifests s3://acme-manifests --json
+///   millwork sweep --state dynamodb:acme --manifests s3://acme-manifests --json
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct SweepOptions {

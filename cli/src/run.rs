@@ -35,7 +35,7 @@ use tokio::task::JoinHandle;
 /// publishes the output. Run it again, and only what is new is converted; after a crash it goes on where it was.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  millwork run --input ./in --output ./out\n  millwork run --input s3://acme-input/f1 --output s3://acme-output --state dynamodb:files --json"
+    after_help = "Examples:\n  millwork run --input ./in --output ./out\n  millwork run --input s3://acme-input/f1 --output s3://acme-output --state dynamodb:acme --json"
 )]
 pub(crate) struct Options {
     /// Place of the .ndjson, .ndjson.gz and .ndjson.zst files, at any depth: a directory or s3://BUCKET/FOLDER; or one such file

@@ -174,7 +174,7 @@ const RUNS: Listing<Run, 8> = Listing {
             run.priority.to_string(),
             run.attempts.to_string(),
             run.files.to_string(),
-            table::size(run.bytes, run.bytes > 0),
+            run.bytes.map_or_else(|| "-".to_owned(), table::bytes),
             time(run.updated_at),
             run.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default(),
         ]

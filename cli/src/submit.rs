@@ -18,7 +18,7 @@ use std::time::Duration;
 /// given, or is completed and --force is given.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  millwork submit m.json --wait\n  millwork submit s3://acme-manifests/manifests/2025-12-23/batch-0407-20251223-101500.json --priority 10"
+    after_help = "Examples:\n  millwork submit m.json --wait\n  millwork submit s3://acme-manifests/manifests/2025-12-23/batch-0407-20251223-101500.json"
 )]
 pub(crate) struct Options {
     /// Paths of manifests, which are read here, or s3:// URIs, which the scheduler reads

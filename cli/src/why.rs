@@ -44,7 +44,7 @@ pub(crate) struct Options {
 
 const EXAMPLES: &str = "Examples:
   millwork why s3://acme-input/f1/2025-12-23-0193.ndjson.gz
-  millwork why 2025-12-23 --state sqlite:/var/lib/millwork/state.db
+  millwork why 2025-12-23 --state sqlite:/data/state.db
   millwork why executor:executor-3 --json
 
 Exit codes: 0 it is done, or gets on by itself; 3 it needs you; 5 nobody could be asked. Each code of an answer has a chapter in \

@@ -21,6 +21,9 @@ const LAST_PAUSE: Duration = Duration::from_secs(20);
 /// delivery, so that the five that a redrive policy commonly grants outlast an outage of ten minutes.
 const FIRST_RETRY_SECONDS: i32 = 10;
 const MAX_RETRY_SECONDS: i32 = 900;
+/// Time that a receive goes on after the order to stop: one second. It lets messages come that the queue has handed out
+/// already, which are given back; one that waits for messages is broken off then.
+const LAST_RECEIVE: Duration = Duration::from_secs(1);
 
 /// A message.
 #[derive(Clone, Debug)]
@@ -97,11 +100,17 @@ impl Consumer {
         (&self.client, &self.url, self.dead_letters.url())
     }
 
-    /// Receives and handles messages until `stop`; what was received by then is finished or released.
+    /// Receives and handles messages until `stop`; what was received by then is finished or released. A receive that still
+    /// waits is broken off, whatever its wait: what the queue hands out to nobody then is seen again after its time.
     pub async fn work(&self, handler: &dyn Handler, stop: &CancellationToken) {
         let mut pause = FIRST_PAUSE;
         while !stop.is_cancelled() {
-            let is_well = match self.receive().await {
+            let received = tokio::select! {
+                biased;
+                received = self.receive() => received,
+                () = last_receive(stop) => return,
+            };
+            let is_well = match received {
                 Ok(received) if stop.is_cancelled() => {
                     // Nothing of it is begun: others can have it at once.
                     return self.hide(received.iter().map(|message| (message, 0))).await;
@@ -225,6 +234,12 @@ impl Consumer {
             Err(e) => tracing::warn!(error = %why(&e), "cannot change how long messages stay hidden"),
         }
     }
+}
+
+/// Ends when a receive is to be broken off.
+async fn last_receive(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(LAST_RECEIVE).await;
 }
 
 /// Number of times a message has been delivered; 1 if SQS does not say.

@@ -25,4 +25,4 @@ pub use consumer::{Consumer, ConsumerOptions, Handler, Message, Verdict};
 pub use dead_letters::DeadLetters;
 pub use depth::Depth;
 pub use event::{Decoded, EventKind, ObjectEvent, decode};
-pub use look::{QueueDepth, depth};
+pub use look::{DeadLetter, QueueDepth, dead_letter_of, depth};

@@ -9,8 +9,10 @@
 
 mod arrival;
 mod policy;
+mod sizes;
 mod speed;
 
 pub use arrival::{ARRIVAL_WINDOW, arrival_rate};
 pub use policy::{HOLD, Load, Policy, SHORTEST, UTILISATION, desired_executors};
+pub use sizes::{FILE_BYTES, Sizes};
 pub use speed::{LANES_OF_A_TASK, Measured, START_SLOT_BYTES_PER_SECOND, START_SLOTS, Speed, WEIGHT_SECONDS};

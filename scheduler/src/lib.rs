@@ -30,6 +30,7 @@ mod select;
 mod service;
 mod settings;
 mod shell;
+mod sizes;
 mod ui;
 mod why;
 
@@ -48,9 +49,9 @@ pub use intake::{Intake, IntakeOptions, Submit};
 pub use lease::{Lease, OutputLock};
 pub use millwork_conversion::plan_format;
 pub use operations::{
-    Applied, Consistency, DateStats, FileQuery, FileReport, FileStats, Finding, INVARIANTS, MAX_CHANGES,
-    MAX_FILES_READ, MAX_FINDINGS, Operations, Orphan, OrphanKind, Orphans, Outcome, PlannedChange, Requested,
-    ResetQuery, Scope, StateMark, Story, StoryStep, check_reason,
+    Applied, ChangeMade, Consistency, DateStats, FileQuery, FileReport, FileStats, Finding, INVARIANTS, MAX_CHANGES,
+    MAX_FILES_READ, MAX_FINDINGS, Mended, Mending, Operations, Orphan, OrphanKind, Orphans, Outcome, PlannedChange,
+    Requested, ResetQuery, Scope, StateMark, Story, StoryStep, check_reason,
 };
 pub use options::{OutputLayout, RunOptions};
 pub use places::{PlaceOptions, ReadPlaces};

@@ -31,7 +31,8 @@ fn main() -> anyhow::Result<()> {
     let settings = settings_in_force(&parsed.command, &parsed.matches);
     millwork_process::block_on(async {
         // Ballista's manager of executors tries to dial them now and then, which have no port.
-        let filter = "info,ballista=warn,ballista_core=warn,ballista_scheduler=warn,ballista_scheduler::state::executor_manager=off,datafusion=warn";
+        let filter = "info,ballista=warn,ballista_core=warn,ballista_scheduler=warn,ballista_scheduler::state::executor_manager=off,\
+                      ballista_scheduler::state::execution_stage=error,datafusion=warn";
         millwork_process::start_logs("millwork-scheduler", filter)?;
         serve(parsed.options, settings).await
     })

@@ -10,6 +10,7 @@
 
 use crate::engine::Engine;
 use crate::shell::EndedRun;
+use crate::sizes;
 use chrono::{DateTime, Utc};
 use millwork_manifest::FailureClass;
 use millwork_tracking::numbers::{CAPACITY, COUNTED, LEARNT, TOTALS};
@@ -200,7 +201,7 @@ impl Recorder {
     }
 
     async fn write(&mut self, now: DateTime<Utc>) -> TrackingResult<()> {
-        let (backlogs, runs) = tokio::try_join!(self.store.backlogs(), self.store.count_runs())?;
+        let (backlogs, runs) = tokio::try_join!(self.store.backlogs(), sizes::count_runs(&*self.store))?;
         let pending_bytes = backlogs.iter().map(|(_, backlog)| backlog.pending_bytes).fold(0, u64::saturating_add);
         let run_bytes = runs.iter().map(|count| count.bytes).fold(0, u64::saturating_add);
         let arrivals = self.store.arrivals().await?;

@@ -4,7 +4,7 @@
 
 Files go in as events; a builder, two schedulers and two executors convert them. Meanwhile an executor gets SIGTERM, the leading scheduler is
 killed, and the builder is told to stop and started again. In the end each line is one row, the jobs by the clock have nothing to mind, and everything ended
-in order. Needs root, and about five minutes.
+in order. Then compose.yaml is run the same way, by Docker Compose. Needs root, and about ten minutes.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from botocore.config import Config
 import machine
 import pipeline
 import pods
+from composition import Composed
 from machine import WORK, run
 from rendered import ROOT, VERSION
 
@@ -52,6 +53,7 @@ def main():
     storage = images(commit)
     try:
         Fleet(storage).check()
+        Composed(storage).check()
     finally:
         storage.podman("pod", "rm", "-af")
         if not chosen.keep:

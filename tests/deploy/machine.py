@@ -58,22 +58,18 @@ class Storage:
         run("podman", "unshare", "true", env=self.env) if os.geteuid() else None
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def root_file_system(self, folder, packages, variant, *options):
+        """Makes root.tar in a folder, of packages of Debian."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tar = folder / "root.tar"
+        run("mmdebstrap", f"--variant={variant}", f"--include={packages}", "--quiet", *options, "bookworm", tar, env={"SOURCE_DATE_EPOCH": "0"})
+
     def build(self, commit, targets=TARGETS):
         """Builds the base and the images; returns the digests of the latter."""
         root = WORK / "base"
-        root.mkdir(parents=True, exist_ok=True)
         # Certificates are put together here, since a root file system without a shell cannot do it itself.
         hook = 'cat "$1"/usr/share/ca-certificates/mozilla/*.crt > "$1"/etc/ssl/certs/ca-certificates.crt'
-        run(
-            "mmdebstrap",
-            "--variant=extract",
-            "--include=ca-certificates,libc6,libgcc-s1,tzdata",
-            "--quiet",
-            f"--extract-hook={hook}",
-            "bookworm",
-            root / "root.tar",
-            env={"SOURCE_DATE_EPOCH": "0"},
-        )
+        self.root_file_system(root, "ca-certificates,libc6,libgcc-s1,tzdata", "extract", f"--extract-hook={hook}")
         (root / "Dockerfile").write_text("FROM scratch\nADD root.tar /\n")
         self.buildah("build", "-q", "--timestamp", "0", "-t", BASE, root)
         digests = {"base": self.digest(BASE)}

@@ -1,5 +1,6 @@
 """Dockerfile and compose.yaml: linted, whole, and made of what the programs know. `make images-check` builds and runs them."""
 
+import json
 import pathlib
 import re
 import subprocess
@@ -7,6 +8,7 @@ import subprocess
 import pytest
 import yaml
 
+import composition
 import rendered
 from pipeline import BIN
 
@@ -78,6 +80,20 @@ def test_compose_builds_what_the_dockerfile_has():
     for name, service in composed().items():
         if name not in ("aws", "bootstrap", "cli"):
             assert service["read_only"] and service["cap_drop"] == ["ALL"] and service["user"] == "65532:65532", name
+
+
+def test_compose_reads_its_file_strictly_and_asks_for_secrets_alone(tmp_path):
+    secrets = {"MILLWORK_TOKEN": "t", "MILLWORK_EXECUTOR_SECRET": "s"}
+    read = composition.compose("--profile", "tools", "config", "--format", "json", env=secrets)
+    assert read.returncode == 0 and not read.stderr, read.stderr
+    assert set(json.loads(read.stdout)["services"]) == set(composed())
+    for name in secrets:
+        missing = composition.compose("config", "--quiet", env={key: value for key, value in secrets.items() if key != name})
+        assert missing.returncode != 0 and name in missing.stderr, missing.stderr
+    wrong = tmp_path / "compose.yaml"
+    wrong.write_text(COMPOSE.read_text().replace("read_only:", "readonly:"))
+    refused = composition.compose("config", "--quiet", env=secrets, files=(wrong,))
+    assert refused.returncode != 0 and "readonly" in refused.stderr, refused.stderr
 
 
 def known(program):

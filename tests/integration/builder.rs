@@ -163,6 +163,22 @@ async fn a_service_that_is_told_to_stop_leaves_the_rest_to_others() {
 }
 
 #[test]
+fn a_service_whose_queue_is_empty_stops_without_the_wait_of_its_receive() {
+    let (aws, place) = (Aws::start(), Place::new());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let queues = runtime.block_on(Queues::create(&aws));
+    runtime.block_on(queues.send(&[message(BUCKET, "gone.txt", 5, 0)]));
+    let mut command = builder(&place, &["serve", "--queue-url", &queues.url, "--http", "127.0.0.1:0"]);
+    command.envs(aws.environment()).env("POLL_SECONDS", "20").env("INPUT_PLACES", format!("s3://{BUCKET}"));
+    let mut service = start(command, &place.path("log"));
+    wait_until("the message is handled", || runtime.block_on(queues.counts(&queues.url)) == (0, 0));
+    let stopped = Instant::now();
+    signal(&service, "TERM");
+    assert_eq!(wait_for_end(&mut service), Some(0), "{}", std::fs::read_to_string(place.path("log")).unwrap());
+    assert!(stopped.elapsed() < Duration::from_secs(10), "{:?}", stopped.elapsed());
+}
+
+#[test]
 fn a_place_is_watched_and_refused_files_come_back_on_request() {
     let place = Place::new();
     let quarantine = place.path("bad");

@@ -263,6 +263,11 @@ impl<'a> Fleet<'a> {
         self.world.runtime.block_on(async { self.client.execute(request).await.ok()?.text().await.ok() })
     }
 
+    /// Where a scheduler serves HTTP.
+    pub(crate) fn url(&self, scheduler: usize) -> String {
+        format!("http://127.0.0.1:{}", self.ports[scheduler].1)
+    }
+
     /// The metrics of a scheduler.
     pub(crate) fn metrics(&self, scheduler: usize) -> String {
         self.text(scheduler, "/metrics").unwrap_or_default()

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 const BUCKET: &str = "acme-manifests";
@@ -159,6 +160,22 @@ fn a_bucket_of_manifests_is_run_once_whatever_is_killed_doubled_or_bad() {
     for ((reason, detail), (wanted, part)) in bad.iter().zip(expected) {
         assert!(reason == wanted && detail.contains(part), "{bad:?}");
     }
+}
+
+#[test]
+fn a_scheduler_whose_queue_is_empty_stops_without_the_wait_of_its_receive() {
+    let (aws, place) = (Aws::start(), Place::new());
+    let bucket = Bucket::create(&aws);
+    let mut options = bucket.options(&[]);
+    let poll = options.iter().position(|option| *option == "1").unwrap();
+    options[poll] = "20";
+    let mut cluster = Cluster::start_in(&aws.environment(), &place, "out", 0, &options);
+    bucket.put("none.txt", b"no manifest");
+    bucket.tell_again("none.txt");
+    bucket.wait_until_empty();
+    let stopped = Instant::now();
+    assert_eq!(cluster.stop_scheduler(), Some(0), "{}", std::fs::read_to_string(place.path("scheduler.log")).unwrap());
+    assert!(stopped.elapsed() < Duration::from_secs(10), "{:?}", stopped.elapsed());
 }
 
 #[test]

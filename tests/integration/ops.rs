@@ -3,7 +3,7 @@
 use crate::chaos::long_file;
 use crate::cluster::{Cluster, free_port};
 use crate::fleet::{Fleet, World};
-use crate::place::{Place, Running, binary, signal, start, wait_for_end, wait_until};
+use crate::place::{Done, Place, Running, binary, signal, start, wait_for_end, wait_until};
 use prost::Message;
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
@@ -275,6 +275,16 @@ fn a_fleet_of_none_is_woken_by_a_scheduler_that_knows_nothing_yet() {
     let document = json!({"fileLocations": [{"URIPrefixes": [file]}], "metadata": {"manifest_id": "m1"}});
     assert_eq!(cluster.post("manifests", &document).0, 202);
     wait_until("it wants one", || wanted(scaler) == Some(1));
+    // Its manifest tells no sizes: nobody says that it has none, and it is no empty backlog.
+    assert_eq!(cluster.get("runs/m1")["bytes"], Value::Null);
+    let listed = Done::of(cluster.client(&["runs", "list"]).output().unwrap());
+    let (heading, row) = listed.stdout.split_once('\n').unwrap();
+    let size = heading.split_whitespace().position(|name| name == "SIZE").unwrap();
+    assert_eq!(row.split_whitespace().nth(size), Some("-"), "{}", listed.stdout);
+    wait_until("it counts as others do", || {
+        let (_, metrics) = cluster.call(|c| c.get(format!("{}/metrics", cluster.url()))).unwrap();
+        metrics.contains("millwork_backlog_bytes 3670016")
+    });
     cluster.kill_scheduler();
     cluster.start_scheduler();
     wait_until("it wants one again", || wanted(scaler) == Some(1));

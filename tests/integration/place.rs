@@ -49,7 +49,7 @@ pub(crate) fn binary(name: &str) -> PathBuf {
     path
 }
 
-fn repository() -> &'static Path {
+pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 

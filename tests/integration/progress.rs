@@ -1,6 +1,8 @@
 //! Progress of real runs, in bytes: it never falls, is never whole before the commit, and agrees with the ledger in the end.
 
+use crate::chaos::long_file;
 use crate::cluster::{Cluster, manifest};
+use crate::fleet::{Fleet, World};
 use crate::place::{Done, Place, wait_until};
 use serde_json::Value;
 
@@ -106,6 +108,54 @@ fn costs_are_reckoned_from_what_was_counted(cluster: &Cluster<'_>, result: &Valu
     assert!((number(&told["cost"]["total"]) - by_hand - requests).abs() < 1e-9, "{told}");
     let all = cluster.get("cost?from=2025-12-23&to=2025-12-23");
     assert_eq!(all["items"][0]["used"], cost["used"], "{all}");
+}
+
+/// Compressed input in a bucket: bytes are those that are stored, whatever is lost, begun anew or cancelled.
+#[test]
+fn progress_of_compressed_files_in_a_bucket_holds_through_losses_and_a_cancellation() {
+    let world = World::cloud();
+    let mut fleet = Fleet::start(&world, 1, 2);
+    let (rows, content) = long_file();
+    let submit = |fleet: &Fleet, id: &str| {
+        let uri = world.input(&format!("2025-12-23-{id}.ndjson.gz"), content.clone());
+        assert_eq!(fleet.submit(0, &world.manifest(id, &[uri])).0, 202);
+    };
+    submit(&fleet, "m1");
+    let mut progress = Watch::default();
+    let see = |fleet: &Fleet, progress: &mut Watch, id: &str| {
+        let run = fleet.get(0, &format!("runs/{id}"));
+        progress.see(&run);
+        run
+    };
+    fleet.wait_until("something is read", || {
+        see(&fleet, &mut progress, "m1");
+        progress.seen > 0
+    });
+    let (victim, _) = fleet.tasks("m1")[0];
+    fleet.replace_executor(victim);
+    let mut run = Value::Null;
+    fleet.wait_until("the run has ended", || {
+        run = see(&fleet, &mut progress, "m1");
+        matches!(run["state"].as_str(), Some("completed" | "failed"))
+    });
+    assert_eq!((&run["state"], &run["result"]["rows"]), (&"completed".into(), &rows.into()), "{run}");
+    let ledger = fleet.get(0, "runs/m1/ledger?limit=100");
+    assert_eq!(sum(&ledger["items"], "size_bytes"), content.len() as u64);
+    assert_eq!(run["history"][0]["work"]["read_bytes"], content.len() as u64);
+    assert_eq!(run["result"]["input_bytes"], content.len() as u64);
+    // A run that is cancelled is never whole, and has no progress in the end.
+    submit(&fleet, "m2");
+    let mut progress = Watch::default();
+    fleet.wait_until("something is read", || {
+        see(&fleet, &mut progress, "m2");
+        progress.seen > 0
+    });
+    assert_eq!(fleet.post(0, "runs/m2/cancel") / 100, 2);
+    fleet.wait_until("the run is cancelled", || {
+        run = see(&fleet, &mut progress, "m2");
+        run["state"] == "cancelled"
+    });
+    assert!(run["progress"].is_null() && progress.last[0] < content.len() as u64, "{run}");
 }
 
 #[test]

@@ -105,6 +105,14 @@ impl Aws {
         (Arc::new(first), Arc::new(DynamoStore::new(aws_sdk_dynamodb::Client::from_conf(once), names)))
     }
 
+    /// A store on tables of its own, with a client and the names of these.
+    pub(crate) async fn fresh_store_and_tables(
+        &self,
+    ) -> (Arc<dyn TrackingStore>, aws_sdk_dynamodb::Client, TableNames) {
+        let (names, client) = (self.fresh_tables().await, aws_sdk_dynamodb::Client::new(&self.config().await));
+        (Arc::new(DynamoStore::new(client.clone(), names.clone())), client, names)
+    }
+
     async fn fresh_tables(&self) -> TableNames {
         let number = self.stores.fetch_add(1, Ordering::Relaxed);
         let names = TableNames {

@@ -35,6 +35,11 @@ impl World {
         let place = Place::new();
         let state = place.path("state.db");
         let store: Arc<dyn TrackingStore> = Arc::new(SqliteStore::open(&state).unwrap());
+        Self::on(place, store, &format!("sqlite:{}", state.display()))
+    }
+
+    /// A world whose state is a store of this name.
+    pub(crate) fn on(place: Place, store: Arc<dyn TrackingStore>, state: &str) -> Self {
         let input = Places::of(&Location::parse(place.path("in").to_str().unwrap()).unwrap());
         let out = Location::parse(place.path("out").to_str().unwrap()).unwrap();
         let settings = Settings {
@@ -51,7 +56,7 @@ impl World {
             max_age: None,
         };
         let builder = Builder::new(store.clone(), Arc::new(Storage::from_env()), settings, "builder-7".to_owned());
-        let mut about = About::of_state(&format!("sqlite:{}", state.display()));
+        let mut about = About::of_state(state);
         about.written.push(("the output", out));
         let inspector = Inspector::on(store.clone(), Some(input), about);
         Self { place, store, builder, inspector, now: Utc::now(), leader: None }
@@ -122,6 +127,15 @@ impl World {
         assert!(self.store.commit(&commit, &result, self.now).await.unwrap());
         self.store.complete(&id, self.now).await.unwrap();
         id
+    }
+
+    /// A run of each kind, and a file that waits, all of which is as it should be; an hour later.
+    pub(crate) async fn fill(&mut self) {
+        let _ = self.completed("done", &["a", "b"]).await;
+        let _ = self.started("open", &["c", "d"]).await;
+        let _ = self.queued("waits", &["e"]).await;
+        self.tracked(&["f"]).await;
+        self.now += Duration::hours(1);
     }
 
     /// Notes that a builder was alive so many seconds ago.

@@ -120,6 +120,8 @@ pub struct StateChange {
     pub run: RunSeen,
     /// State that it gets.
     pub to: FileState,
+    /// Manifest that is noted with it from then on, if that is to be another.
+    pub manifest: Option<ManifestId>,
     /// Reason that stands in its record from then on, for files that are failed or quarantined.
     pub reason: Option<String>,
     /// Content that its object was found with, if that is to be taken over.
@@ -151,6 +153,9 @@ impl StateChange {
             after.manifest_id = None;
             after.overwritten_etag = None;
             after.quarantine_uri = None;
+        }
+        if let Some(id) = &self.manifest {
+            after.manifest_id = Some(id.to_string());
         }
         after
     }

@@ -324,6 +324,8 @@ pub struct RunCount {
     pub runs: u64,
     /// The bytes of their manifests.
     pub bytes: u64,
+    /// Files of those whose manifests tell no sizes.
+    pub unsized_files: u64,
     /// Time at which the oldest of these runs was queued.
     pub oldest: Option<DateTime<Utc>>,
 }

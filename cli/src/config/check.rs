@@ -1,10 +1,8 @@
 //! Problems of a program's settings, found without starting it.
 
+use super::amended::problems as of;
 use super::programs::Name;
 use super::reference::{Reference, VARIABLES};
-use crate::failure::clap_text;
-use clap::{CommandFactory, FromArgMatches};
-use millwork_process::try_parse_from;
 use millwork_scheduler::nearest;
 use std::ffi::OsString;
 
@@ -20,17 +18,6 @@ pub(super) fn problems(program: Name, line: Vec<OsString>) -> Vec<String> {
     let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     problems.extend(unknown(set, &known));
     problems
-}
-
-fn of<T: CommandFactory + FromArgMatches>(
-    line: Vec<OsString>,
-    problems: impl FnOnce(T) -> Vec<anyhow::Error>,
-) -> Vec<String> {
-    match try_parse_from::<T>(line) {
-        Ok(parsed) => problems(parsed.options).iter().map(|error| format!("{error:#}")).collect(),
-        Err(error) if !error.use_stderr() => error.exit(),
-        Err(error) => vec![clap_text(&error)],
-    }
 }
 
 /// Variables of all programs: one that is another program's is no mistake.
@@ -79,6 +66,19 @@ mod tests {
         assert!(found.len() == 1 && found[0].contains("--state <URL>") && !found[0].contains('\n'), "{found:?}");
         let found = scheduler(" --state postgres:x --input-places /in");
         assert!(found.iter().any(|problem| problem.contains("sqlite:PATH")), "{found:?}");
+        let found = scheduler(
+            " --state postgres:x --input-places /out --listen nowhere --scale-min-executors=many --bogus 7 --http :",
+        );
+        let parts = ["--listen", "--scale-min-executors", "--bogus", "--http", "sqlite:PATH", "/out"];
+        for part in parts {
+            assert_eq!(found.iter().filter(|problem| problem.contains(part)).count(), 1, "{part}: {found:?}");
+        }
+        // What is missing hides nothing else, and what stands in for it is not told of.
+        let found =
+            of(line("it --listen nowhere --http 0.0.0.0:1"), |options: millwork_scheduler::Program| options.problems());
+        let parts = ["--output", "--listen", "--insecure-http"];
+        assert!(parts.iter().all(|part| found.iter().any(|problem| problem.contains(part))), "{found:?}");
+        assert!(!found.iter().any(|problem| problem.contains("stands-in")), "{found:?}");
         let builder = "it --manifests /in/m --state sqlite:/s/s.db watch --input /in";
         let found = of(line(builder), |options: millwork_manifest_builder::program::Program| options.problems());
         assert!(found.len() == 1 && found[0].contains("/in"), "{found:?}");

@@ -1,5 +1,6 @@
 //! `millwork config`: settings as they would be, what is wrong with them, and all that there are.
 
+mod amended;
 mod check;
 mod programs;
 mod reference;
@@ -73,8 +74,8 @@ struct ShowOptions {
 
 /// Find what is wrong with the settings that a program would start with here.
 ///
-/// Reads the environment, the files that options name, and the options after `--`, as the program would; tells of variables that begin
-/// with MILLWORK_ and are none. Nothing is started, opened to others or changed, and no network is used: `millwork doctor` looks at what
+/// Reads the environment, the files that options name, and the options after `--`, as the program would; tells of all that is wrong at
+/// once, and of variables that begin with MILLWORK_ and are none. Nothing is started, opened to others or changed, and no network is used: `millwork doctor` looks at what
 /// is around.
 ///
 /// Examples:

@@ -61,8 +61,8 @@ pub(crate) struct Options {
 
 const EXAMPLES: &str = "Examples:
   millwork doctor
-  millwork doctor --state sqlite:/var/lib/millwork/state.db --input-places /data/in --output /data/out
-  millwork doctor --certificate /etc/millwork/tls.crt --dead-letter-queue-url \"$DEAD_LETTER_QUEUE_URL\" --json
+  millwork doctor --state sqlite:/data/state.db --input-places /data/in
+  millwork doctor --certificate /etc/millwork/tls.crt --json
 
 Exit codes: 0 all is well; 3 something needs you; 5 the scheduler could not be asked.";
 

@@ -49,7 +49,7 @@ pub(crate) struct Options {
 
 const EXAMPLES: &str = "Examples:
   millwork state get-file-state s3://acme-input/f1/2025-12-23-0193.ndjson.gz
-  millwork state find-orphans --state sqlite:/var/lib/millwork/state.db
+  millwork state find-orphans --state sqlite:/data/state.db
   millwork state reset-stuck-files --older-than 2h --yes --reason \"executor host lost\"
 
 Exit codes: 0 done, or nothing to do; 1 failed; 3 something was found, or would change (say --yes); 6 something had changed since, \
@@ -60,19 +60,19 @@ enum Command {
     /// Show all that is stored of one file, and its diagnosis
     #[command(alias = "get_file_state")]
     #[command(
-        after_help = "Examples:\n  millwork state get-file-state s3://acme-input/f1/2025-12-23-0193.ndjson.gz\n  millwork state get-file-state s3://acme-input/f1/2025-12-23-0193.ndjson.gz --state sqlite:/var/lib/millwork/state.db --json"
+        after_help = "Examples:\n  millwork state get-file-state s3://acme-input/f1/2025-12-23-0193.ndjson.gz\n  millwork state get-file-state /data/in/2025-12-23-0193.ndjson.gz --state sqlite:/data/state.db --json"
     )]
     GetFileState(OfFile),
     /// List files by state, date, age, prefix, reason, manifest
     #[command(alias = "query_by_status")]
     #[command(
-        after_help = "Examples:\n  millwork state query-by-status pending --older-than 2h\n  millwork state query-by-status failed --date 2025-12-23 --state sqlite:/var/lib/millwork/state.db --json"
+        after_help = "Examples:\n  millwork state query-by-status pending --older-than 2h\n  millwork state query-by-status failed --date 2025-12-23 --state sqlite:/data/state.db --json"
     )]
     QueryByStatus(ByStatus),
     /// Count files and bytes by state and date, with the ages of what is not done
     #[command(alias = "get_stats")]
     #[command(
-        after_help = "Examples:\n  millwork state get-stats\n  millwork state get-stats --record --state sqlite:/var/lib/millwork/state.db"
+        after_help = "Examples:\n  millwork state get-stats\n  millwork state get-stats --record --state sqlite:/data/state.db"
     )]
     GetStats(Recorded),
     /// Show where the time of a file or run went, the longest wait marked
@@ -84,13 +84,13 @@ enum Command {
     /// Find files, drafts and counters that nobody goes on with; with --objects, objects of nobody
     #[command(alias = "find_orphans")]
     #[command(
-        after_help = "Examples:\n  millwork state find-orphans --older-than 10m\n  millwork state find-orphans --objects --input-places /data/in --output /data/out --state sqlite:/var/lib/millwork/state.db"
+        after_help = "Examples:\n  millwork state find-orphans --older-than 10m\n  millwork state find-orphans --objects --input-places /data/in --state sqlite:/data/state.db"
     )]
     FindOrphans(FindOrphans),
     /// Check thirteen invariants of the state and what it names
     #[command(alias = "validate_consistency")]
     #[command(
-        after_help = "Examples:\n  millwork state validate-consistency --date 2025-12-23\n  millwork state validate-consistency --fix --yes --reason \"host lost\" --state sqlite:/var/lib/millwork/state.db"
+        after_help = "Examples:\n  millwork state validate-consistency --date 2025-12-23\n  millwork state validate-consistency --fix --yes --reason \"host lost\" --state sqlite:/data/state.db"
     )]
     ValidateConsistency(Validate),
     /// Put stuck files back as their runs prescribe
@@ -102,7 +102,7 @@ enum Command {
     /// Change the state of one file, if that can neither lose nor double rows
     #[command(alias = "update_state")]
     #[command(
-        after_help = "Examples:\n  millwork state update-state s3://acme-input/f1/2025-12-23-0193.ndjson.gz --to quarantined --reason \"not ours\" --yes\n  millwork state update-state s3://acme-input/f1/2025-12-23-0193.ndjson.gz --to pending --expect-state quarantined --reason \"ours\""
+        after_help = "Examples:\n  millwork state update-state s3://acme-input/f1/2025-12-23-0193.ndjson.gz --to quarantined\n  millwork state update-state s3://acme-input/a.ndjson --to quarantined --reason \"not ours\" --yes"
     )]
     UpdateState(Update),
     /// Change the states of many files, a JSON document a line: {"uri": …, "to": "pending"}
@@ -197,8 +197,8 @@ struct Validate {
     #[arg(long)]
     no_objects: bool,
 
-    /// Mend what has one possible truth: counters are counted anew, stuck files put back as their runs prescribe. Without --yes
-    /// it is only shown; on the state itself only (--state)
+    /// Mend what has one possible truth: counters are counted anew, expired locks let go of, files put where their runs say, timelines
+    /// get the line that is missing. Without --yes it is only shown; on the state itself only (--state)
     #[arg(long)]
     fix: bool,
 

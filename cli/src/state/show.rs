@@ -262,7 +262,8 @@ async fn validate(source: &Source, options: Validate, json: bool) -> anyhow::Res
             client.get("/api/v1/state/validate-consistency", &query).await?
         }
     };
-    print(&found, json, |found| {
+    let is_told_below = json && options.fix;
+    let tell = |found: &Consistency| {
         for finding in &found.findings {
             println!(
                 "{}  {}\n  {}\n  try: {}",
@@ -282,7 +283,10 @@ async fn validate(source: &Source, options: Validate, json: bool) -> anyhow::Res
         if found.is_capped {
             eprintln!("there is more than was looked at: --limit, or --date");
         }
-    })?;
+    };
+    if !is_told_below {
+        print(&found, json, tell)?;
+    }
     match options.fix {
         true => super::write::mend(source.on_state("--fix")?, &found, options.date, &options.written, json).await,
         false => Ok(code_of(found.findings.is_empty())),

@@ -6,18 +6,17 @@ use crate::exit::Exit;
 use crate::failure::usage;
 use crate::list::print_json;
 use anyhow::Context;
-use chrono::{Duration, Utc};
+use chrono::Utc;
 use millwork_diagnosis::{many, shown};
 use millwork_manifest::DatePrefix;
 use millwork_scheduler::{
-    Applied, Consistency, MAX_CHANGES, Operations, Outcome, PlannedChange, Requested, ResetQuery, StateMark,
+    Applied, Consistency, MAX_CHANGES, Mended, Operations, Outcome, PlannedChange, Requested, ResetQuery, StateMark,
     check_reason,
 };
+use serde::Serialize;
 use std::io::{BufRead, BufReader, Read};
 use std::process::ExitCode;
 
-/// Least age of stuck files that are mended with what else is found: two minutes, as old as findings are.
-const MENDED_AGE: Duration = Duration::minutes(2);
 /// Limit of the changes that are shown to people: 20. The rest is a number; --json shows all.
 const MAX_SHOWN: usize = 20;
 /// Limit of a line with a change, in bytes: 64 KiB, four times the longest URI.
@@ -54,6 +53,14 @@ pub(super) async fn batch(source: &Source, batch: Batch, json: bool) -> anyhow::
     finish(&applied, &batch.written, json)
 }
 
+/// Findings, and what was mended of them, as programs read it.
+#[derive(Serialize)]
+struct Fixed<'a> {
+    #[serde(flatten)]
+    found: &'a Consistency,
+    mended: &'a Mended,
+}
+
 /// Mends those findings that have one possible truth.
 pub(super) async fn mend(
     operations: &Operations,
@@ -62,35 +69,33 @@ pub(super) async fn mend(
     written: &Written,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let of = |invariant: &'static str| found.findings.iter().filter(move |finding| finding.invariant == invariant);
-    let dates: Vec<DatePrefix> = of("counters").filter_map(|finding| finding.subject.parse().ok()).collect();
-    let plan = match of("files-follow-run").next() {
-        Some(_) => {
-            let query = ResetQuery { uris: Vec::new(), date, state: None, older_than: MENDED_AGE, limit: MAX_CHANGES };
-            operations.plan_reset(&query, Utc::now()).await?
-        }
-        None => Vec::new(),
+    if written.yes {
+        check_reason(&written.reason).map_err(usage)?;
+    }
+    let mending = operations.plan_mending(found, date, Utc::now()).await?;
+    let mended = match written.yes {
+        true => operations.mend(mending, &operator(), &written.reason, Utc::now()).await?,
+        false => mending.dry(),
     };
-    if !written.yes {
-        if !json {
-            dates.iter().for_each(|date| println!("  {date}: would be counted anew"));
-            print(&Applied::dry(plan));
-        }
+    let is_dry_run = mended.files.is_dry_run;
+    if json {
+        print_json(&Fixed { found, mended: &mended })?;
+    } else {
+        let (counted, unlocked) = match is_dry_run {
+            true => ("would be counted anew", "would be let go of"),
+            false => ("counted anew", "let go of"),
+        };
+        mended.counted.iter().for_each(|date| println!("  {date}: {counted}"));
+        mended.unlocked.iter().for_each(|name| println!("  {}: {unlocked}", shown(name)));
+        print(&mended.files);
+    }
+    if is_dry_run {
         eprintln!(
             "nothing was changed: say --yes --reason TEXT to mend this; what has two possible truths is left to you"
         );
         return Ok(if found.findings.is_empty() { ExitCode::SUCCESS } else { Exit::NeedsYou.into() });
     }
-    check_reason(&written.reason).map_err(usage)?;
-    if !dates.is_empty() {
-        operations.recount(&dates, &operator(), &written.reason, Utc::now()).await?;
-        eprintln!("counted anew: {}", many(dates.len() as u64, "date"));
-    }
-    let applied = operations.apply(plan, "validate-consistency", &operator(), &written.reason, Utc::now()).await?;
-    if !json {
-        print(&applied);
-    }
-    Ok(code_of(&applied))
+    Ok(code_of(&mended.files))
 }
 
 /// Changes, one a line, all of them before the first is made: what is wrong with one is told of before.
@@ -140,8 +145,8 @@ fn code_of(applied: &Applied) -> ExitCode {
 }
 
 fn print(applied: &Applied) {
-    for (planned, outcome) in applied.changes.iter().take(MAX_SHOWN) {
-        print_one(planned, *outcome);
+    for change in applied.changes.iter().take(MAX_SHOWN) {
+        print_one(&change.planned, change.outcome);
     }
     let more = applied.changes.len().saturating_sub(MAX_SHOWN);
     if more > 0 {

@@ -218,8 +218,7 @@ impl Entry {
         let of = |text: fn(&RunProgress) -> Option<String>| progress.and_then(text).unwrap_or_default();
         let read = match progress {
             Some(progress) => share(progress.read_bytes, progress.bytes),
-            None if self.run.bytes == 0 => "unknown".to_owned(),
-            None => bytes(self.run.bytes),
+            None => self.run.bytes.map_or_else(|| "unknown".to_owned(), bytes),
         };
         let cells = vec![
             self.run.manifest_id.to_string(),

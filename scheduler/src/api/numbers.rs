@@ -7,6 +7,7 @@ use super::throughput::Throughput;
 use crate::forecast::Facts;
 use crate::service::Service;
 use crate::shell::{EndedRun, Scheduler};
+use crate::sizes;
 use chrono::{DateTime, Utc};
 use millwork_api::Forecast;
 use millwork_manifest::FileState;
@@ -204,7 +205,7 @@ impl Numbers {
 
     async fn count_runs(&self) {
         let began = Instant::now();
-        match self.service.store().count_runs().await {
+        match sizes::count_runs(&**self.service.store()).await {
             Ok(values) => self.lock().runs = Some(Counted { at: Utc::now(), values }),
             Err(error) => tracing::warn!(%error, "cannot count the runs; trying again"),
         }

@@ -2,6 +2,7 @@
 
 use crate::commit::RunResult;
 use crate::shell::Change;
+use crate::sizes::known_bytes;
 use chrono::{DateTime, Utc};
 use millwork_api as say;
 use millwork_api::MomentKind;
@@ -41,6 +42,7 @@ pub(crate) fn via(via: Via) -> say::Via {
 }
 
 pub(crate) fn run(run: Run) -> say::Run {
+    let bytes = known_bytes(&run);
     say::Run {
         manifest_id: run.manifest_id,
         date: run.date,
@@ -48,8 +50,7 @@ pub(crate) fn run(run: Run) -> say::Run {
         state: run.state,
         priority: run.priority,
         files: run.files,
-        // A manifest may tell no sizes: the commit does.
-        bytes: if run.bytes == 0 { run.summary.map_or(0, |summary| summary.input_bytes) } else { run.bytes },
+        bytes,
         attempts: run.attempts,
         failures: run.failures,
         generation: run.generation,

@@ -89,29 +89,38 @@ pub enum Outcome {
     Failed,
 }
 
+/// Change of one file, and what became of it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ChangeMade {
+    /// Change.
+    #[serde(flatten)]
+    pub planned: PlannedChange,
+    /// Outcome of it.
+    pub outcome: Outcome,
+}
+
 /// Changes, and what became of each.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Applied {
     /// True if nothing was changed, since only a plan was asked for.
     pub is_dry_run: bool,
     /// Each change, with what became of it, in the order asked for.
-    #[schema(value_type = Vec<Object>)]
-    pub changes: Vec<(PlannedChange, Outcome)>,
+    pub changes: Vec<ChangeMade>,
 }
 
 impl Applied {
     /// Changes that would be made, and those that are refused.
     pub fn dry(plan: Vec<PlannedChange>) -> Self {
-        let outcome =
-            |planned: &PlannedChange| if planned.change.is_some() { Outcome::Planned } else { Outcome::Refused };
-        let changes =
-            plan.into_iter().map(|planned| (outcome(&planned), planned)).map(|(outcome, planned)| (planned, outcome));
-        Self { is_dry_run: true, changes: changes.collect() }
+        let change = |planned: PlannedChange| {
+            let outcome = if planned.change.is_some() { Outcome::Planned } else { Outcome::Refused };
+            ChangeMade { planned, outcome }
+        };
+        Self { is_dry_run: true, changes: plan.into_iter().map(change).collect() }
     }
 
     /// The number of changes that came to this.
     pub fn count(&self, outcome: Outcome) -> usize {
-        self.changes.iter().filter(|(_, found)| *found == outcome).count()
+        self.changes.iter().filter(|change| change.outcome == outcome).count()
     }
 }
 
@@ -176,7 +185,8 @@ impl Operations {
             FileState::Manifested | FileState::Processing => "its run is over",
         };
         let (uri, seen_file, to) = (file.uri.clone(), (file.state, file.version), request.to);
-        let change = StateChange { uri, seen: seen_file, run: seen, to, reason, content, detail: String::new() };
+        let change =
+            StateChange { uri, seen: seen_file, run: seen, to, manifest: None, reason, content, detail: String::new() };
         Ok(Ok((change, why.to_owned())))
     }
 
@@ -235,7 +245,7 @@ impl Operations {
     ) -> TrackingResult<Applied> {
         let wanted: Vec<&PlannedChange> = plan.iter().filter(|planned| planned.change.is_some()).collect();
         if wanted.is_empty() {
-            let changes = plan.into_iter().map(|planned| (planned, Outcome::Refused)).collect();
+            let changes = plan.into_iter().map(|planned| ChangeMade { planned, outcome: Outcome::Refused }).collect();
             return Ok(Applied { is_dry_run: false, changes });
         }
         let subjects = bounded(wanted.iter().map(|planned| planned.uri.clone()));
@@ -247,7 +257,7 @@ impl Operations {
         let mut changes = Vec::with_capacity(plan.len());
         for mut planned in plan {
             let Some(mut change) = planned.change.take() else {
-                changes.push((planned, Outcome::Refused));
+                changes.push(ChangeMade { planned, outcome: Outcome::Refused });
                 continue;
             };
             change.detail = format!("{action} by {}: {reason}", who.actor);
@@ -262,7 +272,7 @@ impl Operations {
                     Outcome::Failed
                 }
             };
-            changes.push((planned, outcome));
+            changes.push(ChangeMade { planned, outcome });
         }
         let applied = Applied { is_dry_run: false, changes };
         let count = |outcome| applied.count(outcome);
@@ -350,10 +360,11 @@ pub(super) fn refused(file: &TrackedFile, why: String) -> PlannedChange {
 
 pub(super) fn planned(file: &TrackedFile, change: StateChange, why: String) -> PlannedChange {
     let keeps = !matches!(change.to, FileState::Pending | FileState::Quarantined);
+    let noted = change.manifest.as_ref().map(ManifestId::to_string);
     let after = StateMark {
         state: change.to,
         version: file.version + 1,
-        manifest_id: file.manifest_id.clone().filter(|_| keeps),
+        manifest_id: noted.or_else(|| file.manifest_id.clone().filter(|_| keeps)),
         since: None,
     };
     PlannedChange { uri: file.uri.to_string(), before: Some(mark(file)), after: Some(after), why, change: Some(change) }

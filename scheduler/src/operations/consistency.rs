@@ -22,6 +22,9 @@ const GRACE_SECONDS: i64 = 120;
 /// Age of an expired lock that nobody has taken although there is work for it, in seconds: an hour.
 const OLD_LOCK_SECONDS: i64 = 3600;
 
+/// Advice where what is broken has one possible truth.
+const FIX: &str = "millwork state validate-consistency --fix";
+
 /// Names of the invariants, in the order in which they are checked.
 pub const INVARIANTS: [&str; 13] = [
     "states-legal",
@@ -161,8 +164,8 @@ impl Operations {
         scope: Scope,
     ) -> TrackingResult<()> {
         let uri = file.uri.to_string();
-        if let Some(problem) = illegal(file) {
-            found.add("states-legal", uri.as_str(), problem, "look at its timeline: `millwork state get-file-state`");
+        if let Some((problem, remedy)) = illegal(file) {
+            found.add("states-legal", uri.as_str(), problem, remedy);
         }
         let last = self.store().timeline(&file.uri).await?.pop();
         // Forgotten, or trimmed: then it says nothing.
@@ -170,12 +173,14 @@ impl Operations {
             let again = self.store().files(std::slice::from_ref(&file.uri)).await?.pop().flatten();
             if again.is_some_and(|again| again.version == file.version) {
                 let text = format!("it is {}, and its timeline ends in {}", file.state, last.state);
-                found.add(
-                    "timeline-ends-in-state",
-                    uri.as_str(),
-                    text,
-                    "somebody has changed the store by hand: find out what is true",
-                );
+                // A record that was put back by hand would have rows twice.
+                let remedy = match file.manifest_id {
+                    Some(_) => "millwork state validate-consistency --fix, if its run says what its record says",
+                    None => {
+                        "somebody has changed the store by hand: look for its rows in the output before anything is done"
+                    }
+                };
+                found.add("timeline-ends-in-state", uri.as_str(), text, remedy);
             }
         }
         if file.state == FileState::Completed {
@@ -209,7 +214,7 @@ impl Operations {
                 "quarantine-exists",
                 uri.as_str(),
                 format!("no object is at `{}`", millwork_diagnosis::shown(place)),
-                "look who removed it",
+                "put the object back there; or put a file under its old name into the input, which takes that in",
             );
         }
         Ok(())
@@ -255,12 +260,7 @@ impl Operations {
                     "the counter says {} files with {} bytes, and {files} with {bytes} wait",
                     backlog.pending_files, backlog.pending_bytes
                 );
-                found.add(
-                    "counters",
-                    date.to_string(),
-                    text,
-                    "millwork state validate-consistency --fix, which counts anew",
-                );
+                found.add("counters", date.to_string(), text, FIX);
             }
         }
         Ok(())
@@ -296,7 +296,12 @@ impl Operations {
                 let holder = millwork_diagnosis::shown(&lock.holder);
                 let text =
                     format!("`{holder}` took it and never let go; it expired at {expired}, and files of its date wait");
-                found.add("locks", lock.name, text, "start a builder, or `millwork-manifest-builder sweep`");
+                found.add(
+                    "locks",
+                    lock.name,
+                    text,
+                    "start a builder, or `millwork sweep`, which take it; or --fix, which lets go of it",
+                );
             }
         }
         Ok(())
@@ -325,15 +330,28 @@ impl Operations {
     }
 }
 
-/// Describes what no step of the work makes of a file; none if the file is in order.
-fn illegal(file: &TrackedFile) -> Option<String> {
+/// Describes what no step of the work makes of a file, with what to do; none if the file is in order.
+fn illegal(file: &TrackedFile) -> Option<(String, &'static str)> {
     use FileState::{Completed, Failed, Manifested, Pending, Processing, Quarantined};
     let (state, has_manifest) = (file.state, file.manifest_id.is_some());
     match state {
-        Pending if file.date.is_none() => Some("it is pending, and has no date".to_owned()),
-        Manifested | Processing | Completed if !has_manifest => Some(format!("it is {state}, and in no manifest")),
-        Quarantined | Failed if file.reason.is_none() => Some(format!("it is {state}, for no reason")),
-        _ if file.version == 0 => Some("it has version 0, which no write makes".to_owned()),
+        Pending if file.date.is_none() => Some((
+            "it is pending, and has no date".to_owned(),
+            "`millwork state update-state --to quarantined`; then put it into the input under a name with a date",
+        )),
+        Manifested | Processing if !has_manifest => Some((format!("it is {state}, and in no manifest"), FIX)),
+        Completed if !has_manifest => Some((
+            "it is completed, and in no manifest".to_owned(),
+            "look for its rows in the output; if they are missing, `update-state --to pending --reprocess`",
+        )),
+        Quarantined | Failed if file.reason.is_none() => Some((
+            format!("it is {state}, for no reason"),
+            "`millwork state update-state --to pending` or `millwork redrive`, which look at it again",
+        )),
+        _ if file.version == 0 => {
+            let remedy = "any change of it, such as by `millwork state update-state`, gives it a version";
+            Some(("it has version 0, which no write makes".to_owned(), remedy))
+        }
         _ => None,
     }
 }

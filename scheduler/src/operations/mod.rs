@@ -8,12 +8,14 @@
 
 mod change;
 mod consistency;
+mod mend;
 mod orphans;
 mod read;
 mod reset;
 
-pub use change::{Applied, Outcome, PlannedChange, Requested, StateMark, check_reason};
+pub use change::{Applied, ChangeMade, Outcome, PlannedChange, Requested, StateMark, check_reason};
 pub use consistency::{Consistency, Finding, INVARIANTS, Scope};
+pub use mend::{Mended, Mending};
 pub use orphans::{Orphan, OrphanKind, Orphans};
 pub use read::{DateStats, FileQuery, FileReport, FileStats, Story, StoryStep};
 pub use reset::ResetQuery;

@@ -6,12 +6,14 @@ use super::{MAX_FILES_READ, Operations};
 use crate::commit::RunResult;
 use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::{DatePrefix, FileState, ManifestId, ObjectUri, RunState};
-use millwork_tracking::{Run, RunSeen, StateChange, TrackedFile, TrackingResult};
+use millwork_tracking::{Run, RunFilter, RunSeen, StateChange, TrackedFile, TrackingResult};
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
 
 /// Age at which a file without a run counts as stuck, whatever is said: a submission may be going on before that.
 const ABANDONED: Duration = Duration::minutes(15);
+/// Limit of the runs that are looked through for those that name files with which no manifest is noted: 10,000, those of some days.
+const MAX_LOOKED_THROUGH: usize = 10_000;
 
 /// Which files are looked at.
 #[derive(Clone, Debug)]
@@ -34,14 +36,36 @@ struct KnownRun {
     converted: HashSet<String>,
 }
 
+/// Runs that name files with which no manifest is noted.
+#[derive(Default)]
+struct Claims {
+    by_uri: HashMap<ObjectUri, Vec<Claim>>,
+    /// True if there are more runs than were looked through.
+    is_capped: bool,
+}
+
+/// A run that is open, or whose committed output has the rows of a file.
+#[derive(Clone)]
+struct Claim {
+    id: ManifestId,
+    state: RunState,
+    /// State in which the run has the file.
+    held: FileState,
+}
+
 impl Operations {
     /// Lists the stuck files, with what is to become of each. Files whose runs are in order are left out, unless they were
     /// asked for by name.
     pub async fn plan_reset(&self, query: &ResetQuery, now: DateTime<Utc>) -> TrackingResult<Vec<PlannedChange>> {
         let mut runs: HashMap<ManifestId, Option<KnownRun>> = HashMap::new();
         let mut plan = Vec::new();
-        for file in self.candidates(query, now).await? {
-            let prescribed = self.prescribed(&file, &mut runs, now).await?;
+        let candidates = self.candidates(query, now).await?;
+        let claims = self.claims(&candidates).await?;
+        for file in candidates {
+            let prescribed = match id_of(&file) {
+                Some(_) => self.prescribed(&file, &mut runs, now).await?,
+                None => claims.prescribed(&file),
+            };
             match prescribed {
                 Ok((change, why)) => plan.push(planned(&file, change, why)),
                 Err(why) if !query.uris.is_empty() => plan.push(refused(&file, why)),
@@ -85,6 +109,56 @@ impl Operations {
         Ok(files)
     }
 
+    /// Looks for the runs that name files which count as in a run, and with which no manifest is noted: only they know whether the
+    /// rows of such a file are in an output, or will be.
+    async fn claims(&self, files: &[TrackedFile]) -> TrackingResult<Claims> {
+        let nameless = files.iter().filter(|file| is_held(file) && id_of(file).is_none());
+        let nameless: HashMap<&ObjectUri, Option<DatePrefix>> = nameless.map(|file| (&file.uri, file.date)).collect();
+        let dates: HashSet<DatePrefix> = nameless.values().flatten().copied().collect();
+        let mut claims = Claims::default();
+        let mut looked_through = 0;
+        for date in dates {
+            let mut filter = RunFilter { date: Some(date), limit: super::PAGE, ..RunFilter::default() };
+            loop {
+                let page = self.store().list_runs(&filter).await?;
+                for run in page.items {
+                    looked_through += 1;
+                    self.claim(&mut claims, &nameless, &run).await?;
+                }
+                filter.cursor = page.next_cursor;
+                claims.is_capped |= filter.cursor.is_some() && looked_through >= MAX_LOOKED_THROUGH;
+                if filter.cursor.is_none() || claims.is_capped {
+                    break;
+                }
+            }
+        }
+        Ok(claims)
+    }
+
+    async fn claim(
+        &self,
+        claims: &mut Claims,
+        nameless: &HashMap<&ObjectUri, Option<DatePrefix>>,
+        listed: &Run,
+    ) -> TrackingResult<()> {
+        let id = &listed.manifest_id;
+        if matches!(listed.state, RunState::Draft | RunState::Failed | RunState::Cancelled) {
+            return Ok(());
+        }
+        let Some(manifest) = self.store().manifest(id).await? else { return Ok(()) };
+        let named: Vec<ObjectUri> =
+            manifest.files.into_iter().map(|file| file.uri).filter(|uri| nameless.contains_key(uri)).collect();
+        let Some(run) = self.store().run(id).await?.filter(|_| !named.is_empty()) else { return Ok(()) };
+        for uri in named {
+            let held = if run.state.is_final() { FileState::Completed } else { held_state(&run) };
+            if run.state.is_final() && !has_rows(&run, &uri) {
+                continue;
+            }
+            claims.by_uri.entry(uri).or_default().push(Claim { id: id.clone(), state: run.state, held });
+        }
+        Ok(())
+    }
+
     /// Finds the change that the run of a file prescribes for it; else tells why the file stays.
     async fn prescribed(
         &self,
@@ -92,11 +166,8 @@ impl Operations {
         runs: &mut HashMap<ManifestId, Option<KnownRun>>,
         now: DateTime<Utc>,
     ) -> TrackingResult<Result<(StateChange, String), String>> {
-        if !matches!(file.state, FileState::Manifested | FileState::Processing) {
+        let Some(id) = id_of(file).filter(|_| is_held(file)) else {
             return Ok(Err(format!("it is {}: nothing is stuck", file.state)));
-        }
-        let Some(id) = file.manifest_id.as_ref().and_then(|id| id.parse::<ManifestId>().ok()) else {
-            return Ok(Ok(to(file, RunSeen::NoManifest, FileState::Pending, "no manifest is noted with it")));
         };
         if !runs.contains_key(&id) {
             let known = self.store().run(&id).await?;
@@ -134,20 +205,80 @@ impl Operations {
     }
 }
 
+impl Claims {
+    /// Finds the change of a file with which no manifest is noted; else tells why the file stays.
+    fn prescribed(&self, file: &TrackedFile) -> Result<(StateChange, String), String> {
+        if !is_held(file) {
+            return Err(format!("it is {}: nothing is stuck", file.state));
+        }
+        match self.by_uri.get(&file.uri).map(Vec::as_slice).unwrap_or_default() {
+            [] if self.is_capped || file.date.is_none() => {
+                Err("no manifest is noted with it, and not all runs could be looked through for it".to_owned())
+            }
+            [] => Ok(to(
+                file,
+                RunSeen::NoManifest,
+                FileState::Pending,
+                "no manifest is noted with it, and no run names it",
+            )),
+            [one] => {
+                let seen = RunSeen::InState(one.id.clone(), one.state);
+                let (change, _) = to(file, seen, one.held, "");
+                let why =
+                    format!("no manifest is noted with it, and the run `{}` has it, which is {}", one.id, one.state);
+                Ok((StateChange { manifest: Some(one.id.clone()), ..change }, why))
+            }
+            [first, second, ..] => {
+                Err(format!("no manifest is noted with it, and `{}` and `{}` name it", first.id, second.id))
+            }
+        }
+    }
+}
+
+/// Manifest that is noted with a file.
+fn id_of(file: &TrackedFile) -> Option<ManifestId> {
+    file.manifest_id.as_ref().and_then(|id| id.parse().ok())
+}
+
+/// Tells whether a file counts as in a run.
+fn is_held(file: &TrackedFile) -> bool {
+    matches!(file.state, FileState::Manifested | FileState::Processing)
+}
+
+/// State in which an open run has its files.
+pub(super) fn held_state(run: &Run) -> FileState {
+    match run.state {
+        // The files of a forced run stay completed.
+        RunState::Queued | RunState::Planning | RunState::Running if run.committed_at.is_some() => FileState::Completed,
+        RunState::Queued | RunState::Draft => FileState::Manifested,
+        _ => FileState::Processing,
+    }
+}
+
+/// Tells whether the committed output of a run has the rows of a file.
+pub(super) fn has_rows(run: &Run, uri: &ObjectUri) -> bool {
+    converted(run).contains(uri.as_str())
+}
+
 fn converted(run: &Run) -> HashSet<String> {
     let result = run.result.as_ref().and_then(|result| RunResult::deserialize(result).ok());
     result.map(|result| result.ledger.into_iter().map(|row| row.uri).collect()).unwrap_or_default()
 }
 
 fn to(file: &TrackedFile, run: RunSeen, to: FileState, why: &str) -> (StateChange, String) {
-    let change = StateChange {
+    (change_to(file, run, to), why.to_owned())
+}
+
+/// Change of a file as it was seen.
+pub(super) fn change_to(file: &TrackedFile, run: RunSeen, to: FileState) -> StateChange {
+    StateChange {
         uri: file.uri.clone(),
         seen: (file.state, file.version),
         run,
         to,
+        manifest: None,
         reason: None,
         content: None,
         detail: String::new(),
-    };
-    (change, why.to_owned())
+    }
 }

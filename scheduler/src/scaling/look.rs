@@ -1,10 +1,11 @@
 //! The load and the speed, as the store tells them.
 
 use super::record::{BYTES, EXECUTOR_MILLIS, SLOT_MILLIS};
+use crate::sizes::{count_runs, known_bytes, sizes_of};
 use chrono::{DateTime, Days, Utc};
 use millwork_manifest::DatePrefix;
 use millwork_scaling::{ARRIVAL_WINDOW, Load, Measured, Speed, arrival_rate};
-use millwork_tracking::{RunFilter, RunState, TrackingResult, TrackingStore};
+use millwork_tracking::{Run, RunFilter, RunState, TrackingResult, TrackingStore};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,7 +38,7 @@ impl Look {
     /// The load at a time, and the speed.
     pub(super) async fn at(&mut self, now: DateTime<Utc>) -> TrackingResult<(Load, Speed)> {
         let speed = self.speed(now).await?;
-        let counts = self.store.count_runs().await?;
+        let counts = count_runs(&*self.store).await?;
         let mut load = Load::default();
         // Runs that are being committed need no executor any more.
         for count in counts.iter().filter(|count| count.state != RunState::Committing) {
@@ -62,7 +63,9 @@ impl Look {
         let mut filter = RunFilter { limit: PAGE, ..RunFilter::default() };
         for _ in 0..MAX_PAGES {
             let page = self.store.list_runs(&filter).await?;
-            let ages = page.items.iter().map(|run| (since(run.created_at, now), run.bytes));
+            let sizes = sizes_of(&page.items);
+            let bytes = |run: &Run| known_bytes(run).unwrap_or_else(|| sizes.of(run.files));
+            let ages = page.items.iter().map(|run| (since(run.created_at, now), bytes(run)));
             let before = queued.len();
             queued.extend(ages.filter(|(age, _)| *age < ARRIVAL_WINDOW));
             // They come newest first: the rest is older.
@@ -120,10 +123,10 @@ mod tests {
         millwork_tracking::open(&format!("sqlite:{}", path.display())).await.unwrap()
     }
 
-    fn queued(number: usize, bytes: u64, now: DateTime<Utc>) -> QueuedManifest {
+    fn queued(number: usize, bytes: impl Into<Option<u64>>, now: DateTime<Utc>) -> QueuedManifest {
         let file = ManifestFile {
             uri: format!("/in/2025-12-01-{number}.ndjson").parse().unwrap(),
-            size_bytes: Some(bytes),
+            size_bytes: bytes.into(),
             etag: None,
             version_id: None,
         };
@@ -150,6 +153,27 @@ mod tests {
         let (load, _) = look.at(later).await.unwrap();
         assert_eq!((load.runs, load.bytes, load.active_runs, load.arrival), (60, 60_000, 0, 0.0));
         assert_eq!((load.oldest, load.idle), (Duration::from_secs(100), Duration::ZERO));
+    }
+
+    #[tokio::test]
+    async fn runs_whose_manifests_tell_no_sizes_count_as_others_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        let now = Utc::now().trunc_subsecs(6);
+        store.submit(&queued(0, None, now), 0, now).await.unwrap();
+        let mut look = Look::new(store.clone(), 4.0);
+        assert_eq!(look.at(now).await.unwrap().0.bytes, millwork_scaling::FILE_BYTES as u64);
+        for number in 1..4 {
+            store.submit(&queued(number, 1000, now), 0, now).await.unwrap();
+        }
+        assert_eq!(look.at(now).await.unwrap().0.bytes, 4000);
+        // What comes minute by minute is flow, whether its size is known or not.
+        for minute in 0..10 {
+            let at = now - chrono::Duration::minutes(minute);
+            store.submit(&queued(10 + minute as usize, None, at), 0, at).await.unwrap();
+        }
+        let (load, _) = look.at(now).await.unwrap();
+        assert!(load.bytes == 14_000 && (10.0..20.0).contains(&load.arrival), "{load:?}");
     }
 
     #[tokio::test]

@@ -10,7 +10,10 @@ pub(super) const METHODS: [&str; 4] = ["IsActive", "StreamIsActive", "GetMetricS
 pub(super) fn describe(policy: &Policy) {
     let gauges = [
         ("millwork_desired_executors", "Executors that the backlog needs to be done by its deadline"),
-        ("millwork_backlog_bytes", "Stored input of runs that are queued, planned or running"),
+        (
+            "millwork_backlog_bytes",
+            "Stored input of runs that are queued, planned or running; files of unknown size with an estimate",
+        ),
         (
             "millwork_slot_bytes_per_second",
             "Stored input that a busy slot converts a second, as learnt from completed runs",

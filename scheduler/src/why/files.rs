@@ -37,7 +37,7 @@ impl Inspector {
         let place = self.about.written.iter().find(|(_, place)| place.key_of(uri).is_some());
         facts.own_place = place.map(|(what, _)| (*what).to_owned());
         if facts.own_place.is_none() && matches!(facts.object, ObjectFacts::There { .. }) {
-            facts.events = events(builder).await;
+            facts.events = events(builder, uri).await;
         }
         // Of what is outside nothing is told, not even what is like it.
         if facts.own_place.is_none() && !matches!(facts.object, ObjectFacts::Foreign) {
@@ -103,10 +103,23 @@ impl Inspector {
 }
 
 /// The queue that the builder reads which was seen last; none if it reads none, or the queue does not answer in time.
-async fn events(builder: Option<&BuilderAbout>) -> Option<EventFacts> {
-    let queue = builder?.queue_url.as_ref()?;
-    let depth = tokio::time::timeout(QUEUE_PATIENCE, millwork_queue::depth(queue)).await.ok()?.ok()?;
-    Some(EventFacts { waiting: depth.waiting, ..EventFacts::default() })
+async fn events(builder: Option<&BuilderAbout>, uri: &ObjectUri) -> Option<EventFacts> {
+    let builder = builder?;
+    let queue = builder.queue_url.as_ref()?;
+    let dead_letters = builder.dead_letter_queue_url.as_deref();
+    let (depth, letter) = tokio::join!(
+        tokio::time::timeout(QUEUE_PATIENCE, millwork_queue::depth(queue)),
+        tokio::time::timeout(QUEUE_PATIENCE, millwork_queue::dead_letter_of(queue, dead_letters, uri)),
+    );
+    // Without the right to look, or the time, the answer says less.
+    let waiting = depth.ok().and_then(Result::ok).map(|depth| depth.waiting + depth.in_work);
+    let letter = letter.ok().and_then(Result::ok).flatten();
+    let letter = letter.and_then(|letter| Some((DateTime::from_timestamp_millis(letter.at_millis)?, letter.reason)));
+    (waiting.is_some() || letter.is_some()).then(|| EventFacts {
+        waiting: waiting.unwrap_or(0),
+        dead_letter: letter,
+        ..EventFacts::default()
+    })
 }
 
 pub(super) fn file_facts(file: &TrackedFile) -> FileFacts {

@@ -85,6 +85,7 @@ async fn a_state_changes_only_if_nothing_else_has(store: &Store) {
         seen: (seen.state, seen.version),
         run: RunSeen::InState(run.clone(), state),
         to: FileState::Pending,
+        manifest: None,
         reason: None,
         content: Some(FoundContent { size_bytes: 9, etag: "new".to_owned(), version_id: None }),
         detail: "state update-state by test: because".to_owned(),

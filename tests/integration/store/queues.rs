@@ -109,7 +109,8 @@ pub(super) async fn what_has_not_ended_is_counted(store: Store) {
     ten_runs(&store).await;
     let mut counts = again!(store.count_runs()).unwrap();
     counts.sort_by_key(|count| count.state.as_str());
-    let count = |state, runs, oldest| RunCount { state, runs, bytes: 7 * runs, oldest: Some(at(oldest)) };
+    let count =
+        |state, runs, oldest| RunCount { state, runs, bytes: 7 * runs, unsized_files: 0, oldest: Some(at(oldest)) };
     assert_eq!(counts, [count(RunState::Planning, 1, 4), count(RunState::Queued, 5, 5)]);
 }
 

@@ -110,12 +110,16 @@ impl DynamoStore {
     pub(super) async fn count_unfinished(&self) -> TrackingResult<Vec<RunCount>> {
         let mut counts = Vec::new();
         for state in [RunState::Queued].into_iter().chain(RunState::OPEN) {
-            let mut count = RunCount { state, runs: 0, bytes: 0, oldest: None };
+            let mut count = RunCount { state, runs: 0, bytes: 0, unsized_files: 0, oldest: None };
             let add = |page: Vec<Item>| {
                 for item in &page {
                     count.runs += 1;
                     let bytes: Option<u64> = readable(parsed(item, "bytes", "number of bytes"))?;
                     count.bytes = count.bytes.saturating_add(bytes.unwrap_or(0));
+                    if bytes.is_none_or(|bytes| bytes == 0) {
+                        let files: Option<u64> = readable(parsed(item, "files", "number of files"))?;
+                        count.unsized_files = count.unsized_files.saturating_add(files.unwrap_or(0));
+                    }
                     // They come in the order of their time.
                     if count.oldest.is_none() {
                         count.oldest = readable(parsed(item, "created_at", "time"))?;

@@ -66,12 +66,15 @@ pub(super) fn save(c: &Connection, run: &Run) -> Done<()> {
 }
 
 pub(super) fn count(c: &Connection) -> Done<Vec<RunCount>> {
-    let sql = "SELECT status, count(*), sum(bytes), min(created_at) FROM runs
+    // Their files are no part of the index: they are looked up for runs without sizes alone.
+    let sql = "SELECT status, count(*), sum(bytes), min(created_at),
+        (SELECT coalesce(sum(files), 0) FROM runs AS unsized WHERE unsized.status = runs.status AND unsized.bytes = 0) FROM runs
         WHERE status IN ('queued', 'planning', 'running', 'committing') GROUP BY status";
     let mut statement = c.prepare_cached(sql)?;
     let rows = statement.query_map([], |row| {
         let state = parsed(row, 0, "run state")?;
-        Ok(RunCount { state, runs: row.get(1)?, bytes: row.get(2)?, oldest: Some(instant(row, 3)?) })
+        let oldest = Some(instant(row, 3)?);
+        Ok(RunCount { state, runs: row.get(1)?, bytes: row.get(2)?, unsized_files: row.get(4)?, oldest })
     })?;
     collect(rows)
 }

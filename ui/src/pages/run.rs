@@ -174,7 +174,7 @@ fn numbers(page: &RunPage<'_>) -> Vec<(&'static str, Markup)> {
         ("files", html! { (link::count(run.files)) }),
         (
             "input",
-            html! { @match &page.run.result { Some(result) => (link::size(result.input_bytes)), None => (link::input_size(run.bytes)) } },
+            html! { (link::input_size(page.run.result.as_ref().map(|result| result.input_bytes).or(run.bytes))) },
         ),
         ("took", super::runs::took(run, page.now)),
         ("attempts", html! { (run.attempts) @if run.failures > 0 { span.muted { " " (run.failures) " failed" } } }),

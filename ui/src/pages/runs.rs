@@ -216,5 +216,5 @@ pub fn took(run: &Run, now: DateTime<Utc>) -> Markup {
 /// Input bytes a second of a completed run.
 fn rate(run: &Run) -> Option<f64> {
     let seconds = (run.ended_at? - run.started_at?).as_seconds_f64();
-    (run.state == RunState::Completed && run.bytes > 0 && seconds > 0.0).then(|| run.bytes as f64 / seconds)
+    (run.state == RunState::Completed && seconds > 0.0).then_some(run.bytes? as f64 / seconds)
 }

@@ -75,14 +75,10 @@ pub fn size(bytes: u64) -> Markup {
     html! { span.num title=(format!("{} bytes", format::count(bytes))) { (format::bytes(bytes)) } }
 }
 
-/// Bytes of the input of a run. None are those of a manifest that tells no sizes.
-pub fn input_size(bytes: u64) -> Markup {
-    match bytes {
-        0 => {
-            html! { span.muted title="the manifest tells no sizes; they are known when the run is committed" { "unknown" } }
-        }
-        bytes => size(bytes),
-    }
+/// Bytes of the input of a run; none where its manifest tells no sizes.
+pub fn input_size(bytes: Option<u64>) -> Markup {
+    let unknown = || html! { span.muted title="the manifest tells no sizes; they are known when the run is committed" { "unknown" } };
+    bytes.map_or_else(unknown, size)
 }
 
 /// A number, exact.

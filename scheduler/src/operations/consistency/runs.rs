@@ -1,6 +1,6 @@
 //! Invariants of runs: their files, documents, ledgers, outputs and totals.
 
-use super::{Consistency, Scope};
+use super::{Consistency, FIX, Scope};
 use crate::commit::RunResult;
 use crate::operations::{Operations, PAGE};
 use crate::why::looks::timed;
@@ -16,7 +16,16 @@ const MAX_NAMED: usize = 3;
 /// Limit of the outputs of one run that are looked at: 1000.
 const MAX_OUTPUTS: usize = 1000;
 
-const RESTORE: &str = "somebody has changed the store by hand: find out what is true";
+/// Advice where the store itself no longer tells what is true.
+const RESTORE: &str = "somebody has changed the store by hand: restore it from a backup, or find out what is true";
+/// Advice where the account of an output is wrong, and its input may still be there.
+const CONVERT_AGAIN: &str =
+    "`millwork runs force`, which converts it once more, with a new account in place of this one";
+/// Advice where a number is wrong that only lists show.
+const SHOWN_ALONE: &str = "nothing: lists show it, and nothing is decided by it";
+/// Advice where a run cannot be tried.
+const CANCEL: &str =
+    "`millwork runs cancel`, then `millwork state reset-stuck-files`: its files go into a new manifest";
 
 impl Operations {
     pub(super) async fn check_runs(
@@ -56,15 +65,20 @@ impl Operations {
     ) -> TrackingResult<()> {
         let id = run.manifest_id.to_string();
         let Some(manifest) = self.store().manifest(&run.manifest_id).await? else {
-            found.add("document-is-store-copy", id, "the store has no document of it", RESTORE);
+            found.add(
+                "document-is-store-copy",
+                id,
+                "the store has no document of it",
+                if run.state.is_final() { RESTORE } else { CANCEL },
+            );
             return Ok(());
         };
         if run.files != manifest.files.len() as u64 && run.state != RunState::Draft {
             let text = format!("files: the total is {}, the document has {}", run.files, manifest.files.len());
-            found.add("totals", id.as_str(), text, RESTORE);
+            found.add("totals", id.as_str(), text, SHOWN_ALONE);
         }
         if !run.state.is_final() {
-            check_holders(found, run, &manifest, holders);
+            self.check_holders(found, run, &manifest, holders).await?;
         }
         if run.updated_at <= before {
             self.check_files_of(found, run, &manifest, before).await?;
@@ -82,7 +96,7 @@ impl Operations {
                 }
             }
             Some(Err(error)) => {
-                found.add("ledger-adds-up", id, format!("what it produced cannot be read: {error}"), RESTORE)
+                found.add("ledger-adds-up", id, format!("what it produced cannot be read: {error}"), CONVERT_AGAIN)
             }
             None if matches!(run.state, RunState::Committing | RunState::Completed) => {
                 found.add("completed-has-commit", id, format!("it is {}, and has no commit", run.state), RESTORE);
@@ -110,9 +124,9 @@ impl Operations {
             .filter(|file| file.updated_at <= before && !fits(run, file.state))
             .cloned()
             .collect();
-        let lost = files.iter().flatten().filter(|file| !is_here(file)).count();
+        let lost: Vec<&TrackedFile> = files.iter().flatten().filter(|file| !is_here(file)).collect();
         let is_open = !run.state.is_final() && run.state != RunState::Draft && run.committed_at.is_none();
-        if odd.is_empty() && !(is_open && lost > 0) {
+        if odd.is_empty() && !(is_open && !lost.is_empty()) {
             return Ok(());
         }
         // Findings count only if the run has not changed since.
@@ -126,16 +140,47 @@ impl Operations {
             let more = odd.len().saturating_sub(MAX_NAMED);
             let more = if more > 0 { format!(", and {more} more") } else { String::new() };
             let text = format!("it is {}, but {}{more}", run.state, named.join(", "));
-            found.add("files-follow-run", run.manifest_id.to_string(), text, "millwork state reset-stuck-files");
+            found.add("files-follow-run", run.manifest_id.to_string(), text, FIX);
         }
-        if is_open && lost > 0 {
+        if is_open && !lost.is_empty() {
+            let is_nameless = lost.iter().all(|file| file.manifest_id.is_none());
+            let lost = lost.len();
             let text = format!("it is {}, and {lost} of its files are in no manifest, or in another", run.state);
-            found.add(
-                "files-follow-run",
-                run.manifest_id.to_string(),
-                text,
-                "it will fail; the files that are left go into a new manifest",
-            );
+            found.add("files-follow-run", run.manifest_id.to_string(), text, if is_nameless { FIX } else { CANCEL });
+        }
+        Ok(())
+    }
+
+    /// No file is in two manifests that have not ended.
+    async fn check_holders(
+        &self,
+        found: &mut Consistency,
+        run: &Run,
+        manifest: &Manifest,
+        holders: &mut HashMap<ObjectUri, ManifestId>,
+    ) -> TrackingResult<()> {
+        // A draft names files that it may not have got.
+        if run.state == RunState::Draft {
+            return Ok(());
+        }
+        for file in &manifest.files {
+            let Some(other) = holders.insert(file.uri.clone(), run.manifest_id.clone()) else { continue };
+            if other == run.manifest_id {
+                continue;
+            }
+            let noted = self.store().files(std::slice::from_ref(&file.uri)).await?.pop().flatten();
+            let noted = noted.and_then(|file| file.manifest_id);
+            let text = format!("it is in the open manifests `{other}` and `{}`", run.manifest_id);
+            let remedy = match noted {
+                Some(id) if id == other.as_str() => {
+                    format!("`millwork runs cancel {}`: the file is `{id}`'s", run.manifest_id)
+                }
+                Some(id) if id == run.manifest_id.as_str() => {
+                    format!("`millwork runs cancel {other}`: the file is `{id}`'s")
+                }
+                _ => "cancel one of the two runs".to_owned(),
+            };
+            found.add("one-open-manifest", file.uri.to_string(), text, &remedy);
         }
         Ok(())
     }
@@ -155,27 +200,6 @@ impl Operations {
         if !is_same {
             let text = format!("the document at `{uri}` is another than the store's copy, which counts");
             found.add("document-is-store-copy", run.manifest_id.to_string(), text, "look who has changed it");
-        }
-    }
-}
-
-/// No file is in two manifests that have not ended.
-fn check_holders(
-    found: &mut Consistency,
-    run: &Run,
-    manifest: &Manifest,
-    holders: &mut HashMap<ObjectUri, ManifestId>,
-) {
-    // A draft names files that it may not have got.
-    if run.state == RunState::Draft {
-        return;
-    }
-    for file in &manifest.files {
-        if let Some(other) = holders.insert(file.uri.clone(), run.manifest_id.clone())
-            && other != run.manifest_id
-        {
-            let text = format!("it is in the open manifests `{other}` and `{}`", run.manifest_id);
-            found.add("one-open-manifest", file.uri.to_string(), text, "cancel one of the two runs");
         }
     }
 }
@@ -204,7 +228,7 @@ fn check_ledger(found: &mut Consistency, run: &Run, manifest: &Manifest, result:
                 "`{}`: {} lines are not {} rows + {} rejected + {} blank",
                 row.uri, row.lines, row.rows, row.rejected, row.blank
             );
-            found.add("ledger-adds-up", id.as_str(), text, RESTORE);
+            found.add("ledger-adds-up", id.as_str(), text, CONVERT_AGAIN);
         }
     }
     let sizes: HashMap<&str, Option<u64>> =
@@ -217,12 +241,12 @@ fn check_ledger(found: &mut Consistency, run: &Run, manifest: &Manifest, result:
             Some(_) => (!seen.insert(row.uri.as_str())).then_some("is in the ledger twice"),
         };
         if let Some(wrong) = wrong {
-            found.add("ledger-adds-up", id.as_str(), format!("`{}` {wrong}", row.uri), RESTORE);
+            found.add("ledger-adds-up", id.as_str(), format!("`{}` {wrong}", row.uri), CONVERT_AGAIN);
         }
     }
     if seen.len() < sizes.len() && result.ledger.len() != sizes.len() {
         let text = format!("the ledger has {} of the manifest's {} files", result.ledger.len(), sizes.len());
-        found.add("ledger-adds-up", id, text, RESTORE);
+        found.add("ledger-adds-up", id, text, CONVERT_AGAIN);
     }
 }
 
@@ -230,7 +254,7 @@ fn check_totals(found: &mut Consistency, run: &Run, result: &RunResult) {
     let mut differs = |what: &str, total: u64, sum: u64| {
         if total != sum {
             let text = format!("{what}: the total is {total}, the sum is {sum}");
-            found.add("totals", run.manifest_id.to_string(), text, RESTORE);
+            found.add("totals", run.manifest_id.to_string(), text, CONVERT_AGAIN);
         }
     };
     differs("rows of the outputs", result.rows, result.outputs.iter().map(|output| output.rows).sum());

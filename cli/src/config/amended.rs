@@ -1,0 +1,148 @@
+//! A command line that is read again and again, each time without what was wrong with it: so that all problems of it are told at once.
+
+use crate::failure::clap_text;
+use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command, CommandFactory, FromArgMatches};
+use millwork_process::{read, with_variables};
+use std::ffi::OsString;
+
+/// Limit of the problems of one command line that are told: 100, more than a program has options.
+const MAX_PROBLEMS: usize = 100;
+/// Mark of values that stand in for those that are missing. What is wrong with them is nobody's problem.
+const STAND_IN: &str = "stands-in-for-what-is-missing";
+/// Values that stand in, of which each option takes one.
+const STAND_INS: [&str; 4] =
+    ["/stands-in-for-what-is-missing", "sqlite:/stands-in-for-what-is-missing", "127.0.0.1:1", "1"];
+
+/// A command line, and what of it and of the environment is left out by now.
+struct Amended {
+    line: Vec<OsString>,
+    /// Options whose variables are left out.
+    unset: Vec<String>,
+    /// Options that were missing, each with the number of the value that stands in.
+    missing: Vec<(String, usize)>,
+}
+
+/// Everything that is wrong with a command line and the environment: what clap finds, then what the program itself does.
+pub(super) fn problems<T: CommandFactory + FromArgMatches>(
+    line: Vec<OsString>,
+    own: impl FnOnce(T) -> Vec<anyhow::Error>,
+) -> Vec<String> {
+    let mut amended = Amended { line, unset: Vec::new(), missing: Vec::new() };
+    let mut found = Vec::new();
+    while found.len() < MAX_PROBLEMS {
+        match amended.read::<T>() {
+            Ok(options) => {
+                found.extend(own(options).iter().map(|error| format!("{error:#}")));
+                break;
+            }
+            Err(error) if !error.use_stderr() => error.exit(),
+            Err(error) => {
+                found.push(clap_text(&error));
+                if !amended.amend(&error, &T::command()) {
+                    break;
+                }
+            }
+        }
+    }
+    found.retain(|problem| !problem.contains(STAND_IN));
+    found.dedup();
+    found
+}
+
+impl Amended {
+    fn read<T: CommandFactory + FromArgMatches>(&self) -> Result<T, clap::Error> {
+        let command = self.unset.iter().fold(with_variables(T::command()), |command, long| without(command, long));
+        let mut line = self.line.clone();
+        for (long, number) in &self.missing {
+            // After a subcommand its own options alone can be said.
+            let is_of_program = T::command().get_arguments().any(|arg| arg.get_long() == Some(long));
+            let at = if is_of_program { 1.min(line.len()) } else { line.len() };
+            let value = STAND_INS.get(*number).copied().unwrap_or_default();
+            line.splice(at..at, [format!("--{long}").into(), value.into()]);
+        }
+        let (mut command, matches) = read(command, line)?;
+        T::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+
+    /// Leaves out what an error is about. False if that cannot be done: then nothing more is found.
+    fn amend(&mut self, error: &clap::Error, command: &Command) -> bool {
+        let longs = longs_of(error);
+        match error.kind() {
+            ErrorKind::MissingRequiredArgument => {
+                let fresh = longs.iter().filter(|long| !self.missing.iter().any(|(known, _)| known == *long));
+                let fresh: Vec<_> = fresh.map(|long| (long.clone(), 0)).collect();
+                let is_new = !fresh.is_empty();
+                self.missing.extend(fresh);
+                is_new
+            }
+            ErrorKind::InvalidSubcommand | ErrorKind::MissingSubcommand => false,
+            _ => longs.first().is_some_and(|long| self.leave_out(long, command)),
+        }
+    }
+
+    fn leave_out(&mut self, long: &str, command: &Command) -> bool {
+        if let Some((_, number)) = self.missing.iter_mut().find(|(missing, _)| missing == long) {
+            *number += 1;
+            return *number < STAND_INS.len();
+        }
+        let arg = arg_of(command, long);
+        let takes_value = arg.is_none_or(|arg| arg.get_action().takes_values());
+        if self.remove(long, takes_value, command) {
+            return true;
+        }
+        let is_new = arg.is_some() && !self.unset.iter().any(|known| known == long);
+        self.unset.push(long.to_owned());
+        is_new
+    }
+
+    /// Takes an option with its values out of the line.
+    fn remove(&mut self, long: &str, takes_value: bool, command: &Command) -> bool {
+        let (flag, with_value) = (format!("--{long}"), format!("--{long}="));
+        let before = self.line.len();
+        let mut left = Vec::with_capacity(before);
+        let mut words = std::mem::take(&mut self.line).into_iter().peekable();
+        while let Some(word) = words.next() {
+            let text = word.to_string_lossy();
+            if text == flag {
+                let is_value = |next: &OsString| {
+                    let next = next.to_string_lossy();
+                    takes_value && !next.starts_with('-') && command.find_subcommand(&*next).is_none()
+                };
+                let _ = words.next_if(is_value);
+            } else if !text.starts_with(&with_value) {
+                left.push(word);
+            }
+        }
+        self.line = left;
+        self.line.len() < before
+    }
+}
+
+/// Options that an error is about, by their long names.
+fn longs_of(error: &clap::Error) -> Vec<String> {
+    let texts = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(text)) => vec![text.clone()],
+        Some(ContextValue::Strings(texts)) => texts.clone(),
+        _ => Vec::new(),
+    };
+    let long = |text: &String| {
+        let name = text.trim().strip_prefix("--")?;
+        name.split([' ', '=', '<', '[']).next().map(str::to_owned)
+    };
+    texts.iter().filter_map(long).filter(|long| !long.is_empty()).collect()
+}
+
+fn arg_of<'a>(command: &'a Command, long: &str) -> Option<&'a Arg> {
+    let own = command.get_arguments().find(|arg| arg.get_long() == Some(long));
+    own.or_else(|| command.get_subcommands().find_map(|below| arg_of(below, long)))
+}
+
+/// A command whose option of this name has no variable.
+fn without(command: Command, long: &str) -> Command {
+    let unset = |arg: Arg| if arg.get_long() == Some(long) { arg.env(Resettable::Reset) } else { arg };
+    let command = command.mut_args(unset);
+    let below: Vec<String> = command.get_subcommands().map(|below| below.get_name().to_owned()).collect();
+    below.into_iter().fold(command, |command, name| command.mut_subcommand(name, |below| without(below, long)))
+}

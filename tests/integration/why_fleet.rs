@@ -1,0 +1,123 @@
+//! Diagnoses of a fleet at work, and of events that wait or are put aside: real processes, queues and objects.
+
+use crate::aws::{bootstrap, environment};
+use crate::chaos::long_file;
+use crate::cluster::Cluster;
+use crate::fleet::{Fleet, World};
+use crate::place::{Done, Place, Running, binary, signal, start, wait_for_end, wait_until};
+use crate::queues::s3_event;
+use serde_json::{Value, json};
+use std::process::Command;
+
+/// The code of a diagnosis by the command line, with what it says.
+fn asked(cluster: &Cluster, subject: &str) -> Value {
+    Done::of(cluster.client(&["why", "--json", subject]).output().unwrap()).json()
+}
+
+/// The id of the executor of this number.
+fn executor(cluster: &Cluster, number: usize) -> String {
+    let name = format!("executor-{number}-");
+    let executors = cluster.get("executors")["items"].as_array().unwrap().clone();
+    let mut ids = executors.iter().filter_map(|executor| executor["id"].as_str());
+    ids.find(|id| id.starts_with(&name)).unwrap_or_else(|| panic!("{executors:?}")).to_owned()
+}
+
+#[test]
+fn a_fleet_that_is_full_loses_an_executor_or_drains_says_so_and_gets_on() {
+    let place = Place::new();
+    let mut cluster = Cluster::start(&place, "out", 1, &[]);
+    let (rows, content) = long_file();
+    let submit = |id: &str| {
+        let file = place.input(&format!("2025-12-23-{id}.ndjson.gz"), &content);
+        let document = json!({"fileLocations": [{"URIPrefixes": [file]}], "metadata": {"manifest_id": id}});
+        assert_eq!(cluster.post("manifests", &document).0, 202);
+    };
+    submit("m1");
+    let why = |cluster: &Cluster, id: &str| cluster.get(&format!("runs/{id}/why"));
+    wait_until("the first is converted", || why(&cluster, "m1")["code"] == "converting");
+    submit("m2");
+    wait_until("the second has no slot", || why(&cluster, "m2")["code"] == "no-slots");
+    let told = why(&cluster, "m2");
+    assert!(told["next"]["by_itself"] == true && told["sentence"].as_str().unwrap().contains("1 slot"), "{told}");
+    let first = executor(&cluster, 0);
+    let works = asked(&cluster, &format!("executor:{first}"));
+    assert_eq!(works["code"], "executor-works", "{works}");
+    // What is next by itself, a free slot, comes: with another executor.
+    cluster.start_executor();
+    wait_until("the second is converted", || why(&cluster, "m2")["code"] == "converting");
+    // The first executor is silent: its task starts again elsewhere, by itself.
+    let silent = cluster.take_executor();
+    signal(&silent, "STOP");
+    wait_until("its silence is seen", || why(&cluster, "m1")["code"] == "lost-task");
+    let lost = why(&cluster, "m1");
+    assert!(lost["next"]["by_itself"] == true && lost["sentence"].as_str().unwrap().contains(&first), "{lost}");
+    drop(silent);
+    let second = executor(&cluster, 1);
+    cluster.start_executor();
+    let draining = cluster.take_executor();
+    signal(&draining, "TERM");
+    wait_until("it drains", || {
+        let code = asked(&cluster, &format!("executor:{second}"))["code"].clone();
+        assert_ne!(code, "executor-idle");
+        code == "executor-drains" || code == "executor-away"
+    });
+    for id in ["m1", "m2"] {
+        wait_until("it is done", || why(&cluster, id)["code"] == "done");
+        assert_eq!(cluster.get(&format!("runs/{id}"))["result"]["rows"], rows);
+    }
+    assert_eq!(asked(&cluster, &format!("executor:{second}"))["code"], "executor-away");
+    drop(draining);
+}
+
+/// The builder's service on a cloud, as `millwork bootstrap aws` makes it.
+fn builder(world: &World, variables: &std::collections::BTreeMap<String, String>) -> Running {
+    let mut command = Command::new(binary("millwork-manifest-builder"));
+    command.args(["serve", "--http", "127.0.0.1:0"]).envs(variables).envs(world.aws.as_ref().unwrap().environment());
+    command.env("SIZE_TOLERANCE_PERCENT", "100").env("INPUT_PLACES", "s3://acme-input/").env("POLL_SECONDS", "1");
+    start(command, &world.place.path("builder.log"))
+}
+
+#[test]
+fn an_event_that_waits_or_is_put_aside_is_told_and_what_is_advised_helps() {
+    let world = World::cloud();
+    let aws = world.aws.as_ref().unwrap();
+    let variables = environment(&bootstrap(aws, &["--json"]));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let sqs = runtime.block_on(aws.sqs());
+    let send = |body: String| {
+        runtime.block_on(sqs.send_message().queue_url(&variables["QUEUE_URL"]).message_body(body).send()).unwrap();
+    };
+    let fleet = Fleet::start(&world, 1, 1);
+    let why = |uri: &str| fleet.get(0, &format!("files/why?uri={uri}"));
+    let mut service = builder(&world, &variables);
+    // An event without an entity tag can never be processed. The bucket's own event of the object is lost.
+    let lost = "s3://acme-input/2025-12-23-lost.ndjson";
+    let event = s3_event("acme-input", "2025-12-23-lost.ndjson", 7, 1).replace("\"eTag\":\"e1\",", "");
+    assert!(!event.contains("eTag"));
+    let silence = runtime.block_on(aws.s3()).put_bucket_notification_configuration().bucket("acme-input");
+    let nothing = aws_sdk_s3::types::NotificationConfiguration::builder().build();
+    runtime.block_on(silence.notification_configuration(nothing).send()).unwrap();
+    world.input("2025-12-23-lost.ndjson", b"{\"a\": 1}\n".to_vec());
+    send(event);
+    fleet.wait_until("its event is put aside", || why(lost)["code"] == "dead-letter");
+    let told = why(lost);
+    assert!(told["sentence"].as_str().unwrap().contains("bad-record"), "{told}");
+    signal(&service, "TERM");
+    assert_eq!(wait_for_end(&mut service), Some(0));
+    // Another waits, since nobody reads the queue.
+    let late = "s3://acme-input/2025-12-23-late.ndjson";
+    world.input("2025-12-23-late.ndjson", b"{\"a\": 1}\n".to_vec());
+    send(s3_event("acme-input", "2025-12-23-late.ndjson", 9, 2));
+    fleet.wait_until("its event waits", || why(late)["code"] == "events-behind");
+    assert!(why(late)["next"]["by_itself"] == true, "{}", why(late));
+    // What comes by itself comes, and what is advised helps.
+    let _service = builder(&world, &variables);
+    fleet.wait_until("its event is read", || ["filling", "due"].map(Value::from).contains(&why(late)["code"]));
+    let advised = told["action"]["command"].as_str().unwrap_or_else(|| panic!("{told}"));
+    let mut words = advised.split(' ');
+    let mut command = Command::new(binary(words.next().unwrap()));
+    command.args(words).envs(&variables).envs(aws.environment()).env("SIZE_TOLERANCE_PERCENT", "100");
+    let done = Done::of(command.env("INPUT_PLACES", "s3://acme-input/").output().unwrap());
+    assert_eq!(done.code, Some(0), "{advised}: {}{}", done.stdout, done.stderr);
+    fleet.wait_until("it is taken in", || ["filling", "due"].map(Value::from).contains(&why(lost)["code"]));
+}
