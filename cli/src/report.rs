@@ -64,6 +64,9 @@ pub(crate) struct FailedManifest {
     pub(crate) manifest_id: String,
     pub(crate) class: String,
     pub(crate) message: String,
+    /// The one file that is at fault, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<String>,
 }
 
 impl Report {
@@ -75,6 +78,7 @@ impl Report {
                 manifest_id: manifest_id.to_owned(),
                 class: failure.class.to_string(),
                 message: failure.message.clone(),
+                file: failure.file.clone(),
             }),
         }
     }

@@ -14,7 +14,7 @@ use millwork_conversion::{Capacity, ConversionOptions, input_bytes_read};
 use millwork_manifest::{FailureClass, Flush, ManifestId, ObjectUri, printable};
 use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings, UnmovedFile};
 use millwork_scheduler::{
-    Change, EndedRun, Engine, Lease, OutputLayout, OutputLock, RunOptions, Scheduler, adopt, count_unknown,
+    Adopted, Change, EndedRun, Engine, Lease, OutputLayout, OutputLock, RunOptions, Scheduler, claim_output,
 };
 use millwork_storage::{Location, Places, Storage};
 use millwork_tracking::{RunCount, RunState, TrackingError, TrackingStore};
@@ -104,9 +104,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     // Before anything is begun: from here on a signal ends it in order.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let engine = tokio::spawn(embedded::start(vcores(options.vcores)));
-    let adoption = options.adopt.then_some(&options.run.layout);
     let opened = tokio::select! {
-        opened = open(&state, output, adoption) => opened.map(Some),
+        opened = open(&state, output, &options.run.layout, options.adopt) => opened.map(Some),
         _ = signals.next() => Ok(None),
     };
     let Ok(Some((lease, output))) = opened else {
@@ -146,28 +145,22 @@ pub(crate) fn default_state(output: &Location) -> anyhow::Result<String> {
 }
 
 /// Opens the store, and takes what one process only may have.
-async fn open(state: &str, output: Location, adoption: Option<&OutputLayout>) -> anyhow::Result<(Lease, OutputLock)> {
+async fn open(state: &str, output: Location, layout: &OutputLayout, adopt: bool) -> anyhow::Result<(Lease, OutputLock)> {
     let store = millwork_tracking::open(state).await?;
     let lease = Lease::take(state, &store).await?.with_context(|| TrackingError::InUse(state.to_owned()))?;
     let lock = OutputLock::take(output.clone())?;
-    let unknown = count_unknown(&*store, &output).await?;
-    match adoption {
-        _ if unknown == 0 => {}
-        None => anyhow::bail!(
-            "`{output}` has {}, of which the state `{state}` knows nothing: it was lost, or is another one. Name the right one with \
-             --state; or say --adopt, to take the files of those manifests as converted whose output is there; or write to another \
-             --output. Otherwise their rows would stand there twice",
-            count(unknown as u64, "manifest"),
-        ),
-        Some(layout) => {
-            let adopted = adopt(&lease, &output, layout).await?;
-            eprintln!("millwork: {} taken as converted", count(adopted.completed.len() as u64, "manifest"));
-            for (manifest, why) in &adopted.left {
-                eprintln!("millwork: manifest {} is not taken over: {}", printable(manifest), printable(why));
-            }
-        }
-    }
+    tell_adopted(adopt, &claim_output(&lease, &output, layout, adopt).await?);
     Ok((lease, lock))
+}
+
+/// Tells of the manifests of another state that were taken over, if that was asked for.
+pub(crate) fn tell_adopted(adopt: bool, adopted: &Adopted) {
+    if adopt {
+        eprintln!("millwork: {} taken as converted", count(adopted.completed.len() as u64, "manifest"));
+    }
+    for (manifest, why) in &adopted.left {
+        eprintln!("millwork: manifest {} is not taken over: {}", printable(manifest), printable(why));
+    }
 }
 
 /// Parts of the command that have begun before the store is open.
@@ -227,10 +220,11 @@ impl Begun {
         }
         report.seconds = started.elapsed().as_secs_f64();
         report.sort();
-        if report.failed.iter().any(|failed| failed.class == FailureClass::Input.as_str()) {
-            tell(
-                "what failed over its input is tried again by the next run, each file alone: mend or replace it, or move it out of the input",
-            );
+        if report.failed.iter().any(|failed| failed.file.is_some()) {
+            tell("a file that failed is tried again by the next run, alone: mend or replace it, or move it out of the input");
+        }
+        if report.failed.iter().any(|failed| failed.file.is_none()) {
+            tell("a manifest that failed for no file of its own is tried again, as a whole, by the next run");
         }
         show(&report, options.json)?;
         Ok(if report.is_all_well() { code } else { ExitCode::FAILURE })

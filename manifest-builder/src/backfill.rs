@@ -265,21 +265,36 @@ impl Builder {
         Ok(made)
     }
 
-    /// Makes manifests of the files of a place whose runs failed, each of one file, so that none can take others along
-    /// again.
+    /// Makes manifests of the files of a place whose runs failed: one of each file that was at fault, so that it can take no others
+    /// along again, and one of the rest of each run, as large as before.
     pub async fn cut_failed(&self, place: &Location) -> Result<Vec<QueuedManifest>, BuilderError> {
-        let mut by_date: BTreeMap<DatePrefix, Vec<TrackedFile>> = BTreeMap::new();
+        let mut by_run: BTreeMap<Option<String>, Vec<TrackedFile>> = BTreeMap::new();
         for file in self.files_in(FileState::Failed, place).await? {
-            if let Some(date) = file.date {
-                by_date.entry(date).or_default().push(file);
+            by_run.entry(file.manifest_id.clone()).or_default().push(file);
+        }
+        let mut by_date: BTreeMap<DatePrefix, Vec<Vec<TrackedFile>>> = BTreeMap::new();
+        for (run, files) in by_run {
+            let at_fault = self.at_fault(run).await?;
+            let (alone, rest): (Vec<_>, Vec<_>) =
+                files.into_iter().partition(|file| at_fault.as_deref() == Some(file.uri.as_str()));
+            for group in [alone, rest] {
+                if let Some(date) = group.first().and_then(|file| file.date) {
+                    by_date.entry(date).or_default().push(group);
+                }
             }
         }
         let mut made = Vec::new();
-        for (date, files) in by_date {
+        for (date, groups) in by_date {
             self.check_stop()?;
-            made.extend(self.when_free(date, async || self.cut_alone(date, &files).await).await?);
+            made.extend(self.when_free(date, async || self.cut_groups(date, &groups).await).await?);
         }
         Ok(made)
+    }
+
+    /// Address of the file for which a run failed, if it failed for one.
+    async fn at_fault(&self, run: Option<String>) -> Result<Option<String>, BuilderError> {
+        let Some(Ok(id)) = run.map(|run| run.parse()) else { return Ok(None) };
+        Ok(self.store.run_head(&id).await?.and_then(|run| run.failure?.file))
     }
 
     /// Makes manifests of a date, once nobody else does. Who died doing so holds its lock to the end of its time.

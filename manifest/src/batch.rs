@@ -1,10 +1,13 @@
 //! When the pending files of a date become manifests, and which files go together.
 
-use crate::ObjectUri;
+use crate::{MAX_MANIFEST_BYTES, ObjectUri};
 use chrono::{DateTime, Utc};
 
 /// Bytes in a gigabyte, as the size cap counts them.
 const GB: f64 = 1024.0 * 1024.0 * 1024.0;
+
+/// Limit of what the entries of files take in a document, in bytes: 1 MiB is left for all else in it, such as places of traces.
+const MAX_ENTRIES_BYTES: u64 = MAX_MANIFEST_BYTES - (1 << 20);
 
 /// The caps of one manifest. Both hold at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub struct PendingFile {
     pub uri: ObjectUri,
     /// Size of the file as stored, in bytes.
     pub size_bytes: u64,
+    /// Bytes that it takes in the document of a manifest, at most.
+    pub entry_bytes: u64,
     /// When it arrived.
     pub arrived_at: DateTime<Utc>,
 }
@@ -62,25 +67,27 @@ pub enum Flush {
 
 /// Cuts the pending files of one date into batches, keeping their order. The files in no batch wait for more.
 ///
-/// Every batch holds to both caps; a file above the size cap is a batch of its own.
+/// Every batch holds to both caps; a file above the size cap is a batch of its own. The document of a batch stays within
+/// [`MAX_MANIFEST_BYTES`].
 pub fn cut(files: &[PendingFile], caps: &BatchCaps, flush: Flush) -> Vec<Vec<PendingFile>> {
     let mut batches = Vec::new();
     let mut open: Vec<PendingFile> = Vec::new();
-    let mut open_bytes = 0;
+    let (mut open_bytes, mut document_bytes) = (0, 0);
     for file in files {
         if file.size_bytes > caps.max_bytes {
             batches.push(vec![file.clone()]);
             continue;
         }
-        if open_bytes + file.size_bytes > caps.max_bytes {
+        if open_bytes + file.size_bytes > caps.max_bytes || document_bytes + file.entry_bytes > MAX_ENTRIES_BYTES {
             batches.push(std::mem::take(&mut open));
-            open_bytes = 0;
+            (open_bytes, document_bytes) = (0, 0);
         }
         open_bytes += file.size_bytes;
+        document_bytes += file.entry_bytes;
         open.push(file.clone());
         if open.len() >= caps.max_files || open_bytes >= caps.max_bytes {
             batches.push(std::mem::take(&mut open));
-            open_bytes = 0;
+            (open_bytes, document_bytes) = (0, 0);
         }
     }
     if !open.is_empty() && rest_is_due(&open, open_bytes, caps, flush) {
@@ -117,6 +124,7 @@ mod tests {
         let file = |(i, size_bytes): (usize, &u64)| PendingFile {
             uri: format!("s3://in/2025-12-23-{i}.ndjson").parse().unwrap(),
             size_bytes: *size_bytes,
+            entry_bytes: 100,
             arrived_at: at(i as i64),
         };
         sizes.iter().enumerate().map(file).collect()
@@ -148,6 +156,13 @@ mod tests {
     fn a_rest_of_half_a_batch_goes() {
         assert_eq!(lengths(&cut(&files(&[10; 5]), &caps(100, 100), Flush::WhenAged(at(0)))), [5]);
         assert_eq!(lengths(&cut(&files(&[1; 5]), &caps(100, 10), Flush::WhenAged(at(0)))), [5]);
+    }
+
+    #[test]
+    fn a_document_stays_within_its_limit() {
+        let mut pending = files(&[1; 31]);
+        pending.iter_mut().for_each(|file| file.entry_bytes = 2 << 20);
+        assert_eq!(lengths(&cut(&pending, &caps(100, 100), Flush::Now)), [15, 15, 1]);
     }
 
     #[test]

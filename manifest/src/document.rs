@@ -44,6 +44,12 @@ impl ManifestFile {
     fn is_described(&self) -> bool {
         self.size_bytes.is_some() || self.etag.is_some() || self.version_id.is_some()
     }
+
+    /// Bytes that the file takes in a document: its address, what is known of it, and what stands between files.
+    pub fn entry_bytes(&self) -> u64 {
+        let bytes = |text: serde_json::Result<String>| text.map_or(0, |text| text.len() as u64 + 1);
+        bytes(serde_json::to_string(&self.uri)) + bytes(serde_json::to_string(self))
+    }
 }
 
 /// Why a text is no manifest.

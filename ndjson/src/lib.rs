@@ -46,5 +46,5 @@ pub use progress::{Pace, TaskCounters, TaskCounts, TaskStep};
 pub use rejects::{RejectRoom, RejectSink};
 pub use rows::{Column, Rows, TextValues};
 pub use scan::{FileScan, ScanContext, input_bytes_read};
-pub use spec::{FileRange, LINE_PLACE, MAX_LATE_COLUMNS, OutputColumn, RowSource};
+pub use spec::{FileRange, LINE_PLACE, MAX_LATE_COLUMNS, OutputColumn, RowSource, metadata_fields};
 pub use unescape::unescape;

@@ -89,14 +89,18 @@ impl RowSource {
     /// The schema of [`Self::all_columns`].
     pub fn full_schema(&self) -> SchemaRef {
         let input = self.layout.names.iter().map(|name| Field::new(name, DataType::Utf8, true));
-        let metadata = METADATA.iter().zip(METADATA_COLUMNS).map(|(column, name)| {
-            let kind = match column {
-                OutputColumn::SourceLine => DataType::Int64,
-                OutputColumn::IngestedAt => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-                _ => DataType::Utf8View,
-            };
-            Field::new(name, kind, false)
-        });
-        Arc::new(Schema::new(input.chain(metadata).collect::<Vec<_>>()))
+        Arc::new(Schema::new(input.chain(metadata_fields()).collect::<Vec<_>>()))
     }
+}
+
+/// The metadata columns, with their types.
+pub fn metadata_fields() -> impl Iterator<Item = Field> {
+    METADATA.iter().zip(METADATA_COLUMNS).map(|(column, name)| {
+        let kind = match column {
+            OutputColumn::SourceLine => DataType::Int64,
+            OutputColumn::IngestedAt => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            _ => DataType::Utf8View,
+        };
+        Field::new(name, kind, false)
+    })
 }

@@ -15,7 +15,7 @@ use futures::{StreamExt, TryStreamExt};
 use millwork_api::OutputFile;
 use millwork_manifest::{Manifest, ManifestId};
 use millwork_storage::{Location, Object, Objects, StagedFile, Staging, Storage, staged_manifests};
-use millwork_tracking::{Commit, QueuedManifest, RunFilter, TrackingStore};
+use millwork_tracking::{Commit, Note, QueuedManifest, RunFilter, TrackingStore};
 use std::collections::BTreeMap;
 use std::fs::File;
 
@@ -31,43 +31,116 @@ pub struct Adopted {
     pub left: Vec<(String, String)>,
 }
 
+/// Kind of the note by which a state is known from every other one, and the name of the one there is.
+const STATE: (&str, &str) = ("state", "identity");
+/// Time for which that note is kept: for ever, as far as stores can say so.
+const FOR_EVER: Duration = Duration::days(36_500);
+
 /// Place in which builders of an output write its manifests.
 fn manifests_of(output: &Location) -> Location {
     output.join("_millwork").join("manifests")
 }
 
-/// Counts the manifests of an output that a state without any run does not know; 0 if the state has runs.
-pub async fn count_unknown(store: &dyn TrackingStore, output: &Location) -> anyhow::Result<usize> {
-    let newest = store.list_runs(&RunFilter { limit: 1, ..RunFilter::default() }).await?;
-    // A first manifest that is not finished is known.
-    let is_new = newest.items.is_empty() && store.drafts(Utc::now() + Duration::days(1)).await?.is_empty();
-    match is_new {
-        true => Ok(list(&manifests_of(output)).await?.len()),
-        false => Ok(0),
+/// Claims an output for the state of a lease, before anything is written to it: two states that write to one output know nothing of
+/// each other, so that rows could stand there twice. An output that another state has filled, or one that is lost, is refused; with
+/// `adopt`, its manifests are taken over first.
+///
+/// Below `_millwork/states/` of the output each state that had it has an object, numbered in order: the last one has it. A process that
+/// dies before that is written has changed nothing that matters; adopting goes on where it was.
+pub async fn claim_output(
+    lease: &Lease,
+    output: &Location,
+    layout: &OutputLayout,
+    adopt: bool,
+) -> anyhow::Result<Adopted> {
+    let store = &**lease.store();
+    let state = identity(store).await?;
+    let states = list(&output.join("_millwork").join("states"), "").await?;
+    let last = states.iter().map(|object| &object.key).max();
+    let owner = match states.iter().find(|object| Some(&object.key) == last) {
+        Some(object) => Some(String::from_utf8_lossy(&Storage::from_env().read(&object.uri).await?).into_owned()),
+        None => None,
+    };
+    if owner.as_ref() == Some(&state) {
+        return Ok(Adopted::default());
     }
+    // Outputs of versions before have no such object.
+    let is_foreign = owner.is_some() || is_new(store).await?;
+    let manifests = if is_foreign { list(&manifests_of(output), ".json").await?.len() } else { 0 };
+    let is_filled = manifests > 0 || owner.is_some() && has_outputs(output).await?;
+    let adopted = match adopt {
+        true if is_filled => adopt_all(lease, output, layout).await?,
+        false if is_filled => {
+            let there = if manifests == 1 { "1 manifest".to_owned() } else { format!("{manifests} manifests") };
+            anyhow::bail!(
+                "`{output}` has {}, of which this state knows nothing: it was lost, or is another one. Name the right one with --state; \
+                 or say --adopt, to take the files of those manifests as converted whose output is there; or write to another --output. \
+                 Otherwise their rows would stand there twice",
+                if manifests == 0 { "outputs of manifests that are kept elsewhere".to_owned() } else { there },
+            )
+        }
+        _ => Adopted::default(),
+    };
+    let number = last.and_then(|key| key.rsplit('/').next()?.parse::<u64>().ok()).unwrap_or(0) + 1;
+    let place = output.object(&format!("_millwork/states/{number:08}"))?;
+    anyhow::ensure!(
+        Storage::from_env().write_once(&place, state.as_bytes()).await?,
+        "another state has just claimed `{output}` (`{place}`): start it again to see which"
+    );
+    Ok(adopted)
 }
 
-/// The objects of a place, which need not be there.
-async fn list(place: &Location) -> anyhow::Result<Vec<Object>> {
+/// The number of a state, made at random when it is first asked for. One process has the lease of a state, and no other asks.
+async fn identity(store: &dyn TrackingStore) -> anyhow::Result<String> {
+    let notes = store.notes(STATE.0, Utc::now()).await?;
+    let known = notes.iter().find(|note| note.name == STATE.1).and_then(|note| note.value.as_str());
+    if let Some(known) = known {
+        return Ok(known.to_owned());
+    }
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))?;
+    let number = format!("{:032x}", u128::from_be_bytes(random));
+    let note = Note { name: STATE.1.to_owned(), at: Utc::now(), value: number.clone().into() };
+    store.put_note(STATE.0, &note, Utc::now() + FOR_EVER).await?;
+    Ok(number)
+}
+
+/// Tells whether a state knows of no manifest. A first one that is not finished is known.
+async fn is_new(store: &dyn TrackingStore) -> anyhow::Result<bool> {
+    let newest = store.list_runs(&RunFilter { limit: 1, ..RunFilter::default() }).await?;
+    Ok(newest.items.is_empty() && store.drafts(Utc::now() + Duration::days(1)).await?.is_empty())
+}
+
+/// Tells whether an output holds a Parquet file.
+async fn has_outputs(output: &Location) -> anyhow::Result<bool> {
+    let listed = Storage::from_env().list(output).await?;
+    let is_output = async |found: millwork_storage::StorageResult<Object>| {
+        found.is_ok_and(|object| object.key.ends_with(".parquet") && !object.key.starts_with("_millwork/"))
+    };
+    Ok(listed.any(is_output).await)
+}
+
+/// The objects of a place with this ending. The place need not be there.
+async fn list(place: &Location, ending: &str) -> anyhow::Result<Vec<Object>> {
     if place.local_path().is_some_and(|path| !path.exists()) {
         return Ok(Vec::new());
     }
     let listed = Storage::from_env().list(place).await?;
-    let listed = listed.try_filter_map(async |object| Ok(object.key.ends_with(".json").then_some(object)));
+    let listed = listed.try_filter_map(async |object| Ok(object.key.ends_with(ending).then_some(object)));
     // An entry that may not be read as a file is no manifest either: it is left out.
     let listed = listed.filter(|found| std::future::ready(!matches!(found, Err(error) if error.is_foreign())));
     Ok(listed.try_collect().await?)
 }
 
 /// Takes the manifests of an output as converted, as far as their output is there.
-pub async fn adopt(lease: &Lease, output: &Location, layout: &OutputLayout) -> anyhow::Result<Adopted> {
+async fn adopt_all(lease: &Lease, output: &Location, layout: &OutputLayout) -> anyhow::Result<Adopted> {
     let outputs = Storage::from_env().list(output).await?;
     let outputs = outputs.filter(|found| std::future::ready(!matches!(found, Err(error) if error.is_foreign())));
     let outputs: BTreeMap<String, Object> = outputs.map_ok(|object| (object.key.clone(), object)).try_collect().await?;
     let of_output = output.clone();
     let staged = tokio::task::spawn_blocking(move || staged_manifests(&of_output)).await??;
     let mut adopted = Adopted::default();
-    for document in list(&manifests_of(output)).await? {
+    for document in list(&manifests_of(output), ".json").await? {
         let content = Storage::from_env().read(&document.uri).await?;
         let manifest = match Manifest::parse(document.uri.as_str(), &content, document.modified_at) {
             Ok(manifest) => manifest,

@@ -38,7 +38,7 @@ pub use access::{
     Caller, NewToken, OwnerToken, Role, TokenId, TokenRecord, TokenSetError, check_token_file, find_owner_token,
     keep_private, owner_address,
 };
-pub use adopt::{Adopted, adopt, count_unknown};
+pub use adopt::{Adopted, claim_output};
 pub use api::{ApiServer, HttpDoor, HttpOptions, read_token};
 pub use audit::Operator;
 pub use commit::RunResult;

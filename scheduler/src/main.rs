@@ -5,9 +5,10 @@ use anyhow::Context;
 use futures::StreamExt;
 use millwork_api::Setting;
 use millwork_cluster::DoorAccess;
+use millwork_conversion::ConversionOptions;
 use millwork_scheduler::{
     About, ApiServer, Engine, FleetSize, Intake, Lease, OutputLock, Program, ReadPlaces, ScalerServer, Scheduler,
-    Service, settings_in_force,
+    Service, claim_output, settings_in_force,
 };
 use millwork_tracking::TrackingStore;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -42,6 +43,7 @@ async fn serve(options: Program, settings: Vec<Setting>) -> anyhow::Result<()> {
     let door = options.http.door()?;
     let executors = options.executor_access()?;
     let places = options.places.read(&options.intake, &options.run, &options.state)?;
+    let conversion = options.run.service_conversion(places.input.clone())?;
     let (policy, scaler) = (options.scaling.policy(&options.run)?, options.scaling.door()?);
     let descriptors = millwork_net::raise_descriptor_limit().context("cannot raise the limit of open files")?;
     let http = listen(options.http.address).await?;
@@ -57,7 +59,7 @@ async fn serve(options: Program, settings: Vec<Setting>) -> anyhow::Result<()> {
     };
     tracing::info!(http = %options.http.address, "standing by");
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let led = lead(&options, executors, &store, &service, &mut signals).await;
+    let led = lead(&options, conversion, executors, &store, &service, &mut signals).await;
     server.shut_down().await;
     led
 }
@@ -65,6 +67,7 @@ async fn serve(options: Program, settings: Vec<Setting>) -> anyhow::Result<()> {
 /// Waits for its turn to run the manifests, then does so until it is told to stop, or another has taken over.
 async fn lead(
     options: &Program,
+    conversion: ConversionOptions,
     access: DoorAccess,
     store: &Arc<dyn TrackingStore>,
     service: &Service,
@@ -75,12 +78,18 @@ async fn lead(
         _ = signals.next() => return Ok(()),
     };
     let output = OutputLock::take(options.run.output()?)?;
+    let adopted = claim_output(&lease, &options.run.output()?, &options.run.layout, options.adopt).await?;
+    if !adopted.completed.is_empty() {
+        tracing::info!(manifests = adopted.completed.len(), "manifests of another state are taken as converted");
+    }
+    for (manifest, why) in &adopted.left {
+        tracing::warn!(manifest, why, "a manifest of another state is not taken over");
+    }
     // Not before: executors connect to who listens.
     let listener = listen(options.listen).await?;
     let engine = Engine::start().await?;
     engine.admit_all(millwork_cluster::listen(listener, access)?);
-    let ReadPlaces { input, manifests } = service.places().clone();
-    let conversion = options.run.conversion(input)?;
+    let manifests = service.places().manifests.clone();
     let (scheduler, _) = Scheduler::start(engine.clone(), &lease, output, options.run.clone(), conversion)?;
     service.lead(scheduler.clone());
     tracing::info!(executors = %options.listen, token = lease.lock().token, "running manifests");

@@ -35,7 +35,7 @@ pub struct RunOptions {
     #[arg(long, env = "COLUMN_NAMES", value_name = "RULE", default_value = "exact")]
     pub column_names: ColumnNames,
 
-    /// Query to run instead of `SELECT * FROM read_manifest($manifest)`; one that starts with EXPLAIN shows the plan
+    /// Query to run instead of `SELECT * FROM read_manifest($manifest)`. In `millwork run`, one that starts with EXPLAIN shows the plan
     /// and converts nothing
     #[arg(long, env = "MILLWORK_SQL", value_name = "FILE")]
     pub sql: Option<PathBuf>,
@@ -86,7 +86,17 @@ impl RunOptions {
         }
     }
 
-    /// Makes the options of the conversion, with the user's query read, for files that are in these places only.
+    /// Makes the options of the conversion in a process that runs on: as [`Self::conversion`], but for a query that converts nothing.
+    pub fn service_conversion(&self, input: Places) -> anyhow::Result<ConversionOptions> {
+        let conversion = self.conversion(input)?;
+        anyhow::ensure!(
+            conversion.query.explained().is_none(),
+            "the query of --sql starts with EXPLAIN, which converts nothing: take that word out; `millwork explain` shows the plan"
+        );
+        Ok(conversion)
+    }
+
+    /// Makes the options of the conversion, with the user's query read and checked, for files that are in these places only.
     pub fn conversion(&self, input: Places) -> anyhow::Result<ConversionOptions> {
         let query = match &self.sql {
             None => Query::default(),
@@ -96,6 +106,8 @@ impl RunOptions {
                 Query::new(path.display().to_string(), sql)
             }
         };
+        // A mistake is told at the start, instead of once for each manifest.
+        query.check().map_err(|failure| anyhow::anyhow!(failure.message))?;
         Ok(ConversionOptions {
             input: Some(input),
             query,

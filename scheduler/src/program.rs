@@ -24,6 +24,11 @@ pub struct Program {
     #[arg(long, env = "MILLWORK_STATE", value_name = "URL")]
     pub state: String,
 
+    /// Take an output over that another state has filled: the files of manifests below its `_millwork/manifests` count as converted. Files
+    /// of other manifests are converted again if they come again
+    #[arg(long, env = "MILLWORK_ADOPT")]
+    pub adopt: bool,
+
     /// File with the secret that executors have, too; MILLWORK_EXECUTOR_SECRET in the environment does the same [default: one that is made
     /// for this user in ~/.local/state/millwork, if --listen is on loopback]
     #[arg(long, env = "MILLWORK_EXECUTOR_SECRET_FILE", value_name = "FILE")]
@@ -131,7 +136,7 @@ impl Program {
     /// Everything for which the scheduler would refuse to start, as far as that can be seen without a store, a network, or a change.
     pub fn problems(&self) -> Vec<anyhow::Error> {
         let places = self.places.read(&self.intake, &self.run, &self.state);
-        let conversion = places.as_ref().ok().map(|places| self.run.conversion(places.input.clone()));
+        let conversion = places.as_ref().ok().map(|places| self.run.service_conversion(places.input.clone()));
         let found = [
             self.http.door().err(),
             self.check_executors().err(),

@@ -3,6 +3,7 @@
 // A test that meets what it did not expect is to fail right there.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod adopted;
 mod api;
 mod audit;
 mod aws;

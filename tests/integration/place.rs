@@ -169,6 +169,7 @@ impl Place {
                 || name.starts_with("_millwork/state.")
                 || name == "_millwork/output.lock"
                 || name.starts_with("_millwork/manifests/")
+                || name.starts_with("_millwork/states/")
         };
         let stray: Vec<_> = self.files("out").into_iter().filter(|name| !known(name)).collect();
         assert!(stray.is_empty(), "{stray:?}");

@@ -1,6 +1,6 @@
 //! A user's own query, and the plan that can be looked at.
 
-use crate::place::{Place, python};
+use crate::place::{Done, Place, python};
 
 fn rows(place: &Place) -> serde_json::Value {
     let script = "import sys, json, glob, pyarrow.parquet as pq\n\
@@ -34,6 +34,50 @@ fn a_query_computes_renames_and_filters() {
     );
     // SHA-256 of "y", from coreutils' sha256sum.
     assert_eq!(rows[1]["hash"], "a1fce4363854ff888cff4b8e7875d600c2682390412a8cf79b37d0b11148b0fa");
+}
+
+#[test]
+fn a_query_with_a_mistake_is_refused_before_anything_is_begun() {
+    for sql in ["SELEC a FROM", "SELECT a FROM read_manifest($manifest) ORDER BY a", "SELECT nofunction(a) FROM read_manifest($manifest)"] {
+        let place = with_query(sql);
+        let query = place.path("q.sql");
+        let done = place.run(&["--sql", query.to_str().unwrap()]);
+        assert!(done.code == Some(2) && done.stderr.contains("q.sql"), "{}", done.stderr);
+        assert!(!place.path("out").exists());
+        let mut command = place.command("millwork-scheduler");
+        command.args(["--state", "sqlite:nowhere/s.db", "--http", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--sql"]);
+        command.arg(&query).arg("--output").arg(place.path("out")).arg("--input-places").arg(place.path("in"));
+        let done = Done::of(command.output().unwrap());
+        assert!(done.code == Some(1) && done.stderr.contains("q.sql"), "{}", done.stderr);
+    }
+}
+
+#[test]
+fn a_scheduler_takes_no_query_that_converts_nothing() {
+    let place = with_query("EXPLAIN SELECT a FROM read_manifest($manifest)");
+    let mut command = place.command("millwork-scheduler");
+    command.args(["--state", "sqlite:nowhere/s.db", "--http", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--sql"]);
+    command.arg(place.path("q.sql")).arg("--output").arg(place.path("out")).arg("--input-places").arg(place.path("in"));
+    let done = Done::of(command.output().unwrap());
+    assert!(done.code == Some(1) && done.stderr.contains("EXPLAIN"), "{}", done.stderr);
+}
+
+#[test]
+fn files_that_were_not_at_fault_stay_together_when_they_are_tried_again() {
+    let place = with_query("SELECT nope FROM read_manifest($manifest)");
+    for number in 0..4 {
+        place.input(&format!("2025-01-01-more-{number}.ndjson"), "{\"a\":1}\n");
+    }
+    let done = place.run(&["--sql", place.path("q.sql").to_str().unwrap()]);
+    assert_eq!((done.code, &done.json()["failed"][0]["class"]), (Some(1), &"input".into()), "{}", done.stderr);
+    assert!(done.stderr.contains("tried again, as a whole"), "{}", done.stderr);
+    // One of them is a file that fails by itself: it leaves the others, and is alone from then on.
+    place.input("2025-01-01-z.ndjson.gz", "no gzip");
+    let done = place.run(&[]);
+    let report = done.json();
+    assert_eq!((&report["rows"], report["failed"].as_array().unwrap().len()), (&7.into(), 1), "{}", done.stderr);
+    assert!(done.stderr.contains("tried again by the next run, alone"), "{}", done.stderr);
+    assert_eq!(place.parquet_files().len(), 1);
 }
 
 #[test]

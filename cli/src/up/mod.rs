@@ -5,6 +5,7 @@ mod feed;
 
 use crate::embedded::{self, vcores};
 use crate::failure::usage;
+use crate::run::tell_adopted;
 use anyhow::Context;
 use clap::{Args, Parser};
 use demo::Demo;
@@ -12,7 +13,7 @@ use feed::Feed;
 use millwork_manifest_builder::{Builder, Rules};
 use millwork_process::Profile;
 use millwork_scheduler::{
-    About, ApiServer, BasePath, EndedRun, HttpOptions, Lease, OutputLock, ReadPlaces, RunOptions, Scheduler, Service,
+    About, ApiServer, BasePath, EndedRun, HttpOptions, Lease, OutputLock, ReadPlaces, RunOptions, Scheduler, Service, claim_output,
 };
 use millwork_storage::{Location, Places, Storage};
 use millwork_tracking::TrackingStore;
@@ -69,6 +70,10 @@ pub(crate) struct Options {
     /// Path below which a proxy shows the web UI and the API, such as /millwork
     #[arg(long, value_name = "PATH", default_value = "")]
     http_base_path: BasePath,
+
+    /// Take the manifests of an output whose state was lost as converted, as far as their output is there
+    #[arg(long)]
+    adopt: bool,
 
     /// Serve neither web UI nor HTTP API
     #[arg(long, conflicts_with_all = ["http", "open"])]
@@ -196,7 +201,8 @@ async fn lead(
         }
     };
     let output = OutputLock::take(place.output.clone())?;
-    let conversion = place.run.conversion(Places::of(&place.input))?;
+    tell_adopted(options.adopt, &claim_output(&lease, &place.output, &place.run.layout, options.adopt).await?);
+    let conversion = place.run.service_conversion(Places::of(&place.input))?;
     let engine = engine.await??;
     let (scheduler, ended) = Scheduler::start(engine, &lease, output, place.run.clone(), conversion)?;
     service.lead(scheduler.clone());
