@@ -4,7 +4,7 @@ use crate::redrive::MAX_SHOWN;
 use crate::table::bytes;
 use millwork_api::OutputFile;
 use millwork_conversion::FileLedger;
-use millwork_manifest::{Failure, ObjectUri, printable};
+use millwork_manifest::{Failure, FileFault, ObjectUri, printable};
 use millwork_manifest_builder::{ForeignFile, QuarantinedFile, UnmovedFile};
 use millwork_scheduler::RunResult;
 use serde::Serialize;
@@ -64,9 +64,8 @@ pub(crate) struct FailedManifest {
     pub(crate) manifest_id: String,
     pub(crate) class: String,
     pub(crate) message: String,
-    /// The one file that is at fault, if it is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) file: Option<String>,
+    /// Files of the manifest that are at fault, each with its reason, if it is any.
+    pub(crate) files: Vec<FileFault>,
 }
 
 impl Report {
@@ -78,7 +77,7 @@ impl Report {
                 manifest_id: manifest_id.to_owned(),
                 class: failure.class.to_string(),
                 message: failure.message.clone(),
-                file: failure.file.clone(),
+                files: faults_of(failure),
             }),
         }
     }
@@ -206,6 +205,11 @@ impl Report {
     pub(crate) fn is_all_well(&self) -> bool {
         [self.failed.len(), self.foreign.len(), self.unmoved.len(), self.without_rows.len()] == [0; 4]
     }
+}
+
+fn faults_of(failure: &Failure) -> Vec<FileFault> {
+    let fault = |file: &str| Some(FileFault { file: file.to_owned(), message: failure.fault_of(file)?.to_owned() });
+    failure.files().filter_map(fault).collect()
 }
 
 /// Says how many of so many are not shown.

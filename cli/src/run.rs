@@ -11,7 +11,7 @@ use clap::Args;
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use millwork_conversion::{Capacity, ConversionOptions, input_bytes_read};
-use millwork_manifest::{FailureClass, Flush, ManifestId, ObjectUri, printable};
+use millwork_manifest::{Flush, ManifestId, ObjectUri, printable};
 use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings, UnmovedFile};
 use millwork_scheduler::{
     Adopted, Change, EndedRun, Engine, Lease, OutputLayout, OutputLock, RunOptions, Scheduler, claim_output,
@@ -220,11 +220,10 @@ impl Begun {
         }
         report.seconds = started.elapsed().as_secs_f64();
         report.sort();
-        if report.failed.iter().any(|failed| failed.file.is_some()) {
-            tell("a file that failed is tried again by the next run, alone: mend or replace it, or move it out of the input");
-        }
-        if report.failed.iter().any(|failed| failed.file.is_none()) {
-            tell("a manifest that failed for no file of its own is tried again, as a whole, by the next run");
+        if report.failed.iter().any(|failed| !failed.files.is_empty()) {
+            tell(
+                "files that are at fault are tried again by the next run, each alone: mend or replace them, or move them out of the input",
+            );
         }
         show(&report, options.json)?;
         Ok(if report.is_all_well() { code } else { ExitCode::FAILURE })
@@ -260,6 +259,7 @@ fn settings(options: &Options, input: &Location, output: &Location, state: &str)
 async fn collect(builder: &Builder, input: &Location) -> anyhow::Result<Backfilled> {
     let collected = builder.backfill(input).await?;
     builder.sweep_all().await?;
+    builder.take_back_blameless(input).await?;
     builder.cut_all(Flush::Now).await?;
     builder.cut_failed(input).await?;
     Ok(collected)
@@ -365,8 +365,11 @@ async fn convert(
             report.forget(run.manifest_id.as_str());
         }
         if let Err(failure) = &run.outcome {
-            heard.at_fault.extend(failure.file.as_ref().and_then(|file| file.parse().ok()));
-            bar.suspend(|| eprintln!("millwork: manifest {} failed ({}): {failure}", run.manifest_id, failure.class));
+            heard.at_fault.extend(failure.files().filter_map(|file| file.parse().ok()));
+            bar.suspend(|| {
+                eprintln!("millwork: manifest {} failed ({}): {failure}", run.manifest_id, failure.class);
+                tell_some(failure.others.iter().map(|fault| format!("of the same manifest: {}", fault.message)));
+            });
         }
         report.add(run.manifest_id.as_str(), &run.outcome);
     };

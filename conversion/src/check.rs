@@ -109,9 +109,10 @@ impl Expected {
         self.check_names(task, report, names)?;
         if let Some(failure) = &mut report.failure {
             let uri = |range: &ExpectedRange| survey.files.get(range.file as usize).map(|(uri, _)| uri);
-            if !ranges.iter().any(|range| uri(range) == failure.file.as_ref()) {
-                failure.file = None;
-            }
+            let own: HashSet<&String> = ranges.iter().filter_map(uri).collect();
+            failure.file.take_if(|file| !own.contains(file));
+            failure.others.clear();
+            report.faults.retain(|fault| own.contains(&fault.file));
             return Ok(());
         }
         check_ledger(ranges, &report.ledger)?;

@@ -100,7 +100,10 @@ impl PlannedAttempt {
 /// Judges an attempt by its tasks' reports, which have been checked.
 fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec<TaskReport>) -> Verdict {
     reports.sort_by_key(|report| report.first);
-    if let Some(failure) = reports.iter().find_map(|report| report.failure.clone()) {
+    // Files that are at fault are so in the next attempt, too, whatever else has failed.
+    let failed = reports.iter().filter(|report| report.failure.is_some());
+    let at_fault = Failure::of_files(failed.flat_map(|report| &report.faults).cloned());
+    if let Some(failure) = at_fault.or_else(|| reports.iter().find_map(|report| report.failure.clone())) {
         return Verdict::Failed(failure);
     }
     if let Err(failure) = survey.check_rejected(&reports) {

@@ -3,13 +3,14 @@
 mod early;
 #[cfg(test)]
 mod functions;
+mod length;
 mod travel;
 mod words;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::Span;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{SchemaError, Span};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::{SessionState, SessionStateBuilder};
@@ -24,6 +25,7 @@ use std::sync::{Arc, LazyLock};
 
 use crate::source::{NdjsonSource, scan_exec};
 use crate::table::ReadManifest;
+use length::check_length;
 use millwork_ndjson::FileRange;
 use travel::check_travels;
 
@@ -49,7 +51,10 @@ impl Default for Query {
 impl Query {
     /// A user's query, and the file it was read from.
     pub fn new(origin: impl Into<String>, sql: impl Into<String>) -> Self {
-        Self { origin: origin.into(), sql: sql.into() }
+        let sql: String = sql.into();
+        // Editors put a mark of its encoding before the text.
+        let sql = sql.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(sql);
+        Self { origin: origin.into(), sql }
     }
 
     /// Tells whether this is the query that keeps every row as it is.
@@ -94,6 +99,7 @@ impl Query {
         let context = context();
         context.register_udtf(ReadManifest::NAME, Arc::new(table));
         let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        check_length(&self.sql)?;
         let plan = context.sql_with_options(&self.sql, options).await?.into_optimized_plan()?;
         check_row_by_row(&plan)?;
         check_columns(plan.schema().inner())?;
@@ -115,7 +121,7 @@ impl Query {
 
     /// A failure that says where in the query the error is, where that is known.
     pub(crate) fn explain_failure(&self, error: &DataFusionError) -> Failure {
-        let mut message = error.strip_backtrace();
+        let mut message = unknown_name(error).unwrap_or_else(|| error.strip_backtrace());
         if message.to_lowercase().contains("table function") {
             message.push_str("; a conversion reads FROM read_manifest($manifest) and nothing else");
         }
@@ -132,6 +138,13 @@ impl Query {
         let caret = " ".repeat(column.saturating_sub(1).min(source.len()));
         failure.with_excerpt(&[&format!("  {source}"), &format!("  {caret}^")])
     }
+}
+
+/// The message about a name that is no column's. Of the keys that there are, only those that the query names are known.
+fn unknown_name(error: &DataFusionError) -> Option<String> {
+    let DataFusionError::SchemaError(error, _) = error.find_root() else { return None };
+    let SchemaError::FieldNotFound { field, .. } = &**error else { return None };
+    Some(format!("no line of the manifest has a key `{}`, and no metadata column has that name", field.name()))
 }
 
 fn start(span: Span) -> (usize, usize) {
@@ -287,11 +300,30 @@ mod tests {
     async fn an_error_says_where() {
         let error = plan("SELECT a,\n  nope FROM read_manifest($manifest)").await.unwrap_err();
         assert!(
-            error.starts_with("q.sql:2:3: ") && error.ends_with("\n    nope FROM read_manifest($manifest)\n    ^"),
+            error.starts_with("q.sql:2:3: no line of the manifest has a key `nope`,")
+                && error.ends_with("\n    nope FROM read_manifest($manifest)\n    ^"),
             "{error}"
         );
         let error = plan("SELECT a\nFORM read_manifest($manifest) x y").await.unwrap_err();
         assert!(error.starts_with("q.sql:2:"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_expression_that_would_not_fit_on_the_stack_is_refused() {
+        let any_of = |terms: usize| {
+            let terms: Vec<String> = (0..terms).map(|term| format!("a = '{term}'")).collect();
+            format!("\u{feff}SELECT a FROM read_manifest($manifest) WHERE {}", terms.join(" OR "))
+        };
+        plan(&any_of(100)).await.unwrap();
+        for sql in [any_of(20_000), format!("SELECT {} AS x FROM read_manifest($manifest)", vec!["a"; 3000].join("||"))]
+        {
+            let error = plan(&sql).await.unwrap_err();
+            assert!(
+                error.contains("1000, the limit") && error.contains("IN (…)"),
+                "{}",
+                &error[..300.min(error.len())]
+            );
+        }
     }
 
     #[test]

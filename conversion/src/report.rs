@@ -6,7 +6,7 @@
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::error::{DataFusionError, Result};
-use millwork_manifest::{Failure, FailureClass};
+use millwork_manifest::{Failure, FailureClass, FileFault, MAX_OTHER_FAULTS};
 use millwork_ndjson::{MAX_COLUMNS, NewKey, Position, RangeLedger};
 use millwork_storage::{StagedFile, list_at_most};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,8 @@ const MAX_EXECUTOR_BYTES: usize = 256;
 const MAX_KEY_BYTES: usize = 16 << 10;
 /// Limit of the bytes of a failure's message; what is longer is cut.
 const MAX_MESSAGE_BYTES: usize = 4 << 10;
+/// Limit of the files at fault that one task names. The files that are left are converted by another run, which names more.
+pub(crate) const MAX_FAULTS: usize = 1 + MAX_OTHER_FAULTS;
 /// Limit of the bytes of what is said of a report that cannot be read.
 const MAX_DEFECT_BYTES: usize = 300;
 
@@ -58,6 +60,9 @@ pub struct TaskReport {
     /// Keys that the plan has no column for, all of them, if not all could get one. If there are any, nothing was written.
     #[serde(deserialize_with = "list_at_most::<_, _, MAX_COLUMNS>")]
     pub(crate) new_keys: Vec<NewKey>,
+    /// Files that cannot be converted, each whatever the others are like. If there are any, it has failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "list_at_most::<_, _, MAX_FAULTS>")]
+    pub(crate) faults: Vec<FileFault>,
     /// Why it failed, if it did. A failure is a report and no error, so that it keeps its class.
     pub failure: Option<Failure>,
 }
@@ -140,6 +145,7 @@ impl TaskReport {
         report.late_keys.iter().chain(&report.new_keys).try_for_each(|new| fits("a key", &new.key, MAX_KEY_BYTES))?;
         if let Some(failure) = &mut report.failure {
             cut(&mut failure.message, MAX_MESSAGE_BYTES);
+            failure.others.truncate(MAX_OTHER_FAULTS);
         }
         Ok(report)
     }

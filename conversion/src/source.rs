@@ -21,7 +21,7 @@ use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, PhysicalExpr};
 use futures::StreamExt;
 use millwork_ndjson::{
     FileRange, FileScan, Input, InputError, LINE_PLACE, Limits, METADATA_COLUMNS, RejectRoom, RejectSink, RowSource,
-    Rows, ScanContext, ScanError, TaskCounters, failure_of_scan, open_range,
+    Rows, ScanContext, ScanError, TaskCounters, failure_of_scan, fault_of_scan, open_range,
 };
 use millwork_storage::{StagedFile, Staging, StorageResult, bucket_and_key};
 use object_store::ObjectStore;
@@ -347,7 +347,8 @@ impl FileOpener for NdjsonOpener {
     }
 }
 
-/// The rows of a range. What is read ahead is begun now, the scan with the first rows that are asked for.
+/// The rows of a range. What is read ahead is begun now, the scan with the first rows that are asked for. A range of a file that is
+/// at fault ends there, so that others of those are found by the same attempt, which fails.
 fn range_rows(
     context: SharedContext,
     ahead: &Arc<Mutex<Ahead>>,
@@ -355,15 +356,26 @@ fn range_rows(
 ) -> impl Iterator<Item = Result<Rows>> + use<> {
     let ahead = ahead.clone();
     let (mut early, was_ahead) = lock(&ahead).take(&range).map_or((None, false), |(input, ahead)| (Some(input), ahead));
-    let mut scan = None;
+    let (mut scan, mut is_over) = (None, false);
     std::iter::from_fn(move || {
+        if is_over {
+            return None;
+        }
         let mut context = lock(&context);
         if was_ahead && matches!(&early, Some(Ok(input)) if !input.has_arrived()) {
             lock(&ahead).deepen();
         }
         let next = open_scan(&mut scan, &mut early, &context, &range).and_then(|scan| scan.next_rows(&mut context));
-        if let Ok(Some(rows)) = &next {
-            context.given_rows += rows.len() as u64;
+        match &next {
+            Ok(Some(rows)) => context.given_rows += rows.len() as u64,
+            Ok(None) => {}
+            Err(error) => {
+                is_over = true;
+                if let Some(fault) = fault_of_scan(error) {
+                    context.faults.push(fault);
+                    return None;
+                }
+            }
         }
         next.transpose().map(|rows| rows.map_err(|e| DataFusionError::External(Box::new(failure_of_scan(&e)))))
     })

@@ -6,11 +6,11 @@ use crate::quarantine::PutAway;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use futures::future::join_all;
-use millwork_manifest::{DatePrefix, FileState, Flush, ObjectUri, QuarantineReason};
+use millwork_manifest::{DatePrefix, Failure, FailureClass, FileState, Flush, ObjectUri, QuarantineReason};
 use millwork_storage::{Location, Object};
 use millwork_tracking::{FileFilter, FoundFile, QueuedManifest, Tracked, TrackedFile};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
@@ -265,36 +265,49 @@ impl Builder {
         Ok(made)
     }
 
-    /// Makes manifests of the files of a place whose runs failed: one of each file that was at fault, so that it can take no others
-    /// along again, and one of the rest of each run, as large as before.
-    pub async fn cut_failed(&self, place: &Location) -> Result<Vec<QueuedManifest>, BuilderError> {
-        let mut by_run: BTreeMap<Option<String>, Vec<TrackedFile>> = BTreeMap::new();
+    /// Makes those files of a place pending again whose runs failed over none of them, such as over a query or a full disk: they go into
+    /// manifests together, as before. Where one of them may be the cause all the same, [`Self::cut_failed`] parts them. Returns how many
+    /// those are; it can be done again at any time.
+    pub async fn take_back_blameless(&self, place: &Location) -> Result<u64, BuilderError> {
+        let mut runs: HashMap<String, bool> = HashMap::new();
+        let mut taken = 0;
         for file in self.files_in(FileState::Failed, place).await? {
-            by_run.entry(file.manifest_id.clone()).or_default().push(file);
-        }
-        let mut by_date: BTreeMap<DatePrefix, Vec<Vec<TrackedFile>>> = BTreeMap::new();
-        for (run, files) in by_run {
-            let at_fault = self.at_fault(run).await?;
-            let (alone, rest): (Vec<_>, Vec<_>) =
-                files.into_iter().partition(|file| at_fault.as_deref() == Some(file.uri.as_str()));
-            for group in [alone, rest] {
-                if let Some(date) = group.first().and_then(|file| file.date) {
-                    by_date.entry(date).or_default().push(group);
+            self.check_stop()?;
+            let Some(manifest_id) = file.manifest_id.clone() else { continue };
+            let is_blameless = match runs.get(&manifest_id) {
+                Some(known) => *known,
+                None => {
+                    let run = match manifest_id.parse() {
+                        Ok(id) => self.store.run_head(&id).await?,
+                        Err(_) => None,
+                    };
+                    let found = run.and_then(|run| run.failure).is_some_and(|failure| is_of_no_file(&failure));
+                    runs.insert(manifest_id, found);
+                    found
                 }
+            };
+            if is_blameless && self.store.take_back(&file, self.now()).await? {
+                taken += 1;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Makes manifests of the files of a place whose runs failed, each of one file, so that none can take others along
+    /// again.
+    pub async fn cut_failed(&self, place: &Location) -> Result<Vec<QueuedManifest>, BuilderError> {
+        let mut by_date: BTreeMap<DatePrefix, Vec<TrackedFile>> = BTreeMap::new();
+        for file in self.files_in(FileState::Failed, place).await? {
+            if let Some(date) = file.date {
+                by_date.entry(date).or_default().push(file);
             }
         }
         let mut made = Vec::new();
-        for (date, groups) in by_date {
+        for (date, files) in by_date {
             self.check_stop()?;
-            made.extend(self.when_free(date, async || self.cut_groups(date, &groups).await).await?);
+            made.extend(self.when_free(date, async || self.cut_alone(date, &files).await).await?);
         }
         Ok(made)
-    }
-
-    /// Address of the file for which a run failed, if it failed for one.
-    async fn at_fault(&self, run: Option<String>) -> Result<Option<String>, BuilderError> {
-        let Some(Ok(id)) = run.map(|run| run.parse()) else { return Ok(None) };
-        Ok(self.store.run_head(&id).await?.and_then(|run| run.failure?.file))
     }
 
     /// Makes manifests of a date, once nobody else does. Who died doing so holds its lock to the end of its time.
@@ -341,6 +354,15 @@ impl Builder {
             }
         }
     }
+}
+
+/// Tells whether no file of a run can have been the cause of its failure.
+fn is_of_no_file(failure: &Failure) -> bool {
+    let is_outside = match failure.class {
+        FailureClass::Input | FailureClass::Storage | FailureClass::Resources | FailureClass::Cancelled => true,
+        FailureClass::LostExecutor | FailureClass::Timeout | FailureClass::Bug => false,
+    };
+    is_outside && failure.file.is_none()
 }
 
 impl Backfilled {

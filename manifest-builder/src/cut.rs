@@ -30,16 +30,16 @@ impl Builder {
         made.map(Cut::Made)
     }
 
-    /// Makes a manifest of each of these groups of failed files of a date, so that none can take others along again.
-    pub async fn cut_groups(&self, date: DatePrefix, groups: &[Vec<TrackedFile>]) -> Result<Cut, BuilderError> {
+    /// Makes a manifest of each of these failed files of a date, so that none can take others along again.
+    pub async fn cut_alone(&self, date: DatePrefix, files: &[TrackedFile]) -> Result<Cut, BuilderError> {
         let Some(mut lock) = self.lock(date).await? else { return Ok(Cut::Busy) };
         let mut made = Vec::new();
         let mut failed = None;
-        for group in groups {
+        for file in files {
             if self.stop.is_cancelled() {
                 break;
             }
-            match self.make(date, group.clone(), &mut lock).await {
+            match self.make(date, vec![file.clone()], &mut lock).await {
                 Ok(manifest) => made.extend(manifest),
                 Err(error) => {
                     failed = Some(error);

@@ -2,11 +2,19 @@
 
 use crate::shown::is_unsafe;
 use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 
 /// Limit of the message of a failure, in bytes: 4 KiB. It is stored with each attempt, logged and shown, so that what input makes of it
 /// must not grow with the input.
 pub const MAX_MESSAGE_BYTES: usize = 4 << 10;
+
+/// Limit of the files at fault that a failure names beside the first: 64. Each is stored with its reason; the others are found by the
+/// next run of those that are left.
+pub const MAX_OTHER_FAULTS: usize = 64;
+
+/// Limit of what is said of each of those, in bytes: 512.
+const MAX_FAULT_BYTES: usize = 512;
 
 /// Stands at the end of a message that was cut.
 const CUT: &str = "…";
@@ -71,9 +79,22 @@ pub struct Failure {
     /// control characters escaped. It never holds values of rows.
     #[serde(deserialize_with = "received")]
     pub message: String,
-    /// The URI of the one input file that is at fault, if it is one.
+    /// The URI of the input file that is at fault, or of the first of several, if it is any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
+    /// The other files that are at fault, each by itself: at most [`MAX_OTHER_FAULTS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<FileFault>,
+}
+
+/// An input file that cannot be converted, whatever the others are like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileFault {
+    /// The URI of the file.
+    pub file: String,
+    /// What is wrong with it, for a person, as in [`Failure::message`].
+    #[serde(deserialize_with = "received")]
+    pub message: String,
 }
 
 impl Failure {
@@ -83,10 +104,54 @@ impl Failure {
         Self { file: Some(uri.to_string()), ..self }
     }
 
+    /// The failure over files that are at fault, of which the first in its message tells how many others there are. A file that is named
+    /// twice counts once. None without a file.
+    pub fn of_files(faults: impl IntoIterator<Item = FileFault>) -> Option<Self> {
+        let mut faults = faults.into_iter();
+        let first = faults.next()?;
+        let mut seen = HashSet::from([first.file.clone()]);
+        let mut others: Vec<_> = faults.filter(|fault| seen.insert(fault.file.clone())).collect();
+        let more = match others.len() {
+            0 => String::new(),
+            1 => "; another file of its manifest is at fault, too".to_owned(),
+            others => format!("; {others} other files of its manifest are at fault, too"),
+        };
+        others.truncate(MAX_OTHER_FAULTS);
+        for other in &mut others {
+            cut(&mut other.message, MAX_FAULT_BYTES);
+        }
+        let mut message = first.message;
+        cut(&mut message, MAX_MESSAGE_BYTES - more.len());
+        message.push_str(&more);
+        Some(Self { class: FailureClass::Input, message, file: Some(first.file), others })
+    }
+
+    /// Everything that is wrong with a file, if it is at fault.
+    pub fn fault_of(&self, uri: &str) -> Option<&str> {
+        let first = self.file.as_deref().map(|file| (file, self.message.as_str()));
+        let others = self.others.iter().map(|fault| (fault.file.as_str(), fault.message.as_str()));
+        first.into_iter().chain(others).find(|(file, _)| *file == uri).map(|(_, message)| message)
+    }
+
+    /// The URIs of all files that are at fault and named.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.file.as_deref().into_iter().chain(self.others.iter().map(|fault| fault.file.as_str()))
+    }
+
+    /// The failure as a file has it that is at fault, whatever others are like; the failure itself, if it is no such one.
+    pub fn into_own_fault(self) -> Result<FileFault, Self> {
+        match self.file {
+            Some(file) if self.class == FailureClass::Input && self.others.is_empty() => {
+                Ok(FileFault { file, message: self.message })
+            }
+            _ => Err(self),
+        }
+    }
+
     /// A failure of this kind, described by an error's text, which is cut if it is too long. What could move the cursor of a terminal
     /// or forge a line of a log is escaped.
     pub fn new(class: FailureClass, message: impl fmt::Display) -> Self {
-        Self { class, message: shown(message, is_unsafe), file: None }
+        Self { class, message: shown(message, is_unsafe), file: None, others: Vec::new() }
     }
 
     /// Returns the failure with lines of the operator's own below its message, such as one of a query. The lines are
@@ -117,11 +182,16 @@ fn shown(message: impl fmt::Display, is_escaped: fn(char) -> bool) -> String {
     // Writing fails only once the text is longer than a message may be.
     let _ = write!(text, "{message}");
     let mut text = text.text;
-    if text.len() > MAX_MESSAGE_BYTES {
-        text.truncate(text.floor_char_boundary(MAX_MESSAGE_BYTES - CUT.len()));
+    cut(&mut text, MAX_MESSAGE_BYTES);
+    text
+}
+
+/// Cuts a text that is longer than it may be, between two characters.
+fn cut(text: &mut String, most: usize) {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most - CUT.len()));
         text.push_str(CUT);
     }
-    text
 }
 
 /// Takes text until it is more than a message may have.
@@ -182,6 +252,27 @@ mod tests {
         assert_eq!(failure(1), "x\n  SELECT\\ta\n         ^");
         let room = MAX_MESSAGE_BYTES - "\n  SELECT\\ta\n         ^".len();
         assert_eq!([failure(room).len(), failure(room + 1).len()], [MAX_MESSAGE_BYTES, room + 1]);
+    }
+
+    #[test]
+    fn files_at_fault_are_named_up_to_a_limit() {
+        let fault = |number: usize| FileFault { file: format!("f{number}"), message: format!("f{number} is odd") };
+        let of = |numbers: &[usize]| Failure::of_files(numbers.iter().map(|number| fault(*number)));
+        assert_eq!(of(&[]), None);
+        let one = of(&[1, 1]).unwrap();
+        assert_eq!((one.message.as_str(), one.file.as_deref(), one.others.len()), ("f1 is odd", Some("f1"), 0));
+        let two = of(&[2, 1, 2]).unwrap();
+        assert_eq!(two.message, "f2 is odd; another file of its manifest is at fault, too");
+        assert_eq!((two.fault_of("f1"), two.fault_of("f3")), (Some("f1 is odd"), None));
+        assert_eq!(two.files().collect::<Vec<_>>(), ["f2", "f1"]);
+        assert_eq!((one.into_own_fault(), two.clone().into_own_fault()), (Ok(fault(1)), Err(two)));
+        let long = |number: usize| FileFault { message: "é".repeat(MAX_MESSAGE_BYTES), ..fault(number) };
+        let many = Failure::of_files((0..300).map(long)).unwrap();
+        assert!(many.message.ends_with("…; 299 other files of its manifest are at fault, too"), "{many}");
+        assert!(many.message.len() <= MAX_MESSAGE_BYTES && many.others.len() == MAX_OTHER_FAULTS);
+        let json = serde_json::to_string(&many).unwrap();
+        assert!(json.len() < 100 << 10, "{}", json.len());
+        assert_eq!(serde_json::from_str::<Failure>(&json).unwrap(), many);
     }
 
     #[test]

@@ -88,6 +88,11 @@ impl Refusal<'_> {
                     "create it, as `millwork bootstrap aws` does, or name another".to_owned(),
                 ));
             }
+            // The answer to HEAD has no other code.
+            "NotFound" if self.service == Service::S3 => return self.by_status(404),
+            "InternalError" | "InternalServerError" | "InternalFailure" | "ServiceUnavailable" => {
+                ("the server failed", "try again, and look at its log")
+            }
             "NoSuchKey" => ("there is no such object", "check its name"),
             "AccessDenied" | "AccessDeniedException" | "AllAccessDisabled" => return Some(self.denied()),
             "InvalidAccessKeyId" | "UnrecognizedClientException" | "InvalidClientTokenId" => {
@@ -210,6 +215,9 @@ impl Refusal<'_> {
                     plain(&innermost())
                 )
             }
+            _ if says("not a valid uri") => {
+                write!(f, "{at} is no URL; set {own} or {all} to one such as http://HOST:PORT")
+            }
             _ if says("dns") || says("lookup address") => write!(f, "the host of {at} is unknown; {check}"),
             Some(ErrorKind::ConnectionRefused) => write!(f, "nothing listens at {at}; {check}"),
             Some(ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe) => {
@@ -285,6 +293,8 @@ mod tests {
                 403,
                 "this machine's clock differs too much from the server's; set the clock",
             ),
+            (Some("NotFound"), 404, "there is no such object or bucket; check its name"),
+            (Some("InternalError"), 500, "the server failed; try again, and look at its log"),
             (Some("PermanentRedirect"), 301, "the bucket is in another region; set AWS_REGION to its region"),
             (Some("SlowDown"), 503, "it takes no more requests for now; try again, with less at once"),
             (
@@ -331,6 +341,7 @@ mod tests {
             ),
             ("invalid peer certificate: UnknownIssuer", "the certificate of `localhost:9` is not trusted: "),
             ("failed to lookup address information", "the host of `localhost:9` is unknown; "),
+            ("Custom endpoint `x` was not a valid URI", "`localhost:9` is no URL; set AWS_ENDPOINT_URL_S3 or "),
             ("request timed out", "no answer came from `localhost:9` in time; "),
             ("o\x1b[2Jdd\nends", "`localhost:9` gave no answer that can be read: o\\u{1b}[2Jdd ends; "),
         ] {

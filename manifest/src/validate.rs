@@ -147,7 +147,7 @@ impl FileRules {
             QuarantineReason::NoDate => {
                 "there is no day such as 2025-12-23 in its name or path; rename it, or set --missing-date today, then redrive it".to_owned()
             }
-            QuarantineReason::MissingObject => "it was announced, and is not there".to_owned(),
+            QuarantineReason::MissingObject => "it was announced or listed, and is not there; put it there again".to_owned(),
         }
     }
 
@@ -175,7 +175,7 @@ impl FileRules {
 }
 
 /// Endings of names under which programs write what is not whole yet: downloaders, copiers, editors.
-const UNFINISHED: [&str; 14] = [
+const UNFINISHED: [&str; 18] = [
     ".part",
     ".partial",
     ".tmp",
@@ -189,13 +189,29 @@ const UNFINISHED: [&str; 14] = [
     ".writing",
     ".swp",
     "._copying_",
+    ".incomplete",
+    ".gstmp",
+    ".aria2",
+    ".part.minio",
     "~",
 ];
+
+/// Number of hexadecimal digits that `aws s3 cp` and boto3 put after the name of a file, and a dot, while they download it.
+const AWS_DIGITS: usize = 8;
 
 /// Tells whether a file has a name under which programs write unfinished content, and rename it when it is whole.
 pub fn is_unfinished_name(key: &str) -> bool {
     let name = key.rsplit('/').next().unwrap_or(key).to_ascii_lowercase();
-    UNFINISHED.iter().any(|ending| name.ends_with(ending))
+    UNFINISHED.iter().any(|ending| name.ends_with(ending)) || is_download_of_aws(&name)
+}
+
+/// Tells whether a name is that of a file which is read, and then the random ending of a download of AWS's own tools.
+fn is_download_of_aws(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(whole, random)| {
+        random.len() == AWS_DIGITS
+            && random.bytes().all(|digit| digit.is_ascii_hexdigit())
+            && Compression::of_key(whole).is_some()
+    })
 }
 
 #[cfg(test)]
@@ -239,12 +255,26 @@ mod tests {
 
     #[test]
     fn names_of_what_is_not_whole_yet_are_known() {
-        for name in
-            ["2025-12-23.ndjson.part", "a/b.TMP", "x.crdownload", "x.filepart", "x.ndjson._COPYING_", "x.ndjson~"]
-        {
+        for name in [
+            "2025-12-23.ndjson.part",
+            "a/b.TMP",
+            "x.crdownload",
+            "x.filepart",
+            "x.ndjson._COPYING_",
+            "x.ndjson~",
+            "2025-12-23.ndjson.gz.6eF5b5dA",
+        ] {
             assert!(is_unfinished_name(name), "{name}");
         }
-        for name in ["2025-12-23.ndjson", "x.part/2025-12-23.ndjson", "party", "x.csv"] {
+        for name in [
+            "2025-12-23.ndjson",
+            "x.part/2025-12-23.ndjson",
+            "party",
+            "x.csv",
+            "x.csv.6eF5b5dA",
+            "x.ndjson.20251223T",
+            "x.ndjson.6eF5b5d",
+        ] {
             assert!(!is_unfinished_name(name), "{name}");
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::defects::ScanError;
 use crate::input::InputError;
-use millwork_manifest::{Failure, FailureClass};
+use millwork_manifest::{Failure, FailureClass, FileFault};
 use std::io::ErrorKind;
 
 /// The class of what keeps a file from being opened.
@@ -43,5 +43,13 @@ pub fn failure_of_scan(error: &ScanError) -> Failure {
             Failure::new(FailureClass::Input, error).of_file(uri)
         }
         ScanError::Rejects(cause) => Failure::new(class_of_io(cause.kind()), error),
+    }
+}
+
+/// The file that ended a scan, where that is its own fault: whatever is wrong with others is found by going on with them.
+pub fn fault_of_scan(error: &ScanError) -> Option<FileFault> {
+    match error {
+        ScanError::Input(_) => failure_of_scan(error).into_own_fault().ok(),
+        _ => None,
     }
 }

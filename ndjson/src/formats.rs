@@ -22,29 +22,50 @@ pub enum OtherFormat {
     Bzip2,
     /// xz.
     Xz,
+    /// LZ4.
+    Lz4,
+    /// A 7z archive.
+    SevenZip,
+    /// A tar archive.
+    Tar,
     /// Parquet.
     Parquet,
+    /// Avro.
+    Avro,
+    /// Arrow's file format, also called Feather.
+    Arrow,
     /// Text in UTF-16.
     Utf16,
     /// A single JSON array over several lines.
     JsonArray,
 }
 
-/// Bytes that files start with, by format (RFC 1952; RFC 8878; PKWARE's APPNOTE 4.3; bzip2; xz file format 2.1.1.1; parquet-format).
-const STARTS: [(&[u8], OtherFormat); 6] = [
+/// Bytes that files start with, by format (RFC 1952; RFC 8878; PKWARE's APPNOTE 4.3; bzip2; xz file format 2.1.1.1; LZ4 frame format;
+/// 7zFormat.txt; parquet-format; Avro specification, object container files; Arrow columnar format, IPC file format).
+const STARTS: [(&[u8], OtherFormat); 10] = [
     (b"\x1f\x8b\x08", OtherFormat::Gzip),
     (b"\x28\xb5\x2f\xfd", OtherFormat::Zstd),
     (b"PK\x03\x04", OtherFormat::Zip),
     (b"BZh91AY&SY", OtherFormat::Bzip2),
     (b"\xfd7zXZ\0", OtherFormat::Xz),
+    (b"\x04\x22\x4d\x18", OtherFormat::Lz4),
+    (b"7z\xbc\xaf\x27\x1c", OtherFormat::SevenZip),
     (b"PAR1\x15", OtherFormat::Parquet),
+    (b"Obj\x01", OtherFormat::Avro),
+    (b"ARROW1\0\0", OtherFormat::Arrow),
 ];
+
+/// The mark of a tar archive and its place in the header of the first file (POSIX, pax interchange format): after zeros, which no JSON has.
+const TAR_MARK: (usize, &[u8]) = (257, b"ustar");
 
 impl OtherFormat {
     /// The format of content that starts so, if it is not NDJSON.
     pub fn of(start: &[u8]) -> Option<Self> {
         let found = STARTS.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, format)| *format);
-        found.or_else(|| is_utf16(start).then_some(Self::Utf16)).or_else(|| is_array(start).then_some(Self::JsonArray))
+        found
+            .or_else(|| is_tar(start).then_some(Self::Tar))
+            .or_else(|| is_utf16(start).then_some(Self::Utf16))
+            .or_else(|| is_array(start).then_some(Self::JsonArray))
     }
 
     /// Says what a file is, and what to do with it.
@@ -53,9 +74,14 @@ impl OtherFormat {
             (Self::Gzip, Compression::None) => "name it .ndjson.gz, or decompress it",
             (Self::Zstd, Compression::None) => "name it .ndjson.zst, or decompress it",
             (Self::Gzip | Self::Zstd, _) => "it was compressed twice: decompress it once",
-            (Self::Zip, _) => "unpack it, and compress it as gzip or zstd if it is to be compressed",
-            (Self::Bzip2 | Self::Xz, _) => "decompress it, and compress it as gzip or zstd if it is to be compressed",
+            (Self::Zip | Self::SevenZip | Self::Tar, _) => {
+                "unpack it, and compress what is in it as gzip or zstd if it is to be compressed"
+            }
+            (Self::Bzip2 | Self::Xz | Self::Lz4, _) => {
+                "decompress it, and compress it as gzip or zstd if it is to be compressed"
+            }
             (Self::Parquet, _) => "it needs no conversion",
+            (Self::Avro | Self::Arrow, _) => "write it as NDJSON, as readers of its format can",
             (Self::Utf16, _) => "write it as UTF-8, such as by `iconv -f UTF-16 -t UTF-8`",
             (Self::JsonArray, _) => "write one object a line, such as by `jq -c '.[]'`",
         };
@@ -71,11 +97,22 @@ impl fmt::Display for OtherFormat {
             Self::Zip => "a zip archive",
             Self::Bzip2 => "bzip2",
             Self::Xz => "xz",
+            Self::Lz4 => "LZ4",
+            Self::SevenZip => "a 7z archive",
+            Self::Tar => "a tar archive",
             Self::Parquet => "Parquet",
+            Self::Avro => "Avro",
+            Self::Arrow => "Arrow",
             Self::Utf16 => "UTF-16",
             Self::JsonArray => "a JSON array",
         })
     }
+}
+
+/// True of a tar archive.
+fn is_tar(start: &[u8]) -> bool {
+    let (at, mark) = TAR_MARK;
+    start.get(at..).is_some_and(|rest| rest.starts_with(mark)) && start[..at].contains(&0)
 }
 
 /// Limit of the bytes that are looked at for UTF-16: enough for its zeros to be no chance.
@@ -121,6 +158,11 @@ mod tests {
             (&b"\x1f\x8b\x08\0"[..], OtherFormat::Gzip),
             (b"\x28\xb5\x2f\xfd\0", OtherFormat::Zstd),
             (b"PK\x03\x04", OtherFormat::Zip),
+            (b"\x04\x22\x4d\x18\x64", OtherFormat::Lz4),
+            (b"7z\xbc\xaf\x27\x1c\0", OtherFormat::SevenZip),
+            (b"Obj\x01\x04\x16avro.schema", OtherFormat::Avro),
+            (b"ARROW1\0\0\xff", OtherFormat::Arrow),
+            (&[b"a.ndjson".as_slice(), &[0; 249], b"ustar"].concat(), OtherFormat::Tar),
             (b"\xff\xfe{\0\"\0", OtherFormat::Utf16),
             (b"\xfe\xff\0{", OtherFormat::Utf16),
             (b"{\0\"\0a\0\"\0", OtherFormat::Utf16),
@@ -156,6 +198,9 @@ mod tests {
             b"[{\"a\":1\n{\"a\":2}\n",
             b"{\0",
             b"BZhello\n{\"a\":1}\n",
+            b"Obj is text\n{\"a\":1}\n",
+            b"ARROW1 is text\n{\"a\":1}\n",
+            &[vec![b' '; 257], b"ustar\n{\"a\":1}\n".to_vec()].concat(),
             b"PAR1 is text\n{\"a\":1}\n",
             b"\xff\xfe latin\n{\"a\":1}\n",
             b"[\n{\n{\"a\":1}\n",

@@ -50,6 +50,10 @@ pub struct FileLedger {
     pub other_format: Option<OtherFormat>,
 }
 
+/// Advice for a file without a row of which nobody knows what it is.
+const ONE_A_LINE: &str =
+    "write one JSON object a line, as `jq -c .` does with objects over several lines, and `jq -c '.[]'` with arrays";
+
 impl FileLedger {
     /// Tells what is wrong with a file of which no line became a row, and what to do about it. A file of blank lines is well.
     pub fn without_rows(&self) -> Option<String> {
@@ -59,12 +63,10 @@ impl FileLedger {
         let stored_as = Compression::of_key(&self.uri).unwrap_or(Compression::None);
         Some(match (self.other_format, self.rejected) {
             (Some(format), _) => format.describe(stored_as),
-            (None, 1) => {
-                "its only line is no row, for the reason kept with it: write one JSON object a line".to_owned()
+            (None, 1) => format!("its only line is no row, for the reason kept with it: {ONE_A_LINE}"),
+            (None, lines) => {
+                format!("none of its {lines} lines is a row, each for the reason kept with it: {ONE_A_LINE}")
             }
-            (None, lines) => format!(
-                "none of its {lines} lines is a row, each for the reason kept with it: write one JSON object a line"
-            ),
         })
     }
 }

@@ -33,7 +33,7 @@ pub use blocks::{BOM, Blocks, MAX_LINE_BYTES, Next};
 pub use columns::{ColumnLayout, MAX_COLUMNS, METADATA_COLUMNS, check_columns, push_text};
 pub use compare::same;
 pub use defects::ScanError;
-pub use failure::{class_of_io, class_of_unreadable, failure_of_scan};
+pub use failure::{class_of_io, class_of_unreadable, failure_of_scan, fault_of_scan};
 pub use formats::OtherFormat;
 pub use input::{Content, InMemory, Input, InputError, open_range, open_start};
 pub use json::{Defect, Field, MAX_DEPTH, MAX_FIELDS, MAX_KEY_BYTES, Scanned, ValueKind, scan_line};

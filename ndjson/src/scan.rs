@@ -16,6 +16,7 @@ use crate::progress::TaskCounters;
 use crate::rows::{Column, Rows};
 use crate::spec::{FileRange, OutputColumn, RowSource};
 use arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
+use millwork_manifest::FileFault;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,6 +51,8 @@ pub struct ScanContext {
     pub keys: KeyIndex,
     pub rejects: RejectSink,
     pub ledger: Vec<RangeLedger>,
+    /// Files that cannot be converted, each whatever the others are like. Their ranges have no account.
+    pub faults: Vec<FileFault>,
     /// Bytes of stored objects consumed by finished and current scans.
     pub stored_bytes: u64,
     /// Rows that were given to whoever asked for them.
@@ -68,7 +71,8 @@ impl ScanContext {
         };
         let builder = BatchBuilder::new(&source);
         let counters = Arc::default();
-        Self { source, keys, rejects, ledger: Vec::new(), stored_bytes: 0, given_rows: 0, counters, builder }
+        let (ledger, faults) = (Vec::new(), Vec::new());
+        Self { source, keys, rejects, ledger, faults, stored_bytes: 0, given_rows: 0, counters, builder }
     }
 
     /// Makes the scans count for a task.

@@ -7,6 +7,7 @@
 
 use anyhow::Context;
 use chrono::{DateTime, Duration, Utc};
+use millwork_manifest::words_of_system;
 use millwork_storage::{Location, absolute, create_directories};
 use millwork_tracking::{Lock, TrackingError, TrackingStore, lock_path, open_lock};
 use std::fs::File;
@@ -174,11 +175,14 @@ fn check_owner(private: &Path) -> anyhow::Result<()> {
 
 /// A file that one process holds; none if another does.
 fn lock_file(path: &Path) -> anyhow::Result<Option<File>> {
-    let file = open_lock(path).with_context(|| format!("cannot open the lock `{}`", path.display()))?;
+    let system = |what: &str, e: &std::io::Error| {
+        anyhow::anyhow!("cannot {what} the lock `{}`: {}", path.display(), words_of_system(what, e))
+    };
+    let file = open_lock(path).map_err(|e| system("open", &e))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-        Err(std::fs::TryLockError::Error(e)) => Err(e).with_context(|| format!("cannot lock `{}`", path.display())),
+        Err(std::fs::TryLockError::Error(e)) => Err(system("take", &e)),
     }
 }
 

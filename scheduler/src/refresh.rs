@@ -4,11 +4,12 @@
 //! time it is tried again, although none of its rows was ever committed. So who asks for another try is taken to mean the files as
 //! they are: the store's copy of the manifest gets their sizes and entity tags. The document itself stays as it was written.
 
-use millwork_manifest::{Manifest, ManifestFile, ObjectUri};
+use millwork_manifest::{Failure, Manifest, ManifestFile, ObjectUri};
 use millwork_storage::{Object, Places, StorageError, StorageResult, heads_blocking};
 use millwork_tracking::Run;
+use std::collections::HashSet;
 
-/// Limit of the files that are looked at for one try, in files: 1,000, the one at fault first. Each is a request in a bucket, for
+/// Limit of the files that are looked at for one try, in files: 1,000, those at fault first. Each is a request in a bucket, for
 /// which the caller waits.
 const MAX_LOOKS: usize = 1000;
 
@@ -18,20 +19,19 @@ pub(crate) async fn refreshed(
     manifest: Manifest,
     places: Places,
 ) -> StorageResult<Option<(Manifest, Vec<ManifestFile>)>> {
-    let work = move |culprit: Option<String>| refresh(manifest, culprit.as_deref(), &places);
-    let culprit = run.failure.as_ref().and_then(|failure| failure.file.clone());
+    let at_fault: HashSet<String> = run.failure.iter().flat_map(Failure::files).map(str::to_owned).collect();
     let broken = |e| StorageError::on_read(&"the files of a manifest")(std::io::Error::other(e));
-    tokio::task::spawn_blocking(move || work(culprit)).await.map_err(broken)?
+    tokio::task::spawn_blocking(move || refresh(manifest, &at_fault, &places)).await.map_err(broken)?
 }
 
 fn refresh(
     mut manifest: Manifest,
-    culprit: Option<&str>,
+    at_fault: &HashSet<String>,
     places: &Places,
 ) -> StorageResult<Option<(Manifest, Vec<ManifestFile>)>> {
     let is_told = |file: &&ManifestFile| file.etag.is_some() || file.size_bytes.is_some();
     let (at_fault, others): (Vec<_>, Vec<_>) =
-        manifest.files.iter().filter(is_told).partition(|file| culprit == Some(file.uri.as_str()));
+        manifest.files.iter().filter(is_told).partition(|file| at_fault.contains(file.uri.as_str()));
     let looked_at: Vec<ObjectUri> = at_fault.into_iter().chain(others).take(MAX_LOOKS).map(|f| f.uri.clone()).collect();
     let heads = heads_blocking(looked_at.clone(), Some(places))?;
     // A file that is gone, or cannot be read, is left out: the attempt will say so.

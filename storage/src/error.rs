@@ -1,8 +1,6 @@
 //! Errors of operations on objects, by what the caller can do about them.
 
-mod words;
-
-use millwork_manifest::printable;
+use millwork_manifest::{printable, words_of_system};
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -102,7 +100,7 @@ impl StorageError {
     /// The reason, and what the operator can do, where that is known.
     fn why(&self) -> String {
         let advice = match self.source.get_ref() {
-            None => return words::of(self.operation, &self.source),
+            None => return words_of_system(self.operation, &self.source),
             _ if self.is_foreign() => "; it stays as it is",
             _ if self.is_lost() => "; put it there from a backup, or have its manifest converted anew",
             Some(_) => "",
@@ -120,3 +118,46 @@ impl fmt::Display for StorageError {
 
 // The text has the cause: as a source it would be told twice.
 impl std::error::Error for StorageError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Error;
+
+    #[test]
+    fn each_error_of_the_system_has_a_reason_and_advice_in_one_sentence() {
+        for (number, words) in [
+            (libc::ENOENT, "there is no such directory; create it, or name another"),
+            (libc::EACCES, " has no right to; check owner and mode of it, and of the directories that it is in"),
+            (libc::EPERM, " has no right to; check owner and mode of it, and of the directories that it is in"),
+            (libc::ENOTDIR, "a part of the path is a file, not a directory; name a directory"),
+            (libc::EISDIR, "it is a directory, not a file; name a file"),
+            (libc::ENOSPC, "the file system is full; free space there, then run again"),
+            (libc::EDQUOT, "the quota there is used up; free space there, then run again"),
+            (libc::EROFS, "the file system is mounted read-only; mount it for writing, or name another"),
+            (libc::EXDEV, "it is on another file system; have both on one file system"),
+            (libc::ENAMETOOLONG, "the file system does not take such a name; use a shorter one"),
+            (libc::ELOOP, "symbolic links lead in a circle; remove or correct one of them"),
+            (libc::EMFILE, "too many files are open; raise the limit (`ulimit -n`, LimitNOFILE), or do less at once"),
+            (libc::EIO, "the device failed to read or write; look at the system's log, and check the disk"),
+            (libc::ESTALE, "the file was replaced, or its network file system was mounted anew; try again"),
+            (libc::EBADMSG, "bad message"),
+        ] {
+            let text =
+                StorageError::new("list", "/in\n\u{1b}[2J/x".replace("\\n", "\n"), Error::from_raw_os_error(number))
+                    .to_string();
+            assert!(text.starts_with("cannot list `/in") && text.ends_with(words), "{text}");
+            assert!(!text.contains("os error") && !text.contains(char::is_control), "{text}");
+            // The whole chain, as a program prints it, says nothing twice.
+            let error = StorageError::new("list", "/in", Error::from_raw_os_error(number));
+            assert!(std::error::Error::source(&error).is_none());
+        }
+        let read = StorageError::new("read", "/in/x", ErrorKind::NotFound.into()).to_string();
+        assert_eq!(
+            read,
+            "cannot read `/in/x`: there is no such file or directory; check the path, and that it is mounted"
+        );
+        let own = StorageError::new("read", "/in/x", Error::other("it is no regular file")).to_string();
+        assert_eq!(own, "cannot read `/in/x`: it is no regular file");
+    }
+}

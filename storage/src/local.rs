@@ -38,6 +38,9 @@ pub fn path_of(uri: &ObjectUri) -> StorageResult<PathBuf> {
 /// The absolute path of a directory a user named, with symbolic links resolved as far as it exists.
 pub fn absolute(path: &Path) -> StorageResult<PathBuf> {
     let fail = |e| StorageError::new("resolve", path.display(), e);
+    if path.as_os_str().is_empty() {
+        return Err(StorageError::no_place("", "it is empty; name a path"));
+    }
     let full = std::path::absolute(path).map_err(fail)?;
     let mut missing = Vec::new();
     let mut existing = full.as_path();

@@ -206,8 +206,71 @@ fn files_that_are_gone_are_all_found_in_one_round() {
     let report = done.json();
     assert_eq!((done.code, &report["rows"], &report["manifests"]), (Some(1), &1.into(), &2.into()), "{}", done.stderr);
     let message = report["failed"][0]["message"].as_str().unwrap();
-    assert!(message.contains("other files of its manifest are not there either"), "{message}");
-    let told = done.stderr.lines().filter(|line| line.contains("a file that was waiting is gone")).count();
+    assert!(message.contains("39 other files of its manifest are at fault, too"), "{message}");
+    let told = done.stderr.lines().filter(|line| line.contains("of the same manifest: input file")).count();
     assert_eq!(told, GONE - 1, "{}", done.stderr);
     assert_eq!(place.run_well(&[])["manifests"], 0);
+}
+
+/// A manifest of so many files is made, some of which are then made to be something else. Returns what a run says.
+fn run_after(place: &Place, files: usize, change: impl Fn(usize, &std::path::Path)) -> Done {
+    let files: Vec<_> =
+        (0..files).map(|number| place.input(&format!("2025-01-01-{number:02}.ndjson"), "{\"a\":1}\n")).collect();
+    let mut builder = place.command("millwork-manifest-builder");
+    builder.args(["backfill", "--flush", "--prefix"]).arg(place.path("in")).env("SIZE_TOLERANCE_PERCENT", "100");
+    builder.arg("--state").arg(format!("sqlite:{}", place.path("out/_millwork/state.db").display()));
+    std::fs::create_dir_all(place.path("out/_millwork")).unwrap();
+    builder.arg("--manifests").arg(place.path("out/_millwork"));
+    let made = Done::of(builder.output().unwrap());
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    files.iter().enumerate().for_each(|(number, file)| change(number, file));
+    place.run(&[])
+}
+
+#[test]
+fn files_that_changed_are_all_found_in_one_round_and_are_taken_by_the_next_run() {
+    const CHANGED: usize = 50;
+    let place = Place::new();
+    let change = |number: usize, file: &std::path::Path| {
+        if number < CHANGED {
+            std::fs::write(file, "{\"a\":1,\"b\":2}\n").unwrap();
+        }
+    };
+    let done = run_after(&place, CHANGED + 2, change);
+    let report = done.json();
+    assert_eq!((done.code, &report["rows"], &report["manifests"]), (Some(1), &2.into(), &2.into()), "{}", done.stderr);
+    let faults = report["failed"][0]["files"].as_array().unwrap();
+    assert_eq!(faults.len(), CHANGED);
+    assert!(faults.iter().all(|fault| fault["message"].as_str().unwrap().contains(" changed")), "{faults:?}");
+    for number in 0..CHANGED {
+        let told = done.stderr.matches(&format!("2025-01-01-{number:02}.ndjson")).count();
+        assert_eq!(told, 1, "{number}: {}", done.stderr);
+    }
+    assert_eq!(place.run_well(&[])["rows"], CHANGED);
+    place.ask_oracle(&[]);
+}
+
+#[test]
+fn damaged_files_of_one_manifest_are_found_together() {
+    let place = Place::new();
+    let whole = {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, "{\"a\":\"packed\"}\n".repeat(99_999).as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    // Nothing is wrong with their starts.
+    for number in 0..9 {
+        place.input(&format!("2025-01-01-cut-{number}.ndjson.gz"), &whole[..whole.len() - 20]);
+        place.input(&format!("2025-01-01-good-{number}.ndjson"), "{\"a\":1}\n");
+    }
+    let done = place.run(&[]);
+    let report = done.json();
+    assert_eq!((done.code, &report["rows"], &report["manifests"]), (Some(1), &9.into(), &2.into()), "{}", done.stderr);
+    assert_eq!(report["failed"][0]["files"].as_array().unwrap().len(), 9, "{report}");
+    // Each is known by its own reason from then on.
+    let mut files = place.command("millwork");
+    files.args(["state", "query-by-status", "failed", "--json", "--state"]);
+    files.arg(format!("sqlite:{}", place.path("out/_millwork/state.db").display()));
+    let known = Done::of(files.output().unwrap());
+    assert_eq!(known.stdout.matches("cannot be decompressed as gzip").count(), 9, "{} {}", known.stdout, known.stderr);
 }

@@ -248,3 +248,31 @@ fn what_a_dead_process_has_locked_is_waited_for() {
     place.ask_oracle(&[]);
     place.assert_tidy();
 }
+
+/// The process is killed while it copies a refused file to another file system, which is seen by it alone.
+#[test]
+fn a_move_to_the_quarantine_that_died_is_made_as_a_whole_the_next_time() {
+    const BYTES: u64 = 200 << 20;
+    let place = Place::new();
+    place.input("2025-12-23-good.ndjson", "{\"a\":1}\n");
+    std::fs::File::create(place.path("in/2025-12-23-large.csv")).unwrap().set_len(BYTES).unwrap();
+    let script = "q=$1; shift; mkdir -p $q && mount -t tmpfs -o size=300m tmpfs $q || exit 9
+        \"$@\" >&2 & pid=$!
+        until ls -A $q/2025-12-23/bad-extension 2>&2 | grep -q moving || ! kill -0 $pid; do :; done 2>/dev/null
+        kill -KILL $pid 2>/dev/null; wait $pid
+        echo killed: $(find $q -type f -printf '%f ') >&2
+        \"$@\"; code=$?
+        find $q -type f -printf 'kept: %f %s\\n' >&2; exit $code";
+    let run = place.run_command(&[]);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "bash", "-c", script, "bash"]).arg(place.path("quarantine"));
+    command.arg(run.get_program()).args(run.get_args()).env("SIZE_TOLERANCE_PERCENT", "100");
+    let done = Done::of(command.output().unwrap());
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let killed = done.stderr.lines().find(|line| line.contains("killed: ")).unwrap();
+    assert!(killed.ends_with(".moving"), "the move was over before: {}", done.stderr);
+    let kept: Vec<_> = done.stderr.lines().filter(|line| line.starts_with("kept: ")).collect();
+    assert_eq!(kept, [format!("kept: 2025-12-23-large.csv {BYTES}")], "{}", done.stderr);
+    assert_eq!(place.files("in"), ["2025-12-23-good.ndjson"]);
+    assert_eq!(done.json()["rows"], 1);
+}

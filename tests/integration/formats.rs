@@ -3,7 +3,11 @@
 use crate::place::{Done, Place, python};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use millwork_diagnosis::Code;
+use millwork_scheduler::{About, Inspector};
+use millwork_tracking::SqliteStore;
 use std::io::Write;
+use std::sync::Arc;
 
 fn gzip(content: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -99,6 +103,47 @@ fn a_file_that_is_no_ndjson_is_named_once_and_costs_no_other() {
     let script = "import sys, glob, pyarrow.parquet as pq\nprint(pq.read_schema(glob.glob(sys.argv[1] + '/merged*/*.parquet')[0]).names)";
     let names = Done::of(python().args(["-c", script]).arg(place.path("out")).output().unwrap());
     assert!(names.stdout.starts_with("['a', '_source_file'"), "{} {}", names.stdout, names.stderr);
+}
+
+/// Causes and numbers of files without a row that need a person.
+async fn without_rows(state: &std::path::Path) -> Vec<(String, u64)> {
+    let store = Arc::new(SqliteStore::open(state).unwrap());
+    let inspector = Inspector::on(store, None, About::of_state(&format!("sqlite:{}", state.display())));
+    let attention = inspector.attention(chrono::Utc::now()).await.unwrap();
+    let of_files = attention.items.into_iter().filter(|item| item.code == Code::NoRows);
+    let mut found: Vec<_> = of_files.map(|item| (item.cause, item.count)).collect();
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn files_without_a_row_need_a_person_until_they_are_mended() {
+    let place = Place::new();
+    place.input("2025-01-01-good.ndjson", "{\"a\":1}\n");
+    place.input("2025-01-01-tar.ndjson", [vec![b'x'; 100], vec![0; 157], b"ustar\0".to_vec(), vec![0; 900]].concat());
+    place.input("2025-01-01-lz4.ndjson", b"\x04\x22\x4d\x18 and more");
+    let table = place.input("2025-01-01-table.ndjson", "a,b\n");
+    let pretty = place.input("2025-01-01-pretty.ndjson", "{\n  \"a\": 1\n}\n");
+    let done = place.run(&[]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    for file in done.json()["without_rows"].as_array().unwrap() {
+        let detail = file["detail"].as_str().unwrap();
+        assert!(detail.contains("jq -c .") || detail.contains("gzip or zstd"), "{detail}");
+    }
+    let state = place.path("out/_millwork/state.db");
+    let expected =
+        |unknown: u64| vec![(String::new(), unknown), ("LZ4".to_owned(), 1), ("a tar archive".to_owned(), 1)];
+    assert_eq!(without_rows(&state).await, expected(2));
+    // As the report says.
+    std::fs::write(&table, "{\"a\":2}\n").unwrap();
+    let mut update = place.command("millwork");
+    update.args(["state", "update-state", "--to", "pending", "--reprocess", "--reason", "mended", "--yes"]);
+    update.arg("--state").arg(format!("sqlite:{}", state.display())).arg(&table);
+    let updated = Done::of(update.output().unwrap());
+    assert_eq!(updated.code, Some(0), "{} {}", updated.stdout, updated.stderr);
+    assert_eq!(place.run_well(&[])["rows"], 1);
+    assert_eq!(without_rows(&state).await, expected(1));
+    assert!(pretty.exists());
 }
 
 #[test]

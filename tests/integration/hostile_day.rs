@@ -1,7 +1,7 @@
 //! A day of 200 files in which every seventh is hostile in another way: all good rows come out, each bad thing is named once with
 //! its reason, nothing of the input is lost, and the exit code says that something is to be looked at.
 
-use crate::place::{Done, Place, python};
+use crate::place::{Done, Place, python, signal, start, wait_for_end, wait_until};
 use crate::servers::Aws;
 use crate::unprivileged::{give_away, take, unprivileged};
 use flate2::Compression;
@@ -185,7 +185,8 @@ fn check_named(done: &Done, fates: &BTreeMap<String, Fate>) {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let refused = named("quarantined_files", &|file| format!("{} {}", text(&file["uri"]), text(&file["reason"])));
     let foreign = named("foreign", &|file| text(&file["uri"]));
-    let failed = named("failed", &|failed| text(&failed["message"]));
+    let of_failed = report["failed"].as_array().unwrap().iter().flat_map(|failed| failed["files"].as_array().unwrap());
+    let failed: Vec<_> = of_failed.map(|fault| text(&fault["file"])).collect();
     let unmoved = named("unmoved", &|file| text(&file["uri"]));
     for (name, fate) in fates {
         let encoded = name.replace('+', "%2B");
@@ -238,6 +239,8 @@ fn a_day_in_a_directory() {
     assert_eq!(done.code, Some(1), "{}", done.stderr);
     check_named(&done, &fates);
     check_rows(&place, &good);
+    // What is at fault is found together: first by a look at each file, then by reading them.
+    assert!(done.json()["manifests"].as_u64().unwrap() <= 5, "{}", done.stderr);
     // Nothing is lost: what is not in the input any more is in the quarantine, as it was.
     let (after, kept) = (census(&input), census(&place.path("quarantine")));
     for (name, content) in &before {
@@ -256,6 +259,51 @@ fn a_day_in_a_directory() {
     check_rows(&place, &good);
     assert_eq!(again.json()["rows"], 0);
     assert_eq!(again.json()["unmoved"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_day_in_a_directory_that_is_watched() {
+    let place = Place::new();
+    let (good, fates) = make_directory(&place);
+    give_away(&place);
+    let input = place.path("in");
+    for (name, mode) in [("-closed", 0o000), ("-unreadable.ndjson", 0o000)] {
+        let found = fates.keys().find(|known| known.ends_with(name)).unwrap();
+        fs::set_permissions(input.join(found), Permissions::from_mode(mode)).unwrap();
+    }
+    fs::set_permissions(input.join("fixed"), Permissions::from_mode(0o555)).unwrap();
+    let mut command = place.command("millwork");
+    command.arg("up").arg(&input).args(["--no-ui", "--output"]).arg(place.path("out")).args(RULES);
+    command.env("MILLWORK_QUARANTINE", place.path("quarantine")).env("SIZE_TOLERANCE_PERCENT", "100");
+    let log = place.path("log");
+    let mut process = start(unprivileged(&command), &log);
+    let told = || fs::read_to_string(&log).unwrap();
+    // Nothing arrives that would make it look at what the bad files of a manifest have left waiting.
+    let rejected = fates.values().map(|fate| if let Rejected(rows) = fate { *rows } else { 0 }).sum::<usize>();
+    let expected = good.len() * ROWS + rejected;
+    let rows_told = || -> usize {
+        let of_run =
+            |line: &str| line.split_once('✓')?.1.split_once(": ")?.1.split_once(" row")?.0.parse::<usize>().ok();
+        told().lines().filter_map(of_run).sum::<usize>()
+    };
+    wait_until("all rows are there", || rows_told() >= expected);
+    signal(&process, "INT");
+    assert_eq!(wait_for_end(&mut process), Some(0), "{}", told());
+    check_rows(&place, &good);
+    let told = told();
+    for (name, fate) in &fates {
+        let lines = |words: &str| told.lines().filter(|line| line.contains(name) && line.contains(words)).count();
+        let words = match fate {
+            Refused(reason) => &format!(": {reason}: "),
+            Foreign => "left alone",
+            Fails => "✗",
+            Unmoved => "cannot move",
+            Rejected(_) | Skipped => continue,
+        };
+        assert_eq!(lines(words), 1, "{name}: {fate:?}\n{told}");
+    }
+    let without_rows = fates.iter().filter(|(name, fate)| **fate == Rejected(0) && !name.contains("nothing")).count();
+    assert_eq!(told.lines().filter(|line| line.contains("no row of ")).count(), without_rows, "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -132,7 +132,8 @@ def content(path):
 
 def is_something_else(data):
     """Whether content is no NDJSON, by how it starts; then all of it is one rejected line."""
-    if data.startswith((b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"BZh91AY&SY", b"\xfd7zXZ\0", b"PAR1\x15")):
+    compressed = (b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"BZh91AY&SY", b"\xfd7zXZ\0", b"\x04\x22\x4d\x18", b"7z\xbc\xaf\x27\x1c")
+    if data.startswith((*compressed, b"PAR1\x15", b"Obj\x01", b"ARROW1\0\0")) or (data[257:262] == b"ustar" and 0 in data[:257]):
         return True
     marked = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     text = data[2 if marked else 0 :][:32]

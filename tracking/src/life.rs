@@ -231,7 +231,8 @@ fn failed(run: &Run, failure: &Failure, now: DateTime<Utc>) -> Run {
 fn end_attempt(run: &mut Run, failure: Option<&Failure>, now: DateTime<Utc>) {
     if let Some(attempt) = run.history.last_mut() {
         attempt.ended_at = Some(now);
-        attempt.failure = failure.cloned();
+        // The run has those that are beside the first.
+        attempt.failure = failure.map(|failure| Failure { others: Vec::new(), ..failure.clone() });
     }
 }
 

@@ -67,6 +67,9 @@ pub struct RunSummary {
     /// Requests to object storage that it took and that write, by estimate.
     #[serde(default)]
     pub writes: u64,
+    /// Files with lines of which none became a row. Sums of dates leave them out.
+    #[serde(default)]
+    pub without_rows: u64,
 }
 
 impl RunSummary {
@@ -76,6 +79,11 @@ impl RunSummary {
         let list = |name: &str| result.get(name).and_then(serde_json::Value::as_array);
         let executors: std::collections::BTreeSet<&str> =
             list("outputs")?.iter().filter_map(|output| output.get("executor")?.as_str()).collect();
+        let is_without_rows = |file: &&serde_json::Value| {
+            let number = |name: &str| file.get(name).and_then(serde_json::Value::as_u64);
+            number("rows") == Some(0) && number("rejected").is_some_and(|rejected| rejected > 0)
+        };
+        let without_rows = list("ledger").into_iter().flatten().filter(is_without_rows).count();
         Some(Self {
             rows: number("rows")?,
             rejected: number("rejected")?,
@@ -86,6 +94,7 @@ impl RunSummary {
             cpu_micros: number("cpu_micros").unwrap_or(0),
             reads: result.pointer("/storage/reads").and_then(serde_json::Value::as_u64).unwrap_or(0),
             writes: result.pointer("/storage/writes").and_then(serde_json::Value::as_u64).unwrap_or(0),
+            without_rows: without_rows as u64,
         })
     }
 
@@ -102,6 +111,7 @@ impl RunSummary {
             cpu_micros: self.cpu_micros.saturating_add(other.cpu_micros),
             reads: self.reads.saturating_add(other.reads),
             writes: self.writes.saturating_add(other.writes),
+            without_rows: 0,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Arrivals in the directory, on their way into manifests.
 
-use millwork_manifest::Flush;
+use millwork_manifest::{Flush, printable};
 use millwork_manifest_builder::{Backfilled, Builder, BuilderError};
 use millwork_scheduler::Scheduler;
 use millwork_storage::Location;
@@ -32,7 +32,7 @@ impl Feed {
         let mut looks = 1;
         loop {
             match self.look().await {
-                Ok(0) if looks == 0 => {}
+                Ok(0) if looks == 0 && !self.has_waiting().await => {}
                 Ok(0) => looks = self.cut().await,
                 Ok(_) if looks >= PATIENCE => looks = self.cut().await,
                 Ok(_) => looks += 1,
@@ -47,6 +47,12 @@ impl Feed {
         let found = self.builder.backfill(&self.place).await?;
         self.tell(&found);
         Ok(found.pending)
+    }
+
+    /// Tells whether files wait that no look has brought: those of a run that failed over another file, and those that somebody has
+    /// taken back.
+    async fn has_waiting(&self) -> bool {
+        self.scheduler.store().backlogs().await.is_ok_and(|backlogs| !backlogs.is_empty())
     }
 
     /// Makes manifests of all that waits, whatever date it is of. Zero if that went well: nothing waits any more.
@@ -76,12 +82,23 @@ impl Feed {
         }
         for file in &found.quarantined {
             if self.told.insert(file.uri.to_string()) {
-                eprintln!("{now}  refused {}: {}", file.uri.to_string().escape_debug(), file.reason);
+                eprintln!("{now}  refused {}: {}: {}", printable(file.uri.as_str()), file.reason, file.detail);
             }
+        }
+        for file in &found.unmoved {
+            if self.told.insert(format!("unmoved {}", file.uri)) {
+                eprintln!("{now}  cannot move {}: {}", printable(file.uri.as_str()), printable(&file.detail));
+            }
+        }
+        if found.unfinished > 0 && self.told.insert("unfinished".to_owned()) {
+            let files = crate::report::count(found.unfinished, "file");
+            eprintln!(
+                "{now}  left alone {files} with names of what is not whole yet, such as .part; see --unfinished-hours"
+            );
         }
         for file in &found.foreign {
             if self.told.insert(file.uri.clone()) {
-                eprintln!("{now}  left alone {}: {}", file.uri.escape_debug(), file.detail.escape_debug());
+                eprintln!("{now}  left alone {}: {}", printable(&file.uri), printable(&file.detail));
             }
         }
     }

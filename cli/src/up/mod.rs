@@ -10,6 +10,7 @@ use anyhow::Context;
 use clap::{Args, Parser};
 use demo::Demo;
 use feed::Feed;
+use millwork_manifest::printable;
 use millwork_manifest_builder::{Builder, Rules};
 use millwork_process::Profile;
 use millwork_scheduler::{
@@ -286,18 +287,18 @@ fn greet(options: &Options, place: &Where, shown: Option<&Shown>) {
     eprintln!("  {} at once; Ctrl-C ends in order", crate::report::count(vcores(options.vcores) as u64, "task"));
 }
 
-/// Tells of each run that ends, in a line.
+/// Tells of each run that ends, and of each file of it that is to be looked at, in a line.
 async fn tell(mut ended: broadcast::Receiver<EndedRun>) {
     loop {
         match ended.recv().await {
-            Ok(run) => eprintln!("{}", line(&run)),
+            Ok(run) => lines(&run).iter().for_each(|line| eprintln!("{line}")),
             Err(broadcast::error::RecvError::Lagged(_)) => {}
             Err(broadcast::error::RecvError::Closed) => return,
         }
     }
 }
 
-fn line(run: &EndedRun) -> String {
+fn lines(run: &EndedRun) -> Vec<String> {
     let now = chrono::Utc::now().format("%H:%M:%S");
     match &run.outcome {
         Ok(result) => {
@@ -306,11 +307,18 @@ fn line(run: &EndedRun) -> String {
                 n => format!(", {} rejected", crate::report::count(n, "line")),
             };
             let files = crate::report::count(result.outputs.len() as u64, "file");
-            format!("{now}  ✓ {}: {} in {files}{rejected}", run.manifest_id, crate::report::count(result.rows, "row"))
+            let rows = crate::report::count(result.rows, "row");
+            let first = format!("{now}  ✓ {}: {rows} in {files}{rejected}", run.manifest_id);
+            let without_rows = result.ledger.iter().filter_map(|file| Some((&file.uri, file.without_rows()?)));
+            let of_file = |(uri, why): (&String, String)| format!("{now}    no row of {}: {why}", printable(uri));
+            std::iter::once(first).chain(without_rows.map(of_file)).collect()
         }
         // Text that a message quotes may hold anything.
         Err(failure) => {
-            format!("{now}  ✗ {}: {}: {}", run.manifest_id, failure.class, failure.to_string().escape_debug())
+            let first =
+                format!("{now}  ✗ {}: {}: {}", run.manifest_id, failure.class, failure.to_string().escape_debug());
+            let others = failure.others.iter().map(|fault| format!("{now}  ✗   {}", fault.message.escape_debug()));
+            std::iter::once(first).chain(others).collect()
         }
     }
 }

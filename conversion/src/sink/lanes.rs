@@ -11,13 +11,14 @@ use super::turns::{Allowance, Turn, turns};
 use super::{PartError, SinkOptions};
 use crate::evaluation;
 use crate::failure::failure_of_part;
-use crate::report::{StagedPart, TaskReport, executor_name};
+use crate::report::{MAX_FAULTS, StagedPart, TaskReport, executor_name};
 use crate::source::{NdjsonSource, as_scan};
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use millwork_manifest::Failure;
 use millwork_ndjson::{
     FileRange, MAX_LATE_COLUMNS, Rows, TaskCounters, check_columns, failure_of_scan, in_order, merge_keys,
 };
@@ -42,15 +43,20 @@ pub(super) async fn run_task(
     let first = groups.first().and_then(|group| group.first()).map(|range| (range.file, range.start));
     let mut report = TaskReport { executor: executor_name(), first, ..TaskReport::default() };
     let bytes = groups.iter().map(|group| group.iter().map(|range| range.end - range.start).sum()).collect();
-    match convert(plan, source.clone(), bytes, (context.clone(), counters), task, options).await {
-        Ok((parts, rejects)) => (report.parts, report.rejects) = (parts, rejects),
-        Err(error) => {
-            report.failure = Some(failure_of_part(&error));
-            return Ok(report);
-        }
+    let converted = convert(plan, source.clone(), bytes, (context.clone(), counters), task, options).await;
+    let scans = source.take_contexts();
+    report.faults = scans.iter().flat_map(|scan| &scan.faults).take(MAX_FAULTS).cloned().collect();
+    report.failure = Failure::of_files(report.faults.iter().cloned());
+    match converted {
+        Err(error) => report.failure = Some(failure_of_part(&error)),
+        Ok((parts, rejects)) if report.failure.is_none() => (report.parts, report.rejects) = (parts, rejects),
+        Ok(_) => {}
+    }
+    if report.failure.is_some() {
+        return Ok(report);
     }
     let (mut late_keys, mut new_keys) = (HashMap::new(), HashMap::new());
-    for scan in source.take_contexts() {
+    for scan in scans {
         merge_keys(&mut late_keys, scan.keys.late_keys());
         merge_keys(&mut new_keys, scan.keys.new_keys());
         merge_first_seen(&mut report.first_seen, scan.keys.first_seen());

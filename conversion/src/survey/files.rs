@@ -1,7 +1,7 @@
 //! The files of a manifest as they are stored, and the ranges in which large ones are read.
 
 use super::threads;
-use millwork_manifest::{Compression, Failure, FailureClass, ManifestFile};
+use millwork_manifest::{Compression, Failure, FailureClass, FileFault, ManifestFile};
 use millwork_ndjson::{Content, FileRange, InputError, Limits, OtherFormat, failure_of_scan, open_range, open_start};
 use millwork_storage::{Located, Places, StorageResult, bucket_and_key, heads_blocking};
 use std::io::Read;
@@ -13,12 +13,12 @@ pub(crate) const SPLIT_BYTES: u64 = 16 << 20;
 /// Bytes of a large file that tell whether it is NDJSON: 256 KiB, as much as the scan goes by.
 const FORMAT_BYTES: u64 = 256 << 10;
 
-/// The wholes of files, if they are where files may be, and still what the manifest lists.
+/// The wholes of files, if they are where files may be, and still what the manifest lists; and those that are not.
 pub(super) fn check(
     files: &[(u32, ManifestFile)],
     is_any_large: bool,
     places: Option<&Places>,
-) -> Result<Vec<FileRange>, Failure> {
+) -> Result<(Vec<FileRange>, Vec<FileFault>), Failure> {
     let unreadable = |e| failure_of_scan(&InputError::Unreadable(e).into());
     if let Some(places) = places {
         files.iter().try_for_each(|(_, file)| places.admit(&file.uri)).map_err(unreadable)?;
@@ -26,7 +26,6 @@ pub(super) fn check(
     let unknown = files.iter().map(|(_, file)| file).filter(|file| known(file, is_any_large).is_none());
     let objects = heads_blocking(unknown.map(|file| file.uri.clone()).collect(), places);
     let objects = objects.map_err(unreadable)?;
-    let gone = objects.iter().filter(|found| matches!(found, Err(e) if e.is_not_found())).count();
     let mut objects = objects.into_iter();
     let check = |(number, file): &(u32, ManifestFile)| {
         let Some(compression) = Compression::of_key(file.uri.as_str()) else {
@@ -34,13 +33,21 @@ pub(super) fn check(
             return Err(Failure::new(FailureClass::Input, message).of_file(&file.uri));
         };
         let known = known(file, is_any_large).map(|(etag, end)| Ok((etag, end, None)));
-        let known = known.or_else(|| objects.next().map(|found| found_of(file, found, gone)));
+        let known = known.or_else(|| objects.next().map(|found| found_of(file, found)));
         let bug = || Err(Failure::new(FailureClass::Bug, "a file was not looked for"));
         let (etag, end, inside) = known.unwrap_or_else(bug)?;
         let (file, uri) = (*number, file.uri.clone());
         Ok(FileRange { file, uri, inside, etag, size_bytes: end, start: 0, end, compression, lines_before: 0 })
     };
-    files.iter().map(check).collect()
+    let (mut ranges, mut faults) = (Vec::with_capacity(files.len()), Vec::new());
+    for checked in files.iter().map(check) {
+        match checked.map_err(Failure::into_own_fault) {
+            Ok(range) => ranges.push(range),
+            Err(Ok(fault)) => faults.push(fault),
+            Err(Err(failure)) => return Err(failure),
+        }
+    }
+    Ok((ranges, faults))
 }
 
 /// Entity tag and size of an object that is read on the condition that it has them, so that it need not be asked for before.
@@ -50,15 +57,10 @@ fn known(file: &ManifestFile, is_any_large: bool) -> Option<(String, u64)> {
     Some((etag, file.size_bytes.filter(|size| *size > 0)?))
 }
 
-/// Entity tag and size of what was found, if the manifest does not tell others, and the directory that it must be in. Of so many files
-/// that are gone, one is named, and the number of the others.
-fn found_of(
-    file: &ManifestFile,
-    found: StorageResult<Located>,
-    gone: usize,
-) -> Result<(String, u64, Option<PathBuf>), Failure> {
+/// Entity tag and size of what was found, if the manifest does not tell others, and the directory that it must be in.
+fn found_of(file: &ManifestFile, found: StorageResult<Located>) -> Result<(String, u64, Option<PathBuf>), Failure> {
     let Located { object, inside } = found.map_err(|e| match e.is_not_found() {
-        true => with_others(failure_of_scan(&InputError::Missing(file.uri.clone()).into()), gone.saturating_sub(1)),
+        true => failure_of_scan(&InputError::Missing(file.uri.clone()).into()),
         false => failure_of_scan(&InputError::Unreadable(e).into()),
     })?;
     if let Some(size) = file.size_bytes.filter(|size| *size != object.size_bytes) {
@@ -70,17 +72,6 @@ fn found_of(
         return Err(failure_of_scan(&InputError::Changed(file.uri.clone()).into()));
     }
     Ok((object.etag, object.size_bytes, inside))
-}
-
-/// The failure over a file that is gone, which also tells how many others of those are that were looked at with it.
-fn with_others(failure: Failure, others: usize) -> Failure {
-    let are = match others {
-        0 => return failure,
-        1 => "another file of its manifest is".to_owned(),
-        others => format!("at least {others} other files of its manifest are"),
-    };
-    let message = format!("{}; {are} not there either", failure.message);
-    Failure { file: failure.file, ..Failure::new(failure.class, message) }
 }
 
 /// True of a file that is read in ranges, if its lines can be told apart.
@@ -162,7 +153,7 @@ pub(super) mod tests {
         std::fs::write(&path, content).unwrap();
         let uri = ObjectUri::from_path(&path).unwrap();
         let file = ManifestFile { uri, size_bytes: None, etag: None, version_id: None };
-        (root, check(&[(0, file)], false, None).unwrap().remove(0))
+        (root, check(&[(0, file)], false, None).unwrap().0.remove(0))
     }
 
     /// A line of `length` bytes with its newline.
@@ -182,7 +173,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn files_that_are_gone_are_counted_and_one_is_named() {
+    fn files_that_are_gone_are_all_named() {
         let root = tempfile::tempdir().unwrap();
         let missing = |name: &str| {
             let uri = ObjectUri::from_path(&root.path().join(name)).unwrap();
@@ -190,16 +181,12 @@ pub(super) mod tests {
         };
         let (_root, there) = file(b"{}\n");
         let there = ManifestFile { uri: there.uri, size_bytes: None, etag: None, version_id: None };
-        for (gone, words) in [
-            (1, "a0.ndjson"),
-            (2, "; another file of its manifest is not there either"),
-            (9, "; at least 8 other files of"),
-        ] {
-            let files = (0..gone).map(|number| missing(&format!("a{number}.ndjson"))).chain([there.clone()]);
-            let failure = check(&(0..).zip(files).collect::<Vec<_>>(), false, None).unwrap_err();
-            assert!(failure.message.contains(words), "{failure}");
-            assert!(failure.file.unwrap().ends_with("a0.ndjson"));
-        }
+        let changed = ManifestFile { etag: Some("another".to_owned()), ..there.clone() };
+        let files = (0..9).map(|number| missing(&format!("a{number}.ndjson"))).chain([there, changed]);
+        let (ranges, faults) = check(&(0..).zip(files).collect::<Vec<_>>(), false, None).unwrap();
+        assert_eq!((ranges.len(), faults.len()), (1, 10));
+        assert!(faults[8].file.ends_with("a8.ndjson") && faults[8].message.contains("a8.ndjson"), "{faults:?}");
+        assert!(faults[9].message.contains("changed"), "{faults:?}");
     }
 
     #[test]

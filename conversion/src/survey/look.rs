@@ -1,10 +1,10 @@
 //! A look at some lines of a file, which tells of its columns, and of what the rows are like.
 
 use super::threads;
-use millwork_manifest::{Compression, Failure};
+use millwork_manifest::{Compression, Failure, FileFault};
 use millwork_ndjson::{
     ColumnNames, Content, FileRange, FileScan, InMemory, Input, InputError, KeyIndex, Limits, NewKey, OtherFormat,
-    RejectSink, RowSource, Rows, ScanContext, Words, failure_of_scan, learn_keys, open_start,
+    RejectSink, RowSource, Rows, ScanContext, ScanError, Words, failure_of_scan, fault_of_scan, learn_keys, open_start,
 };
 use millwork_storage::bucket_and_key;
 use std::collections::{HashMap, VecDeque};
@@ -71,14 +71,24 @@ pub(super) fn sampled(place: usize, step: usize, ranges: usize) -> usize {
     (place * step + turn as usize % step).min(ranges - 1)
 }
 
-/// Looks at ranges, some of which are open ahead. Returns the samples, and the keys of all lines.
+/// What looks have shown.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) samples: Vec<Sample>,
+    /// The keys of all lines.
+    pub(super) keys: Vec<NewKey>,
+    /// Files that cannot be converted.
+    pub(super) faults: Vec<FileFault>,
+}
+
+/// Looks at ranges, some of which are open ahead.
 pub(super) fn look(
     looks: &[Look],
     (names, wanted): (ColumnNames, Option<Words>),
     limits: &Limits,
-) -> Result<(Vec<Sample>, Vec<NewKey>), Failure> {
+) -> Result<Seen, Failure> {
     let mut index = KeyIndex::learning(names).only(wanted);
-    let (mut opened, mut samples) = (VecDeque::new(), Vec::new());
+    let (mut opened, mut samples, mut faults) = (VecDeque::new(), Vec::new(), Vec::new());
     // A local file is opened in no time.
     let is_remote = looks.iter().any(|look| bucket_and_key(&look.range.uri).is_some());
     let open_ahead = if is_remote { OPEN_AHEAD.div_ceil(threads()) } else { 1 };
@@ -86,7 +96,13 @@ pub(super) fn look(
         let ahead = looks[number + opened.len()..].iter().take(open_ahead - opened.len());
         opened.extend(ahead.map(|look| look.open(limits)));
         let Some(input) = opened.pop_front() else { break };
-        let mut seen = input.and_then(|input| look.lines(input)).map_err(|e| failure_of_scan(&e.into()))?;
+        let mut seen = match input.and_then(|input| look.lines(input)).map_err(ScanError::from) {
+            Ok(seen) => seen,
+            Err(error) => {
+                faults.push(fault_of_scan(&error).ok_or_else(|| failure_of_scan(&error))?);
+                continue;
+            }
+        };
         learn_keys(&mut index, &seen.range, seen.range.start, &seen.lines).map_err(|e| failure_of_scan(&e))?;
         if let Some(most) = look.sample_bytes {
             if seen.lines.len() > most {
@@ -95,7 +111,7 @@ pub(super) fn look(
             samples.push(seen);
         }
     }
-    Ok((samples, index.seen_keys().collect()))
+    Ok(Seen { samples, keys: index.seen_keys().collect(), faults })
 }
 
 impl Look {

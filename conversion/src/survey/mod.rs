@@ -19,7 +19,7 @@ pub(crate) use files::SPLIT_BYTES;
 use files::{check, is_large, is_something_else, split_at_lines};
 pub(crate) use look::SampleHalf;
 use look::{Look, Sample, expansion, look, looks, sample_half};
-use millwork_manifest::{Compression, Failure, FailureClass, Manifest, ManifestFile};
+use millwork_manifest::{Compression, Failure, FailureClass, FileFault, Manifest, ManifestFile};
 use millwork_ndjson::{
     ColumnNames, FileRange, Limits, Position, RowSource, ScanError, Words, failure_of_scan, in_order, merge_keys,
 };
@@ -68,12 +68,16 @@ async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Resul
     // A large file is read whole to be cut: before that, all must be known to be there.
     let is_any_large = manifest.files.iter().any(|file| file.size_bytes.is_none_or(|size| size > SPLIT_BYTES));
     let places = options.input.clone();
+    let mut faults = Vec::new();
     for checked in on_all_cores(files, move |files| check(files, is_any_large, places.as_ref())).await? {
-        wholes.extend(checked?);
+        let (ranges, odd) = checked?;
+        wholes.extend(ranges);
+        faults.extend(odd);
     }
     let (mut ranges, mut lines) = (Vec::with_capacity(wholes.len()), HashMap::new());
     for file in &wholes {
-        match is_large(file) && !is_something_else_blocking(file).await? {
+        // Nothing is cut if the attempt fails.
+        match faults.is_empty() && is_large(file) && !is_something_else_blocking(file).await? {
             true => {
                 let (cut, count) = split_at_lines(file).await?;
                 ranges.extend(cut);
@@ -86,13 +90,18 @@ async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Resul
     let is_first = |look: &Look| look.is_sample() || !options.query.is_default();
     let (first, others): (Vec<_>, Vec<_>) = looks(&ranges).into_iter().partition(is_first);
     let middle = first.get(first.len() / 2).map_or(0, Look::file);
-    let (sample, mut keys) = look_at(first, options).await?;
+    let (sample, mut keys, odd) = look_at(first, options).await?;
+    faults.extend(odd);
     // Columns that half of the places have not shown, but the other half has, may be lacking in all of them, too. And the very
     // first column cannot be added later: it must be known which one that is.
     let is_first_known = keys.values().any(|at| at.file == 0);
-    if !is_first_known || keys.values().any(|at| at.file >= middle) {
-        let (_, more) = look_at(others, options).await?;
+    if !faults.is_empty() || !is_first_known || keys.values().any(|at| at.file >= middle) {
+        let (_, more, odd) = look_at(others, options).await?;
         merge_keys(&mut keys, in_order(more));
+        faults.extend(odd);
+    }
+    if let Some(failure) = Failure::of_files(faults) {
+        return Err(failure);
     }
     let files: Vec<_> = wholes.iter().map(|file| (file.uri.to_string(), file.end)).collect();
     let columns = Columns::of(keys, &files)?;
@@ -109,19 +118,20 @@ async fn is_something_else_blocking(file: &FileRange) -> Result<bool, Failure> {
     found.map_err(|e| Failure::new(FailureClass::Bug, e))?.map_err(|e| failure_of_scan(&e.into()))
 }
 
-/// Takes looks. Returns the samples, and the first place of each key.
+/// Takes looks. Returns the samples, the first place of each key, and the files that cannot be converted.
 async fn look_at(
     looks: Vec<Look>,
     options: &ConversionOptions,
-) -> Result<(Vec<Sample>, HashMap<String, Position>), Failure> {
-    let (mut sample, mut keys) = (Vec::new(), HashMap::new());
+) -> Result<(Vec<Sample>, HashMap<String, Position>, Vec<FileFault>), Failure> {
+    let (mut sample, mut keys, mut faults) = (Vec::new(), HashMap::new(), Vec::new());
     let (names, wanted, limits) = (options.names, options.query.words(), options.limits);
     for looked in on_all_cores(looks, move |looks| look(looks, (names, wanted.clone()), &limits)).await? {
-        let (samples, new_keys) = looked?;
-        sample.extend(samples);
-        merge_keys(&mut keys, new_keys);
+        let seen = looked?;
+        sample.extend(seen.samples);
+        merge_keys(&mut keys, seen.keys);
+        faults.extend(seen.faults);
     }
-    Ok((sample, keys))
+    Ok((sample, keys, faults))
 }
 
 fn threads() -> usize {

@@ -183,11 +183,9 @@ impl Operations {
         let seen = RunSeen::InState(id, state);
         Ok(match state {
             RunState::Failed | RunState::Cancelled => {
-                let is_at_fault =
-                    known.run.failure.as_ref().and_then(|failure| failure.file.as_deref()) == Some(file.uri.as_str());
-                let failure = known.run.failure.as_ref().filter(|_| is_at_fault).map(|failure| failure.message.clone());
-                match failure {
+                match known.run.failure.as_ref().and_then(|failure| failure.fault_of(file.uri.as_str())) {
                     Some(message) => {
+                        let message = message.to_owned();
                         let (change, why) = to(file, seen, FileState::Failed, "its run failed because of it");
                         Ok((StateChange { reason: Some(message), ..change }, why))
                     }

@@ -12,11 +12,11 @@ use millwork_tracking::{BuilderAbout, FileFilter, Page, Run, RunFilter, TrackedF
 use std::collections::{HashMap, HashSet};
 
 /// Limit of the failed runs, failed files and refused files that are looked at, each: 500, the newest or the oldest.
-const LOOKED_AT: usize = 500;
+pub(super) const LOOKED_AT: usize = 500;
 /// Limit of the dates with waiting files that are looked at: 100, the oldest.
 const MAX_DATES: usize = 100;
 /// Limit of the open runs of which more than their state is asked: 50. Those that began first come first.
-const MAX_OPEN: usize = 50;
+pub(super) const MAX_OPEN: usize = 50;
 /// Limit of the pages of drafts that are read, of 500 each: 10. Each draft lives a moment.
 const MAX_DRAFT_PAGES: usize = 10;
 /// Limit of the items of the list: 50. It is to be read.
@@ -33,19 +33,20 @@ pub struct Attention {
     pub items: Vec<AttentionItem>,
     /// Causes beyond the 50 that are shown.
     pub left_out: usize,
-    /// True if there was more than was looked at: 500 failed runs, failed files and refused files each, 100 dates, 50 open runs, 50 old drafts.
+    /// True if there was more than was looked at: 500 failed runs, failed files and refused files each, 100 dates, 50 open runs, 50 old drafts,
+    /// 50 runs with files without a row.
     pub is_capped: bool,
 }
 
 /// Diagnoses that were found so far.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     diagnoses: Vec<(String, Diagnosis)>,
-    is_capped: bool,
+    pub(super) is_capped: bool,
 }
 
 impl Found {
-    fn add(&mut self, cause: String, diagnosis: Diagnosis) {
+    pub(super) fn add(&mut self, cause: String, diagnosis: Diagnosis) {
         if diagnosis.standing == Standing::NeedsYou {
             self.diagnoses.push((cause, diagnosis));
         }
@@ -75,6 +76,7 @@ impl Inspector {
         for file in refused.items.iter().chain(&files.items) {
             self.add_file(&mut found, &mut runs, file, builder.as_ref(), &settings, now).await?;
         }
+        self.add_without_rows(&mut found, &settings, now).await?;
         let (items, left_out) = fold(found.diagnoses, MAX_ITEMS);
         Ok(Attention { at: now, items, left_out, is_capped: found.is_capped })
     }

@@ -10,6 +10,7 @@ mod dates;
 mod files;
 pub(crate) mod looks;
 mod near;
+mod no_rows;
 mod runs;
 
 pub use attention::Attention;

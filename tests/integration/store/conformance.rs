@@ -160,7 +160,7 @@ macro_rules! conforms {
             runs::a_run_is_cancelled_before_its_turn_and_after,
             runs::a_run_that_has_a_turn_is_cancelled_by_who_runs_it,
             runs::a_run_fails_before_any_attempt,
-            runs::one_bad_file_fails_alone,
+            runs::bad_files_fail_alone,
             runs::files_of_a_failed_run_go_into_another_but_not_into_two,
             runs::a_run_that_has_lost_a_file_names_it,
             forces::a_forced_run_replaces_its_output,

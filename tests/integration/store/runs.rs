@@ -2,7 +2,7 @@
 
 use super::support::*;
 use chrono::Duration;
-use millwork_manifest::{Failure, FailureClass, FileState};
+use millwork_manifest::{Failure, FailureClass, FileFault, FileState};
 use millwork_tracking::{RunState, TrackingError, TrackingResult};
 
 fn bug(message: &str) -> Failure {
@@ -216,13 +216,15 @@ pub(super) async fn a_run_fails_before_any_attempt(store: Store) {
     assert!(is_conflict(&again!(store.fail(id, 0, &bug("another"), at(2)))));
 }
 
-pub(super) async fn one_bad_file_fails_alone(store: Store) {
-    let id = &submit(&store, "m", &["a", "b", "c"], 0).await;
+pub(super) async fn bad_files_fail_alone(store: Store) {
+    let id = &submit(&store, "m", &["a", "b", "c", "d"], 0).await;
     let attempt = start(&store, id, 1).await;
-    let failure = Failure::new(FailureClass::Input, "bad file").of_file(uri("b"));
+    let fault = |name: &str| FileFault { file: uri(name).to_string(), message: format!("bad file {name}") };
+    let failure = Failure::of_files([fault("b"), fault("d"), fault("of another manifest")]).unwrap();
     again!(store.fail(id, attempt, &failure, at(2))).unwrap();
-    assert_eq!(states(&store).await, [(FileState::Failed, 1), (FileState::Pending, 2)]);
-    assert_eq!(file(&store, "b").await.reason.as_deref(), Some("bad file"));
+    assert_eq!(states(&store).await, [(FileState::Failed, 2), (FileState::Pending, 2)]);
+    assert_eq!(file(&store, "b").await.reason, Some(failure.message.clone()));
+    assert_eq!(file(&store, "d").await.reason.as_deref(), Some("bad file d"));
     let failed = run(&store, id).await;
     assert_eq!((failed.state, failed.failure), (RunState::Failed, Some(failure)));
     assert_eq!(again!(store.recount(date())).unwrap().pending_files, 2);
@@ -230,7 +232,7 @@ pub(super) async fn one_bad_file_fails_alone(store: Store) {
     track(&store, &[found("a", "2"), found("b", "2")]).await;
     again!(store.requeue(id, at(3))).unwrap();
     again!(store.requeue(id, at(4))).unwrap();
-    assert_eq!(states(&store).await, [(FileState::Manifested, 3)]);
+    assert_eq!(states(&store).await, [(FileState::Manifested, 4)]);
     let attempt = start(&store, id, 5).await;
     assert!(is_conflict(&again!(store.requeue(id, at(6)))));
     finish(&store, id, attempt, "done").await;

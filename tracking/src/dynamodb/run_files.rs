@@ -197,14 +197,15 @@ fn towards(file: &TrackedFile, state: FileState, detail: &str, now: DateTime<Utc
     change.to(state, Some(detail.to_owned()))
 }
 
-/// Effect of a failure on a file of the run: if one file is at fault, it alone fails, and the others wait.
+/// Effect of a failure on a file of the run: if files of it are at fault, they alone fail, and the others wait.
 fn released(file: &TrackedFile, manifest: &Manifest, failure: Option<&Failure>, now: DateTime<Utc>) -> Option<Change> {
     if !is_in(file, &manifest.id, &IN_RUN) {
         return None;
     }
-    let culprit = failure.and_then(|failure| failure.file.as_deref());
-    let culprit = culprit.filter(|culprit| manifest.files.iter().any(|file| file.uri.as_str() == *culprit));
-    if culprit.is_some_and(|culprit| culprit != file.uri.as_str()) {
+    let is_of_files =
+        failure.is_some_and(|failure| manifest.files.iter().any(|file| failure.fault_of(file.uri.as_str()).is_some()));
+    let own = failure.and_then(|failure| failure.fault_of(file.uri.as_str()));
+    if is_of_files && own.is_none() {
         let change = Change::of(file, now);
         let change = match file.state {
             FileState::Processing => change.to(FileState::Manifested, Some(manifest.id.to_string())),
@@ -212,7 +213,7 @@ fn released(file: &TrackedFile, manifest: &Manifest, failure: Option<&Failure>, 
         };
         return Some(change.to(FileState::Pending, Some(manifest.id.to_string())));
     }
-    let message = failure.map(|failure| failure.message.clone()).unwrap_or_default();
+    let message = own.or(failure.map(|failure| failure.message.as_str())).unwrap_or_default().to_owned();
     let failed = towards(file, FileState::Failed, &message, now);
     if file.overwritten_etag.as_ref().is_some_and(|etag| *etag != file.etag) {
         // The file has other content by now: of which, whoever reads it sees.

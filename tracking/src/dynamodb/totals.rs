@@ -190,6 +190,7 @@ fn totals(item: &Item) -> TrackingResult<DateTotals> {
         cpu_micros: number("output_cpu_micros"),
         reads: number("output_reads"),
         writes: number("output_writes"),
+        without_rows: 0,
     };
     all.last_commit = optional::<DateTime<Utc>>(item, "last_commit", "time")?;
     Ok(all)

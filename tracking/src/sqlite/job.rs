@@ -1,5 +1,6 @@
 //! Operations on their way to the thread that does them, and back.
 
+use super::open::words;
 use crate::{TrackingError, TrackingResult};
 use rusqlite::Connection;
 use std::any::Any;
@@ -83,7 +84,7 @@ impl<T: Send, F: FnOnce(&Connection) -> Done<T> + Send> Job for Operation<T, F> 
 
     fn answer(self: Box<Self>, committed: &rusqlite::Result<()>, store: &str) {
         let unavailable =
-            |e: &rusqlite::Error| TrackingError::Unavailable { store: store.to_owned(), message: e.to_string() };
+            |e: &rusqlite::Error| TrackingError::Unavailable { store: store.to_owned(), message: words(e) };
         let result = match (self.done, committed) {
             (Some(Err(Problem::Ours(error))), _) => Err(error),
             (Some(Err(Problem::Sql(e))), _) => Err(unavailable(&e)),

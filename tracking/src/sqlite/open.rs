@@ -3,9 +3,12 @@
 use super::worker::Worker;
 use super::{SqliteStore, schema, totals};
 use crate::{TrackingError, TrackingResult};
+use millwork_manifest::words_of_system;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use std::ffi::CString;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -30,13 +33,18 @@ impl SqliteStore {
     /// Opens the store, creating it if it is not there.
     pub fn open(path: &Path) -> TrackingResult<Self> {
         let name = path.display().to_string();
-        let fail = |e: &dyn std::fmt::Display| TrackingError::Open { store: name.clone(), message: e.to_string() };
-        if let Some(directory) = path.parent() {
-            DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(|e| fail(&e))?;
+        let fail = |message| TrackingError::Open { store: name.clone(), message };
+        if path.as_os_str().is_empty() {
+            return Err(fail("it has no path: say sqlite:PATH".to_owned()));
         }
-        check_owners(path).map_err(|message| fail(&message))?;
-        let is_new = create_private(path).map_err(|e| fail(&e))?;
-        let connection = Connection::open(path).map_err(|e| fail(&words(&e)))?;
+        let system = |e: io::Error| fail(words_of_system("open", &e));
+        if let Some(directory) = path.parent() {
+            DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(system)?;
+        }
+        check_owners(path).map_err(fail)?;
+        let is_new = create_private(path).map_err(system)?;
+        check_writable(path).map_err(system)?;
+        let connection = Connection::open(path).map_err(|e| fail(words(&e)))?;
         // Nothing of another program's is changed.
         recognise(&connection, &name)?;
         if !is_new {
@@ -49,8 +57,10 @@ impl SqliteStore {
     pub fn open_as_owner(path: &Path) -> TrackingResult<Self> {
         let store = Self::open(path)?;
         let lock_path = lock_path(path);
-        let fail =
-            |e: std::io::Error| TrackingError::Open { store: lock_path.display().to_string(), message: e.to_string() };
+        let fail = |e: io::Error| TrackingError::Open {
+            store: lock_path.display().to_string(),
+            message: words_of_system("open", &e),
+        };
         let lock = open_lock(&lock_path).map_err(fail)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { _owner: Some(lock), ..store }),
@@ -110,6 +120,19 @@ fn create_private(path: &Path) -> io::Result<bool> {
     match File::options().write(true).create_new(true).mode(FILE_MODE).open(path) {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
         created => created.map(|_| true),
+    }
+}
+
+/// Refuses a database that SQLite could not open for writing, in the words of the system: it says only that it cannot.
+fn check_writable(path: &Path) -> io::Result<()> {
+    if fs::metadata(path)?.is_dir() {
+        return Err(ErrorKind::IsADirectory.into());
+    }
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: the name ends in a zero, and is only read.
+    match unsafe { libc::access(name.as_ptr(), libc::R_OK | libc::W_OK) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 
@@ -184,8 +207,30 @@ fn application_id(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "application_id", |row| row.get(0))
 }
 
-/// Message of SQLite, without the SQL that it was asked to run.
-fn words(error: &rusqlite::Error) -> String {
+/// Message of SQLite, without the SQL that it was asked to run, and what to do about it, where that is known.
+pub(super) fn words(error: &rusqlite::Error) -> String {
+    let advice = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "the file system is full; free space there, then run again",
+        Some(ErrorCode::DatabaseCorrupt) => {
+            "its content is damaged; restore it from a backup, or move it away and begin a new one, for an output that is there with --adopt"
+        }
+        Some(ErrorCode::ReadOnly) => {
+            "it cannot be written to; check its file system, owner and mode, and those of its directory"
+        }
+        Some(ErrorCode::SystemIoFailure) => {
+            "the device failed to read or write; look at the system's log, and check the disk"
+        }
+        Some(ErrorCode::CannotOpen) => {
+            "SQLite cannot open it, or make its journal beside it; check owner, mode and free space of its directory"
+        }
+        Some(ErrorCode::DatabaseBusy) => "another program holds it for long; end that, or use another --state",
+        Some(ErrorCode::OutOfMemory) => "memory ran out; give more of it, or do less at once",
+        _ => return words_of_sqlite(error),
+    };
+    advice.to_owned()
+}
+
+fn words_of_sqlite(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
         rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),

@@ -78,6 +78,7 @@ fn add_runs(c: &Connection, from: &str, to: &str, all: &mut BTreeMap<DatePrefix,
             cpu_micros: row.get(6)?,
             reads: row.get(7)?,
             writes: row.get(8)?,
+            without_rows: 0,
         };
         totals.last_commit = row.get::<_, Option<String>>(9)?.map(|_| instant(row, 9)).transpose()?;
     }

@@ -70,17 +70,17 @@ fn end(c: &Connection, run: &Run, now: DateTime<Utc>) -> Done<()> {
         return Ok(());
     }
     let id = &run.manifest_id;
-    let (message, culprit) = match &run.failure {
-        Some(failure) => (failure.message.as_str(), failure.file.as_deref()),
-        None => ("", None),
-    };
     move_files(c, id, FileState::Manifested, FileState::Processing, now)?;
-    if let Some(culprit) = culprit
-        && fail_files(c, id, Some(culprit), message, now)? > 0
-    {
+    let mut failed = 0;
+    for uri in run.failure.iter().flat_map(Failure::files) {
+        let message = run.failure.as_ref().and_then(|failure| failure.fault_of(uri)).unwrap_or_default();
+        failed += fail_files(c, id, Some(uri), message, now)?;
+    }
+    if failed > 0 {
         move_files(c, id, FileState::Processing, FileState::Manifested, now)?;
         return move_files(c, id, FileState::Manifested, FileState::Pending, now);
     }
+    let message = run.failure.as_ref().map_or("", |failure| failure.message.as_str());
     fail_files(c, id, None, message, now).map(drop)
 }
 

@@ -2,8 +2,8 @@
 
 use std::io::{self, ErrorKind};
 
-/// The reason and the advice for an error that came from the system.
-pub(super) fn of(operation: &str, error: &io::Error) -> String {
+/// The reason and the advice for an error that came from the system, in an operation such as `list` or `write`.
+pub fn words_of_system(operation: &str, error: &io::Error) -> String {
     let by_number = error.raw_os_error().and_then(|number| match number {
         libc::ELOOP => Some(("symbolic links lead in a circle", "remove or correct one of them")),
         libc::EMFILE | libc::ENFILE => {
@@ -33,7 +33,9 @@ pub(super) fn of(operation: &str, error: &io::Error) -> String {
         }
         ErrorKind::CrossesDevices => ("it is on another file system", "have both on one file system"),
         ErrorKind::InvalidFilename => ("the file system does not take such a name", "use a shorter one"),
-        ErrorKind::FileTooLarge => ("the file is larger than may be", "check what it is"),
+        ErrorKind::FileTooLarge => {
+            ("the file would be larger than may be", "raise the limit (`ulimit -f`), or check what it is")
+        }
         ErrorKind::ResourceBusy | ErrorKind::ExecutableFileBusy => ("something else uses it", "wait, or end that"),
         ErrorKind::StaleNetworkFileHandle => {
             ("the file was replaced, or its network file system was mounted anew", "try again")
@@ -58,47 +60,4 @@ fn without_number(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(|first| first.to_lowercase().to_string()).unwrap_or_default();
     first + characters.as_str()
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::StorageError;
-    use std::io::{Error, ErrorKind};
-
-    #[test]
-    fn each_error_of_the_system_has_a_reason_and_advice_in_one_sentence() {
-        for (number, words) in [
-            (libc::ENOENT, "there is no such directory; create it, or name another"),
-            (libc::EACCES, " has no right to; check owner and mode of it, and of the directories that it is in"),
-            (libc::EPERM, " has no right to; check owner and mode of it, and of the directories that it is in"),
-            (libc::ENOTDIR, "a part of the path is a file, not a directory; name a directory"),
-            (libc::EISDIR, "it is a directory, not a file; name a file"),
-            (libc::ENOSPC, "the file system is full; free space there, then run again"),
-            (libc::EDQUOT, "the quota there is used up; free space there, then run again"),
-            (libc::EROFS, "the file system is mounted read-only; mount it for writing, or name another"),
-            (libc::EXDEV, "it is on another file system; have both on one file system"),
-            (libc::ENAMETOOLONG, "the file system does not take such a name; use a shorter one"),
-            (libc::ELOOP, "symbolic links lead in a circle; remove or correct one of them"),
-            (libc::EMFILE, "too many files are open; raise the limit (`ulimit -n`, LimitNOFILE), or do less at once"),
-            (libc::EIO, "the device failed to read or write; look at the system's log, and check the disk"),
-            (libc::ESTALE, "the file was replaced, or its network file system was mounted anew; try again"),
-            (libc::EBADMSG, "bad message"),
-        ] {
-            let text =
-                StorageError::new("list", "/in\n\u{1b}[2J/x".replace("\\n", "\n"), Error::from_raw_os_error(number))
-                    .to_string();
-            assert!(text.starts_with("cannot list `/in") && text.ends_with(words), "{text}");
-            assert!(!text.contains("os error") && !text.contains(char::is_control), "{text}");
-            // The whole chain, as a program prints it, says nothing twice.
-            let error = StorageError::new("list", "/in", Error::from_raw_os_error(number));
-            assert!(std::error::Error::source(&error).is_none());
-        }
-        let read = StorageError::new("read", "/in/x", ErrorKind::NotFound.into()).to_string();
-        assert_eq!(
-            read,
-            "cannot read `/in/x`: there is no such file or directory; check the path, and that it is mounted"
-        );
-        let own = StorageError::new("read", "/in/x", Error::other("it is no regular file")).to_string();
-        assert_eq!(own, "cannot read `/in/x`: it is no regular file");
-    }
 }
