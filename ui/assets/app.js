@@ -301,10 +301,11 @@ window.addEventListener("pageshow", (event) => { if (event.persisted) refresh();
 dress();
 // Whoever comes back from a page, or from a plan, goes on where they were; what was done is said.
 const cameBack = performance.getEntriesByType("navigation")[0]?.type === "back_forward";
-const wasDone = document.referrer.startsWith(location.origin + base + "/ui/plans/") ? $("#page > .banner.once") : null;
-if (cameBack || wasDone) {
+const fromPlan = document.referrer.startsWith(location.origin + base + "/ui/plans/");
+if (cameBack || fromPlan) {
   const left = sessionStorage.getItem(cursorKey);
   const row = left && document.getElementById(left);
-  if (row) moveTo(row); else if (wasDone) $("#page").focus();
+  if (row) moveTo(row); else if (fromPlan) $("#page").focus();
 }
-if (wasDone) setTimeout(() => say(wasDone.textContent), 200);
+const told = fromPlan && $("#page > .banner.once");
+if (told) setTimeout(() => say(told.textContent), 200);
