@@ -209,7 +209,7 @@ impl Entry {
     fn speed(&self) -> Option<f64> {
         let run = &self.run;
         let seconds = (run.ended_at? - run.started_at?).as_seconds_f64();
-        (run.state == RunState::Completed && run.bytes > 0 && seconds > 0.0).then(|| run.bytes as f64 / seconds)
+        (run.state == RunState::Completed && seconds > 0.0).then_some(run.bytes? as f64 / seconds)
     }
 
     fn row(&self, now: DateTime<Utc>) -> Row {
