@@ -103,9 +103,21 @@ function showChosen() {
   $("[data-chosen]", bulk).textContent = chosen.size === 1 ? "1 chosen" : `${chosen.size} chosen`;
   sessionStorage.setItem(chosenKey, JSON.stringify([...chosen].slice(0, 1000)));
 }
+let picked = null;
+// Chooses the rows from the one that was chosen last to this one.
+function chooseTo(row) {
+  const list = rows();
+  const [from, to] = [list.findIndex((each) => $("input[data-pick]", each)?.value === picked), list.indexOf(row)];
+  if (to < 0) return;
+  for (const each of list.slice(Math.min(from < 0 ? to : from, to), Math.max(from, to) + 1)) {
+    const box = $("input[data-pick]", each);
+    if (box) chosen.add(box.value);
+  }
+  showChosen();
+}
 document.addEventListener("change", (event) => {
   const box = event.target;
-  if (box.matches("input[data-pick]")) chosen[box.checked ? "add" : "delete"](box.value);
+  if (box.matches("input[data-pick]")) { chosen[box.checked ? "add" : "delete"](box.value); picked = box.value; }
   else if (box.matches("[data-act=all]")) all("input[data-pick]").forEach((each) => chosen[box.checked ? "add" : "delete"](each.value));
   else return;
   showChosen();
@@ -251,6 +263,7 @@ const acts = {
   "/": () => $("#find")?.focus(), "?": () => { location.href = base + "/ui/help"; },
   j: () => step(1), k: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1),
   x: () => { const box = $("input[data-pick]", current() ?? document.createElement("p")); box?.click(); },
+  X: () => chooseTo(current()),
   y: () => { const row = current(); copy(row?.dataset.id ?? $(".titled [data-copy]")?.dataset.copy ?? address()); },
   Y: () => copy($("#command")?.textContent ?? address()),
   ".": () => $(".new-rows:not([hidden]) button")?.click(),
