@@ -239,6 +239,21 @@ pub struct RunFile {
     pub reason: Option<String>,
 }
 
+impl Moment {
+    /// The moment in words, of a run that is in this state now.
+    pub fn words(&self, state: RunState) -> String {
+        let of_attempt =
+            |text: &str| self.attempt.map_or_else(|| text.to_owned(), |number| format!("attempt {number} {text}"));
+        match self.what {
+            MomentKind::Created => "queued".to_owned(),
+            MomentKind::Started => of_attempt("started"),
+            MomentKind::AttemptFailed => of_attempt("failed"),
+            MomentKind::Committed => "committed".to_owned(),
+            MomentKind::Ended => state.as_str().to_owned(),
+        }
+    }
+}
+
 impl MomentKind {
     /// Name of the moment, as it is sent.
     pub fn as_str(self) -> &'static str {

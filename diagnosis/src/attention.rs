@@ -36,6 +36,18 @@ pub struct AttentionItem {
     pub runbook: String,
 }
 
+impl AttentionItem {
+    /// The sentence, with the name of its subject, if that is one: of a file the last part of its address.
+    pub fn sentence_with_name(&self) -> String {
+        let name = self.subjects.first().filter(|_| self.count == 1).map(Subject::name).unwrap_or_default();
+        let short = name.rsplit('/').next().unwrap_or(name);
+        match short.is_empty() || self.sentence.contains(short) {
+            true => self.sentence.clone(),
+            false => format!("{short}: {}", self.sentence),
+        }
+    }
+}
+
 /// Puts diagnoses together that have one code and one cause: those of most subjects first. At most `limit` items are given;
 /// the second value tells how many were left out.
 pub fn fold(diagnoses: impl IntoIterator<Item = (String, Diagnosis)>, limit: usize) -> (Vec<AttentionItem>, usize) {

@@ -116,6 +116,12 @@ def test_who_comes_back_goes_on_at_the_row(browser, up):
     assert page.evaluate("document.activeElement.closest('tr')?.dataset.id") == row
 
 
+def test_rows_are_chosen_from_one_to_another(browser, up):
+    browser.open("/ui/runs")
+    go(browser.page, "j", "x", "j", "j", "X")
+    assert browser.page.locator("[data-chosen]").inner_text() == "3 chosen"
+
+
 def test_pages_are_heard_in_order(browser, up):
     for path in all_pages(up):
         browser.open(path)

@@ -103,9 +103,21 @@ function showChosen() {
   $("[data-chosen]", bulk).textContent = chosen.size === 1 ? "1 chosen" : `${chosen.size} chosen`;
   sessionStorage.setItem(chosenKey, JSON.stringify([...chosen].slice(0, 1000)));
 }
+let picked = null;
+// Chooses the rows from the one that was chosen last to this one.
+function chooseTo(row) {
+  const list = rows();
+  const [from, to] = [list.findIndex((each) => $("input[data-pick]", each)?.value === picked), list.indexOf(row)];
+  if (to < 0) return;
+  for (const each of list.slice(Math.min(from < 0 ? to : from, to), Math.max(from, to) + 1)) {
+    const box = $("input[data-pick]", each);
+    if (box) chosen.add(box.value);
+  }
+  showChosen();
+}
 document.addEventListener("change", (event) => {
   const box = event.target;
-  if (box.matches("input[data-pick]")) chosen[box.checked ? "add" : "delete"](box.value);
+  if (box.matches("input[data-pick]")) { chosen[box.checked ? "add" : "delete"](box.value); picked = box.value; }
   else if (box.matches("[data-act=all]")) all("input[data-pick]").forEach((each) => chosen[box.checked ? "add" : "delete"](each.value));
   else return;
   showChosen();
@@ -251,6 +263,7 @@ const acts = {
   "/": () => $("#find")?.focus(), "?": () => { location.href = base + "/ui/help"; },
   j: () => step(1), k: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1),
   x: () => { const box = $("input[data-pick]", current() ?? document.createElement("p")); box?.click(); },
+  X: () => chooseTo(current()),
   y: () => { const row = current(); copy(row?.dataset.id ?? $(".titled [data-copy]")?.dataset.copy ?? address()); },
   Y: () => copy($("#command")?.textContent ?? address()),
   ".": () => $(".new-rows:not([hidden]) button")?.click(),
@@ -301,10 +314,11 @@ window.addEventListener("pageshow", (event) => { if (event.persisted) refresh();
 dress();
 // Whoever comes back from a page, or from a plan, goes on where they were; what was done is said.
 const cameBack = performance.getEntriesByType("navigation")[0]?.type === "back_forward";
-const wasDone = document.referrer.startsWith(location.origin + base + "/ui/plans/") ? $("#page > .banner.once") : null;
-if (cameBack || wasDone) {
+const fromPlan = document.referrer.startsWith(location.origin + base + "/ui/plans/");
+if (cameBack || fromPlan) {
   const left = sessionStorage.getItem(cursorKey);
   const row = left && document.getElementById(left);
-  if (row) moveTo(row); else if (wasDone) $("#page").focus();
+  if (row) moveTo(row); else if (fromPlan) $("#page").focus();
 }
-if (wasDone) setTimeout(() => say(wasDone.textContent), 200);
+const told = fromPlan && $("#page > .banner.once");
+if (told) setTimeout(() => say(told.textContent), 200);

@@ -7,7 +7,7 @@ use super::tables::{key_of, subject_of};
 use super::words::time;
 use chrono::{DateTime, Utc};
 use millwork_api::RunDetail;
-use millwork_diagnosis::{AttentionItem, Diagnosis, Standing, moment};
+use millwork_diagnosis::{AttentionItem, Diagnosis, Standing, many, moment};
 
 /// Lines for a row that was opened.
 pub(super) fn lines(state: &State, opened: &Opened, now: DateTime<Utc>) -> Vec<Part> {
@@ -41,13 +41,11 @@ fn of_subject(lines: &mut Vec<Part>, details: &Details, now: DateTime<Utc>) {
 
 fn of_run(lines: &mut Vec<Part>, detail: &RunDetail, now: DateTime<Utc>) {
     let run = &detail.run;
-    plain(
-        lines,
-        format!("{}, attempts {}, failures {}, priority {}", run.state, run.attempts, run.failures, run.priority),
-    );
+    let priority = if run.priority == 0 { String::new() } else { format!(", priority {}", run.priority) };
+    let attempts = many(u64::from(run.attempts), "attempt");
+    plain(lines, format!("{}, {attempts}, {} failed{priority}", run.state, run.failures));
     for moment in &detail.timeline {
-        let attempt = moment.attempt.map(|attempt| format!(" (attempt {attempt})")).unwrap_or_default();
-        plain(lines, format!("  {}  {}{attempt}", time(moment.at, now), moment.what));
+        plain(lines, format!("  {}  {}", time(moment.at, now), moment.words(run.state)));
     }
     for step in detail.progress.iter().flat_map(|progress| &progress.steps) {
         plain(lines, format!("  {}  {}: {:.1} s", time(step.began_at, now), step.step.as_str(), step.seconds));

@@ -5,7 +5,7 @@ use super::words::{dot, left, rate, share, time};
 use crate::table::bytes;
 use chrono::{DateTime, Utc};
 use millwork_api::{DateNumbers, Executor, RunChange, RunProgress};
-use millwork_diagnosis::{AttentionItem, Subject, many, number};
+use millwork_diagnosis::{AttentionItem, Code, Subject, many, number};
 use millwork_manifest::{FileState, RunState, printable};
 
 /// A column of a table.
@@ -291,9 +291,9 @@ pub(super) fn key_of(item: &AttentionItem) -> String {
 }
 
 fn of_item(item: &AttentionItem, now: DateTime<Utc>) -> Row {
-    let tone = if item.next.by_itself { Tone::Warn } else { Tone::Bad };
+    let tone = if item.next.by_itself || item.code == Code::Refused { Tone::Warn } else { Tone::Bad };
     let since = item.since.map(|at| time(at, now)).unwrap_or_default();
-    let cells = vec![number(item.count), item.code.to_string(), since, item.sentence.clone()];
+    let cells = vec![number(item.count), item.code.to_string(), since, item.sentence_with_name()];
     Row { key: key_of(item), tone, cells }
 }
 

@@ -66,6 +66,11 @@ impl EventLog {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Number of the last change of a run.
+    pub(super) fn number(&self) -> u64 {
+        self.last().number
+    }
+
     /// The id of an event, if it is remembered.
     pub(super) fn id(&self, told: &Told) -> Option<String> {
         told.number.map(|number| format!("{}-{number}", self.life))

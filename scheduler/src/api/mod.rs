@@ -105,6 +105,11 @@ pub(crate) struct Api {
 const HEAVY: usize = 2;
 
 impl Api {
+    /// Number of the last change of a run that this process has made.
+    pub(crate) fn last_change(&self) -> u64 {
+        self.events.number()
+    }
+
     /// Takes one of the permits for what takes long.
     pub(crate) fn heavy(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         self.heavy.clone().try_acquire_owned().map_err(|_| {

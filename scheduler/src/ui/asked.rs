@@ -33,6 +33,7 @@ pub(super) struct Asked {
 }
 
 /// Page that a handler has made.
+#[derive(Clone)]
 pub(super) struct Shown {
     pub(super) title: String,
     pub(super) section: Section,

@@ -44,8 +44,9 @@ use tower_http::compression::{CompressionLayer, CompressionLevel};
 /// Facts that all pages share.
 #[derive(Clone, Default)]
 pub(crate) struct SharedFacts {
-    concerns: shared::Shared<Option<Vec<millwork_ui::pages::overview::Concern>>>,
-    dates: shared::Shared<Option<Vec<(DatePrefix, DateTotals)>>>,
+    concerns: shared::Shared<Vec<millwork_ui::pages::overview::Concern>>,
+    dates: shared::Shared<Vec<(DatePrefix, DateTotals)>>,
+    overview: shared::Shared<asked::Shown>,
 }
 
 /// Routes of the UI: those that are open to strangers, and those for whoever is known.

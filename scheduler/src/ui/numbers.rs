@@ -6,7 +6,7 @@ use crate::cost::used as used_by;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use millwork_api::{Cost, Forecast, Outlook, Used};
+use millwork_api::{Cost, ErrorCode, Forecast, Outlook, Used};
 use millwork_manifest::{DatePrefix, RunState};
 use millwork_tracking::{DateTotals, Sample, Span};
 use millwork_ui::frame::Section;
@@ -36,7 +36,7 @@ pub(super) async fn get_date(asked: Asked, State(api): State<Api>, Path(date): P
 }
 
 async fn one_date(asked: &Asked, api: &Api, text: &str) -> Result<Shown, ApiError> {
-    let bad = |error| ApiError::new(millwork_api::ErrorCode::BadPath, format!("`{text}` is no date: {error}"));
+    let bad = |error| ApiError::new(ErrorCode::BadPath, format!("`{text}` is no date: {error}"));
     let date: DatePrefix = text.parse().map_err(bad)?;
     let found = api.service.store().date_totals(Some(date), Some(date)).await?;
     let totals = found.into_iter().find(|(known, _)| *known == date).map(|(_, totals)| totals).unwrap_or_default();
@@ -44,7 +44,7 @@ async fn one_date(asked: &Asked, api: &Api, text: &str) -> Result<Shown, ApiErro
     let why = super::why::of_date(asked, api, date).await;
     let body = match numbers {
         Some(numbers) => dates::one(&numbers, why.as_ref(), asked.now),
-        None => return Err(ApiError::new(millwork_api::ErrorCode::BadPath, format!("`{text}` is no date"))),
+        None => return Err(ApiError::new(ErrorCode::BadPath, format!("`{text}` is no date"))),
     };
     Ok(Shown {
         json: Some(format!("/api/v1/dates/{date}")),
@@ -68,12 +68,8 @@ pub(super) fn newest_first(totals: Vec<(DatePrefix, DateTotals)>) -> Vec<DateNum
 /// Totals of all dates, which all pages share.
 pub(super) async fn totals(api: &Api) -> Result<Vec<(DatePrefix, DateTotals)>, ApiError> {
     let store = api.service.store().clone();
-    let look = async move { store.date_totals(None, None).await.ok() };
-    match api.shared.dates.get(look).await {
-        Some(totals) => Ok(totals),
-        // For the error.
-        None => Ok(api.service.store().date_totals(None, None).await?),
-    }
+    let look = async move { Ok(store.date_totals(None, None).await?) };
+    api.shared.dates.get(Some(api.last_change()), look).await
 }
 
 fn of_totals(date: DatePrefix, totals: DateTotals) -> Option<DateNumbers> {

@@ -5,6 +5,7 @@ use super::numbers;
 use crate::api::{Api, ApiError, load_executors, load_runs, load_stats, sums};
 use axum::extract::State;
 use axum::response::Response;
+use chrono::Utc;
 use millwork_api::{AnyOf, FilesInState, Limit, Run, RunQuery};
 use millwork_manifest::{FailureClass, FileState, RunState};
 use millwork_ui::frame::{Section, Tone};
@@ -15,52 +16,56 @@ use millwork_ui::pages::overview::{Concern, Overview, page, tone};
 const SHOWN: usize = 12;
 
 pub(super) async fn get_overview(asked: Asked, State(api): State<Api>) -> Response {
-    let made = overview(&asked, &api).await;
+    let here = api.clone();
+    // Equal for all who look: one of them makes it.
+    let made = api.shared.overview.get(Some(api.last_change()), async move { overview(&here).await }).await;
     asked.answer(Section::Overview, made)
 }
 
-async fn overview(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
-    let some = |state: Option<RunState>| {
-        let query = RunQuery { state: AnyOf::new(state), limit: Limit(SHOWN), ..RunQuery::default() };
+async fn overview(api: &Api) -> Result<Shown, ApiError> {
+    let now = Utc::now();
+    let some = |state: AnyOf<RunState>| {
+        let query = RunQuery { state, limit: Limit(SHOWN), ..RunQuery::default() };
         load_runs(api, query)
     };
-    let mut running: Vec<Run> = Vec::new();
-    for state in RunState::OPEN {
-        running.extend(some(Some(state)).await?.items);
-    }
-    let latest = some(None).await?.items;
-    let failed = some(Some(RunState::Failed)).await?.items;
     let executors = load_executors(api);
     let mut stats = load_stats(api);
-    let totals = numbers::totals(api).await.ok();
+    // At once: a store that does not answer is waited for once.
+    let (running, latest, totals, found, flow) = tokio::join!(
+        some(AnyOf::new(RunState::OPEN)),
+        some(AnyOf::default()),
+        numbers::totals(api),
+        super::why::concerns(api),
+        numbers::flow(api, &stats.forecast, now),
+    );
+    let (running, latest, totals) = (running?.items, latest?.items, totals?);
     // They are of this moment, and those that the calendar shows.
-    if let Some(totals) = &totals {
-        let sums = sums(totals).into_iter();
-        stats.files =
-            sums.map(|(state, total)| FilesInState { state, files: total.files, bytes: total.bytes }).collect();
-        stats.files_counted_at = Some(asked.now);
-    }
-    let dates = totals.map(numbers::newest_first);
-    let concerns = match super::why::concerns(api).await {
-        Some(mut found) => {
+    stats.files = sums(&totals)
+        .into_iter()
+        .map(|(state, total)| FilesInState { state, files: total.files, bytes: total.bytes })
+        .collect();
+    stats.files_counted_at = Some(now);
+    let dates = numbers::newest_first(totals);
+    let concerns = match found {
+        Ok(mut found) => {
             found.extend(of_cluster(&stats, &executors));
             found.sort_by_key(|concern| std::cmp::Reverse(concern.tone));
             found
         }
-        None => concerns(&stats, &executors, &failed),
+        Err(_) => concerns(&stats, &executors, &some(AnyOf::from(RunState::Failed)).await?.items),
     };
     let overview = Overview {
-        now: asked.now,
+        now,
         stats: &stats,
         concerns: &concerns,
         running: &running,
         latest: &latest,
         executors: &executors,
         input: None,
-        flow: numbers::flow(api, &stats.forecast, asked.now).await,
-        calendar: dates.as_ref().map(|dates| dates::calendar(dates, dates::FEW_WEEKS)),
-        newest: dates.as_ref().and_then(|dates| dates.first()).map(|date| (date.date.to_string(), date.said())),
-        forecast: numbers::said(&stats.forecast, asked.now),
+        flow,
+        calendar: Some(dates::calendar(&dates, dates::FEW_WEEKS)),
+        newest: dates.first().map(|date| (date.date.to_string(), date.said())),
+        forecast: numbers::said(&stats.forecast, now),
     };
     Ok(Shown {
         json: Some(millwork_api::path::STATS.to_owned()),

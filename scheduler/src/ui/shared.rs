@@ -1,5 +1,7 @@
 //! A result that all pages of a scheduler share: many tabs ask at once, after an event, and one of them looks.
 
+use crate::api::ApiError;
+use millwork_api::ErrorCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,28 @@ const RESTS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 const QUICK: Duration = Duration::from_millis(25);
 /// Age of a result that is not shown any more.
 const TOO_OLD: Duration = Duration::from_secs(60);
+/// Time after a look that found nothing out before there is another, in seconds: 1. All that waited for it go without.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The reason for which nothing could be found out.
+#[derive(Clone)]
+pub(crate) struct Trouble {
+    code: ErrorCode,
+    message: String,
+}
+
+impl From<ApiError> for Trouble {
+    fn from(error: ApiError) -> Self {
+        let detail = error.detail();
+        Self { code: detail.code, message: detail.message.clone() }
+    }
+}
+
+impl From<Trouble> for ApiError {
+    fn from(trouble: Trouble) -> Self {
+        Self::new(trouble.code, trouble.message)
+    }
+}
 
 /// The result of the last look, and the turn of who looks.
 pub(crate) struct Shared<T>(Arc<Inner<T>>);
@@ -23,18 +47,23 @@ struct Inner<T> {
 
 #[derive(Clone)]
 struct Known<T> {
+    /// Number of the last change before the look, if that matters.
+    change: Option<u64>,
     at: Instant,
     took: Duration,
-    found: T,
+    found: Result<T, Trouble>,
 }
 
 impl<T> Known<T> {
-    fn is_fresh(&self) -> bool {
-        self.at.elapsed() < (self.took * REST).clamp(RESTS.0, RESTS.1)
+    fn is_fresh(&self, change: Option<u64>) -> bool {
+        match self.found {
+            Ok(_) => self.change == change && self.at.elapsed() < (self.took * REST).clamp(RESTS.0, RESTS.1),
+            Err(_) => self.at.elapsed() < AGAIN,
+        }
     }
 
     fn can_be_shown_meanwhile(&self) -> bool {
-        self.took > QUICK && self.at.elapsed() < TOO_OLD
+        self.change.is_none() && self.found.is_ok() && self.took > QUICK && self.at.elapsed() < TOO_OLD
     }
 }
 
@@ -55,34 +84,38 @@ impl<T: Clone + Send + 'static> Shared<T> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns what was found last, or looks.
-    pub(super) async fn get(&self, look: impl Future<Output = T> + Send + 'static) -> T {
+    /// Returns what was found last, or looks. With the number of a change, what was found before that change is not returned.
+    pub(super) async fn get(
+        &self,
+        change: Option<u64>,
+        look: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+    ) -> Result<T, ApiError> {
         match self.known() {
-            Some(known) if known.is_fresh() => return known.found,
-            Some(known) if known.can_be_shown_meanwhile() => {
+            Some(known) if known.is_fresh(change) => return Ok(known.found?),
+            Some(known) if change.is_none() && known.can_be_shown_meanwhile() => {
                 // Unless somebody looks already.
                 if let Ok(turn) = self.0.looking.clone().try_lock_owned() {
                     let this = self.clone();
                     tokio::spawn(async move {
-                        this.look(look).await;
+                        let _ = this.look(change, look).await;
                         drop(turn);
                     });
                 }
-                return known.found;
+                return Ok(known.found?);
             }
             _ => {}
         }
         let _turn = self.0.looking.lock().await;
         match self.known() {
-            Some(known) if known.is_fresh() => known.found,
-            _ => self.look(look).await,
+            Some(known) if known.is_fresh(change) => Ok(known.found?),
+            _ => Ok(self.look(change, look).await?),
         }
     }
 
-    async fn look(&self, look: impl Future<Output = T>) -> T {
+    async fn look(&self, change: Option<u64>, look: impl Future<Output = Result<T, ApiError>>) -> Result<T, Trouble> {
         let began = Instant::now();
-        let found = look.await;
-        let known = Known { at: Instant::now(), took: began.elapsed(), found: found.clone() };
+        let found = look.await.map_err(Trouble::from);
+        let known = Known { change, at: Instant::now(), took: began.elapsed(), found: found.clone() };
         *self.0.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
         found
     }

@@ -1,8 +1,9 @@
 //! Diagnoses on pages.
 
 use super::asked::Asked;
-use crate::api::Api;
+use crate::api::{Api, ApiError};
 use chrono::Utc;
+use millwork_api::ErrorCode;
 use millwork_diagnosis::{AttentionItem, Code, Diagnosis, Standing, Subject};
 use millwork_manifest::{DatePrefix, ManifestId, ObjectUri};
 use millwork_ui::Markup;
@@ -14,14 +15,15 @@ use std::time::Duration;
 /// Time that a diagnosis may take on a page; one that takes longer is left out.
 const TIME: Duration = Duration::from_secs(3);
 
-/// Findings that need a person; none, if that could not be found out in time.
-pub(super) async fn concerns(api: &Api) -> Option<Vec<Concern>> {
+/// Findings that need a person.
+pub(super) async fn concerns(api: &Api) -> Result<Vec<Concern>, ApiError> {
     let inspector = api.service.inspector();
     let look = async move {
-        let attention = tokio::time::timeout(TIME, inspector.attention(Utc::now())).await.ok()?.ok()?;
-        Some(attention.items.iter().map(concern).collect())
+        let late = |_| ApiError::new(ErrorCode::Busy, "what needs somebody could not be found out in time");
+        let attention = tokio::time::timeout(TIME, inspector.attention(Utc::now())).await.map_err(late)??;
+        Ok(attention.items.iter().map(concern).collect())
     };
-    api.shared.concerns.get(look).await
+    api.shared.concerns.get(None, look).await
 }
 
 /// A diagnosis, if it comes in time. What goes wrong with it leaves the rest of the page.
@@ -50,19 +52,9 @@ pub(super) async fn of_date(asked: &Asked, api: &Api, date: DatePrefix) -> Optio
     Some(shown(asked, &diagnosis, "Is it done?"))
 }
 
-/// The sentence of one subject, which it names: a file by the last part of its address.
-fn sentence_with_name(item: &AttentionItem) -> String {
-    let name = item.subjects.first().map(Subject::name).unwrap_or_default();
-    let short = name.rsplit('/').next().unwrap_or(name);
-    match short.is_empty() || item.sentence.contains(short) {
-        true => item.sentence.clone(),
-        false => format!("{short}: {}", item.sentence),
-    }
-}
-
 fn concern(item: &AttentionItem) -> Concern {
     let title = match item.count {
-        1 => sentence_with_name(item),
+        1 => item.sentence_with_name(),
         n => format!("{n} × {}: {}", item.code.as_str(), item.cause),
     };
     let detail = match item.count {

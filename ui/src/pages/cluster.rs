@@ -70,11 +70,18 @@ pub fn page(page: &Cluster<'_>) -> Markup {
         div.head { h1 { "Cluster" } p.muted { "Who runs the manifests, and with what." } }
         (facts::panel("scheduler", "This scheduler", None, &scheduler(page)))
         @if page.schedulers.len() > 1 { (facts::panel("schedulers", &format!("Schedulers ({})", page.schedulers.len()), None, &schedulers(page))) }
-        (facts::panel("executors", &format!("Executors ({})", page.executors.items.len()), None, &executors(page)))
+        (facts::panel("executors", &executors_title(page.executors), None, &executors(page)))
         @if !page.executors.gone.is_empty() { (facts::panel("gone", &format!("Left since yesterday ({})", page.executors.gone.len()), None, &gone(page))) }
         (facts::panel("builders", &format!("Builders ({})", page.builders.len()), None, &builders(page)))
         @if !page.locks.is_empty() { (facts::panel("locks", "Locks", None, &locks(page))) }
         p.muted { "Queues, dead letters, clocks and space are looked at by the " a href="/ui/doctor" { "doctor" } "." }
+    }
+}
+
+fn executors_title(executors: &Executors) -> String {
+    match executors.leads {
+        true => format!("Executors ({})", executors.items.len()),
+        false => "Executors".to_owned(),
     }
 }
 

@@ -239,6 +239,14 @@ pub fn one(date: &DateNumbers, why: Option<&Markup>, now: DateTime<Utc>) -> Mark
             h1.num { (name) }
         }
         @if let Some(why) = why { (why) }
+        @if !date.files.is_empty() || !date.runs.is_empty() { (known(date, now)) }
+    }
+}
+
+/// All that is known of a date: files, runs, what is refused.
+fn known(date: &DateNumbers, now: DateTime<Utc>) -> Markup {
+    let name = date.date.to_string();
+    html! {
         (facts::facts(&[
             ("files", link::count(date.known())),
             ("input", link::size(date.bytes(false))),

@@ -73,7 +73,7 @@ pub fn page(overview: &Overview<'_>) -> Markup {
             (facts::panel("executors", "Executors", Some(html! { a href="/ui/cluster" { "cluster" } }), &executors(overview)))
             }
             div {
-            (facts::panel("running", &format!("Running now ({})", overview.running.len()), Some(html! { a href=(super::runs::in_work()) { "all in work" } }), &running(overview)))
+            (facts::panel("running", &format!("Running now ({})", format::count(in_work(overview))), Some(html! { a href=(super::runs::in_work()) { "all in work" } }), &running(overview)))
             (facts::panel("latest", "Last changes", Some(html! { a href="/ui/runs" { "all runs" } }), &latest(overview)))
             }
         }
@@ -220,11 +220,23 @@ fn flow(overview: &Overview<'_>) -> Markup {
     }
 }
 
+/// Rows that a list of the page has at most.
+const ROWS: usize = 8;
+
+/// Runs in work, of which the first are at hand. Of few, all are; more are counted from time to time.
+fn in_work(overview: &Overview<'_>) -> u64 {
+    if overview.running.len() <= ROWS {
+        return overview.running.len() as u64;
+    }
+    let counted = overview.stats.runs.iter().filter(|count| RunState::OPEN.contains(&count.state));
+    counted.map(|count| count.runs).sum::<u64>().max(overview.running.len() as u64)
+}
+
 fn running(overview: &Overview<'_>) -> Markup {
     html! {
         @if overview.running.is_empty() { p.muted { "Nothing is being converted." } }
         ul.rows {
-            @for run in overview.running.iter().take(8) {
+            @for run in overview.running.iter().take(ROWS) {
                 li id=(format!("now-{}", run.manifest_id)) {
                     (link::run(run.manifest_id.as_str()))
                     span.muted { (format::counted(run.files, "file")) ", size " (link::input_size(run.bytes)) }
@@ -233,7 +245,7 @@ fn running(overview: &Overview<'_>) -> Markup {
                 }
             }
         }
-        @if overview.running.len() > 8 { p { a href=(super::runs::in_work()) { (overview.running.len() - 8) " more" } } }
+        @if in_work(overview) > ROWS as u64 { p { a href=(super::runs::in_work()) { (format::count(in_work(overview) - ROWS as u64)) " more" } } }
     }
 }
 
@@ -264,7 +276,7 @@ fn latest(overview: &Overview<'_>) -> Markup {
     html! {
         @if overview.latest.is_empty() { p.muted { "No run yet." } }
         ul.rows {
-            @for run in overview.latest.iter().take(8) {
+            @for run in overview.latest.iter().take(ROWS) {
                 li id=(format!("last-{}", run.manifest_id)) {
                     (state::of_run(run, overview.now)) (link::run(run.manifest_id.as_str()))
                     span.push {} span.muted { (time::ago(run.updated_at, overview.now)) }

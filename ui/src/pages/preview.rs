@@ -83,14 +83,17 @@ fn one(line: &PreviewLine) -> Markup {
     let at = defect
         .and_then(|(_, message)| mark(message))
         .and_then(|at| at.checked_sub(usize::try_from(line.cut_before).ok()?));
-    html! {
-        section.lines.(if defect.is_some() { "panel" } else { "plain" }) aria-label=(format!("line at byte {}", line.offset)) {
-            p {
-                @if let Some((reason, message)) = defect { span.s-bad { (state::sign(state::Sign::Cross)) } " " span.tag { (text::shown(reason)) } " " (text::shown(message)) " " }
-                span.muted { "byte " (format::count(line.offset)) " · " (format::bytes(line.length)) @if line.cut_before > 0 { " · shown from byte " (format::count(line.cut_before)) " of the line" } }
-            }
-            (excerpt(&line.text, at))
+    let body = html! {
+        p {
+            @if let Some((reason, message)) = defect { span.s-bad { (state::sign(state::Sign::Cross)) } " " span.tag { (text::shown(reason)) } " " (text::prose(message)) " " }
+            span.muted { "byte " (format::count(line.offset)) " · " (format::bytes(line.length)) @if line.cut_before > 0 { " · shown from byte " (format::count(line.cut_before)) " of the line" } }
         }
+        (excerpt(&line.text, at))
+    };
+    // Only what is wrong is a place to go to.
+    html! {
+        @if defect.is_some() { section.lines.panel aria-label=(format!("line at byte {}", line.offset)) { (body) } }
+        @else { div.lines.plain { (body) } }
     }
 }
 

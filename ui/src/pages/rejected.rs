@@ -107,7 +107,7 @@ fn one(line: &RejectedLine) -> Markup {
                 (link::file(&line.file)) " "
                 span.muted { "line " (format::count(line.line)) " · byte " (format::count(line.offset)) " · " (format::bytes(line.length)) }
             }
-            p { span.tag { (text::shown(&line.reason)) } " " (text::shown(&line.message)) }
+            p { span.tag { (text::shown(&line.reason)) } " " (text::prose(&line.message)) }
             @match (&line.raw, &line.base64) {
                 (Some(raw), _) => (excerpt(raw, mark(&line.message))),
                 (None, Some(base64)) => { p.muted { "The line is not UTF-8; in base64:" } pre tabindex="0" { (cut(base64)) } },

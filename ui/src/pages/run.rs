@@ -233,24 +233,12 @@ fn timeline(moments: &[Moment], run: &RunDetail, now: DateTime<Utc>) -> Markup {
                 @let before = index.checked_sub(1).and_then(|before| moments.get(before));
                 li.(moment_class(moment.what, run.run.state)) {
                     @if let Some(before) = before { span.gap { (format::between(before.at, moment.at)) } }
-                    span.what { (word(moment, run.run.state)) }
+                    span.what { (moment.words(run.run.state)) }
                     span.at { (time::moment_short(moment.at, now)) }
                 }
             }
             @if !run.run.state.is_final() { li.now { span.what { (state::of_run(&run.run, now)) } span.at.muted { "now" } } }
         }
-    }
-}
-
-fn word(moment: &Moment, end: RunState) -> String {
-    let of_attempt =
-        |text: &str| moment.attempt.map_or_else(|| text.to_owned(), |number| format!("attempt {number} {text}"));
-    match moment.what {
-        MomentKind::Created => "queued".to_owned(),
-        MomentKind::Started => of_attempt("started"),
-        MomentKind::AttemptFailed => of_attempt("failed"),
-        MomentKind::Committed => "committed".to_owned(),
-        MomentKind::Ended => end.as_str().to_owned(),
     }
 }
 
