@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use millwork_manifest::{FileState, RunState};
 
 /// Keys, each with what it does.
-const KEYS: [(&str, &str); 19] = [
+const KEYS: [(&str, &str); 20] = [
     ("g o", "overview"),
     ("g r", "runs"),
     ("g d", "dates"),
