@@ -305,11 +305,16 @@ pub(crate) fn ended(ask: &Ask<'_>, run: &RunFacts) -> Answer {
     }
     let failure = run.failure.as_ref();
     if let Some((failure, uri)) = failure.and_then(|failure| Some((failure, failure.file.as_ref()?))) {
+        // Most messages name the file themselves.
+        let by = match failure.message.contains(uri.as_str()) {
+            true => String::new(),
+            false => format!(" because of {}", quoted(uri)),
+        };
         let sentence = format!(
-            "run {id} failed at {} because of {}: {}; the other files of its manifest were given back",
+            "run {id} failed at {}{by}: {}{}",
             ask.at(since),
-            quoted(uri),
-            failure_text(failure)
+            failure_text(failure),
+            if run.files > 1 { "; the other files of its manifest were given back" } else { "" }
         );
         return Answer::new(Code::AtFault, Some(since), sentence).waits_for("another object in its place").action(
             ActionKind::Retry,

@@ -38,7 +38,11 @@ fn a_query_computes_renames_and_filters() {
 
 #[test]
 fn a_query_with_a_mistake_is_refused_before_anything_is_begun() {
-    for sql in ["SELEC a FROM", "SELECT a FROM read_manifest($manifest) ORDER BY a", "SELECT nofunction(a) FROM read_manifest($manifest)"] {
+    for sql in [
+        "SELEC a FROM",
+        "SELECT a FROM read_manifest($manifest) ORDER BY a",
+        "SELECT nofunction(a) FROM read_manifest($manifest)",
+    ] {
         let place = with_query(sql);
         let query = place.path("q.sql");
         let done = place.run(&["--sql", query.to_str().unwrap()]);

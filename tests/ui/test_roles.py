@@ -144,7 +144,7 @@ def test_one_that_is_killed_is_told_of_and_followed_again(scheduler, chromium):
     page = context.new_page()
     page.goto(scheduler.base + session.place + "/ui/runs")
     page.wait_for_selector("html.js h1")
-    page.wait_for_function("document.querySelector('#pulse').getAttribute('aria-pressed') === 'true'")
+    page.locator("#pulse[aria-pressed=true]").wait_for()
     with page.expect_request("**/ui/runs", timeout=30_000):
         # What a page follows is asked for from time to time without an event, too.
         scheduler.process.kill()

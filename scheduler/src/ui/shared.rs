@@ -120,3 +120,29 @@ impl<T: Clone + Send + 'static> Shared<T> {
         found
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::future::join_all;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[tokio::test]
+    async fn many_share_one_look_until_something_changes() {
+        let (shared, looks) = (Shared::<u64>::default(), Arc::new(AtomicU64::new(0)));
+        let look = || {
+            let looks = looks.clone();
+            async move {
+                tokio::task::yield_now().await;
+                Ok(looks.fetch_add(1, Ordering::Relaxed) + 1)
+            }
+        };
+        let found = join_all((0..20).map(|_| shared.get(Some(1), look()))).await;
+        assert!(found.iter().all(|found| matches!(found, Ok(1))));
+        assert!(matches!(shared.get(Some(2), look()).await, Ok(2)), "what was found before a change is over");
+        let away = async { Err(ApiError::new(ErrorCode::State, "it is away")) };
+        assert!(shared.get(Some(3), away).await.is_err());
+        assert!(shared.get(Some(3), look()).await.is_err(), "who asks at once goes without");
+        assert_eq!(looks.load(Ordering::Relaxed), 2);
+    }
+}
