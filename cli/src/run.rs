@@ -145,7 +145,12 @@ pub(crate) fn default_state(output: &Location) -> anyhow::Result<String> {
 }
 
 /// Opens the store, and takes what one process only may have.
-async fn open(state: &str, output: Location, layout: &OutputLayout, adopt: bool) -> anyhow::Result<(Lease, OutputLock)> {
+async fn open(
+    state: &str,
+    output: Location,
+    layout: &OutputLayout,
+    adopt: bool,
+) -> anyhow::Result<(Lease, OutputLock)> {
     let store = millwork_tracking::open(state).await?;
     let lease = Lease::take(state, &store).await?.with_context(|| TrackingError::InUse(state.to_owned()))?;
     let lock = OutputLock::take(output.clone())?;

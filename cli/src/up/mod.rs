@@ -14,7 +14,8 @@ use millwork_manifest::printable;
 use millwork_manifest_builder::{Builder, Rules};
 use millwork_process::Profile;
 use millwork_scheduler::{
-    About, ApiServer, BasePath, EndedRun, HttpOptions, Lease, OutputLock, ReadPlaces, RunOptions, Scheduler, Service, claim_output,
+    About, ApiServer, BasePath, EndedRun, HttpOptions, Lease, OutputLock, ReadPlaces, RunOptions, Scheduler, Service,
+    claim_output,
 };
 use millwork_storage::{Location, Places, Storage};
 use millwork_tracking::TrackingStore;
