@@ -119,7 +119,8 @@ impl Rules {
     ) -> anyhow::Result<Settings> {
         anyhow::ensure!(
             self.expected_file_size_mb > 0.0 && self.size_tolerance_percent >= 0.0 && self.max_batch_size_gb > 0.0,
-            "the expected size and the batch size must be above 0, the tolerance not below"
+            "--expected-file-size-mb (EXPECTED_FILE_SIZE_MB) and --max-batch-size-gb (MAX_BATCH_SIZE_GB) are above 0, and \
+             --size-tolerance-percent (SIZE_TOLERANCE_PERCENT) is 0 or above"
         );
         let place = |text: Option<&str>| text.map(Location::parse).transpose();
         Ok(Settings {

@@ -92,7 +92,7 @@ pub struct Failure {
 pub struct FileFault {
     /// The URI of the file.
     pub file: String,
-    /// What is wrong with it, for a person, as in [`Failure::message`].
+    /// Reason, for a person, as in [`Failure::message`].
     #[serde(deserialize_with = "received")]
     pub message: String,
 }

@@ -23,7 +23,9 @@ pub fn class_of_unreadable(kind: ErrorKind) -> FailureClass {
 /// The class of what keeps bytes from being read or written.
 pub fn class_of_io(kind: ErrorKind) -> FailureClass {
     match kind {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::OutOfMemory => FailureClass::Resources,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge | ErrorKind::OutOfMemory => {
+            FailureClass::Resources
+        }
         // Something stands in the place of an output until somebody moves it away.
         ErrorKind::AlreadyExists => FailureClass::Input,
         _ => FailureClass::Storage,

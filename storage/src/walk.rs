@@ -57,6 +57,9 @@ pub fn list(root: &Path) -> StorageResult<Listing> {
         let key = key.ok_or_else(|| fail(ErrorKind::InvalidFilename.into()))?;
         return Ok(Listing { objects: vec![object_of(uri, key, anchored.metadata())], refused: Vec::new() });
     }
+    if !anchored.metadata().is_dir() {
+        return Err(StorageError::foreign("list", root.display(), NO_FILE));
+    }
     let mut walk = Walk {
         root,
         real_root: anchored.path().to_owned(),

@@ -172,6 +172,23 @@ fn a_full_disk_is_an_error_and_leaves_nothing_visible() {
 }
 
 #[test]
+fn a_limit_of_the_sizes_of_files_is_an_error_and_leaves_nothing_visible() {
+    let place = Place::new();
+    place.generate(&["--files", "4", "--size-mb", "4"]);
+    let run = place.run_command(&["--max-retries", "0", "--compression", "none"]);
+    let mut limited = Command::new("bash");
+    limited.args(["-c", "ulimit -f 4000 && exec \"$@\"", "bash"]).arg(run.get_program()).args(run.get_args());
+    let done = Done::of(limited.env("SIZE_TOLERANCE_PERCENT", "100").output().unwrap());
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    assert_eq!(done.json()["failed"][0]["class"], "resources", "{}", done.stdout);
+    assert!(done.stderr.contains("the file would be larger than may be; raise the limit"), "{}", done.stderr);
+    assert!(place.parquet_files().is_empty());
+    // None of the files is at fault: they are converted together.
+    assert_eq!(place.run_well(&[])["manifests"], 1);
+    place.ask_oracle(&[]);
+}
+
+#[test]
 fn directories_that_would_feed_each_other_are_refused() {
     let place = Place::new();
     let inside = place.path("in/out");

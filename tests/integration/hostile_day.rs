@@ -75,6 +75,10 @@ fn contents() -> Vec<(&'static str, Vec<u8>, Fate)> {
         ("large.ndjson", vec![b'\n'; 3 << 20], Refused("too-large")),
         ("download.ndjson.crdownload", b"{\"a\":".to_vec(), Skipped),
         ("copy.tmp", b"{\"a\":".to_vec(), Skipped),
+        ("twice.ndjson.gz", gzip(&packed), Rejected(0)),
+        ("archive.ndjson", [vec![b'n'; 20], vec![0; 237], b"ustar\0\n".to_vec(), lines].concat(), Rejected(0)),
+        ("pretty.ndjson", b"{\n  \"a\": 1\n}\n".to_vec(), Rejected(0)),
+        ("download.ndjson.6eF5b5dA", b"{\"a\":".to_vec(), Skipped),
     ]
 }
 

@@ -193,6 +193,18 @@ fn the_input_can_be_one_file() {
 }
 
 #[test]
+fn an_input_that_is_a_pipe_is_refused_unopened() {
+    let place = place();
+    let pipe = place.path("2025-12-23-pipe.ndjson");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut command = Command::new(binary("millwork"));
+    command.arg("run").arg("--input").arg(&pipe).arg("--output").arg(place.path("out"));
+    let done = Done::of(command.output().unwrap());
+    assert!(done.code == Some(1) && done.stderr.contains("it is no regular file"), "{}", done.stderr);
+    assert!(!place.path("out").exists());
+}
+
+#[test]
 fn a_restored_input_is_not_a_changed_one() {
     let place = Place::new();
     for i in 0..30 {

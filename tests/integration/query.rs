@@ -169,3 +169,12 @@ fn a_query_that_names_its_columns_is_not_failed_by_other_keys() {
     let rows = rows(&place);
     assert!(rows.as_array().unwrap().iter().any(|row| row["b"] == "24999" && row["mine"] == "d"));
 }
+
+#[test]
+fn a_query_that_would_not_fit_on_the_stack_is_refused() {
+    let terms: Vec<String> = (0..20_000).map(|term| format!("a = '{term}'")).collect();
+    let place = with_query(&format!("SELECT a FROM read_manifest($manifest) WHERE {}", terms.join(" OR ")));
+    let done = place.run(&["--sql", place.path("q.sql").to_str().unwrap()]);
+    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    assert!(done.stderr.contains("more operators in a row than 1000, the limit"), "{}", done.stderr);
+}

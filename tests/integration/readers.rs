@@ -81,6 +81,96 @@ fn every_reader_sees_the_same_in_outputs_of_every_shape() {
     assert_eq!(counted["rows"], 4 * 6 * 30_000, "{counted}");
 }
 
+/// Names of columns of every kind: with the signs of paths, of SQL and of readers' own, empty, and as long as may be.
+fn odd_names() -> String {
+    let long = ["x".repeat(4000), "ü".repeat(1300)];
+    let names = [
+        "",
+        ".",
+        "a.b",
+        "a",
+        "a b",
+        " lead",
+        "trail ",
+        "q\"q",
+        "q'q",
+        "back`tick",
+        "br[0]",
+        "c\\d",
+        "new\nline",
+        "tab\t",
+        "\0",
+        "é",
+        "e\u{301}",
+        "😀",
+        "\u{202e}",
+        "list.element",
+        "key_value",
+        "__index_level_0__",
+        "index",
+        "schema",
+        "root",
+        "/",
+        "a=b",
+        ",",
+        ";",
+        "{x}",
+        "$",
+        "%",
+        "#",
+        "*",
+        "null",
+        "true",
+        "select",
+        "_source_file_1",
+        "ID",
+        "Id",
+        "iD",
+    ];
+    let names = names.into_iter().chain(long.iter().map(String::as_str));
+    let line: serde_json::Map<String, serde_json::Value> =
+        names.enumerate().map(|(number, name)| (name.to_owned(), number.to_string().into())).collect();
+    format!("{}\n", serde_json::Value::Object(line)).repeat(300)
+}
+
+#[test]
+fn every_reader_sees_the_same_in_the_smallest_and_oddest_outputs() {
+    let of_rows = |rows: usize, line: fn(usize) -> String| (0..rows).map(line).collect::<String>();
+    let grown: fn(usize) -> String = |row| match row {
+        ..50_000 => format!("{{\"v\":\"k{}\",\"w\":\"u{row:040}\"}}\n", row % 5),
+        _ => format!("{{\"v\":\"u{row:040}\",\"w\":\"z\"}}\n"),
+    };
+    let nested: fn(usize) -> String = |row| {
+        format!(
+            "{{\"n\":{{\"a\":[{row},{{\"b\":null}}],\"c\":\"x\\\"y\"}},\"l\":[],\"o\":{{}},\"s\":\"{{\\\"a\\\":1}}\"}}\n"
+        )
+    };
+    let shapes: [(&str, String); 11] = [
+        ("one-row", "{\"a\":1}\n".to_owned()),
+        ("no-keys", "{}\n".repeat(1000)),
+        ("only-null", "{\"a\":null}\n".repeat(1000)),
+        ("null-at-last-a-value", "{\"a\":null,\"b\":1}\n".repeat(200_000) + "{\"a\":\"x\"}\n"),
+        ("empty-text", "{\"a\":\"\",\"b\":\"\"}\n".repeat(5000)),
+        ("zeros", "{\"v\":\"\\u0000\"}\n{\"v\":\"\\u0000a\\u0000\"}\n{\"v\":\"\"}\n".repeat(10)),
+        ("largest", format!("{{\"v\":\"{}\"}}\n{{\"v\":\"a\"}}\n", "\u{10ffff}".repeat(20)).repeat(10)),
+        ("grown-dictionary", of_rows(120_000, grown)),
+        ("nested", of_rows(5000, nested)),
+        ("a-key-a-line", of_rows(1500, |row| format!("{{\"k{row}\":{row}}}\n"))),
+        ("names", odd_names()),
+    ];
+    let outputs = Place::new();
+    for (name, lines) in shapes {
+        let place = Place::new();
+        place.input("2025-01-01-a.ndjson", lines);
+        let mut command = place.command("millwork");
+        command.args(["run", "--input"]).arg(place.path("in")).env("SIZE_TOLERANCE_PERCENT", "100");
+        command.arg("--output").arg(outputs.path("outputs").join(name)).args(["--expected-file-size-mb", "100"]);
+        let done = Done::of(command.output().unwrap());
+        assert_eq!(done.code, Some(0), "{name}: {}", done.stderr);
+    }
+    assert_eq!(ask_readers(&outputs, "outputs")["files"], 11);
+}
+
 #[test]
 fn every_reader_sees_the_same_in_what_a_query_makes() {
     let place = Place::new();

@@ -1,6 +1,7 @@
 //! Errors of a query that are found before there is a manifest, so that a mistake costs no run.
 
 use super::Query;
+use super::length::check_length;
 use crate::table::ReadManifest;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::error::DataFusionError;
@@ -24,6 +25,8 @@ impl Query {
         if let Some(explained) = self.explained() {
             return explained.check();
         }
+        // Before anything goes through its expressions by recursion.
+        check_length(&self.sql).map_err(|error| self.explain_failure(&error))?;
         // Planning waits for nothing.
         match block_on(self.try_plan(self.table_of_names().map_err(|error| self.explain_failure(&error))?)) {
             Ok(_) => Ok(()),

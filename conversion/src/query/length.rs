@@ -5,24 +5,28 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
-/// Limit of the operators of one expression outside parentheses: 1,000. A thread's stack of 2 MiB holds the levels of three times as many.
+/// Limit of the operators of one expression outside parentheses: 1,000. A thread's stack of 2 MiB holds the levels of more than twice as many.
 const MAX_OPERATORS: usize = 1000;
 
-/// Refuses a query with an expression of more operators. What cannot be cut into words the parser refuses, and says why.
+/// Limit of the `SELECT`s and joins of a query: 100. Each can be a level of the plan.
+const MAX_SELECTS: usize = 100;
+
+/// Refuses a query with an expression of more operators, or with more parts. What cannot be cut into words the parser refuses, and says why.
 pub(super) fn check_length(sql: &str) -> Result<()> {
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else { return Ok(()) };
-    // Operators so far, by depth of the parentheses.
-    let mut chains = vec![0];
-    for token in tokens {
-        match token {
-            Token::LParen => chains.push(0),
-            Token::RParen if chains.len() > 1 => drop(chains.pop()),
-            Token::Comma | Token::SemiColon => chains.last_mut().into_iter().for_each(|chain| *chain = 0),
-            Token::Word(word) if ends_expression(word.keyword) => {
-                chains.last_mut().into_iter().for_each(|chain| *chain = 0);
+    // Operators so far, by depth of the parentheses and of CASE.
+    let (mut chains, mut selects) = (vec![0], 0);
+    for token in &tokens {
+        match kind_of(token) {
+            Kind::Opens => chains.push(0),
+            Kind::Closes if chains.len() > 1 => drop(chains.pop()),
+            Kind::Separates => reset(&mut chains),
+            Kind::Selects => {
+                reset(&mut chains);
+                selects += 1;
             }
-            token if is_operator(&token) => chains.last_mut().into_iter().for_each(|chain| *chain += 1),
-            _ => {}
+            Kind::Operates => chains.last_mut().into_iter().for_each(|chain| *chain += 1),
+            Kind::Closes | Kind::Other => {}
         }
         if chains.last().is_some_and(|chain| *chain > MAX_OPERATORS) {
             return Err(DataFusionError::Plan(format!(
@@ -30,23 +34,47 @@ pub(super) fn check_length(sql: &str) -> Result<()> {
                  texts by concat(…)"
             )));
         }
+        if selects > MAX_SELECTS {
+            return Err(DataFusionError::Plan(format!(
+                "the query has more SELECTs and joins than {MAX_SELECTS}, the limit: a conversion works row by row, for which one is enough"
+            )));
+        }
     }
     Ok(())
 }
 
-fn ends_expression(keyword: Keyword) -> bool {
-    matches!(
-        keyword,
-        Keyword::SELECT | Keyword::FROM | Keyword::WHERE | Keyword::WHEN | Keyword::THEN | Keyword::ELSE | Keyword::END
-    )
+/// Begins a new expression at the same depth.
+fn reset(chains: &mut [usize]) {
+    chains.last_mut().into_iter().for_each(|chain| *chain = 0);
 }
 
-fn is_operator(token: &Token) -> bool {
+/// Part of a word of a query in the depth of its expressions.
+enum Kind {
+    Opens,
+    Closes,
+    Separates,
+    Selects,
+    Operates,
+    Other,
+}
+
+fn kind_of(token: &Token) -> Kind {
     match token {
-        Token::Word(word) => matches!(word.keyword, Keyword::AND | Keyword::OR | Keyword::NOT),
-        Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::Mod | Token::StringConcat => true,
-        Token::Eq | Token::Neq | Token::Lt | Token::Gt | Token::LtEq | Token::GtEq => true,
-        Token::Ampersand | Token::Pipe | Token::Caret | Token::DoubleColon | Token::LBracket => true,
-        _ => false,
+        Token::LParen => Kind::Opens,
+        Token::RParen => Kind::Closes,
+        Token::Comma | Token::SemiColon => Kind::Separates,
+        Token::Word(word) => match word.keyword {
+            Keyword::CASE => Kind::Opens,
+            Keyword::END => Kind::Closes,
+            Keyword::SELECT | Keyword::JOIN => Kind::Selects,
+            Keyword::FROM | Keyword::WHERE | Keyword::WHEN | Keyword::THEN | Keyword::ELSE => Kind::Separates,
+            Keyword::AND | Keyword::OR | Keyword::NOT | Keyword::IS | Keyword::IN => Kind::Operates,
+            Keyword::LIKE | Keyword::ILIKE | Keyword::BETWEEN | Keyword::COLLATE | Keyword::AT => Kind::Operates,
+            _ => Kind::Other,
+        },
+        Token::Eq | Token::Neq | Token::Lt | Token::Gt | Token::LtEq | Token::GtEq => Kind::Operates,
+        Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::Mod | Token::StringConcat => Kind::Operates,
+        Token::Ampersand | Token::Pipe | Token::Caret | Token::DoubleColon | Token::LBracket => Kind::Operates,
+        _ => Kind::Other,
     }
 }

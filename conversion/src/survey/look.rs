@@ -71,7 +71,7 @@ pub(super) fn sampled(place: usize, step: usize, ranges: usize) -> usize {
     (place * step + turn as usize % step).min(ranges - 1)
 }
 
-/// What looks have shown.
+/// Findings of looks at files.
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) samples: Vec<Sample>,
