@@ -6,6 +6,7 @@
 {{- $_ := set $config "MILLWORK_SCALE_MIN_EXECUTORS" (toString .Values.scale.min) -}}
 {{- $_ := set $config "MILLWORK_SCALE_MAX_EXECUTORS" (toString .Values.scale.max) -}}
 {{- end -}}
+{{- if .Values.karpenter }}{{ $_ := set $config "MILLWORK_DRAIN_SECONDS" "100" }}{{ end -}}
 {{- range $name, $value := .Values.config }}{{ $_ := set $config $name (toString $value) }}{{ end -}}
 {{- toYaml $config -}}
 {{- end -}}

@@ -196,6 +196,21 @@ def test_nodes_give_pods_the_time_that_they_ask_for():
     assert [pool["terminationGracePeriod"] for pool in pools] == ["10m", "10m"]
 
 
+def settings_of(name, kind, object_name):
+    """What the first container of an object is told: its own variables win over those of its ConfigMaps."""
+    items = rendered.objects(name)
+    maps = {item["metadata"]["name"]: item["data"] for item in items if item["kind"] == "ConfigMap"}
+    found = next(item for item in items if (item["kind"], item["metadata"]["name"]) == (kind, object_name))
+    container = found["spec"]["template"]["spec"]["containers"][0]
+    shared = [maps[source["configMapRef"]["name"]] for source in container["envFrom"]]
+    return {**{key: value for values in shared for key, value in values.items()}, **{one["name"]: one.get("value") for one in container["env"]}}
+
+
+def test_executors_on_spot_give_back_what_they_have_before_the_notice_ends():
+    assert settings_of("prod", "Deployment", "millwork-executor")["MILLWORK_DRAIN_SECONDS"] == "100"
+    assert "MILLWORK_DRAIN_SECONDS" not in settings_of("dev", "Deployment", "millwork-executor"), "270 is the default"
+
+
 def test_limits_of_the_autoscaler_and_of_millwork_are_alike():
     items = rendered.objects("prod")
     settings = next(item["data"] for item in items if item["kind"] == "ConfigMap" and "MAX_CONCURRENT_RUNS" in item["data"])
