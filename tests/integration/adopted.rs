@@ -1,9 +1,8 @@
 //! An output belongs to one state: another one, or a new one in place of one that was lost, is told so before it writes a row.
 
-use crate::place::{Done, Place, Running, binary, signal, wait_for_end};
+use crate::place::{Done, Place, binary, signal, start, wait_for_end, wait_until};
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// A place with two converted files.
 fn converted() -> Place {
@@ -75,10 +74,9 @@ fn one_that_watches_converts_nothing_again_whose_state_was_lost() {
     };
     is_refused(&Done::of(up(&[]).output().unwrap()));
     assert_eq!(place.parquet_files(), outputs);
-    let mut running = Running(up(&["--adopt"]).stderr(Stdio::piped()).spawn().unwrap());
-    let lines = BufReader::new(running.0.stderr.take().unwrap()).lines();
-    let told = lines.map(Result::unwrap).find(|line| line.contains("taken as converted"));
-    assert!(told.unwrap().contains("2 manifests"));
+    let log = place.path("log");
+    let mut running = start(up(&["--adopt"]), &log);
+    wait_until("it tells of them", || fs::read_to_string(&log).unwrap().contains("2 manifests taken as converted"));
     signal(&running, "TERM");
     assert_eq!(wait_for_end(&mut running), Some(0));
     assert_eq!(place.run_well(&[])["rows"], 0);
