@@ -19,6 +19,7 @@ use datafusion::physical_expr::projection::{ProjectionExpr, ProjectionExprs};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, PhysicalExpr};
 use futures::StreamExt;
+use millwork_manifest::MAX_OTHER_FAULTS;
 use millwork_ndjson::{
     FileRange, FileScan, Input, InputError, LINE_PLACE, Limits, METADATA_COLUMNS, RejectRoom, RejectSink, RowSource,
     Rows, ScanContext, ScanError, TaskCounters, failure_of_scan, fault_of_scan, open_range,
@@ -372,7 +373,10 @@ fn range_rows(
             Err(error) => {
                 is_over = true;
                 if let Some(fault) = fault_of_scan(error) {
-                    context.faults.push(fault);
+                    // A report names no more, and one is enough for the attempt to fail.
+                    if context.faults.len() <= MAX_OTHER_FAULTS {
+                        context.faults.push(fault);
+                    }
                     return None;
                 }
             }
