@@ -115,6 +115,7 @@ def test_a_token_that_is_gone_signs_out(scheduler):
     scheduler.until(lambda: signed_in.ask("GET", "/ui/").status == 303)
     assert signed_in.ask("GET", "/api/v1/stats").status == 401
     scheduler.write(scheduler.lines)
+    scheduler.until(lambda: signed_in.ask("GET", "/ui/").status == 200)
 
 
 def test_a_session_of_one_token_is_none_below_the_path_of_another(scheduler):
