@@ -7,8 +7,8 @@ use millwork_api::Setting;
 use millwork_cluster::DoorAccess;
 use millwork_conversion::ConversionOptions;
 use millwork_scheduler::{
-    About, ApiServer, Engine, FleetSize, Intake, Lease, OutputLock, Program, ReadPlaces, ScalerServer, Scheduler,
-    Service, claim_output, settings_in_force,
+    About, ApiServer, Engine, FleetSize, Intake, Lease, OutputLock, Program, ScalerServer, Scheduler, Service,
+    claim_output, settings_in_force,
 };
 use millwork_tracking::TrackingStore;
 use signal_hook::consts::{SIGINT, SIGTERM};
