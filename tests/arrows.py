@@ -24,7 +24,21 @@ ALLOWED = {
     "cluster": {"net"},
     "executor": {"cluster", "conversion", "net", "process"},
     "scheduler": {"manifest", "api", "redrive", "diagnosis", "ui", "storage", "tracking", "queue", "net", "conversion", "cluster", "process", "scaling"},
-    "cli": {"manifest", "api", "diagnosis", "storage", "tracking", "net", "conversion", "manifest-builder", "cluster", "executor", "scheduler", "process"},
+    "cli": {
+        "manifest",
+        "api",
+        "diagnosis",
+        "storage",
+        "tracking",
+        "queue",
+        "net",
+        "conversion",
+        "manifest-builder",
+        "cluster",
+        "executor",
+        "scheduler",
+        "process",
+    },
     "tests": {"api", "cluster", "manifest", "diagnosis", "storage", "tracking", "queue", "manifest-builder", "scheduler", "net"},
 }
 metadata = json.loads(subprocess.check_output(["cargo", "metadata", "--format-version", "1", "--no-deps"]))

@@ -18,6 +18,7 @@ mod list;
 mod load_test;
 mod open;
 mod plans;
+mod queues;
 mod redrive;
 mod refusal;
 mod report;
@@ -73,6 +74,7 @@ enum Command {
     Generate(generate::Options),
     Plans(plans::Options),
     Audit(audit::Options),
+    Queues(queues::Options),
     Completions(shell::CompletionOptions),
     Man(shell::ManOptions),
     LoadTest(load_test::Options),
@@ -116,6 +118,7 @@ fn main() -> ExitCode {
         Command::Man(options) => shell::man(&options, Cli::command()).map(|()| ExitCode::SUCCESS),
         Command::Plans(options) => block_on(plans::plans(options)),
         Command::Audit(options) => block_on(audit::audit(options)),
+        Command::Queues(options) => block_on(queues::queues(options)),
         Command::Run(options) => block_on(run::run(options)),
         Command::Up(options) => block_on(up::up(options)),
         Command::Top(options) => block_on(top::top(options)),

@@ -18,8 +18,12 @@ impl Consumer {
     /// Counts the messages of both queues.
     pub async fn depth(&self) -> anyhow::Result<Depth> {
         let (client, queue, dead_letters) = self.queues();
-        Ok(Depth { messages: messages(client, queue).await?, dead_letters: messages(client, dead_letters).await? })
+        of(client, queue, dead_letters).await
     }
+}
+
+pub(crate) async fn of(client: &Client, queue: &str, dead_letters: &str) -> anyhow::Result<Depth> {
+    Ok(Depth { messages: messages(client, queue).await?, dead_letters: messages(client, dead_letters).await? })
 }
 
 async fn messages(client: &Client, url: &str) -> anyhow::Result<u64> {

@@ -17,6 +17,7 @@ mod consumer;
 mod dead_letters;
 mod depth;
 mod event;
+mod letters;
 mod look;
 mod words;
 
@@ -25,4 +26,5 @@ pub use consumer::{Consumer, ConsumerOptions, Handler, Message, Verdict};
 pub use dead_letters::DeadLetters;
 pub use depth::Depth;
 pub use event::{Decoded, EventKind, ObjectEvent, decode};
-pub use look::{DeadLetter, QueueDepth, dead_letter_of, depth};
+pub use letters::{Letter, Letters};
+pub use look::{QueueDepth, depth};

@@ -9,7 +9,7 @@
 //! What cannot be noted is refused: no effect is without its note.
 
 use crate::service::Service;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use millwork_tracking::{AuditEntry, TrackingError, TrackingStore, Via};
 use std::fmt::Display;
 
@@ -77,6 +77,23 @@ impl Service {
         });
         work.await
             .map_err(|error| TrackingError::Corrupt { what: "a task that ended early", value: error.to_string() })?
+    }
+}
+
+/// The note of a change that is about to be made, before anything of it is known but who wants it and why.
+pub fn note(action: String, who: &Operator, reason: &str, at: DateTime<Utc>) -> AuditEntry {
+    AuditEntry {
+        id: uuid::Uuid::new_v4().simple().to_string(),
+        at,
+        actor: who.actor.clone(),
+        via: who.via,
+        action,
+        reason: Some(reason.to_owned()),
+        plan: None,
+        subjects: Vec::new(),
+        before: None,
+        after: None,
+        outcome: None,
     }
 }
 

@@ -40,7 +40,7 @@ pub use access::{
 };
 pub use adopt::{Adopted, claim_output};
 pub use api::{ApiServer, HttpDoor, HttpOptions, read_token};
-pub use audit::Operator;
+pub use audit::{Operator, note as audit_note};
 pub use commit::RunResult;
 pub use cost::{PricesError, parse_prices, read_prices};
 pub use doctor::judge_certificate;

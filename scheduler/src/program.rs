@@ -3,6 +3,7 @@
 use crate::{HttpOptions, IntakeOptions, PlaceOptions, RunOptions, ScalingOptions};
 use clap::Parser;
 use millwork_cluster::{DoorAccess, Identity, Secret, TlsFiles, TlsMode};
+use millwork_storage::Places;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -136,17 +137,16 @@ impl Program {
     /// Everything for which the scheduler would refuse to start, as far as that can be seen without a store, a network, or a change.
     pub fn problems(&self) -> Vec<anyhow::Error> {
         let places = self.places.read(&self.intake, &self.run, &self.state);
-        let conversion = places.as_ref().ok().map(|places| self.run.service_conversion(places.input.clone()));
+        let input = places.as_ref().map_or_else(|_| Places::none(), |places| places.input.clone());
         let found = [
-            self.http.door().err(),
             self.check_executors().err(),
             places.err(),
-            conversion.and_then(Result::err),
+            self.run.service_conversion(input).err(),
             self.scaling.policy(&self.run).err(),
             self.scaling.door().err(),
             millwork_tracking::check_url(&self.state).err().map(Into::into),
         ];
-        found.into_iter().flatten().collect()
+        self.http.problems().into_iter().chain(found.into_iter().flatten()).collect()
     }
 }
 

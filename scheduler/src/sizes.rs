@@ -27,11 +27,20 @@ pub(crate) fn sizes_of<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Sizes {
 pub(crate) async fn count_runs(store: &dyn TrackingStore) -> TrackingResult<Vec<RunCount>> {
     let mut counts = store.count_runs().await?;
     if counts.iter().any(|count| count.unsized_files > 0) {
-        let newest = RunFilter { limit: NEWEST, ..RunFilter::default() };
-        let sizes = sizes_of(&store.list_runs(&newest).await?.items);
+        let sizes = newest_sizes(store).await?;
         for count in &mut counts {
             count.bytes = count.bytes.saturating_add(sizes.of(count.unsized_files));
         }
     }
     Ok(counts)
+}
+
+/// Estimated bytes of files whose manifests tell no sizes.
+pub(crate) async fn estimated_bytes(store: &dyn TrackingStore, files: u64) -> TrackingResult<u64> {
+    if files == 0 { Ok(0) } else { Ok(newest_sizes(store).await?.of(files)) }
+}
+
+async fn newest_sizes(store: &dyn TrackingStore) -> TrackingResult<Sizes> {
+    let newest = RunFilter { limit: NEWEST, ..RunFilter::default() };
+    Ok(sizes_of(&store.list_runs(&newest).await?.items))
 }

@@ -113,6 +113,28 @@ fn settings_that_a_program_would_not_start_with_are_found_and_nothing_is_made() 
     for words in ["keep them apart", "without a token", "MILLWORK_OUTPUT meant"] {
         assert!(problems.contains(words), "{words}: {problems}");
     }
+    // Values that are none, from the environment and the line, an option that is none and files that are not there: all at once.
+    let line = ["config", "check", "scheduler", "--json", "--", "--output", &output, "--listen", "nowhere", "--bogus"];
+    let wrong = [
+        ("INPUT_PLACES", output.as_str()),
+        ("MILLWORK_SCALE_MIN_EXECUTORS", "many"),
+        ("HTTP_TOKEN_FILE", "/nowhere/tokens"),
+        ("MILLWORK_OUPUT", "/out"),
+    ];
+    let done = millwork(&place, &line, &wrong);
+    let problems = done.json()["problems"].to_string();
+    for words in [
+        "--listen",
+        "--scale-min-executors",
+        "--bogus",
+        "--state",
+        "/nowhere/tokens",
+        "keep them apart",
+        "MILLWORK_OUTPUT meant",
+    ] {
+        assert!(problems.contains(words), "{words}: {problems}");
+    }
+    assert!(!problems.contains("stands-in") && done.code == Some(3), "{problems}");
     assert!(!place.path("out").exists());
 }
 

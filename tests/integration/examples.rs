@@ -48,7 +48,8 @@ fn every_example_of_every_command_runs_and_prints_what_its_schema_says() {
     command.arg(repository().join("tests/oracle/examples.py")).current_dir(scratch.path("."));
     command.env("PATH", format!("{programs}:{}", std::env::var("PATH").unwrap()));
     command.env("XDG_RUNTIME_DIR", world.place.path("session")).env("MILLWORK_SCHEDULER", fleet.url(0));
-    command.envs(aws.environment()).env("QUEUE_URL", &variables["QUEUE_URL"]).env("USER", "ana");
+    let queues = ["QUEUE_URL", "DEAD_LETTER_QUEUE_URL", "MANIFEST_QUEUE_URL"];
+    command.envs(queues.map(|name| (name, &variables[name]))).envs(aws.environment()).env("USER", "ana");
     let done = Done::of(command.output().unwrap());
     assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
 }

@@ -56,4 +56,5 @@ mod taken_back;
 mod traces;
 mod unprivileged;
 mod why;
+mod why_acts;
 mod why_fleet;

@@ -139,7 +139,7 @@ impl World {
     }
 
     /// Notes that a builder was alive so many seconds ago.
-    async fn builder_seen(&self, seconds_ago: i64) {
+    pub(crate) async fn builder_seen(&self, seconds_ago: i64) {
         let seen_at = self.now - Duration::seconds(seconds_ago);
         let note = "{\"mode\":\"serve\",\"max_files\":10,\"max_bytes\":1073741824,\"max_wait_seconds\":1800,\"expected_file_size_mb\":10,\"size_tolerance_percent\":100}";
         let note = BuilderNote { id: "host:7".to_owned(), seen_at, note: note.to_owned() };

@@ -69,6 +69,23 @@ fn a_fleet_that_is_full_loses_an_executor_or_drains_says_so_and_gets_on() {
     drop(draining);
 }
 
+/// DynamoDB forgets what was converted long ago, and no listing takes in what is that old.
+#[tokio::test]
+async fn an_object_that_is_older_than_what_the_store_remembers_may_be_forgotten() {
+    let aws = crate::servers::Aws::start();
+    let (store, _, names) = aws.fresh_store_and_tables().await;
+    let world = crate::why::World::on(Place::new(), store, &format!("dynamodb:{}", names.tracking));
+    let path = world.place.input("2025-12-23-old.ndjson", "{}\n");
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(30 * 86_400)).unwrap();
+    let told = world.inspector.file(&world.uri("old"), world.now).await.unwrap();
+    assert_eq!(told.code.as_str(), "forgotten", "{told:?}");
+    let young = world.place.input("2025-12-23-young.ndjson", "{}\n");
+    assert!(young.exists());
+    let told = world.inspector.file(&world.uri("young"), world.now).await.unwrap();
+    assert_eq!(told.code.as_str(), "never-seen", "{told:?}");
+}
+
 /// The builder's service on a cloud, as `millwork bootstrap aws` makes it.
 fn builder(world: &World, variables: &std::collections::BTreeMap<String, String>) -> Running {
     let mut command = Command::new(binary("millwork-manifest-builder"));
@@ -104,6 +121,29 @@ fn an_event_that_waits_or_is_put_aside_is_told_and_what_is_advised_helps() {
     assert!(told["sentence"].as_str().unwrap().contains("bad-record"), "{told}");
     signal(&service, "TERM");
     assert_eq!(wait_for_end(&mut service), Some(0));
+    // It can be looked at, and put back: where nothing is mended it comes again.
+    let queues = |arguments: &[&str]| {
+        let mut command = world.place.command("millwork");
+        command.arg("queues").args(arguments).envs(&variables).envs(aws.environment());
+        Done::of(command.output().unwrap())
+    };
+    let listed = queues(&["list", "--json"]);
+    assert_eq!(listed.code, Some(3), "{}{}", listed.stdout, listed.stderr);
+    assert_eq!(listed.json()["queues"][0]["dead_letters"], 1, "{}", listed.stdout);
+    // What was looked at just now is hidden for ten seconds.
+    wait_until("it is seen again", || queues(&["dead-letters"]).stdout.contains("bad-record"));
+    wait_until("it is seen once more", || {
+        let shown = queues(&["redrive", "--put-away-for", "bad-record", "--json"]);
+        shown.code == Some(3)
+            && shown.json()["is_dry_run"] == true
+            && shown.json()["letters"][0]["reason"] == "bad-record"
+    });
+    assert_eq!(queues(&["redrive", "--yes", "--reason", "x"]).code, Some(2), "a note has to have a place");
+    let back = ["redrive", "--yes", "--reason", "trial", "--state", "dynamodb:acme", "--json"];
+    wait_until("it is put back", || queues(&back).json()["letters"].as_array().is_some_and(|all| all.len() == 1));
+    let audits = fleet.get(0, "audit")["items"].to_string();
+    assert!(audits.contains("queues redrive") && audits.contains("1 put back, 0 failed"), "{audits}");
+    assert_eq!(queues(&["list", "--json"]).json()["queues"][0]["messages"], 1);
     // Another waits, since nobody reads the queue.
     let late = "s3://acme-input/2025-12-23-late.ndjson";
     world.input("2025-12-23-late.ndjson", b"{\"a\": 1}\n".to_vec());

@@ -35,6 +35,8 @@ pub struct QueueAhead {
     pub runs: u64,
     /// Bytes of their manifests.
     pub bytes: u64,
+    /// Files of those whose manifests tell no sizes.
+    pub unsized_files: u64,
     /// True if more runs are before it than were counted.
     pub is_capped: bool,
 }

@@ -73,7 +73,7 @@ mod tests {
         for part in parts {
             assert_eq!(found.iter().filter(|problem| problem.contains(part)).count(), 1, "{part}: {found:?}");
         }
-        // What is missing hides nothing else, and what stands in for it is not told of.
+        // A missing option hides nothing else, and what stands in for it is not told of.
         let found =
             of(line("it --listen nowhere --http 0.0.0.0:1"), |options: millwork_scheduler::Program| options.problems());
         let parts = ["--output", "--listen", "--insecure-http"];

@@ -102,7 +102,7 @@ impl Source {
 }
 
 /// Person who changes something on a state itself: the user and the host.
-pub(super) fn operator() -> Operator {
+pub(crate) fn operator() -> Operator {
     let name = |variable| std::env::var(variable).ok().filter(|name| !name.is_empty());
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let user = name("USER").or_else(|| name("LOGNAME")).unwrap_or_else(|| "somebody".to_owned());

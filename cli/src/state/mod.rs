@@ -4,6 +4,8 @@ mod ask;
 mod show;
 mod write;
 
+pub(crate) use ask::operator;
+
 use crate::client::ClientOptions;
 use crate::failure::of_usage;
 use anyhow::Context;

@@ -18,6 +18,7 @@ pub(crate) mod executors;
 mod extract;
 pub(crate) mod files;
 mod health;
+mod history;
 mod limits;
 mod manifests;
 mod metrics;
@@ -96,6 +97,7 @@ pub(crate) struct Api {
     /// Permits of what takes long: scans of the store, and documents of many files.
     heavy: Arc<Semaphore>,
     pub(crate) shared: crate::ui::SharedFacts,
+    pub(crate) history: Arc<history::History>,
     health: Health,
     /// Cancelled when the process is about to end.
     stop: CancellationToken,
@@ -143,6 +145,7 @@ fn router(
         events,
         heavy,
         shared: crate::ui::SharedFacts::default(),
+        history: Arc::default(),
         health,
         stop,
     };

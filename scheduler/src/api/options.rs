@@ -94,19 +94,42 @@ pub struct HttpDoor {
 impl HttpOptions {
     /// Reads tokens and certificate. Refuses what would let strangers in.
     pub fn door(&self) -> anyhow::Result<HttpDoor> {
+        self.check_retired()?;
+        let (tokens, tls) = (Tokens::configured(self.token_file.as_deref())?, self.tls()?);
+        self.check_reach(&tokens, &tls)?;
+        let prices = read_prices(self.prices.as_deref())?;
+        Ok(HttpDoor { options: self.clone(), tokens, tls, prices })
+    }
+
+    /// Everything for which the API would not be served, as far as that can be seen without listening.
+    pub(crate) fn problems(&self) -> Vec<anyhow::Error> {
+        let (tokens, tls) = (Tokens::configured(self.token_file.as_deref()), self.tls());
+        let reach = match (&tokens, &tls) {
+            (Ok(tokens), Ok(tls)) => self.check_reach(tokens, tls).err(),
+            _ => None,
+        };
+        let prices = read_prices(self.prices.as_deref()).err().map(Into::into);
+        let found = [self.check_retired().err(), tokens.err(), tls.err(), reach, prices];
+        found.into_iter().flatten().collect()
+    }
+
+    fn check_retired(&self) -> anyhow::Result<()> {
         anyhow::ensure!(
             !self.insecure,
             "--insecure is no longer there: say --insecure-http for an HTTP API without TLS, --insecure-executors for \
              executors without encryption, or both"
         );
-        let tokens = Tokens::configured(self.token_file.as_deref())?;
-        let tls = match (&self.http_tls_cert, &self.http_tls_key) {
-            (Some(certificate), Some(key)) => {
-                let identity = Identity { certificate: certificate.clone(), key: key.clone() };
-                Some(ServerTls::open("api", identity, ClientTrust::Unasked, &["http/1.1"])?)
-            }
-            _ => None,
-        };
+        Ok(())
+    }
+
+    fn tls(&self) -> anyhow::Result<Option<ServerTls>> {
+        let (Some(certificate), Some(key)) = (&self.http_tls_cert, &self.http_tls_key) else { return Ok(None) };
+        let identity = Identity { certificate: certificate.clone(), key: key.clone() };
+        Ok(Some(ServerTls::open("api", identity, ClientTrust::Unasked, &["http/1.1"])?))
+    }
+
+    /// Refuses an address that others can reach without a token, or without encryption.
+    fn check_reach(&self, tokens: &Option<Tokens>, tls: &Option<ServerTls>) -> anyhow::Result<()> {
         if !self.address.ip().is_loopback() {
             let address = self.address;
             anyhow::ensure!(
@@ -120,8 +143,7 @@ impl HttpOptions {
                  --http-tls-cert and --http-tls-key, or say --insecure-http if what leads there is encrypted already"
             );
         }
-        let prices = read_prices(self.prices.as_deref())?;
-        Ok(HttpDoor { options: self.clone(), tokens, tls, prices })
+        Ok(())
     }
 }
 

@@ -95,9 +95,10 @@ pub(super) async fn get_series(
     State(api): State<Api>,
     Query(query): Query<SeriesQuery>,
 ) -> Result<Json<Series>, ApiError> {
-    let Plan { span, from, to, step } = Plan::of(&query, Utc::now())?;
+    let now = Utc::now();
+    let Plan { span, from, to, step } = Plan::of(&query, now)?;
     let begin = DateTime::from_timestamp(from.timestamp().div_euclid(step) * step, 0).unwrap_or(from);
-    let samples = api.service.store().samples(span, begin, to).await?;
+    let samples = api.history.samples(&**api.service.store(), span, (begin, to), now).await?;
     let mut points: Vec<(i64, Sample)> = Vec::new();
     for sample in &samples {
         let at = sample.at.div_euclid(step) * step;

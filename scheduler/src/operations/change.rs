@@ -289,19 +289,7 @@ impl Operations {
 
 /// The note of an operation that is about to be made.
 pub(super) fn note_of(action: &str, who: &Operator, reason: &str, at: DateTime<Utc>) -> AuditEntry {
-    AuditEntry {
-        id: uuid::Uuid::new_v4().simple().to_string(),
-        at,
-        actor: who.actor.clone(),
-        via: who.via,
-        action: format!("state {action}"),
-        reason: Some(reason.to_owned()),
-        plan: None,
-        subjects: Vec::new(),
-        before: None,
-        after: None,
-        outcome: None,
-    }
+    audit::note(format!("state {action}"), who, reason, at)
 }
 
 /// Refuses a reason that is none, or is too long.

@@ -167,7 +167,7 @@ mod tests {
             store.submit(&queued(number, 1000, now), 0, now).await.unwrap();
         }
         assert_eq!(look.at(now).await.unwrap().0.bytes, 4000);
-        // What comes minute by minute is flow, whether its size is known or not.
+        // Work that comes minute by minute is flow, whether its size is known or not.
         for minute in 0..10 {
             let at = now - chrono::Duration::minutes(minute);
             store.submit(&queued(10 + minute as usize, None, at), 0, at).await.unwrap();

@@ -30,6 +30,7 @@ pub(crate) use base::PagePaths;
 pub(crate) use guard::check_same_site;
 pub(crate) use headers::add_headers;
 pub(crate) use sign_in::link_path;
+pub(crate) use why::attention;
 
 use crate::api::{Access, Api};
 use axum::Router;
@@ -44,7 +45,7 @@ use tower_http::compression::{CompressionLayer, CompressionLevel};
 /// Facts that all pages share.
 #[derive(Clone, Default)]
 pub(crate) struct SharedFacts {
-    concerns: shared::Shared<Vec<millwork_ui::pages::overview::Concern>>,
+    attention: shared::Shared<std::sync::Arc<crate::why::Attention>>,
     dates: shared::Shared<Vec<(DatePrefix, DateTotals)>>,
     overview: shared::Shared<asked::Shown>,
 }

@@ -135,7 +135,7 @@ fn spent(used: &Used, cost: &Cost) -> Spent {
 
 /// Charts of the last hours; none, if nothing was measured.
 pub(super) async fn flow(api: &Api, forecast: &Forecast, now: DateTime<Utc>) -> Option<Markup> {
-    let samples = api.service.store().samples(Span::Minute, now - LOOK_BACK, now).await.ok()?;
+    let samples = api.history.samples(&**api.service.store(), Span::Minute, (now - LOOK_BACK, now), now).await.ok()?;
     let measured: Vec<Measured> = samples.iter().filter_map(of_sample).collect();
     let drained = drained(forecast, now).filter(|_| forecast.backlog_bytes > 0);
     (!measured.is_empty()).then(|| flow::charts(&measured, drained))

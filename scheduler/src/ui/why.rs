@@ -2,6 +2,7 @@
 
 use super::asked::Asked;
 use crate::api::{Api, ApiError};
+use crate::why::Attention;
 use chrono::Utc;
 use millwork_api::ErrorCode;
 use millwork_diagnosis::{AttentionItem, Code, Diagnosis, Standing, Subject};
@@ -10,20 +11,25 @@ use millwork_ui::Markup;
 use millwork_ui::frame::Tone;
 use millwork_ui::pages::overview::Concern;
 use millwork_ui::parts::{link, why};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Time that a diagnosis may take on a page; one that takes longer is left out.
 const TIME: Duration = Duration::from_secs(3);
 
-/// Findings that need a person.
-pub(super) async fn concerns(api: &Api) -> Result<Vec<Concern>, ApiError> {
+/// Causes that need a person, as of the last look: one for all pages and clients of a scheduler.
+pub(crate) async fn attention(api: &Api) -> Result<Arc<Attention>, ApiError> {
     let inspector = api.service.inspector();
     let look = async move {
         let late = |_| ApiError::new(ErrorCode::Busy, "what needs somebody could not be found out in time");
-        let attention = tokio::time::timeout(TIME, inspector.attention(Utc::now())).await.map_err(late)??;
-        Ok(attention.items.iter().map(concern).collect())
+        Ok(Arc::new(tokio::time::timeout(TIME, inspector.attention(Utc::now())).await.map_err(late)??))
     };
-    api.shared.concerns.get(None, look).await
+    api.shared.attention.get(None, look).await
+}
+
+/// Findings that need a person, as the overview shows them.
+pub(super) async fn concerns(api: &Api) -> Result<Vec<Concern>, ApiError> {
+    Ok(attention(api).await?.items.iter().map(concern).collect())
 }
 
 /// A diagnosis, if it comes in time. What goes wrong with it leaves the rest of the page.

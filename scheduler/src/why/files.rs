@@ -7,11 +7,14 @@ use millwork_diagnosis::{
     DateFacts, EventFacts, Facts, FileFacts, LedgerRow, ObjectFacts, RunFacts, SentBack, Settings,
 };
 use millwork_manifest::{Arrival, DatePrefix, FileState, ManifestId, ObjectUri, RunState};
+use millwork_queue::{Letter, Letters};
 use millwork_tracking::{BuilderAbout, Run, TrackedFile, TrackingResult};
 use serde::Deserialize;
 
 /// Time that a look at the queue of events may take: 5 s. Without it the answer says less, and is there.
 const QUEUE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+/// Limit of the dead letters among which the one about a file is looked for: 100.
+const MAX_LETTERS: usize = 100;
 
 impl Inspector {
     /// All that is known of a file, and the settings that decide what becomes of it.
@@ -102,6 +105,13 @@ impl Inspector {
     }
 }
 
+/// The dead letter about a file, among a hundred of its queue.
+async fn letter_about(queue: &str, dead_letters: Option<&str>, uri: &ObjectUri) -> anyhow::Result<Option<Letter>> {
+    let letters = Letters::open(queue, dead_letters).await?;
+    let found = letters.look(MAX_LETTERS, |letter| letter.is_about(uri)).await?;
+    Ok(found.into_iter().find(|letter| letter.is_about(uri)))
+}
+
 /// The queue that the builder reads which was seen last; none if it reads none, or the queue does not answer in time.
 async fn events(builder: Option<&BuilderAbout>, uri: &ObjectUri) -> Option<EventFacts> {
     let builder = builder?;
@@ -109,12 +119,16 @@ async fn events(builder: Option<&BuilderAbout>, uri: &ObjectUri) -> Option<Event
     let dead_letters = builder.dead_letter_queue_url.as_deref();
     let (depth, letter) = tokio::join!(
         tokio::time::timeout(QUEUE_PATIENCE, millwork_queue::depth(queue)),
-        tokio::time::timeout(QUEUE_PATIENCE, millwork_queue::dead_letter_of(queue, dead_letters, uri)),
+        tokio::time::timeout(QUEUE_PATIENCE, letter_about(queue, dead_letters, uri)),
     );
     // Without the right to look, or the time, the answer says less.
     let waiting = depth.ok().and_then(Result::ok).map(|depth| depth.waiting + depth.in_work);
     let letter = letter.ok().and_then(Result::ok).flatten();
-    let letter = letter.and_then(|letter| Some((DateTime::from_timestamp_millis(letter.at_millis)?, letter.reason)));
+    let told = |letter: Letter| {
+        let detail = if letter.detail.is_empty() { String::new() } else { format!(": {}", letter.detail) };
+        Some((DateTime::from_timestamp_millis(letter.at_millis)?, format!("{}{detail}", letter.reason)))
+    };
+    let letter = letter.and_then(told);
     (waiting.is_some() || letter.is_some()).then(|| EventFacts {
         waiting: waiting.unwrap_or(0),
         dead_letter: letter,

@@ -5,6 +5,7 @@ use super::files::head_facts;
 use super::looks::timed;
 use crate::commit::RunResult;
 use crate::loss;
+use crate::sizes::estimated_bytes;
 use chrono::{DateTime, Duration, Utc};
 use millwork_api::TaskState;
 use millwork_diagnosis::{Obstacle, OutputFacts, Progress, QueuePlace, RunFacts, Usual};
@@ -52,10 +53,11 @@ impl Inspector {
     }
 
     async fn place(&self, run: &Run) -> TrackingResult<Option<QueuePlace>> {
-        let ahead = self.store.inspection().ahead(&run.manifest_id, MAX_AHEAD).await?;
-        Ok(ahead.map(|ahead| QueuePlace {
+        let Some(ahead) = self.store.inspection().ahead(&run.manifest_id, MAX_AHEAD).await? else { return Ok(None) };
+        let estimated = estimated_bytes(&*self.store, ahead.unsized_files).await?;
+        Ok(Some(QueuePlace {
             runs_before: ahead.runs,
-            bytes_before: ahead.bytes,
+            bytes_before: ahead.bytes.saturating_add(estimated),
             of: None,
             is_capped: ahead.is_capped,
         }))

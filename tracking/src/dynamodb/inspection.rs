@@ -43,11 +43,14 @@ impl Inspection for DynamoStore {
             Query { index: Some(QUEUE_INDEX), expression, limit: Some(limit.saturating_add(1)), ..Query::default() };
         let items = self.query(&self.names.runs, &query).await?;
         let is_capped = items.len() > limit;
-        let mut bytes = 0_u64;
+        let (mut bytes, mut unsized_files) = (0_u64, 0_u64);
         for item in items.iter().take(limit) {
-            bytes = bytes.saturating_add(parsed(item, "bytes", "number of bytes")?);
+            match parsed(item, "bytes", "number of bytes")? {
+                0 => unsized_files = unsized_files.saturating_add(parsed(item, "files", "number of files")?),
+                known => bytes = bytes.saturating_add(known),
+            }
         }
-        Ok(Some(QueueAhead { runs: items.len().min(limit) as u64, bytes, is_capped }))
+        Ok(Some(QueueAhead { runs: items.len().min(limit) as u64, bytes, unsized_files, is_capped }))
     }
 
     async fn note_builder(&self, note: &BuilderNote) -> TrackingResult<()> {

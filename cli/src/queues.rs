@@ -1,0 +1,315 @@
+//! `millwork queues`: messages that wait, and those that nobody could process, which can be put back.
+
+use crate::exit::Exit;
+use crate::failure::usage;
+use crate::list::{print_json, time};
+use crate::state;
+use crate::table;
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use millwork_diagnosis::{many, shown};
+use millwork_queue::{Letter, Letters};
+use millwork_scheduler::{audit_note, check_reason};
+use millwork_tracking::AuditEntry;
+use serde::Serialize;
+use std::process::ExitCode;
+
+/// Show the queues of events, and the messages that nobody could process; put those back.
+///
+/// The queues are those of the environment, as `millwork bootstrap aws` prints it: QUEUE_URL, whose events tell of files, and
+/// MANIFEST_QUEUE_URL, whose events tell of manifests; each has a queue for dead letters.
+///
+/// Examples:
+///   millwork queues list
+///   millwork queues dead-letters --limit 10
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Count the messages of the queues, dead letters included; exit code 3 if there are some of those
+    #[command(after_help = "Examples:\n  millwork queues list\n  millwork queues list --json")]
+    List(ListOptions),
+    /// Look at dead letters: when, why, about what. They are hidden from others for ten seconds, and stay
+    #[command(
+        after_help = "Examples:\n  millwork queues dead-letters\n  millwork queues dead-letters --of manifests --limit 10 --json"
+    )]
+    DeadLetters(LookOptions),
+    /// Put dead letters back into the queue that they came from, where they are tried anew. Without --yes they are only shown
+    #[command(
+        after_help = "Examples:\n  millwork queues redrive --put-away-for received-too-often\n  millwork queues redrive 4a1c9d0e --yes --reason \"rights mended\" --state dynamodb:acme"
+    )]
+    Redrive(RedriveOptions),
+}
+
+#[derive(Args)]
+struct Queues {
+    /// Queue of events of new files
+    #[arg(long, env = "QUEUE_URL", value_name = "URL")]
+    queue_url: Option<String>,
+
+    /// Queue for its dead letters [default: that of its redrive policy]
+    #[arg(long, env = "DEAD_LETTER_QUEUE_URL", value_name = "URL")]
+    dead_letter_queue_url: Option<String>,
+
+    /// Queue of events of new manifests
+    #[arg(long, env = "MANIFEST_QUEUE_URL", value_name = "URL")]
+    manifest_queue_url: Option<String>,
+
+    /// Queue for its dead letters [default: that of its redrive policy]
+    #[arg(long, env = "MANIFEST_DEAD_LETTER_QUEUE_URL", value_name = "URL")]
+    manifest_dead_letter_queue_url: Option<String>,
+}
+
+#[derive(Args)]
+struct ListOptions {
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    queues: Queues,
+}
+
+#[derive(Args)]
+struct LookOptions {
+    /// Queue whose dead letters are meant: files or manifests
+    #[arg(long, value_name = "QUEUE", default_value = "files")]
+    of: Name,
+
+    /// Largest number of letters that are looked at
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    queues: Queues,
+}
+
+#[derive(Args)]
+struct RedriveOptions {
+    /// Letters by the beginnings of their ids [default: all that are looked at]
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+
+    /// Only letters that were put away for this reason
+    #[arg(long, value_name = "REASON")]
+    put_away_for: Option<String>,
+
+    /// Put them back; without it they are only shown
+    #[arg(long)]
+    yes: bool,
+
+    /// Why, for the audit record
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+
+    /// State that keeps the audit record: sqlite:PATH or dynamodb:TABLE
+    #[arg(long, env = "MILLWORK_STATE", value_name = "URL")]
+    state: Option<String>,
+
+    #[command(flatten)]
+    look: LookOptions,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Name {
+    Files,
+    Manifests,
+}
+
+impl Name {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Manifests => "manifests",
+        }
+    }
+}
+
+impl Queues {
+    /// The queue of this name, if one is named, with that for its dead letters.
+    fn named(&self, name: Name) -> Option<(&str, Option<&str>)> {
+        let (queue, dead_letters) = match name {
+            Name::Files => (&self.queue_url, &self.dead_letter_queue_url),
+            Name::Manifests => (&self.manifest_queue_url, &self.manifest_dead_letter_queue_url),
+        };
+        let is_said = |url: &&str| !url.is_empty();
+        let queue = queue.as_deref().filter(is_said)?;
+        Some((queue, dead_letters.as_deref().filter(is_said)))
+    }
+
+    async fn open(&self, name: Name) -> anyhow::Result<Letters> {
+        let Some((queue, dead_letters)) = self.named(name) else {
+            let option = if name == Name::Files { "--queue-url (QUEUE_URL)" } else { "--manifest-queue-url" };
+            return Err(usage(format!("say which queue is meant: {option}")));
+        };
+        Letters::open(queue, dead_letters).await
+    }
+}
+
+/// Messages of a queue, and of the one for its dead letters.
+#[derive(Serialize)]
+struct Counted {
+    name: &'static str,
+    url: String,
+    messages: u64,
+    dead_letters: u64,
+}
+
+/// A dead letter, as it is shown.
+#[derive(Serialize)]
+struct Shown {
+    id: String,
+    at: Option<DateTime<Utc>>,
+    reason: String,
+    detail: String,
+    objects: Vec<String>,
+}
+
+impl Shown {
+    fn of(letter: &Letter) -> Self {
+        Self {
+            id: letter.id.clone(),
+            at: DateTime::from_timestamp_millis(letter.at_millis).filter(|_| letter.at_millis > 0),
+            reason: letter.reason.clone(),
+            detail: letter.detail.clone(),
+            objects: letter.objects.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// Dead letters, and what became of them.
+#[derive(Serialize)]
+struct Redriven {
+    is_dry_run: bool,
+    letters: Vec<Shown>,
+    /// Ids of those that could not be put back, with the reason.
+    failed: Vec<(String, String)>,
+}
+
+pub(crate) async fn queues(options: Options) -> anyhow::Result<ExitCode> {
+    match options.command {
+        Command::List(options) => list(&options).await,
+        Command::DeadLetters(options) => look(&options).await,
+        Command::Redrive(options) => redrive(options).await,
+    }
+}
+
+async fn list(options: &ListOptions) -> anyhow::Result<ExitCode> {
+    let mut items = Vec::new();
+    for name in [Name::Files, Name::Manifests] {
+        if let Some((url, _)) = options.queues.named(name) {
+            let depth = options.queues.open(name).await?.depth().await?;
+            let (messages, dead_letters) = (depth.messages, depth.dead_letters);
+            items.push(Counted { name: name.as_str(), url: url.to_owned(), messages, dead_letters });
+        }
+    }
+    if items.is_empty() {
+        return Err(usage(
+            "say which queues are meant: --queue-url (QUEUE_URL), --manifest-queue-url (MANIFEST_QUEUE_URL)",
+        ));
+    }
+    let has_letters = items.iter().any(|counted| counted.dead_letters > 0);
+    if options.json {
+        print_json(&serde_json::json!({ "queues": items }))?;
+    } else {
+        let row = |counted: &Counted| {
+            let (messages, dead_letters) = (counted.messages.to_string(), counted.dead_letters.to_string());
+            [counted.name.to_owned(), messages, dead_letters, counted.url.clone()]
+        };
+        table::print(["QUEUE", "MESSAGES", "DEAD LETTERS", "URL"], &items.iter().map(row).collect::<Vec<_>>());
+    }
+    Ok(if has_letters { Exit::NeedsYou.into() } else { ExitCode::SUCCESS })
+}
+
+async fn look(options: &LookOptions) -> anyhow::Result<ExitCode> {
+    let found = options.queues.open(options.of).await?.look(options.limit as usize, |_| false).await?;
+    let letters: Vec<Shown> = found.iter().map(Shown::of).collect();
+    if options.json {
+        print_json(&serde_json::json!({ "letters": letters }))?;
+    } else {
+        print(&letters);
+    }
+    Ok(if letters.is_empty() { ExitCode::SUCCESS } else { Exit::NeedsYou.into() })
+}
+
+fn print(letters: &[Shown]) {
+    let row = |letter: &Shown| {
+        let at = letter.at.map_or_else(|| "-".to_owned(), time);
+        let about = letter.objects.first().map_or_else(|| "-".to_owned(), |uri| shown(uri));
+        [shown(&letter.id), at, shown(&letter.reason), about, shown(&letter.detail)]
+    };
+    table::print(["ID", "SINCE", "REASON", "ABOUT", "DETAIL"], &letters.iter().map(row).collect::<Vec<_>>());
+}
+
+async fn redrive(options: RedriveOptions) -> anyhow::Result<ExitCode> {
+    let store = match (&options.state, options.yes) {
+        (Some(state), true) => {
+            check_reason(&options.reason).map_err(usage)?;
+            Some(state::open(state).await?)
+        }
+        (None, true) => return Err(usage("say where it is noted: --state sqlite:PATH or dynamodb:TABLE")),
+        (_, false) => None,
+    };
+    let queue = options.look.queues.open(options.look.of).await?;
+    let found = queue.look(options.look.limit as usize, |_| false).await?;
+    let is_wanted = |letter: &&Letter| {
+        let is_named = options.ids.is_empty() || options.ids.iter().any(|id| letter.id.starts_with(id.as_str()));
+        is_named && options.put_away_for.as_ref().is_none_or(|reason| *reason == letter.reason)
+    };
+    let wanted: Vec<&Letter> = found.iter().filter(is_wanted).collect();
+    let letters: Vec<Shown> = wanted.iter().map(|letter| Shown::of(letter)).collect();
+    let mut redriven = Redriven { is_dry_run: store.is_none(), letters, failed: Vec::new() };
+    if let Some(store) = store.filter(|_| !wanted.is_empty()) {
+        let mut note = note(&options, &wanted);
+        store.audit(&note).await?;
+        for letter in &wanted {
+            if let Err(error) = queue.put_back(letter).await {
+                redriven.failed.push((letter.id.clone(), format!("{error:#}")));
+            }
+        }
+        let done = wanted.len() - redriven.failed.len();
+        note.outcome = Some(format!("{done} put back, {} failed", redriven.failed.len()));
+        store.audit(&note).await?;
+    }
+    if options.look.json {
+        print_json(&redriven)?;
+    } else {
+        print(&redriven.letters);
+        for (id, why) in &redriven.failed {
+            println!("failed: {}: {}", shown(id), shown(why));
+        }
+        let count = many(redriven.letters.len() as u64, "letter");
+        let word = if redriven.is_dry_run { "would be put back" } else { "put back" };
+        println!("{count} {word}, {} failed", redriven.failed.len());
+    }
+    let has_some = !redriven.letters.is_empty();
+    Ok(match (redriven.is_dry_run, redriven.failed.is_empty()) {
+        (true, _) if has_some => {
+            eprintln!("nothing was changed: say --yes --reason TEXT to put them back");
+            Exit::NeedsYou.into()
+        }
+        (_, true) => ExitCode::SUCCESS,
+        (_, false) => ExitCode::FAILURE,
+    })
+}
+
+fn note(options: &RedriveOptions, wanted: &[&Letter]) -> AuditEntry {
+    /// Limit of the letters that a note names: 100.
+    const MAX_NAMED: usize = 100;
+    let note = audit_note("queues redrive".to_owned(), &state::operator(), &options.reason, Utc::now());
+    AuditEntry {
+        subjects: wanted.iter().take(MAX_NAMED).map(|letter| letter.id.clone()).collect(),
+        before: Some(many(wanted.len() as u64, "dead letter")),
+        after: Some(format!("in the queue of {}", options.look.of.as_str())),
+        ..note
+    }
+}

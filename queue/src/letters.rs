@@ -1,0 +1,138 @@
+//! Messages in the queue for those that can never be processed: looked at, and put back where they came from.
+//!
+//! | the process dies | what is left |
+//! |---|---|
+//! | while it looks | all letters, some of them hidden from others for ten seconds |
+//! | between putting a letter back and deleting it | the message in both queues: it is handled twice, which changes nothing |
+
+use crate::dead_letters::client_from_env;
+use crate::words::why;
+use crate::{DeadLetters, Depth, decode};
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
+use millwork_manifest::ObjectUri;
+use std::collections::HashSet;
+
+/// Time that a letter which was looked at is hidden from others, in seconds: 10, in which a thousand can be put back.
+const LOOK_SECONDS: i32 = 10;
+/// Messages of one receive.
+const BATCH: i32 = 10;
+/// Reason of a message that SQS itself has put away, which tells none.
+const RECEIVED_TOO_OFTEN: &str = "received-too-often";
+
+/// A message that nobody could process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// Id of the message, which is another in each queue.
+    pub id: String,
+    /// Time at which it was put there, in milliseconds since 1970.
+    pub at_millis: i64,
+    /// Reason for which it was; `received-too-often` where SQS itself put it there.
+    pub reason: String,
+    /// Details of the reason, as far as they are known.
+    pub detail: String,
+    /// Objects that it tells of.
+    pub objects: Vec<ObjectUri>,
+    /// Body of the message.
+    pub body: String,
+    receipt: String,
+}
+
+impl Letter {
+    fn of(message: Message) -> Self {
+        let attribute = |name: &str| Some(message.message_attributes()?.get(name)?.string_value()?.to_owned());
+        let sent = message.attributes().and_then(|all| all.get(&MessageSystemAttributeName::SentTimestamp));
+        let body = message.body().unwrap_or_default().to_owned();
+        Self {
+            id: message.message_id().unwrap_or_default().to_owned(),
+            at_millis: sent.and_then(|text| text.parse().ok()).unwrap_or_default(),
+            reason: attribute("reason").unwrap_or_else(|| RECEIVED_TOO_OFTEN.to_owned()),
+            detail: attribute("detail").unwrap_or_default(),
+            objects: decode(&body).events.into_iter().map(|event| event.uri).collect(),
+            body,
+            receipt: message.receipt_handle().unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// Tells whether it is about an object. One that nobody can read is, if it has the object's key.
+    pub fn is_about(&self, uri: &ObjectUri) -> bool {
+        self.objects.contains(uri) || (self.objects.is_empty() && self.body.contains(&uri.key()))
+    }
+}
+
+/// A queue, and the one for its messages that can never be processed.
+pub struct Letters {
+    client: Client,
+    queue: String,
+    dead_letters: DeadLetters,
+}
+
+impl Letters {
+    /// Dead letters of a queue in AWS as the environment says: in the queue that is named, or that of its redrive policy.
+    pub async fn open(queue: &str, dead_letters: Option<&str>) -> anyhow::Result<Self> {
+        let client = client_from_env(1).await;
+        let dead_letters = DeadLetters::find(&client, queue, dead_letters.map(str::to_owned)).await?;
+        Ok(Self { client, queue: queue.to_owned(), dead_letters })
+    }
+
+    /// Counts the messages of both queues, about.
+    pub async fn depth(&self) -> anyhow::Result<Depth> {
+        crate::depth::of(&self.client, &self.queue, self.dead_letters.url()).await
+    }
+
+    /// Looks at letters, in no order, until one is the last that is wanted, or there are so many.
+    pub async fn look(&self, limit: usize, is_last: impl Fn(&Letter) -> bool) -> anyhow::Result<Vec<Letter>> {
+        let mut found: Vec<Letter> = Vec::new();
+        let mut seen = HashSet::new();
+        while found.len() < limit {
+            let request = self.client.receive_message().queue_url(self.dead_letters.url());
+            // A receive that waits asks all servers of the queue.
+            let request = request.max_number_of_messages(BATCH).wait_time_seconds(1).visibility_timeout(LOOK_SECONDS);
+            let request = request.message_attribute_names("All");
+            let request = request.message_system_attribute_names(MessageSystemAttributeName::SentTimestamp);
+            let received = request.send().await.map_err(|e| anyhow::anyhow!("{}", why(&e)))?;
+            let letters = received.messages.unwrap_or_default().into_iter().map(Letter::of);
+            // After their time letters are seen again.
+            let letters: Vec<Letter> = letters.filter(|letter| seen.insert(letter.id.clone())).collect();
+            let is_over = letters.is_empty() || letters.iter().any(&is_last);
+            found.extend(letters);
+            if is_over {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Puts a letter back into the queue that it came from, where it is tried anew.
+    pub async fn put_back(&self, letter: &Letter) -> anyhow::Result<()> {
+        let sent = self.client.send_message().queue_url(&self.queue).message_body(&letter.body).send().await;
+        sent.map_err(|e| anyhow::anyhow!("cannot write to the queue `{}`: {}", self.queue, why(&e)))?;
+        let delete = self.client.delete_message().queue_url(self.dead_letters.url()).receipt_handle(&letter.receipt);
+        delete.send().await.map_err(|e| anyhow::anyhow!("it is in the queue, and stays here, too: {}", why(&e)))?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_is_about_the_object_that_it_names_or_has_the_key_of() {
+        let uri: ObjectUri = "s3://in/d/2025-12-23-a.ndjson".parse().unwrap();
+        let letter = |body: String| Letter::of(Message::builder().body(body).build());
+        let body = |key: &str, more: &str| {
+            format!(
+                r#"{{"Records": [{{"eventVersion": "2.1", "eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3":
+                {{"bucket": {{"name": "in"}}, "object": {{"key": "{key}", "size": 7 {more}}}}}}}]}}"#
+            )
+        };
+        let whole = r#", "eTag": "x", "sequencer": "1""#;
+        assert!(letter(body("d/2025-12-23-a.ndjson", whole)).is_about(&uri));
+        assert!(!letter(body("d/2025-12-23-b.ndjson", whole)).is_about(&uri));
+        assert!(letter(body("d/2025-12-23-a.ndjson", "")).is_about(&uri), "without an entity tag");
+        assert!(!letter("{}".to_owned()).is_about(&uri));
+        let unknown = letter("no JSON: d/2025-12-23-a.ndjson".to_owned());
+        assert!(unknown.is_about(&uri) && unknown.reason == "received-too-often");
+    }
+}
