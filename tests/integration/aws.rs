@@ -202,8 +202,11 @@ impl Account {
     /// Checks all that is published with the oracle, and that nothing private is left.
     async fn check(&self, arguments: &[&str]) -> Value {
         let keys = download(&self.s3, "acme-output", &self.place.path("out")).await;
-        let is_known =
-            |key: &&String| key.starts_with("lake/merged-parquet-") || key.starts_with("lake/_millwork/manifests/");
+        let is_known = |key: &&String| {
+            ["lake/merged-parquet-", "lake/_millwork/manifests/", "lake/_millwork/states/"]
+                .iter()
+                .any(|known| key.starts_with(known))
+        };
         assert_eq!(keys.iter().filter(is_known).count(), keys.len(), "{keys:?}");
         assert_eq!(open_uploads(&self.s3, "acme-output").await, 0);
         download(&self.s3, "acme-quarantine", &self.place.path("quarantine")).await;
