@@ -167,6 +167,7 @@ fn end_when_nobody_reads() {
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    millwork_process::report_large_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(work);
     // Work that was given up must not hold up the end.

@@ -183,7 +183,7 @@ impl Report {
             let _ = writeln!(
                 text,
                 "{files} without a row, left in place; give what you mend another name, or put it in place and say `millwork state \
-                 update-state FILE --to pending --reprocess --reason TEXT`:"
+                 update-state FILE --to pending --reprocess --reason TEXT --state URL --input-places INPUT --yes`:"
             );
             for file in self.without_rows.iter().take(MAX_SHOWN) {
                 let _ = writeln!(text, "  {}: {}", shown(&file.uri), file.detail);

@@ -14,7 +14,7 @@ pub fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Res
 }
 
 /// Makes a write beyond the limit of a file's size (`ulimit -f`) fail. By default it ends the process.
-fn report_large_files() {
+pub fn report_large_files() {
     // SAFETY: no handler is installed; from here on the signal is ignored.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }

@@ -245,7 +245,7 @@ fn run_after(place: &Place, files: usize, change: impl Fn(usize, &std::path::Pat
 }
 
 #[test]
-fn files_that_changed_are_all_found_in_one_round_and_are_taken_by_the_next_run() {
+fn files_that_changed_are_all_found_in_one_round_and_taken_as_they_are() {
     const CHANGED: usize = 50;
     let place = Place::new();
     let change = |number: usize, file: &std::path::Path| {
@@ -255,7 +255,14 @@ fn files_that_changed_are_all_found_in_one_round_and_are_taken_by_the_next_run()
     };
     let done = run_after(&place, CHANGED + 2, change);
     let report = done.json();
-    assert_eq!((done.code, &report["rows"], &report["manifests"]), (Some(1), &2.into(), &2.into()), "{}", done.stderr);
+    // The listing has seen their new content, with which they wait again once their manifest has failed.
+    let rows = CHANGED + 2;
+    assert_eq!(
+        (done.code, &report["rows"], &report["manifests"]),
+        (Some(1), &rows.into(), &2.into()),
+        "{}",
+        done.stderr
+    );
     let faults = report["failed"][0]["files"].as_array().unwrap();
     assert_eq!(faults.len(), CHANGED);
     assert!(faults.iter().all(|fault| fault["message"].as_str().unwrap().contains(" changed")), "{faults:?}");
@@ -263,7 +270,7 @@ fn files_that_changed_are_all_found_in_one_round_and_are_taken_by_the_next_run()
         let told = done.stderr.matches(&format!("2025-01-01-{number:02}.ndjson")).count();
         assert_eq!(told, 1, "{number}: {}", done.stderr);
     }
-    assert_eq!(place.run_well(&[])["rows"], CHANGED);
+    assert_eq!(place.run_well(&[])["manifests"], 0);
     place.ask_oracle(&[]);
 }
 

@@ -139,6 +139,7 @@ async fn files_without_a_row_need_a_person_until_they_are_mended() {
     let mut update = place.command("millwork");
     update.args(["state", "update-state", "--to", "pending", "--reprocess", "--reason", "mended", "--yes"]);
     update.arg("--state").arg(format!("sqlite:{}", state.display())).arg(&table);
+    update.arg("--input-places").arg(place.path("in"));
     let updated = Done::of(update.output().unwrap());
     assert_eq!(updated.code, Some(0), "{} {}", updated.stdout, updated.stderr);
     assert_eq!(place.run_well(&[])["rows"], 1);
