@@ -7,7 +7,7 @@ BIN    := target/debug
 # Debian keeps venv in a package of its own.
 APT    := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 
-.PHONY: demo test lint lint-python unit integration ui tour instructions instructions-accept bench bench-quick bench-build bench-measure bench-api build clean
+.PHONY: demo test lint lint-python unit integration ui tour instructions instructions-accept minimum sanitize bench bench-quick bench-build bench-measure bench-api build clean
 
 ## build, generate a day of NDJSON, convert it, show what came out
 demo: build $(VENV)/ready
@@ -62,6 +62,19 @@ instructions: /usr/bin/valgrind
 instructions-accept: /usr/bin/valgrind
 	cargo build --workspace --locked --example instructions
 	python3 tests/instructions.py --accept
+
+# The least version of Rust, as in `Cargo.toml`, and the machine that tests are run on.
+RUST := $(shell sed -n 's/^rust-version = "\(.*\)"/\1.0/p' Cargo.toml)
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+
+## checks everything with the least version of Rust, which has to be installed
+minimum:
+	cargo +$(RUST) check --workspace --all-targets --locked --target-dir target/minimum
+
+## tests of the crates with unsafe code that bytes from outside reach, with AddressSanitizer; needs a nightly toolchain
+sanitize:
+	RUSTFLAGS="-Zsanitizer=address" cargo +nightly test --locked --lib --target $(HOST) --target-dir target/sanitize \
+		-p millwork-ndjson -p millwork-parquet-text
 
 /usr/bin/valgrind:
 	$(APT) update && $(APT) install -y valgrind
