@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""The arrows between the crates point one way. Fails on a new one, and on a heavy dependency of a crate that is to stay light."""
+"""The arrows between the crates point one way, and so do those between the rooms of each (`rooms.py`). Fails on a new one, and on a heavy
+dependency of a crate that is to stay light."""
 
 import json
 import subprocess
 import sys
+
+import rooms
 
 ALLOWED = {
     "manifest": set(),
@@ -67,3 +70,4 @@ for crate, too_heavy in LIGHT.items():
     heavy = sorted({line.split()[0] for line in tree.splitlines() if line.startswith(too_heavy)})
     if heavy:
         sys.exit(f"{crate} must stay light, but depends on {', '.join(heavy)}")
+rooms.main()

@@ -45,7 +45,7 @@ pub struct AuditEntry {
     pub via: Via,
     /// Word for what was done.
     pub action: String,
-    /// Why, as the operator says.
+    /// Reason, in the operator's words.
     #[schema(required)]
     pub reason: Option<String>,
     /// Plan that was applied.

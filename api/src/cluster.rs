@@ -28,9 +28,9 @@ pub struct Executor {
     pub machine: String,
     /// Version of the executor.
     pub version: String,
-    /// When it came.
+    /// Moment it came.
     pub since: DateTime<Utc>,
-    /// When it last said something: it does so each second.
+    /// Moment of its last sign of life: one comes each second.
     pub last_seen: DateTime<Utc>,
     /// Since when it takes no more tasks; null if it does.
     #[schema(required)]
@@ -39,9 +39,9 @@ pub struct Executor {
     pub vcores: u32,
     /// Number of tasks that the executor runs now.
     pub tasks: u64,
-    /// The runs that these are of.
+    /// Runs that the executor's tasks are of.
     pub runs: Vec<String>,
-    /// Bytes of input that they read a second.
+    /// Bytes of input that the executor's tasks read a second.
     pub bytes_per_second: f64,
     /// Memory that its process has, in bytes; null if it does not know.
     #[schema(required)]
@@ -66,13 +66,13 @@ pub struct LeftExecutor {
     pub version: String,
     /// Number of tasks that the executor ran at once.
     pub vcores: u32,
-    /// When it came.
+    /// Moment it came.
     pub since: DateTime<Utc>,
-    /// When it left.
+    /// Moment it left.
     pub left_at: DateTime<Utc>,
-    /// Why.
+    /// Reason for which it left.
     pub reason: String,
-    /// Tasks that it had then, which others had to do again.
+    /// Tasks that it had when it left, which other executors had to do again.
     pub lost_tasks: u64,
 }
 
@@ -85,7 +85,7 @@ pub struct Stats {
     pub uptime_seconds: u64,
     /// True while this process runs the manifests. A process that stands by knows neither executors nor throughput.
     pub leads: bool,
-    /// When the runs were counted; null until they were.
+    /// Moment the runs were counted; null until they were.
     #[schema(required)]
     pub runs_counted_at: Option<DateTime<Utc>>,
     /// The runs that have not ended. States without runs are left out.
@@ -93,16 +93,16 @@ pub struct Stats {
     /// Time since the oldest run that waits was queued first, in seconds; null if none waits.
     #[schema(required)]
     pub queue_age_seconds: Option<f64>,
-    /// When the totals of files were read: at most every five seconds. They are kept as files change.
+    /// Moment the totals of files were read: at most every five seconds. They are kept as files change.
     #[schema(required)]
     pub files_counted_at: Option<DateTime<Utc>>,
     /// The files by state. States without files are left out.
     pub files: Vec<FilesInState>,
     /// Executors that are connected.
     pub executors: u64,
-    /// Tasks that all of them run at once.
+    /// Limit of the tasks that all executors run at once.
     pub slots: u64,
-    /// Tasks that they run now.
+    /// Tasks that the executors run now.
     pub slots_used: u64,
     /// Since this process runs the manifests.
     pub converted: Converted,
@@ -126,7 +126,7 @@ pub struct RunsInState {
     pub runs: u64,
     /// The bytes of their manifests; files whose sizes no manifest tells count with the mean of others.
     pub bytes: u64,
-    /// When the oldest of them was queued first.
+    /// Moment the oldest queued run was queued first.
     #[schema(required)]
     pub oldest: Option<DateTime<Utc>>,
 }

@@ -26,15 +26,15 @@ pub struct Prices {
 pub struct Used {
     /// Committed runs.
     pub runs: u64,
-    /// Stored bytes of their input.
+    /// Stored bytes of the runs' input.
     pub input_bytes: u64,
-    /// Bytes of their Parquet.
+    /// Bytes of the runs' Parquet files.
     pub output_bytes: u64,
     /// Time that their tasks computed, in seconds; runs before it was counted have 0.
     pub cpu_seconds: f64,
     /// Requests to object storage that read, estimated by the sizes of what was read and written.
     pub reads: u64,
-    /// Requests to object storage that write, estimated likewise.
+    /// Requests to object storage that write, estimated as those that read.
     pub writes: u64,
 }
 

@@ -40,10 +40,10 @@ pub struct RunChange {
     pub state: RunState,
     /// Number of the attempt; 0 if that does not matter any more.
     pub attempt: u32,
-    /// Why it failed, or its attempt did.
+    /// Failure of the run, or of its attempt.
     #[schema(required)]
     pub failure: Option<Failure>,
-    /// When.
+    /// Moment of the change.
     pub at: DateTime<Utc>,
     /// The run as it was just after that; null where nobody listened then.
     #[serde(default)]

@@ -26,7 +26,7 @@ pub struct File {
     /// The manifest it is in.
     #[schema(required)]
     pub manifest_id: Option<String>,
-    /// Why it is quarantined, or why it failed.
+    /// Reason for which it is quarantined, or failed.
     #[schema(required)]
     pub reason: Option<String>,
     /// URI to which the file was moved when it was quarantined.
@@ -35,9 +35,9 @@ pub struct File {
     /// The entity tag of newer content that was seen when the file was no longer pending.
     #[schema(required)]
     pub overwritten_etag: Option<String>,
-    /// When it was first seen.
+    /// Moment it was first seen.
     pub arrived_at: DateTime<Utc>,
-    /// When it last changed.
+    /// Moment of its last change.
     pub updated_at: DateTime<Utc>,
 }
 
@@ -109,7 +109,7 @@ pub struct FileDetail {
 /// A change in a file's life.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FileMoment {
-    /// When it changed.
+    /// Moment it changed.
     pub at: DateTime<Utc>,
     #[schema(schema_with = words::file_state)]
     pub state: FileState,

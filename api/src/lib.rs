@@ -15,6 +15,7 @@ mod manifests;
 mod numbers;
 mod output;
 mod page;
+mod paged;
 pub mod path;
 mod plans;
 mod priority;
@@ -41,7 +42,8 @@ pub use numbers::{
     SeriesQuery,
 };
 pub use output::{LedgerEntry, LedgerTotals, OutputFile, RunOutput};
-pub use page::{Limit, Page, PagedQuery};
+pub use page::{Limit, Page};
+pub use paged::PagedQuery;
 pub use plans::{Action, Change, ChangeResult, Plan, PlanRequest, PlanState, Refusal, Select, SubjectKind};
 pub use priority::{Priority, PriorityChange};
 pub use progress::{

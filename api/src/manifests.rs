@@ -48,11 +48,11 @@ pub struct ManifestDocument {
     #[schema(rename = "fileLocations", min_items = 1)]
     /// The files.
     pub file_locations: Vec<FileLocation>,
-    /// More about them.
+    /// Metadata of the manifest, as its maker wrote it.
     pub metadata: Option<ManifestMetadata>,
 }
 
-/// Some of a manifest's files.
+/// Part of a manifest's files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FileLocation {
     /// Whole URIs, whatever the name says. None is named twice in a manifest.
@@ -70,7 +70,7 @@ pub struct ManifestMetadata {
     /// The manifest's id; else it is derived from what it lists.
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,159}$")]
     pub manifest_id: Option<String>,
-    /// When it was made: the time in its rows.
+    /// Moment it was made: the time in its rows.
     pub created_at: Option<DateTime<Utc>>,
     /// Number of files that the manifest lists.
     pub file_count: Option<u64>,

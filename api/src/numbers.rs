@@ -27,20 +27,20 @@ pub struct DateNumbers {
     pub runs: Vec<DateRuns>,
     /// Stored bytes of the input of its committed runs.
     pub input_bytes: u64,
-    /// Bytes of Parquet of these.
+    /// Bytes of Parquet files of completed runs.
     pub output_bytes: u64,
-    /// Output files of these.
+    /// Output files of completed runs.
     pub outputs: u64,
-    /// Rows of these.
+    /// Rows of completed runs.
     pub rows: u64,
-    /// Lines that these rejected.
+    /// Lines that completed runs rejected.
     pub rejected: u64,
-    /// Time that their tasks computed, in seconds.
+    /// Time that the tasks of completed runs computed, in seconds.
     pub cpu_seconds: f64,
-    /// When the oldest pending file arrived; null if none is pending.
+    /// Arrival of the oldest pending file; null if none is pending.
     #[schema(required)]
     pub oldest_pending: Option<DateTime<Utc>>,
-    /// When a run of it was last committed.
+    /// Moment a run of it was last committed.
     #[schema(required)]
     pub last_commit: Option<DateTime<Utc>>,
 }
@@ -99,13 +99,13 @@ pub enum SeriesName {
     ArrivalBytes,
     /// Stored bytes of input of completed runs, a second.
     ThroughputIn,
-    /// Bytes of Parquet of these, a second.
+    /// Bytes of Parquet of the runs that were completed, a second.
     ThroughputOut,
     /// Bytes that are not converted, at the end of each step.
     BacklogBytes,
     /// Rows of completed runs.
     Rows,
-    /// Lines that these rejected.
+    /// Lines that completed runs rejected.
     Rejected,
     /// Runs that were completed.
     CompletedRuns,

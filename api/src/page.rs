@@ -38,21 +38,3 @@ pub struct Page<T> {
     #[schema(required)]
     pub next_cursor: Option<String>,
 }
-
-/// Query of a listing that comes in pages.
-pub trait PagedQuery {
-    /// Sets the part of the listing that is asked for.
-    fn set_page(&mut self, limit: usize, cursor: Option<String>);
-}
-
-macro_rules! paged {
-    ($($query:ty),*) => {$(
-        impl PagedQuery for $query {
-            fn set_page(&mut self, limit: usize, cursor: Option<String>) {
-                (self.limit, self.cursor) = (Limit(limit), cursor);
-            }
-        }
-    )*};
-}
-
-paged!(crate::RunQuery, crate::FileQuery, crate::QuarantineQuery, crate::PartQuery, crate::AuditQuery);

@@ -93,7 +93,7 @@ pub struct PlanRequest {
     pub action: Action,
     /// Subjects.
     pub select: Select,
-    /// Why, for the notes: at most 1,000 characters.
+    /// Reason, for the notes: at most 1,000 characters.
     #[serde(default)]
     pub reason: Option<String>,
 }
@@ -136,7 +136,7 @@ pub struct Plan {
     pub subjects: SubjectKind,
     /// Selection that it was made from.
     pub select: Select,
-    /// Why, as the operator says.
+    /// Reason, in the operator's words.
     #[schema(required)]
     pub reason: Option<String>,
     /// Person or program that made the plan: nobody else can apply it.
@@ -212,6 +212,6 @@ impl fmt::Display for ChangeResult {
 pub struct Refusal {
     /// The run or file.
     pub subject: String,
-    /// Why not, and what can be done instead.
+    /// Reason why not, and what can be done instead.
     pub reason: String,
 }

@@ -13,7 +13,7 @@ pub struct RunProgress {
     pub attempt: u32,
     /// The step that it is at.
     pub phase: Phase,
-    /// The steps before, with their times.
+    /// Steps that have ended, with their times.
     pub steps: Vec<StepTime>,
     /// Stored bytes of the input that were read.
     pub read_bytes: u64,
@@ -91,7 +91,7 @@ impl Step {
 pub struct StepTime {
     /// The step.
     pub step: Step,
-    /// When it began.
+    /// Moment it began.
     pub began_at: DateTime<Utc>,
     /// Duration of the step, in seconds.
     pub seconds: f64,
@@ -137,9 +137,9 @@ pub struct TaskProgress {
     pub state: TaskState,
     /// The executor it was given to.
     pub executor: Option<String>,
-    /// When it was given away, in milliseconds since 1970.
+    /// Moment it was given away, in milliseconds since 1970.
     pub launched_at_ms: u64,
-    /// When it ended, in the same.
+    /// Moment it ended, in milliseconds since 1970.
     pub ended_at_ms: Option<u64>,
     /// True if the task has read all of its input, and only finishes its files.
     pub is_finishing: bool,
@@ -178,9 +178,9 @@ pub struct TaskRecord {
     pub task: u64,
     /// The executor that ran it.
     pub executor: String,
-    /// When it was given to it, in milliseconds since 1970.
+    /// Moment it was given to its executor, in milliseconds since 1970.
     pub started_at_ms: u64,
-    /// When its report came, in the same.
+    /// Moment its report came, in milliseconds since 1970.
     pub ended_at_ms: u64,
     /// Stored bytes of its input.
     pub input_bytes: u64,
@@ -190,7 +190,7 @@ pub struct TaskRecord {
     pub rejected: u64,
     /// Output files.
     pub parts: u64,
-    /// Bytes of these.
+    /// Bytes of the task's output files.
     pub output_bytes: u64,
     /// Time that it computed, in microseconds.
     pub cpu_micros: u64,

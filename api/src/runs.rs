@@ -30,28 +30,28 @@ pub struct Run {
     pub attempts: u32,
     /// Attempts that failed since somebody queued the run.
     pub failures: u32,
-    /// Which output of the manifest this is: 1, and one more each time the run is forced.
+    /// Number of the manifest's output: 1, and one more each time the run is forced.
     pub generation: u32,
-    /// When the next attempt may start, after a failure that can pass.
+    /// Moment from which the next attempt may start, after a failure that can pass.
     #[schema(required)]
     pub not_before: Option<DateTime<Utc>>,
     /// True if somebody wants the run cancelled, and it has not come to that yet.
     pub cancel_requested: bool,
-    /// Why it failed, or the attempt before did. A completed run has one if it was forced and that failed: its output is the
+    /// Failure of the run, or of the attempt before. A completed run has one if it was forced and that failed: its output is the
     /// one before.
     #[schema(required)]
     pub failure: Option<Failure>,
-    /// When it was queued first.
+    /// Moment it was queued first.
     pub created_at: DateTime<Utc>,
-    /// When it last changed.
+    /// Moment of its last change.
     pub updated_at: DateTime<Utc>,
-    /// When its newest attempt started.
+    /// Moment its newest attempt started.
     #[schema(required)]
     pub started_at: Option<DateTime<Utc>>,
-    /// When its output was decided on.
+    /// Moment its output was decided on.
     #[schema(required)]
     pub committed_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// Moment it ended.
     #[schema(required)]
     pub ended_at: Option<DateTime<Utc>>,
     /// From the start of the attempt that made its output to the decision on it, in seconds; null before that.
@@ -81,7 +81,7 @@ pub struct RunSummary {
     pub cpu_seconds: f64,
 }
 
-/// Why a run or an attempt failed.
+/// Failure of a run or an attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     #[schema(schema_with = words::failure_class)]
@@ -161,12 +161,12 @@ pub struct RunDetail {
 pub struct Attempt {
     /// Number of the attempt, from 1.
     pub number: u32,
-    /// When it started.
+    /// Moment it started.
     pub started_at: DateTime<Utc>,
-    /// When it ended. One that never did was given up: its scheduler died, or its columns turned out to be others.
+    /// Moment it ended. One that never did was given up: its scheduler died, or its columns turned out to be others.
     #[schema(required)]
     pub ended_at: Option<DateTime<Utc>>,
-    /// Why it failed, if it did.
+    /// Failure of the attempt, if it failed.
     #[schema(required)]
     pub failure: Option<Failure>,
     /// Work of the attempt, as far as it is known: its steps with their times, and what its tasks did.
@@ -177,7 +177,7 @@ pub struct Attempt {
 /// Something that happened to a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Moment {
-    /// When.
+    /// Moment of it.
     pub at: DateTime<Utc>,
     /// Kind of the event.
     pub what: MomentKind,
@@ -234,7 +234,7 @@ pub struct RunFile {
     /// The manifest it is in now: another one if this run failed and the file was put in a newer manifest.
     #[schema(required)]
     pub manifest_id: Option<String>,
-    /// Why it failed.
+    /// Failure of the run.
     #[schema(required)]
     pub reason: Option<String>,
 }

@@ -22,7 +22,7 @@ pub struct SchedulerInfo {
     pub http: String,
     /// Version of the scheduler.
     pub version: String,
-    /// When it started.
+    /// Moment it started.
     pub started_at: DateTime<Utc>,
     /// Since when it runs the manifests; null if it stands by.
     #[schema(required)]
@@ -30,7 +30,7 @@ pub struct SchedulerInfo {
     /// Until when it holds the lock of the runs if it is not renewed; null if it stands by, or holds a file.
     #[schema(required)]
     pub lease_until: Option<DateTime<Utc>>,
-    /// When it last left word.
+    /// Moment it last left word.
     pub last_seen: DateTime<Utc>,
 }
 
@@ -41,7 +41,7 @@ pub struct Config {
     pub items: Vec<Setting>,
     /// Versions of the program and of its engine.
     pub build: Build,
-    /// When the process started.
+    /// Moment the process started.
     pub started_at: DateTime<Utc>,
 }
 
@@ -64,7 +64,7 @@ pub struct Setting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
-    /// Nobody said it.
+    /// The default: neither an option nor the environment says it.
     Default,
     /// Preset of the profile that is chosen.
     Profile,

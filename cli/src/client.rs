@@ -1,6 +1,7 @@
 //! The scheduler's HTTP API, as the commands use it.
 
 use crate::failure::usage;
+use crate::trouble::Trouble;
 use anyhow::Context;
 use clap::Args;
 use millwork_api::{ErrorBody, ErrorCode, EventData, Page, PagedQuery, path};
@@ -21,7 +22,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 /// The first and the longest pause between two tries.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
-/// Which scheduler, and the right to ask it.
+/// Address of the scheduler, and the right to ask it.
 #[derive(Args)]
 pub(crate) struct ClientOptions {
     /// The scheduler's HTTP address: http://… or https://…
@@ -299,19 +300,6 @@ fn reason_of(error: &reqwest::Error) -> String {
             text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words).to_owned()
         }
     }
-}
-
-/// Trouble with a scheduler.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Trouble {
-    #[error("the scheduler answers {status}: {reason}")]
-    Refused { status: StatusCode, code: ErrorCode, reason: String, hint: Option<String> },
-    #[error("cannot reach the scheduler at {base}: {reason}")]
-    Unreachable { base: String, reason: String },
-    #[error("the scheduler has ended")]
-    Ended,
-    #[error("nothing was heard of the scheduler for {} s", .0.as_secs())]
-    Silent(Duration),
 }
 
 /// Tells whether the same request may succeed later.

@@ -1,7 +1,7 @@
 //! A scheduler and an executor in this process, which listens on no port.
 
 use millwork_cluster::in_process;
-use millwork_conversion::set_executor_name;
+use millwork_conversion::TaskHost;
 use millwork_executor::work;
 use millwork_scheduler::Engine;
 
@@ -15,10 +15,9 @@ pub(crate) async fn start(vcores: usize) -> anyhow::Result<Engine> {
     let engine = Engine::start().await?;
     let (executor, scheduler) = in_process();
     engine.admit(executor);
-    let name = format!("embedded:{}", std::process::id());
-    set_executor_name(name.clone());
+    let host = TaskHost::new(format!("embedded:{}", std::process::id()), vcores);
     tokio::spawn(async move {
-        match work(scheduler, name, vcores, std::future::pending()).await {
+        match work(scheduler, host, std::future::pending()).await {
             Ok(end) => tracing::debug!(%end, "the executor in this process has ended"),
             Err(error) => tracing::error!(%error, "the executor in this process cannot work"),
         }

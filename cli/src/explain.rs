@@ -84,7 +84,7 @@ pub(crate) async fn explain_input(
     shape: (usize, bool),
 ) -> anyhow::Result<ExitCode> {
     let today = chrono::Utc::now().date_naive().into();
-    let settings = rules.settings(Places::of(input), ".", None, None, "")?;
+    let settings = rules.settings(Places::of(input), ".", None, None, None)?;
     let listed = Storage::from_env().list(input).await?;
     // Objects that are refused as foreign would not be converted.
     let listed = listed.filter(|found| std::future::ready(!matches!(found, Err(error) if error.is_foreign())));

@@ -1,7 +1,7 @@
 //! Errors as people and programs read them, and the exit codes they end in.
 
-use crate::client::Trouble;
 use crate::exit::Exit;
+use crate::trouble::Trouble;
 use millwork_api::ErrorCode;
 use millwork_manifest::printable;
 use millwork_storage::StorageError;

@@ -85,7 +85,7 @@ pub(crate) struct ChangeOptions {
     #[arg(long)]
     pub(crate) yes: bool,
 
-    /// Why, for the notes of what was done
+    /// Reason, for the notes of what was done
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
 

@@ -107,7 +107,7 @@ struct RedriveOptions {
     #[arg(long)]
     yes: bool,
 
-    /// Why, for the audit record
+    /// Reason, for the audit record
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
 

@@ -1,7 +1,6 @@
 //! `millwork redrive`: quarantined and failed files are taken back, with or without a scheduler, by way of the state.
 
 use crate::failure::usage;
-use crate::run::default_state;
 use anyhow::Context;
 use clap::Args;
 use millwork_manifest::{FileState, printable};
@@ -65,19 +64,16 @@ pub(crate) async fn redrive(options: Options) -> anyhow::Result<ExitCode> {
     let output = options.output.as_deref().map(Location::parse).transpose()?;
     let state = match (&options.state, &output) {
         (Some(state), _) => state.clone(),
-        (None, Some(output)) => default_state(output)?,
+        (None, Some(output)) => crate::store::of_output(output)?,
         (None, None) => {
             return Err(usage(
                 "say where files are remembered: --state sqlite:PATH or dynamodb:TABLE, or --output PLACE",
             ));
         }
     };
-    if let Some(path) = state.strip_prefix("sqlite:") {
-        // None is created.
-        std::fs::metadata(path).with_context(|| format!("there is no state at `{path}`"))?;
-    }
-    let store = millwork_tracking::open(&state).await?;
-    let settings = options.rules.settings(Places::of(&input), ".", None, None, &state)?;
+    // None is created.
+    let store = crate::store::open(&state).await?;
+    let settings = options.rules.settings(Places::of(&input), ".", None, None, store.file())?;
     let holder = format!("millwork-redrive:{}", std::process::id());
     let builder = Builder::new(store.clone(), Arc::new(Storage::from_env()), settings, holder);
     let filter = RedriveFilter { state: options.only, reason: options.refused_for.as_deref() };

@@ -212,7 +212,7 @@ fn faults_of(failure: &Failure) -> Vec<FileFault> {
     failure.files().filter_map(fault).collect()
 }
 
-/// Says how many of so many are not shown.
+/// Adds a line that tells how many of `all` are not shown.
 fn add_rest(text: &mut String, all: usize) {
     if all > MAX_SHOWN {
         let _ = writeln!(text, "  … and {} more; --json shows them", all - MAX_SHOWN);

@@ -1,8 +1,10 @@
 //! `millwork run`: all of it in one process, on a directory.
 
+mod told;
+
 use crate::embedded::{self, vcores};
 use crate::exit::Exit;
-use crate::failure::{of_usage, usage};
+use crate::failure::of_usage;
 use crate::report::{Report, count};
 use crate::unheard::unheard;
 use anyhow::Context;
@@ -12,12 +14,12 @@ use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use millwork_conversion::{Capacity, ConversionOptions, input_bytes_read};
 use millwork_manifest::{Flush, ManifestId, ObjectUri, printable};
-use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings, UnmovedFile};
+use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings};
 use millwork_scheduler::{
     Adopted, Change, EndedRun, Engine, Lease, OutputLayout, OutputLock, RunOptions, Scheduler, claim_output,
 };
 use millwork_storage::{Location, Places, Storage};
-use millwork_tracking::{RunCount, RunState, TrackingError, TrackingStore};
+use millwork_tracking::{RunCount, RunState, StateUrl, TrackingError, TrackingStore};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 use std::collections::HashSet;
@@ -28,6 +30,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::task::JoinHandle;
+use told::{note_collected, tell, tell_gone};
 
 /// Convert all that is new in a directory, in one process, then exit.
 ///
@@ -72,9 +75,6 @@ const LOCK_TTL: chrono::Duration = chrono::Duration::seconds(10);
 /// Pause between two questions to the store for what is left.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Limit of lines of one kind on stderr: 100. The document that `--json` prints has all.
-const MAX_TOLD: usize = 100;
-
 /// Runs it; the exit code says whether every manifest completed.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let (started, since) = (Instant::now(), Utc::now());
@@ -95,7 +95,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         // Nothing is created for an input that is not there.
         millwork_storage::list(directory)?;
     }
-    let state = options.state.clone().map_or_else(|| default_state(&output), Ok)?;
+    let state = options.state.clone().map_or_else(|| crate::store::of_output(&output), Ok)?;
     let mut settings = settings(&options, &input, &output, &state).map_err(of_usage)?;
     // Before anything is created.
     settings.check_apart(&input).map_err(of_usage)?;
@@ -136,14 +136,6 @@ fn end() {
     }
 }
 
-/// The state of an output, where none is named.
-pub(crate) fn default_state(output: &Location) -> anyhow::Result<String> {
-    match output.local_path() {
-        Some(directory) => Ok(format!("sqlite:{}/_millwork/state.db", directory.display())),
-        None => Err(usage("say where files and runs are remembered: --state sqlite:PATH or dynamodb:TABLE")),
-    }
-}
-
 /// Opens the store, and takes what one process only may have.
 async fn open(
     state: &str,
@@ -152,7 +144,7 @@ async fn open(
     adopt: bool,
 ) -> anyhow::Result<(Lease, OutputLock)> {
     let store = millwork_tracking::open(state).await?;
-    let lease = Lease::take(state, &store).await?.with_context(|| TrackingError::InUse(state.to_owned()))?;
+    let lease = Lease::take(&store).await?.with_context(|| TrackingError::InUse(state.to_owned()))?;
     let lock = OutputLock::take(output.clone())?;
     tell_adopted(adopt, &claim_output(&lease, &output, layout, adopt).await?);
     Ok((lease, lock))
@@ -257,7 +249,8 @@ impl Left {
 fn settings(options: &Options, input: &Location, output: &Location, state: &str) -> anyhow::Result<Settings> {
     let quarantine = options.run.quarantine()?.map(|place| place.to_string());
     let (output, quarantine) = (output.to_string(), quarantine.as_deref());
-    options.rules.settings(Places::of(input), &format!("{output}/_millwork"), quarantine, Some(&output), state)
+    let state: StateUrl = state.parse()?;
+    options.rules.settings(Places::of(input), &format!("{output}/_millwork"), quarantine, Some(&output), state.file())
 }
 
 /// Tracks what is new in the input, and makes manifests of all that waits: the process ends, nothing waits for more.
@@ -268,53 +261,6 @@ async fn collect(builder: &Builder, input: &Location) -> anyhow::Result<Backfill
     builder.cut_all(Flush::Now).await?;
     builder.cut_failed(input).await?;
     Ok(collected)
-}
-
-fn note_collected(report: &mut Report, collected: &Backfilled) {
-    report.quarantined = collected.quarantined.len() as u64;
-    report.quarantined_files.clone_from(&collected.quarantined);
-    report.overwritten = collected.overwritten.iter().map(ToString::to_string).collect();
-    if !collected.too_old.is_empty() {
-        let (files, example) = (count(collected.too_old.len() as u64, "file"), &collected.too_old[0]);
-        tell(&format!("{files} older than the state remembers left alone, such as {example}; see --max-age-days"));
-    }
-    if collected.unfinished > 0 {
-        let files = count(collected.unfinished, "file");
-        tell(&format!(
-            "{files} with names of what is not whole yet, such as .part, left alone; see --unfinished-hours"
-        ));
-    }
-    report.foreign.clone_from(&collected.foreign);
-    tell_some(
-        collected.foreign.iter().map(|file| format!("refused, and left as it is: {}: {}", file.uri, file.detail)),
-    );
-    report.unmoved.clone_from(&collected.unmoved);
-    let unmoved = |file: &UnmovedFile| {
-        format!(
-            "{} ({}) cannot be moved to the quarantine, and stays where it is: {}",
-            file.uri, file.reason, file.detail
-        )
-    };
-    tell_some(collected.unmoved.iter().map(unmoved));
-    tell_gone(&collected.missing);
-}
-
-fn tell_gone(files: &[ObjectUri]) {
-    tell_some(files.iter().map(|uri| format!("a file that was waiting is gone: {uri}")));
-}
-
-/// Prints a line of progress on stderr.
-fn tell(line: &str) {
-    eprintln!("millwork: {}", printable(line));
-}
-
-/// The first lines of many, and how many more there are.
-fn tell_some(lines: impl ExactSizeIterator<Item = String>) {
-    let more = lines.len().saturating_sub(MAX_TOLD);
-    lines.take(MAX_TOLD).for_each(|line| tell(&line));
-    if more > 0 {
-        tell(&format!("… and {more} more of that kind; --json shows them"));
-    }
 }
 
 /// Ends of runs that were told of, and what follows from them.

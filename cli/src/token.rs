@@ -40,7 +40,7 @@ struct New {
     #[arg(long, value_name = "ROLE")]
     role: Role,
 
-    /// When it ends, in hours or days from now, such as 90d; without, never
+    /// Time until it ends, in hours or days from now, such as 90d; without, it never does
     #[arg(long, value_name = "TIME")]
     expires: Option<Lifetime>,
 

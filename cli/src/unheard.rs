@@ -3,7 +3,7 @@
 use chrono::{DateTime, SubsecRound, Utc};
 use millwork_manifest::{Failure, FailureClass, ManifestId};
 use millwork_scheduler::{EndedRun, RunResult};
-use millwork_tracking::{Run, RunFilter, RunState, TrackingResult, TrackingStore};
+use millwork_tracking::{Run, RunFilter, RunState, RunStore, TrackingResult};
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ const PAGE: usize = 1000;
 
 /// Runs that have ended since a time and are not among those that were told of, as the store has them.
 pub(crate) async fn unheard(
-    store: &dyn TrackingStore,
+    store: &dyn RunStore,
     since: DateTime<Utc>,
     told: &HashSet<ManifestId>,
 ) -> TrackingResult<Vec<EndedRun>> {

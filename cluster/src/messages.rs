@@ -41,7 +41,7 @@ pub enum FromExecutor {
 /// A sign of life of an executor, and news of it. Before it told news, it had no content.
 #[derive(Clone, PartialEq, Message)]
 pub struct Alive {
-    /// The tasks it has, as far as they are.
+    /// Progress of the tasks that the executor has.
     #[prost(message, repeated, tag = "1")]
     pub tasks: Vec<Progress>,
     /// Memory that its process has now, in bytes; 0 if it does not know.
@@ -216,10 +216,10 @@ pub struct Ended {
     /// The task, always there.
     #[prost(message, optional, tag = "1")]
     pub key: Option<TaskKey>,
-    /// When it began, in milliseconds since 1970.
+    /// Moment it began, in milliseconds since 1970.
     #[prost(uint64, tag = "2")]
     pub started_at_ms: u64,
-    /// When it ended, likewise.
+    /// Moment it ended, in milliseconds since 1970.
     #[prost(uint64, tag = "3")]
     pub ended_at_ms: u64,
     /// Outcome of the task.

@@ -30,7 +30,7 @@ pub(crate) struct Expected {
     /// The number of input columns that were planned.
     input_columns: usize,
     tasks: Vec<Vec<ExpectedRange>>,
-    /// The tasks by where their input starts.
+    /// Numbers of the tasks, by the file and the offset at which their input starts.
     numbers: HashMap<(u32, u64), usize>,
 }
 

@@ -1,6 +1,6 @@
 //! Failures of a conversion, made of the errors that end it: each has a class, which says whether it may pass.
 
-use crate::sink::PartError;
+use crate::part_error::PartError;
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use millwork_manifest::{Failure, FailureClass};

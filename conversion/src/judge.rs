@@ -9,7 +9,6 @@ use millwork_ndjson::{FileLedger, MAX_LATE_COLUMNS, add_up};
 use millwork_parquet_text::footer::{arranged, as_io, names_in, settle_columns};
 use millwork_storage::{RewriteTail, Staging, Tail};
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The results of an attempt's tasks, put together.
 #[derive(Debug)]
@@ -72,8 +71,10 @@ pub enum Verdict {
     Complete(AttemptOutcome),
     /// There are columns that the plan did not know, and that could not be added: plan again with these.
     Replan(Columns),
-    /// A task failed, or the ledger does not add up.
+    /// A task failed.
     Failed(Failure),
+    /// The ledger does not add up: rows would be lost or doubled.
+    Unbalanced(Failure),
 }
 
 impl PlannedAttempt {
@@ -134,18 +135,8 @@ fn judge(survey: &Survey, planned: &Columns, query: &Query, mut reports: Vec<Tas
             let left_out = given.saturating_sub(written);
             Verdict::Complete(AttemptOutcome { reports, ledger, columns, left_out, planned })
         }
-        Err(error) => {
-            LEDGER_MISMATCHES.fetch_add(1, Ordering::Relaxed);
-            Verdict::Failed(Failure::new(FailureClass::LostExecutor, error))
-        }
+        Err(error) => Verdict::Unbalanced(Failure::new(FailureClass::LostExecutor, error)),
     }
-}
-
-static LEDGER_MISMATCHES: AtomicU64 = AtomicU64::new(0);
-
-/// Attempts whose ledger did not add up, in this process so far: rows would have been lost or doubled.
-pub fn ledger_mismatches() -> u64 {
-    LEDGER_MISMATCHES.load(Ordering::Relaxed)
 }
 
 #[cfg(test)]
@@ -203,7 +194,7 @@ mod tests {
             match judge(&survey, &survey.columns(), &Query::default(), vec![report]) {
                 Verdict::Complete(outcome) => (true, outcome.columns.names(), outcome.planned.is_some()),
                 Verdict::Replan(columns) => (false, columns.names(), false),
-                Verdict::Failed(failure) => panic!("{failure}"),
+                Verdict::Failed(failure) | Verdict::Unbalanced(failure) => panic!("{failure}"),
             }
         };
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();

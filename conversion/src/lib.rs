@@ -10,7 +10,9 @@ mod check;
 mod codec;
 mod evaluation;
 mod failure;
+mod host;
 mod judge;
+mod part_error;
 mod plan;
 mod query;
 mod rates;
@@ -19,10 +21,12 @@ mod sink;
 mod source;
 mod survey;
 mod table;
+mod turns;
 mod verify;
 
 pub use codec::{MillworkCodec, plan_format};
-pub use judge::{AttemptOutcome, Verdict, ledger_mismatches};
+pub use host::TaskHost;
+pub use judge::{AttemptOutcome, Verdict};
 pub use millwork_ndjson::{
     ColumnNames, FileLedger, Limits, MIN_CONTENT_BYTES, OtherFormat, Preview, PreviewLine, RangeLedger, TaskCounters,
     TaskCounts, TaskStep, input_bytes_read, preview,
@@ -32,6 +36,6 @@ pub use millwork_storage::describe_metrics;
 pub use plan::{Capacity, ConversionOptions, Explained, PlannedAttempt, TaskInput, plan_attempt};
 pub use query::Query;
 pub use rates::KnownRates;
-pub use report::{MAX_REPORT_BYTES, ReportError, StagedPart, TaskReport, set_executor_name};
+pub use report::{MAX_REPORT_BYTES, ReportError, StagedPart, TaskReport};
 pub use sink::{OutputCompression, TaskSubject};
 pub use survey::{Columns, EarlySurvey, Survey, survey};

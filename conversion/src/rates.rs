@@ -25,7 +25,7 @@ pub(crate) struct OutputRate {
 #[derive(Clone, Debug, Default)]
 pub struct KnownRates {
     hasher: RandomState,
-    /// By the hash of the columns.
+    /// Rates by the hash of the columns.
     known: Arc<Mutex<HashMap<u64, Known>>>,
 }
 

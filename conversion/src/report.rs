@@ -10,7 +10,7 @@ use millwork_manifest::{Failure, FailureClass, FileFault, MAX_OTHER_FAULTS};
 use millwork_ndjson::{MAX_COLUMNS, NewKey, Position, RangeLedger};
 use millwork_storage::{StagedFile, list_at_most};
 use serde::{Deserialize, Serialize};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock};
 
 /// Limit of the bytes of one report, 64 MiB: what a message between executor and scheduler may have. The ends of four outputs of
 /// 20,000 columns in a bucket have about 30 MiB as text.
@@ -60,10 +60,10 @@ pub struct TaskReport {
     /// Keys that the plan has no column for, all of them, if not all could get one. If there are any, nothing was written.
     #[serde(deserialize_with = "list_at_most::<_, _, MAX_COLUMNS>")]
     pub(crate) new_keys: Vec<NewKey>,
-    /// Files that cannot be converted, each whatever the others are like. If there are any, it has failed.
+    /// Files that cannot be converted, each whatever the others are like. If there are any, the task has failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "list_at_most::<_, _, MAX_FAULTS>")]
     pub(crate) faults: Vec<FileFault>,
-    /// Why it failed, if it did. A failure is a report and no error, so that it keeps its class.
+    /// Failure of the task, if it failed. A failure is a report and no error, so that it keeps its class.
     pub failure: Option<Failure>,
 }
 
@@ -151,7 +151,7 @@ impl TaskReport {
     }
 }
 
-/// Why bytes are no report.
+/// Reason why bytes are no report.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ReportError {
     /// More bytes than any report has.
@@ -194,17 +194,6 @@ fn shown(text: &str) -> String {
     let mut shown = text.chars().take(MAX_DEFECT_BYTES).flat_map(char::escape_debug).collect();
     cut(&mut shown, MAX_DEFECT_BYTES);
     shown
-}
-
-static EXECUTOR: OnceLock<String> = OnceLock::new();
-
-/// Names this process in the reports of its tasks. The first name counts.
-pub fn set_executor_name(name: String) {
-    EXECUTOR.get_or_init(|| name);
-}
-
-pub(crate) fn executor_name() -> String {
-    EXECUTOR.get_or_init(|| format!("pid-{}", std::process::id())).clone()
 }
 
 #[cfg(test)]

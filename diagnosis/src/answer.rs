@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Why a subject is as it is, what happens next, and what may be done.
+/// Cause for which a subject is as it is, what happens next, and what may be done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Diagnosis {
     /// Subject that was asked about.
@@ -14,7 +14,7 @@ pub struct Diagnosis {
     pub code: Code,
     /// Need for a person to act before the subject gets on.
     pub standing: Standing,
-    /// When it came to this, where that is known.
+    /// Moment it came to this, where that is known.
     #[schema(required)]
     pub since: Option<DateTime<Utc>>,
     /// The cause in words, with the numbers of this case. Control characters are escaped.
@@ -44,7 +44,7 @@ pub struct Evidence {
 pub struct Next {
     /// Event that happens, or that is waited for.
     pub what: String,
-    /// When, about, where that is known.
+    /// Moment, about, where that is known.
     #[schema(required)]
     pub at: Option<DateTime<Utc>>,
     /// True if it happens without anybody's doing.

@@ -20,14 +20,14 @@ pub struct AttentionItem {
     pub cause: String,
     /// Number of subjects that the cause holds up, as far as they were looked at.
     pub count: u64,
-    /// When it began for the first of them, where that is known.
+    /// Moment it began for the first of them, where that is known.
     #[schema(required)]
     pub since: Option<DateTime<Utc>>,
-    /// The sentence of the first of them.
+    /// Diagnosis of the first subject, in a sentence.
     pub sentence: String,
-    /// The first of them.
+    /// First subjects that have this cause.
     pub subjects: Vec<Subject>,
-    /// Event that comes next for the first of them.
+    /// Event that comes next for the first subject.
     pub next: Next,
     /// The one thing that can be done safely for the first of them.
     #[schema(required)]

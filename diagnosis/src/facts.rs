@@ -100,7 +100,7 @@ pub struct SentBack {
 pub struct LedgerRow {
     /// Lines read.
     pub lines: u64,
-    /// Rows made of them.
+    /// Rows made of the file's lines.
     pub rows: u64,
     /// Lines rejected.
     pub rejected: u64,
@@ -213,7 +213,7 @@ pub struct Progress {
 pub struct Usual {
     /// Number of runs it was taken from.
     pub runs: u64,
-    /// Time that half of them took at most.
+    /// Time that half of the tasks took at most, in seconds.
     pub half_seconds: u64,
     /// Time that 19 of 20 took at most.
     pub most_seconds: u64,
@@ -228,7 +228,7 @@ pub struct OutputFacts {
     pub rejected: u64,
     /// Output files.
     pub files: u64,
-    /// Place of the first of them.
+    /// Place of the first rejected line.
     pub first: Option<String>,
     /// Place of the records of rejected lines, if there are any.
     pub rejected_lines: Option<String>,
@@ -258,7 +258,7 @@ pub struct DateFacts {
     pub pending_files: u64,
     /// Bytes of those.
     pub pending_bytes: u64,
-    /// Arrival of the oldest of them.
+    /// Arrival of the oldest pending file.
     pub oldest_pending: Option<DateTime<Utc>>,
     /// True if a pending file was found in fact, whatever the counter says.
     pub has_pending: bool,
@@ -324,7 +324,7 @@ pub struct GoneFacts {
     pub at: DateTime<Utc>,
     /// Reason.
     pub reason: String,
-    /// Tasks that it had then, which others do again.
+    /// Tasks that it had when it left, which other executors do again.
     pub lost_tasks: u64,
 }
 
@@ -377,9 +377,9 @@ pub enum Leader {
 pub struct SlotFacts {
     /// Executors that are connected.
     pub executors: u64,
-    /// Tasks that all of them run at once.
+    /// Limit of the tasks that all executors run at once.
     pub slots: u64,
-    /// Tasks that they run now.
+    /// Tasks that the executors run now.
     pub used: u64,
 }
 

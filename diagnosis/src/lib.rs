@@ -1,4 +1,4 @@
-//! Why a file, run, date or executor is as it is, what happens next and when, and the one thing that may be done.
+//! Diagnoses: the cause for which a file, run, date or executor is as it is, what happens next and when, and the one thing that may be done.
 //!
 //! [`diagnose`] is a pure function: facts, settings and the time go in, one [`Diagnosis`] comes out. It never panics, and
 //! every combination of facts has exactly one [`Code`]. Codes are stable; each has a chapter in `docs/runbook.md`.

@@ -88,7 +88,7 @@ impl Status {
     }
 }
 
-/// Notes that so many tasks run now.
+/// Notes how many tasks run now.
 pub(crate) fn note_running(tasks: usize) {
     gauge!("millwork_tasks_running").set(tasks as f64);
 }

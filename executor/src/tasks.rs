@@ -12,7 +12,7 @@ use datafusion_proto::physical_plan::AsExecutionPlan;
 use datafusion_proto::protobuf::PhysicalPlanNode;
 use futures::{FutureExt, TryStreamExt};
 use millwork_cluster::messages::{Counts, Ended, Outcome, Progress, Setting, Task, TaskKey};
-use millwork_conversion::{MillworkCodec, TaskCounters, TaskReport, TaskStep, TaskSubject};
+use millwork_conversion::{MillworkCodec, TaskCounters, TaskHost, TaskReport, TaskStep, TaskSubject};
 use std::any::Any;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -30,6 +30,7 @@ const END: Duration = Duration::from_secs(1);
 /// The tasks of one session with a scheduler. When it is dropped, they are given up.
 pub(crate) struct Tasks {
     runtime: Option<Runtime>,
+    host: Arc<TaskHost>,
     context: SessionContext,
     running: HashMap<TaskKey, Running>,
     ended: mpsc::Sender<Ended>,
@@ -70,28 +71,29 @@ impl Watch {
 }
 
 impl Tasks {
-    /// Room for tasks on so many threads, whose ends are told to `ended`.
-    pub(crate) fn new(threads: usize, ended: mpsc::Sender<Ended>) -> std::io::Result<Self> {
+    /// Room for tasks on the threads of a host, whose ends are told to `ended`.
+    pub(crate) fn new(host: Arc<TaskHost>, ended: mpsc::Sender<Ended>) -> std::io::Result<Self> {
         // Tasks compute: on threads that others share, signs of life would be late.
         let runtime = Builder::new_multi_thread()
-            .worker_threads(threads.max(1))
+            .worker_threads(host.threads())
             .thread_name("conversion")
             .enable_all()
             .build()?;
-        Ok(Self { runtime: Some(runtime), context: SessionContext::new(), running: HashMap::new(), ended })
+        Ok(Self { runtime: Some(runtime), host, context: SessionContext::new(), running: HashMap::new(), ended })
     }
 
     /// Starts a task. Its end is told, whatever comes of it.
     pub(crate) fn start(&mut self, task: Task) {
         let (Some(key), Some(runtime)) = (task.key.clone(), &self.runtime) else { return };
-        let (context, ended) = (self.context.clone(), self.ended.clone());
+        let (context, host, ended) = (self.context.clone(), self.host.clone(), self.ended.clone());
         let started_at_ms = now_ms();
         let of_task = key.clone();
         let watch = Arc::new(Watch::default());
         let watched = watch.clone();
         let running = runtime.spawn(async move {
             let (began, counters) = (Instant::now(), watched.counters.clone());
-            let outcome = match AssertUnwindSafe(run(&task, &of_task, &context, counters)).catch_unwind().await {
+            let outcome = match AssertUnwindSafe(run(&task, &of_task, &context, (host, counters))).catch_unwind().await
+            {
                 Ok(Ok(report)) => Outcome::Report(report),
                 Ok(Err(error)) => Outcome::Defect(error.to_string()),
                 Err(panic) => Outcome::Defect(format!("a panic: {}", words_of(panic.as_ref()))),
@@ -159,11 +161,11 @@ async fn run(
     task: &Task,
     key: &TaskKey,
     base: &SessionContext,
-    counters: Arc<TaskCounters>,
+    shared: (Arc<TaskHost>, Arc<TaskCounters>),
 ) -> anyhow::Result<Vec<u8>> {
     let TaskKey { job, stage, stage_attempt, task: number } = key;
     let identity = format!("TID {job}/{stage}.{stage_attempt}/{number}.{}", task.attempt);
-    let context = context(task, identity.clone(), base, counters)?;
+    let context = context(task, identity.clone(), base, shared)?;
     let node = PhysicalPlanNode::try_decode(&task.plan)?;
     let plan = node.try_into_physical_plan(&context, &MillworkCodec::default())?;
     let plan = below_the_writer(&plan)?;
@@ -194,12 +196,12 @@ fn context(
     task: &Task,
     identity: String,
     base: &SessionContext,
-    counters: Arc<TaskCounters>,
+    (host, counters): (Arc<TaskHost>, Arc<TaskCounters>),
 ) -> anyhow::Result<Arc<TaskContext>> {
     let settings = task.settings.iter();
     let settings = settings.map(|Setting { key, value }| KeyValuePair { key: key.clone(), value: value.clone() });
     let config = SessionConfig::new_with_ballista().update_from_key_value_pair(&settings.collect::<Vec<_>>());
-    let config = config.with_extension(counters);
+    let config = config.with_extension(host).with_extension(counters);
     let state = base.state_ref();
     let state = state.read();
     Ok(Arc::new(TaskContext::new(

@@ -5,8 +5,10 @@ use crate::tasks::Tasks;
 use futures::StreamExt;
 use millwork_cluster::messages::{Alive, Ended, FromExecutor, FromScheduler, Nothing, PROTOCOL, Register, ToScheduler};
 use millwork_cluster::{ALIVE_INTERVAL, SchedulerLink};
+use millwork_conversion::TaskHost;
 use std::fmt;
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, sleep_until};
@@ -32,20 +34,15 @@ impl fmt::Display for End {
     }
 }
 
-/// Works for a scheduler, on so many tasks at once, until that lets it go or is gone. From when `stop` is ready, it takes no more
+/// Works for a scheduler, on as many tasks at once as the host has threads, until that lets it go or is gone. From when `stop` is ready, it takes no more
 /// tasks and finishes those it has.
-pub async fn work(
-    link: SchedulerLink,
-    name: String,
-    slots: usize,
-    stop: impl Future<Output = ()>,
-) -> std::io::Result<End> {
+pub async fn work(link: SchedulerLink, host: Arc<TaskHost>, stop: impl Future<Output = ()>) -> std::io::Result<End> {
     let SchedulerLink { outbound, inbound, patience, .. } = link;
-    let (ended, ends) = mpsc::channel(slots.max(1));
-    let tasks = Tasks::new(slots, ended)?;
+    let (ended, ends) = mpsc::channel(host.threads());
+    let tasks = Tasks::new(host.clone(), ended)?;
     let register = Register {
-        name,
-        slots: u32::try_from(slots).unwrap_or(u32::MAX),
+        name: host.name().to_owned(),
+        slots: u32::try_from(host.threads()).unwrap_or(u32::MAX),
         protocol: PROTOCOL,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         memory_limit_bytes: memory::limit_bytes().unwrap_or(0),

@@ -52,7 +52,7 @@ pub struct Backfilled {
 pub struct ForeignFile {
     /// Name of the entry, as it is in the place.
     pub uri: String,
-    /// Why it is refused, for a person.
+    /// Reason for which it is refused, for a person.
     pub detail: String,
 }
 
@@ -61,9 +61,9 @@ pub struct ForeignFile {
 pub struct UnmovedFile {
     /// Address of the file, where it stays.
     pub uri: ObjectUri,
-    /// Why it was refused.
+    /// Reason for which it was refused.
     pub reason: QuarantineReason,
-    /// Why it cannot be moved, for a person.
+    /// Obstacle to its move, for a person.
     pub detail: String,
 }
 
@@ -72,7 +72,7 @@ pub struct UnmovedFile {
 pub struct QuarantinedFile {
     /// Address at which the file was found.
     pub uri: ObjectUri,
-    /// Why it was refused.
+    /// Reason for which it was refused.
     pub reason: QuarantineReason,
     /// Size of the file, in bytes.
     pub size_bytes: u64,
@@ -170,7 +170,8 @@ impl Builder {
         objects: Vec<Object>,
         done: &mut Backfilled,
     ) -> Result<Vec<Object>, BuilderError> {
-        let Some(max_age) = self.settings.max_age else { return Ok(objects) };
+        let forgets = self.store.forgets_after_days().is_some();
+        let Some(max_age) = self.settings.max_age.filter(|_| forgets) else { return Ok(objects) };
         let oldest = self.now() - max_age;
         let (old, mut objects): (Vec<_>, Vec<_>) = objects.into_iter().partition(|object| object.modified_at < oldest);
         let uris: Vec<ObjectUri> = old.iter().map(|object| object.uri.clone()).collect();

@@ -41,7 +41,7 @@ pub struct Builder {
     pub(crate) batches: Arc<Batches>,
 }
 
-/// Why something could not be done.
+/// Reason why something could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum BuilderError {
     /// Listing, moving or writing failed.
@@ -53,7 +53,7 @@ pub enum BuilderError {
     /// An input that holds a place which is written to, or lies in it.
     #[error("{inner} `{place}` {relation} the input `{input}`: what is written there is never input; keep them apart")]
     Overlap {
-        /// Which place.
+        /// Name of the place.
         inner: &'static str,
         /// Address of the place.
         place: String,
@@ -201,7 +201,7 @@ impl Builder {
             let heads = join_all(some.iter().map(|event| self.objects.head(&event.uri))).await;
             for (event, head) in some.iter().zip(heads) {
                 match (head, event.kind) {
-                    // Which of an object's events is the last, their sequencers say.
+                    // Sequencers say which of an object's events is the last.
                     (Ok(object), EventKind::Created) if self.is_unfinished(&object) => arrived.unfinished += 1,
                     (Ok(object), EventKind::Created) => found.push(self.judge_event(event, &object)),
                     // The removal may have been of a version only, or the object may be there again.
@@ -294,7 +294,7 @@ impl Builder {
         is_unfinished_name(&object.key) && self.now() - object.modified_at < self.settings.unfinished_age
     }
 
-    /// Which place that is written to an object is in, if it is in one: its event must not have come.
+    /// Place that is written to and that an object is in, if it is in one: its event must not have come.
     pub(crate) fn own_place_of(&self, uri: &ObjectUri) -> Option<&'static str> {
         self.settings.own_places().find(|(_, place)| place.key_of(uri).is_some()).map(|(what, _)| what)
     }

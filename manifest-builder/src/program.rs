@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use millwork_manifest::FileState;
 use millwork_process::HealthOptions;
 use millwork_storage::{Location, Places};
+use millwork_tracking::StateUrl;
 use std::net::SocketAddr;
 
 /// Turns files that arrive in object storage into manifests of one date each.
@@ -214,7 +215,15 @@ impl Program {
         let quarantine = place(&common.quarantine, "QUARANTINE_BUCKET")?;
         let output = place(&common.output, "OUTPUT_BUCKET")?;
         let state = self.state()?;
-        let settings = common.rules.settings(input, &manifests, quarantine.as_deref(), output.as_deref(), &state)?;
+        // Whoever opens the store refuses another name.
+        let url = state.parse::<StateUrl>().ok();
+        let settings = common.rules.settings(
+            input,
+            &manifests,
+            quarantine.as_deref(),
+            output.as_deref(),
+            url.as_ref().and_then(StateUrl::file),
+        )?;
         Ok((settings, state))
     }
 
@@ -230,7 +239,7 @@ impl Program {
             Some(Command::Watch(watch)) => watch.listen.address().err(),
             _ => None,
         };
-        let url = state.ok().and_then(|state| millwork_tracking::check_url(&state).err());
+        let url = state.ok().and_then(|state| state.parse::<StateUrl>().err());
         [settings.err(), apart.map(Into::into), listen, url.map(Into::into)].into_iter().flatten().collect()
     }
 }

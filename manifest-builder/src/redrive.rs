@@ -7,7 +7,7 @@ use millwork_storage::Location;
 use millwork_tracking::{AuditEntry, BY_OPERATOR};
 use serde::Serialize;
 
-/// Which files a redrive takes back.
+/// Choice of the files that a redrive takes back.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RedriveFilter<'a> {
     /// Only those in this state: quarantined or failed. None takes both.
@@ -34,7 +34,7 @@ pub struct Redriven {
 pub struct RefusedFile {
     /// Address that the file came from.
     pub uri: ObjectUri,
-    /// Why it is refused.
+    /// Reason for which it is refused.
     pub reason: QuarantineReason,
     /// Explanation of what is wrong with the file and what to do, for a person.
     pub detail: String,

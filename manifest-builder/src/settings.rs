@@ -5,6 +5,7 @@ use clap::Args;
 use millwork_manifest::{BatchCaps, FileRules, MissingDate};
 use millwork_storage::{Location, Places};
 use millwork_tracking::Overwrites;
+use std::path::Path;
 
 /// Places that files come from and go to, and the rules they are held to.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ pub struct Settings {
     pub lock_ttl: chrono::Duration,
     /// Time after its last write for which a file with a name of unfinished content is left alone.
     pub unfinished_age: chrono::Duration,
-    /// Listed objects that are older than this and not known may have been converted, and forgotten since.
+    /// Age of listed objects from which those that are not known may have been converted, and forgotten since by a store that forgets.
     pub max_age: Option<chrono::Duration>,
 }
 
@@ -108,14 +109,14 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The settings they make, with the places where things come from and go to, and the state's URL.
+    /// The settings they make, with the places where things come from and go to; `state` is the file of the state, if it is one.
     pub fn settings(
         &self,
         input: Places,
         manifests: &str,
         quarantine: Option<&str>,
         output: Option<&str>,
-        state: &str,
+        state: Option<&Path>,
     ) -> anyhow::Result<Settings> {
         anyhow::ensure!(
             self.expected_file_size_mb > 0.0 && self.size_tolerance_percent >= 0.0 && self.max_batch_size_gb > 0.0,
@@ -125,7 +126,7 @@ impl Rules {
         let place = |text: Option<&str>| text.map(Location::parse).transpose();
         Ok(Settings {
             input,
-            state: state.strip_prefix("sqlite:").map(Location::parse).transpose()?,
+            state: state.map(|path| Location::parse(&path.to_string_lossy())).transpose()?,
             quarantine: place(quarantine)?,
             manifests: Location::parse(manifests)?,
             output: place(output)?,
@@ -138,10 +139,7 @@ impl Rules {
             overwrites: self.overwrites,
             lock_ttl: chrono::Duration::seconds(self.lock_ttl_seconds.into()),
             unfinished_age: chrono::Duration::hours(self.unfinished_hours.into()),
-            // SQLite forgets nothing.
-            max_age: Some(self.max_age_days)
-                .filter(|days| *days > 0 && !state.starts_with("sqlite:"))
-                .map(|days| chrono::Duration::days(days.into())),
+            max_age: Some(self.max_age_days).filter(|days| *days > 0).map(|days| chrono::Duration::days(days.into())),
         })
     }
 }

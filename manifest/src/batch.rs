@@ -1,4 +1,4 @@
-//! When the pending files of a date become manifests, and which files go together.
+//! Rules by which the pending files of a date become manifests, and by which files go together.
 
 use crate::{MAX_MANIFEST_BYTES, ObjectUri};
 use chrono::{DateTime, Utc};
@@ -49,7 +49,7 @@ pub struct PendingFile {
     pub size_bytes: u64,
     /// Bytes that it takes in the document of a manifest, at most.
     pub entry_bytes: u64,
-    /// When it arrived.
+    /// Moment it arrived.
     pub arrived_at: DateTime<Utc>,
 }
 
@@ -61,7 +61,7 @@ pub enum Flush {
     WhenAged(DateTime<Utc>),
     /// Cut it now.
     Now,
-    /// Let it wait: there are more files than these.
+    /// Lets the rest wait: there are more files than were looked at.
     Never,
 }
 

@@ -15,7 +15,7 @@ pub struct Manifest {
     pub id: ManifestId,
     /// The date of every file in it.
     pub date: DatePrefix,
-    /// When it was made, or its object's own time where the document does not say: the rows' `_ingested_at`.
+    /// Moment it was made, or its object's own time where the document does not say: the rows' `_ingested_at`.
     pub created_at: DateTime<Utc>,
     /// The files, in the order in which their columns are laid out.
     pub files: Vec<ManifestFile>,
@@ -52,7 +52,7 @@ impl ManifestFile {
     }
 }
 
-/// Why a text is no manifest.
+/// Reason why a text is no manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// Not JSON, or not of the shape.
@@ -290,7 +290,7 @@ impl Described {
                 return Err(ManifestError::LongTag { name: name.to_owned(), uri: uri.to_string(), what, bytes });
             }
         }
-        // Some write it as HTTP has it, with quotes.
+        // Tags come with quotes, too, as HTTP has them.
         let etag = etag.map(|tag| bare_tag(&tag).to_owned()).filter(|tag| !tag.is_empty());
         Ok(ManifestFile { uri, size_bytes, etag, version_id })
     }

@@ -1,4 +1,4 @@
-//! Why runs fail.
+//! Failures of runs.
 
 use crate::shown::is_unsafe;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -69,7 +69,7 @@ impl fmt::Display for FailureClass {
     }
 }
 
-/// Why an attempt failed.
+/// Failure of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {

@@ -11,7 +11,7 @@ use std::str::FromStr;
 #[serde(try_from = "String", into = "String")]
 pub struct ManifestId(String);
 
-/// Why a text is no manifest id.
+/// Reason why a text is no manifest id.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{0}` is no manifest id: 1 to 160 letters, digits, `.`, `_` or `-`, starting with a letter or a digit")]
 pub struct InvalidManifestId(String);

@@ -28,7 +28,7 @@ pub use limits::{MAX_MANIFEST_BYTES, MAX_MANIFEST_FILES, MAX_OBJECT_BYTES, MAX_U
 pub use refusal::{Refusal, Service};
 pub use shown::printable;
 pub use state::{FileState, RunState};
-pub use system::words_of_system;
+pub use system::{effective_user, words_of_system};
 pub use tag::{bare_tag, is_restored, local_tag};
 pub use trace::{InvalidTraceParent, MAX_TRACEPARENTS, TraceParent};
 pub use uri::{InvalidUri, ObjectUri};

@@ -48,9 +48,14 @@ pub fn words_of_system(operation: &str, error: &io::Error) -> String {
     format!("{reason}; {advice}")
 }
 
-fn denied() -> String {
+/// User that this process acts for.
+pub fn effective_user() -> u32 {
     // SAFETY: it takes nothing, and cannot fail.
-    let user = unsafe { libc::geteuid() };
+    unsafe { libc::geteuid() }
+}
+
+fn denied() -> String {
+    let user = effective_user();
     format!("user {user} has no right to; check owner and mode of it, and of the directories that it is in")
 }
 

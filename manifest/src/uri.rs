@@ -22,7 +22,7 @@ const FILE: &str = "file://";
 /// Number of characters that an error shows of a URI that is too long.
 const SHOWN_CHARS: usize = 200;
 
-/// Why a text is no object URI.
+/// Reason why a text is no object URI.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{uri}` is no object URI: {reason}")]
 pub struct InvalidUri {

@@ -72,7 +72,7 @@ impl Default for FileRules {
     }
 }
 
-/// Why a file was quarantined.
+/// Reason for which a file was quarantined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum QuarantineReason {

@@ -1,17 +1,13 @@
 //! The columns of an output, and the builder of one text column.
 
 use super::defects::ScanError;
+use crate::limits::{MAX_COLUMNS, MAX_NAME_BYTES};
 use crate::rows::TextValues;
 use arrow::array::StringArray;
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
-/// More columns than this are refused: keys that are data, such as ids, make a column each.
-pub const MAX_COLUMNS: usize = 20_000;
-/// Limit of the bytes of all columns' keys together: 8 MiB, over 400 for each of the most columns there may be. Plans, reports and
-/// footers have many copies of them, and travel in messages of 64 MiB.
-pub(crate) const MAX_NAME_BYTES: usize = 8 << 20;
 /// The names of the metadata columns, in the order in which they follow the input columns.
 pub const METADATA_COLUMNS: [&str; 5] = ["_source_file", "_source_line", "_manifest_id", "_date", "_ingested_at"];
 

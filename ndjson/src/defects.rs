@@ -1,10 +1,10 @@
 //! Messages about lines and files: what is wrong, which limit, where, and what to do.
 
-use super::columns::{MAX_COLUMNS, MAX_NAME_BYTES};
 use super::input::InputError;
 use super::json::{Defect, MAX_DEPTH, MAX_FIELDS, MAX_KEY_BYTES};
 use super::rejects::RejectError;
-use crate::spec::FileRange;
+use crate::limits::{MAX_COLUMNS, MAX_NAME_BYTES};
+use crate::range::FileRange;
 use std::io;
 
 /// Error that ends the scan of a file.
@@ -33,7 +33,7 @@ pub enum ScanError {
 }
 
 impl ScanError {
-    /// Why a rejected line of this range could not be written.
+    /// Error of a scan whose rejected line of this range could not be written.
     pub(super) fn of_rejects(error: RejectError, range: &FileRange) -> Self {
         match error {
             RejectError::Io(error) => Self::Rejects(error),

@@ -5,7 +5,7 @@ use millwork_manifest::Compression;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The reason under which such a file is rejected.
+/// Reason under which a file of another format is rejected.
 pub(crate) const REASON: &str = "not-ndjson";
 
 /// Formats that are recognised.

@@ -2,7 +2,7 @@
 
 use super::members::Members;
 use crate::limits::{Limits, MIN_CONTENT_BYTES};
-use crate::spec::FileRange;
+use crate::range::FileRange;
 use millwork_manifest::{Compression, ObjectUri};
 use millwork_storage::{ObjectReader, StorageError, bucket_and_key, identity, open_inside, path_of};
 use std::fs::File;
@@ -10,7 +10,7 @@ use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Why a file could not be read through. Each names the file.
+/// Reason why a file could not be read through. Each names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     #[error("input file `{0}` does not exist")]

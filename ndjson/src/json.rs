@@ -59,7 +59,7 @@ pub enum Scanned {
     Object,
 }
 
-/// Why a line is no row, with the position at which that was noticed.
+/// Reason why a line is no row, with the position at which that was noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
     /// Not JSON; the text says what was expected.

@@ -1,11 +1,12 @@
-//! Which column a key belongs to, mostly without hashing where keys come in the usual order.
+//! Index from keys to columns, mostly without hashing where keys come in the usual order.
 
-use super::columns::{MAX_COLUMNS, MAX_NAME_BYTES, METADATA_COLUMNS, check_columns};
+use super::columns::{METADATA_COLUMNS, check_columns};
 use super::defects::ScanError;
 use super::json::{Field, Keys};
 use super::unescape::unescape;
 use crate::compare::same;
-use crate::spec::FileRange;
+use crate::limits::{MAX_COLUMNS, MAX_NAME_BYTES};
+use crate::range::FileRange;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
@@ -69,7 +70,7 @@ pub struct NewKey {
 
 /// A key as it is spelt in the input.
 struct Spelling {
-    /// Bytes by which the key is recognised, once it has come.
+    /// Bytes of the key as lines write it, by which it is recognised from its second appearance on.
     token: Token,
     has_come: bool,
     key: Box<[u8]>,

@@ -4,7 +4,7 @@ use crate::defects::ScanError;
 use crate::json::{Scanned, scan_fields};
 use crate::keys::{KeyIndex, NewKey, Position};
 use crate::lossy::{RawPlaces, lossy_line};
-use crate::spec::FileRange;
+use crate::range::FileRange;
 use std::collections::HashMap;
 
 /// Adds keys, each with its first place.

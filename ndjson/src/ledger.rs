@@ -71,7 +71,7 @@ impl FileLedger {
     }
 }
 
-/// Why a ledger does not add up.
+/// Reason why a ledger does not add up.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum LedgerError {
     /// Bytes that were read never or twice.

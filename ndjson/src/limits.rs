@@ -1,7 +1,14 @@
-//! Limits of what input may cost that an operator can set. Those that are part of the format are constants beside the code that
-//! keeps them.
+//! Limits of what input may cost that an operator can set. Those that are part of the format are constants, here or beside the
+//! code that keeps them.
 
 use serde::{Deserialize, Serialize};
+
+/// Limit of the columns of a manifest: 20,000. Keys that are data, such as ids, make a column each.
+pub const MAX_COLUMNS: usize = 20_000;
+
+/// Limit of the bytes of all columns' keys together: 8 MiB, over 400 for each of the most columns there may be. Plans, reports and
+/// footers have many copies of them, and travel in messages of 64 MiB.
+pub(crate) const MAX_NAME_BYTES: usize = 8 << 20;
 
 /// Content of a compressed file that is read whatever its stored size, in bytes: 1 GiB. Small files of logs compress a thousandfold now
 /// and then; a thousand of them at once still fit into a day.

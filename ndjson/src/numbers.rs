@@ -55,7 +55,7 @@ fn numbers_end(window: &[u8; WINDOW]) -> usize {
     WINDOW - right.leading_zeros() as usize
 }
 
-/// Which bytes of a window are what: a bit for each, the lowest for the first.
+/// Kinds of the bytes of a window: a bit for each, the lowest for the first.
 struct Classes {
     digits: u64,
     zeros: u64,

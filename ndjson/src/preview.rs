@@ -7,7 +7,7 @@ use crate::input::{Content, open_start};
 use crate::json::{Scanned, scan_line};
 use crate::limits::Limits;
 use crate::lossy::lossy_line;
-use crate::spec::FileRange;
+use crate::range::FileRange;
 use millwork_manifest::Compression;
 use millwork_storage::Located;
 use std::io::{self, Read};
@@ -70,7 +70,7 @@ pub fn preview(found: &Located, compression: Compression, from: u64, patience: D
 /// Bytes from a place on.
 struct Found {
     text: Vec<u8>,
-    /// True if nothing can be read after them.
+    /// True if the file has nothing to read after these lines.
     is_all: bool,
     /// Trouble that ended the reading, if that was not the end of the file.
     fault: Option<String>,

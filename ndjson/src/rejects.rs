@@ -53,7 +53,7 @@ struct Record<'a> {
     raw_base64: Option<String>,
 }
 
-/// Why a rejected line could not be written.
+/// Reason why a rejected line could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum RejectError {
     #[error(transparent)]
@@ -114,7 +114,7 @@ impl RejectRoom {
 /// Without a staging directory nothing is kept.
 pub struct RejectSink {
     to: Option<(Staging, RejectRoom)>,
-    /// The number of the task that rejects them.
+    /// Number of the task that rejects the lines.
     task: usize,
     writer: Option<BufWriter<StagingWriter>>,
     /// The record that is being put together.

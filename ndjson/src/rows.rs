@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use std::sync::Arc;
 
-/// Some rows.
+/// Rows of a block of lines.
 pub struct Rows {
     pub count: usize,
     /// The columns of their schema, then those of keys that turned up.

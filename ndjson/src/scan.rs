@@ -13,8 +13,9 @@ use super::rejects::{RejectSink, Rejection};
 use super::unescape::unescape;
 use crate::ledger::RangeLedger;
 use crate::progress::TaskCounters;
+use crate::range::FileRange;
 use crate::rows::{Column, Rows};
-use crate::spec::{FileRange, OutputColumn, RowSource};
+use crate::spec::{OutputColumn, RowSource};
 use arrow::array::{ArrayRef, Int64Array, TimestampMicrosecondArray};
 use millwork_manifest::FileFault;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ const MAX_BATCH_BYTES: usize = 4 << 20;
 /// Limit of the memory for text that is kept from batch to batch, in bytes: 16 MiB, and a little for each column without a value;
 /// huge values leave nothing behind.
 const MAX_SPARE_BYTES: usize = 16 << 20;
-/// For so many fields of a line memory is kept.
+/// Limit of the fields of a line for which memory is kept from one line to the next.
 const MAX_SPARE_FIELDS: usize = 1 << 16;
 /// For the text of a line that is not UTF-8, so many bytes of memory are kept.
 const MAX_SPARE_TEXT_BYTES: usize = 1 << 20;

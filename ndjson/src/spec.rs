@@ -5,10 +5,9 @@ use crate::keys::ColumnNames;
 use crate::limits::Limits;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use chrono::{DateTime, Utc};
-use millwork_manifest::{Compression, DatePrefix, ManifestId, ObjectUri};
+use millwork_manifest::{DatePrefix, ManifestId};
 use millwork_storage::Staging;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Description of the rows of one attempt at a manifest: their columns, the values that all have in common, and limits.
@@ -54,27 +53,6 @@ const METADATA: [OutputColumn; METADATA_COLUMNS.len()] = [
 
 /// Place of the number of the line among the metadata columns.
 pub const LINE_PLACE: usize = 1;
-
-/// A byte range of a file of the manifest, starting and ending between lines.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileRange {
-    /// The file's place in the manifest.
-    pub file: u32,
-    pub uri: ObjectUri,
-    /// The directory that a local file must really be in when it is opened, wherever links lead by then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inside: Option<PathBuf>,
-    /// The entity tag the file had when the attempt was planned.
-    pub etag: String,
-    /// The size of the whole stored object: one that has another is not the one that was planned.
-    pub size_bytes: u64,
-    /// The first byte of it, and the one after the last.
-    pub start: u64,
-    pub end: u64,
-    pub compression: Compression,
-    /// Lines of the file before this range.
-    pub lines_before: u64,
-}
 
 /// Limit of the keys unknown to the plan of an attempt that get columns where they turn up. With more of them the attempt is
 /// planned again, as each file has all of them in the end, and the size of row groups depends on the number of columns.

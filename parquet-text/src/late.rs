@@ -38,12 +38,12 @@ pub struct EncodedLate {
 }
 
 impl LateChunks {
-    /// About how many bytes they would have if they ended now.
+    /// Bytes that the columns would have in the file if they ended now, about.
     pub(super) fn estimated_bytes(&self) -> usize {
         self.0.values().filter(|chunk| chunk.rows > 0).map(|chunk| chunk.text.estimated_bytes()).sum()
     }
 
-    /// Adds rows after so many others of the row group.
+    /// Adds rows to a row group that has some already.
     pub(super) fn write(
         &mut self,
         rows: &Rows,
@@ -74,7 +74,7 @@ impl LateChunks {
         Ok(())
     }
 
-    /// Ends the row group, which has so many rows.
+    /// Ends the row group, which has this number of rows.
     pub(super) fn close(&mut self, rows: usize, compressor: &mut Compressor) -> Result<Vec<EncodedLate>, ParquetError> {
         // A column without a value in this row group may never come again.
         self.0.retain(|_, chunk| chunk.rows > 0);
@@ -120,7 +120,7 @@ impl<W: Write + Send> Append for SerializedFileWriter<W> {
 /// Columns that are added to a file, after all others.
 #[derive(Default)]
 pub struct AddedColumns {
-    /// In the order in which row groups have them.
+    /// Names of the columns, in the order in which row groups have them.
     names: Vec<String>,
     places: HashMap<String, usize>,
     /// The chunks there are, by row group and column.
@@ -187,7 +187,7 @@ impl AddedColumns {
     }
 }
 
-/// A chunk of so many nulls.
+/// A column chunk of nulls alone.
 fn null_chunk(column: ColumnDescPtr, rows: usize) -> Result<EncodedText, ParquetError> {
     let mut text = TextChunk::new(column, Compression::UNCOMPRESSED, Share::of_one_in(1), SpareBlocks::default());
     let mut compressor = Compressor::new(Compression::UNCOMPRESSED)?;

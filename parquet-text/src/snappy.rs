@@ -49,7 +49,7 @@ impl Snappy {
         Self { table: Box::new([0; 1 << TABLE_BITS]), end: Box::new([0; BLOCK + SHORT_LITERAL]) }
     }
 
-    /// The most bytes that so many become.
+    /// Limit of the bytes that this much content becomes.
     pub(super) fn max_bytes(content: usize) -> usize {
         32 + content + content / 6
     }

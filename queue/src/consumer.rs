@@ -2,7 +2,7 @@
 
 use crate::dead_letters::client_from_env;
 use crate::words::why;
-use crate::{BadMessage, DeadLetters};
+use crate::{BadMessage, DeadLetters, Message};
 use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{
@@ -24,15 +24,6 @@ const MAX_RETRY_SECONDS: i32 = 900;
 /// Time that a receive goes on after the order to stop: one second. It lets messages come that the queue has handed out
 /// already, which are given back; one that waits for messages is broken off then.
 const LAST_RECEIVE: Duration = Duration::from_secs(1);
-
-/// A message.
-#[derive(Clone, Debug)]
-pub struct Message {
-    /// The queue's id for it.
-    pub id: String,
-    /// Body of the message.
-    pub body: String,
-}
 
 /// Verdict on a message that was handled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -210,7 +201,7 @@ impl Consumer {
         }
     }
 
-    /// Hides messages for so many seconds from now.
+    /// Hides messages, each for a number of seconds from now.
     async fn hide(&self, messages: impl Iterator<Item = (&SqsMessage, i32)>) {
         let entries: Vec<_> = messages
             .enumerate()

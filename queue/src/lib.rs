@@ -19,12 +19,14 @@ mod depth;
 mod event;
 mod letters;
 mod look;
+mod message;
 mod words;
 
 pub use bad::{BadMessage, BadReason};
-pub use consumer::{Consumer, ConsumerOptions, Handler, Message, Verdict};
+pub use consumer::{Consumer, ConsumerOptions, Handler, Verdict};
 pub use dead_letters::DeadLetters;
 pub use depth::Depth;
 pub use event::{Decoded, EventKind, ObjectEvent, decode};
 pub use letters::{Letter, Letters};
 pub use look::{QueueDepth, depth};
+pub use message::Message;

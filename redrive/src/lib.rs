@@ -7,9 +7,9 @@
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Arrival, FileRules, FileState, InvalidUri, ObjectUri, QuarantineReason};
 use millwork_storage::{Location, Object, Objects, StorageError};
-use millwork_tracking::{FoundFile, Overwrites, TrackedFile, TrackingError, TrackingStore};
+use millwork_tracking::{FileStore, FoundFile, Overwrites, TrackedFile, TrackingError};
 
-/// Why a file could not be taken back. It stays as it is.
+/// Reason why a file could not be taken back. It stays as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum RedriveError {
     /// Looking at it or moving it failed.
@@ -58,7 +58,7 @@ pub struct Looked {
 #[derive(Clone, Copy)]
 pub struct Redrive<'a> {
     /// Store that remembers the files.
-    pub store: &'a dyn TrackingStore,
+    pub store: &'a dyn FileStore,
     /// Storage of the files.
     pub objects: &'a dyn Objects,
     /// Rules that the files are held to.

@@ -3,7 +3,7 @@
 use super::*;
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestFile, MissingDate};
 use millwork_storage::MemoryObjects;
-use millwork_tracking::{QueuedManifest, SqliteStore};
+use millwork_tracking::{AttemptStore, QueuedManifest, RunStore, SqliteStore};
 
 const FILE: &str = "s3://in/2025-12-23-a.ndjson";
 

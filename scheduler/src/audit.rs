@@ -10,7 +10,7 @@
 
 use crate::service::Service;
 use chrono::{DateTime, Utc};
-use millwork_tracking::{AuditEntry, TrackingError, TrackingStore, Via};
+use millwork_tracking::{AuditEntry, AuditStore, TrackingError, Via};
 use std::fmt::Display;
 
 /// Limit of the result that a note tells of one deed, in bytes: that of messages of failures.
@@ -98,9 +98,19 @@ pub fn note(action: String, who: &Operator, reason: &str, at: DateTime<Utc>) -> 
 }
 
 /// Completes a note. One that cannot be completed stays as it is: its effect has happened.
-pub(crate) async fn complete(store: &dyn TrackingStore, entry: &AuditEntry) {
+pub(crate) async fn complete(store: &dyn AuditStore, entry: &AuditEntry) {
     if let Err(error) = store.audit(entry).await {
         tracing::warn!(action = entry.action, id = entry.id, %error, "the outcome of a change cannot be noted");
+    }
+}
+
+/// Door of a change, as the API names it.
+pub(crate) fn via(via: Via) -> millwork_api::Via {
+    match via {
+        Via::Ui => millwork_api::Via::Ui,
+        Via::Api => millwork_api::Via::Api,
+        Via::Cli => millwork_api::Via::Cli,
+        Via::Service => millwork_api::Via::Service,
     }
 }
 

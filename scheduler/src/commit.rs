@@ -114,7 +114,7 @@ pub(crate) struct Destination<'a> {
     pub(crate) output: &'a Location,
     pub(crate) quarantine: &'a Location,
     pub(crate) layout: &'a OutputLayout,
-    /// Which output of the manifest it is, from 1.
+    /// Number of the manifest's output, from 1.
     pub(crate) generation: u32,
 }
 

@@ -17,7 +17,7 @@ pub enum PricesError {
     Unreadable {
         /// The file.
         path: String,
-        /// Why.
+        /// Cause of the error.
         reason: String,
     },
     /// A line that is neither empty, a comment nor `name = number`.

@@ -1,4 +1,4 @@
-//! When the backlog will be done: a range, or that it grows, or that nobody can tell.
+//! Forecast of the end of the backlog: a range, or that it grows, or that nobody can tell.
 
 use millwork_api::{Forecast, Outlook};
 
@@ -16,7 +16,7 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// The forecast that they allow.
+    /// The forecast that these facts allow.
     pub(crate) fn forecast(&self) -> Forecast {
         let Self { backlog_bytes, arrival, learnt, measured } = *self;
         let arrivals = arrival.unwrap_or((0.0, 0.0));

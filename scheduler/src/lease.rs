@@ -7,17 +7,15 @@
 
 use anyhow::Context;
 use chrono::{DateTime, Duration, Utc};
-use millwork_manifest::words_of_system;
-use millwork_storage::{Location, absolute, create_directories};
-use millwork_tracking::{Lock, TrackingError, TrackingStore, lock_path, open_lock};
+use millwork_manifest::{effective_user, words_of_system};
+use millwork_storage::{Location, create_directories};
+use millwork_tracking::{Lead, Lock, LockStore, TrackingError, TrackingResult, TrackingStore, open_lock};
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// The lock's name.
-pub(crate) const LOCK: &str = "LOCK#runs";
 /// Time for which the lock is held without being renewed, in seconds.
 const TTL_SECONDS: i64 = 8;
 /// Time between two renewals of the lock, a quarter of the time for which it is held.
@@ -42,58 +40,46 @@ impl LeaseUntil {
 /// The right to run the manifests of a store.
 pub struct Lease {
     store: Arc<dyn TrackingStore>,
-    lock: Lock,
+    lead: Lead,
     lost: CancellationToken,
     until: LeaseUntil,
     /// Ends the renewing, and the task that does it.
     renewing: Option<(CancellationToken, JoinHandle<()>)>,
-    _file: Option<File>,
 }
 
 impl Lease {
-    /// Takes it, if nobody has it. `url` is what the store was opened by.
-    pub async fn take(url: &str, store: &Arc<dyn TrackingStore>) -> anyhow::Result<Option<Self>> {
+    /// Takes it, if nobody has it.
+    pub async fn take(store: &Arc<dyn TrackingStore>) -> TrackingResult<Option<Self>> {
         let holder = format!("process {} on {}", std::process::id(), host());
-        let lost = CancellationToken::new();
-        if let Some(path) = url.strip_prefix("sqlite:") {
-            let Some(file) = lock_file(&lock_path(&absolute(path.as_ref())?))? else { return Ok(None) };
-            // The file says that the holder before is gone, whatever its time.
-            let lock = store.lock(LOCK, &holder, Duration::zero(), DateTime::UNIX_EPOCH).await?;
-            let lock = lock.context("the lock of the runs was taken by a process that does not hold the file")?;
-            return Ok(Some(Self {
-                store: store.clone(),
-                lock,
-                lost,
-                until: LeaseUntil::default(),
-                renewing: None,
-                _file: Some(file),
-            }));
-        }
-        let lock = store.lock(LOCK, &holder, Duration::seconds(TTL_SECONDS), Utc::now()).await?;
-        Ok(lock.map(|lock| {
-            let done = CancellationToken::new();
-            let until = LeaseUntil::default();
-            until.set(&lock);
-            let task = tokio::spawn(renew(store.clone(), (lock.clone(), until.clone()), lost.clone(), done.clone()));
-            Self { store: store.clone(), lock, lost, until, renewing: Some((done, task)), _file: None }
-        }))
+        let Some(lead) = store.lead(&holder, Duration::seconds(TTL_SECONDS), Utc::now()).await? else {
+            return Ok(None);
+        };
+        let (lost, until) = (CancellationToken::new(), LeaseUntil::default());
+        let renewing = match &lead {
+            Lead::File(..) => None,
+            Lead::Lease(lock) => {
+                until.set(lock);
+                let done = CancellationToken::new();
+                let renewed = renew(store.clone(), (lock.clone(), until.clone()), lost.clone(), done.clone());
+                Some((done, tokio::spawn(renewed)))
+            }
+        };
+        Ok(Some(Self { store: store.clone(), lead, lost, until, renewing }))
     }
 
     /// Waits until it can be taken. Errors that can pass are waited out.
-    pub async fn wait(url: &str, store: &Arc<dyn TrackingStore>) -> anyhow::Result<Self> {
+    pub async fn wait(store: &Arc<dyn TrackingStore>) -> TrackingResult<Self> {
         loop {
-            match Self::take(url, store).await {
+            match Self::take(store).await {
                 Ok(Some(lease)) => {
                     metrics::counter!("millwork_lease_taken_total").increment(1);
                     return Ok(lease);
                 }
                 Ok(None) => {}
-                Err(error) => match error.downcast_ref::<TrackingError>() {
-                    Some(cause) if cause.can_pass() => {
-                        tracing::warn!(%error, "cannot take the lock of the runs; trying again")
-                    }
-                    _ => return Err(error),
-                },
+                Err(error) if error.can_pass() => {
+                    tracing::warn!(%error, "cannot take the lock of the runs; trying again");
+                }
+                Err(error) => return Err(error),
             }
             tokio::time::sleep(TRY).await;
         }
@@ -106,7 +92,7 @@ impl Lease {
 
     /// Lock that is shown to start an attempt.
     pub fn lock(&self) -> &Lock {
-        &self.lock
+        self.lead.lock()
     }
 
     /// Until when it is held if it is not renewed.
@@ -119,7 +105,7 @@ impl Lease {
         &self.lost
     }
 
-    /// Lets others have it at once. A process that dies without doing so holds it until its time is over.
+    /// Gives the lease up, so that others can take it at once. A process that dies without doing so holds it until its time is over.
     pub async fn release(mut self) {
         if let Some((done, task)) = self.renewing.take() {
             done.cancel();
@@ -159,8 +145,7 @@ impl OutputLock {
 /// is trusted, since it can do so anyway.
 fn check_owner(private: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::MetadataExt;
-    // SAFETY: it takes nothing, and cannot fail.
-    let user = unsafe { libc::geteuid() };
+    let user = effective_user();
     for found in [std::fs::metadata(private), std::fs::symlink_metadata(private)] {
         let owner = found.with_context(|| format!("cannot look at `{}`", private.display()))?.uid();
         anyhow::ensure!(
@@ -186,29 +171,8 @@ fn lock_file(path: &Path) -> anyhow::Result<Option<File>> {
     }
 }
 
-/// Tells whether a process holds the lock of a state that is a file, without taking it. None if the system does not tell.
-pub(crate) fn is_held(state: &Path) -> Option<bool> {
-    use std::os::unix::fs::MetadataExt;
-    let path = lock_path(&absolute(state).ok()?);
-    let Ok(metadata) = std::fs::metadata(&path) else { return Some(false) };
-    let inode = format!(":{}", metadata.ino());
-    let is_ours = |line: &str| line.contains("FLOCK") && line.split_whitespace().any(|word| word.ends_with(&inode));
-    for _ in 0..LOOKS_AT_LOCKS {
-        // A look at the kernel's list takes nothing from anybody: to try the lock would, for that moment.
-        let locks = std::fs::read_to_string("/proc/locks").ok()?;
-        if locks.lines().any(is_ours) {
-            return Some(true);
-        }
-    }
-    Some(false)
-}
-
-/// Looks at the kernel's list of locks before one counts as free: 3. The list is given in pieces, and leaves locks out while others
-/// come and go.
-const LOOKS_AT_LOCKS: u32 = 3;
-
 async fn renew(
-    store: Arc<dyn TrackingStore>,
+    store: Arc<dyn LockStore>,
     (mut lock, until): (Lock, LeaseUntil),
     lost: CancellationToken,
     done: CancellationToken,

@@ -21,9 +21,9 @@
 use crate::commit::CommitRecord;
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId, ObjectUri};
 use millwork_storage::{StorageError, StorageResult, heads_blocking};
-use millwork_tracking::{Commit, Replaced, TrackingError, TrackingResult, TrackingStore};
+use millwork_tracking::{Commit, CommitStore, Replaced, TrackingError, TrackingResult};
 
-/// Why what is left of outputs cannot be taken back now.
+/// Reason why what is left of outputs cannot be taken back now.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TakeBackError {
     #[error(transparent)]
@@ -39,7 +39,7 @@ pub(crate) fn record_of(commit: &Commit) -> TrackingResult<CommitRecord> {
 }
 
 /// Takes back what is left of outputs that were given up.
-pub(crate) async fn take_back_superseded(store: &dyn TrackingStore, id: &ManifestId) -> Result<(), TakeBackError> {
+pub(crate) async fn take_back_superseded(store: &dyn CommitStore, id: &ManifestId) -> Result<(), TakeBackError> {
     let superseded = |replaced: &Replaced| replaced.is_superseded.then(|| record_of(&replaced.commit));
     let replaced = store.replaced(id).await?;
     let records = replaced.iter().filter_map(superseded).collect::<TrackingResult<Vec<_>>>()?;

@@ -10,7 +10,7 @@ use millwork_scheduler::{
     About, ApiServer, Engine, FleetSize, Intake, Lease, OutputLock, Program, ScalerServer, Scheduler, Service,
     claim_output, settings_in_force,
 };
-use millwork_tracking::TrackingStore;
+use millwork_tracking::{StateUrl, TrackingStore};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 use std::io::ErrorKind;
@@ -42,16 +42,17 @@ fn main() -> anyhow::Result<()> {
 async fn serve(options: Program, settings: Vec<Setting>) -> anyhow::Result<()> {
     let door = options.http.door()?;
     let executors = options.executor_access()?;
-    let places = options.places.read(&options.intake, &options.run, &options.state)?;
+    let state: StateUrl = options.state.parse()?;
+    let places = options.places.read(&options.intake, &options.run, state.file())?;
     let conversion = options.run.service_conversion(places.input.clone())?;
     let (policy, scaler) = (options.scaling.policy(&options.run)?, options.scaling.door()?);
     let descriptors = millwork_net::raise_descriptor_limit().context("cannot raise the limit of open files")?;
     let http = listen(options.http.address).await?;
     let store = millwork_tracking::open(&options.state).await?;
-    let about = About::of(&options.state, &options.run, &places.manifests)?;
+    let about = About::of(&options.run, &places.manifests)?;
     let service = Service::new(store.clone(), places).with_about(about);
     service.set_settings(settings);
-    let server = ApiServer::start(http, service.clone(), door, &options.state, descriptors)?;
+    let server = ApiServer::start(http, service.clone(), door, descriptors)?;
     let size = FleetSize::start(service.clone(), policy, f64::from(options.scaling.scale_executor_slots));
     let _scaler = match scaler {
         Some(door) => Some(ScalerServer::start(listen(door.address).await?, door, &size)),
@@ -74,7 +75,7 @@ async fn lead(
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let lease = tokio::select! {
-        lease = Lease::wait(&options.state, store) => lease?,
+        lease = Lease::wait(store) => lease?,
         _ = signals.next() => return Ok(()),
     };
     let output = OutputLock::take(options.run.output()?)?;

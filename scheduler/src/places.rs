@@ -1,9 +1,10 @@
 //! Places in which a scheduler may read, and the check that they are apart from those in which it writes.
 
-use crate::{IntakeOptions, RunOptions};
+use crate::{IntakeOptions, ReadPlaces, RunOptions};
 use anyhow::Context;
 use clap::Args;
 use millwork_storage::{Location, Places};
+use std::path::Path;
 
 /// The folder of a manifest bucket in which builders write manifests.
 const MANIFEST_FOLDER: &str = "manifests";
@@ -22,18 +23,9 @@ pub struct PlaceOptions {
     pub manifest_places: Option<String>,
 }
 
-/// The places that are read.
-#[derive(Clone, Debug)]
-pub struct ReadPlaces {
-    /// Places in which input files may be.
-    pub input: Places,
-    /// Places in which manifests may be.
-    pub manifests: Places,
-}
-
 impl PlaceOptions {
-    /// The places they name, together with what other options say. An input that is not apart from what is written is refused.
-    pub fn read(&self, intake: &IntakeOptions, run: &RunOptions, state: &str) -> anyhow::Result<ReadPlaces> {
+    /// The places they name, together with what other options say; `state` is the file of the state, if it is one. An input that is not apart from what is written is refused.
+    pub fn read(&self, intake: &IntakeOptions, run: &RunOptions, state: Option<&Path>) -> anyhow::Result<ReadPlaces> {
         let input = said(self.input_places.as_deref()).context(
             "say where input files may be: --input-places PLACES or INPUT_PLACES, such as s3://acme-input or /data/in; \
              manifests that name files elsewhere are refused",
@@ -47,8 +39,8 @@ impl PlaceOptions {
         );
         let mut written = vec![("the output", run.output()?)];
         written.extend(run.quarantine()?.map(|place| ("the quarantine", place)));
-        if let Some(path) = state.strip_prefix("sqlite:") {
-            written.push(("the state", Location::parse(path)?));
+        if let Some(path) = state {
+            written.push(("the state", Location::parse(&path.to_string_lossy())?));
         }
         written.extend(manifests.locations().map(|place| ("the place of manifests", place)));
         for place in input.locations() {
@@ -96,7 +88,10 @@ mod tests {
     fn read(arguments: &[&str]) -> Result<ReadPlaces, String> {
         let always = ["test", "--output", "/o/out", "--quarantine", "s3://q/bad"];
         let options = Options::parse_from(always.iter().chain(arguments));
-        options.places.read(&options.intake, &options.run, "sqlite:/o/state/s.db").map_err(|e| format!("{e:#}"))
+        options
+            .places
+            .read(&options.intake, &options.run, Some(Path::new("/o/state/s.db")))
+            .map_err(|e| format!("{e:#}"))
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::{HttpOptions, IntakeOptions, PlaceOptions, RunOptions, ScalingOptions
 use clap::Parser;
 use millwork_cluster::{DoorAccess, Identity, Secret, TlsFiles, TlsMode};
 use millwork_storage::Places;
+use millwork_tracking::StateUrl;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -136,7 +137,8 @@ impl Program {
 
     /// Everything for which the scheduler would refuse to start, as far as that can be seen without a store, a network, or a change.
     pub fn problems(&self) -> Vec<anyhow::Error> {
-        let places = self.places.read(&self.intake, &self.run, &self.state);
+        let state = self.state.parse::<StateUrl>();
+        let places = self.places.read(&self.intake, &self.run, state.as_ref().ok().and_then(StateUrl::file));
         let input = places.as_ref().map_or_else(|_| Places::none(), |places| places.input.clone());
         let found = [
             self.check_executors().err(),
@@ -144,7 +146,7 @@ impl Program {
             self.run.service_conversion(input).err(),
             self.scaling.policy(&self.run).err(),
             self.scaling.door().err(),
-            millwork_tracking::check_url(&self.state).err().map(Into::into),
+            state.err().map(Into::into),
         ];
         self.http.problems().into_iter().chain(found.into_iter().flatten()).collect()
     }

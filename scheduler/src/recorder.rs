@@ -8,8 +8,8 @@
 //!
 //! The next one goes on with the samples of the minute and the hour that it finds, and with the rate that was learnt.
 
+use crate::changes::EndedRun;
 use crate::engine::Engine;
-use crate::shell::EndedRun;
 use crate::sizes;
 use chrono::{DateTime, Utc};
 use millwork_manifest::FailureClass;

@@ -5,14 +5,14 @@
 
 use chrono::{DateTime, Utc};
 use millwork_api::{FileQuery, RunQuery};
-use millwork_tracking::{FileFilter, Page, Run, RunFilter, TrackedFile, TrackingResult, TrackingStore};
+use millwork_tracking::{FileFilter, FileStore, Page, Run, RunFilter, RunStore, TrackedFile, TrackingResult};
 
 /// Limit of the items that one page looks at: what a store reads in well under a second.
 const MAX_LOOK: usize = 5000;
 
 /// A page of the runs that a query takes, newest first.
 pub(crate) async fn runs(
-    store: &dyn TrackingStore,
+    store: &dyn RunStore,
     query: &RunQuery,
     limit: usize,
     cursor: Option<String>,
@@ -46,7 +46,7 @@ pub(crate) async fn runs(
 
 /// A page of the files that a query takes: those of one state in the order of arrival, those of a prefix and others in any order.
 pub(crate) async fn files(
-    store: &dyn TrackingStore,
+    store: &dyn FileStore,
     query: &FileQuery,
     limit: usize,
     cursor: Option<String>,

@@ -1,10 +1,11 @@
 //! Requests of people and other programs to a scheduler, whether it runs the manifests or stands by: all of them go by way
 //! of the store, and are told to the scheduler that runs, if that is this one.
 
+use crate::changes::Change;
 use crate::loss::{self, TakeBackError};
-use crate::places::ReadPlaces;
+use crate::read_places::ReadPlaces;
 use crate::refresh;
-use crate::shell::{Change, Scheduler};
+use crate::shell::Scheduler;
 use crate::why::{About, Inspector};
 use chrono::Utc;
 use millwork_api::{Action, RunProgress, Setting};
@@ -24,7 +25,7 @@ const NOT_LOST: &str = "all of its output is there to be shown, or is shown: it 
 /// Files that are looked up at once: 1,000.
 const LOOKED_UP: usize = 1000;
 
-/// Why a manifest is not taken.
+/// Reason why a manifest is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
     /// The manifest names a file that is not input.

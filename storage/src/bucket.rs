@@ -1,6 +1,6 @@
 //! Objects in buckets: S3, and servers that speak its protocol.
 
-use crate::objects::is_hidden;
+use crate::object::is_hidden;
 use crate::places::{is_plain_key, percent_decoded};
 use crate::requests::Counted;
 use crate::{MAX_READ_BYTES, Object, StorageError, StorageResult, bucket_and_key};
@@ -28,7 +28,7 @@ const COPY_PART_BYTES: u64 = 1 << 30;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Why an object is not listed, for a person.
+/// Reasons why an object is not listed, for a person.
 const AMBIGUOUS: &str =
     "its key has an empty part, `.` or `..`, and is another object to some who handle it: copy it to a key without";
 

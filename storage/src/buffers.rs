@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-/// Smaller buffers are not kept: the allocator has them at hand.
+/// Least size of a buffer that is kept, in bytes: the allocator has smaller ones at hand.
 const LEAST_BYTES: usize = 1 << 20;
 /// Limit of the bytes of buffers that are kept while nobody uses them: 64 MiB.
 const KEPT_BYTES: usize = 64 << 20;
@@ -14,7 +14,7 @@ static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 pub(crate) struct Buffer(Vec<u8>);
 
 impl Buffer {
-    /// An empty buffer with room for so many bytes.
+    /// An empty buffer with room for this number of bytes.
     pub(crate) fn with_capacity(bytes: usize) -> Self {
         let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
         let fitting = kept.iter().enumerate().filter(|(_, buffer)| buffer.capacity() >= bytes);

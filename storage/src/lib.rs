@@ -13,6 +13,7 @@ mod local;
 mod location;
 mod memory;
 mod modes;
+mod object;
 mod objects;
 mod places;
 mod relocate;
@@ -24,11 +25,12 @@ mod walk;
 
 pub use bucket::client_from_env;
 pub use error::{StorageError, StorageResult};
-pub use local::{Object, absolute, identity, path_of};
+pub use local::{absolute, identity, path_of};
 pub use location::{Location, bucket_and_key};
 pub use memory::MemoryObjects;
 pub use modes::{DIRECTORY_MODE, FILE_MODE, PRIVATE_FILE_MODE, create_directories, create_new_file};
-pub use objects::{MAX_READ_BYTES, Objects, Storage, is_hidden};
+pub use object::{MAX_READ_BYTES, Object, is_hidden};
+pub use objects::{Objects, Storage};
 pub use places::{InvalidPlace, Located, Places, open_inside};
 pub use requests::describe_metrics;
 pub use staging::{

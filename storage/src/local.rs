@@ -1,31 +1,14 @@
 //! Objects in local directories.
 
 use crate::anchor::Anchored;
-use crate::places::NO_FILE;
-use crate::{MAX_READ_BYTES, StorageError, StorageResult, create_directories, create_new_file};
+use crate::object::NO_FILE;
+use crate::{MAX_READ_BYTES, Object, StorageError, StorageResult, create_directories, create_new_file};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{ObjectUri, local_tag};
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-/// An object as a listing sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Object {
-    /// Address of the object.
-    pub uri: ObjectUri,
-    /// Name of the object below the listed place; its whole path or key, if it was asked for alone.
-    pub key: String,
-    /// Size of the object, in bytes.
-    pub size_bytes: u64,
-    /// Entity tag of the object: another one means other content.
-    pub etag: String,
-    /// Version of the object, in a bucket that keeps versions; a listing has none.
-    pub version_id: Option<String>,
-    /// When it was last written.
-    pub modified_at: DateTime<Utc>,
-}
 
 /// The local path behind a URI.
 pub fn path_of(uri: &ObjectUri) -> StorageResult<PathBuf> {

@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// Permissions of outputs, rejected lines and manifests: read and written by the owner, read by the group.
 pub const FILE_MODE: u32 = 0o640;
-/// Permissions of directories that are created for them.
+/// Permissions of directories that are created for such files.
 pub const DIRECTORY_MODE: u32 = 0o750;
 /// Permissions of what is of no use to others, such as locks, which whoever can open them can hold.
 pub const PRIVATE_FILE_MODE: u32 = 0o600;

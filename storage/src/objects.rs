@@ -9,20 +9,17 @@ use millwork_manifest::ObjectUri;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
-/// The largest object that [`Objects::read`] reads, in bytes.
-pub const MAX_READ_BYTES: u64 = 32 << 20;
-
 /// Store in which objects are listed, read, written once and moved.
 #[async_trait]
 pub trait Objects: Send + Sync {
-    /// Every object below a place, as it is found. Names that are hidden ([`is_hidden`]) are other programs' private files and are
+    /// Every object below a place, as it is found. Names that are hidden ([`is_hidden`](crate::is_hidden)) are other programs' private files and are
     /// left out. An item whose error [`StorageError::is_foreign`] is an entry that is refused: the listing goes on after it.
     async fn list(&self, place: &Location) -> StorageResult<BoxStream<'static, StorageResult<Object>>>;
 
     /// Size, entity tag and time of one object.
     async fn head(&self, uri: &ObjectUri) -> StorageResult<Object>;
 
-    /// The whole of a small object, of at most [`MAX_READ_BYTES`].
+    /// The whole of a small object, of at most [`MAX_READ_BYTES`](crate::MAX_READ_BYTES).
     async fn read(&self, uri: &ObjectUri) -> StorageResult<Vec<u8>>;
 
     /// Writes an object that must not exist yet, whole or not at all. Returns whether this call wrote it; an object of
@@ -106,17 +103,6 @@ impl Objects for Storage {
             }
         }
     }
-}
-
-/// Tells whether a key is another program's private file, such as an upload that is not finished: a part of the key
-/// begins with a dot or, as in Spark, with an underscore and is no `column=value` of a layout.
-pub fn is_hidden(key: &str) -> bool {
-    key.split('/').any(|part| is_hidden_name(part.as_bytes()))
-}
-
-/// Tells whether one part of a key is hidden, as [`is_hidden`] says.
-pub(crate) fn is_hidden_name(name: &[u8]) -> bool {
-    name.starts_with(b".") || (name.starts_with(b"_") && !name.contains(&b'='))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> StorageResult<T> + Send + 'static) -> StorageResult<T> {

@@ -6,16 +6,16 @@
 
 use crate::anchor::Anchored;
 use crate::local::{object_of, path_of, read_whole};
+use crate::object::NO_FILE;
 use crate::{Location, Object, StorageError, StorageResult, absolute, bucket_and_key};
 use millwork_manifest::{Compression, ObjectUri};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Why an object is foreign, for a person.
+/// Reasons why an object is foreign, for a person.
 const ELSEWHERE: &str = "it is in none of the places that may be read";
 const LED_OUT: &str = "a link leads from there to outside the places that may be read, or to nothing";
-pub(crate) const NO_FILE: &str = "it is no regular file";
 
 /// Buckets, folders of buckets and directories whose objects may be read.
 #[derive(Clone, Debug, PartialEq, Eq)]

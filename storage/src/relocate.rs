@@ -15,7 +15,7 @@
 use crate::anchor::{Anchored, is_same};
 use crate::bucket::check_etag;
 use crate::local::{identity, path_of};
-use crate::places::NO_FILE;
+use crate::object::NO_FILE;
 use crate::{FILE_MODE, StorageError, StorageResult, create_directories, create_new_file};
 use millwork_manifest::ObjectUri;
 use rustix::fs::{Access, CWD, RenameFlags, access, renameat_with, statvfs};
@@ -26,7 +26,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Why a file is not moved, for a person.
+/// Reason why a file is not moved, for a person.
 const BY_LINK: &str = "it is reached by way of a link, and only what stands where its name says is moved";
 
 /// Size of the pieces in which two files are compared, in bytes: each is held twice.

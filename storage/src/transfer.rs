@@ -328,7 +328,7 @@ pub(crate) fn exists_blocking(uri: &ObjectUri) -> StorageResult<bool> {
     find_blocking(std::slice::from_ref(uri)).map(|found| found.is_some())
 }
 
-/// An object of these that is there, for callers that block.
+/// Looks for an object of these that exists, for callers that block.
 pub fn find_blocking(uris: &[ObjectUri]) -> StorageResult<Option<ObjectUri>> {
     let (remote, local): (Vec<_>, Vec<_>) = uris.iter().cloned().partition(|uri| bucket_and_key(uri).is_some());
     for uri in local {

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 /// Uploads that were begun before a time and are still open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenUploads {
-    /// Number of them, of the first 1,000 that the bucket tells.
+    /// Number of unfinished uploads, of the first 1,000 that the bucket tells.
     pub count: u64,
     /// Time at which the oldest was begun.
     pub oldest: Option<DateTime<Utc>>,

@@ -7,7 +7,7 @@
 
 use crate::anchor::Anchored;
 use crate::local::object_of;
-use crate::objects::is_hidden_name;
+use crate::object::is_hidden_name;
 use crate::relocate::is_left_aside;
 use crate::{Object, StorageError, StorageResult};
 use millwork_manifest::ObjectUri;
@@ -17,18 +17,18 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Why a directory below the one that is listed is left out, for a person.
+/// Reason why a directory below the one that is listed is left out, for a person.
 const CLOSED: &str = "it is in a directory, or is one, that this user may not look into: give the right to read and enter it, or \
     keep it out of the input";
 
-/// Why a link is left out, for a person. Of what is outside nothing is told.
+/// Reason why a link is left out, for a person. Of what is outside nothing is told.
 const LED_OUT: &str =
     "a link leads from there to outside the input, or to nothing: put the file itself there, or remove the link";
 
-/// Why a link is left out that is in what it leads to, for a person.
+/// Reason why a link is left out that is in what it leads to, for a person.
 const LOOP: &str = "it is a link that leads back to where it is: remove it";
 
-/// Why an entry is left out that is neither a file nor a directory nor a link, for a person.
+/// Reason why an entry is left out that is neither a file nor a directory nor a link, for a person.
 const NO_FILE: &str = "it is no regular file, but a pipe, a socket or a device, which is never opened: remove it, or keep it out of the input";
 
 /// Reason for which a file is named that a move to the quarantine took aside, for a person.

@@ -98,7 +98,7 @@ async fn a_plan_of_any_kind_changes_no_byte_of_sqlite() {
 async fn a_plan_of_any_kind_changes_no_byte_of_dynamodb() {
     let aws = Aws::start();
     let (store, client, names) = aws.fresh_store_and_tables().await;
-    let mut world = World::on(Place::new(), store, &format!("dynamodb:{}", names.tracking));
+    let mut world = World::on(Place::new(), store);
     world.fill().await;
     add_trouble(&world).await;
     let tables = Tables::new(client, names);

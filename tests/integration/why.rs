@@ -35,11 +35,11 @@ impl World {
         let place = Place::new();
         let state = place.path("state.db");
         let store: Arc<dyn TrackingStore> = Arc::new(SqliteStore::open(&state).unwrap());
-        Self::on(place, store, &format!("sqlite:{}", state.display()))
+        Self::on(place, store)
     }
 
-    /// A world whose state is a store of this name.
-    pub(crate) fn on(place: Place, store: Arc<dyn TrackingStore>, state: &str) -> Self {
+    /// A world whose state is this store.
+    pub(crate) fn on(place: Place, store: Arc<dyn TrackingStore>) -> Self {
         let input = Places::of(&Location::parse(place.path("in").to_str().unwrap()).unwrap());
         let out = Location::parse(place.path("out").to_str().unwrap()).unwrap();
         let settings = Settings {
@@ -56,7 +56,7 @@ impl World {
             max_age: None,
         };
         let builder = Builder::new(store.clone(), Arc::new(Storage::from_env()), settings, "builder-7".to_owned());
-        let mut about = About::of_state(state);
+        let mut about = About::default();
         about.written.push(("the output", out));
         let inspector = Inspector::on(store.clone(), Some(input), about);
         Self { place, store, builder, inspector, now: Utc::now(), leader: None }

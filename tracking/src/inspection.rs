@@ -33,7 +33,7 @@ pub struct LockState {
 pub struct QueueAhead {
     /// Runs before it, at most the limit that was asked for.
     pub runs: u64,
-    /// Bytes of their manifests.
+    /// Bytes of the manifests of these runs.
     pub bytes: u64,
     /// Files of those whose manifests tell no sizes.
     pub unsized_files: u64,

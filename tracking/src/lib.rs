@@ -1,7 +1,7 @@
 //! Memory of Millwork: the life of every file, how much of each date waits, the locks under which manifests are
 //! made, the manifests and their runs, and the commit records that decide who won.
 //!
-//! [`TrackingStore`] is the whole of it. [`SqliteStore`] keeps it in one file, [`DynamoStore`] in DynamoDB; [`open`]
+//! [`TrackingStore`] is the whole of it, a sum of traits by subject. [`SqliteStore`] keeps it in one file, [`DynamoStore`] in DynamoDB; [`open`]
 //! picks by URL. Every change of a file's state is conditional on the state and version it saw, and is noted in the
 //! file's timeline. The store knows nothing of Parquet, plans or directories: a commit record is text to it.
 
@@ -12,6 +12,7 @@ mod error;
 mod inspection;
 mod life;
 pub mod numbers;
+mod open;
 mod requests;
 mod sqlite;
 mod store;
@@ -29,12 +30,14 @@ pub use inspection::{
 };
 pub use life::can_return;
 pub use millwork_manifest::RunState;
-pub use numbers::{
-    AttemptStep, AttemptWork, Capacity, DateTotals, FileTotal, Note, NumberStore, RunSummary, Sample, Span,
-};
+pub use numbers::{AttemptStep, AttemptWork, Capacity, DateTotals, FileTotal, Note, RunSummary, Sample, Span};
+pub use open::open;
 pub use requests::describe_metrics;
-pub use sqlite::{SqliteStore, lock_path, open_lock};
-pub use store::{TrackingStore, check_url, open};
+pub use sqlite::{SqliteStore, open_lock};
+pub use store::{
+    AttemptStore, AuditStore, CommitStore, DraftStore, FileStore, LEADER_LOCK, Lead, Leader, LockStore, NumberStore,
+    PlanStore, RunStore, StateUrl, TrackingStore,
+};
 pub use types::{
     Attempt, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest, Replaced,
     Run, RunCount, RunFilter, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile,

@@ -3,10 +3,9 @@
 //! Nothing is decided by them. Those of dates are kept as files and runs change, in the same transaction where there is one, and
 //! can be counted anew.
 
-use crate::{RunState, TrackingResult};
-use async_trait::async_trait;
+use crate::RunState;
 use chrono::{DateTime, Duration, Utc};
-use millwork_manifest::{DatePrefix, FileState, ManifestId};
+use millwork_manifest::FileState;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -288,43 +287,6 @@ impl Capacity {
     pub fn unfinished_bytes(&self) -> u64 {
         self.pending_bytes.saturating_add(self.run_bytes)
     }
-}
-
-/// The part of a store that holds numbers.
-#[async_trait]
-pub trait NumberStore: Send + Sync {
-    /// Totals of the dates in a range, ends included, newest first, at most [`MAX_DATES`]. Costs what the dates are, whatever there is
-    /// of each.
-    async fn date_totals(
-        &self,
-        from: Option<DatePrefix>,
-        to: Option<DatePrefix>,
-    ) -> TrackingResult<Vec<(DatePrefix, DateTotals)>>;
-
-    /// Counts a date anew, and corrects its totals. Its cost grows with the files and runs of the date.
-    async fn recount_totals(&self, date: DatePrefix) -> TrackingResult<DateTotals>;
-
-    /// Valid files that ever came, and their bytes: a count of which differences tell. In DynamoDB a date that is forgotten takes its
-    /// arrivals with it.
-    async fn arrivals(&self) -> TrackingResult<FileTotal>;
-
-    /// Notes the work of an attempt that failed; nothing happens if it is not the run's newest.
-    async fn note_work(&self, id: &ManifestId, attempt: u32, work: &AttemptWork) -> TrackingResult<()>;
-
-    /// Writes what happened in a span, in place of what was written of it before.
-    async fn put_sample(&self, span: Span, sample: &Sample) -> TrackingResult<()>;
-
-    /// Samples of spans that begin in a time, oldest first.
-    async fn samples(&self, span: Span, from: DateTime<Utc>, to: DateTime<Utc>) -> TrackingResult<Vec<Sample>>;
-
-    /// Removes samples and notes whose time is over.
-    async fn prune(&self, now: DateTime<Utc>) -> TrackingResult<()>;
-
-    /// Leaves a note, in place of the one before of the same kind and name.
-    async fn put_note(&self, kind: &str, note: &Note, expires_at: DateTime<Utc>) -> TrackingResult<()>;
-
-    /// The notes of a kind that have not expired, by name, at most [`MAX_NOTES`].
-    async fn notes(&self, kind: &str, now: DateTime<Utc>) -> TrackingResult<Vec<Note>>;
 }
 
 #[cfg(test)]

@@ -293,21 +293,21 @@ pub struct Attempt {
 /// Runs that a listing shows, newest first. A store that cannot narrow a listing by hints shows others, too.
 #[derive(Clone, Debug, Default)]
 pub struct RunFilter {
-    /// The state they are in.
+    /// State of the runs.
     pub state: Option<RunState>,
-    /// The date of their manifest.
+    /// Date of the runs' manifests.
     pub date: Option<DatePrefix>,
-    /// The class of their failure.
+    /// Class of the runs' failures.
     pub failure_class: Option<FailureClass>,
     /// Hint: the states that they are in, if `state` names none.
     pub states: Vec<RunState>,
     /// Hint: the classes of their failure, if `failure_class` names none.
     pub failure_classes: Vec<FailureClass>,
-    /// Hint: the beginning of their manifest's id.
+    /// Hint: the beginning of the ids of the runs' manifests.
     pub prefix: Option<String>,
-    /// Hint: the least time at which they were queued first.
+    /// Hint: the time from which the runs were queued first.
     pub since: Option<DateTime<Utc>>,
-    /// Hint: the time before which they were queued first.
+    /// Hint: the time before which the runs were queued first.
     pub until: Option<DateTime<Utc>>,
     /// Limit of the runs of a page, above 0.
     pub limit: usize,
@@ -322,7 +322,7 @@ pub struct RunCount {
     pub state: RunState,
     /// Number of runs in that state.
     pub runs: u64,
-    /// The bytes of their manifests.
+    /// Bytes of the manifests of these runs.
     pub bytes: u64,
     /// Files of those whose manifests tell no sizes.
     pub unsized_files: u64,
@@ -359,13 +359,13 @@ pub struct FileFilter {
     pub date: Option<DatePrefix>,
     /// Hint: the states that they are in, if `state` names none.
     pub states: Vec<FileState>,
-    /// Hint: the beginning of their URI.
+    /// Hint: the beginning of the files' URIs.
     pub prefix: Option<String>,
-    /// Hint: the reason of their refusal or failure.
+    /// Hint: the reason for which the files were refused, or failed.
     pub reason: Option<String>,
-    /// Hint: the least time of their arrival.
+    /// Hint: the time from which the files arrived.
     pub since: Option<DateTime<Utc>>,
-    /// Hint: the time before which they arrived.
+    /// Hint: the time before which the files arrived.
     pub until: Option<DateTime<Utc>>,
     /// Limit of the files of a page, above 0.
     pub limit: usize,

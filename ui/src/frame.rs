@@ -188,13 +188,13 @@ pub struct Frame {
     pub path: String,
     /// Chosen colours.
     pub theme: Theme,
-    /// When the page was made.
+    /// Moment the page was made.
     pub now: DateTime<Utc>,
     /// Path and query of the same in the API.
     pub json: Option<String>,
     /// Command that tells the same as the page.
     pub command: Option<String>,
-    /// When its oldest number was counted.
+    /// Moment its oldest number was counted.
     pub counted_at: Option<DateTime<Utc>>,
     /// Notices to the reader.
     pub notices: Vec<Notice>,

@@ -16,7 +16,7 @@ const DEAD_LETTER_RETENTION_SECONDS: u32 = 14 * 24 * 3600;
 const MANIFEST_PREFIX: &str = "manifests/";
 /// The id of the rule that aborts uploads which nobody completed.
 const ABORT_RULE: &str = "millwork-abort-uploads";
-/// When they are aborted, in days: 7. Attempts end within hours, but a committed run's uploads must outlive all of a week in
+/// Age at which they are aborted, in days: 7. Attempts end within hours, but a committed run's uploads must outlive all of a week in
 /// which no scheduler runs; without them it is converted anew.
 const ABORT_AFTER_DAYS: i32 = 7;
 

@@ -208,7 +208,7 @@ fn shortens(there: Option<&LifecycleRule>, wanted: &Rule) -> bool {
     }
 }
 
-/// Nobody's data goes because a bucket was named: with objects in it, a shorter life must be asked for.
+/// Refuses to shorten the life of objects in a bucket, unless that is asked for: nobody's data goes because a bucket was named.
 async fn refuse_to_shorten(aws: &Aws, name: &str, prefix: &str) -> anyhow::Result<()> {
     let request = aws.s3.list_objects_v2().bucket(name).prefix(prefix).max_keys(1);
     let listed = request.send().await.map_err(|e| failed(Service::S3, format!("cannot list bucket `{name}`"), &e))?;

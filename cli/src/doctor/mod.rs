@@ -99,7 +99,7 @@ pub(crate) async fn doctor(options: Options) -> anyhow::Result<ExitCode> {
 
 async fn here(state: &str, options: &Options) -> anyhow::Result<Examination> {
     let input: Option<Places> = said(options.input_places.as_deref()).map(str::parse).transpose()?;
-    let mut about = About::of_state(state);
+    let mut about = About::default();
     // As for `millwork run`, a bare name is a directory.
     if let Some(text) = said(options.output.as_deref()) {
         about.written.push(("the output", Location::parse(text)?));
@@ -109,7 +109,7 @@ async fn here(state: &str, options: &Options) -> anyhow::Result<Examination> {
         None => Location::of_variable("QUARANTINE_BUCKET")?,
     };
     about.written.extend(quarantine.map(|place| ("the quarantine", place)));
-    let store = crate::state::open(state).await?;
+    let store = crate::store::open(state).await?;
     Ok(Inspector::on(store, input, about).examine(Utc::now()).await)
 }
 

@@ -203,7 +203,7 @@ pub(super) fn dirty(random: &mut Random, into: &mut Vec<u8>) {
     into.extend_from_slice(random.pick(&lines));
 }
 
-/// The line with so many more columns at its end.
+/// The line with `count` more columns at its end.
 pub(super) fn with_late_columns(mut line: String, count: u32) -> String {
     for number in 1..=count {
         line.pop();

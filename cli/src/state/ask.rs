@@ -1,8 +1,9 @@
 //! Place where operations are done: by a scheduler, or here on the state.
 
-use super::{Options, open, places};
+use super::{Options, places};
 use crate::client::Client;
 use crate::failure::usage;
+use crate::store::open;
 use chrono::Utc;
 use millwork_scheduler::{
     About, Applied, Inspector, MAX_CHANGES, Operations, Operator, Requested, ResetQuery, check_reason,
@@ -22,7 +23,7 @@ impl Source {
         let Some(state) = &options.state else {
             return Ok(Self::Scheduler(Box::new(Client::new(&options.client)?)));
         };
-        let mut about = About::of_state(state);
+        let mut about = About::default();
         if let Some(output) = options.output.as_deref().filter(|output| !output.is_empty()) {
             let is_place = output.contains("://") || output.starts_with(['/', '.']);
             let place = if is_place { output.to_owned() } else { format!("s3://{output}") };

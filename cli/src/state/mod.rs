@@ -13,10 +13,8 @@ use chrono::Duration;
 use clap::{Args, Subcommand};
 use millwork_manifest::{DatePrefix, FileState, ManifestId, ObjectUri};
 use millwork_storage::{Places, absolute};
-use millwork_tracking::TrackingStore;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// Looks into the state, finds what is stuck or broken, and mends it.
 ///
@@ -214,7 +212,7 @@ struct Written {
     #[arg(long)]
     yes: bool,
 
-    /// Why, for the audit record
+    /// Reason, for the audit record
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
 }
@@ -327,23 +325,6 @@ pub(crate) async fn state(options: Options) -> anyhow::Result<ExitCode> {
         Command::BatchUpdate(batch) => write::batch(&source, batch, options.json).await,
         reader => show::read(&source, reader, options.json).await,
     }
-}
-
-/// Opens a state that is there. None is made: whoever mistypes a path is told so.
-pub(crate) async fn open(url: &str) -> anyhow::Result<Arc<dyn TrackingStore>> {
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        let found = Path::new(path).metadata();
-        let why = match &found {
-            Ok(found) if found.is_file() => None,
-            Ok(_) => Some("it is no file".to_owned()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("there is no such file".to_owned()),
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(why) = why {
-            anyhow::bail!("there is no state at `{}`: {why}", millwork_diagnosis::shown(path));
-        }
-    }
-    Ok(millwork_tracking::open(url).await?)
 }
 
 /// Parses the text of `--input-places`; none, if the option is not given.

@@ -2,7 +2,8 @@
 
 use super::change::Wish;
 use super::model::{Details, Entry, Main, Model, Slow};
-use crate::client::{Client, Trouble};
+use crate::client::Client;
+use crate::trouble::Trouble;
 use chrono::Utc;
 use futures::StreamExt;
 use futures::future::try_join_all;

@@ -32,7 +32,7 @@ pub(super) struct Model {
 /// Answers that change quickly.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Main {
-    /// When it was told.
+    /// Moment it was told.
     pub(super) at: DateTime<Utc>,
     pub(super) stats: Stats,
     pub(super) runs: Vec<Entry>,

@@ -160,7 +160,7 @@ pub(crate) async fn up(options: Options) -> anyhow::Result<ExitCode> {
     let place = Where::of(&options)?;
     let store = millwork_tracking::open(&place.state).await?;
     let places = ReadPlaces { input: Places::of(&place.input), manifests: Places::none() };
-    let about = About::of(&place.state, &place.run, &places.manifests)?;
+    let about = About::of(&place.run, &places.manifests)?;
     let service = Service::new(store.clone(), places).with_about(about);
     let shown = if options.no_ui { None } else { Some(show(&options, &place, &service).await?) };
     greet(&options, &place, shown.as_ref());
@@ -192,12 +192,12 @@ async fn lead(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let engine = tokio::spawn(embedded::start(vcores(options.vcores)));
-    let lease = match Lease::take(&place.state, store).await? {
+    let lease = match Lease::take(store).await? {
         Some(lease) => lease,
         None => {
             eprintln!("another process runs the manifests of {}: standing by until it ends", place.state);
             tokio::select! {
-                lease = Lease::wait(&place.state, store) => lease?,
+                lease = Lease::wait(store) => lease?,
                 () = stop.cancelled() => return Ok(()),
             }
         }
@@ -233,7 +233,7 @@ fn builder(options: &Options, place: &Where, store: &Arc<dyn TrackingStore>) -> 
         &manifests,
         quarantine.as_deref(),
         Some(&output),
-        &place.state,
+        store.file(),
     )?;
     settings.lock_ttl = settings.lock_ttl.min(LOCK_TTL);
     let holder = format!("millwork-up:{}", std::process::id());
@@ -251,7 +251,7 @@ async fn show(options: &Options, place: &Where, service: &Service) -> anyhow::Re
     http.http_base_path = options.http_base_path.clone();
     let door = http.door()?;
     let descriptors = millwork_net::raise_descriptor_limit().context("cannot raise the limit of open files")?;
-    let server = ApiServer::start(listener, service.clone(), door, &place.state, descriptors)?;
+    let server = ApiServer::start(listener, service.clone(), door, descriptors)?;
     let url = format!("http://{address}");
     let link = server.sign_in_path(LINK_TIME)?.map(|path| format!("{url}{path}"));
     Ok(Shown { server, url, link })

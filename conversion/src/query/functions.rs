@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 const LINES: &str = "{\"a\":\"ab\",\"i\":1,\"t\":\"2025-01-02T03:04:05\",\"f\":0.5,\"j\":2}\n{\"b\":1}\n";
 
-/// Arguments of each kind, made of columns, so that no call is done with when the query is planned.
+/// Arguments of each kind, made of columns, so that no call is evaluated while the query is planned.
 const KINDS: [&str; 12] = [
     "a",
     "CAST(i AS BIGINT)",

@@ -7,12 +7,13 @@
 use super::morsels::{Morsels, cut_input};
 use super::parts::PartsWriter;
 use super::row_groups::{EncodedGroup, RowGroupShape};
-use super::turns::{Allowance, Turn, turns};
 use super::{PartError, SinkOptions};
 use crate::evaluation;
 use crate::failure::failure_of_part;
-use crate::report::{MAX_FAULTS, StagedPart, TaskReport, executor_name};
+use crate::host::TaskHost;
+use crate::report::{MAX_FAULTS, StagedPart, TaskReport};
 use crate::source::{NdjsonSource, as_scan};
+use crate::turns::{Allowance, Turn};
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
@@ -41,7 +42,7 @@ pub(super) async fn run_task(
     let counters = context.session_config().get_extension::<TaskCounters>().unwrap_or_default();
     let Morsels { plan, source, groups, task } = cut_input(input, partition, options, &counters)?;
     let first = groups.first().and_then(|group| group.first()).map(|range| (range.file, range.start));
-    let mut report = TaskReport { executor: executor_name(), first, ..TaskReport::default() };
+    let mut report = TaskReport { executor: TaskHost::of(context).name().to_owned(), first, ..TaskReport::default() };
     let bytes = groups.iter().map(|group| group.iter().map(|range| range.end - range.start).sum()).collect();
     let converted = convert(plan, source.clone(), bytes, (context.clone(), counters), task, options).await;
     let scans = source.take_contexts();
@@ -125,6 +126,7 @@ struct Work {
     /// Room for what may be begun before an earlier morsel is written, since what is encoded too early waits in memory.
     room: Arc<Semaphore>,
     allowance: Arc<Allowance>,
+    host: Arc<TaskHost>,
 }
 
 /// Units of room that the largest morsel of a task takes.
@@ -155,7 +157,8 @@ async fn convert(
     let _gives_up = is_given_up.clone().drop_guard();
     let writer = PartsWriter::new(shape.clone(), bytes.iter().sum(), task, (options.clone(), counters.clone()));
     let rooms = room_for(&bytes);
-    let allowance = Allowance::of(bytes.iter().sum(), turns(threads()));
+    let host = TaskHost::of(&context);
+    let allowance = Allowance::of(bytes.iter().sum(), host.turns().clone());
     counters.keep_to(allowance.clone());
     let work = Arc::new(Work {
         scanned: as_scan(&plan).map(|(_, groups)| groups),
@@ -170,6 +173,7 @@ async fn convert(
         is_given_up,
         room: Arc::new(Semaphore::new((lanes + WAITING) * WHOLE as usize)),
         allowance: allowance.clone(),
+        host,
     });
     let (room, is_given_up) = (work.room.clone(), work.is_given_up.clone());
     let sizes: Vec<_> = work.bytes.iter().copied().zip(work.rooms.iter().copied()).collect();
@@ -223,7 +227,7 @@ async fn run_lane(work: Arc<Work>) -> Result<Vec<(usize, StagedFile)>, PartError
         let source = work.source.clone();
         let rejected = spawn_blocking(move || source.release(morsel)).await??;
         rejects.extend(rejected.map(|file| (morsel, file)));
-        if turns(threads()).is_wanted() {
+        if work.host.turns().is_wanted() {
             // Another task's lane is next, and has the memory of this one.
             (turn, kept) = (None, None);
         }

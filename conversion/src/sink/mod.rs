@@ -8,14 +8,13 @@ mod lanes;
 mod morsels;
 mod parts;
 mod row_groups;
-mod turns;
 
+use crate::part_error::PartError;
 use crate::report::TaskReport;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::parquet::basic::{Compression as ParquetCompression, ZstdLevel};
-use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::metadata::KeyValue;
 use datafusion::parquet::file::properties::WriterProperties;
 use datafusion::parquet::schema::types::ColumnPath;
@@ -28,7 +27,7 @@ use datafusion::physical_plan::{
 };
 use millwork_manifest::ManifestId;
 use millwork_parquet_text::footer::MANIFEST_ID_KEY;
-use millwork_storage::{Staging, StorageError};
+use millwork_storage::Staging;
 pub(crate) use parts::file_goal;
 pub(crate) use row_groups::{ROW_GROUPS_PER_FILE, encoded_size, max_row_groups};
 use serde::{Deserialize, Serialize};
@@ -112,22 +111,6 @@ impl OutputCompression {
             ))
             .build()
     }
-}
-
-/// Error that ends the writing of a task's files.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PartError {
-    #[error(transparent)]
-    Stream(#[from] DataFusionError),
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    #[error("cannot write Parquet: {0}")]
-    Parquet(#[from] ParquetError),
-    /// Panics may say values of rows: their words are for the executor's own standard error.
-    #[error("a lane of the task broke off: it panicked, and its executor's standard error has the reason")]
-    Panic(#[from] tokio::task::JoinError),
-    #[error("nobody wants the rest of the task")]
-    GivenUp,
 }
 
 /// The plan node.

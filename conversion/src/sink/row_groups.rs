@@ -52,7 +52,7 @@ pub(super) struct RowGroupShape {
 }
 
 impl RowGroupShape {
-    /// For tasks of so many morsels.
+    /// The shape of row groups for a task of this number of morsels.
     pub(super) fn new(schema: SchemaRef, options: &SinkOptions, morsels: usize) -> Result<Self, PartError> {
         let morsel_groups = (max_row_groups(schema.fields().len()) / morsels.max(1)).max(1);
         let columns = Arc::new(RowGroups::new(schema, Arc::new(options.writer_properties()))?);

@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(survey(&one, &options).await.unwrap().columns().names(), ["a"]);
         assert_eq!(survey(&both, &options).await.unwrap().columns().names(), ["a", "b"]);
         assert!(survey(&both, &options).await.is_err());
-        // Some of its files were left out after all.
+        // Files of it were left out after all.
         begin(&both);
         assert_eq!(survey(&manifest("both", &[&a]), &options).await.unwrap().columns().names(), ["a"]);
         assert!(options.early.begun().is_none());

@@ -118,7 +118,7 @@ async fn is_something_else_blocking(file: &FileRange) -> Result<bool, Failure> {
     found.map_err(|e| Failure::new(FailureClass::Bug, e))?.map_err(|e| failure_of_scan(&e.into()))
 }
 
-/// Takes looks. Returns the samples, the first place of each key, and the files that cannot be converted.
+/// Reads the samples that were planned. Returns them, the first place of each key, and the files that cannot be converted.
 async fn look_at(
     looks: Vec<Look>,
     options: &ConversionOptions,

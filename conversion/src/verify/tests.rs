@@ -52,7 +52,7 @@ impl Attempt {
     async fn judged(&self, reports: Vec<TaskReport>) -> Result<AttemptOutcome, Failure> {
         match self.planned.judge(&self.survey, &self.query, reports) {
             Verdict::Complete(outcome) => self.planned.verify(&self.survey, &self.staging, outcome).await,
-            Verdict::Failed(failure) => Err(failure),
+            Verdict::Failed(failure) | Verdict::Unbalanced(failure) => Err(failure),
             Verdict::Replan(_) => panic!("planned again"),
         }
     }

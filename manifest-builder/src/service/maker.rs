@@ -41,7 +41,7 @@ impl Maker {
         self.due.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
     }
 
-    /// Makes them, until `done` and nothing is asked for.
+    /// Makes manifests, until `done` is cancelled and nothing is asked for.
     pub(crate) async fn work(self, done: CancellationToken) {
         loop {
             while let Some(date) = self.next() {

@@ -4,7 +4,7 @@ use crate::builder::Arrived;
 use crate::sweep::Swept;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use millwork_manifest::QuarantineReason;
-use millwork_tracking::TrackingStore;
+use millwork_tracking::NumberStore;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -67,12 +67,12 @@ fn outcomes(arrived: &Arrived) -> [(&'static str, u64); 8] {
 /// Numbers on their way to the store.
 #[derive(Clone)]
 pub(crate) struct Tally {
-    store: Arc<dyn TrackingStore>,
+    store: Arc<dyn NumberStore>,
     counts: Arc<Mutex<BTreeMap<String, u64>>>,
 }
 
 impl Tally {
-    pub(crate) fn new(store: Arc<dyn TrackingStore>) -> Self {
+    pub(crate) fn new(store: Arc<dyn NumberStore>) -> Self {
         Self { store, counts: Arc::default() }
     }
 

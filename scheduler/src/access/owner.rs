@@ -6,15 +6,16 @@
 
 use super::token::{NewToken, Role, TokenRecord};
 use anyhow::{Context, ensure};
+use millwork_manifest::effective_user as user;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Id of such a token in logs and audits.
+/// Id of an owner's token in logs and audits.
 const ID: &str = "owner";
-/// Directory of such files, below one of the user's own.
+/// Directory of owners' token files, below one of the user's own.
 const DIRECTORY: &str = "millwork";
 /// Bytes that are read of a file; a token has fewer.
 const MAX_FILE_BYTES: u64 = 1024;
@@ -138,12 +139,6 @@ fn directories() -> Vec<PathBuf> {
 
 fn file_name(address: SocketAddr) -> String {
     format!("api-{}-{}.token", address.ip(), address.port())
-}
-
-/// The user that this process acts for.
-fn user() -> u32 {
-    // SAFETY: it takes nothing, and cannot fail.
-    unsafe { libc::geteuid() }
 }
 
 fn make_private(directory: &Path) -> anyhow::Result<()> {

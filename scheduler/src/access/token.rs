@@ -142,7 +142,7 @@ pub struct TokenRecord {
     /// Role of the token, which says what it may do.
     pub role: Role,
     pub(crate) sha256: SecretHash,
-    /// When it ends; without, never.
+    /// Moment it ends; without, never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<DateTime<Utc>>,
 }

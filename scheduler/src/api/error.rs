@@ -21,7 +21,7 @@ const MAX_MESSAGE_BYTES: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct ApiError {
     error: ErrorDetail,
-    /// When to ask again, if that helps.
+    /// Pause before asking again, if that helps.
     after: Option<Duration>,
 }
 

@@ -5,8 +5,8 @@
 
 use super::Api;
 use super::{show, stats};
+use crate::changes::Change;
 use crate::service::News;
-use crate::shell::Change;
 use chrono::Utc;
 use millwork_api::{EventData, Lagged, Stats, Topic};
 use std::collections::VecDeque;

@@ -65,7 +65,7 @@ async fn submit(
     Ok((again.unwrap_or(run), was_again))
 }
 
-/// The manifest that a body is, or names, and where it is.
+/// Reads the manifest that a body holds, or fetches the one that it names. Returns its address, too.
 async fn manifest_in(body: &[u8], places: &Places) -> Result<(Manifest, String), ApiError> {
     let bad = |e: &dyn std::fmt::Display| ApiError::new(ErrorCode::BadManifest, e);
     let json =

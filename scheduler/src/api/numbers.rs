@@ -4,9 +4,10 @@ use super::dates::sums;
 use super::metrics;
 use super::schedulers::{Presence, SHOW};
 use super::throughput::Throughput;
+use crate::changes::EndedRun;
 use crate::forecast::Facts;
 use crate::service::Service;
-use crate::shell::{EndedRun, Scheduler};
+use crate::shell::Scheduler;
 use crate::sizes;
 use chrono::{DateTime, Utc};
 use millwork_api::Forecast;
@@ -56,7 +57,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// When the oldest queued run was queued.
+    /// Moment the oldest queued run was queued.
     pub(super) fn oldest_queued(&self) -> Option<DateTime<Utc>> {
         use millwork_tracking::RunState::Queued;
         self.counts().iter().find(|count| count.state == Queued).and_then(|count| count.oldest)
@@ -90,7 +91,7 @@ impl Known {
     }
 }
 
-/// When something is to be counted again.
+/// Moment from which something is to be counted again.
 struct Pace {
     interval: Duration,
     due: Mutex<Instant>,

@@ -23,20 +23,13 @@ pub struct ApiServer {
 
 impl ApiServer {
     /// Answers from now on. To be called once in a process, in a runtime: this becomes the place where metrics go, and
-    /// numbers are kept current as long as the process lives. `state` is the URL of the store, beside which the owner's token
-    /// is put if there is no better place; `descriptors` is how many files the process may open.
-    pub fn start(
-        listener: TcpListener,
-        service: Service,
-        door: HttpDoor,
-        state: &str,
-        descriptors: u64,
-    ) -> anyhow::Result<Self> {
+    /// numbers are kept current as long as the process lives. `descriptors` is how many files the process may open.
+    pub fn start(listener: TcpListener, service: Service, door: HttpDoor, descriptors: u64) -> anyhow::Result<Self> {
         let HttpDoor { options, tokens, tls, prices } = door;
         let (tokens, owner) = match tokens {
             Some(tokens) => (tokens, None),
             None => {
-                let owner = OwnerToken::create(listener.local_addr()?, beside(state).as_deref())?;
+                let owner = OwnerToken::create(listener.local_addr()?, beside(&service).as_deref())?;
                 tracing::info!(file = %owner.path().display(), "only the user who started this may ask over HTTP");
                 (Tokens::of_owner(&owner), Some(owner))
             }
@@ -67,6 +60,6 @@ impl ApiServer {
 }
 
 /// A file beside a store that is one.
-fn beside(state: &str) -> Option<PathBuf> {
-    state.strip_prefix("sqlite:").map(|path| PathBuf::from(path).with_extension("token"))
+fn beside(service: &Service) -> Option<PathBuf> {
+    service.store().file().map(|path| path.with_extension("token"))
 }

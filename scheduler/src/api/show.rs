@@ -1,7 +1,8 @@
 //! Things of the store and the engine, as the API says them.
 
+use crate::audit::via;
+use crate::changes::Change;
 use crate::commit::RunResult;
-use crate::shell::Change;
 use crate::sizes::known_bytes;
 use chrono::{DateTime, Utc};
 use millwork_api as say;
@@ -9,7 +10,7 @@ use millwork_api::MomentKind;
 use millwork_conversion::FileLedger;
 use millwork_manifest::{Failure, ManifestFile};
 use millwork_tracking::{
-    Attempt, AttemptStep, AttemptWork, AuditEntry, Page, Run, RunSummary, TimelineEntry, TrackedFile, Via,
+    Attempt, AttemptStep, AttemptWork, AuditEntry, Page, Run, RunSummary, TimelineEntry, TrackedFile,
 };
 
 pub(crate) fn page<T, U>(page: Page<T>, item: impl Fn(T) -> U) -> say::Page<U> {
@@ -29,15 +30,6 @@ pub(crate) fn audit_entry(entry: AuditEntry) -> say::AuditEntry {
         before: entry.before,
         after: entry.after,
         outcome: entry.outcome,
-    }
-}
-
-pub(crate) fn via(via: Via) -> say::Via {
-    match via {
-        Via::Ui => say::Via::Ui,
-        Via::Api => say::Via::Api,
-        Via::Cli => say::Via::Cli,
-        Via::Service => say::Via::Service,
     }
 }
 

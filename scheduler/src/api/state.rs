@@ -25,7 +25,7 @@ const MAX_COUNTED: usize = 2000;
 const MAX_AGE_SECONDS: u32 = 366 * 86_400;
 /// Least age that stuck files have, unless it is said, in seconds: 2 hours, as long as an attempt may take.
 const STUCK_SECONDS: u32 = 7_200;
-/// Least age that orphans have, unless it is said, in seconds: 2 minutes.
+/// Default of the age from which something counts as an orphan, in seconds: 2 minutes.
 const ORPHAN_SECONDS: u32 = 120;
 
 fn operations(api: &Api) -> Operations {
@@ -218,7 +218,7 @@ pub(super) struct Reset {
     #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 0, maximum = 31622400)]
     older_than_seconds: Option<Age>,
-    /// Why, for the audit record: needed unless it is a dry run.
+    /// Reason, for the audit record: needed unless it is a dry run.
     #[serde(default)]
     reason: String,
     /// True to show what would change, and change nothing.
@@ -259,7 +259,7 @@ pub(super) async fn reset_stuck_files(
 pub(super) struct Updates {
     /// The changes, at most 1000.
     changes: Vec<Requested>,
-    /// Why, for the audit record: needed unless it is a dry run.
+    /// Reason, for the audit record: needed unless it is a dry run.
     #[serde(default)]
     reason: String,
     /// True to show what would change, and change nothing.

@@ -47,7 +47,6 @@ pub(super) fn describe() {
 pub(super) async fn look_often(service: Service) {
     let mut due = Instant::now();
     loop {
-        counter!("millwork_ledger_mismatch_total").absolute(millwork_conversion::ledger_mismatches());
         if service.leader().is_some() && due <= Instant::now() {
             let began = Instant::now();
             if let Err(error) = look(&service, Utc::now()).await {

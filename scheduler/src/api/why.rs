@@ -1,4 +1,4 @@
-//! Why files, runs, dates and executors are as they are, and what needs a person.
+//! Diagnoses of files, runs, dates and executors, and what needs a person.
 //!
 //! What is not known is answered, too: that is a diagnosis with the names that are like it, not a 404.
 
@@ -13,7 +13,7 @@ use millwork_api::UriQuery;
 use millwork_diagnosis::Diagnosis;
 use millwork_manifest::{DatePrefix, ManifestId};
 
-/// Why a file is as it is: what holds it up, what happens next and when, what may be done. A file that is not known is
+/// Diagnosis of a file: what holds it up, what happens next and when, what may be done. A file that is not known is
 /// looked for in the places of input, for 10 s at most; nothing outside them is looked at.
 #[utoipa::path(get, path = "/api/v1/files/why", tag = "why", params(UriQuery), responses(
     (status = 200, description = "The diagnosis", body = Diagnosis)
@@ -25,7 +25,7 @@ pub(super) async fn get_file_why(
     Ok(Json(api.service.inspector().file(&uri, Utc::now()).await?))
 }
 
-/// Why a run is as it is.
+/// Diagnosis of a run.
 #[utoipa::path(get, path = "/api/v1/runs/{id}/why", tag = "why",
     params(("id" = String, Path, description = "The manifest's id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,159}$")),
     responses((status = 200, description = "The diagnosis", body = Diagnosis)))]

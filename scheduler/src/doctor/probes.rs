@@ -37,8 +37,8 @@ impl Inspector {
                 checks.push(check);
             }
         }
-        if let Some(path) = self.about.state.strip_prefix("sqlite:") {
-            let directory = Path::new(path).parent().unwrap_or(Path::new("."));
+        if let Some(path) = self.store.file() {
+            let directory = path.parent().unwrap_or(Path::new("."));
             checks.extend(free_space("space of the state", directory));
         }
         checks

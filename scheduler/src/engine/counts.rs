@@ -22,7 +22,7 @@ const MEASURE_SECONDS: f64 = 0.4;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heard {
     counts: Counts,
-    /// When its bytes were told, and how many they were.
+    /// Moment its bytes were told, and how many they were.
     told: Option<(Instant, u64)>,
     bytes_per_second: f64,
 }
@@ -74,7 +74,7 @@ pub(crate) struct TaskNow {
     pub(crate) slots: u32,
     /// Input of it, as planned.
     pub(crate) input: TaskInput,
-    /// When it was given away, in milliseconds since 1970.
+    /// Moment it was given away, in milliseconds since 1970.
     pub(crate) launched_at_ms: u64,
     /// Time of its end, in milliseconds since 1970.
     pub(crate) ended_at_ms: Option<u64>,

@@ -34,7 +34,7 @@ pub struct ExecutorInfo {
     pub version: String,
     /// Name of the machine it runs on; empty if it does not know.
     pub machine: String,
-    /// When it came.
+    /// Moment it came.
     pub since: DateTime<Utc>,
     /// Limit of the memory of its process, in bytes, if it knows one.
     pub memory_limit_bytes: Option<u64>,
@@ -45,7 +45,7 @@ pub struct ExecutorInfo {
 pub struct ExecutorNow {
     /// Identity of the executor: its id, address, slots and version.
     pub info: ExecutorInfo,
-    /// When it last said something.
+    /// Moment it last said something.
     pub last_seen: DateTime<Utc>,
     /// Memory that its process had then, in bytes, if it knows.
     pub memory_bytes: Option<u64>,
@@ -66,11 +66,11 @@ pub struct ExecutorNow {
 pub struct GoneExecutor {
     /// Identity of the executor that has left: its id, address, slots and version.
     pub info: ExecutorInfo,
-    /// When it left.
+    /// Moment it left.
     pub left_at: DateTime<Utc>,
-    /// Why.
+    /// Reason for which it left.
     pub reason: String,
-    /// Tasks that it had then, which others have to do again.
+    /// Tasks that it had when it left, which other executors have to do again.
     pub lost_tasks: u64,
 }
 
@@ -120,7 +120,7 @@ pub(super) struct Assigned {
     executor: String,
     /// The partition of the stage that it is.
     pub(super) partition: usize,
-    /// When it was launched, in milliseconds since 1970.
+    /// Moment it was launched, in milliseconds since 1970.
     pub(super) launched_at_ms: u64,
     /// Counts of the task that its executor has told so far.
     heard: Heard,

@@ -7,7 +7,7 @@ use millwork_storage::{MAX_READ_BYTES, Objects, Places, StorageError, bucket_and
 /// The largest manifest document taken, in bytes: room for a hundred thousand files and more.
 pub(crate) const MAX_MANIFEST_BYTES: u64 = MAX_READ_BYTES;
 
-/// Why a manifest cannot be read.
+/// Reason why a manifest cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
     /// The manifest is gone, or its storage does not answer.
@@ -27,7 +27,7 @@ pub(crate) enum ReadError {
 }
 
 impl ReadError {
-    /// Why it can never be read; none, if it may be later.
+    /// Reason why it can never be read; none, if it may be later.
     pub(crate) fn reason(&self) -> Option<BadReason> {
         match self {
             Self::Storage(error) if error.is_foreign() => Some(BadReason::ForeignObject),

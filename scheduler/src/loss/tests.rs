@@ -4,7 +4,7 @@ use super::*;
 use crate::service::Service;
 use chrono::{Duration, Utc};
 use millwork_storage::{Location, Staging};
-use millwork_tracking::{QueuedManifest, Run, RunState, SqliteStore};
+use millwork_tracking::{AttemptStore, LockStore, QueuedManifest, Run, RunState, RunStore, SqliteStore};
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;

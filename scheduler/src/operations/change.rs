@@ -50,7 +50,7 @@ pub struct StateMark {
     /// The manifest it is in.
     #[schema(required)]
     pub manifest_id: Option<String>,
-    /// When it came to this; none for what is to come.
+    /// Moment it came to this; none for what is to come.
     #[schema(required)]
     pub since: Option<DateTime<Utc>>,
 }
@@ -66,7 +66,7 @@ pub struct PlannedChange {
     /// The file after the change; none if it is refused.
     #[schema(required)]
     pub after: Option<StateMark>,
-    /// Why it is changed, or why it is refused.
+    /// Reason of the change, or of its refusal.
     pub why: String,
     /// Change that is to be made; none if it is refused.
     #[serde(skip)]

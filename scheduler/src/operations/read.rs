@@ -22,7 +22,7 @@ pub struct FileReport {
     /// Attributes of the file as they are stored; none if the file is not known.
     #[schema(value_type = Option<Object>, required)]
     pub file: Option<serde_json::Value>,
-    /// When the store forgets it; none if it does not.
+    /// Moment the store forgets it; none if it does not.
     #[schema(required)]
     pub expires_at: Option<DateTime<Utc>>,
     /// The lock of its date.
@@ -30,14 +30,14 @@ pub struct FileReport {
     pub lock: Option<LockFacts>,
     /// Steps in the life of the file, oldest first.
     pub timeline: Vec<StoryStep>,
-    /// Why it is as it is.
+    /// Diagnosis of the file.
     pub diagnosis: Diagnosis,
 }
 
 /// A moment in the life of a file or run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StoryStep {
-    /// When.
+    /// Moment of the step.
     pub at: DateTime<Utc>,
     /// The state it came to.
     pub state: String,
@@ -61,10 +61,10 @@ pub struct Story {
     pub total_seconds: f64,
 }
 
-/// Which files are wanted.
+/// Choice of the files that are wanted.
 #[derive(Clone, Debug, Default)]
 pub struct FileQuery {
-    /// The state they are in.
+    /// State of the files.
     pub state: Option<FileState>,
     /// Their date.
     pub date: Option<DatePrefix>,
@@ -76,7 +76,7 @@ pub struct FileQuery {
     pub prefix: Option<String>,
     /// Reason of the refusal or failure, or its beginning.
     pub reason: Option<String>,
-    /// The manifest they are in.
+    /// Manifest of the files.
     pub manifest: Option<String>,
 }
 
@@ -95,7 +95,7 @@ impl FileQuery {
 /// Numbers of files.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct FileStats {
-    /// When it was counted.
+    /// Moment it was counted.
     pub at: DateTime<Utc>,
     /// Files and bytes by date and state, newest date first; files without a date come last.
     pub dates: Vec<DateStats>,

@@ -15,7 +15,7 @@ const ABANDONED: Duration = Duration::minutes(15);
 /// Limit of the runs that are looked through for those that name files with which no manifest is noted: 10,000, those of some days.
 const MAX_LOOKED_THROUGH: usize = 10_000;
 
-/// Which files are looked at.
+/// Choice of the files that are looked at.
 #[derive(Clone, Debug)]
 pub struct ResetQuery {
     /// Files to look at, and no others; any file if none is named.

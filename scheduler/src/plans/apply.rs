@@ -6,7 +6,7 @@ use crate::audit::{self, Operator};
 use crate::service::Service;
 use chrono::{Duration, Utc};
 use millwork_api::{ChangeResult, Plan, PlanState};
-use millwork_tracking::{AuditEntry, Lock, TrackingResult, TrackingStore};
+use millwork_tracking::{AuditEntry, Lock, LockStore, TrackingResult};
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
@@ -173,7 +173,7 @@ fn all_changed(plan: &Plan) -> Result<(), PlanError> {
 }
 
 /// Holds a lock until it is aborted.
-fn keep_alive(store: Arc<dyn TrackingStore>, mut lock: Lock) -> JoinHandle<()> {
+fn keep_alive(store: Arc<dyn LockStore>, mut lock: Lock) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(LEASE_RENEWAL).await;

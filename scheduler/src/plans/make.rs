@@ -58,7 +58,7 @@ impl Service {
             select: request.select,
             reason,
             actor: who.actor.clone(),
-            via: crate::api::show::via(who.via),
+            via: crate::audit::via(who.via),
             created_at: now,
             valid_until: now + VALID,
             changes,

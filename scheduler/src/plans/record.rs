@@ -3,7 +3,7 @@
 use super::{KEEP, PlanError};
 use chrono::{DateTime, Utc};
 use millwork_api::{Plan, PlanState};
-use millwork_tracking::{PlanRecord, TrackingError, TrackingStore};
+use millwork_tracking::{PlanRecord, PlanStore, TrackingError};
 use serde::{Deserialize, Serialize};
 
 /// A plan, and how far its application may be.
@@ -36,7 +36,7 @@ fn document(kept: &Kept) -> Result<String, TrackingError> {
 }
 
 /// Keeps a new plan.
-pub(super) async fn create(store: &dyn TrackingStore, kept: &Kept, now: DateTime<Utc>) -> Result<(), PlanError> {
+pub(super) async fn create(store: &dyn PlanStore, kept: &Kept, now: DateTime<Utc>) -> Result<(), PlanError> {
     let record = PlanRecord {
         id: kept.plan.id.clone(),
         revision: 1,
@@ -49,7 +49,7 @@ pub(super) async fn create(store: &dyn TrackingStore, kept: &Kept, now: DateTime
     }
 }
 
-pub(super) async fn read(store: &dyn TrackingStore, id: &str) -> Result<Read, PlanError> {
+pub(super) async fn read(store: &dyn PlanStore, id: &str) -> Result<Read, PlanError> {
     let record = store.plan(id).await?.ok_or_else(|| PlanError::Unknown(id.chars().take(100).collect()))?;
     let kept = serde_json::from_str(&record.document)
         .map_err(|e| TrackingError::Corrupt { what: "plan", value: format!("{id}: {e}") })?;
@@ -58,7 +58,7 @@ pub(super) async fn read(store: &dyn TrackingStore, id: &str) -> Result<Read, Pl
 
 impl Read {
     /// Writes the plan as it is now. [`PlanError::Busy`] if somebody else has written it since it was read.
-    pub(super) async fn save(&mut self, store: &dyn TrackingStore) -> Result<(), PlanError> {
+    pub(super) async fn save(&mut self, store: &dyn PlanStore) -> Result<(), PlanError> {
         let plan = &self.kept.plan;
         let record = PlanRecord {
             id: plan.id.clone(),

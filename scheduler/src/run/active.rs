@@ -45,10 +45,10 @@ pub(super) struct Active {
     pub(super) replans: u32,
     /// Number of times the store has refused something since the attempt started.
     pub(super) refusals: u32,
-    /// Which output of the manifest it is.
+    /// Number of the manifest's output, from 1.
     pub(super) generation: u32,
     pub(super) phase: Phase,
-    /// When the conversion must have ended.
+    /// Moment by which the conversion must have ended.
     pub(super) deadline: Option<DateTime<Utc>>,
     /// Time at which to ask again, and the action to ask.
     pub(super) again: Option<(DateTime<Utc>, Action)>,

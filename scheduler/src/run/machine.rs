@@ -1,6 +1,9 @@
 //! The machine.
 
-use super::active::{Active, Phase, Refusal};
+mod attempt;
+mod refusal;
+
+use super::active::{Active, Phase};
 use super::pauses;
 use super::words::{Action, Event, Seen};
 use chrono::{DateTime, Duration, Utc};
@@ -15,9 +18,6 @@ const LOOK_FOR_DUE: Duration = Duration::seconds(2);
 const LOOK_FOR_OPEN: Duration = Duration::seconds(5);
 /// Number of entries of the queue's beginning that are fetched at once, at least.
 const MIN_LOOK: usize = 32;
-/// Limit of the times that an attempt is planned again because columns turned up that its plan did not know. One pass finds
-/// them all; more would mean that the input changes.
-const MAX_REPLANS: u32 = 2;
 
 /// Limits that are set for runs and their attempts.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +61,7 @@ pub struct Machine {
     settled: BTreeSet<ManifestId>,
 }
 
-/// When to look next, or none while a look is going on.
+/// Moment of the next look, or none while a look is going on.
 type Look = Option<DateTime<Utc>>;
 
 impl Machine {
@@ -95,7 +95,7 @@ impl Machine {
         self.runs.values().filter(|run| run.phase == Phase::Converting).count()
     }
 
-    /// When [`Event::Tick`] is due at the latest.
+    /// Moment at which [`Event::Tick`] is due at the latest.
     pub fn wakes_at(&self) -> Option<DateTime<Utc>> {
         let runs =
             self.runs.values().flat_map(|run| run.deadline.into_iter().chain(run.again.as_ref().map(|(at, _)| *at)));
@@ -251,156 +251,6 @@ impl Machine {
             }
             RunState::Planning | RunState::Running => self.begin(seen, actions),
             _ => {}
-        }
-    }
-
-    // An attempt.
-
-    fn started(&mut self, id: ManifestId, attempt: u32, now: DateTime<Utc>, actions: &mut Vec<Action>) {
-        let Some(run) = self.runs.get_mut(&id).filter(|run| run.phase == Phase::Starting) else { return };
-        run.attempt = attempt;
-        run.refusals = 0;
-        if self.stops {
-            // The next scheduler finds it planning.
-            self.forget(id, actions);
-        } else {
-            run.deadline = Some(now + self.limits.run_timeout);
-            self.ask(&id, Phase::Converting, Action::Convert(id.clone(), attempt), actions);
-        }
-    }
-
-    fn converted(&mut self, id: ManifestId, attempt: u32, actions: &mut Vec<Action>) {
-        match self.at(&id, attempt) {
-            Some(Phase::Converting) => self.ask(&id, Phase::Committing, Action::Commit(id.clone(), attempt), actions),
-            // The conversion was told to stop just when it was complete.
-            Some(Phase::Aborting(reason)) => {
-                let reason = reason.clone();
-                self.discard(&id, reason, actions);
-            }
-            _ => {}
-        }
-    }
-
-    fn needs_replan(&mut self, id: ManifestId, attempt: u32, actions: &mut Vec<Action>) {
-        let reason = match self.at(&id, attempt) {
-            Some(Phase::Converting) => None,
-            Some(Phase::Aborting(reason)) => Some(reason.clone()),
-            _ => return,
-        };
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        if let Some(reason) = reason {
-            return self.discard(&id, reason, actions);
-        }
-        run.replans += 1;
-        if run.replans > MAX_REPLANS {
-            let message = "the columns keep changing: the input changes while it is read";
-            return self.discard(&id, Some(Failure::new(FailureClass::Input, message)), actions);
-        }
-        // Files that the attempt left are removed at the start of the next.
-        self.ask(&id, Phase::Starting, Action::Start(id.clone()), actions);
-    }
-
-    fn attempt_failed(&mut self, id: ManifestId, attempt: u32, failure: Failure, actions: &mut Vec<Action>) {
-        let reason = match self.at(&id, attempt) {
-            Some(Phase::Converting | Phase::Committing) => Some(failure),
-            Some(Phase::Aborting(reason)) => reason.clone(),
-            _ => return,
-        };
-        self.discard(&id, reason, actions);
-    }
-
-    fn discarded(&mut self, id: ManifestId, attempt: u32, now: DateTime<Utc>, actions: &mut Vec<Action>) {
-        let Some(Phase::Discarding(reason)) = self.at(&id, attempt) else { return };
-        let Some(failure) = reason.clone() else { return self.forget(id, actions) };
-        let Some(run) = self.runs.get(&id) else { return };
-        let failures = run.failures_like(failure.class);
-        let action = if failures < self.limits.retries_after(failure.class) {
-            let not_before = now + pauses::before_retry(failure.class, failures);
-            Action::RetryLater(id.clone(), attempt, failure, not_before)
-        } else {
-            Action::Fail(id.clone(), attempt, failure)
-        };
-        self.ask(&id, Phase::Ending, action, actions);
-    }
-
-    /// Has the run converted anew, as its committed output cannot be shown any more. The more often that happens, the rarer it
-    /// is tried: whatever removes private files may do so again.
-    fn lost(&mut self, id: &ManifestId, failure: Failure, now: DateTime<Utc>, actions: &mut Vec<Action>) {
-        let Some(run) = self.runs.get(id).filter(|run| run.phase == Phase::Publishing) else { return };
-        let not_before = now + pauses::before_converting_anew(run.generation);
-        let action = Action::Supersede(id.clone(), run.attempt, failure, not_before);
-        self.ask(id, Phase::Superseding, action, actions);
-    }
-
-    fn cancel(&mut self, id: &ManifestId, actions: &mut Vec<Action>) {
-        let Some(run) = self.runs.get_mut(id) else { return };
-        // In the other phases the store refuses what comes next, or it is too late.
-        if run.phase == Phase::Converting {
-            run.phase = Phase::Aborting(Some(cancelled()));
-            run.deadline = None;
-            actions.push(Action::Abort(id.clone(), run.attempt));
-        }
-    }
-
-    fn time_out(&mut self, now: DateTime<Utc>, actions: &mut Vec<Action>) {
-        let minutes = self.limits.run_timeout.num_minutes();
-        for (id, run) in &mut self.runs {
-            if run.phase == Phase::Converting && run.deadline.is_some_and(|at| at <= now) {
-                let message = format!("the attempt took longer than {minutes} minutes (the limit)");
-                run.phase = Phase::Aborting(Some(Failure::new(FailureClass::Timeout, message)));
-                run.deadline = None;
-                actions.push(Action::Abort(id.clone(), run.attempt));
-            }
-        }
-    }
-
-    // When the store objects.
-
-    fn refused(&mut self, id: ManifestId, failure: Failure, now: DateTime<Utc>, actions: &mut Vec<Action>) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        let refusal = match (&run.phase, &run.asked) {
-            (Phase::Starting, _) => Refusal::Start(failure),
-            (Phase::Committing, _) => Refusal::Commit(failure),
-            (Phase::Ending, Some(Action::Fail(.., reason) | Action::RetryLater(.., reason, _))) => {
-                Refusal::End(reason.clone())
-            }
-            (Phase::Superseding | Phase::Completing, _) => Refusal::Complete,
-            _ => return,
-        };
-        run.refusals += 1;
-        let is_again = run.refusals > 1;
-        self.ask(&id, Phase::Inspecting(refusal), Action::Inspect(id.clone()), actions);
-        if is_again {
-            // A run that is refused again, for no reason that can be seen, is looked at after a pause: nothing asks in a circle.
-            actions.pop();
-            self.again(&id, now, pauses::before_asking_again);
-        }
-    }
-
-    fn found(&mut self, id: ManifestId, seen: Option<Seen>, actions: &mut Vec<Action>) {
-        let Some(run) = self.runs.get_mut(&id) else { return };
-        let Phase::Inspecting(refusal) = &run.phase else { return };
-        let refusal = refusal.clone();
-        let Some(seen) = seen else { return self.forget(id, actions) };
-        let is_mine = run.attempt == seen.attempts && seen.state != RunState::Queued;
-        (run.attempt, run.generation) = (seen.attempts, seen.generation);
-        (run.failures, run.lost_executors) = (seen.failures, seen.lost_executors);
-        match seen.state {
-            RunState::Committing => self.ask(&id, Phase::Publishing, Action::Publish(id.clone()), actions),
-            RunState::Queued | RunState::Planning | RunState::Running if seen.cancel_requested => {
-                self.discard(&id, Some(cancelled()), actions);
-            }
-            RunState::Queued | RunState::Planning | RunState::Running => match refusal {
-                // As it can be started and was not, it never can: its files are in another manifest.
-                Refusal::Start(failure) => {
-                    self.ask(&id, Phase::Ending, Action::Fail(id.clone(), seen.attempts, failure), actions);
-                }
-                Refusal::Commit(failure) | Refusal::End(failure) if is_mine => {
-                    self.discard(&id, Some(failure), actions);
-                }
-                Refusal::Commit(_) | Refusal::End(_) | Refusal::Complete => self.forget(id, actions),
-            },
-            RunState::Draft | RunState::Completed | RunState::Failed | RunState::Cancelled => self.forget(id, actions),
         }
     }
 

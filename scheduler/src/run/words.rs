@@ -21,7 +21,7 @@ pub struct Seen {
     pub silent_attempts: u32,
     /// True if the run is to be cancelled.
     pub cancel_requested: bool,
-    /// Which output of the manifest it is, from 1.
+    /// Number of the manifest's output, from 1.
     pub generation: u32,
 }
 

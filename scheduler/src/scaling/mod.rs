@@ -79,7 +79,7 @@ async fn keep_current(service: Service, policy: Policy, slots: f64, answers: wat
             if !std::mem::replace(&mut listens, true) {
                 tokio::spawn(recorder.clone().listen(scheduler.ended()));
             }
-            recorder.record(scheduler, service.store()).await;
+            recorder.record(scheduler, &**service.store()).await;
         }
         match look.at(Utc::now()).await {
             Ok((load, speed)) => {

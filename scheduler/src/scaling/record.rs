@@ -1,9 +1,10 @@
 //! Work of executors and the time that it took, noted in the store with the day's numbers: so it outlives the process, and every scheduler
 //! of the state knows it. A process that dies takes what it has not written with it: some seconds, which no number depends on.
 
-use crate::shell::{EndedRun, Scheduler};
+use crate::changes::EndedRun;
+use crate::shell::Scheduler;
 use chrono::Utc;
-use millwork_tracking::TrackingStore;
+use millwork_tracking::NumberStore;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
@@ -44,7 +45,7 @@ impl Recorder {
     }
 
     /// Writes what there is. What cannot be written waits for the next time.
-    pub(super) async fn record(&self, scheduler: &Scheduler, store: &Arc<dyn TrackingStore>) {
+    pub(super) async fn record(&self, scheduler: &Scheduler, store: &dyn NumberStore) {
         let (slots, executors) = scheduler.engine().take_busy();
         let unwritten = self.with(|unwritten| {
             unwritten.slots += slots;

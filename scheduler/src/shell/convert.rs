@@ -5,7 +5,10 @@ use super::{Shell, blocking, storage_failure};
 use crate::engine::{Engine, Job, TaskNow};
 use crate::run::Event;
 use millwork_api::Step;
-use millwork_conversion::{AttemptOutcome, Capacity, ConversionOptions, TaskReport, Verdict, plan_attempt, survey};
+use millwork_conversion::{
+    AttemptOutcome, Capacity, Columns, ConversionOptions, PlannedAttempt, Survey, TaskReport, Verdict, plan_attempt,
+    survey,
+};
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId};
 use millwork_storage::Staging;
 use std::cmp::Reverse;
@@ -73,53 +76,12 @@ impl Shell {
     ) -> Result<Converted, Failure> {
         let started = Instant::now();
         self.runs.step(&manifest.id, Step::Survey);
-        let surveyed = async {
-            Ok::<_, Failure>(match columns {
-                Some(known) => known,
-                None => {
-                    let survey = Arc::new(survey(manifest, &self.conversion).await?);
-                    let columns = survey.columns();
-                    (survey, columns)
-                }
-            })
-        };
-        let prepared = staging.clone();
-        let prepared = async { blocking(move || prepared.prepare()).await?.map_err(storage_failure) };
-        // Both to their ends: a place that is made late would stay.
-        let both = async { tokio::join!(surveyed, prepared) };
-        let (surveyed, prepared) = both.instrument(tracing::info_span!("survey")).await;
-        let (survey, columns) = surveyed?;
-        prepared?;
+        let surveyed = self.survey_input(manifest, &staging, columns).instrument(tracing::info_span!("survey"));
+        let (survey, columns) = surveyed.await?;
         self.runs.step(&manifest.id, Step::Plan);
-        let capacity = capacity(self.engine.slots_of_each(), self.converting.load(Ordering::Relaxed));
-        let traceparent = millwork_process::traceparent(&tracing::Span::current());
-        let conversion = ConversionOptions { traceparent, ..self.conversion.clone() };
-        let plan = |columns| {
-            plan_attempt(manifest, &survey, columns, staging.clone(), &conversion, capacity)
-                .instrument(tracing::info_span!("plan"))
-        };
-        let planned = match plan(columns.clone()).await {
-            // The query may name a column that only lines beyond the samples have.
-            Err(failure) if !self.conversion.query.is_default() => {
-                let all = survey.all_columns(self.conversion.names).await?;
-                if all == columns { Err(failure) } else { plan(all).await }
-            }
-            planned => planned,
-        }?;
-        let submitted = self.engine.submit(manifest.id.as_str(), planned.plan.clone(), planned.tasks.clone());
-        let job = submitted.instrument(tracing::info_span!("submit")).await?;
+        let planned = self.plan(manifest, &survey, columns, &staging).await?;
+        let mut job = self.submit(manifest, attempt, &planned).await?;
         metrics::histogram!("millwork_planning_duration_seconds").record(started.elapsed().as_secs_f64());
-        let plan = shortened(planned.explain().to_string());
-        let submitted = Submitted { job: job.id().clone(), plan };
-        // Whatever ends the wait, ends the job.
-        let mut job = CancelOnDrop { engine: self.engine.clone(), job: Some(job) };
-        self.runs.advance(&manifest.id, attempt, |phase| match phase {
-            Phase::Planning(conversion) => (Phase::Converting(conversion, submitted), Some(())),
-            other => (other, None),
-        });
-        let bytes = planned.tasks.iter().map(|task| task.bytes).sum();
-        self.runs.note(&manifest.id, |progress| progress.begin_conversion(bytes));
-        self.tell(Event::Planned(manifest.id.clone(), attempt));
         let (reports, tasks) = job.wait().await?;
         self.runs.note(&manifest.id, |progress| progress.end_conversion(&tasks));
         match planned.judge(&survey, &self.conversion.query, reports) {
@@ -131,7 +93,83 @@ impl Shell {
             }
             Verdict::Replan(columns) => Ok(Converted::Replan((survey, columns))),
             Verdict::Failed(failure) => Err(failure),
+            Verdict::Unbalanced(failure) => {
+                metrics::counter!("millwork_ledger_mismatch_total").increment(1);
+                Err(failure)
+            }
         }
+    }
+
+    /// Surveys the input, unless the attempt before has found its columns out, and makes the attempt's private place.
+    async fn survey_input(
+        &self,
+        manifest: &Manifest,
+        staging: &Staging,
+        columns: Option<KnownColumns>,
+    ) -> Result<KnownColumns, Failure> {
+        let surveyed = async {
+            Ok::<_, Failure>(match columns {
+                Some(known) => known,
+                None => {
+                    let survey = Arc::new(survey(manifest, &self.conversion).await?);
+                    let columns = survey.columns();
+                    (survey, columns)
+                }
+            })
+        };
+        let staging = staging.clone();
+        let prepared = async { blocking(move || staging.prepare()).await?.map_err(storage_failure) };
+        // Both to their ends: a place that is made late would stay.
+        let (surveyed, prepared) = tokio::join!(surveyed, prepared);
+        let known = surveyed?;
+        prepared?;
+        Ok(known)
+    }
+
+    /// Plans the conversion for this run's share of the executors.
+    async fn plan(
+        &self,
+        manifest: &Manifest,
+        survey: &Survey,
+        columns: Columns,
+        staging: &Staging,
+    ) -> Result<PlannedAttempt, Failure> {
+        let capacity = capacity(self.engine.slots_of_each(), self.converting.load(Ordering::Relaxed));
+        let traceparent = millwork_process::traceparent(&tracing::Span::current());
+        let conversion = ConversionOptions { traceparent, ..self.conversion.clone() };
+        let plan = |columns| {
+            plan_attempt(manifest, survey, columns, staging.clone(), &conversion, capacity)
+                .instrument(tracing::info_span!("plan"))
+        };
+        match plan(columns.clone()).await {
+            // The query may name a column that only lines beyond the samples have.
+            Err(failure) if !self.conversion.query.is_default() => {
+                let all = survey.all_columns(self.conversion.names).await?;
+                if all == columns { Err(failure) } else { plan(all).await }
+            }
+            planned => planned,
+        }
+    }
+
+    /// Gives the plan to the executors. Whatever ends the wait for them, ends the job.
+    async fn submit(
+        &self,
+        manifest: &Manifest,
+        attempt: u32,
+        planned: &PlannedAttempt,
+    ) -> Result<CancelOnDrop, Failure> {
+        let submitted = self.engine.submit(manifest.id.as_str(), planned.plan.clone(), planned.tasks.clone());
+        let job = submitted.instrument(tracing::info_span!("submit")).await?;
+        let submitted = Submitted { job: job.id().clone(), plan: shortened(planned.explain().to_string()) };
+        let job = CancelOnDrop { engine: self.engine.clone(), job: Some(job) };
+        self.runs.advance(&manifest.id, attempt, |phase| match phase {
+            Phase::Planning(conversion) => (Phase::Converting(conversion, submitted), Some(())),
+            other => (other, None),
+        });
+        let bytes = planned.tasks.iter().map(|task| task.bytes).sum();
+        self.runs.note(&manifest.id, |progress| progress.begin_conversion(bytes));
+        self.tell(Event::Planned(manifest.id.clone(), attempt));
+        Ok(job)
     }
 }
 
@@ -176,7 +214,7 @@ struct CancelOnDrop {
 }
 
 impl CancelOnDrop {
-    /// The reports of all tasks, and how these were.
+    /// Waits for the reports of all tasks. Returns the tasks, too, as they were in the end.
     async fn wait(&mut self) -> Result<(Vec<TaskReport>, Vec<TaskNow>), Failure> {
         let Some(job) = &mut self.job else { return Ok((Vec::new(), Vec::new())) };
         let reports = self.engine.wait(job).await?;

@@ -14,8 +14,9 @@ mod store;
 mod sweep;
 mod watch;
 
-pub use scheduler::{Change, EndedRun, Scheduler};
+pub use scheduler::Scheduler;
 
+use crate::changes::{Change, EndedRun};
 use crate::engine::Engine;
 use crate::options::RunOptions;
 use crate::run::{Action, Event, Machine, Seen};

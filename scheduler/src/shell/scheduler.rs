@@ -2,7 +2,7 @@
 
 use super::registry::RunRegistry;
 use super::{Shell, serve, sweep};
-use crate::commit::RunResult;
+use crate::changes::{Change, EndedRun};
 use crate::engine::Engine;
 use crate::lease::{Lease, LeaseUntil, OutputLock};
 use crate::options::RunOptions;
@@ -11,9 +11,8 @@ use crate::run::{Event, Limits, Machine};
 use chrono::{DateTime, Utc};
 use millwork_api::RunProgress;
 use millwork_conversion::ConversionOptions;
-use millwork_manifest::{Failure, ManifestId};
+use millwork_manifest::ManifestId;
 use millwork_tracking::{Run, RunState, TrackingStore};
-use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc};
@@ -25,30 +24,6 @@ use tokio_util::task::TaskTracker;
 const MIN_BUCKET_FILE_MB: u64 = 8;
 /// Number of changes that a slow listener may lag behind.
 const CHANGES: usize = 4096;
-
-/// A change in a run's life.
-#[derive(Clone, Debug, Serialize)]
-pub struct Change {
-    /// The run.
-    pub manifest_id: ManifestId,
-    /// State of the run now.
-    pub state: RunState,
-    /// Number of the run's attempt; 0 if that does not matter any more.
-    pub attempt: u32,
-    /// Why it failed, or its attempt did.
-    pub failure: Option<Failure>,
-    /// When.
-    pub at: DateTime<Utc>,
-}
-
-/// A run that has ended.
-#[derive(Clone, Debug)]
-pub struct EndedRun {
-    /// Id of the run's manifest.
-    pub manifest_id: ManifestId,
-    /// Result of the run, or the failure.
-    pub outcome: Result<Arc<RunResult>, Failure>,
-}
 
 /// The one process that runs the manifests of a store.
 #[derive(Clone)]

@@ -1,7 +1,8 @@
 //! Actions that only ask the store.
 
 use super::registry::{Attempt, Input};
-use super::{EndedRun, RETRIES, Shell};
+use super::{RETRIES, Shell};
+use crate::changes::EndedRun;
 use crate::commit::RunResult;
 use crate::loss::{self, TakeBackError};
 use crate::run::{Event, Seen};

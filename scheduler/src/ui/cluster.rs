@@ -2,12 +2,11 @@
 
 use super::asked::{Asked, Shown};
 use crate::api::{Api, ApiError, load_executors, load_schedulers};
-use crate::lease::LOCK;
 use axum::extract::State;
 use axum::response::Response;
 use chrono::DateTime;
 use millwork_api::path;
-use millwork_tracking::{BuilderNote, LockState};
+use millwork_tracking::{BuilderNote, LEADER_LOCK, LockState};
 use millwork_ui::frame::Section;
 use millwork_ui::pages::cluster::{Builder, Cluster, Held, Lock, page};
 
@@ -28,7 +27,7 @@ async fn show(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
     let builders = store.inspection().builders().await?.into_iter().take(BUILDERS).map(builder).collect::<Vec<_>>();
     let waiting = store.backlogs().await?;
     let of_dates = waiting.iter().take(DATES).map(|(date, _)| format!("LOCK#{date}"));
-    let names: Vec<String> = of_dates.chain([LOCK.to_owned()]).collect();
+    let names: Vec<String> = of_dates.chain([LEADER_LOCK.to_owned()]).collect();
     let locks: Vec<Lock> = store.inspection().locks(&names).await?.into_iter().map(lock).collect();
     let body = page(&Cluster {
         now: asked.now,

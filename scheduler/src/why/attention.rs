@@ -8,7 +8,7 @@ use millwork_diagnosis::{
     AttentionItem, ClusterFacts, Code, DateFacts, Diagnosis, Facts, Settings, Standing, Subject, diagnose, fold,
 };
 use millwork_manifest::{DatePrefix, FileState, ManifestId, RunState};
-use millwork_tracking::{BuilderAbout, FileFilter, Page, Run, RunFilter, TrackedFile, TrackingResult, TrackingStore};
+use millwork_tracking::{BuilderAbout, FileFilter, Page, Run, RunFilter, RunStore, TrackedFile, TrackingResult};
 use std::collections::{HashMap, HashSet};
 
 /// Limit of the failed runs, failed files and refused files that are looked at, each: 500, the newest or the oldest.
@@ -27,7 +27,7 @@ const OLD_DRAFT_SECONDS: i64 = 300;
 /// List of what needs a person now.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Attention {
-    /// When it was looked.
+    /// Moment of the look.
     pub at: DateTime<Utc>,
     /// Causes, those with the most subjects first.
     pub items: Vec<AttentionItem>,
@@ -217,7 +217,7 @@ fn add_failed_runs(
 
 /// Drafts that were begun before a moment, the oldest first, and whether these are all: the listing has the newest first, and ends
 /// after [`MAX_DRAFT_PAGES`].
-pub(crate) async fn old_drafts(store: &dyn TrackingStore, before: DateTime<Utc>) -> TrackingResult<(Vec<Run>, bool)> {
+pub(crate) async fn old_drafts(store: &dyn RunStore, before: DateTime<Utc>) -> TrackingResult<(Vec<Run>, bool)> {
     let mut filter = RunFilter { state: Some(RunState::Draft), limit: LOOKED_AT, ..RunFilter::default() };
     let mut old = Vec::new();
     for _ in 0..MAX_DRAFT_PAGES {

@@ -1,7 +1,6 @@
 //! Schedulers, executors and builders.
 
 use super::Inspector;
-use crate::lease;
 use chrono::{DateTime, Utc};
 use millwork_diagnosis::{BuilderFacts, ClusterFacts, ExecutorFacts, GoneFacts, Leader, LockFacts, SlotFacts};
 use millwork_tracking::{BuilderAbout, LockState, TrackingResult};
@@ -21,29 +20,17 @@ impl Inspector {
         Ok((cluster, about))
     }
 
-    /// The scheduler that runs the manifests. One on a file holds a lock of the system, which ends with its process; in
-    /// DynamoDB the lock has a time.
+    /// The scheduler that runs the manifests.
     pub(crate) async fn leader_facts(&self, now: DateTime<Utc>) -> TrackingResult<Leader> {
-        let lock = self.store.inspection().locks(&[lease::LOCK.to_owned()]).await?.pop();
-        let holder = lock.as_ref().map(|lock| lock.holder.clone()).unwrap_or_else(|| "a scheduler".to_owned());
-        if self.leader.is_some() {
-            return Ok(Leader::Held { holder });
-        }
-        if let Some(path) = self.about.state.strip_prefix("sqlite:") {
-            let held = lease::is_held(path.as_ref());
-            return Ok(match held {
-                Some(true) => Leader::Held { holder },
-                Some(false) => Leader::Nobody { last: lock.map(|lock| (lock.holder, None)) },
-                None => Leader::Unknown,
-            });
-        }
-        if !self.about.is_dynamodb() {
-            return Ok(Leader::Unknown);
-        }
-        Ok(match lock {
-            Some(lock) if lock.expires_at.is_some_and(|at| at > now) => Leader::Held { holder: lock.holder },
-            Some(lock) => Leader::Nobody { last: Some((lock.holder, lock.expires_at)) },
-            None => Leader::Nobody { last: None },
+        let leader = self.store.leader(now).await?;
+        let holder = leader.lock().map(|lock| lock.holder.clone()).unwrap_or_else(|| "a scheduler".to_owned());
+        Ok(match leader {
+            _ if self.leader.is_some() => Leader::Held { holder },
+            millwork_tracking::Leader::Held(_) => Leader::Held { holder },
+            millwork_tracking::Leader::Nobody(last) => {
+                Leader::Nobody { last: last.map(|lock| (lock.holder, lock.expires_at)) }
+            }
+            millwork_tracking::Leader::Unknown(_) => Leader::Unknown,
         })
     }
 

@@ -28,14 +28,10 @@ use std::sync::Arc;
 
 /// Age at which the files of a submission without a run are released, in seconds: a quarter of an hour, as the sweep has it.
 const ABANDONED_SECONDS: u64 = 15 * 60;
-/// Age after which DynamoDB forgets converted files, in days.
-const FORGETS_AFTER_DAYS: u64 = 7;
 
 /// Facts about a state that are not kept in it.
 #[derive(Clone, Debug, Default)]
 pub struct About {
-    /// URL of the state; empty if it is not known.
-    pub state: String,
     /// Places that are written to, by what they are for.
     pub written: Vec<(&'static str, Location)>,
     /// Retries of a run after failures that can pass.
@@ -46,25 +42,11 @@ pub struct About {
 
 impl About {
     /// Takes the facts that the options of a scheduler give.
-    pub fn of(state: &str, run: &RunOptions, manifests: &Places) -> anyhow::Result<Self> {
+    pub fn of(run: &RunOptions, manifests: &Places) -> anyhow::Result<Self> {
         let mut written = vec![("the output", run.output()?)];
         written.extend(run.quarantine()?.map(|place| ("the quarantine", place)));
         written.extend(manifests.locations().map(|place| ("the place of manifests", place)));
-        Ok(Self {
-            state: state.to_owned(),
-            written,
-            max_retries: Some(run.max_retries),
-            run_timeout_minutes: Some(run.run_timeout_minutes),
-        })
-    }
-
-    /// Takes the facts that the URL of a state alone gives.
-    pub fn of_state(state: &str) -> Self {
-        Self { state: state.to_owned(), ..Self::default() }
-    }
-
-    fn is_dynamodb(&self) -> bool {
-        self.state.starts_with("dynamodb:")
+        Ok(Self { written, max_retries: Some(run.max_retries), run_timeout_minutes: Some(run.run_timeout_minutes) })
     }
 }
 
@@ -85,13 +67,13 @@ impl Inspector {
         Self { store, input, about: Arc::new(about), leader: None }
     }
 
-    /// Why a file is as it is.
+    /// Diagnoses a file.
     pub async fn file(&self, uri: &ObjectUri, now: DateTime<Utc>) -> TrackingResult<Diagnosis> {
         let (facts, settings) = self.facts_of_file(uri, now).await?;
         Ok(diagnose(&Subject::File(uri.to_string()), &facts, &settings, now))
     }
 
-    /// Why a run is as it is.
+    /// Diagnoses a run.
     pub async fn run(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<Diagnosis> {
         let (cluster, builder) = self.cluster(now).await?;
         let mut facts = Facts { cluster, ..Facts::default() };
@@ -105,7 +87,7 @@ impl Inspector {
         Ok(diagnose(&Subject::Run(id.to_string()), &facts, &self.settings(builder.as_ref()), now))
     }
 
-    /// Why a date is not done.
+    /// Diagnoses a date that is not done.
     pub async fn date(&self, date: DatePrefix, now: DateTime<Utc>) -> TrackingResult<Diagnosis> {
         let (cluster, builder) = self.cluster(now).await?;
         let facts = Facts { cluster, date: self.date_facts(date).await?, ..Facts::default() };
@@ -124,7 +106,7 @@ impl Inspector {
 
     /// Tells whether the store forgets converted files after their time.
     pub(crate) fn forgets(&self) -> bool {
-        self.about.is_dynamodb()
+        self.store.forgets_after_days().is_some()
     }
 
     /// The settings in force: those of the builder that was seen last, and of this scheduler.
@@ -143,7 +125,7 @@ impl Inspector {
             max_attempts: self.about.max_retries.map_or(usual.max_attempts, |retries| retries.saturating_add(1)),
             run_timeout_minutes: self.about.run_timeout_minutes.unwrap_or(usual.run_timeout_minutes),
             abandoned_seconds: ABANDONED_SECONDS,
-            forgets_after_days: self.about.is_dynamodb().then_some(FORGETS_AFTER_DAYS),
+            forgets_after_days: self.store.forgets_after_days(),
             size_bounds_bytes: builder.map(|builder| rules_of(builder).size_bounds_bytes()),
             ..usual
         }

@@ -4,7 +4,7 @@ use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
 
-/// The items for which memory is taken before they have come.
+/// Limit of the items for which memory is taken before they have come.
 const MOST_AHEAD: usize = 1024;
 
 /// Reads a list of up to `MOST` items, for `serde`'s `deserialize_with`. A longer one is refused as soon as the item too many comes.

@@ -76,7 +76,7 @@ pub(crate) struct Upload {
 
 /// The end of an output.
 pub struct Tail<'a> {
-    /// Which of the files that are being settled it is of.
+    /// Place of its file among those that are being settled.
     pub file: usize,
     /// Offset in the file at which the end starts, in bytes.
     pub offset: u64,

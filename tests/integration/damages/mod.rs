@@ -169,7 +169,7 @@ async fn damages_in_pairs_are_found_and_mended_as_far_as_there_is_one_truth() {
 async fn damages_in_pairs_are_found_and_mended_in_dynamodb_too() {
     let aws = Aws::start();
     let (store, client, names_of_tables) = aws.fresh_store_and_tables().await;
-    let mut world = World::on(Place::new(), store, &format!("dynamodb:{}", names_of_tables.tracking));
+    let mut world = World::on(Place::new(), store);
     world.fill().await;
     // Somebody runs the manifests.
     let _ = world.store.lock("LOCK#runs", "host-3", Duration::hours(2), world.now).await.unwrap().unwrap();

@@ -18,7 +18,8 @@ use futures::executor::block_on;
 use millwork_manifest::{Failure, FailureClass, FileState, Manifest, ManifestId};
 use millwork_scheduler::run::{Action, Event, Limits, Machine, Seen};
 use millwork_tracking::{
-    Commit, Lock, NumberStore, QueuedManifest, Run, RunState, SqliteStore, TrackingError, TrackingResult, TrackingStore,
+    AttemptStore, Commit, CommitStore, FileStore, Lock, LockStore, NumberStore, QueuedManifest, Run, RunState,
+    RunStore, SqliteStore, TrackingError, TrackingResult,
 };
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

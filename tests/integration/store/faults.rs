@@ -4,11 +4,13 @@ use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::{DatePrefix, Failure, FileState, Manifest, ManifestFile, ManifestId, ObjectUri};
 use millwork_tracking::{
-    AttemptWork, AuditEntry, AuditFilter, Backlog, Commit, DateTotals, Draft, FileFilter, FileTotal, FoundFile, Lock,
-    Metric, Note, NumberStore, Overwrites, Page, PlanRecord, QueuedManifest, Replaced, Run, RunCount, RunFilter,
-    RunState, Sample, Span, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
+    AttemptStore, AttemptWork, AuditEntry, AuditFilter, AuditStore, Backlog, Commit, CommitStore, DateTotals, Draft,
+    DraftStore, FileFilter, FileStore, FileTotal, FoundFile, Lead, Leader, Lock, LockStore, Metric, Note, NumberStore,
+    Overwrites, Page, PlanRecord, PlanStore, QueuedManifest, Replaced, Run, RunCount, RunFilter, RunState, RunStore,
+    Sample, Span, TimelineEntry, TrackedBatch, TrackedFile, TrackingError, TrackingResult, TrackingStore,
 };
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 /// What happens to one operation.
@@ -72,120 +74,166 @@ impl<G: Gate> Faulty<G> {
     }
 }
 
-/// Each operation goes through the gate.
+/// Has each operation of a subject go through the gate.
 macro_rules! delegate {
-    ($(fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
+    ($store:ident { $(fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)* } $($other:tt)*) => {
         #[async_trait]
-        impl<G: Gate> TrackingStore for Faulty<G> {
-            fn inspection(&self) -> &dyn millwork_tracking::Inspection {
-                self.inner.inspection()
-            }
-
+        impl<G: Gate> $store for Faulty<G> {
             $(async fn $name(&self, $($argument: $type),*) -> TrackingResult<$result> {
                 self.through(stringify!($name), self.inner.$name($($argument),*)).await
             })*
 
-            async fn backlogs(&self) -> TrackingResult<Vec<(DatePrefix, Backlog)>> {
-                match self.gate.fate("backlogs").await {
-                    Fate::Succeeds => self.inner.backlogs().await,
-                    // Counters that were lost.
-                    Fate::IsStale => Ok(Vec::new()),
-                    _ => Err(unavailable("backlogs", "before")),
-                }
-            }
-
-            async fn pending(&self, date: DatePrefix, limit: usize) -> TrackingResult<Vec<TrackedFile>> {
-                self.pending_through(date, limit).await
-            }
+            $($other)*
         }
     };
 }
 
 delegate! {
-    fn track(found: &[FoundFile], overwrites: Overwrites, now: DateTime<Utc>) -> TrackedBatch;
-    fn mark_missing(found: &FoundFile, now: DateTime<Utc>) -> bool;
-    fn mark_moved(uri: &ObjectUri, to: &str, now: DateTime<Utc>) -> ();
-    fn take_back(seen: &TrackedFile, now: DateTime<Utc>) -> bool;
-    fn refresh(manifest: &Manifest, changed: &[ManifestFile], now: DateTime<Utc>) -> ();
-    fn files(uris: &[ObjectUri]) -> Vec<Option<TrackedFile>>;
-    fn list_files(filter: &FileFilter) -> Page<TrackedFile>;
-    fn count_files() -> Vec<(FileState, u64)>;
-    fn timeline(uri: &ObjectUri) -> Vec<TimelineEntry>;
-    fn backlog(date: DatePrefix) -> Backlog;
-    fn recount(date: DatePrefix) -> Backlog;
-    fn lock(name: &str, holder: &str, ttl: Duration, now: DateTime<Utc>) -> Option<Lock>;
-    fn renew(lock: &Lock, ttl: Duration, now: DateTime<Utc>) -> Lock;
-    fn unlock(lock: &Lock) -> ();
-    fn next_batch_index(date: DatePrefix) -> u64;
-    fn begin_draft(draft: &Draft, lock: &Lock) -> ();
-    fn claim(id: &ManifestId, seen: &[TrackedFile], lock: &Lock, now: DateTime<Utc>) -> Vec<ObjectUri>;
-    fn finish_draft(queued: &QueuedManifest, now: DateTime<Utc>) -> ();
-    fn drop_draft(id: &ManifestId, lock: &Lock) -> ();
-    fn drafts(begun_before: DateTime<Utc>) -> Vec<Draft>;
-    fn submit(queued: &QueuedManifest, priority: i32, now: DateTime<Utc>) -> bool;
-    fn release_abandoned(before: DateTime<Utc>, now: DateTime<Utc>) -> u64;
-    fn ping() -> ();
-    fn run_head(id: &ManifestId) -> Option<Run>;
-    fn run(id: &ManifestId) -> Option<Run>;
-    fn manifest(id: &ManifestId) -> Option<Manifest>;
-    fn list_runs(filter: &RunFilter) -> Page<Run>;
-    fn count_runs() -> Vec<RunCount>;
-    fn due(limit: usize, now: DateTime<Utc>) -> Vec<Run>;
-    fn open_runs() -> Vec<Run>;
-    fn start_attempt(id: &ManifestId, lock: &Lock, now: DateTime<Utc>) -> u32;
-    fn set_running(id: &ManifestId, attempt: u32, now: DateTime<Utc>) -> ();
-    fn retry_later(
-        id: &ManifestId,
-        attempt: u32,
-        failure: &Failure,
-        not_before: DateTime<Utc>,
-        now: DateTime<Utc>
-    ) -> bool;
-    fn fail(id: &ManifestId, attempt: u32, failure: &Failure, now: DateTime<Utc>) -> ();
-    fn cancel(id: &ManifestId, now: DateTime<Utc>) -> RunState;
-    fn requeue(id: &ManifestId, now: DateTime<Utc>) -> ();
-    fn force(id: &ManifestId, now: DateTime<Utc>) -> ();
-    fn prioritise(id: &ManifestId, priority: i32, now: DateTime<Utc>) -> ();
-    fn commit(commit: &Commit, result: &serde_json::Value, now: DateTime<Utc>) -> bool;
-    fn unpublished(id: &ManifestId) -> Option<Commit>;
-    fn supersede(
-        id: &ManifestId,
-        attempt: u32,
-        failure: &Failure,
-        not_before: Option<DateTime<Utc>>,
-        now: DateTime<Utc>
-    ) -> ();
-    fn replaced(id: &ManifestId) -> Vec<Replaced>;
-    fn complete(id: &ManifestId, now: DateTime<Utc>) -> ();
-    fn count(counts: &[(&str, u64)], now: DateTime<Utc>) -> ();
-    fn metrics(day: DatePrefix) -> Vec<Metric>;
-    fn audit(entry: &AuditEntry) -> ();
-    fn audits(filter: &AuditFilter) -> Page<AuditEntry>;
-    fn put_plan(plan: &PlanRecord, now: DateTime<Utc>) -> bool;
-    fn plan(id: &str) -> Option<PlanRecord>;
-    fn update_plan(plan: &PlanRecord) -> bool;
-}
-
-/// The same, for the numbers.
-macro_rules! delegate_numbers {
-    ($(fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {
-        #[async_trait]
-        impl<G: Gate> NumberStore for Faulty<G> {
-            $(async fn $name(&self, $($argument: $type),*) -> TrackingResult<$result> {
-                self.through(stringify!($name), self.inner.$name($($argument),*)).await
-            })*
+    FileStore {
+        fn track(found: &[FoundFile], overwrites: Overwrites, now: DateTime<Utc>) -> TrackedBatch;
+        fn mark_missing(found: &FoundFile, now: DateTime<Utc>) -> bool;
+        fn take_back(seen: &TrackedFile, now: DateTime<Utc>) -> bool;
+        fn mark_moved(uri: &ObjectUri, to: &str, now: DateTime<Utc>) -> ();
+        fn files(uris: &[ObjectUri]) -> Vec<Option<TrackedFile>>;
+        fn list_files(filter: &FileFilter) -> Page<TrackedFile>;
+        fn count_files() -> Vec<(FileState, u64)>;
+        fn timeline(uri: &ObjectUri) -> Vec<TimelineEntry>;
+        fn backlog(date: DatePrefix) -> Backlog;
+        fn recount(date: DatePrefix) -> Backlog;
+    }
+        async fn backlogs(&self) -> TrackingResult<Vec<(DatePrefix, Backlog)>> {
+            match self.gate.fate("backlogs").await {
+                Fate::Succeeds => self.inner.backlogs().await,
+                // Counters that were lost.
+                Fate::IsStale => Ok(Vec::new()),
+                _ => Err(unavailable("backlogs", "before")),
+            }
         }
-    };
+
+        async fn pending(&self, date: DatePrefix, limit: usize) -> TrackingResult<Vec<TrackedFile>> {
+            self.pending_through(date, limit).await
+        }
 }
 
-delegate_numbers! {
-    fn date_totals(from: Option<DatePrefix>, to: Option<DatePrefix>) -> Vec<(DatePrefix, DateTotals)>;
-    fn recount_totals(date: DatePrefix) -> DateTotals;
-    fn arrivals() -> FileTotal;
-    fn note_work(id: &ManifestId, attempt: u32, work: &AttemptWork) -> ();
-    fn put_sample(span: Span, sample: &Sample) -> ();
-    fn samples(span: Span, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<Sample>;
-    fn prune(now: DateTime<Utc>) -> ();
-    fn put_note(kind: &str, note: &Note, expires_at: DateTime<Utc>) -> ();
-    fn notes(kind: &str, now: DateTime<Utc>) -> Vec<Note>;
+delegate! {
+    LockStore {
+        fn lock(name: &str, holder: &str, ttl: Duration, now: DateTime<Utc>) -> Option<Lock>;
+        fn renew(lock: &Lock, ttl: Duration, now: DateTime<Utc>) -> Lock;
+        fn unlock(lock: &Lock) -> ();
+        fn lead(holder: &str, ttl: Duration, now: DateTime<Utc>) -> Option<Lead>;
+    }
+        async fn leader(&self, now: DateTime<Utc>) -> TrackingResult<Leader> {
+            self.inner.leader(now).await
+        }
+}
+
+delegate! {
+    DraftStore {
+        fn next_batch_index(date: DatePrefix) -> u64;
+        fn begin_draft(draft: &Draft, lock: &Lock) -> ();
+        fn claim(id: &ManifestId, seen: &[TrackedFile], lock: &Lock, now: DateTime<Utc>) -> Vec<ObjectUri>;
+        fn finish_draft(queued: &QueuedManifest, now: DateTime<Utc>) -> ();
+        fn drop_draft(id: &ManifestId, lock: &Lock) -> ();
+        fn drafts(begun_before: DateTime<Utc>) -> Vec<Draft>;
+    }
+}
+
+delegate! {
+    RunStore {
+        fn submit(queued: &QueuedManifest, priority: i32, now: DateTime<Utc>) -> bool;
+        fn release_abandoned(before: DateTime<Utc>, now: DateTime<Utc>) -> u64;
+        fn run_head(id: &ManifestId) -> Option<Run>;
+        fn run(id: &ManifestId) -> Option<Run>;
+        fn manifest(id: &ManifestId) -> Option<Manifest>;
+        fn list_runs(filter: &RunFilter) -> Page<Run>;
+        fn count_runs() -> Vec<RunCount>;
+        fn cancel(id: &ManifestId, now: DateTime<Utc>) -> RunState;
+        fn requeue(id: &ManifestId, now: DateTime<Utc>) -> ();
+        fn refresh(manifest: &Manifest, changed: &[ManifestFile], now: DateTime<Utc>) -> ();
+        fn force(id: &ManifestId, now: DateTime<Utc>) -> ();
+        fn prioritise(id: &ManifestId, priority: i32, now: DateTime<Utc>) -> ();
+    }
+}
+
+delegate! {
+    AttemptStore {
+        fn due(limit: usize, now: DateTime<Utc>) -> Vec<Run>;
+        fn open_runs() -> Vec<Run>;
+        fn start_attempt(id: &ManifestId, lock: &Lock, now: DateTime<Utc>) -> u32;
+        fn set_running(id: &ManifestId, attempt: u32, now: DateTime<Utc>) -> ();
+        fn retry_later(
+            id: &ManifestId,
+            attempt: u32,
+            failure: &Failure,
+            not_before: DateTime<Utc>,
+            now: DateTime<Utc>
+        ) -> bool;
+        fn fail(id: &ManifestId, attempt: u32, failure: &Failure, now: DateTime<Utc>) -> ();
+    }
+}
+
+delegate! {
+    CommitStore {
+        fn commit(commit: &Commit, result: &serde_json::Value, now: DateTime<Utc>) -> bool;
+        fn unpublished(id: &ManifestId) -> Option<Commit>;
+        fn supersede(
+            id: &ManifestId,
+            attempt: u32,
+            failure: &Failure,
+            not_before: Option<DateTime<Utc>>,
+            now: DateTime<Utc>
+        ) -> ();
+        fn replaced(id: &ManifestId) -> Vec<Replaced>;
+        fn complete(id: &ManifestId, now: DateTime<Utc>) -> ();
+    }
+}
+
+delegate! {
+    AuditStore {
+        fn audit(entry: &AuditEntry) -> ();
+        fn audits(filter: &AuditFilter) -> Page<AuditEntry>;
+    }
+}
+
+delegate! {
+    PlanStore {
+        fn put_plan(plan: &PlanRecord, now: DateTime<Utc>) -> bool;
+        fn plan(id: &str) -> Option<PlanRecord>;
+        fn update_plan(plan: &PlanRecord) -> bool;
+    }
+}
+
+delegate! {
+    NumberStore {
+        fn count(counts: &[(&str, u64)], now: DateTime<Utc>) -> ();
+        fn metrics(day: DatePrefix) -> Vec<Metric>;
+        fn date_totals(from: Option<DatePrefix>, to: Option<DatePrefix>) -> Vec<(DatePrefix, DateTotals)>;
+        fn recount_totals(date: DatePrefix) -> DateTotals;
+        fn arrivals() -> FileTotal;
+        fn note_work(id: &ManifestId, attempt: u32, work: &AttemptWork) -> ();
+        fn put_sample(span: Span, sample: &Sample) -> ();
+        fn samples(span: Span, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<Sample>;
+        fn prune(now: DateTime<Utc>) -> ();
+        fn put_note(kind: &str, note: &Note, expires_at: DateTime<Utc>) -> ();
+        fn notes(kind: &str, now: DateTime<Utc>) -> Vec<Note>;
+    }
+}
+
+#[async_trait]
+impl<G: Gate> TrackingStore for Faulty<G> {
+    fn inspection(&self) -> &dyn millwork_tracking::Inspection {
+        self.inner.inspection()
+    }
+
+    fn file(&self) -> Option<&Path> {
+        self.inner.file()
+    }
+
+    fn forgets_after_days(&self) -> Option<u64> {
+        self.inner.forgets_after_days()
+    }
+
+    async fn ping(&self) -> TrackingResult<()> {
+        self.through("ping", self.inner.ping()).await
+    }
 }

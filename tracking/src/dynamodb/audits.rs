@@ -9,10 +9,13 @@ use super::metrics::KEEP;
 use super::pages::{cursor_of, place_of};
 use super::request::{Query, Written};
 use crate::audit::MAX_LOOK;
-use crate::{AuditEntry, AuditFilter, MAX_RECORD_BYTES, Page, PlanRecord, TrackingError, TrackingResult};
+use crate::{
+    AuditEntry, AuditFilter, AuditStore, MAX_RECORD_BYTES, Page, PlanRecord, PlanStore, TrackingError, TrackingResult,
+};
+use async_trait::async_trait;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use millwork_manifest::DatePrefix;
 
 /// Notes that one request of a listing reads at most: each can be large, and a request reads at most 1 MB.
@@ -135,4 +138,30 @@ fn plan_of(id: &str, item: &Item) -> TrackingResult<PlanRecord> {
         forget_after,
         document: expanded_attribute(item, "document", "plan")?,
     })
+}
+
+#[async_trait]
+impl AuditStore for DynamoStore {
+    async fn audit(&self, entry: &AuditEntry) -> TrackingResult<()> {
+        self.put_audit(entry).await
+    }
+
+    async fn audits(&self, filter: &AuditFilter) -> TrackingResult<Page<AuditEntry>> {
+        self.audits_of(filter).await
+    }
+}
+
+#[async_trait]
+impl PlanStore for DynamoStore {
+    async fn put_plan(&self, plan: &PlanRecord, _now: DateTime<Utc>) -> TrackingResult<bool> {
+        self.put_new_plan(plan).await
+    }
+
+    async fn plan(&self, id: &str) -> TrackingResult<Option<PlanRecord>> {
+        self.find_plan(id).await
+    }
+
+    async fn update_plan(&self, plan: &PlanRecord) -> TrackingResult<bool> {
+        self.write_plan(plan).await
+    }
 }

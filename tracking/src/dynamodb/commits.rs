@@ -15,8 +15,8 @@ use super::key;
 use super::request::{Transacted, pause, put_action, update_action};
 use super::run_item::{StoredRun, bounded};
 use super::runs::TRIES;
-use crate::life;
-use crate::{Commit, Replaced, Run, RunState, TrackingError, TrackingResult};
+use crate::{Commit, CommitStore, Replaced, Run, RunState, TrackingError, TrackingResult, life};
+use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, ManifestId};
@@ -181,5 +181,35 @@ impl DynamoStore {
         let result = self.text_of(id, &item, "result").await?;
         let invalid = |e: serde_json::Error| TrackingError::Corrupt { what: "result", value: e.to_string() };
         Ok(Some(Run { result: Some(serde_json::from_str(&result).map_err(invalid)?), ..stored.run }))
+    }
+}
+
+#[async_trait]
+impl CommitStore for DynamoStore {
+    async fn commit(&self, commit: &Commit, result: &serde_json::Value, now: DateTime<Utc>) -> TrackingResult<bool> {
+        self.put_commit(commit, result, now).await
+    }
+
+    async fn unpublished(&self, id: &ManifestId) -> TrackingResult<Option<Commit>> {
+        self.open_commit(id).await
+    }
+
+    async fn supersede(
+        &self,
+        id: &ManifestId,
+        attempt: u32,
+        failure: &Failure,
+        not_before: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        self.supersede_commit(id, attempt, failure, not_before, now).await
+    }
+
+    async fn replaced(&self, id: &ManifestId) -> TrackingResult<Vec<Replaced>> {
+        self.commits_to_replace(id).await
+    }
+
+    async fn complete(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.complete_run(id, now).await
     }
 }

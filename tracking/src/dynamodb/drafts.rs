@@ -21,10 +21,11 @@ use super::request::{Query, Transacted, incomplete, put_action, update_action};
 use super::run_item::{StoredRun, new_item};
 use super::runs::readable;
 use super::tables::STATUS_INDEX;
-use crate::{Draft, Lock, QueuedManifest, Run, RunState, TrackedFile, TrackingResult};
+use crate::{Draft, DraftStore, Lock, QueuedManifest, Run, RunState, TrackedFile, TrackingResult};
+use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
 use chrono::{DateTime, Utc};
-use millwork_manifest::{FileState, ManifestId, ObjectUri};
+use millwork_manifest::{DatePrefix, FileState, ManifestId, ObjectUri};
 use std::collections::HashSet;
 
 /// Limit of the files that are claimed at once: a transaction takes 100 actions, and one of them checks the lock.
@@ -202,5 +203,38 @@ impl DynamoStore {
             drafts.extend(readable(manifest)?.map(draft));
         }
         Ok(drafts)
+    }
+}
+
+#[async_trait]
+impl DraftStore for DynamoStore {
+    async fn next_batch_index(&self, date: DatePrefix) -> TrackingResult<u64> {
+        self.new_batch_index(date).await
+    }
+
+    async fn begin_draft(&self, draft: &Draft, lock: &Lock) -> TrackingResult<()> {
+        self.put_draft(draft, lock).await
+    }
+
+    async fn claim(
+        &self,
+        id: &ManifestId,
+        seen: &[TrackedFile],
+        lock: &Lock,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<Vec<ObjectUri>> {
+        self.claim_files(id, seen, lock, now).await
+    }
+
+    async fn finish_draft(&self, queued: &QueuedManifest, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.queue_draft(queued, 0, now).await
+    }
+
+    async fn drop_draft(&self, id: &ManifestId, lock: &Lock) -> TrackingResult<()> {
+        self.forget_draft(id, lock).await
+    }
+
+    async fn drafts(&self, begun_before: DateTime<Utc>) -> TrackingResult<Vec<Draft>> {
+        self.drafts_before(begun_before).await
     }
 }

@@ -12,9 +12,13 @@ use super::item::{Item, StoredFile, file_item, timeline_entry, tracked_file};
 use super::key;
 use super::request::{Written, all_until_error, pause};
 use crate::decide::{Decision, TAKEN_BACK, adopt, arrival, decide, decide_missing, note_overwrite};
-use crate::{FoundFile, Overwrites, TimelineEntry, Tracked, TrackedBatch, TrackedFile, TrackingError, TrackingResult};
+use crate::{
+    Backlog, FileFilter, FileStore, FoundFile, Overwrites, Page, TimelineEntry, Tracked, TrackedBatch, TrackedFile,
+    TrackingError, TrackingResult,
+};
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use millwork_manifest::{FileState, ObjectUri, QuarantineReason};
+use millwork_manifest::{DatePrefix, FileState, ObjectUri, QuarantineReason};
 use std::collections::{BTreeMap, HashMap};
 
 /// Limit of the tries at a file that changes all the time: it is decided on anew each time.
@@ -241,4 +245,61 @@ fn missing(known: &TrackedFile, found: &FoundFile, now: DateTime<Utc>) -> (bool,
         after.sequencer = found.sequencer.clone().or_else(|| known.sequencer.clone());
     };
     (true, Some(Change::of(known, now).with(gone).to(state, Some(reason.as_str().to_owned()))))
+}
+
+#[async_trait]
+impl FileStore for DynamoStore {
+    async fn track(
+        &self,
+        found: &[FoundFile],
+        overwrites: Overwrites,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<TrackedBatch> {
+        let found: Vec<FoundFile> = found.iter().map(FoundFile::bounded).collect();
+        self.track_files(&found, overwrites, now).await
+    }
+
+    async fn mark_missing(&self, found: &FoundFile, now: DateTime<Utc>) -> TrackingResult<bool> {
+        self.mark_file_missing(&found.bounded(), now).await
+    }
+
+    async fn take_back(&self, seen: &TrackedFile, now: DateTime<Utc>) -> TrackingResult<bool> {
+        self.take_file_back(seen, now).await
+    }
+
+    async fn mark_moved(&self, uri: &ObjectUri, to: &str, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.mark_file_moved(uri, to, now).await
+    }
+
+    async fn files(&self, uris: &[ObjectUri]) -> TrackingResult<Vec<Option<TrackedFile>>> {
+        self.tracked_files(uris).await
+    }
+
+    async fn list_files(&self, filter: &FileFilter) -> TrackingResult<Page<TrackedFile>> {
+        self.list(filter).await
+    }
+
+    async fn count_files(&self) -> TrackingResult<Vec<(FileState, u64)>> {
+        self.count_states().await
+    }
+
+    async fn timeline(&self, uri: &ObjectUri) -> TrackingResult<Vec<TimelineEntry>> {
+        self.timeline_of(uri).await
+    }
+
+    async fn pending(&self, date: DatePrefix, limit: usize) -> TrackingResult<Vec<TrackedFile>> {
+        self.pending_files(date, limit).await
+    }
+
+    async fn backlog(&self, date: DatePrefix) -> TrackingResult<Backlog> {
+        self.backlog_of(date).await
+    }
+
+    async fn backlogs(&self) -> TrackingResult<Vec<(DatePrefix, Backlog)>> {
+        self.all_backlogs().await
+    }
+
+    async fn recount(&self, date: DatePrefix) -> TrackingResult<Backlog> {
+        self.recount_date(date).await
+    }
 }

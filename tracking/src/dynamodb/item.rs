@@ -12,7 +12,7 @@ use std::str::FromStr;
 pub(super) type Item = HashMap<String, AttributeValue>;
 
 /// Time for which a file is remembered that is completed, or that was never more than the news of its removal.
-const KEEP_FILE: Duration = Duration::days(7);
+pub(super) const KEEP_FILE: Duration = Duration::days(7);
 /// Limit of the text of a timeline entry, in bytes.
 const MAX_DETAIL: usize = 256;
 
@@ -46,7 +46,7 @@ pub(super) fn owned(item: &Item, name: &str) -> Option<String> {
     get(item, name).map(str::to_owned)
 }
 
-/// The beginning of a text, of so many bytes at most.
+/// The beginning of a text, of `max_bytes` at most.
 pub(super) fn cut(value: &str, max_bytes: usize) -> &str {
     let end = (0..=max_bytes.min(value.len())).rev().find(|end| value.is_char_boundary(*end)).unwrap_or(0);
     &value[..end]

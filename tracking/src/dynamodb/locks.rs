@@ -9,19 +9,15 @@ use super::expression::Expression;
 use super::item::{get, number, parsed, text};
 use super::key;
 use super::request::{Written, incomplete};
-use crate::{Lock, TrackingError, TrackingResult};
+use crate::{Inspection, LEADER_LOCK, Lead, Leader, Lock, LockStore, TrackingError, TrackingResult};
+use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
 use chrono::{DateTime, Duration, Utc};
 use millwork_manifest::DatePrefix;
 
-impl DynamoStore {
-    pub(super) async fn take_lock(
-        &self,
-        name: &str,
-        holder: &str,
-        ttl: Duration,
-        now: DateTime<Utc>,
-    ) -> TrackingResult<Option<Lock>> {
+#[async_trait]
+impl LockStore for DynamoStore {
+    async fn lock(&self, name: &str, holder: &str, ttl: Duration, now: DateTime<Utc>) -> TrackingResult<Option<Lock>> {
         let expires_at = now + ttl;
         // The SDK repeats a request whose answer was lost: that the first one took the lock is seen by this mark.
         let mark = uuid::Uuid::new_v4().to_string();
@@ -41,7 +37,7 @@ impl DynamoStore {
         Ok(Some(Lock { name: name.to_owned(), holder: holder.to_owned(), token, expires_at }))
     }
 
-    pub(super) async fn renew_lock(&self, lock: &Lock, ttl: Duration, now: DateTime<Utc>) -> TrackingResult<Lock> {
+    async fn renew(&self, lock: &Lock, ttl: Duration, now: DateTime<Utc>) -> TrackingResult<Lock> {
         let expires_at = now + ttl;
         let renewed = Expression::new().set("expires_at", number(expires_at.timestamp_millis())).when(
             "token",
@@ -54,11 +50,21 @@ impl DynamoStore {
         }
     }
 
-    pub(super) async fn release_lock(&self, lock: &Lock) -> TrackingResult<()> {
+    async fn unlock(&self, lock: &Lock) -> TrackingResult<()> {
         let free = Expression::new().set("expires_at", number(0)).when("token", "=", number(lock.token));
         self.update(&self.names.lock, key::lock(&lock.name), &free).await.map(drop)
     }
 
+    async fn lead(&self, holder: &str, ttl: Duration, now: DateTime<Utc>) -> TrackingResult<Option<Lead>> {
+        Ok(self.lock(LEADER_LOCK, holder, ttl, now).await?.map(Lead::Lease))
+    }
+
+    async fn leader(&self, now: DateTime<Utc>) -> TrackingResult<Leader> {
+        Ok(Leader::by_time(self.locks(&[LEADER_LOCK.to_owned()]).await?.pop(), now))
+    }
+}
+
+impl DynamoStore {
     /// Makes the check that refuses a transaction once somebody else holds the lock.
     pub(super) fn lock_check(&self, lock: &Lock) -> TrackingResult<TransactWriteItem> {
         let held = Expression::new().when("token", "=", number(lock.token));

@@ -29,7 +29,7 @@ const MAX_BATCH: usize = 100;
 const MIN_LOOK: usize = 1000;
 /// Limit of the repetitions of a request that met another.
 const RETRIES: u32 = 5;
-/// The longest wait before the first of them; it doubles.
+/// Limit of the pause before the first repetition; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
 /// Outcome of a conditional write.

@@ -11,10 +11,10 @@ use super::request::{Query, Written, pause};
 use super::run_item::{FAILING, QUEUED, RUN, StoredRun, listed_run, run};
 use super::tables::{AGE_INDEX, DATE_INDEX, QUEUE_INDEX, STATUS_INDEX};
 use super::{DynamoStore, key};
-use crate::life;
-use crate::{Page, Run, RunCount, RunFilter, RunState, TrackingError, TrackingResult};
+use crate::{Page, QueuedManifest, Run, RunCount, RunFilter, RunState, RunStore, TrackingError, TrackingResult, life};
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use millwork_manifest::ManifestId;
+use millwork_manifest::{Manifest, ManifestFile, ManifestId};
 
 /// Limit of the tries at a run that changes all the time: it is decided on anew each time.
 pub(super) const TRIES: u32 = 6;
@@ -192,4 +192,55 @@ const KEYS: [&str; 2] = ["manifest_id", "created_at"];
 fn in_state(state: RunState) -> Query {
     let expression = Expression::new().when("status", "=", text(state.as_str()));
     Query { index: Some(STATUS_INDEX), expression, ..Query::default() }
+}
+
+#[async_trait]
+impl RunStore for DynamoStore {
+    async fn submit(&self, queued: &QueuedManifest, priority: i32, now: DateTime<Utc>) -> TrackingResult<bool> {
+        self.submit_manifest(queued, priority, now).await
+    }
+
+    async fn release_abandoned(&self, before: DateTime<Utc>, now: DateTime<Utc>) -> TrackingResult<u64> {
+        self.release_files(before, now).await
+    }
+
+    async fn run_head(&self, id: &ManifestId) -> TrackingResult<Option<Run>> {
+        Ok(self.stored_run(id).await?.map(|stored| stored.run))
+    }
+
+    async fn run(&self, id: &ManifestId) -> TrackingResult<Option<Run>> {
+        self.whole_run(id).await
+    }
+
+    async fn manifest(&self, id: &ManifestId) -> TrackingResult<Option<Manifest>> {
+        self.manifest_of(id).await
+    }
+
+    async fn list_runs(&self, filter: &RunFilter) -> TrackingResult<Page<Run>> {
+        self.list_some_runs(filter).await
+    }
+
+    async fn count_runs(&self) -> TrackingResult<Vec<RunCount>> {
+        self.count_unfinished().await
+    }
+
+    async fn cancel(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<RunState> {
+        self.cancel_run(id, now).await
+    }
+
+    async fn requeue(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.requeue_run(id, now).await
+    }
+
+    async fn refresh(&self, manifest: &Manifest, changed: &[ManifestFile], now: DateTime<Utc>) -> TrackingResult<()> {
+        self.refresh_run(manifest, changed, now).await
+    }
+
+    async fn force(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.force_run(id, now).await
+    }
+
+    async fn prioritise(&self, id: &ManifestId, priority: i32, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.set_priority(id, priority, now).await
+    }
 }

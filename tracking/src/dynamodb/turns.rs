@@ -26,8 +26,8 @@ use super::request::{Transacted, Written, pause, update_action};
 use super::run_item::{StoredRun, bounded};
 use super::runs::TRIES;
 use super::{DynamoStore, key, locks};
-use crate::life;
-use crate::{Lock, Run, RunState, TrackingError, TrackingResult};
+use crate::{AttemptStore, Lock, Run, RunState, TrackingError, TrackingResult, life};
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, Manifest, ManifestFile, ManifestId};
 
@@ -191,5 +191,39 @@ impl DynamoStore {
         self.complete_files(&before.run, now).await?;
         let completed = |before: &StoredRun| Ok(((), life::complete(&before.run, now)?.map(|run| before.with(run))));
         self.change_run(id, completed).await
+    }
+}
+
+#[async_trait]
+impl AttemptStore for DynamoStore {
+    async fn due(&self, limit: usize, now: DateTime<Utc>) -> TrackingResult<Vec<Run>> {
+        self.due_runs(limit, now).await
+    }
+
+    async fn open_runs(&self) -> TrackingResult<Vec<Run>> {
+        self.runs_under_way(Utc::now()).await
+    }
+
+    async fn start_attempt(&self, id: &ManifestId, lock: &Lock, now: DateTime<Utc>) -> TrackingResult<u32> {
+        self.start(id, lock, now).await
+    }
+
+    async fn set_running(&self, id: &ManifestId, attempt: u32, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.note_running(id, attempt, now).await
+    }
+
+    async fn retry_later(
+        &self,
+        id: &ManifestId,
+        attempt: u32,
+        failure: &Failure,
+        not_before: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<bool> {
+        self.put_off(id, attempt, failure, not_before, now).await
+    }
+
+    async fn fail(&self, id: &ManifestId, attempt: u32, failure: &Failure, now: DateTime<Utc>) -> TrackingResult<()> {
+        self.fail_run(id, attempt, failure, now).await
     }
 }

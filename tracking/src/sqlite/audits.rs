@@ -1,9 +1,11 @@
 //! Notes of what was done, and planned changes.
 
+use super::SqliteStore;
 use super::job::Done;
 use super::rows::{collect, parsed, time};
 use crate::audit::MAX_LOOK;
-use crate::{AuditEntry, AuditFilter, Page, PlanRecord, TrackingError};
+use crate::{AuditEntry, AuditFilter, AuditStore, Page, PlanRecord, PlanStore, TrackingError, TrackingResult};
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -83,4 +85,35 @@ pub(super) fn update_plan(c: &Connection, plan: &PlanRecord) -> Done<bool> {
     }
     // The answer of the first time may have been lost.
     Ok(find_plan(c, &plan.id)?.as_ref() == Some(plan))
+}
+
+#[async_trait]
+impl AuditStore for SqliteStore {
+    async fn audit(&self, entry: &AuditEntry) -> TrackingResult<()> {
+        let entry = entry.clone();
+        self.worker.write(move |c| audit(c, &entry)).await
+    }
+
+    async fn audits(&self, filter: &AuditFilter) -> TrackingResult<Page<AuditEntry>> {
+        let filter = filter.clone();
+        self.worker.read(move |c| audits(c, &filter)).await
+    }
+}
+
+#[async_trait]
+impl PlanStore for SqliteStore {
+    async fn put_plan(&self, plan: &PlanRecord, now: DateTime<Utc>) -> TrackingResult<bool> {
+        let plan = plan.clone();
+        self.worker.write(move |c| put_plan(c, &plan, now)).await
+    }
+
+    async fn plan(&self, id: &str) -> TrackingResult<Option<PlanRecord>> {
+        let id = id.to_owned();
+        self.worker.read(move |c| find_plan(c, &id)).await
+    }
+
+    async fn update_plan(&self, plan: &PlanRecord) -> TrackingResult<bool> {
+        let plan = plan.clone();
+        self.worker.write(move |c| update_plan(c, &plan)).await
+    }
 }

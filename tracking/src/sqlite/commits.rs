@@ -2,12 +2,13 @@
 //!
 //! Each operation is one transaction, with the change of the run. A record that was given up has no result any more.
 
+use super::SqliteStore;
 use super::job::Done;
 use super::rows::{collect, time};
 use super::runs::{find, known, save};
 use super::turns::{check_owns_files, move_files};
-use crate::life;
-use crate::{Commit, Replaced, RunState};
+use crate::{Commit, CommitStore, Replaced, RunState, TrackingResult, life};
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, FileState, ManifestId};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -85,4 +86,39 @@ pub(super) fn complete(c: &Connection, id: &ManifestId, now: DateTime<Utc>) -> D
     move_files(c, id, FileState::Manifested, FileState::Processing, now)?;
     move_files(c, id, FileState::Processing, FileState::Completed, now)?;
     save(c, &after)
+}
+
+#[async_trait]
+impl CommitStore for SqliteStore {
+    async fn commit(&self, commit: &Commit, result: &serde_json::Value, now: DateTime<Utc>) -> TrackingResult<bool> {
+        let (record, result) = (commit.clone(), result.clone());
+        self.worker.write(move |c| self::commit(c, &record, &result, now)).await
+    }
+
+    async fn unpublished(&self, id: &ManifestId) -> TrackingResult<Option<Commit>> {
+        let id = id.clone();
+        self.worker.read(move |c| unpublished(c, &id)).await
+    }
+
+    async fn supersede(
+        &self,
+        id: &ManifestId,
+        attempt: u32,
+        failure: &Failure,
+        not_before: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<()> {
+        let (id, failure) = (id.clone(), failure.clone());
+        self.worker.write(move |c| supersede(c, &id, attempt, &failure, not_before, now)).await
+    }
+
+    async fn replaced(&self, id: &ManifestId) -> TrackingResult<Vec<Replaced>> {
+        let id = id.clone();
+        self.worker.read(move |c| replaced(c, &id)).await
+    }
+
+    async fn complete(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
+        let id = id.clone();
+        self.worker.write(move |c| complete(c, &id, now)).await
+    }
 }

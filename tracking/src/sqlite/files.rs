@@ -1,9 +1,14 @@
 //! Files and what waits.
 
+use super::SqliteStore;
 use super::job::Done;
 use super::rows::{FILE_COLUMNS, collect, find_file, insert_files, instant, note, parsed, time, tracked_file};
 use crate::decide::{Decision, TAKEN_BACK, adopt, arrival, decide, decide_missing, note_overwrite};
-use crate::{Backlog, FoundFile, Overwrites, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile};
+use crate::{
+    Backlog, FileFilter, FileStore, FoundFile, Overwrites, Page, Sequencer, TimelineEntry, Tracked, TrackedBatch,
+    TrackedFile, TrackingResult,
+};
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use millwork_manifest::{DatePrefix, FileState, ObjectUri, QuarantineReason};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -202,4 +207,67 @@ pub(super) fn recount(c: &Connection, date: DatePrefix) -> Done<Backlog> {
         [date.to_string()],
     )?;
     backlog(c, date)
+}
+
+#[async_trait]
+impl FileStore for SqliteStore {
+    async fn track(
+        &self,
+        found: &[FoundFile],
+        overwrites: Overwrites,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<TrackedBatch> {
+        let found: Vec<FoundFile> = found.iter().map(FoundFile::bounded).collect();
+        self.worker.write(move |c| track(c, &found, overwrites, now)).await
+    }
+
+    async fn mark_missing(&self, found: &FoundFile, now: DateTime<Utc>) -> TrackingResult<bool> {
+        let found = found.bounded();
+        self.worker.write(move |c| mark_missing(c, &found, now)).await
+    }
+
+    async fn take_back(&self, seen: &TrackedFile, now: DateTime<Utc>) -> TrackingResult<bool> {
+        let seen = seen.clone();
+        self.worker.write(move |c| take_back(c, &seen, now)).await
+    }
+
+    async fn mark_moved(&self, uri: &ObjectUri, to: &str, now: DateTime<Utc>) -> TrackingResult<()> {
+        let (uri, to) = (uri.clone(), to.to_owned());
+        self.worker.write(move |c| mark_moved(c, &uri, &to, now)).await
+    }
+
+    async fn files(&self, uris: &[ObjectUri]) -> TrackingResult<Vec<Option<TrackedFile>>> {
+        let uris = uris.to_vec();
+        self.worker.read(move |c| uris.iter().map(|uri| super::rows::find_file(c, uri)).collect()).await
+    }
+
+    async fn list_files(&self, filter: &FileFilter) -> TrackingResult<Page<TrackedFile>> {
+        let filter = filter.clone();
+        self.worker.read(move |c| super::listing::files(c, &filter)).await
+    }
+
+    async fn count_files(&self) -> TrackingResult<Vec<(FileState, u64)>> {
+        self.worker.read(count).await
+    }
+
+    async fn timeline(&self, uri: &ObjectUri) -> TrackingResult<Vec<TimelineEntry>> {
+        let uri = uri.clone();
+        self.worker.read(move |c| timeline(c, &uri)).await
+    }
+
+    async fn pending(&self, date: DatePrefix, limit: usize) -> TrackingResult<Vec<TrackedFile>> {
+        self.worker.read(move |c| pending(c, date, limit)).await
+    }
+
+    async fn backlog(&self, date: DatePrefix) -> TrackingResult<Backlog> {
+        self.worker.read(move |c| backlog(c, date)).await
+    }
+
+    async fn backlogs(&self) -> TrackingResult<Vec<(DatePrefix, Backlog)>> {
+        self.worker.read(backlogs).await
+    }
+
+    async fn recount(&self, date: DatePrefix) -> TrackingResult<Backlog> {
+        self.worker.write(move |c| recount(c, date)).await
+    }
 }

@@ -1,8 +1,10 @@
 //! Locks with fencing tokens.
 
+use super::SqliteStore;
 use super::job::Done;
 use super::rows::time;
-use crate::{Lock, TrackingError};
+use crate::{Inspection, LEADER_LOCK, Lead, Leader, Lock, LockState, LockStore, TrackingError, TrackingResult};
+use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -47,4 +49,48 @@ pub(super) fn check(c: &Connection, lock: &Lock) -> Done<()> {
 
 fn lost(lock: &Lock) -> TrackingError {
     TrackingError::LockLost { name: lock.name.clone(), token: lock.token }
+}
+
+#[async_trait]
+impl LockStore for SqliteStore {
+    async fn lock(&self, name: &str, holder: &str, ttl: Duration, now: DateTime<Utc>) -> TrackingResult<Option<Lock>> {
+        let (name, holder) = (name.to_owned(), holder.to_owned());
+        self.worker.write(move |c| lock(c, name, holder, ttl, now)).await
+    }
+
+    async fn renew(&self, lock: &Lock, ttl: Duration, now: DateTime<Utc>) -> TrackingResult<Lock> {
+        let lock = Lock { expires_at: now + ttl, ..lock.clone() };
+        self.worker.write(move |c| renew(c, lock)).await
+    }
+
+    async fn unlock(&self, lock: &Lock) -> TrackingResult<()> {
+        let lock = lock.clone();
+        self.worker.write(move |c| unlock(c, &lock)).await
+    }
+
+    async fn lead(&self, holder: &str, ttl: Duration, now: DateTime<Utc>) -> TrackingResult<Option<Lead>> {
+        let Some(path) = &self.path else {
+            return Ok(LockStore::lock(self, LEADER_LOCK, holder, ttl, now).await?.map(Lead::Lease));
+        };
+        let Some(file) = super::lead::take(path)? else { return Ok(None) };
+        // The file says that the holder before is gone, whatever its time.
+        let lock = LockStore::lock(self, LEADER_LOCK, holder, Duration::zero(), DateTime::UNIX_EPOCH).await?;
+        let refused = || TrackingError::Refused {
+            store: path.display().to_string(),
+            message: "its lock was taken by a process that does not hold the file beside it".to_owned(),
+        };
+        Ok(Some(Lead::File(lock.ok_or_else(refused)?, file)))
+    }
+
+    async fn leader(&self, now: DateTime<Utc>) -> TrackingResult<Leader> {
+        let lock = self.locks(&[LEADER_LOCK.to_owned()]).await?.pop();
+        let Some(path) = &self.path else { return Ok(Leader::by_time(lock, now)) };
+        // The time says nothing of a lock that a file goes with.
+        let lock = lock.map(|lock| LockState { expires_at: None, ..lock });
+        Ok(match super::lead::is_held(path) {
+            Some(true) => Leader::Held(lock),
+            Some(false) => Leader::Nobody(lock),
+            None => Leader::Unknown(lock),
+        })
+    }
 }

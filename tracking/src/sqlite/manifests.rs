@@ -2,8 +2,9 @@
 
 use super::job::Done;
 use super::rows::{find_file, instant, readable, tell_unreadable, time};
-use super::{locks, parse_document, runs, wanted};
-use crate::{Draft, Lock, QueuedManifest, RunState, TrackedFile, TrackingError};
+use super::{SqliteStore, locks, parse_document, runs, wanted};
+use crate::{Draft, DraftStore, Lock, QueuedManifest, RunState, TrackedFile, TrackingError, TrackingResult};
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use millwork_manifest::{DatePrefix, FileState, Manifest, ManifestId, ObjectUri};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -203,4 +204,41 @@ fn check_same_files(c: &Connection, manifest: &Manifest) -> Done<()> {
         wanted: "give the new manifest an id of its own",
     }
     .into())
+}
+
+#[async_trait]
+impl DraftStore for SqliteStore {
+    async fn next_batch_index(&self, date: DatePrefix) -> TrackingResult<u64> {
+        self.worker.write(move |c| next_batch_index(c, date)).await
+    }
+
+    async fn begin_draft(&self, draft: &Draft, lock: &Lock) -> TrackingResult<()> {
+        let (draft, lock) = (draft.clone(), lock.clone());
+        self.worker.write(move |c| begin_draft(c, &draft, &lock)).await
+    }
+
+    async fn claim(
+        &self,
+        id: &ManifestId,
+        seen: &[TrackedFile],
+        lock: &Lock,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<Vec<ObjectUri>> {
+        let (id, seen, lock) = (id.clone(), seen.to_vec(), lock.clone());
+        self.worker.write(move |c| claim(c, &id, &seen, &lock, now)).await
+    }
+
+    async fn finish_draft(&self, queued: &QueuedManifest, now: DateTime<Utc>) -> TrackingResult<()> {
+        let (queued, document) = (queued.clone(), queued.manifest.to_json());
+        self.worker.write(move |c| finish_draft(c, &queued, &document, 0, now)).await
+    }
+
+    async fn drop_draft(&self, id: &ManifestId, lock: &Lock) -> TrackingResult<()> {
+        let (id, lock) = (id.clone(), lock.clone());
+        self.worker.write(move |c| drop_draft(c, &id, &lock)).await
+    }
+
+    async fn drafts(&self, begun_before: DateTime<Utc>) -> TrackingResult<Vec<Draft>> {
+        self.worker.read(move |c| drafts(c, begun_before)).await
+    }
 }

@@ -3,7 +3,7 @@
 use super::worker::Worker;
 use super::{SqliteStore, schema, totals};
 use crate::{TrackingError, TrackingResult};
-use millwork_manifest::words_of_system;
+use millwork_manifest::{effective_user, words_of_system};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::ffi::CString;
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -50,23 +50,7 @@ impl SqliteStore {
         if !is_new {
             keep_private(path);
         }
-        Self::on(connection, name)
-    }
-
-    /// Opens the store as the one process that runs its manifests.
-    pub fn open_as_owner(path: &Path) -> TrackingResult<Self> {
-        let store = Self::open(path)?;
-        let lock_path = lock_path(path);
-        let fail = |e: io::Error| TrackingError::Open {
-            store: lock_path.display().to_string(),
-            message: words_of_system("open", &e),
-        };
-        let lock = open_lock(&lock_path).map_err(fail)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { _owner: Some(lock), ..store }),
-            Err(std::fs::TryLockError::WouldBlock) => Err(TrackingError::InUse(path.display().to_string())),
-            Err(std::fs::TryLockError::Error(e)) => Err(fail(e)),
-        }
+        Self::on(connection, name, Some(path.to_owned()))
     }
 
     /// A store in memory, which goes when this does.
@@ -74,10 +58,10 @@ impl SqliteStore {
         let name = ":memory:".to_owned();
         let connection = Connection::open_in_memory()
             .map_err(|e| TrackingError::Open { store: name.clone(), message: e.to_string() })?;
-        Self::on(connection, name)
+        Self::on(connection, name, None)
     }
 
-    fn on(mut connection: Connection, name: String) -> TrackingResult<Self> {
+    fn on(mut connection: Connection, name: String, path: Option<PathBuf>) -> TrackingResult<Self> {
         let found =
             prepare(&mut connection).map_err(|e| TrackingError::Open { store: name.clone(), message: words(&e) })?;
         if found != schema::VERSION {
@@ -87,16 +71,8 @@ impl SqliteStore {
         let file = connection.path().filter(|path| !path.is_empty()).map(PathBuf::from);
         let worker = Worker::start(connection, name.clone(), file)
             .map_err(|e| TrackingError::Open { store: name, message: e.to_string() })?;
-        Ok(Self { worker, _owner: None })
+        Ok(Self { worker, path })
     }
-}
-
-/// The file that the one process holds which runs the manifests of a database: its whole name and `.lock`, so that `a.db` and
-/// `a.sqlite` have two.
-pub fn lock_path(database: &Path) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(".lock");
-    name.into()
 }
 
 /// Opens a file that is locked, and creates it for its owner alone if it is not there. Whoever may write to its directory could have put anything in
@@ -139,8 +115,7 @@ fn check_writable(path: &Path) -> io::Result<()> {
 /// Refuses a database that another user made, or whose directory is another user's: that user could read and change it. Root is
 /// trusted, since it can do so anyway.
 fn check_owners(path: &Path) -> Result<(), String> {
-    // SAFETY: it takes nothing, and cannot fail.
-    let user = unsafe { libc::geteuid() };
+    let user = effective_user();
     let beside = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
@@ -293,13 +268,15 @@ fn change(connection: &Connection) -> rusqlite::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LockStore;
 
     #[tokio::test]
     async fn a_state_is_for_its_owner_alone() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("deep/state.db");
         let mode = |name: &str| fs::metadata(root.path().join(name)).unwrap().permissions().mode() & 0o777;
-        let _store = SqliteStore::open_as_owner(&path).unwrap();
+        let store = SqliteStore::open(&path).unwrap();
+        let _lead = store.lead("a", chrono::Duration::zero(), chrono::Utc::now()).await.unwrap();
         assert_eq!(mode("deep") & FOR_EVERYBODY, 0);
         for name in ["deep/state.db", "deep/state.db-wal", "deep/state.db-shm", "deep/state.db.lock"] {
             assert_eq!(mode(name), FILE_MODE, "{name}");

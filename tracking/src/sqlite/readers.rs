@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 /// each; every one keeps up to 2 MiB of the database in memory.
 const READERS: usize = 4;
 
-/// The way to the threads. They end when this is dropped, or closed.
+/// Queue of the threads that read. They end when this is dropped, or closed.
 pub(super) struct Readers {
     jobs: Mutex<Option<Sender<Box<dyn Job>>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,

@@ -2,11 +2,11 @@
 
 use super::job::Done;
 use super::rows::{RUN_COLUMNS, collect, instant, parsed, readable, run as run_of_row, time};
-use super::{commits, totals};
-use crate::life;
-use crate::{Run, RunCount, TrackingError};
+use super::{SqliteStore, commits, totals};
+use crate::{Page, QueuedManifest, Run, RunCount, RunFilter, RunState, RunStore, TrackingError, TrackingResult, life};
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use millwork_manifest::ManifestId;
+use millwork_manifest::{Manifest, ManifestFile, ManifestId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// A run with its attempts.
@@ -92,4 +92,70 @@ pub(super) fn open(c: &Connection) -> Done<Vec<Run>> {
     let sql =
         format!("{RUN_COLUMNS} WHERE status IN ('planning', 'running', 'committing') ORDER BY created_at, manifest_id");
     readable(c.prepare_cached(&sql)?.query_map([], run_of_row)?)
+}
+
+#[async_trait]
+impl RunStore for SqliteStore {
+    async fn submit(&self, queued: &QueuedManifest, priority: i32, now: DateTime<Utc>) -> TrackingResult<bool> {
+        let (manifest, known) = (queued.manifest.clone(), queued.clone());
+        if self.worker.read(move |c| super::manifests::is_submitted(c, &manifest)).await? {
+            return Ok(false);
+        }
+        let document = known.manifest.to_json();
+        self.worker.write(move |c| super::manifests::submit(c, &known, &document, priority, now)).await
+    }
+
+    async fn release_abandoned(&self, _before: DateTime<Utc>, _now: DateTime<Utc>) -> TrackingResult<u64> {
+        // A submission happens whole or not at all.
+        Ok(0)
+    }
+
+    async fn run_head(&self, id: &ManifestId) -> TrackingResult<Option<Run>> {
+        let id = id.clone();
+        self.worker.read(move |c| find(c, &id)).await
+    }
+
+    async fn run(&self, id: &ManifestId) -> TrackingResult<Option<Run>> {
+        let id = id.clone();
+        self.worker.read(move |c| whole(c, &id)).await
+    }
+
+    async fn manifest(&self, id: &ManifestId) -> TrackingResult<Option<Manifest>> {
+        let id = id.clone();
+        self.worker.read(move |c| super::manifests::manifest(c, &id)).await
+    }
+
+    async fn list_runs(&self, filter: &RunFilter) -> TrackingResult<Page<Run>> {
+        let filter = filter.clone();
+        self.worker.read(move |c| super::listing::runs(c, &filter)).await
+    }
+
+    async fn count_runs(&self) -> TrackingResult<Vec<RunCount>> {
+        self.worker.read(count).await
+    }
+
+    async fn cancel(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<RunState> {
+        let id = id.clone();
+        self.worker.write(move |c| super::turns::cancel(c, &id, now)).await
+    }
+
+    async fn requeue(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
+        let id = id.clone();
+        self.worker.write(move |c| super::turns::requeue(c, &id, now)).await
+    }
+
+    async fn refresh(&self, manifest: &Manifest, changed: &[ManifestFile], now: DateTime<Utc>) -> TrackingResult<()> {
+        let (manifest, changed, document) = (manifest.clone(), changed.to_vec(), manifest.to_json());
+        self.worker.write(move |c| super::turns::refresh(c, &manifest, &document, &changed, now)).await
+    }
+
+    async fn force(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
+        let id = id.clone();
+        self.worker.write(move |c| super::turns::force(c, &id, now)).await
+    }
+
+    async fn prioritise(&self, id: &ManifestId, priority: i32, now: DateTime<Utc>) -> TrackingResult<()> {
+        let id = id.clone();
+        self.worker.write(move |c| super::turns::prioritise(c, &id, priority, now)).await
+    }
 }

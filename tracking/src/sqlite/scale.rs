@@ -1,7 +1,7 @@
 //! A large state: what is asked of it does not take longer for its size, and one of the format before is changed into this one.
 
 use super::{SqliteStore, schema};
-use crate::{FileFilter, NumberStore, RunFilter, RunState, TrackingStore};
+use crate::{FileFilter, FileStore, NumberStore, RunFilter, RunState, RunStore};
 use millwork_manifest::FileState;
 use rusqlite::Connection;
 use std::path::Path;

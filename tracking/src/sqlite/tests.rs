@@ -1,7 +1,9 @@
 //! Tests of what is SQLite's own; what every store does is in the conformance suite.
 
 use super::*;
-use crate::Tracked;
+use crate::*;
+use chrono::{Duration, Utc};
+use millwork_manifest::FileState;
 use rusqlite::Connection;
 use std::sync::Arc;
 
@@ -32,17 +34,6 @@ fn manifest(id: &str, names: &[&str], now: DateTime<Utc>) -> Manifest {
         files,
         traceparents: Vec::new(),
     }
-}
-
-#[test]
-fn one_process_runs_a_state_and_others_may_read_it() {
-    let root = tempfile::tempdir().unwrap();
-    let path = root.path().join("deep/state.db");
-    let owner = SqliteStore::open_as_owner(&path).unwrap();
-    assert!(matches!(SqliteStore::open_as_owner(&path), Err(TrackingError::InUse(_))));
-    assert!(SqliteStore::open(&path).is_ok());
-    drop(owner);
-    assert!(SqliteStore::open_as_owner(&path).is_ok());
 }
 
 #[tokio::test]
@@ -141,7 +132,7 @@ async fn one_row_that_cannot_be_read_holds_up_no_other() {
     assert!(!error.can_pass(), "{error}");
 }
 
-/// A process that reads and writes a file.
+/// A store on disk, as one process has it open.
 fn on_disk() -> (tempfile::TempDir, SqliteStore) {
     let root = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&root.path().join("state.db")).unwrap();

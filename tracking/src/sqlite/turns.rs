@@ -4,13 +4,14 @@
 //! Those of a forced run, which has an output, stay completed.
 
 use super::job::Done;
-use super::locks;
 use super::rows::{find_file, time};
 use super::runs::{find, known, save};
 use super::wanted::{self, Other};
+use super::{SqliteStore, locks};
 use crate::decide::OVERWRITTEN;
 use crate::life::{self, check_owned, has_output};
-use crate::{Lock, Run, RunState, TrackedFile};
+use crate::{AttemptStore, Lock, Run, RunState, TrackedFile, TrackingResult};
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, FileState, Manifest, ManifestFile, ManifestId};
 use rusqlite::{Connection, params};
@@ -195,4 +196,42 @@ pub(super) fn move_files(
         WHERE manifest_id = ?1 AND status = ?2";
     c.prepare_cached(sql)?.execute(params![id.as_str(), from.as_str(), to.as_str(), at])?;
     Ok(())
+}
+
+#[async_trait]
+impl AttemptStore for SqliteStore {
+    async fn due(&self, limit: usize, now: DateTime<Utc>) -> TrackingResult<Vec<Run>> {
+        self.worker.read(move |c| super::runs::due(c, limit, now)).await
+    }
+
+    async fn open_runs(&self) -> TrackingResult<Vec<Run>> {
+        self.worker.read(super::runs::open).await
+    }
+
+    async fn start_attempt(&self, id: &ManifestId, lock: &Lock, now: DateTime<Utc>) -> TrackingResult<u32> {
+        let (id, lock) = (id.clone(), lock.clone());
+        self.worker.write(move |c| start_attempt(c, &id, &lock, now)).await
+    }
+
+    async fn set_running(&self, id: &ManifestId, attempt: u32, now: DateTime<Utc>) -> TrackingResult<()> {
+        let id = id.clone();
+        self.worker.write(move |c| set_running(c, &id, attempt, now)).await
+    }
+
+    async fn retry_later(
+        &self,
+        id: &ManifestId,
+        attempt: u32,
+        failure: &Failure,
+        not_before: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> TrackingResult<bool> {
+        let (id, failure) = (id.clone(), failure.clone());
+        self.worker.write(move |c| retry_later(c, &id, attempt, &failure, not_before, now)).await
+    }
+
+    async fn fail(&self, id: &ManifestId, attempt: u32, failure: &Failure, now: DateTime<Utc>) -> TrackingResult<()> {
+        let (id, failure) = (id.clone(), failure.clone());
+        self.worker.write(move |c| fail(c, &id, attempt, &failure, now)).await
+    }
 }

@@ -112,7 +112,7 @@ fn empty(c: &Connection) -> Done<()> {
     Ok(())
 }
 
-/// Puts all of them back in their manifest.
+/// Puts all files of a run back in its manifest.
 pub(super) fn return_all(c: &Connection, id: &ManifestId, now: DateTime<Utc>) -> Done<()> {
     let at = time(now);
     set_manifested(c, id.as_str(), "true", &at)?;

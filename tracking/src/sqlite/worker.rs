@@ -37,7 +37,7 @@ const MAX_LOG_PAGES: i64 = 16_384;
 /// Limit of the time that the writer waits for readers then: 1 s, many times what a read takes.
 const READER_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The way to the threads. They end when this is dropped, or closed.
+/// Queues of the threads that write and read. They end when this is dropped, or closed.
 pub(super) struct Worker {
     name: String,
     /// Operations, and nothing as the last.

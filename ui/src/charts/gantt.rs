@@ -10,9 +10,9 @@ pub struct Span {
     pub name: String,
     /// Executor that had the task.
     pub who: String,
-    /// When it began and ended, in seconds from the beginning of all.
+    /// Moment it began, in seconds from the beginning of all.
     pub from: f64,
-    /// When it ended; none, if it goes on.
+    /// Moment it ended; none, if it goes on.
     pub to: Option<f64>,
     /// Class of its colour.
     pub class: &'static str,

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 /// A date of the calendar.
 pub struct Day {
-    /// Which.
+    /// Date of the cell.
     pub date: NaiveDate,
     /// Share of what is known of it that is done, 0 to 1.
     pub done: f64,

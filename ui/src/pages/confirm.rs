@@ -23,7 +23,7 @@ pub struct Confirm<'a> {
     pub plan: &'a Plan,
     /// Address of the page to go back to.
     pub back: &'a str,
-    /// Why the try before this one was refused.
+    /// Reason for which the try before this one was refused.
     pub refusal: Option<&'a str>,
 }
 

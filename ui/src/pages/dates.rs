@@ -38,9 +38,9 @@ pub struct DateNumbers {
     pub rejected: u64,
     /// Bytes of Parquet of the committed runs.
     pub output_bytes: u64,
-    /// When the oldest pending file arrived.
+    /// Arrival of the oldest pending file.
     pub oldest_pending: Option<DateTime<Utc>>,
-    /// When a run of it was last committed.
+    /// Moment a run of it was last committed.
     pub last_commit: Option<DateTime<Utc>>,
 }
 

@@ -20,7 +20,7 @@ pub struct FilePage<'a> {
     pub uri: &'a str,
     /// File with its timeline, if the file is known.
     pub file: Option<&'a FileDetail>,
-    /// Why it is not done.
+    /// Diagnosis of the file that is not done.
     pub why: Option<Markup>,
 }
 

@@ -62,7 +62,7 @@ pub struct RunPage<'a> {
     pub viewer: &'a Viewer,
     /// The run.
     pub run: &'a RunDetail,
-    /// Why it is not done, as its diagnosis has it.
+    /// Diagnosis of the run that is not done.
     pub why: Option<Markup>,
     /// The chosen part.
     pub tab: Tab,

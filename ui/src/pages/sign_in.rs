@@ -8,7 +8,7 @@ use maud::{Markup, html};
 pub struct SignIn<'a> {
     /// Address of the page to go to after the sign-in.
     pub back: &'a str,
-    /// Why the try before this one was refused.
+    /// Reason for which the try before this one was refused.
     pub refusal: Option<&'a str>,
     /// True if the scheduler made its own token for the user who started it.
     pub is_owners: bool,

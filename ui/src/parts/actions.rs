@@ -47,7 +47,7 @@ impl RunAction {
         }
     }
 
-    /// Why it cannot be asked of a run, if it cannot.
+    /// Reason why it cannot be asked of a run, if it cannot.
     fn refusal(self, run: &Run) -> Option<&'static str> {
         match self {
             Self::Retry if matches!(run.state, RunState::Failed | RunState::Cancelled | RunState::Committing) => None,

@@ -15,7 +15,7 @@ const NOTES: &str = "uploads/";
 /// Limit of the bytes of a note, 16 KiB: a key of 1,024 bytes, a bucket and an id, all of them escaped.
 const MAX_NOTE_BYTES: i64 = 16 << 10;
 
-/// Whose uploads and private objects go.
+/// Attempts whose uploads and private objects are removed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
     /// This attempt's.

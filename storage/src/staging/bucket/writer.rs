@@ -23,7 +23,7 @@ const PARTS_OF_A_SIZE: usize = 1000;
 const PARTS_OF_A_CORE: usize = 4;
 const LEAST_PARTS: usize = 8;
 
-/// The size of the part after so many others.
+/// Size of the part that comes after this number of others, in bytes.
 fn part_bytes(others: usize) -> usize {
     MIN_PART_BYTES << (others / PARTS_OF_A_SIZE)
 }
@@ -190,7 +190,7 @@ impl BucketWriter {
         }
     }
 
-    /// Sends a part on its way, once few enough others are.
+    /// Begins to upload a part, once fewer parts than the limit are on their way.
     fn send(&mut self, content: Buffer) -> StorageResult<()> {
         let upload = self.upload()?;
         while let Ok(done) = self.done.try_recv() {

@@ -1,11 +1,11 @@
-//! Turns of lanes: how many work at once in a process, and which goes next.
+//! Turns of lanes: how many work at once in an executor, and which goes next.
 //!
 //! Tasks share the turns, a morsel each. One that has taken far longer than its input lets expect, as a small archive does that holds
 //! gigabytes, gives its turn up in the middle of a morsel to a lane that waits and has not: so it keeps nobody waiting but its like.
 
 use millwork_ndjson::Pace;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
@@ -13,7 +13,7 @@ use tokio::task::block_in_place;
 
 /// Time of lanes that any task may take.
 const FREE: Duration = Duration::from_millis(100);
-/// Time that it may take beside, for each stored byte: 20 MB/s, of which most lanes do ten times as much.
+/// Time that a task may take beyond that, in nanoseconds for each stored byte: 20 MB/s, a tenth of what most lanes do.
 const NANOS_A_BYTE: u64 = 50;
 /// Limit of lanes that wait in the middle of a morsel, each with what it has of it in memory.
 const MAX_PAUSED: usize = 8;
@@ -22,9 +22,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// Time that it has then before it may have to wait again.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// The turns of a process.
+/// The turns of an executor.
 #[derive(Debug)]
-pub(super) struct Turns(Mutex<State>);
+pub(crate) struct Turns(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -49,8 +49,8 @@ impl Drop for Granted {
 }
 
 impl Turns {
-    /// Makes turns, so many at once, with nobody who has one.
-    pub(super) fn new(free: usize) -> Arc<Self> {
+    /// Makes turns, of which nobody has one yet; `free` is how many lanes may have one at once.
+    pub(crate) fn new(free: usize) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State { free, waiting: VecDeque::new(), late: VecDeque::new(), paused: 0 })))
     }
 
@@ -79,7 +79,7 @@ impl Turns {
     }
 
     /// Tells whether a lane waits whose task has not taken too long.
-    pub(super) fn is_wanted(&self) -> bool {
+    pub(crate) fn is_wanted(&self) -> bool {
         let mut state = self.state();
         state.waiting.retain(|waiting| !waiting.is_closed());
         !state.waiting.is_empty()
@@ -88,7 +88,7 @@ impl Turns {
 
 /// Time that the lanes of a task have taken, and may take.
 #[derive(Debug)]
-pub(super) struct Allowance {
+pub(crate) struct Allowance {
     turns: Arc<Turns>,
     allowed: Duration,
     used: Mutex<Used>,
@@ -106,7 +106,7 @@ struct Used {
 
 /// A turn of a task's lane.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(crate) struct Turn {
     allowance: Arc<Allowance>,
     _granted: Granted,
 }
@@ -118,15 +118,15 @@ impl Drop for Turn {
 }
 
 impl Allowance {
-    /// That of a task with so many stored bytes.
-    pub(super) fn of(bytes: u64, turns: Arc<Turns>) -> Arc<Self> {
+    /// The allowance of a task by the stored bytes of its input.
+    pub(crate) fn of(bytes: u64, turns: Arc<Turns>) -> Arc<Self> {
         let used = Used { lanes: 0, since: Instant::now(), time: Duration::ZERO, slice_until: None };
         let allowed = FREE + Duration::from_nanos(bytes.saturating_mul(NANOS_A_BYTE));
         Arc::new(Self { turns, allowed, used: Mutex::new(used) })
     }
 
     /// Waits for a turn. It is given back when it is dropped.
-    pub(super) async fn turn(self: Arc<Self>) -> Option<Turn> {
+    pub(crate) async fn turn(self: Arc<Self>) -> Option<Turn> {
         let (sender, granted) = oneshot::channel();
         let is_late = self.is_over();
         {
@@ -188,12 +188,6 @@ impl Pace for Allowance {
             self.pause(&runtime);
         }
     }
-}
-
-/// The turns of this process: one for each thread, since a lane has a row group in memory.
-pub(super) fn turns(threads: usize) -> Arc<Turns> {
-    static TURNS: OnceLock<Arc<Turns>> = OnceLock::new();
-    TURNS.get_or_init(|| Turns::new(threads)).clone()
 }
 
 #[cfg(test)]

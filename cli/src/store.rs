@@ -1,0 +1,31 @@
+//! The state that a command names, or that an output has.
+
+use crate::failure::usage;
+use millwork_storage::Location;
+use millwork_tracking::{StateUrl, TrackingStore};
+use std::sync::Arc;
+
+/// The state of an output, where none is named.
+pub(crate) fn of_output(output: &Location) -> anyhow::Result<String> {
+    match output.local_path() {
+        Some(directory) => Ok(format!("sqlite:{}/_millwork/state.db", directory.display())),
+        None => Err(usage("say where files and runs are remembered: --state sqlite:PATH or dynamodb:TABLE")),
+    }
+}
+
+/// Opens a state that is there. None is made: whoever mistypes a path is told so.
+pub(crate) async fn open(url: &str) -> anyhow::Result<Arc<dyn TrackingStore>> {
+    if let StateUrl::Sqlite(path) = url.parse()? {
+        let found = path.metadata();
+        let why = match &found {
+            Ok(found) if found.is_file() => None,
+            Ok(_) => Some("it is no file".to_owned()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("there is no such file".to_owned()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = why {
+            anyhow::bail!("there is no state at `{}`: {why}", millwork_diagnosis::shown(&path.to_string_lossy()));
+        }
+    }
+    Ok(millwork_tracking::open(url).await?)
+}

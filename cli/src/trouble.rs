@@ -1,0 +1,18 @@
+//! Trouble with a scheduler.
+
+use millwork_api::ErrorCode;
+use reqwest::StatusCode;
+use std::time::Duration;
+
+/// Trouble that a client has with its scheduler.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Trouble {
+    #[error("the scheduler answers {status}: {reason}")]
+    Refused { status: StatusCode, code: ErrorCode, reason: String, hint: Option<String> },
+    #[error("cannot reach the scheduler at {base}: {reason}")]
+    Unreachable { base: String, reason: String },
+    #[error("the scheduler has ended")]
+    Ended,
+    #[error("nothing was heard of the scheduler for {} s", .0.as_secs())]
+    Silent(Duration),
+}

@@ -1,0 +1,21 @@
+//! Error of the writing of files.
+
+use datafusion::error::DataFusionError;
+use datafusion::parquet::errors::ParquetError;
+use millwork_storage::StorageError;
+
+/// Error that ends the writing of a task's files.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PartError {
+    #[error(transparent)]
+    Stream(#[from] DataFusionError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error("cannot write Parquet: {0}")]
+    Parquet(#[from] ParquetError),
+    /// Panics may say values of rows: their words are for the executor's own standard error.
+    #[error("a lane of the task broke off: it panicked, and its executor's standard error has the reason")]
+    Panic(#[from] tokio::task::JoinError),
+    #[error("nobody wants the rest of the task")]
+    GivenUp,
+}

@@ -1,0 +1,32 @@
+//! News of runs, for whoever listens.
+
+use crate::commit::RunResult;
+use chrono::{DateTime, Utc};
+use millwork_manifest::{Failure, ManifestId};
+use millwork_tracking::RunState;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// A change in a run's life.
+#[derive(Clone, Debug, Serialize)]
+pub struct Change {
+    /// The run.
+    pub manifest_id: ManifestId,
+    /// State of the run now.
+    pub state: RunState,
+    /// Number of the run's attempt; 0 if that does not matter any more.
+    pub attempt: u32,
+    /// Failure of the run, or of its attempt.
+    pub failure: Option<Failure>,
+    /// Moment of the change.
+    pub at: DateTime<Utc>,
+}
+
+/// A run that has ended.
+#[derive(Clone, Debug)]
+pub struct EndedRun {
+    /// Id of the run's manifest.
+    pub manifest_id: ManifestId,
+    /// Result of the run, or the failure.
+    pub outcome: Result<Arc<RunResult>, Failure>,
+}

@@ -1,0 +1,141 @@
+"""The arrows between the rooms of a crate, which are its top-level modules, make no circle. Fails on a new one, and on an exception that
+is none any more."""
+
+import itertools
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).parents[1]
+# Arrows that are left out when circles are looked for, with the reason; whoever turns one round removes it here.
+BACK = {
+    "conversion": {
+        # A survey that is begun early finds out the rate that the plan needs, and options hold it.
+        ("survey", "plan"),
+        # The judgement is of the plan, which names its outcome.
+        ("judge", "plan"),
+    },
+    # An unescaped text is scanned as the line was.
+    "ndjson": {("unescape", "json"), ("unescape", "columns")},
+    # The builder puts refused files away, and its settings refuse with its errors.
+    "manifest-builder": {("quarantine", "builder"), ("settings", "builder")},
+    # Pages are routes of the API's server, and load as its handlers do.
+    "scheduler": {("ui", "api")},
+    # A frame shows who looks at it, and its parts ask what that user may do.
+    "ui": {("parts", "frame")},
+}
+MODULE = re.compile(r"^\s*(?:pub(?:\([^)]*\))? )?mod (\w+)", re.M)
+TESTS = re.compile(r"^#\[cfg\(test\)\]\n(?:#\[[^\n]*\]\n)*(?:pub(?:\([^)]*\))? )?mod (\w+);", re.M)
+USE = re.compile(r"\buse ((?:crate|super|self)\b[^;]*);")
+INLINE = re.compile(r"\b((?:crate|super)(?:::\w+)+)")
+
+
+def code(path):
+    """Text of a file without comments and tests."""
+    text = re.sub(r"//[^\n]*", "", path.read_text())
+    return re.split(r"^#\[cfg\(test\)\]\n(?:#\[[^\n]*\]\n)*mod \w+ \{", text, flags=re.M)[0]
+
+
+def leaves(tree):
+    """Paths of a tree of uses: `a::{b, c::d}` is `a::b` and `a::c::d`."""
+    found = re.match(r"([\w:]*?)(?:::)?\{(.*)\}$", tree.strip(), re.S)
+    if not found:
+        yield tree.split(" as ")[0].strip()
+        return
+    prefix, inner = found.groups()
+    depth, part = 0, ""
+    for c in inner + ",":
+        depth += (c == "{") - (c == "}")
+        if c != "," or depth:
+            part += c
+        elif part.strip():
+            yield from (f"{prefix}::{path}" if prefix else path for path in leaves(part))
+            part = ""
+
+
+def paths(text):
+    """Paths into the crate that a text has."""
+    for tree in USE.findall(text):
+        yield from leaves(tree)
+    yield from INLINE.findall(re.sub(r"\buse [^;]*;", "", text))
+
+
+def target(module, path, names, exported):
+    """The room that a path in a module leads to."""
+    at, parts = list(module), path.split("::")
+    if parts[0] == "crate":
+        at, parts = [], parts[1:]
+    while parts and parts[0] in ("super", "self"):
+        at, parts = (at[:-1] if parts[0] == "super" else at), parts[1:]
+    first = (at + parts or [""])[0]
+    return first if first in names else exported.get(first)
+
+
+def arrows(crate):
+    """Arrows between the rooms of a crate, with a place that has each."""
+    source = ROOT / crate / "src"
+    root = next(path for path in (source / "lib.rs", source / "main.rs") if path.exists())
+    text = code(root)
+    names = set(MODULE.findall(text)) - set(TESTS.findall(text))
+    exported = {}
+    for tree in re.findall(r"\buse ((?:self::|crate::)?\w+::[^;]*);", text):
+        for path in leaves(tree):
+            parts = [part for part in path.split("::") if part not in ("self", "crate")]
+            if parts[0] in names:
+                exported[parts[-1]] = parts[0]
+    files = sorted(source.rglob("*.rs"))
+    # Modules that only tests have, as paths without the suffix.
+    folders = {path: path.parent if path.stem in ("mod", "lib", "main") else path.with_suffix("") for path in files}
+    tests = {folders[path] / name for path in files for name in TESTS.findall(path.read_text())}
+    found: dict[tuple[str, str], str] = {}
+    for path in files:
+        module = list(path.relative_to(source).with_suffix("").parts)
+        if tests.intersection((path.with_suffix(""), *path.parents)):
+            continue
+        module = module[:-1] if module[-1] == "mod" else module
+        if module[0] in names:
+            for used in paths(code(path)):
+                to = target(module, used, names, exported)
+                if to and to != module[0]:
+                    found.setdefault((module[0], to), f"{path.relative_to(ROOT)} uses {used}")
+    return found
+
+
+def circle(pairs):
+    """A circle that arrows make; none if they make none."""
+    after: dict[str, list[str]] = {}
+    for one, other in sorted(pairs):
+        after.setdefault(one, []).append(other)
+    done = set()
+
+    def look(at, way):
+        if at in way:
+            return [*way[way.index(at) :], at]
+        if at in done:
+            return None
+        done.add(at)
+        return next(filter(None, (look(other, [*way, at]) for other in after.get(at, []))), None)
+
+    return next(filter(None, (look(one, []) for one in sorted(after))), None)
+
+
+def main():
+    wrong = []
+    for manifest in sorted(ROOT.glob("*/src")):
+        crate = manifest.parent.name
+        found, back = arrows(crate), BACK.get(crate, set())
+        wrong += [f"{crate}: {one} → {other} is no arrow any more: remove it from BACK" for one, other in sorted(back - set(found))]
+        ahead = set(found) - back
+        wrong += [
+            f"{crate}: {one} → {other} makes no circle any more: remove it from BACK" for one, other in sorted(back) if not circle(ahead | {(one, other)})
+        ]
+        round_way = circle(ahead)
+        if round_way:
+            places = "; ".join(found[pair] for pair in itertools.pairwise(round_way))
+            wrong.append(f"{crate}: {' → '.join(round_way)} is a circle: {places}")
+    if wrong:
+        sys.exit("\n".join(wrong))
+
+
+if __name__ == "__main__":
+    main()
