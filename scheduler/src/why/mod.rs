@@ -38,6 +38,8 @@ pub struct About {
     pub state: String,
     /// Places that are written to, by what they are for.
     pub written: Vec<(&'static str, Location)>,
+    /// True if the state is looked at directly, not by a scheduler that can be asked for changes.
+    pub is_direct: bool,
     /// Retries of a run after failures that can pass.
     pub max_retries: Option<u32>,
     /// Time that one attempt may take, in minutes.
@@ -52,6 +54,7 @@ impl About {
         written.extend(manifests.locations().map(|place| ("the place of manifests", place)));
         Ok(Self {
             state: state.to_owned(),
+            is_direct: false,
             written,
             max_retries: Some(run.max_retries),
             run_timeout_minutes: Some(run.run_timeout_minutes),
@@ -60,7 +63,7 @@ impl About {
 
     /// Takes the facts that the URL of a state alone gives.
     pub fn of_state(state: &str) -> Self {
-        Self { state: state.to_owned(), ..Self::default() }
+        Self { state: state.to_owned(), is_direct: true, ..Self::default() }
     }
 
     fn is_dynamodb(&self) -> bool {
@@ -144,6 +147,7 @@ impl Inspector {
             run_timeout_minutes: self.about.run_timeout_minutes.unwrap_or(usual.run_timeout_minutes),
             abandoned_seconds: ABANDONED_SECONDS,
             forgets_after_days: self.about.is_dynamodb().then_some(FORGETS_AFTER_DAYS),
+            direct_state: self.about.is_direct.then(|| self.about.state.clone()),
             size_bounds_bytes: builder.map(|builder| rules_of(builder).size_bounds_bytes()),
             ..usual
         }
