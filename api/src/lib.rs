@@ -20,7 +20,9 @@ pub mod path;
 mod plans;
 mod priority;
 mod progress;
+mod rejected;
 mod runs;
+mod services;
 mod system;
 mod words;
 
@@ -44,10 +46,16 @@ pub use numbers::{
 pub use output::{LedgerEntry, LedgerTotals, OutputFile, RunOutput};
 pub use page::{Limit, Page};
 pub use paged::PagedQuery;
-pub use plans::{Action, Change, ChangeResult, Plan, PlanRequest, PlanState, Refusal, Select, SubjectKind};
+pub use plans::{
+    Action, Change, ChangeResult, Plan, PlanRequest, PlanState, Refusal, Select, SubjectKind, WantedState,
+};
 pub use priority::{Priority, PriorityChange};
 pub use progress::{
     AttemptWork, Phase, Requests, RunProgress, StageProgress, Step, StepTime, TaskProgress, TaskRecord, TaskState,
 };
+pub use rejected::{RejectedLine, RejectedLines, RejectedQuery};
 pub use runs::{Attempt, Failure, Moment, MomentKind, PartQuery, Run, RunDetail, RunFile, RunQuery, RunSummary};
+pub use services::{
+    BuilderInfo, Builders, Cluster, DraftInfo, Drafts, Held, LockInfo, Locks, QueueInfo, QueueKind, Queues,
+};
 pub use system::{Build, Config, Origin, SchedulerInfo, Schedulers, Setting};

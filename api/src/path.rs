@@ -23,6 +23,16 @@ pub const ATTENTION: &str = "/api/v1/attention";
 pub const QUARANTINE: &str = "/api/v1/quarantine";
 /// Executors.
 pub const EXECUTORS: &str = "/api/v1/executors";
+/// All processes of the state.
+pub const CLUSTER: &str = "/api/v1/cluster";
+/// Builders.
+pub const BUILDERS: &str = "/api/v1/builders";
+/// Locks.
+pub const LOCKS: &str = "/api/v1/locks";
+/// Unfinished manifests.
+pub const DRAFTS: &str = "/api/v1/drafts";
+/// Queues of builders.
+pub const QUEUES: &str = "/api/v1/queues";
 /// Numbers.
 pub const STATS: &str = "/api/v1/stats";
 /// Change plans.
@@ -50,17 +60,12 @@ pub fn date(date: DatePrefix) -> String {
     format!("{DATES}/{date}")
 }
 
-/// The count of a date anew.
-pub fn recount(of: DatePrefix) -> String {
-    format!("{}/recount", date(of))
-}
-
 /// Path of one run. An id that is none is refused by the scheduler.
 pub fn run(id: &str) -> String {
     format!("{RUNS}/{}", segment(id))
 }
 
-/// Something of a run: `files`, `ledger`, `cost`, `cancel`, `retry`, `force`, `priority`.
+/// Something of a run: `files`, `ledger`, `rejected`, `cost`, `cancel`, `retry`, `force`, `priority`.
 pub fn run_part(id: &str, part: &str) -> String {
     format!("{RUNS}/{}/{}", segment(id), segment(part))
 }

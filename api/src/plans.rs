@@ -20,6 +20,31 @@ pub enum Action {
     Priority(Priority),
     /// Quarantined and failed files are taken back, if the rules of today accept them.
     Redrive,
+    /// Stuck files are put back as their runs prescribe: pending, failed or completed.
+    Reset,
+    /// Files get this state, if that can neither lose nor double rows.
+    SetState(WantedState),
+    /// Dates are counted anew.
+    Recount,
+}
+
+/// State that an operator can give a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WantedState {
+    /// File that goes into a new manifest.
+    Pending,
+    /// File that is refused by an operator.
+    Quarantined,
+}
+
+impl fmt::Display for WantedState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pending => "pending",
+            Self::Quarantined => "quarantined",
+        })
+    }
 }
 
 impl Action {
@@ -31,6 +56,9 @@ impl Action {
             Self::Force => "force",
             Self::Priority(_) => "priority",
             Self::Redrive => "redrive",
+            Self::Reset => "reset",
+            Self::SetState(_) => "set-state",
+            Self::Recount => "recount",
         }
     }
 
@@ -38,8 +66,14 @@ impl Action {
     pub fn subjects(self) -> SubjectKind {
         match self {
             Self::Retry | Self::Cancel | Self::Force | Self::Priority(_) => SubjectKind::Run,
-            Self::Redrive => SubjectKind::File,
+            Self::Redrive | Self::Reset | Self::SetState(_) => SubjectKind::File,
+            Self::Recount => SubjectKind::Date,
         }
+    }
+
+    /// Tells whether it takes the role admin, and a reason.
+    pub fn needs_admin(self) -> bool {
+        matches!(self, Self::Reset | Self::SetState(_))
     }
 }
 
@@ -47,6 +81,7 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Priority(Priority(priority)) => write!(f, "priority {priority}"),
+            Self::SetState(state) => write!(f, "set-state {state}"),
             other => f.write_str(other.word()),
         }
     }
@@ -60,15 +95,23 @@ pub enum SubjectKind {
     Run,
     /// A file, by its URI.
     File,
+    /// A date, as YYYY-MM-DD.
+    Date,
 }
 
 impl SubjectKind {
-    /// Number of subjects of this kind, in words: `1 run`, `2 runs`.
-    pub fn counted(self, number: usize) -> String {
-        let word = match self {
+    /// Word for one of this kind.
+    pub fn word(self) -> &'static str {
+        match self {
             Self::Run => "run",
             Self::File => "file",
-        };
+            Self::Date => "date",
+        }
+    }
+
+    /// Number of subjects of this kind, in words: `1 run`, `2 runs`.
+    pub fn counted(self, number: usize) -> String {
+        let word = self.word();
         format!("{number} {word}{}", if number == 1 { "" } else { "s" })
     }
 }
@@ -77,7 +120,7 @@ impl SubjectKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Select {
-    /// Ids of runs, or URIs of files: 1 to 1,000.
+    /// Ids of runs, URIs of files, or dates: 1 to 1,000.
     Ids(Vec<String>),
     /// Runs that match.
     Runs(RunQuery),

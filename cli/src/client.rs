@@ -275,7 +275,10 @@ impl Client {
 fn scheduler_url(text: &str) -> anyhow::Result<Url> {
     let wrong = |why: String| usage(format!("the scheduler's address `{text}` {why}"));
     if !text.contains("://") {
-        return Err(wrong(format!("has no scheme: say http://{text}, or https://{text}")));
+        return Err(wrong(format!(
+            "has no scheme: say http://{text}, or https://{text}; an address for executors, in the environment, belongs into \
+             MILLWORK_EXECUTOR_SCHEDULER"
+        )));
     }
     let url = Url::parse(text).map_err(|error| wrong(format!("is no URL: {error}")))?;
     match url.scheme() {

@@ -2,9 +2,10 @@
 
 use crate::client::{Client, ClientOptions};
 use crate::list::{print_json, time};
+use crate::plans::{self, ChangeOptions};
 use crate::table;
 use clap::{Args, Subcommand};
-use millwork_api::{DateNumbers, DateQuery, Dates, path};
+use millwork_api::{Action, DateNumbers, DateQuery, Dates, Select, path};
 use millwork_diagnosis::many;
 use millwork_manifest::{DatePrefix, FileState};
 use std::process::ExitCode;
@@ -37,11 +38,11 @@ enum Command {
     /// Show one date
     #[command(after_help = "Examples:\n  millwork dates show 2025-12-23\n  millwork dates show 2025-12-23 --json")]
     Show(DateOptions),
-    /// Count a date anew, which heals what a crash left wrong; it takes as long as the date has files
+    /// Count dates anew, which heals what a crash left wrong; it takes as long as they have files
     #[command(
-        after_help = "Examples:\n  millwork dates recount 2025-12-23\n  millwork dates recount 2025-12-23 --json"
+        after_help = "Examples:\n  millwork dates recount 2025-12-23 --dry-run\n  millwork dates recount 2025-12-23 --yes --json"
     )]
-    Recount(DateOptions),
+    Recount(RecountOptions),
 }
 
 #[derive(Args)]
@@ -88,6 +89,17 @@ struct DateOptions {
     client: ClientOptions,
 }
 
+/// Changes are shown first, and made after a yes: on a terminal one is asked, elsewhere --yes says it.
+#[derive(Args)]
+struct RecountOptions {
+    /// The dates
+    #[arg(value_name = "YYYY-MM-DD", required = true)]
+    dates: Vec<DatePrefix>,
+
+    #[command(flatten)]
+    change: ChangeOptions,
+}
+
 pub(crate) async fn dates(options: Options) -> anyhow::Result<ExitCode> {
     match options.command {
         None => list(&options.list).await?,
@@ -96,10 +108,9 @@ pub(crate) async fn dates(options: Options) -> anyhow::Result<ExitCode> {
             let date = Client::new(&options.client)?.get(&path::date(options.date), &()).await?;
             show(&date, options.json)?;
         }
-        Some(Command::Recount(options)) => {
-            let client = Client::new(&options.client)?;
-            let date = client.post_text(&path::recount(options.date), &(), "{}".to_owned()).await?;
-            show(&date, options.json)?;
+        Some(Command::Recount(RecountOptions { dates, change })) => {
+            let dates = dates.iter().map(ToString::to_string).collect();
+            return plans::change(Action::Recount, Select::Ids(dates), &change).await;
         }
     }
     Ok(ExitCode::SUCCESS)

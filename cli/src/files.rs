@@ -107,7 +107,7 @@ enum QuarantineCommand {
     Redrive(RedriveOptions),
 }
 
-/// Files named one by one are taken back at once; those that match are shown first, and taken back with --yes.
+/// Changes are shown first, and made after a yes: on a terminal one is asked, elsewhere --yes says it.
 #[derive(Args)]
 struct RedriveOptions {
     /// The files' URIs

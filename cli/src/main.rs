@@ -3,6 +3,7 @@
 mod audit;
 mod bootstrap;
 mod client;
+mod cluster;
 mod config;
 mod cost;
 mod dates;
@@ -21,6 +22,7 @@ mod plans;
 mod queues;
 mod redrive;
 mod refusal;
+mod rejected;
 mod report;
 mod rounds;
 mod run;
@@ -64,11 +66,14 @@ enum Command {
     Up(up::Options),
     Run(run::Options),
     Explain(explain::Options),
+    Status(cluster::StatusOptions),
     Submit(submit::Options),
     Runs(runs::Options),
     Files(files::Options),
     Quarantine(files::QuarantineOptions),
+    Rejected(rejected::Options),
     Dates(dates::Options),
+    Cluster(cluster::ClusterOptions),
     Cost(cost::Options),
     Redrive(redrive::Options),
     Backfill(rounds::BackfillOptions),
@@ -131,6 +136,9 @@ fn main() -> ExitCode {
         Command::Files(options) => block_on(files::files(options)),
         Command::Quarantine(options) => block_on(files::quarantine(options)),
         Command::LoadTest(options) => block_on(load_test::load_test(options)),
+        Command::Status(options) => block_on(cluster::status(options)),
+        Command::Cluster(options) => block_on(cluster::cluster(options)),
+        Command::Rejected(options) => block_on(rejected::rejected(options)),
         Command::Dates(options) => block_on(dates::dates(options)),
         Command::Cost(options) => block_on(cost::cost(options)),
         Command::Redrive(options) => block_on(redrive::redrive(options)),

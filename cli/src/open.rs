@@ -1,9 +1,11 @@
 //! `millwork open`: a link to the web UI that signs in once.
 
 use crate::client::{Client, ClientOptions};
+use crate::list::print_json;
 use anyhow::Context;
 use clap::Args;
 use serde::Deserialize;
+use serde_json::json;
 use std::process::{Command, ExitCode, Stdio};
 
 /// Print a link to the scheduler's web UI that signs in, and open it in a browser.
@@ -25,6 +27,10 @@ pub(crate) struct Options {
     /// Only print the link
     #[arg(long)]
     no_browser: bool,
+
+    /// Print the link, and for how many seconds it works, as one JSON document
+    #[arg(long)]
+    json: bool,
 
     #[command(flatten)]
     client: ClientOptions,
@@ -51,8 +57,12 @@ pub(crate) async fn open(options: Options) -> anyhow::Result<ExitCode> {
         };
         url = format!("{url}&back={}", millwork_api::path::segment(&path));
     }
-    println!("{url}");
-    eprintln!("it works once, within {} s", link.expires_in);
+    if options.json {
+        print_json(&json!({"url": url, "expires_in": link.expires_in}))?;
+    } else {
+        println!("{url}");
+        eprintln!("it works once, within {} s", link.expires_in);
+    }
     if !options.no_browser {
         show(&url);
     }

@@ -122,7 +122,7 @@ pub(crate) async fn plans(options: Options) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Prepares a change, shows it, and makes it where that is wanted. What is named one by one is; what matches a filter is after a yes.
+/// Prepares a change, shows it, and makes it where that is wanted.
 pub(crate) async fn change(action: Action, select: Select, options: &ChangeOptions) -> anyhow::Result<ExitCode> {
     let client = Client::new(&options.client)?;
     let is_named = matches!(select, Select::Ids(_));
@@ -133,8 +133,7 @@ pub(crate) async fn change(action: Action, select: Select, options: &ChangeOptio
         let is_refused = is_named && !plan.refused.is_empty();
         return Ok(if is_refused && !options.dry_run { Exit::Failed } else { Exit::Done }.into());
     }
-    let is_decided = options.yes || (is_named && !options.dry_run);
-    if !is_decided {
+    if !options.yes {
         tell(&plan, options.json, options.all)?;
         if options.dry_run || !is_wanted(&plan)? {
             return Ok(Exit::NeedsYou.into());
@@ -143,14 +142,18 @@ pub(crate) async fn change(action: Action, select: Select, options: &ChangeOptio
     apply(&client, &plan.id, options.json, options.all).await
 }
 
-/// Asks whoever sits at the terminal. Without one, or with output for a program, nothing is done.
 fn is_wanted(plan: &Plan) -> anyhow::Result<bool> {
-    if plan.changes.is_empty() || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Ok(false);
-    }
     let count = plan.changes.len();
     let wanted = if count > NUMBER_ABOVE { count.to_string() } else { "y".to_owned() };
-    eprint!("{} {}? Type {wanted} to do it: ", plan.action, plan.subjects.counted(count));
+    Ok(count > 0 && confirm(&format!("{} {}", plan.action, plan.subjects.counted(count)), &wanted)?)
+}
+
+/// Asks whoever sits at the terminal. Without one, or with output for a program, nothing is done.
+pub(crate) fn confirm(what: &str, wanted: &str) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Ok(false);
+    }
+    eprint!("{what}? Type {wanted} to do it: ");
     std::io::stderr().flush()?;
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;

@@ -1,5 +1,6 @@
 //! `millwork redrive`: quarantined and failed files are taken back, with or without a scheduler, by way of the state.
 
+use crate::exit::Exit;
 use crate::failure::usage;
 use anyhow::Context;
 use clap::Args;
@@ -87,7 +88,12 @@ pub(crate) async fn redrive(options: Options) -> anyhow::Result<ExitCode> {
     if !options.yes && !done.pending.is_empty() {
         eprintln!("millwork: nothing was changed: say --yes to take them back");
     }
-    Ok(if done.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match (done.failed.is_empty(), !options.yes && !done.pending.is_empty()) {
+        (false, _) => Exit::Failed,
+        (true, true) => Exit::NeedsYou,
+        (true, false) => Exit::Done,
+    }
+    .into())
 }
 
 fn text_of(done: &Redriven, is_done: bool) -> String {

@@ -1,9 +1,15 @@
 //! `millwork backfill` and `millwork sweep`: rounds that builders make, made once and now.
 
+use crate::exit::Exit;
 use crate::failure::of_usage;
+use crate::plans::confirm;
+use crate::state::operator;
 use clap::Args;
-use millwork_manifest_builder::once;
+use millwork_manifest_builder::once::{self, Asked};
 use millwork_manifest_builder::program::{Backfill, Command, Common, Program};
+use millwork_scheduler::Operator;
+use millwork_storage::Location;
+use serde::Serialize;
 use std::process::ExitCode;
 
 /// List a directory or bucket once, and take in what no event told of.
@@ -11,15 +17,19 @@ use std::process::ExitCode;
 /// For files that came before a builder listened, or whose events were lost. Each file that is not known yet is judged by the rules,
 /// tracked or quarantined; manifests are made of what fills one or has waited long enough, and of every rest with --flush. Files that are
 /// known stay as they are, so it can be run again at any time, also beside builders. A scheduler on the same state runs the manifests.
+/// What would change is shown first, and done after a yes.
 ///
 /// Examples:
-///   millwork backfill --prefix s3://acme-input/ --state dynamodb:acme --manifests s3://acme-manifests
-///   millwork backfill --prefix ./in --state sqlite:out/_millwork/state.db --manifests ./out --flush
+///   millwork backfill --prefix s3://acme-input/f1/ --state dynamodb:files --manifests s3://acme-manifests
+///   millwork backfill --prefix ./in --state sqlite:out/_millwork/state.db --manifests ./out --flush --yes --json
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct BackfillOptions {
     #[command(flatten)]
     backfill: Backfill,
+
+    #[command(flatten)]
+    wish: Wish,
 
     #[command(flatten)]
     common: Common,
@@ -28,11 +38,11 @@ pub(crate) struct BackfillOptions {
 /// Finish what builders that died have left, count anew what waits, and make manifests of what is due.
 ///
 /// Builders make such a round every minute; this is for a state without one, or for not waiting. Nothing is lost or done twice if it is
-/// run at any time, or broken off.
+/// run at any time, or broken off. What would change is shown first, and done after a yes.
 ///
 /// Examples:
 ///   millwork sweep --state sqlite:out/_millwork/state.db --manifests ./out
-///   millwork sweep --state dynamodb:acme --manifests s3://acme-manifests --json
+///   millwork sweep --state dynamodb:files --manifests s3://acme-manifests --yes --json
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct SweepOptions {
@@ -41,19 +51,81 @@ pub(crate) struct SweepOptions {
     json: bool,
 
     #[command(flatten)]
+    wish: Wish,
+
+    #[command(flatten)]
     common: Common,
 }
 
+/// Options of what is wanted of a round.
+#[derive(Args)]
+struct Wish {
+    /// Show what would change, and change nothing; exit 3 if something would
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+
+    /// Make the round without asking
+    #[arg(long)]
+    yes: bool,
+
+    /// Why, for the note of what was done
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl Wish {
+    /// Shows what a round would do, and asks. The exit of the command if it is not to be made.
+    fn refused(
+        &self,
+        outlook: &impl Serialize,
+        has_changes: bool,
+        what: &str,
+        json: bool,
+    ) -> anyhow::Result<Option<Exit>> {
+        once::show(outlook, json)?;
+        if !has_changes {
+            eprintln!("nothing would change");
+            return Ok(Some(Exit::Done));
+        }
+        if !self.dry_run && confirm(what, "y")? {
+            return Ok(None);
+        }
+        eprintln!("nothing was changed: say --yes, and --reason TEXT for its note, to do this");
+        Ok(Some(Exit::NeedsYou))
+    }
+
+    fn asked(&self) -> Asked {
+        let Operator { actor, via } = operator();
+        Asked { actor, via, reason: self.reason.clone() }
+    }
+}
+
 pub(crate) async fn backfill(options: BackfillOptions) -> anyhow::Result<ExitCode> {
-    let program = Program { command: Some(Command::Backfill(options.backfill.clone())), common: options.common };
+    let BackfillOptions { backfill, wish, common } = options;
+    let program = Program { command: Some(Command::Backfill(backfill.clone())), common };
     program.settings().map_err(of_usage)?;
-    once::backfill(&once::open(&program).await?, &options.backfill).await?;
-    Ok(ExitCode::SUCCESS)
+    let builder = once::open(&program).await?;
+    if !wish.yes {
+        let found = builder.look_at(&Location::parse(&backfill.prefix)?).await?;
+        if let Some(exit) = wish.refused(&found, found.has_changes(), "Take this in", backfill.json)? {
+            return Ok(exit.into());
+        }
+    }
+    once::backfill(&builder, &backfill, &wish.asked()).await?;
+    Ok(Exit::Done.into())
 }
 
 pub(crate) async fn sweep(options: SweepOptions) -> anyhow::Result<ExitCode> {
-    let program = Program { command: Some(Command::Sweep { json: options.json }), common: options.common };
+    let SweepOptions { json, wish, common } = options;
+    let program = Program { command: Some(Command::Sweep { json }), common };
     program.settings().map_err(of_usage)?;
-    once::sweep(&once::open(&program).await?, options.json).await?;
-    Ok(ExitCode::SUCCESS)
+    let builder = once::open(&program).await?;
+    if !wish.yes {
+        let found = builder.look_around().await?;
+        if let Some(exit) = wish.refused(&found, found.has_changes(), "Make this round", json)? {
+            return Ok(exit.into());
+        }
+    }
+    once::sweep(&builder, json, &wish.asked()).await?;
+    Ok(Exit::Done.into())
 }

@@ -102,7 +102,7 @@ struct RunOptions {
     client: ClientOptions,
 }
 
-/// Runs named one by one are changed at once; those that match a filter are shown first, and changed with --yes.
+/// Changes are shown first, and made after a yes: on a terminal one is asked, elsewhere --yes says it.
 #[derive(Args)]
 struct ActOptions {
     /// The manifests' ids

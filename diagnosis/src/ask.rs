@@ -2,8 +2,8 @@
 
 use crate::answer::{ActionKind, Diagnosis, Evidence, Next, SafeAction};
 use crate::facts::seconds;
-use crate::words::{moment, shown, span};
-use crate::{BuilderFacts, Code, Facts, Settings, Subject};
+use crate::words::{moment, shell_word, shown, span};
+use crate::{BuilderFacts, Code, Facts, Leader, Settings, Subject};
 use chrono::{DateTime, Duration, Utc};
 
 /// A question.
@@ -42,6 +42,20 @@ impl Ask<'_> {
     /// The builder that was seen last.
     pub(crate) fn last_builder(&self) -> Option<&BuilderFacts> {
         self.facts.cluster.builders.iter().flatten().max_by_key(|builder| builder.seen_at)
+    }
+
+    /// The state that commands are to work on, as a shell has it; none where a scheduler is there to ask.
+    pub(crate) fn direct_state(&self) -> Option<String> {
+        let is_led = matches!(self.facts.cluster.leader, Leader::Held { .. });
+        self.settings.direct_state.as_ref().filter(|_| !is_led).map(|state| shell_word(state))
+    }
+
+    /// A command that works through a scheduler, and on a state if that is named.
+    pub(crate) fn command(&self, command: String) -> String {
+        match self.direct_state() {
+            Some(state) => format!("{command} --state {state}"),
+            None => command,
+        }
     }
 
     /// Tells whether something that builders do will be done: true, unless there are known to be none.

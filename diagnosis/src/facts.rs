@@ -333,9 +333,7 @@ pub struct GoneFacts {
 pub struct EventFacts {
     /// Messages that wait, about.
     pub waiting: u64,
-    /// Age of the oldest of them, in seconds.
-    pub oldest_seconds: Option<u64>,
-    /// Messages handled a second, about.
+    /// Messages handled a second, about: files that came lately.
     pub per_second: Option<f64>,
     /// Dead letter about this file: moment and reason.
     pub dead_letter: Option<(DateTime<Utc>, String)>,
@@ -411,6 +409,8 @@ pub struct Settings {
     pub forgets_after_days: Option<u64>,
     /// Sizes that are accepted, in bytes, both included, for sentences.
     pub size_bounds_bytes: Option<(u64, u64)>,
+    /// URL of the state, if it is looked at directly: commands then work on it, since there may be no scheduler to ask.
+    pub direct_state: Option<String>,
 }
 
 impl Default for Settings {
@@ -424,6 +424,7 @@ impl Default for Settings {
             abandoned_seconds: 900,
             forgets_after_days: None,
             size_bounds_bytes: None,
+            direct_state: None,
         }
     }
 }

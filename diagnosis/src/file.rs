@@ -103,9 +103,7 @@ fn unseen(ask: &Ask<'_>, uri: &str, size_bytes: u64, modified_at: DateTime<Utc>)
         return Answer::new(Code::Forgotten, Some(modified_at), sentence).waits_for("it is left alone");
     }
     if let Some(events) = ask.facts.events.as_ref().filter(|events| events.waiting > 0) {
-        let age =
-            events.oldest_seconds.map(|age| format!("; the oldest is {} old", crate::span(crate::facts::seconds(age))));
-        let sentence = format!("not seen yet: {} in the queue{}", many_wait(events.waiting), age.unwrap_or_default());
+        let sentence = format!("not seen yet: {} in the queue", many_wait(events.waiting));
         let drained =
             events.per_second.filter(|rate| *rate > 0.0).map(|rate| (events.waiting as f64 / rate).ceil() as u64);
         let at = drained.and_then(|seconds| ask.in_seconds(seconds));
@@ -127,8 +125,16 @@ fn many_wait(waiting: u64) -> String {
 
 /// The command that lists the folder of a file, and takes in what is not known there.
 fn backfill(uri: &str) -> String {
-    let folder = uri.rsplit_once('/').map_or(uri, |(folder, _)| folder);
-    format!("millwork-manifest-builder backfill --prefix {}", shell_word(folder))
+    format!("millwork-manifest-builder backfill --prefix {}", shell_word(folder(uri)))
+}
+
+fn folder(uri: &str) -> &str {
+    uri.rsplit_once('/').map_or(uri, |(folder, _)| folder)
+}
+
+/// The command that shows which files of a folder would be taken back, by way of the state.
+fn redrive_folder(uri: &str, reason: &str, state: &str) -> String {
+    format!("millwork redrive --input {} --refused-for {} --state {state}", shell_word(folder(uri)), shell_word(reason))
 }
 
 /// A file that was not converted yet, and whose object is gone.
@@ -210,7 +216,7 @@ fn orphan(ask: &Ask<'_>, file: &FileFacts, uri: &str, why: &str) -> Answer {
     Answer::new(Code::Orphan, Some(file.updated_at), sentence).action(
         ActionKind::Reset,
         "Put it back as its run prescribes",
-        format!("millwork state reset-stuck-files --uri {}", shell_word(uri)),
+        ask.command(format!("millwork state reset-stuck-files --uri {}", shell_word(uri))),
     )
 }
 
@@ -230,7 +236,7 @@ fn failed(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Answer {
         return Answer::new(Code::AtFault, Some(file.updated_at), sentence).action(
             ActionKind::Reset,
             "Let it go into a new manifest",
-            format!("millwork state update-state {} --to pending --reason TEXT", shell_word(uri)),
+            ask.command(format!("millwork state update-state {} --to pending --reason TEXT", shell_word(uri))),
         );
     };
     match (run.state, &run.failure) {
@@ -239,7 +245,7 @@ fn failed(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Answer {
             Answer::new(Code::AtFault, Some(file.updated_at), sentence).waits_for("another object in its place").action(
                 ActionKind::Reset,
                 "After replacing the object: let it go into a new manifest",
-                format!("millwork state update-state {} --to pending --reason TEXT", shell_word(uri)),
+                ask.command(format!("millwork state update-state {} --to pending --reason TEXT", shell_word(uri))),
             )
         }
         (RunState::Failed | RunState::Cancelled, _) => run::ended(ask, run),
@@ -248,7 +254,7 @@ fn failed(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Answer {
             Answer::new(Code::Orphan, Some(file.updated_at), sentence).action(
                 ActionKind::Reset,
                 "Put it back as its run prescribes",
-                format!("millwork state reset-stuck-files --uri {}", shell_word(uri)),
+                ask.command(format!("millwork state reset-stuck-files --uri {}", shell_word(uri))),
             )
         }
     }
@@ -270,8 +276,11 @@ fn refused(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Answer {
     let sentence = format!("it was refused at {}: {}{measure}{verdict}", ask.at(file.updated_at), quoted(reason));
     let command = match reason {
         // A person refused it, so a person takes that back.
-        "by-operator" => format!("millwork state update-state {} --to pending", shell_word(uri)),
-        _ => format!("millwork quarantine redrive {}", shell_word(uri)),
+        "by-operator" => ask.command(format!("millwork state update-state {} --to pending", shell_word(uri))),
+        _ => match ask.direct_state() {
+            Some(state) => redrive_folder(uri, reason, &state),
+            None => format!("millwork quarantine redrive {}", shell_word(uri)),
+        },
     };
     Answer::new(Code::Refused, Some(file.updated_at), sentence)
         .evidence("where", moved.unwrap_or_else(|| "it stays where it is, and is marked".to_owned()))
@@ -312,7 +321,10 @@ fn done(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Answer {
         return Answer::new(Code::DoneOverwritten, at.or(Some(file.updated_at)), sentence).action(
             ActionKind::Reprocess,
             "Convert the new content beside the old rows",
-            format!("millwork state update-state {} --to pending --reprocess --reason TEXT", shell_word(uri)),
+            ask.command(format!(
+                "millwork state update-state {} --to pending --reprocess --reason TEXT",
+                shell_word(uri)
+            )),
         );
     }
     if let Some(cause) = file.ledger.as_ref().and_then(|row| row.without_rows.as_ref()) {
@@ -327,7 +339,10 @@ fn done(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Answer {
         .action(
             ActionKind::Reprocess,
             "After replacing the object: convert it anew",
-            format!("millwork state update-state {} --to pending --reprocess --reason TEXT", shell_word(uri)),
+            ask.command(format!(
+                "millwork state update-state {} --to pending --reprocess --reason TEXT",
+                shell_word(uri)
+            )),
         );
     }
     let gone =

@@ -294,13 +294,12 @@ fn committing(ask: &Ask<'_>, run: &RunFacts) -> Answer {
 pub(crate) fn ended(ask: &Ask<'_>, run: &RunFacts) -> Answer {
     let since = run.ended_at.unwrap_or(run.updated_at);
     let id = quoted(&run.id);
-    let retry = format!("millwork runs retry {}", shell_word(&run.id));
     if run.state == RunState::Cancelled {
         let sentence = format!("run {id} was cancelled at {}", ask.at(since));
         return Answer::new(Code::Cancelled, Some(since), sentence).action(
             ActionKind::Retry,
             "Queue it once more",
-            retry,
+            format!("millwork runs retry {}", shell_word(&run.id)),
         );
     }
     let failure = run.failure.as_ref();
@@ -316,16 +315,25 @@ pub(crate) fn ended(ask: &Ask<'_>, run: &RunFacts) -> Answer {
             failure_text(failure),
             if run.files > 1 { "; the other files of its manifest were given back" } else { "" }
         );
-        return Answer::new(Code::AtFault, Some(since), sentence).waits_for("another object in its place").action(
-            ActionKind::Retry,
-            "After replacing the object: queue the run once more",
-            retry,
-        );
+        let answer = Answer::new(Code::AtFault, Some(since), sentence).waits_for("another object in its place");
+        return once_more(ask, run, answer, "After replacing the object: queue the run once more");
     }
     let why = failure.map_or_else(|| "no reason is noted".to_owned(), failure_text);
     let sentence =
         format!("run {id} failed at {} after {}: {why}", ask.at(since), many(run.failures.max(1).into(), "attempt"));
-    Answer::new(Code::RunFailed, Some(since), sentence).action(ActionKind::Retry, "Queue it once more", retry)
+    once_more(ask, run, Answer::new(Code::RunFailed, Some(since), sentence), "Queue it once more")
+}
+
+/// Adds the action after a failure. Without a scheduler, `millwork run` tries again what has failed.
+fn once_more(ask: &Ask<'_>, run: &RunFacts, answer: Answer, label: &str) -> Answer {
+    match ask.direct_state() {
+        Some(state) => answer.next("the next `millwork run` on this state tries its files again", None, false).action(
+            ActionKind::Retry,
+            "Run again, with the places as before",
+            format!("millwork run --input PLACE --output PLACE --state {state}"),
+        ),
+        None => answer.action(ActionKind::Retry, label, format!("millwork runs retry {}", shell_word(&run.id))),
+    }
 }
 
 /// A converted run whose output is not all there.

@@ -138,8 +138,7 @@ fn of_id() -> Subject {
 
 fn unknown_cases() -> Vec<(Code, Subject, Facts, &'static str)> {
     let object = |object| Facts { object, ..Facts::default() };
-    let events =
-        |waiting, dead_letter| EventFacts { waiting, oldest_seconds: Some(840), per_second: Some(100.0), dead_letter };
+    let events = |waiting, dead_letter| EventFacts { waiting, per_second: Some(100.0), dead_letter };
     let old = ObjectFacts::There { size_bytes: 1, etag: "x".to_owned(), modified_at: ago(9 * 86_400) };
     let near = Facts { near: vec!["s3://in/2025-12-23-b.ndjson".to_owned()], ..object(ObjectFacts::Gone) };
     let own = Facts { own_place: Some("the output".to_owned()), ..object(there("x")) };
@@ -492,6 +491,29 @@ fn any_cluster() -> impl Strategy<Value = ClusterFacts> {
         bytes_per_second,
         builders: builders.map(|seen| seen.into_iter().map(builder).collect()),
     })
+}
+
+#[test]
+fn without_a_scheduler_the_actions_work_on_the_state() {
+    let settings = Settings { direct_state: Some("sqlite:out/s t.db".to_owned()), ..Settings::default() };
+    let action = |subject: &Subject, facts: &Facts| {
+        let answer = diagnose(subject, facts, &settings, now());
+        (answer.action.unwrap().command, answer.next.what)
+    };
+    let refused = FileFacts { reason: Some("too-small".to_owned()), ..file(FileState::Quarantined) };
+    let mut facts = Facts { file: Some(refused), ..Facts::default() };
+    let command = action(&of_uri(), &facts).0;
+    assert_eq!(command, "millwork redrive --input s3://in --refused-for too-small --state 'sqlite:out/s t.db'");
+    facts.cluster = fleet(1, 0);
+    assert!(action(&of_uri(), &facts).0.starts_with("millwork quarantine redrive"), "a scheduler runs it");
+    let failed = RunFacts { ended_at: Some(ago(5)), ..run(RunState::Failed) };
+    let facts = Facts { run: Some(failed), ..Facts::default() };
+    let (command, next) = action(&of_id(), &facts);
+    assert!(command.starts_with("millwork run --input PLACE") && command.ends_with("'sqlite:out/s t.db'"), "{command}");
+    assert!(next.contains("`millwork run`"), "{next}");
+    let orphan = Facts { file: Some(in_manifest(FileState::Processing)), ..Facts::default() };
+    let command = action(&of_uri(), &orphan).0;
+    assert!(command.starts_with("millwork state reset") && command.contains(" --state "), "{command}");
 }
 
 proptest! {

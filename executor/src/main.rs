@@ -4,18 +4,20 @@ use anyhow::Context;
 use metrics_exporter_prometheus::Matcher;
 use millwork_executor::{Executor, Program, Status, TASK_BUCKETS, follow_schedulers};
 use millwork_process::{HealthServer, Metrics};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let options: Program = millwork_process::parse();
-    millwork_process::block_on(async {
+    let done = millwork_process::block_on(async {
         millwork_process::start_logs("millwork-executor", "info,ballista=warn,ballista_core=warn,datafusion=warn")?;
         serve(options).await
-    })
+    });
+    millwork_process::ended("millwork-executor", done.map(|()| ExitCode::SUCCESS))
 }
 
 async fn serve(options: Program) -> anyhow::Result<()> {
@@ -39,7 +41,7 @@ async fn serve(options: Program) -> anyhow::Result<()> {
     let health = HealthServer::start_if_free(address, metrics, alive, ready, descriptors).await?;
     tracing::info!(id = name, slots, "executor starting");
     let drain = Duration::from_secs(options.drain_seconds);
-    let done = follow_schedulers(Executor { name, slots, access, drain, status }, &options.scheduler).await;
+    let done = follow_schedulers(Executor { name, slots, access, drain, status }, &options.schedulers()?).await;
     // Answers that nobody waits for must not hold up the end.
     drop(health);
     done

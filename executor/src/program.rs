@@ -1,11 +1,16 @@
 //! Options of `millwork-executor`, and what is wrong with them.
 
+use anyhow::Context;
 use clap::Parser;
 use millwork_cluster::{Access, Address, Identity, Secret, TlsFiles};
 use millwork_process::HealthOptions;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 
+/// Address of the scheduler where none is given.
+const SCHEDULER: &str = "127.0.0.1:50050";
+/// Former name of the variable for the schedulers' addresses. A URL in it is that of the HTTP API, which commands ask.
+const FORMER_VARIABLE: &str = "MILLWORK_SCHEDULER";
 /// Address for health and metrics where none is given.
 const HTTP: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8082));
 
@@ -23,14 +28,8 @@ const HTTP: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8
 #[derive(Parser)]
 #[command(version)]
 pub struct Program {
-    /// The schedulers' addresses for executors: several, if others stand by
-    #[arg(
-        long,
-        env = "MILLWORK_SCHEDULER",
-        value_name = "HOST:PORT,…",
-        value_delimiter = ',',
-        default_value = "127.0.0.1:50050"
-    )]
+    /// The schedulers' addresses for executors: several, if others stand by [default: 127.0.0.1:50050]
+    #[arg(long, env = "MILLWORK_EXECUTOR_SCHEDULER", value_name = "HOST:PORT,…", value_delimiter = ',')]
     pub scheduler: Vec<Address>,
 
     /// Threads that convert, and tasks that run at once [default: the number of cores]
@@ -111,6 +110,14 @@ impl Retired {
 }
 
 impl Program {
+    /// Addresses of the schedulers.
+    pub fn schedulers(&self) -> anyhow::Result<Vec<Address>> {
+        if !self.scheduler.is_empty() {
+            return Ok(self.scheduler.clone());
+        }
+        former_or_usual(std::env::var(FORMER_VARIABLE).ok().as_deref())
+    }
+
     /// Reads the means by which the executor knows its scheduler.
     pub fn access(&self) -> anyhow::Result<Access> {
         let secret = match Secret::configured(self.executor_secret_file.as_deref())? {
@@ -139,6 +146,33 @@ impl Program {
             // The start makes a secret for this user.
             None => Ok(()),
         });
-        [access.err(), self.health().err()].into_iter().flatten().collect()
+        [access.err(), self.health().err(), self.schedulers().err()].into_iter().flatten().collect()
+    }
+}
+
+fn former_or_usual(former: Option<&str>) -> anyhow::Result<Vec<Address>> {
+    let of_executors = former.filter(|text| !text.is_empty() && !text.contains("://"));
+    let addresses = of_executors.unwrap_or(SCHEDULER).split(',').map(|text| {
+        let address = text.parse::<Address>().map_err(|error| anyhow::anyhow!("{error}"));
+        address.with_context(|| format!("{FORMER_VARIABLE} is no list of addresses, HOST:PORT,…"))
+    });
+    addresses.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_former_variable_counts_unless_it_is_for_commands() {
+        let addresses = |former| former_or_usual(former).map(|found| found.iter().map(ToString::to_string).collect());
+        let usual: Vec<String> = vec!["127.0.0.1:50050".to_owned()];
+        for of_commands in [None, Some(""), Some("https://localhost:8080")] {
+            assert_eq!(addresses(of_commands).unwrap(), usual, "{of_commands:?}");
+        }
+        let both: Vec<String> = addresses(Some("a:1,b:2")).unwrap();
+        assert_eq!(both, ["a:1", "b:2"]);
+        let error = format!("{:#}", addresses(Some("a:1,b")).unwrap_err());
+        assert!(error.contains("MILLWORK_SCHEDULER"), "{error}");
     }
 }

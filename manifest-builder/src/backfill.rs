@@ -15,7 +15,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 /// Number of files that are tracked in one call, and asked of the store in one page.
-const CHUNK: usize = 2000;
+pub(crate) const CHUNK: usize = 2000;
 /// Pause before a date at which somebody else is at work is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
 /// Time for which a lock is waited for beyond the time that it is held at most.
@@ -85,10 +85,7 @@ pub struct QuarantinedFile {
 impl Builder {
     /// Lists a place and tracks what is missing in the store. It can be made again at any time.
     pub async fn backfill(&self, place: &Location) -> Result<Backfilled, BuilderError> {
-        self.check_apart(place)?;
-        if !self.settings.input.covers(place) {
-            return Err(BuilderError::NoPlace(place.to_string()));
-        }
+        self.check_place(place)?;
         let mut done = Backfilled::default();
         // Hashes are enough: two files of one hash can only hide that one of them is gone until the next listing.
         let hasher = RandomState::new();
@@ -120,6 +117,15 @@ impl Builder {
         let unlisted = waiting.into_iter().filter(|file| !listed.contains(&hasher.hash_one(&file.uri)));
         done.missing = self.mark_gone(&unlisted.collect::<Vec<_>>()).await?;
         Ok(done)
+    }
+
+    /// Refuses a place that is no input, or not apart from what is written.
+    pub(crate) fn check_place(&self, place: &Location) -> Result<(), BuilderError> {
+        self.check_apart(place)?;
+        match self.settings.input.covers(place) {
+            true => Ok(()),
+            false => Err(BuilderError::NoPlace(place.to_string())),
+        }
     }
 
     /// Looks for every pending file of a place, and marks those that are gone, which it returns. It can be done again at any time: each

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use futures::StreamExt;
-use millwork_manifest::printable;
+use millwork_manifest_builder::once::Asked;
 use millwork_manifest_builder::program::{Command, Program, Serve, is_on_lambda};
 use millwork_manifest_builder::{Builder, RedriveFilter, ServiceOptions, once, run_lambda, serve, watch};
 use millwork_queue::ConsumerOptions;
@@ -19,45 +19,43 @@ fn main() -> ExitCode {
         millwork_process::start_logs("millwork-manifest-builder", "info")?;
         run(options).await
     });
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("millwork-manifest-builder: {}", printable(&format!("{error:#}")));
-            ExitCode::FAILURE
-        }
-    }
+    millwork_process::ended("millwork-manifest-builder", done)
 }
 
-async fn run(options: Program) -> anyhow::Result<()> {
+/// Exit code of a dry run that would change something, as the command line has it.
+const WOULD_CHANGE: u8 = 3;
+
+async fn run(options: Program) -> anyhow::Result<ExitCode> {
     let builder = once::open(&options).await?;
     match options.command {
-        Some(Command::Serve(serve)) => serve_queue(builder, serve).await,
+        Some(Command::Serve(serve)) => serve_queue(builder, serve).await?,
         Some(Command::Watch(options)) => {
             let http = options.listen.address()?;
             let interval = Duration::from_secs(options.interval_seconds);
-            watch(builder, Location::parse(&options.input)?, interval, Some(http), stop_signal()?).await
+            watch(builder, Location::parse(&options.input)?, interval, Some(http), stop_signal()?).await?;
         }
-        Some(Command::Backfill(backfill)) => once::backfill(&builder, &backfill).await,
-        Some(Command::Sweep { json }) => once::sweep(&builder, json).await,
+        Some(Command::Backfill(backfill)) => once::backfill(&builder, &backfill, &Asked::by_service(&builder)).await?,
+        Some(Command::Sweep { json }) => once::sweep(&builder, json, &Asked::by_service(&builder)).await?,
         Some(Command::Redrive(redrive)) => {
             let place = Location::parse(&redrive.prefix)?;
             let filter = RedriveFilter { state: redrive.only, reason: redrive.refused_for.as_deref() };
             let done = builder.redrive(&place, filter, !redrive.yes).await?;
             once::show(&done, redrive.json)?;
-            if !redrive.yes && !done.pending.is_empty() {
-                eprintln!("nothing was changed: say --yes to take them back");
-            }
             let failed = done.failed.len();
             anyhow::ensure!(failed == 0, "not taken back, for the reasons above: {failed}");
-            Ok(())
+            if !redrive.yes && !done.pending.is_empty() {
+                eprintln!("nothing was changed: say --yes to take them back");
+                return Ok(ExitCode::from(WOULD_CHANGE));
+            }
         }
         None if is_on_lambda() => {
             let seconds = env_or("MAX_LOCK_WAIT_SECONDS", 10)?;
             let dead_letters = std::env::var("DEAD_LETTER_QUEUE_URL").ok();
-            run_lambda(builder, dead_letters, Duration::from_secs(seconds)).await
+            run_lambda(builder, dead_letters, Duration::from_secs(seconds)).await?;
         }
         None => anyhow::bail!("say what to do: serve, watch, backfill, sweep or redrive; see --help"),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn env_or(name: &str, default: u64) -> anyhow::Result<u64> {

@@ -1,10 +1,11 @@
 //! Rounds that somebody asks for: made once, and told.
 
 use crate::program::{Backfill, Program};
-use crate::{Backfilled, Builder};
+use crate::{Backfilled, Builder, BuilderError, Swept};
 use anyhow::Context;
 use millwork_manifest::{Flush, printable};
 use millwork_storage::{Location, Storage};
+use millwork_tracking::{AuditEntry, Via};
 use serde::Serialize;
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;
@@ -18,8 +19,54 @@ pub async fn open(options: &Program) -> anyhow::Result<Builder> {
     Ok(Builder::new(store, Arc::new(Storage::from_env()), settings, holder))
 }
 
+/// Person or program that wants a round, for the note of it.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// User and host, or process.
+    pub actor: String,
+    /// Way by which it is asked for.
+    pub via: Via,
+    /// Why, as the operator says.
+    pub reason: Option<String>,
+}
+
+impl Asked {
+    /// A service does it by itself.
+    pub fn by_service(builder: &Builder) -> Self {
+        Self { actor: builder.holder.clone(), via: Via::Service, reason: None }
+    }
+
+    /// Makes a round between a note and its completion. What cannot be noted is not done.
+    async fn noted<T>(
+        &self,
+        builder: &Builder,
+        (action, subject): (&str, Option<String>),
+        round: impl Future<Output = Result<T, BuilderError>>,
+        told: impl Fn(&T) -> String,
+    ) -> anyhow::Result<T> {
+        let mut note = AuditEntry {
+            via: self.via,
+            reason: self.reason.clone(),
+            subjects: subject.into_iter().collect(),
+            outcome: None,
+            ..AuditEntry::done(builder.now(), self.actor.clone(), action, String::new())
+        };
+        builder.store.audit(&note).await?;
+        let done = round.await;
+        note.outcome = Some(match &done {
+            Ok(done) => told(done),
+            Err(error) => format!("broken off: {error}"),
+        });
+        // The round has happened, noted to its end or not.
+        if let Err(error) = builder.store.audit(&note).await {
+            tracing::warn!(action, %error, "the outcome of a round cannot be noted");
+        }
+        Ok(done?)
+    }
+}
+
 /// Lists a place once, makes manifests of what is due, and says what was done.
-pub async fn backfill(builder: &Builder, options: &Backfill) -> anyhow::Result<()> {
+pub async fn backfill(builder: &Builder, options: &Backfill, asked: &Asked) -> anyhow::Result<()> {
     #[derive(Serialize)]
     struct Report {
         #[serde(flatten)]
@@ -27,15 +74,26 @@ pub async fn backfill(builder: &Builder, options: &Backfill) -> anyhow::Result<(
         manifests: Vec<String>,
     }
     let place = Location::parse(&options.prefix)?;
-    let found = builder.backfill(&place).await?;
-    let flush = if options.flush { Flush::Now } else { Flush::WhenAged(chrono::Utc::now()) };
-    let manifests = builder.cut_all(flush).await?.into_iter().map(|queued| queued.uri).collect();
-    show(&Report { found, manifests }, options.json)
+    let round = async {
+        let found = builder.backfill(&place).await?;
+        let flush = if options.flush { Flush::Now } else { Flush::WhenAged(chrono::Utc::now()) };
+        let manifests = builder.cut_all(flush).await?.into_iter().map(|queued| queued.uri).collect();
+        Ok::<_, BuilderError>(Report { found, manifests })
+    };
+    let told = |report: &Report| {
+        let Report { found, manifests } = report;
+        let (pending, refused) = (found.pending, found.quarantined.len());
+        format!("{pending} files are pending, {refused} refused, {} manifests made", manifests.len())
+    };
+    show(&asked.noted(builder, ("backfill", Some(place.to_string())), round, told).await?, options.json)
 }
 
 /// Finishes what a crash left, and makes manifests of what is due.
-pub async fn sweep(builder: &Builder, json: bool) -> anyhow::Result<()> {
-    show(&builder.sweep().await?, json)
+pub async fn sweep(builder: &Builder, json: bool, asked: &Asked) -> anyhow::Result<()> {
+    let told = |swept: &Swept| {
+        format!("{} manifests finished, {} dropped, {} made", swept.finished.len(), swept.dropped, swept.made.len())
+    };
+    show(&asked.noted(builder, ("sweep", None), builder.sweep(), told).await?, json)
 }
 
 /// Prints a report: as JSON for programs, else a line for each of its numbers and lists.

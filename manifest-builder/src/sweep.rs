@@ -47,9 +47,7 @@ impl Builder {
                 first_error.get_or_insert(error);
             }
         }
-        let due = self.store.backlogs().await?.into_iter().filter(|(_, backlog)| self.is_due(backlog));
-        let due: BTreeSet<DatePrefix> = due.map(|(date, _)| date).chain(self.overdue().await?).collect();
-        for date in due {
+        for date in self.due().await? {
             self.check_stop()?;
             if let Err(error) = self.cut_due(date, &mut swept).await {
                 tracing::error!(%date, %error, "no manifests could be made");
@@ -74,6 +72,12 @@ impl Builder {
             Cut::Made(made) => swept.made.extend(ids(&made)),
         }
         Ok(())
+    }
+
+    /// The dates of which manifests are due, by their counters or by their oldest files.
+    pub(crate) async fn due(&self) -> Result<BTreeSet<DatePrefix>, BuilderError> {
+        let due = self.store.backlogs().await?.into_iter().filter(|(_, backlog)| self.is_due(backlog));
+        Ok(due.map(|(date, _)| date).chain(self.overdue().await?).collect())
     }
 
     /// The dates of files that have waited too long, whatever the counters say: where all is well there are none.

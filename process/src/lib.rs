@@ -1,9 +1,10 @@
 //! A process as its operators see it, the same for every binary: variables for all of its options, presets of them, logs, traces, metrics of the
-//! process itself, health and metrics over HTTP.
+//! process itself, health and metrics over HTTP, its end.
 //!
 //! Nothing here knows what the process is for.
 
 mod certificates;
+mod end;
 mod health;
 mod logs;
 mod metrics;
@@ -13,6 +14,7 @@ mod runtime;
 mod traces;
 mod usage;
 
+pub use end::ended;
 pub use health::{Check, HealthOptions, HealthServer};
 pub use logs::start_logs;
 pub use metrics::{COMMIT, Metrics};

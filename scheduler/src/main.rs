@@ -15,6 +15,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -27,16 +28,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const LISTEN_TRIES: u32 = 20;
 const LISTEN_PAUSE: Duration = Duration::from_millis(250);
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let parsed = millwork_process::try_parse_from::<Program>(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let settings = settings_in_force(&parsed.command, &parsed.matches);
-    millwork_process::block_on(async {
+    let done = millwork_process::block_on(async {
         // Ballista's manager of executors tries to dial them now and then, which have no port.
         let filter = "info,ballista=warn,ballista_core=warn,ballista_scheduler=warn,ballista_scheduler::state::executor_manager=off,\
                       ballista_scheduler::state::execution_stage=error,datafusion=warn";
         millwork_process::start_logs("millwork-scheduler", filter)?;
         serve(parsed.options, settings).await
-    })
+    });
+    millwork_process::ended("millwork-scheduler", done.map(|()| ExitCode::SUCCESS))
 }
 
 async fn serve(options: Program, settings: Vec<Setting>) -> anyhow::Result<()> {

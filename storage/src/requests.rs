@@ -1,8 +1,9 @@
 //! Requests to buckets, counted for Prometheus: each try for itself, so that what is throttled shows even if a later try succeeds.
 
-use aws_sdk_s3::config::interceptors::FinalizerInterceptorContextRef;
+use aws_sdk_s3::config::interceptors::{BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef};
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
+use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use metrics::{counter, describe_counter};
 
 /// Name of the metric.
@@ -16,6 +17,14 @@ pub fn describe_metrics() {
     );
 }
 
+/// Method of a try that is under way: when its answer is there, the request is gone.
+#[derive(Debug)]
+struct Method(&'static str);
+
+impl Storable for Method {
+    type Storer = StoreReplace<Self>;
+}
+
 /// Sees every request.
 #[derive(Debug)]
 pub(crate) struct Counted;
@@ -25,13 +34,23 @@ impl Intercept for Counted {
         "Counted"
     }
 
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        bag.interceptor_state().store_put(Method(method(context.request().method())));
+        Ok(())
+    }
+
     fn read_after_attempt(
         &self,
         context: &FinalizerInterceptorContextRef<'_>,
         _: &RuntimeComponents,
-        _: &mut ConfigBag,
+        bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let method = context.request().map_or("other", |request| method(request.method()));
+        let method = bag.load::<Method>().map_or("other", |method| method.0);
         let outcome = outcome(context.response().map(|response| response.status().as_u16()));
         counter!(REQUESTS, "method" => method, "outcome" => outcome).increment(1);
         Ok(())

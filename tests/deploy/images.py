@@ -137,7 +137,7 @@ class Fleet:
                 f"executor-{number}",
                 "millwork-executor",
                 "executor",
-                {"MILLWORK_SCHEDULER": "127.0.0.1:50050,127.0.0.1:50060", "HTTP_LISTEN": f"127.0.0.1:{8082 + 10 * number}"},
+                {"MILLWORK_EXECUTOR_SCHEDULER": "127.0.0.1:50050,127.0.0.1:50060", "HTTP_LISTEN": f"127.0.0.1:{8082 + 10 * number}"},
             )
         self.play("builder-0", "millwork-builder", "manifest-builder", {"HTTP_LISTEN": "127.0.0.1:8081"})
         # Leader and standby are ready alike; else a roll-out would never end.

@@ -248,7 +248,7 @@ def rare(pipeline):
     pipeline.cli("files")
     pipeline.cli("quarantine", "list")
     runs = pipeline.runs("--status", "completed")
-    pipeline.cli("runs", "force", runs[0]["manifest_id"])
+    pipeline.cli("runs", "force", runs[0]["manifest_id"], "--yes")
     pipeline.until("the forced run is there", lambda: len(runs) <= pipeline.completed())
     before = pipeline.completed()
     for number in range(8):

@@ -2,7 +2,9 @@
 
 use crate::place::{Done, PATIENCE, Place, Running, binary, signal, start, wait_for_end, wait_until};
 use serde_json::{Value, json};
+use std::fs::{Permissions, set_permissions};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -282,7 +284,9 @@ fn the_api_refuses_what_it_must_in_one_shape() {
 #[test]
 fn a_token_is_asked_for_and_needed_beyond_loopback() {
     let place = Place::new();
-    std::fs::write(place.path("token"), "secret\n").unwrap();
+    let secret = "b3a9c1".repeat(6);
+    std::fs::write(place.path("token"), format!("{secret}\n")).unwrap();
+    set_permissions(place.path("token"), Permissions::from_mode(0o600)).unwrap();
     let token = place.path("token").display().to_string();
     let mut refused = Command::new(binary("millwork-scheduler"));
     refused.args(["--http", "0.0.0.0:0", "--output", "/nonexistent", "--state", "sqlite:/nonexistent/s.db"]);
@@ -291,6 +295,6 @@ fn a_token_is_asked_for_and_needed_beyond_loopback() {
     let cluster = Cluster::start(&place, "out", 0, &["--token-file", &token]);
     assert_eq!(cluster.get("runs")["error"]["code"], "unauthorized");
     let with = |token: &str| cluster.call(|c| c.get(cluster.url() + "/api/v1/runs").bearer_auth(token)).unwrap().0;
-    assert_eq!((with("secret"), with("secre"), with("secret2")), (200, 401, 401));
+    assert_eq!((with(&secret), with(&secret[1..]), with(&format!("{secret}2"))), (200, 401, 401));
     assert_eq!(cluster.try_get("/healthz").as_deref(), Some("ok\n"));
 }

@@ -2,6 +2,8 @@
 
 use crate::cluster::Cluster;
 use crate::place::{Done, Place, signal, start, wait_for_end, wait_until};
+use millwork_manifest::DatePrefix;
+use millwork_tracking::{AuditFilter, SqliteStore, TrackingStore, Via};
 use serde_json::Value;
 
 /// A command without what the environment of the tests says.
@@ -41,7 +43,7 @@ fn a_wrong_command_line_ends_in_one_code_and_one_shape_wherever_it_is_found() {
         ("run --input in --output out --sql none.sql", "none.sql"),
         ("run --input in --output out --state postgres:x", "sqlite:PATH"),
         ("redrive --input in", "--state"),
-        ("state find-orphans --objects", "--state"),
+        ("state find-orphans --record", "--state"),
         ("runs prioritise some-run high", "the priority"),
         ("generate out --dirty 200", "--dirty"),
         ("explain in/2025-01-01-a.ndjson", "millwork run"),
@@ -170,13 +172,29 @@ fn rounds_of_builders_are_made_from_the_command_line() {
     let common: Vec<&str> = common.iter().map(String::as_str).collect();
     let backfill =
         |more: &[&str]| millwork(&place, &[&["backfill", "--prefix", &input][..], more, &common].concat(), &[]);
-    let done = backfill(&[]);
+    let state = format!("sqlite:{}", place.path("state.db").display());
+    let shown = backfill(&[]);
+    assert_eq!((shown.code, &shown.json()["pending"]), (Some(3), &1.into()), "{}", shown.stderr);
+    assert!(shown.stderr.contains("say --yes"), "{}", shown.stderr);
+    let none = millwork(&place, &["state", "query-by-status", "pending", "--state", &state, "--json"], &[]);
+    assert_eq!(none.json()["files"].as_array().map(Vec::len), Some(0), "it was only shown: {}", none.stderr);
+    let done = backfill(&["--yes", "--reason", "events were lost"]);
     assert_eq!((done.code, &done.json()["pending"]), (Some(0), &1.into()), "{}", done.stderr);
-    let again = backfill(&["--flush"]);
+    assert_eq!(backfill(&["--dry-run"]).code, Some(3), "a file waits");
+    let again = backfill(&["--flush", "--yes"]);
     let report = again.json();
     assert_eq!((&report["known"], report["manifests"].as_array().map(Vec::len)), (&1.into(), Some(1)), "{report}");
-    let swept = millwork(&place, &[&["sweep"][..], &common].concat(), &[]);
+    let idle = millwork(&place, &[&["sweep"][..], &common].concat(), &[]);
+    assert!(idle.code == Some(0) && idle.stderr.contains("nothing would change"), "{}", idle.stderr);
+    let swept = millwork(&place, &[&["sweep", "--yes"][..], &common].concat(), &[]);
     assert!(swept.code == Some(0) && swept.json().is_object(), "{}", swept.stderr);
+    let store: Box<dyn TrackingStore> = Box::new(SqliteStore::open(&place.path("state.db")).unwrap());
+    let day = DatePrefix::from(chrono::Utc::now().date_naive());
+    let filter = AuditFilter { day, subject: None, limit: 10, cursor: None };
+    let notes = tokio::runtime::Runtime::new().unwrap().block_on(store.audits(&filter)).unwrap().items;
+    let actions: Vec<_> = notes.iter().map(|note| (note.action.as_str(), note.reason.as_deref())).collect();
+    assert_eq!(actions, [("sweep", None), ("backfill", None), ("backfill", Some("events were lost"))]);
+    assert!(notes.iter().all(|note| note.via == Via::Cli && note.outcome.is_some()), "{notes:?}");
     let nowhere = millwork(&place, &["sweep", "--json"], &[]);
     assert_eq!((nowhere.code, &error(&nowhere)["code"]), (Some(2), &"usage".into()), "{}", nowhere.stderr);
 }

@@ -63,6 +63,9 @@ fn a_token_may_do_what_its_role_says() {
         assert_eq!(ask(&read, &|c| c.post(url(path))), refused(403, "wrong-role"), "{path}");
         assert!([202, 409].contains(&ask(&operate, &|c| c.post(url(path))).0), "{path}");
     }
+    let wish = json!({"action": {"set-state": "pending"}, "select": {"ids": ["s3://in/a"]}, "reason": "trial"});
+    let plan = |c: &Client| c.post(url("/api/v1/plans")).json(&wish);
+    assert_eq!((ask(&operate, &plan), ask(&admin, &plan)), (refused(403, "wrong-role"), refused(201, "")));
     assert_eq!(
         ask(&operate, &|c| c.delete(url("/api/v1/runs"))),
         refused(403, "wrong-role"),

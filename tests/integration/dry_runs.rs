@@ -5,7 +5,7 @@ use crate::place::{Done, Place, binary};
 use crate::servers::Aws;
 use crate::why::World;
 use chrono::Duration;
-use millwork_api::{Action, FileQuery, PlanRequest, Priority, RunQuery, Select};
+use millwork_api::{Action, FileQuery, PlanRequest, Priority, RunQuery, Select, WantedState};
 use millwork_manifest::{Failure, FailureClass};
 use millwork_scheduler::{Applied, Operations, Operator, Outcome, PlanError, ReadPlaces, ResetQuery, Service};
 use millwork_storage::{Location, Places};
@@ -39,6 +39,9 @@ fn requests(world: &World) -> Vec<PlanRequest> {
         (Action::Force, "done"),
         (Action::Priority(Priority(9)), "waits"),
         (Action::Redrive, &format!("file://{refused}")),
+        (Action::Reset, world.uri("c").as_str()),
+        (Action::SetState(WantedState::Quarantined), world.uri("f").as_str()),
+        (Action::Recount, "2025-12-23"),
     ]
     .map(|(action, subject)| (action, Select::Ids(vec![subject.to_owned()])));
     let runs = [Action::Retry, Action::Cancel, Action::Force, Action::Priority(Priority(9))];
@@ -162,13 +165,14 @@ async fn a_command_that_only_shows_changes_no_byte() {
         ("millwork", vec!["state", "get-stats"], 0),
         ("millwork", vec!["why", "waits"], 3),
         ("millwork", vec!["doctor"], 3),
-        ("millwork-manifest-builder", vec!["redrive", "--prefix", &input], 0),
+        ("millwork", vec!["backfill", "--prefix", &input, "--dry-run"], 3),
+        ("millwork", vec!["backfill", "--prefix", &input], 3),
+        ("millwork", vec!["sweep", "--max-wait-seconds", "0"], 3),
+        ("millwork-manifest-builder", vec!["redrive", "--prefix", &input], 3),
     ] {
         let mut command = Command::new(binary(program));
         command.args(&arguments).args(["--state", &state]).env("INPUT_PLACES", &input);
-        if program == "millwork-manifest-builder" {
-            command.arg("--manifests").arg(world.place.path("manifests")).env("SIZE_TOLERANCE_PERCENT", "100");
-        }
+        command.env("MILLWORK_MANIFESTS", world.place.path("manifests")).env("SIZE_TOLERANCE_PERCENT", "100");
         let done = Done::of(command.output().unwrap());
         assert_eq!(done.code, Some(code), "{arguments:?}: {}{}", done.stdout, done.stderr);
         assert!((dump(&path), world.place.files("in"), world.place.files("out")) == before, "{arguments:?}");

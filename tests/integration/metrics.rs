@@ -6,6 +6,7 @@ use crate::ops::families;
 use crate::place::{Place, Running, binary, start, wait_until};
 use crate::servers::Aws;
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 /// The metrics that the documentation names below a heading.
@@ -59,11 +60,12 @@ impl Services {
         scheduler.env("QUARANTINE_BUCKET", "s3://acme-quarantine").env("INPUT_PLACES", "s3://acme-input");
         scheduler.env("HTTP_TOKEN_FILE", place.path("token"));
         std::fs::write(place.path("token"), TOKEN).unwrap();
+        std::fs::set_permissions(place.path("token"), PermissionsExt::from_mode(0o600)).unwrap();
         let mut cutting = service("millwork-manifest-builder", builder);
         cutting.arg("serve").env("MAX_WAIT_SECONDS", "1").env("SWEEP_INTERVAL_SECONDS", "1");
         cutting.env("SIZE_TOLERANCE_PERCENT", "100");
         let mut working = service("millwork-executor", executor);
-        working.env("MILLWORK_SCHEDULER", &door).env("MILLWORK_VCORES", "1");
+        working.env("MILLWORK_EXECUTOR_SCHEDULER", &door).env("MILLWORK_VCORES", "1");
         let processes = [
             start(scheduler, &place.path("scheduler.log")),
             start(cutting, &place.path("builder.log")),
@@ -90,6 +92,28 @@ impl Services {
         let ended = "millwork_runs_ended_total{state=\"completed\"} 1";
         wait_until("a run is completed", || self.metrics(self.api).contains(ended));
     }
+}
+
+/// Values of a label in a scrape, of one metric.
+fn labels(scrape: &str, metric: &str, label: &str) -> BTreeSet<String> {
+    let of_metric = scrape.lines().filter(|line| line.starts_with(&format!("{metric}{{")));
+    let label = format!("{label}=\"");
+    of_metric.filter_map(|line| Some(line.split_once(&label)?.1.split('"').next()?.to_owned())).collect()
+}
+
+#[test]
+fn requests_are_counted_by_their_names() {
+    let (aws, place) = (Aws::start(), Place::new());
+    let services = Services::start(&aws, &place, &[]);
+    services.put(&aws, "2025-12-01-a.ndjson", 20_000);
+    services.wait_for_a_run();
+    let (api, builder) = (services.metrics(services.api), services.metrics(services.builder));
+    for scrape in [&api, &builder] {
+        let operations = labels(scrape, "millwork_store_requests_total", "operation");
+        assert!(operations.contains("Query") && !operations.contains("other"), "{operations:?}");
+    }
+    let methods = labels(&services.metrics(services.executor), "millwork_storage_requests_total", "method");
+    assert!(methods.contains("GET") && methods.contains("POST") && !methods.contains("other"), "{methods:?}");
 }
 
 #[test]

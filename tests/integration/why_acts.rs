@@ -19,7 +19,9 @@ fn act(world: &World, diagnosis: &Diagnosis, more: &[&str]) -> Done {
         words[at] = "mended";
     }
     command.args(&words).args(more);
-    command.arg("--state").arg(format!("sqlite:{}", world.place.path("state.db").display()));
+    if !words.contains(&"--state") {
+        command.arg("--state").arg(format!("sqlite:{}", world.place.path("state.db").display()));
+    }
     command.env("INPUT_PLACES", world.place.path("in"));
     if program == "millwork-manifest-builder" {
         command.arg("--manifests").arg(world.place.path("manifests")).env("SIZE_TOLERANCE_PERCENT", "100");
@@ -106,7 +108,7 @@ async fn what_is_advised_for_a_run_mends_it() {
         assert_eq!(told["code"], code, "{told}");
         let advised = told["action"]["command"].as_str().unwrap_or_else(|| panic!("{told}")).to_owned();
         let words: Vec<&str> = advised.split(' ').skip(1).collect();
-        let done = ran(&words);
+        let done = ran(&[&words[..], &["--yes"]].concat());
         assert_eq!(done.code, Some(0), "{advised}: {}{}", done.stdout, done.stderr);
         wait_until("it waits for an executor", || why(id)["code"] == "no-executors");
     }

@@ -9,6 +9,7 @@ mod s3;
 mod sqs;
 mod tables;
 
+use crate::exit::Exit;
 use anyhow::Context;
 use aws::Aws;
 use clap::{Args, Subcommand};
@@ -61,7 +62,7 @@ struct AwsOptions {
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(0..=3650))]
     expire_input_days: Option<u16>,
 
-    /// Only print, to stdout, what would be done
+    /// Only print, to stdout, what would be done; exit 3 if something would
     #[arg(long)]
     dry_run: bool,
 
@@ -173,7 +174,8 @@ pub(crate) async fn bootstrap(options: Options) -> anyhow::Result<ExitCode> {
         let known = environment.into_iter().filter_map(|(name, value)| Some((name, value?)));
         known.for_each(|(name, value)| println!("{name}={value}"));
     }
-    Ok(ExitCode::SUCCESS)
+    let would_change = options.dry_run && bootstrap.actions.iter().any(|(_, action)| *action != Action::Unchanged);
+    Ok(if would_change { Exit::NeedsYou } else { Exit::Done }.into())
 }
 
 struct Bootstrap {

@@ -4,12 +4,14 @@ mod random;
 mod shapes;
 
 use crate::failure::usage;
+use crate::list::print_json;
 use crate::table;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use millwork_diagnosis::many;
 use millwork_manifest::DatePrefix;
 use random::Random;
+use serde::Serialize;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -60,6 +62,19 @@ pub(crate) struct Options {
     /// Seed that everything random follows from
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+/// Amounts that were written.
+#[derive(Serialize)]
+struct Report {
+    files: u64,
+    lines: u64,
+    bytes: u64,
+    directory: String,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -103,6 +118,10 @@ pub(crate) fn generate(options: &Options) -> anyhow::Result<()> {
         }
         date = date.succ_opt().context("no date follows the last one")?;
     }
+    if options.json {
+        let directory = options.output.display().to_string();
+        return print_json(&Report { files, lines, bytes, directory });
+    }
     eprintln!(
         "{}, {}, {} in {}",
         many(files, "file"),
@@ -126,6 +145,7 @@ pub(crate) fn demo_file(root: &Path, date: chrono::NaiveDate, number: u32, size_
         late_columns: 0,
         compress: Packing::None,
         seed: 1,
+        json: false,
     };
     write(root, date, number, &content(&options, date, number), Packing::None)?;
     Ok(format!("{date}-part-{number:05}.ndjson"))
@@ -196,6 +216,7 @@ mod tests {
             late_columns: 0,
             compress: Packing::None,
             seed: 7,
+            json: false,
         }
     }
 

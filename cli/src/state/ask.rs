@@ -5,12 +5,17 @@ use crate::client::Client;
 use crate::failure::usage;
 use crate::store::open;
 use chrono::Utc;
+use millwork_manifest::DatePrefix;
 use millwork_scheduler::{
-    About, Applied, Inspector, MAX_CHANGES, Operations, Operator, Requested, ResetQuery, check_reason,
+    About, Applied, Consistency, Inspector, MAX_CHANGES, Mended, Operations, Operator, Requested, ResetQuery,
+    check_reason,
 };
 use millwork_storage::Location;
 use millwork_tracking::Via;
 use serde_json::json;
+
+/// Limit of the files and runs that a scheduler looks at to mend them, each: 10,000, as many as it takes in the time of a request.
+const MAX_LOOKED_AT: u32 = 10_000;
 
 /// Scheduler or state that does operations.
 pub(super) enum Source {
@@ -66,6 +71,29 @@ impl Source {
                     "older_than_seconds": query.older_than.num_seconds(), "reason": reason, "dry_run": dry_run,
                 });
                 client.post("/api/v1/state/reset-stuck-files", &(), &body).await
+            }
+        }
+    }
+
+    /// Plans the mending of what was found, or makes it. A scheduler looks for itself.
+    pub(super) async fn mend(
+        &self,
+        found: &Consistency,
+        date: Option<DatePrefix>,
+        reason: &str,
+        dry_run: bool,
+    ) -> anyhow::Result<Mended> {
+        match self {
+            Self::State(operations) => {
+                let mending = operations.plan_mending(found, date, Utc::now()).await?;
+                match dry_run {
+                    true => Ok(mending.dry()),
+                    false => Ok(operations.mend(mending, &operator(), reason, Utc::now()).await?),
+                }
+            }
+            Self::Scheduler(client) => {
+                let body = json!({"date": date, "limit": MAX_LOOKED_AT, "reason": reason, "dry_run": dry_run});
+                client.post("/api/v1/state/validate-consistency", &(), &body).await
             }
         }
     }

@@ -103,7 +103,7 @@ fn stats_table(stats: &FileStats) {
         .flat_map(|date| {
             let name = date.date.clone().unwrap_or_else(|| "no date".to_owned());
             date.states.iter().map(move |(state, [files, bytes])| {
-                [name.clone(), state.clone(), number(*files), millwork_diagnosis::bytes(*bytes)]
+                [name.clone(), state.clone(), number(*files), table::size(*bytes, *bytes > 0 || *files == 0)]
             })
         })
         .collect();
@@ -160,7 +160,8 @@ async fn query_by_status(source: &Source, query: ByStatus, json: bool) -> anyhow
     }
     let text = |value: &Value| value.as_str().map(shown).unwrap_or_default();
     let row = |file: &Value| {
-        let size = millwork_diagnosis::bytes(file["size_bytes"].as_u64().unwrap_or_default());
+        let bytes = file["size_bytes"].as_u64().unwrap_or_default();
+        let size = table::size(bytes, bytes > 0 || !text(&file["etag"]).is_empty());
         [text(&file["uri"]), size, text(&file["updated_at"]), text(&file["manifest_id"]), text(&file["reason"])]
     };
     table::print(["FILE", "SIZE", "CHANGED", "RUN", "REASON"], &files.iter().map(row).collect::<Vec<_>>());
@@ -209,17 +210,16 @@ async fn story(source: &Source, subject: &str) -> anyhow::Result<Story> {
 }
 
 async fn find_orphans(source: &Source, options: FindOrphans, json: bool) -> anyhow::Result<ExitCode> {
-    source.check_on_state(options.objects, "--objects")?;
     source.check_on_state(options.recorded.record, "--record")?;
     let mut found: Orphans = match source {
         Source::State(operations) => operations.find_orphans(options.older_than, Utc::now()).await?,
         Source::Scheduler(client) => {
-            let query = [("older_than_seconds", options.older_than.num_seconds().to_string())];
+            let age = options.older_than.num_seconds().to_string();
+            let query = [("older_than_seconds", age), ("objects", options.objects.to_string())];
             client.get("/api/v1/state/find-orphans", &query).await?
         }
     };
-    if options.objects {
-        let operations = source.on_state("--objects")?;
+    if let (true, Source::State(operations)) = (options.objects, source) {
         operations.add_orphaned_objects(&mut found, options.older_than, Utc::now()).await?;
     }
     if options.recorded.record {
@@ -248,7 +248,6 @@ async fn find_orphans(source: &Source, options: FindOrphans, json: bool) -> anyh
 }
 
 async fn validate(source: &Source, options: Validate, json: bool) -> anyhow::Result<ExitCode> {
-    source.check_on_state(options.fix, "--fix")?;
     source.check_on_state(options.no_objects, "--no-objects")?;
     let found: Consistency = match source {
         Source::State(operations) => {
@@ -288,7 +287,7 @@ async fn validate(source: &Source, options: Validate, json: bool) -> anyhow::Res
         print(&found, json, tell)?;
     }
     match options.fix {
-        true => super::write::mend(source.on_state("--fix")?, &found, options.date, &options.written, json).await,
+        true => super::write::mend(source, &found, options.date, &options.written, json).await,
         false => Ok(code_of(found.findings.is_empty())),
     }
 }

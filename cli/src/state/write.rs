@@ -1,17 +1,15 @@
 //! Writers: what would change, and, if it is wanted, the change.
 
-use super::ask::{Source, operator};
+use super::ask::Source;
 use super::{Batch, Reset, Update, Written};
 use crate::exit::Exit;
 use crate::failure::usage;
 use crate::list::print_json;
 use anyhow::Context;
-use chrono::Utc;
 use millwork_diagnosis::{many, shown};
 use millwork_manifest::DatePrefix;
 use millwork_scheduler::{
-    Applied, Consistency, MAX_CHANGES, Mended, Operations, Outcome, PlannedChange, Requested, ResetQuery, StateMark,
-    check_reason,
+    Applied, Consistency, MAX_CHANGES, Mended, Outcome, PlannedChange, Requested, ResetQuery, StateMark, check_reason,
 };
 use serde::Serialize;
 use std::io::{BufRead, BufReader, Read};
@@ -63,7 +61,7 @@ struct Fixed<'a> {
 
 /// Mends those findings that have one possible truth.
 pub(super) async fn mend(
-    operations: &Operations,
+    source: &Source,
     found: &Consistency,
     date: Option<DatePrefix>,
     written: &Written,
@@ -72,11 +70,7 @@ pub(super) async fn mend(
     if written.yes {
         check_reason(&written.reason).map_err(usage)?;
     }
-    let mending = operations.plan_mending(found, date, Utc::now()).await?;
-    let mended = match written.yes {
-        true => operations.mend(mending, &operator(), &written.reason, Utc::now()).await?,
-        false => mending.dry(),
-    };
+    let mended = source.mend(found, date, &written.reason, !written.yes).await?;
     let is_dry_run = mended.files.is_dry_run;
     if json {
         print_json(&Fixed { found, mended: &mended })?;

@@ -9,9 +9,13 @@ use std::time::Duration;
 
 /// Pause between two looks at the directory.
 const PAUSE: Duration = Duration::from_millis(700);
+/// Pause in whole seconds, as people are told of it.
+pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 /// Looks that bring something new, after which a manifest is cut even though more is arriving: a manifest does not wait for the end of
 /// a long copy.
 const PATIENCE: u32 = 10;
+/// Time that this makes: the looks, and their pauses.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(PATIENCE as u64);
 
 /// Looks, tracks, cuts, again and again.
 pub(super) struct Feed {

@@ -5,13 +5,14 @@ mod feed;
 
 use crate::embedded::{self, vcores};
 use crate::failure::usage;
+use crate::list::print_json;
 use crate::run::tell_adopted;
 use anyhow::Context;
 use clap::{Args, Parser};
 use demo::Demo;
 use feed::Feed;
 use millwork_manifest::printable;
-use millwork_manifest_builder::{Builder, Rules};
+use millwork_manifest_builder::{Builder, Rules, Signs};
 use millwork_process::Profile;
 use millwork_scheduler::{
     About, ApiServer, BasePath, EndedRun, HttpOptions, Lease, OutputLock, ReadPlaces, RunOptions, Scheduler, Service,
@@ -19,9 +20,10 @@ use millwork_scheduler::{
 };
 use millwork_storage::{Location, Places, Storage};
 use millwork_tracking::TrackingStore;
+use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -41,7 +43,7 @@ const LOCK_TTL: chrono::Duration = chrono::Duration::seconds(10);
 /// Watch a directory, convert what arrives, and show all of it in the browser.
 ///
 /// Everything is in this one process: no other has to be started, and nothing listens but the web UI, on this machine only.
-/// It prints a link that signs in. Ctrl-C ends it in order; started again, it goes on where it was.
+/// On a terminal it prints a link that signs in. Ctrl-C ends it in order; started again, it goes on where it was.
 ///
 /// Examples:
 ///   millwork up ./in
@@ -57,6 +59,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PLACE")]
     output: Option<String>,
 
+    /// Place of refused files and rejected lines. Without it, refused files stay where they are, and rejected lines go to
+    /// {output}/_quarantine [default: MILLWORK_QUARANTINE, or s3://$QUARANTINE_BUCKET]
+    #[arg(long, value_name = "PLACE")]
+    quarantine: Option<String>,
+
     /// State with files and runs: sqlite:PATH [default: sqlite:{output}/_millwork/state.db]
     #[arg(long, value_name = "URL")]
     state: Option<String>,
@@ -65,7 +72,7 @@ pub(crate) struct Options {
     #[arg(long)]
     demo: bool,
 
-    /// Address of the web UI and the HTTP API [default: the first free port of 127.0.0.1, from 8080 on]
+    /// Address of the web UI and the HTTP API, one of this machine's own [default: the first free port of 127.0.0.1, from 8080 on]
     #[arg(long, value_name = "HOST:PORT")]
     http: Option<SocketAddr>,
 
@@ -80,6 +87,10 @@ pub(crate) struct Options {
     /// Serve neither web UI nor HTTP API
     #[arg(long, conflicts_with_all = ["http", "open"])]
     no_ui: bool,
+
+    /// Print the places and the address of the web UI as one JSON document on stdout, at the start
+    #[arg(long)]
+    json: bool,
 
     /// Open the web UI in the browser
     #[arg(long)]
@@ -129,7 +140,8 @@ impl Where {
         let output = options.output.clone().map_or_else(beside, Ok)?;
         let profile = options.profile.map(|profile| if profile == Profile::Dev { "dev" } else { "prod" });
         let profile = profile.into_iter().flat_map(|name| ["--profile", name]);
-        let line = ["up", "--output", &output].into_iter().chain(profile);
+        let quarantine = options.quarantine.iter().flat_map(|place| ["--quarantine", place.as_str()]);
+        let line = ["up", "--output", &output].into_iter().chain(profile).chain(quarantine);
         let Run { run } = millwork_process::try_parse_from(line).map_err(crate::failure::wrong_line)?.options;
         let (input, output) = (Location::parse(&directory.display().to_string())?, run.output()?);
         if input.contains(&output) || output.contains(&input) {
@@ -156,6 +168,13 @@ struct Shown {
 
 /// Runs until it is told to end.
 pub(crate) async fn up(options: Options) -> anyhow::Result<ExitCode> {
+    if let Some(address) = options.http.filter(|address| !address.ip().is_loopback()) {
+        return Err(usage(format!(
+            "`millwork up` is for this machine alone, and others can reach {address}: say --http 127.0.0.1:{}, or start \
+             `millwork-scheduler`, which takes tokens and certificates",
+            address.port()
+        )));
+    }
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let place = Where::of(&options)?;
     let store = millwork_tracking::open(&place.state).await?;
@@ -163,6 +182,11 @@ pub(crate) async fn up(options: Options) -> anyhow::Result<ExitCode> {
     let about = About::of(&place.run, &places.manifests)?;
     let service = Service::new(store.clone(), places).with_about(about);
     let shown = if options.no_ui { None } else { Some(show(&options, &place, &service).await?) };
+    if options.json {
+        let url = shown.as_ref().map(|shown| &shown.url);
+        let (input, output) = (place.input.to_string(), place.output.to_string());
+        print_json(&json!({"input": input, "output": output, "state": place.state, "url": url}))?;
+    }
     greet(&options, &place, shown.as_ref());
     let stop = CancellationToken::new();
     let stopping = stop.clone();
@@ -209,7 +233,9 @@ async fn lead(
     let (scheduler, ended) = Scheduler::start(engine, &lease, output, place.run.clone(), conversion)?;
     service.lead(scheduler.clone());
     let told = tokio::spawn(tell(ended));
-    let feed = Feed::new(builder(options, place, store)?, place.input.clone(), scheduler.clone());
+    let builder = builder(options, place, store)?;
+    let signs = tokio::spawn(Signs::new(&builder, "up").sweeping(feed::INTERVAL).give_often(stop.clone()));
+    let feed = Feed::new(builder, place.input.clone(), scheduler.clone());
     let demo = options.demo.then(|| Demo::new(place.input.local_path().map(Path::to_owned)));
     tokio::select! {
         () = feed.work() => {}
@@ -219,6 +245,7 @@ async fn lead(
         () = scheduler.stopped().cancelled() => anyhow::bail!("it broke off, for the reason above: start it again to go on"),
     }
     scheduler.shut_down().await;
+    signs.abort();
     told.abort();
     lease.release().await;
     Ok(())
@@ -236,6 +263,8 @@ fn builder(options: &Options, place: &Where, store: &Arc<dyn TrackingStore>) -> 
         store.file(),
     )?;
     settings.lock_ttl = settings.lock_ttl.min(LOCK_TTL);
+    // Whatever MAX_WAIT_SECONDS says: what has come is cut once nothing more comes.
+    settings.caps.max_wait_seconds = feed::LONGEST_WAIT.as_secs();
     let holder = format!("millwork-up:{}", std::process::id());
     Ok(Builder::new(store.clone(), Arc::new(Storage::from_env()), settings, holder))
 }
@@ -274,9 +303,14 @@ fn greet(options: &Options, place: &Where, shown: Option<&Shown>) {
     eprintln!("  state   {}", place.state);
     match shown {
         None => {}
-        Some(Shown { link: Some(link), .. }) => {
-            eprintln!("  web UI  {link}");
-            eprintln!("          signs in once, within {} min; later: millwork open", LINK_TIME.as_secs() / 60);
+        Some(Shown { url, link: Some(link), .. }) => {
+            // In a log, others could read it, and sign in with it.
+            if std::io::stderr().is_terminal() {
+                eprintln!("  web UI  {link}");
+                eprintln!("          signs in once, within {} min; later: millwork open", LINK_TIME.as_secs() / 60);
+            } else {
+                eprintln!("  web UI  {url}/ui/ (millwork open --scheduler {url} signs in)");
+            }
             if options.open {
                 crate::open::show(link);
             }

@@ -17,7 +17,7 @@ use http::Health;
 use maker::Maker;
 use millwork_queue::{Consumer, ConsumerOptions};
 use millwork_storage::Location;
-use signs::Signs;
+pub use signs::Signs;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -12,14 +12,14 @@ const INTERVAL: Duration = Duration::from_secs(30);
 
 /// Facts that a builder tells of itself in the store.
 #[derive(Clone)]
-pub(crate) struct Signs {
+pub struct Signs {
     builder: Builder,
     about: BuilderAbout,
 }
 
 impl Signs {
-    /// Of a builder that runs as `serve`, `watch` or `lambda`.
-    pub(crate) fn new(builder: &Builder, mode: &str) -> Self {
+    /// Of a builder that runs as `serve`, `watch` or `lambda`, or in `up`.
+    pub fn new(builder: &Builder, mode: &str) -> Self {
         let settings = &builder.settings;
         let about = BuilderAbout {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -39,7 +39,7 @@ impl Signs {
     }
 
     /// Adds the interval of the builder's sweeps to the facts.
-    pub(crate) fn sweeping(mut self, interval: Duration) -> Self {
+    pub fn sweeping(mut self, interval: Duration) -> Self {
         self.about.sweep_interval_seconds = Some(interval.as_secs());
         self
     }
@@ -64,7 +64,7 @@ impl Signs {
     }
 
     /// Gives signs until `done`.
-    pub(crate) async fn give_often(self, done: CancellationToken) {
+    pub async fn give_often(self, done: CancellationToken) {
         loop {
             self.give(self.builder.now()).await;
             tokio::select! {

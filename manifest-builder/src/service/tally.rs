@@ -85,7 +85,10 @@ impl Tally {
     pub(crate) fn arrived(&self, arrived: &Arrived) {
         for (outcome, n) in outcomes(arrived) {
             counter!("millwork_files_total", "outcome" => outcome).increment(n);
-            self.add(&format!("files_{outcome}"), n);
+            match outcome {
+                "pending" => self.add("file_uploaded", n),
+                other => self.add(&format!("files_{other}"), n),
+            }
         }
         for (reason, n) in &arrived.quarantined {
             counter!("millwork_files_total", "outcome" => "quarantined", "reason" => reason.as_str()).increment(*n);
@@ -95,7 +98,7 @@ impl Tally {
 
     pub(crate) fn made(&self, manifests: u64) {
         counter!("millwork_manifests_total").increment(manifests);
-        self.add("manifests_made", manifests);
+        self.add("manifest_created", manifests);
     }
 
     pub(crate) fn swept(&self, swept: &Swept) {

@@ -4,6 +4,7 @@
 //! ([`OwnerToken`]), which nobody else can read. Secrets are never written to a log.
 
 mod below;
+mod file;
 mod owner;
 mod session;
 mod set;
@@ -11,6 +12,7 @@ mod token;
 mod tries;
 
 pub(crate) use below::Below;
+pub(crate) use file::read_token_set;
 pub use owner::{OwnerToken, find_owner_token, keep_private, owner_address};
 pub(crate) use session::{Begun, Sessions};
 pub use set::TokenSetError;

@@ -9,11 +9,13 @@ use std::collections::HashMap;
 use subtle::ConstantTimeEq;
 
 /// Bytes of a file of tokens: far more than the lines below need; what is larger is another file.
-const MAX_FILE_BYTES: usize = 1 << 20;
+pub(super) const MAX_FILE_BYTES: usize = 1 << 20;
 /// Tokens in a file.
 const MAX_TOKENS: usize = 1000;
 /// Limit of tokens of one id: the one in use, and the one that is to take its place.
 const MAX_OF_ONE_ID: usize = 2;
+/// Characters of a token that is written as such, at least: 128 bits if it is random and in hexadecimal.
+const MIN_PLAIN_CHARACTERS: usize = 32;
 /// Id of a token that is written as such, not as a hash.
 const PLAIN_ID: &str = "plain";
 
@@ -41,6 +43,12 @@ pub enum TokenSetError {
     /// More than anybody needs.
     #[error("there are more than {MAX_TOKENS} tokens, the limit: remove those that have expired")]
     TooMany,
+    /// A token that could be guessed.
+    #[error(
+        "it has {0} characters: a token that may do everything needs at least {MIN_PLAIN_CHARACTERS}, such as those of `openssl rand -hex 32`; \
+         `millwork token new` makes better ones"
+    )]
+    TooShort(usize),
     /// Something else than a file of tokens.
     #[error("it has {0} bytes; the limit of a file of tokens is {MAX_FILE_BYTES}")]
     TooLarge(usize),
@@ -78,7 +86,7 @@ impl TokenSet {
         match lines.first() {
             None => return Ok(Self::default()),
             Some((_, token)) if !token.starts_with('{') => {
-                return if lines.len() == 1 { Ok(Self::of_plain(token)) } else { Err(TokenSetError::NoRecords) };
+                return if lines.len() == 1 { Self::plain(token) } else { Err(TokenSetError::NoRecords) };
             }
             Some(_) if lines.len() > MAX_TOKENS => return Err(TokenSetError::TooMany),
             Some(_) => {}
@@ -97,6 +105,14 @@ impl TokenSet {
         Self { plain: Some(hash), places: HashMap::from([place(hash)]), ..Self::default() }
     }
 
+    /// Makes such a set, unless the token could be guessed.
+    pub(crate) fn plain(token: &str) -> Result<Self, TokenSetError> {
+        match token.chars().count() {
+            found @ ..MIN_PLAIN_CHARACTERS => Err(TokenSetError::TooShort(found)),
+            _ => Ok(Self::of_plain(token)),
+        }
+    }
+
     /// Makes a set of one token, by its record.
     pub(crate) fn of_one(record: TokenRecord) -> Self {
         let places = HashMap::from([place(record.sha256)]);
@@ -111,6 +127,11 @@ impl TokenSet {
         self.places.extend([place(record.sha256)]);
         of_id.push(record);
         Ok(())
+    }
+
+    /// Tells whether a token of the set is written as such.
+    pub(crate) fn has_plain(&self) -> bool {
+        self.plain.is_some()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -220,10 +241,13 @@ mod tests {
 
     #[test]
     fn one_token_that_is_written_as_such_may_do_everything() {
-        let set = TokenSet::parse(" secret\n").unwrap();
-        let (caller, can_be_guessed) = set.find("secret", at(0)).unwrap();
+        let token = "s".repeat(MIN_PLAIN_CHARACTERS);
+        let set = TokenSet::parse(&format!(" {token}\n")).unwrap();
+        let (caller, can_be_guessed) = set.find(&token, at(0)).unwrap();
         assert!(caller.role == Role::Admin && can_be_guessed);
-        assert_eq!(set.find("secre", at(0)), Err(Wrong::Unknown));
+        assert_eq!(set.find(&token[1..], at(0)), Err(Wrong::Unknown));
+        let error = TokenSet::parse(&token[1..]).unwrap_err().to_string();
+        assert!(error.starts_with("it has 31 characters") && error.contains("at least 32"), "{error}");
         assert!(TokenSet::parse("secret\nother\n").unwrap_err().to_string().contains("several lines"));
         assert!(TokenSet::parse("\n# none\n").unwrap().is_empty());
     }

@@ -3,7 +3,7 @@
 use super::error::ApiError;
 use super::options::HttpOptions;
 use super::pages::Hosts;
-use crate::access::{Begun, Below, Caller, OwnerToken, Role, Sessions, TokenSet, Wrong, WrongTries};
+use crate::access::{Begun, Below, Caller, OwnerToken, Role, Sessions, TokenSet, Wrong, WrongTries, read_token_set};
 use crate::ui;
 use anyhow::Context;
 use axum::extract::{MatchedPath, Request, State};
@@ -68,14 +68,13 @@ impl Tokens {
     /// Reads the tokens that the operator made: in a file, or one in `MILLWORK_TOKEN`. None, if there are no such.
     pub(super) fn configured(file: Option<&Path>) -> anyhow::Result<Option<Self>> {
         let Some(path) = file else {
-            return Ok(read_token(None)?.map(|token| Self::Fixed(Arc::new(TokenSet::of_plain(&token)))));
+            let set = read_token(None)?.map(|token| TokenSet::plain(&token)).transpose();
+            let set = set.context("cannot use MILLWORK_TOKEN as the token of this scheduler")?;
+            return Ok(set.map(|set| Self::Fixed(Arc::new(set))));
         };
         let read = {
             let path = path.to_owned();
-            move || {
-                let text = std::fs::read_to_string(&path).map_err(anyhow::Error::from)?;
-                TokenSet::parse(&text).map_err(anyhow::Error::from)
-            }
+            move || read_token_set(&path)
         };
         let watched = Watched::open("tokens", vec![path.to_owned()], read);
         let watched = watched.with_context(|| format!("cannot use the token file `{}`", path.display()))?;

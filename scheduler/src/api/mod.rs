@@ -29,6 +29,7 @@ mod pages;
 pub(crate) mod plans;
 mod preview;
 pub(crate) mod quarantine;
+mod rejected;
 mod run_actions;
 pub(crate) mod run_detail;
 pub(crate) mod run_parts;
@@ -36,6 +37,7 @@ pub(crate) mod runs;
 mod schedulers;
 mod series;
 mod serve;
+mod services;
 pub(crate) mod show;
 mod state;
 pub(crate) mod stats;
@@ -52,11 +54,13 @@ pub(crate) use executors::load_executors;
 pub(crate) use files::{load_file, load_files};
 pub use options::{HttpDoor, HttpOptions};
 pub(crate) use preview::load_preview;
+pub(crate) use rejected::load_rejected;
 pub(crate) use run_detail::load_run;
 pub(crate) use run_parts::{load_run_files, load_run_ledger};
 pub(crate) use runs::load_runs;
 pub(crate) use schedulers::load_schedulers;
 pub use serve::ApiServer;
+pub(crate) use services::load_cluster;
 pub(crate) use stats::load_stats;
 
 use crate::service::Service;
@@ -196,6 +200,7 @@ fn timed() -> OpenApiRouter<Api> {
         .routes(routes!(run_detail::get_run))
         .routes(routes!(run_parts::list_run_files))
         .routes(routes!(run_parts::list_run_ledger))
+        .routes(routes!(rejected::list_rejected))
         .routes(routes!(run_actions::cancel_run))
         .routes(routes!(run_actions::retry_run))
         .routes(routes!(run_actions::force_run))
@@ -210,7 +215,7 @@ fn timed() -> OpenApiRouter<Api> {
         .routes(routes!(state::get_stats))
         .routes(routes!(state::get_processing_timeline))
         .routes(routes!(state::find_orphans))
-        .routes(routes!(state::validate_consistency))
+        .routes(routes!(state::validate_consistency, state::mend_consistency))
         .routes(routes!(state::reset_stuck_files))
         .routes(routes!(state::update_state))
         .routes(routes!(state::batch_update))
@@ -230,6 +235,11 @@ fn timed() -> OpenApiRouter<Api> {
         .routes(routes!(dates::recount_date))
         .routes(routes!(series::get_series))
         .routes(routes!(schedulers::list_schedulers))
+        .routes(routes!(services::get_cluster))
+        .routes(routes!(services::list_builders))
+        .routes(routes!(services::list_locks))
+        .routes(routes!(services::list_drafts))
+        .routes(routes!(services::list_queues))
         .routes(routes!(config::get_config))
         .routes(routes!(costs::get_run_cost))
         .routes(routes!(costs::get_costs))

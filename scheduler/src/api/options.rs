@@ -160,13 +160,13 @@ mod tests {
 
     fn door(arguments: &[&str]) -> Result<HttpDoor, String> {
         let command = Command::try_parse_from([&["it"][..], arguments].concat()).map_err(|e| e.to_string())?;
-        command.http.door().map_err(|e| e.to_string())
+        command.http.door().map_err(|e| format!("{e:#}"))
     }
 
     #[test]
     fn others_are_listened_to_only_with_a_token_and_tls_or_at_a_risk() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "secret").unwrap();
+        std::fs::write(file.path(), "s".repeat(32)).unwrap();
         let token = ["--token-file", file.path().to_str().unwrap()];
         let everywhere = ["--http", "0.0.0.0:0"];
         assert!(door(&[]).is_ok());
@@ -176,6 +176,9 @@ mod tests {
         let with_token = [&everywhere[..], &token].concat();
         assert!(door(&with_token).err().unwrap().contains("without TLS"));
         assert!(door(&[&risk[..], &token].concat()).is_ok());
+        std::fs::write(file.path(), "s".repeat(31)).unwrap();
+        let error = door(&[&risk[..], &token].concat()).err().unwrap();
+        assert!(error.contains("31 characters"), "{error}");
     }
 
     #[test]

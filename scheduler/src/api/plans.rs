@@ -3,9 +3,11 @@
 use super::Api;
 use super::error::ApiError;
 use super::extract::{Asker, Json, Path};
+use crate::access::{Caller, Role};
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
-use millwork_api::{ErrorBody, Plan, PlanRequest};
+use millwork_api::{ErrorBody, ErrorCode, Plan, PlanRequest};
 use std::time::Duration;
 
 /// Time after which the answer to an application comes though it is not done: well before requests are given up. It goes on.
@@ -22,8 +24,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) async fn make_plan(
     State(api): State<Api>,
     Asker(who): Asker,
+    Extension(caller): Extension<Caller>,
     Json(request): Json<PlanRequest>,
 ) -> Result<(StatusCode, axum::Json<Plan>), ApiError> {
+    if request.action.needs_admin() && caller.role < Role::Admin {
+        let message = format!("`{}` needs the role {}; the token has {}", request.action, Role::Admin, caller.role);
+        return Err(ApiError::new(ErrorCode::WrongRole, message));
+    }
     Ok((StatusCode::CREATED, axum::Json(api.service.make_plan(request, &who).await?)))
 }
 

@@ -6,8 +6,8 @@ use super::extract::{Asker, Json as Body, Query};
 use super::show;
 use crate::audit::Operator;
 use crate::operations::{
-    Applied, Consistency, FileQuery, FileReport, FileStats, MAX_CHANGES, Operations, Orphans, Requested, ResetQuery,
-    Scope, Story, check_reason,
+    Applied, Consistency, FileQuery, FileReport, FileStats, MAX_CHANGES, Mended, Operations, Orphans, Requested,
+    ResetQuery, Scope, Story, check_reason,
 };
 use axum::Json;
 use axum::extract::State;
@@ -21,6 +21,8 @@ use utoipa::{IntoParams, ToSchema};
 /// Files that a request for numbers reads at most: 2,000, which takes about 20 ms. Of more the totals of dates are taken; `millwork state …
 /// --state` reads them all.
 const MAX_COUNTED: usize = 2000;
+/// Files and runs that one look at the invariants takes at most, each.
+const MAX_LOOKED_AT: usize = 10_000;
 /// Longest age that can be asked for, in seconds: a year.
 const MAX_AGE_SECONDS: u32 = 366 * 86_400;
 /// Least age that stuck files have, unless it is said, in seconds: 2 hours, as long as an attempt may take.
@@ -157,6 +159,10 @@ pub(super) struct OrphanQuery {
     #[serde(default)]
     #[param(value_type = u32, minimum = 0, maximum = 31622400, required = false)]
     older_than_seconds: Option<Age>,
+    /// True to look for objects of outputs that no commit names as well. In large buckets that takes longer than a request may.
+    #[serde(default)]
+    #[param(required = false)]
+    objects: bool,
 }
 
 /// Files without a run that is in order, drafts that were left, counters that have lost files.
@@ -169,7 +175,13 @@ pub(super) async fn find_orphans(
 ) -> Result<Json<Orphans>, ApiError> {
     let older_than = age(query.older_than_seconds, ORPHAN_SECONDS);
     let _permit = api.heavy()?;
-    Ok(Json(operations(&api).find_orphans(older_than, Utc::now()).await?))
+    let (operations, now) = (operations(&api), Utc::now());
+    let mut found = operations.find_orphans(older_than, now).await?;
+    if query.objects {
+        let listed = operations.add_orphaned_objects(&mut found, older_than, now).await;
+        listed.map_err(|error| ApiError::new(ErrorCode::Storage, format!("{error:#}")))?;
+    }
+    Ok(Json(found))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -182,7 +194,7 @@ pub(super) struct ConsistencyQuery {
     /// Files and runs that are looked at, each, at most.
     #[serde(default)]
     #[param(value_type = u32, minimum = 1, maximum = 10000, default = 100, required = false)]
-    limit: Limit<10_000>,
+    limit: Limit<MAX_LOOKED_AT>,
 }
 
 /// Thirteen invariants of the store and what it names; what breaks them, and what to do. Objects are looked at, too.
@@ -196,6 +208,63 @@ pub(super) async fn validate_consistency(
     let scope = Scope { date: query.date, limit: query.limit.0, looks_at_objects: true };
     let _permit = api.heavy()?;
     Ok(Json(operations(&api).validate_consistency(scope, Utc::now()).await?))
+}
+
+/// Number of files and runs that are looked at.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "u32")]
+struct LookedAt(usize);
+
+impl TryFrom<u32> for LookedAt {
+    type Error = String;
+
+    fn try_from(number: u32) -> Result<Self, String> {
+        let limit = usize::try_from(number).ok().filter(|limit| (1..=MAX_LOOKED_AT).contains(limit));
+        limit.map(Self).ok_or_else(|| format!("a limit is 1 to {MAX_LOOKED_AT}, not {number}"))
+    }
+}
+
+/// Findings that are to be mended.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mend {
+    /// Only what is of this date.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = Date)]
+    date: Option<DatePrefix>,
+    /// Files and runs that are looked at, each, at most: 100 unless told.
+    #[serde(default)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 10000)]
+    limit: Option<LookedAt>,
+    /// Why, for the audit record: needed unless it is a dry run.
+    #[serde(default)]
+    reason: String,
+    /// True to show what would be mended, and change nothing.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Mends what breaks an invariant, where there is one possible truth. What has two is left alone.
+#[utoipa::path(post, path = "/api/v1/state/validate-consistency", tag = "state", request_body = Mend, responses(
+    (status = 200, description = "What was mended, or would be", body = Mended),
+    (status = 415, description = "`wrong-content-type`: the body is not declared as application/json", body = ErrorBody)
+))]
+pub(super) async fn mend_consistency(
+    State(api): State<Api>,
+    Asker(who): Asker,
+    Body(body): Body<Mend>,
+) -> Result<Json<Mended>, ApiError> {
+    let limit = body.limit.map_or(Limit::<MAX_LOOKED_AT>::default().0, |limit| limit.0);
+    let scope = Scope { date: body.date, limit, looks_at_objects: true };
+    let _permit = api.heavy()?;
+    let (operations, now) = (operations(&api), Utc::now());
+    let found = operations.validate_consistency(scope, now).await?;
+    let mending = operations.plan_mending(&found, body.date, now).await?;
+    if body.dry_run {
+        return Ok(Json(mending.dry()));
+    }
+    check_reason(&body.reason).map_err(bad_reason)?;
+    Ok(Json(operations.mend(mending, &who, &body.reason, now).await?))
 }
 
 /// Stuck files to be put back as their runs prescribe.

@@ -95,9 +95,11 @@ impl Service {
     /// Makes those changes of a step that have no result yet. Those before `repeated` may have been made before.
     async fn make_some(&self, plan: &mut Plan, step: Range<usize>, repeated: usize) -> TrackingResult<()> {
         let (begin, action) = (step.start, plan.action);
+        let note =
+            format!("plan {} of {}: {}", plan.id, plan.actor, plan.reason.as_deref().unwrap_or("no reason is given"));
         for (index, change) in plan.changes[step].iter_mut().enumerate() {
             if change.result.is_none() {
-                let (result, message) = kinds::make(self, action, change, begin + index < repeated).await?;
+                let (result, message) = kinds::make(self, action, change, begin + index < repeated, &note).await?;
                 (change.result, change.message) = (Some(result), message);
             }
         }

@@ -33,6 +33,9 @@ impl Service {
         if reason.as_ref().is_some_and(|reason| reason.chars().count() > MAX_REASON_CHARS) {
             return Err(PlanError::Bad(format!("a reason has at most {MAX_REASON_CHARS} characters")));
         }
+        if request.action.needs_admin() && reason.is_none() {
+            return Err(PlanError::Bad(format!("say why: `{}` is noted with a reason", request.action)));
+        }
         let selected = self.select(request.action, &request.select).await?;
         let Selected { names, has_more } = selected;
         let looks = names.into_iter().map(|name| {
@@ -86,20 +89,14 @@ impl Service {
                 let next = |limit, cursor| async move { select::runs(&**self.store(), query, limit, cursor).await };
                 collected(next, |run: Run| run.manifest_id.to_string()).await
             }
-            (Select::Runs(_), SubjectKind::File) => {
-                Err(PlanError::Bad(format!("`{action}` is for files: select `files` or `ids`, not `runs`")))
-            }
-            (Select::Files(_), SubjectKind::Run) => {
-                Err(PlanError::Bad(format!("`{action}` is for runs: select `runs` or `ids`, not `files`")))
-            }
             (Select::Files(query), SubjectKind::File) => {
                 check_cursor(query.cursor.as_ref())?;
-                // Others are never taken back.
-                let states =
-                    [FileState::Quarantined, FileState::Failed].into_iter().filter(|state| query.state.takes(*state));
+                let fit = fitting(action);
+                let states = fit.iter().copied().filter(|state| query.state.takes(*state));
                 let query = FileQuery { state: AnyOf::new(states), ..query.clone() };
                 if query.state.is_empty() {
-                    return Err(PlanError::Bad("only quarantined and failed files are taken back".to_owned()));
+                    let fit = fit.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+                    return Err(PlanError::Bad(format!("`{action}` is for files that are {fit}")));
                 }
                 let next = |limit, cursor| {
                     let query = &query;
@@ -107,7 +104,20 @@ impl Service {
                 };
                 collected(next, |file: TrackedFile| file.uri.to_string()).await
             }
+            (Select::Runs(_) | Select::Files(_), kind) => {
+                let or = if kind == SubjectKind::Date { "name them as" } else { "select them, or name them as" };
+                Err(PlanError::Bad(format!("`{action}` is for {}s: {or} `ids`", kind.word())))
+            }
         }
+    }
+}
+
+/// States of files that an action can change: of no others a plan is made.
+fn fitting(action: Action) -> &'static [FileState] {
+    match action {
+        Action::Reset => &[FileState::Manifested, FileState::Processing],
+        Action::Redrive => &[FileState::Quarantined, FileState::Failed],
+        _ => &FileState::ALL,
     }
 }
 

@@ -19,6 +19,7 @@ mod kinds;
 mod make;
 mod record;
 mod runs;
+mod states;
 
 pub use error::PlanError;
 

@@ -9,6 +9,9 @@ use millwork_tracking::{Run, TrackedFile, TrackingError, TrackingResult};
 /// Limit of the files of a run that a plan looks at: 100, one request of DynamoDB. A plan has up to 1,000 runs.
 const MAX_FILES_LOOKED_AT: usize = 100;
 
+/// Refusal of what is no change of runs.
+const OF_OTHERS: &str = "that is no change of runs; retry queues one";
+
 /// Mark of a run as it is: whatever happens to a run changes it.
 fn version(run: &Run) -> String {
     let at = run.updated_at.timestamp_micros();
@@ -64,7 +67,8 @@ async fn after(service: &Service, action: Action, run: &Run) -> TrackingResult<R
             Ok((format!(", priority {}", run.priority), format!("queued, priority {to}")))
         }
         (Action::Priority(_), _) => no("only a queued run has a place in the queue"),
-        (Action::Redrive, _) => no("runs are not taken back; retry queues one"),
+        // Never asked: these are for other subjects.
+        (Action::Redrive | Action::Reset | Action::SetState(_) | Action::Recount, _) => no(OF_OTHERS),
     })
 }
 
@@ -106,7 +110,9 @@ pub(super) async fn make(
         Action::Cancel => service.cancel(&id).await,
         Action::Force => service.force(&id).await,
         Action::Priority(Priority(to)) => service.prioritise(&id, to).await,
-        Action::Redrive => return Ok((ChangeResult::Failed, Some("runs are not taken back".to_owned()))),
+        Action::Redrive | Action::Reset | Action::SetState(_) | Action::Recount => {
+            return Ok((ChangeResult::Failed, Some(OF_OTHERS.to_owned())));
+        }
     };
     match made {
         Ok(_) => Ok((ChangeResult::Done, None)),
@@ -124,6 +130,6 @@ fn is_as_wanted(action: Action, run: &Run) -> bool {
         Action::Cancel => run.cancel_requested || run.state == RunState::Cancelled,
         Action::Force => run.state != RunState::Completed || run.generation > 1,
         Action::Priority(Priority(to)) => run.priority == to,
-        Action::Redrive => false,
+        Action::Redrive | Action::Reset | Action::SetState(_) | Action::Recount => false,
     }
 }

@@ -1,19 +1,12 @@
 //! Page of the processes: schedulers, executors, builders, and the locks that they hold.
 
 use super::asked::{Asked, Shown};
-use crate::api::{Api, ApiError, load_executors, load_schedulers};
+use crate::api::{Api, ApiError, load_cluster};
 use axum::extract::State;
 use axum::response::Response;
-use chrono::DateTime;
 use millwork_api::path;
-use millwork_tracking::{BuilderNote, LEADER_LOCK, LockState};
 use millwork_ui::frame::Section;
-use millwork_ui::pages::cluster::{Builder, Cluster, Held, Lock, page};
-
-/// Dates whose locks are looked at: 99 that wait, so that with the lock of the runs there are no more than may be asked for.
-const DATES: usize = 99;
-/// Builders that are shown: 50, those that were seen last.
-const BUILDERS: usize = 50;
+use millwork_ui::pages::cluster::{Cluster, page};
 
 pub(super) async fn get_cluster(asked: Asked, State(api): State<Api>) -> Response {
     let made = show(&asked, &api).await;
@@ -21,42 +14,18 @@ pub(super) async fn get_cluster(asked: Asked, State(api): State<Api>) -> Respons
 }
 
 async fn show(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
-    let store = api.service.store();
-    let executors = load_executors(api);
-    let schedulers = load_schedulers(api).await?.items;
-    let builders = store.inspection().builders().await?.into_iter().take(BUILDERS).map(builder).collect::<Vec<_>>();
-    let waiting = store.backlogs().await?;
-    let of_dates = waiting.iter().take(DATES).map(|(date, _)| format!("LOCK#{date}"));
-    let names: Vec<String> = of_dates.chain([LEADER_LOCK.to_owned()]).collect();
-    let locks: Vec<Lock> = store.inspection().locks(&names).await?.into_iter().map(lock).collect();
+    let found = load_cluster(api).await?;
     let body = page(&Cluster {
         now: asked.now,
         stats: &asked.stats,
-        executors: &executors,
-        schedulers: &schedulers,
-        builders: &builders,
-        locks: &locks,
+        executors: &found.executors,
+        schedulers: &found.schedulers,
+        builders: &found.builders,
+        locks: &found.locks,
     });
     Ok(Shown {
-        json: Some(path::EXECUTORS.to_owned()),
-        command: Some("millwork top --once --view executors".to_owned()),
+        json: Some(path::CLUSTER.to_owned()),
+        command: Some("millwork cluster".to_owned()),
         ..Shown::new("Cluster", Section::Cluster, body)
     })
-}
-
-fn builder(note: BuilderNote) -> Builder {
-    let about = note.about();
-    let (mode, version) = about.as_ref().map(|about| (about.mode.clone(), about.version.clone())).unzip();
-    let queue = about.and_then(|about| about.queue_url);
-    Builder { id: note.id, mode, version, queue, seen_at: note.seen_at }
-}
-
-fn lock(state: LockState) -> Lock {
-    let held = match state.expires_at {
-        None => Held::Not,
-        // Held with the lock of a file: no time ends it.
-        Some(until) if until == DateTime::UNIX_EPOCH => Held::WhileItRuns,
-        Some(until) => Held::Until(until),
-    };
-    Lock { name: state.name, holder: state.holder, token: state.token, held }
 }

@@ -8,9 +8,11 @@ use millwork_diagnosis::{
 };
 use millwork_manifest::{Arrival, DatePrefix, FileState, ManifestId, ObjectUri, RunState};
 use millwork_queue::{Letter, Letters};
-use millwork_tracking::{BuilderAbout, Run, TrackedFile, TrackingResult};
+use millwork_tracking::{BuilderAbout, Run, Span, TrackedFile, TrackingResult};
 use serde::Deserialize;
 
+/// Time over which the rate of arrivals is taken, in minutes: 10.
+const RATE_TIME: chrono::Duration = chrono::Duration::minutes(10);
 /// Time that a look at the queue of events may take: 5 s. Without it the answer says less, and is there.
 const QUEUE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Limit of the dead letters among which the one about a file is looked for: 100.
@@ -26,7 +28,7 @@ impl Inspector {
         let mut facts = Facts { cluster, object, ..Facts::default() };
         match known {
             Some(file) => self.add_known(&mut facts, &file, builder.as_ref(), now).await?,
-            None => self.add_unknown(&mut facts, uri, builder.as_ref()).await?,
+            None => self.add_unknown(&mut facts, uri, builder.as_ref(), now).await?,
         }
         Ok((facts, settings))
     }
@@ -36,11 +38,15 @@ impl Inspector {
         facts: &mut Facts,
         uri: &ObjectUri,
         builder: Option<&BuilderAbout>,
+        now: DateTime<Utc>,
     ) -> TrackingResult<()> {
         let place = self.about.written.iter().find(|(_, place)| place.key_of(uri).is_some());
         facts.own_place = place.map(|(what, _)| (*what).to_owned());
         if facts.own_place.is_none() && matches!(facts.object, ObjectFacts::There { .. }) {
             facts.events = events(builder, uri).await;
+            if let Some(events) = facts.events.as_mut().filter(|events| events.waiting > 0) {
+                events.per_second = self.arrivals_a_second(now).await;
+            }
         }
         // Of what is outside nothing is told, not even what is like it.
         if facts.own_place.is_none() && !matches!(facts.object, ObjectFacts::Foreign) {
@@ -90,6 +96,14 @@ impl Inspector {
             Some(id) => self.store.run_head(&id).await,
             None => Ok(None),
         }
+    }
+
+    /// Files that came in a second of the last minutes; none if none came, or nobody watched.
+    async fn arrivals_a_second(&self, now: DateTime<Utc>) -> Option<f64> {
+        let samples = self.store.samples(Span::Minute, now - RATE_TIME, now).await.ok()?;
+        let files: u64 = samples.iter().map(|sample| sample.arrived_files).sum();
+        let seconds: f64 = samples.iter().map(|sample| sample.watched_seconds).sum();
+        (files > 0 && seconds > 0.0).then(|| files as f64 / seconds)
     }
 
     /// Reads what waits of a date, and its lock.

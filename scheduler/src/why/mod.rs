@@ -34,6 +34,8 @@ const ABANDONED_SECONDS: u64 = 15 * 60;
 pub struct About {
     /// Places that are written to, by what they are for.
     pub written: Vec<(&'static str, Location)>,
+    /// URL of the state, if it is looked at directly, not by a scheduler that can be asked for changes.
+    pub direct_state: Option<String>,
     /// Retries of a run after failures that can pass.
     pub max_retries: Option<u32>,
     /// Time that one attempt may take, in minutes.
@@ -46,7 +48,17 @@ impl About {
         let mut written = vec![("the output", run.output()?)];
         written.extend(run.quarantine()?.map(|place| ("the quarantine", place)));
         written.extend(manifests.locations().map(|place| ("the place of manifests", place)));
-        Ok(Self { written, max_retries: Some(run.max_retries), run_timeout_minutes: Some(run.run_timeout_minutes) })
+        Ok(Self {
+            direct_state: None,
+            written,
+            max_retries: Some(run.max_retries),
+            run_timeout_minutes: Some(run.run_timeout_minutes),
+        })
+    }
+
+    /// Takes the facts that the URL of a state alone gives.
+    pub fn of_state(state: &str) -> Self {
+        Self { direct_state: Some(state.to_owned()), ..Self::default() }
     }
 }
 
@@ -126,6 +138,7 @@ impl Inspector {
             run_timeout_minutes: self.about.run_timeout_minutes.unwrap_or(usual.run_timeout_minutes),
             abandoned_seconds: ABANDONED_SECONDS,
             forgets_after_days: self.store.forgets_after_days(),
+            direct_state: self.about.direct_state.clone(),
             size_bounds_bytes: builder.map(|builder| rules_of(builder).size_bounds_bytes()),
             ..usual
         }

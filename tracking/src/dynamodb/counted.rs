@@ -1,9 +1,10 @@
 //! Requests to DynamoDB, counted: each try for itself, so that what is throttled shows even if a later try succeeds.
 
 use crate::requests::{Outcome, count};
-use aws_sdk_dynamodb::config::interceptors::FinalizerInterceptorContextRef;
+use aws_sdk_dynamodb::config::interceptors::{BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef};
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
+use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
 /// Operations that are counted by their names; others are counted together.
 const OPERATIONS: [&str; 11] = [
@@ -25,6 +26,14 @@ const THROTTLED: [&str; 4] =
 /// Bytes of an error that are searched for its code.
 const MAX_ERROR_BYTES: usize = 4 << 10;
 
+/// Operation of a try that is under way: when its answer is there, the request is gone.
+#[derive(Debug)]
+struct Operation(&'static str);
+
+impl Storable for Operation {
+    type Storer = StoreReplace<Self>;
+}
+
 /// Sees every request.
 #[derive(Debug)]
 pub(super) struct Counted;
@@ -34,19 +43,30 @@ impl Intercept for Counted {
         "Counted"
     }
 
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let target = context.request().headers().get("x-amz-target");
+        bag.interceptor_state().store_put(Operation(operation(target.unwrap_or_default())));
+        Ok(())
+    }
+
     fn read_after_attempt(
         &self,
         context: &FinalizerInterceptorContextRef<'_>,
         _: &RuntimeComponents,
-        _: &mut ConfigBag,
+        bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let target = context.request().and_then(|request| request.headers().get("x-amz-target"));
+        let operation = bag.load::<Operation>().map_or("other", |operation| operation.0);
         let answer = context.response().map(|response| (response.status().as_u16(), response.body().bytes()));
         let outcome = match answer {
             None => Outcome::Failed,
             Some((status, body)) => outcome(status, body.unwrap_or_default()),
         };
-        count("dynamodb", operation(target.unwrap_or_default()), outcome);
+        count("dynamodb", operation, outcome);
         Ok(())
     }
 }

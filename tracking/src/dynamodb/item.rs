@@ -97,7 +97,7 @@ pub(super) fn tracked_file(item: &Item) -> TrackingResult<TrackedFile> {
 }
 
 /// The attributes of a file that can change, in a fixed order; none for those it has not.
-pub(super) fn file_attributes(file: &TrackedFile) -> [(&'static str, Option<AttributeValue>); 16] {
+pub(super) fn file_attributes(file: &TrackedFile) -> [(&'static str, Option<AttributeValue>); 17] {
     let date = || file.date.map(|date| text(date.to_string()));
     let optional = |value: &Option<String>| value.as_ref().map(text);
     let is = |state| file.state == state;
@@ -112,6 +112,8 @@ pub(super) fn file_attributes(file: &TrackedFile) -> [(&'static str, Option<Attr
         ("sequencer", file.sequencer.as_ref().map(|sequencer| text(sequencer.as_str()))),
         ("version", Some(number(file.version))),
         ("manifest_id", optional(&file.manifest_id)),
+        // Name of it in the pipeline that Millwork replaces, for others who read the table.
+        ("batch_id", optional(&file.manifest_id)),
         ("reason", optional(&file.reason)),
         ("quarantine_uri", optional(&file.quarantine_uri)),
         ("overwritten_etag", optional(&file.overwritten_etag)),

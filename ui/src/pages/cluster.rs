@@ -6,7 +6,7 @@ use crate::parts::{facts, link, state, states, time};
 use crate::text;
 use chrono::{DateTime, TimeDelta, Utc};
 use maud::{Markup, html};
-use millwork_api::{Executors, SchedulerInfo, Stats};
+use millwork_api::{BuilderInfo, Executors, Held, LockInfo, SchedulerInfo, Stats};
 
 /// Content of the page.
 pub struct Cluster<'a> {
@@ -19,46 +19,9 @@ pub struct Cluster<'a> {
     /// Schedulers of the state, the one that runs the manifests first.
     pub schedulers: &'a [SchedulerInfo],
     /// Builders, those that were seen last first.
-    pub builders: &'a [Builder],
+    pub builders: &'a [BuilderInfo],
     /// Locks of the runs and of dates that wait.
-    pub locks: &'a [Lock],
-}
-
-/// A builder, by its own word.
-pub struct Builder {
-    /// Name of the builder.
-    pub id: String,
-    /// Command by which it runs; none if another version says it in other words.
-    pub mode: Option<String>,
-    /// Version of the builder.
-    pub version: Option<String>,
-    /// Queue that it reads.
-    pub queue: Option<String>,
-    /// Time of the last sign of life.
-    pub seen_at: DateTime<Utc>,
-}
-
-/// A lock as it is stored.
-pub struct Lock {
-    /// Name of the lock.
-    pub name: String,
-    /// Process that holds it, or held it last.
-    pub holder: String,
-    /// Token, which grows with each holder.
-    pub token: u64,
-    /// For how long it is held.
-    pub held: Held,
-}
-
-/// Time for which a lock is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// Let go of.
-    Not,
-    /// From this time on others may take it.
-    Until(DateTime<Utc>),
-    /// Until its process ends: the system holds it for the process.
-    WhileItRuns,
+    pub locks: &'a [LockInfo],
 }
 
 /// Silence after which a builder is shown as gone, in seconds: 120, four of its signs.
@@ -150,7 +113,7 @@ fn builders(page: &Cluster<'_>) -> Markup {
     if page.builders.is_empty() {
         return html! { p.muted { "None has ever shown itself: manifests come from elsewhere, or from this very process." } };
     }
-    let is_there = |builder: &Builder| (page.now - builder.seen_at).num_seconds() <= BUILDER_SECONDS;
+    let is_there = |builder: &BuilderInfo| (page.now - builder.seen_at).num_seconds() <= BUILDER_SECONDS;
     html! {
         table.cards {
             caption.visually-hidden { "Builders" }
@@ -177,14 +140,14 @@ fn locks(page: &Cluster<'_>) -> Markup {
                 tr data-id=(text::plain(&lock.name)) {
                     td.main data-label="Lock" { span.id { (text::shown(&lock.name)) } }
                     td data-label="State" {
-                        @match lock.held {
-                            Held::Not => span.muted { "free" },
-                            Held::WhileItRuns => "held while its process runs",
-                            Held::Until(until) if until > page.now => { "held until " (time::moment_short(until, page.now)) },
-                            Held::Until(until) => span.s-warn { "expired " (time::ago(until, page.now)) },
+                        @match (lock.held, lock.until) {
+                            (Held::Free, _) | (Held::Until, None) => span.muted { "free" },
+                            (Held::Process, _) => "held while its process runs",
+                            (Held::Until, Some(until)) if until > page.now => { "held until " (time::moment_short(until, page.now)) },
+                            (Held::Until, Some(until)) => span.s-warn { "expired " (time::ago(until, page.now)) },
                         }
                     }
-                    td data-label="Holder" { span.id { (text::shown(&lock.holder)) } @if lock.held == Held::Not { span.muted { " last" } } }
+                    td data-label="Holder" { span.id { (text::shown(&lock.holder)) } @if lock.held == Held::Free { span.muted { " last" } } }
                     td.num data-label="Token" { (link::count(lock.token)) }
                 }
             } }

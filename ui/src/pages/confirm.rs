@@ -30,17 +30,16 @@ pub struct Confirm<'a> {
 /// Effect of the action, as a button says it.
 pub fn effect(plan: &Plan) -> String {
     let number = plan.changes.len() as u64;
-    let noun = match plan.subjects {
-        SubjectKind::Run => "run",
-        SubjectKind::File => "file",
-    };
-    let counted = format::counted(number, noun);
+    let counted = format::counted(number, plan.subjects.word());
     match plan.action {
         Action::Retry => format!("Retry {counted}"),
         Action::Cancel => format!("Cancel {counted}"),
         Action::Force => format!("Convert {counted} again"),
         Action::Priority(priority) => format!("Give {counted} priority {}", priority.0),
         Action::Redrive => format!("Take back {counted}"),
+        Action::Reset => format!("Put back {counted} as their runs prescribe"),
+        Action::SetState(state) => format!("Make {counted} {state}"),
+        Action::Recount => format!("Count {counted} anew"),
     }
 }
 
@@ -104,11 +103,11 @@ fn changes(plan: &Plan) -> Markup {
     let table = |changes: &[&Change]| {
         html! {
             table.cards {
-                thead { tr { th scope="col" { (match plan.subjects { SubjectKind::Run => "Run", SubjectKind::File => "File" }) } th scope="col" { "Now" } th scope="col" { "Then" } @if plan.state != PlanState::Open { th scope="col" { "Result" } } } }
+                thead { tr { th scope="col" { (match plan.subjects { SubjectKind::Run => "Run", SubjectKind::File => "File", SubjectKind::Date => "Date" }) } th scope="col" { "Now" } th scope="col" { "Then" } @if plan.state != PlanState::Open { th scope="col" { "Result" } } } }
                 tbody {
                     @for change in changes {
                         tr {
-                            td.main data-label="Subject" { @match plan.subjects { SubjectKind::Run => (link::run(&change.subject)), SubjectKind::File => (link::file(&change.subject)) } }
+                            td.main data-label="Subject" { @match plan.subjects { SubjectKind::Run => (link::run(&change.subject)), SubjectKind::File => (link::file(&change.subject)), SubjectKind::Date => (text::shown(&change.subject)) } }
                             td data-label="Now" { (text::shown(&change.before)) }
                             td data-label="Then" { "→ " strong { (text::shown(&change.after)) } }
                             @if plan.state != PlanState::Open { td data-label="Result" { (result(change.result)) @if let Some(message) = &change.message { div.why { (text::shown(message)) } } } }

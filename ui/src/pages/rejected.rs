@@ -4,32 +4,12 @@ use crate::format;
 use crate::parts::{copy, link};
 use crate::text;
 use maud::{Markup, html};
+use millwork_api::RejectedLine;
 use millwork_manifest::{DatePrefix, ObjectUri};
 use std::collections::BTreeMap;
 
 /// Characters of a line that are shown before and behind the mark.
 const AROUND: usize = 160;
-
-/// A line that was rejected.
-#[derive(Clone, Debug)]
-pub struct RejectedLine {
-    /// The file it is in.
-    pub file: String,
-    /// Number of the line in the file, from 1.
-    pub line: u64,
-    /// Place where the line begins in the decompressed file, in bytes.
-    pub offset: u64,
-    /// Length of the line, in bytes.
-    pub length: u64,
-    /// The kind of the defect.
-    pub reason: String,
-    /// Description of the defect.
-    pub message: String,
-    /// The line, or its beginning, if it is text.
-    pub raw: Option<String>,
-    /// The line in base64, if it is not text.
-    pub base64: Option<String>,
-}
 
 /// Content of a page of a file of rejected lines.
 pub struct RejectedPage<'a> {

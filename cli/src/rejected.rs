@@ -1,0 +1,67 @@
+//! `millwork rejected`: lines of a run that are no JSON object, with their places and reasons.
+
+use crate::client::{Client, ClientOptions};
+use crate::exit::Exit;
+use crate::list::print_json;
+use crate::table;
+use clap::Args;
+use millwork_api::{RejectedLine, RejectedLines, RejectedQuery, path};
+use millwork_manifest::printable;
+use std::process::ExitCode;
+
+/// Show the rejected lines of a run: file, line, byte and reason of each.
+///
+/// With --json, each line is there as well, in the form in which it stood: `raw`, or `base64` where it is not text.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  millwork rejected 2025-12-23-batch-0407-20251223-101500\n  millwork rejected 2025-12-23-batch-0407-20251223-101500 --limit 1000 --json"
+)]
+pub(crate) struct Options {
+    /// The manifest's id
+    id: String,
+
+    /// Largest number of lines
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    client: ClientOptions,
+}
+
+pub(crate) async fn rejected(options: Options) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&options.client)?;
+    let (place, limit) = (path::run_part(&options.id, "rejected"), options.limit as usize);
+    let mut found: RejectedLines = client.get(&place, &RejectedQuery::default()).await?;
+    while let Some(next) = found.next.filter(|_| found.items.len() < limit) {
+        let more: RejectedLines = client.get(&place, &RejectedQuery { from: Some(next) }).await?;
+        found.items.extend(more.items);
+        found.next = more.next;
+    }
+    let has_more = found.next.is_some() || found.items.len() > limit;
+    found.items.truncate(limit);
+    if options.json {
+        print_json(&found)?;
+        return Ok(Exit::Done.into());
+    }
+    table::print(
+        ["FILE", "LINE", "BYTE", "LENGTH", "REASON", "MESSAGE"],
+        &found.items.iter().map(row).collect::<Vec<_>>(),
+    );
+    if has_more {
+        eprintln!("{} in all: --limit shows more", millwork_diagnosis::many(found.all, "rejected line"));
+    }
+    if let Some(place) = &found.place {
+        eprintln!("all of them are in {}", printable(place));
+    }
+    Ok(Exit::Done.into())
+}
+
+fn row(line: &RejectedLine) -> [String; 6] {
+    let numbers = [line.line, line.offset, line.length].map(|number| number.to_string());
+    let [number, offset, length] = numbers;
+    [line.file.clone(), number, offset, length, line.reason.clone(), line.message.clone()]
+}

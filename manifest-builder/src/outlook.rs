@@ -1,0 +1,92 @@
+//! Outlook on what a round would do, found without writing anything.
+
+use crate::backfill::CHUNK;
+use crate::builder::{Builder, BuilderError};
+use crate::redrive::RefusedFile;
+use chrono::Duration;
+use futures::StreamExt;
+use millwork_manifest::DatePrefix;
+use millwork_storage::{Location, Object};
+use serde::Serialize;
+
+/// Changes that a listing of a place would make.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct BackfillOutlook {
+    /// Files listed.
+    pub listed: u64,
+    /// Files that are not known, and would be pending.
+    pub pending: u64,
+    /// Known files whose objects have other content now.
+    pub changed: u64,
+    /// Files that are known as they are.
+    pub known: u64,
+    /// Files that are not known, and would be refused.
+    pub quarantined: Vec<RefusedFile>,
+    /// Files that are not known and older than the store remembers: they would be left alone.
+    pub too_old: u64,
+    /// Files that wait for a manifest already, of any place: those that are due go into manifests, and all with `--flush`.
+    pub waiting: u64,
+}
+
+/// Changes that a sweep would make.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SweepOutlook {
+    /// Unfinished manifests that it would finish, or forget, by id.
+    pub unfinished: Vec<String>,
+    /// Dates of which it would make manifests.
+    pub due: Vec<DatePrefix>,
+}
+
+impl BackfillOutlook {
+    /// Tells whether the round would change anything. What is due of the files that wait, it finds itself.
+    pub fn has_changes(&self) -> bool {
+        self.pending + self.changed + self.waiting > 0 || !self.quarantined.is_empty()
+    }
+}
+
+impl SweepOutlook {
+    /// Tells whether the round would change anything.
+    pub fn has_changes(&self) -> bool {
+        !self.unfinished.is_empty() || !self.due.is_empty()
+    }
+}
+
+impl Builder {
+    /// Lists a place, and says what [`Self::backfill`] would make of it.
+    pub async fn look_at(&self, place: &Location) -> Result<BackfillOutlook, BuilderError> {
+        self.check_place(place)?;
+        let mut found = BackfillOutlook::default();
+        let mut chunks = self.objects.list(place).await?.chunks(CHUNK);
+        while let Some(chunk) = chunks.next().await {
+            // Entries that are refused stay as they are.
+            let objects: Vec<Object> =
+                chunk.into_iter().filter_map(Result::ok).filter(|object| !self.is_unfinished(object)).collect();
+            found.listed += objects.len() as u64;
+            let uris: Vec<_> = objects.iter().map(|object| object.uri.clone()).collect();
+            for (object, known) in objects.iter().zip(self.store.files(&uris).await?) {
+                let judged = self.judge_object(object, place);
+                match (known, judged.quarantine) {
+                    (Some(file), _) if file.etag == judged.etag => found.known += 1,
+                    (Some(_), _) => found.changed += 1,
+                    (None, _) if self.settings.max_age.is_some_and(|age| object.modified_at < self.now() - age) => {
+                        found.too_old += 1;
+                    }
+                    (None, Some(reason)) => {
+                        let detail = self.settings.rules.explain(reason, judged.size_bytes);
+                        found.quarantined.push(RefusedFile { uri: judged.uri, reason, detail });
+                    }
+                    (None, None) => found.pending += 1,
+                }
+            }
+        }
+        found.waiting = self.store.backlogs().await?.iter().map(|(_, backlog)| backlog.pending_files).sum();
+        Ok(found)
+    }
+
+    /// Says what [`Self::sweep`] would do.
+    pub async fn look_around(&self) -> Result<SweepOutlook, BuilderError> {
+        let drafts = self.store.drafts(self.now() + Duration::seconds(1)).await?;
+        let unfinished = drafts.into_iter().map(|draft| draft.manifest.id.to_string()).collect();
+        Ok(SweepOutlook { unfinished, due: self.due().await?.into_iter().collect() })
+    }
+}

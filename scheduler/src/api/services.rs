@@ -1,0 +1,132 @@
+//! Builders, locks, unfinished manifests and queues.
+
+use super::error::ApiError;
+use super::{Api, load_executors, load_schedulers};
+use crate::lease::LOCK;
+use axum::Json;
+use axum::extract::State;
+use chrono::DateTime;
+use millwork_api::{
+    BuilderInfo, Builders, Cluster, DraftInfo, Drafts, Held, LockInfo, Locks, QueueInfo, QueueKind, Queues,
+};
+use millwork_diagnosis::shown;
+use millwork_tracking::{BuilderNote, LockState, RunFilter, RunState};
+use std::time::Duration;
+
+/// Dates whose locks are looked at: 99 that wait, so that with the lock of the runs there are no more than may be asked for.
+const DATES: usize = 99;
+/// Builders that are shown: 50, those that were seen last.
+const BUILDERS: usize = 50;
+/// Drafts that are shown: 1,000. Each lives a moment.
+const DRAFTS: usize = 1000;
+/// Time that a look at a queue may take: 5 s.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Shows all processes of the state, and the locks that they hold.
+#[utoipa::path(get, path = "/api/v1/cluster", tag = "cluster", responses(
+    (status = 200, description = "All of them", body = Cluster)
+))]
+pub(super) async fn get_cluster(State(api): State<Api>) -> Result<Json<Cluster>, ApiError> {
+    Ok(Json(load_cluster(&api).await?))
+}
+
+/// All processes, and locks.
+pub(crate) async fn load_cluster(api: &Api) -> Result<Cluster, ApiError> {
+    Ok(Cluster {
+        schedulers: load_schedulers(api).await?.items,
+        executors: load_executors(api),
+        builders: load_builders(api).await?,
+        locks: load_locks(api).await?,
+    })
+}
+
+/// Lists the builders that have shown themselves.
+#[utoipa::path(get, path = "/api/v1/builders", tag = "cluster", responses(
+    (status = 200, description = "Those that were seen last", body = Builders)
+))]
+pub(super) async fn list_builders(State(api): State<Api>) -> Result<Json<Builders>, ApiError> {
+    Ok(Json(Builders { items: load_builders(&api).await? }))
+}
+
+async fn load_builders(api: &Api) -> Result<Vec<BuilderInfo>, ApiError> {
+    let notes = api.service.store().inspection().builders().await?;
+    Ok(notes.into_iter().take(BUILDERS).map(builder).collect())
+}
+
+fn builder(note: BuilderNote) -> BuilderInfo {
+    let about = note.about();
+    let (mode, version) = about.as_ref().map(|about| (about.mode.clone(), about.version.clone())).unzip();
+    let queue = about.and_then(|about| about.queue_url);
+    BuilderInfo { id: note.id, mode, version, queue, seen_at: note.seen_at }
+}
+
+/// Lists the locks of the runs and of dates that wait, as they are stored.
+#[utoipa::path(get, path = "/api/v1/locks", tag = "cluster", responses(
+    (status = 200, description = "Those that were ever taken", body = Locks)
+))]
+pub(super) async fn list_locks(State(api): State<Api>) -> Result<Json<Locks>, ApiError> {
+    Ok(Json(Locks { items: load_locks(&api).await? }))
+}
+
+async fn load_locks(api: &Api) -> Result<Vec<LockInfo>, ApiError> {
+    let store = api.service.store();
+    let waiting = store.backlogs().await?;
+    let of_dates = waiting.iter().take(DATES).map(|(date, _)| format!("LOCK#{date}"));
+    let names: Vec<String> = of_dates.chain([LOCK.to_owned()]).collect();
+    Ok(store.inspection().locks(&names).await?.into_iter().map(lock).collect())
+}
+
+fn lock(state: LockState) -> LockInfo {
+    let (held, until) = match state.expires_at {
+        None => (Held::Free, None),
+        // Held with the lock of a file: no time ends it.
+        Some(until) if until == DateTime::UNIX_EPOCH => (Held::Process, None),
+        until => (Held::Until, until),
+    };
+    LockInfo { name: state.name, holder: state.holder, token: state.token, held, until }
+}
+
+/// Lists the manifests that were begun and are not finished.
+#[utoipa::path(get, path = "/api/v1/drafts", tag = "manifests", responses(
+    (status = 200, description = "The oldest of them", body = Drafts)
+))]
+pub(super) async fn list_drafts(State(api): State<Api>) -> Result<Json<Drafts>, ApiError> {
+    let filter = RunFilter { state: Some(RunState::Draft), limit: DRAFTS, ..RunFilter::default() };
+    let page = api.service.store().list_runs(&filter).await?;
+    let has_more = page.next_cursor.is_some();
+    let mut items: Vec<DraftInfo> = page
+        .items
+        .into_iter()
+        .map(|run| DraftInfo {
+            manifest_id: run.manifest_id.to_string(),
+            date: run.date,
+            files: run.files,
+            bytes: run.bytes,
+            begun_at: run.created_at,
+        })
+        .collect();
+    items.sort_by_key(|draft| draft.begun_at);
+    Ok(Json(Drafts { items, has_more }))
+}
+
+/// Counts the messages of the queues that the builder reads and fills which was seen last.
+#[utoipa::path(get, path = "/api/v1/queues", tag = "cluster", responses(
+    (status = 200, description = "Each queue, or why it cannot be looked at", body = Queues)
+))]
+pub(super) async fn list_queues(State(api): State<Api>) -> Result<Json<Queues>, ApiError> {
+    let builders = api.service.store().inspection().builders().await?;
+    let about = builders.iter().find_map(BuilderNote::about);
+    let (events, dead) = about.map(|about| (about.queue_url, about.dead_letter_queue_url)).unwrap_or_default();
+    let known = [(QueueKind::Events, events), (QueueKind::DeadLetters, dead)];
+    let looks = known.into_iter().filter_map(|(kind, url)| Some(queue(kind, url?)));
+    Ok(Json(Queues { items: futures::future::join_all(looks).await }))
+}
+
+async fn queue(kind: QueueKind, url: String) -> QueueInfo {
+    let (depth, error) = match tokio::time::timeout(QUEUE_PATIENCE, millwork_queue::depth(&url)).await {
+        Ok(Ok(depth)) => (Some(depth), None),
+        Ok(Err(error)) => (None, Some(shown(&format!("{error:#}")))),
+        Err(_) => (None, Some(format!("it did not answer within {} s", QUEUE_PATIENCE.as_secs()))),
+    };
+    QueueInfo { kind, url, waiting: depth.map(|depth| depth.waiting), in_work: depth.map(|depth| depth.in_work), error }
+}
