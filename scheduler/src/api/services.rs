@@ -2,7 +2,6 @@
 
 use super::error::ApiError;
 use super::{Api, load_executors, load_schedulers};
-use crate::lease::LOCK;
 use axum::Json;
 use axum::extract::State;
 use chrono::DateTime;
@@ -10,7 +9,7 @@ use millwork_api::{
     BuilderInfo, Builders, Cluster, DraftInfo, Drafts, Held, LockInfo, Locks, QueueInfo, QueueKind, Queues,
 };
 use millwork_diagnosis::shown;
-use millwork_tracking::{BuilderNote, LockState, RunFilter, RunState};
+use millwork_tracking::{BuilderNote, LEADER_LOCK, LockState, RunFilter, RunState};
 use std::time::Duration;
 
 /// Dates whose locks are looked at: 99 that wait, so that with the lock of the runs there are no more than may be asked for.
@@ -72,7 +71,7 @@ async fn load_locks(api: &Api) -> Result<Vec<LockInfo>, ApiError> {
     let store = api.service.store();
     let waiting = store.backlogs().await?;
     let of_dates = waiting.iter().take(DATES).map(|(date, _)| format!("LOCK#{date}"));
-    let names: Vec<String> = of_dates.chain([LOCK.to_owned()]).collect();
+    let names: Vec<String> = of_dates.chain([LEADER_LOCK.to_owned()]).collect();
     Ok(store.inspection().locks(&names).await?.into_iter().map(lock).collect())
 }
 
