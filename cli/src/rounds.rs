@@ -68,7 +68,7 @@ struct Wish {
     #[arg(long)]
     yes: bool,
 
-    /// Why, for the note of what was done
+    /// Reason, for the note of what was done
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }

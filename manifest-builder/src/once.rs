@@ -26,7 +26,7 @@ pub struct Asked {
     pub actor: String,
     /// Way by which it is asked for.
     pub via: Via,
-    /// Why, as the operator says.
+    /// Reason, as the operator says.
     pub reason: Option<String>,
 }
 

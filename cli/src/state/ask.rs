@@ -28,7 +28,7 @@ impl Source {
         let Some(state) = &options.state else {
             return Ok(Self::Scheduler(Box::new(Client::new(&options.client)?)));
         };
-        let mut about = About::default();
+        let mut about = About::of_state(state);
         if let Some(output) = options.output.as_deref().filter(|output| !output.is_empty()) {
             let is_place = output.contains("://") || output.starts_with(['/', '.']);
             let place = if is_place { output.to_owned() } else { format!("s3://{output}") };

@@ -236,7 +236,7 @@ pub(super) struct Mend {
     #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 10000)]
     limit: Option<LookedAt>,
-    /// Why, for the audit record: needed unless it is a dry run.
+    /// Reason, for the audit record: needed unless it is a dry run.
     #[serde(default)]
     reason: String,
     /// True to show what would be mended, and change nothing.
