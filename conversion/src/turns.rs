@@ -48,6 +48,12 @@ impl Drop for Granted {
     }
 }
 
+impl State {
+    fn is_overdue(&self) -> bool {
+        self.late.front().is_some_and(|(since, _)| since.elapsed() >= MAX_PAUSE)
+    }
+}
+
 impl Turns {
     /// Makes turns, of which nobody has one yet; `free` is how many lanes may have one at once.
     pub(crate) fn new(free: usize) -> Arc<Self> {
@@ -67,8 +73,7 @@ impl Turns {
     fn grant(self: &Arc<Self>) {
         let mut state = self.state();
         while state.free > 0 {
-            let is_overdue = state.late.front().is_some_and(|(since, _)| since.elapsed() >= MAX_PAUSE);
-            let first = if is_overdue { None } else { state.waiting.pop_front() };
+            let first = if state.is_overdue() { None } else { state.waiting.pop_front() };
             let Some(next) = first.or_else(|| state.late.pop_front().map(|(_, next)| next)) else { return };
             match next.send(Granted(Some(self.clone()))) {
                 Ok(()) => state.free -= 1,
@@ -79,10 +84,15 @@ impl Turns {
     }
 
     /// Tells whether a lane waits whose task has not taken too long.
-    pub(crate) fn is_wanted(&self) -> bool {
+    fn is_wanted(&self) -> bool {
         let mut state = self.state();
         state.waiting.retain(|waiting| !waiting.is_closed());
         !state.waiting.is_empty()
+    }
+
+    /// Tells whether a lane is to give its turn up after a morsel.
+    pub(crate) fn has_next(&self) -> bool {
+        self.is_wanted() || self.state().is_overdue()
     }
 }
 
@@ -162,11 +172,11 @@ impl Allowance {
             if state.paused >= MAX_PAUSED {
                 return;
             }
-            (state.paused, state.free) = (state.paused + 1, state.free + 1);
-            state.late.push_back((Instant::now(), sender));
+            state.paused += 1;
         }
         self.count(|used| used.lanes -= 1);
-        self.turns.grant();
+        self.turns.state().late.push_back((Instant::now(), sender));
+        self.turns.clone().release();
         let granted = block_in_place(|| runtime.block_on(granted));
         self.turns.state().paused -= 1;
         self.count(|used| (used.lanes, used.slice_until) = (used.lanes + 1, Some(used.since + SLICE)));

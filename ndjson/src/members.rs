@@ -7,21 +7,50 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 /// The first byte of a member (RFC 1952, 2.3.1).
 const FIRST_BYTE: u8 = 0x1f;
 
+/// Members that a file may have of any size: each costs about 20 microseconds, whatever is in it.
+const MAX_TINY_MEMBERS: u64 = 65_536;
+/// Stored bytes that each has on average in a file with more: one line of a log, compressed by itself, has more than these.
+const MIN_MEMBER_BYTES: u64 = 64;
+
 /// The content of all members.
 pub(crate) struct Members<R> {
     /// None behind the last member.
-    member: Option<GzDecoder<BufReader<R>>>,
+    member: Option<GzDecoder<BufReader<Counted<R>>>>,
+    /// Members that were begun.
+    begun: u64,
+}
+
+/// Stored bytes, counted while they are read.
+struct Counted<R> {
+    stored: R,
+    bytes: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.stored.read(buffer)?;
+        self.bytes += read as u64;
+        Ok(read)
+    }
 }
 
 impl<R: Read> Members<R> {
     pub(crate) fn new(stored: R) -> Self {
-        Self { member: Some(GzDecoder::new(BufReader::new(stored))) }
+        Self { member: Some(GzDecoder::new(BufReader::new(Counted { stored, bytes: 0 }))), begun: 1 }
     }
 
     /// Goes on to the next member, if there is one.
     fn next(&mut self) -> io::Result<()> {
         let Some(member) = self.member.take() else { return Ok(()) };
         let mut stored = member.into_inner();
+        let bytes = stored.get_ref().bytes;
+        if self.begun > MAX_TINY_MEMBERS && self.begun.saturating_mul(MIN_MEMBER_BYTES) > bytes {
+            let words = format!(
+                "it has more than {MAX_TINY_MEMBERS} gzip members, the limit where they have less than {MIN_MEMBER_BYTES} bytes on \
+                 average: compress it again as a whole"
+            );
+            return Err(io::Error::new(ErrorKind::InvalidData, words));
+        }
         loop {
             let ahead = match stored.fill_buf() {
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
@@ -32,6 +61,7 @@ impl<R: Read> Members<R> {
                 Some(&FIRST_BYTE) => {
                     stored.consume(zeros);
                     self.member = Some(GzDecoder::new(stored));
+                    self.begun += 1;
                     return Ok(());
                 }
                 Some(_) => {
@@ -73,6 +103,17 @@ mod tests {
         let mut content = String::new();
         let read = Members::new(stored).read_to_string(&mut content);
         read.map(|_| content).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn tiny_members_have_a_limit_and_larger_ones_none() {
+        let many = |content: &str, count| member(content).repeat(count);
+        let most = MAX_TINY_MEMBERS as usize;
+        assert_eq!(read(&many("", most)).unwrap(), "");
+        let error = read(&many("", most + 1)).unwrap_err();
+        assert!(error.starts_with("it has more than 65536 gzip members, the limit"), "{error}");
+        let line = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ\n";
+        assert_eq!(read(&many(line, most + 2)).unwrap().len(), line.len() * (most + 2));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Strangers at the door that executors use: whatever they send, they get nothing and stop nothing.
 
+use crate::cluster::{Cluster, free_port};
 use crate::fleet::{Fleet, World};
 use crate::place::{Place, Running, start, wait_until};
 use millwork_cluster::messages::{FromExecutor, Nothing, PROTOCOL, Register, ToExecutor, ToScheduler};
@@ -118,6 +119,80 @@ fn calls_without_the_secret_are_refused_and_those_of_the_engine_do_not_exist() {
         }
     });
     assert_eq!(fleet.connected(0), 1);
+}
+
+/// A frame of HTTP/2 (RFC 9113, 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A name, and the frames of a flood by their numbers.
+type Flood<'a> = (&'a str, Box<dyn FnMut(u32) -> Vec<u8> + 'a>);
+
+/// Bytes that a stranger gets rid of before the connection breaks, in frames of which each may be what it is.
+fn taken(address: &str, mut next: impl FnMut(u32) -> Vec<u8>) -> usize {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &frame(4, 0, 0, &[])].concat();
+    stream.write_all(&preface).unwrap();
+    let mut taken = preface.len();
+    // What the system keeps of it is no more than some megabytes.
+    for number in 0..1 << 24 {
+        let bytes = next(number);
+        match stream.write_all(&bytes) {
+            Ok(()) => taken += bytes.len(),
+            Err(error) => {
+                assert_ne!(
+                    error.kind(),
+                    std::io::ErrorKind::WouldBlock,
+                    "the connection stays open after {taken} bytes"
+                );
+                return taken;
+            }
+        }
+    }
+    taken
+}
+
+#[test]
+fn floods_of_frames_end_with_what_a_proof_takes() {
+    let world = World::local();
+    let fleet = Fleet::start(&world, 1, 1);
+    let address = fleet.executors_address(0);
+    let text = |text: &str| [[u8::try_from(text.len()).unwrap()].as_slice(), text.as_bytes()].concat();
+    let field = |name: &str, value: &str| [vec![0], text(name), text(value)].concat();
+    let fields =
+        [(":method", "POST"), (":scheme", "http"), (":path", "/millwork.Entrance/Challenge"), (":authority", "x")];
+    let header = fields.map(|(name, value)| field(name, value)).concat();
+    let begin = |number: u32, flags| frame(1, flags, 2 * number + 1, &header);
+    let entry = [[0x40].as_slice(), &field("x", &"z".repeat(120))[1..]].concat();
+    let bomb = [header.as_slice(), &entry, &[0xbe; 8000]].concat();
+    let floods: [Flood<'_>; 8] = [
+        ("streams that are reset", Box::new(|n| [begin(n, 5), frame(3, 0, 2 * n + 1, &[0, 0, 0, 8])].concat())),
+        ("a header without end", Box::new(|n| if n == 0 { begin(0, 0) } else { frame(9, 0, 1, &[]) })),
+        ("settings", Box::new(|_| frame(4, 0, 0, &[0, 4, 0, 0, 255, 255]))),
+        ("pings", Box::new(|_| frame(6, 0, 0, &[0; 8]))),
+        ("headers that unfold", Box::new(|n| frame(1, 5, 2 * n + 1, &bomb))),
+        ("windows", Box::new(|_| frame(8, 0, 0, &[0, 0, 0, 1]))),
+        ("priorities", Box::new(|n| frame(2, 0, 2 * n + 1, &[0, 0, 0, 0, 1]))),
+        ("content of nothing", Box::new(|n| if n == 0 { begin(0, 4) } else { frame(0, 0, 1, &[]) })),
+    ];
+    for (what, next) in floods {
+        let taken = taken(&address, next);
+        assert!(taken < 16 << 20, "{what}: {taken} bytes");
+    }
+    assert_eq!(fleet.connected(0), 1);
+}
+
+#[test]
+fn an_autoscaler_that_floods_is_hung_up_on() {
+    let place = Place::new();
+    let listen = format!("127.0.0.1:{}", free_port());
+    let _cluster = Cluster::start(&place, "out", 0, &["--scaler-listen", &listen]);
+    wait_until("it listens", || TcpStream::connect(&listen).is_ok());
+    let taken = taken(&listen, |_| frame(6, 0, 0, &[0; 8]));
+    assert!(taken < 16 << 20, "{taken} bytes");
 }
 
 #[test]

@@ -36,6 +36,13 @@ impl Queues {
         }
     }
 
+    /// Sends messages of any size that one may have.
+    pub(crate) async fn send_one_by_one(&self, bodies: &[String]) {
+        for body in bodies {
+            self.client.send_message().queue_url(&self.url).message_body(body).send().await.unwrap();
+        }
+    }
+
     /// Messages that are visible, and that are hidden.
     pub(crate) async fn counts(&self, url: &str) -> (u64, u64) {
         use QueueAttributeName::{ApproximateNumberOfMessages, ApproximateNumberOfMessagesNotVisible};

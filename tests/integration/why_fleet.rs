@@ -9,6 +9,9 @@ use crate::queues::s3_event;
 use serde_json::{Value, json};
 use std::process::Command;
 
+/// Runs that an executor takes a task of beyond its slots.
+const BEYOND: usize = 6;
+
 /// The code of a diagnosis by the command line, with what it says.
 fn asked(cluster: &Cluster, subject: &str) -> Value {
     Done::of(cluster.client(&["why", "--json", subject]).output().unwrap()).json()
@@ -35,6 +38,11 @@ fn a_fleet_that_is_full_loses_an_executor_or_drains_says_so_and_gets_on() {
     submit("m1");
     let why = |cluster: &Cluster, id: &str| cluster.get(&format!("runs/{id}/why"));
     wait_until("the first is converted", || why(&cluster, "m1")["code"] == "converting");
+    let others: Vec<String> = (0..BEYOND).map(|number| format!("other{number}")).collect();
+    for other in &others {
+        submit(other);
+        wait_until("it is converted beside the first", || why(&cluster, other)["code"] == "converting");
+    }
     submit("m2");
     wait_until("the second has no slot", || why(&cluster, "m2")["code"] == "no-slots");
     let told = why(&cluster, "m2");
@@ -45,6 +53,9 @@ fn a_fleet_that_is_full_loses_an_executor_or_drains_says_so_and_gets_on() {
     // What is next by itself, a free slot, comes: with another executor.
     cluster.start_executor();
     wait_until("the second is converted", || why(&cluster, "m2")["code"] == "converting");
+    for other in &others {
+        assert_eq!(cluster.post(&format!("runs/{other}/cancel"), &json!({})).0, 202);
+    }
     // The first executor is silent: its task starts again elsewhere, by itself.
     let silent = cluster.take_executor();
     signal(&silent, "STOP");

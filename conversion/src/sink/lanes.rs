@@ -227,7 +227,7 @@ async fn run_lane(work: Arc<Work>) -> Result<Vec<(usize, StagedFile)>, PartError
         let source = work.source.clone();
         let rejected = spawn_blocking(move || source.release(morsel)).await??;
         rejects.extend(rejected.map(|file| (morsel, file)));
-        if work.host.turns().is_wanted() {
+        if work.host.turns().has_next() {
             // Another task's lane is next, and has the memory of this one.
             (turn, kept) = (None, None);
         }

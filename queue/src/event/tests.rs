@@ -122,3 +122,19 @@ proptest::proptest! {
             "object": {"key": text.clone(), "size": 1, "eTag": text}}}]}).to_string());
     }
 }
+
+#[test]
+fn an_order_that_is_none_is_not_kept() {
+    let body = |sequencer: &str| {
+        serde_json::json!({"Records": [{"eventName": "ObjectRemoved:Delete", "s3": {"bucket": {"name": "b"},
+            "object": {"key": "a", "sequencer": sequencer}}}]})
+        .to_string()
+    };
+    let order = |sequencer: &str| decode(&body(sequencer)).events[0].sequencer.clone();
+    for known in ["0", "0055AED6DCD90281E5", "17b5f0", &"F".repeat(64)] {
+        assert_eq!(order(known).as_deref(), Some(known));
+    }
+    for none in ["", "x", "-1", "\u{ff26}", &"F".repeat(65), &"0".repeat(200_000)] {
+        assert_eq!(order(none), None);
+    }
+}

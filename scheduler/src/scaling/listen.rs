@@ -8,8 +8,8 @@ use millwork_net::{Seldom, ServerTls, Slot, Slots, network};
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -28,6 +28,8 @@ const MAX_MESSAGE_BYTES: usize = 64 << 10;
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// Bytes that a connection may send ahead of what is read.
 const WINDOW_BYTES: u32 = 256 << 10;
+/// Bytes that a connection may send within [`PATIENCE`], in frames of whatever kind: a request has a few hundred.
+const MAX_SENDS: usize = 256 << 10;
 /// Time for a handshake, between two signs of life of a connection, and for a request.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause after the system refused to accept a connection.
@@ -110,7 +112,10 @@ async fn open(stream: TcpStream, tls: Option<ServerTls>, place: Slot<IpAddr>, ac
     };
     match tokio::time::timeout(PATIENCE, opened).await {
         // Fails when the port is closed.
-        Ok(Ok(stream)) => drop(accepted.send(Connection { stream, _place: place }).await),
+        Ok(Ok(stream)) => {
+            let connection = Connection { stream, _place: place, since: Instant::now(), sent: 0 };
+            drop(accepted.send(connection).await);
+        }
         Ok(Err(error)) => {
             let error: io::Error = error;
             tracing::debug!(%error, "refused a connection of an autoscaler");
@@ -123,6 +128,9 @@ async fn open(stream: TcpStream, tls: Option<ServerTls>, place: Slot<IpAddr>, ac
 struct Connection {
     stream: Either<TcpStream, Box<TlsStream<TcpStream>>>,
     _place: Slot<IpAddr>,
+    /// Bytes that it has sent since a time.
+    since: Instant,
+    sent: usize,
 }
 
 /// Connections, in the order in which they were opened.
@@ -144,7 +152,16 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if self.since.elapsed() > PATIENCE {
+            (self.since, self.sent) = (Instant::now(), 0);
+        }
+        self.sent += buf.filled().len() - before;
+        Poll::Ready(match self.sent > MAX_SENDS {
+            true => Err(io::Error::other("it sends more than an autoscaler asks")),
+            false => Ok(()),
+        })
     }
 }
 
