@@ -61,9 +61,10 @@ pub(crate) fn round_up(value: f64) -> f64 {
     step.map_or(value, |step| step * power)
 }
 
-/// End of an axis of bytes, whose units are 1,024 of those before.
+/// End of an axis of bytes, whose units are 1,024 of those before: at least one of 1,024 bytes.
 pub(crate) fn round_up_bytes(value: f64) -> f64 {
-    let unit = 1024f64.powf((value.max(1.0).log2() / 10.0 + 1e-9).floor());
+    let value = value.max(1024.0);
+    let unit = 1024f64.powf((value.log2() / 10.0 + 1e-9).floor());
     match round_up(value / unit) {
         digits if digits >= 1024.0 || !digits.is_finite() => unit * 1024.0,
         digits => digits * unit,
@@ -79,7 +80,7 @@ mod tests {
         assert_eq!([0.0, 0.9, 1.0, 3.0, 51.0].map(round_up), [1.0, 1.0, 1.0, 5.0, 100.0]);
         let mib = f64::from(1 << 20);
         assert_eq!([3.0 * mib, 717.0 * mib, 1023.0 * mib].map(round_up_bytes), [5.0 * mib, 1000.0 * mib, 1024.0 * mib]);
-        assert_eq!([0.0, 1.0, 1024.0].map(round_up_bytes), [1.0, 1.0, 1024.0]);
+        assert_eq!([0.0, 1.0, 1024.0].map(round_up_bytes), [1024.0; 3]);
         assert_eq!((at(1.5), at(2.0), at(f64::NAN)), ("1.5".into(), "2".into(), "0".into()));
     }
 }
