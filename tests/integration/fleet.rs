@@ -100,7 +100,8 @@ impl World {
     /// What is private in the output, or should not be there at all.
     pub(crate) fn leftovers(&self) -> Vec<String> {
         let Some(aws) = &self.aws else {
-            let is_known = |name: &String| name.starts_with("merged-parquet-") || name == "_millwork/output.lock";
+            let marks = ["merged-parquet-", "_millwork/output.lock", "_millwork/states/"];
+            let is_known = |name: &String| marks.iter().any(|mark| name.starts_with(mark));
             return self.place.files("out").into_iter().filter(|name| !is_known(name)).collect();
         };
         self.runtime.block_on(async {

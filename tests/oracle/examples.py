@@ -11,11 +11,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import jsonschema_rs
 
 # Subjects of examples, as they are called here.
 HERE = [
+    ("dynamodb:files", "dynamodb:acme"),
     ("sqlite:/data/state.db", "sqlite:out/_millwork/state.db"),
     ("/data/in", "./in"),
     ("/data/out", "./out"),
@@ -29,7 +31,7 @@ RUN = "2025-12-23-batch-0407-20251223-101500"
 # Commands that go on until they are told to end, and one that takes minutes.
 ENDLESS = ("millwork up", "millwork runs watch", "millwork load-test --phases 10000")
 # What is refused of what is there: its rows are in an output, and it is converted.
-REFUSED = ("runs cancel 2", "runs retry 2", "runs prioritise 2", "quarantine redrive s3:", "state update-state", "state batch-update")
+REFUSED = ("runs cancel 2", "runs retry 2", "runs force 2", "runs prioritise 2", "quarantine redrive s3:", "state update-state", "state batch-update")
 # Another process has the state.
 IN_USE = "millwork run --input s3://"
 # Longest time for an example, in seconds.
@@ -98,10 +100,14 @@ def run(line, seconds=PATIENCE):
 
 
 def plan():
-    """A fresh plan, since one is applied once."""
-    code, out, err = run(f"millwork runs force {RUN} --dry-run --json")
-    assert code == 3, err
-    return json.loads(out)["id"]
+    """A fresh plan, since one is applied once; made when the run has ended that it is about."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        code, out, err = run(f"millwork runs force {RUN} --dry-run --json")
+        if code == 3:
+            return json.loads(out)["id"]
+        assert time.monotonic() < until, err
+        time.sleep(0.2)
 
 
 def check_schema(words, document):

@@ -60,7 +60,7 @@ enum Command {
     /// Show all that is stored of one file, and its diagnosis
     #[command(alias = "get_file_state")]
     #[command(
-        after_help = "Examples:\n  millwork state get-file-state s3://acme-input/f1/2025-12-23-0193.ndjson.gz\n  millwork state get-file-state /data/in/2025-12-23-0193.ndjson.gz --state sqlite:/data/state.db --json"
+        after_help = "Examples:\n  millwork state get-file-state s3://acme-input/f1/2025-12-23-0193.ndjson.gz\n  millwork state get-file-state /data/in/2025-12-23-0193.ndjson.gz --state sqlite:/data/state.db"
     )]
     GetFileState(OfFile),
     /// List files by state, date, age, prefix, reason, manifest
@@ -90,7 +90,7 @@ enum Command {
     /// Check thirteen invariants of the state and what it names
     #[command(alias = "validate_consistency")]
     #[command(
-        after_help = "Examples:\n  millwork state validate-consistency --date 2025-12-23\n  millwork state validate-consistency --fix --yes --reason \"host lost\" --state sqlite:/data/state.db"
+        after_help = "Examples:\n  millwork state validate-consistency --date 2025-12-23\n  millwork state validate-consistency --fix --yes --reason \"lost\" --state sqlite:/data/state.db"
     )]
     ValidateConsistency(Validate),
     /// Put stuck files back as their runs prescribe

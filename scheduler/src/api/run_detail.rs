@@ -25,7 +25,8 @@ pub(super) async fn get_run(State(api): State<Api>, Path(id): Path<ManifestId>) 
 /// A run that is asked for.
 pub(crate) async fn load_run(api: &Api, id: &ManifestId) -> Result<RunDetail, ApiError> {
     let run = known(api, id).await?;
-    let progress = match api.service.leader() {
+    // The scheduler may know of an attempt for a moment after the run has ended.
+    let progress = match api.service.leader().filter(|_| !run.state.is_final()) {
         Some(scheduler) => scheduler.progress(id).await,
         None => None,
     };

@@ -123,6 +123,7 @@ impl Inspector {
 async fn letter_about(queue: &str, dead_letters: Option<&str>, uri: &ObjectUri) -> anyhow::Result<Option<Letter>> {
     let letters = Letters::open(queue, dead_letters).await?;
     let found = letters.look(MAX_LETTERS, |letter| letter.is_about(uri)).await?;
+    letters.release(&found).await;
     Ok(found.into_iter().find(|letter| letter.is_about(uri)))
 }
 

@@ -106,6 +106,16 @@ impl Tables {
         self.edit(&self.names.runs, &[key], edit).await;
     }
 
+    /// Counts no file as waiting, as triggers do in SQLite when the one that waited is none any more.
+    async fn forget_waiting(&self) {
+        let nothing = |item: &mut Item| {
+            item.insert("pending_files".to_owned(), number(0));
+            item.insert("pending_bytes".to_owned(), number(0));
+            item.remove("oldest_pending");
+        };
+        self.edit(&self.names.metrics, &["PENDING", "2025-12-23"], nothing).await;
+    }
+
     async fn edit_result(&self, from: &str, to: &str) {
         let edit = |item: &mut Item| {
             let result = replaced(&item["result"], from, to);
@@ -125,6 +135,7 @@ impl Tables {
                     item.remove("pending_date");
                 };
                 self.edit_file(world, "f", lose).await;
+                self.forget_waiting().await;
             }
             2 => self.edit_file(world, "a", |item| end_timeline(item, "pending")).await,
             3 => self.delete(&self.names.runs, &["done"]).await,
@@ -138,6 +149,7 @@ impl Tables {
                     end_timeline(item, "quarantined");
                 };
                 self.edit_file(world, "f", refuse).await;
+                self.forget_waiting().await;
             }
             6 => self.edit(&self.names.metrics, &["PENDING", "2025-12-23"], counter("pending_files")).await,
             7 => self.edit(&self.names.metrics, &["PENDING", "2025-12-23"], counter("pending_bytes")).await,
