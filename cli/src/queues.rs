@@ -256,7 +256,7 @@ async fn redrive(options: RedriveOptions) -> anyhow::Result<ExitCode> {
     let store = match (&options.state, options.yes) {
         (Some(state), true) => {
             check_reason(&options.reason).map_err(usage)?;
-            Some(state::open(state).await?)
+            Some(crate::store::open(state).await?)
         }
         (None, true) => return Err(usage("say where it is noted: --state sqlite:PATH or dynamodb:TABLE")),
         (_, false) => None,

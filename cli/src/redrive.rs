@@ -2,7 +2,6 @@
 
 use crate::exit::Exit;
 use crate::failure::usage;
-use anyhow::Context;
 use clap::Args;
 use millwork_manifest::{FileState, printable};
 use millwork_manifest_builder::{Builder, RedriveFilter, Redriven, Rules};

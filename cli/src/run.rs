@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::task::JoinHandle;
-use told::{note_collected, tell, tell_gone};
+use told::{note_collected, tell, tell_gone, tell_some};
 
 /// Convert all that is new in a directory, in one process, then exit.
 ///

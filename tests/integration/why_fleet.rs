@@ -84,8 +84,8 @@ fn a_fleet_that_is_full_loses_an_executor_or_drains_says_so_and_gets_on() {
 #[tokio::test]
 async fn an_object_that_is_older_than_what_the_store_remembers_may_be_forgotten() {
     let aws = crate::servers::Aws::start();
-    let (store, _, names) = aws.fresh_store_and_tables().await;
-    let world = crate::why::World::on(Place::new(), store, &format!("dynamodb:{}", names.tracking));
+    let (store, _, _) = aws.fresh_store_and_tables().await;
+    let world = crate::why::World::on(Place::new(), store);
     let path = world.place.input("2025-12-23-old.ndjson", "{}\n");
     let file = std::fs::File::options().write(true).open(&path).unwrap();
     file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(30 * 86_400)).unwrap();

@@ -46,7 +46,7 @@ pub(super) fn tell(line: &str) {
 }
 
 /// The first lines of many, and how many more there are.
-fn tell_some(lines: impl ExactSizeIterator<Item = String>) {
+pub(super) fn tell_some(lines: impl ExactSizeIterator<Item = String>) {
     let more = lines.len().saturating_sub(MAX_TOLD);
     lines.take(MAX_TOLD).for_each(|line| tell(&line));
     if more > 0 {

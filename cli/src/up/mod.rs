@@ -181,7 +181,7 @@ pub(crate) async fn up(options: Options) -> anyhow::Result<ExitCode> {
     let places = ReadPlaces { input: Places::of(&place.input), manifests: Places::none() };
     let about = About::of(&place.run, &places.manifests)?;
     let service = Service::new(store.clone(), places).with_about(about);
-    let shown = if options.no_ui { None } else { Some(show(&options, &place, &service).await?) };
+    let shown = if options.no_ui { None } else { Some(show(&options, &service).await?) };
     if options.json {
         let url = shown.as_ref().map(|shown| &shown.url);
         let (input, output) = (place.input.to_string(), place.output.to_string());
@@ -269,7 +269,7 @@ fn builder(options: &Options, place: &Where, store: &Arc<dyn TrackingStore>) -> 
     Ok(Builder::new(store.clone(), Arc::new(Storage::from_env()), settings, holder))
 }
 
-async fn show(options: &Options, place: &Where, service: &Service) -> anyhow::Result<Shown> {
+async fn show(options: &Options, service: &Service) -> anyhow::Result<Shown> {
     let listener = match options.http {
         Some(address) => TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?,
         None => free_port().await?,
