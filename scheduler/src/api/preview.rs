@@ -50,7 +50,7 @@ pub(crate) async fn load_preview(api: &Api, PreviewQuery { uri, from }: PreviewQ
     let done = tokio::time::timeout(TIME, work).await.map_err(|_| late())?;
     let done = done.map_err(|error| ApiError::new(ErrorCode::Bug, error))?;
     let (found, piece) = done.map_err(|error| match error.source.kind() {
-        // It is gone, or no file that could be shown: asking again changes nothing.
+        // File that is gone, or that could never be shown: asking again changes nothing.
         ErrorKind::NotFound
         | ErrorKind::PermissionDenied
         | ErrorKind::NotADirectory
