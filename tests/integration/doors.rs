@@ -344,6 +344,7 @@ fn an_executor_does_not_work_for_a_certificate_of_another_role() {
     let world = World::local();
     let authority = Authority::new(&world.place, "ours");
     let fleet = Fleet::start_with(&world, 1, 0, authority.options("strict", "executor"));
+    wait_until("it listens", || TcpStream::connect(fleet.executors_address(0)).is_ok());
     let address: Address = fleet.executors_address(0).parse().unwrap();
     let access = Access::new(Secret::of_this_user().unwrap(), Some(authority.files("executor"))).unwrap();
     let error = runtime().block_on(async { connect(&address, &access).await.err().unwrap() });

@@ -99,7 +99,7 @@ fn what_is_written_is_not_for_everybody() {
         if metadata.is_dir() {
             open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         } else {
-            seen.push(path.extension().unwrap().to_string_lossy().into_owned());
+            seen.push(path.extension().unwrap_or_default().to_string_lossy().into_owned());
         }
     }
     seen.sort();
