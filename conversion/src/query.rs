@@ -324,7 +324,7 @@ mod tests {
             (any_of(20_000), "IN (…)"),
             (sum("a"), "concat(…)"),
             (sum("CASE WHEN a = 'x' THEN a END"), "than 1000, the limit"),
-            (unions, "more SELECTs and joins than 100"),
+            (unions, "more SELECT clauses and joins than 100"),
         ] {
             let error = plan(&sql).await.unwrap_err();
             assert!(error.contains(words), "{}", &error[..300.min(error.len())]);

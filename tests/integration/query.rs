@@ -39,7 +39,7 @@ fn a_query_computes_renames_and_filters() {
 #[test]
 fn a_query_with_a_mistake_is_refused_before_anything_is_begun() {
     for sql in [
-        "SELEC a FROM",
+        "CHOOSE a FROM",
         "SELECT a FROM read_manifest($manifest) ORDER BY a",
         "SELECT nofunction(a) FROM read_manifest($manifest)",
     ] {

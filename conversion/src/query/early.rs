@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn mistakes_are_found_without_an_input() {
         for (sql, word) in [
-            ("SELEC nonsense FROM", "SELEC"),
+            ("CHOOSE nonsense FROM", "CHOOSE"),
             ("SELECT * FROM read_manifest($manifest) ORDER BY a", "ORDER BY"),
             ("SELECT nosuchfunction(a) FROM read_manifest($manifest)", "nosuchfunction"),
             ("EXPLAIN SELECT a FROM read_manifest($manifest) LIMIT 1", "LIMIT"),

@@ -36,7 +36,7 @@ pub(super) fn check_length(sql: &str) -> Result<()> {
         }
         if selects > MAX_SELECTS {
             return Err(DataFusionError::Plan(format!(
-                "the query has more SELECTs and joins than {MAX_SELECTS}, the limit: a conversion works row by row, for which one is enough"
+                "the query has more SELECT clauses and joins than {MAX_SELECTS}, the limit: a conversion works row by row, for which one is enough"
             )));
         }
     }
