@@ -149,3 +149,6 @@ def test_pages_of_another_port_can_read_nothing(watch, up, neighbour):
     read = "url => fetch(url, {credentials: 'include'}).then(answer => answer.text(), error => 'refused')"
     for path in ["/ui/", "/api/v1/stats", "/ui/sign-in"]:
         assert browser.page.evaluate(read, up.base + path) == "refused", path
+    # Told on the console by the browser that refuses.
+    assert browser.wrong and all("CORS" in text or "ERR_FAILED" in text for text in browser.wrong), browser.wrong
+    browser.wrong.clear()
