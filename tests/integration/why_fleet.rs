@@ -30,8 +30,6 @@ fn a_fleet_that_is_full_loses_an_executor_or_drains_says_so_and_gets_on() {
     let place = Place::new();
     let mut cluster = Cluster::start(&place, "out", 1, &[]);
     let (rows, content) = long_file();
-    // Long enough for all that happens to it.
-    let (rows, content) = (3 * rows, content.repeat(3));
     let submit = |id: &str, content: &[u8]| {
         let file = place.input(&format!("2025-12-23-{id}.ndjson.gz"), content);
         let document = json!({"fileLocations": [{"URIPrefixes": [file]}], "metadata": {"manifest_id": id}});
