@@ -104,7 +104,7 @@ impl Access {
     pub(super) fn new(tokens: Tokens, options: &HttpOptions, port: u16, is_owners: bool) -> anyhow::Result<Self> {
         let (has_tls, at_root) = (options.http_tls_cert.is_some(), options.http_base_path.is_empty());
         // Another user of a host has no certificate for its name, but browsers take plain HTTP from loopback for safe.
-        let is_hidden = at_root && !(has_tls && !options.address.ip().is_loopback());
+        let is_hidden = at_root && (!has_tls || options.address.ip().is_loopback());
         let prefix = match (has_tls, at_root && !is_hidden) {
             (true, true) => "__Host-",
             (true, false) => "__Secure-",

@@ -31,6 +31,7 @@ struct Piece {
 #[utoipa::path(get, path = "/api/v1/runs/{id}/rejected", tag = "runs",
     params(("id" = String, Path, description = "The manifest's id", pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,159}$"), RejectedQuery), responses(
     (status = 200, description = "A piece of the lines", body = RejectedLines),
+    (status = 400, description = "`bad-query`", body = ErrorBody),
     (status = 404, description = "`no-such-run`", body = ErrorBody)
 ))]
 pub(super) async fn list_rejected(
@@ -38,9 +39,13 @@ pub(super) async fn list_rejected(
     Path(id): Path<ManifestId>,
     Query(query): Query<RejectedQuery>,
 ) -> Result<Json<RejectedLines>, ApiError> {
+    let from = query.from.unwrap_or(0);
+    if i64::try_from(from).is_err() {
+        return Err(ApiError::new(ErrorCode::BadQuery, format!("`from` is {from}; the limit is {}", i64::MAX)));
+    }
     let result = result_of(&known(&api, &id).await?)?.unwrap_or_default();
     let place = result.rejected_lines;
-    Ok(Json(load_rejected(place, result.rejected, query.from.unwrap_or(0)).await?))
+    Ok(Json(load_rejected(place, result.rejected, from).await?))
 }
 
 /// Rejected lines from a byte of their file on.

@@ -12,7 +12,7 @@ use millwork_tracking::{DateTotals, StateChanged, TrackingResult};
 async fn plan(service: &Service, action: Action, subject: &str) -> TrackingResult<Result<PlannedChange, String>> {
     let uri: ObjectUri = match subject.parse() {
         Ok(uri) => uri,
-        Err(error) => return Ok(Err(format!("{error}"))),
+        Err(error) => return Ok(Err(error.to_string())),
     };
     let (operations, now) = (Operations::new(service.inspector()), Utc::now());
     let mut plan = match action {
@@ -98,7 +98,7 @@ fn numbers(totals: &DateTotals) -> String {
 pub(super) async fn look_at_date(service: &Service, subject: &str) -> TrackingResult<Looked> {
     let date: DatePrefix = match subject.parse() {
         Ok(date) => date,
-        Err(error) => return Ok(refused(subject, format!("{error}"))),
+        Err(error) => return Ok(refused(subject, error.to_string())),
     };
     let found = service.store().date_totals(Some(date), Some(date)).await?.pop();
     Ok(match found {

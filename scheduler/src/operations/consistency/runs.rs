@@ -126,7 +126,7 @@ impl Operations {
             .collect();
         let lost: Vec<&TrackedFile> = files.iter().flatten().filter(|file| !is_here(file)).collect();
         let is_open = !run.state.is_final() && run.state != RunState::Draft && run.committed_at.is_none();
-        if odd.is_empty() && !(is_open && !lost.is_empty()) {
+        if odd.is_empty() && (lost.is_empty() || !is_open) {
             return Ok(());
         }
         // Findings count only if the run has not changed since.

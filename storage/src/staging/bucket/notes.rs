@@ -116,8 +116,12 @@ impl BucketStaging {
     }
 
     /// Tells whether a key is one that an attempt at this manifest writes, of whichever generation: an output, private rejected lines, or those that were
-    /// put together.
+    /// put together. Whoever removes what an attempt left does not know the path of its outputs: then any key will do that has the manifest's
+    /// id as a word.
     fn is_own(&self, key: &str) -> bool {
+        if !self.output.contains("{part}") {
+            return has_word(key, &self.manifest);
+        }
         let [key_of_first, layout] = [key, self.output.as_str()].map(|text| of_first_generation(text, &self.manifest));
         key.starts_with(&self.private)
             || is_numbered(&key_of_first, &layout)
@@ -166,6 +170,15 @@ impl BucketStaging {
     }
 }
 
+/// Tells whether a text has a manifest's id that is not the middle or the beginning of a longer word.
+fn has_word(text: &str, id: &str) -> bool {
+    text.match_indices(id).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + id.len()..].chars().next();
+        before.is_none_or(|c| !c.is_alphanumeric()) && after.is_none_or(|c| !c.is_alphanumeric())
+    })
+}
+
 /// A key as it is without the number of a generation, which stands after the manifest's id.
 fn of_first_generation(text: &str, manifest: &str) -> String {
     let of_later = format!("{manifest}-g");
@@ -211,6 +224,24 @@ pub(super) async fn abort(client: &Client, bucket: &str, key: &str, id: &str) ->
 mod tests {
     use super::*;
     use crate::Location;
+
+    #[test]
+    fn without_a_layout_keys_with_the_very_id_are_its_own() {
+        let output: Location = Location::parse("s3://out/data").unwrap();
+        let staging = BucketStaging::new(&output, "m-1", 3, "");
+        for key in [
+            "data/date=x/m-1-part-00000.parquet",
+            "data/m-1-g2/00000.parquet",
+            "data/_millwork/staging/m-1/3/a",
+            "q/m-1.ndjson",
+            "m-1",
+        ] {
+            assert!(staging.is_own(key), "{key}");
+        }
+        for key in ["data/m-10-part-00000.parquet", "data/am-1-part.parquet", "data/m-2", ""] {
+            assert!(!staging.is_own(key), "{key}");
+        }
+    }
 
     #[test]
     fn only_keys_of_this_very_manifest_are_its_own() {
