@@ -143,7 +143,11 @@ fn streams_and_sessions_end_with_their_token() {
     let open = |path: &str, headers: &str| {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path}?topics=run,stats,progress HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n").unwrap();
+        write!(
+            stream,
+            "GET {path}?topics=run,stats,progress HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n"
+        )
+        .unwrap();
         let mut first = [0; 12];
         stream.read_exact(&mut first).unwrap();
         assert_eq!(&first, b"HTTP/1.1 200");
