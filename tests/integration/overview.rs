@@ -60,6 +60,8 @@ fn processes_locks_drafts_and_queues_are_listed() {
     for word in ["scheduler ", "leader", "executor ", "held while its process runs"] {
         assert!(shown.code == Some(0) && shown.stdout.contains(word), "{word}: {} {}", shown.stdout, shown.stderr);
     }
+    // Files are counted as long as somebody asks.
+    wait_until("files are counted", || ask(&["status"]).stdout.contains("1 completed"));
     let status = ask(&["status"]);
     for word in ["runs the manifests", "executors  1, ", "1 completed", "nothing waits"] {
         assert!(status.code == Some(0) && status.stdout.contains(word), "{word}: {} {}", status.stdout, status.stderr);
