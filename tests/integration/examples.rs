@@ -40,7 +40,7 @@ fn every_example_of_every_command_runs_and_prints_what_its_schema_says() {
     std::fs::copy(repository().join("docs/prices.toml"), scratch.path("my-prices.toml")).unwrap();
     let key = rcgen::generate_simple_self_signed(vec!["millwork".to_owned()]).unwrap();
     write("tls.crt", &key.cert.pem());
-    let _ = scratch.generate(&["--files", "3", "--size-mb", "0.2"]);
+    scratch.generate(&["--files", "3", "--size-mb", "0.2"]);
     let _ = scratch.run_well(&[]);
 
     let programs = binary("millwork").parent().unwrap().display().to_string();
