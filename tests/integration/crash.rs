@@ -44,7 +44,7 @@ fn a_run_leaves_nothing_but_its_output_and_a_state_in_one_file() {
     let mut state = place.files("out/_millwork");
     state.retain(|name| !name.starts_with("manifests/"));
     state.sort();
-    assert_eq!(state, ["output.lock", "state.db", "state.db.lock"]);
+    assert_eq!(state, ["output.lock", "state.db", "state.db.lock", "states/00000001"]);
     place.ask_oracle(&[]);
 }
 
