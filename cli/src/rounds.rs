@@ -20,8 +20,8 @@ use std::process::ExitCode;
 /// What would change is shown first, and done after a yes.
 ///
 /// Examples:
-///   millwork backfill --prefix s3://acme-input/f1/ --state dynamodb:files --manifests s3://acme-manifests
-///   millwork backfill --prefix ./in --state sqlite:out/_millwork/state.db --manifests ./out --flush --yes --json
+///   millwork backfill --prefix s3://acme-input/f1/ --state dynamodb:files --manifests s3://acme-made
+///   millwork backfill --prefix ./in --state sqlite:state.db --manifests ./out --flush --yes --json
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct BackfillOptions {

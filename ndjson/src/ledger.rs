@@ -172,11 +172,12 @@ mod tests {
         assert_eq!([file(0, 0, None), file(1, 8, None)], [None, None]);
         assert_eq!(
             file(0, 8, None).unwrap(),
-            "none of its 8 lines is a row, each for the reason kept with it: write one JSON object a line"
+            "none of its 8 lines is a row, each for the reason kept with it: write one JSON object a line, as `jq -c .` does with objects over \
+             several lines, and `jq -c '.[]'` with arrays"
         );
         assert_eq!(
             file(0, 1, None).unwrap(),
-            "its only line is no row, for the reason kept with it: write one JSON object a line"
+            format!("its only line is no row, for the reason kept with it: {ONE_A_LINE}")
         );
         assert!(file(0, 1, Some(OtherFormat::Zip)).unwrap().starts_with("the file is a zip archive, not NDJSON: "));
     }

@@ -63,7 +63,8 @@ mod tests {
             scheduler(" --state sqlite:/s/s.db --input-places /out --listen 0.0.0.0:1 --scale-min-executors 40");
         assert_eq!(found.len(), 3, "{found:?}");
         let found = scheduler("");
-        assert!(found.len() == 1 && found[0].contains("--state <URL>") && !found[0].contains('\n'), "{found:?}");
+        assert!(found.len() == 2 && found[0].contains("--state <URL>") && !found[0].contains('\n'), "{found:?}");
+        assert!(found[1].contains("--input-places"), "{found:?}");
         let found = scheduler(" --state postgres:x --input-places /in");
         assert!(found.iter().any(|problem| problem.contains("sqlite:PATH")), "{found:?}");
         let found = scheduler(
