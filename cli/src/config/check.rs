@@ -77,7 +77,7 @@ mod tests {
         // A missing option hides nothing else, and what stands in for it is not told of.
         let found =
             of(line("it --listen nowhere --http 0.0.0.0:1"), |options: millwork_scheduler::Program| options.problems());
-        let parts = ["--output", "--listen", "--insecure-http"];
+        let parts = ["--output", "--listen", "--token-file", "--input-places"];
         assert!(parts.iter().all(|part| found.iter().any(|problem| problem.contains(part))), "{found:?}");
         assert!(!found.iter().any(|problem| problem.contains("stands-in")), "{found:?}");
         let builder = "it --manifests /in/m --state sqlite:/s/s.db watch --input /in";
