@@ -23,7 +23,7 @@ pub struct Run {
     pub priority: i32,
     /// The files of the manifest.
     pub files: u64,
-    /// Their bytes, as far as the manifest tells; those that were read, once the run is committed. None if neither is known.
+    /// Bytes of its files, as far as the manifest tells; those that were read, once the run is committed. None if neither is known.
     #[schema(required)]
     pub bytes: Option<u64>,
     /// Attempts started so far.

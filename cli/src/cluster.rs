@@ -43,8 +43,7 @@ pub(crate) async fn status(options: StatusOptions) -> anyhow::Result<ExitCode> {
         return Ok(Exit::Done.into());
     }
     let role = if stats.leads { "runs the manifests" } else { "stands by" };
-    let up =
-        chrono::TimeDelta::try_seconds(i64::try_from(stats.uptime_seconds).unwrap_or(i64::MAX)).unwrap_or_default();
+    let up = chrono::TimeDelta::seconds(stats.uptime_seconds.min(u32::MAX.into()) as i64);
     println!("scheduler  {}, {}, {role}, up for {}", client.base(), stats.version, span(up));
     println!("executors  {}, {} of {} slots busy", stats.executors, stats.slots_used, stats.slots);
     for runs in &stats.runs {

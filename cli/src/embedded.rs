@@ -1,7 +1,6 @@
 //! A scheduler and an executor in this process, which listens on no port.
 
 use millwork_cluster::in_process;
-use millwork_conversion::TaskHost;
 use millwork_executor::work;
 use millwork_scheduler::Engine;
 
@@ -15,9 +14,9 @@ pub(crate) async fn start(vcores: usize) -> anyhow::Result<Engine> {
     let engine = Engine::start().await?;
     let (executor, scheduler) = in_process();
     engine.admit(executor);
-    let host = TaskHost::new(format!("embedded:{}", std::process::id()), vcores);
+    let name = format!("embedded:{}", std::process::id());
     tokio::spawn(async move {
-        match work(scheduler, host, std::future::pending()).await {
+        match work(scheduler, name, vcores, std::future::pending()).await {
             Ok(end) => tracing::debug!(%end, "the executor in this process has ended"),
             Err(error) => tracing::error!(%error, "the executor in this process cannot work"),
         }

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 /// For files that came before a builder listened, or whose events were lost. Each file that is not known yet is judged by the rules,
 /// tracked or quarantined; manifests are made of what fills one or has waited long enough, and of every rest with --flush. Files that are
 /// known stay as they are, so it can be run again at any time, also beside builders. A scheduler on the same state runs the manifests.
-/// What would change is shown first, and done after a yes.
+/// Shows first what would change, and does it after a yes.
 ///
 /// Examples:
 ///   millwork backfill --prefix s3://acme-input/f1/ --state dynamodb:files --manifests s3://acme-made
@@ -38,7 +38,7 @@ pub(crate) struct BackfillOptions {
 /// Finish what builders that died have left, count anew what waits, and make manifests of what is due.
 ///
 /// Builders make such a round every minute; this is for a state without one, or for not waiting. Nothing is lost or done twice if it is
-/// run at any time, or broken off. What would change is shown first, and done after a yes.
+/// run at any time, or broken off. Shows first what would change, and does it after a yes.
 ///
 /// Examples:
 ///   millwork sweep --state sqlite:out/_millwork/state.db --manifests ./out

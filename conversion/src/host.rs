@@ -4,7 +4,8 @@ use crate::turns::Turns;
 use datafusion::execution::TaskContext;
 use std::sync::Arc;
 
-/// Executor that hosts tasks. Whoever runs tasks makes one, and hands it to each as an extension of its session.
+/// Executor that hosts tasks for one session with a scheduler. Whoever runs tasks makes one, and hands it to each as an extension of
+/// its session.
 #[derive(Debug)]
 pub struct TaskHost {
     name: String,
@@ -29,6 +30,11 @@ impl TaskHost {
         context.session_config().get_extension::<Self>().unwrap_or_default()
     }
 
+    /// Wakes the lanes that wait for a turn, and grants no more. To be called before the threads of its tasks are told to end.
+    pub fn close(&self) {
+        self.turns.close();
+    }
+
     /// Name in logs and in the records of output files.
     pub fn name(&self) -> &str {
         &self.name
@@ -45,7 +51,7 @@ impl TaskHost {
     }
 }
 
-/// This process, for a task that nobody hosts, as in tests: it shares its turns with no other.
+/// Host of a task that was handed none, as in tests: named for this process, with turns that no other task shares.
 impl Default for TaskHost {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);

@@ -5,6 +5,7 @@
 
 use millwork_ndjson::Pace;
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -26,7 +27,7 @@ const SLICE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Turns(Mutex<State>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     free: usize,
     /// Lanes that wait, the first first.
@@ -34,6 +35,8 @@ struct State {
     /// Lanes of tasks that have taken too long, with the time from which each has waited.
     late: VecDeque<(Instant, oneshot::Sender<Granted>)>,
     paused: usize,
+    /// Nobody gets a turn any more, and nobody waits for one in the middle of a morsel.
+    is_closed: bool,
 }
 
 /// Holds one of the turns, which is free again when this is dropped.
@@ -57,7 +60,7 @@ impl State {
 impl Turns {
     /// Makes turns, of which nobody has one yet; `free` is how many lanes may have one at once.
     pub(crate) fn new(free: usize) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State { free, waiting: VecDeque::new(), late: VecDeque::new(), paused: 0 })))
+        Arc::new(Self(Mutex::new(State { free, ..State::default() })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -81,6 +84,28 @@ impl Turns {
                 Err(mut refused) => drop(refused.0.take()),
             }
         }
+    }
+
+    /// Ends the waiting of all lanes, for good. To be called before their threads are told to end: a thread that waits then
+    /// for a lane whose thread is gone would wait for ever, and its turn would be lost.
+    pub(crate) fn close(&self) {
+        let mut state = self.state();
+        state.is_closed = true;
+        let waiting = (mem::take(&mut state.waiting), mem::take(&mut state.late));
+        // Dropped when the lock is free, since lanes that have been granted a turn give it back.
+        drop(state);
+        drop(waiting);
+    }
+
+    /// Puts a lane at the end of those that wait. False if nobody is to wait any more.
+    fn queue(&self, sender: oneshot::Sender<Granted>, is_late: bool) -> bool {
+        let mut state = self.state();
+        match (state.is_closed, is_late) {
+            (true, _) => return false,
+            (false, true) => state.late.push_back((Instant::now(), sender)),
+            (false, false) => state.waiting.push_back(sender),
+        }
+        true
     }
 
     /// Tells whether a lane waits whose task has not taken too long.
@@ -135,21 +160,15 @@ impl Allowance {
         Arc::new(Self { turns, allowed, used: Mutex::new(used) })
     }
 
-    /// Waits for a turn. It is given back when it is dropped.
-    pub(crate) async fn turn(self: Arc<Self>) -> Option<Turn> {
+    /// Waits for a turn, which is given back when it is dropped. Waits for ever once the turns are closed: the lane is about to be
+    /// dropped, and must not take what it has for the whole.
+    pub(crate) async fn turn(self: Arc<Self>) -> Turn {
         let (sender, granted) = oneshot::channel();
-        let is_late = self.is_over();
-        {
-            let mut state = self.turns.state();
-            match is_late {
-                true => state.late.push_back((Instant::now(), sender)),
-                false => state.waiting.push_back(sender),
-            }
-        }
+        self.turns.queue(sender, self.is_over());
         self.turns.grant();
-        let granted = granted.await.ok()?;
+        let Ok(granted) = granted.await else { return std::future::pending().await };
         self.count(|used| used.lanes += 1);
-        Some(Turn { allowance: self, _granted: granted })
+        Turn { allowance: self, _granted: granted }
     }
 
     fn count<T>(&self, change: impl FnOnce(&mut Used) -> T) -> T {
@@ -169,14 +188,15 @@ impl Allowance {
         let (sender, granted) = oneshot::channel();
         {
             let mut state = self.turns.state();
-            if state.paused >= MAX_PAUSED {
+            if state.paused >= MAX_PAUSED || state.is_closed {
                 return;
             }
             state.paused += 1;
         }
         self.count(|used| used.lanes -= 1);
-        self.turns.state().late.push_back((Instant::now(), sender));
+        self.turns.queue(sender, true);
         self.turns.clone().release();
+        // An error if the turns are closed: then nobody counts them.
         let granted = block_in_place(|| runtime.block_on(granted));
         self.turns.state().paused -= 1;
         self.count(|used| (used.lanes, used.slice_until) = (used.lanes + 1, Some(used.since + SLICE)));
@@ -213,7 +233,7 @@ mod tests {
     async fn a_turn_is_free_again_however_its_lane_ends() {
         let turns = Turns::new(1);
         let task = Allowance::of(1 << 30, turns.clone());
-        let first = task.clone().turn().await.unwrap();
+        let first = task.clone().turn().await;
         assert_eq!(free(&turns), 0);
         // Waits, and is given up while it waits; another is given up when it has the turn, and has not taken it.
         let waiting = tokio::spawn(task.clone().turn());
@@ -233,22 +253,22 @@ mod tests {
     async fn who_has_taken_too_long_goes_last() {
         let turns = Turns::new(1);
         let (small, large) = (Allowance::of(0, turns.clone()), Allowance::of(1 << 40, turns.clone()));
-        let first = small.clone().turn().await.unwrap();
+        let first = small.clone().turn().await;
         small.count(|used| used.time = 2 * FREE);
         let (mut late, mut next) = (Box::pin(small.clone().turn()), Box::pin(large.turn()));
         assert!(futures::poll!(late.as_mut()).is_pending() && futures::poll!(next.as_mut()).is_pending());
         drop(first);
-        let turn = next.await.unwrap();
+        let turn = next.await;
         assert!(futures::poll!(late.as_mut()).is_pending());
         drop(turn);
-        assert!(late.await.is_some());
+        late.await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_task_that_takes_too_long_lets_others_pass_in_the_middle_of_a_morsel() {
         let turns = Turns::new(1);
         let bomb = Allowance::of(0, turns.clone());
-        let turn = bomb.clone().turn().await.unwrap();
+        let turn = bomb.clone().turn().await;
         bomb.keep();
         assert_eq!(free(&turns), 0, "nobody waits");
         let is_done = Arc::new(AtomicBool::new(false));
@@ -261,11 +281,44 @@ mod tests {
         });
         // The one that waits for this has the only turn in the middle of the other's morsel.
         let good = Allowance::of(1 << 30, turns.clone());
-        let passed = good.turn().await.unwrap();
+        let passed = good.turn().await;
         assert_eq!((turns.state().paused, bomb.count(|used| used.lanes)), (1, 0));
         is_done.store(true, Ordering::Relaxed);
         drop(passed);
         lane.await.unwrap();
         assert_eq!((free(&turns), turns.state().paused), (1, 0));
+    }
+
+    /// A lane comes to pause when its runtime is being shut down, whose only thread it has: the one that it let pass never runs.
+    #[test]
+    fn nobody_waits_for_lanes_of_a_session_that_is_over() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let turns = Turns::new(1);
+        let (bomb, good) = (Allowance::of(0, turns.clone()), Allowance::of(1 << 30, turns.clone()));
+        let (is_shut_down, is_begun) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (ended, end) = std::sync::mpsc::channel();
+        let (shut_down, begun, of_bomb) = (is_shut_down.clone(), is_begun.clone(), bomb.clone());
+        runtime.spawn(async move {
+            let _turn = of_bomb.clone().turn().await;
+            begun.store(true, Ordering::Relaxed);
+            while !shut_down.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+            of_bomb.count(|used| used.time = 2 * FREE);
+            of_bomb.keep();
+            of_bomb.keep();
+            ended.send(()).unwrap();
+        });
+        while !is_begun.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        let mut waiting = Box::pin(good.turn());
+        assert!(runtime.block_on(async { futures::poll!(waiting.as_mut()) }).is_pending() && turns.is_wanted());
+        runtime.spawn(waiting);
+        turns.close();
+        runtime.shutdown_background();
+        is_shut_down.store(true, Ordering::Relaxed);
+        end.recv_timeout(Duration::from_secs(60)).expect("the lane goes on");
+        assert_eq!(turns.state().paused, 0);
     }
 }

@@ -39,11 +39,13 @@ pub struct AttentionItem {
 impl AttentionItem {
     /// The sentence, with the name of its subject, if that is one: of a file the last part of its address.
     pub fn sentence_with_name(&self) -> String {
-        let name = self.subjects.first().filter(|_| self.count == 1).map(Subject::name).unwrap_or_default();
-        let short = name.rsplit('/').next().unwrap_or(name);
-        match short.is_empty() || self.sentence.contains(short) {
-            true => self.sentence.clone(),
-            false => format!("{short}: {}", self.sentence),
+        let short = match &self.subjects[..] {
+            [subject] if self.count == 1 => subject.name().rsplit('/').next(),
+            _ => None,
+        };
+        match short {
+            Some(short) if !self.sentence.contains(short) => format!("{short}: {}", self.sentence),
+            _ => self.sentence.clone(),
         }
     }
 }

@@ -6,12 +6,10 @@ use crate::worker::{End, work};
 use futures::StreamExt;
 use millwork_cluster::messages::{FromScheduler, ToExecutor};
 use millwork_cluster::{Access, Address, SchedulerLink, connect_at};
-use millwork_conversion::TaskHost;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 use std::collections::HashSet;
 use std::io::ErrorKind;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -42,7 +40,6 @@ pub struct Executor {
 /// it finishes its tasks, as far as there is time. Those of a scheduler that is gone are given up, as nobody waits for them.
 pub async fn follow_schedulers(executor: Executor, schedulers: &[Address]) -> anyhow::Result<()> {
     anyhow::ensure!(!schedulers.is_empty(), "there is no scheduler to work for: say --scheduler");
-    let host = TaskHost::new(executor.name.clone(), executor.slots);
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let mut candidates = Candidates::new(schedulers);
     let mut told = HashSet::new();
@@ -54,7 +51,7 @@ pub async fn follow_schedulers(executor: Executor, schedulers: &[Address]) -> an
         let pause = match (candidate, connected) {
             (Some(candidate), Ok(link)) => {
                 told.clear();
-                let next = serve(&executor, &host, &candidate, link, &mut signals).await;
+                let next = serve(&executor, &candidate, link, &mut signals).await;
                 executor.status.set_connected(false);
                 match next? {
                     Next::Exit => return Ok(()),
@@ -97,7 +94,6 @@ enum Next {
 
 async fn serve(
     executor: &Executor,
-    host: &Arc<TaskHost>,
     scheduler: &Candidate,
     mut link: SchedulerLink,
     signals: &mut Signals,
@@ -113,7 +109,7 @@ async fn serve(
     };
     link.inbound = link.inbound.inspect(heard).boxed();
     let stop = Notify::new();
-    let work = work(link, host.clone(), stop.notified());
+    let work = work(link, executor.name.clone(), executor.slots, stop.notified());
     tokio::pin!(work);
     tokio::select! {
         end = &mut work => return Ok(Next::Reconnect(pause_after(scheduler, &end?))),

@@ -139,6 +139,7 @@ impl Tasks {
 
     /// Gives all tasks up, and waits a moment for their threads.
     pub(crate) async fn end(mut self) {
+        self.host.close();
         if let Some(runtime) = self.runtime.take() {
             // Nothing depends on threads that take longer.
             let _ = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(END)).await;
@@ -148,6 +149,7 @@ impl Tasks {
 
 impl Drop for Tasks {
     fn drop(&mut self) {
+        self.host.close();
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

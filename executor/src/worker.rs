@@ -8,7 +8,6 @@ use millwork_cluster::{ALIVE_INTERVAL, SchedulerLink};
 use millwork_conversion::TaskHost;
 use std::fmt;
 use std::fs;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, sleep_until};
@@ -34,9 +33,16 @@ impl fmt::Display for End {
     }
 }
 
-/// Works for a scheduler, on as many tasks at once as the host has threads, until that lets it go or is gone. From when `stop` is ready, it takes no more
-/// tasks and finishes those it has.
-pub async fn work(link: SchedulerLink, host: Arc<TaskHost>, stop: impl Future<Output = ()>) -> std::io::Result<End> {
+/// Works for a scheduler under this name, on as many tasks at once as there are slots, until that lets it go or is gone. From when
+/// `stop` is ready, it takes no more tasks and finishes those it has.
+pub async fn work(
+    link: SchedulerLink,
+    name: String,
+    slots: usize,
+    stop: impl Future<Output = ()>,
+) -> std::io::Result<End> {
+    // One for each session: threads of the last one may still be leaving what they were at.
+    let host = TaskHost::new(name, slots);
     let SchedulerLink { outbound, inbound, patience, .. } = link;
     let (ended, ends) = mpsc::channel(host.threads());
     let tasks = Tasks::new(host.clone(), ended)?;

@@ -9,7 +9,7 @@ use std::net::TcpStream;
 /// Bytes of an answer that is not cut: a page is less.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
 
-/// What comes back for bytes, until the other end closes.
+/// Answer to bytes, until the other end closes.
 fn say(port: u16, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -30,7 +30,7 @@ fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or("none")
 }
 
-/// What a browser keeps of a session: RFC 6265 knows a path, and no port.
+/// Cookie of a session, as a browser keeps it: RFC 6265 knows a path, and no port.
 struct Session {
     cookie: String,
     path: String,

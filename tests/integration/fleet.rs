@@ -267,7 +267,7 @@ impl<'a> Fleet<'a> {
         self.world.runtime.block_on(async { self.client.execute(request).await.ok()?.text().await.ok() })
     }
 
-    /// Where a scheduler serves HTTP.
+    /// Address at which a scheduler serves HTTP.
     pub(crate) fn url(&self, scheduler: usize) -> String {
         format!("http://127.0.0.1:{}", self.ports[scheduler].1)
     }

@@ -245,7 +245,8 @@ async fn next_morsel(work: &Work, turn: &mut Option<Turn>) -> Option<(usize, mps
             drop(or_over(work, async { work.room.acquire_many(needed).await.ok() }).await?);
         }
         if turn.is_none() {
-            *turn = Some(or_over(work, work.allowance.clone().turn()).await?);
+            let granted = async { Some(work.allowance.clone().turn().await) };
+            *turn = Some(or_over(work, granted).await?);
         }
         let mut rest = work.rest.lock().unwrap_or_else(PoisonError::into_inner);
         let is_next = rest.front().is_some_and(|(morsel, _)| *morsel == next);
