@@ -7,7 +7,7 @@ BIN    := target/debug
 # Debian keeps venv in a package of its own.
 APT    := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 
-.PHONY: demo test lint lint-python unit integration ui tour instructions instructions-accept minimum sanitize bench bench-quick bench-build bench-measure bench-api build clean
+.PHONY: demo test lint lint-python unit integration ui tour instructions instructions-accept minimum sanitize bench bench-quick bench-build bench-measure bench-api bench-poisons build clean
 
 ## build, generate a day of NDJSON, convert it, show what came out
 demo: build $(VENV)/ready
@@ -116,6 +116,10 @@ bench-measure: $(VENV)/bench-ready
 ## time of each answer of the API and the web UI on a state of 100,000 runs and 1,000,000 files; takes 3 GB and some minutes
 bench-api: bench-build
 	python3 benches/api.py --bin $(BENCH_BIN) --state target/bench-api --tabs 20
+
+## a good run beside hostile ones: time, memory, disk
+bench-poisons: bench-build
+	python3 benches/poisons.py --bin $(BENCH_BIN) --rounds 3
 
 $(PYTHON):
 	python3 -m venv $(VENV) || ($(APT) update && $(APT) install -y python3-venv && python3 -m venv $(VENV))

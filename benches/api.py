@@ -8,6 +8,7 @@ processor time of the scheduler is measured while so many tabs show the overview
 """
 
 import argparse
+import contextlib
 import gzip
 import http.client
 import json
@@ -15,13 +16,12 @@ import multiprocessing
 import os
 import pathlib
 import re
-import subprocess
 import sys
 import threading
 import time
 import urllib.parse
 
-from seed_state import TOKEN, Scheduler, seed
+from seed_state import TOKEN, Scheduler, executor, seed
 
 BUDGET_MS = 50
 PAGE_BYTES, ASSET_BYTES = 150_000, 30_000
@@ -304,11 +304,8 @@ class Load:
         self.stop, self.sent = multiprocessing.Event(), multiprocessing.Value("Q", 0)
 
     def __enter__(self):
-        if self.binary:
-            environment = {**os.environ, "MILLWORK_EXECUTOR_SECRET": "benchmark-" + "0" * 40}
-            log = open(self.scheduler.directory / "executor.log", "ab")
-            command = [self.binary, "--scheduler", f"127.0.0.1:{self.scheduler.engine}", "--vcores", "1"]
-            self.executor = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        self.works = executor(self.binary, self.scheduler, 1) if self.binary else contextlib.nullcontext()
+        self.works.__enter__()
         given = (self.scheduler.port, self.scheduler.directory, self.rate, self.stop, self.sent)
         self.process = multiprocessing.Process(target=submit_all, args=given)
         self.began = time.monotonic()
@@ -319,9 +316,7 @@ class Load:
         self.stop.set()
         self.process.join()
         self.seconds = time.monotonic() - self.began
-        if self.binary:
-            self.executor.terminate()
-            self.executor.wait(60)
+        self.works.__exit__(None, None, None)
 
 
 def watched(scheduler, count, seconds):

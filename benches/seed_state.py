@@ -9,6 +9,7 @@ whole timeline, the others its end. With --outputs each output is there, as a fi
 """
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -22,6 +23,7 @@ import time
 import urllib.request
 
 TOKEN = "mw_bench_" + "0123456789abcdef" * 4
+SECRET = "benchmark-" + "0" * 40
 DATES = 400
 BATCH = 1000
 FAILURES = [
@@ -70,7 +72,7 @@ class Scheduler:
     def __enter__(self):
         for name in ["in", "out"]:
             (self.directory / name).mkdir(parents=True, exist_ok=True)
-        environment = {**os.environ, "MILLWORK_TOKEN": TOKEN, "MILLWORK_EXECUTOR_SECRET": "benchmark-" + "0" * 40}
+        environment = {**os.environ, "MILLWORK_TOKEN": TOKEN, "MILLWORK_EXECUTOR_SECRET": SECRET}
         log = open(self.directory / "scheduler.log", "ab")
         self.process = subprocess.Popen(self.command, env=environment, stdout=log, stderr=log)
         while True:
@@ -85,6 +87,19 @@ class Scheduler:
     def __exit__(self, *_):
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
+
+
+@contextlib.contextmanager
+def executor(binary, scheduler, slots):
+    """An executor of a scheduler, until the block ends."""
+    command = [binary, "--scheduler", f"127.0.0.1:{scheduler.engine}", "--vcores", str(slots)]
+    with open(scheduler.directory / "executor.log", "ab") as log:
+        process = subprocess.Popen(command, env={**os.environ, "MILLWORK_EXECUTOR_SECRET": SECRET}, stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 def instant(at, digits=6):

@@ -47,7 +47,7 @@ pub use output::{LedgerEntry, LedgerTotals, OutputFile, RunOutput};
 pub use page::{Limit, Page};
 pub use paged::PagedQuery;
 pub use plans::{
-    Action, Change, ChangeResult, Plan, PlanRequest, PlanState, Refusal, Select, SubjectKind, WantedState,
+    Action, Change, ChangeResult, Plan, PlanCost, PlanRequest, PlanState, Refusal, Select, SubjectKind, WantedState,
 };
 pub use priority::{Priority, PriorityChange};
 pub use progress::{

@@ -71,6 +71,11 @@ impl Action {
         }
     }
 
+    /// Tells whether input is converted because of it that would not be otherwise.
+    pub fn converts(self) -> bool {
+        matches!(self, Self::Retry | Self::Force | Self::Redrive | Self::SetState(WantedState::Pending))
+    }
+
     /// Tells whether it takes the role admin, and a reason.
     pub fn needs_admin(self) -> bool {
         matches!(self, Self::Reset | Self::SetState(_))
@@ -196,9 +201,25 @@ pub struct Plan {
     pub refused: Vec<Refusal>,
     /// True if more match than one plan takes: make another plan after this.
     pub has_more: bool,
+    /// Cost of what is converted because of it; null if nothing is.
+    #[serde(default)]
+    #[schema(required)]
+    pub cost: Option<PlanCost>,
     /// Time at which its application began.
     #[schema(required)]
     pub applied_at: Option<DateTime<Utc>>,
+}
+
+/// Cost of what is converted because of a plan, as it was when the plan was made.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PlanCost {
+    /// Bytes of input, of the subjects whose size is known.
+    pub bytes: u64,
+    /// Subjects whose size is not known.
+    pub unsized_subjects: u64,
+    /// Dollars for these bytes, at the cost of a byte in the last 30 days; null if nothing was converted in them.
+    #[schema(required)]
+    pub usd: Option<f64>,
 }
 
 impl Plan {
@@ -219,6 +240,10 @@ pub struct Change {
     pub before: String,
     /// State after the change, in words.
     pub after: String,
+    /// Bytes of input that are converted because of the change; null if none are, or their number is not known.
+    #[serde(default)]
+    #[schema(required)]
+    pub bytes: Option<u64>,
     /// Result of the change; null until it was tried.
     #[schema(required)]
     pub result: Option<ChangeResult>,

@@ -128,7 +128,7 @@ fn print(rows: &[(String, Used)], prices: &Prices, what: &'static str) {
 }
 
 /// An amount in USD, with as many places as it takes to see something of it.
-fn dollars(amount: f64) -> String {
+pub(crate) fn dollars(amount: f64) -> String {
     match amount {
         amount if amount == 0.0 || amount >= 1.0 => format!("{amount:.2}"),
         amount if amount >= 0.01 => format!("{amount:.4}"),

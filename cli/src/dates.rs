@@ -3,6 +3,7 @@
 use crate::client::{Client, ClientOptions};
 use crate::list::{print_json, time};
 use crate::plans::{self, ChangeOptions};
+use crate::rounds;
 use crate::table;
 use clap::{Args, Subcommand};
 use millwork_api::{Action, DateNumbers, DateQuery, Dates, Select, path};
@@ -43,6 +44,7 @@ enum Command {
         after_help = "Examples:\n  millwork dates recount 2025-12-23 --dry-run\n  millwork dates recount 2025-12-23 --yes --json"
     )]
     Recount(RecountOptions),
+    Cut(rounds::CutOptions),
 }
 
 #[derive(Args)]
@@ -112,6 +114,7 @@ pub(crate) async fn dates(options: Options) -> anyhow::Result<ExitCode> {
             let dates = dates.iter().map(ToString::to_string).collect();
             return plans::change(Action::Recount, Select::Ids(dates), &change).await;
         }
+        Some(Command::Cut(options)) => return rounds::cut(options).await,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,11 +1,12 @@
 //! `millwork plans`: changes that were prepared, shown and applied; and how commands prepare them.
 
 use crate::client::{Client, ClientOptions};
+use crate::cost::dollars;
 use crate::exit::Exit;
 use crate::list::{print_json, time};
 use crate::table;
 use clap::{Args, Subcommand};
-use millwork_api::{Action, ChangeResult, Plan, PlanRequest, PlanState, Select, path};
+use millwork_api::{Action, ChangeResult, Plan, PlanCost, PlanRequest, PlanState, Select, path};
 use millwork_manifest::printable;
 use std::io::{BufRead, IsTerminal, Write};
 use std::process::ExitCode;
@@ -212,6 +213,18 @@ fn row(change: &millwork_api::Change) -> [String; 4] {
     [change.subject.clone(), change.before.clone(), change.after.clone(), result]
 }
 
+/// Cost of a plan, in words.
+fn price(cost: &PlanCost, plan: &Plan) -> String {
+    let bytes = match cost.unsized_subjects as usize {
+        0 => table::bytes(cost.bytes),
+        number => format!("{} and {} of unknown size", table::bytes(cost.bytes), plan.subjects.counted(number)),
+    };
+    match cost.usd {
+        Some(usd) => format!("that converts {bytes}, for about {} USD as bytes cost in the last 30 days", dollars(usd)),
+        None => format!("that converts {bytes}; nothing was converted in the last 30 days that would tell the cost"),
+    }
+}
+
 /// Tells on stderr what can be done with a plan, or what came of it.
 fn tell_state(plan: &Plan) {
     let count = plan.subjects.counted(plan.changes.len());
@@ -219,6 +232,9 @@ fn tell_state(plan: &Plan) {
         PlanState::Open if plan.changes.is_empty() => eprintln!("nothing would change"),
         PlanState::Open => {
             eprintln!("{count} would change; nothing was changed yet");
+            if let Some(cost) = &plan.cost {
+                eprintln!("{}", price(cost, plan));
+            }
             if plan.has_more {
                 eprintln!("more match than one plan takes: make another one after this");
             }

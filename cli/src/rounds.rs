@@ -6,7 +6,7 @@ use crate::plans::confirm;
 use crate::state::operator;
 use clap::Args;
 use millwork_manifest_builder::once::{self, Asked};
-use millwork_manifest_builder::program::{Backfill, Command, Common, Program};
+use millwork_manifest_builder::program::{Backfill, Command, Common, DatesToCut, Program};
 use millwork_scheduler::Operator;
 use millwork_storage::Location;
 use serde::Serialize;
@@ -49,6 +49,26 @@ pub(crate) struct SweepOptions {
     /// Print one JSON document on stdout
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    wish: Wish,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Make manifests of all files of these dates that wait, however few: now, and not when they are enough or old enough.
+///
+/// Works on the state itself, beside any number of builders. Shows first what would change, and does it after a yes.
+///
+/// Examples:
+///   millwork dates cut 2025-12-23 --state sqlite:out/_millwork/state.db --manifests ./out
+///   millwork dates cut 2025-12-23 --state dynamodb:files --manifests s3://acme-manifests --yes --json
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct CutOptions {
+    #[command(flatten)]
+    cut: DatesToCut,
 
     #[command(flatten)]
     wish: Wish,
@@ -127,5 +147,20 @@ pub(crate) async fn sweep(options: SweepOptions) -> anyhow::Result<ExitCode> {
         }
     }
     once::sweep(&builder, json, &wish.asked()).await?;
+    Ok(Exit::Done.into())
+}
+
+pub(crate) async fn cut(options: CutOptions) -> anyhow::Result<ExitCode> {
+    let CutOptions { cut, wish, common } = options;
+    let program = Program { command: Some(Command::Cut(cut.clone())), common };
+    program.settings().map_err(of_usage)?;
+    let builder = once::open(&program).await?;
+    if !wish.yes {
+        let found = builder.look_at_dates(&cut.dates.iter().copied().collect()).await?;
+        if let Some(exit) = wish.refused(&found, found.has_changes(), "Make these manifests", cut.json)? {
+            return Ok(exit.into());
+        }
+    }
+    once::cut(&builder, &cut, &wish.asked()).await?;
     Ok(Exit::Done.into())
 }

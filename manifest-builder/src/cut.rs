@@ -161,7 +161,7 @@ impl Builder {
     }
 }
 
-fn pending_file(file: &TrackedFile) -> PendingFile {
+pub(crate) fn pending_file(file: &TrackedFile) -> PendingFile {
     PendingFile {
         uri: file.uri.clone(),
         size_bytes: file.size_bytes,

@@ -36,7 +36,7 @@ mod sweep;
 pub use backfill::{Backfilled, ForeignFile, QuarantinedFile, UnmovedFile};
 pub use builder::{Arrived, Builder, BuilderError, Clock};
 pub use cut::Cut;
-pub use outlook::{BackfillOutlook, SweepOutlook};
+pub use outlook::{BackfillOutlook, CutOutlook, DateToCut, SweepOutlook};
 pub use redrive::{RedriveFilter, Redriven, RefusedFile};
 pub use service::lambda::run_lambda;
 pub use service::{ServiceOptions, Signs, serve, watch};

@@ -35,6 +35,7 @@ async fn run(options: Program) -> anyhow::Result<ExitCode> {
             watch(builder, Location::parse(&options.input)?, interval, Some(http), stop_signal()?).await?;
         }
         Some(Command::Backfill(backfill)) => once::backfill(&builder, &backfill, &Asked::by_service(&builder)).await?,
+        Some(Command::Cut(options)) => once::cut(&builder, &options, &Asked::by_service(&builder)).await?,
         Some(Command::Sweep { json }) => once::sweep(&builder, json, &Asked::by_service(&builder)).await?,
         Some(Command::Redrive(redrive)) => {
             let place = Location::parse(&redrive.prefix)?;

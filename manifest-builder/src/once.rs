@@ -1,12 +1,13 @@
 //! Rounds that somebody asks for: made once, and told.
 
-use crate::program::{Backfill, Program};
-use crate::{Backfilled, Builder, BuilderError, Swept};
+use crate::program::{Backfill, DatesToCut, Program};
+use crate::{Backfilled, Builder, BuilderError, Cut, Swept};
 use anyhow::Context;
-use millwork_manifest::{Flush, printable};
+use millwork_manifest::{DatePrefix, Flush, printable};
 use millwork_storage::{Location, Storage};
 use millwork_tracking::{AuditEntry, Via};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;
 
@@ -40,14 +41,14 @@ impl Asked {
     async fn noted<T>(
         &self,
         builder: &Builder,
-        (action, subject): (&str, Option<String>),
+        (action, subjects): (&str, Vec<String>),
         round: impl Future<Output = Result<T, BuilderError>>,
         told: impl Fn(&T) -> String,
     ) -> anyhow::Result<T> {
         let mut note = AuditEntry {
             via: self.via,
             reason: self.reason.clone(),
-            subjects: subject.into_iter().collect(),
+            subjects,
             outcome: None,
             ..AuditEntry::done(builder.now(), self.actor.clone(), action, String::new())
         };
@@ -85,7 +86,34 @@ pub async fn backfill(builder: &Builder, options: &Backfill, asked: &Asked) -> a
         let (pending, refused) = (found.pending, found.quarantined.len());
         format!("{pending} files are pending, {refused} refused, {} manifests made", manifests.len())
     };
-    show(&asked.noted(builder, ("backfill", Some(place.to_string())), round, told).await?, options.json)
+    show(&asked.noted(builder, ("backfill", vec![place.to_string()]), round, told).await?, options.json)
+}
+
+/// Makes manifests of all files of some dates that wait, and says which. Dates that somebody else is at are left to them, and told.
+pub async fn cut(builder: &Builder, options: &DatesToCut, asked: &Asked) -> anyhow::Result<()> {
+    #[derive(Default, Serialize)]
+    struct Report {
+        made: Vec<String>,
+        busy: Vec<DatePrefix>,
+    }
+    let dates: BTreeSet<_> = options.dates.iter().copied().collect();
+    let subjects = dates.iter().map(ToString::to_string).collect();
+    let round = async {
+        let mut report = Report::default();
+        for date in dates {
+            match builder.cut(date, Flush::Now).await? {
+                Cut::Busy => report.busy.push(date),
+                Cut::Made(made) => report.made.extend(made.iter().map(|queued| queued.manifest.id.to_string())),
+            }
+        }
+        Ok::<_, BuilderError>(report)
+    };
+    let told = |report: &Report| format!("{} manifests made, {} dates busy", report.made.len(), report.busy.len());
+    let report = asked.noted(builder, ("cut", subjects), round, told).await?;
+    show(&report, options.json)?;
+    let busy = report.busy.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    anyhow::ensure!(busy.is_empty(), "a builder is making manifests of {busy} right now: try again in a minute");
+    Ok(())
 }
 
 /// Finishes what a crash left, and makes manifests of what is due.
@@ -93,7 +121,7 @@ pub async fn sweep(builder: &Builder, json: bool, asked: &Asked) -> anyhow::Resu
     let told = |swept: &Swept| {
         format!("{} manifests finished, {} dropped, {} made", swept.finished.len(), swept.dropped, swept.made.len())
     };
-    show(&asked.noted(builder, ("sweep", None), builder.sweep(), told).await?, json)
+    show(&asked.noted(builder, ("sweep", Vec::new()), builder.sweep(), told).await?, json)
 }
 
 /// Prints a report: as JSON for programs, else a line for each of its numbers and lists.

@@ -2,12 +2,17 @@
 
 use crate::backfill::CHUNK;
 use crate::builder::{Builder, BuilderError};
+use crate::cut::pending_file;
 use crate::redrive::RefusedFile;
 use chrono::Duration;
 use futures::StreamExt;
-use millwork_manifest::DatePrefix;
+use millwork_manifest::{DatePrefix, Flush, PendingFile, cut};
 use millwork_storage::{Location, Object};
 use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// Limit of the waiting files of a date that an outlook looks at: 100,000, some 50 MB.
+const MAX_LOOKED_AT: usize = 100_000;
 
 /// Changes that a listing of a place would make.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -35,6 +40,33 @@ pub struct SweepOutlook {
     pub unfinished: Vec<String>,
     /// Dates of which it would make manifests.
     pub due: Vec<DatePrefix>,
+}
+
+/// Changes that cutting dates would make.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct CutOutlook {
+    /// Dates of which files wait, with what would be made of them.
+    pub dates: Vec<DateToCut>,
+}
+
+/// Files of a date that wait for a manifest.
+#[derive(Clone, Debug, Serialize)]
+pub struct DateToCut {
+    /// The date.
+    pub date: DatePrefix,
+    /// Files that wait: at most 100,000 are looked at.
+    pub files: usize,
+    /// Size of them together, in bytes.
+    pub bytes: u64,
+    /// Manifests that would be made of them.
+    pub manifests: usize,
+}
+
+impl CutOutlook {
+    /// Tells whether the cut would change anything.
+    pub fn has_changes(&self) -> bool {
+        !self.dates.is_empty()
+    }
 }
 
 impl BackfillOutlook {
@@ -80,6 +112,22 @@ impl Builder {
             }
         }
         found.waiting = self.store.backlogs().await?.iter().map(|(_, backlog)| backlog.pending_files).sum();
+        Ok(found)
+    }
+
+    /// Says what [`Self::cut`] would make of everything that waits.
+    pub async fn look_at_dates(&self, dates: &BTreeSet<DatePrefix>) -> Result<CutOutlook, BuilderError> {
+        let mut found = CutOutlook::default();
+        for date in dates.iter().copied() {
+            let pending = self.store.pending(date, MAX_LOOKED_AT).await?;
+            if pending.is_empty() {
+                continue;
+            }
+            let waiting: Vec<PendingFile> = pending.iter().map(pending_file).collect();
+            let bytes = waiting.iter().map(|file| file.size_bytes).sum();
+            let manifests = cut(&waiting, &self.settings.caps, Flush::Now).len();
+            found.dates.push(DateToCut { date, files: waiting.len(), bytes, manifests });
+        }
         Ok(found)
     }
 

@@ -3,7 +3,7 @@
 use crate::{Rules, Settings};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use millwork_manifest::FileState;
+use millwork_manifest::{DatePrefix, FileState};
 use millwork_process::HealthOptions;
 use millwork_storage::{Location, Places};
 use millwork_tracking::StateUrl;
@@ -69,6 +69,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make manifests of all files of these dates that wait, however few
+    Cut(DatesToCut),
     /// Take back quarantined files that the rules accept by now, and failed files
     Redrive(Redrive),
 }
@@ -151,6 +153,17 @@ pub struct Backfill {
     pub json: bool,
 }
 
+#[derive(Args, Clone)]
+pub struct DatesToCut {
+    /// The dates
+    #[arg(value_name = "YYYY-MM-DD", required = true)]
+    pub dates: Vec<DatePrefix>,
+
+    /// Print one JSON document on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
 #[derive(Args)]
 pub struct Redrive {
     /// Place that the files came from: a directory or s3://BUCKET/FOLDER
@@ -175,7 +188,8 @@ pub struct Redrive {
 }
 
 impl Program {
-    /// Returns the places that files may be in: those of the option, else the place that the command lists. A sweep looks at no file.
+    /// Returns the places that files may be in: those of the option, else the place that the command lists. A sweep and a
+    /// cut look at no file.
     fn input(&self) -> anyhow::Result<Places> {
         // A variable that is empty is as good as none.
         let said = self.common.input_places.as_deref().filter(|places| !places.is_empty());
@@ -186,7 +200,7 @@ impl Program {
             Some(Command::Watch(options)) => &options.input,
             Some(Command::Backfill(options)) => &options.prefix,
             Some(Command::Redrive(options)) => &options.prefix,
-            Some(Command::Sweep { .. }) => return Ok(Places::none()),
+            Some(Command::Sweep { .. } | Command::Cut(_)) => return Ok(Places::none()),
             None if !is_on_lambda() => return Ok(Places::none()),
             Some(Command::Serve(_)) | None => anyhow::bail!(
                 "say where input files may be: --input-places PLACES or INPUT_PLACES, such as s3://acme-input or \

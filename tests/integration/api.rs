@@ -356,8 +356,12 @@ fn the_command_line_shows_and_steers_runs() {
     assert!(table.starts_with("RUN ") && table.contains("m1   completed"), "{table}");
     let shown = ask(&["runs", "show", "m1"]).stdout;
     assert!(shown.contains("2 rows in 1 file, 1 line rejected") && shown.contains("committed"), "{shown}");
+    let bytes = cluster.get("runs/m1")["bytes"].as_u64().unwrap();
     let forced = ask(&["runs", "force", "m1", "--json", "--yes"]).json();
     assert_eq!((&forced["state"], &forced["changes"][0]["result"]), (&"applied".into(), &"done".into()), "{forced}");
+    let cost = &forced["cost"];
+    assert_eq!(cost["bytes"].as_u64(), Some(bytes), "{forced}");
+    assert!(cost["usd"].as_f64().is_some_and(|usd| usd > 0.0), "{forced}");
     let shown = ask(&["runs", "prioritise", "m1", "7"]);
     assert!(shown.code == Some(1), "it has ended: {}", shown.stdout);
     wait_until("it is converted again", || cluster.get("runs/m1")["generation"] == 2);

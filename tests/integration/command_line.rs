@@ -4,7 +4,7 @@ use crate::cluster::Cluster;
 use crate::place::{Done, Place, signal, start, wait_for_end, wait_until};
 use millwork_manifest::DatePrefix;
 use millwork_tracking::{AuditFilter, SqliteStore, TrackingStore, Via};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A command without what the environment of the tests says.
 fn millwork(place: &Place, arguments: &[&str], environment: &[(&str, &str)]) -> Done {
@@ -181,9 +181,17 @@ fn rounds_of_builders_are_made_from_the_command_line() {
     let done = backfill(&["--yes", "--reason", "events were lost"]);
     assert_eq!((done.code, &done.json()["pending"]), (Some(0), &1.into()), "{}", done.stderr);
     assert_eq!(backfill(&["--dry-run"]).code, Some(3), "a file waits");
+    let cut = |more: &[&str]| millwork(&place, &[&["dates", "cut", "2025-01-01"][..], more, &common].concat(), &[]);
+    let shown = cut(&[]);
+    let date = json!({"date": "2025-01-01", "files": 1, "bytes": 3, "manifests": 1});
+    assert_eq!((shown.code, &shown.json()["dates"]), (Some(3), &json!([date])), "{}", shown.stderr);
+    let made = cut(&["--yes"]);
+    assert_eq!((made.code, made.json()["made"].as_array().map(Vec::len)), (Some(0), Some(1)), "{}", made.stderr);
+    let again = cut(&[]);
+    assert!(again.code == Some(0) && again.stderr.contains("nothing would change"), "{}", again.stderr);
     let again = backfill(&["--flush", "--yes"]);
     let report = again.json();
-    assert_eq!((&report["known"], report["manifests"].as_array().map(Vec::len)), (&1.into(), Some(1)), "{report}");
+    assert_eq!((&report["known"], report["manifests"].as_array().map(Vec::len)), (&1.into(), Some(0)), "{report}");
     let idle = millwork(&place, &[&["sweep"][..], &common].concat(), &[]);
     assert!(idle.code == Some(0) && idle.stderr.contains("nothing would change"), "{}", idle.stderr);
     let swept = millwork(&place, &[&["sweep", "--yes"][..], &common].concat(), &[]);
@@ -193,7 +201,7 @@ fn rounds_of_builders_are_made_from_the_command_line() {
     let filter = AuditFilter { day, subject: None, limit: 10, cursor: None };
     let notes = tokio::runtime::Runtime::new().unwrap().block_on(store.audits(&filter)).unwrap().items;
     let actions: Vec<_> = notes.iter().map(|note| (note.action.as_str(), note.reason.as_deref())).collect();
-    assert_eq!(actions, [("sweep", None), ("backfill", None), ("backfill", Some("events were lost"))]);
+    assert_eq!(actions, [("sweep", None), ("backfill", None), ("cut", None), ("backfill", Some("events were lost"))]);
     assert!(notes.iter().all(|note| note.via == Via::Cli && note.outcome.is_some()), "{notes:?}");
     let nowhere = millwork(&place, &["sweep", "--json"], &[]);
     assert_eq!((nowhere.code, &error(&nowhere)["code"]), (Some(2), &"usage".into()), "{}", nowhere.stderr);

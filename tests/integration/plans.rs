@@ -4,7 +4,9 @@ use crate::servers::Aws;
 use crate::store::faults::{Fate, Faulty, Gate};
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
-use millwork_api::{Action, ChangeResult, FileQuery, Plan, PlanRequest, PlanState, Priority, RunQuery, Select};
+use millwork_api::{
+    Action, ChangeResult, FileQuery, Plan, PlanCost, PlanRequest, PlanState, Prices, Priority, RunQuery, Select,
+};
 use millwork_manifest::{
     DatePrefix, Failure, FailureClass, FileState, Manifest, ManifestFile, ManifestId, ObjectUri, QuarantineReason,
     RunState,
@@ -29,6 +31,11 @@ fn operator(name: &str) -> Operator {
 
 fn id(name: &str) -> ManifestId {
     name.parse().unwrap()
+}
+
+/// Prices that come with Millwork.
+pub(crate) fn prices() -> Prices {
+    millwork_scheduler::read_prices(None).unwrap()
 }
 
 /// Queues a run of one file.
@@ -102,11 +109,13 @@ async fn a_plan_over_a_filter_acts_on_its_list_while_more_match(store: Store) {
     }
     queue(&store, "waits").await;
     let before = contents(&store).await;
-    let plan = service.make_plan(retry_failed(), &operator("ops")).await.unwrap();
+    let plan = service.make_plan(retry_failed(), &operator("ops"), &prices()).await.unwrap();
     assert_eq!(contents(&store).await, before, "a plan changes nothing but itself");
     let mut planned: Vec<_> = plan.changes.iter().map(|change| change.subject.as_str()).collect();
     planned.sort_unstable();
     assert_eq!((planned, plan.state), (vec!["a", "b", "c"], PlanState::Open));
+    let cost = PlanCost { bytes: 3 * 7, unsized_subjects: 0, usd: None };
+    assert_eq!(plan.cost, Some(cost), "nothing was converted yet that would tell a price");
     assert!(plan.changes.iter().all(|change| (change.before.as_str(), change.after.as_str()) == ("failed", "queued")));
     fail(&store, "later").await;
     // Another process, such as a standby, or this one after a restart.
@@ -128,7 +137,7 @@ async fn what_has_changed_since_is_left_alone(store: Store) {
     let service = service(&store);
     fail(&store, "a").await;
     fail(&store, "b").await;
-    let plan = service.make_plan(retry(&["a", "b", "b"]), &operator("ops")).await.unwrap();
+    let plan = service.make_plan(retry(&["a", "b", "b"]), &operator("ops"), &prices()).await.unwrap();
     assert_eq!(plan.changes.len(), 2);
     service.retry(&id("a")).await.unwrap();
     let applied = service.apply_plan(&plan.id, &operator("ops")).await.unwrap();
@@ -136,7 +145,7 @@ async fn what_has_changed_since_is_left_alone(store: Store) {
     assert!(applied.changes[0].message.as_ref().unwrap().contains("queued"), "{applied:?}");
 
     fail(&store, "c").await;
-    let plan = service.make_plan(retry(&["c"]), &operator("ops")).await.unwrap();
+    let plan = service.make_plan(retry(&["c"]), &operator("ops"), &prices()).await.unwrap();
     service.retry(&id("c")).await.unwrap();
     let all = service.apply_plan(&plan.id, &operator("ops")).await;
     assert!(matches!(all, Err(PlanError::AllChanged { .. })), "{all:?}");
@@ -151,7 +160,7 @@ async fn a_run_whose_files_went_elsewhere_is_left_out(store: Store) {
     let queued = QueuedManifest { manifest, uri: "inline:again".to_owned() };
     assert!(store.submit(&queued, 0, Utc::now()).await.unwrap());
     let before = contents(&store).await;
-    let plan = service.make_plan(retry_failed(), &operator("ops")).await.unwrap();
+    let plan = service.make_plan(retry_failed(), &operator("ops"), &prices()).await.unwrap();
     let planned: Vec<_> = plan.changes.iter().map(|change| change.subject.as_str()).collect();
     assert_eq!(planned, ["b"], "{plan:?}");
     let [refused] = plan.refused.as_slice() else { panic!("{plan:?}") };
@@ -163,7 +172,7 @@ async fn a_run_whose_files_went_elsewhere_is_left_out(store: Store) {
 async fn a_plan_is_for_its_maker_and_for_a_time(store: Store) {
     let service = service(&store);
     fail(&store, "a").await;
-    let plan = service.make_plan(retry(&["a"]), &operator("ops")).await.unwrap();
+    let plan = service.make_plan(retry(&["a"]), &operator("ops"), &prices()).await.unwrap();
     let other = service.apply_plan(&plan.id, &operator("another")).await;
     assert!(matches!(other, Err(PlanError::OfAnother { .. })), "{other:?}");
     let unknown = service.apply_plan("none", &operator("ops")).await;
@@ -185,25 +194,25 @@ async fn what_cannot_change_is_told_with_the_reason(store: Store) {
     queue(&store, "waits").await;
     let ids = ["waits", "unknown", ".hidden", "\u{1b}[31m"].map(str::to_owned).to_vec();
     let request = |action| PlanRequest { action, select: Select::Ids(ids.clone()), reason: None };
-    let plan = service.make_plan(request(Action::Retry), &operator("ops")).await.unwrap();
+    let plan = service.make_plan(request(Action::Retry), &operator("ops"), &prices()).await.unwrap();
     assert!(plan.changes.is_empty());
     let reasons: Vec<_> = plan.refused.iter().map(|refusal| refusal.reason.as_str()).collect();
     assert!(reasons[0].contains("queued already") && reasons[1].contains("no run"), "{reasons:?}");
     assert!(reasons[2].contains("no manifest id") && reasons.len() == 4, "{reasons:?}");
     let nothing = service.apply_plan(&plan.id, &operator("ops")).await;
     assert!(matches!(nothing, Err(PlanError::Bad(_))), "{nothing:?}");
-    let plan = service.make_plan(request(Action::Priority(Priority(7))), &operator("ops")).await.unwrap();
+    let plan = service.make_plan(request(Action::Priority(Priority(7))), &operator("ops"), &prices()).await.unwrap();
     assert_eq!(plan.changes[0].after, "queued, priority 7");
     service.apply_plan(&plan.id, &operator("ops")).await.unwrap();
     assert_eq!(store.run_head(&id("waits")).await.unwrap().unwrap().priority, 7);
-    let plan = service.make_plan(request(Action::Cancel), &operator("ops")).await.unwrap();
+    let plan = service.make_plan(request(Action::Cancel), &operator("ops"), &prices()).await.unwrap();
     service.apply_plan(&plan.id, &operator("ops")).await.unwrap();
     assert_eq!(state(&store, "waits").await, RunState::Cancelled);
     for bad in
         [Select::Ids(Vec::new()), Select::Ids(vec!["m".to_owned(); 1001]), Select::Ids(vec!["m".repeat(300 << 10)])]
     {
         let request = PlanRequest { action: Action::Retry, select: bad, reason: None };
-        let refused = service.make_plan(request, &operator("ops")).await;
+        let refused = service.make_plan(request, &operator("ops"), &prices()).await;
         assert!(matches!(refused, Err(PlanError::Bad(_))), "{refused:?}");
     }
 }
@@ -244,7 +253,7 @@ async fn what_cannot_be_noted_is_not_done(store: Store) {
     fail(&store, "a").await;
     let (behind, gate) = failing(&store, "audit", 0, Fate::FailsBefore);
     let service = service(&behind);
-    let plan = service.make_plan(retry(&["a"]), &operator("ops")).await.unwrap();
+    let plan = service.make_plan(retry(&["a"]), &operator("ops"), &prices()).await.unwrap();
     let refused = service.apply_plan(&plan.id, &operator("ops")).await;
     assert!(matches!(refused, Err(PlanError::Tracking(_))), "{refused:?}");
     assert_eq!((state(&store, "a").await, notes(&store).await.len()), (RunState::Failed, 0));
@@ -263,7 +272,7 @@ async fn what_broke_off_goes_on(store: Store, fate: Fate) {
     }
     let (behind, gate) = failing(&store, "requeue", 2, fate);
     let first = service(&behind);
-    let plan = first.make_plan(retry(&names), &operator("ops")).await.unwrap();
+    let plan = first.make_plan(retry(&names), &operator("ops"), &prices()).await.unwrap();
     assert!(first.apply_plan(&plan.id, &operator("ops")).await.is_err());
     assert_eq!(first.known_plan(&plan.id).await.unwrap().state, PlanState::Applying);
     assert_eq!(notes(&store).await[0].outcome, None, "the note says that it was about to be done");
@@ -286,7 +295,7 @@ async fn what_broke_off_goes_on(store: Store, fate: Fate) {
 /// A process that dies after the note, before the first change: whoever applies it again makes all of them.
 async fn a_death_between_note_and_effect_loses_nothing(store: Store) {
     fail(&store, "a").await;
-    let plan = service(&store).make_plan(retry(&["a"]), &operator("ops")).await.unwrap();
+    let plan = service(&store).make_plan(retry(&["a"]), &operator("ops"), &prices()).await.unwrap();
     let (behind, gate) = failing(&store, "requeue", 0, Fate::FailsBefore);
     let dead = service(&behind).apply_plan(&plan.id, &operator("ops")).await;
     assert!(dead.is_err() && gate.seen.lock().unwrap().contains(&"audit"));
@@ -322,7 +331,7 @@ async fn refused_files_are_taken_back_where_the_rules_allow(store: Store) {
     let service = Service::new(store.clone(), places);
     let query = FileQuery { reason: Some("too-small".to_owned()), ..FileQuery::default() };
     let request = PlanRequest { action: Action::Redrive, select: Select::Files(query), reason: None };
-    let plan = service.make_plan(request, &operator("ops")).await.unwrap();
+    let plan = service.make_plan(request, &operator("ops"), &prices()).await.unwrap();
     let planned: Vec<_> = plan.changes.iter().map(|change| change.subject.clone()).collect();
     assert_eq!(planned, [uri(large).to_string()], "{plan:?}");
     assert!(plan.refused[0].subject.ends_with(small) && plan.refused[0].reason.contains("rules"), "{plan:?}");
@@ -336,7 +345,7 @@ async fn refused_files_are_taken_back_where_the_rules_allow(store: Store) {
         select: Select::Ids(vec!["s3://elsewhere/2025-12-23-a.ndjson".to_owned()]),
         reason: None,
     };
-    let plan = service.make_plan(elsewhere, &operator("ops")).await.unwrap();
+    let plan = service.make_plan(elsewhere, &operator("ops"), &prices()).await.unwrap();
     assert!(plan.changes.is_empty() && plan.refused[0].reason.contains("INPUT_PLACES"), "{plan:?}");
 }
 

@@ -44,9 +44,10 @@ async fn states_and_counts_are_changed_as_shown(store: Store) {
     let (a, b) = (track(&store, "a").await, track(&store, "b").await);
     let both = named(&[a.as_str(), b.as_str(), "s3://in/unknown.ndjson"]);
     let away = Action::SetState(WantedState::Quarantined);
-    let silent = service.make_plan(wish(away, both.clone(), None), &ops).await;
+    let silent = service.make_plan(wish(away, both.clone(), None), &ops, &crate::plans::prices()).await;
     assert!(matches!(silent, Err(PlanError::Bad(_))), "{silent:?}");
-    let plan = service.make_plan(wish(away, both, Some("sent by mistake")), &ops).await.unwrap();
+    let plan =
+        service.make_plan(wish(away, both, Some("sent by mistake")), &ops, &crate::plans::prices()).await.unwrap();
     assert_eq!((plan.changes.len(), plan.refused.len()), (2, 1), "{plan:?}");
     assert_eq!(plan.changes[0].before, "pending");
     assert!(plan.changes[0].after.starts_with("quarantined"), "{plan:?}");
@@ -54,7 +55,7 @@ async fn states_and_counts_are_changed_as_shown(store: Store) {
 
     // One of them changes before the plan is applied.
     let early = wish(away, named(&[b.as_str()]), Some("first"));
-    let early = service.make_plan(early, &ops).await.unwrap();
+    let early = service.make_plan(early, &ops, &crate::plans::prices()).await.unwrap();
     let _ = service.apply_plan(&early.id, &ops).await.unwrap();
     let applied = service.apply_plan(&plan.id, &ops).await.unwrap();
     let results: Vec<_> = applied.changes.iter().map(|change| change.result).collect();
@@ -66,15 +67,15 @@ async fn states_and_counts_are_changed_as_shown(store: Store) {
 
     // And back.
     let back = wish(Action::SetState(WantedState::Pending), named(&[a.as_str()]), Some("it was right"));
-    let back = service.make_plan(back, &ops).await.unwrap();
+    let back = service.make_plan(back, &ops, &crate::plans::prices()).await.unwrap();
     let _ = service.apply_plan(&back.id, &ops).await.unwrap();
     assert_eq!(state(&store, &a).await, FileState::Pending);
     let reset = wish(Action::Reset, named(&[a.as_str()]), Some("trial"));
-    let reset = service.make_plan(reset, &ops).await.unwrap();
+    let reset = service.make_plan(reset, &ops, &crate::plans::prices()).await.unwrap();
     assert!(reset.changes.is_empty() && reset.refused.len() == 1, "it is not stuck: {reset:?}");
 
     let dates = named(&["2025-12-23", "2025-12-24", "yesterday"]);
-    let recount = service.make_plan(wish(Action::Recount, dates, None), &ops).await.unwrap();
+    let recount = service.make_plan(wish(Action::Recount, dates, None), &ops, &crate::plans::prices()).await.unwrap();
     assert_eq!((recount.changes.len(), recount.refused.len()), (1, 2), "{recount:?}");
     let counted = service.apply_plan(&recount.id, &ops).await.unwrap();
     assert_eq!(counted.changes[0].message.as_deref(), Some("1 pending, 1 quarantined"), "{counted:?}");
@@ -84,7 +85,7 @@ async fn states_and_counts_are_changed_as_shown(store: Store) {
         (Action::Reset, Select::Files(FileQuery { state: FileState::Pending.into(), ..FileQuery::default() })),
     ];
     for (action, select) in wrong {
-        let refused = service.make_plan(wish(action, select, Some("trial")), &ops).await;
+        let refused = service.make_plan(wish(action, select, Some("trial")), &ops, &crate::plans::prices()).await;
         assert!(matches!(refused, Err(PlanError::Bad(_))), "{refused:?}");
     }
 }

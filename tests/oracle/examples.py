@@ -49,6 +49,7 @@ SCHEMAS: dict[str, str | dict[str, str]] = {
     "quarantine redrive": "Plan",
     "dates list": {"items": "DateNumbers"},
     "dates recount": "Plan",
+    "dates cut": {},
     "dates": "DateNumbers",
     "cost --by": "Costs",
     "cost": "RunCost",

@@ -31,7 +31,7 @@ pub(super) async fn make_plan(
         let message = format!("`{}` needs the role {}; the token has {}", request.action, Role::Admin, caller.role);
         return Err(ApiError::new(ErrorCode::WrongRole, message));
     }
-    Ok((StatusCode::CREATED, axum::Json(api.service.make_plan(request, &who).await?)))
+    Ok((StatusCode::CREATED, axum::Json(api.service.make_plan(request, &who, &api.prices).await?)))
 }
 
 /// Plan by its id, and how far it is.

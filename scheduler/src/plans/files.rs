@@ -30,6 +30,11 @@ async fn rules(service: &Service) -> TrackingResult<FileRules> {
     Ok(about.map_or_else(FileRules::default, |about| rules_of(&about)))
 }
 
+/// Size of a file. None of one that came with a manifest, by its name only.
+pub(super) fn known_size(file: &TrackedFile) -> Option<u64> {
+    (!file.etag.is_empty()).then_some(file.size_bytes)
+}
+
 fn before(file: &TrackedFile) -> String {
     match &file.reason {
         Some(reason) => format!("{}, {reason}", file.state),
@@ -46,7 +51,8 @@ pub(super) async fn look(service: &Service, subject: &str) -> TrackingResult<Loo
     let redrive = Redrive { store: &**service.store(), objects: &objects, rules: &rules, place: None, now: Utc::now() };
     Ok(match redrive.look(&file).await.map(|looked| looked.verdict) {
         Ok(Verdict::Pending) => {
-            planned(subject, file.version.to_string(), before(&file), FileState::Pending.to_string())
+            let states = (before(&file), FileState::Pending.to_string());
+            planned(subject, file.version.to_string(), states, known_size(&file))
         }
         Ok(Verdict::Refused(_, detail)) => refused(subject, format!("today's rules refuse it, too: {detail}")),
         Ok(Verdict::Missing) => refused(subject, "its object is gone".to_owned()),

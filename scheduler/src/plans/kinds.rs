@@ -49,6 +49,7 @@ pub(super) fn refused(subject: &str, reason: String) -> Looked {
     Looked::Refused(Refusal { subject: subject.to_owned(), reason })
 }
 
-pub(super) fn planned(subject: &str, version: String, before: String, after: String) -> Looked {
-    Looked::Change(Change { subject: subject.to_owned(), version, before, after, result: None, message: None })
+/// A change from one state to another, of so many bytes of input, if that is known.
+pub(super) fn planned(subject: &str, version: String, (before, after): (String, String), bytes: Option<u64>) -> Looked {
+    Looked::Change(Change { subject: subject.to_owned(), version, before, after, bytes, result: None, message: None })
 }

@@ -1,5 +1,6 @@
 //! A plan is made: subjects are selected, each is looked at, and the list is kept.
 
+use super::cost::cost_of;
 use super::kinds::{self, Looked};
 use super::record::{self, Kept, state_at};
 use super::{MAX_NAMES_BYTES, MAX_REASON_CHARS, MAX_SUBJECTS, PlanError, VALID};
@@ -8,7 +9,7 @@ use crate::select;
 use crate::service::Service;
 use chrono::Utc;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use millwork_api::{Action, AnyOf, FileQuery, Plan, PlanRequest, PlanState, Select, SubjectKind};
+use millwork_api::{Action, AnyOf, FileQuery, Plan, PlanRequest, PlanState, Prices, Select, SubjectKind};
 use millwork_manifest::FileState;
 use millwork_tracking::{Page, Run, TrackedFile, TrackingResult};
 use std::collections::HashSet;
@@ -27,8 +28,8 @@ struct Selected {
 }
 
 impl Service {
-    /// Makes a plan, and keeps it. Nothing else is written.
-    pub async fn make_plan(&self, request: PlanRequest, who: &Operator) -> Result<Plan, PlanError> {
+    /// Makes a plan, with its cost at these prices, and keeps it. Nothing else is written.
+    pub async fn make_plan(&self, request: PlanRequest, who: &Operator, prices: &Prices) -> Result<Plan, PlanError> {
         let reason = request.reason.map(|reason| reason.trim().to_owned()).filter(|reason| is_reason(reason));
         if reason.as_ref().is_some_and(|reason| reason.chars().count() > MAX_REASON_CHARS) {
             return Err(PlanError::Bad(format!("a reason has at most {MAX_REASON_CHARS} characters")));
@@ -51,6 +52,7 @@ impl Service {
             }
         }
         let now = Utc::now();
+        let cost = cost_of(self, request.action, &changes, prices, now).await?;
         let mut id = uuid::Uuid::new_v4().simple().to_string();
         id.truncate(ID_DIGITS);
         let plan = Plan {
@@ -67,6 +69,7 @@ impl Service {
             changes,
             refused,
             has_more,
+            cost,
             applied_at: None,
         };
         let kept = Kept { plan, begun: 0, token: 0 };

@@ -13,6 +13,7 @@
 //! and one that changes it.
 
 mod apply;
+mod cost;
 mod error;
 mod files;
 mod kinds;

@@ -2,6 +2,7 @@
 
 use super::kinds::{Looked, Made, planned, refused};
 use crate::service::Service;
+use crate::sizes::known_bytes;
 use millwork_api::{Action, Change, ChangeResult, Priority};
 use millwork_manifest::{ManifestId, RunState, printable};
 use millwork_tracking::{Run, TrackedFile, TrackingError, TrackingResult};
@@ -28,7 +29,10 @@ pub(super) async fn look(service: &Service, action: Action, subject: &str) -> Tr
     };
     let before = run.state.to_string();
     Ok(match after(service, action, &run).await? {
-        Ok((before_more, after)) => planned(subject, version(&run), before + &before_more, after),
+        Ok((before_more, after)) => {
+            let bytes = known_bytes(&run).filter(|_| action.converts());
+            planned(subject, version(&run), (before + &before_more, after), bytes)
+        }
         Err(reason) => refused(subject, format!("is {before}{reason}")),
     })
 }

@@ -1,5 +1,6 @@
 //! Files get another state, if that can neither lose nor double rows; dates are counted anew.
 
+use super::files::known_size;
 use super::kinds::{Looked, Made, planned, refused};
 use crate::operations::{Operations, PlannedChange, Requested, ResetQuery, StateMark};
 use crate::service::Service;
@@ -36,6 +37,12 @@ fn state_of(wanted: WantedState) -> FileState {
     }
 }
 
+async fn size_of(service: &Service, subject: &str) -> TrackingResult<Option<u64>> {
+    let Ok(uri) = subject.parse() else { return Ok(None) };
+    let file = service.store().files(&[uri]).await?.pop().flatten();
+    Ok(file.and_then(|file| known_size(&file)))
+}
+
 fn in_words(mark: &StateMark) -> String {
     let run = mark.manifest_id.as_ref().map(|id| format!(" in {id}")).unwrap_or_default();
     format!("{}{run}", mark.state)
@@ -49,7 +56,8 @@ pub(super) async fn look_at_file(service: &Service, action: Action, subject: &st
     Ok(match (&found.before, &found.after) {
         (Some(before), Some(after)) => {
             let then = format!("{}: {}", in_words(after), found.why);
-            planned(subject, before.version.to_string(), in_words(before), then)
+            let bytes = if action.converts() { size_of(service, subject).await? } else { None };
+            planned(subject, before.version.to_string(), (in_words(before), then), bytes)
         }
         (Some(before), None) => refused(subject, format!("is {}: {}", in_words(before), found.why)),
         (None, _) => refused(subject, found.why),
@@ -103,7 +111,7 @@ pub(super) async fn look_at_date(service: &Service, subject: &str) -> TrackingRe
     let found = service.store().date_totals(Some(date), Some(date)).await?.pop();
     Ok(match found {
         // Counting loses nothing, whatever has changed meanwhile.
-        Some((_, totals)) => planned(subject, String::new(), numbers(&totals), "counted anew".to_owned()),
+        Some((_, totals)) => planned(subject, String::new(), (numbers(&totals), "counted anew".to_owned()), None),
         None => refused(subject, "nothing is known of this date".to_owned()),
     })
 }

@@ -111,7 +111,7 @@ async fn make(asked: &Asked, api: &Api, form: &Form) -> Result<Plan, ApiError> {
         }
     };
     let reason = form.get("reason").map(str::to_owned).filter(|reason| is_reason(reason));
-    Ok(api.service.make_plan(PlanRequest { action, select, reason }, &operator(asked)).await?)
+    Ok(api.service.make_plan(PlanRequest { action, select, reason }, &operator(asked), &api.prices).await?)
 }
 
 /// Selects everything that matches the filters of the list that the form is of.
@@ -150,7 +150,7 @@ async fn apply(asked: &Asked, api: &Api, id: &str, form: &Form) -> Result<Applie
         // A plan keeps its reason from its beginning: this one is made again with it, and applied only if it is the same.
         let names = plan.changes.iter().map(|change| change.subject.clone()).collect();
         let request = PlanRequest { action: plan.action, select: Select::Ids(names), reason: Some(reason.to_owned()) };
-        let again = api.service.make_plan(request, &who).await?;
+        let again = api.service.make_plan(request, &who, &api.prices).await?;
         let is_same = |(one, other): (&millwork_api::Change, &millwork_api::Change)| one == other;
         if again.changes.len() != number || !again.changes.iter().zip(&plan.changes).all(is_same) {
             return Ok(Applied::Changed(again));

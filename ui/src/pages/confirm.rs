@@ -6,7 +6,7 @@ use crate::parts::{copy, link, state, states, time};
 use crate::text;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use millwork_api::{Action, Change, ChangeResult, Plan, PlanState, SubjectKind};
+use millwork_api::{Action, Change, ChangeResult, Plan, PlanCost, PlanState, SubjectKind};
 
 /// Changes from which on the number has to be typed.
 pub const TYPED_FROM: usize = 100;
@@ -55,6 +55,7 @@ pub fn page(confirm: &Confirm<'_>) -> Markup {
                     "Made " (time::moment_short(plan.created_at, confirm.now)) " by " (text::shown(&plan.actor))
                     @if plan.state == PlanState::Open { " · can be applied until " (time::moment_short(plan.valid_until, confirm.now)) }
                 }
+                @if let Some(cost) = &plan.cost { p.muted { (price(cost, plan.subjects)) } }
             }
             @if let Some(refusal) = confirm.refusal { div.banner.bad role="alert" { (text::shown(refusal)) } }
             (outcome(plan))
@@ -64,6 +65,18 @@ pub fn page(confirm: &Confirm<'_>) -> Markup {
             @if !plan.refused.is_empty() { (refused(plan)) }
             @if plan.state == PlanState::Open && !plan.changes.is_empty() { (form(confirm)) }
             @else { p { a.button href=(confirm.back) { "Back" } } }
+        }
+    }
+}
+
+/// Cost of a plan, in words.
+fn price(cost: &PlanCost, subjects: SubjectKind) -> Markup {
+    html! {
+        "Converts " (format::bytes(cost.bytes)) " of input"
+        @if cost.unsized_subjects > 0 { ", and " (format::counted(cost.unsized_subjects, subjects.word())) " of unknown size" }
+        @match cost.usd {
+            Some(usd) => { ": about " (format::dollars(usd)) ", as bytes cost in the last 30 days" },
+            None => { "; nothing was converted in the last 30 days that would tell what that costs" },
         }
     }
 }

@@ -1,0 +1,61 @@
+//! Cost of plans, by what conversion cost lately.
+
+use crate::cost::used;
+use crate::service::Service;
+use chrono::{DateTime, Days, Utc};
+use millwork_api::{Action, Change, Cost, PlanCost, Prices, Used};
+use millwork_manifest::RunState;
+use millwork_tracking::TrackingResult;
+
+/// Days whose runs tell the cost of a byte: 30, so that a change of prices, sizes or columns shows soon.
+const LATELY: Days = Days::new(30);
+
+/// The cost of what is converted because of changes. None if nothing is.
+pub(super) async fn cost_of(
+    service: &Service,
+    action: Action,
+    changes: &[Change],
+    prices: &Prices,
+    now: DateTime<Utc>,
+) -> TrackingResult<Option<PlanCost>> {
+    if !action.converts() || changes.is_empty() {
+        return Ok(None);
+    }
+    let since = (now - LATELY).date_naive().into();
+    let mut lately = Used::default();
+    for (_, totals) in service.store().date_totals(Some(since), None).await? {
+        let runs = totals.runs.get(&RunState::Completed).copied().unwrap_or(0);
+        lately = lately.plus(used(runs, &totals.output));
+    }
+    Ok(Some(estimate(changes, &lately, prices)))
+}
+
+fn estimate(changes: &[Change], lately: &Used, prices: &Prices) -> PlanCost {
+    let bytes = changes.iter().filter_map(|change| change.bytes).fold(0, u64::saturating_add);
+    let unsized_subjects = changes.iter().filter(|change| change.bytes.is_none()).count() as u64;
+    let is_known = lately.input_bytes > 0;
+    let usd = is_known.then(|| Cost::of(lately, prices).total / lately.input_bytes as f64 * bytes as f64);
+    PlanCost { bytes, unsized_subjects, usd }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::known_prices;
+
+    fn of(bytes: Option<u64>) -> Change {
+        let text = String::new;
+        Change { subject: text(), version: text(), before: text(), after: text(), bytes, result: None, message: None }
+    }
+
+    #[test]
+    fn a_plan_costs_what_as_many_bytes_cost_lately() {
+        let prices = known_prices().unwrap();
+        let lately = Used { runs: 2, input_bytes: 1000, cpu_seconds: 3600.0, ..Used::default() };
+        let changes = [of(Some(1500)), of(None), of(Some(500))];
+        let found = estimate(&changes, &lately, &prices);
+        assert_eq!((found.bytes, found.unsized_subjects), (2000, 1));
+        assert!((found.usd.unwrap() - 2.0 * prices.vcpu_hour).abs() < 1e-12);
+        assert_eq!(estimate(&changes, &Used::default(), &prices).usd, None);
+    }
+}
