@@ -50,8 +50,8 @@ impl Location {
         if is_place { Self::parse(text) } else { Self::parse(&format!("s3://{text}")) }
     }
 
-    /// The same place, to keep refused files in. One that readers of the output would look into is refused: it lies in that, and no
-    /// part of its name below is hidden from them, see [`is_hidden`].
+    /// Refuses a place for refused files that readers of the output would look into: it lies in that, and no part of its name below is
+    /// hidden from them, see [`is_hidden`]. Returns any other as it is.
     pub fn unseen_in(self, output: &Self) -> StorageResult<Self> {
         let below = match (output, &self) {
             _ if !output.contains(&self) => return Ok(self),
