@@ -123,6 +123,8 @@ def spark_session():
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.sql.caseSensitive": "true",
+        # Java lives for seconds here: a better compiler and a collector of many threads cost more than they save.
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     }.items():
         builder = builder.config(name, value)
     spark = builder.getOrCreate()
