@@ -42,7 +42,7 @@ lint-python: $(VENV)/lint-ready
 unit: build
 	cargo test --workspace --locked --lib --bins
 
-integration: build $(VENV)/ready
+integration: build $(VENV)/spark-ready
 	cargo test --workspace --locked --test integration
 
 ## the web UI in a real browser: pages, live changes, keys, accessibility, sign-in
@@ -136,15 +136,19 @@ $(VENV)/ready: tests/requirements.txt tests/package.json | $(PYTHON)
 	cp tests/package.json $(VENV)/ && npm install --prefix $(VENV) --silent --no-audit --no-fund
 	touch $@
 
+# Spark, another reader, which needs Java.
+$(VENV)/spark-ready: $(VENV)/ready tests/spark.txt
+	command -v java > /dev/null || ($(APT) update && $(APT) install -y default-jre-headless)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/spark.txt
+	touch $@
+
 # A browser, and what drives it.
 $(VENV)/ui-ready: $(VENV)/ready tests/ui/requirements.txt
 	command -v chromium > /dev/null || ($(APT) update && $(APT) install -y chromium)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/ui/requirements.txt
 	touch $@
 
-# Spark needs Java.
-$(VENV)/bench-ready: $(VENV)/ready benches/requirements.txt
-	command -v java > /dev/null || ($(APT) update && $(APT) install -y default-jre-headless)
+$(VENV)/bench-ready: $(VENV)/spark-ready benches/requirements.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r benches/requirements.txt
 	touch $@
 

@@ -124,12 +124,16 @@ impl Rules {
              --size-tolerance-percent (SIZE_TOLERANCE_PERCENT) is 0 or above"
         );
         let place = |text: Option<&str>| text.map(Location::parse).transpose();
+        let (mut quarantine, output) = (place(quarantine)?, place(output)?);
+        if let Some(output) = &output {
+            quarantine = quarantine.map(|place| place.unseen_in(output)).transpose()?;
+        }
         Ok(Settings {
             input,
             state: state.map(|path| Location::parse(&path.to_string_lossy())).transpose()?,
-            quarantine: place(quarantine)?,
+            quarantine,
             manifests: Location::parse(manifests)?,
-            output: place(output)?,
+            output,
             rules: FileRules {
                 expected_file_size_mb: self.expected_file_size_mb,
                 size_tolerance_percent: self.size_tolerance_percent,

@@ -15,7 +15,8 @@ pub struct RunOptions {
     pub output: String,
 
     /// Place of refused files and rejected lines: a directory or s3://BUCKET/FOLDER. Without it, refused files stay where
-    /// they are, and rejected lines go to {output}/_quarantine [default: s3://$QUARANTINE_BUCKET]
+    /// they are, and rejected lines go to {output}/_quarantine. In the output, it is below a name that begins with an underscore,
+    /// which readers leave out [default: s3://$QUARANTINE_BUCKET]
     #[arg(long, env = "MILLWORK_QUARANTINE", value_name = "PLACE")]
     pub quarantine: Option<String>,
 
@@ -78,12 +79,13 @@ impl RunOptions {
         Location::parse(&self.output)
     }
 
-    /// Place of what is refused, if one is named by the option, or by `QUARANTINE_BUCKET`.
+    /// Place of what is refused, if one is named by the option, or by `QUARANTINE_BUCKET`. Readers of the output must not see it.
     pub fn quarantine(&self) -> StorageResult<Option<Location>> {
-        match self.quarantine.as_deref().filter(|place| !place.is_empty()) {
+        let named = match self.quarantine.as_deref().filter(|place| !place.is_empty()) {
             Some(place) => Location::parse(place).map(Some),
             None => Location::of_variable("QUARANTINE_BUCKET"),
-        }
+        };
+        named?.map(|place| place.unseen_in(&self.output()?)).transpose()
     }
 
     /// Makes the options of the conversion in a process that runs on: as [`Self::conversion`], but for a query that converts nothing.

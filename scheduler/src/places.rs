@@ -86,8 +86,10 @@ mod tests {
     }
 
     fn read(arguments: &[&str]) -> Result<ReadPlaces, String> {
-        let always = ["test", "--output", "/o/out", "--quarantine", "s3://q/bad"];
-        let options = Options::parse_from(always.iter().chain(arguments));
+        let always = ["test", "--output", "/o/out"];
+        let quarantine = ["--quarantine", "s3://q/bad"];
+        let quarantine = quarantine.iter().filter(|_| !arguments.contains(&"--quarantine"));
+        let options = Options::parse_from(always.iter().chain(quarantine).chain(arguments));
         options
             .places
             .read(&options.intake, &options.run, Some(Path::new("/o/state/s.db")))
@@ -106,6 +108,10 @@ mod tests {
             (&["--input-places", "s3://q"], "the quarantine"),
             (&["--input-places", "s3://q/bad/in"], "the quarantine"),
             (&["--input-places", "/o/state"], "the state"),
+            (
+                &["--input-places", "/in", "--quarantine", "/o/out/bad"],
+                "name a place elsewhere, or `/o/out/_quarantine`",
+            ),
             (&["--input-places", "/in", "--manifest-dir", "/in/m"], "the place of manifests"),
             (&["--input-places", "/in", "--manifest-places", "s3://m,/in"], "the place of manifests"),
             (&["--input-places", "/in", "--manifest-queue-url", "http://q"], "say where the manifests may be"),

@@ -10,10 +10,11 @@ use crate::why::{About, Inspector};
 use chrono::Utc;
 use millwork_api::{Action, RunProgress, Setting};
 use millwork_manifest::{Failure, FailureClass, Manifest, ManifestId, ObjectUri};
-use millwork_storage::{Places, StorageError};
+use millwork_storage::{Places, SecondName, StorageError, bucket_and_key};
 use millwork_tracking::{
     Commit, QueuedManifest, Run, RunState, TrackedFile, TrackingError, TrackingResult, TrackingStore, can_return,
 };
+use std::panic::resume_unwind;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Mutex, broadcast, mpsc};
 
@@ -38,6 +39,14 @@ pub enum SubmitError {
         manifest_id: ManifestId,
         /// First file at fault.
         uri: ObjectUri,
+    },
+    /// The manifest names a file by a link, beside the name of its own that it has.
+    #[error("manifest `{manifest_id}` is refused, since a file of it would be converted twice: {reason}")]
+    Twice {
+        /// The manifest.
+        manifest_id: ManifestId,
+        /// First name at fault.
+        reason: SecondName,
     },
     /// The store did not take it.
     #[error(transparent)]
@@ -150,6 +159,7 @@ impl Service {
         if let Some(file) = manifest.files.iter().find(|file| !self.places.input.contains(&file.uri)) {
             return Err(SubmitError::Foreign { manifest_id: id, uri: file.uri.clone() });
         }
+        self.check_own_names(&manifest).await?;
         let queued = QueuedManifest { manifest, uri: uri.to_owned() };
         let is_new = self.store.submit(&queued, priority, Utc::now()).await?;
         let mut run = self.known(&id).await?;
@@ -159,6 +169,20 @@ impl Service {
         }
         self.queued(&run, run.priority > 0);
         Ok(run)
+    }
+
+    /// Refuses a manifest by which a file would be converted once more under the name of a link. One that is known has its run.
+    async fn check_own_names(&self, manifest: &Manifest) -> Result<(), SubmitError> {
+        let is_local = |uri: &ObjectUri| bucket_and_key(uri).is_none();
+        let uris: Vec<_> = manifest.files.iter().map(|file| file.uri.clone()).filter(is_local).collect();
+        let places = self.places.input.clone();
+        let checked = tokio::task::spawn_blocking(move || places.check_own_names(&uris)).await;
+        match checked.unwrap_or_else(|error| resume_unwind(error.into_panic())) {
+            Err(reason) if self.store.run_head(&manifest.id).await?.is_none() => {
+                Err(SubmitError::Twice { manifest_id: manifest.id.clone(), reason })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Queues a run that failed or was cancelled once more, and a committed one whose output is lost: that is given up.

@@ -32,12 +32,21 @@ struct Foreign(Cow<'static, str>);
 /// Cause of a [`StorageError`] that [`StorageError::is_invalid`].
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct NoPlace(&'static str);
+struct NoPlace(Cow<'static, str>);
 
 impl StorageError {
     /// A name that no place can have.
     pub(crate) fn no_place(name: &str, reason: &'static str) -> Self {
-        Self::new("open", name, io::Error::new(ErrorKind::InvalidInput, NoPlace(reason)))
+        Self::new("open", name, io::Error::new(ErrorKind::InvalidInput, NoPlace(reason.into())))
+    }
+
+    /// A place for what readers of an output are not to see, in which they would see it.
+    pub(crate) fn seen(place: impl fmt::Display, output: impl fmt::Display, unseen: impl fmt::Display) -> Self {
+        let reason = format!(
+            "it is in the output `{output}`, whose readers would see what is refused: name a place elsewhere, or `{unseen}`, which \
+             readers leave out for its underscore"
+        );
+        Self::new("keep refused files in", place, io::Error::new(ErrorKind::InvalidInput, NoPlace(reason.into())))
     }
 
     /// An object that may not be touched. It stays as it is.

@@ -15,6 +15,7 @@ mod memory;
 mod modes;
 mod object;
 mod objects;
+mod own_names;
 mod places;
 mod relocate;
 mod requests;
@@ -31,6 +32,7 @@ pub use memory::MemoryObjects;
 pub use modes::{DIRECTORY_MODE, FILE_MODE, PRIVATE_FILE_MODE, create_directories, create_new_file};
 pub use object::{MAX_READ_BYTES, Object, is_hidden};
 pub use objects::{Objects, Storage};
+pub use own_names::SecondName;
 pub use places::{InvalidPlace, Located, Places, open_inside};
 pub use requests::describe_metrics;
 pub use staging::{

@@ -1,6 +1,6 @@
 //! A place that holds objects: a local directory, or a folder of a bucket.
 
-use crate::{StorageError, StorageResult, absolute};
+use crate::{StorageError, StorageResult, absolute, is_hidden};
 use millwork_manifest::{InvalidUri, ObjectUri};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -48,6 +48,23 @@ impl Location {
     fn of_bucket(text: &str) -> StorageResult<Self> {
         let is_place = text.contains("://") || text.starts_with(['/', '.']);
         if is_place { Self::parse(text) } else { Self::parse(&format!("s3://{text}")) }
+    }
+
+    /// Refuses a place for refused files that readers of the output would look into: it lies in that, and no part of its name below is
+    /// hidden from them, see [`is_hidden`]. Returns any other as it is.
+    pub fn unseen_in(self, output: &Self) -> StorageResult<Self> {
+        let below = match (output, &self) {
+            _ if !output.contains(&self) => return Ok(self),
+            (Self::Local(outer), Self::Local(path)) => {
+                path.strip_prefix(outer).map(Path::to_string_lossy).unwrap_or_default()
+            }
+            (Self::Bucket { prefix: outer, .. }, Self::Bucket { prefix, .. }) => prefix[outer.len()..].into(),
+            _ => return Ok(self),
+        };
+        match is_hidden(&below) {
+            true => Ok(self),
+            false => Err(StorageError::seen(&self, output, output.join("_quarantine"))),
+        }
     }
 
     /// The object of this key, below.
@@ -141,6 +158,44 @@ mod tests {
 
     fn at(text: &str) -> Location {
         Location::parse(text).unwrap()
+    }
+
+    #[test]
+    fn refused_files_are_kept_where_readers_of_the_output_do_not_look() {
+        let place = |text: &str| Location::parse(text).unwrap();
+        let unseen = |quarantine: &str, output: &str| place(quarantine).unseen_in(&place(output));
+        for (quarantine, output) in [
+            ("/q", "/out"),
+            ("/", "/out"),
+            ("/outside", "/out"),
+            ("/out/_quarantine", "/out"),
+            ("/out/a/.bad/b", "/out"),
+            ("s3://b/bad", "s3://b/out"),
+            ("s3://b/out/_bad", "s3://b/out"),
+            ("s3://b/_bad/x", "s3://b"),
+            ("s3://c", "s3://b"),
+            ("/out", "s3://b"),
+        ] {
+            assert_eq!(unseen(quarantine, output).unwrap(), place(quarantine), "{quarantine}");
+        }
+        for (quarantine, output, other) in [
+            ("/out", "/out", "/out/_quarantine"),
+            ("/_out/bad", "/_out", "/_out/_quarantine"),
+            ("/out/_a=1", "/out", "/out/_quarantine"),
+            ("s3://b", "s3://b", "s3://b/_quarantine"),
+            ("s3://b/_out/x", "s3://b/_out", "s3://b/_out/_quarantine"),
+        ] {
+            let error = unseen(quarantine, output).unwrap_err();
+            assert!(error.is_invalid(), "{error}");
+            let text = error.to_string();
+            for part in [
+                format!("cannot keep refused files in `{quarantine}`"),
+                format!("output `{output}`"),
+                format!("`{other}`"),
+            ] {
+                assert!(text.contains(&part), "{text}");
+            }
+        }
     }
 
     #[test]

@@ -149,8 +149,16 @@ impl Places {
         directories.flatten().find(|directory| is_in(path, directory))
     }
 
+    /// Tells whether a path is the one without links that it leads to, but for links to a place itself.
+    pub(crate) fn is_without_links(&self, path: &Path, real: &Path) -> bool {
+        let directories = self.0.iter().filter_map(Place::directories);
+        let is_below =
+            |[named, place]: [&Path; 2]| path.strip_prefix(named).is_ok_and(|below| joined(place, below) == real);
+        path == real || directories.into_iter().any(is_below)
+    }
+
     /// The directory that a path without links is below.
-    fn directory_of(&self, path: &Path) -> Option<&Path> {
+    pub(crate) fn directory_of(&self, path: &Path) -> Option<&Path> {
         let directories = self.0.iter().filter_map(|place| place.directories().map(|[_, real]| real));
         directories.into_iter().find(|directory| is_in(path, directory))
     }
@@ -159,6 +167,11 @@ impl Places {
 /// Tells whether a path is below a directory, or is the file that is a place by itself.
 fn is_in(path: &Path, place: &Path) -> bool {
     path.starts_with(place) && (path != place || place.is_file())
+}
+
+/// Path of what is below a place, or of the file that is a place by itself.
+fn joined(place: &Path, below: &Path) -> PathBuf {
+    if below.as_os_str().is_empty() { place.to_owned() } else { place.join(below) }
 }
 
 /// Opens a local file for reading, wherever links lead, if it is a regular one and, where a directory is given, really in that.

@@ -162,22 +162,50 @@ fn census(root: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
     found
 }
 
-/// The numbers of the files whose rows are in the output, each as often as its rows.
-fn rows_of(place: &Place) -> BTreeMap<i64, usize> {
-    let script = "import sys,json,glob,collections,pyarrow.parquet as pq\n\
-                  count=collections.Counter(int(v.as_py()) for f in glob.glob(sys.argv[1]+'/**/*.parquet',recursive=True) \
-                  for v in pq.read_table(f,columns=['file'])['file'])\nprint(json.dumps(list(count.items())))";
+/// A row of the output: the name of its file, the number of its line, and its values of `file` and `row`.
+type Row = (String, i64, Option<String>, Option<String>);
+
+/// All rows of the output, in order.
+fn rows_of(place: &Place) -> Vec<Row> {
+    let script = "import sys,json,glob,pyarrow as pa,pyarrow.parquet as pq\n\
+                  kinds=dict(_source_file=pa.string(),_source_line=pa.int64(),file=pa.string(),row=pa.string())\n\
+                  rows=[(r['_source_file'].rsplit('/',1)[1],r['_source_line'],r['file'],r['row']) \
+                  for f in glob.glob(sys.argv[1]+'/**/*.parquet',recursive=True) \
+                  for r in pq.read_table(f,schema=pa.schema(kinds)).to_pylist()]\nprint(json.dumps(rows))";
     let done = Done::of(python().args(["-c", script]).arg(place.path("out")).output().unwrap());
     assert_eq!(done.code, Some(0), "{}", done.stderr);
-    let pairs: Vec<(i64, usize)> = serde_json::from_value(done.json()).unwrap();
-    pairs.into_iter().collect()
+    let mut rows: Vec<Row> = serde_json::from_value(done.json()).unwrap();
+    rows.sort();
+    rows
 }
 
-fn check_rows(place: &Place, good: &BTreeSet<usize>) {
-    let rows = rows_of(place);
-    let expected: BTreeMap<i64, usize> = good.iter().map(|number| (*number as i64, ROWS)).collect();
-    let of_good: BTreeMap<i64, usize> = rows.into_iter().filter(|(number, _)| *number > 0).collect();
-    assert_eq!(of_good, expected);
+/// Rows that a file is to give: its lines that are objects, by another parser.
+fn rows_in(name: &str, content: &[u8]) -> Vec<Row> {
+    let parsed = content.split(|byte| *byte == b'\n').map(serde_json::from_slice::<BTreeMap<String, i64>>);
+    let row = |(line, object): (i64, BTreeMap<String, i64>)| {
+        let value = |key: &str| object.get(key).map(ToString::to_string);
+        (name.to_owned(), line, value("file"), value("row"))
+    };
+    (1..).zip(parsed).filter_map(|(line, object)| Some(row((line, object.ok()?)))).collect()
+}
+
+/// The output has the rows of the good files and the good rows of others, as they are, and nothing else.
+fn check_rows(place: &Place, (good_numbers, fates): (&BTreeSet<usize>, &BTreeMap<String, Fate>)) {
+    let mut expected: Vec<Row> = good_numbers
+        .iter()
+        .flat_map(|number| rows_in(&format!("2025-12-23-{number:03}.ndjson"), &good(*number)))
+        .collect();
+    assert_eq!(expected.len(), good_numbers.len() * ROWS);
+    let contents = contents();
+    for (name, fate) in fates {
+        let Rejected(count) = fate else { continue };
+        let (_, content, _) = contents.iter().find(|(end, _, _)| name.ends_with(&format!("-{end}"))).unwrap();
+        let rows = if *count == 0 { Vec::new() } else { rows_in(name, content) };
+        assert_eq!(rows.len(), *count, "{name}");
+        expected.extend(rows);
+    }
+    expected.sort();
+    assert_eq!(rows_of(place), expected);
 }
 
 /// Each hostile thing is in the list that its fate asks for, and in no other, once.
@@ -242,7 +270,7 @@ fn a_day_in_a_directory() {
     let done = run();
     assert_eq!(done.code, Some(1), "{}", done.stderr);
     check_named(&done, &fates);
-    check_rows(&place, &good);
+    check_rows(&place, (&good, &fates));
     // What is at fault is found together: first by a look at each file, then by reading them.
     assert!(done.json()["manifests"].as_u64().unwrap() <= 5, "{}", done.stderr);
     // Nothing is lost: what is not in the input any more is in the quarantine, as it was.
@@ -260,7 +288,7 @@ fn a_day_in_a_directory() {
     // The next run finds the same things to mend, and no row twice.
     let again = run();
     assert_eq!(again.code, Some(1), "{}", again.stderr);
-    check_rows(&place, &good);
+    check_rows(&place, (&good, &fates));
     assert_eq!(again.json()["rows"], 0);
     assert_eq!(again.json()["unmoved"].as_array().unwrap().len(), 1);
 }
@@ -293,7 +321,7 @@ fn a_day_in_a_directory_that_is_watched() {
     wait_until("all rows are there", || rows_told() >= expected);
     signal(&process, "INT");
     assert_eq!(wait_for_end(&mut process), Some(0), "{}", told());
-    check_rows(&place, &good);
+    check_rows(&place, (&good, &fates));
     let told = told();
     for (name, fate) in &fates {
         let lines = |words: &str| told.lines().filter(|line| line.contains(name) && line.contains(words)).count();
@@ -343,13 +371,16 @@ async fn a_day_in_a_bucket() {
         fates.insert(key.to_owned(), fate);
     }
     put("d/2025-12-23-folder/", Vec::new()).await;
-    let objects = async |bucket: &str| -> BTreeSet<String> {
-        let mut keys = BTreeSet::new();
+    let objects = async |bucket: &str| -> BTreeMap<String, Vec<u8>> {
+        let mut found = BTreeMap::new();
         let mut pages = s3.list_objects_v2().bucket(bucket).into_paginator().send();
         while let Some(page) = pages.next().await {
-            keys.extend(page.unwrap().contents().iter().filter_map(|object| object.key().map(str::to_owned)));
+            for key in page.unwrap().contents().iter().filter_map(|object| object.key()) {
+                let object = s3.get_object().bucket(bucket).key(key).send().await.unwrap();
+                found.insert(key.to_owned(), object.body.collect().await.unwrap().to_vec());
+            }
         }
-        keys
+        found
     };
     let before = objects("hostile-in").await;
     let mut command = Command::new(crate::place::binary("millwork"));
@@ -362,13 +393,17 @@ async fn a_day_in_a_bucket() {
     let (plus, fates): (BTreeMap<_, _>, BTreeMap<_, _>) = fates.into_iter().partition(|(name, _)| is_plus(name));
     check_named(&done, &fates);
     assert!(plus.keys().all(|key| done.stdout.contains(key.as_str())), "{}", done.stdout);
-    check_rows(&place, &good_numbers.iter().copied().collect());
+    let good_numbers = good_numbers.into_iter().collect();
+    check_rows(&place, (&good_numbers, &fates));
     let (after, kept) = (objects("hostile-in").await, objects("hostile-bad").await);
-    for key in &before {
-        assert!(after.contains(key) || kept.iter().any(|kept| kept.ends_with(key.as_str())), "{key} is lost");
+    // Nothing is lost: what is not in the input any more is in the quarantine under its key, as it was.
+    for (key, content) in &before {
+        let is_kept = || kept.iter().any(|(kept, found)| kept.ends_with(key.as_str()) && found == content);
+        assert!(after.get(key) == Some(content) || is_kept(), "{key} is lost");
     }
     let refused = fates.values().chain(plus.values()).filter(|fate| matches!(fate, Refused(_))).count();
-    assert_eq!(kept.iter().filter(|key| !key.starts_with("rejected-lines/")).count(), refused, "{kept:?}");
+    assert_eq!(kept.keys().filter(|key| !key.starts_with("rejected-lines/")).count(), refused, "{:?}", kept.keys());
     let again = Done::of(command.output().unwrap());
     assert_eq!((again.code, &again.json()["rows"]), (Some(1), &0.into()), "{}", again.stderr);
+    check_rows(&place, (&good_numbers, &fates));
 }

@@ -274,6 +274,38 @@ fn a_refused_output_leaves_nothing_behind() {
     assert!(place.files("in") == before && !place.path("in/out").exists());
 }
 
+/// Readers of the output would see refused files, as Spark fails over a CSV file among Parquet.
+#[test]
+fn a_quarantine_that_readers_of_the_output_would_see_is_refused() {
+    let place = place();
+    let before = place.files("in");
+    let out = place.path("out").display().to_string();
+    let input = place.path("in").display().to_string();
+    let state = format!("sqlite:{}", place.path("s.db").display());
+    for quarantine in [out.clone(), format!("{out}/bad/files")] {
+        let places = ["--output", &out, "--quarantine", &quarantine];
+        for (program, arguments, code) in [
+            ("millwork", &["run", "--input", &input][..], 2),
+            ("millwork", &["up", &input, "--no-ui"], 2),
+            ("millwork-scheduler", &["--state", &state, "--input-places", &input], 1),
+            ("millwork-manifest-builder", &["backfill", "--prefix", &input, "--manifests", "/m", "--state", &state], 1),
+        ] {
+            let done = Done::of(Command::new(binary(program)).args(arguments).args(places).output().unwrap());
+            assert_eq!(done.code, Some(code), "{program}: {}", done.stderr);
+            for part in [format!("refused files in `{quarantine}`"), format!("elsewhere, or `{out}/_quarantine`")] {
+                assert!(done.stderr.contains(&part), "{program}: {}", done.stderr);
+            }
+        }
+    }
+    assert!(place.files("in") == before && !place.path("out").exists() && !place.path("s.db").exists());
+    place.input("2025-12-23-x.csv", "a,b\n");
+    let mut command = Command::new(binary("millwork"));
+    command.args(["run", "--json", "--input", &input, "--output", &out, "--quarantine", &format!("{out}/_quarantine")]);
+    let done = Done::of(command.env("SIZE_TOLERANCE_PERCENT", "100").output().unwrap());
+    assert_eq!((done.code, &done.json()["quarantined"]), (Some(0), &1.into()), "{}", done.stderr);
+    assert_eq!(place.files("out/_quarantine"), ["2025-12-23/bad-extension/2025-12-23-x.csv"]);
+}
+
 #[test]
 fn a_refusal_says_size_limit_and_option() {
     let place = place();

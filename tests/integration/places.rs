@@ -293,6 +293,54 @@ fn a_client_learns_and_gets_nothing_of_what_is_elsewhere() {
     assert_not_shown(&place);
 }
 
+/// A manifest is refused that names a file by a link, as its rows would be in two outputs, and says by which name it is taken.
+#[test]
+fn a_link_in_a_manifest_converts_nothing_twice() {
+    let place = Place::new();
+    let own = place.input("folder/2025-12-23-own.ndjson", "{\"a\": 1}\n");
+    place.input(".volume/2025-12-23-c.ndjson", "{\"a\": 2}\n");
+    for (name, to) in
+        [("2025-12-23-link.ndjson", "folder/2025-12-23-own.ndjson"), ("to", "folder"), ("data", ".volume")]
+    {
+        symlink(to, place.path("in").join(name)).unwrap();
+    }
+    symlink("data/2025-12-23-c.ndjson", place.path("in/2025-12-23-d.ndjson")).unwrap();
+    let dropped = place.path("dropped");
+    fs::create_dir(&dropped).unwrap();
+    let mut cluster = Cluster::start(&place, "out", 1, &["--manifest-dir", dropped.to_str().unwrap()]);
+    assert_eq!(cluster.post("manifests", &manifest("own", &[&own])).0, 202);
+    let at = |name: &str| place.path("in").join(name);
+    let (link, through, data, file) = (
+        at("2025-12-23-link.ndjson"),
+        at("to/2025-12-23-own.ndjson"),
+        at("data/2025-12-23-c.ndjson"),
+        at("2025-12-23-d.ndjson"),
+    );
+    let own_name = "folder/2025-12-23-own.ndjson`, in the input, too; list it by that name";
+    for (id, paths, told) in [
+        ("link", vec![&link], own_name),
+        ("folder", vec![&through], own_name),
+        ("both", vec![&own, &link], own_name),
+        ("twice", vec![&data, &file], "are one file, by way of a link: list it once"),
+    ] {
+        let paths: Vec<&Path> = paths.into_iter().map(|path| &**path).collect();
+        let (status, answer) = cluster.post("manifests", &manifest(id, &paths));
+        let message = answer["error"]["message"].as_str().unwrap_or_default();
+        assert!(status == 400 && answer["error"]["code"] == "bad-manifest" && message.contains(told), "{id}: {answer}");
+    }
+    fs::write(dropped.join("dropped.json"), manifest("dropped", &[&link]).to_string()).unwrap();
+    let log = || fs::read_to_string(place.path("scheduler.log")).unwrap();
+    wait_until("it is told of", || log().contains("duplicate-file") && log().contains("list it by that name"));
+    // What is in a directory that listings leave out has no other name.
+    assert_eq!(cluster.post("manifests", &manifest("data", &[&data])).0, 202);
+    for id in ["own", "data"] {
+        wait_until("it is completed", || cluster.get(&format!("runs/{id}"))["state"] == "completed");
+    }
+    assert_eq!(cluster.get("runs")["items"].as_array().unwrap().len(), 2);
+    assert_eq!(place.parquet_files().len(), 2);
+    assert_eq!(cluster.stop_scheduler(), Some(0));
+}
+
 /// The same file stands elsewhere under another name, so that its inode, size and time tell nothing.
 #[test]
 fn a_folder_that_is_swapped_for_a_link_after_the_plan_is_not_followed() {

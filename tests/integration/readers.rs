@@ -1,15 +1,61 @@
-//! Outputs of every shape, read by all readers: pyarrow, DuckDB, Polars, fastparquet, ClickHouse and hyparquet.
+//! Outputs of every shape, read by all readers: pyarrow, DuckDB, Polars, fastparquet, ClickHouse, hyparquet and Spark.
 
 use crate::place::{Done, Place, python};
+use serde_json::{Value, json};
 use std::fmt::Write;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, Write as _};
+use std::process::{ChildStdin, ChildStdout, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+/// The process that all tests ask, so that Spark is started once. It ends when this process does, which closes its input.
+static READERS: Mutex<Option<Readers>> = Mutex::new(None);
+
+/// A process of `readers.py` that answers questions.
+struct Readers {
+    questions: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    log: File,
+}
+
+impl Readers {
+    fn start() -> Self {
+        let log = tempfile::tempfile().unwrap();
+        let mut command = python();
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/oracle/readers.py")).arg("--serve");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log.try_clone().unwrap());
+        let mut child = command.spawn().unwrap();
+        let (questions, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { questions, answers, log }
+    }
+
+    /// The answer to a question, or the end of what the process said if it has died.
+    fn ask(&mut self, question: &Value) -> Result<Value, String> {
+        let mut answer = String::new();
+        let asked = writeln!(self.questions, "{question}").and_then(|()| self.answers.read_line(&mut answer));
+        serde_json::from_str(&answer).map_err(|_| {
+            let mut said = String::new();
+            let _ = self.log.rewind().and_then(|()| self.log.read_to_string(&mut said));
+            format!("readers.py has died: {asked:?}\n{said}")
+        })
+    }
+}
+
+fn ask(question: &Value) -> Value {
+    let mut readers = READERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let answer = readers.get_or_insert_with(Readers::start).ask(question);
+    if answer.is_err() {
+        *readers = None;
+    }
+    drop(readers);
+    let answer = answer.unwrap_or_else(|death| panic!("{death}"));
+    assert!(answer["error"].is_null(), "{question}: {}", answer["error"]);
+    answer
+}
 
 /// Asks all readers of the outputs below a directory. Returns what they counted.
-pub(crate) fn ask_readers(place: &Place, directory: &str) -> serde_json::Value {
-    let mut command = python();
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/oracle/readers.py")).arg(place.path(directory));
-    let done = Done::of(command.output().unwrap());
-    assert_eq!(done.code, Some(0), "{}", done.stderr);
-    done.json()
+fn ask_readers(place: &Place, directory: &str) -> Value {
+    ask(&json!({"directory": place.path(directory)}))
 }
 
 /// Converts the input to a directory of its own, for all to be read at once.
@@ -194,8 +240,7 @@ fn the_document_on_reading_says_what_works() {
     place.input("2025-12-23-b.ndjson", "{\"email\":\"x\",\"id\":2}\n");
     place.run_well(&[]);
     assert_eq!(std::fs::read_dir(out).unwrap().count(), 2);
-    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/oracle/reading.py");
     let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reading.md");
-    let done = Done::of(python().args([tests, document]).current_dir(place.root.path()).output().unwrap());
-    assert_eq!(done.code, Some(0), "{} {}", done.stdout, done.stderr);
+    let answer = ask(&json!({"document": document, "directory": place.root.path()}));
+    assert_eq!(answer["ran"], json!(["DuckDB", "Polars", "ClickHouse", "pyarrow", "Spark"]));
 }

@@ -2,9 +2,13 @@
 """readers.py DIR: do all readers see the same in the Parquet files below a directory?
 
 pyarrow says what is there: of each column of text its values, of each other how many there are. DuckDB, Polars, fastparquet,
-ClickHouse (chdb) and hyparquet (in node) have to agree, and Spark, where pyspark and Java are there, as `make bench` installs them.
-Reads all columns at once, as whoever opens a file does. Prints one line of JSON; exits 1 with the first difference."""
+ClickHouse (chdb), hyparquet (in node) and Spark have to agree. Reads all columns at once, as whoever opens a file does. Prints one line
+of JSON; exits 1 with the first difference.
 
+readers.py --serve: the same for each line of JSON on stdin, `{"directory": DIR}`; with `"document"`, too, its examples are run there, as
+reading.py says. Answers each by a line of JSON, with an `error` if there is a difference. So all is loaded, and Spark started, once."""
+
+import functools
 import glob
 import hashlib
 import json
@@ -27,6 +31,8 @@ import fastparquet
 import polars
 import pyarrow
 import pyarrow.parquet as pq
+
+import reading
 
 HERE = Path(__file__).resolve().parent
 
@@ -102,27 +108,38 @@ def by_hyparquet(paths):
     return json.loads(done.stdout)
 
 
-def by_spark(paths):
-    """What Spark sees of each file; nothing, if it is not there."""
-    try:
-        from pyspark.sql import SparkSession
-    except ImportError:
-        return {}
+@functools.cache
+def spark_session():
+    """The one session of this process, which nobody else can reach."""
     if not shutil.which("java"):
-        return {}
-    builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").config("spark.driver.host", "127.0.0.1")
-    spark = builder.config("spark.driver.bindAddress", "127.0.0.1").config("spark.sql.caseSensitive", "true").getOrCreate()
+        fail("java is not there: run `make test`, which installs it")
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.master("local[1]")
+    for name, value in {
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.sql.caseSensitive": "true",
+        # Java lives for seconds here: a better compiler and a collector of many threads cost more than they save.
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    }.items():
+        builder = builder.config(name, value)
+    spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("OFF")
-    told = {}
-    for path in paths:
-        frame = spark.read.parquet(Path(path).as_uri())
-        rows, kinds = frame.collect(), dict(frame.dtypes)
-        told[path] = {
-            name: digest(row[i] for row in rows) if kinds[name] == "string" else [sum(row[i] is not None for row in rows), None]
-            for i, name in enumerate(frame.columns)
-        }
-    spark.stop()
-    return told
+    return spark
+
+
+def go_with_spark_to(directory):
+    """Names that are relative are so to a directory of Java's, which is the one it was started in."""
+    java, settings = spark_session()._jvm, spark_session()._jsc.hadoopConfiguration()
+    java.org.apache.hadoop.fs.FileSystem.get(settings).setWorkingDirectory(java.org.apache.hadoop.fs.Path(directory))
+
+
+def by_spark(path):
+    return seen(spark_session().read.parquet(Path(path).as_uri()).toArrow())
 
 
 def compare(path, reader, found, expected):
@@ -140,12 +157,13 @@ def compare(path, reader, found, expected):
             fail(f"{reader}: {path} {name!r}: its values are others")
 
 
-def main():
-    paths = sorted(glob.glob(f"{glob.escape(os.path.abspath(sys.argv[1]))}/**/*.parquet", recursive=True))
+def ask(directory):
+    """What all readers counted in the files below a directory."""
+    paths = sorted(glob.glob(f"{glob.escape(os.path.abspath(directory))}/**/*.parquet", recursive=True))
     if not paths:
-        fail(f"there are no Parquet files below {sys.argv[1]}")
+        fail(f"there are no Parquet files below {directory}")
     expected = {path: by_pyarrow(path) for path in paths}
-    readers = {"DuckDB": by_duckdb, "Polars": by_polars, "fastparquet": by_fastparquet, "ClickHouse": by_clickhouse}
+    readers = {"DuckDB": by_duckdb, "Polars": by_polars, "fastparquet": by_fastparquet, "ClickHouse": by_clickhouse, "Spark": by_spark}
     for path in paths:
         for name, read in readers.items():
             try:
@@ -153,12 +171,37 @@ def main():
             except Exception as e:
                 fail(f"{name}: {path}: {type(e).__name__}: {str(e)[:500]}")
             compare(path, name, found, expected[path])
-    for name, found in [("hyparquet", by_hyparquet(paths)), ("Spark", by_spark(paths))]:
-        for path, told in found.items():
-            compare(path, name, told, expected[path])
+    for path, told in by_hyparquet(paths).items():
+        compare(path, "hyparquet", told, expected[path])
     rows = sum(pq.ParquetFile(path).metadata.num_rows for path in paths)
-    print(json.dumps({"files": len(paths), "rows": rows, "columns": max(len(told) for told in expected.values())}))
+    return {"files": len(paths), "rows": rows, "columns": max(len(told) for told in expected.values())}
+
+
+def answer(question):
+    if "document" not in question:
+        return ask(question["directory"])
+    os.chdir(question["directory"])
+    go_with_spark_to(question["directory"])
+    try:
+        return {"ran": reading.run(question["document"])}
+    finally:
+        os.chdir("/")
+
+
+def serve():
+    # Whatever readers print goes to stderr.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        try:
+            told = answer(json.loads(line))
+        except (Exception, SystemExit) as e:
+            told = {"error": f"{type(e).__name__}: {e}"}
+        print(json.dumps(told), file=answers, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["--serve"]:
+        serve()
+    else:
+        print(json.dumps(ask(sys.argv[1])))

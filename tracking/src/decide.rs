@@ -6,8 +6,14 @@ use millwork_manifest::{FileState, QuarantineReason, is_restored};
 
 /// Text in the timeline of a failed file that somebody has taken back.
 pub(crate) const TAKEN_BACK: &str = "taken back";
-/// Text in the timeline of a file of a failed run that has other content by then.
+/// Text in the timeline of a file that has other content than was known.
 pub(crate) const OVERWRITTEN: &str = "found with other content";
+/// Text in the timeline of a refused file that the rules accept by now, as it was.
+const ACCEPTED: &str = "accepted by the rules of now, with the same content";
+/// Text in the timeline of a file that was gone, and is there as it was.
+const FOUND_AGAIN: &str = "found again, with the same content";
+/// Text in the timeline of a file that came with a manifest which did not tell what its content is.
+const FIRST_SEEN: &str = "found; its content was not known before";
 
 /// Reason in the record of a file that an operator refused: it stays refused, whatever is listed, until its content changes or
 /// somebody takes it back.
@@ -63,8 +69,7 @@ fn is_newer(known: &TrackedFile, found: &FoundFile) -> bool {
 
 fn decide_by_content(known: &TrackedFile, found: &FoundFile, overwrites: Overwrites) -> Decision {
     use FileState::{Completed, Failed, Manifested, Pending, Processing, Quarantined};
-    // A file that came with a manifest may have had none.
-    let is_same = known.etag == found.etag || known.etag.is_empty();
+    let is_same = is_as_known(known, found);
     if matches!(known.state, Completed | Quarantined) && is_restored(&known.uri, &known.etag, &found.etag) {
         return match (known.state, found.quarantine) {
             (Completed, _) => Decision::Adopt(Tracked::Known),
@@ -102,6 +107,27 @@ fn decide_by_content(known: &TrackedFile, found: &FoundFile, overwrites: Overwri
             Decision::Leave(Tracked::Overwritten)
         }
         (Manifested | Processing | Completed | Quarantined, _) => Decision::NoteOverwrite,
+    }
+}
+
+/// Tells whether a file has the content that is known, as far as that is. One that came with a manifest may have no tag.
+fn is_as_known(known: &TrackedFile, found: &FoundFile) -> bool {
+    known.etag == found.etag || known.etag.is_empty()
+}
+
+/// Text in the timeline of a file that is replaced by what was found: the reason why it is refused, or why it waits.
+pub(crate) fn why_replaced(known: &TrackedFile, found: &FoundFile) -> &'static str {
+    if let Some(reason) = found.quarantine {
+        return reason.as_str();
+    }
+    let is_same = is_as_known(known, found) || is_restored(&known.uri, &known.etag, &found.etag);
+    match known.state {
+        _ if !is_same => OVERWRITTEN,
+        FileState::Quarantined if known.reason.as_deref() == Some(QuarantineReason::MissingObject.as_str()) => {
+            FOUND_AGAIN
+        }
+        FileState::Quarantined => ACCEPTED,
+        _ => FIRST_SEEN,
     }
 }
 
@@ -304,6 +330,29 @@ mod tests {
         let decision = |etag| decide(&refused, &found(etag, None, None), Overwrites::Record, LATER);
         assert_eq!(decision("1"), Decision::Leave(Tracked::Known));
         assert_eq!(decision("2"), Decision::Replace(FileState::Pending, Tracked::Updated));
+    }
+
+    #[test]
+    fn a_timeline_tells_of_other_content_only_if_it_is_other() {
+        let missing = TrackedFile { reason: Some("missing-object".to_owned()), ..known(FileState::Quarantined) };
+        let nameless = TrackedFile { etag: String::new(), ..known(FileState::Pending) };
+        for (known, etag, text) in [
+            (&known(FileState::Quarantined), "1", ACCEPTED),
+            (&known(FileState::Quarantined), "2", OVERWRITTEN),
+            (&missing, "1", FOUND_AGAIN),
+            (&missing, "2", OVERWRITTEN),
+            (&nameless, "1", FIRST_SEEN),
+            (&known(FileState::Failed), "2", OVERWRITTEN),
+        ] {
+            assert_eq!(why_replaced(known, &found(etag, None, None)), text, "{known:?}");
+            assert_eq!(why_replaced(known, &found(etag, None, Some(QuarantineReason::TooSmall))), "too-small");
+        }
+        let local = |etag: &str| TrackedFile {
+            uri: "/in/2025-12-23-a.ndjson".parse().unwrap(),
+            etag: etag.to_owned(),
+            ..known(FileState::Quarantined)
+        };
+        assert_eq!(why_replaced(&local("7-100-f00"), &found("7-101-f00", None, None)), ACCEPTED);
     }
 
     #[test]

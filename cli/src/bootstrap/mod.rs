@@ -235,6 +235,9 @@ fn environment(names: &Names, region: &str, queues: &Addresses) -> Vec<(&'static
     let url = |name: &str| queues.get(name).map(|address| address.url.clone());
     // With the scheme they are buckets, and not directories, to every reader.
     let bucket = |name: &str| Some(format!("s3://{name}"));
+    // Readers of an output must not see what is refused.
+    let is_shared = names.quarantine_bucket == names.output_bucket;
+    let quarantine = format!("s3://{}{}", names.quarantine_bucket, if is_shared { "/_quarantine" } else { "" });
     // A place is a whole folder, where a notification's prefix can end in the middle of a name.
     let folder = names.input_prefix.rfind('/').map_or("", |end| &names.input_prefix[..=end]);
     vec![
@@ -245,7 +248,7 @@ fn environment(names: &Names, region: &str, queues: &Addresses) -> Vec<(&'static
         ("INPUT_PLACES", Some(format!("s3://{}/{folder}", names.input_bucket))),
         ("MANIFEST_BUCKET", bucket(&names.manifest_bucket)),
         ("OUTPUT_BUCKET", bucket(&names.output_bucket)),
-        ("QUARANTINE_BUCKET", bucket(&names.quarantine_bucket)),
+        ("QUARANTINE_BUCKET", Some(quarantine)),
         ("TRACKING_TABLE", Some(names.tables.tracking.clone())),
         ("LOCK_TABLE", Some(names.tables.lock.clone())),
         ("METRICS_TABLE", Some(names.tables.metrics.clone())),

@@ -150,6 +150,7 @@ impl Where {
                  place with --output"
             )));
         }
+        run.quarantine()?;
         let state = match (&options.state, output.local_path()) {
             (Some(state), _) => state.clone(),
             (None, Some(path)) => format!("sqlite:{}/_millwork/state.db", path.display()),

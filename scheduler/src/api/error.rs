@@ -91,6 +91,7 @@ impl From<SubmitError> for ApiError {
         match error {
             SubmitError::Tracking(error) => error.into(),
             foreign @ SubmitError::Foreign { .. } => Self::new(ErrorCode::ForeignObject, foreign),
+            twice @ SubmitError::Twice { .. } => Self::new(ErrorCode::BadManifest, twice),
         }
     }
 }

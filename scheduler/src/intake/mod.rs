@@ -116,6 +116,7 @@ impl Intake {
             Err(error) => {
                 let reason = match &error {
                     SubmitError::Foreign { .. } => BadReason::ForeignObject,
+                    SubmitError::Twice { .. } => BadReason::DuplicateFile,
                     SubmitError::Tracking(TrackingError::Taken { .. }) => BadReason::FileTaken,
                     SubmitError::Tracking(TrackingError::Conflict { .. }) => BadReason::Conflict,
                     SubmitError::Tracking(_) => return Verdict::Retry(error.to_string()),

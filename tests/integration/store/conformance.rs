@@ -136,6 +136,7 @@ macro_rules! conforms {
             files::changed_content_is_taken_until_it_is_converted,
             files::a_converted_file_is_converted_again_only_when_told,
             files::refused_files_come_back_when_the_rules_or_they_change,
+            files::a_timeline_says_why_a_refused_file_waits_again,
             files::what_is_gone_is_marked_while_it_waits,
             files::a_late_event_of_older_content_changes_nothing,
             files::the_content_of_a_submitted_file_is_learned,

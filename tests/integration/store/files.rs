@@ -87,6 +87,28 @@ pub(super) async fn refused_files_come_back_when_the_rules_or_they_change(store:
     assert_eq!(again!(store.pending("2025-12-24".parse().unwrap(), 10)).unwrap().len(), 1);
 }
 
+/// Last line in the timeline of a file, and the state that it tells.
+async fn last_note(store: &Store, name: &str) -> (FileState, String) {
+    let last = again!(store.timeline(&uri(name))).unwrap().pop().unwrap();
+    (last.state, last.detail.unwrap_or_default())
+}
+
+pub(super) async fn a_timeline_says_why_a_refused_file_waits_again(store: Store) {
+    let small = |name: &str| FoundFile { quarantine: Some(QuarantineReason::TooSmall), ..found(name, "1") };
+    track(&store, &[small("rule"), small("content"), found("gone", "1")]).await;
+    let _ = again!(store.mark_missing(&found("gone", "1"), at(1))).unwrap();
+    assert_eq!(last_note(&store, "rule").await, (FileState::Quarantined, "too-small".to_owned()));
+    assert_eq!(last_note(&store, "gone").await, (FileState::Quarantined, "missing-object".to_owned()));
+    track(&store, &[found("rule", "1"), found("content", "2"), found("gone", "1")]).await;
+    for (name, told) in [
+        ("rule", "accepted by the rules of now, with the same content"),
+        ("content", "found with other content"),
+        ("gone", "found again, with the same content"),
+    ] {
+        assert_eq!(last_note(&store, name).await, (FileState::Pending, told.to_owned()), "{name}");
+    }
+}
+
 pub(super) async fn what_is_gone_is_marked_while_it_waits(store: Store) {
     let event = |sequencer: &str| FoundFile { sequencer: Some(Sequencer::new(sequencer)), ..found("a", "1") };
     track(&store, &[event("5")]).await;

@@ -5,6 +5,7 @@
 
 use super::expression::Expression;
 use super::item::{StoredFile, file_attributes, number, text, timeline_value};
+use crate::decide::why_replaced;
 use crate::{FoundFile, TimelineEntry, TrackedFile};
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
@@ -101,7 +102,7 @@ pub(super) fn new_file(found: &FoundFile, state: FileState, manifest_id: Option<
 /// Takes over what was found now; the file belongs to no manifest then.
 pub(super) fn replaced(file: &TrackedFile, found: &FoundFile, state: FileState, now: DateTime<Utc>) -> Change {
     let reason = found.quarantine.map(|reason| reason.as_str().to_owned());
-    let detail = reason.clone().unwrap_or_else(|| "found with other content".to_owned());
+    let detail = why_replaced(file, found).to_owned();
     let taken_over = |after: &mut TrackedFile| {
         after.date = file.date.or(found.date);
         after.size_bytes = found.size_bytes;

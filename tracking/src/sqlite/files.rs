@@ -3,7 +3,7 @@
 use super::SqliteStore;
 use super::job::Done;
 use super::rows::{FILE_COLUMNS, collect, find_file, insert_files, instant, note, parsed, time, tracked_file};
-use crate::decide::{Decision, TAKEN_BACK, adopt, arrival, decide, decide_missing, note_overwrite};
+use crate::decide::{Decision, TAKEN_BACK, adopt, arrival, decide, decide_missing, note_overwrite, why_replaced};
 use crate::{
     Backlog, FileFilter, FileStore, FoundFile, Overwrites, Page, Sequencer, TimelineEntry, Tracked, TrackedBatch,
     TrackedFile, TrackingResult,
@@ -60,7 +60,7 @@ fn track_known(
     match decide(&known, file, overwrites, now) {
         Decision::Leave(outcome) => Ok(outcome),
         Decision::Replace(state, outcome) => {
-            replace(c, file, state, now)?;
+            replace(c, &known, file, state, now)?;
             Ok(outcome)
         }
         Decision::Adopt(outcome) => {
@@ -100,12 +100,11 @@ fn save_content(c: &Connection, file: &TrackedFile, now: &str) -> Done<()> {
 }
 
 /// Replaces what is known of a file by the content that was found.
-fn replace(c: &Connection, file: &FoundFile, state: FileState, now: DateTime<Utc>) -> Done<()> {
+fn replace(c: &Connection, known: &TrackedFile, file: &FoundFile, state: FileState, now: DateTime<Utc>) -> Done<()> {
     let now = time(now);
     let sql = "UPDATE files SET date_prefix = coalesce(date_prefix, ?2), size_bytes = ?3, etag = ?4, version_id = ?5,
         sequencer = coalesce(?6, sequencer), status = ?7, reason = ?8, manifest_id = NULL, quarantine_uri = NULL,
         overwritten_etag = NULL, version = version + 1, updated_at = ?9 WHERE uri = ?1";
-    let reason = file.quarantine.map(QuarantineReason::as_str);
     c.prepare_cached(sql)?.execute(params![
         file.uri.as_str(),
         file.date.map(|date| date.to_string()),
@@ -114,10 +113,10 @@ fn replace(c: &Connection, file: &FoundFile, state: FileState, now: DateTime<Utc
         file.version_id,
         file.sequencer.as_ref().map(Sequencer::as_str),
         state.as_str(),
-        reason,
+        file.quarantine.map(QuarantineReason::as_str),
         now
     ])?;
-    note(c, file.uri.as_str(), state, reason.or(Some("found with other content")), &now)
+    note(c, file.uri.as_str(), state, Some(why_replaced(known, file)), &now)
 }
 
 pub(super) fn mark_missing(c: &Connection, found: &FoundFile, now: DateTime<Utc>) -> Done<bool> {
