@@ -22,6 +22,7 @@ mod staging;
 mod transfer;
 mod uploads;
 mod walk;
+mod way;
 
 pub use bucket::client_from_env;
 pub use error::{StorageError, StorageResult};

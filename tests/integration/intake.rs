@@ -205,6 +205,26 @@ fn a_manifest_that_its_builder_queues_and_its_bucket_tells_of_is_one_run() {
     check_output(&place, &keys.iter().map(|key| place.path("made").join(key)).collect::<Vec<_>>());
 }
 
+#[test]
+fn a_message_that_names_one_object_thousands_of_times_holds_up_no_other() {
+    let (aws, place) = (Aws::start(), Place::new());
+    let bucket = Bucket::create(&aws);
+    let names = generate(&place);
+    // Each reading of it would cost 16 MiB.
+    bucket.put("blank.json", &vec![b' '; 16 << 20]);
+    let record = json!({"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": BUCKET},
+        "object": {"key": "manifests/blank.json", "size": 1, "eTag": "e"}}});
+    let body = json!({"Records": vec![record; 1800]}).to_string();
+    bucket.runtime.block_on(bucket.queues.send_one_by_one(&vec![body; 4]));
+    bucket.put_file(&place, &names[0]);
+    let options = bucket.options(&[]);
+    let cluster = Cluster::start_in(&aws.environment(), &place, "out", 1, &options);
+    wait_until_completed(&cluster, &names[..1]);
+    bucket.wait_until_empty();
+    let bad = bucket.runtime.block_on(bucket.queues.bad_details());
+    assert!(bad.iter().filter(|(reason, _)| reason == "not-a-manifest").count() >= 4, "{bad:?}");
+}
+
 fn occurrences(log: &Path, text: &str) -> usize {
     std::fs::read_to_string(log).unwrap().matches(text).count()
 }

@@ -1,0 +1,149 @@
+//! Whatever another user puts where everybody may write, nothing is written elsewhere by way of it.
+
+use crate::place::{Done, Place, binary};
+use crate::unprivileged::give_alone;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The user `nobody`.
+const NOBODY: u32 = 65_534;
+/// Partition of the date that the input has.
+const PARTITION: &str = "merged-parquet-2025-12-23";
+/// Changes of a partition by another user while a run goes on, at most.
+const CHANGES: usize = 20_000;
+
+/// A directory where everybody may write, and one that is nobody's business.
+struct Shared {
+    place: Place,
+    shared: PathBuf,
+    victim: PathBuf,
+}
+
+impl Shared {
+    /// None for a user who cannot act as another one.
+    fn new(mode: u32) -> Option<Self> {
+        let place = Place::new();
+        let (shared, victim) = (place.path("shared"), place.path("victim"));
+        fs::create_dir(&shared).unwrap();
+        if !give_alone(&shared) {
+            return None;
+        }
+        crate::unprivileged::take(&shared);
+        fs::set_permissions(&shared, Permissions::from_mode(mode)).unwrap();
+        fs::create_dir(&victim).unwrap();
+        fs::write(victim.join("notes"), "precious").unwrap();
+        place.input("2025-12-23-a.ndjson", "{\"a\": 1}\n");
+        Some(Self { place, shared, victim })
+    }
+
+    /// Puts a link of another user's to the victim's directory.
+    fn plant(&self, link: &Path) {
+        plant(&self.victim, link);
+    }
+
+    fn run(&self, output: &Path, more: &[&str]) -> Done {
+        let mut command = Command::new(binary("millwork"));
+        command.args(["run", "--json"]).env("SIZE_TOLERANCE_PERCENT", "100");
+        command.arg("--input").arg(self.place.path("in")).arg("--output").arg(output).args(more);
+        Done::of(command.output().unwrap())
+    }
+
+    fn expect_refusal(&self, output: &Path, more: &[&str], words: &str) {
+        let done = self.run(output, more);
+        assert!(done.code != Some(0) && done.stderr.contains(words), "{}", done.stderr);
+        self.assert_untouched();
+    }
+
+    fn assert_untouched(&self) {
+        let there: Vec<_> = fs::read_dir(&self.victim).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(there, ["notes"]);
+        assert_eq!(fs::read_to_string(self.victim.join("notes")).unwrap(), "precious");
+    }
+}
+
+fn plant(target: &Path, link: &Path) {
+    symlink(target, link).unwrap();
+    lchown(link, Some(NOBODY), Some(NOBODY)).unwrap();
+}
+
+#[test]
+fn a_place_that_another_user_has_put_into_a_shared_directory_is_refused() {
+    let Some(shared) = Shared::new(0o1777) else { return };
+    let output = shared.shared.join("out");
+    shared.plant(&output);
+    shared.expect_refusal(&output, &[], "is a link of user 65534");
+    shared.expect_refusal(&output.join("below"), &[], "is a link of user 65534");
+    let own = shared.place.path("own");
+    shared.expect_refusal(&own, &["--quarantine", output.to_str().unwrap()], "is a link of user 65534");
+    fs::remove_file(&output).unwrap();
+    fs::create_dir(&output).unwrap();
+    assert!(give_alone(&output));
+    shared.expect_refusal(&output, &[], "is a directory of user 65534");
+    assert_eq!(fs::read_dir(&output).unwrap().count(), 0);
+    crate::unprivileged::take(&output);
+    let done = shared.run(&output, &[]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+}
+
+#[test]
+fn a_partition_that_another_user_has_put_into_a_shared_output_is_refused_and_then_made() {
+    let Some(shared) = Shared::new(0o1777) else { return };
+    let partition = shared.shared.join(PARTITION);
+    shared.plant(&partition);
+    shared.expect_refusal(&shared.shared, &[], "is a link of user 65534");
+    fs::remove_file(&partition).unwrap();
+    fs::create_dir(&partition).unwrap();
+    assert!(give_alone(&partition));
+    shared.expect_refusal(&shared.shared, &[], "is a directory of user 65534");
+    fs::remove_dir(&partition).unwrap();
+    let done = shared.run(&shared.shared, &[]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(fs::read_dir(&partition).unwrap().count(), 1, "what was committed is shown by the next start");
+}
+
+#[test]
+fn a_partition_that_changes_all_the_time_leads_nothing_elsewhere() {
+    let Some(shared) = Shared::new(0o777) else { return };
+    let (partition, output) = (shared.shared.join(PARTITION), shared.shared.clone());
+    let (victim, aside, is_over) = (shared.victim.clone(), shared.shared.join("aside"), AtomicBool::new(false));
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            for number in 0..CHANGES {
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+                let _ = fs::rename(&partition, shared.shared.join(format!("away-{number}")));
+                plant(&victim, &aside);
+                fs::rename(&aside, &partition).or_else(|_| fs::remove_file(&aside)).unwrap();
+                let _ = fs::remove_file(&partition);
+            }
+        });
+        for _ in 0..3 {
+            shared.run(&output, &[]);
+            shared.assert_untouched();
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    shared.assert_untouched();
+}
+
+#[test]
+fn what_another_user_has_put_beside_a_state_is_not_replayed_into_it() {
+    let Some(shared) = Shared::new(0o1777) else { return };
+    let state = shared.shared.join("state.db");
+    let options = ["--state", &format!("sqlite:{}", state.display())];
+    let output = shared.place.path("out");
+    assert_eq!(shared.run(&output, &options).code, Some(0));
+    for suffix in ["-journal", "-wal", "-shm"] {
+        let beside = shared.shared.join(format!("state.db{suffix}"));
+        fs::write(&beside, [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7].repeat(64)).unwrap();
+        assert!(give_alone(&beside));
+        shared.expect_refusal(&output, &options, "belongs to user 65534");
+        assert!(beside.exists(), "{suffix}");
+        fs::remove_file(&beside).unwrap();
+    }
+    assert_eq!(shared.run(&output, &options).code, Some(0));
+}
