@@ -41,3 +41,4 @@ pub use staging::{
 pub use transfer::{ObjectReader, find_blocking, heads_blocking, remove_blocking};
 pub use uploads::{OpenUploads, open_uploads};
 pub use walk::{Listing, list};
+pub use way::check_way;

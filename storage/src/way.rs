@@ -33,7 +33,7 @@ pub(crate) fn check_links(path: &Path) -> io::Result<()> {
 }
 
 /// Refuses a way with anything that another user has put where everybody may write. A part that is not there ends the look.
-pub(crate) fn check_way(path: &Path) -> io::Result<()> {
+pub fn check_way(path: &Path) -> io::Result<()> {
     walk(path, Refused::Everything)
 }
 

@@ -147,3 +147,58 @@ fn what_another_user_has_put_beside_a_state_is_not_replayed_into_it() {
     }
     assert_eq!(shared.run(&output, &options).code, Some(0));
 }
+
+#[test]
+fn a_file_of_tokens_that_another_user_has_put_there_lets_nobody_in() {
+    let Some(shared) = Shared::new(0o1777) else { return };
+    let tokens = shared.shared.join("tokens");
+    let add = || {
+        let mut command = Command::new(binary("millwork"));
+        Done::of(
+            command.args(["token", "new", "--id", "ci", "--role", "read", "--file"]).arg(&tokens).output().unwrap(),
+        )
+    };
+    let serve = || {
+        // One that lets it in would serve for ever.
+        let mut command = Command::new("timeout");
+        command.arg("30").arg(binary("millwork-scheduler")).env("XDG_RUNTIME_DIR", shared.place.path("session"));
+        command.args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--input-places"]);
+        command.arg(shared.place.path("in")).arg("--output").arg(shared.place.path("out"));
+        command.arg("--quarantine").arg(shared.place.path("quarantine")).arg("--state");
+        command.arg(format!("sqlite:{}", shared.place.path("state.db").display())).arg("--token-file").arg(&tokens);
+        Done::of(command.output().unwrap())
+    };
+    let expect = |words: &str| {
+        for done in [add(), serve()] {
+            assert!(done.code != Some(0) && done.stderr.contains(words), "{}", done.stderr);
+        }
+    };
+    assert!(Command::new("mkfifo").arg(&tokens).status().unwrap().success());
+    expect("no regular file");
+    assert!(give_alone(&tokens));
+    expect("is a file of user 65534");
+    fs::remove_file(&tokens).unwrap();
+    shared.plant(&tokens);
+    expect("is a link of user 65534");
+    fs::remove_file(&tokens).unwrap();
+    assert_eq!(add().code, Some(0));
+    fs::set_permissions(&tokens, Permissions::from_mode(0o666)).unwrap();
+    let done = serve();
+    assert!(done.code != Some(0) && done.stderr.contains("mode 0666"), "{}", done.stderr);
+}
+
+#[test]
+fn test_data_and_pages_are_written_through_no_link_of_another_user() {
+    let Some(shared) = Shared::new(0o1777) else { return };
+    let notes = shared.victim.join("notes");
+    let refused = |arguments: &[&str]| {
+        let mut command = Command::new(binary("millwork"));
+        let done = Done::of(command.args(arguments).arg(&shared.shared).output().unwrap());
+        assert!(done.code != Some(0) && done.stderr.contains("is a link of user 65534"), "{}", done.stderr);
+        shared.assert_untouched();
+    };
+    plant(&notes, &shared.shared.join("2025-12-23-part-00000.ndjson"));
+    refused(&["generate", "--date", "2025-12-23", "--files", "1", "--size-mb", "0.01"]);
+    plant(&notes, &shared.shared.join("millwork-run.1"));
+    refused(&["man"]);
+}
