@@ -3,10 +3,9 @@
 //! A umask that is stricter is respected. What is there already keeps its permissions, so that whoever wants others to read an output
 //! makes its directory beforehand, with the group that may, or with an access list.
 
-use crate::way::check_way;
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Permissions of outputs, rejected lines and manifests: read and written by the owner, read by the group.
@@ -15,19 +14,6 @@ pub const FILE_MODE: u32 = 0o640;
 pub const DIRECTORY_MODE: u32 = 0o750;
 /// Permissions of what is of no use to others, such as locks, which whoever can open them can hold.
 pub const PRIVATE_FILE_MODE: u32 = 0o600;
-
-/// Creates a directory and those it is in, as far as they are not there. Refused where another user could lead it elsewhere.
-pub fn create_directories(path: &Path) -> io::Result<()> {
-    make_directories(path)?;
-    // Another user may have been quicker.
-    check_way(path)
-}
-
-/// Creates what [`create_directories`] does; the caller has to look at what is there then.
-pub(crate) fn make_directories(path: &Path) -> io::Result<()> {
-    check_way(path)?;
-    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
-}
 
 /// Creates a file that must not be there.
 pub fn create_new_file(path: &Path) -> io::Result<File> {

@@ -5,12 +5,12 @@
 //! refuses directories.
 
 use crate::anchor::{Anchored, is_same};
-use crate::modes::make_directories;
+use crate::modes::DIRECTORY_MODE;
 use millwork_manifest::effective_user;
 use std::collections::VecDeque;
-use std::fs::{self, Metadata};
+use std::fs::{self, DirBuilder, Metadata};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
 /// Limit of links on one way, as Linux has it.
@@ -35,6 +35,19 @@ pub(crate) fn check_links(path: &Path) -> io::Result<()> {
 /// Refuses a way with anything that another user has put where everybody may write. A part that is not there ends the look.
 pub fn check_way(path: &Path) -> io::Result<()> {
     walk(path, Refused::Everything)
+}
+
+/// Creates a directory and those it is in, as far as they are not there. Refused where another user could lead it elsewhere.
+pub fn create_directories(path: &Path) -> io::Result<()> {
+    make_directories(path)?;
+    // Another user may have been quicker.
+    check_way(path)
+}
+
+/// Creates what [`create_directories`] does; the caller has to look at what is there then.
+fn make_directories(path: &Path) -> io::Result<()> {
+    check_way(path)?;
+    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
 }
 
 /// Creates a directory as far as it is not there, and holds on to it: what is written below [`Anchored::lasting_name`] is in the very directory that
