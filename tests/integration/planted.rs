@@ -2,8 +2,10 @@
 
 use crate::place::{Done, Place, binary};
 use crate::unprivileged::give_alone;
+use millwork_manifest::ObjectUri;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+use std::hash::{Hash, Hasher};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -201,4 +203,58 @@ fn test_data_and_pages_are_written_through_no_link_of_another_user() {
     refused(&["generate", "--date", "2025-12-23", "--files", "1", "--size-mb", "0.01"]);
     plant(&notes, &shared.shared.join("millwork-run.1"));
     refused(&["man"]);
+}
+
+/// A quarantine on another file system, to which a file is copied under a private name that anybody can tell beforehand.
+#[test]
+fn what_stands_in_the_place_of_a_copy_is_neither_waited_for_nor_written_to() {
+    let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else { return };
+    let place = Place::new();
+    if fs::metadata(elsewhere.path()).unwrap().dev() == fs::metadata(place.path("in")).unwrap().dev() {
+        return;
+    }
+    let put = || place.input("no-date.ndjson", "{\"a\": 1}\n");
+    let run = |name: &str| {
+        // A pipe that is waited for would keep it.
+        let mut command = Command::new("timeout");
+        command.arg("60").arg(binary("millwork")).args(["run", "--json"]).env("SIZE_TOLERANCE_PERCENT", "100");
+        command.arg("--input").arg(place.path("in")).arg("--output").arg(place.path(name));
+        Done::of(command.arg("--quarantine").arg(elsewhere.path().join(name)).output().unwrap())
+    };
+    let input = put();
+    let done = run("first");
+    let moved = find(&elsewhere.path().join("first"));
+    assert!(!input.exists() && moved.ends_with("no-date.ndjson"), "{}: {}", moved.display(), done.stderr);
+    let mut hasher = std::hash::DefaultHasher::new();
+    ObjectUri::from_path(&put()).unwrap().hash(&mut hasher);
+    let there = moved.parent().unwrap().strip_prefix(elsewhere.path().join("first")).unwrap();
+    let directory = elsewhere.path().join("second").join(there);
+    let private = directory.join(format!(".{:016x}.moving", hasher.finish()));
+    let victim = elsewhere.path().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    fs::create_dir_all(&directory).unwrap();
+    for plant in ["pipe", "link", "name"] {
+        match plant {
+            "pipe" => assert!(Command::new("mkfifo").arg(&private).status().unwrap().success()),
+            "link" => symlink(&victim, &private).unwrap(),
+            _ => fs::hard_link(&victim, &private).unwrap(),
+        }
+        let done = run("second");
+        assert!(
+            done.code != Some(124) && done.stderr.contains("remove it"),
+            "{plant}: {:?} {}",
+            done.code,
+            done.stderr
+        );
+        assert!(input.exists() && fs::read_to_string(&victim).unwrap() == "precious", "{plant}");
+        fs::remove_file(&private).unwrap();
+    }
+    run("second");
+    assert!(!input.exists() && directory.join("no-date.ndjson").exists());
+}
+
+/// The only file below a directory.
+fn find(directory: &Path) -> PathBuf {
+    let entry = fs::read_dir(directory).unwrap().next().unwrap().unwrap().path();
+    if entry.is_dir() { find(&entry) } else { entry }
 }
