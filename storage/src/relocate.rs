@@ -16,7 +16,7 @@ use crate::anchor::{Anchored, is_same};
 use crate::bucket::check_etag;
 use crate::local::{identity, path_of};
 use crate::object::NO_FILE;
-use crate::way::enter;
+use crate::way::{enter, open_plain};
 use crate::{StorageError, StorageResult, create_new_file};
 use millwork_manifest::{ObjectUri, effective_user};
 use rustix::fs::{Access, CWD, RenameFlags, access, renameat_with, statvfs};
@@ -118,7 +118,7 @@ fn is_copy(held: &Held, to: &Path) -> io::Result<bool> {
     if !there.is_file() || there.len() != held.source.metadata().len() {
         return Ok(false);
     }
-    has_same_content(held.source.open()?, File::open(to)?)
+    has_same_content(held.source.open()?, open_plain(to)?)
 }
 
 fn has_same_content(mut a: File, mut b: File) -> io::Result<bool> {

@@ -8,9 +8,9 @@ use crate::anchor::{Anchored, is_same};
 use crate::modes::DIRECTORY_MODE;
 use millwork_manifest::effective_user;
 use std::collections::VecDeque;
-use std::fs::{self, DirBuilder, Metadata};
+use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 /// Limit of links on one way, as Linux has it.
@@ -60,6 +60,11 @@ pub(crate) fn enter(directory: &Path) -> io::Result<Anchored> {
         true => Ok(held),
         false => Err(ErrorKind::StaleNetworkFileHandle.into()),
     }
+}
+
+/// Opens a file for reading that is no link. A pipe that has come in its place is not waited for.
+pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
 }
 
 /// Follows a way from the root, link by link.

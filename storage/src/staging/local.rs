@@ -8,13 +8,13 @@
 use super::blocks::BlockFile;
 use super::private::{PrivateFile, check_directories, untrue};
 use super::{PrivateKind, PrivateName, RewriteTail, StagedFile, Tail};
-use crate::way::enter;
+use crate::way::{enter, open_plain};
 use crate::{StorageError, StorageResult};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The private directory of one attempt at one manifest: `{output}/_millwork/staging/{manifest}/{attempt}`.
@@ -374,7 +374,9 @@ fn write_new(to: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::
 fn sync_directories(directory: &Path, count: usize) -> StorageResult<()> {
     for directory in directory.ancestors().take(count) {
         let fail = |e| StorageError::new("write", directory.display(), e);
-        File::open(directory).and_then(|d| d.sync_all()).map_err(fail)?;
+        // What another user has put there instead is neither waited for nor made durable.
+        let opened = File::options().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK).open(directory);
+        opened.and_then(|d| d.sync_all()).map_err(fail)?;
     }
     Ok(())
 }
@@ -389,7 +391,7 @@ fn is_same(a: &Path, b: &Path) -> io::Result<bool> {
     if (of_a.dev(), of_a.ino()) == (of_b.dev(), of_b.ino()) {
         return Ok(true);
     }
-    let (mut a, mut b) = (BufReader::new(File::open(a)?), BufReader::new(File::open(b)?));
+    let (mut a, mut b) = (BufReader::new(open_plain(a)?), BufReader::new(open_plain(b)?));
     loop {
         let (left, right) = (a.fill_buf()?, b.fill_buf()?);
         let bytes = left.len().min(right.len());
