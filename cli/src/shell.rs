@@ -3,6 +3,7 @@
 use anyhow::Context;
 use clap::{Args, Command};
 use clap_complete::Shell;
+use millwork_storage::check_way;
 use std::path::PathBuf;
 
 /// Print completions for a shell.
@@ -42,6 +43,12 @@ pub(crate) fn man(options: &ManOptions, command: Command) -> anyhow::Result<()> 
         print!("{}", String::from_utf8_lossy(&text));
         return Ok(());
     };
+    for page in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        // Pages that are there are written anew: links of another user would lead them elsewhere.
+        if page.file_name().to_string_lossy().starts_with("millwork") {
+            check_way(&page.path())?;
+        }
+    }
     clap_mangen::generate_to(command, directory)
         .with_context(|| format!("cannot write the manual to `{}`: make that directory first", directory.display()))
 }

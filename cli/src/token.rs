@@ -4,6 +4,7 @@ use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use millwork_scheduler::{NewToken, Role, TokenId, check_token_file};
+use millwork_storage::check_way;
 use serde_json::json;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -100,6 +101,10 @@ fn whole_seconds(time: DateTime<Utc>) -> DateTime<Utc> {
 
 /// Adds a line to a file of tokens, unless a scheduler would not take the whole.
 fn append(path: &Path, line: &str) -> anyhow::Result<()> {
+    check_way(path)?;
+    // A pipe would be waited for.
+    let is_other = std::fs::metadata(path).is_ok_and(|found| !found.is_file());
+    anyhow::ensure!(!is_other, "it is no regular file: name one");
     let before = match std::fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
         before => before?,

@@ -187,6 +187,11 @@ fn event(
     if key.ends_with('/') {
         return Ok(None);
     }
+    // A store has no such object, but says that the question is wrong, not that the object is missing: the message would come again and again.
+    if key.len() > MAX_KEY_BYTES {
+        let detail = format!("a key of {} bytes; those of S3 have at most {MAX_KEY_BYTES}", key.len());
+        return Err(BadMessage::new(BadReason::BadKey, detail));
+    }
     let uri: ObjectUri =
         format!("s3://{bucket}/{key}").parse().map_err(|e| BadMessage::new(BadReason::BadRecord, e))?;
     if kind == EventKind::Created && (size_bytes.is_none() || etag.is_none()) {
@@ -203,6 +208,8 @@ fn event(
     }))
 }
 
+/// Limit of the bytes of a key (Amazon S3 User Guide, "Naming Amazon S3 objects").
+const MAX_KEY_BYTES: usize = 1024;
 /// Limit of the digits of a sequencer: S3 gives 16 to 18.
 const MAX_SEQUENCER_DIGITS: usize = 64;
 

@@ -23,13 +23,14 @@ mod staging;
 mod transfer;
 mod uploads;
 mod walk;
+mod way;
 
 pub use bucket::client_from_env;
 pub use error::{StorageError, StorageResult};
 pub use local::{absolute, identity, path_of};
 pub use location::{Location, bucket_and_key};
 pub use memory::MemoryObjects;
-pub use modes::{DIRECTORY_MODE, FILE_MODE, PRIVATE_FILE_MODE, create_directories, create_new_file};
+pub use modes::{DIRECTORY_MODE, FILE_MODE, PRIVATE_FILE_MODE, create_new_file};
 pub use object::{MAX_READ_BYTES, Object, is_hidden};
 pub use objects::{Objects, Storage};
 pub use own_names::SecondName;
@@ -42,3 +43,4 @@ pub use staging::{
 pub use transfer::{ObjectReader, find_blocking, heads_blocking, remove_blocking};
 pub use uploads::{OpenUploads, open_uploads};
 pub use walk::{Listing, list};
+pub use way::{check_way, create_directories};

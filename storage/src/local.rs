@@ -2,7 +2,8 @@
 
 use crate::anchor::Anchored;
 use crate::object::NO_FILE;
-use crate::{MAX_READ_BYTES, Object, StorageError, StorageResult, create_directories, create_new_file};
+use crate::way::{check_links, enter};
+use crate::{MAX_READ_BYTES, Object, StorageError, StorageResult, create_new_file};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{ObjectUri, local_tag};
 use std::fs::{self, File, Metadata};
@@ -25,6 +26,7 @@ pub fn absolute(path: &Path) -> StorageResult<PathBuf> {
         return Err(StorageError::no_place("", "it is empty; name a path"));
     }
     let full = std::path::absolute(path).map_err(fail)?;
+    check_links(&full).map_err(fail)?;
     let mut missing = Vec::new();
     let mut existing = full.as_path();
     loop {
@@ -92,15 +94,16 @@ pub(crate) fn read_whole(uri: &ObjectUri, file: File) -> StorageResult<Vec<u8>> 
 /// of that name is left as it is.
 pub(crate) fn write_once(path: &Path, content: &[u8]) -> StorageResult<bool> {
     let fail = |e| StorageError::new("write", path.display(), e);
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    create_directories(directory).map_err(fail)?;
+    let name = path.file_name().ok_or_else(|| fail(ErrorKind::InvalidFilename.into()))?;
+    let held = enter(path.parent().unwrap_or(Path::new("/"))).map_err(fail)?;
+    let directory = held.lasting_name();
     let temporary = directory.join(format!(".{}.tmp", uuid::Uuid::new_v4()));
     let written = create_new_file(&temporary).and_then(|mut file| {
         file.write_all(content)?;
         file.sync_all()
     });
     // A hard link fails where a rename would overwrite.
-    let linked = written.and_then(|()| fs::hard_link(&temporary, path));
+    let linked = written.and_then(|()| fs::hard_link(&temporary, directory.join(name)));
     let removed = fs::remove_file(&temporary);
     match linked {
         Ok(()) => removed.map(|()| true).map_err(fail),

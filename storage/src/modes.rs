@@ -3,9 +3,9 @@
 //! A umask that is stricter is respected. What is there already keeps its permissions, so that whoever wants others to read an output
 //! makes its directory beforehand, with the group that may, or with an access list.
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Permissions of outputs, rejected lines and manifests: read and written by the owner, read by the group.
@@ -14,16 +14,6 @@ pub const FILE_MODE: u32 = 0o640;
 pub const DIRECTORY_MODE: u32 = 0o750;
 /// Permissions of what is of no use to others, such as locks, which whoever can open them can hold.
 pub const PRIVATE_FILE_MODE: u32 = 0o600;
-
-/// Creates a directory and those it is in, as far as they are not there.
-pub fn create_directories(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
-}
-
-/// Creates a file, or empties the one that is there.
-pub(crate) fn create_file(path: &Path) -> io::Result<File> {
-    File::options().write(true).create(true).truncate(true).mode(FILE_MODE).open(path)
-}
 
 /// Creates a file that must not be there.
 pub fn create_new_file(path: &Path) -> io::Result<File> {

@@ -16,14 +16,15 @@ use crate::anchor::{Anchored, is_same};
 use crate::bucket::check_etag;
 use crate::local::{identity, path_of};
 use crate::object::NO_FILE;
-use crate::{FILE_MODE, StorageError, StorageResult, create_directories, create_new_file};
-use millwork_manifest::ObjectUri;
+use crate::way::{enter, open_plain};
+use crate::{StorageError, StorageResult, create_new_file};
+use millwork_manifest::{ObjectUri, effective_user};
 use rustix::fs::{Access, CWD, RenameFlags, access, renameat_with, statvfs};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Reason why a file is not moved, for a person.
@@ -51,8 +52,11 @@ impl Held {
 pub(crate) fn move_object(from: &ObjectUri, to: &Path, etag: &str) -> StorageResult<()> {
     let fail = |e| StorageError::new("move", format!("{from}` to `{}", to.display()), e);
     let held = hold(from, etag, fail)?;
-    let parent = to.parent().ok_or_else(|| fail(ErrorKind::InvalidFilename.into()))?;
-    create_directories(parent).map_err(fail)?;
+    let (Some(parent), Some(name)) = (to.parent(), to.file_name()) else {
+        return Err(fail(ErrorKind::InvalidFilename.into()));
+    };
+    let target = enter(parent).map_err(fail)?;
+    let to = &target.lasting_name().join(name);
     match renameat_with(CWD, held.path(), CWD, to, RenameFlags::NOREPLACE).map_err(io::Error::from) {
         Ok(()) => confirm(from, &held, to, etag),
         // A move that was cut short goes on; anything else of that name stays.
@@ -114,7 +118,7 @@ fn is_copy(held: &Held, to: &Path) -> io::Result<bool> {
     if !there.is_file() || there.len() != held.source.metadata().len() {
         return Ok(false);
     }
-    has_same_content(held.source.open()?, File::open(to)?)
+    has_same_content(held.source.open()?, open_plain(to)?)
 }
 
 fn has_same_content(mut a: File, mut b: File) -> io::Result<bool> {
@@ -194,9 +198,7 @@ fn copy(from: &ObjectUri, held: &Held, to: &Path, etag: &str) -> io::Result<()> 
     }
     let private = parent.join(private_name(from));
     // A private copy that a process which died has left is written anew; one that is being written is somebody else's.
-    let mut options = File::options();
-    options.write(true).create(true).truncate(false).mode(FILE_MODE).custom_flags(libc::O_NOFOLLOW);
-    let mut into = options.open(&private)?;
+    let mut into = open_private(&private)?;
     into.try_lock().map_err(|_| io::Error::new(ErrorKind::ResourceBusy, "another process is moving it"))?;
     into.set_len(0)?;
     let mut work = || -> io::Result<()> {
@@ -214,6 +216,29 @@ fn copy(from: &ObjectUri, held: &Held, to: &Path, etag: &str) -> io::Result<()> 
     match fs::remove_file(&private) {
         Err(e) if e.kind() != ErrorKind::NotFound && copied.is_ok() => Err(e),
         _ => copied,
+    }
+}
+
+/// Opens a private copy, and creates it if it is not there. Whoever may write to the quarantine could have put anything in its place: a link is not
+/// followed, a pipe not waited for, and nothing written to a file of another user or of two names.
+fn open_private(path: &Path) -> io::Result<File> {
+    match create_new_file(path) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+        created => return created,
+    }
+    let refused = || {
+        let message = format!("`{}` is no copy that this user has left: remove it", path.display());
+        io::Error::new(ErrorKind::PermissionDenied, message)
+    };
+    let opened = File::options().write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+    let file = opened.map_err(|e| match e.raw_os_error() {
+        Some(libc::ELOOP | libc::ENXIO | libc::EACCES | libc::EISDIR) => refused(),
+        _ => e,
+    })?;
+    let found = file.metadata()?;
+    match found.is_file() && found.nlink() == 1 && found.uid() == effective_user() {
+        true => Ok(file),
+        false => Err(refused()),
     }
 }
 

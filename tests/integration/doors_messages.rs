@@ -90,19 +90,11 @@ async fn an_event_from_the_end_of_time_hides_none_that_comes_after_it() {
     assert_eq!(wait_for_end(&mut service), Some(0));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn whatever_a_message_is_it_leaves_the_queue_once() {
-    let (aws, place) = (Aws::start(), Place::new());
-    let queues = Queues::create(&aws).await;
-    for bucket in ["acme-in", "acme-bad"] {
-        aws.create_bucket(bucket).await;
-    }
+/// Messages of a stranger, of all kinds; those with an event are as `event` makes them, of a name, a key and a sequencer.
+pub(crate) fn strange(event: &dyn Fn(&str, &str, &str) -> String) -> Vec<String> {
     let deep = |open: &str, close: &str| open.repeat(50_000) + &close.repeat(50_000);
     let key = |key: &str| event("ObjectCreated:Put", key, "1");
-    let attributes = queues.client.set_queue_attributes().queue_url(&queues.dead_letters);
-    let most = MAX_OLD_MESSAGE_BYTES.to_string();
-    attributes.attributes(QueueAttributeName::MaximumMessageSize, most).send().await.unwrap();
-    let bodies = [
+    vec![
         "x".repeat(MAX_OLD_MESSAGE_BYTES),
         // One that the dead letters have no room for.
         "x".repeat(MAX_MESSAGE_BYTES),
@@ -118,7 +110,21 @@ async fn whatever_a_message_is_it_leaves_the_queue_once() {
         key("in/%ff%fe"),
         r#"{"\uffff\u001b": 1}"#.to_owned(),
         key(&"%252e".repeat(50_000)),
-    ];
+        key(&format!("in/{}", "x".repeat(1022))),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_a_message_is_it_leaves_the_queue_once() {
+    let (aws, place) = (Aws::start(), Place::new());
+    let queues = Queues::create(&aws).await;
+    for bucket in ["acme-in", "acme-bad"] {
+        aws.create_bucket(bucket).await;
+    }
+    let attributes = queues.client.set_queue_attributes().queue_url(&queues.dead_letters);
+    let most = MAX_OLD_MESSAGE_BYTES.to_string();
+    attributes.attributes(QueueAttributeName::MaximumMessageSize, most).send().await.unwrap();
+    let bodies = strange(&event);
     queues.send_one_by_one(&bodies).await;
     let mut service = builder(&place, &aws, &queues);
     drained(&queues).await;

@@ -76,3 +76,47 @@ fn an_error_does_not_say_all_that_was_asked() {
     let log = std::fs::read_to_string(place.path("scheduler.log")).unwrap();
     assert!(log.len() < 1 << 20, "the log has {} bytes", log.len());
 }
+
+#[test]
+fn a_browser_with_too_many_cookies_is_told_what_to_do() {
+    let place = Place::new();
+    let cluster = Cluster::start(&place, "out", 0, &[]);
+    let with = |cookies: usize| {
+        let cookies: Vec<String> = (0..cookies).map(|n| format!("of-another-port-{n}={}", "x".repeat(4000))).collect();
+        let cookies = cookies.join("; ");
+        say(
+            cluster.http_port(),
+            format!("GET /ui/ HTTP/1.1\r\nhost: localhost\r\ncookie: {cookies}\r\nconnection: close\r\n\r\n")
+                .as_bytes(),
+        )
+    };
+    assert!(with(15).starts_with("HTTP/1.1 303"), "60 kB have room");
+    // As many as browsers keep for a host.
+    for cookies in [17, 50, 180] {
+        let answer = with(cookies);
+        assert!(answer.starts_with("HTTP/1.1 431") && answer.contains("Remove the cookies of this host"), "{answer}");
+        assert_eq!(answers(&answer), 1, "{answer}");
+    }
+    let lines = say(cluster.http_port(), &[b"GET / HTTP/1.1\r\n".as_slice(), &b"a: b\r\n".repeat(1000)].concat());
+    assert!(lines.starts_with("HTTP/1.1 431") && lines.contains("100 lines"), "{lines}");
+}
+
+#[test]
+fn a_target_names_the_host_of_the_header_or_is_refused() {
+    let place = Place::new();
+    let cluster = Cluster::start(&place, "out", 0, &[]);
+    let port = cluster.http_port();
+    let token = std::fs::read_to_string(place.token_file(port)).unwrap();
+    let get = |target: &str| {
+        let head = format!("authorization: Bearer {token}\r\nconnection: close\r\n\r\n");
+        say(port, format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n{head}").as_bytes())
+    };
+    assert!(get("/api/v1/stats").starts_with("HTTP/1.1 200"));
+    assert!(get("http://LOCALHOST/api/v1/stats").starts_with("HTTP/1.1 200"));
+    for target in
+        ["http://evil.example/api/v1/stats", "http://localhost:1/api/v1/stats", "http://a@localhost/api/v1/stats"]
+    {
+        let answer = get(target);
+        assert!(answer.starts_with("HTTP/1.1 400") && !answer.contains("leads"), "{target}: {answer}");
+    }
+}

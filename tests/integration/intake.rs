@@ -205,6 +205,57 @@ fn a_manifest_that_its_builder_queues_and_its_bucket_tells_of_is_one_run() {
     check_output(&place, &keys.iter().map(|key| place.path("made").join(key)).collect::<Vec<_>>());
 }
 
+#[test]
+fn a_message_that_names_one_object_thousands_of_times_holds_up_no_other() {
+    let (aws, place) = (Aws::start(), Place::new());
+    let bucket = Bucket::create(&aws);
+    let names = generate(&place);
+    // Each reading of it would cost 16 MiB.
+    bucket.put("blank.json", &vec![b' '; 16 << 20]);
+    let record = json!({"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": BUCKET},
+        "object": {"key": "manifests/blank.json", "size": 1, "eTag": "e"}}});
+    let body = json!({"Records": vec![record; 1800]}).to_string();
+    bucket.runtime.block_on(bucket.queues.send_one_by_one(&vec![body; 4]));
+    bucket.put_file(&place, &names[0]);
+    let options = bucket.options(&[]);
+    let cluster = Cluster::start_in(&aws.environment(), &place, "out", 1, &options);
+    wait_until_completed(&cluster, &names[..1]);
+    bucket.wait_until_empty();
+    let bad = bucket.runtime.block_on(bucket.queues.bad_details());
+    assert!(bad.iter().filter(|(reason, _)| reason == "not-a-manifest").count() >= 4, "{bad:?}");
+}
+
+#[test]
+fn whatever_a_stranger_sends_ends_among_the_dead_letters_and_the_next_manifest_is_run() {
+    let (aws, place) = (Aws::start(), Place::new());
+    let bucket = Bucket::create(&aws);
+    let names = generate(&place);
+    let event = |name: &str, key: &str, sequencer: &str| {
+        json!({"Records": [{"eventVersion": "2.1", "eventName": name, "s3": {"bucket": {"name": BUCKET},
+            "object": {"key": key, "size": 1, "eTag": "e", "sequencer": sequencer}}}]})
+        .to_string()
+    };
+    let mut bodies = crate::doors_messages::strange(&event);
+    let created = |key: &str| event("ObjectCreated:Put", key, "1");
+    for key in
+        ["manifests/../m.json", "manifests/%2e%2e/m.json", "manifests/a%2F..%2Fm.json", "m.json", "manifests/%00.json"]
+    {
+        bodies.push(created(key));
+    }
+    bodies.push(created("manifests/%1b%5b2J%3Cb%3E.json"));
+    bodies.push(message("acme-elsewhere", "manifests/m.json", 1, 0));
+    bucket.runtime.block_on(bucket.queues.send_one_by_one(&bodies));
+    bucket.put_file(&place, &names[0]);
+    let mut cluster = Cluster::start_in(&aws.environment(), &place, "out", 1, &bucket.options(&[]));
+    wait_until_completed(&cluster, &names[..1]);
+    bucket.wait_until_empty();
+    assert_eq!(cluster.stop_scheduler(), Some(0));
+    let (visible, hidden) = bucket.runtime.block_on(bucket.queues.counts(&bucket.queues.dead_letters));
+    let log = std::fs::read_to_string(place.path("scheduler.log")).unwrap();
+    assert_eq!(visible + hidden, bodies.len() as u64, "each is among the dead letters, once: {log}");
+    assert!(!log.contains('\u{1b}') && log.len() < 64 << 10, "{} bytes: {log}", log.len());
+}
+
 fn occurrences(log: &Path, text: &str) -> usize {
     std::fs::read_to_string(log).unwrap().matches(text).count()
 }

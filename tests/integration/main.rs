@@ -40,6 +40,7 @@ mod pieces;
 mod place;
 mod places;
 mod plans;
+mod planted;
 mod progress;
 mod proxy;
 mod query;

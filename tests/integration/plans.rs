@@ -208,10 +208,14 @@ async fn what_cannot_change_is_told_with_the_reason(store: Store) {
     let plan = service.make_plan(request(Action::Cancel), &operator("ops"), &prices()).await.unwrap();
     service.apply_plan(&plan.id, &operator("ops")).await.unwrap();
     assert_eq!(state(&store, "waits").await, RunState::Cancelled);
-    for bad in
-        [Select::Ids(Vec::new()), Select::Ids(vec!["m".to_owned(); 1001]), Select::Ids(vec!["m".repeat(300 << 10)])]
-    {
-        let request = PlanRequest { action: Action::Retry, select: bad, reason: None };
+    let filter = FileQuery { prefix: Some("x".repeat(9 << 10)), ..FileQuery::default() };
+    for (action, select) in [
+        (Action::Retry, Select::Ids(Vec::new())),
+        (Action::Retry, Select::Ids(vec!["m".to_owned(); 1001])),
+        (Action::Retry, Select::Ids(vec!["m".repeat(300 << 10)])),
+        (Action::Redrive, Select::Files(filter)),
+    ] {
+        let request = PlanRequest { action, select, reason: None };
         let refused = service.make_plan(request, &operator("ops"), &prices()).await;
         assert!(matches!(refused, Err(PlanError::Bad(_))), "{refused:?}");
     }

@@ -10,6 +10,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use millwork_diagnosis::many;
 use millwork_manifest::DatePrefix;
+use millwork_storage::check_way;
 use random::Random;
 use serde::Serialize;
 use std::io::{BufWriter, Write};
@@ -105,6 +106,7 @@ pub(crate) fn generate(options: &Options) -> anyhow::Result<()> {
         return Err(usage("--size-mb must not be below 0"));
     }
     let failed = || format!("cannot write to `{}`", options.output.display());
+    check_way(&options.output).with_context(failed)?;
     std::fs::create_dir_all(&options.output).with_context(failed)?;
     let (mut files, mut lines, mut bytes) = (0u64, 0u64, 0u64);
     let mut date: chrono::NaiveDate = options.date.to_string().parse()?;
@@ -157,7 +159,9 @@ fn write(root: &Path, date: chrono::NaiveDate, number: u32, content: &[u8], pack
         Packing::Gzip => "ndjson.gz",
         Packing::Zstd => "ndjson.zst",
     };
-    let file = std::fs::File::create(root.join(format!("{date}-part-{number:05}.{extension}")))?;
+    let path = root.join(format!("{date}-part-{number:05}.{extension}"));
+    check_way(&path)?;
+    let file = std::fs::File::create(path)?;
     let mut out = BufWriter::new(file);
     match packing {
         Packing::None => out.write_all(content)?,

@@ -7,6 +7,7 @@
 
 mod connections;
 mod limits;
+mod refusal;
 mod server;
 mod slots;
 

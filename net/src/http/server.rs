@@ -2,6 +2,7 @@
 
 use super::connections::{Connections, Ticket};
 use super::limits::ConnectionLimits;
+use super::refusal::{WithWords, words};
 use crate::{Seldom, ServerTls};
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
@@ -28,7 +29,7 @@ use tower::ServiceExt;
 
 /// Bytes of a request's header, the path with its query included; a connection needs no more memory before it is known what
 /// it asks for.
-const MAX_HEADER_BYTES: usize = 64 << 10;
+pub(super) const MAX_HEADER_BYTES: usize = 64 << 10;
 /// Time that requests which are being answered have at the end of the server.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// Pause between two looks for connections that take too long.
@@ -158,13 +159,15 @@ impl Shared {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Peer(peer));
             let too_long = header_bytes(&request) > MAX_HEADER_BYTES;
+            let is_foreign = !names_one_host(&request);
             // A proxy before this one may see another end of such a body: what comes behind it is nobody's request.
             let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
             let answer = routes.clone().oneshot(request);
             async move {
-                let answer = match too_long {
-                    true => Ok(too_long_header()),
-                    false => answer.await,
+                let answer = match (too_long, is_foreign) {
+                    (true, _) => Ok(too_long_header()),
+                    (_, true) => Ok(foreign_target()),
+                    _ => answer.await,
                 };
                 answer.map(|mut answer| {
                     if is_last {
@@ -180,7 +183,7 @@ impl Shared {
         let mut server = http1::Builder::new();
         // Times are those of the connection: hyper's time for a header begins when a connection has nothing to do.
         server.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(MAX_HEADER_BYTES);
-        let mut talk = pin!(server.serve_connection(TokioIo::new(stream), service));
+        let mut talk = pin!(server.serve_connection(TokioIo::new(WithWords::new(stream)), service));
         let mut is_ending = false;
         loop {
             tokio::select! {
@@ -209,9 +212,22 @@ fn header_bytes<B>(request: &Request<B>) -> usize {
     request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() + path
 }
 
+/// Tells whether the target of a request names no other host than its header does: those behind look at the header alone.
+fn names_one_host<B>(request: &Request<B>) -> bool {
+    let Some(target) = request.uri().authority() else { return true };
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    target.as_str().eq_ignore_ascii_case(host)
+}
+
+fn foreign_target() -> Response<Body> {
+    let mut answer = Response::new(Body::from("the request's target names another host than its header `Host`\n"));
+    *answer.status_mut() = StatusCode::BAD_REQUEST;
+    answer
+}
+
 fn too_long_header() -> Response<Body> {
-    let text = format!("the header of the request has more than {MAX_HEADER_BYTES} bytes, the limit\n");
-    let mut answer = Response::new(Body::from(text));
+    let mut answer = Response::new(Body::from(words()));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
     answer
 }

@@ -1,19 +1,31 @@
 //! The file of tokens that an operator made.
 
 use super::set::{MAX_FILE_BYTES, TokenSet};
+use millwork_storage::check_way;
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Bits of a file's mode that let those in who are neither its owner nor of its group. A group may read: a mounted Secret of
 /// Kubernetes belongs to root, and to the group of the process.
 const OTHERS: u32 = 0o007;
+/// Bit by which those can write to it.
+const WRITTEN_BY_OTHERS: u32 = 0o002;
 
-/// Reads a file of tokens. Hashes may be seen by anybody; a token that is written as such may not.
+/// Reads a file of tokens, which nobody else may write to. Hashes may be seen by anybody; a token that is written as such may not.
 pub(crate) fn read_token_set(path: &Path) -> anyhow::Result<TokenSet> {
-    let file = File::open(path)?;
-    let mode = file.metadata()?.mode();
+    check_way(path)?;
+    // Without O_NONBLOCK a pipe would be waited for.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let metadata = file.metadata()?;
+    anyhow::ensure!(metadata.is_file(), "it is no regular file: name one");
+    let mode = metadata.mode();
+    anyhow::ensure!(
+        mode & WRITTEN_BY_OTHERS == 0,
+        "it has mode {:04o}, and every user of this machine can add a token to it: give it mode 0600",
+        mode & 0o7777
+    );
     let mut text = String::new();
     file.take(MAX_FILE_BYTES as u64 + 1).read_to_string(&mut text)?;
     let set = TokenSet::parse(&text)?;
@@ -50,6 +62,9 @@ mod tests {
             assert!(error.contains(&format!("mode 0{mode:o}")) && error.contains("0600"), "{error}");
         }
         let record = NewToken::new("ci".parse().unwrap(), Role::Admin, None).unwrap().record;
-        assert!(read(&serde_json::to_string(&record).unwrap(), 0o644).is_ok());
+        let record = serde_json::to_string(&record).unwrap();
+        assert!(read(&record, 0o644).is_ok());
+        let error = read(&record, 0o646).unwrap_err();
+        assert!(error.contains("mode 0646") && error.contains("can add a token"), "{error}");
     }
 }

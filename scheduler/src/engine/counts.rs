@@ -15,6 +15,8 @@ const MOST_PARTS: u64 = 10_000;
 /// Limit of the time that a task is believed to have computed, in its own time and that of its executor's threads: lanes, and as many
 /// threads again that finish files.
 const MOST_THREADS_OF_SLOT: u64 = 2;
+/// Limit of the speed that a task is believed to have, 1 TB/s: no storage gives more, and sums of all tasks stay numbers that can be shown.
+const MOST_BYTES_PER_SECOND: f64 = 1e12;
 /// The shortest time over which the speed of a task is measured, in seconds.
 const MEASURE_SECONDS: f64 = 0.4;
 
@@ -47,7 +49,8 @@ impl Heard {
         };
         let seconds = now.duration_since(at).as_secs_f64();
         if seconds >= MEASURE_SECONDS {
-            self.bytes_per_second = (self.counts.read_bytes - bytes) as f64 / seconds;
+            let speed = (self.counts.read_bytes - bytes) as f64 / seconds;
+            self.bytes_per_second = speed.min(MOST_BYTES_PER_SECOND);
             self.told = Some((now, self.counts.read_bytes));
         }
     }
@@ -139,6 +142,8 @@ mod tests {
         heard.take(&news(50), start + Duration::from_secs(2));
         assert_eq!((heard.counts().read_bytes, heard.counts().rows), (300, 30));
         assert_eq!(heard.bytes_per_second(), 0.0);
+        heard.take(&news(u64::MAX), start + Duration::from_secs(3));
+        assert_eq!(heard.bytes_per_second(), MOST_BYTES_PER_SECOND);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::{Intake, Source};
 use async_trait::async_trait;
 use futures::future::join_all;
 use millwork_queue::{BadMessage, BadReason, EventKind, Handler, Message, ObjectEvent, Verdict, decode};
+use std::collections::HashSet;
 
 /// Limit of the messages of a batch that are handled at once, in messages: each can hold a manifest of the largest size in memory.
 const AT_ONCE: usize = 4;
@@ -30,7 +31,9 @@ impl FromQueue {
     async fn take_in(&self, message: &Message) -> Verdict {
         let decoded = decode(&message.body);
         let (mut bad, mut later) = (decoded.bad, None);
-        for event in &decoded.events {
+        // A record is a hundred bytes, the manifest that it names can be as large as manifests may be: each is read once for a message.
+        let mut seen = HashSet::new();
+        for event in decoded.events.iter().filter(|event| seen.insert((event.kind == EventKind::Removed, &event.uri))) {
             match self.take_event(event).await {
                 Verdict::Done => {}
                 Verdict::Bad(found) => drop(bad.get_or_insert(found)),

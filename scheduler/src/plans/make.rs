@@ -3,7 +3,7 @@
 use super::cost::cost_of;
 use super::kinds::{self, Looked};
 use super::record::{self, Kept, state_at};
-use super::{MAX_NAMES_BYTES, MAX_REASON_CHARS, MAX_SUBJECTS, PlanError, VALID};
+use super::{MAX_FILTER_BYTES, MAX_NAMES_BYTES, MAX_REASON_CHARS, MAX_SUBJECTS, PlanError, VALID};
 use crate::audit::{Operator, is_reason};
 use crate::select;
 use crate::service::Service;
@@ -85,6 +85,7 @@ impl Service {
     }
 
     async fn select(&self, action: Action, select: &Select) -> Result<Selected, PlanError> {
+        check_filter(select)?;
         match (select, action.subjects()) {
             (Select::Ids(ids), _) => select_named(ids),
             (Select::Runs(query), SubjectKind::Run) => {
@@ -121,6 +122,21 @@ fn fitting(action: Action) -> &'static [FileState] {
         Action::Reset => &[FileState::Manifested, FileState::Processing],
         Action::Redrive => &[FileState::Quarantined, FileState::Failed],
         _ => &FileState::ALL,
+    }
+}
+
+/// Refuses a filter that no listing needs: it is kept with the plan.
+fn check_filter(select: &Select) -> Result<(), PlanError> {
+    let bytes = match select {
+        Select::Ids(_) => Ok(0),
+        Select::Runs(query) => serde_json::to_vec(query).map(|text| text.len()),
+        Select::Files(query) => serde_json::to_vec(query).map(|text| text.len()),
+    };
+    match bytes.map_err(|e| PlanError::Bad(e.to_string()))? {
+        bytes if bytes > MAX_FILTER_BYTES => Err(PlanError::Bad(format!(
+            "the filter of a plan has {bytes} bytes, more than {MAX_FILTER_BYTES}, the limit"
+        ))),
+        _ => Ok(()),
     }
 }
 

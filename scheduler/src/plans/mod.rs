@@ -30,6 +30,8 @@ use chrono::Duration;
 const MAX_SUBJECTS: usize = 1000;
 /// Bytes of the names of a plan's subjects at most, 256 KiB: a thousand of 256 bytes.
 const MAX_NAMES_BYTES: usize = 256 << 10;
+/// Bytes of the filter of a plan at most, 8 KiB: a key has 1 KiB.
+const MAX_FILTER_BYTES: usize = 8 << 10;
 /// Length of a reason at most, in characters: a paragraph.
 const MAX_REASON_CHARS: usize = 1000;
 /// Time in which a plan can be applied: long enough to read it and ask somebody, short enough to be still true.

@@ -8,12 +8,13 @@
 use super::blocks::BlockFile;
 use super::private::{PrivateFile, check_directories, untrue};
 use super::{PrivateKind, PrivateName, RewriteTail, StagedFile, Tail};
+use crate::way::{enter, open_plain};
 use crate::{StorageError, StorageResult};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The private directory of one attempt at one manifest: `{output}/_millwork/staging/{manifest}/{attempt}`.
@@ -136,12 +137,14 @@ impl LocalStaging {
     fn show(&self, file: &StagedFile, to: &Path) -> StorageResult<()> {
         let fail = |e| StorageError::new("publish", to.display(), e);
         let from = self.path(file);
-        crate::create_directories(directory_of(to)).map_err(fail)?;
-        let opened = self.check_place().and_then(|()| PrivateFile::open(&from, file.size_bytes, Some(to)));
-        let shown = opened.and_then(|private| show_private(private, &from, to));
+        let held = enter(directory_of(to)).map_err(fail)?;
+        let name = to.file_name().ok_or_else(|| fail(ErrorKind::InvalidFilename.into()))?;
+        let there = held.lasting_name().join(name);
+        let opened = self.check_place().and_then(|()| PrivateFile::open(&from, file.size_bytes, Some(&there)));
+        let shown = opened.and_then(|private| show_private(private, &from, &there));
         match shown {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(StorageError::taken(to.display())),
-            Err(e) if e.kind() == ErrorKind::NotFound && is_gone(&from) => match is_published(file, to) {
+            Err(e) if e.kind() == ErrorKind::NotFound && is_gone(&from) => match is_published(file, &there) {
                 true => Ok(()),
                 false => Err(StorageError::lost(to.display())),
             },
@@ -330,16 +333,21 @@ fn show(from: &Path, to: &Path) -> io::Result<Shown> {
 
 /// For file systems without links, and for those who may not make them.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    if to.try_exists()? {
-        return Err(ErrorKind::AlreadyExists.into());
+    // A link to nowhere is something, too.
+    match fs::symlink_metadata(to) {
+        Ok(_) => Err(ErrorKind::AlreadyExists.into()),
+        Err(e) if e.kind() == ErrorKind::NotFound => fs::rename(from, to),
+        Err(e) => Err(e),
     }
-    fs::rename(from, to)
 }
 
 /// Writes a file outside the output root.
 pub(super) fn write_elsewhere(to: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> StorageResult<()> {
     let directory = to.parent().unwrap_or(Path::new("/"));
-    let written = crate::create_directories(directory).and_then(|()| write_new(to, write));
+    let written = enter(directory).and_then(|held| {
+        let name = to.file_name().ok_or(ErrorKind::InvalidFilename)?;
+        write_new(&held.lasting_name().join(name), write)
+    });
     written.map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => StorageError::taken(to.display()),
         _ => StorageError::new("write", to.display(), e),
@@ -347,10 +355,16 @@ pub(super) fn write_elsewhere(to: &Path, write: impl FnOnce(&mut File) -> io::Re
     sync_directories(directory, DEPTH_ELSEWHERE)
 }
 
-/// Writes a file under a private name beside its final one, then gives it that.
+/// Writes a file under a private name beside its final one, then gives it that. What has the private name, be it left by a process that
+/// died or put there by another user, is removed and never written to.
 fn write_new(to: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let private = to.with_extension("tmp");
-    let mut into = crate::modes::create_file(&private)?;
+    match fs::remove_file(&private) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut into = crate::create_new_file(&private)
+        .map_err(|e| if e.kind() == ErrorKind::AlreadyExists { ErrorKind::ResourceBusy.into() } else { e })?;
     write(&mut into)?;
     into.sync_all()?;
     rename_new(&private, to)
@@ -360,7 +374,9 @@ fn write_new(to: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::
 fn sync_directories(directory: &Path, count: usize) -> StorageResult<()> {
     for directory in directory.ancestors().take(count) {
         let fail = |e| StorageError::new("write", directory.display(), e);
-        File::open(directory).and_then(|d| d.sync_all()).map_err(fail)?;
+        // What another user has put there instead is neither waited for nor made durable.
+        let opened = File::options().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK).open(directory);
+        opened.and_then(|d| d.sync_all()).map_err(fail)?;
     }
     Ok(())
 }
@@ -375,7 +391,7 @@ fn is_same(a: &Path, b: &Path) -> io::Result<bool> {
     if (of_a.dev(), of_a.ino()) == (of_b.dev(), of_b.ino()) {
         return Ok(true);
     }
-    let (mut a, mut b) = (BufReader::new(File::open(a)?), BufReader::new(File::open(b)?));
+    let (mut a, mut b) = (BufReader::new(open_plain(a)?), BufReader::new(open_plain(b)?));
     loop {
         let (left, right) = (a.fill_buf()?, b.fill_buf()?);
         let bytes = left.len().min(right.len());

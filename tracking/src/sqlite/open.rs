@@ -122,7 +122,7 @@ fn check_owners(path: &Path) -> Result<(), String> {
         PathBuf::from(name)
     };
     let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    for of in [directory.to_owned(), beside(""), beside("-wal"), beside("-shm"), beside(".lock")] {
+    for of in [directory.to_owned(), beside(""), beside("-journal"), beside("-wal"), beside("-shm"), beside(".lock")] {
         // A link's own owner counts, too: it leads wherever that user wants.
         let owners = [fs::metadata(&of), fs::symlink_metadata(&of)].map(|found| found.map(|found| found.uid()));
         if let Some(owner) = owners.into_iter().flatten().find(|owner| *owner != user && *owner != 0) {

@@ -112,6 +112,17 @@ fn a_death_between_two_names_of_a_file_is_made_good() {
 }
 
 #[test]
+fn what_is_planted_under_the_private_name_of_a_copy_is_not_written_to() {
+    let root = tempfile::tempdir().unwrap();
+    let (to, victim) = (root.path().join("y.parquet"), root.path().join("victim"));
+    fs::write(&victim, b"precious").unwrap();
+    std::os::unix::fs::symlink(&victim, root.path().join("y.tmp")).unwrap();
+    write_new(&to, |into| into.write_all(b"content")).unwrap();
+    assert_eq!((fs::read(&victim).unwrap(), fs::read(&to).unwrap()), (b"precious".to_vec(), b"content".to_vec()));
+    assert!(fs::symlink_metadata(&to).unwrap().is_file());
+}
+
+#[test]
 fn files_whose_publication_broke_off_are_published_by_the_next() {
     let root = tempfile::tempdir().unwrap();
     let staging = LocalStaging::new(root.path(), "m", 1);
