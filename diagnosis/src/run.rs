@@ -316,6 +316,14 @@ pub(crate) fn ended(ask: &Ask<'_>, run: &RunFacts) -> Answer {
             if run.files > 1 { "; the other files of its manifest were given back" } else { "" }
         );
         let answer = Answer::new(Code::AtFault, Some(since), sentence).waits_for("another object in its place");
+        if run.files > 1 && ask.direct_state().is_none() {
+            // The others are in a new manifest, or will be: the run cannot be done again with all of them.
+            return answer.action(
+                ActionKind::Reset,
+                "After replacing the object: let it go into a new manifest",
+                ask.command(format!("millwork state update-state {} --to pending --reason TEXT", shell_word(uri))),
+            );
+        }
         return once_more(ask, run, answer, "After replacing the object: queue the run once more");
     }
     let why = failure.map_or_else(|| "no reason is noted".to_owned(), failure_text);

@@ -494,6 +494,15 @@ fn any_cluster() -> impl Strategy<Value = ClusterFacts> {
 }
 
 #[test]
+fn a_run_whose_other_files_went_on_is_mended_by_its_file() {
+    let failed =
+        |files| RunFacts { files, ended_at: Some(ago(5)), failure: Some(failure(Some(URI))), ..run(RunState::Failed) };
+    let command = |files| asked(&of_id(), &of_run(failed(files))).action.unwrap().command;
+    assert_eq!(command(200), format!("millwork state update-state {URI} --to pending --reason TEXT"));
+    assert_eq!(command(1), "millwork runs retry m1");
+}
+
+#[test]
 fn without_a_scheduler_the_actions_work_on_the_state() {
     let settings = Settings { direct_state: Some("sqlite:out/s t.db".to_owned()), ..Settings::default() };
     let action = |subject: &Subject, facts: &Facts| {

@@ -200,12 +200,18 @@ def browser(chromium, up):
 
 
 @pytest.fixture
-def watch(chromium, up):
+def watch(watch_of, up):
     """Makes such contexts."""
+    return lambda **options: watch_of(up, **options)
+
+
+@pytest.fixture
+def watch_of(chromium):
+    """Makes such contexts, of any process."""
     made = []
 
-    def make(**options):
-        made.append(Watched(chromium, up, **options))
+    def make(process, **options):
+        made.append(Watched(chromium, process, **options))
         return made[-1]
 
     yield make

@@ -44,6 +44,7 @@ def test_a_retry_is_shown_confirmed_and_noted(browser, up):
 
 def test_what_cannot_be_done_says_why(browser, up):
     browser.open("/ui/runs/" + run_in(up, "completed"))
+    browser.page.click(".actions summary")
     assert "it neither failed nor was cancelled" in browser.page.inner_text(".actions")
     assert browser.page.locator(".actions button[value=retry]").count() == 0
 

@@ -17,6 +17,8 @@ pub(super) async fn get_stats(State(api): State<Api>) -> Json<Stats> {
 /// All numbers, as they are now.
 pub(crate) fn load_stats(api: &Api) -> Stats {
     let known = api.numbers.ask();
+    let fleet = api.service.leader().map(|scheduler| scheduler.engine());
+    let (executors, tasks) = fleet.map(|engine| (engine.executors(), engine.used_slots())).unwrap_or_default();
     let age = |at: DateTime<Utc>| (Utc::now() - at).as_seconds_f64().max(0.0);
     Stats {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -25,9 +27,9 @@ pub(crate) fn load_stats(api: &Api) -> Stats {
         runs_counted_at: known.runs.as_ref().map(|counted| counted.at),
         queue_age_seconds: known.oldest_queued().map(age),
         files_counted_at: known.files.as_ref().map(|counted| counted.at),
-        executors: known.executors,
-        slots: known.slots,
-        slots_used: known.slots_used(),
+        executors: executors.len() as u64,
+        slots: executors.iter().map(|executor| u64::from(executor.vcores)).sum(),
+        slots_used: tasks.values().sum(),
         bytes_per_second: known.bytes_per_second,
         backlog_seconds: known.backlog_seconds(),
         forecast: known.forecast(),

@@ -6,7 +6,7 @@ use crate::api::{Api, ApiError, load_executors, load_runs, load_stats, sums};
 use axum::extract::State;
 use axum::response::Response;
 use chrono::Utc;
-use millwork_api::{AnyOf, FilesInState, Limit, Run, RunQuery};
+use millwork_api::{AnyOf, FilesInState, Limit, Run, RunQuery, RunsInState, Stats};
 use millwork_manifest::{FailureClass, FileState, RunState};
 use millwork_ui::frame::{Section, Tone};
 use millwork_ui::pages::dates;
@@ -38,7 +38,11 @@ async fn overview(api: &Api) -> Result<Shown, ApiError> {
         super::why::concerns(api),
         numbers::flow(api, &stats.forecast, now),
     );
-    let (running, latest, totals) = (running?.items, latest?.items, totals?);
+    let (running, latest, totals) = (running?, latest?.items, totals?);
+    if running.next_cursor.is_none() {
+        count_open(&mut stats, &running.items);
+    }
+    let running = running.items;
     // They are of this moment, and those that the calendar shows.
     stats.files = sums(&totals)
         .into_iter()
@@ -69,15 +73,41 @@ async fn overview(api: &Api) -> Result<Shown, ApiError> {
     };
     Ok(Shown {
         json: Some(millwork_api::path::STATS.to_owned()),
-        command: Some("millwork runs".to_owned()),
+        command: Some("millwork status".to_owned()),
         counted_at: stats.runs_counted_at,
         tone: tone(&overview),
         ..Shown::new("Overview", Section::Overview, page(&overview))
     })
 }
 
+/// Puts the runs at hand in the place of those that were counted some seconds ago: a page says one thing of one moment. Bytes stay as
+/// they were counted, with the mean for files whose sizes no manifest tells.
+fn count_open(stats: &mut Stats, open: &[Run]) {
+    stats.runs.retain_mut(|count| {
+        count.runs = open.iter().filter(|run| run.state == count.state).count() as u64;
+        count.runs > 0
+    });
+    for run in open {
+        if !stats.runs.iter().any(|count| count.state == run.state) {
+            let of_state = || open.iter().filter(|other| other.state == run.state);
+            stats.runs.push(RunsInState {
+                state: run.state,
+                runs: of_state().count() as u64,
+                bytes: of_state().filter_map(|run| run.bytes).sum(),
+                oldest: None,
+            });
+        }
+    }
+    if stats.runs.is_empty() {
+        stats.backlog_seconds = None;
+    }
+    if !stats.runs.iter().any(|count| count.state == RunState::Queued) {
+        stats.queue_age_seconds = None;
+    }
+}
+
 /// Finds what needs somebody, of the numbers, executors and failed runs at hand.
-fn concerns(stats: &millwork_api::Stats, executors: &millwork_api::Executors, failed: &[Run]) -> Vec<Concern> {
+fn concerns(stats: &Stats, executors: &millwork_api::Executors, failed: &[Run]) -> Vec<Concern> {
     let mut found: Vec<Concern> = of_cluster(stats, executors).into_iter().collect();
     for class in FailureClass::ALL {
         let of_class: Vec<&Run> =
@@ -113,7 +143,7 @@ fn concerns(stats: &millwork_api::Stats, executors: &millwork_api::Executors, fa
 }
 
 /// That there is nobody to work.
-fn of_cluster(stats: &millwork_api::Stats, executors: &millwork_api::Executors) -> Option<Concern> {
+fn of_cluster(stats: &Stats, executors: &millwork_api::Executors) -> Option<Concern> {
     let waiting: u64 = stats.runs.iter().map(|count| count.runs).sum();
     (executors.leads && executors.items.is_empty()).then(|| Concern {
         tone: if waiting > 0 { Tone::Bad } else { Tone::Warn },

@@ -7,10 +7,10 @@ use chrono::Utc;
 use millwork_api::ErrorCode;
 use millwork_diagnosis::{AttentionItem, Code, Diagnosis, Standing, Subject};
 use millwork_manifest::{DatePrefix, ManifestId, ObjectUri};
-use millwork_ui::Markup;
 use millwork_ui::frame::Tone;
 use millwork_ui::pages::overview::Concern;
 use millwork_ui::parts::{link, why};
+use millwork_ui::{Markup, format};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,13 +59,10 @@ pub(super) async fn of_date(asked: &Asked, api: &Api, date: DatePrefix) -> Optio
 }
 
 fn concern(item: &AttentionItem) -> Concern {
-    let title = match item.count {
-        1 => item.sentence_with_name(),
-        n => format!("{n} × {}: {}", item.code.as_str(), item.cause),
-    };
+    let title = if item.count == 1 { item.sentence_with_name() } else { title_of_many(item) };
     let detail = match item.count {
         1 => item.next.what.clone(),
-        _ => item.sentence.clone(),
+        _ => format!("One of them: {}", item.sentence),
     };
     let link = match item.subjects.first() {
         Some(Subject::File(uri)) => link::file_path(uri),
@@ -76,4 +73,21 @@ fn concern(item: &AttentionItem) -> Concern {
     // A refused file is in no output, and stands where it was: it waits for a decision.
     let tone = if item.next.by_itself || item.code == Code::Refused { Tone::Warn } else { Tone::Bad };
     Concern { tone, title, detail, since: item.since, link }
+}
+
+/// Title of a cause that many subjects have: their number, what became of them, and what they have in common.
+fn title_of_many(item: &AttentionItem) -> String {
+    let noun = match item.subjects.first() {
+        Some(Subject::Run(_)) => "run",
+        Some(Subject::Date(_)) => "date",
+        Some(Subject::Executor(_)) => "executor",
+        Some(Subject::File(_)) | None => "file",
+    };
+    let many = format::counted(item.count, noun);
+    let said = match item.code {
+        Code::Refused => format!("{many} refused"),
+        Code::AtFault | Code::RunFailed => format!("{many} failed"),
+        code => format!("{many}: {}", code.as_str().replace('-', " ")),
+    };
+    if item.cause.is_empty() { said } else { format!("{said}: {}", item.cause) }
 }

@@ -241,6 +241,9 @@ fn cause_of(run: &Run) -> String {
         let is_name = word.contains(['/', '`', '_']) || word.chars().any(|c| c.is_ascii_digit()) && word.len() > 3;
         words.push(if is_name { "…" } else { word });
     }
+    if first.split_whitespace().nth(MAX_CAUSE_WORDS).is_some() {
+        words.push("…");
+    }
     words.dedup();
     format!("{}: {}", failure.class, millwork_diagnosis::shown(&words.join(" ")))
 }

@@ -30,6 +30,8 @@ pub fn bars(bars: &[Bar], name: &str, heads: [&str; 2], said: fn(f64) -> String)
     let role = if bars.iter().any(|bar| bar.link.is_some()) { "group" } else { "img" };
     let [first, last] = [bars.first(), bars.last()].map(|bar| bar.map_or("", |bar| bar.name.as_str()));
     let is_full = bars.len() >= FEWEST;
+    // The newest of few stand where time ends, as those of many do.
+    let before = FEWEST.saturating_sub(bars.len());
     let drawing = html! {
         svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) preserveAspectRatio="none" role=(role) aria-label=(name) {
             line.grid x1="0" y1="1" x2=(WIDTH) y2="1" vector-effect="non-scaling-stroke" {}
@@ -38,7 +40,7 @@ pub fn bars(bars: &[Bar], name: &str, heads: [&str; 2], said: fn(f64) -> String)
             @for (index, bar) in bars.iter().enumerate() {
                 @let height = (bar.value / top * (HEIGHT - 2.0)).max(if bar.value > 0.0 { 1.5 } else { 0.0 });
                 @let drawn = html! {
-                    rect.bar.odd[bar.is_odd] x=(at(index as f64 * step + step * 0.12)) y=(at(HEIGHT - 1.0 - height)) width=(at(step * 0.76)) height=(at(height)) {
+                    rect.bar.odd[bar.is_odd] x=(at((before + index) as f64 * step + step * 0.12)) y=(at(HEIGHT - 1.0 - height)) width=(at(step * 0.76)) height=(at(height)) {
                         title { (bar.name) ": " (bar.said) }
                     }
                 };
@@ -48,7 +50,7 @@ pub fn bars(bars: &[Bar], name: &str, heads: [&str; 2], said: fn(f64) -> String)
     };
     let (from, until) = match is_full {
         true => (html! { (first) }, html! { (last) }),
-        false => (html! { (first) @if last != first { " to " (last) } }, html! {}),
+        false => (html! {}, html! { (first) @if last != first { " to " (last) } }),
     };
     html! {
         figure.chart {

@@ -184,8 +184,9 @@ fn executors(page: &Cluster<'_>) -> Markup {
                             @for run in executor.runs.iter().take(3) { div { (link::run(run)) } }
                             @if executor.runs.len() > 3 { div.muted { (executor.runs.len() - 3) " more" } }
                             @if executor.runs.is_empty() && executor.draining_since.is_none() { span.muted { "nothing" } }
+                            @if executor.failed_tasks > 0 { div.s-warn { (format::counted(executor.failed_tasks, "task")) " failed so far" } }
                         }
-                        td data-label="Seen" { (time::ago(executor.last_seen, page.now)) @if executor.failed_tasks > 0 { div.s-warn { (format::counted(executor.failed_tasks, "task")) " failed" } } }
+                        td data-label="Seen" { (time::ago(executor.last_seen, page.now)) }
                         td data-label="Version" { (text::shown(&executor.version)) }
                     }
                 }

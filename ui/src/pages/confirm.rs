@@ -30,7 +30,10 @@ pub struct Confirm<'a> {
 /// Effect of the action, as a button says it.
 pub fn effect(plan: &Plan) -> String {
     let number = plan.changes.len() as u64;
-    let counted = format::counted(number, plan.subjects.word());
+    let counted = match number {
+        0 => format!("no {}", plan.subjects.word()),
+        number => format::counted(number, plan.subjects.word()),
+    };
     match plan.action {
         Action::Retry => format!("Retry {counted}"),
         Action::Cancel => format!("Cancel {counted}"),
@@ -149,7 +152,7 @@ fn refused(plan: &Plan) -> Markup {
     html! {
         details.panel open[plan.changes.is_empty()] {
             summary { (format::count(plan.refused.len() as u64)) " of the chosen cannot change" }
-            ul.rows { @for refusal in &plan.refused { li { span.id { (text::shown(&refusal.subject)) } span.muted { (text::shown(&refusal.reason)) } } } }
+            ul.rows { @for refusal in &plan.refused { li { span.id { (text::shown(&refusal.subject)) } span.muted { (text::prose(&refusal.reason)) } } } }
         }
     }
 }

@@ -44,10 +44,16 @@ const ROWS: usize = 100;
 
 fn times(spent: &Spent) -> String {
     if spent.total > 0.0 {
-        format!("{} ×", format::count((spent.glue / spent.total).round() as u64))
+        format!("{} ×", format::short_count(two_digits(spent.glue / spent.total)))
     } else {
         "–".to_owned()
     }
+}
+
+/// A ratio of estimates, with the two digits that say something.
+fn two_digits(ratio: f64) -> u64 {
+    let unit = 10f64.powf((ratio.max(1.0).log10().floor() - 1.0).max(0.0));
+    ((ratio / unit).round() * unit) as u64
 }
 
 /// The page.
@@ -61,7 +67,7 @@ pub fn page(page: &CostPage<'_>) -> Markup {
             (facts::facts(&[
                 ("in all", html! { (format::dollars(page.sum.total)) }),
                 ("computing", html! { (format::dollars(page.sum.compute)) span.muted { " " (format::duration(page.sum.cpu_seconds)) " of CPU" } }),
-                ("requests", html! { (format::dollars(page.sum.storage)) span.muted { " about " (format::short_count(page.sum.requests)) } }),
+                ("requests", html! { (format::dollars(page.sum.storage)) span.muted { @if page.sum.requests > 0 { " about " (format::short_count(page.sum.requests)) } @else { " no object storage" } } }),
                 ("AWS Glue", html! { (format::dollars(page.sum.glue)) span.muted { " " (times(&page.sum)) " as much" } }),
                 ("runs", link::count(page.sum.runs)),
                 ("input", link::size(page.sum.input_bytes)),
@@ -111,4 +117,15 @@ fn chart(page: &CostPage<'_>) -> Markup {
         })
         .collect();
     bars::bars(&bars, "Cost by date", ["date", "cost"], format::dollars)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_has_two_digits() {
+        assert_eq!([0.4, 7.6, 99.4, 1_946_764.0].map(two_digits), [0, 8, 99, 1_900_000]);
+        assert_eq!(times(&Spent { total: 0.5, glue: 1_000_000.0, ..Spent::default() }), "2 M ×");
+    }
 }

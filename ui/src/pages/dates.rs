@@ -266,6 +266,7 @@ fn known(date: &DateNumbers, now: DateTime<Utc>) -> Markup {
                 }
             }
         }
+        div.columns {
         (facts::panel("runs", "Runs", Some(html! { a href=(link::query("/ui/runs", &[("date", Some(&name))])) { "all runs of this date" } }), &html! {
             @if date.runs.is_empty() { p.muted { "None has ended yet." } }
             ul.rows { @for (state, runs) in &date.runs { li { a href=(link::query("/ui/runs", &[("state", Some(state.as_str())), ("date", Some(&name))])) { (state::of_run_state(*state)) } span.push {} span.num { (format::count(*runs)) } } } }
@@ -274,6 +275,7 @@ fn known(date: &DateNumbers, now: DateTime<Utc>) -> Markup {
             (facts::panel("refused", "Refused", Some(html! { a href=(link::query("/ui/quarantine", &[("date", Some(&name))])) { "all" } }), &html! {
                 ul.rows { @for (reason, files) in &date.refused { li { span.tag { (text::shown(reason)) } span.push {} span.num { (format::count(*files)) } } } }
             }))
+        }
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::text;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use millwork_api::{FileDetail, FileMoment};
-use millwork_manifest::FileState;
+use millwork_manifest::{FileState, ManifestId};
 
 /// Entries of a story that are shown, of the beginning and of the end.
 const SHOWN: (usize, usize) = (20, 50);
@@ -107,6 +107,16 @@ fn steps(detail: &FileDetail, now: DateTime<Utc>) -> Markup {
     }
 }
 
+/// A detail of the story: of a file that is in a manifest the name of that, of others a sentence.
+fn said(moment: &FileMoment) -> Markup {
+    let is_in_manifest = matches!(moment.state, FileState::Manifested | FileState::Processing | FileState::Completed);
+    match moment.detail.as_deref() {
+        Some(detail) if is_in_manifest && detail.parse::<ManifestId>().is_ok() => link::run(detail),
+        Some(detail) => text::prose(detail),
+        None => html! { span.muted { "–" } },
+    }
+}
+
 fn story(timeline: &[FileMoment], now: DateTime<Utc>) -> Markup {
     let hidden = timeline.len().saturating_sub(SHOWN.0 + SHOWN.1);
     html! {
@@ -119,7 +129,7 @@ fn story(timeline: &[FileMoment], now: DateTime<Utc>) -> Markup {
                         td data-label="When" { (time::moment_short(moment.at, now)) }
                         td.num data-label="After" { @if let Some(before) = index.checked_sub(1).and_then(|before| timeline.get(before)) { (format::between(before.at, moment.at)) } @else { span.muted { "–" } } }
                         td data-label="State" { (state::of_file(moment.state)) }
-                        td data-label="What" { @if let Some(detail) = &moment.detail { (text::shown(detail)) } @else { span.muted { "–" } } }
+                        td data-label="What" { (said(moment)) }
                     }
                 }
             }

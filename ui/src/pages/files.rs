@@ -4,7 +4,7 @@ use crate::parts::{filters, link, pager, state, states, time};
 use crate::text;
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use millwork_api::{AnyOf, File, Stats};
+use millwork_api::{AnyOf, File, FilesInState, Stats};
 use millwork_manifest::FileState;
 
 /// Content of the page.
@@ -72,7 +72,11 @@ pub fn page(files: &Files<'_>) -> Markup {
 }
 
 fn tabs(files: &Files<'_>) -> Markup {
-    let count = |of: FileState| files.stats.files.iter().find(|count| count.state == of).map_or(0, |count| count.files);
+    // Refused files are counted by date, and many have none: their number would be below that of the list.
+    let count = |of: FileState| {
+        let counted = |count: &&FilesInState| count.state == of && of != FileState::Quarantined;
+        files.stats.files.iter().find(counted).map_or(0, |count| count.files)
+    };
     let to = |state: Option<FileState>| {
         link::query(
             "/ui/files",

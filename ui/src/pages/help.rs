@@ -50,9 +50,9 @@ pub fn page() -> Markup {
             section.panel aria-labelledby="terminal" {
                 header { h2 #terminal { "In a terminal" } }
                 p { "Everything here is there, too:" }
-                (copy::command("millwork runs --status failed"))
-                (copy::command("millwork files s3://bucket/key"))
-                (copy::command("millwork open"))
+                (copy::command("millwork runs list --state failed"))
+                (copy::command("millwork why s3://bucket/key"))
+                (copy::command("millwork top"))
             }
         }
     }

@@ -196,7 +196,9 @@ fn flow(overview: &Overview<'_>) -> Markup {
         let (sign, class) = state::file_sign(of);
         html! {
             a.step.(class).none[files(of) == 0] href=(link::query("/ui/files", &[("state", Some(of.as_str()))])) {
-                (state::sign(sign)) strong.num { (format::count(files(of))) } span { (of.as_str()) }
+                (state::sign(sign)) strong.num { (format::count(files(of))) }
+                // Numbers are kept by date: a file without one is in none of them.
+                span { (of.as_str()) @if of == FileState::Quarantined { ", with a date" } }
             }
         }
     };
@@ -275,7 +277,7 @@ fn executors(overview: &Overview<'_>) -> Markup {
 fn latest(overview: &Overview<'_>) -> Markup {
     html! {
         @if overview.latest.is_empty() { p.muted { "No run yet." } }
-        ul.rows {
+        ul.rows.last {
             @for run in overview.latest.iter().take(ROWS) {
                 li id=(format!("last-{}", run.manifest_id)) {
                     (state::of_run(run, overview.now)) (link::run(run.manifest_id.as_str()))

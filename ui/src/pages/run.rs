@@ -199,9 +199,14 @@ fn summary(page: &RunPage<'_>) -> Markup {
     html! {
         (facts::panel("timeline", "Timeline", None, &timeline(&page.run.timeline, page.run, page.now)))
         @if let Some(result) = &page.run.result { (facts::panel("ledger", "Ledger", None, &ledger(result))) }
-        (facts::panel("attempts", "Attempts", None, &attempts(&page.run.history, page.now)))
-        (facts::panel("manifest", "Manifest", None, &html! { p { (text::shown(&page.run.run.manifest_uri)) (copy::button(&page.run.run.manifest_uri, "the manifest's address")) } }))
+        @if !is_told_by_the_timeline(&page.run.history) { (facts::panel("attempts", "Attempts", None, &attempts(&page.run.history, page.now))) }
+        (facts::panel("manifest", "Manifest", None, &html! { p.id { (text::shown(&page.run.run.manifest_uri)) (copy::button(&page.run.run.manifest_uri, "the manifest's address")) } }))
     }
+}
+
+/// True of a single attempt that did not fail: a table of it would repeat the timeline.
+fn is_told_by_the_timeline(history: &[Attempt]) -> bool {
+    history.len() <= 1 && history.iter().all(|attempt| attempt.failure.is_none())
 }
 
 fn ledger(result: &RunOutput) -> Markup {

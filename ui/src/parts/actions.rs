@@ -115,15 +115,21 @@ pub fn of_files(viewer: &Viewer, has_more: bool) -> Markup {
     }
 }
 
-/// Actions on one run.
+/// Actions on one run: those that can be asked of it, and, folded away, why the others cannot.
 pub fn of_run(run: &Run, viewer: &Viewer, back: &str) -> Markup {
-    let lacks = lacks(viewer);
+    const ALL: [RunAction; 4] = [RunAction::Retry, RunAction::Cancel, RunAction::Force, RunAction::Prioritise];
+    if let Some(lacks) = lacks(viewer) {
+        return html! { p.actions.muted { "Changing it " (lacks) } };
+    }
+    let refused = ALL.into_iter().filter_map(|action| Some((action, action.refusal(run)?)));
     html! {
         form.actions method="post" action="/ui/plans" {
             input type="hidden" name="back" value=(back);
             input type="hidden" name="run" value=(run.manifest_id);
-            @for action in [RunAction::Retry, RunAction::Cancel, RunAction::Force, RunAction::Prioritise] {
-                (button(action, lacks.as_deref().or_else(|| action.refusal(run))))
+            @for action in ALL.into_iter().filter(|action| action.refusal(run).is_none()) { (button(action, None)) }
+            details.others {
+                summary { "Why nothing else" }
+                dl.keys { @for (action, reason) in refused { div { dt { (action.title().trim_end_matches('…')) } dd { (reason) } } } }
             }
         }
     }
