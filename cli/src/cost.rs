@@ -3,7 +3,7 @@
 use crate::client::{Client, ClientOptions};
 use crate::dates::DateRange;
 use crate::list::print_json;
-use crate::table;
+use crate::table::{self, dollars};
 use clap::{Args, ValueEnum};
 use millwork_api::{Cost, Costs, Prices, RunCost, Used, path};
 use millwork_scheduler::read_prices;
@@ -125,23 +125,4 @@ fn print(rows: &[(String, Used)], prices: &Prices, what: &'static str) {
         ]
     };
     table::print(headings, &rows.iter().map(row).collect::<Vec<_>>());
-}
-
-/// An amount in USD, with as many places as it takes to see something of it.
-pub(crate) fn dollars(amount: f64) -> String {
-    match amount {
-        amount if amount == 0.0 || amount >= 1.0 => format!("{amount:.2}"),
-        amount if amount >= 0.01 => format!("{amount:.4}"),
-        amount => format!("{amount:.7}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn amounts_are_seen_however_small() {
-        assert_eq!([0.0, 2.053, 0.0214, 0.000_012].map(dollars), ["0.00", "2.05", "0.0214", "0.0000120"]);
-    }
 }

@@ -1,10 +1,9 @@
 //! `millwork plans`: changes that were prepared, shown and applied; and how commands prepare them.
 
 use crate::client::{Client, ClientOptions};
-use crate::cost::dollars;
 use crate::exit::Exit;
 use crate::list::{print_json, time};
-use crate::table;
+use crate::table::{self, dollars};
 use clap::{Args, Subcommand};
 use millwork_api::{Action, ChangeResult, Plan, PlanCost, PlanRequest, PlanState, Select, path};
 use millwork_manifest::printable;

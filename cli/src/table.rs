@@ -81,9 +81,23 @@ fn cut(cell: &str, width: usize) -> String {
     format!("{head}…{tail}")
 }
 
+/// An amount in USD, with as many places as it takes to see something of it.
+pub(crate) fn dollars(amount: f64) -> String {
+    match amount {
+        amount if amount == 0.0 || amount >= 1.0 => format!("{amount:.2}"),
+        amount if amount >= 0.01 => format!("{amount:.4}"),
+        amount => format!("{amount:.7}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn amounts_are_seen_however_small() {
+        assert_eq!([0.0, 2.053, 0.0214, 0.000_012].map(dollars), ["0.00", "2.05", "0.0214", "0.0000120"]);
+    }
 
     const ID: &str = "2025-12-23-batch-0407-20251223-101500";
 

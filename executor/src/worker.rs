@@ -41,7 +41,7 @@ pub async fn work(
     slots: usize,
     stop: impl Future<Output = ()>,
 ) -> std::io::Result<End> {
-    // One for each session: threads of the last one may still be leaving what they were at.
+    // Turns of this session alone: threads of the last session may still be leaving what they were at.
     let host = TaskHost::new(name, slots);
     let SchedulerLink { outbound, inbound, patience, .. } = link;
     let (ended, ends) = mpsc::channel(host.threads());
