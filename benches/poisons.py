@@ -42,8 +42,8 @@ def many_keys(place):
     (place / f"{DAY}-keys.ndjson.gz").write_bytes(gzip.compress(line))
 
 
-def many_files(place, count=400_000):
-    """A manifest of very many small files."""
+def many_files(place, count=100_000):
+    """A manifest of as many small files as one may have."""
     for index in range(count):
         (place / f"{DAY}-{index:06}.ndjson").write_bytes(b'{"a":1}\n')
 
