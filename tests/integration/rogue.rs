@@ -367,9 +367,9 @@ fn impossible_times_counts_and_words_of_an_executor_are_bounded_and_escaped() {
     tell(0);
     fleet.wait_until("its lies are heard", || {
         tell(u64::MAX);
-        fleet.get(0, "runs/m/progress")["read_bytes"] == 16
+        fleet.get(0, "runs/m")["progress"]["read_bytes"] == 16
     });
-    let progress = fleet.get(0, "runs/m/progress");
+    let progress = &fleet.get(0, "runs/m")["progress"];
     assert!(progress["rows"].as_u64().unwrap() <= 16 && progress["percent"].as_u64().unwrap() < 100, "{progress}");
     let executor = &fleet.get(0, "executors")["items"][0];
     assert!(executor["bytes_per_second"].as_f64().unwrap() <= 1e12, "{executor}");
