@@ -374,7 +374,7 @@ fn write_new(to: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::
 fn sync_directories(directory: &Path, count: usize) -> StorageResult<()> {
     for directory in directory.ancestors().take(count) {
         let fail = |e| StorageError::new("write", directory.display(), e);
-        // What another user has put there instead is neither waited for nor made durable.
+        // Neither waits for a pipe that another user has put there instead, nor makes anything but a directory durable.
         let opened = File::options().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK).open(directory);
         opened.and_then(|d| d.sync_all()).map_err(fail)?;
     }
