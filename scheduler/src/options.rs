@@ -3,7 +3,7 @@
 use clap::Args;
 use millwork_conversion::{ColumnNames, ConversionOptions, Limits, OutputCompression, Query};
 use millwork_manifest::Manifest;
-use millwork_storage::{Location, Places, StorageResult};
+use millwork_storage::{Location, Places, StorageError, StorageResult, check_way};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -74,9 +74,13 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
-    /// Place of the Parquet files.
+    /// Place of the Parquet files. Refused where another user has laid the way to it, before anything is put there.
     pub fn output(&self) -> StorageResult<Location> {
-        Location::parse(&self.output)
+        let place = Location::parse(&self.output)?;
+        if let Some(directory) = place.local_path() {
+            check_way(directory).map_err(|error| StorageError::new("write", directory.display(), error))?;
+        }
+        Ok(place)
     }
 
     /// Place of what is refused, if one is named by the option, or by `QUARANTINE_BUCKET`. Readers of the output must not see it.
