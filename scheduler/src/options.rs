@@ -3,7 +3,7 @@
 use clap::Args;
 use millwork_conversion::{ColumnNames, ConversionOptions, Limits, OutputCompression, Query};
 use millwork_manifest::Manifest;
-use millwork_storage::{Location, Places, StorageError, StorageResult, check_way};
+use millwork_storage::{Location, Places, StorageResult};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -77,9 +77,7 @@ impl RunOptions {
     /// Place of the Parquet files. Refused where another user has laid the way to it, before anything is put there.
     pub fn output(&self) -> StorageResult<Location> {
         let place = Location::parse(&self.output)?;
-        if let Some(directory) = place.local_path() {
-            check_way(directory).map_err(|error| StorageError::new("write", directory.display(), error))?;
-        }
+        place.check_way()?;
         Ok(place)
     }
 

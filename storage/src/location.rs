@@ -1,6 +1,6 @@
 //! A place that holds objects: a local directory, or a folder of a bucket.
 
-use crate::{StorageError, StorageResult, absolute, is_hidden};
+use crate::{StorageError, StorageResult, absolute, check_way, is_hidden};
 use millwork_manifest::{InvalidUri, ObjectUri};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -122,6 +122,12 @@ impl Location {
                 }
             }
         }
+    }
+
+    /// Refuses a directory if another user has laid the way to it, where everybody may write.
+    pub fn check_way(&self) -> StorageResult<()> {
+        let Self::Local(path) = self else { return Ok(()) };
+        check_way(path).map_err(|error| StorageError::new("write", path.display(), error))
     }
 
     /// The path, if it is local.
