@@ -217,7 +217,7 @@ pub struct PlanCost {
     pub bytes: u64,
     /// Subjects whose size is not known.
     pub unsized_subjects: u64,
-    /// Dollars for these bytes, at the cost of a byte in the last 30 days; null if nothing was converted in them.
+    /// Dollars for these bytes, at the cost of a byte of the newest 30 dates with output; null if there are none.
     #[schema(required)]
     pub usd: Option<f64>,
 }

@@ -219,8 +219,10 @@ fn price(cost: &PlanCost, plan: &Plan) -> String {
         number => format!("{} and {} of unknown size", table::bytes(cost.bytes), plan.subjects.counted(number)),
     };
     match cost.usd {
-        Some(usd) => format!("that converts {bytes}, for about {} USD as bytes cost in the last 30 days", dollars(usd)),
-        None => format!("that converts {bytes}; nothing was converted in the last 30 days that would tell the cost"),
+        Some(usd) => {
+            format!("that converts {bytes}, for about {} USD as bytes of the newest 30 dates cost", dollars(usd))
+        }
+        None => format!("that converts {bytes}; nothing was converted yet that would tell the cost"),
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, Write as _};
-use std::process::{ChildStdin, ChildStdout, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 /// The process that all tests ask, so that Spark is started once. It ends when this process does, which closes its input.
@@ -13,6 +13,7 @@ static READERS: Mutex<Option<Readers>> = Mutex::new(None);
 
 /// A process of `readers.py` that answers questions.
 struct Readers {
+    process: Child,
     questions: ChildStdin,
     answers: BufReader<ChildStdout>,
     log: File,
@@ -24,9 +25,9 @@ impl Readers {
         let mut command = python();
         command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/oracle/readers.py")).arg("--serve");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log.try_clone().unwrap());
-        let mut child = command.spawn().unwrap();
-        let (questions, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { questions, answers, log }
+        let mut process = command.spawn().unwrap();
+        let (questions, answers) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
+        Self { process, questions, answers, log }
     }
 
     /// The answer to a question, or the end of what the process said if it has died.
@@ -38,6 +39,13 @@ impl Readers {
             let _ = self.log.rewind().and_then(|()| self.log.read_to_string(&mut said));
             format!("readers.py has died: {asked:?}\n{said}")
         })
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

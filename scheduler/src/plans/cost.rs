@@ -2,13 +2,12 @@
 
 use crate::cost::used;
 use crate::service::Service;
-use chrono::{DateTime, Days, Utc};
 use millwork_api::{Action, Change, Cost, PlanCost, Prices, Used};
-use millwork_manifest::RunState;
 use millwork_tracking::TrackingResult;
+use std::cmp::Reverse;
 
-/// Days whose runs tell the cost of a byte: 30, so that a change of prices, sizes or columns shows soon.
-const LATELY: Days = Days::new(30);
+/// Dates that tell the cost of a byte, the newest with output: 30, so that a change of sizes or columns shows soon.
+const NEWEST: usize = 30;
 
 /// The cost of what is converted because of changes. None if nothing is.
 pub(super) async fn cost_of(
@@ -16,17 +15,14 @@ pub(super) async fn cost_of(
     action: Action,
     changes: &[Change],
     prices: &Prices,
-    now: DateTime<Utc>,
 ) -> TrackingResult<Option<PlanCost>> {
     if !action.converts() || changes.is_empty() {
         return Ok(None);
     }
-    let since = (now - LATELY).date_naive().into();
-    let mut lately = Used::default();
-    for (_, totals) in service.store().date_totals(Some(since), None).await? {
-        let runs = totals.runs.get(&RunState::Completed).copied().unwrap_or(0);
-        lately = lately.plus(used(runs, &totals.output));
-    }
+    let mut dates = service.store().date_totals(None, None).await?;
+    dates.retain(|(_, totals)| totals.output.input_bytes > 0);
+    dates.sort_by_key(|(date, _)| Reverse(*date));
+    let lately = dates.iter().take(NEWEST).map(|(_, totals)| used(0, &totals.output)).fold(Used::default(), Used::plus);
     Ok(Some(estimate(changes, &lately, prices)))
 }
 

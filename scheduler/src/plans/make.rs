@@ -52,7 +52,7 @@ impl Service {
             }
         }
         let now = Utc::now();
-        let cost = cost_of(self, request.action, &changes, prices, now).await?;
+        let cost = cost_of(self, request.action, &changes, prices).await?;
         let mut id = uuid::Uuid::new_v4().simple().to_string();
         id.truncate(ID_DIGITS);
         let plan = Plan {

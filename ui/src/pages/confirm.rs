@@ -78,8 +78,8 @@ fn price(cost: &PlanCost, subjects: SubjectKind) -> Markup {
         "Converts " (format::bytes(cost.bytes)) " of input"
         @if cost.unsized_subjects > 0 { ", and " (format::counted(cost.unsized_subjects, subjects.word())) " of unknown size" }
         @match cost.usd {
-            Some(usd) => { ": about " (format::dollars(usd)) ", as bytes cost in the last 30 days" },
-            None => { "; nothing was converted in the last 30 days that would tell what that costs" },
+            Some(usd) => { ": about " (format::dollars(usd)) ", as bytes of the newest 30 dates cost" },
+            None => { "; nothing was converted yet that would tell what that costs" },
         }
     }
 }
