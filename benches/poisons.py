@@ -180,7 +180,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin", type=pathlib.Path, required=True, help="directory of millwork, millwork-scheduler and millwork-executor")
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("target/bench-poisons"), help="directory for data; removed before")
-    parser.add_argument("--files", type=int, default=60, help="files of the good run")
+    parser.add_argument("--files", type=int, default=300, help="files of the good run")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--only", default="", help="only poisons whose names match this")
     given = parser.parse_args()
