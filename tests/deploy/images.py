@@ -1,6 +1,7 @@
 """Builds the images twice and compares them, then runs the rendered pods under the restricted context against local servers of AWS's protocols.
 
     python tests/deploy/images.py --programs target/release
+    python tests/deploy/images.py --programs target/debug --fleet     # the pods alone, of images built once
 
 Files go in as events; a builder, two schedulers and two executors convert them. Meanwhile an executor gets SIGTERM, the leading scheduler is
 killed, and the builder is told to stop and started again. In the end each line is one row, the jobs by the clock have nothing to mind, and everything ended
@@ -15,6 +16,7 @@ import re
 import secrets as random
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import time
@@ -31,7 +33,19 @@ from composition import Composed
 from machine import WORK, run
 from rendered import ROOT, VERSION
 
-PORT = 14566
+
+def free_ports(count):
+    """Ports of this machine that nobody has now."""
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return ports
+
+
+# All share the network of the machine, whose other programs have ports of their own.
+PORT, BUILDER, *OTHERS = free_ports(8)
+SCHEDULERS, EXECUTORS = {"scheduler-0": OTHERS[0:2], "scheduler-1": OTHERS[2:4]}, {"executor-0": OTHERS[4], "executor-1": OTHERS[5]}
 ENDPOINT = f"http://127.0.0.1:{PORT}"
 REGION = "eu-central-1"
 AWS = {"AWS_ENDPOINT_URL": ENDPOINT, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": REGION}
@@ -45,29 +59,34 @@ LINES = 10_000
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("--programs", default="target/release", help="folder of the programs that go into the images")
+    arguments.add_argument("--fleet", action="store_true", help="build the images once, and run the pods alone")
     arguments.add_argument("--keep", action="store_true", help="leave images and logs in target/images")
     chosen = arguments.parse_args()
     machine.install()
     machine.strip_programs(chosen.programs)
     commit = run("git", "rev-parse", "HEAD", cwd=ROOT)
-    storage = images(commit)
+    storage = images(commit, is_compared=not chosen.fleet)
     try:
         Fleet(storage).check()
-        Composed(storage).check()
+        if not chosen.fleet:
+            Composed(storage).check()
     finally:
         storage.podman("pod", "rm", "-af")
         if not chosen.keep:
             shutil.rmtree(WORK, ignore_errors=True)
 
 
-def images(commit):
-    """Builds cold, twice; returns the storage of the first."""
-    first, second = machine.Storage("one"), machine.Storage("two")
-    told, again = first.build(commit), second.build(commit)
-    shutil.rmtree(second.folder)
-    assert told == again, f"two builds of one source differ:\n{told}\n{again}"
+def images(commit, is_compared):
+    """Builds cold, twice to compare the two; returns the storage of the first."""
+    first = machine.Storage("one")
+    told = first.build(commit)
+    if is_compared:
+        second = machine.Storage("two")
+        again = second.build(commit)
+        shutil.rmtree(second.folder)
+        assert told == again, f"two builds of one source differ:\n{told}\n{again}"
     for target, digest in told.items():
-        print(f"{target:18} {digest}  the same twice")
+        print(f"{target:18} {digest}{'  the same twice' if is_compared else ''}")
     first.pause()
     for target in machine.TARGETS:
         settings = json.loads(first.buildah("inspect", "--type", "image", f"localhost/millwork/{target}:{VERSION}"))["OCIv1"]["config"]
@@ -104,7 +123,7 @@ class Fleet:
             self.start_all()
             servers.put(range(FILES // 2))
             self.wait("the first runs are under way", lambda: len(self.runs()) > 1)
-            self.wait("the executor has work", lambda: self.working("http://127.0.0.1:8092"))
+            self.wait("the executor has work", lambda: self.working(f"http://127.0.0.1:{EXECUTORS['executor-1']}"))
             started = time.monotonic()
             self.storage.podman("stop", "--time", "300", "executor-1-executor")
             print(f"an executor with work ended {time.monotonic() - started:.1f} s after SIGTERM, code {self.code('executor-1-executor')}")
@@ -114,7 +133,7 @@ class Fleet:
             servers.put(range(FILES // 2, FILES))
             self.storage.podman("stop", "--time", "300", "builder-0-builder")
             assert self.code("builder-0-builder") == 0
-            self.play("builder-1", "millwork-builder", "manifest-builder", {"HTTP_LISTEN": "127.0.0.1:8091"})
+            self.play("builder-1", "millwork-builder", "manifest-builder", {"HTTP_LISTEN": f"127.0.0.1:{BUILDER}"})
             other = "scheduler-1" if leader == "scheduler-0" else "scheduler-0"
             self.wait("the standby leads", lambda: self.leads(other))
             self.wait("all files are converted", lambda: self.converted(other) == FILES, 240)
@@ -130,24 +149,15 @@ class Fleet:
                 assert self.code(name) == 0, self.log(name)
 
     def start_all(self):
-        for number, (http, listen) in enumerate([(8080, 50050), (8090, 50060)]):
-            self.play(f"scheduler-{number}", "millwork-scheduler", "scheduler", {"HTTP_LISTEN": f"0.0.0.0:{http}", "MILLWORK_LISTEN": f"0.0.0.0:{listen}"})
-        for number in range(2):
-            self.play(
-                f"executor-{number}",
-                "millwork-executor",
-                "executor",
-                {"MILLWORK_EXECUTOR_SCHEDULER": "127.0.0.1:50050,127.0.0.1:50060", "HTTP_LISTEN": f"127.0.0.1:{8082 + 10 * number}"},
-            )
-        self.play("builder-0", "millwork-builder", "manifest-builder", {"HTTP_LISTEN": "127.0.0.1:8081"})
+        for name, (http, listen) in SCHEDULERS.items():
+            self.play(name, "millwork-scheduler", "scheduler", {"HTTP_LISTEN": f"0.0.0.0:{http}", "MILLWORK_LISTEN": f"0.0.0.0:{listen}"})
+        schedulers = ",".join(f"127.0.0.1:{listen}" for _, listen in SCHEDULERS.values())
+        for name, http in EXECUTORS.items():
+            self.play(name, "millwork-executor", "executor", {"MILLWORK_EXECUTOR_SCHEDULER": schedulers, "HTTP_LISTEN": f"127.0.0.1:{http}"})
+        self.play("builder-0", "millwork-builder", "manifest-builder", {"HTTP_LISTEN": f"127.0.0.1:{BUILDER}"})
         # Leader and standby are ready alike; else a roll-out would never end.
-        for name, url in {
-            "scheduler-0": "https://localhost:8080",
-            "scheduler-1": "https://localhost:8090",
-            "executor-0": "http://127.0.0.1:8082",
-            "executor-1": "http://127.0.0.1:8092",
-            "builder-0": "http://127.0.0.1:8081",
-        }.items():
+        urls = {name: self.url(name) for name in SCHEDULERS} | {name: f"http://127.0.0.1:{http}" for name, http in EXECUTORS.items()}
+        for name, url in {**urls, "builder-0": f"http://127.0.0.1:{BUILDER}"}.items():
             for path in ("/livez", "/readyz"):
                 self.wait(f"{name} answers {path}", lambda url=url, path=path: self.get(url + path)[0] == 200)
 
@@ -201,7 +211,7 @@ class Fleet:
         return re.search(r"^millwork_tasks_running [1-9]", self.get(url + "/metrics")[1] or "", re.M) is not None
 
     def url(self, name):
-        return "https://localhost:8080" if name == "scheduler-0" else "https://localhost:8090"
+        return f"https://localhost:{SCHEDULERS[name][0]}"
 
     def leads(self, name):
         return self.get(self.url(name) + "/api/v1/stats", "millwork-role")[1] == "leader"
