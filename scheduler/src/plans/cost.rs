@@ -31,7 +31,12 @@ fn estimate(changes: &[Change], lately: &Used, prices: &Prices) -> PlanCost {
     let unsized_subjects = changes.iter().filter(|change| change.bytes.is_none()).count() as u64;
     let is_known = lately.input_bytes > 0;
     let usd = is_known.then(|| Cost::of(lately, prices).total / lately.input_bytes as f64 * bytes as f64);
-    PlanCost { bytes, unsized_subjects, usd }
+    PlanCost { bytes, unsized_subjects, usd: usd.and_then(rounded) }
+}
+
+/// Rounds to four digits that count: an estimate has no more, and so few are read from JSON as they were written.
+fn rounded(usd: f64) -> Option<f64> {
+    format!("{usd:.3e}").parse().ok()
 }
 
 #[cfg(test)]
@@ -51,7 +56,8 @@ mod tests {
         let changes = [of(Some(1500)), of(None), of(Some(500))];
         let found = estimate(&changes, &lately, &prices);
         assert_eq!((found.bytes, found.unsized_subjects), (2000, 1));
-        assert!((found.usd.unwrap() - 2.0 * prices.vcpu_hour).abs() < 1e-12);
+        assert!((found.usd.unwrap() / (2.0 * prices.vcpu_hour) - 1.0).abs() < 1e-3);
+        assert_eq!(rounded(4.065_366_292_829_883_6e-8), Some(4.065e-8));
         assert_eq!(estimate(&changes, &Used::default(), &prices).usd, None);
     }
 }
