@@ -3,7 +3,7 @@
 
 Starts a scheduler and an executor of two slots, and converts files of 3.5 MB: alone, then beside each poison, all of which are submitted
 before it. Prints for each the time from submission to commit and its ratio to the time alone, the most memory that either process had,
-and the disk that was taken at most; exits 1 if a budget is exceeded. Standard library of Python alone.
+and the disk that was taken at most; exits 1 if a budget is exceeded. Standard library of Python, and the program zstd.
 """
 
 import argparse
@@ -36,6 +36,12 @@ def zstd(*parts):
     return subprocess.run(["zstd", "-3", "-c"], input=b"".join(parts), capture_output=True, check=True).stdout
 
 
+def eight(place, ending, content):
+    """Eight files of one content."""
+    for index in range(8):
+        (place / f"{DAY}-{index}.{ending}").write_bytes(content)
+
+
 def many_keys(place):
     """150 keys of 1 MiB each, in some 200 KB."""
     line = b"{" + b",".join(b'"%s%d":1' % (b"k" * MIB, index) for index in range(150)) + b"}\n"
@@ -55,15 +61,12 @@ def rejected_lines(place):
 
 def many_fields(place):
     """A line of 60 MiB, each five bytes of it a field: 8 files."""
-    content = zstd(b'{"k":0,', b'"":1,' * (12 * MIB), b'"":1}\n')
-    for index in range(8):
-        (place / f"{DAY}-{index}.ndjson.zst").write_bytes(content)
+    eight(place, "ndjson.zst", zstd(b'{"k":0,', b'"":1,' * (12 * MIB), b'"":1}\n'))
 
 
 def hole(place):
     """34 MiB of zeros in the middle of good lines: 8 files."""
-    for index in range(8):
-        (place / f"{DAY}-{index}.ndjson").write_bytes(b'{"a":1}\n' * 1000 + b"\0" * (34 * MIB) + b'\n{"a":1}\n')
+    eight(place, "ndjson", b'{"a":1}\n' * 1000 + b"\0" * (34 * MIB) + b'\n{"a":1}\n')
 
 
 def empty_lines(place):
@@ -73,9 +76,7 @@ def empty_lines(place):
 
 def long_value(place):
     """Values of 60 MiB: 8 files."""
-    content = zstd(b'{"a":"', b"x" * (60 * MIB), b'"}\n{"a":1}\n')
-    for index in range(8):
-        (place / f"{DAY}-{index}.ndjson.zst").write_bytes(content)
+    eight(place, "ndjson.zst", zstd(b'{"a":"', b"x" * (60 * MIB), b'"}\n{"a":1}\n'))
 
 
 POISONS = [many_keys, many_files, rejected_lines, many_fields, hole, empty_lines, long_value]

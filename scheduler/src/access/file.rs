@@ -13,7 +13,7 @@ const OTHERS: u32 = 0o007;
 /// Bit by which those can write to it.
 const WRITTEN_BY_OTHERS: u32 = 0o002;
 
-/// Reads a file of tokens, which nobody else may write to. Hashes may be seen by anybody; a token that is written as such may not.
+/// Reads a file of tokens, which not every user of the machine may write to. Hashes may be seen by anybody; a token that is written as such may not.
 pub(crate) fn read_token_set(path: &Path) -> anyhow::Result<TokenSet> {
     check_way(path)?;
     // Without O_NONBLOCK a pipe would be waited for.
