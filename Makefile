@@ -4,6 +4,9 @@
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
 BIN    := target/debug
+# What is built here is built whole: an incremental build inlines nothing across crates unasked, so its counts of
+# instructions differ by up to 9 %, and it takes half as much disk again.
+export CARGO_INCREMENTAL := 0
 # Debian keeps venv in a package of its own.
 APT    := $(if $(filter 0,$(shell id -u)),,sudo) apt-get
 
