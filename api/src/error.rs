@@ -34,6 +34,8 @@ pub enum ErrorCode {
     BadBody,
     /// A body that is no JSON, or not of the shape that is taken.
     BadJson,
+    /// Lines that would be rejected.
+    BadLines,
     /// A manifest that is none, or cannot be read.
     BadManifest,
     /// A part of the path that is not as it must be.
@@ -109,9 +111,10 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code that is sent, by name.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::BadBody,
         Self::BadJson,
+        Self::BadLines,
         Self::BadManifest,
         Self::BadPath,
         Self::BadQuery,
@@ -153,6 +156,7 @@ impl ErrorCode {
         match self {
             Self::BadBody
             | Self::BadJson
+            | Self::BadLines
             | Self::BadManifest
             | Self::BadPath
             | Self::BadQuery
@@ -183,6 +187,7 @@ impl ErrorCode {
         match self {
             Self::BadBody => "bad-body",
             Self::BadJson => "bad-json",
+            Self::BadLines => "bad-lines",
             Self::BadManifest => "bad-manifest",
             Self::BadPath => "bad-path",
             Self::BadQuery => "bad-query",

@@ -53,7 +53,7 @@ pub use priority::{Priority, PriorityChange};
 pub use progress::{
     AttemptWork, Phase, Requests, RunProgress, StageProgress, Step, StepTime, TaskProgress, TaskRecord, TaskState,
 };
-pub use rejected::{RejectedLine, RejectedLines, RejectedQuery};
+pub use rejected::{MendedLines, PutBack, RejectedLine, RejectedLines, RejectedQuery};
 pub use runs::{Attempt, Failure, Moment, MomentKind, PartQuery, Run, RunDetail, RunFile, RunQuery, RunSummary};
 pub use services::{
     BuilderInfo, Builders, Cluster, DraftInfo, Drafts, Held, LockInfo, Locks, QueueInfo, QueueKind, Queues,

@@ -65,7 +65,7 @@ pub fn run(id: &str) -> String {
     format!("{RUNS}/{}", segment(id))
 }
 
-/// Something of a run: `files`, `ledger`, `rejected`, `cost`, `cancel`, `retry`, `force`, `priority`.
+/// Something of a run: `files`, `ledger`, `rejected`, `mended`, `cost`, `cancel`, `retry`, `force`, `priority`.
 pub fn run_part(id: &str, part: &str) -> String {
     format!("{RUNS}/{}/{}", segment(id), segment(part))
 }

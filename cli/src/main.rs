@@ -19,6 +19,7 @@ mod list;
 mod load_test;
 mod open;
 mod plans;
+mod put_back;
 mod queues;
 mod redrive;
 mod refusal;

@@ -7,14 +7,16 @@ use crate::table;
 use clap::Args;
 use millwork_api::{RejectedLine, RejectedLines, RejectedQuery, path};
 use millwork_manifest::printable;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 /// Show the rejected lines of a run: file, line, byte and reason of each.
 ///
-/// With --json, each line is there as well, in the form in which it stood: `raw`, or `base64` where it is not text.
+/// With --json, each line is there as well, in the form in which it stood: `raw`, or `base64` where it is not text. With --lines, there is
+/// nothing but the lines, to be mended: `millwork runs put-back` takes them.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  millwork rejected 2025-12-23-batch-0407-20251223-101500\n  millwork rejected 2025-12-23-batch-0407-20251223-101500 --limit 1000 --json"
+    after_help = "Examples:\n  millwork rejected 2025-12-23-batch-0407-20251223-101500\n  millwork rejected 2025-12-23-batch-0407-20251223-101500 --limit 1000 --json\n  millwork rejected 2025-12-23-batch-0407-20251223-101500 --lines > mended.ndjson"
 )]
 pub(crate) struct Options {
     /// The manifest's id
@@ -28,6 +30,10 @@ pub(crate) struct Options {
     #[arg(long)]
     json: bool,
 
+    /// Print all lines as they stood, and nothing else; bytes that are no UTF-8 as U+FFFD
+    #[arg(long, conflicts_with_all = ["json", "limit"])]
+    lines: bool,
+
     #[command(flatten)]
     client: ClientOptions,
 }
@@ -35,6 +41,9 @@ pub(crate) struct Options {
 pub(crate) async fn rejected(options: Options) -> anyhow::Result<ExitCode> {
     let client = Client::new(&options.client)?;
     let (place, limit) = (path::run_part(&options.id, "rejected"), options.limit as usize);
+    if options.lines {
+        return print_lines(&client, &place).await;
+    }
     let mut found: RejectedLines = client.get(&place, &RejectedQuery::default()).await?;
     while let Some(next) = found.next.filter(|_| found.items.len() < limit) {
         let more: RejectedLines = client.get(&place, &RejectedQuery { from: Some(next) }).await?;
@@ -58,6 +67,33 @@ pub(crate) async fn rejected(options: Options) -> anyhow::Result<ExitCode> {
         eprintln!("all of them are in {}", printable(place));
     }
     Ok(Exit::Done.into())
+}
+
+/// Prints the lines of a run as they stood, a piece at a time. Those that are not kept whole cannot be mended from here, and are named.
+async fn print_lines(client: &Client, place: &str) -> anyhow::Result<ExitCode> {
+    let is_terminal = std::io::stdout().is_terminal();
+    let (mut from, mut cut) = (None, 0_u64);
+    loop {
+        let found: RejectedLines = client.get(place, &RejectedQuery { from }).await?;
+        for line in &found.items {
+            match line.whole() {
+                // An escape sequence in a line is for no terminal.
+                Some(text) if is_terminal => println!("{}", printable(&text)),
+                Some(text) => println!("{text}"),
+                None => {
+                    cut += 1;
+                    let (file, number, length) = (printable(&line.file), line.line, line.length);
+                    eprintln!(
+                        "line {number} of {file} has {length} bytes, and is not kept whole: take it from that file"
+                    );
+                }
+            }
+        }
+        from = found.next;
+        if from.is_none() {
+            return Ok(if cut == 0 { Exit::Done } else { Exit::NeedsYou }.into());
+        }
+    }
 }
 
 fn row(line: &RejectedLine) -> [String; 6] {

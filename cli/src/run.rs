@@ -16,7 +16,7 @@ use millwork_conversion::{Capacity, ConversionOptions, input_bytes_read};
 use millwork_manifest::{Flush, ManifestId, ObjectUri, printable};
 use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings};
 use millwork_scheduler::{
-    Adopted, Change, EndedRun, Engine, Lease, OutputLayout, OutputLock, RunOptions, Scheduler, claim_output,
+    Adopted, Change, EndedRun, Engine, Lease, OutputLayout, OutputLock, ReadPlaces, RunOptions, Scheduler, claim_output,
 };
 use millwork_storage::{Location, Places, Storage};
 use millwork_tracking::{RunCount, RunState, StateUrl, TrackingError, TrackingStore};
@@ -80,7 +80,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let (started, since) = (Instant::now(), Utc::now());
     let output = options.run.output()?;
     let input = Location::parse(&options.input)?;
-    let conversion = options.run.conversion(Places::of(&input)).map_err(of_usage)?;
+    // A scheduler of the same state may have put mended lines back, whose runs wait.
+    let places = ReadPlaces::new(Places::of(&input), Places::none(), Some(&output));
+    let conversion = options.run.conversion(places.convertible()).map_err(of_usage)?;
     if let Some(query) = conversion.query.explained() {
         return crate::explain::explain_input(
             &input,

@@ -4,7 +4,7 @@ use crate::client::{Client, ClientOptions};
 use crate::failure::usage;
 use crate::list::{ListOptions, Listing, print_json, time};
 use crate::plans::{self, ChangeOptions};
-use crate::{filter, table};
+use crate::{filter, put_back, table};
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use millwork_api::{Action, AnyOf, EventData, Priority, Run, RunDetail, RunQuery, Select, path};
@@ -57,6 +57,7 @@ enum Command {
         after_help = "Examples:\n  millwork runs prioritise 2025-12-23-batch-0407-20251223-101500 100\n  millwork runs prioritise --where 'state=queued date=2025-12-23' -10"
     )]
     Prioritise(PriorityOptions),
+    PutBack(put_back::Options),
     /// Print changes of runs as they happen, until interrupted. When the scheduler goes, its return is waited for
     #[command(after_help = "Examples:\n  millwork runs watch\n  millwork runs watch --json")]
     Watch(WatchOptions),
@@ -158,6 +159,7 @@ pub(crate) async fn runs(options: Options) -> anyhow::Result<ExitCode> {
         Some(Command::Retry(options)) => return options.act(Action::Retry).await,
         Some(Command::Force(options)) => return options.act(Action::Force).await,
         Some(Command::Prioritise(options)) => return prioritise(options).await,
+        Some(Command::PutBack(options)) => return put_back::put_back(options).await,
         Some(Command::Watch(options)) => watch(&options).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -29,7 +29,7 @@ pub use host::TaskHost;
 pub use judge::{AttemptOutcome, Verdict};
 pub use millwork_ndjson::{
     ColumnNames, FileLedger, Limits, MIN_CONTENT_BYTES, OtherFormat, Preview, PreviewLine, RangeLedger, TaskCounters,
-    TaskCounts, TaskStep, input_bytes_read, preview,
+    TaskCounts, TaskStep, defect_of, input_bytes_read, preview,
 };
 /// Says what the metrics mean that reading and writing make.
 pub use millwork_storage::describe_metrics;

@@ -375,6 +375,13 @@ fn completed(ask: &Ask<'_>, run: &RunFacts) -> Answer {
         return answer;
     }
     let since = run.committed_at.or(run.ended_at).unwrap_or(run.updated_at);
+    let has_rejected = run.output.as_ref().is_some_and(|output| output.rejected > 0);
+    let id = shell_word(&run.id);
+    let mended = has_rejected.then(|| {
+        format!(
+            "`millwork rejected {id} --lines` prints them; once they are mended, `millwork runs put-back {id} FILE` makes them rows"
+        )
+    });
     let made = match &run.output {
         Some(output) => {
             let rejected = (output.rejected > 0).then(|| format!(", {} rejected", many(output.rejected, "line")));
@@ -397,5 +404,6 @@ fn completed(ask: &Ask<'_>, run: &RunFacts) -> Answer {
         .waits_for("nothing: it is done")
         .evidence_of("output", place)
         .evidence_of("input", without_rows)
+        .evidence_of("rejected lines", mended)
         .evidence_of("since then", forced)
 }

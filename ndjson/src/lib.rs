@@ -42,7 +42,7 @@ pub use keys::{ColumnNames, KeyIndex, NewKey, Position, Words};
 pub use learn::{in_order, learn_keys, merge_keys};
 pub use ledger::{FileLedger, LedgerError, RangeLedger, add_up};
 pub use limits::{Limits, MAX_COLUMNS, MIN_CONTENT_BYTES};
-pub use preview::{Preview, PreviewLine, preview};
+pub use preview::{Preview, PreviewLine, defect_of, preview};
 pub use progress::{Pace, TaskCounters, TaskCounts, TaskStep};
 pub use range::FileRange;
 pub use rejects::{RejectRoom, RejectSink};

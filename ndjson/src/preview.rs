@@ -171,6 +171,12 @@ fn piece_of(text: &[u8], from: u64, is_all: bool, compression: Compression) -> P
     preview
 }
 
+/// Kind of the defect for which a text line would be rejected, and what is said of it; none of a row or a blank line.
+pub fn defect_of(line: &str) -> Option<(&'static str, String)> {
+    let ended = [line.as_bytes(), b"\n"].concat();
+    scan_line(&ended, 0, &mut Vec::new()).err().map(|defect| describe(defect, 0))
+}
+
 fn line_of(bytes: &[u8], offset: u64, is_judged: bool) -> PreviewLine {
     let mut text = Vec::new();
     // A line of a piece is far shorter than the longest that there may be.

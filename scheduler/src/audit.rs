@@ -16,6 +16,9 @@ use std::fmt::Display;
 /// Limit of the result that a note tells of one deed, in bytes: that of messages of failures.
 const MAX_OUTCOME_BYTES: usize = millwork_manifest::MAX_MESSAGE_BYTES;
 
+/// Length of a reason at most, in characters: a paragraph.
+pub(crate) const MAX_REASON_CHARS: usize = 1000;
+
 /// Tells whether a text says why: blanks and invisible characters say nothing.
 pub(crate) fn is_reason(text: &str) -> bool {
     text.chars().any(char::is_alphanumeric)
@@ -37,6 +40,8 @@ pub(crate) struct Deed {
     pub(crate) subject: String,
     pub(crate) before: Option<String>,
     pub(crate) after: String,
+    /// Reason, in the operator's words.
+    pub(crate) reason: Option<String>,
 }
 
 impl Service {
@@ -57,7 +62,7 @@ impl Service {
             actor: who.actor.clone(),
             via: who.via,
             action: deed.action.to_owned(),
-            reason: None,
+            reason: deed.reason,
             plan: None,
             subjects: vec![deed.subject],
             before: deed.before,

@@ -18,6 +18,7 @@ mod forecast;
 mod intake;
 mod lease;
 mod loss;
+mod mended;
 mod operations;
 mod options;
 mod places;

@@ -46,7 +46,7 @@ async fn serve(options: Program, settings: Vec<Setting>) -> anyhow::Result<()> {
     let executors = options.executor_access()?;
     let state: StateUrl = options.state.parse()?;
     let places = options.places.read(&options.intake, &options.run, state.file())?;
-    let conversion = options.run.service_conversion(places.input.clone())?;
+    let conversion = options.run.service_conversion(places.convertible())?;
     let (policy, scaler) = (options.scaling.policy(&options.run)?, options.scaling.door()?);
     let descriptors = millwork_net::raise_descriptor_limit().context("cannot raise the limit of open files")?;
     let http = listen(options.http.address).await?;

@@ -49,7 +49,7 @@ impl PlaceOptions {
                 anyhow::bail!("the input `{place}` and {what} `{other}` are one inside the other: keep them apart");
             }
         }
-        Ok(ReadPlaces { input, manifests })
+        Ok(ReadPlaces::new(input, manifests, Some(&run.output()?)))
     }
 
     fn manifests(&self, intake: &IntakeOptions) -> anyhow::Result<Places> {

@@ -109,8 +109,9 @@ impl Service {
 
     /// Looks for causes, on what this process knows.
     pub fn inspector(&self) -> Inspector {
-        let (store, input) = (self.store.clone(), Some(self.places.input.clone()));
-        Inspector { store, input, about: self.about.clone(), leader: self.leader().cloned() }
+        let ReadPlaces { input, mended, .. } = (*self.places).clone();
+        let (store, about, leader) = (self.store.clone(), self.about.clone(), self.leader().cloned());
+        Inspector { store, input: Some(input), mended, about, leader }
     }
 
     /// The places that are read.
@@ -155,8 +156,8 @@ impl Service {
     /// Queues a manifest. One that is known is not run again: its run is returned as it is, with the higher priority of
     /// the two while it waits. One that names a file outside the input is refused before anything is asked of that file.
     pub async fn submit(&self, manifest: Manifest, uri: &str, priority: i32) -> Result<Run, SubmitError> {
-        let id = manifest.id.clone();
-        if let Some(file) = manifest.files.iter().find(|file| !self.places.input.contains(&file.uri)) {
+        let (id, convertible) = (manifest.id.clone(), self.places.convertible());
+        if let Some(file) = manifest.files.iter().find(|file| !convertible.contains(&file.uri)) {
             return Err(SubmitError::Foreign { manifest_id: id, uri: file.uri.clone() });
         }
         self.check_own_names(&manifest).await?;
@@ -175,7 +176,7 @@ impl Service {
     async fn check_own_names(&self, manifest: &Manifest) -> Result<(), SubmitError> {
         let is_local = |uri: &ObjectUri| bucket_and_key(uri).is_none();
         let uris: Vec<_> = manifest.files.iter().map(|file| file.uri.clone()).filter(is_local).collect();
-        let places = self.places.input.clone();
+        let places = self.places.convertible();
         let checked = tokio::task::spawn_blocking(move || places.check_own_names(&uris)).await;
         match checked.unwrap_or_else(|error| resume_unwind(error.into_panic())) {
             Err(reason) if self.store.run_head(&manifest.id).await?.is_none() => {
@@ -209,7 +210,7 @@ impl Service {
         if self.lost_file(&manifest, usize::MAX).await?.is_some() {
             return Ok(());
         }
-        match refresh::refreshed(&run, manifest, self.places.input.clone()).await {
+        match refresh::refreshed(&run, manifest, self.places.convertible()).await {
             Ok(None) => {}
             Ok(Some((manifest, changed))) => {
                 tracing::info!(manifest = %id, files = changed.len(), "files have other content by now, and are read as they are");

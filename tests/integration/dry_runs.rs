@@ -26,7 +26,7 @@ async fn add_trouble(world: &World) {
 
 fn service(world: &World) -> Service {
     let input = Places::of(&Location::parse(world.place.path("in").to_str().unwrap()).unwrap());
-    Service::new(world.store.clone(), ReadPlaces { input, manifests: Places::none() })
+    Service::new(world.store.clone(), ReadPlaces::new(input, Places::none(), None))
 }
 
 /// Plans of every kind, of subjects that are named and of those that match.

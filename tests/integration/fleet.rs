@@ -314,11 +314,16 @@ impl<'a> Fleet<'a> {
         tasks.iter().filter_map(task).collect()
     }
 
-    /// Submits, until somebody accepts it. Returns the status.
+    /// Submits a manifest, until somebody accepts it. Returns the status.
     pub(crate) fn submit(&self, scheduler: usize, document: &Value) -> (u16, Value) {
-        let url = format!("http://127.0.0.1:{}/api/v1/manifests", self.ports[scheduler].1);
+        self.submit_to(scheduler, "manifests", document)
+    }
+
+    /// Posts a document to a path of the API, until somebody accepts it. Returns the status.
+    pub(crate) fn submit_to(&self, scheduler: usize, path: &str, document: &Value) -> (u16, Value) {
+        let url = format!("http://127.0.0.1:{}/api/v1/{path}", self.ports[scheduler].1);
         let mut answer = None;
-        self.wait_until("a scheduler accepts a manifest", || {
+        self.wait_until("a scheduler accepts a document", || {
             answer = self.world.runtime.block_on(async {
                 let request = self.world.place.authorized(self.client.post(&url).json(document));
                 let response = self.client.execute(request).await.ok()?;

@@ -43,6 +43,7 @@ mod plans;
 mod planted;
 mod progress;
 mod proxy;
+mod put_back;
 mod query;
 mod queues;
 mod random;

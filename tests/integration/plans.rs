@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 type Store = Arc<dyn TrackingStore>;
 
 fn service(store: &Store) -> Service {
-    Service::new(store.clone(), ReadPlaces { input: Places::none(), manifests: Places::none() })
+    Service::new(store.clone(), ReadPlaces::new(Places::none(), Places::none(), None))
 }
 
 fn operator(name: &str) -> Operator {
@@ -331,7 +331,7 @@ async fn refused_files_are_taken_back_where_the_rules_allow(store: Store) {
         quarantine: Some(QuarantineReason::TooSmall),
     });
     store.track(&found, Overwrites::Record, Utc::now()).await.unwrap();
-    let places = ReadPlaces { input: root.path().to_str().unwrap().parse().unwrap(), manifests: Places::none() };
+    let places = ReadPlaces::new(root.path().to_str().unwrap().parse().unwrap(), Places::none(), None);
     let service = Service::new(store.clone(), places);
     let query = FileQuery { reason: Some("too-small".to_owned()), ..FileQuery::default() };
     let request = PlanRequest { action: Action::Redrive, select: Select::Files(query), reason: None };

@@ -39,7 +39,7 @@ async fn state(store: &Store, uri: &ObjectUri) -> FileState {
 }
 
 async fn states_and_counts_are_changed_as_shown(store: Store) {
-    let service = Service::new(store.clone(), ReadPlaces { input: Places::none(), manifests: Places::none() });
+    let service = Service::new(store.clone(), ReadPlaces::new(Places::none(), Places::none(), None));
     let ops = Operator { actor: "ops".to_owned(), via: Via::Api };
     let (a, b) = (track(&store, "a").await, track(&store, "b").await);
     let both = named(&[a.as_str(), b.as_str(), "s3://in/unknown.ndjson"]);

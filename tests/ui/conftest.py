@@ -223,6 +223,11 @@ def run_in(up, state):
     return next(run["manifest_id"] for run in up.api("/api/v1/runs")["items"] if run["state"] == state)
 
 
+def dirty_run(up):
+    """A run that has rejected lines."""
+    return next(run["manifest_id"] for run in up.api("/api/v1/runs?state=completed")["items"] if run["summary"]["rejected"])
+
+
 def preview_of(up):
     """The page of a refused file in pieces."""
     uri = next(file["uri"] for file in up.api("/api/v1/files?state=quarantined")["items"] if "no-date" in file["uri"])
@@ -237,7 +242,7 @@ def all_pages(up):
     return (
         PAGES
         + tabs
-        + [f"/ui/runs/{failed}", "/ui/file?uri=" + urllib.parse.quote(uri, safe=""), "/ui/file?uri=file:///nowhere/2025-12-23-a.ndjson", preview_of(up)]
+        + [f"/ui/runs/{dirty_run(up)}/mend", f"/ui/runs/{failed}", "/ui/file?uri=" + urllib.parse.quote(uri, safe=""), "/ui/file?uri=file:///nowhere/2025-12-23-a.ndjson", preview_of(up)]
     )
 
 

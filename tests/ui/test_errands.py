@@ -77,14 +77,34 @@ def test_mended_lines_are_put_back(browser, up):
     page.wait_for_url("**/rejected")
     text = page.locator("#page").inner_text()
     assert '{"id": 7 "name": "mend me"}' in text and "expected" in text
-    place = page.locator("section[aria-labelledby=put-back] code").first.inner_text()
-    raw = [json.loads(line)["raw"] for line in open(urllib.parse.unquote(urllib.parse.urlsplit(place).path))]
-    assert len(raw) == 1
-    put(up.root / "in", "2025-12-17-mended.ndjson", lines(1000) + raw[0].replace('7 "', '7, "').encode() + b"\n")
-    uri = up.until(lambda: next((file["uri"] for file in up.api("/api/v1/files?date=2025-12-17&state=completed")["items"] if "mended" in file["uri"]), None))
-    find(page, "2025-12-17-mended")
-    page.wait_for_url("**/ui/file?uri=*")
-    assert uri.endswith("2025-12-17-mended.ndjson") and "1,001 lines → 1,001 rows" in page.get_by_role("region", name="Where is it?").inner_text()
+    page.get_by_role("link", name="Mend the 1 line above").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/mend")
+    page.wait_for_load_state()
+    field = page.get_by_label("Lines, each one JSON object")
+    assert field.input_value() == '{"id": 7 "name": "mend me"}\n'
+    page.get_by_role("button", name="Check").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".banner.bad")
+    assert "line 1: malformed" in page.get_by_role("alert").inner_text() and field.input_value() == '{"id": 7 "name": "mend me"}\n'
+    field.fill('{"id": 7, "name": "mend me"}')
+    page.get_by_label("Reason").fill("a comma was missing")
+    page.get_by_role("button", name="Check").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".banner.good")
+    assert "1 line of 29 B would be rows" in page.locator(".banner.good").inner_text()
+    field.fill('{"id": 7, "name": "mend me twice"}')
+    page.get_by_role("button", name="Put 1 line back").click()
+    page.wait_for_selector(".banner.warn")
+    assert "changed after they were checked" in page.get_by_role("alert").inner_text()
+    page.get_by_role("button", name="Put 1 line back").click()
+    page.wait_for_url(f"**/ui/runs/{run}-mended-*")
+    mended = page.url.rsplit("/", 1)[1]
+    assert up.until(lambda: up.api(f"/api/v1/runs/{mended}")["result"])["ledger"]["rows"] == 1
+    browser.open(f"/ui/runs/{run}/rejected")
+    assert page.get_by_role("link", name=mended).count() == 1
+    browser.open("/ui/activity")
+    assert "put-back" in page.inner_text("#page") and "a comma was missing" in page.inner_text("#page")
 
 
 def test_the_slow_task_of_a_run_is_found(browser, up):

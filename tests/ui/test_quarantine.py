@@ -83,12 +83,12 @@ def test_a_failed_file_is_taken_back_from_its_lines(browser, up):
     assert "Take back 1 file" in browser.page.inner_text("h1")
 
 
-def test_rejected_lines_lead_back_into_the_input(browser, up):
+def test_rejected_lines_lead_to_where_they_are_mended(browser, up):
     browser.open("/ui/quarantine")
     browser.page.click("#rejected ~ * a:has-text('look at them'), section[aria-labelledby=rejected] a:has-text('look at them')")
     browser.page.wait_for_url(re.compile("/rejected$"))
     text = browser.page.inner_text("section[aria-labelledby=put-back]")
-    assert "jq -r 'select(.raw != null) | .raw'" in text and "/rejected-lines/" in text
+    assert "millwork runs put-back" in text and "/rejected-lines/" in text
 
 
 def test_the_slow_task_is_found_after_its_run(browser, up):

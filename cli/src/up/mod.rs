@@ -179,7 +179,7 @@ pub(crate) async fn up(options: Options) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let place = Where::of(&options)?;
     let store = millwork_tracking::open(&place.state).await?;
-    let places = ReadPlaces { input: Places::of(&place.input), manifests: Places::none() };
+    let places = ReadPlaces::new(Places::of(&place.input), Places::none(), Some(&place.output));
     let about = About::of(&place.run, &places.manifests)?;
     let service = Service::new(store.clone(), places).with_about(about);
     let shown = if options.no_ui { None } else { Some(show(&options, &service).await?) };
@@ -229,7 +229,7 @@ async fn lead(
     };
     let output = OutputLock::take(place.output.clone())?;
     tell_adopted(options.adopt, &claim_output(&lease, &place.output, &place.run.layout, options.adopt).await?);
-    let conversion = place.run.service_conversion(Places::of(&place.input))?;
+    let conversion = place.run.service_conversion(service.places().convertible())?;
     let engine = engine.await??;
     let (scheduler, ended) = Scheduler::start(engine, &lease, output, place.run.clone(), conversion)?;
     service.lead(scheduler.clone());

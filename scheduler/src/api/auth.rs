@@ -20,12 +20,13 @@ use std::time::{Duration, Instant};
 
 /// Routes of those who operate. What else changes something is for administrators, so that a new route is closed until it is
 /// opened here.
-const OPERATED: [(Method, &str); 8] = [
+const OPERATED: [(Method, &str); 9] = [
     (Method::POST, "/api/v1/manifests"),
     (Method::POST, "/api/v1/runs/{id}/cancel"),
     (Method::POST, "/api/v1/runs/{id}/retry"),
     (Method::POST, "/api/v1/runs/{id}/force"),
     (Method::PUT, "/api/v1/runs/{id}/priority"),
+    (Method::POST, "/api/v1/runs/{id}/mended"),
     (Method::POST, "/api/v1/dates/{date}/recount"),
     (Method::POST, "/api/v1/plans"),
     (Method::POST, "/api/v1/plans/{id}/apply"),

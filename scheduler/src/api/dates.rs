@@ -73,7 +73,7 @@ pub(super) async fn recount_date(
     Path(date): Path<DatePrefix>,
 ) -> Result<Json<DateNumbers>, ApiError> {
     let after = "its numbers are counted anew".to_owned();
-    let deed = Deed { action: "recount", subject: date.to_string(), before: None, after };
+    let deed = Deed { action: "recount", subject: date.to_string(), before: None, after, reason: None };
     let store = api.service.store().clone();
     let totals = api.service.audited(&who, deed, async move { store.recount_totals(date).await }).await?;
     Ok(Json(numbers(date, totals)))

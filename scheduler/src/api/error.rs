@@ -1,6 +1,7 @@
 //! Errors, in their one shape: `{"error": {"code": "…", "message": "…"}}`.
 
 use crate::intake::ReadError;
+use crate::mended::PutBackError;
 use crate::plans::PlanError;
 use crate::service::SubmitError;
 use axum::Json;
@@ -8,6 +9,7 @@ use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, Que
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use millwork_api::{ErrorBody, ErrorCode, ErrorDetail};
+use millwork_manifest::InvalidManifestId;
 use millwork_queue::BadReason;
 use millwork_tracking::TrackingError;
 use std::any::Any;
@@ -93,6 +95,27 @@ impl From<SubmitError> for ApiError {
             foreign @ SubmitError::Foreign { .. } => Self::new(ErrorCode::ForeignObject, foreign),
             twice @ SubmitError::Twice { .. } => Self::new(ErrorCode::BadManifest, twice),
         }
+    }
+}
+
+impl From<PutBackError> for ApiError {
+    fn from(error: PutBackError) -> Self {
+        let code = match error {
+            PutBackError::TooLarge { .. } => ErrorCode::TooLarge,
+            PutBackError::Empty | PutBackError::Bad { .. } => ErrorCode::BadLines,
+            PutBackError::NoneRejected { .. } | PutBackError::NoPlace => ErrorCode::Conflict,
+            PutBackError::Id(_) | PutBackError::Uri(_) => ErrorCode::Bug,
+            PutBackError::Storage(_) | PutBackError::Other { .. } => ErrorCode::Storage,
+            PutBackError::Tracking(error) => return error.into(),
+            PutBackError::Submit(error) => return error.into(),
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<InvalidManifestId> for ApiError {
+    fn from(error: InvalidManifestId) -> Self {
+        Self::new(ErrorCode::Bug, error)
     }
 }
 

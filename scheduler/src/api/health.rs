@@ -124,8 +124,7 @@ mod tests {
         let state = format!("sqlite:{}", directory.path().join("state.db").display());
         let store = millwork_tracking::open(&state).await.unwrap();
         let counting = tokio::spawn(std::future::pending::<()>());
-        let nowhere =
-            crate::ReadPlaces { input: millwork_storage::Places::none(), manifests: millwork_storage::Places::none() };
+        let nowhere = crate::ReadPlaces::new(millwork_storage::Places::none(), millwork_storage::Places::none(), None);
         let health = Health::new(Service::new(store.clone(), nowhere), counting.abort_handle());
         assert_eq!((health.store().await, health.dead()), (Ok(()), None));
         store.close().await;

@@ -40,6 +40,7 @@ pub(super) async fn submit_manifest(
         subject: id.to_string(),
         before: known.as_ref().map(|run| run.state.to_string()),
         after: "queued".to_owned(),
+        reason: None,
     };
     let submit = submit(service, manifest, uri, query);
     let (run, was_again) = api.service.audited(&who, deed, submit).await?;

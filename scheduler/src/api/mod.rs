@@ -21,6 +21,7 @@ mod health;
 mod history;
 mod limits;
 mod manifests;
+mod mended;
 mod metrics;
 mod numbers;
 mod openapi;
@@ -52,6 +53,7 @@ pub(crate) use dates::sums;
 pub(crate) use error::ApiError;
 pub(crate) use executors::load_executors;
 pub(crate) use files::{load_file, load_files};
+pub(crate) use mended::{mended_of, put_back};
 pub use options::{HttpDoor, HttpOptions};
 pub(crate) use preview::load_preview;
 pub(crate) use rejected::load_rejected;
@@ -201,6 +203,7 @@ fn timed() -> OpenApiRouter<Api> {
         .routes(routes!(run_parts::list_run_files))
         .routes(routes!(run_parts::list_run_ledger))
         .routes(routes!(rejected::list_rejected))
+        .routes(routes!(mended::put_back_lines))
         .routes(routes!(run_actions::cancel_run))
         .routes(routes!(run_actions::retry_run))
         .routes(routes!(run_actions::force_run))

@@ -66,7 +66,7 @@ pub(crate) async fn load_preview(api: &Api, PreviewQuery { uri, from }: PreviewQ
 fn places_of(api: &Api, file: &TrackedFile) -> Vec<(ObjectUri, Places)> {
     let moved = file.quarantine_uri.as_deref().filter(|_| file.state == FileState::Quarantined);
     let moved = moved.and_then(|uri| uri.parse().ok()).map(|uri| (uri, api.service.quarantine()));
-    let came = (file.uri.clone(), api.service.places().input.clone());
+    let came = (file.uri.clone(), api.service.places().convertible());
     moved.into_iter().chain([came]).collect()
 }
 

@@ -104,6 +104,6 @@ async fn act<E: Into<ApiError> + From<TrackingError> + Display + Send + 'static>
     effect: impl Future<Output = Result<StoredRun, E>> + Send + 'static,
 ) -> Accepted {
     let before = Some(head(api, id).await?.state.to_string());
-    let deed = Deed { action, subject: id.to_string(), before, after };
+    let deed = Deed { action, subject: id.to_string(), before, after, reason: None };
     accepted(api.service.audited(who, deed, effect).await.map_err(Into::into)?)
 }

@@ -69,7 +69,7 @@ fn private(directory: &std::path::Path, name: &str) -> PathBuf {
 }
 
 fn nowhere() -> crate::ReadPlaces {
-    crate::ReadPlaces { input: millwork_storage::Places::none(), manifests: millwork_storage::Places::none() }
+    crate::ReadPlaces::new(millwork_storage::Places::none(), millwork_storage::Places::none(), None)
 }
 
 /// Starts an attempt and commits it.

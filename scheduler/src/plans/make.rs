@@ -3,8 +3,8 @@
 use super::cost::cost_of;
 use super::kinds::{self, Looked};
 use super::record::{self, Kept, state_at};
-use super::{MAX_FILTER_BYTES, MAX_NAMES_BYTES, MAX_REASON_CHARS, MAX_SUBJECTS, PlanError, VALID};
-use crate::audit::{Operator, is_reason};
+use super::{MAX_FILTER_BYTES, MAX_NAMES_BYTES, MAX_SUBJECTS, PlanError, VALID};
+use crate::audit::{MAX_REASON_CHARS, Operator, is_reason};
 use crate::select;
 use crate::service::Service;
 use chrono::Utc;

@@ -32,8 +32,6 @@ const MAX_SUBJECTS: usize = 1000;
 const MAX_NAMES_BYTES: usize = 256 << 10;
 /// Bytes of the filter of a plan at most, 8 KiB: a key has 1 KiB.
 const MAX_FILTER_BYTES: usize = 8 << 10;
-/// Length of a reason at most, in characters: a paragraph.
-const MAX_REASON_CHARS: usize = 1000;
 /// Time in which a plan can be applied: long enough to read it and ask somebody, short enough to be still true.
 const VALID: Duration = Duration::minutes(15);
 /// Time for which plans are kept: as long as the notes that name them.

@@ -1,7 +1,7 @@
 //! The web UI: thin handlers under `/ui/`, each of which loads what the API tells and hands it to a page.
 //!
 //! Pages are read with a session ([`guard`]), which a browser gets for a token or by a link that works once. A form only ever
-//! makes a change plan, or applies one; what it does is what the API does. Every answer carries the headers that keep a page from
+//! makes a change plan, applies one, or puts mended lines back; what it does is what the API does. Every answer carries the headers that keep a page from
 //! loading, running or sending anything of others.
 
 mod asked;
@@ -14,6 +14,7 @@ mod forms;
 mod guard;
 mod headers;
 mod lists;
+mod mend;
 mod numbers;
 mod overview;
 mod plans;
@@ -64,6 +65,7 @@ pub(crate) fn routers(access: Access, paths: &PagePaths) -> (Router<Api>, Router
         .route("/ui/find", get(find::get_find))
         .route("/ui/runs", get(lists::get_runs))
         .route("/ui/runs/{id}", get(run::get_run))
+        .route("/ui/runs/{id}/mend", get(mend::get_mend).post(mend::post_mend))
         .route("/ui/runs/{id}/{tab}", get(run::get_run_part))
         .route("/ui/files", get(lists::get_files))
         .route("/ui/file", get(lists::get_file))

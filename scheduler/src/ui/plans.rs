@@ -161,7 +161,7 @@ async fn apply(asked: &Asked, api: &Api, id: &str, form: &Form) -> Result<Applie
 }
 
 /// Refuses those who may only look.
-fn may_change(asked: &Asked) -> Result<(), ApiError> {
+pub(super) fn may_change(asked: &Asked) -> Result<(), ApiError> {
     match asked.caller.role >= Role::Operate {
         true => Ok(()),
         false => Err(ApiError::new(
@@ -171,7 +171,7 @@ fn may_change(asked: &Asked) -> Result<(), ApiError> {
     }
 }
 
-fn operator(asked: &Asked) -> Operator {
+pub(super) fn operator(asked: &Asked) -> Operator {
     Operator { actor: asked.caller.id.to_string(), via: Via::Ui }
 }
 

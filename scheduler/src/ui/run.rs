@@ -44,7 +44,7 @@ async fn show(asked: &Asked, api: &Api, id: &str, tab: Tab) -> Result<Shown, Api
             ledger = load_run_ledger(api, &id, query(FILES)).await.map(|page| page.items).unwrap_or_default();
             Part::Files { files: &files, ledger: &ledger, cursor: asked.get("cursor").map(str::to_owned) }
         }
-        Tab::Rejected => match rejected::part(asked, &run).await? {
+        Tab::Rejected => match rejected::part(asked, api, &run).await? {
             Some(lines) => Part::Rejected(lines),
             None => Part::Run,
         },

@@ -28,9 +28,10 @@ impl Inspector {
             facts.has_pending = true;
             facts.oldest_pending = facts.oldest_pending.or(Some(oldest.arrived_at));
         }
-        if !self.add_all(&mut facts, date).await? {
-            let found = self.store.date_totals(Some(date), Some(date)).await?;
-            add_totals(&mut facts, found.into_iter().map(|(_, totals)| totals).next().unwrap_or_default());
+        let found = self.store.date_totals(Some(date), Some(date)).await?;
+        let totals = found.into_iter().map(|(_, totals)| totals).next().unwrap_or_default();
+        if has_many(&totals) || !self.add_all(&mut facts, date).await? {
+            add_totals(&mut facts, totals);
         }
         let is_known = facts.pending_files > 0 || facts.has_pending || facts.refused > 0 || !facts.runs.is_empty();
         Ok(is_known.then_some(facts))
@@ -64,6 +65,13 @@ impl Inspector {
         facts.runs = counts;
         Ok([runs.next_cursor, refused.next_cursor, failed.next_cursor].iter().all(Option::is_none))
     }
+}
+
+/// Tells whether a date has more runs or files of a kind than are read one by one.
+fn has_many(totals: &DateTotals) -> bool {
+    let files = [FileState::Quarantined, FileState::Failed];
+    let files = files.iter().filter_map(|state| totals.files.get(state)).map(|total| total.files);
+    totals.runs.values().sum::<u64>() > PAGE as u64 || files.into_iter().any(|files| files > PAGE as u64)
 }
 
 /// Takes the numbers of a date from its totals.

@@ -3,7 +3,7 @@
 use super::Inspector;
 use millwork_diagnosis::ObjectFacts;
 use millwork_manifest::ObjectUri;
-use millwork_storage::{Located, StorageResult, heads_blocking};
+use millwork_storage::{Located, Places, StorageResult, heads_blocking};
 use std::time::Duration;
 
 /// Time that a look at objects may take: 10 s. A storage that answers later is of no use to somebody who waits.
@@ -14,7 +14,8 @@ const MAX_OUTPUTS: usize = 50;
 impl Inspector {
     /// A file's object as it is now. No name outside the places of input is looked for.
     pub(crate) async fn look(&self, uri: &ObjectUri) -> ObjectFacts {
-        let Some(places) = self.input.clone() else { return ObjectFacts::NotAsked };
+        let Some(input) = self.input.clone() else { return ObjectFacts::NotAsked };
+        let places = input.and(self.mended.as_ref().map_or_else(Places::none, Places::of));
         if !places.contains(uri) {
             return ObjectFacts::Foreign;
         }

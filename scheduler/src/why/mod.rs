@@ -68,6 +68,8 @@ pub struct Inspector {
     pub(crate) store: Arc<dyn TrackingStore>,
     /// Places of input; none if they are not known: then no object is looked at.
     pub(crate) input: Option<Places>,
+    /// Place of mended lines, which are looked at like input; none if that is not known.
+    pub(crate) mended: Option<Location>,
     pub(crate) about: Arc<About>,
     /// The scheduler that runs the manifests, if it is in this process.
     pub(crate) leader: Option<Scheduler>,
@@ -76,7 +78,7 @@ pub struct Inspector {
 impl Inspector {
     /// Looks at a state without a scheduler.
     pub fn on(store: Arc<dyn TrackingStore>, input: Option<Places>, about: About) -> Self {
-        Self { store, input, about: Arc::new(about), leader: None }
+        Self { store, input, mended: None, about: Arc::new(about), leader: None }
     }
 
     /// Diagnoses a file.

@@ -12,6 +12,7 @@ pub mod files;
 pub mod find;
 pub mod flow;
 pub mod help;
+pub mod mend;
 pub mod overview;
 pub mod preview;
 pub mod quarantine;

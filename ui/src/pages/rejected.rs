@@ -1,11 +1,11 @@
 //! Rejected lines of a run, each with a mark below the byte at which it stopped to be JSON.
 
+use super::mend;
 use crate::format;
 use crate::parts::{copy, link};
 use crate::text;
 use maud::{Markup, html};
 use millwork_api::RejectedLine;
-use millwork_manifest::{DatePrefix, ObjectUri};
 use std::collections::BTreeMap;
 
 /// Characters of a line that are shown before and behind the mark.
@@ -13,6 +13,12 @@ const AROUND: usize = 160;
 
 /// Content of a page of a file of rejected lines.
 pub struct RejectedPage<'a> {
+    /// Id of the run.
+    pub run: &'a str,
+    /// Manifests of lines of this run that were put back.
+    pub earlier: &'a [String],
+    /// Place at which this piece of the file begins, in bytes.
+    pub from: u64,
     /// Address of the file.
     pub place: &'a str,
     /// Lines in it.
@@ -43,41 +49,31 @@ pub fn page(page: &RejectedPage<'_>) -> Markup {
             @if let Some(first) = page.first { a.button.quiet href=(first) { "⇤ first" } }
             @if let Some(next) = page.next { a.button rel="next" data-key="n" href=(next) { "more →" } }
         }
-        (put_back(page.place))
+        (put_back(page))
     }
 }
 
-/// The way of mended lines into the output: a new file of the date. The rows that are there already are in no line of it.
-fn put_back(place: &str) -> Markup {
-    let path = place.parse::<ObjectUri>().ok().and_then(|uri| uri.to_path());
-    let read = match path {
-        Some(path) => format!("cat {}", quoted(&path.display().to_string())),
-        None => format!("aws s3 cp {} -", quoted(place)),
-    };
-    let command = format!("{read} | jq -r 'select(.raw != null) | .raw' > {}", mended(place));
+/// The way of mended lines into the output: the rows that are there already are in no line of it.
+fn put_back(page: &RejectedPage<'_>) -> Markup {
+    let from = page.from.to_string();
+    let here = mend::path(page.run, (page.from > 0).then_some(from.as_str()));
+    let commands = [
+        format!("millwork rejected {} --lines > mended.ndjson", page.run),
+        format!("millwork runs put-back {} mended.ndjson", page.run),
+    ];
     html! {
         section.panel aria-labelledby="put-back" {
-            h2 id="put-back" { "Put mended lines back" }
-            p { "All of them, as they stood: " code { (text::shown(place)) } (copy::button(place, "the address")) }
-            ol.do {
-                li { "Take the lines out: " (copy::command(&text::plain(&command))) }
-                li { "Mend the lines in that file. The date in its name is that of its rows." }
-                li { "Put it into the input, beside the other files. Only these lines are converted: the rows of this run stay as they are." }
-                li { "A file below the least size is refused there: gather the lines of several runs in it, or submit it in a manifest of its own, with " code { "millwork submit" } "." }
+            h2 id="put-back" { "Mend and put back" }
+            @if !page.earlier.is_empty() {
+                p { "Lines of this run were put back in " @for (index, run) in page.earlier.iter().enumerate() { @if index > 0 { ", " } (link::run(run)) } "." }
             }
+            p { "Mended lines become rows of a run of their own; the rows of this one stay as they are." }
+            p { a.button href=(here) { "Mend the " (format::counted(page.lines.len() as u64, "line")) " above…" } }
+            p.muted { "All of them, in an editor:" }
+            @for command in &commands { (copy::command(command)) }
+            p.muted { "As they were rejected: " code { (text::shown(page.place)) } (copy::button(page.place, "the address")) }
         }
     }
-}
-
-/// Name for the file of mended lines: that of the date of the run, which is the folder of its rejected lines.
-fn mended(place: &str) -> String {
-    let date = place.rsplit('/').nth(1).filter(|folder| folder.parse::<DatePrefix>().is_ok());
-    format!("{}-mended.ndjson", date.unwrap_or("YYYY-MM-DD"))
-}
-
-/// A text as one word of a shell.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 fn one(line: &RejectedLine) -> Markup {
@@ -129,17 +125,6 @@ pub(super) fn excerpt(raw: &str, mark: Option<usize>) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_lines_are_taken_from_where_they_are() {
-        assert!(
-            put_back("s3://q/it's.ndjson")
-                .into_string()
-                .contains(r"aws s3 cp &#39;s3://q/it&#39;\&#39;&#39;s.ndjson&#39; -")
-                || put_back("s3://q/it's.ndjson").into_string().contains(r"aws s3 cp 's3://q/it'\''s.ndjson' -")
-        );
-        assert!(put_back("file:///q/a%20b.ndjson").into_string().contains("cat '/q/a b.ndjson' | jq"));
-    }
 
     #[test]
     fn the_mark_stands_below_the_byte() {

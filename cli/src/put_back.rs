@@ -1,0 +1,129 @@
+//! `millwork runs put-back`: mended lines of a run become a file and a run of their own.
+
+use crate::client::{Client, ClientOptions};
+use crate::exit::Exit;
+use crate::failure::usage;
+use crate::list::print_json;
+use crate::plans::confirm;
+use crate::table;
+use anyhow::Context;
+use clap::Args;
+use millwork_api::{MendedLines, PutBack, path};
+use millwork_diagnosis::many;
+use millwork_manifest::printable;
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Bytes that are read at most: the scheduler takes 16 MiB, and says so of more.
+const MAX_READ_BYTES: u64 = (16 << 20) + 1;
+
+/// Put mended lines of a run back.
+///
+/// Each line is judged first as a conversion would judge it: if one would be rejected again, it is named, and nothing is put back. The
+/// lines become a file beside the output and a run of their own; the rows that are there stay as they are. The same lines are put back
+/// once, however often that is asked.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  millwork rejected 2025-12-23-batch-0407-20251223-101500 --lines > mended.ndjson\n  millwork runs put-back 2025-12-23-batch-0407-20251223-101500 mended.ndjson --dry-run\n  millwork runs put-back 2025-12-23-batch-0407-20251223-101500 mended.ndjson --yes --reason \"a comma was missing\""
+)]
+pub(crate) struct Options {
+    /// The manifest's id
+    id: String,
+
+    /// File of the mended lines, one JSON object a line; - for stdin
+    #[arg(value_name = "FILE")]
+    lines: PathBuf,
+
+    /// Show what would be done, and do nothing; exit 3 if something would be
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+
+    /// Put them back without asking
+    #[arg(long)]
+    yes: bool,
+
+    /// Reason, for the notes of what was done
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    client: ClientOptions,
+}
+
+pub(crate) async fn put_back(options: Options) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&options.client)?;
+    let place = path::run_part(&options.id, "mended");
+    let asked = |dry_run, lines| MendedLines { lines, reason: options.reason.clone(), dry_run };
+    let lines = read(&options.lines)?;
+    if !options.yes {
+        let would: PutBack = client.post(&place, &(), &asked(true, lines.clone())).await?;
+        if would.run.is_some() {
+            return told(&would, &options, Exit::Done);
+        }
+        let what = format!("put {} back", many(would.lines, "line"));
+        if options.dry_run || options.json || !confirmed(&would, &what)? {
+            return told(&would, &options, Exit::NeedsYou);
+        }
+    }
+    let done: PutBack = client.post(&place, &(), &asked(false, lines)).await?;
+    told(&done, &options, Exit::Done)
+}
+
+fn confirmed(would: &PutBack, what: &str) -> anyhow::Result<bool> {
+    describe(would);
+    confirm(what, "y")
+}
+
+fn told(told: &PutBack, options: &Options, exit: Exit) -> anyhow::Result<ExitCode> {
+    if options.json {
+        print_json(told)?;
+        return Ok(exit.into());
+    }
+    match &told.run {
+        Some(run) => {
+            println!("{}", run.manifest_id);
+            eprintln!("{} in a run of their own, which is {}", many(told.lines, "mended line"), run.state);
+        }
+        None => {
+            describe(told);
+            eprintln!("nothing was put back yet: say --yes");
+        }
+    }
+    Ok(exit.into())
+}
+
+/// Tells what would be done.
+fn describe(would: &PutBack) {
+    eprintln!(
+        "{} ({}) would be put back of a run that has rejected {}, as {}",
+        many(would.lines, "line"),
+        table::bytes(would.bytes),
+        many(would.rejected, "line"),
+        printable(&would.file)
+    );
+    if !would.earlier.is_empty() {
+        eprintln!("other lines of this run were put back before, in {}", would.earlier.join(", "));
+    }
+}
+
+/// Reads the lines; more than are taken are left unread.
+fn read(file: &PathBuf) -> anyhow::Result<String> {
+    let shown = file.display();
+    let mut bytes = Vec::new();
+    let read = if file.as_os_str() == "-" {
+        std::io::stdin().lock().take(MAX_READ_BYTES).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(file).and_then(|file| file.take(MAX_READ_BYTES).read_to_end(&mut bytes))
+    };
+    read.with_context(|| format!("cannot read the lines `{shown}`"))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let line =
+            1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        usage(format!("line {line} of `{shown}` is not UTF-8: mend it, too"))
+    })
+}

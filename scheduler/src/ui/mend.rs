@@ -1,0 +1,117 @@
+//! Rejected lines in a form: mended there, checked, and put back.
+
+use super::asked::{Asked, Shown};
+use super::forms::Form;
+use super::plans::{may_change, operator};
+use crate::api::{Api, ApiError, load_rejected, load_run, put_back};
+use axum::extract::{Path, Request, State};
+use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
+use millwork_api::{ErrorCode, MendedLines, PutBack, RejectedLine, path};
+use millwork_manifest::ManifestId;
+use millwork_ui::frame::Section;
+use millwork_ui::pages::mend::{self, MendPage, Step};
+use millwork_ui::parts::link;
+use std::time::Duration;
+
+/// Bytes of a line that is mended in a form at most, 64 KiB: longer ones are for an editor.
+const MAX_LINE_BYTES: usize = 64 << 10;
+/// Bytes of the form at most, 4 MiB: a piece of rejected lines has 256 KiB, each byte of which can be three in a form, with room to mend.
+const MAX_FORM_BYTES: usize = 4 << 20;
+/// Time in which the form has to come: 30 s, for a slow line.
+const FORM_TIME: Duration = Duration::from_secs(30);
+
+/// Shows the lines of one piece as they were rejected.
+pub(super) async fn get_mend(asked: Asked, State(api): State<Api>, Path(id): Path<String>) -> Response {
+    let made = show_rejected(&asked, &api, &id).await;
+    asked.answer(Section::Runs, made)
+}
+
+/// Checks lines, or puts them back as they were checked.
+pub(super) async fn post_mend(
+    asked: Asked,
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
+    match take(&asked, &api, &id, request).await {
+        Ok(Taken::Put(done)) => {
+            let said = format!("{} mended lines are put back, in this run", done.lines);
+            (AppendHeaders([asked.say_next(&said)]), Redirect::to(&link::run_path(&done.manifest_id))).into_response()
+        }
+        Ok(Taken::Shown(shown)) => asked.answer(Section::Runs, Ok(*shown)),
+        Err(error) => asked.answer(Section::Runs, Err(error)),
+    }
+}
+
+/// Answer to a form.
+enum Taken {
+    Put(PutBack),
+    Shown(Box<Shown>),
+}
+
+async fn show_rejected(asked: &Asked, api: &Api, id: &str) -> Result<Shown, ApiError> {
+    let id = run_id(id)?;
+    let run = load_run(api, &id).await?;
+    let result = run.result.filter(|result| result.rejected_lines.is_some());
+    let result = result
+        .ok_or_else(|| ApiError::new(ErrorCode::Conflict, format!("run `{id}` has no rejected lines in its output")))?;
+    let from = asked.parse::<u64>("from")?.unwrap_or(0);
+    let found = load_rejected(result.rejected_lines, result.rejected, from).await?;
+    let (mut lines, mut left_out) = (String::new(), Vec::new());
+    for line in &found.items {
+        match line.whole().filter(|text| text.len() <= MAX_LINE_BYTES) {
+            Some(text) => {
+                lines.push_str(&text);
+                lines.push('\n');
+            }
+            None => left_out.push(left_out_of(line)),
+        }
+    }
+    Ok(show(asked, &id, &lines, "", &left_out, Step::Mend))
+}
+
+/// Tells why a line is not in the form.
+fn left_out_of(line: &RejectedLine) -> String {
+    let (number, file, length) = (line.line, &line.file, line.length);
+    format!("line {number} of {file} has {length} bytes, more than {MAX_LINE_BYTES}: take it from that file")
+}
+
+async fn take(asked: &Asked, api: &Api, id: &str, request: Request) -> Result<Taken, ApiError> {
+    may_change(asked)?;
+    let id = run_id(id)?;
+    let form = Form::read(request, MAX_FORM_BYTES, FORM_TIME).await?;
+    let lines = form.get("lines").unwrap_or_default();
+    let reason = form.get("reason").unwrap_or_default();
+    let want = |dry_run| MendedLines { lines: lines.to_owned(), reason: Some(reason.to_owned()), dry_run };
+    let shown = |step: Step<'_>| Taken::Shown(Box::new(show(asked, &id, lines, reason, &[], step)));
+    let would = match put_back(api, &operator(asked), &id, want(true)).await {
+        Ok((would, _)) => would,
+        Err(error) if error.detail().code == ErrorCode::BadLines => {
+            let refused = Step::Refused(&error.detail().message);
+            let shown = Shown { status: error.status(), ..show(asked, &id, lines, reason, &[], refused) };
+            return Ok(Taken::Shown(Box::new(shown)));
+        }
+        Err(error) => return Err(error),
+    };
+    let was_checked = form.get("checked") == Some(would.manifest_id.as_str());
+    match form.get("step") {
+        Some("put") if was_checked => Ok(Taken::Put(put_back(api, &operator(asked), &id, want(false)).await?.0)),
+        Some("put") => Ok(shown(Step::Changed(&would))),
+        _ => Ok(shown(Step::Checked(&would))),
+    }
+}
+
+fn show(asked: &Asked, id: &ManifestId, lines: &str, reason: &str, left_out: &[String], step: Step<'_>) -> Shown {
+    let id = id.as_str();
+    let body = mend::page(&MendPage { viewer: &asked.viewer, id, lines, reason, left_out, step });
+    Shown {
+        json: Some(path::run_part(id, "rejected")),
+        command: Some(format!("millwork rejected {id} --lines")),
+        is_live: false,
+        ..Shown::new("Mend and put back", Section::Runs, body)
+    }
+}
+
+fn run_id(id: &str) -> Result<ManifestId, ApiError> {
+    id.parse().map_err(|error| ApiError::new(ErrorCode::NoSuchRun, format!("there is no such run: {error}")))
+}

@@ -1,0 +1,116 @@
+//! Rejected lines of a run, to be mended and put back.
+
+use super::run::Tab;
+use crate::format;
+use crate::frame::{Right, Viewer};
+use crate::parts::{link, states};
+use crate::text;
+use maud::{Markup, html};
+use millwork_api::PutBack;
+
+/// Content of the page.
+pub struct MendPage<'a> {
+    /// Reader of the page.
+    pub viewer: &'a Viewer,
+    /// Id of the run.
+    pub id: &'a str,
+    /// Lines as they are in the field.
+    pub lines: &'a str,
+    /// Reason as it is in the field.
+    pub reason: &'a str,
+    /// Lines of the piece that are not in the field, each with the reason.
+    pub left_out: &'a [String],
+    /// Step that was taken last.
+    pub step: Step<'a>,
+}
+
+/// Step on the way of mended lines.
+pub enum Step<'a> {
+    /// Lines as they were rejected.
+    Mend,
+    /// Lines that cannot be put back, for this reason.
+    Refused(&'a str),
+    /// Lines that are rows by now, and what would be made of them.
+    Checked(&'a PutBack),
+    /// Lines that are rows, but were changed after a check: they were not put back.
+    Changed(&'a PutBack),
+}
+
+/// The page.
+pub fn page(page: &MendPage<'_>) -> Markup {
+    let back = Tab::Rejected.path(page.id);
+    html! {
+        section.confirm {
+            div.head {
+                p.kicker { "Rejected lines of run " (link::run(page.id)) }
+                h1 { "Mend and put back" }
+                p.muted { "Each line becomes a row of a run of its own. The rows that are there stay as they are." }
+            }
+            @match &page.step {
+                Step::Mend => {},
+                Step::Refused(reason) => div.banner.bad role="alert" { (text::prose(reason)) },
+                Step::Checked(would) => (would_be(would)),
+                Step::Changed(would) => {
+                    div.banner.warn role="alert" { "The lines were changed after they were checked: look at this first." }
+                    (would_be(would))
+                },
+            }
+            @if !page.left_out.is_empty() {
+                div.banner.warn role="status" {
+                    "Not in the field below: "
+                    ul { @for line in page.left_out { li { (text::prose(line)) } } }
+                }
+            }
+            @if page.viewer.right < Right::Operate { (states::forbidden("Putting lines back", Right::Operate.as_str(), page.viewer.right.as_str())) }
+            @else { (form(page, &back)) }
+        }
+    }
+}
+
+fn would_be(would: &PutBack) -> Markup {
+    html! {
+        @match &would.run {
+            Some(run) => div.banner.good role="status" { "These lines were put back before, in " (link::run(run.manifest_id.as_str())) "." },
+            None => div.banner.good role="status" {
+                strong { (format::counted(would.lines, "line")) } " of " (format::bytes(would.bytes)) " would be rows, in a run of their own. Nothing was done yet."
+            },
+        }
+        @if !would.earlier.is_empty() {
+            div.banner.warn role="status" {
+                "Other lines of this run were put back before: look whether these are among them. "
+                @for (index, run) in would.earlier.iter().enumerate() { @if index > 0 { ", " } (link::run(run)) }
+            }
+        }
+    }
+}
+
+fn form(page: &MendPage<'_>, back: &str) -> Markup {
+    let checked = match &page.step {
+        Step::Checked(would) | Step::Changed(would) if would.run.is_none() => Some(would),
+        _ => None,
+    };
+    html! {
+        form method="post" action=(path(page.id, None)) {
+            div.line.tall {
+                label for="lines" { "Lines, each one JSON object; delete what is to stay out" }
+                // Newline that a browser drops at the beginning.
+                textarea #lines name="lines" rows="14" required spellcheck="false" autocomplete="off" autocapitalize="off" wrap="off" { "\n" (page.lines) }
+            }
+            div.line {
+                label for="reason" { "Reason (kept in the activity)" }
+                input #reason type="text" name="reason" maxlength="1000" autocomplete="off" value=(page.reason) placeholder="a comma was missing";
+            }
+            @if let Some(would) = checked { input type="hidden" name="checked" value=(would.manifest_id); }
+            div.actions {
+                @if let Some(would) = checked { button.primary type="submit" name="step" value="put" { "Put " (format::counted(would.lines, "line")) " back" } }
+                button.primary[checked.is_none()] type="submit" name="step" value="check" { @if checked.is_some() { "Check again" } @else { "Check" } }
+                a.button href=(back) { "Back" }
+            }
+        }
+    }
+}
+
+/// Address of the page, for the lines of one piece.
+pub fn path(id: &str, from: Option<&str>) -> String {
+    link::query(&format!("{}/mend", link::run_path(id)), &[("from", from)])
+}
