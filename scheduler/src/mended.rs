@@ -72,7 +72,9 @@ impl Mended {
         }
         let (mut kept, mut lines, mut bad, mut told) = (String::with_capacity(text.len() + 1), 0, 0, Vec::new());
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let written = text.split('\n').zip(1_u64..).filter(|(line, _)| !line.trim_ascii().is_empty());
+        // Forms end lines with a carriage return, which is no part of what is wrong with one.
+        let lines_of_text = text.split('\n').map(|line| line.trim_end_matches('\r'));
+        let written = lines_of_text.zip(1_u64..).filter(|(line, _)| !line.trim_ascii().is_empty());
         for (line, number) in written {
             lines += 1;
             if let Some((reason, message)) = defect_of(line) {
@@ -82,7 +84,7 @@ impl Mended {
                 }
                 continue;
             }
-            kept.push_str(line.trim_end_matches('\r'));
+            kept.push_str(line);
             kept.push('\n');
         }
         if bad > 0 {
@@ -168,6 +170,8 @@ mod tests {
         let error = Mended::judge("{\"a\":1}\n\n{\"a\":1 x}\n[1]\n").unwrap_err().to_string();
         assert!(error.starts_with("2 of 3 lines") && error.contains("line 3: malformed: "), "{error}");
         assert!(error.contains("line 4: not-an-object"), "{error}");
+        let error = Mended::judge("{\"a\":\"cut\r\n").unwrap_err().to_string();
+        assert!(error.contains("ends inside a string"), "{error}");
         let error = Mended::judge(&"x\n".repeat(50)).unwrap_err().to_string();
         assert!(
             error.contains("line 20: ") && !error.contains("line 21: ") && error.contains("and 30 more"),

@@ -95,7 +95,7 @@ def test_mended_lines_are_put_back(browser, up):
     assert "1 line of 29 B would be rows" in page.locator(".banner.good").inner_text()
     field.fill('{"id": 7, "name": "mend me twice"}')
     page.get_by_role("button", name="Put 1 line back").click()
-    page.wait_for_selector(".banner.warn")
+    page.wait_for_selector(".confirm .banner.warn")
     assert "changed after they were checked" in page.get_by_role("alert").inner_text()
     page.get_by_role("button", name="Put 1 line back").click()
     page.wait_for_url(f"**/ui/runs/{run}-mended-*")

@@ -48,7 +48,7 @@ pub fn page(page: &MendPage<'_>) -> Markup {
             }
             @match &page.step {
                 Step::Mend => {},
-                Step::Refused(reason) => div.banner.bad role="alert" { (text::prose(reason)) },
+                Step::Refused(reason) => (refused(reason)),
                 Step::Checked(would) => (would_be(would)),
                 Step::Changed(would) => {
                     div.banner.warn role="alert" { "The lines were changed after they were checked: look at this first." }
@@ -63,6 +63,17 @@ pub fn page(page: &MendPage<'_>) -> Markup {
             }
             @if page.viewer.right < Right::Operate { (states::forbidden("Putting lines back", Right::Operate.as_str(), page.viewer.right.as_str())) }
             @else { (form(page, &back)) }
+        }
+    }
+}
+
+/// The reason, with a line of its own for each line that it names.
+fn refused(reason: &str) -> Markup {
+    let (all, lines) = reason.split_once(": line ").unwrap_or((reason, ""));
+    html! {
+        div.banner.bad role="alert" {
+            (text::prose(all))
+            @if !lines.is_empty() { ul { @for line in lines.split("; line ") { li { "line " (text::prose(line)) } } } }
         }
     }
 }
