@@ -63,38 +63,31 @@ pub(crate) async fn put_back(options: Options) -> anyhow::Result<ExitCode> {
     if !options.yes {
         let would: PutBack = client.post(&place, &(), &asked(true, lines.clone())).await?;
         if would.run.is_some() {
-            return told(&would, &options, Exit::Done);
+            return told(&would, options.json);
+        }
+        match options.json {
+            true => print_json(&would)?,
+            false => describe(&would),
         }
         let what = format!("put {} back", many(would.lines, "line"));
-        if options.dry_run || options.json || !confirmed(&would, &what)? {
-            return told(&would, &options, Exit::NeedsYou);
+        if options.dry_run || options.json || !confirm(&what, "y")? {
+            eprintln!("nothing was put back yet: --yes does it");
+            return Ok(Exit::NeedsYou.into());
         }
     }
     let done: PutBack = client.post(&place, &(), &asked(false, lines)).await?;
-    told(&done, &options, Exit::Done)
+    told(&done, options.json)
 }
 
-fn confirmed(would: &PutBack, what: &str) -> anyhow::Result<bool> {
-    describe(would);
-    confirm(what, "y")
-}
-
-fn told(told: &PutBack, options: &Options, exit: Exit) -> anyhow::Result<ExitCode> {
-    if options.json {
-        print_json(told)?;
-        return Ok(exit.into());
+/// Tells what was done, now or before.
+fn told(done: &PutBack, as_json: bool) -> anyhow::Result<ExitCode> {
+    if as_json {
+        print_json(done)?;
+    } else if let Some(run) = &done.run {
+        println!("{}", run.manifest_id);
+        eprintln!("{} in a run of their own, which is {}", many(done.lines, "mended line"), run.state);
     }
-    match &told.run {
-        Some(run) => {
-            println!("{}", run.manifest_id);
-            eprintln!("{} in a run of their own, which is {}", many(told.lines, "mended line"), run.state);
-        }
-        None => {
-            describe(told);
-            eprintln!("nothing was put back yet: say --yes");
-        }
-    }
-    Ok(exit.into())
+    Ok(Exit::Done.into())
 }
 
 /// Tells what would be done.
