@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 from test_sign_in import FORM, Session, raw
 
-from conftest import BIN
+from conftest import BIN, PAGES
 
 
 class Scheduler:
@@ -74,6 +74,19 @@ class Scheduler:
 
     def session(self, role):
         return Session(self, self.tokens[role])
+
+
+class Standby(Scheduler):
+    """Another scheduler on the state of one."""
+
+    def __init__(self, leader):
+        self.root, self.tokens = leader.root, leader.tokens
+        self.base = f"http://127.0.0.1:{free_port()}"
+        self.command = list(leader.command)
+        for option, value in [("--http", self.base.split("//")[1]), ("--listen", f"127.0.0.1:{free_port()}")]:
+            self.command[self.command.index(option) + 1] = value
+        self.log = open(self.root / "standby.log", "w")
+        self.start()
 
 
 def free_port():
@@ -153,3 +166,35 @@ def test_one_that_is_killed_is_told_of_and_signed_in_to_again(scheduler, chromiu
     page.wait_for_selector("#away:has-text('signed out: reload the page')", timeout=30_000)
     assert "No run yet" in page.inner_text("#page")
     context.close()
+
+
+def test_pages_of_an_empty_state_are_whole_where_it_leads_and_where_it_stands_by(scheduler):
+    scheduler.until(lambda: scheduler.answers("/leaderz"))
+    standby = Standby(scheduler)
+    try:
+        for process in (scheduler, standby):
+            session = process.session("operate")
+            for path in PAGES:
+                page = session.ask("GET", path)
+                assert page.status == 200 and page.text.count("<h1") == 1, (path, page.status)
+        assert "Who is connected is known only to the one that runs the manifests" in session.ask("GET", "/ui/cluster").text
+        schedulers = standby.until(lambda: rows(session.ask("GET", "/ui/cluster").text))
+        assert sorted("leader" in row for row in schedulers) == [False, True], schedulers
+        scheduler.process.kill()
+        scheduler.process.wait()
+        # Whoever takes the lead shows so at once, and the dead one shows as a leader no more.
+        standby.until(lambda: standby.answers("/leaderz"))
+        schedulers = rows(session.ask("GET", "/ui/cluster").text)
+        assert [standby.base.split("//")[1] in row for row in schedulers if "leader" in row] == [True], schedulers
+    finally:
+        standby.process.terminate()
+        standby.process.wait(30)
+        standby.log.close()
+    scheduler.start()
+
+
+def rows(page):
+    """Rows of the table of schedulers, if it has two."""
+    table = page.partition('id="schedulers"')[2].partition("</table>")[0]
+    found = table.split("<tr")[2:]
+    return found if len(found) == 2 else None

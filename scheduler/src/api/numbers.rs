@@ -168,7 +168,7 @@ impl Numbers {
                 tokio::spawn(self.clone().add_up(scheduler.clone()));
                 listens = true;
             }
-            if shown.is_none_or(|at| at.elapsed() >= SHOW) {
+            if shown.is_none_or(|at| at.elapsed() >= SHOW) || presence.has_news(&self.service) {
                 shown = Some(Instant::now());
                 presence.show(&self.service).await;
                 self.look_back().await;

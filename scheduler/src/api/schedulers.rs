@@ -27,9 +27,12 @@ pub(super) struct Presence {
 
 impl Presence {
     pub(super) fn new(http: SocketAddr) -> Self {
-        let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "localhost".to_owned());
-        let name = format!("{}:{}", machine.trim(), std::process::id());
-        Self { name, http, started_at: Utc::now(), leads_since: None }
+        Self { name: own_name(), http, started_at: Utc::now(), leads_since: None }
+    }
+
+    /// Tells whether this process runs the manifests, and has not said so yet.
+    pub(super) fn has_news(&self, service: &Service) -> bool {
+        self.leads_since.is_none() && service.leader().is_some()
     }
 
     /// Notes in the store that this process is there, with its address and role.
@@ -57,6 +60,12 @@ impl Presence {
     }
 }
 
+/// Name of this process, as others see it.
+fn own_name() -> String {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "localhost".to_owned());
+    format!("{}:{}", machine.trim(), std::process::id())
+}
+
 /// Lists the schedulers of the state: each leaves word every ten seconds. One that said nothing for 35 s is left out.
 #[utoipa::path(get, path = "/api/v1/schedulers", tag = "cluster", responses(
     (status = 200, description = "All of them", body = Schedulers)
@@ -73,6 +82,52 @@ pub(crate) async fn load_schedulers(api: &Api) -> Result<Schedulers, ApiError> {
         Some(SchedulerInfo { name: note.name, last_seen: note.at, ..info })
     };
     let mut items: Vec<SchedulerInfo> = notes.into_iter().filter_map(info).collect();
+    if let Some(own) = items.iter_mut().find(|info| info.name == own_name()) {
+        let leader = api.service.leader();
+        own.leads = leader.is_some();
+        own.lease_until = leader.and_then(|scheduler| scheduler.lease_until());
+    }
+    one_leads(&mut items, api.service.leader().map(|_| own_name()));
     items.sort_by_key(|info| !info.leads);
     Ok(Schedulers { items })
+}
+
+/// Leaves one scheduler as the leader: this process, if it leads, or the one that took the lead last. The word of one that died stays a while.
+fn one_leads(items: &mut [SchedulerInfo], own: Option<String>) {
+    let newest = items.iter().filter(|info| info.leads).max_by_key(|info| info.leads_since);
+    let leader = own.or_else(|| newest.map(|info| info.name.clone()));
+    for info in items {
+        info.leads &= leader.as_ref() == Some(&info.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scheduler(name: &str, leads_since: Option<&str>) -> SchedulerInfo {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        SchedulerInfo {
+            name: name.to_owned(),
+            leads: leads_since.is_some(),
+            http: "127.0.0.1:8080".to_owned(),
+            version: "0".to_owned(),
+            started_at: at("2025-12-23T14:00:00Z"),
+            leads_since: leads_since.map(at),
+            lease_until: None,
+            last_seen: at("2025-12-23T15:00:00Z"),
+        }
+    }
+
+    #[test]
+    fn the_word_of_a_dead_leader_makes_no_second_one() {
+        let leads = |own: Option<&str>| {
+            let dead = scheduler("dead", Some("2025-12-23T14:00:00Z"));
+            let mut items = [dead, scheduler("new", Some("2025-12-23T14:59:00Z")), scheduler("standby", None)];
+            one_leads(&mut items, own.map(str::to_owned));
+            items.iter().filter(|info| info.leads).map(|info| info.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(leads(None), ["new"]);
+        assert_eq!(leads(Some("dead")), ["dead"]);
+    }
 }
