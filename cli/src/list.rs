@@ -57,7 +57,7 @@ pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A time as tables show it.
+/// A time as tables show it, to the second.
 pub(crate) fn time(at: chrono::DateTime<chrono::Utc>) -> String {
-    at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true)
+    at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }

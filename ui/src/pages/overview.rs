@@ -197,8 +197,7 @@ fn flow(overview: &Overview<'_>) -> Markup {
         html! {
             a.step.(class).none[files(of) == 0] href=(link::query("/ui/files", &[("state", Some(of.as_str()))])) {
                 (state::sign(sign)) strong.num { (format::count(files(of))) }
-                // Numbers are kept by date: a file without one is in none of them.
-                span { (of.as_str()) @if of == FileState::Quarantined { ", with a date" } }
+                span { (of.as_str()) }
             }
         }
     };
@@ -211,6 +210,8 @@ fn flow(overview: &Overview<'_>) -> Markup {
             span.push {}
             @for of in aside { (step(of)) }
         }
+        // A file without a date is refused, and in none of the numbers of dates.
+        p.muted { "Counted by date. Files that were refused for having none are listed in the " a href="/ui/quarantine" { "quarantine" } ", too." }
         @if let Some(flow) = &overview.flow { (flow) }
         (facts::facts(&[
             ("runs queued", html! { a href="/ui/runs?state=queued" { (link::count(open(RunState::Queued))) } @if let Some(age) = overview.stats.queue_age_seconds { span.muted { " oldest " (format::duration(age)) } } }),
