@@ -145,9 +145,9 @@ $(VENV)/spark-ready: $(VENV)/ready tests/spark.txt
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/spark.txt
 	touch $@
 
-# A browser, and what drives it.
+# A browser, and what drives it; shells, whose completions are tried.
 $(VENV)/ui-ready: $(VENV)/ready tests/ui/requirements.txt
-	command -v chromium > /dev/null || ($(APT) update && $(APT) install -y chromium)
+	(command -v chromium && command -v zsh && command -v fish) > /dev/null || ($(APT) update && $(APT) install -y chromium zsh fish)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/ui/requirements.txt
 	touch $@
 

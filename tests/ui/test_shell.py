@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -70,8 +71,21 @@ def test_completions_load_and_the_manual_is_whole(ask, tmp_path):
     path = f"{BIN.parent}:{os.environ['PATH']}"
     loaded = subprocess.run(["bash", "--norc", "-c", script], capture_output=True, text=True, timeout=30, env={**os.environ, "PATH": path})
     assert loaded.returncode == 0 and "runs" in loaded.stdout.split() and not loaded.stderr, loaded.stderr
-    for shell in ("zsh", "fish"):
-        assert "millwork" in ask("completions", shell).stdout
+    # As their users have them: a key pressed in a terminal, and a script that is read.
+    zsh = r"""
+        mkdir $HOME/f && millwork completions zsh > $HOME/f/_millwork && zmodload zsh/zpty && zpty -b z zsh --no-rcs -i
+        zpty -w z 'PS1=; fpath=($HOME/f $fpath); autoload -Uz compinit && compinit -u; stty -echo; print READY'
+        zpty -r z out '*READY*READY*' && zpty -w -n z $'millwork ru\t\t' && zpty -r z out '*runs*' && print -r -- $out
+    """
+    fish = "millwork completions fish | source; complete --do-complete 'millwork ru'; complete --do-complete 'millwork runs list --st'"
+    for words, expected in {("zsh", "--no-rcs", "-c", zsh): ["runs"], ("fish", "--no-config", "-c", fish): ["runs", "--state"]}.items():
+        assert shutil.which(words[0]), f"{words[0]} is not there: `make ui` installs it"
+        environment = {**os.environ, "PATH": path, "HOME": str(tmp_path / words[0]), "TERM": "dumb"}
+        (tmp_path / words[0]).mkdir()
+        loaded = subprocess.run(words, capture_output=True, text=True, timeout=60, env=environment)
+        assert loaded.returncode == 0 and not loaded.stderr, (words[0], loaded.stderr)
+        assert all(word in loaded.stdout for word in expected), (words[0], loaded.stdout)
+        shutil.rmtree(tmp_path / words[0])
     assert ask("man", str(tmp_path)).returncode == 0
     pages = {page.stem for page in tmp_path.glob("*.1")}
     commands = re.findall(r"^  ([a-z][a-z-]+)  ", ask("--help").stdout, re.M)
