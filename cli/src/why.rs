@@ -14,7 +14,7 @@ use millwork_storage::{Places, absolute};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Says why a file, run, date or executor is as it is, what happens next and when, and what may be done.
+/// Say why a file, run, date or executor is as it is, what happens next and when, and what may be done.
 ///
 /// Asks the scheduler, which knows executors and progress; or, with --state, looks at a state by itself, whether a scheduler
 /// runs or not. Nothing is changed. A name that is not known is answered with those that are most like it.

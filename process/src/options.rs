@@ -53,12 +53,13 @@ pub fn read(
     Ok((command, matches))
 }
 
-/// Gives a command's options a variable each. A variable that is empty is as good as none.
+/// Gives a command's options a variable each, and sets its texts for any width. A variable that is empty is as good as none.
 pub fn with_variables(command: Command) -> Command {
     below(command, PREFIX)
 }
 
 fn below(command: Command, prefix: &str) -> Command {
+    let command = with_set_texts(command);
     let command = match profile::option_of(&command) {
         Some(option) => command.arg(option),
         None => command,
@@ -69,6 +70,35 @@ fn below(command: Command, prefix: &str) -> Command {
         let prefix = format!("{prefix}_{}", upper(&name));
         command.mut_subcommand(name, |subcommand| below(subcommand, &prefix))
     })
+}
+
+/// Sets a command's texts: a summary is no sentence with a full stop, and the lines of a paragraph are one, which each terminal breaks
+/// where it ends.
+fn with_set_texts(command: Command) -> Command {
+    let summary = command.get_about().map(|about| about.to_string());
+    let text = command.get_long_about().map(|about| paragraphs(&about.to_string()));
+    let command = match summary {
+        Some(summary) => command.about(summary.strip_suffix('.').unwrap_or(&summary).to_owned()),
+        None => command,
+    };
+    match text {
+        Some(text) => command.long_about(text),
+        None => command,
+    }
+}
+
+/// Joins the lines of each paragraph. Lines that begin with a blank, as examples do, stay as they are.
+fn paragraphs(text: &str) -> String {
+    let (mut set, mut is_open) = (String::with_capacity(text.len()), false);
+    for line in text.lines() {
+        let is_plain = !line.is_empty() && !line.starts_with(' ');
+        if !set.is_empty() {
+            set.push(if is_open && is_plain { ' ' } else { '\n' });
+        }
+        set.push_str(line);
+        is_open = is_plain && !line.ends_with(':');
+    }
+    set
 }
 
 fn with_variable(arg: Arg, prefix: &str) -> Arg {
@@ -175,6 +205,16 @@ mod tests {
         assert_eq!((it.top_level, it.named), (9, 1));
         let Some(Below::MakeIt { quickly, yes, file }) = it.below else { panic!("{it:?}") };
         assert!(quickly && !yes && file.is_some());
+    }
+
+    #[test]
+    fn paragraphs_are_broken_where_a_terminal_ends_and_examples_are_not() {
+        let text = "Does it.\n\nOne line\nof a paragraph.\n\nExamples:\n  it a\n  it b\n\nExit codes: 0\nis well.";
+        let set = "Does it.\n\nOne line of a paragraph.\n\nExamples:\n  it a\n  it b\n\nExit codes: 0 is well.";
+        assert_eq!(paragraphs(text), set);
+        let command = with_set_texts(Command::new("it").about("Does it.").long_about(text));
+        assert_eq!(command.get_about().map(ToString::to_string).as_deref(), Some("Does it"));
+        assert_eq!(command.get_long_about().map(ToString::to_string).as_deref(), Some(set));
     }
 
     #[test]

@@ -23,8 +23,8 @@ use std::process::ExitCode;
 /// Options of the command line count first, then the environment, then the profile (--profile dev or prod), then the default.
 ///
 /// Examples:
-///   millwork config show                                # the scheduler that runs
-///   millwork config show scheduler --profile prod       # one that would be started here
+///   millwork config show                           # of the scheduler that runs
+///   millwork config show scheduler --profile prod  # of one that starts here
 ///   millwork config check manifest-builder -- serve
 ///   millwork config reference --json
 #[derive(Args)]

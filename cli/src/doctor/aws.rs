@@ -41,7 +41,7 @@ pub(super) async fn queue(name: &str, url: &str) -> Check {
         "dead letters" if waiting > 0 => Check::warning(
             name,
             many(waiting, "message"),
-            "look at their attribute `reason`; list the places they are about with `millwork-manifest-builder backfill`",
+            "`millwork queues dead-letters` tells why; mend that, then put them back: `millwork queues redrive`",
         ),
         _ => Check::fine(name, format!("{waiting} messages wait, {in_work} are in work")),
     }

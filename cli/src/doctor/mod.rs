@@ -15,7 +15,7 @@ use millwork_storage::{Location, Places};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Looks at everything that Millwork stands on, and says what to do about what is not as it must be.
+/// Look at everything that Millwork stands on, and say what to do about what is not as it must be.
 ///
 /// Asks the scheduler for what it sees; with --state, looks from here instead. What is named besides is looked at from here:
 /// certificates, the dead-letter queue, uploads. Rights are really tried: a small private object is written where outputs go,

@@ -220,7 +220,7 @@ async fn queue_checks(builders: &[BuilderNote]) -> Vec<Check> {
             Ok(Ok(depth)) if name == "dead letters" && depth.waiting > 0 => Check::warning(
                 name,
                 format!("{} in {}", many(depth.waiting, "message"), shown(&url)),
-                "look at their attribute `reason`; `millwork-manifest-builder backfill` takes their files in",
+                "`millwork queues dead-letters` tells why; mend that, then put them back: `millwork queues redrive`",
             ),
             Ok(Ok(depth)) => {
                 Check::fine(name, format!("{} messages wait, {} are in work", depth.waiting, depth.in_work))
