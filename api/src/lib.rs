@@ -47,7 +47,8 @@ pub use output::{LedgerEntry, LedgerTotals, OutputFile, RunOutput};
 pub use page::{Limit, Page};
 pub use paged::PagedQuery;
 pub use plans::{
-    Action, Change, ChangeResult, Plan, PlanCost, PlanRequest, PlanState, Refusal, Select, SubjectKind, WantedState,
+    Action, Change, ChangeResult, DeadLetterQuery, EventQueue, Plan, PlanCost, PlanRequest, PlanState, Refusal, Select,
+    SubjectKind, WantedState,
 };
 pub use priority::{Priority, PriorityChange};
 pub use progress::{
@@ -56,6 +57,7 @@ pub use progress::{
 pub use rejected::{MendedLines, PutBack, RejectedLine, RejectedLines, RejectedQuery};
 pub use runs::{Attempt, Failure, Moment, MomentKind, PartQuery, Run, RunDetail, RunFile, RunQuery, RunSummary};
 pub use services::{
-    BuilderInfo, Builders, Cluster, DraftInfo, Drafts, Held, LockInfo, Locks, QueueInfo, QueueKind, Queues,
+    BuilderInfo, Builders, Cluster, DeadLetter, DeadLetters, DeadLettersQuery, DraftInfo, Drafts, Held, LockInfo,
+    Locks, QueueInfo, QueueKind, Queues,
 };
 pub use system::{Build, Config, Origin, SchedulerInfo, Schedulers, Setting};

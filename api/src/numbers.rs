@@ -75,16 +75,18 @@ pub struct DateRuns {
 }
 
 /// Range of dates.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct DateQuery {
     /// The earliest date.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = Date, required = false)]
     #[param(value_type = String, format = Date, required = false)]
     pub from: Option<DatePrefix>,
     /// The latest date.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = Date, required = false)]
     #[param(value_type = String, format = Date, required = false)]
     pub to: Option<DatePrefix>,
 }

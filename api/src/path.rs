@@ -33,6 +33,8 @@ pub const LOCKS: &str = "/api/v1/locks";
 pub const DRAFTS: &str = "/api/v1/drafts";
 /// Queues of builders.
 pub const QUEUES: &str = "/api/v1/queues";
+/// Dead letters of a queue.
+pub const DEAD_LETTERS: &str = "/api/v1/dead-letters";
 /// Numbers.
 pub const STATS: &str = "/api/v1/stats";
 /// Change plans.

@@ -1,6 +1,6 @@
 //! Change plans: what would change, exactly; then that, and nothing else.
 
-use crate::{FileQuery, Priority, RunQuery, Via};
+use crate::{DateQuery, FileQuery, Priority, RunQuery, Via};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -26,6 +26,12 @@ pub enum Action {
     SetState(WantedState),
     /// Dates are counted anew.
     Recount,
+    /// Manifests are made of all files of dates that wait, however few, by the next builder that looks.
+    Cut,
+    /// Dates are swept by the next builder that looks: it finishes what a crash left, and cuts what is due.
+    Sweep,
+    /// Messages that nobody could process are put back into the queue that they came from.
+    RedriveDeadLetters,
 }
 
 /// State that an operator can give a file.
@@ -59,6 +65,9 @@ impl Action {
             Self::Reset => "reset",
             Self::SetState(_) => "set-state",
             Self::Recount => "recount",
+            Self::Cut => "cut",
+            Self::Sweep => "sweep",
+            Self::RedriveDeadLetters => "redrive-dead-letters",
         }
     }
 
@@ -67,7 +76,8 @@ impl Action {
         match self {
             Self::Retry | Self::Cancel | Self::Force | Self::Priority(_) => SubjectKind::Run,
             Self::Redrive | Self::Reset | Self::SetState(_) => SubjectKind::File,
-            Self::Recount => SubjectKind::Date,
+            Self::Recount | Self::Cut | Self::Sweep => SubjectKind::Date,
+            Self::RedriveDeadLetters => SubjectKind::Message,
         }
     }
 
@@ -102,6 +112,8 @@ pub enum SubjectKind {
     File,
     /// A date, as YYYY-MM-DD.
     Date,
+    /// A dead letter, as the name of its queue, a slash, and the id of the message: `files/4a1c9d0e-…`.
+    Message,
 }
 
 impl SubjectKind {
@@ -111,6 +123,7 @@ impl SubjectKind {
             Self::Run => "run",
             Self::File => "file",
             Self::Date => "date",
+            Self::Message => "message",
         }
     }
 
@@ -125,12 +138,50 @@ impl SubjectKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Select {
-    /// Ids of runs, URIs of files, or dates: 1 to 1,000.
+    /// Ids of runs, URIs of files, dates, or dead letters: 1 to 1,000.
     Ids(Vec<String>),
     /// Runs that match.
     Runs(RunQuery),
     /// Files that match.
     Files(FileQuery),
+    /// Dates in a range of which there is something to do.
+    Dates(DateQuery),
+    /// Dead letters that match.
+    DeadLetters(DeadLetterQuery),
+}
+
+/// Queue of events: of new files, which builders read, or of new manifests, which schedulers do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventQueue {
+    /// Events of new files.
+    #[default]
+    Files,
+    /// Events of new manifests.
+    Manifests,
+}
+
+impl EventQueue {
+    /// Name of the queue.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Manifests => "manifests",
+        }
+    }
+}
+
+/// Dead letters that are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeadLetterQuery {
+    /// Queue that they came from.
+    #[serde(default)]
+    pub queue: EventQueue,
+    /// Reason for which they were put away, such as `received-too-often`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub reason: Option<String>,
 }
 
 /// Wish for a plan.
@@ -232,7 +283,7 @@ impl Plan {
 /// Change of one subject.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Change {
-    /// The run or file.
+    /// The run, file, date or dead letter.
     pub subject: String,
     /// Mark of what was seen: another one means that it has changed since.
     pub version: String,
@@ -278,7 +329,7 @@ impl fmt::Display for ChangeResult {
 /// Subject that cannot change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Refusal {
-    /// The run or file.
+    /// The run, file, date or dead letter.
     pub subject: String,
     /// Reason why not, and what can be done instead.
     pub reason: String,

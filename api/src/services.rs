@@ -1,11 +1,11 @@
 //! Builders, locks, unfinished manifests and queues, as the store and the queues know them.
 
-use crate::{Executors, SchedulerInfo};
+use crate::{EventQueue, Executors, Limit, SchedulerInfo};
 use chrono::{DateTime, Utc};
 use millwork_manifest::DatePrefix;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// All processes of a state, and what they hold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -129,6 +129,50 @@ pub struct QueueInfo {
     /// Reason why the queue cannot be looked at.
     #[schema(required)]
     pub error: Option<String>,
+}
+
+/// Dead letters of a queue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DeadLetters {
+    /// Queue that they came from.
+    pub queue: EventQueue,
+    /// Letters, in no order: at most as many as were asked for.
+    pub items: Vec<DeadLetter>,
+    /// Reason why they cannot be looked at.
+    #[schema(required)]
+    pub error: Option<String>,
+}
+
+/// A message that nobody could process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DeadLetter {
+    /// Name in plans: the queue, a slash, the id of the message.
+    #[schema(example = "files/4a1c9d0e-7d50-4c47-8e6e-1d8f0a2b3c4d")]
+    pub subject: String,
+    /// Time at which it was put away; null if the queue does not tell.
+    #[schema(required)]
+    pub at: Option<DateTime<Utc>>,
+    /// Reason for which it was; `received-too-often` where SQS itself did.
+    pub reason: String,
+    /// Details of the reason, as far as they are known.
+    pub detail: String,
+    /// Objects that it tells of.
+    pub objects: Vec<String>,
+}
+
+/// Dead letters that a listing shows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DeadLettersQuery {
+    /// Queue that they came from: of events of new files, unless said.
+    #[serde(default)]
+    #[param(inline, required = false)]
+    pub queue: EventQueue,
+    /// Number of letters at most.
+    #[serde(default)]
+    #[param(value_type = u32, minimum = 1, maximum = 1000, default = 100, required = false)]
+    pub limit: Limit,
 }
 
 /// Messages that a queue is for.

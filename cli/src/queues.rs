@@ -1,12 +1,18 @@
 //! `millwork queues`: messages that wait, and those that nobody could process, which can be put back.
 
+use crate::client::{Client, ClientOptions};
 use crate::exit::Exit;
 use crate::failure::usage;
 use crate::list::{print_json, time};
+use crate::plans::{self, ChangeOptions};
 use crate::state;
 use crate::table;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
+use millwork_api::{
+    Action, DeadLetter, DeadLetterQuery, DeadLetters, DeadLettersQuery, EventQueue, Limit, QueueInfo, QueueKind,
+    Select, path,
+};
 use millwork_diagnosis::{many, shown};
 use millwork_queue::{Letter, Letters};
 use millwork_scheduler::{audit_note, check_reason};
@@ -14,10 +20,14 @@ use millwork_tracking::AuditEntry;
 use serde::Serialize;
 use std::process::ExitCode;
 
+/// Limit of the dead letters that a scheduler shows at once.
+const MOST_ASKED: usize = 1000;
+
 /// Show the queues of events, and the messages that nobody could process; put those back.
 ///
 /// The queues are those of the environment, as `millwork bootstrap aws` prints it: QUEUE_URL, whose events tell of files, and
-/// MANIFEST_QUEUE_URL, whose events tell of manifests; each has a queue for dead letters.
+/// MANIFEST_QUEUE_URL, whose events tell of manifests; each has a queue for dead letters. Where none is named, the scheduler is asked
+/// for those that its builders and it itself read.
 ///
 /// Examples:
 ///   millwork queues list
@@ -41,7 +51,7 @@ enum Command {
     DeadLetters(LookOptions),
     /// Put dead letters back into the queue that they came from, where they are tried anew. Without --yes they are only shown
     #[command(
-        after_help = "Examples:\n  millwork queues redrive --put-away-for received-too-often\n  millwork queues redrive 4a1c9d0e --yes --reason \"rights mended\" --state dynamodb:acme"
+        after_help = "Where no queue is named, the scheduler puts them back, by a plan.\n\nExamples:\n  millwork queues redrive --put-away-for received-too-often\n  millwork queues redrive 4a1c9d0e --yes --reason \"rights mended\" --state dynamodb:acme"
     )]
     Redrive(RedriveOptions),
 }
@@ -73,6 +83,9 @@ struct ListOptions {
 
     #[command(flatten)]
     queues: Queues,
+
+    #[command(flatten)]
+    client: ClientOptions,
 }
 
 #[derive(Args)]
@@ -91,6 +104,9 @@ struct LookOptions {
 
     #[command(flatten)]
     queues: Queues,
+
+    #[command(flatten)]
+    client: ClientOptions,
 }
 
 #[derive(Args)]
@@ -106,6 +122,10 @@ struct RedriveOptions {
     /// Put them back; without it they are only shown
     #[arg(long)]
     yes: bool,
+
+    /// Show what would be put back, and put nothing back
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
 
     /// Reason, for the audit record
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -127,14 +147,23 @@ enum Name {
 
 impl Name {
     fn as_str(self) -> &'static str {
+        self.queue().as_str()
+    }
+
+    fn queue(self) -> EventQueue {
         match self {
-            Self::Files => "files",
-            Self::Manifests => "manifests",
+            Self::Files => EventQueue::Files,
+            Self::Manifests => EventQueue::Manifests,
         }
     }
 }
 
 impl Queues {
+    /// Tells whether a queue is named: the work is then done here, and else by the scheduler.
+    fn is_any_named(&self) -> bool {
+        self.named(Name::Files).is_some() || self.named(Name::Manifests).is_some()
+    }
+
     /// The queue of this name, if one is named, with that for its dead letters.
     fn named(&self, name: Name) -> Option<(&str, Option<&str>)> {
         let (queue, dead_letters) = match name {
@@ -186,6 +215,13 @@ impl Shown {
     }
 }
 
+impl Shown {
+    fn of_scheduler(letter: DeadLetter) -> Self {
+        let id = letter.subject.split_once('/').map_or(letter.subject.as_str(), |(_, id)| id).to_owned();
+        Self { id, at: letter.at, reason: letter.reason, detail: letter.detail, objects: letter.objects }
+    }
+}
+
 /// Dead letters, and what became of them.
 #[derive(Serialize)]
 struct Redriven {
@@ -203,6 +239,24 @@ pub(crate) async fn queues(options: Options) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Queue of files as the scheduler counts it, if a builder reads one.
+async fn ask_for_queues(client: &ClientOptions) -> anyhow::Result<Option<Counted>> {
+    let queues: millwork_api::Queues = Client::new(client)?.get(path::QUEUES, &()).await?;
+    if let Some((queue, why)) = queues.items.iter().find_map(|queue| Some((queue, queue.error.as_ref()?))) {
+        anyhow::bail!("the scheduler cannot count the messages of `{}`: {why}", queue.url);
+    }
+    let messages = |queue: &QueueInfo| queue.waiting.unwrap_or(0) + queue.in_work.unwrap_or(0);
+    let of = |kind| queues.items.iter().find(|queue| queue.kind == kind);
+    let dead_letters = of(QueueKind::DeadLetters).map_or(0, messages);
+    let counted = |queue: &QueueInfo| Counted {
+        name: Name::Files.as_str(),
+        url: queue.url.clone(),
+        messages: messages(queue),
+        dead_letters,
+    };
+    Ok(of(QueueKind::Events).map(counted))
+}
+
 async fn list(options: &ListOptions) -> anyhow::Result<ExitCode> {
     let mut items = Vec::new();
     for name in [Name::Files, Name::Manifests] {
@@ -213,9 +267,7 @@ async fn list(options: &ListOptions) -> anyhow::Result<ExitCode> {
         }
     }
     if items.is_empty() {
-        return Err(usage(
-            "say which queues are meant: --queue-url (QUEUE_URL), --manifest-queue-url (MANIFEST_QUEUE_URL)",
-        ));
+        items.extend(ask_for_queues(&options.client).await?);
     }
     let has_letters = items.iter().any(|counted| counted.dead_letters > 0);
     if options.json {
@@ -230,11 +282,26 @@ async fn list(options: &ListOptions) -> anyhow::Result<ExitCode> {
     Ok(if has_letters { Exit::NeedsYou.into() } else { ExitCode::SUCCESS })
 }
 
+/// Dead letters as the scheduler sees them.
+async fn ask(options: &LookOptions) -> anyhow::Result<DeadLetters> {
+    let limit = Limit((options.limit as usize).min(MOST_ASKED));
+    let query = DeadLettersQuery { queue: options.of.queue(), limit };
+    let letters: DeadLetters = Client::new(&options.client)?.get(path::DEAD_LETTERS, &query).await?;
+    match letters.error {
+        Some(why) => anyhow::bail!("the scheduler cannot look at the dead letters of {}: {why}", options.of.as_str()),
+        None => Ok(letters),
+    }
+}
+
 async fn look(options: &LookOptions) -> anyhow::Result<ExitCode> {
-    let queue = options.queues.open(options.of).await?;
-    let found = queue.look(options.limit as usize, |_| false).await?;
-    queue.release(&found).await;
-    let letters: Vec<Shown> = found.iter().map(Shown::of).collect();
+    let letters: Vec<Shown> = if options.queues.is_any_named() {
+        let queue = options.queues.open(options.of).await?;
+        let found = queue.look(options.limit as usize, |_| false).await?;
+        queue.release(&found).await;
+        found.iter().map(Shown::of).collect()
+    } else {
+        ask(options).await?.items.into_iter().map(Shown::of_scheduler).collect()
+    };
     if options.json {
         print_json(&serde_json::json!({ "letters": letters }))?;
     } else {
@@ -252,7 +319,31 @@ fn print(letters: &[Shown]) {
     table::print(["ID", "SINCE", "REASON", "ABOUT", "DETAIL"], &letters.iter().map(row).collect::<Vec<_>>());
 }
 
+/// Has the scheduler put letters back.
+async fn ask_for_redrive(options: RedriveOptions) -> anyhow::Result<ExitCode> {
+    let RedriveOptions { ids, put_away_for, yes, dry_run, reason, look, .. } = options;
+    let select = if ids.is_empty() {
+        Select::DeadLetters(DeadLetterQuery { queue: look.of.queue(), reason: put_away_for })
+    } else {
+        let is_meant = |letter: &DeadLetter| {
+            let is_named =
+                ids.iter().any(|id| letter.subject.split_once('/').is_some_and(|(_, known)| known.starts_with(id)));
+            is_named && put_away_for.as_ref().is_none_or(|reason| *reason == letter.reason)
+        };
+        let found = ask(&look).await?.items.into_iter().filter(is_meant);
+        let subjects: Vec<String> = found.map(|letter| letter.subject).collect();
+        anyhow::ensure!(!subjects.is_empty(), "no dead letter of {} has an id that begins so", look.of.as_str());
+        Select::Ids(subjects)
+    };
+    let reason = Some(reason).filter(|reason| !reason.is_empty());
+    let change = ChangeOptions { dry_run, yes, reason, all: false, json: look.json, client: look.client };
+    plans::change(Action::RedriveDeadLetters, select, &change).await
+}
+
 async fn redrive(options: RedriveOptions) -> anyhow::Result<ExitCode> {
+    if !options.look.queues.is_any_named() {
+        return ask_for_redrive(options).await;
+    }
     let store = match (&options.state, options.yes) {
         (Some(state), true) => {
             check_reason(&options.reason).map_err(usage)?;

@@ -1,10 +1,13 @@
-//! `millwork backfill` and `millwork sweep`: rounds that builders make, made once and now.
+//! `millwork backfill`, `millwork sweep` and `millwork dates cut`: rounds that builders make, made once and now.
 
+use crate::client::ClientOptions;
 use crate::exit::Exit;
-use crate::failure::of_usage;
-use crate::plans::confirm;
+use crate::failure::{of_usage, usage};
+use crate::plans::{self, ChangeOptions, confirm};
 use crate::state::operator;
 use clap::Args;
+use millwork_api::{Action, DateQuery, Select};
+use millwork_manifest::DatePrefix;
 use millwork_manifest_builder::once::{self, Asked};
 use millwork_manifest_builder::program::{Backfill, Command, Common, DatesToCut, Program};
 use millwork_scheduler::Operator;
@@ -40,12 +43,20 @@ pub(crate) struct BackfillOptions {
 /// Builders make such a round every minute; this is for a state without one, or for not waiting. Nothing is lost or done twice if it is
 /// run at any time, or broken off. Shows first what would change, and does it after a yes.
 ///
+/// Where a state or a place of manifests is named, the work is done here. Otherwise the scheduler is asked: it leaves a wish, which a
+/// builder takes within seconds.
+///
 /// Examples:
+///   millwork sweep 2025-12-23 --dry-run
 ///   millwork sweep --state sqlite:out/_millwork/state.db --manifests ./out
 ///   millwork sweep --state dynamodb:files --manifests s3://acme-manifests --yes --json
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct SweepOptions {
+    /// Dates, if the scheduler is asked [default: all of which something is left or waits]
+    #[arg(value_name = "YYYY-MM-DD")]
+    dates: Vec<DatePrefix>,
+
     /// Print one JSON document on stdout
     #[arg(long)]
     json: bool,
@@ -55,13 +66,18 @@ pub(crate) struct SweepOptions {
 
     #[command(flatten)]
     common: Common,
+
+    #[command(flatten)]
+    client: ClientOptions,
 }
 
 /// Make manifests of all files of these dates that wait, however few: now, and not when they are enough or old enough.
 ///
-/// Works on the state itself, beside any number of builders. Shows first what would change, and does it after a yes.
+/// Where a state or a place of manifests is named, the work is done here, beside any number of builders. Otherwise the scheduler is asked:
+/// it leaves a wish, which a builder takes within seconds. Shows first what would change, and does it after a yes.
 ///
 /// Examples:
+///   millwork dates cut 2025-12-23 --dry-run
 ///   millwork dates cut 2025-12-23 --state sqlite:out/_millwork/state.db --manifests ./out
 ///   millwork dates cut 2025-12-23 --state dynamodb:files --manifests s3://acme-manifests --yes --json
 #[derive(Args)]
@@ -75,6 +91,9 @@ pub(crate) struct CutOptions {
 
     #[command(flatten)]
     common: Common,
+
+    #[command(flatten)]
+    client: ClientOptions,
 }
 
 /// Options of what is wanted of a round.
@@ -114,6 +133,12 @@ impl Wish {
         Ok(Some(Exit::NeedsYou))
     }
 
+    /// Asks the scheduler for the change of dates.
+    async fn ask(self, action: Action, select: Select, json: bool, client: ClientOptions) -> anyhow::Result<ExitCode> {
+        let Self { dry_run, yes, reason } = self;
+        plans::change(action, select, &ChangeOptions { dry_run, yes, reason, all: false, json, client }).await
+    }
+
     fn asked(&self) -> Asked {
         let Operator { actor, via } = operator();
         Asked { actor, via, reason: self.reason.clone() }
@@ -136,7 +161,19 @@ pub(crate) async fn backfill(options: BackfillOptions) -> anyhow::Result<ExitCod
 }
 
 pub(crate) async fn sweep(options: SweepOptions) -> anyhow::Result<ExitCode> {
-    let SweepOptions { json, wish, common } = options;
+    let SweepOptions { dates, json, wish, common, client } = options;
+    if !common.names_a_place() {
+        let select = match dates.is_empty() {
+            true => Select::Dates(DateQuery::default()),
+            false => Select::Ids(dates.iter().map(ToString::to_string).collect()),
+        };
+        return wish.ask(Action::Sweep, select, json, client).await;
+    }
+    if !dates.is_empty() {
+        return Err(usage(
+            "a sweep of a state is of all its dates: name none, or no state (--state, MILLWORK_STATE), to ask the scheduler",
+        ));
+    }
     let program = Program { command: Some(Command::Sweep { json }), common };
     program.settings().map_err(of_usage)?;
     let builder = once::open(&program).await?;
@@ -151,7 +188,11 @@ pub(crate) async fn sweep(options: SweepOptions) -> anyhow::Result<ExitCode> {
 }
 
 pub(crate) async fn cut(options: CutOptions) -> anyhow::Result<ExitCode> {
-    let CutOptions { cut, wish, common } = options;
+    let CutOptions { cut, wish, common, client } = options;
+    if !common.names_a_place() {
+        let dates = cut.dates.iter().map(ToString::to_string).collect();
+        return wish.ask(Action::Cut, Select::Ids(dates), cut.json, client).await;
+    }
     let program = Program { command: Some(Command::Cut(cut.clone())), common };
     program.settings().map_err(of_usage)?;
     let builder = once::open(&program).await?;

@@ -2,7 +2,7 @@
 
 use crate::answer::ActionKind;
 use crate::ask::{Answer, Ask};
-use crate::words::{many, number, shell_word};
+use crate::words::{many, number, quoted, shell_word};
 use crate::{Code, DateFacts, Leader, waiting};
 use millwork_manifest::RunState;
 
@@ -15,6 +15,11 @@ pub(crate) fn diagnose(ask: &Ask<'_>, name: &str) -> Answer {
     let runs = (!runs.is_empty()).then(|| format!("{}{more}", runs.join(", ")));
     let waits = (date.pending_files > 0).then(|| many(date.pending_files, "file"));
     let refused = (date.refused > 0).then(|| many(date.refused, "file"));
+    let asked = date.wishes.first().map(|wish| {
+        let what = if wish.until.is_some() { "a manifest" } else { "a sweep" };
+        format!("{what}, by {} at {}", quoted(&wish.actor), ask.at(wish.asked_at))
+    });
+    let answer = answer.evidence_of("asked for", asked);
     answer.evidence_of("runs", runs).evidence_of("waits for a manifest", waits).evidence_of("refused", refused)
 }
 
@@ -38,6 +43,9 @@ fn standing(ask: &Ask<'_>, date: &DateFacts) -> Option<Answer> {
             "Look at them, and queue them once more",
             command,
         ));
+    }
+    if let Some(asked) = waiting::asked(ask, date, None) {
+        return Some(asked);
     }
     if date.pending_files > 0 {
         let oldest = date.oldest_pending.unwrap_or(ask.now);

@@ -280,6 +280,19 @@ pub struct DateFacts {
     pub is_capped: bool,
     /// Moment of the last commit.
     pub last_commit: Option<DateTime<Utc>>,
+    /// Rounds that somebody wishes for, and that no builder has made yet.
+    pub wishes: Vec<WishFacts>,
+}
+
+/// Round of a date that somebody wishes for.
+#[derive(Clone, Debug)]
+pub struct WishFacts {
+    /// Arrival of the last file that is to be in a manifest; none of a sweep, which means all that is due.
+    pub until: Option<DateTime<Utc>>,
+    /// Person or program that wishes for it.
+    pub actor: String,
+    /// Moment it was wished for.
+    pub asked_at: DateTime<Utc>,
 }
 
 /// A lock.
@@ -397,6 +410,8 @@ pub struct Settings {
     pub caps: BatchCaps,
     /// Pause between two sweeps of the builders, in seconds: 60 unless told (`SWEEP_INTERVAL_SECONDS`).
     pub sweep_interval_seconds: u64,
+    /// Pause between two looks of the builders for what operators wish for, in seconds: 5 unless told.
+    pub wish_interval_seconds: u64,
     /// Silence after which a builder counts as gone, in seconds: 120, four of its signs of life.
     pub builder_silence_seconds: u64,
     /// Attempts of a run that fail before the run does: `MAX_RETRIES` and one.
@@ -418,6 +433,7 @@ impl Default for Settings {
         Self {
             caps: BatchCaps::default(),
             sweep_interval_seconds: 60,
+            wish_interval_seconds: 5,
             builder_silence_seconds: 120,
             max_attempts: 3,
             run_timeout_minutes: 120,

@@ -27,7 +27,7 @@ pub use code::{Code, Standing};
 pub use facts::{
     BuilderFacts, ClusterFacts, DateFacts, EventFacts, ExecutorFacts, Facts, FileFacts, GoneFacts, Leader, LedgerRow,
     LockFacts, ObjectFacts, Obstacle, OutputFacts, Progress, QueuePlace, RunFacts, SentBack, Settings, SlotFacts,
-    Subject, Usual,
+    Subject, Usual, WishFacts,
 };
 pub use transition::{RunStanding, check_transition};
 pub use words::{bytes, many, moment, number, shown, span};

@@ -177,7 +177,18 @@ fn waiting_cases() -> Vec<(Code, Subject, Facts, &'static str)> {
     let sent_back =
         Facts { file: Some(FileFacts { sent_back: Some(back), ..file(FileState::Pending) }), ..waiting(date(73, 60)) };
     let gone = Facts { object: ObjectFacts::Gone, ..waiting(date(73, 60)) };
+    let wished = |until| {
+        let wish = WishFacts { until: Some(until), actor: "ana".to_owned(), asked_at: ago(30) };
+        waiting(DateFacts { wishes: vec![wish], ..date(73, 60) })
+    };
+    let day = |facts: Facts| (Subject::Date("2025-12-23".to_owned()), Facts { file: None, ..facts });
+    let (the_day, wished_of_day) = day(Facts { cluster: builders(660), ..wished(ago(1)) });
     vec![
+        (Code::Due, of_uri(), Facts { cluster: builders(10), ..wished(ago(1)) }, "asked for by `ana` at 13:59:30 UTC"),
+        (Code::DueNoBuilder, of_uri(), Facts { cluster: builders(660), ..wished(ago(1)) }, "nobody takes that up"),
+        (Code::DueNoBuilder, the_day, wished_of_day, "no builder has shown itself for 11 min"),
+        // It came after those that are meant.
+        (Code::Filling, of_uri(), wished(ago(86_400)), "73 of 200 files"),
         (Code::Filling, of_uri(), waiting(date(73, 60)), "73 of 200 files, 73.0 MiB of 716.8 MiB"),
         (Code::SentBack, of_uri(), sent_back, "which failed because of `s3://in/bad`"),
         (Code::Uncounted, of_uri(), waiting(date(0, 0)), "0 files"),

@@ -3,7 +3,7 @@
 use crate::answer::ActionKind;
 use crate::ask::{Answer, Ask};
 use crate::words::{bytes, many, number, quoted};
-use crate::{Code, DateFacts, FileFacts, LockFacts};
+use crate::{Code, DateFacts, FileFacts, LockFacts, WishFacts};
 use chrono::{DateTime, Utc};
 
 /// A pending file.
@@ -16,7 +16,7 @@ pub(crate) fn diagnose(ask: &Ask<'_>, file: &FileFacts) -> Answer {
     let oldest =
         date.and_then(|date| date.oldest_pending).map_or(file.arrived_at, |oldest| oldest.min(file.arrived_at));
     let date = date.unwrap_or(&nothing);
-    let due = due(ask, date, oldest, file.arrived_at);
+    let due = asked(ask, date, Some(file.arrived_at)).or_else(|| due(ask, date, oldest, file.arrived_at));
     match (due, &file.sent_back) {
         (Some(due), _) => due,
         (None, Some(back)) => {
@@ -62,8 +62,43 @@ fn filling_next(ask: &Ask<'_>, answer: Answer, date: &DateFacts, oldest: DateTim
     } else {
         answer.next(format!("{what}, by a builder; none is there"), at, false)
     };
+    if ask.is_built() && !date.date.is_empty() {
+        let cut = ask.command(format!("millwork dates cut {}", date.date));
+        return answer.action(ActionKind::CutNow, "Make a manifest of what waits now", cut);
+    }
     // A sweep makes manifests of what is due, and this is not.
     answer.action_if(!ask.is_built(), ActionKind::SweepNow, "Start a builder, or sweep when it is due", command)
+}
+
+/// A round that somebody wishes for, if there is one: of a file that came at this moment, or of the whole date.
+pub(crate) fn asked(ask: &Ask<'_>, date: &DateFacts, arrived_at: Option<DateTime<Utc>>) -> Option<Answer> {
+    let is_meant = |wish: &&WishFacts| match (wish.until, arrived_at) {
+        (Some(until), Some(at)) => at <= until,
+        (Some(_), None) => date.pending_files > 0 || date.has_pending,
+        (None, _) => true,
+    };
+    let wish = date.wishes.iter().filter(is_meant).min_by_key(|wish| wish.asked_at)?;
+    let what = if wish.until.is_some() { "a manifest of what waits was asked for" } else { "a sweep was asked for" };
+    let asked = format!("{what} by {} at {}", quoted(&wish.actor), ask.at(wish.asked_at));
+    let since = Some(wish.asked_at);
+    if ask.is_built() {
+        let sentence = format!("{asked}; no builder has taken that up yet");
+        let soon = ask.in_seconds(ask.settings.wish_interval_seconds);
+        return Some(Answer::new(Code::Due, since, sentence).by_itself("the next look of a builder", soon));
+    }
+    let silence = match ask.last_builder() {
+        Some(last) => {
+            format!("no builder has shown itself for {} (the last was {})", ask.ago(last.seen_at), quoted(&last.id))
+        }
+        None => "no builder has ever shown itself".to_owned(),
+    };
+    let answer = Answer::new(Code::DueNoBuilder, since, format!("{asked}, and nobody takes that up: {silence}"));
+    let command = if wish.until.is_some() {
+        format!("millwork-manifest-builder cut {}", date.date)
+    } else {
+        "millwork-manifest-builder sweep".to_owned()
+    };
+    Some(answer.waits_for("a builder").action(ActionKind::SweepNow, "Start a builder, or do it from a shell", command))
 }
 
 /// A batch that should be a manifest by now, if it is one.

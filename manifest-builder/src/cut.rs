@@ -1,6 +1,7 @@
 //! Manifests are cut: under the lock of their date, from a draft, through claims, to a document and a queued run.
 
 use crate::builder::{Builder, BuilderError};
+use chrono::{DateTime, Utc};
 use millwork_manifest::{DatePrefix, Flush, Manifest, ManifestFile, ManifestId, ObjectUri, PendingFile, cut};
 use millwork_tracking::{Draft, Lock, QueuedManifest, TrackedFile};
 use std::collections::{HashMap, HashSet};
@@ -25,7 +26,7 @@ impl Builder {
     /// Reads no more pending files than go into the manifests, but for one manifest's worth.
     pub async fn cut(&self, date: DatePrefix, flush: Flush) -> Result<Cut, BuilderError> {
         let Some(lock) = self.lock(date).await? else { return Ok(Cut::Busy) };
-        let made = self.cut_pending(date, flush, lock.clone()).await;
+        let made = self.cut_pending(date, flush, None, lock.clone()).await;
         self.unlock(&lock).await;
         made.map(Cut::Made)
     }
@@ -61,17 +62,25 @@ impl Builder {
         }
     }
 
-    async fn cut_pending(
+    /// Cuts under the lock of the date; only files that arrived until a moment, if one is told.
+    pub(crate) async fn cut_pending(
         &self,
         date: DatePrefix,
         flush: Flush,
+        until: Option<DateTime<Utc>>,
         mut lock: Lock,
     ) -> Result<Vec<QueuedManifest>, BuilderError> {
         let window = self.settings.caps.max_files.saturating_add(1);
         let mut made = Vec::new();
         loop {
-            let listed = self.store.pending(date, window).await?;
-            let is_all = listed.len() < window;
+            let mut listed = self.store.pending(date, window).await?;
+            let mut is_all = listed.len() < window;
+            if let Some(until) = until {
+                // They come in the order of their arrival: after the first that is too late, all are.
+                let before = listed.len();
+                listed.retain(|file| file.arrived_at <= until);
+                is_all |= listed.len() < before;
+            }
             let pending = self.as_they_are(&listed).await?;
             let flush = if is_all { flush } else { Flush::Never };
             let sizes: Vec<PendingFile> = pending.iter().map(pending_file).collect();

@@ -32,6 +32,7 @@ mod redrive;
 mod service;
 mod settings;
 mod sweep;
+mod wishes;
 
 pub use backfill::{Backfilled, ForeignFile, QuarantinedFile, UnmovedFile};
 pub use builder::{Arrived, Builder, BuilderError, Clock};
@@ -42,3 +43,4 @@ pub use service::lambda::run_lambda;
 pub use service::{ServiceOptions, Signs, serve, watch};
 pub use settings::{Rules, Settings};
 pub use sweep::Swept;
+pub use wishes::{TakenWishes, WISH_INTERVAL};

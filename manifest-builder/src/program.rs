@@ -187,6 +187,14 @@ pub struct Redrive {
     pub json: bool,
 }
 
+impl Common {
+    /// Tells whether a state or a place of manifests is named: of a command that a scheduler can do, too, the work is then done here.
+    pub fn names_a_place(&self) -> bool {
+        let table = std::env::var_os("TRACKING_TABLE").is_some_and(|table| !table.is_empty());
+        table || self.state.is_some() || self.manifests.is_some()
+    }
+}
+
 impl Program {
     /// Returns the places that files may be in: those of the option, else the place that the command lists. A sweep and a
     /// cut look at no file.

@@ -47,6 +47,18 @@ impl Builder {
                 first_error.get_or_insert(error);
             }
         }
+        match self.take_wishes().await {
+            Ok(taken) => {
+                swept.made.extend(ids(&taken.made));
+                swept.finished.extend(taken.finished);
+                swept.busy.extend(taken.busy);
+            }
+            Err(BuilderError::Stopped) => return Err(BuilderError::Stopped),
+            Err(error) => {
+                tracing::error!(%error, "a wish of an operator waits for the next round");
+                first_error.get_or_insert(error);
+            }
+        }
         for date in self.due().await? {
             self.check_stop()?;
             if let Err(error) = self.cut_due(date, &mut swept).await {
@@ -110,7 +122,7 @@ impl Builder {
     }
 
     /// Drafts are made and finished under the lock of their date: one that is there while we hold it was abandoned.
-    async fn finish_abandoned(
+    pub(crate) async fn finish_abandoned(
         &self,
         date: DatePrefix,
         drafts: &[Draft],

@@ -51,7 +51,7 @@ async fn serve(options: Program, settings: Vec<Setting>) -> anyhow::Result<()> {
     let descriptors = millwork_net::raise_descriptor_limit().context("cannot raise the limit of open files")?;
     let http = listen(options.http.address).await?;
     let store = millwork_tracking::open(&options.state).await?;
-    let about = About::of(&options.run, &places.manifests)?;
+    let about = About { manifest_queue: options.intake.urls(), ..About::of(&options.run, &places.manifests)? };
     let service = Service::new(store.clone(), places).with_about(about);
     service.set_settings(settings);
     let server = ApiServer::start(http, service.clone(), door, descriptors)?;

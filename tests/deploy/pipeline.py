@@ -117,6 +117,13 @@ class Pipeline:
     def cli(self, *command):
         return self.operate(*command, "--scheduler", f"http://127.0.0.1:{self.http}")
 
+    def redrives(self, queue):
+        """Whether the scheduler has put dead letters of a queue back."""
+        command = [BIN / "millwork", "queues", "redrive", "--of", queue, "--yes", "--reason", "trial", "--json", "--scheduler", f"http://127.0.0.1:{self.http}"]
+        unnamed = {"QUEUE_URL": "", "MANIFEST_QUEUE_URL": ""}
+        done = subprocess.run(command, env={**self.environment("operator"), **unnamed}, capture_output=True, text=True, timeout=120)
+        return done.returncode == 0 and len(json.loads(done.stdout)["changes"]) > 0
+
     def put(self, key, body):
         self.s3.put_object(Bucket=f"{PREFIX}-input", Key=key, Body=body)
 
@@ -264,6 +271,8 @@ def rare(pipeline):
     pipeline.start_scheduler()
     pipeline.until("the new scheduler answers", pipeline.answers)
     pipeline.until("what was under way is converted", lambda: pipeline.completed() >= before + 3, 120)
+    for queue in ["files", "manifests"]:
+        pipeline.until(f"dead letters of {queue} are put back", lambda queue=queue: pipeline.redrives(queue))
     operator = "millwork-manifest-builder"
     pipeline.operate("backfill", "--prefix", f"s3://{PREFIX}-input", "--flush", program=operator)
     redrive = ["redrive", "--prefix", f"s3://{PREFIX}-input", "--size-tolerance-percent", "100", "--expected-file-size-mb", "10", "--yes"]

@@ -5,7 +5,7 @@ use crate::place::{Done, Place, binary};
 use crate::servers::Aws;
 use crate::why::World;
 use chrono::Duration;
-use millwork_api::{Action, FileQuery, PlanRequest, Priority, RunQuery, Select, WantedState};
+use millwork_api::{Action, DateQuery, FileQuery, PlanRequest, Priority, RunQuery, Select, WantedState};
 use millwork_manifest::{Failure, FailureClass};
 use millwork_scheduler::{Applied, Operations, Operator, Outcome, PlanError, ReadPlaces, ResetQuery, Service};
 use millwork_storage::{Location, Places};
@@ -42,12 +42,16 @@ fn requests(world: &World) -> Vec<PlanRequest> {
         (Action::Reset, world.uri("c").as_str()),
         (Action::SetState(WantedState::Quarantined), world.uri("f").as_str()),
         (Action::Recount, "2025-12-23"),
+        (Action::Cut, "2025-12-23"),
+        (Action::Sweep, "2025-12-23"),
     ]
     .map(|(action, subject)| (action, Select::Ids(vec![subject.to_owned()])));
     let runs = [Action::Retry, Action::Cancel, Action::Force, Action::Priority(Priority(9))];
     let matching = runs.map(|action| (action, Select::Runs(RunQuery::default())));
     let files = (Action::Redrive, Select::Files(FileQuery::default()));
-    let all = named.into_iter().chain(matching).chain([files]);
+    let dates =
+        [Action::Recount, Action::Cut, Action::Sweep].map(|action| (action, Select::Dates(DateQuery::default())));
+    let all = named.into_iter().chain(matching).chain([files]).chain(dates);
     all.map(|(action, select)| PlanRequest { action, select, reason: Some("trial".to_owned()) }).collect()
 }
 

@@ -66,3 +66,4 @@ mod up;
 mod why;
 mod why_acts;
 mod why_fleet;
+mod wishes;

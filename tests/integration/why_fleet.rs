@@ -150,6 +150,32 @@ fn an_event_that_waits_or_is_put_aside_is_told_and_what_is_advised_helps() {
             && shown.json()["is_dry_run"] == true
             && shown.json()["letters"][0]["reason"] == "bad-record"
     });
+    // Where no queue is named, the scheduler puts it back, by a plan.
+    let asked = |arguments: &[&str]| {
+        let mut command = world.place.command("millwork");
+        command.arg("queues").args(arguments).args(["--scheduler", &fleet.url(0), "--json"]);
+        Done::of(command.output().unwrap())
+    };
+    wait_until("the scheduler sees it", || !asked(&["dead-letters"]).json()["letters"].as_array().unwrap().is_empty());
+    let mut planned = Value::Null;
+    wait_until("it is in a plan", || {
+        planned = asked(&["redrive", "--put-away-for", "bad-record", "--dry-run"]).json();
+        planned["changes"].as_array().unwrap().len() == 1
+    });
+    let change = &planned["changes"][0];
+    let id = change["subject"].as_str().unwrap().strip_prefix("files/").unwrap();
+    assert!(change["before"].as_str().unwrap().contains(lost), "{planned}");
+    let none = asked(&["redrive", "--put-away-for", "other", "--dry-run"]);
+    assert_eq!((none.code, none.json()["changes"].as_array().unwrap().len()), (Some(0), 0), "{}", none.stdout);
+    wait_until("it is put back by the plan", || {
+        let done = asked(&["redrive", &id[..8], "--yes", "--reason", "trial"]);
+        done.code == Some(0) && done.json()["changes"][0]["result"] == "done"
+    });
+    assert_eq!(queues(&["list", "--json"]).json()["queues"][0]["dead_letters"], 0);
+    let mut service = builder(&world, &variables);
+    wait_until("it is put aside again", || queues(&["list", "--json"]).json()["queues"][0]["dead_letters"] == 1);
+    signal(&service, "TERM");
+    assert_eq!(wait_for_end(&mut service), Some(0));
     assert_eq!(queues(&["redrive", "--yes", "--reason", "x"]).code, Some(2), "a note has to have a place");
     let back = ["redrive", "--yes", "--reason", "trial", "--state", "dynamodb:acme", "--json"];
     wait_until("it is put back", || queues(&back).json()["letters"].as_array().is_some_and(|all| all.len() == 1));

@@ -29,6 +29,7 @@ PAGES = [
     "/ui/dates",
     "/ui/dates/2025-12-23",
     "/ui/cluster",
+    "/ui/cluster/queues",
     "/ui/activity",
     "/ui/cost",
     "/ui/doctor",

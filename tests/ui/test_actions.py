@@ -1,10 +1,11 @@
 """What is done: planned, shown, confirmed, once."""
 
+import gzip
 import re
 
 from test_sign_in import FORM, Session
 
-from conftest import gzip_whole, put, run_in
+from conftest import gzip_whole, lines, put, run_in
 
 
 def fail_one(up, name):
@@ -79,3 +80,55 @@ def test_choices_are_kept_over_pages_of_a_list(browser, up):
     browser.page.wait_for_url(re.compile("/ui/plans/"))
     browser.page.wait_for_load_state()
     assert "Retry 1 run" in browser.page.inner_text("h1") and "2 of the chosen cannot change" in browser.page.inner_text("#page")
+
+
+def test_a_run_is_cancelled_and_retried_while_it_runs_and_its_ledger_closes(browser, up):
+    # Seconds of work in some MB: a member of gzip, again and again.
+    rows, members = 40_000, 80
+    put(up.root / "in", "2025-12-16-long.ndjson.gz", gzip.compress(lines(rows), compresslevel=1) * members)
+    run = up.until(lambda: next((run["manifest_id"] for run in up.api("/api/v1/runs?date=2025-12-16")["items"] if run["state"] == "running"), None))
+    for action, title in [("cancel", "Cancel 1 run"), ("retry", "Retry 1 run")]:
+        browser.open(f"/ui/runs/{run}")
+        browser.page.click(f".actions button[value={action}]")
+        browser.page.wait_for_url(re.compile("/ui/plans/"))
+        assert title in browser.page.inner_text("h1")
+        browser.page.click("button.primary")
+        browser.page.wait_for_url(re.compile("/ui/runs/"))
+        assert "1 of 1 done" in browser.page.inner_text("#page")
+        wanted = "cancelled" if action == "cancel" else "completed"
+        up.until(lambda wanted=wanted: up.api(f"/api/v1/runs/{run}")["state"] == wanted)
+    result = up.api(f"/api/v1/runs/{run}")["result"]
+    assert (result["rows"], result["rejected"]) == (rows * members, 0), result
+    ledger = up.api(f"/api/v1/runs/{run}/ledger")["items"]
+    assert [row["lines"] for row in ledger] == [rows * members]
+    browser.open(f"/ui/runs/{run}")
+    assert "3,200,000 lines = 3,200,000 rows" in browser.page.inner_text("#page")
+
+
+def test_a_date_is_cut_swept_and_counted_by_plans(browser, up):
+    page = browser.page
+    browser.open("/ui/dates/2025-12-23")
+    assert "no file of it waits" in page.inner_text(".actions") and page.locator("button[value=cut]").count() == 0
+    page.click("button[value=sweep]")
+    page.wait_for_url(re.compile("/ui/plans/"))
+    assert "Nothing would change" in page.inner_text("#page") and "no manifest of it is unfinished" in page.inner_text("#page")
+    page.click("a.button")
+    page.wait_for_url(re.compile("/ui/dates/2025-12-23"))
+    page.click("button[value=recount]")
+    page.wait_for_url(re.compile("/ui/plans/"))
+    assert "Count 1 date anew" in page.inner_text("h1")
+    page.click("button.primary")
+    page.wait_for_url(re.compile("/ui/dates/2025-12-23"))
+    assert "1 of 1 done" in page.inner_text("#page")
+    browser.open("/ui/activity")
+    assert page.locator("td a[href$='/ui/dates/2025-12-23']").count() > 0, "a date in a note leads to its page"
+
+
+def test_a_queue_that_nobody_reads_says_so(browser, up):
+    browser.open("/ui/cluster")
+    browser.page.click("text=Queues and dead letters")
+    browser.page.wait_for_url(re.compile("/ui/cluster/queues"))
+    assert "no builder that reads a queue of files has shown itself" in browser.page.inner_text("#page")
+    browser.page.click("text=of manifests")
+    browser.page.wait_for_url(re.compile("queue=manifests"))
+    assert "MANIFEST_QUEUE_URL" in browser.page.inner_text("#page")

@@ -59,6 +59,8 @@ pub struct BuilderAbout {
     pub max_wait_seconds: u64,
     /// Pause between two sweeps, in seconds; none if it makes none.
     pub sweep_interval_seconds: Option<u64>,
+    /// Pause between two looks for wishes of operators, in seconds; none of a version that takes none.
+    pub wish_interval_seconds: Option<u64>,
     /// Size a file is expected to have, in MB of 1024² bytes.
     pub expected_file_size_mb: f64,
     /// Deviation from the expected size that is allowed, in percent.

@@ -17,6 +17,7 @@ mod requests;
 mod sqlite;
 mod store;
 mod types;
+mod wishes;
 
 pub use audit::{AuditEntry, AuditFilter, MAX_RECORD_BYTES, PlanRecord, Via};
 pub use decide::BY_OPERATOR;
@@ -42,3 +43,4 @@ pub use types::{
     Attempt, Backlog, Commit, Draft, FileFilter, FoundFile, Lock, Metric, Overwrites, Page, QueuedManifest, Replaced,
     Run, RunCount, RunFilter, Sequencer, TimelineEntry, Tracked, TrackedBatch, TrackedFile,
 };
+pub use wishes::{Round, TakenWish, Wish, open_wishes};

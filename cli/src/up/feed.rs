@@ -1,11 +1,11 @@
 //! Arrivals in the directory, on their way into manifests.
 
 use millwork_manifest::{Flush, printable};
-use millwork_manifest_builder::{Backfilled, Builder, BuilderError};
+use millwork_manifest_builder::{Backfilled, Builder, BuilderError, WISH_INTERVAL};
 use millwork_scheduler::Scheduler;
 use millwork_storage::Location;
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Pause between two looks at the directory.
 const PAUSE: Duration = Duration::from_millis(700);
@@ -34,7 +34,12 @@ impl Feed {
     pub(super) async fn work(mut self) {
         // Files that an earlier process left wait as if they had just come.
         let mut looks = 1;
+        let mut looked_for_wishes = Instant::now();
         loop {
+            if looked_for_wishes.elapsed() >= WISH_INTERVAL {
+                self.take_wishes().await;
+                looked_for_wishes = Instant::now();
+            }
             match self.look().await {
                 Ok(0) if looks == 0 && !self.has_waiting().await => {}
                 Ok(0) => looks = self.cut().await,
@@ -76,6 +81,14 @@ impl Feed {
                 eprintln!("millwork: no manifest could be made, trying again: {error}");
                 1
             }
+        }
+    }
+
+    /// Takes wishes of operators. Their files, too, are cut by themselves as a rule: this answers those who asked.
+    async fn take_wishes(&self) {
+        match self.builder.take_wishes().await {
+            Ok(taken) => taken.made.iter().for_each(|queued| self.scheduler.queued(&queued.manifest.id, false)),
+            Err(error) => eprintln!("millwork: a wish waits for the next look: {error}"),
         }
     }
 

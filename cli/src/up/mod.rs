@@ -12,7 +12,7 @@ use clap::{Args, Parser};
 use demo::Demo;
 use feed::Feed;
 use millwork_manifest::printable;
-use millwork_manifest_builder::{Builder, Rules, Signs};
+use millwork_manifest_builder::{Builder, Rules, Signs, WISH_INTERVAL};
 use millwork_process::Profile;
 use millwork_scheduler::{
     About, ApiServer, BasePath, EndedRun, HttpOptions, Lease, OutputLock, ReadPlaces, RunOptions, Scheduler, Service,
@@ -235,7 +235,9 @@ async fn lead(
     service.lead(scheduler.clone());
     let told = tokio::spawn(tell(ended));
     let builder = builder(options, place, store)?;
-    let signs = tokio::spawn(Signs::new(&builder, "up").sweeping(feed::INTERVAL).give_often(stop.clone()));
+    let signs = tokio::spawn(
+        Signs::new(&builder, "up").sweeping(feed::INTERVAL).taking_wishes(WISH_INTERVAL).give_often(stop.clone()),
+    );
     let feed = Feed::new(builder, place.input.clone(), scheduler.clone());
     let demo = options.demo.then(|| Demo::new(place.input.local_path().map(Path::to_owned)));
     tokio::select! {

@@ -1,7 +1,7 @@
 //! The builder as an AWS Lambda function.
 //!
 //! Its event is a batch of SQS messages; the answer names those that failed (`ReportBatchItemFailures`), so that only
-//! they come again. A scheduled event, or `{"action": "sweep"}`, makes a sweep.
+//! they come again. A scheduled event, or `{"action": "sweep"}`, makes a sweep, which takes wishes of operators, too.
 
 use super::handle::{count_bad, handle};
 use super::maker::Maker;
@@ -44,6 +44,9 @@ struct ItemFailure {
 /// Pause between two signs of life of a function, in seconds: 30, as those of a service.
 const SIGN_INTERVAL: chrono::Duration = chrono::Duration::seconds(30);
 
+/// Interval of the scheduled events of a function, each of which is a sweep: a minute, as its documents have it.
+const SCHEDULE: Duration = Duration::from_secs(60);
+
 struct Function {
     builder: Builder,
     maker: Maker,
@@ -68,7 +71,7 @@ pub async fn run_lambda(
     };
     let tally = Tally::new(builder.store.clone());
     let maker = Maker::new(builder.clone(), tally.clone(), max_lock_wait);
-    let signs = Signs::new(&builder, "lambda");
+    let signs = Signs::new(&builder, "lambda").taking_wishes(SCHEDULE);
     let function = &Function { builder, maker, tally, dead_letters, signs, shown: Mutex::default() };
     let serving = lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
         let answer = function.invoke(event.payload).await;

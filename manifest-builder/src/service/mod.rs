@@ -12,6 +12,7 @@ mod signs;
 mod tally;
 
 use crate::builder::{Builder, BuilderError};
+use crate::wishes::WISH_INTERVAL;
 use handle::Intake;
 use http::Health;
 use maker::Maker;
@@ -66,9 +67,10 @@ pub async fn serve(builder: Builder, options: ServiceOptions, stop: Cancellation
     let helpers = TaskTracker::new();
     helpers.spawn(depth::look_often(consumer, done.clone()));
     helpers.spawn(maker.clone().work(done.clone()));
-    let signs = Signs::new(&builder, "serve").sweeping(options.sweep_interval);
+    let signs = Signs::new(&builder, "serve").sweeping(options.sweep_interval).taking_wishes(WISH_INTERVAL);
     let signs = signs.reading(&options.queue.queue_url, options.queue.dead_letter_queue_url.as_deref());
     helpers.spawn(signs.give_often(done.clone()));
+    helpers.spawn(take_often(builder.clone(), tally.clone(), stop.clone()));
     helpers.spawn(sweep_often(builder, tally.clone(), options.sweep_interval, stop));
     helpers.spawn(tally.clone().flush_often(TALLY_INTERVAL, done.clone()));
     helpers.close();
@@ -105,6 +107,21 @@ async fn sweep_often(builder: Builder, tally: Tally, interval: Duration, stop: C
     }
 }
 
+/// Takes wishes of operators, which do not wait for the sweep.
+async fn take_often(builder: Builder, tally: Tally, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(WISH_INTERVAL) => {}
+        }
+        match builder.take_wishes().await {
+            Ok(taken) => tally.made((taken.made.len() + taken.finished.len()) as u64),
+            Err(BuilderError::Stopped) => return,
+            Err(error) => tracing::error!(%error, "wishes of operators wait for the next look"),
+        }
+    }
+}
+
 /// Watches a place by listing it at intervals, until `stop`.
 pub async fn watch(
     builder: Builder,
@@ -118,7 +135,7 @@ pub async fn watch(
     let health = Health::start(http).await?;
     let tally = Tally::new(builder.store.clone());
     tracing::info!(input = %place, seconds = interval.as_secs(), "watching");
-    let signs = Signs::new(&builder, "watch").sweeping(interval);
+    let signs = Signs::new(&builder, "watch").sweeping(interval).taking_wishes(interval);
     tokio::spawn(signs.give_often(stop.clone()));
     let mut told = HashSet::new();
     while !stop.is_cancelled() {

@@ -29,6 +29,7 @@ impl Signs {
             max_bytes: settings.caps.max_bytes,
             max_wait_seconds: settings.caps.max_wait_seconds,
             sweep_interval_seconds: None,
+            wish_interval_seconds: None,
             expected_file_size_mb: settings.rules.expected_file_size_mb,
             size_tolerance_percent: settings.rules.size_tolerance_percent,
             dates_missing_ones_today: settings.rules.missing_date == MissingDate::Today,
@@ -41,6 +42,12 @@ impl Signs {
     /// Adds the interval of the builder's sweeps to the facts.
     pub fn sweeping(mut self, interval: Duration) -> Self {
         self.about.sweep_interval_seconds = Some(interval.as_secs());
+        self
+    }
+
+    /// Adds the pause between two looks for wishes of operators to the facts.
+    pub fn taking_wishes(mut self, interval: Duration) -> Self {
+        self.about.wish_interval_seconds = Some(interval.as_secs());
         self
     }
 

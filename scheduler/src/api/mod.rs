@@ -62,7 +62,7 @@ pub(crate) use run_parts::{load_run_files, load_run_ledger};
 pub(crate) use runs::load_runs;
 pub(crate) use schedulers::load_schedulers;
 pub use serve::ApiServer;
-pub(crate) use services::load_cluster;
+pub(crate) use services::{load_cluster, load_dead_letters, load_queues};
 pub(crate) use stats::load_stats;
 
 use crate::service::Service;
@@ -243,6 +243,7 @@ fn timed() -> OpenApiRouter<Api> {
         .routes(routes!(services::list_locks))
         .routes(routes!(services::list_drafts))
         .routes(routes!(services::list_queues))
+        .routes(routes!(services::list_dead_letters))
         .routes(routes!(config::get_config))
         .routes(routes!(costs::get_run_cost))
         .routes(routes!(costs::get_costs))

@@ -1,14 +1,17 @@
 //! Builders, locks, unfinished manifests and queues.
 
 use super::error::ApiError;
+use super::extract::Query;
 use super::{Api, load_executors, load_schedulers};
 use axum::Json;
 use axum::extract::State;
 use chrono::DateTime;
 use millwork_api::{
-    BuilderInfo, Builders, Cluster, DraftInfo, Drafts, Held, LockInfo, Locks, QueueInfo, QueueKind, Queues,
+    BuilderInfo, Builders, Cluster, DeadLetter, DeadLetters, DeadLettersQuery, DraftInfo, Drafts, ErrorBody, Held,
+    LockInfo, Locks, QueueInfo, QueueKind, Queues,
 };
 use millwork_diagnosis::shown;
+use millwork_queue::Letter;
 use millwork_tracking::{BuilderNote, LEADER_LOCK, LockState, RunFilter, RunState};
 use std::time::Duration;
 
@@ -113,12 +116,47 @@ pub(super) async fn list_drafts(State(api): State<Api>) -> Result<Json<Drafts>, 
     (status = 200, description = "Each queue, or why it cannot be looked at", body = Queues)
 ))]
 pub(super) async fn list_queues(State(api): State<Api>) -> Result<Json<Queues>, ApiError> {
+    Ok(Json(load_queues(&api).await?))
+}
+
+/// Queues of the builder that was seen last, counted.
+pub(crate) async fn load_queues(api: &Api) -> Result<Queues, ApiError> {
     let builders = api.service.store().inspection().builders().await?;
     let about = builders.iter().find_map(BuilderNote::about);
     let (events, dead) = about.map(|about| (about.queue_url, about.dead_letter_queue_url)).unwrap_or_default();
     let known = [(QueueKind::Events, events), (QueueKind::DeadLetters, dead)];
     let looks = known.into_iter().filter_map(|(kind, url)| Some(queue(kind, url?)));
-    Ok(Json(Queues { items: futures::future::join_all(looks).await }))
+    Ok(Queues { items: futures::future::join_all(looks).await })
+}
+
+/// Looks at the dead letters of a queue: when they were put away, why, and about what. A look hides them from others for a moment, of ten
+/// seconds at most.
+#[utoipa::path(get, path = "/api/v1/dead-letters", tag = "cluster", params(DeadLettersQuery), responses(
+    (status = 200, description = "Some of them, or why they cannot be looked at", body = DeadLetters),
+    (status = 400, description = "`bad-query`", body = ErrorBody)
+))]
+pub(super) async fn list_dead_letters(
+    State(api): State<Api>,
+    Query(query): Query<DeadLettersQuery>,
+) -> Result<Json<DeadLetters>, ApiError> {
+    Ok(Json(load_dead_letters(&api, query).await?))
+}
+
+/// Dead letters of a queue.
+pub(crate) async fn load_dead_letters(api: &Api, query: DeadLettersQuery) -> Result<DeadLetters, ApiError> {
+    let queue = query.queue;
+    let (letters, error) = match api.service.dead_letters(queue, query.limit.0).await? {
+        Ok(letters) => (letters, None),
+        Err(why) => (Vec::new(), Some(why)),
+    };
+    let letter = |letter: Letter| DeadLetter {
+        subject: format!("{}/{}", queue.as_str(), letter.id),
+        at: DateTime::from_timestamp_millis(letter.at_millis).filter(|_| letter.at_millis > 0),
+        reason: letter.reason,
+        detail: letter.detail,
+        objects: letter.objects.iter().map(ToString::to_string).collect(),
+    };
+    Ok(DeadLetters { queue, items: letters.into_iter().take(query.limit.0).map(letter).collect(), error })
 }
 
 async fn queue(kind: QueueKind, url: String) -> QueueInfo {

@@ -30,12 +30,18 @@ pub struct IntakeOptions {
 }
 
 impl IntakeOptions {
-    /// Options for reading the queue, if there is one. A variable that is empty is as good as none.
-    pub(super) fn queue(&self) -> Option<ConsumerOptions> {
+    /// URLs of the queue, if there is one, and of that for its dead letters. A variable that is empty is as good as none.
+    pub fn urls(&self) -> Option<(String, Option<String>)> {
         let given = |url: &Option<String>| url.clone().filter(|url| !url.is_empty());
+        Some((given(&self.manifest_queue_url)?, given(&self.dead_letter_queue_url)))
+    }
+
+    /// Options for reading the queue, if there is one.
+    pub(super) fn queue(&self) -> Option<ConsumerOptions> {
+        let (queue_url, dead_letter_queue_url) = self.urls()?;
         Some(ConsumerOptions {
-            queue_url: given(&self.manifest_queue_url)?,
-            dead_letter_queue_url: given(&self.dead_letter_queue_url),
+            queue_url,
+            dead_letter_queue_url,
             visibility_seconds: self.visibility_timeout_seconds,
             poll_seconds: self.poll_seconds,
         })

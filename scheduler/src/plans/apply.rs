@@ -94,12 +94,23 @@ impl Service {
 
     /// Makes those changes of a step that have no result yet. Those before `repeated` may have been made before.
     async fn make_some(&self, plan: &mut Plan, step: Range<usize>, repeated: usize) -> TrackingResult<()> {
-        let (begin, action) = (step.start, plan.action);
-        let note =
-            format!("plan {} of {}: {}", plan.id, plan.actor, plan.reason.as_deref().unwrap_or("no reason is given"));
-        for (index, change) in plan.changes[step].iter_mut().enumerate() {
-            if change.result.is_none() {
-                let (result, message) = kinds::make(self, action, change, begin + index < repeated, &note).await?;
+        let mut prepared = kinds::Step::prepare(self, plan, step.clone()).await?;
+        let made = self.make_each(plan, step, repeated, &mut prepared).await;
+        prepared.end().await;
+        made
+    }
+
+    async fn make_each(
+        &self,
+        plan: &mut Plan,
+        step: Range<usize>,
+        repeated: usize,
+        prepared: &mut kinds::Step,
+    ) -> TrackingResult<()> {
+        for index in step {
+            let Some(change) = plan.changes.get(index).filter(|change| change.result.is_none()) else { continue };
+            let (result, message) = kinds::make(self, plan, prepared, change, index < repeated).await?;
+            if let Some(change) = plan.changes.get_mut(index) {
                 (change.result, change.message) = (Some(result), message);
             }
         }

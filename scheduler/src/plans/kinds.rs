@@ -1,9 +1,10 @@
 //! Actions, each with what looks at a subject and what changes it.
 
-use super::{files, runs, states};
+use super::{files, letters, rounds, runs, states};
 use crate::service::Service;
-use millwork_api::{Action, Change, ChangeResult, Refusal};
+use millwork_api::{Action, Change, ChangeResult, Plan, Refusal};
 use millwork_tracking::TrackingResult;
+use std::ops::Range;
 
 /// Subject as it was looked at.
 pub(super) enum Looked {
@@ -23,25 +24,59 @@ pub(super) async fn look(service: &Service, action: Action, subject: &str) -> Tr
         Action::Redrive => files::look(service, subject).await,
         Action::Reset | Action::SetState(_) => states::look_at_file(service, action, subject).await,
         Action::Recount => states::look_at_date(service, subject).await,
+        Action::Cut | Action::Sweep => rounds::look(service, action, subject).await,
+        // All that are meant are looked at together.
+        Action::RedriveDeadLetters => Ok(refused(subject, "a dead letter is not looked at alone".to_owned())),
     }
 }
 
-/// Changes a subject, if it is as it was seen. `is_repeated` if that may have been done before the process died; `note` says who wants
-/// it and why, for the subject's own record.
+/// Something that the changes of a step have in common.
+pub(super) struct Step {
+    letters: letters::Prepared,
+    note: String,
+}
+
+impl Step {
+    /// Prepares the changes of a step.
+    pub(super) async fn prepare(service: &Service, plan: &Plan, step: Range<usize>) -> TrackingResult<Self> {
+        let reason = plan.reason.as_deref().unwrap_or("no reason is given");
+        let note = format!("plan {} of {}: {reason}", plan.id, plan.actor);
+        let open = plan.changes[step].iter().filter(|change| change.result.is_none());
+        let letters = match plan.action {
+            Action::RedriveDeadLetters => {
+                letters::Prepared::new(service, open.map(|change| change.subject.as_str())).await?
+            }
+            _ => letters::Prepared::default(),
+        };
+        Ok(Self { letters, note })
+    }
+
+    /// Lets go of what was prepared.
+    pub(super) async fn end(mut self) {
+        self.letters.release().await;
+    }
+}
+
+/// Changes a subject of a plan, if it is as it was seen. `is_repeated` if that may have been done before the process died.
 pub(super) async fn make(
     service: &Service,
-    action: Action,
+    plan: &Plan,
+    step: &mut Step,
     change: &Change,
     is_repeated: bool,
-    note: &str,
 ) -> TrackingResult<Made> {
+    let action = plan.action;
     match action {
         Action::Retry | Action::Cancel | Action::Force | Action::Priority(_) => {
             runs::make(service, action, change, is_repeated).await
         }
         Action::Redrive => files::make(service, change, is_repeated).await,
-        Action::Reset | Action::SetState(_) => states::make_file(service, action, change, is_repeated, note).await,
+        Action::Reset | Action::SetState(_) => {
+            states::make_file(service, action, change, is_repeated, &step.note).await
+        }
         Action::Recount => states::make_date(service, change).await,
+        Action::Cut | Action::Sweep => rounds::make(service, plan, change, is_repeated).await,
+        Action::RedriveDeadLetters => Ok(step.letters.make(change, is_repeated).await),
     }
 }
 

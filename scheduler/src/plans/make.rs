@@ -3,7 +3,7 @@
 use super::cost::cost_of;
 use super::kinds::{self, Looked};
 use super::record::{self, Kept, state_at};
-use super::{MAX_FILTER_BYTES, MAX_NAMES_BYTES, MAX_SUBJECTS, PlanError, VALID};
+use super::{MAX_FILTER_BYTES, MAX_NAMES_BYTES, MAX_SUBJECTS, PlanError, VALID, letters, rounds};
 use crate::audit::{MAX_REASON_CHARS, Operator, is_reason};
 use crate::select;
 use crate::service::Service;
@@ -37,13 +37,7 @@ impl Service {
         if request.action.needs_admin() && reason.is_none() {
             return Err(PlanError::Bad(format!("say why: `{}` is noted with a reason", request.action)));
         }
-        let selected = self.select(request.action, &request.select).await?;
-        let Selected { names, has_more } = selected;
-        let looks = names.into_iter().map(|name| {
-            let (service, action) = (self.clone(), request.action);
-            async move { kinds::look(&service, action, &name).await }
-        });
-        let looked: Vec<Looked> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+        let (looked, has_more) = self.look(request.action, &request.select).await?;
         let (mut changes, mut refused) = (Vec::new(), Vec::new());
         for one in looked {
             match one {
@@ -84,8 +78,25 @@ impl Service {
         Ok(plan)
     }
 
-    async fn select(&self, action: Action, select: &Select) -> Result<Selected, PlanError> {
+    /// Looks at each subject that is selected. Returns whether more match, too.
+    async fn look(&self, action: Action, select: &Select) -> Result<(Vec<Looked>, bool), PlanError> {
         check_filter(select)?;
+        if action == Action::RedriveDeadLetters {
+            let select = match select {
+                Select::Ids(ids) => Select::Ids(select_named(ids)?.names),
+                other => other.clone(),
+            };
+            return letters::look(self, &select).await;
+        }
+        let Selected { names, has_more } = self.select(action, select).await?;
+        let looks = names.into_iter().map(|name| {
+            let service = self.clone();
+            async move { kinds::look(&service, action, &name).await }
+        });
+        Ok((stream::iter(looks).buffered(AT_ONCE).try_collect().await?, has_more))
+    }
+
+    async fn select(&self, action: Action, select: &Select) -> Result<Selected, PlanError> {
         match (select, action.subjects()) {
             (Select::Ids(ids), _) => select_named(ids),
             (Select::Runs(query), SubjectKind::Run) => {
@@ -108,9 +119,14 @@ impl Service {
                 };
                 collected(next, |file: TrackedFile| file.uri.to_string()).await
             }
-            (Select::Runs(_) | Select::Files(_), kind) => {
-                let or = if kind == SubjectKind::Date { "name them as" } else { "select them, or name them as" };
-                Err(PlanError::Bad(format!("`{action}` is for {}s: {or} `ids`", kind.word())))
+            (Select::Dates(range), SubjectKind::Date) => {
+                let mut names = rounds::select(self, action, range).await?;
+                let has_more = names.len() > MAX_SUBJECTS;
+                names.truncate(MAX_SUBJECTS);
+                Ok(Selected { names, has_more })
+            }
+            (_, kind) => {
+                Err(PlanError::Bad(format!("`{action}` is for {}s: select them, or name them as `ids`", kind.word())))
             }
         }
     }
@@ -128,7 +144,8 @@ fn fitting(action: Action) -> &'static [FileState] {
 /// Refuses a filter that no listing needs: it is kept with the plan.
 fn check_filter(select: &Select) -> Result<(), PlanError> {
     let bytes = match select {
-        Select::Ids(_) => Ok(0),
+        Select::Ids(_) | Select::Dates(_) => Ok(0),
+        Select::DeadLetters(query) => serde_json::to_vec(query).map(|text| text.len()),
         Select::Runs(query) => serde_json::to_vec(query).map(|text| text.len()),
         Select::Files(query) => serde_json::to_vec(query).map(|text| text.len()),
     };

@@ -17,8 +17,10 @@ mod cost;
 mod error;
 mod files;
 mod kinds;
+mod letters;
 mod make;
 mod record;
+mod rounds;
 mod runs;
 mod states;
 

@@ -72,7 +72,7 @@ async fn after(service: &Service, action: Action, run: &Run) -> TrackingResult<R
         }
         (Action::Priority(_), _) => no("only a queued run has a place in the queue"),
         // Never asked: these are for other subjects.
-        (Action::Redrive | Action::Reset | Action::SetState(_) | Action::Recount, _) => no(OF_OTHERS),
+        (_, _) => no(OF_OTHERS),
     })
 }
 
@@ -114,9 +114,7 @@ pub(super) async fn make(
         Action::Cancel => service.cancel(&id).await,
         Action::Force => service.force(&id).await,
         Action::Priority(Priority(to)) => service.prioritise(&id, to).await,
-        Action::Redrive | Action::Reset | Action::SetState(_) | Action::Recount => {
-            return Ok((ChangeResult::Failed, Some(OF_OTHERS.to_owned())));
-        }
+        _ => return Ok((ChangeResult::Failed, Some(OF_OTHERS.to_owned()))),
     };
     match made {
         Ok(_) => Ok((ChangeResult::Done, None)),
@@ -134,6 +132,6 @@ fn is_as_wanted(action: Action, run: &Run) -> bool {
         Action::Cancel => run.cancel_requested || run.state == RunState::Cancelled,
         Action::Force => run.state != RunState::Completed || run.generation > 1,
         Action::Priority(Priority(to)) => run.priority == to,
-        Action::Redrive | Action::Reset | Action::SetState(_) | Action::Recount => false,
+        _ => false,
     }
 }

@@ -1,16 +1,53 @@
 //! Page of the processes: schedulers, executors, builders, and the locks that they hold.
 
 use super::asked::{Asked, Shown};
-use crate::api::{Api, ApiError, load_cluster};
+use crate::api::{Api, ApiError, load_cluster, load_dead_letters, load_queues};
 use axum::extract::State;
 use axum::response::Response;
-use millwork_api::path;
+use millwork_api::{DeadLettersQuery, ErrorCode, EventQueue, Limit, path};
 use millwork_ui::frame::Section;
 use millwork_ui::pages::cluster::{Cluster, page};
+use millwork_ui::pages::queues;
+use millwork_ui::parts::link;
+
+/// Dead letters on a page: 100.
+const LETTERS: usize = 100;
 
 pub(super) async fn get_cluster(asked: Asked, State(api): State<Api>) -> Response {
     let made = show(&asked, &api).await;
     asked.answer(Section::Cluster, made)
+}
+
+pub(super) async fn get_queues(asked: Asked, State(api): State<Api>) -> Response {
+    let made = show_queues(&asked, &api).await;
+    asked.answer(Section::Cluster, made)
+}
+
+/// Queues, and the dead letters of one of them.
+async fn show_queues(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {
+    let queue = match asked.get("queue") {
+        None | Some("files") => EventQueue::Files,
+        Some("manifests") => EventQueue::Manifests,
+        Some(other) => return Err(ApiError::new(ErrorCode::BadQuery, format!("queue: there is none of `{other}`"))),
+    };
+    let query = DeadLettersQuery { queue, limit: Limit(LETTERS) };
+    let (queues, letters) = tokio::join!(load_queues(api), load_dead_letters(api, query));
+    let (queues, letters) = (queues?, letters?);
+    let body = queues::page(&queues::QueuesPage {
+        now: asked.now,
+        viewer: &asked.viewer,
+        queues: &queues.items,
+        letters: &letters,
+        is_full: letters.items.len() >= LETTERS,
+        back: &asked.path,
+    });
+    Ok(Shown {
+        json: Some(link::query(path::DEAD_LETTERS, &[("queue", Some(queue.as_str()))])),
+        command: Some(format!("millwork queues dead-letters --of {}", queue.as_str())),
+        // A look takes letters from others for a moment: it is made when somebody asks for it.
+        is_live: false,
+        ..Shown::new("Queues", Section::Cluster, body)
+    })
 }
 
 async fn show(asked: &Asked, api: &Api) -> Result<Shown, ApiError> {

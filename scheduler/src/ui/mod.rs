@@ -73,6 +73,7 @@ pub(crate) fn routers(access: Access, paths: &PagePaths) -> (Router<Api>, Router
         .route("/ui/preview", get(quarantine::get_preview))
         .route("/ui/doctor", get(doctor::get_doctor))
         .route("/ui/cluster", get(cluster::get_cluster))
+        .route("/ui/cluster/queues", get(cluster::get_queues))
         .route("/ui/dates", get(numbers::get_dates))
         .route("/ui/dates/{date}", get(numbers::get_date))
         .route("/ui/cost", get(numbers::get_cost))

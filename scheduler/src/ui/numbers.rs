@@ -43,7 +43,7 @@ async fn one_date(asked: &Asked, api: &Api, text: &str) -> Result<Shown, ApiErro
     let numbers = of_totals(date, totals);
     let why = super::why::of_date(asked, api, date).await;
     let body = match numbers {
-        Some(numbers) => dates::one(&numbers, why.as_ref(), asked.now),
+        Some(numbers) => dates::one(&numbers, why.as_ref(), &asked.viewer, &asked.path, asked.now),
         None => return Err(ApiError::new(ErrorCode::BadPath, format!("`{text}` is no date"))),
     };
     Ok(Shown {

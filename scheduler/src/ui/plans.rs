@@ -10,8 +10,8 @@ use axum::extract::{Path, State};
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use chrono::NaiveDate;
 use millwork_api::{
-    Action, AnyOf, AuditQuery, ChangeResult, ErrorCode, FileQuery, Limit, Plan, PlanRequest, Priority, RunQuery,
-    Select, SubjectKind, path,
+    Action, AnyOf, AuditQuery, ChangeResult, DeadLetterQuery, ErrorCode, EventQueue, FileQuery, Limit, Plan,
+    PlanRequest, Priority, RunQuery, Select, SubjectKind, path,
 };
 use millwork_manifest::{DatePrefix, FailureClass, RunState};
 use millwork_tracking::Via;
@@ -95,12 +95,17 @@ async fn make(asked: &Asked, api: &Api, form: &Form) -> Result<Plan, ApiError> {
         "force" => Action::Force,
         "redrive" => Action::Redrive,
         "prioritise" => Action::Priority(priority()?),
+        "cut" => Action::Cut,
+        "sweep" => Action::Sweep,
+        "recount" => Action::Recount,
+        "redrive-dead-letters" => Action::RedriveDeadLetters,
         other => return Err(ApiError::new(ErrorCode::BadQuery, format!("there is no action `{other}`"))),
     };
     let select = match form.get("all") == Some("matching") {
         true => matching(action, form)?,
         false => {
-            let names: Vec<String> = form.all("run").chain(form.all("file")).map(str::to_owned).collect();
+            let names = ["run", "file", "date", "message"].into_iter().flat_map(|field| form.all(field));
+            let names: Vec<String> = names.map(str::to_owned).collect();
             if names.is_empty() {
                 return Err(ApiError::new(
                     ErrorCode::BadQuery,
@@ -118,6 +123,13 @@ async fn make(asked: &Asked, api: &Api, form: &Form) -> Result<Plan, ApiError> {
 fn matching(action: Action, form: &Form) -> Result<Select, ApiError> {
     let word = |name| form.get(name).filter(|text| !text.is_empty());
     let date = word("where-date").map(str::parse::<DatePrefix>).transpose().map_err(bad)?;
+    if action.subjects() == SubjectKind::Message {
+        let queue = match word("where-queue") {
+            Some("manifests") => EventQueue::Manifests,
+            _ => EventQueue::Files,
+        };
+        return Ok(Select::DeadLetters(DeadLetterQuery { queue, reason: word("where-reason").map(str::to_owned) }));
+    }
     if action.subjects() == SubjectKind::File {
         return Ok(Select::Files(FileQuery { limit: Limit::default(), ..refused(date, word("where-reason"), None) }));
     }

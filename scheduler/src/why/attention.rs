@@ -8,7 +8,9 @@ use millwork_diagnosis::{
     AttentionItem, ClusterFacts, Code, DateFacts, Diagnosis, Facts, Settings, Standing, Subject, diagnose, fold,
 };
 use millwork_manifest::{DatePrefix, FileState, ManifestId, RunState};
-use millwork_tracking::{BuilderAbout, FileFilter, Page, Run, RunFilter, RunStore, TrackedFile, TrackingResult};
+use millwork_tracking::{
+    BuilderAbout, FileFilter, Page, Run, RunFilter, RunStore, TrackedFile, TrackingResult, open_wishes,
+};
 use std::collections::{HashMap, HashSet};
 
 /// Limit of the failed runs, failed files and refused files that are looked at, each: 500, the newest or the oldest.
@@ -119,6 +121,7 @@ impl Inspector {
         now: DateTime<Utc>,
     ) -> TrackingResult<()> {
         let backlogs = self.store.backlogs().await?;
+        let open = open_wishes(&*self.store, now).await?;
         found.is_capped |= backlogs.len() > MAX_DATES;
         for (date, backlog) in backlogs.into_iter().take(MAX_DATES) {
             let facts = DateFacts {
@@ -126,6 +129,7 @@ impl Inspector {
                 pending_bytes: backlog.pending_bytes,
                 oldest_pending: backlog.oldest_pending,
                 has_pending: true,
+                wishes: Self::wishes_of(date, &open),
                 ..self.lock_of(date).await?
             };
             let facts = Facts { date: Some(facts), cluster: cluster.clone(), ..Facts::default() };

@@ -2,9 +2,10 @@
 
 use super::Inspector;
 use super::cluster::lock_facts;
-use millwork_diagnosis::DateFacts;
+use chrono::Utc;
+use millwork_diagnosis::{DateFacts, WishFacts};
 use millwork_manifest::{DatePrefix, FileState, RunState};
-use millwork_tracking::{DateTotals, FileFilter, RunFilter, TrackingResult};
+use millwork_tracking::{DateTotals, FileFilter, Round, RunFilter, TrackingResult, Wish, open_wishes};
 
 /// Runs and files of a date that are read one by one: 300 each. Where there are more, its totals say how many: those are exact in SQLite, and
 /// in DynamoDB as of the last count.
@@ -17,9 +18,23 @@ impl Inspector {
         Ok(DateFacts { date: date.to_string(), lock: lock.map(lock_facts), ..DateFacts::default() })
     }
 
+    /// Rounds of a date that somebody wishes for, of those that wait.
+    pub(super) fn wishes_of(date: DatePrefix, open: &[Wish]) -> Vec<WishFacts> {
+        let facts = |wish: &Wish| WishFacts {
+            until: match wish.round {
+                Round::Cut { until } => Some(until),
+                Round::Sweep => None,
+            },
+            actor: wish.actor.clone(),
+            asked_at: wish.asked_at,
+        };
+        open.iter().filter(|wish| wish.date == date).map(facts).collect()
+    }
+
     /// All that is known of a date; none if nothing is.
     pub(super) async fn date_facts(&self, date: DatePrefix) -> TrackingResult<Option<DateFacts>> {
         let mut facts = self.lock_of(date).await?;
+        facts.wishes = Self::wishes_of(date, &open_wishes(&*self.store, Utc::now()).await?);
         let backlog = self.store.backlog(date).await?;
         facts.pending_files = backlog.pending_files;
         facts.pending_bytes = backlog.pending_bytes;

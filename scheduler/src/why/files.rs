@@ -8,7 +8,7 @@ use millwork_diagnosis::{
 };
 use millwork_manifest::{Arrival, DatePrefix, FileState, ManifestId, ObjectUri, RunState};
 use millwork_queue::{Letter, Letters};
-use millwork_tracking::{BuilderAbout, Run, Span, TrackedFile, TrackingResult};
+use millwork_tracking::{BuilderAbout, Run, Span, TrackedFile, TrackingResult, open_wishes};
 use serde::Deserialize;
 
 /// Time over which the rate of arrivals is taken, in minutes: 10.
@@ -114,6 +114,7 @@ impl Inspector {
             pending_bytes: backlog.pending_bytes,
             oldest_pending: backlog.oldest_pending,
             has_pending: true,
+            wishes: Self::wishes_of(date, &open_wishes(&*self.store, Utc::now()).await?),
             ..self.lock_of(date).await?
         })
     }

@@ -36,6 +36,8 @@ pub struct About {
     pub written: Vec<(&'static str, Location)>,
     /// URL of the state, if it is looked at directly, not by a scheduler that can be asked for changes.
     pub direct_state: Option<String>,
+    /// Queue of events of new manifests that is read, and that for its dead letters, if it is named.
+    pub manifest_queue: Option<(String, Option<String>)>,
     /// Retries of a run after failures that can pass.
     pub max_retries: Option<u32>,
     /// Time that one attempt may take, in minutes.
@@ -50,6 +52,7 @@ impl About {
         written.extend(manifests.locations().map(|place| ("the place of manifests", place)));
         Ok(Self {
             direct_state: None,
+            manifest_queue: None,
             written,
             max_retries: Some(run.max_retries),
             run_timeout_minutes: Some(run.run_timeout_minutes),
@@ -133,6 +136,9 @@ impl Inspector {
         });
         Settings {
             caps: caps.unwrap_or(usual.caps),
+            wish_interval_seconds: builder
+                .and_then(|builder| builder.wish_interval_seconds)
+                .unwrap_or(usual.wish_interval_seconds),
             sweep_interval_seconds: builder
                 .and_then(|builder| builder.sweep_interval_seconds)
                 .unwrap_or(usual.sweep_interval_seconds),

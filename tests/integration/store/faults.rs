@@ -216,6 +216,7 @@ delegate! {
         fn prune(now: DateTime<Utc>) -> ();
         fn put_note(kind: &str, note: &Note, expires_at: DateTime<Utc>) -> ();
         fn notes(kind: &str, now: DateTime<Utc>) -> Vec<Note>;
+        fn note(kind: &str, name: &str, now: DateTime<Utc>) -> Option<Note>;
     }
 }
 

@@ -119,5 +119,9 @@ pub(super) async fn samples_and_notes_are_kept_and_replaced(store: Store) {
     let notes = again!(store.notes("kind", now)).unwrap();
     assert_eq!(notes, [note("a", 3), note("b", 2)]);
     assert!(again!(store.notes("other", now)).unwrap().is_empty());
+    assert_eq!(again!(store.note("kind", "a", now)).unwrap(), Some(note("a", 3)));
+    for (kind, name) in [("kind", "old"), ("kind", "c"), ("other", "a")] {
+        assert_eq!(again!(store.note(kind, name, now)).unwrap(), None, "{kind} {name}");
+    }
     again!(store.prune(now + Duration::days(500))).unwrap();
 }

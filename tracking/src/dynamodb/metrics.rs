@@ -96,4 +96,8 @@ impl NumberStore for DynamoStore {
     async fn notes(&self, kind: &str, now: DateTime<Utc>) -> TrackingResult<Vec<Note>> {
         self.notes_of(kind, now).await
     }
+
+    async fn note(&self, kind: &str, name: &str, now: DateTime<Utc>) -> TrackingResult<Option<Note>> {
+        self.find_note(kind, name, now).await
+    }
 }

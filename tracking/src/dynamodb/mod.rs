@@ -7,7 +7,7 @@
 //! | lock | batch index | `BATCH#{date}`, `INDEX` | the last one given out |
 //! | metrics | date | `PENDING`, date | how much of it waits, files by state, ended runs and what they produced |
 //! | metrics | sample | `SERIES#{seconds}#{day or month}`, time | what happened in a minute, or an hour |
-//! | metrics | word of a process | `NOTE#{kind}`, name | what it says |
+//! | metrics | word of a process, or wish of an operator | `NOTE#{kind}`, name | what it says |
 //! | metrics | number | day, what is counted | how many |
 //! | metrics | note | `AUDIT#{day}`, time and id | who did what |
 //! | metrics | planned change | `PLAN#{id}`, `PLAN` | what is to change, and how far that is |

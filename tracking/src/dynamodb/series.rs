@@ -91,16 +91,23 @@ impl DynamoStore {
             Expression::new().when("metric_date", "=", text(notes(kind))).only("expires_at", ">=", time(now));
         let query = Query { expression, limit: Some(MAX_NOTES), ..Query::default() };
         let items = self.query(&self.names.metrics, &query).await?;
-        let note = |item: &Item| {
-            let value = get(item, "value").and_then(|value| serde_json::from_str(value).ok());
-            Ok(Note {
-                name: get(item, "metric_type").unwrap_or_default().to_owned(),
-                at: parsed(item, "at", "time")?,
-                value: value.unwrap_or(serde_json::Value::Null),
-            })
-        };
-        items.iter().map(note).collect()
+        items.iter().map(note_of).collect()
     }
+
+    pub(super) async fn find_note(&self, kind: &str, name: &str, now: DateTime<Utc>) -> TrackingResult<Option<Note>> {
+        let Some(item) = self.get(&self.names.metrics, key::metric(notes(kind), name)).await? else { return Ok(None) };
+        let expires_at: DateTime<Utc> = parsed(&item, "expires_at", "time")?;
+        if expires_at >= now { note_of(&item).map(Some) } else { Ok(None) }
+    }
+}
+
+fn note_of(item: &Item) -> TrackingResult<Note> {
+    let value = get(item, "value").and_then(|value| serde_json::from_str(value).ok());
+    Ok(Note {
+        name: get(item, "metric_type").unwrap_or_default().to_owned(),
+        at: parsed(item, "at", "time")?,
+        value: value.unwrap_or(serde_json::Value::Null),
+    })
 }
 
 #[cfg(test)]

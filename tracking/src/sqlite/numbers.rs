@@ -81,4 +81,9 @@ impl NumberStore for SqliteStore {
         let kind = kind.to_owned();
         self.worker.read(move |c| super::series::notes(c, &kind, now)).await
     }
+
+    async fn note(&self, kind: &str, name: &str, now: DateTime<Utc>) -> TrackingResult<Option<Note>> {
+        let (kind, name) = (kind.to_owned(), name.to_owned());
+        self.worker.read(move |c| super::series::note(c, &kind, &name, now)).await
+    }
 }

@@ -5,7 +5,7 @@ use super::rows::{collect, instant, readable, time};
 use crate::numbers::MAX_NOTES;
 use crate::{Note, Sample, Span, TrackingError};
 use chrono::{DateTime, Utc};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 pub(super) fn put_sample(c: &Connection, span: Span, sample: &Sample) -> Done<()> {
     let text =
@@ -43,10 +43,17 @@ pub(super) fn put_note(c: &Connection, kind: &str, note: &Note, expires_at: Date
 pub(super) fn notes(c: &Connection, kind: &str, now: DateTime<Utc>) -> Done<Vec<Note>> {
     let sql = "SELECT name, at, value FROM notes WHERE kind = ?1 AND expires_at >= ?2 ORDER BY name LIMIT ?3";
     let mut statement = c.prepare_cached(sql)?;
-    let rows = statement.query_map(params![kind, time(now), MAX_NOTES as i64], |row| {
-        let value: String = row.get(2)?;
-        let value = serde_json::from_str(&value).unwrap_or(serde_json::Value::Null);
-        Ok(Note { name: row.get(0)?, at: instant(row, 1)?, value })
-    })?;
+    let rows = statement.query_map(params![kind, time(now), MAX_NOTES as i64], of_row)?;
     readable(rows)
+}
+
+pub(super) fn note(c: &Connection, kind: &str, name: &str, now: DateTime<Utc>) -> Done<Option<Note>> {
+    let sql = "SELECT name, at, value FROM notes WHERE kind = ?1 AND name = ?2 AND expires_at >= ?3";
+    Ok(c.prepare_cached(sql)?.query_row(params![kind, name, time(now)], of_row).optional()?)
+}
+
+fn of_row(row: &Row<'_>) -> rusqlite::Result<Note> {
+    let value: String = row.get(2)?;
+    let value = serde_json::from_str(&value).unwrap_or(serde_json::Value::Null);
+    Ok(Note { name: row.get(0)?, at: instant(row, 1)?, value })
 }

@@ -46,4 +46,7 @@ pub trait NumberStore: Send + Sync {
 
     /// The notes of a kind that have not expired, by name, at most [`MAX_NOTES`](crate::numbers::MAX_NOTES).
     async fn notes(&self, kind: &str, now: DateTime<Utc>) -> TrackingResult<Vec<Note>>;
+
+    /// Note of a kind and name, as it was written last; none if it has expired.
+    async fn note(&self, kind: &str, name: &str, now: DateTime<Utc>) -> TrackingResult<Option<Note>>;
 }

@@ -85,5 +85,14 @@ fn row(entry: &AuditEntry, now: DateTime<Utc>) -> Markup {
 
 /// A subject with its page: files have a place, runs have none.
 fn subject_link(subject: &str) -> Markup {
-    if subject.contains("://") || subject.starts_with('/') { link::file(subject) } else { link::run(subject) }
+    if subject.contains("://") || subject.starts_with('/') {
+        link::file(subject)
+    } else if subject.parse::<NaiveDate>().is_ok() {
+        link::date(subject)
+    } else if subject.contains('/') {
+        // A dead letter: its queue, and its id.
+        html! { span.id { (text::shown(subject)) } }
+    } else {
+        link::run(subject)
+    }
 }

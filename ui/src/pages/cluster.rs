@@ -37,7 +37,7 @@ pub fn page(page: &Cluster<'_>) -> Markup {
         @if !page.executors.gone.is_empty() { (facts::panel("gone", &format!("Left since yesterday ({})", page.executors.gone.len()), None, &gone(page))) }
         (facts::panel("builders", &format!("Builders ({})", page.builders.len()), None, &builders(page)))
         @if !page.locks.is_empty() { (facts::panel("locks", "Locks", None, &locks(page))) }
-        p.muted { "Queues, dead letters, clocks and space are looked at by the " a href="/ui/doctor" { "doctor" } "." }
+        p.muted { a href="/ui/cluster/queues" { "Queues and dead letters" } " have a page of their own. Clocks and space are looked at by the " a href="/ui/doctor" { "doctor" } "." }
     }
 }
 

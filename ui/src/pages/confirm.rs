@@ -43,6 +43,9 @@ pub fn effect(plan: &Plan) -> String {
         Action::Reset => format!("Put back {counted} as their runs prescribe"),
         Action::SetState(state) => format!("Make {counted} {state}"),
         Action::Recount => format!("Count {counted} anew"),
+        Action::Cut => format!("Make manifests of {counted} now"),
+        Action::Sweep => format!("Sweep {counted} now"),
+        Action::RedriveDeadLetters => format!("Put back {counted}"),
     }
 }
 
@@ -119,11 +122,11 @@ fn changes(plan: &Plan) -> Markup {
     let table = |changes: &[&Change]| {
         html! {
             table.cards {
-                thead { tr { th scope="col" { (match plan.subjects { SubjectKind::Run => "Run", SubjectKind::File => "File", SubjectKind::Date => "Date" }) } th scope="col" { "Now" } th scope="col" { "Then" } @if plan.state != PlanState::Open { th scope="col" { "Result" } } } }
+                thead { tr { th scope="col" { (match plan.subjects { SubjectKind::Run => "Run", SubjectKind::File => "File", SubjectKind::Date => "Date", SubjectKind::Message => "Message" }) } th scope="col" { "Now" } th scope="col" { "Then" } @if plan.state != PlanState::Open { th scope="col" { "Result" } } } }
                 tbody {
                     @for change in changes {
                         tr {
-                            td.main data-label="Subject" { @match plan.subjects { SubjectKind::Run => (link::run(&change.subject)), SubjectKind::File => (link::file(&change.subject)), SubjectKind::Date => (text::shown(&change.subject)) } }
+                            td.main data-label="Subject" { @match plan.subjects { SubjectKind::Run => (link::run(&change.subject)), SubjectKind::File => (link::file(&change.subject)), SubjectKind::Date => (link::date(&change.subject)), SubjectKind::Message => span.id { (text::shown(&change.subject)) } } }
                             td data-label="Now" { (text::shown(&change.before)) }
                             td data-label="Then" { "→ " strong { (text::shown(&change.after)) } }
                             @if plan.state != PlanState::Open { td data-label="Result" { (result(change.result)) @if let Some(message) = &change.message { div.why { (text::shown(message)) } } } }

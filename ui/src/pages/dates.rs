@@ -2,7 +2,8 @@
 
 use crate::charts::{bars, heatmap, meter};
 use crate::format;
-use crate::parts::{facts, link, pager, state, states, time};
+use crate::frame::Viewer;
+use crate::parts::{actions, facts, link, pager, state, states, time};
 use crate::text;
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use maud::{Markup, html};
@@ -231,13 +232,14 @@ fn bar(date: &DateNumbers) -> Markup {
 }
 
 /// The page of one date. `why` is its diagnosis.
-pub fn one(date: &DateNumbers, why: Option<&Markup>, now: DateTime<Utc>) -> Markup {
+pub fn one(date: &DateNumbers, why: Option<&Markup>, viewer: &Viewer, back: &str, now: DateTime<Utc>) -> Markup {
     let name = date.date.to_string();
     html! {
         div.head {
             p.kicker { (date.date.format("%A").to_string()) @if let Some(at) = date.last_commit { span.muted { " · last commit " (time::ago(at, now)) } } }
             h1.num { (name) }
         }
+        (actions::of_date(&name, date.of(FileState::Pending) > 0, viewer, back))
         @if let Some(why) = why { (why) }
         @if !date.files.is_empty() || !date.runs.is_empty() { (known(date, now)) }
     }

@@ -16,6 +16,7 @@ pub mod mend;
 pub mod overview;
 pub mod preview;
 pub mod quarantine;
+pub mod queues;
 pub mod rejected;
 pub mod run;
 pub mod run_parts;

@@ -115,6 +115,38 @@ pub fn of_files(viewer: &Viewer, has_more: bool) -> Markup {
     }
 }
 
+/// Putting back dead letters that are chosen in a list; `has_more` tells whether there may be more than the page shows.
+pub fn of_letters(viewer: &Viewer, has_more: bool) -> Markup {
+    html! {
+        div.bulk role="group" aria-label="With the chosen messages" {
+            span { strong data-chosen { "The chosen" } " messages" }
+            @if has_more { label { input type="checkbox" name="all" value="matching"; " all of this queue" } }
+            @match lacks(viewer) {
+                None => button.action type="submit" name="action" value="redrive-dead-letters" data-key="R" { "Redrive…" },
+                Some(reason) => span.action.off aria-disabled="true" role="button" title=(reason) { "Redrive" span.reason { ": " (reason) } },
+            }
+            button.action.copy-ids type="button" data-act="copy-ids" { "Copy ids" }
+        }
+    }
+}
+
+/// Rounds of builders for a date: a manifest of what waits, a sweep, a new count.
+pub fn of_date(date: &str, has_pending: bool, viewer: &Viewer, back: &str) -> Markup {
+    if let Some(lacks) = lacks(viewer) {
+        return html! { p.actions.muted { "Changing it " (lacks) } };
+    }
+    html! {
+        form.actions method="post" action="/ui/plans" {
+            input type="hidden" name="back" value=(back);
+            input type="hidden" name="date" value=(date);
+            @if has_pending { button.action type="submit" name="action" value="cut" { "Cut a manifest now…" } }
+            @else { span.action.off aria-disabled="true" role="button" title="no file of it waits" { "Cut a manifest now" span.reason { ": no file of it waits" } } }
+            button.action type="submit" name="action" value="sweep" { "Sweep now…" }
+            button.action type="submit" name="action" value="recount" { "Count anew…" }
+        }
+    }
+}
+
 /// Actions on one run: those that can be asked of it, and, folded away, why the others cannot.
 pub fn of_run(run: &Run, viewer: &Viewer, back: &str) -> Markup {
     const ALL: [RunAction; 4] = [RunAction::Retry, RunAction::Cancel, RunAction::Force, RunAction::Prioritise];

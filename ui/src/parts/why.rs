@@ -33,7 +33,7 @@ pub fn why(diagnosis: &Diagnosis, title: &str, viewer: &Viewer, back: &str, now:
                     }
                 }
                 div { dt { "By itself" } dd { @if diagnosis.next.by_itself { "yes" } @else if diagnosis.standing == Standing::Settled { "nothing is left to do" } @else { "no" } } }
-                @if let Some(action) = &diagnosis.action { div { dt { "You can" } dd { (self::action(action, &diagnosis.subject, viewer, back)) } } }
+                @if let Some(action) = &diagnosis.action { div { dt { "You can" } dd { (self::action(action, diagnosis, viewer, back)) } } }
             }
             @if !diagnosis.evidence.is_empty() {
                 details { summary { "Evidence (" (diagnosis.evidence.len()) ")" }
@@ -46,12 +46,15 @@ pub fn why(diagnosis: &Diagnosis, title: &str, viewer: &Viewer, back: &str, now:
 }
 
 /// A button, where a plan can do it; the command in any case.
-fn action(action: &SafeAction, subject: &Subject, viewer: &Viewer, back: &str) -> Markup {
-    let planned = match (action.kind, subject) {
+fn action(action: &SafeAction, diagnosis: &Diagnosis, viewer: &Viewer, back: &str) -> Markup {
+    let planned = match (action.kind, &diagnosis.subject) {
         (ActionKind::Retry, Subject::Run(id)) => Some(("retry", "run", id)),
         (ActionKind::Force, Subject::Run(id)) => Some(("force", "run", id)),
         (ActionKind::RaisePriority, Subject::Run(id)) => Some(("prioritise", "run", id)),
         (ActionKind::Redrive, Subject::File(uri)) => Some(("redrive", "file", uri)),
+        (ActionKind::CutNow, Subject::Date(date)) => Some(("cut", "date", date)),
+        // A wish needs somebody to take it.
+        (ActionKind::SweepNow, Subject::Date(date)) if diagnosis.next.by_itself => Some(("sweep", "date", date)),
         _ => None,
     };
     html! {
