@@ -109,20 +109,41 @@ fn rows(costs: &Costs, by: By) -> Vec<(String, Used)> {
 }
 
 fn print(rows: &[(String, Used)], prices: &Prices, what: &'static str) {
-    let headings = [what, "RUNS", "INPUT", "CPU S", "COMPUTE", "REQUESTS", "TOTAL USD", "ON GLUE", "TIMES"];
+    let headings = [what, "RUNS", "INPUT", "CPU S", "COMPUTE", "REQUESTS", "USD", "GLUE", "TIMES"];
     let row = |(name, used): &(String, Used)| {
         let cost = Cost::of(used, prices);
         [
             name.clone(),
             used.runs.to_string(),
             table::bytes(used.input_bytes),
-            format!("{:.1}", used.cpu_seconds),
+            cpu_seconds(used.cpu_seconds),
             dollars(cost.compute),
             dollars(cost.requests),
             dollars(cost.total),
             dollars(cost.glue),
-            cost.times.map_or_else(|| "-".to_owned(), |times| format!("{times:.0}")),
+            cost.times.map_or_else(|| "-".to_owned(), times),
         ]
     };
     table::print(headings, &rows.iter().map(row).collect::<Vec<_>>());
+}
+
+/// CPU seconds, to a thousandth where they are few.
+fn cpu_seconds(seconds: f64) -> String {
+    if seconds < 10.0 { format!("{seconds:.3}") } else { format!("{seconds:.1}") }
+}
+
+/// How many times as much AWS Glue costs: beyond a million it does not matter how many more.
+fn times(times: f64) -> String {
+    if times < 1e6 { format!("{times:.0}") } else { format!("{:.0} M", times / 1e6) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_run_costs_something() {
+        assert_eq!([0.003_549, 9.5, 2640.0].map(cpu_seconds), ["0.004", "9.500", "2640.0"]);
+        assert_eq!([1.4, 2086.2, 46_674_291.0].map(times), ["1", "2086", "47 M"]);
+    }
 }

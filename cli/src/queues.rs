@@ -128,7 +128,7 @@ struct RedriveOptions {
     dry_run: bool,
 
     /// Reason, for the audit record
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
 
     /// State that keeps the audit record: sqlite:PATH or dynamodb:TABLE

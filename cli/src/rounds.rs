@@ -43,7 +43,7 @@ pub(crate) struct BackfillOptions {
 /// Builders make such a round every minute; this is for a state without one, or for not waiting. Nothing is lost or done twice if it is
 /// run at any time, or broken off. Shows first what would change, and does it after a yes.
 ///
-/// Where a state or a place of manifests is named, the work is done here. Otherwise the scheduler is asked: it leaves a wish, which a
+/// Where a state or a place of manifests is named, the work is done here. Otherwise the scheduler is asked, and leaves a wish, which a
 /// builder takes within seconds.
 ///
 /// Examples:
@@ -73,8 +73,8 @@ pub(crate) struct SweepOptions {
 
 /// Make manifests of all files of these dates that wait, however few: now, and not when they are enough or old enough.
 ///
-/// Where a state or a place of manifests is named, the work is done here, beside any number of builders. Otherwise the scheduler is asked:
-/// it leaves a wish, which a builder takes within seconds. Shows first what would change, and does it after a yes.
+/// Where a state or a place of manifests is named, the work is done here, beside any number of builders. Otherwise the scheduler is asked,
+/// and leaves a wish, which a builder takes within seconds. Shows first what would change, and does it after a yes.
 ///
 /// Examples:
 ///   millwork dates cut 2025-12-23 --dry-run

@@ -8,6 +8,8 @@ use std::io::{IsTerminal, stdout};
 const GAP: usize = 2;
 /// Width below which no column is cut, in characters: 20. Less of a path tells nothing.
 const LEAST: usize = 20;
+/// Least amount in USD that is shown: a millionth.
+const LEAST_DOLLARS: f64 = 0.000_001;
 
 /// Prints rows below their headings, each column as wide as its widest cell; the last one has no end. What would steer a terminal is
 /// shown escaped. On a terminal, paths and sentences are cut to its width; elsewhere nothing is.
@@ -86,7 +88,9 @@ pub(crate) fn dollars(amount: f64) -> String {
     match amount {
         amount if amount == 0.0 || amount >= 1.0 => format!("{amount:.2}"),
         amount if amount >= 0.01 => format!("{amount:.4}"),
-        amount => format!("{amount:.7}"),
+        // Less is told as less: zeros would say that it cost nothing.
+        amount if amount > 0.0 && amount < LEAST_DOLLARS => format!("<{LEAST_DOLLARS}"),
+        amount => format!("{amount:.6}"),
     }
 }
 
@@ -96,7 +100,8 @@ mod tests {
 
     #[test]
     fn amounts_are_seen_however_small() {
-        assert_eq!([0.0, 2.053, 0.0214, 0.000_012].map(dollars), ["0.00", "2.05", "0.0214", "0.0000120"]);
+        let amounts = [0.0, 2.053, 0.0214, 0.000_012, 4.4e-8];
+        assert_eq!(amounts.map(dollars), ["0.00", "2.05", "0.0214", "0.000012", "<0.000001"]);
     }
 
     const ID: &str = "2025-12-23-batch-0407-20251223-101500";

@@ -137,5 +137,5 @@ fn outcome(made: &[QueuedManifest], finished: &[String]) -> String {
     let named = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
     let more = if all.len() > NAMED { format!(" and {} more", all.len() - NAMED) } else { String::new() };
     let colon = if all.is_empty() { "" } else { ": " };
-    format!("{} manifests made, {} finished{colon}{named}{more}", made.len(), finished.len())
+    format!("{} made, {} finished{colon}{named}{more}", made.len(), finished.len())
 }

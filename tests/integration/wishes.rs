@@ -27,7 +27,7 @@ fn date() -> DatePrefix {
 }
 
 fn service(store: &Store) -> Service {
-    Service::new(store.clone(), ReadPlaces { input: Places::none(), manifests: Places::none() })
+    Service::new(store.clone(), ReadPlaces { input: Places::none(), manifests: Places::none(), mended: None })
 }
 
 fn ops() -> Operator {
@@ -164,7 +164,7 @@ async fn what_was_shown_is_cut_by_the_next_builder_that_looks(store: Store) {
     let [note] = of_builder.as_slice() else { panic!("{notes:?}") };
     assert_eq!((note.plan.as_deref(), note.action.as_str()), (Some(plan.id.as_str()), "cut"));
     assert_eq!(note.reason.as_deref(), Some("the day is to be closed"));
-    assert!(note.outcome.as_ref().unwrap().starts_with("1 manifests made"), "{note:?}");
+    assert!(note.outcome.as_ref().unwrap().starts_with("1 made"), "{note:?}");
     assert!(note.before.as_ref().unwrap().contains("ops"));
 }
 

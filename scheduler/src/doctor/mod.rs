@@ -84,7 +84,10 @@ impl Inspector {
                     "none is connected",
                     "start `millwork-executor`; its log says why it cannot connect",
                 ),
-                false => Check::fine("executors", format!("{} with {slots} slots", executors.len())),
+                false => Check::fine(
+                    "executors",
+                    format!("{} with {}", many(executors.len() as u64, "executor"), many(slots, "slot")),
+                ),
             });
             let other = |version: &String| version != env!("CARGO_PKG_VERSION");
             let versions = executors.into_iter().map(|executor| (executor.id, executor.version));
@@ -193,7 +196,7 @@ fn builder_checks(builders: &[BuilderNote], now: DateTime<Utc>) -> Vec<Check> {
             ),
             "start `millwork-manifest-builder serve` or `watch`",
         ),
-        (count, _) => Check::fine("builders", format!("{count} are there")),
+        (count, _) => Check::fine("builders", format!("{} there", many(count as u64, "builder"))),
     });
     for note in &alive {
         let ahead = (note.seen_at - now).num_seconds();

@@ -128,8 +128,8 @@ fn changes(plan: &Plan) -> Markup {
                         tr {
                             td.main data-label="Subject" { @match plan.subjects { SubjectKind::Run => (link::run(&change.subject)), SubjectKind::File => (link::file(&change.subject)), SubjectKind::Date => (link::date(&change.subject)), SubjectKind::Message => span.id { (text::shown(&change.subject)) } } }
                             td data-label="Now" { (text::shown(&change.before)) }
-                            td data-label="Then" { "→ " strong { (text::shown(&change.after)) } }
-                            @if plan.state != PlanState::Open { td data-label="Result" { (result(change.result)) @if let Some(message) = &change.message { div.why { (text::shown(message)) } } } }
+                            td data-label="Then" { "→ " strong { (text::prose(&change.after)) } }
+                            @if plan.state != PlanState::Open { td data-label="Result" { (result(change.result)) @if let Some(message) = &change.message { div.why { (text::prose(message)) } } } }
                         }
                     }
                 }
