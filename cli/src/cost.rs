@@ -132,7 +132,7 @@ fn cpu_seconds(seconds: f64) -> String {
     if seconds < 10.0 { format!("{seconds:.3}") } else { format!("{seconds:.1}") }
 }
 
-/// How many times as much AWS Glue costs: beyond a million it does not matter how many more.
+/// Ratio of the cost of AWS Glue to this, in words: beyond a million in millions.
 fn times(times: f64) -> String {
     if times < 1e6 { format!("{times:.0}") } else { format!("{:.0} M", times / 1e6) }
 }

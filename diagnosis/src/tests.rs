@@ -187,7 +187,7 @@ fn waiting_cases() -> Vec<(Code, Subject, Facts, &'static str)> {
         (Code::Due, of_uri(), Facts { cluster: builders(10), ..wished(ago(1)) }, "asked for by `ana` at 13:59:30 UTC"),
         (Code::DueNoBuilder, of_uri(), Facts { cluster: builders(660), ..wished(ago(1)) }, "nobody takes that up"),
         (Code::DueNoBuilder, the_day, wished_of_day, "no builder has shown itself for 11 min"),
-        // It came after those that are meant.
+        // A file that came after those that are meant.
         (Code::Filling, of_uri(), wished(ago(86_400)), "73 of 200 files"),
         (Code::Filling, of_uri(), waiting(date(73, 60)), "73 of 200 files, 73.0 MiB of 716.8 MiB"),
         (Code::SentBack, of_uri(), sent_back, "which failed because of `s3://in/bad`"),
