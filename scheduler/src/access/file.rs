@@ -8,12 +8,14 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Bits of a file's mode that let those in who are neither its owner nor of its group. A group may read: a mounted Secret of
-/// Kubernetes belongs to root, and to the group of the process.
+/// Kubernetes belongs to root, and to the group of the process, with mode 0440 or 0640.
 const OTHERS: u32 = 0o007;
-/// Bit by which those can write to it.
-const WRITTEN_BY_OTHERS: u32 = 0o002;
+/// Bits by which others than the owner can write to it, as `StrictModes` of OpenSSH has them: who is of a group is told elsewhere, and may
+/// change later.
+const WRITTEN_BY_OTHERS: u32 = 0o022;
 
-/// Reads a file of tokens, which not every user of the machine may write to. Hashes may be seen by anybody; a token that is written as such may not.
+/// Reads a file of tokens, which nobody but its owner may write to. Hashes may be seen by anybody; a token that is written as such by the
+/// owner and its group.
 pub(crate) fn read_token_set(path: &Path) -> anyhow::Result<TokenSet> {
     check_way(path)?;
     // Without O_NONBLOCK a pipe would be waited for.
@@ -23,8 +25,9 @@ pub(crate) fn read_token_set(path: &Path) -> anyhow::Result<TokenSet> {
     let mode = metadata.mode();
     anyhow::ensure!(
         mode & WRITTEN_BY_OTHERS == 0,
-        "it has mode {:04o}, and every user of this machine can add a token to it: give it mode 0600",
-        mode & 0o7777
+        "it has mode {:04o}, and {} can add a token to it: give it mode 0600, or 0640 if its group is to read it",
+        mode & 0o7777,
+        if mode & 0o002 == 0 { "whoever is of its group" } else { "every user of this machine" }
     );
     let mut text = String::new();
     file.take(MAX_FILE_BYTES as u64 + 1).read_to_string(&mut text)?;
@@ -65,6 +68,13 @@ mod tests {
         let record = serde_json::to_string(&record).unwrap();
         assert!(read(&record, 0o644).is_ok());
         let error = read(&record, 0o646).unwrap_err();
-        assert!(error.contains("mode 0646") && error.contains("can add a token"), "{error}");
+        assert!(error.contains("mode 0646") && error.contains("every user of this machine can add a token"), "{error}");
+        for mode in [0o420, 0o620, 0o660, 0o664] {
+            for content in [&record, &token] {
+                let error = read(content, mode).unwrap_err();
+                let is_told = error.contains("whoever is of its group can add a token") && error.contains("0640");
+                assert!(is_told && error.contains(&format!("mode 0{mode:o}")), "{error}");
+            }
+        }
     }
 }
