@@ -78,6 +78,8 @@ pub enum ErrorCode {
     Timeout,
     /// A body above its limit.
     TooLarge,
+    /// More plans that can still be applied than are allowed.
+    TooManyPlans,
     /// More streams of events than are allowed.
     TooManyStreams,
     /// More wrong tokens than are allowed.
@@ -111,7 +113,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code that is sent, by name.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::BadBody,
         Self::BadJson,
         Self::BadLines,
@@ -136,6 +138,7 @@ impl ErrorCode {
         Self::Storage,
         Self::Timeout,
         Self::TooLarge,
+        Self::TooManyPlans,
         Self::TooManyStreams,
         Self::TooManyTries,
         Self::Unauthorized,
@@ -170,7 +173,7 @@ impl ErrorCode {
             Self::Conflict | Self::PlanBusy | Self::PlanExpired | Self::PlanUsed | Self::Changed => 409,
             Self::TooLarge => 413,
             Self::WrongContentType => 415,
-            Self::TooManyStreams | Self::TooManyTries => 429,
+            Self::TooManyPlans | Self::TooManyStreams | Self::TooManyTries => 429,
             Self::Bug | Self::Unknown => 500,
             Self::Busy
             | Self::Dead
@@ -209,6 +212,7 @@ impl ErrorCode {
             Self::Storage => "storage",
             Self::Timeout => "timeout",
             Self::TooLarge => "too-large",
+            Self::TooManyPlans => "too-many-plans",
             Self::TooManyStreams => "too-many-streams",
             Self::TooManyTries => "too-many-tries",
             Self::Unauthorized => "unauthorized",

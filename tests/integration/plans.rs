@@ -353,6 +353,49 @@ async fn refused_files_are_taken_back_where_the_rules_allow(store: Store) {
     assert!(plan.changes.is_empty() && plan.refused[0].reason.contains("INPUT_PLACES"), "{plan:?}");
 }
 
+/// Plans that nobody applies are limited, for one operator and for all, and soon forgotten.
+async fn plans_that_nobody_applies_are_limited(store: Store) {
+    let service = service(&store);
+    fail(&store, "a").await;
+    let make = |actor: &'static str| {
+        let service = service.clone();
+        async move { service.make_plan(retry(&["a"]), &operator(actor), &prices()).await }
+    };
+    // All at once: whoever comes first, there are no more than the limit.
+    let made = futures::future::join_all((0..103).map(|_| make("ops"))).await;
+    let (made, refused): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
+    assert_eq!((made.len(), refused.len()), (100, 3));
+    for error in refused {
+        let error = error.unwrap_err();
+        assert!(
+            matches!(error, PlanError::TooMany { limit: 100, .. }) && error.to_string().contains("by `ops`"),
+            "{error}"
+        );
+    }
+    let plan = made.into_iter().next().unwrap().unwrap();
+    let kept = store.plan(&plan.id).await.unwrap().unwrap();
+    assert!(kept.forget_after <= plan.valid_until + Duration::hours(1), "nobody has applied it");
+    make("another").await.unwrap();
+    assert!(matches!(service.known_plan("open").await, Err(PlanError::Unknown(_))), "the register is no plan");
+    // One that is applied makes room, and is kept.
+    service.apply_plan(&plan.id, &operator("ops")).await.unwrap();
+    assert!(store.plan(&plan.id).await.unwrap().unwrap().forget_after > Utc::now() + Duration::days(80));
+    make("ops").await.unwrap();
+    assert!(matches!(make("ops").await, Err(PlanError::TooMany { .. })));
+    // So does time.
+    let register = store.plan("open").await.unwrap().unwrap();
+    let mut document: serde_json::Value = serde_json::from_str(&register.document).unwrap();
+    assert_eq!(document.as_array().map(Vec::len), Some(101));
+    for entry in document.as_array_mut().unwrap() {
+        entry["until"] = serde_json::json!(DateTime::<Utc>::UNIX_EPOCH);
+    }
+    let older = PlanRecord { revision: register.revision + 1, document: document.to_string(), ..register };
+    assert!(store.update_plan(&older).await.unwrap());
+    make("ops").await.unwrap();
+    let register = store.plan("open").await.unwrap().unwrap();
+    assert_eq!(register.document.matches("until").count(), 1, "what is over is taken out: {}", register.document);
+}
+
 async fn plans_hold<F: Future<Output = Store>>(fresh: impl Fn() -> F) {
     a_plan_over_a_filter_acts_on_its_list_while_more_match(fresh().await).await;
     what_has_changed_since_is_left_alone(fresh().await).await;
@@ -364,6 +407,7 @@ async fn plans_hold<F: Future<Output = Store>>(fresh: impl Fn() -> F) {
     what_broke_off_goes_on(fresh().await, Fate::FailsAfter).await;
     a_death_between_note_and_effect_loses_nothing(fresh().await).await;
     refused_files_are_taken_back_where_the_rules_allow(fresh().await).await;
+    plans_that_nobody_applies_are_limited(fresh().await).await;
 }
 
 #[tokio::test]

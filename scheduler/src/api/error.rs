@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use chrono::Utc;
 use millwork_api::{ErrorBody, ErrorCode, ErrorDetail};
 use millwork_manifest::InvalidManifestId;
 use millwork_queue::BadReason;
@@ -129,6 +130,11 @@ impl From<PlanError> for ApiError {
             PlanError::Used { .. } => ErrorCode::PlanUsed,
             PlanError::Busy { .. } => ErrorCode::PlanBusy,
             PlanError::AllChanged { .. } => ErrorCode::Changed,
+            PlanError::TooMany { until, .. } => {
+                let time = (until - Utc::now()).to_std().unwrap_or_default().max(Duration::from_secs(1));
+                return Self::wait(time, ErrorCode::TooManyPlans, error);
+            }
+            PlanError::Crowded => return Self::wait(Duration::from_secs(1), ErrorCode::TooManyPlans, error),
             PlanError::Tracking(error) => return error.into(),
         };
         Self::new(code, error)

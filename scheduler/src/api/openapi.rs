@@ -72,8 +72,8 @@ fn complete(path: &str, operation: &mut Operation) {
     );
     add(
         "429",
-        "`too-many-tries`: more than 10 wrong tokens within a minute; `too-many-streams`: of events. `retry-after` says when to \
-         ask again",
+        "`too-many-tries`: more than 10 wrong tokens within a minute; `too-many-streams`: of events; `too-many-plans`: that can \
+         still be applied. `retry-after` says when to ask again",
     );
     add(
         "503",

@@ -1,7 +1,7 @@
 //! A plan is applied: noted, then made change by change.
 
 use super::record::{self, Read, state_at};
-use super::{PlanError, kinds};
+use super::{PlanError, kinds, open};
 use crate::audit::{self, Operator};
 use crate::service::Service;
 use chrono::{Duration, Utc};
@@ -60,6 +60,7 @@ impl Service {
         read.kept.plan.state = PlanState::Applying;
         read.kept.plan.applied_at.get_or_insert_with(Utc::now);
         read.save(store).await?;
+        open::leave(store, id, Utc::now()).await;
         let mut entry = note_of(&read.kept.plan, who);
         if let Err(error) = store.audit(&entry).await {
             return Err(self.reopen(read, error.into()).await);

@@ -10,7 +10,7 @@ pub enum PlanError {
     #[error("{0}")]
     Bad(String),
     /// A plan that is not known.
-    #[error("no plan `{0}` is known: plans are kept for 90 days; make a new one")]
+    #[error("no plan `{0}` is known: those that were applied are kept for 90 days, others for an hour; make a new one")]
     Unknown(String),
     /// Somebody else's plan.
     #[error("plan `{id}` was made by `{actor}`: nobody else applies it; make one of your own")]
@@ -50,6 +50,22 @@ pub enum PlanError {
         /// First subject, with what happened to it.
         first: String,
     },
+    /// More plans that can still be applied than there may be.
+    #[error(
+        "there are {limit} plans{whose} that can still be applied, the limit: apply one, or wait until {}, when the oldest expires",
+        .until.format("%Y-%m-%dT%H:%M:%SZ")
+    )]
+    TooMany {
+        /// Maker of those that count, as ` by …`; empty if all count.
+        whose: String,
+        /// Limit of their number.
+        limit: usize,
+        /// Until when the oldest can be applied.
+        until: DateTime<Utc>,
+    },
+    /// A register of plans that others changed each time.
+    #[error("too many plans are being made at once: ask again")]
+    Crowded,
     /// The store failed. What was begun can be gone on with.
     #[error(transparent)]
     Tracking(#[from] TrackingError),

@@ -3,7 +3,7 @@
 use super::cost::cost_of;
 use super::kinds::{self, Looked};
 use super::record::{self, Kept, state_at};
-use super::{MAX_FILTER_BYTES, MAX_NAMES_BYTES, MAX_SUBJECTS, PlanError, VALID, letters, rounds};
+use super::{MAX_FILTER_BYTES, MAX_NAMES_BYTES, MAX_SUBJECTS, PlanError, VALID, letters, open, rounds};
 use crate::audit::{MAX_REASON_CHARS, Operator, is_reason};
 use crate::select;
 use crate::service::Service;
@@ -37,6 +37,8 @@ impl Service {
         if request.action.needs_admin() && reason.is_none() {
             return Err(PlanError::Bad(format!("say why: `{}` is noted with a reason", request.action)));
         }
+        // Looking at subjects costs more than a look at the register does.
+        open::check(&**self.store(), &who.actor, Utc::now()).await?;
         let (looked, has_more) = self.look(request.action, &request.select).await?;
         let (mut changes, mut refused) = (Vec::new(), Vec::new());
         for one in looked {
@@ -67,6 +69,7 @@ impl Service {
             applied_at: None,
         };
         let kept = Kept { plan, begun: 0, token: 0 };
+        open::enter(&**self.store(), &kept.plan, now).await?;
         record::create(&**self.store(), &kept, now).await?;
         Ok(kept.plan)
     }

@@ -19,6 +19,7 @@ mod files;
 mod kinds;
 mod letters;
 mod make;
+mod open;
 mod record;
 mod rounds;
 mod runs;
@@ -36,5 +37,7 @@ const MAX_NAMES_BYTES: usize = 256 << 10;
 const MAX_FILTER_BYTES: usize = 8 << 10;
 /// Time in which a plan can be applied: long enough to read it and ask somebody, short enough to be still true.
 const VALID: Duration = Duration::minutes(15);
-/// Time for which plans are kept: as long as the notes that name them.
+/// Time for which plans that were applied are kept: as long as the notes that name them.
 const KEEP: Duration = Duration::days(90);
+/// Time for which others are kept after they can be applied no more: long enough to see why a link to one does nothing.
+const KEEP_UNUSED: Duration = Duration::hours(1);

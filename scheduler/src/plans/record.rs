@@ -1,6 +1,6 @@
 //! Plans, as the store keeps them.
 
-use super::{KEEP, PlanError};
+use super::{KEEP, KEEP_UNUSED, PlanError, open};
 use chrono::{DateTime, Utc};
 use millwork_api::{Plan, PlanState};
 use millwork_tracking::{PlanRecord, PlanStore, TrackingError};
@@ -31,6 +31,14 @@ pub(super) fn state_at(plan: &Plan, now: DateTime<Utc>) -> PlanState {
     }
 }
 
+/// Time after which a plan is forgotten.
+fn forget_after(plan: &Plan) -> DateTime<Utc> {
+    match plan.state {
+        PlanState::Open | PlanState::Expired => plan.valid_until + KEEP_UNUSED,
+        PlanState::Applying | PlanState::Applied => plan.created_at + KEEP,
+    }
+}
+
 fn document(kept: &Kept) -> Result<String, TrackingError> {
     serde_json::to_string(kept).map_err(|e| TrackingError::Corrupt { what: "plan", value: e.to_string() })
 }
@@ -40,7 +48,7 @@ pub(super) async fn create(store: &dyn PlanStore, kept: &Kept, now: DateTime<Utc
     let record = PlanRecord {
         id: kept.plan.id.clone(),
         revision: 1,
-        forget_after: kept.plan.created_at + KEEP,
+        forget_after: forget_after(&kept.plan),
         document: document(kept)?,
     };
     match store.put_plan(&record, now).await? {
@@ -50,7 +58,8 @@ pub(super) async fn create(store: &dyn PlanStore, kept: &Kept, now: DateTime<Utc
 }
 
 pub(super) async fn read(store: &dyn PlanStore, id: &str) -> Result<Read, PlanError> {
-    let record = store.plan(id).await?.ok_or_else(|| PlanError::Unknown(id.chars().take(100).collect()))?;
+    let record = if open::is_register(id) { None } else { store.plan(id).await? };
+    let record = record.ok_or_else(|| PlanError::Unknown(id.chars().take(100).collect()))?;
     let kept = serde_json::from_str(&record.document)
         .map_err(|e| TrackingError::Corrupt { what: "plan", value: format!("{id}: {e}") })?;
     Ok(Read { kept, revision: record.revision })
@@ -63,7 +72,7 @@ impl Read {
         let record = PlanRecord {
             id: plan.id.clone(),
             revision: self.revision + 1,
-            forget_after: plan.created_at + KEEP,
+            forget_after: forget_after(plan),
             document: document(&self.kept)?,
         };
         if !store.update_plan(&record).await? {

@@ -1,0 +1,150 @@
+//! Register of the plans that can still be applied: their number is limited, since each is a document of the store that nobody may ever
+//! apply.
+//!
+//! It is one record beside the plans, changed on the condition that nobody else has changed it since it was read.
+//!
+//! | the process dies | what is left | who goes on |
+//! |---|---|---|
+//! | after a plan is entered, before it is kept | an entry without a plan, until its time is over | nobody has to |
+//! | after a plan is begun to be applied, before its entry is taken out | the same | nobody has to |
+
+use super::{KEEP, PlanError};
+use chrono::{DateTime, Utc};
+use millwork_api::Plan;
+use millwork_tracking::{PlanRecord, PlanStore, TrackingError};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+/// Limit of the plans of one operator that can still be applied.
+const MAX_OF_ONE: usize = 100;
+/// Limit of all plans that can still be applied.
+const MAX_OF_ALL: usize = 500;
+/// Name of the record; plans have names of other lengths.
+const RECORD: &str = "open";
+/// Limit of the tries to change the record: each that fails means that another scheduler has changed it.
+const MAX_TRIES: usize = 50;
+
+/// Turn to change the record, one at a time in this process.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// A plan that can still be applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    id: String,
+    actor: String,
+    until: DateTime<Utc>,
+}
+
+/// Tells whether this is the name of the register, which is no plan.
+pub(super) fn is_register(id: &str) -> bool {
+    id == RECORD
+}
+
+/// Refuses another plan of this operator where there are too many.
+pub(super) async fn check(store: &dyn PlanStore, actor: &str, now: DateTime<Utc>) -> Result<(), PlanError> {
+    room_for(&entries(store.plan(RECORD).await?.as_ref(), now)?, actor)
+}
+
+/// Enters a plan that is about to be kept, unless there are too many.
+pub(super) async fn enter(store: &dyn PlanStore, plan: &Plan, now: DateTime<Utc>) -> Result<(), PlanError> {
+    let entry = || Entry { id: plan.id.clone(), actor: plan.actor.clone(), until: plan.valid_until };
+    change(store, now, |open| {
+        room_for(open, &plan.actor)?;
+        open.push(entry());
+        Ok(())
+    })
+    .await
+}
+
+/// Takes a plan out that can be applied no more. If that fails, its time does it.
+pub(super) async fn leave(store: &dyn PlanStore, id: &str, now: DateTime<Utc>) {
+    let left = change(store, now, |open| {
+        open.retain(|entry| entry.id != id);
+        Ok(())
+    });
+    if let Err(error) = left.await {
+        tracing::warn!(plan = id, %error, "a plan that is applied counts as open until its time is over");
+    }
+}
+
+fn room_for(open: &[Entry], actor: &str) -> Result<(), PlanError> {
+    let of_one = || open.iter().filter(|entry| entry.actor == actor);
+    let full = |limit, whose: Option<&str>, oldest: Option<&Entry>| PlanError::TooMany {
+        whose: whose.map_or_else(String::new, |actor| format!(" by `{actor}`")),
+        limit,
+        until: oldest.map_or(DateTime::UNIX_EPOCH, |entry| entry.until),
+    };
+    if of_one().count() >= MAX_OF_ONE {
+        return Err(full(MAX_OF_ONE, Some(actor), of_one().min_by_key(|entry| entry.until)));
+    }
+    match open.len() >= MAX_OF_ALL {
+        true => Err(full(MAX_OF_ALL, None, open.iter().min_by_key(|entry| entry.until))),
+        false => Ok(()),
+    }
+}
+
+/// The entries of a register whose time is not over.
+fn entries(record: Option<&PlanRecord>, now: DateTime<Utc>) -> Result<Vec<Entry>, PlanError> {
+    let Some(record) = record else { return Ok(Vec::new()) };
+    let mut open: Vec<Entry> = serde_json::from_str(&record.document).map_err(|error| corrupt(&error))?;
+    open.retain(|entry| entry.until > now);
+    Ok(open)
+}
+
+fn corrupt(error: &serde_json::Error) -> TrackingError {
+    TrackingError::Corrupt { what: "register of plans", value: error.to_string() }
+}
+
+/// Changes the register as it is now.
+async fn change(
+    store: &dyn PlanStore,
+    now: DateTime<Utc>,
+    change: impl Fn(&mut Vec<Entry>) -> Result<(), PlanError>,
+) -> Result<(), PlanError> {
+    let _turn = TURN.lock().await;
+    for _ in 0..MAX_TRIES {
+        let found = store.plan(RECORD).await?;
+        let before = entries(found.as_ref(), now)?;
+        let mut open = before.clone();
+        change(&mut open)?;
+        if open == before {
+            return Ok(());
+        }
+        let record = PlanRecord {
+            id: RECORD.to_owned(),
+            revision: found.as_ref().map_or(1, |found| found.revision + 1),
+            forget_after: now + KEEP,
+            document: serde_json::to_string(&open).map_err(|error| corrupt(&error))?,
+        };
+        let is_changed = match found {
+            None => store.put_plan(&record, now).await?,
+            Some(_) => store.update_plan(&record).await?,
+        };
+        if is_changed {
+            return Ok(());
+        }
+    }
+    Err(PlanError::Crowded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_operator_leaves_room_for_others_and_all_together_for_nobody() {
+        let entry = |actor: &str, number: usize| Entry {
+            id: format!("{actor}-{number}"),
+            actor: actor.to_owned(),
+            until: DateTime::from_timestamp(1000 + number as i64, 0).unwrap(),
+        };
+        let mut open: Vec<Entry> = (0..MAX_OF_ONE).map(|number| entry("a", number)).rev().collect();
+        assert!(room_for(&open[1..], "a").is_ok() && room_for(&open, "b").is_ok());
+        let error = room_for(&open, "a").unwrap_err().to_string();
+        assert!(error.contains("100") && error.contains("by `a`") && error.contains("00:16:40"), "{error}");
+        open.extend((MAX_OF_ONE..MAX_OF_ALL).map(|number| entry(&format!("actor-{number}"), number)));
+        assert!(room_for(&open[1..], "b").is_ok());
+        let error = room_for(&open, "b").unwrap_err().to_string();
+        assert!(error.contains("500") && !error.contains('`'), "{error}");
+    }
+}
