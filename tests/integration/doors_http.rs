@@ -87,6 +87,63 @@ fn a_token_may_do_what_its_role_says() {
     }
 }
 
+/// Many ask at once that one plan be applied, its maker and another: it is applied once, for its maker.
+#[test]
+fn a_plan_that_many_apply_at_once_is_applied_once() {
+    const RUNS: usize = 30;
+    let place = Place::new();
+    let file = place.path("tokens");
+    let options = ["--token-file", file.to_str().unwrap(), "--max-concurrent-runs", "1"];
+    let [maker, other] = ["maker", "other"].map(|id| new_token(&file, id, "operate", &[]));
+    let cluster = Cluster::start(&place, "out", 0, &options);
+    let url = |path: &str| format!("{}/api/v1/{path}", cluster.url());
+    let ask = |token: &str, request: &dyn Fn(&Client) -> RequestBuilder| {
+        let (status, text) = cluster.call(|client| request(client).bearer_auth(token)).unwrap();
+        (status, serde_json::from_str::<Value>(&text).unwrap_or_default())
+    };
+    let ids: Vec<String> = (0..=RUNS).map(|day| format!("m{day}")).collect();
+    for (id, day) in ids.iter().zip(1..) {
+        place.input(&format!("2025-01-{day:02}-a.ndjson"), "{\"a\":1}\n");
+        let name = manifest(&place, id, &format!("2025-01-{day:02}"));
+        let document: Value = serde_json::from_slice(&std::fs::read(place.path(&name)).unwrap()).unwrap();
+        assert_eq!(ask(&maker, &|c| c.post(url("manifests")).json(&document)).0, 202);
+    }
+    // Without an executor, the first one has the turn and keeps it: the others stay as they are.
+    wait_until("one has its turn", || ask(&maker, &|c| c.get(url("runs/m0"))).1["state"] != "queued");
+    let wish = json!({"action": "cancel", "select": {"ids": ids[1..]}, "reason": "trial"});
+    let (status, plan) = ask(&maker, &|c| c.post(url("plans")).json(&wish));
+    assert_eq!((status, plan["changes"].as_array().map(Vec::len)), (201, Some(RUNS)), "{plan}");
+    let path = url(&format!("plans/{}", plan["id"].as_str().unwrap()));
+    let apply = |token: &str| ask(token, &|c| c.post(format!("{path}/apply")));
+    let answers: Vec<(bool, u16, Value)> = std::thread::scope(|scope| {
+        let asked = (0..12).map(|number| {
+            let (is_maker, token) = if number % 3 == 0 { (false, &other) } else { (true, &maker) };
+            scope.spawn(move || {
+                let (status, answer) = apply(token);
+                (is_maker, status, answer["error"]["code"].clone())
+            })
+        });
+        asked.collect::<Vec<_>>().into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let (mut done, mut late) = (0, 0);
+    for (is_maker, status, code) in &answers {
+        match (is_maker, status, code.as_str()) {
+            (true, 200, None) => done += 1,
+            (true, 409, Some("plan-busy" | "plan-used")) => late += 1,
+            (false, 403, Some("plan-of-another")) => {}
+            _ => panic!("{answers:?}"),
+        }
+    }
+    assert_eq!((done, late), (1, 7), "{answers:?}");
+    let (_, plan) = ask(&maker, &|c| c.get(&path));
+    let results: Vec<_> = plan["changes"].as_array().unwrap().iter().map(|change| change["result"].clone()).collect();
+    assert_eq!((&plan["state"], results), (&"applied".into(), vec![Value::from("done"); RUNS]), "{plan}");
+    let (_, notes) = ask(&maker, &|c| c.get(url("audit?limit=100")));
+    let of_plan = notes["items"].as_array().unwrap().iter().filter(|note| note["plan"] == plan["id"]);
+    let of_plan: Vec<_> = of_plan.map(|note| (note["actor"].clone(), note["outcome"].clone())).collect();
+    assert_eq!(of_plan, [("maker".into(), format!("{RUNS} done, 0 skipped, 0 failed").into())], "{notes}");
+}
+
 #[test]
 fn every_operation_but_the_health_checks_asks_for_a_token() {
     let place = Place::new();
