@@ -1,11 +1,11 @@
 //! Objects in buckets: S3, and servers that speak its protocol.
 
 use crate::object::is_hidden;
+use crate::patience;
 use crate::places::{is_plain_key, percent_decoded};
 use crate::requests::Counted;
 use crate::{MAX_READ_BYTES, Object, StorageError, StorageResult, bucket_and_key};
 use aws_config::BehaviorVersion;
-use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
@@ -15,18 +15,12 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use millwork_manifest::{Compression, ObjectUri, Refusal, Service, bare_tag};
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
-use std::time::Duration;
 use tokio::sync::OnceCell;
 
 /// The largest object that one request copies (S3 API reference, CopyObject).
 const MAX_COPY_BYTES: u64 = 5 << 30;
 /// The size of a part of a larger one's copy: 10,000 of them are more than an object can have.
 const COPY_PART_BYTES: u64 = 1 << 30;
-
-/// Time that a server has to accept a connection, and time to begin its answer once a request is sent, with some
-/// megabytes of a part. The SDK itself waits for an answer for ever.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Reasons why an object is not listed, for a person.
 const AMBIGUOUS: &str =
@@ -40,8 +34,7 @@ pub(crate) struct Buckets {
 
 /// A client as the environment says. Servers other than AWS want the bucket in the path.
 pub async fn client_from_env() -> Client {
-    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(ANSWER_TIMEOUT).build();
-    let shared = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load().await;
+    let shared = aws_config::defaults(BehaviorVersion::latest()).timeout_config(patience::of_any()).load().await;
     let has_endpoint =
         ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].into_iter().any(|name| std::env::var_os(name).is_some());
     let config = aws_sdk_s3::config::Builder::from(&shared).force_path_style(has_endpoint).interceptor(Counted);

@@ -16,6 +16,7 @@ mod modes;
 mod object;
 mod objects;
 mod own_names;
+mod patience;
 mod places;
 mod relocate;
 mod requests;

@@ -1,5 +1,6 @@
 //! Requests to buckets, counted for Prometheus: each try for itself, so that what is throttled shows even if a later try succeeds.
 
+use crate::patience::{self, Watch};
 use aws_sdk_s3::config::interceptors::{BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef};
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
@@ -25,7 +26,7 @@ impl Storable for Method {
     type Storer = StoreReplace<Self>;
 }
 
-/// Sees every request.
+/// Sees every request, and bounds the time that it takes.
 #[derive(Debug)]
 pub(crate) struct Counted;
 
@@ -40,7 +41,13 @@ impl Intercept for Counted {
         _: &RuntimeComponents,
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        bag.interceptor_state().store_put(Method(method(context.request().method())));
+        let method = method(context.request().method());
+        let state = bag.interceptor_state();
+        state.store_put(Method(method));
+        if matches!(method, "GET" | "HEAD") {
+            state.store_put(patience::of_reading());
+        }
+        state.store_put(patience::watch(method, context.request().uri()));
         Ok(())
     }
 
@@ -50,6 +57,7 @@ impl Intercept for Counted {
         _: &RuntimeComponents,
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        bag.interceptor_state().unset::<Watch>();
         let method = bag.load::<Method>().map_or("other", |method| method.0);
         let outcome = outcome(context.response().map(|response| response.status().as_u16()));
         counter!(REQUESTS, "method" => method, "outcome" => outcome).increment(1);

@@ -1,12 +1,13 @@
 //! Errors of storage, as a person meets them: one sentence with what was tried, why not, and what to set.
 
-use crate::place::{Done, Place};
+use crate::place::{Done, Place, signal, start, wait_for_end, wait_until};
 use crate::servers::Aws;
 use std::net::TcpListener;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// A run of these places, without what the environment says of AWS.
-fn run(place: &Place, input: &str, output: &str, environment: &[(&str, &str)]) -> String {
+fn command(place: &Place, input: &str, output: &str, environment: &[(&str, &str)]) -> Command {
     let mut command: Command = place.command("millwork");
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
         command.env_remove(name);
@@ -18,7 +19,12 @@ fn run(place: &Place, input: &str, output: &str, environment: &[(&str, &str)]) -
         .arg(place.path("quarantine"))
         .arg("--state")
         .arg(format!("sqlite:{}", place.path("state.db").display()));
-    let done = Done::of(command.output().unwrap());
+    command
+}
+
+/// What such a run says, which fails.
+fn run(place: &Place, input: &str, output: &str, environment: &[(&str, &str)]) -> String {
+    let done = Done::of(command(place, input, output, environment).output().unwrap());
     assert_eq!(done.code, Some(1), "{}", done.stderr);
     done.stderr
 }
@@ -64,6 +70,34 @@ fn buckets_that_cannot_be_reached_are_told_in_one_sentence() {
         &told,
         &["cannot list `s3://acme/in/`", "the host of `http://no-such-host.invalid:9` is unknown"],
     );
+}
+
+/// A server that takes connections and requests, and says nothing.
+#[test]
+fn a_server_that_never_answers_is_named_within_seconds() {
+    let place = Place::new();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let environment = [
+        ("AWS_ACCESS_KEY_ID", "a"),
+        ("AWS_SECRET_ACCESS_KEY", "b"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ENDPOINT_URL", endpoint.as_str()),
+    ];
+    let (out, log) = (place.path("out"), place.path("log"));
+    let began = Instant::now();
+    let mut running = start(command(&place, "s3://acme/in", out.to_str().unwrap(), &environment), &log);
+    let told = || std::fs::read_to_string(&log).unwrap_or_default();
+    wait_until("the server is named", || told().contains(&endpoint));
+    // As late as that only where the machine has much else to do.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    let line = told().lines().find(|line| line.contains(&endpoint)).unwrap_or_default().to_owned();
+    for word in ["not answered for 8 s", "GET", "AWS_ENDPOINT_URL_S3"] {
+        assert!(line.contains(word), "{line}");
+    }
+    assert_eq!(told().matches("not answered").count(), 1, "{}", told());
+    signal(&running, "INT");
+    wait_for_end(&mut running);
 }
 
 #[test]

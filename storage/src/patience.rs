@@ -1,0 +1,105 @@
+//! Waiting for the answers of buckets: how long, and what is said meanwhile, so that a server that takes requests and never answers does not
+//! look like work.
+
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_smithy_types::config_bag::{Storable, StoreReplace};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+/// Time that a server has to accept a connection, and time to begin its answer once a request is sent, with some
+/// megabytes of a part. The SDK itself waits for an answer for ever.
+const CONNECT: Duration = Duration::from_secs(3);
+const ANSWER: Duration = Duration::from_secs(60);
+/// Time to begin the answer to a request that only reads: 20 seconds. The SDK asks three times.
+const ANSWER_TO_READ: Duration = Duration::from_secs(20);
+/// Time without an answer after which it is told.
+const SILENCE: Duration = Duration::from_secs(8);
+/// Time between two such messages of a process, in seconds.
+const PAUSE_SECONDS: i64 = 30;
+
+/// Time of the last message, in seconds of the system's clock.
+static LAST: AtomicI64 = AtomicI64::new(0);
+
+/// Limits of the time for a request of any kind.
+pub(crate) fn of_any() -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(ANSWER).build()
+}
+
+/// Limits of the time for a request that only reads.
+pub(crate) fn of_reading() -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(ANSWER_TO_READ).build()
+}
+
+/// Watch over one try of a request, which ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Watch(Option<AbortHandle>);
+
+impl Storable for Watch {
+    type Storer = StoreReplace<Self>;
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(watch) = &self.0 {
+            watch.abort();
+        }
+    }
+}
+
+/// Tells the operator when a request to this address has had no answer for a while.
+pub(crate) fn watch(method: &'static str, address: &str) -> Watch {
+    let server = server_of(address);
+    let watch = async move {
+        tokio::time::sleep(SILENCE).await;
+        if is_time(chrono::Utc::now().timestamp()) {
+            let silent = SILENCE.as_secs();
+            tracing::warn!(
+                "{server} has taken a request ({method}) and not answered for {silent} s; it is waited for: check AWS_ENDPOINT_URL_S3, \
+                 AWS_REGION, the server and what stands before it"
+            );
+        }
+    };
+    Watch(Handle::try_current().ok().map(|runtime| runtime.spawn(watch).abort_handle()))
+}
+
+/// Tells whether there was no such message lately; this one counts then.
+fn is_time(now: i64) -> bool {
+    let next = |last| (now - last >= PAUSE_SECONDS || now < last).then_some(now);
+    LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+}
+
+/// Scheme, host and port of an address, without a user's name and password.
+fn server_of(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
+    let host = rest.split(['/', '?']).next().unwrap_or_default().rsplit('@').next().unwrap_or_default();
+    let host: String = host.chars().filter(|character| !character.is_control()).take(200).collect();
+    if scheme.is_empty() { host } else { format!("{scheme}://{host}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_named_without_keys_and_passwords() {
+        for (address, server) in [
+            (
+                "https://b.s3.eu-west-1.amazonaws.com/2025-12-23-a.ndjson?x-id=GetObject",
+                "https://b.s3.eu-west-1.amazonaws.com",
+            ),
+            ("http://127.0.0.1:9000?list-type=2", "http://127.0.0.1:9000"),
+            ("http://user:password@minio:9000/b/k@x", "http://minio:9000"),
+            ("minio", "minio"),
+        ] {
+            assert_eq!(server_of(address), server);
+        }
+    }
+
+    #[test]
+    fn a_silent_server_is_told_of_now_and_then() {
+        let told: Vec<bool> = [1000, 1001, 1029, 1030, 1040, 7, 8].map(is_time).into();
+        assert_eq!(told, [true, false, false, true, false, true, false]);
+    }
+}
