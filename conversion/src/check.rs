@@ -52,10 +52,9 @@ pub(crate) fn distrusted(executor: &str, why: impl fmt::Display) -> Failure {
 }
 
 impl Expected {
-    /// Expectation of an attempt with these groups of ranges, one for each task.
+    /// Expectation of an attempt with these groups of ranges, one for each task, whose columns are not known yet.
     pub(crate) fn of(
         manifest_id: ManifestId,
-        columns: Vec<String>,
         is_default: bool,
         input_columns: usize,
         (survey, groups): (&Survey, &[Vec<FileRange>]),
@@ -71,7 +70,12 @@ impl Expected {
         let tasks: Vec<Vec<_>> = groups.iter().map(|group| group.iter().map(expected).collect()).collect();
         let first = |task: &Vec<ExpectedRange>| task.first().map(|range| (range.file, range.start));
         let numbers = tasks.iter().zip(0..).filter_map(|(task, number)| Some((first(task)?, number))).collect();
-        Self { manifest_id, columns, is_default, input_columns, tasks, numbers }
+        Self { manifest_id, columns: Vec::new(), is_default, input_columns, tasks, numbers }
+    }
+
+    /// Adds the columns of the outputs.
+    pub(crate) fn of_columns(self, columns: Vec<String>) -> Self {
+        Self { columns, ..self }
     }
 
     /// Checks the reports of all tasks. What a failed task says of a file that it was not given is dropped.

@@ -1,7 +1,7 @@
 //! Encoding in which a plan travels to the executors: Millwork's nodes are recognised by a prefix, all else is Ballista's.
 
 use crate::sink::{ParquetPartsSink, SinkOptions};
-use crate::source::{NdjsonSource, as_scan, scan_exec};
+use crate::source::{NdjsonSource, ranges_in_scan, scan_exec};
 use ballista_core::serde::BallistaPhysicalExtensionCodec;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
@@ -10,10 +10,17 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 use millwork_ndjson::{FileRange, RowSource};
 use serde::{Deserialize, Serialize};
+use std::io::{self, BufWriter, Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Start of each encoded node of Millwork's own; the number is the version of the format.
-const PREFIX: &[u8] = b"millwork-plan-9\n";
+const PREFIX: &[u8] = b"millwork-plan-10\n";
+
+/// Level of the compression of Millwork's own nodes, which name each file of a manifest: they become a tenth.
+const LEVEL: i32 = 1;
+/// Limit of such a node before it is compressed: 64 MiB, more than a plan may have that the scheduler sends.
+const MAX_NODE_BYTES: u64 = 64 << 20;
 
 /// Name of the form in which plans travel, which both ends must share: that of Millwork's own nodes, and the version of DataFusion, whose
 /// encoding of all else promises nothing from one to the next.
@@ -26,23 +33,84 @@ pub fn plan_format() -> String {
 #[derive(Debug, Default)]
 pub struct MillworkCodec {
     ballista: BallistaPhysicalExtensionCodec,
+    saved_bytes: AtomicU64,
 }
 
-#[derive(Serialize, Deserialize)]
+impl MillworkCodec {
+    /// Bytes that compression has saved in all that this codec has encoded: what executors take in memory beyond what they are sent.
+    pub fn saved_bytes(&self) -> u64 {
+        self.saved_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Appends a node, compressed.
+    fn put(&self, node: &NodeOf<'_>, buf: &mut Vec<u8>) -> io::Result<()> {
+        let before = buf.len();
+        let encoder = zstd::Encoder::new(buf, LEVEL)?;
+        let mut counted = Counted { to: BufWriter::with_capacity(PIECE_BYTES, encoder), bytes: 0 };
+        serde_json::to_writer(&mut counted, node)?;
+        let bytes = counted.bytes;
+        let buf = counted.to.into_inner().map_err(io::IntoInnerError::into_error)?.finish()?;
+        self.saved_bytes.fetch_add(bytes.saturating_sub((buf.len() - before) as u64), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Pieces in which a node is compressed: 64 KiB.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Writer that counts.
+struct Counted<W> {
+    to: W,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// The text of a node that was compressed.
+fn expanded(compressed: &[u8]) -> io::Result<Vec<u8>> {
+    let mut json = Vec::new();
+    zstd::Decoder::new(compressed)?.take(MAX_NODE_BYTES + 1).read_to_end(&mut json)?;
+    match json.len() as u64 > MAX_NODE_BYTES {
+        true => Err(io::Error::other(format!("a node of a plan has more than {MAX_NODE_BYTES} bytes, the limit"))),
+        false => Ok(json),
+    }
+}
+
+#[derive(Deserialize)]
 enum Node {
     Scan { rows: RowSource, projected: Vec<(usize, String)>, groups: Vec<Vec<FileRange>> },
     Sink(SinkOptions),
 }
 
-impl Node {
-    fn of(plan: &Arc<dyn ExecutionPlan>) -> Option<Self> {
-        if let Some(sink) = plan.downcast_ref::<ParquetPartsSink>() {
-            return Some(Self::Sink(sink.options().clone()));
-        }
-        let (source, groups) = as_scan(plan)?;
-        Some(Self::Scan { rows: source.rows().clone(), projected: source.projected(), groups })
-    }
+/// Node of a plan that is there. A manifest may have 100,000 files, so that nothing is copied.
+#[derive(Serialize)]
+#[serde(rename = "Node")]
+enum NodeOf<'a> {
+    Scan { rows: &'a RowSource, projected: Vec<(usize, String)>, groups: Vec<Vec<&'a FileRange>> },
+    Sink(&'a SinkOptions),
+}
 
+impl<'a> NodeOf<'a> {
+    fn of(plan: &'a Arc<dyn ExecutionPlan>) -> Option<Self> {
+        if let Some(sink) = plan.downcast_ref::<ParquetPartsSink>() {
+            return Some(Self::Sink(sink.options()));
+        }
+        let (source, groups) = ranges_in_scan(plan)?;
+        Some(Self::Scan { rows: source.rows(), projected: source.projected(), groups })
+    }
+}
+
+impl Node {
     fn build(self, inputs: &[Arc<dyn ExecutionPlan>]) -> Result<Arc<dyn ExecutionPlan>> {
         match (self, inputs) {
             (Self::Scan { rows, projected, groups }, []) => {
@@ -62,10 +130,12 @@ impl PhysicalExtensionCodec for MillworkCodec {
         ctx: &TaskContext,
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let Some(json) = buf.strip_prefix(PREFIX) else {
+        let Some(compressed) = buf.strip_prefix(PREFIX) else {
             return self.ballista.try_decode(buf, inputs, ctx, converter);
         };
-        let node: Node = serde_json::from_slice(json).map_err(|e| DataFusionError::External(Box::new(e)))?;
+        let json = expanded(compressed)?;
+        let node: Node = serde_json::from_slice(&json).map_err(|e| DataFusionError::External(Box::new(e)))?;
+        drop(json);
         node.build(inputs)
     }
 
@@ -75,9 +145,9 @@ impl PhysicalExtensionCodec for MillworkCodec {
         buf: &mut Vec<u8>,
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<()> {
-        let Some(ours) = Node::of(&node) else { return self.ballista.try_encode(node, buf, converter) };
+        let Some(ours) = NodeOf::of(&node) else { return self.ballista.try_encode(node, buf, converter) };
         buf.extend_from_slice(PREFIX);
-        serde_json::to_writer(buf, &ours).map_err(|e| DataFusionError::External(Box::new(e)))
+        Ok(self.put(&ours, buf)?)
     }
 
     fn try_decode_udf(&self, name: &str, buf: &[u8]) -> Result<Arc<ScalarUDF>> {

@@ -179,17 +179,11 @@ pub async fn plan_attempt(
     sink.morsels = morsel_sizes(survey, &rate, target);
     sink.starts = groups.iter().filter_map(|group| group.first()).map(|range| (range.file, range.start)).collect();
     sink.lanes = capacity.lanes(groups.len());
-    let of_tasks = groups.clone();
+    let known = Expected::of(manifest.id.clone(), options.query.is_default(), columns.names().len(), (survey, &groups));
     let tasks = groups.iter().map(|group| TaskInput::of(group, &options.limits)).collect();
     let (scan, logical) = options.query.plan_files(NdjsonSource::new(rows), groups).await?;
     let fields = scan.schema().fields().iter().map(|field| field.name().clone()).collect();
-    let expected = Expected::of(
-        manifest.id.clone(),
-        fields,
-        options.query.is_default(),
-        columns.names().len(),
-        (survey, &of_tasks),
-    );
+    let expected = known.of_columns(fields);
     let plan = Arc::new(ParquetPartsSink::new(scan, sink));
     let expected_bytes = (survey.all_content_bytes() > target as f64).then(|| expected_bytes(survey, &rate, target));
     Ok(PlannedAttempt { plan, columns, tasks, expected: Arc::new(expected), logical, expected_bytes })

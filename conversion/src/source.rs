@@ -418,11 +418,17 @@ fn partitioned_file(range: FileRange) -> PartitionedFile {
 
 /// The source and the file groups of a plan node, if it is a scan of ours.
 pub(crate) fn as_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<(&NdjsonSource, Vec<Vec<FileRange>>)> {
+    let (source, groups) = ranges_in_scan(plan)?;
+    Some((source, groups.into_iter().map(|group| group.into_iter().cloned().collect()).collect()))
+}
+
+/// Finds the source and the file groups of a scan of ours, as they stand in the plan node.
+pub(crate) fn ranges_in_scan(plan: &Arc<dyn ExecutionPlan>) -> Option<(&NdjsonSource, Vec<Vec<&FileRange>>)> {
     let config = plan.downcast_ref::<DataSourceExec>()?.data_source().downcast_ref::<FileScanConfig>()?;
     let source = config.file_source().downcast_ref::<NdjsonSource>()?;
     Some((source, config.file_groups.iter().map(ranges_of).collect()))
 }
 
-fn ranges_of(group: &FileGroup) -> Vec<FileRange> {
-    group.iter().filter_map(|file| file.extension::<FileRange>().cloned()).collect()
+fn ranges_of(group: &FileGroup) -> Vec<&FileRange> {
+    group.iter().filter_map(|file| file.extension::<FileRange>()).collect()
 }

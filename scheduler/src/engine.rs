@@ -312,11 +312,12 @@ fn now_ms() -> u64 {
     u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap_or(0)
 }
 
-/// Refuses a plan that no message has room for, before anything of it is sent.
+/// Refuses a plan that no message would have room for as it is, before anything of it is sent: whoever reads it has it so.
 fn check_size(plan: &Arc<dyn ExecutionPlan>) -> Result<(), Failure> {
-    let node = PhysicalPlanNode::try_from_physical_plan(plan.clone(), &MillworkCodec::default());
-    let bytes = node.map_err(|e| Failure::new(FailureClass::Bug, e))?.encoded_len();
-    if bytes <= MAX_PLAN_BYTES {
+    let codec = MillworkCodec::default();
+    let node = PhysicalPlanNode::try_from_physical_plan(plan.clone(), &codec);
+    let bytes = node.map_err(|e| Failure::new(FailureClass::Bug, e))?.encoded_len() as u64 + codec.saved_bytes();
+    if bytes <= MAX_PLAN_BYTES as u64 {
         return Ok(());
     }
     let text = format!(

@@ -15,7 +15,7 @@ async fn planned(root: &std::path::Path) -> (Survey, Expected, Vec<TaskReport>) 
     let survey = surveyed_files(root, &[LINES, LINES]).await;
     let groups: Vec<_> = survey.ranges.iter().map(|range| vec![range.clone()]).collect();
     let columns = vec!["a".to_owned()];
-    let expected = Expected::of("m".parse().unwrap(), columns, true, 1, (&survey, &groups));
+    let expected = Expected::of("m".parse().unwrap(), true, 1, (&survey, &groups)).of_columns(columns);
     let reports = vec![honest(0), honest(1)];
     (survey, expected, reports)
 }
@@ -162,7 +162,7 @@ async fn lines_of_cut_files_are_known() {
     assert_eq!(lines.iter().flatten().sum::<u64>(), 41);
     assert_eq!((lines.iter().filter(|lines| lines.is_some()).count(), lines[3]), (3, None));
     let group = [survey.ranges[..1].to_vec()];
-    let expected = Expected::of("m".parse().unwrap(), Vec::new(), true, 1, (&survey, &group));
+    let expected = Expected::of("m".parse().unwrap(), true, 1, (&survey, &group));
     let range = &survey.ranges[0];
     let ledger = |lines| {
         let counts = RangeLedger { start: 0, end: range.end, lines, rows: lines, ..Default::default() };

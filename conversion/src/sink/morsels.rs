@@ -2,7 +2,7 @@
 
 use super::row_groups::max_row_groups;
 use super::{MorselSizes, SinkOptions};
-use crate::source::{NdjsonSource, as_scan, scan_exec};
+use crate::source::{NdjsonSource, ranges_in_scan, scan_exec};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::physical_plan::ExecutionPlan;
@@ -37,8 +37,9 @@ pub(super) fn cut_input(
     let most = max_row_groups(input.schema().fields().len());
     let mut found = None;
     let rewritten = input.clone().transform_up(|node| {
-        let Some((source, groups)) = as_scan(&node) else { return Ok(Transformed::no(node)) };
-        let ranges = groups.get(partition).cloned().unwrap_or_default();
+        let Some((source, groups)) = ranges_in_scan(&node) else { return Ok(Transformed::no(node)) };
+        let ranges: Vec<FileRange> =
+            groups.get(partition).into_iter().flatten().map(|range| (*range).clone()).collect();
         let first = ranges.first().map(|range| (range.file, range.start));
         // The engine may give a task its partition under another number.
         let task = options.starts.iter().position(|start| Some(*start) == first).unwrap_or(partition);

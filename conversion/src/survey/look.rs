@@ -41,8 +41,9 @@ pub(super) struct Look {
     sample_bytes: Option<usize>,
 }
 
-/// Plans the looks: at the start of each file for its columns, and at places all over the manifest for what its rows are like.
-pub(super) fn looks(ranges: &[FileRange]) -> Vec<Look> {
+/// Plans the looks: at the start of each file for its columns, and at places all over the manifest for what its rows are like. Those
+/// that are wanted, which is told by whether they are such places.
+pub(super) fn looks(ranges: &[FileRange], is_wanted: impl Fn(bool) -> bool) -> Vec<Look> {
     let step = ranges.len().div_ceil(SAMPLE_PLACES).max(1);
     let places = ranges.len().div_ceil(step).max(1);
     let input: u64 = ranges.iter().map(|range| range.end - range.start).sum();
@@ -57,7 +58,7 @@ pub(super) fn looks(ranges: &[FileRange]) -> Vec<Look> {
             false => largest_share,
         });
         let max_bytes = if range.start == 0 { Some(MAX_FIRST_BLOCK_BYTES) } else { sample_bytes };
-        if let Some(max_bytes) = max_bytes {
+        if let Some(max_bytes) = max_bytes.filter(|_| is_wanted(place.is_some())) {
             let bytes = if sample_bytes.is_some() { share.max(FIRST_BLOCK_BYTES) } else { FIRST_BLOCK_BYTES };
             looks.push(Look { range: range.clone(), bytes, max_bytes, sample_bytes });
         }
@@ -115,11 +116,6 @@ pub(super) fn look(
 }
 
 impl Look {
-    /// True if the lines of this look are a part of the sample.
-    pub(super) fn is_sample(&self) -> bool {
-        self.sample_bytes.is_some()
-    }
-
     /// The number of its file.
     pub(super) fn file(&self) -> u32 {
         self.range.file
@@ -283,7 +279,7 @@ mod tests {
             lines_before: 0,
         };
         let wholes: Vec<_> = (0..100).map(|file| range(file, 0, 2000)).collect();
-        let seen = looks(&wholes);
+        let seen = looks(&wholes, |_| true);
         assert_eq!(seen.iter().map(|look| look.range.file).collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
         assert!(seen.iter().all(|look| look.max_bytes == MAX_FIRST_BLOCK_BYTES));
         let sampled: Vec<_> = seen.iter().filter(|look| look.sample_bytes.is_some()).collect();
@@ -291,15 +287,15 @@ mod tests {
         assert!(sampled.iter().all(|look| look.bytes == MIN_SAMPLE_BYTES as usize / 50));
         // Of a file in ranges, too: its start, and places in the middle.
         let parts: Vec<_> = (0..100).map(|part| range(0, part * 20, part * 20 + 20)).collect();
-        let seen = looks(&parts);
+        let seen = looks(&parts, |_| true);
         let places: Vec<_> = seen.iter().map(|look| look.range.start / 40).collect();
         assert_eq!(places, (0..50).collect::<Vec<_>>());
         assert_eq!(seen[0].range.start, 0);
         let odd = seen.iter().filter(|look| look.range.start % 40 == 20).count();
         assert!((10..40).contains(&odd), "{odd}");
         // The whole sample may come from one large file.
-        let seen = looks(&[range(0, 0, 2 << 30)]);
+        let seen = looks(&[range(0, 0, 2 << 30)], |_| true);
         assert!(seen[0].sample_bytes >= Some(seen[0].bytes), "{seen:?}");
-        assert!(looks(&[]).is_empty());
+        assert!(looks(&[], |_| true).is_empty());
     }
 }

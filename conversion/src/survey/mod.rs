@@ -74,21 +74,22 @@ async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Resul
         wholes.extend(ranges);
         faults.extend(odd);
     }
+    let files: Vec<_> = wholes.iter().map(|file: &FileRange| (file.uri.to_string(), file.end)).collect();
     let (mut ranges, mut lines) = (Vec::with_capacity(wholes.len()), HashMap::new());
-    for file in &wholes {
+    for file in wholes {
         // Nothing is cut if the attempt fails.
-        match faults.is_empty() && is_large(file) && !is_something_else_blocking(file).await? {
+        match faults.is_empty() && is_large(&file) && !is_something_else_blocking(&file).await? {
             true => {
-                let (cut, count) = split_at_lines(file).await?;
+                let (cut, count) = split_at_lines(&file).await?;
                 ranges.extend(cut);
                 lines.insert(file.file, count);
             }
-            false => ranges.push(file.clone()),
+            false => ranges.push(file),
         }
     }
     // A column that turns up later can only be added for the default query.
-    let is_first = |look: &Look| look.is_sample() || !options.query.is_default();
-    let (first, others): (Vec<_>, Vec<_>) = looks(&ranges).into_iter().partition(is_first);
+    let is_first = |is_sample: bool| is_sample || !options.query.is_default();
+    let first = looks(&ranges, is_first);
     let middle = first.get(first.len() / 2).map_or(0, Look::file);
     let (sample, mut keys, odd) = look_at(first, options).await?;
     faults.extend(odd);
@@ -96,6 +97,7 @@ async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Resul
     // first column cannot be added later: it must be known which one that is.
     let is_first_known = keys.values().any(|at| at.file == 0);
     if !faults.is_empty() || !is_first_known || keys.values().any(|at| at.file >= middle) {
+        let others = looks(&ranges, |is_sample| !is_first(is_sample));
         let (_, more, odd) = look_at(others, options).await?;
         merge_keys(&mut keys, in_order(more));
         faults.extend(odd);
@@ -103,7 +105,6 @@ async fn survey_files(manifest: &Manifest, options: &ConversionOptions) -> Resul
     if let Some(failure) = Failure::of_files(faults) {
         return Err(failure);
     }
-    let files: Vec<_> = wholes.iter().map(|file| (file.uri.to_string(), file.end)).collect();
     let columns = Columns::of(keys, &files)?;
     let expansion = expansion(&sample);
     let limits = options.limits;
@@ -139,15 +140,16 @@ fn threads() -> usize {
 }
 
 /// Works on as many parts of a list as there are cores. Returns what comes of each, in order.
-pub(crate) async fn on_all_cores<T: Clone + Send + 'static, R: Send + 'static>(
+pub(crate) async fn on_all_cores<T: Send + 'static, R: Send + 'static>(
     items: Vec<T>,
     work: impl Fn(&[T]) -> R + Clone + Send + 'static,
 ) -> Result<Vec<R>, Failure> {
-    let threads = threads();
-    let parts = items.chunks(items.len().div_ceil(threads).max(1)).map(|part| {
-        let (part, work) = (part.to_vec(), work.clone());
-        tokio::task::spawn_blocking(move || work(&part))
-    });
+    let size = items.len().div_ceil(threads()).max(1);
+    let (mut items, mut parts) = (items.into_iter().peekable(), Vec::new());
+    while items.peek().is_some() {
+        let (part, work): (Vec<T>, _) = (items.by_ref().take(size).collect(), work.clone());
+        parts.push(tokio::task::spawn_blocking(move || work(&part)));
+    }
     let done = futures::future::join_all(parts).await.into_iter();
     done.map(|part| part.map_err(|e| Failure::new(FailureClass::Bug, e))).collect()
 }
