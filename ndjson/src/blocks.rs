@@ -8,6 +8,12 @@ pub const MAX_LINE_BYTES: usize = 64 << 20;
 /// Size of a block, in bytes: 256 KiB are read at a time, which stay in the second-level cache while they are scanned.
 const BLOCK_BYTES: usize = 256 << 10;
 
+/// A longer buffer is one of a long line, whose memory is given back as soon as nobody needs it: 1 MiB.
+const LONG_BYTES: usize = 4 * BLOCK_BYTES;
+
+/// The factor by which a buffer grows that a long line does not fit in.
+const GROWTH: usize = 8;
+
 /// The byte order mark of UTF-8, with which a file may start: it is part of no line.
 pub const BOM: &[u8] = b"\xef\xbb\xbf";
 
@@ -56,11 +62,8 @@ impl<R: Read> Blocks<R> {
 
     /// Gives up the current block and reads the next.
     pub fn advance(&mut self) -> io::Result<Next> {
-        self.drop_handed_out();
-        if self.buffer.len() > 4 * BLOCK_BYTES && self.filled < BLOCK_BYTES {
-            self.buffer.truncate(BLOCK_BYTES);
-            self.buffer.shrink_to_fit();
-        }
+        self.drop_lines(self.handed_out);
+        self.release_long();
         let is_start = self.offset == 0;
         let mut searched = 0;
         loop {
@@ -107,8 +110,7 @@ impl<R: Read> Blocks<R> {
             let end = newline.unwrap_or(self.filled);
             piece(&self.buffer[..end])?;
             length += end as u64;
-            self.handed_out = newline.map_or(end, |at| at + 1);
-            self.drop_handed_out();
+            self.drop_lines(newline.map_or(end, |at| at + 1));
             if newline.is_some() || (self.at_end && self.filled == 0) {
                 return Ok(length);
             }
@@ -122,8 +124,7 @@ impl<R: Read> Blocks<R> {
         loop {
             piece(&self.buffer[..self.filled])?;
             length += self.filled as u64;
-            self.handed_out = self.filled;
-            self.drop_handed_out();
+            self.drop_lines(self.filled.max(self.handed_out));
             if self.at_end {
                 return Ok(length);
             }
@@ -136,21 +137,47 @@ impl<R: Read> Blocks<R> {
         &self.buffer[..self.filled]
     }
 
-    fn drop_handed_out(&mut self) {
-        let rest = self.handed_out.min(self.filled)..self.filled;
-        self.offset += rest.start as u64;
-        self.filled = rest.len();
-        self.buffer.copy_within(rest, 0);
-        self.handed_out = 0;
+    /// Gives up the lines of the current block up to `end`, if that gives the memory of a long line back. True if so: the block
+    /// begins at `end` then.
+    pub fn release(&mut self, end: usize) -> bool {
+        let is_long = self.buffer.len() > LONG_BYTES && self.filled < end + BLOCK_BYTES;
+        if is_long {
+            self.drop_lines(end);
+            self.release_long();
+        }
+        is_long
+    }
+
+    /// Gives up the lines up to `end`, the end of one of them; the others stay.
+    fn drop_lines(&mut self, end: usize) {
+        // The newline that the last line lacked is handed out, and is none of the stream.
+        let whole = self.filled.max(self.handed_out);
+        self.offset += end.min(self.filled) as u64;
+        self.buffer.copy_within(end..whole, 0);
+        self.filled = self.filled.saturating_sub(end);
+        self.handed_out = self.handed_out.saturating_sub(end);
+    }
+
+    /// Gives the memory back that a long line needed.
+    fn release_long(&mut self) {
+        if self.buffer.len() > LONG_BYTES && self.filled < BLOCK_BYTES {
+            self.buffer.truncate(BLOCK_BYTES);
+            self.buffer.shrink_to_fit();
+        }
     }
 
     /// Reads until a block more is there, or the end.
     fn fill(&mut self) -> io::Result<()> {
         let wanted = (self.filled + 1).next_multiple_of(BLOCK_BYTES).max(self.filled + BLOCK_BYTES / 2);
+        if self.buffer.capacity() < wanted {
+            // Memory costs nothing before it is written to, but a copy does, and so does what it leaves behind. No more is wanted of a
+            // line that is too long.
+            let ample = if wanted > LONG_BYTES { wanted * GROWTH } else { wanted * 3 / 2 };
+            let ample = ample.min(MAX_LINE_BYTES + 2 * BLOCK_BYTES).max(wanted);
+            self.buffer.reserve_exact(ample - self.buffer.len());
+        }
         if self.buffer.len() < wanted {
-            // No more is wanted of a line that is too long.
-            let ample = (self.buffer.len() * 3 / 2).min(MAX_LINE_BYTES + 2 * BLOCK_BYTES);
-            self.buffer.resize(wanted.max(ample), 0);
+            self.buffer.resize(wanted, 0);
         }
         while self.filled < wanted && !self.at_end {
             match self.input.read(&mut self.buffer[self.filled..wanted]) {
@@ -236,6 +263,40 @@ mod tests {
         let expected = [Ok(1), Ok(MAX_LINE_BYTES), Err(&(max + 1)), Ok(1), Err(&(max + BLOCK_BYTES as u64 * 3))];
         assert_eq!(lengths, expected);
         assert_eq!(found[3].0, 2 + max + 1 + max + 2);
+    }
+
+    #[test]
+    fn memory_of_a_long_line_is_given_back_before_the_block_is_over() {
+        let long = vec![b'x'; 5 << 20];
+        // Ends of the input after the long line: lines of its block, a line without a newline, nothing, not even its newline.
+        for (rest, left, next) in [("\nb\nc", "b\n", "c\n"), ("\nb\n", "b\n", ""), ("\n", "", ""), ("", "", "")] {
+            let input = [b"a\n", long.as_slice(), rest.as_bytes()].concat();
+            let mut blocks = Blocks::new(input.as_slice(), 7);
+            assert!(matches!(blocks.advance().unwrap(), Next::Lines));
+            assert!(!blocks.release(2), "a block of short lines is kept");
+            assert_eq!((blocks.lines(), blocks.offset()), (b"a\n".as_slice(), 7));
+            assert!(matches!(blocks.advance().unwrap(), Next::Lines));
+            let end = long.len() + 1;
+            assert!(blocks.lines()[..end - 1] == long && blocks.lines()[end - 1] == b'\n');
+            assert!(blocks.release(end));
+            assert_eq!((blocks.lines(), blocks.offset()), (left.as_bytes(), 7 + (2 + end).min(input.len()) as u64));
+            assert!(blocks.buffer.capacity() <= BLOCK_BYTES && !blocks.release(0));
+            if !next.is_empty() {
+                assert!(matches!(blocks.advance().unwrap(), Next::Lines));
+                assert_eq!(blocks.lines(), next.as_bytes());
+            }
+            assert!(matches!(blocks.advance().unwrap(), Next::End));
+            assert_eq!(blocks.offset(), 7 + input.len() as u64);
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_not_copied_on_and_on_while_it_comes() {
+        let input = vec![b'x'; MAX_LINE_BYTES];
+        let mut blocks = Blocks::new(input.as_slice(), 0);
+        assert!(matches!(blocks.advance().unwrap(), Next::Lines));
+        assert_eq!(blocks.lines().len(), MAX_LINE_BYTES + 1);
+        assert!(blocks.buffer.capacity() <= MAX_LINE_BYTES + 2 * BLOCK_BYTES);
     }
 
     proptest! {

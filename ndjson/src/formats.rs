@@ -131,12 +131,29 @@ fn is_utf16(start: &[u8]) -> bool {
     is_long && (is_zero_at(0) && is_ascii_at(1) || is_zero_at(1) && is_ascii_at(0))
 }
 
+/// The lines of a text, found many bytes at once.
+fn lines_of(mut text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        if text.is_empty() {
+            return None;
+        }
+        let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
+        let line = &text[..end];
+        text = text.get(end + 1..).unwrap_or_default();
+        Some(line)
+    })
+}
+
 /// True of an array that is open after the first line, if what follows could be no line of NDJSON: a file of objects whose first line is
 /// broken is none.
 fn is_array(start: &[u8]) -> bool {
-    let start = start.strip_prefix(super::blocks::BOM).unwrap_or(start);
-    let mut lines = start.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-    let Some(first) = lines.next().filter(|first| first.starts_with(b"[")) else { return false };
+    let start = start.strip_prefix(super::blocks::BOM).unwrap_or(start).trim_ascii_start();
+    // Told before the end of the line is looked for, which may be far away.
+    if !start.starts_with(b"[") {
+        return false;
+    }
+    let mut lines = lines_of(start).map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let Some(first) = lines.next() else { return false };
     let second = lines.next().unwrap_or_default();
     let is_in_array = second.ends_with(b"},") || second.ends_with(b"}]");
     let is_in_object = second.starts_with(b"\"");

@@ -76,11 +76,15 @@ impl TaskCounters {
         let _ = self.pace.set(pace);
     }
 
-    /// Adds what was scanned since the last time.
-    pub fn scanned(&self, stored_bytes: u64, rows: u64, rejected: u64) {
+    /// Waits, if other tasks are to go first. To be called where a thread has little in memory: it may wait for long.
+    pub fn keep_pace(&self) {
         if let Some(pace) = self.pace.get() {
             pace.keep();
         }
+    }
+
+    /// Adds what was scanned since the last time.
+    pub fn scanned(&self, stored_bytes: u64, rows: u64, rejected: u64) {
         self.read_bytes.fetch_add(stored_bytes, Ordering::Relaxed);
         self.rows.fetch_add(rows, Ordering::Relaxed);
         self.rejected.fetch_add(rejected, Ordering::Relaxed);

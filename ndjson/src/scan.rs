@@ -186,16 +186,26 @@ impl<R: Content> FileScan<R> {
         if context.builder.rows == 0 {
             return Ok(None);
         }
+        self.release();
         Ok(Some(context.builder.finish(&context.source, self.range.uri.as_str())))
+    }
+
+    /// Gives the memory of a long line back: what there is of it in rows is enough.
+    fn release(&mut self) {
+        if self.blocks.release(self.at) {
+            self.at = 0;
+        }
+        self.fields.clear();
+        self.fields.shrink_to(MAX_SPARE_FIELDS);
+        self.text.clear();
+        self.text.shrink_to(MAX_SPARE_TEXT_BYTES);
     }
 
     /// Moves to the next block of lines, past lines that are too long; false at the end.
     fn next_block(&mut self, context: &mut ScanContext) -> Result<bool, ScanError> {
         loop {
-            self.fields.clear();
-            self.fields.shrink_to(MAX_SPARE_FIELDS);
-            self.text.clear();
-            self.text.shrink_to(MAX_SPARE_TEXT_BYTES);
+            self.release();
+            context.counters.keep_pace();
             let next = self.blocks.advance();
             self.at = 0;
             let stored_bytes = self.stored_before + self.blocks.input().stored_bytes();

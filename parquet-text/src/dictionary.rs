@@ -19,6 +19,8 @@ const MAX_PROBES: usize = 1024;
 const MIN_SLOTS: usize = 64;
 /// Number of values that are looked up at once, so that memory is asked for ahead.
 const AHEAD: usize = 32;
+/// Limit of the bytes of a value: 1 MiB. It would end the dictionary; so it need not be copied to be taken back.
+const MAX_VALUE_BYTES: usize = 1 << 20;
 /// A larger table is not kept.
 const MAX_SPARE_SLOTS: usize = 1 << 16;
 
@@ -165,6 +167,9 @@ impl Dictionary {
         for at in first..first + MAX_PROBES {
             let slot = self.slots[at & mask];
             if slot.index == FREE {
+                if value.len() > MAX_VALUE_BYTES {
+                    return None;
+                }
                 let index = self.starts.len() as u32;
                 let place = self.add(value);
                 let word = if word & LONG == 0 { word } else { word | Word::from(place) };
@@ -345,14 +350,13 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_of_huge_values_is_not_kept() {
-        let text = "x".repeat(60 << 20);
+    fn huge_values_are_not_taken() {
+        let text = "x".repeat(MAX_VALUE_BYTES + 1);
         let mut dictionary = Dictionary::new();
-        for (bytes, is_kept) in [(1 << 20, true), (text.len(), false)] {
-            dictionary.index(text.as_bytes(), 0, bytes, 1, &mut Bounds::default());
-            dictionary.clear();
-            assert_eq!(dictionary.page.capacity() > 0, is_kept);
+        for (bytes, index) in [(MAX_VALUE_BYTES, Some(0)), (MAX_VALUE_BYTES + 1, None), (9, Some(1))] {
+            assert_eq!(dictionary.index(text.as_bytes(), 0, bytes, 1, &mut Bounds::default()), index);
         }
+        assert!(dictionary.page().len() < MAX_VALUE_BYTES + 100);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use parquet::basic::{Compression, Encoding, PageType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Compresses pages; what it needs for that is kept from page to page.
@@ -18,7 +18,8 @@ pub(super) struct Compressor {
 enum Codec {
     None,
     Snappy(Snappy),
-    Zstd(zstd::bulk::Compressor<'static>),
+    /// With its level.
+    Zstd(zstd::bulk::Compressor<'static>, i32),
 }
 
 impl Compressor {
@@ -27,7 +28,8 @@ impl Compressor {
             Compression::UNCOMPRESSED => Codec::None,
             Compression::SNAPPY => Codec::Snappy(Snappy::new()),
             Compression::ZSTD(level) => {
-                Codec::Zstd(zstd::bulk::Compressor::new(level.compression_level()).map_err(external)?)
+                let level = level.compression_level();
+                Codec::Zstd(zstd::bulk::Compressor::new(level).map_err(external)?, level)
             }
             other => return Err(ParquetError::NYI(format!("text is not compressed as {other}"))),
         };
@@ -41,10 +43,13 @@ impl Compressor {
         content: &[u8],
         into: &mut ChunkBytes,
     ) -> Result<PageSize, ParquetError> {
+        if content.len() > MAX_SPARE_BYTES {
+            return self.large_page(header, content, into);
+        }
         let bound = match &self.codec {
             Codec::None => 0,
             Codec::Snappy(_) => Snappy::max_bytes(content.len()),
-            Codec::Zstd(_) => zstd::zstd_safe::compress_bound(content.len()),
+            Codec::Zstd(..) => zstd::zstd_safe::compress_bound(content.len()),
         };
         if self.output.len() < bound {
             self.output.resize(bound, 0);
@@ -55,7 +60,7 @@ impl Compressor {
                 let length = snappy.compress(content, &mut self.output);
                 &self.output[..length]
             }
-            Codec::Zstd(compressor) => {
+            Codec::Zstd(compressor, _) => {
                 let length = compressor.compress_to_buffer(content, &mut self.output[..]).map_err(external)?;
                 &self.output[..length]
             }
@@ -65,11 +70,37 @@ impl Compressor {
         into.extend(&self.header);
         into.extend(compressed);
         let header = self.header.len();
-        let size = PageSize { compressed: header + compressed.len(), uncompressed: header + content.len() };
-        if self.output.len() > MAX_SPARE_BYTES {
-            self.output = Vec::new();
+        Ok(PageSize { compressed: header + compressed.len(), uncompressed: header + content.len() })
+    }
+
+    /// Appends a page that a huge value has made large. It is compressed piece by piece, and takes no more memory than it has bytes then.
+    #[cold]
+    fn large_page(
+        &mut self,
+        header: &PageHeader,
+        content: &[u8],
+        into: &mut ChunkBytes,
+    ) -> Result<PageSize, ParquetError> {
+        let mut compressed = ChunkBytes::new(into.spare.clone());
+        match &mut self.codec {
+            Codec::None => compressed.extend(content),
+            Codec::Snappy(snappy) => snappy.compress_in_pieces(content, |piece| compressed.extend(piece)),
+            Codec::Zstd(_, level) => {
+                let mut encoder = zstd::stream::write::Encoder::new(&mut compressed, *level).map_err(external)?;
+                encoder.set_pledged_src_size(Some(content.len() as u64)).map_err(external)?;
+                encoder.write_all(content).and_then(|()| encoder.finish().map(drop)).map_err(external)?;
+            }
         }
-        Ok(size)
+        let length = compressed.len();
+        self.header.clear();
+        header.write(content.len(), length, &mut self.header)?;
+        into.extend(&self.header);
+        // Each block is free again as soon as it is copied.
+        for block in compressed.take() {
+            into.extend(&block);
+        }
+        let header = self.header.len();
+        Ok(PageSize { compressed: header + length, uncompressed: header + content.len() })
     }
 }
 
@@ -190,6 +221,17 @@ impl ChunkBytes {
         blocks.append(&mut self.full);
         blocks.extend(self.last.take().map(|block| lend(block, &self.spare)));
         blocks
+    }
+}
+
+impl Write for ChunkBytes {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -58,12 +58,25 @@ impl Snappy {
     /// [`Self::max_bytes`], are used.
     pub(super) fn compress(&mut self, content: &[u8], into: &mut [u8]) -> usize {
         let mut output = Output { bytes: into, at: 0, literals: 0 };
-        let mut length = content.len();
-        while length >= 0x80 {
-            output.put(length as u8 | 0x80);
-            length >>= 7;
-        }
-        output.put(length as u8);
+        output.put_length(content.len());
+        self.compress_blocks(content, &mut output, |_| {});
+        output.at
+    }
+
+    /// Compresses `content`, and hands the output out in pieces.
+    pub(super) fn compress_in_pieces(&mut self, content: &[u8], mut piece: impl FnMut(&[u8])) {
+        let mut bytes = vec![0; Self::max_bytes(BLOCK)];
+        let mut output = Output { bytes: &mut bytes, at: 0, literals: 0 };
+        output.put_length(content.len());
+        self.compress_blocks(content, &mut output, |output| {
+            piece(&output.bytes[..output.at]);
+            output.at = 0;
+        });
+    }
+
+    /// Compresses `content` block by block; `done` is told of each that is written.
+    #[inline(always)]
+    fn compress_blocks(&mut self, content: &[u8], output: &mut Output<'_>, mut done: impl FnMut(&mut Output<'_>)) {
         let (mut rest, mut is_dense) = (content, false);
         while !rest.is_empty() {
             let length = rest.len().min(BLOCK);
@@ -77,14 +90,14 @@ impl Snappy {
             output.literals = 0;
             let block = Block { bytes, length, table: &mut self.table };
             match is_dense {
-                _ if length <= SMALL_BLOCK => block.compress::<HASHED_BYTES, SMALL_TABLE_BITS>(&mut output),
-                true => block.compress::<HASHED_BYTES_DENSE, TABLE_BITS>(&mut output),
-                false => block.compress::<HASHED_BYTES, TABLE_BITS>(&mut output),
+                _ if length <= SMALL_BLOCK => block.compress::<HASHED_BYTES, SMALL_TABLE_BITS>(output),
+                true => block.compress::<HASHED_BYTES_DENSE, TABLE_BITS>(output),
+                false => block.compress::<HASHED_BYTES, TABLE_BITS>(output),
             }
             is_dense = output.literals * DENSE_SHARE < length;
             rest = &rest[length..];
+            done(output);
         }
-        output.at
     }
 }
 
@@ -235,6 +248,15 @@ impl Output<'_> {
         self.at += 1;
     }
 
+    /// The length of the content, which stands before all else.
+    fn put_length(&mut self, mut length: usize) {
+        while length >= 0x80 {
+            self.put(length as u8 | 0x80);
+            length >>= 7;
+        }
+        self.put(length as u8);
+    }
+
     /// Bytes as they are, if there are any.
     #[inline(always)]
     fn literal(&mut self, block: &BlockBytes, from: usize, to: usize) {
@@ -304,6 +326,9 @@ mod tests {
         let length = snappy.compress(content, &mut into);
         let back = snap::raw::Decoder::new().decompress_vec(&into[..length]).unwrap();
         assert!(back == content, "{} bytes came back as others", content.len());
+        let mut pieces = Vec::new();
+        snappy.compress_in_pieces(content, |piece| pieces.extend_from_slice(piece));
+        assert!(pieces == into[..length] || content.is_empty(), "pieces are of other bytes");
         length
     }
 

@@ -175,6 +175,23 @@ fn huge_values_have_pages_of_their_own() {
     assert!(metadata.offset_index().unwrap()[1][0].page_locations().len() > 3);
 }
 
+/// Pages that are compressed piece by piece, of values that compress well and not at all, after a dictionary that pays.
+#[test]
+fn values_of_many_megabytes_are_read_back_whatever_the_compression() {
+    let noise: String = (0..900_000).map(|i| format!("{:08x}", scrambled(i) as u32)).collect();
+    let value = |i: usize| match i {
+        9_000 => Some("x".repeat(9 << 20)),
+        9_500 => Some(noise.clone()),
+        i if i % 7 == 0 => None,
+        i => Some(format!("value {}", i % 10)),
+    };
+    for compression in [Compression::SNAPPY, Compression::ZSTD(ZstdLevel::default()), Compression::UNCOMPRESSED] {
+        let metadata = check(&[column(10_000, value)], 1000, compression);
+        let sizes = metadata.row_groups().iter().map(|group| group.column(0).compressed_size()).sum::<i64>();
+        assert!((3 << 20..20 << 20).contains(&sizes), "{compression}: {sizes}");
+    }
+}
+
 #[test]
 fn a_dictionary_costs_nothing_where_it_does_not_pay() {
     let unique = column(60_000, |i| Some(format!("{:x}", scrambled(i))));
