@@ -243,7 +243,13 @@ def all_pages(up):
     return (
         PAGES
         + tabs
-        + [f"/ui/runs/{dirty_run(up)}/mend", f"/ui/runs/{failed}", "/ui/file?uri=" + urllib.parse.quote(uri, safe=""), "/ui/file?uri=file:///nowhere/2025-12-23-a.ndjson", preview_of(up)]
+        + [
+            f"/ui/runs/{dirty_run(up)}/mend",
+            f"/ui/runs/{failed}",
+            "/ui/file?uri=" + urllib.parse.quote(uri, safe=""),
+            "/ui/file?uri=file:///nowhere/2025-12-23-a.ndjson",
+            preview_of(up),
+        ]
     )
 
 

@@ -1,9 +1,7 @@
 """What an operator comes for, done by keys alone, and heard by those who do not see it."""
 
 import itertools
-import json
 import re
-import urllib.parse
 
 from test_actions import fail_one
 
