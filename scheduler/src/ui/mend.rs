@@ -8,6 +8,7 @@ use axum::extract::{Path, Request, State};
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use millwork_api::{ErrorCode, MendedLines, PutBack, RejectedLine, path};
 use millwork_manifest::ManifestId;
+use millwork_ui::format;
 use millwork_ui::frame::Section;
 use millwork_ui::pages::mend::{self, MendPage, Step};
 use millwork_ui::parts::link;
@@ -34,9 +35,9 @@ pub(super) async fn post_mend(
     request: Request,
 ) -> Response {
     match take(&asked, &api, &id, request).await {
-        Ok(Taken::Put(done)) => {
-            let said = format!("{} mended lines are put back, in this run", done.lines);
-            (AppendHeaders([asked.say_next(&said)]), Redirect::to(&link::run_path(&done.manifest_id))).into_response()
+        Ok(Taken::Put { id, lines }) => {
+            let said = format!("{} put back, as rows of this run", format::counted(lines, "mended line"));
+            (AppendHeaders([asked.say_next(&said)]), Redirect::to(&link::run_path(&id))).into_response()
         }
         Ok(Taken::Shown(shown)) => asked.answer(Section::Runs, Ok(*shown)),
         Err(error) => asked.answer(Section::Runs, Err(error)),
@@ -45,7 +46,11 @@ pub(super) async fn post_mend(
 
 /// Answer to a form.
 enum Taken {
-    Put(PutBack),
+    /// Lines that are put back, in a run of this id.
+    Put {
+        id: String,
+        lines: u64,
+    },
     Shown(Box<Shown>),
 }
 
@@ -95,7 +100,10 @@ async fn take(asked: &Asked, api: &Api, id: &str, request: Request) -> Result<Ta
     };
     let was_checked = form.get("checked") == Some(would.manifest_id.as_str());
     match form.get("step") {
-        Some("put") if was_checked => Ok(Taken::Put(put_back(api, &operator(asked), &id, want(false)).await?.0)),
+        Some("put") if was_checked => {
+            let PutBack { manifest_id, lines, .. } = put_back(api, &operator(asked), &id, want(false)).await?.0;
+            Ok(Taken::Put { id: manifest_id, lines })
+        }
         Some("put") => Ok(shown(Step::Changed(&would))),
         _ => Ok(shown(Step::Checked(&would))),
     }
