@@ -203,6 +203,7 @@ fn rounds_of_builders_are_made_from_the_command_line() {
     let actions: Vec<_> = notes.iter().map(|note| (note.action.as_str(), note.reason.as_deref())).collect();
     assert_eq!(actions, [("sweep", None), ("backfill", None), ("cut", None), ("backfill", Some("events were lost"))]);
     assert!(notes.iter().all(|note| note.via == Via::Cli && note.outcome.is_some()), "{notes:?}");
-    let nowhere = millwork(&place, &["sweep", "--json"], &[]);
-    assert_eq!((nowhere.code, &error(&nowhere)["code"]), (Some(2), &"usage".into()), "{}", nowhere.stderr);
+    // Without a state, a scheduler is asked.
+    let nowhere = millwork(&place, &["sweep", "--json", "--scheduler", "http://127.0.0.1:1"], &[]);
+    assert_eq!((nowhere.code, &error(&nowhere)["code"]), (Some(5), &"unreachable".into()), "{}", nowhere.stderr);
 }
