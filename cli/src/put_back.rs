@@ -25,7 +25,7 @@ const MAX_READ_BYTES: u64 = (16 << 20) + 1;
 /// once, however often that is asked.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  millwork rejected 2025-12-23-batch-0407-20251223-101500 --lines > mended.ndjson\n  millwork runs put-back 2025-12-23-batch-0407-20251223-101500 mended.ndjson --dry-run\n  millwork runs put-back 2025-12-23-batch-0407-20251223-101500 mended.ndjson --yes"
+    after_help = "Examples:\n  millwork rejected 2025-12-23-batch-0407-20251223-101500 --lines > rejected.ndjson\n  millwork runs put-back 2025-12-23-batch-0407-20251223-101500 mended.ndjson --dry-run\n  millwork runs put-back 2025-12-23-batch-0407-20251223-101500 mended.ndjson --yes"
 )]
 pub(crate) struct Options {
     /// The manifest's id

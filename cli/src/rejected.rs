@@ -16,7 +16,7 @@ use std::process::ExitCode;
 /// nothing but the lines, to be mended: `millwork runs put-back` takes them.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  millwork rejected 2025-12-23-batch-0407-20251223-101500\n  millwork rejected 2025-12-23-batch-0407-20251223-101500 --limit 1000 --json\n  millwork rejected 2025-12-23-batch-0407-20251223-101500 --lines > mended.ndjson"
+    after_help = "Examples:\n  millwork rejected 2025-12-23-batch-0407-20251223-101500\n  millwork rejected 2025-12-23-batch-0407-20251223-101500 --limit 1000 --json\n  millwork rejected 2025-12-23-batch-0407-20251223-101500 --lines > rejected.ndjson"
 )]
 pub(crate) struct Options {
     /// The manifest's id

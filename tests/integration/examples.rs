@@ -35,6 +35,7 @@ fn every_example_of_every_command_runs_and_prints_what_its_schema_says() {
     let other =
         json!({"fileLocations": [{"URIPrefixes": [second]}], "metadata": {"manifest_id": "2025-12-23-batch-0001"}});
     write("m.json", &other.to_string());
+    write("mended.ndjson", "{\"a\": 2}\n");
     write("query.sql", "SELECT * FROM read_manifest($manifest)");
     write("changes.ndjson", "{\"uri\": \"s3://acme-input/f1/2025-12-23-0193.ndjson.gz\", \"to\": \"quarantined\"}\n");
     std::fs::copy(repository().join("docs/prices.toml"), scratch.path("my-prices.toml")).unwrap();

@@ -41,6 +41,7 @@ SCHEMAS: dict[str, str | dict[str, str]] = {
     "run": "Converted",
     "submit": {"runs": "Run"},
     "runs list": {"runs": "Run"},
+    "runs put-back": "PutBack",
     "runs show": "RunDetail",
     "runs": "Plan",
     "files list": {"files": "File"},
