@@ -133,7 +133,12 @@ def test_without_script_an_operator_does_the_five_errands(watch, up):
     assert "cannot change" in page.inner_text("#page")
     browser.open("/ui/quarantine")
     page.locator("section[aria-labelledby=rejected] a:has-text('look at them')").first.click()
-    assert "Put mended lines back" in page.inner_text("#page")
+    page.get_by_role("link", name="Mend the").click()
+    page.get_by_label("Lines, each one JSON object").fill('{"id": 1}')
+    page.get_by_role("button", name="Check").click()
+    assert "1 line of 10 B would be rows" in page.inner_text(".confirm")
+    page.get_by_role("button", name="Put 1 line back").click()
+    assert "1 mended line put back" in page.inner_text("body") and "-mended-" in page.url
     # Find the slow task.
     page.click("[data-tab][href$=tasks]")
     assert page.locator(".gantt rect.span").count()
