@@ -216,7 +216,7 @@ def test_what_is_granted_is_used(policies, calls, role):
         ("builder", "s3:PutObject", "input/*"),
         ("builder", "dynamodb:Scan", "runs"),
         ("scheduler", "s3:PutObject", "manifests/*"),
-        ("scheduler", "sqs:SendMessage", "input"),
+        ("scheduler", "sqs:PurgeQueue", "input"),
         ("executor", "s3:DeleteObject", "input/*"),
         ("operator", "sqs:PurgeQueue", "input"),
     ],
