@@ -74,20 +74,27 @@ struct ApplyOptions {
     yes: bool,
 }
 
-/// Options of a change.
+/// Options of a command that shows first what it would do.
 #[derive(Args)]
-pub(crate) struct ChangeOptions {
-    /// Show what would change, exactly, and change nothing; exit 3 if something would
+pub(crate) struct Consent {
+    /// Show what would be done, exactly, and do nothing; exit 3 if something would be
     #[arg(long, conflicts_with = "yes")]
     pub(crate) dry_run: bool,
 
-    /// Make the change without asking
+    /// Do it without asking
     #[arg(long)]
     pub(crate) yes: bool,
 
     /// Reason, for the notes of what was done
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+}
+
+/// Options of a change.
+#[derive(Args)]
+pub(crate) struct ChangeOptions {
+    #[command(flatten)]
+    pub(crate) consent: Consent,
 
     /// Show every line
     #[arg(long)]
@@ -126,16 +133,16 @@ pub(crate) async fn plans(options: Options) -> anyhow::Result<ExitCode> {
 pub(crate) async fn change(action: Action, select: Select, options: &ChangeOptions) -> anyhow::Result<ExitCode> {
     let client = Client::new(&options.client)?;
     let is_named = matches!(select, Select::Ids(_));
-    let request = PlanRequest { action, select, reason: options.reason.clone() };
+    let request = PlanRequest { action, select, reason: options.consent.reason.clone() };
     let plan: Plan = client.post(path::PLANS, &(), &request).await?;
     if plan.changes.is_empty() {
         tell(&plan, options.json, options.all)?;
         let is_refused = is_named && !plan.refused.is_empty();
-        return Ok(if is_refused && !options.dry_run { Exit::Failed } else { Exit::Done }.into());
+        return Ok(if is_refused && !options.consent.dry_run { Exit::Failed } else { Exit::Done }.into());
     }
-    if !options.yes {
+    if !options.consent.yes {
         tell(&plan, options.json, options.all)?;
-        if options.dry_run || !is_wanted(&plan)? {
+        if options.consent.dry_run || !is_wanted(&plan)? {
             return Ok(Exit::NeedsYou.into());
         }
     }

@@ -4,7 +4,7 @@ use crate::client::{Client, ClientOptions};
 use crate::exit::Exit;
 use crate::failure::usage;
 use crate::list::print_json;
-use crate::plans::confirm;
+use crate::plans::{Consent, confirm};
 use crate::table;
 use anyhow::Context;
 use clap::Args;
@@ -35,17 +35,8 @@ pub(crate) struct Options {
     #[arg(value_name = "FILE")]
     lines: PathBuf,
 
-    /// Show what would be done, and do nothing; exit 3 if something would be
-    #[arg(long, conflicts_with = "yes")]
-    dry_run: bool,
-
-    /// Put them back without asking
-    #[arg(long)]
-    yes: bool,
-
-    /// Reason, for the notes of what was done
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    #[command(flatten)]
+    consent: Consent,
 
     /// Print one JSON document
     #[arg(long)]
@@ -58,9 +49,9 @@ pub(crate) struct Options {
 pub(crate) async fn put_back(options: Options) -> anyhow::Result<ExitCode> {
     let client = Client::new(&options.client)?;
     let place = path::run_part(&options.id, "mended");
-    let asked = |dry_run, lines| MendedLines { lines, reason: options.reason.clone(), dry_run };
+    let asked = |dry_run, lines| MendedLines { lines, reason: options.consent.reason.clone(), dry_run };
     let lines = read(&options.lines)?;
-    if !options.yes {
+    if !options.consent.yes {
         let would: PutBack = client.post(&place, &(), &asked(true, lines.clone())).await?;
         if would.run.is_some() {
             return told(&would, options.json);
@@ -70,7 +61,7 @@ pub(crate) async fn put_back(options: Options) -> anyhow::Result<ExitCode> {
             false => describe(&would),
         }
         let what = format!("put {} back", many(would.lines, "line"));
-        if options.dry_run || options.json || !confirm(&what, "y")? {
+        if options.consent.dry_run || options.json || !confirm(&what, "y")? {
             eprintln!("nothing was put back yet: --yes does it");
             return Ok(Exit::NeedsYou.into());
         }

@@ -4,9 +4,10 @@ use crate::client::{Client, ClientOptions};
 use crate::exit::Exit;
 use crate::failure::usage;
 use crate::list::{print_json, time};
-use crate::plans::{self, ChangeOptions};
+use crate::plans::{self, ChangeOptions, Consent};
 use crate::state;
 use crate::table;
+use anyhow::Context;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use millwork_api::{
@@ -239,22 +240,24 @@ pub(crate) async fn queues(options: Options) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Messages of a queue, as the scheduler has counted them.
+fn counted_by(queue: &QueueInfo) -> anyhow::Result<u64> {
+    let counts = queue.waiting.zip(queue.in_work).map(|(waiting, in_work)| waiting + in_work);
+    counts.with_context(|| format!("the scheduler does not tell how many messages `{}` has", queue.url))
+}
+
 /// Queue of files as the scheduler counts it, if a builder reads one.
 async fn ask_for_queues(client: &ClientOptions) -> anyhow::Result<Option<Counted>> {
     let queues: millwork_api::Queues = Client::new(client)?.get(path::QUEUES, &()).await?;
     if let Some((queue, why)) = queues.items.iter().find_map(|queue| Some((queue, queue.error.as_ref()?))) {
         anyhow::bail!("the scheduler cannot count the messages of `{}`: {why}", queue.url);
     }
-    let messages = |queue: &QueueInfo| queue.waiting.unwrap_or(0) + queue.in_work.unwrap_or(0);
     let of = |kind| queues.items.iter().find(|queue| queue.kind == kind);
-    let dead_letters = of(QueueKind::DeadLetters).map_or(0, messages);
-    let counted = |queue: &QueueInfo| Counted {
-        name: Name::Files.as_str(),
-        url: queue.url.clone(),
-        messages: messages(queue),
-        dead_letters,
-    };
-    Ok(of(QueueKind::Events).map(counted))
+    let Some(events) = of(QueueKind::Events) else { return Ok(None) };
+    // A builder that names no queue for dead letters has none.
+    let dead_letters = of(QueueKind::DeadLetters).map_or(Ok(0), counted_by)?;
+    let messages = counted_by(events)?;
+    Ok(Some(Counted { name: Name::Files.as_str(), url: events.url.clone(), messages, dead_letters }))
 }
 
 async fn list(options: &ListOptions) -> anyhow::Result<ExitCode> {
@@ -336,7 +339,8 @@ async fn ask_for_redrive(options: RedriveOptions) -> anyhow::Result<ExitCode> {
         Select::Ids(subjects)
     };
     let reason = Some(reason).filter(|reason| !reason.is_empty());
-    let change = ChangeOptions { dry_run, yes, reason, all: false, json: look.json, client: look.client };
+    let consent = Consent { dry_run, yes, reason };
+    let change = ChangeOptions { consent, all: false, json: look.json, client: look.client };
     plans::change(Action::RedriveDeadLetters, select, &change).await
 }
 

@@ -12,8 +12,8 @@ use std::process::ExitCode;
 
 /// Show the rejected lines of a run: file, line, byte and reason of each.
 ///
-/// With --json, each line is there as well, in the form in which it stood: `raw`, or `base64` where it is not text. With --lines, there is
-/// nothing but the lines, to be mended: `millwork runs put-back` takes them.
+/// Prints each line as it stood, too, with --json: `raw`, or `base64` where it is not text; and nothing but the lines with --lines, to be
+/// mended: `millwork runs put-back` takes them.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  millwork rejected 2025-12-23-batch-0407-20251223-101500\n  millwork rejected 2025-12-23-batch-0407-20251223-101500 --limit 1000 --json\n  millwork rejected 2025-12-23-batch-0407-20251223-101500 --lines > rejected.ndjson"

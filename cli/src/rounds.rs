@@ -3,7 +3,7 @@
 use crate::client::ClientOptions;
 use crate::exit::Exit;
 use crate::failure::{of_usage, usage};
-use crate::plans::{self, ChangeOptions, confirm};
+use crate::plans::{self, ChangeOptions, Consent, confirm};
 use crate::state::operator;
 use clap::Args;
 use millwork_api::{Action, DateQuery, Select};
@@ -32,7 +32,7 @@ pub(crate) struct BackfillOptions {
     backfill: Backfill,
 
     #[command(flatten)]
-    wish: Wish,
+    consent: Consent,
 
     #[command(flatten)]
     common: Common,
@@ -43,8 +43,7 @@ pub(crate) struct BackfillOptions {
 /// Builders make such a round every minute; this is for a state without one, or for not waiting. Nothing is lost or done twice if it is
 /// run at any time, or broken off. Shows first what would change, and does it after a yes.
 ///
-/// Where a state or a place of manifests is named, the work is done here. Otherwise the scheduler is asked, and leaves a wish, which a
-/// builder takes within seconds.
+/// Asks the scheduler, which leaves a wish that a builder takes within seconds. With --state or --manifests, the work is done here instead.
 ///
 /// Examples:
 ///   millwork sweep 2025-12-23 --dry-run
@@ -62,7 +61,7 @@ pub(crate) struct SweepOptions {
     json: bool,
 
     #[command(flatten)]
-    wish: Wish,
+    consent: Consent,
 
     #[command(flatten)]
     common: Common,
@@ -73,8 +72,8 @@ pub(crate) struct SweepOptions {
 
 /// Make manifests of all files of these dates that wait, however few: now, and not when they are enough or old enough.
 ///
-/// Where a state or a place of manifests is named, the work is done here, beside any number of builders. Otherwise the scheduler is asked,
-/// and leaves a wish, which a builder takes within seconds. Shows first what would change, and does it after a yes.
+/// Asks the scheduler, which leaves a wish that a builder takes within seconds. With --state or --manifests, the work is done here instead,
+/// beside any number of builders. Shows first what would change, and does it after a yes.
 ///
 /// Examples:
 ///   millwork dates cut 2025-12-23 --dry-run
@@ -87,7 +86,7 @@ pub(crate) struct CutOptions {
     cut: DatesToCut,
 
     #[command(flatten)]
-    wish: Wish,
+    consent: Consent,
 
     #[command(flatten)]
     common: Common,
@@ -96,23 +95,7 @@ pub(crate) struct CutOptions {
     client: ClientOptions,
 }
 
-/// Options of what is wanted of a round.
-#[derive(Args)]
-struct Wish {
-    /// Show what would change, and change nothing; exit 3 if something would
-    #[arg(long, conflicts_with = "yes")]
-    dry_run: bool,
-
-    /// Make the round without asking
-    #[arg(long)]
-    yes: bool,
-
-    /// Reason, for the note of what was done
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
-}
-
-impl Wish {
+impl Consent {
     /// Shows what a round would do, and asks. The exit of the command if it is not to be made.
     fn refused(
         &self,
@@ -135,8 +118,7 @@ impl Wish {
 
     /// Asks the scheduler for the change of dates.
     async fn ask(self, action: Action, select: Select, json: bool, client: ClientOptions) -> anyhow::Result<ExitCode> {
-        let Self { dry_run, yes, reason } = self;
-        plans::change(action, select, &ChangeOptions { dry_run, yes, reason, all: false, json, client }).await
+        plans::change(action, select, &ChangeOptions { consent: self, all: false, json, client }).await
     }
 
     fn asked(&self) -> Asked {
@@ -146,28 +128,28 @@ impl Wish {
 }
 
 pub(crate) async fn backfill(options: BackfillOptions) -> anyhow::Result<ExitCode> {
-    let BackfillOptions { backfill, wish, common } = options;
+    let BackfillOptions { backfill, consent, common } = options;
     let program = Program { command: Some(Command::Backfill(backfill.clone())), common };
     program.settings().map_err(of_usage)?;
     let builder = once::open(&program).await?;
-    if !wish.yes {
+    if !consent.yes {
         let found = builder.look_at(&Location::parse(&backfill.prefix)?).await?;
-        if let Some(exit) = wish.refused(&found, found.has_changes(), "Take this in", backfill.json)? {
+        if let Some(exit) = consent.refused(&found, found.has_changes(), "Take this in", backfill.json)? {
             return Ok(exit.into());
         }
     }
-    once::backfill(&builder, &backfill, &wish.asked()).await?;
+    once::backfill(&builder, &backfill, &consent.asked()).await?;
     Ok(Exit::Done.into())
 }
 
 pub(crate) async fn sweep(options: SweepOptions) -> anyhow::Result<ExitCode> {
-    let SweepOptions { dates, json, wish, common, client } = options;
+    let SweepOptions { dates, json, consent, common, client } = options;
     if !common.names_a_place() {
         let select = match dates.is_empty() {
             true => Select::Dates(DateQuery::default()),
             false => Select::Ids(dates.iter().map(ToString::to_string).collect()),
         };
-        return wish.ask(Action::Sweep, select, json, client).await;
+        return consent.ask(Action::Sweep, select, json, client).await;
     }
     if !dates.is_empty() {
         return Err(usage(
@@ -177,31 +159,31 @@ pub(crate) async fn sweep(options: SweepOptions) -> anyhow::Result<ExitCode> {
     let program = Program { command: Some(Command::Sweep { json }), common };
     program.settings().map_err(of_usage)?;
     let builder = once::open(&program).await?;
-    if !wish.yes {
+    if !consent.yes {
         let found = builder.look_around().await?;
-        if let Some(exit) = wish.refused(&found, found.has_changes(), "Make this round", json)? {
+        if let Some(exit) = consent.refused(&found, found.has_changes(), "Make this round", json)? {
             return Ok(exit.into());
         }
     }
-    once::sweep(&builder, json, &wish.asked()).await?;
+    once::sweep(&builder, json, &consent.asked()).await?;
     Ok(Exit::Done.into())
 }
 
 pub(crate) async fn cut(options: CutOptions) -> anyhow::Result<ExitCode> {
-    let CutOptions { cut, wish, common, client } = options;
+    let CutOptions { cut, consent, common, client } = options;
     if !common.names_a_place() {
         let dates = cut.dates.iter().map(ToString::to_string).collect();
-        return wish.ask(Action::Cut, Select::Ids(dates), cut.json, client).await;
+        return consent.ask(Action::Cut, Select::Ids(dates), cut.json, client).await;
     }
     let program = Program { command: Some(Command::Cut(cut.clone())), common };
     program.settings().map_err(of_usage)?;
     let builder = once::open(&program).await?;
-    if !wish.yes {
+    if !consent.yes {
         let found = builder.look_at_dates(&cut.dates.iter().copied().collect()).await?;
-        if let Some(exit) = wish.refused(&found, found.has_changes(), "Make these manifests", cut.json)? {
+        if let Some(exit) = consent.refused(&found, found.has_changes(), "Make these manifests", cut.json)? {
             return Ok(exit.into());
         }
     }
-    once::cut(&builder, &cut, &wish.asked()).await?;
+    once::cut(&builder, &cut, &consent.asked()).await?;
     Ok(Exit::Done.into())
 }

@@ -76,7 +76,7 @@ impl Builder {
             let mut listed = self.store.pending(date, window).await?;
             let mut is_all = listed.len() < window;
             if let Some(until) = until {
-                // They come in the order of their arrival: after the first that is too late, all are.
+                // Pending files come in the order of their arrival: after the first that is too late, all are.
                 let before = listed.len();
                 listed.retain(|file| file.arrived_at <= until);
                 is_all |= listed.len() < before;

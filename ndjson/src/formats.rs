@@ -137,9 +137,11 @@ fn lines_of(mut text: &[u8]) -> impl Iterator<Item = &[u8]> {
         if text.is_empty() {
             return None;
         }
-        let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
-        let line = &text[..end];
-        text = text.get(end + 1..).unwrap_or_default();
+        let (line, rest) = match memchr::memchr(b'\n', text) {
+            Some(end) => (&text[..end], &text[end + 1..]),
+            None => (text, &text[text.len()..]),
+        };
+        text = rest;
         Some(line)
     })
 }
@@ -148,7 +150,7 @@ fn lines_of(mut text: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// broken is none.
 fn is_array(start: &[u8]) -> bool {
     let start = start.strip_prefix(super::blocks::BOM).unwrap_or(start).trim_ascii_start();
-    // Told before the end of the line is looked for, which may be far away.
+    // The end of the line may be far away: it is looked for in no other text.
     if !start.starts_with(b"[") {
         return false;
     }

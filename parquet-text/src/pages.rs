@@ -18,7 +18,7 @@ pub(super) struct Compressor {
 enum Codec {
     None,
     Snappy(Snappy),
-    /// With its level.
+    /// Zstandard, and its level of compression.
     Zstd(zstd::bulk::Compressor<'static>, i32),
 }
 

@@ -15,6 +15,8 @@ use std::collections::HashSet;
 
 /// Time that a letter which was looked at is hidden from others, in seconds: 10, in which a thousand can be put back.
 const LOOK_SECONDS: i32 = 10;
+/// Bytes of letters that are looked at together at most, 64 MiB: strangers write them, and one can have 1 MiB.
+const MAX_LOOK_BYTES: usize = 64 << 20;
 /// Messages of one receive.
 const BATCH: i32 = 10;
 /// Reason of a message that SQS itself has put away, which tells none.
@@ -80,11 +82,11 @@ impl Letters {
         crate::depth::of(&self.client, &self.queue, self.dead_letters.url()).await
     }
 
-    /// Looks at letters, in no order, until one is the last that is wanted, or there are so many.
+    /// Looks at letters, in no order, until one is the last that is wanted, or no more are looked at together ([`is_full`]).
     pub async fn look(&self, limit: usize, is_last: impl Fn(&Letter) -> bool) -> anyhow::Result<Vec<Letter>> {
         let mut found: Vec<Letter> = Vec::new();
         let mut seen = HashSet::new();
-        while found.len() < limit {
+        while !is_full(&found, limit) {
             let request = self.client.receive_message().queue_url(self.dead_letters.url());
             // A receive that waits asks all servers of the queue.
             let request = request.max_number_of_messages(BATCH).wait_time_seconds(1).visibility_timeout(LOOK_SECONDS);
@@ -129,9 +131,24 @@ impl Letters {
     }
 }
 
+/// Tells whether these are all that are looked at together: so many, or 64 MiB of them.
+pub fn is_full(found: &[Letter], limit: usize) -> bool {
+    found.len() >= limit || found.iter().map(|letter| letter.body.len()).sum::<usize>() >= MAX_LOOK_BYTES
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn letters_that_are_looked_at_together_are_few_and_small() {
+        let letters = |number: usize, bytes: usize| {
+            let letter = Letter::of(Message::builder().body("x".repeat(bytes)).build());
+            vec![letter; number]
+        };
+        assert!(!is_full(&letters(9, 1), 10) && is_full(&letters(10, 1), 10));
+        assert!(!is_full(&letters(63, 1 << 20), 1000) && is_full(&letters(64, 1 << 20), 1000));
+    }
 
     #[test]
     fn a_letter_is_about_the_object_that_it_names_or_has_the_key_of() {

@@ -27,6 +27,6 @@ pub use consumer::{Consumer, ConsumerOptions, Handler, Verdict};
 pub use dead_letters::DeadLetters;
 pub use depth::Depth;
 pub use event::{Decoded, EventKind, ObjectEvent, decode};
-pub use letters::{Letter, Letters};
+pub use letters::{Letter, Letters, is_full};
 pub use look::{QueueDepth, depth};
 pub use message::Message;

@@ -37,7 +37,8 @@ pub async fn client_from_env() -> Client {
     let shared = aws_config::defaults(BehaviorVersion::latest()).timeout_config(patience::of_any()).load().await;
     let has_endpoint =
         ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].into_iter().any(|name| std::env::var_os(name).is_some());
-    let config = aws_sdk_s3::config::Builder::from(&shared).force_path_style(has_endpoint).interceptor(Counted);
+    let config =
+        aws_sdk_s3::config::Builder::from(&shared).force_path_style(has_endpoint).interceptor(Counted::default());
     Client::from_conf(config.build())
 }
 

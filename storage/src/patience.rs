@@ -3,6 +3,7 @@
 
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -16,11 +17,8 @@ const ANSWER: Duration = Duration::from_secs(60);
 const ANSWER_TO_READ: Duration = Duration::from_secs(20);
 /// Time without an answer after which it is told.
 const SILENCE: Duration = Duration::from_secs(8);
-/// Time between two such messages of a process, in seconds.
+/// Time between two such messages of a client, in seconds.
 const PAUSE_SECONDS: i64 = 30;
-
-/// Time of the last message, in seconds of the system's clock.
-static LAST: AtomicI64 = AtomicI64::new(0);
 
 /// Limits of the time for a request of any kind.
 pub(crate) fn of_any() -> TimeoutConfig {
@@ -48,26 +46,35 @@ impl Drop for Watch {
     }
 }
 
-/// Tells the operator when a request to this address has had no answer for a while.
-pub(crate) fn watch(method: &'static str, address: &str) -> Watch {
-    let server = server_of(address);
-    let watch = async move {
-        tokio::time::sleep(SILENCE).await;
-        if is_time(chrono::Utc::now().timestamp()) {
-            let silent = SILENCE.as_secs();
-            tracing::warn!(
-                "{server} has taken a request ({method}) and not answered for {silent} s; it is waited for: check AWS_ENDPOINT_URL_S3, \
-                 AWS_REGION, the server and what stands before it"
-            );
-        }
-    };
-    Watch(Handle::try_current().ok().map(|runtime| runtime.spawn(watch).abort_handle()))
+/// Teller of servers that do not answer, now and then.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Teller {
+    /// Time of the last message, in seconds of the system's clock.
+    last: Arc<AtomicI64>,
 }
 
-/// Tells whether there was no such message lately; this one counts then.
-fn is_time(now: i64) -> bool {
-    let next = |last| (now - last >= PAUSE_SECONDS || now < last).then_some(now);
-    LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+impl Teller {
+    /// Tells the operator when a request to this address has had no answer for a while.
+    pub(crate) fn watch(&self, method: &'static str, address: &str) -> Watch {
+        let (teller, server) = (self.clone(), server_of(address));
+        let watch = async move {
+            tokio::time::sleep(SILENCE).await;
+            if teller.is_time(chrono::Utc::now().timestamp()) {
+                let silent = SILENCE.as_secs();
+                tracing::warn!(
+                    "{server} has taken a request ({method}) and not answered for {silent} s; it is waited for: check \
+                     AWS_ENDPOINT_URL_S3, AWS_REGION, the server and what stands before it"
+                );
+            }
+        };
+        Watch(Handle::try_current().ok().map(|runtime| runtime.spawn(watch).abort_handle()))
+    }
+
+    /// Tells whether there was no such message lately; this one counts then.
+    fn is_time(&self, now: i64) -> bool {
+        let next = |last| (now - last >= PAUSE_SECONDS || now < last).then_some(now);
+        self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    }
 }
 
 /// Scheme, host and port of an address, without a user's name and password.
@@ -99,7 +106,8 @@ mod tests {
 
     #[test]
     fn a_silent_server_is_told_of_now_and_then() {
-        let told: Vec<bool> = [1000, 1001, 1029, 1030, 1040, 7, 8].map(is_time).into();
+        let teller = Teller::default();
+        let told: Vec<bool> = [1000, 1001, 1029, 1030, 1040, 7, 8].map(|now| teller.is_time(now)).into();
         assert_eq!(told, [true, false, false, true, false, true, false]);
     }
 }

@@ -1,6 +1,6 @@
 //! Requests to buckets, counted for Prometheus: each try for itself, so that what is throttled shows even if a later try succeeds.
 
-use crate::patience::{self, Watch};
+use crate::patience::{self, Teller, Watch};
 use aws_sdk_s3::config::interceptors::{BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef};
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
@@ -27,8 +27,10 @@ impl Storable for Method {
 }
 
 /// Sees every request, and bounds the time that it takes.
-#[derive(Debug)]
-pub(crate) struct Counted;
+#[derive(Debug, Default)]
+pub(crate) struct Counted {
+    teller: Teller,
+}
 
 impl Intercept for Counted {
     fn name(&self) -> &'static str {
@@ -47,7 +49,7 @@ impl Intercept for Counted {
         if matches!(method, "GET" | "HEAD") {
             state.store_put(patience::of_reading());
         }
-        state.store_put(patience::watch(method, context.request().uri()));
+        state.store_put(self.teller.watch(method, context.request().uri()));
         Ok(())
     }
 

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const MIB: usize = 1 << 20;
 /// Limit of the memory of a whole `millwork run` with two lanes, in bytes.
 const MAX_MEMORY: u64 = 1_000_000_000;
-/// The same where both lanes have a line of the largest size at once: each is there twice, as it was read and as a value, then as a value
-/// and as a page.
+/// Limit of that memory, in bytes, where both lanes have a line of the largest size, 64 MiB, at once: each line is in memory twice, as it
+/// was read and as a value, then as a value and as a page.
 const MAX_MEMORY_OF_LONGEST_LINES: u64 = 800_000_000;
 /// What no message, log or state may show.
 const SECRET: &str = "value-of-a-row-that-nobody-may-see";

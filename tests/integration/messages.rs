@@ -22,7 +22,7 @@ fn command(place: &Place, input: &str, output: &str, environment: &[(&str, &str)
     command
 }
 
-/// What such a run says, which fails.
+/// Text on stderr of a run from a bucket, which fails.
 fn run(place: &Place, input: &str, output: &str, environment: &[(&str, &str)]) -> String {
     let done = Done::of(command(place, input, output, environment).output().unwrap());
     assert_eq!(done.code, Some(1), "{}", done.stderr);

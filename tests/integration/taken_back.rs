@@ -7,7 +7,8 @@ use millwork_storage::{Location, MemoryObjects, Places};
 use millwork_tracking::{Overwrites, QueuedManifest, SqliteStore, TrackingStore};
 use std::sync::Arc;
 
-fn settings(input: &Location) -> Settings {
+/// Settings of a builder for which any size is right, and nothing that a crash left too young.
+pub(crate) fn settings(input: &Location) -> Settings {
     Settings {
         input: Places::of(input),
         quarantine: None,

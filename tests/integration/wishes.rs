@@ -3,11 +3,12 @@
 use crate::plans::prices;
 use crate::servers::Aws;
 use crate::store::faults::{Fate, Faulty, Gate};
+use crate::taken_back::settings;
 use async_trait::async_trait;
 use chrono::{DateTime, Duration, Utc};
 use millwork_api::{Action, ChangeResult, DateQuery, Plan, PlanRequest, Select};
 use millwork_diagnosis::Code;
-use millwork_manifest::{BatchCaps, DatePrefix, FileRules, FileState, MissingDate, ObjectUri, RunState};
+use millwork_manifest::{BatchCaps, DatePrefix, FileState, ObjectUri, RunState};
 use millwork_manifest_builder::{Builder, Settings};
 use millwork_scheduler::{Operator, PlanError, ReadPlaces, Service};
 use millwork_storage::{Location, MemoryObjects, Places};
@@ -40,23 +41,8 @@ fn uri(name: &str) -> ObjectUri {
 
 /// A builder for which nothing is due by itself.
 fn builder(store: &Store, objects: &MemoryObjects, name: &str) -> Builder {
-    let settings = Settings {
-        input: Places::of(&Location::parse("s3://in").unwrap()),
-        quarantine: None,
-        manifests: Location::parse("s3://manifests").unwrap(),
-        output: None,
-        state: None,
-        rules: FileRules {
-            expected_file_size_mb: 1.0,
-            size_tolerance_percent: 100.0,
-            missing_date: MissingDate::Quarantine,
-        },
-        caps: BatchCaps::new(1.0, 100, 1_000_000),
-        overwrites: Overwrites::Record,
-        lock_ttl: Duration::seconds(10),
-        unfinished_age: Duration::zero(),
-        max_age: None,
-    };
+    let settings =
+        Settings { caps: BatchCaps::new(1.0, 100, 1_000_000), ..settings(&Location::parse("s3://in").unwrap()) };
     Builder::new(store.clone(), Arc::new(objects.clone()), settings, name.to_owned())
 }
 
@@ -288,7 +274,7 @@ async fn a_sweep_finishes_what_a_crash_left(store: Store) {
     assert!(nothing.changes.is_empty() && nothing.refused[0].reason.contains("unfinished"), "{nothing:?}");
 }
 
-/// What nobody has taken for a day is wanted no more.
+/// Checks that a wish which no builder has taken for a day is over.
 async fn a_wish_lapses(store: Store) {
     let wish = |hours| Wish {
         date: date(),

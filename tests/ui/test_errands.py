@@ -86,6 +86,12 @@ def test_mended_lines_are_put_back(browser, up):
     page.wait_for_selector(".banner.bad")
     assert "line 1: malformed" in page.get_by_role("alert").inner_text() and field.input_value() == '{"id": 7 "name": "mend me"}\n'
     field.fill('{"id": 7, "name": "mend me"}')
+    # What is refused for another reason leaves the lines as they were mended.
+    page.get_by_label("Reason").evaluate("field => field.removeAttribute('maxlength')")
+    page.get_by_label("Reason").fill("x" * 1001)
+    page.get_by_role("button", name="Check").click()
+    page.wait_for_selector(".banner.bad:has-text('at most 1000 characters')")
+    assert field.input_value() == '{"id": 7, "name": "mend me"}'
     page.get_by_label("Reason").fill("a comma was missing")
     page.get_by_role("button", name="Check").focus()
     page.keyboard.press("Enter")

@@ -119,7 +119,7 @@ impl Wish {
     }
 }
 
-/// The wishes that wait, by date, at most [`MAX_NOTES`](crate::numbers::MAX_NOTES). One of a later version that cannot be read is left out.
+/// Wishes that wait, by date, at most [`MAX_NOTES`](crate::numbers::MAX_NOTES). A wish of a later version that cannot be read is left out.
 pub async fn open_wishes(store: &dyn NumberStore, now: DateTime<Utc>) -> TrackingResult<Vec<Wish>> {
     let notes = store.notes(OPEN, now).await?;
     Ok(notes.into_iter().filter_map(|note| serde_json::from_value(note.value).ok()).collect())

@@ -41,8 +41,8 @@ pub(super) struct Look {
     sample_bytes: Option<usize>,
 }
 
-/// Plans the looks: at the start of each file for its columns, and at places all over the manifest for what its rows are like. Those
-/// that are wanted, which is told by whether they are such places.
+/// Plans the looks: at the start of each file for its columns, and at places all over the manifest for what its rows are like. `is_wanted`
+/// chooses among them: it is given true for a look at such a place, and false for one at a start alone.
 pub(super) fn looks(ranges: &[FileRange], is_wanted: impl Fn(bool) -> bool) -> Vec<Look> {
     let step = ranges.len().div_ceil(SAMPLE_PLACES).max(1);
     let places = ranges.len().div_ceil(step).max(1);

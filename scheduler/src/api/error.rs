@@ -131,8 +131,9 @@ impl From<PlanError> for ApiError {
             PlanError::Busy { .. } => ErrorCode::PlanBusy,
             PlanError::AllChanged { .. } => ErrorCode::Changed,
             PlanError::TooMany { until, .. } => {
-                let time = (until - Utc::now()).to_std().unwrap_or_default().max(Duration::from_secs(1));
-                return Self::wait(time, ErrorCode::TooManyPlans, error);
+                // A plan whose time was over just now has made room.
+                let seconds = (until - Utc::now()).num_seconds().max(1).unsigned_abs();
+                return Self::wait(Duration::from_secs(seconds), ErrorCode::TooManyPlans, error);
             }
             PlanError::Crowded => return Self::wait(Duration::from_secs(1), ErrorCode::TooManyPlans, error),
             PlanError::Tracking(error) => return error.into(),

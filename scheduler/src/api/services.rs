@@ -145,6 +145,8 @@ pub(super) async fn list_dead_letters(
 /// Dead letters of a queue.
 pub(crate) async fn load_dead_letters(api: &Api, query: DeadLettersQuery) -> Result<DeadLetters, ApiError> {
     let queue = query.queue;
+    // Letters of up to 64 MiB are in memory.
+    let _permit = api.heavy()?;
     let (letters, error) = match api.service.dead_letters(queue, query.limit.0).await? {
         Ok(letters) => (letters, None),
         Err(why) => (Vec::new(), Some(why)),

@@ -60,7 +60,7 @@ pub enum PlanError {
         whose: String,
         /// Limit of their number.
         limit: usize,
-        /// Until when the oldest can be applied.
+        /// Time until which the oldest can be applied.
         until: DateTime<Utc>,
     },
     /// A register of plans that others changed each time.

@@ -11,7 +11,7 @@ use super::kinds::{Looked, Made, planned, refused};
 use crate::service::Service;
 use millwork_api::{Change, ChangeResult, DeadLetterQuery, EventQueue, Select};
 use millwork_diagnosis::shown;
-use millwork_queue::{Letter, Letters};
+use millwork_queue::{Letter, Letters, is_full};
 use millwork_tracking::{BuilderNote, TrackingResult};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -127,7 +127,7 @@ async fn look_for(service: &Service, query: &DeadLetterQuery) -> Result<(Vec<Loo
     let mut received = Received::of(&urls, MAX_LETTERS, &BTreeSet::new()).await.map_err(bad)?;
     let is_meant = |letter: &&Letter| query.reason.as_ref().is_none_or(|reason| *reason == letter.reason);
     let looked = received.found.iter().filter(is_meant).map(|letter| change_of(query.queue, letter)).collect();
-    let has_more = received.found.len() >= MAX_LETTERS;
+    let has_more = is_full(&received.found, MAX_LETTERS);
     received.release().await;
     Ok((looked, has_more))
 }
@@ -144,8 +144,10 @@ async fn look_at(service: &Service, ids: &[String]) -> TrackingResult<Vec<Looked
 }
 
 fn change_of(queue: EventQueue, letter: &Letter) -> Looked {
-    let about = letter.objects.first().map(|uri| format!(", about {uri}")).unwrap_or_default();
-    let before = format!("dead letter, {}{about}", letter.reason);
+    let before = match letter.objects.first() {
+        Some(uri) => format!("dead letter, {}, about {uri}", letter.reason),
+        None => format!("dead letter, {}", letter.reason),
+    };
     let after = format!("in the queue of {}, tried anew", queue.as_str());
     planned(&format!("{}/{}", queue.as_str(), letter.id), version(letter), (before, after), None)
 }
@@ -153,7 +155,7 @@ fn change_of(queue: EventQueue, letter: &Letter) -> Looked {
 /// Letters of a step, received together.
 #[derive(Default)]
 pub(super) struct Prepared {
-    /// By queue, the letters, or why they cannot be looked at.
+    /// Letters by queue, or the reason why they cannot be looked at.
     queues: BTreeMap<&'static str, (EventQueue, Result<Received, String>)>,
 }
 

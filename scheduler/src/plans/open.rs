@@ -1,7 +1,7 @@
 //! Register of the plans that can still be applied: their number is limited, since each is a document of the store that nobody may ever
 //! apply.
 //!
-//! It is one record beside the plans, changed on the condition that nobody else has changed it since it was read.
+//! The register is one record beside the plans, changed on the condition that nobody else has changed it since it was read.
 //!
 //! | the process dies | what is left | who goes on |
 //! |---|---|---|

@@ -85,25 +85,31 @@ async fn take(asked: &Asked, api: &Api, id: &str, request: Request) -> Result<Ta
     may_change(asked)?;
     let id = run_id(id)?;
     let form = Form::read(request, MAX_FORM_BYTES, FORM_TIME).await?;
-    let lines = form.get("lines").unwrap_or_default();
+    let missing = || ApiError::new(ErrorCode::BadQuery, "the form has no field `lines`");
+    let lines = form.get("lines").ok_or_else(missing)?;
     let reason = form.get("reason").unwrap_or_default();
     let want = |dry_run| MendedLines { lines: lines.to_owned(), reason: Some(reason.to_owned()), dry_run };
     let shown = |step: Step<'_>| Taken::Shown(Box::new(show(asked, &id, lines, reason, &[], step)));
+    let refused = |error: ApiError| match error.detail().code {
+        // Nothing of that run can be put back.
+        ErrorCode::NoSuchRun | ErrorCode::Conflict => Err(error),
+        // Lines that somebody has mended are not lost.
+        _ => {
+            let step = Step::Refused(&error.detail().message);
+            let shown = Shown { status: error.status(), ..show(asked, &id, lines, reason, &[], step) };
+            Ok(Taken::Shown(Box::new(shown)))
+        }
+    };
     let would = match put_back(api, &operator(asked), &id, want(true)).await {
         Ok((would, _)) => would,
-        Err(error) if error.detail().code == ErrorCode::BadLines => {
-            let refused = Step::Refused(&error.detail().message);
-            let shown = Shown { status: error.status(), ..show(asked, &id, lines, reason, &[], refused) };
-            return Ok(Taken::Shown(Box::new(shown)));
-        }
-        Err(error) => return Err(error),
+        Err(error) => return refused(error),
     };
     let was_checked = form.get("checked") == Some(would.manifest_id.as_str());
     match form.get("step") {
-        Some("put") if was_checked => {
-            let PutBack { manifest_id, lines, .. } = put_back(api, &operator(asked), &id, want(false)).await?.0;
-            Ok(Taken::Put { id: manifest_id, lines })
-        }
+        Some("put") if was_checked => match put_back(api, &operator(asked), &id, want(false)).await {
+            Ok((PutBack { manifest_id, lines, .. }, _)) => Ok(Taken::Put { id: manifest_id, lines }),
+            Err(error) => refused(error),
+        },
         Some("put") => Ok(shown(Step::Changed(&would))),
         _ => Ok(shown(Step::Checked(&would))),
     }

@@ -104,3 +104,24 @@ fn add_totals(facts: &mut DateFacts, totals: DateTotals) {
         .filter(|(_, runs)| *runs > 0)
         .collect();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millwork_tracking::FileTotal;
+
+    #[test]
+    fn a_date_of_which_more_is_known_than_is_read_is_told_by_its_totals() {
+        let page = PAGE as u64;
+        let totals = |completed, failed, pending| {
+            let file = |files| FileTotal { files, ..FileTotal::default() };
+            DateTotals {
+                runs: [(RunState::Completed, completed), (RunState::Failed, 1)].into(),
+                files: [(FileState::Failed, file(failed)), (FileState::Pending, file(pending))].into(),
+                ..DateTotals::default()
+            }
+        };
+        assert!(!has_many(&DateTotals::default()) && !has_many(&totals(page - 1, page, 10 * page)));
+        assert!(has_many(&totals(page, 0, 0)) && has_many(&totals(0, page + 1, 0)));
+    }
+}
