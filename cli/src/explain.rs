@@ -1,7 +1,7 @@
 //! `millwork explain`: how a manifest would be converted.
 
 use crate::embedded::vcores;
-use crate::failure::usage;
+use crate::failure::{of_usage, usage};
 use crate::list::print_json;
 use clap::Args;
 use futures::{StreamExt, TryStreamExt};
@@ -66,11 +66,14 @@ pub(crate) async fn explain(options: Options) -> anyhow::Result<ExitCode> {
 /// Reads a manifest by path or URI.
 pub(crate) async fn load(name: &str) -> anyhow::Result<Manifest> {
     let uri: ObjectUri = match name.contains("://") {
-        true => name.parse()?,
+        true => name.parse().map_err(of_usage)?,
         false => ObjectUri::from_path(&std::path::absolute(name)?)?,
     };
     let storage = Storage::from_env();
-    let object = storage.head(&uri).await?;
+    let object = match storage.head(&uri).await {
+        Err(error) if error.is_not_found() => return Err(of_usage(error)),
+        looked => looked?,
+    };
     Manifest::check_size(uri.as_str(), object.size_bytes)?;
     Ok(Manifest::parse(uri.as_str(), &storage.read(&uri).await?, object.modified_at)?)
 }

@@ -92,6 +92,11 @@ impl Told {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// Tells it on stderr, in one line and what to try, or as JSON.
     pub(crate) fn print(&self, as_json: bool) -> Exit {
         match serde_json::to_string(&Document { error: self }) {

@@ -1,5 +1,6 @@
 //! `millwork files` and `millwork quarantine`: input files, as the scheduler's store remembers them.
 
+use crate::address::parse_uri;
 use crate::client::{Client, ClientOptions};
 use crate::list::{ListOptions, Listing, print_json, time};
 use crate::plans::{self, ChangeOptions};
@@ -25,7 +26,7 @@ pub(crate) struct Options {
     command: Option<Command>,
 
     /// Show this file alone, with its timeline
-    #[arg(value_name = "URI", conflicts_with_all = ["state", "date", "prefix", "refused_for", "since", "until"])]
+    #[arg(value_name = "URI", value_parser = parse_uri, conflicts_with_all = ["state", "date", "prefix", "refused_for", "since", "until"])]
     uri: Option<ObjectUri>,
 
     #[command(flatten)]
@@ -48,8 +49,8 @@ enum Command {
 
 #[derive(Args)]
 struct ShowOptions {
-    /// Address of the file
-    #[arg(value_name = "URI")]
+    /// URI of the file, or its path
+    #[arg(value_name = "URI", value_parser = parse_uri)]
     uri: ObjectUri,
 
     /// Print one JSON document
@@ -110,8 +111,8 @@ enum QuarantineCommand {
 /// Changes are shown first, and made after a yes: on a terminal one is asked, elsewhere --yes says it.
 #[derive(Args)]
 struct RedriveOptions {
-    /// The files' URIs
-    #[arg(value_name = "URI")]
+    /// The files' URIs, or paths
+    #[arg(value_name = "URI", value_parser = parse_uri)]
     uris: Vec<ObjectUri>,
 
     /// Only files in these states: quarantined, failed

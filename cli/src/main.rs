@@ -1,5 +1,6 @@
 //! `millwork`: everything a person types. Data goes to stdout, the rest to stderr.
 
+mod address;
 mod audit;
 mod bootstrap;
 mod client;

@@ -2,9 +2,10 @@
 
 use crate::exit::Exit;
 use crate::failure::usage;
+use crate::plans::{Consent, confirm};
 use clap::Args;
-use millwork_manifest::{FileState, printable};
-use millwork_manifest_builder::{Builder, RedriveFilter, Redriven, Rules};
+use millwork_manifest::{FileState, QuarantineReason, printable};
+use millwork_manifest_builder::{Builder, RedriveFilter, Redriven, Rules, once};
 use millwork_storage::{Location, Places, Storage};
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -16,8 +17,8 @@ pub(crate) const MAX_SHOWN: usize = 20;
 /// Take back quarantined and failed files, so that they are converted.
 ///
 /// A quarantined file that the rules accept by now is moved back to where it came from; a failed one is pending again. Both go into
-/// the next manifest: of `millwork run`, or of the builder that works on this state, which may be running. Without --yes nothing is
-/// changed, and what would be is shown. A file that an operator refused (by-operator) stays refused: `millwork state update-state`
+/// the next manifest: of `millwork run`, or of the builder that works on this state, which may be running. Shows first what
+/// would change, and does it after a yes. A file that an operator refused (by-operator) stays refused: `millwork state update-state`
 /// takes it back.
 ///
 /// Examples:
@@ -39,26 +40,25 @@ pub(crate) struct Options {
     state: Option<String>,
 
     /// Only files refused for this reason, such as too-small
-    #[arg(long, alias = "reason", value_name = "REASON")]
-    refused_for: Option<String>,
+    #[arg(long, value_name = "REASON")]
+    refused_for: Option<QuarantineReason>,
 
     /// Only files in this state: quarantined or failed
     #[arg(long, value_name = "STATE")]
     only: Option<FileState>,
-
-    /// Take them back
-    #[arg(long)]
-    yes: bool,
 
     /// Print one JSON document on stdout
     #[arg(long)]
     json: bool,
 
     #[command(flatten)]
+    consent: Consent,
+
+    #[command(flatten)]
     rules: Rules,
 }
 
-/// Takes them back, or shows what would be.
+/// Takes files back, or shows what would be taken back.
 pub(crate) async fn redrive(options: Options) -> anyhow::Result<ExitCode> {
     let input = Location::parse(&options.input)?;
     let output = options.output.as_deref().map(Location::parse).transpose()?;
@@ -76,23 +76,41 @@ pub(crate) async fn redrive(options: Options) -> anyhow::Result<ExitCode> {
     let settings = options.rules.settings(Places::of(&input), ".", None, None, store.file())?;
     let holder = format!("millwork-redrive:{}", std::process::id());
     let builder = Builder::new(store.clone(), Arc::new(Storage::from_env()), settings, holder);
-    let filter = RedriveFilter { state: options.only, reason: options.refused_for.as_deref() };
-    let done = builder.redrive(&input, filter, !options.yes).await;
+    let filter = RedriveFilter { state: options.only, reason: options.refused_for };
+    let done = take_back(&builder, &input, filter, &options).await;
     store.close().await;
-    let done = done?;
-    match options.json {
-        true => println!("{}", serde_json::to_string_pretty(&done)?),
-        false => print!("{}", text_of(&done, options.yes)),
+    done.map(ExitCode::from)
+}
+
+async fn take_back(
+    builder: &Builder,
+    input: &Location,
+    filter: RedriveFilter,
+    options: &Options,
+) -> anyhow::Result<Exit> {
+    let Options { consent, json, .. } = options;
+    if !consent.yes {
+        let found = builder.redrive(input, filter, true).await?;
+        show(&found, *json, false)?;
+        if found.pending.is_empty() {
+            return Ok(if found.failed.is_empty() { Exit::Done } else { Exit::Failed });
+        }
+        if consent.dry_run || !confirm("Take them back", "y")? {
+            eprintln!("millwork: nothing was changed: say --yes, and --reason TEXT for its note, to take them back");
+            return Ok(if found.failed.is_empty() { Exit::NeedsYou } else { Exit::Failed });
+        }
     }
-    if !options.yes && !done.pending.is_empty() {
-        eprintln!("millwork: nothing was changed: say --yes to take them back");
+    let done = once::redrive(builder, input, filter, &consent.asked()).await?;
+    show(&done, *json, true)?;
+    Ok(if done.failed.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+fn show(done: &Redriven, json: bool, is_done: bool) -> anyhow::Result<()> {
+    match json {
+        true => println!("{}", serde_json::to_string_pretty(done)?),
+        false => print!("{}", text_of(done, is_done)),
     }
-    Ok(match (done.failed.is_empty(), !options.yes && !done.pending.is_empty()) {
-        (false, _) => Exit::Failed,
-        (true, true) => Exit::NeedsYou,
-        (true, false) => Exit::Done,
-    }
-    .into())
+    Ok(())
 }
 
 fn text_of(done: &Redriven, is_done: bool) -> String {
@@ -112,10 +130,17 @@ fn text_of(done: &Redriven, is_done: bool) -> String {
     list(if is_done { "taken back" } else { "would be taken back" }, uris(&done.pending));
     let refused = done.refused.iter().map(|file| format!("{}: {}: {}", file.reason, file.uri, file.detail));
     list("still refused", refused.collect());
-    list("gone", uris(&done.missing));
+    list("gone from the quarantine and not back in the input; put them there again", uris(&done.missing));
     list("could not be taken back", done.failed.iter().map(|(uri, why)| format!("{uri}: {why}")).collect());
-    if text.is_empty() {
-        text.push_str("no file waits to be taken back; those that an operator refused are taken back by `millwork state update-state`\n");
+    match (text.is_empty(), done.others) {
+        (true, 0) => text.push_str("no file waits to be taken back\n"),
+        (_, 0) => {}
+        (_, others) => {
+            let _ = writeln!(
+                text,
+                "not looked at: {others}, refused for other reasons, or by an operator (taken back by `millwork state update-state`)"
+            );
+        }
     }
     text
 }

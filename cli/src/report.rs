@@ -47,6 +47,9 @@ pub(crate) struct Report {
     pub(crate) foreign: Vec<ForeignFile>,
     /// Refused files that cannot be moved to the quarantine: they stay where they are.
     pub(crate) unmoved: Vec<UnmovedFile>,
+    /// Options by which other commands find state and input of this run, for remedies.
+    #[serde(skip)]
+    pub(crate) found_by: String,
 }
 
 #[derive(Serialize)]
@@ -131,12 +134,16 @@ impl Report {
             let _ = writeln!(text, "{}  {}  {}", shown(&output.uri), count(output.rows, "row"), bytes(output.bytes));
         }
         let rate = self.input_bytes as f64 / f64::from(1 << 20) / self.seconds.max(1e-9);
+        let manifests = match self.failed.len() {
+            0 => count(self.manifests, "manifest"),
+            failed => format!("{}, {failed} of which failed", count(self.manifests, "manifest")),
+        };
         let _ = writeln!(
             text,
             "{}, {} in {}: {} in {}, {}, in {:.2} s ({rate:.0} MiB/s)",
             count(self.files, "file"),
             bytes(self.input_bytes),
-            count(self.manifests, "manifest"),
+            manifests,
             count(self.rows, "row"),
             count(self.outputs.len() as u64, "Parquet file"),
             bytes(self.output_bytes),
@@ -183,7 +190,8 @@ impl Report {
             let _ = writeln!(
                 text,
                 "{files} without a row, left in place; give what you mend another name, or put it in place and say `millwork state \
-                 update-state FILE --to pending --reprocess --reason TEXT --state URL --input-places INPUT --yes`:"
+                 update-state FILE --to pending --reprocess --reason TEXT {} --yes`:",
+                self.found_by
             );
             for file in self.without_rows.iter().take(MAX_SHOWN) {
                 let _ = writeln!(text, "  {}: {}", shown(&file.uri), file.detail);

@@ -121,7 +121,7 @@ impl Consent {
         plans::change(action, select, &ChangeOptions { consent: self, all: false, json, client }).await
     }
 
-    fn asked(&self) -> Asked {
+    pub(crate) fn asked(&self) -> Asked {
         let Operator { actor, via } = operator();
         Asked { actor, via, reason: self.reason.clone() }
     }

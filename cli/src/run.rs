@@ -13,6 +13,7 @@ use clap::Args;
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use millwork_conversion::{Capacity, ConversionOptions, input_bytes_read};
+use millwork_diagnosis::shell_word;
 use millwork_manifest::{Flush, ManifestId, ObjectUri, printable};
 use millwork_manifest_builder::{Backfilled, Builder, Rules, Settings};
 use millwork_scheduler::{
@@ -194,7 +195,9 @@ impl Begun {
         };
         let collected = collected?;
         let left = Left::in_store(lease.store()).await?;
-        let mut report = Report::default();
+        let state = options.state.clone().map_or_else(|| crate::store::of_output(&options.run.output()?), Ok)?;
+        let found_by = format!("--state {} --input-places {}", shell_word(&state), shell_word(&input.to_string()));
+        let mut report = Report { found_by, ..Report::default() };
         note_collected(&mut report, &collected);
         let mut code = ExitCode::SUCCESS;
         if left.runs == 0 {

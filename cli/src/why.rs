@@ -1,16 +1,18 @@
 //! `millwork why`: the cause, what happens next, and what may be done.
 
+use crate::address::parse_uri;
 use crate::client::{Client, ClientOptions};
 use crate::exit::Exit;
+use crate::failure::of_usage;
 use crate::list::print_json;
 use anyhow::Context;
 use chrono::Utc;
 use clap::Args;
 use millwork_api::{UriQuery, path};
 use millwork_diagnosis::{Code, Diagnosis, Standing, Subject, moment};
-use millwork_manifest::{DatePrefix, ManifestId, ObjectUri};
+use millwork_manifest::{Compression, DatePrefix, ManifestId, ObjectUri};
 use millwork_scheduler::{About, Inspector};
-use millwork_storage::{Places, absolute};
+use millwork_storage::Places;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -77,25 +79,31 @@ pub(crate) async fn why(options: Options) -> anyhow::Result<ExitCode> {
 }
 
 fn named(text: &str) -> anyhow::Result<Named> {
+    subject(text).map_err(of_usage)
+}
+
+fn subject(text: &str) -> anyhow::Result<Named> {
     if let Some(id) = text.strip_prefix("executor:") {
         return Ok(Named::Executor(id.to_owned()));
     }
     if let Ok(date) = text.parse() {
         return Ok(Named::Date(date));
     }
-    if text.contains("://") {
-        return Ok(Named::File(text.parse()?));
+    // A day as far as its shape goes.
+    if text.split('-').map(str::len).eq([4, 2, 2]) && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
+        anyhow::bail!("there is no day `{text}`");
     }
-    if text.contains('/') || Path::new(text).exists() {
-        return Ok(Named::File(ObjectUri::from_path(&absolute(Path::new(text))?)?));
+    let is_file_name = || Compression::of_key(text).is_some();
+    if text.contains('/') || Path::new(text).exists() || is_file_name() {
+        return parse_uri(text).map(Named::File).map_err(anyhow::Error::msg);
     }
-    let id = text.parse().with_context(|| {
-        format!(
+    match text.parse() {
+        Ok(id) => Ok(Named::Run(id)),
+        Err(_) => anyhow::bail!(
             "`{}` names nothing: say a file's URI or path, a manifest's id, a date, or executor:ID",
             millwork_diagnosis::shown(text)
-        )
-    })?;
-    Ok(Named::Run(id))
+        ),
+    }
 }
 
 async fn ask(client: &Client, named: &Named) -> anyhow::Result<Diagnosis> {
@@ -157,6 +165,7 @@ pub(crate) fn text_of(diagnosis: &Diagnosis) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Told;
 
     #[test]
     fn a_subject_is_known_by_its_shape() {
@@ -165,6 +174,10 @@ mod tests {
         assert!(matches!(named("executor:e 1").unwrap(), Named::Executor(_)));
         assert!(matches!(named("s3://in/2025-12-23").unwrap(), Named::File(_)));
         assert!(matches!(named("/in/2025-12-23.ndjson").unwrap(), Named::File(_)));
-        assert!(named("no such thing").is_err());
+        assert!(matches!(named("2025-12-23.ndjson.gz").unwrap(), Named::File(_)));
+        for wrong in ["no such thing", "", "2025-02-30", "s3://"] {
+            let told = Told::of(&named(wrong).err().unwrap());
+            assert_eq!(told.exit(), Exit::Usage, "{wrong}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use crate::ask::{Answer, Ask, failure_text};
 use crate::words::{bytes, many, number, quoted, shell_word, shown};
 use crate::{Code, FileFacts, ObjectFacts, RunFacts, run, waiting};
 use chrono::{DateTime, Duration, Utc};
-use millwork_manifest::{FileState, QuarantineReason, RunState};
+use millwork_manifest::{Failure, FileState, QuarantineReason, RunState};
 
 pub(crate) fn diagnose(ask: &Ask<'_>, uri: &str) -> Answer {
     let answer = match &ask.facts.file {
@@ -128,6 +128,15 @@ fn backfill(uri: &str) -> String {
     format!("millwork-manifest-builder backfill --prefix {}", shell_word(folder(uri)))
 }
 
+/// The command that has a converted file converted once more. Without a scheduler it is told where files may be looked at.
+fn reprocess(ask: &Ask<'_>, uri: &str) -> String {
+    let command = format!("millwork state update-state {} --to pending --reprocess --reason TEXT", shell_word(uri));
+    match ask.direct_state() {
+        Some(state) => format!("{command} --input-places {} --state {state}", shell_word(folder(uri))),
+        None => command,
+    }
+}
+
 fn folder(uri: &str) -> &str {
     uri.rsplit_once('/').map_or(uri, |(folder, _)| folder)
 }
@@ -239,9 +248,10 @@ fn failed(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Answer {
             ask.command(format!("millwork state update-state {} --to pending --reason TEXT", shell_word(uri))),
         );
     };
-    match (run.state, &run.failure) {
-        (RunState::Failed, Some(failure)) if failure.file.as_deref() == Some(uri) => {
-            let sentence = format!("it cannot be converted as it is: {}", failure_text(failure));
+    let fault = run.failure.as_ref().and_then(|failure| own_fault(failure, file, uri));
+    match (run.state, fault) {
+        (RunState::Failed, Some(fault)) => {
+            let sentence = format!("it cannot be converted as it is: {fault}");
             Answer::new(Code::AtFault, Some(file.updated_at), sentence).waits_for("another object in its place").action(
                 ActionKind::Reset,
                 "After replacing the object: let it go into a new manifest",
@@ -258,6 +268,17 @@ fn failed(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Answer {
             )
         }
     }
+}
+
+/// Failure of a run that is this file's own; none if it is another file's, or nobody's.
+fn own_fault(failure: &Failure, file: &FileFacts, uri: &str) -> Option<String> {
+    if failure.file.as_deref() == Some(uri) {
+        return Some(failure_text(failure));
+    }
+    let told = failure.others.iter().find(|other| other.file == uri).map(|other| other.message.as_str());
+    // Of more files at fault than the failure names, each still has its reason.
+    let noted = || file.reason.as_deref().filter(|reason| failure.file.is_some() && reason.contains(uri));
+    told.or_else(noted).map(|message| format!("`{}`: {}", failure.class, shown(message)))
 }
 
 fn refused(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Answer {
@@ -321,10 +342,7 @@ fn done(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Answer {
         return Answer::new(Code::DoneOverwritten, at.or(Some(file.updated_at)), sentence).action(
             ActionKind::Reprocess,
             "Convert the new content beside the old rows",
-            ask.command(format!(
-                "millwork state update-state {} --to pending --reprocess --reason TEXT",
-                shell_word(uri)
-            )),
+            reprocess(ask, uri),
         );
     }
     if let Some(cause) = file.ledger.as_ref().and_then(|row| row.without_rows.as_ref()) {
@@ -336,14 +354,7 @@ fn done(ask: &Ask<'_>, file: &FileFacts, uri: &str) -> Answer {
         )
         .waits_for("a mended file, which under another name is converted as any other")
         .evidence_of("rejected lines", kept.map(|place| format!("each is kept with its reason in {}", quoted(place))))
-        .action(
-            ActionKind::Reprocess,
-            "After replacing the object: convert it anew",
-            ask.command(format!(
-                "millwork state update-state {} --to pending --reprocess --reason TEXT",
-                shell_word(uri)
-            )),
-        );
+        .action(ActionKind::Reprocess, "After replacing the object: convert it anew", reprocess(ask, uri));
     }
     let gone =
         matches!(ask.facts.object, ObjectFacts::Gone).then(|| "its object is gone since; its rows are not".to_owned());

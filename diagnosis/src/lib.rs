@@ -30,7 +30,7 @@ pub use facts::{
     Subject, Usual, WishFacts,
 };
 pub use transition::{RunStanding, check_transition};
-pub use words::{bytes, many, moment, number, shown, span};
+pub use words::{bytes, many, moment, number, shell_word, shown, span};
 
 use ask::Ask;
 use chrono::{DateTime, Utc};

@@ -2,7 +2,7 @@
 
 use crate::*;
 use chrono::{DateTime, Duration, TimeZone, Utc};
-use millwork_manifest::{Failure, FailureClass, FileState, RunState};
+use millwork_manifest::{Failure, FailureClass, FileFault, FileState, RunState};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -100,6 +100,12 @@ fn fleet(executors: u64, used: u64) -> ClusterFacts {
 fn failure(file: Option<&str>) -> Failure {
     let failure = Failure::new(FailureClass::Storage, "503 SlowDown");
     file.iter().fold(failure, |failure, uri| failure.of_file(uri))
+}
+
+/// Failure of another file's, with this one beside it.
+fn beside(uri: &str, message: &str) -> Failure {
+    let fault = FileFault { file: uri.to_owned(), message: message.to_owned() };
+    Failure { others: vec![fault], ..failure(Some("s3://in/another.ndjson")) }
 }
 
 fn of_file(file: FileFacts, run: Option<RunFacts>) -> Facts {
@@ -286,6 +292,21 @@ fn ended_cases() -> Vec<(Code, Subject, Facts, &'static str)> {
             of_uri(),
             of_file(in_manifest(FileState::Failed), Some(ended(Failed, Some(failure(Some(URI)))))),
             "503",
+        ),
+        (
+            Code::AtFault,
+            of_uri(),
+            of_file(in_manifest(FileState::Failed), Some(ended(Failed, Some(beside(URI, "it ends in the middle"))))),
+            "as it is: `storage`: it ends in the middle",
+        ),
+        (
+            Code::AtFault,
+            of_uri(),
+            of_file(
+                FileFacts { reason: Some(format!("`{URI}` is cut")), ..in_manifest(FileState::Failed) },
+                Some(ended(Failed, Some(failure(Some("s3://in/another.ndjson"))))),
+            ),
+            "is cut",
         ),
         (Code::AtFault, of_id(), of_run(ended(Failed, Some(failure(Some(URI))))), "because of `s3://in"),
         (

@@ -41,7 +41,7 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 /// A word of a command line that a shell takes as it is.
-pub(crate) fn shell_word(text: &str) -> String {
+pub fn shell_word(text: &str) -> String {
     let is_plain =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | '=' | '@' | '%' | '+');
     if !text.is_empty() && text.chars().all(is_plain) {

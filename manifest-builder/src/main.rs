@@ -39,8 +39,11 @@ async fn run(options: Program) -> anyhow::Result<ExitCode> {
         Some(Command::Sweep { json }) => once::sweep(&builder, json, &Asked::by_service(&builder)).await?,
         Some(Command::Redrive(redrive)) => {
             let place = Location::parse(&redrive.prefix)?;
-            let filter = RedriveFilter { state: redrive.only, reason: redrive.refused_for.as_deref() };
-            let done = builder.redrive(&place, filter, !redrive.yes).await?;
+            let filter = RedriveFilter { state: redrive.only, reason: redrive.refused_for };
+            let done = match redrive.yes {
+                true => once::redrive(&builder, &place, filter, &Asked::by_service(&builder)).await?,
+                false => builder.redrive(&place, filter, true).await?,
+            };
             once::show(&done, redrive.json)?;
             let failed = done.failed.len();
             anyhow::ensure!(failed == 0, "not taken back, for the reasons above: {failed}");

@@ -1,7 +1,7 @@
 //! Rounds that somebody asks for: made once, and told.
 
 use crate::program::{Backfill, DatesToCut, Program};
-use crate::{Backfilled, Builder, BuilderError, Cut, Swept};
+use crate::{Backfilled, Builder, BuilderError, Cut, RedriveFilter, Redriven, Swept};
 use anyhow::Context;
 use millwork_manifest::{DatePrefix, Flush, printable};
 use millwork_storage::{Location, Storage};
@@ -87,6 +87,22 @@ pub async fn backfill(builder: &Builder, options: &Backfill, asked: &Asked) -> a
         format!("{pending} files are pending, {refused} refused, {} manifests made", manifests.len())
     };
     show(&asked.noted(builder, ("backfill", vec![place.to_string()]), round, told).await?, options.json)
+}
+
+/// Takes back the quarantined and failed files of a place, as the filter chooses.
+pub async fn redrive(
+    builder: &Builder,
+    place: &Location,
+    filter: RedriveFilter,
+    asked: &Asked,
+) -> anyhow::Result<Redriven> {
+    let told = |done: &Redriven| {
+        let Redriven { pending, refused, missing, failed, .. } = done;
+        let (pending, refused, missing, failed) = (pending.len(), refused.len(), missing.len(), failed.len());
+        format!("{pending} files taken back, {refused} still refused, {missing} gone, {failed} failed")
+    };
+    let round = builder.redrive(place, filter, false);
+    asked.noted(builder, ("redrive", vec![place.to_string()]), round, told).await
 }
 
 /// Makes manifests of all files of some dates that wait, and says which. Dates that somebody else is at are left to them, and told.

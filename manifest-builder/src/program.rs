@@ -3,7 +3,7 @@
 use crate::{Rules, Settings};
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use millwork_manifest::{DatePrefix, FileState};
+use millwork_manifest::{DatePrefix, FileState, QuarantineReason};
 use millwork_process::HealthOptions;
 use millwork_storage::{Location, Places};
 use millwork_tracking::StateUrl;
@@ -172,7 +172,7 @@ pub struct Redrive {
 
     /// Only files refused for this reason, such as too-small
     #[arg(long, alias = "reason", value_name = "REASON")]
-    pub refused_for: Option<String>,
+    pub refused_for: Option<QuarantineReason>,
 
     /// Only files in this state: quarantined or failed
     #[arg(long, value_name = "STATE", value_parser = taken_back)]

@@ -4,16 +4,16 @@ use crate::builder::{Builder, BuilderError};
 use millwork_manifest::{FileState, ObjectUri, QuarantineReason};
 use millwork_redrive::{Redrive, Verdict};
 use millwork_storage::Location;
-use millwork_tracking::{AuditEntry, BY_OPERATOR};
+use millwork_tracking::BY_OPERATOR;
 use serde::Serialize;
 
 /// Choice of the files that a redrive takes back.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct RedriveFilter<'a> {
+pub struct RedriveFilter {
     /// Only those in this state: quarantined or failed. None takes both.
     pub state: Option<FileState>,
     /// Only those that were refused for this reason.
-    pub reason: Option<&'a str>,
+    pub reason: Option<QuarantineReason>,
 }
 
 /// Outcome of a redrive.
@@ -27,6 +27,8 @@ pub struct Redriven {
     pub missing: Vec<ObjectUri>,
     /// Files that could not be taken back, and why.
     pub failed: Vec<(ObjectUri, String)>,
+    /// Number of refused files that were not looked at: refused for another reason than the one asked for, or by an operator.
+    pub others: u64,
 }
 
 /// A file that the rules still refuse.
@@ -45,7 +47,7 @@ impl Builder {
     pub async fn redrive(
         &self,
         place: &Location,
-        filter: RedriveFilter<'_>,
+        filter: RedriveFilter,
         dry_run: bool,
     ) -> Result<Redriven, BuilderError> {
         if !self.settings.input.covers(place) {
@@ -57,12 +59,6 @@ impl Builder {
                 self.redrive_in(state, place, filter, dry_run, &mut done).await?;
             }
         }
-        if !dry_run && !done.pending.is_empty() {
-            let detail = format!("{} files of {place} taken back", done.pending.len());
-            let actor = self.holder.clone();
-            let entry = AuditEntry::done(self.now(), actor, "redrive", detail);
-            self.store.audit(&entry).await?;
-        }
         Ok(done)
     }
 
@@ -70,7 +66,7 @@ impl Builder {
         &self,
         state: FileState,
         place: &Location,
-        filter: RedriveFilter<'_>,
+        filter: RedriveFilter,
         dry_run: bool,
         done: &mut Redriven,
     ) -> Result<(), BuilderError> {
@@ -79,7 +75,8 @@ impl Builder {
         for file in self.files_in(state, place).await? {
             // Files that an operator refused are left for an operator to take back.
             let is_kept = file.reason.as_deref() == Some(BY_OPERATOR);
-            if is_kept || filter.reason.is_some_and(|reason| file.reason.as_deref() != Some(reason)) {
+            if is_kept || filter.reason.is_some_and(|reason| file.reason.as_deref() != Some(reason.as_str())) {
+                done.others += 1;
                 continue;
             }
             let verdict = match dry_run {

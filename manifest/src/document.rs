@@ -56,7 +56,7 @@ impl ManifestFile {
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// Not JSON, or not of the shape.
-    #[error("manifest `{name}` is not a manifest document: {cause}")]
+    #[error("manifest `{name}` is not a manifest document: {cause}; it is JSON with `fileLocations` and `metadata`")]
     Malformed {
         /// The manifest's URI or name.
         name: String,

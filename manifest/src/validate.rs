@@ -104,6 +104,17 @@ impl QuarantineReason {
     }
 }
 
+impl FromStr for QuarantineReason {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|reason| reason.as_str() == text);
+        found.ok_or_else(|| {
+            format!("`{text}` is no reason: files are refused for {}", Self::ALL.map(Self::as_str).join(", "))
+        })
+    }
+}
+
 impl fmt::Display for QuarantineReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -135,7 +146,8 @@ impl FileRules {
         let options = format!("--expected-file-size-mb {expected} and --size-tolerance-percent {percent}");
         match reason {
             QuarantineReason::BadExtension => {
-                "its name ends in none of .ndjson, .ndjson.gz and .ndjson.zst; rename it, or keep it out of the input".to_owned()
+                "its name ends in none of .ndjson, .ndjson.gz and .ndjson.zst; put it into the input again under a name that does, or keep it out"
+                    .to_owned()
             }
             QuarantineReason::TooSmall => format!(
                 "it has {size_bytes} bytes, less than the {low} that {options} ask for; raise the tolerance (100 takes any smaller \
@@ -145,7 +157,9 @@ impl FileRules {
                 "it has {size_bytes} bytes, more than the {high} that {options} allow; raise one of them, then redrive it"
             ),
             QuarantineReason::NoDate => {
-                "there is no day such as 2025-12-23 in its name or path; rename it, or set --missing-date today, then redrive it".to_owned()
+                "there is no day such as 2025-12-23 in its name or path; put it into the input again under a name with its day, or redrive it \
+                 with --missing-date today"
+                    .to_owned()
             }
             QuarantineReason::MissingObject => "it was announced or listed, and is not there; put it there again".to_owned(),
         }

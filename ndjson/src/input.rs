@@ -19,16 +19,24 @@ pub enum InputError {
     Unreadable(#[from] StorageError),
     #[error("input file `{0}` changed: it has another size, entity tag or time of change than when it was listed")]
     Changed(ObjectUri),
-    #[error("input file `{uri}` cannot be decompressed as {format}, after {bytes} bytes of content: {source}")]
+    #[error(
+        "input file `{uri}` cannot be decompressed as {format}, after {bytes} bytes of content: {source}; restore it, or compress it again"
+    )]
     Corrupt { uri: ObjectUri, format: &'static str, bytes: u64, source: io::Error },
+    #[error(
+        "input file `{uri}` cannot be decompressed as {format}, after {bytes} bytes of content: it ends in the middle, as after a write or an \
+         upload that broke off; write it again"
+    )]
+    Cut { uri: ObjectUri, format: &'static str, bytes: u64 },
     #[error(
         "input file `{uri}` has more than {limit} bytes of content, the limit for the {stored_bytes} bytes it has as {format}: {times} \
          times these, and {MIN_CONTENT_BYTES} in any case; if it is meant to be so, raise --max-expansion (MAX_EXPANSION)"
     )]
     Expands { uri: ObjectUri, format: &'static str, limit: u64, stored_bytes: u64, times: u64 },
     #[error(
-        "input file `{uri}` cannot be decompressed as zstd, after {bytes} bytes of content: its window is larger than {limit} bytes, the \
-         limit; raise --max-zstd-window-mb (MAX_ZSTD_WINDOW_MB), or compress it again with a smaller one, such as `zstd --long=27`"
+        "input file `{uri}` cannot be decompressed as zstd, after {bytes} bytes of content: its window is larger than {} MiB, the \
+         limit; raise --max-zstd-window-mb (MAX_ZSTD_WINDOW_MB), or compress it again with a smaller one, such as `zstd --long=27`",
+        limit >> 20
     )]
     Window { uri: ObjectUri, bytes: u64, limit: u64 },
     #[error(
@@ -49,7 +57,7 @@ impl InputError {
     pub fn uri(&self) -> String {
         match self {
             Self::Missing(uri) | Self::Changed(uri) => uri.to_string(),
-            Self::Corrupt { uri, .. } | Self::Broken { uri, .. } => uri.to_string(),
+            Self::Corrupt { uri, .. } | Self::Cut { uri, .. } | Self::Broken { uri, .. } => uri.to_string(),
             Self::Expands { uri, .. } | Self::Window { uri, .. } | Self::Trailing { uri, .. } => uri.to_string(),
             Self::Other { uri, .. } => uri.to_string(),
             Self::Unreadable(error) => error.object.clone(),
@@ -253,6 +261,7 @@ impl Content for Input {
             _ if bytes == 0 && source.kind() != ErrorKind::UnexpectedEof && is_about_start(&source) => {
                 InputError::Other { uri, format }
             }
+            _ if source.kind() == ErrorKind::UnexpectedEof => InputError::Cut { uri, format, bytes },
             Compression::Gzip | Compression::Zstd => InputError::Corrupt { uri, format, bytes, source },
         }
     }

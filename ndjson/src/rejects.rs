@@ -1,7 +1,7 @@
 //! Rejected lines, written as NDJSON to a private file of the attempt.
 //!
 //! One record a line: `source_file`, `line` (1-based), `offset` (bytes, in the decompressed file), `length` (bytes),
-//! `reason` (`malformed`, `not-an-object`, `too-deep`, `too-long`, `key-too-long`, `too-many-keys`), `message`, and the line itself as
+//! `reason` (`malformed`, `not-an-object`, `too-deep`, `too-long`, `key-too-long`, `too-many-keys`, `not-ndjson`), `message`, and the line itself as
 //! `raw`, or, where it is not UTF-8 or would grow too much by escapes, as `raw_base64`. Of a line above [`MAX_RAW_BYTES`] these are the
 //! first bytes, and `sha256` is that of all of them.
 //!

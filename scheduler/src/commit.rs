@@ -259,3 +259,6 @@ impl CommitRecord {
         self.replaces.iter().try_for_each(remove_blocking)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     let done = millwork_process::block_on(async {
         // Ballista's manager of executors tries to dial them now and then, which have no port.
         let filter = "info,ballista=warn,ballista_core=warn,ballista_scheduler=warn,ballista_scheduler::state::executor_manager=off,\
-                      ballista_scheduler::state::execution_stage=error,datafusion=warn";
+                      ballista_scheduler::state::execution_stage=error,datafusion=warn,h2=error";
         millwork_process::start_logs("millwork-scheduler", filter)?;
         serve(parsed.options, settings).await
     });

@@ -274,7 +274,7 @@ async fn a_run_on_buckets_that_is_killed_leaves_nothing_half_visible_and_goes_on
     assert_eq!(found["files"], json!(12));
 }
 
-/// The lock of the runs is held for half a minute after its holder died; a test does not wait that long.
+/// Lets the lock of the runs expire, which is held for 8 s after its holder died: a test does not wait that long.
 async fn wait_for_lock(account: &Account) {
     let client = aws_sdk_dynamodb::Client::new(&account.aws.config().await);
     let key = |text: &str| aws_sdk_dynamodb::types::AttributeValue::S(text.to_owned());

@@ -2,6 +2,8 @@
 
 use crate::place::{Done, Place, binary};
 use crate::unprivileged::{give_alone, give_away, run, take};
+use millwork_manifest::DatePrefix;
+use millwork_tracking::AuditFilter;
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStrExt;
@@ -319,6 +321,20 @@ fn a_refusal_says_size_limit_and_option() {
     }
 }
 
+/// Reasons in the notes of today.
+fn reasons_noted(state: &str) -> Vec<String> {
+    let day = DatePrefix::from(chrono::Utc::now().date_naive());
+    let filter = AuditFilter { day, subject: None, limit: 100, cursor: None };
+    let notes = async {
+        let store = millwork_tracking::open(state).await.unwrap();
+        let notes = store.audits(&filter).await.unwrap();
+        store.close().await;
+        notes
+    };
+    let notes = tokio::runtime::Runtime::new().unwrap().block_on(notes);
+    notes.items.into_iter().filter_map(|note| note.reason).collect()
+}
+
 #[test]
 fn refused_and_failed_files_are_taken_back() {
     let place = place();
@@ -333,15 +349,20 @@ fn refused_and_failed_files_are_taken_back() {
         command.args(["redrive", "--json", "--size-tolerance-percent", "100"]).args(more);
         command.arg("--input").arg(place.path("in")).arg("--output").arg(place.path("out"));
         let done = Done::of(command.output().unwrap());
-        assert_eq!(done.code, Some(if more.contains(&"--yes") { 0 } else { 3 }), "{}", done.stderr);
+        let is_nothing = more.contains(&"--yes") || more.contains(&"no-date");
+        assert_eq!(done.code, Some(if is_nothing { 0 } else { 3 }), "{}", done.stderr);
         done.json()
     };
     let count = |report: &Value| report["pending"].as_array().unwrap().len();
     assert_eq!((count(&redrive(&[])), count(&redrive(&["--only", "failed"]))), (2, 1));
-    assert_eq!(count(&redrive(&["--reason", "too-small"])), 1);
+    assert_eq!(count(&redrive(&["--refused-for", "too-small"])), 1);
     assert_eq!(place.files("quarantine"), ["2025-12-23/too-small/2025-12-23-small.ndjson"]);
-    assert_eq!(count(&redrive(&["--yes"])), 2);
+    let others = redrive(&["--refused-for", "no-date", "--only", "quarantined"]);
+    assert_eq!((count(&others), &others["others"]), (0, &1.into()));
+    assert_eq!(count(&redrive(&["--yes", "--reason", "the tolerance was wrong"])), 2);
     assert!(place.files("quarantine").is_empty());
+    let state = format!("sqlite:{}", place.path("out/_millwork/state.db").display());
+    assert!(reasons_noted(&state).contains(&"the tolerance was wrong".to_owned()));
     assert_eq!(count(&redrive(&["--yes"])), 0);
     fs::write(&broken, {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -354,7 +375,6 @@ fn refused_and_failed_files_are_taken_back() {
     place.ask_oracle(&[]);
     // What failed is mended, and so the day is well.
     let mut why = Command::new(binary("millwork"));
-    let state = format!("sqlite:{}", place.path("out/_millwork/state.db").display());
     let day = Done::of(why.args(["why", "2025-12-23", "--state", &state]).output().unwrap());
     assert!(day.code == Some(0) && day.stdout.contains("done since"), "{} {}", day.stdout, day.stderr);
 }

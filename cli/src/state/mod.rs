@@ -6,13 +6,14 @@ mod write;
 
 pub(crate) use ask::operator;
 
+use crate::address::parse_uri;
 use crate::client::ClientOptions;
 use crate::failure::of_usage;
 use anyhow::Context;
 use chrono::Duration;
 use clap::{Args, Subcommand};
 use millwork_manifest::{DatePrefix, FileState, ManifestId, ObjectUri};
-use millwork_storage::{Places, absolute};
+use millwork_storage::Places;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -277,15 +278,6 @@ struct Batch {
 
     #[command(flatten)]
     written: Written,
-}
-
-/// A file by its URI or its path.
-fn parse_uri(text: &str) -> Result<ObjectUri, String> {
-    if text.contains("://") {
-        return text.parse().map_err(|e: millwork_manifest::InvalidUri| e.to_string());
-    }
-    let path = absolute(Path::new(text)).map_err(|e| e.to_string())?;
-    ObjectUri::from_path(&path).map_err(|e| e.to_string())
 }
 
 /// A span of time: a number and s, m, h or d; at most a year.

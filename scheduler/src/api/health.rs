@@ -5,7 +5,7 @@ use super::error::ApiError;
 use crate::service::Service;
 use axum::extract::State;
 use millwork_api::{ErrorBody, ErrorCode};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
@@ -15,6 +15,34 @@ const STORE_TIME: Duration = Duration::from_secs(2);
 /// Age up to which the store's last answer stands for a new one: whoever asks often asks the store once a second.
 const STORE_AGE: Duration = Duration::from_secs(1);
 
+/// Pause between two beats of a pulse: 1 s.
+const BEAT: Duration = Duration::from_secs(1);
+/// Silence after which the threads of a pulse count as stuck: 60 s, many times what a busy machine keeps a task waiting.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Sign of life of the threads that run the manifests: requests are answered by others, which go on when those are stuck.
+#[derive(Clone)]
+pub(super) struct Pulse(Arc<std::sync::Mutex<Instant>>);
+
+impl Pulse {
+    /// Beats on the runtime of the caller for as long as that runs.
+    pub(super) fn start() -> Self {
+        let pulse = Self(Arc::new(std::sync::Mutex::new(Instant::now())));
+        let beating = pulse.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(BEAT).await;
+                *beating.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            }
+        });
+        pulse
+    }
+
+    fn is_silent(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > SILENCE
+    }
+}
+
 /// An answer of the store, and when it came.
 type Answer = (Instant, Result<(), String>);
 
@@ -22,20 +50,24 @@ type Answer = (Instant, Result<(), String>);
 #[derive(Clone)]
 pub(super) struct Health {
     service: Service,
+    pulse: Pulse,
     /// The task that counts runs and files.
     counting: AbortHandle,
     store: Arc<Mutex<Option<Answer>>>,
 }
 
 impl Health {
-    pub(super) fn new(service: Service, counting: AbortHandle) -> Self {
-        Self { service, counting, store: Arc::default() }
+    pub(super) fn new(service: Service, pulse: Pulse, counting: AbortHandle) -> Self {
+        Self { service, pulse, counting, store: Arc::default() }
     }
 
     /// A part of the process that has died while the rest goes on.
     fn dead(&self) -> Option<&'static str> {
         if self.counting.is_finished() {
             return Some("the task that counts runs and files has ended");
+        }
+        if self.pulse.is_silent() {
+            return Some("the threads that run the manifests are stuck");
         }
         let has_stopped = |scheduler: &crate::shell::Scheduler| scheduler.stopped().is_cancelled();
         self.service.leader().is_some_and(has_stopped).then_some("the scheduler of runs has broken off")
@@ -125,12 +157,18 @@ mod tests {
         let store = millwork_tracking::open(&state).await.unwrap();
         let counting = tokio::spawn(std::future::pending::<()>());
         let nowhere = crate::ReadPlaces::new(millwork_storage::Places::none(), millwork_storage::Places::none(), None);
-        let health = Health::new(Service::new(store.clone(), nowhere), counting.abort_handle());
+        let pulse = Pulse::start();
+        let health = Health::new(Service::new(store.clone(), nowhere), pulse.clone(), counting.abort_handle());
         assert_eq!((health.store().await, health.dead()), (Ok(()), None));
         store.close().await;
         assert_eq!(health.store().await, Ok(()), "the last answer stands for a second");
         *health.store.lock().await = None;
         assert!(health.store().await.unwrap_err().contains("closed"));
+        let last_beat = Instant::now().checked_sub(SILENCE + BEAT).unwrap();
+        *pulse.0.lock().unwrap() = last_beat;
+        assert!(health.dead().unwrap().contains("stuck"));
+        *pulse.0.lock().unwrap() = Instant::now();
+        assert_eq!(health.dead(), None);
         counting.abort();
         assert!(counting.await.is_err() && health.dead().is_some());
     }

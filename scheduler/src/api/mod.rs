@@ -73,7 +73,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::{Extension, Router};
 use event_log::EventLog;
-use health::Health;
+use health::{Health, Pulse};
 use limits::Places;
 use millwork_api::{ErrorCode, Prices};
 use millwork_process::Metrics;
@@ -133,14 +133,14 @@ fn router(
     access: Access,
     places: Places,
     stop: CancellationToken,
-    (presence, prices): (Presence, Prices),
+    (presence, pulse, prices): (Presence, Pulse, Prices),
     paths: &PagePaths,
 ) -> anyhow::Result<Router> {
     let metrics = metrics::install()?;
     let numbers = Arc::new(Numbers::new(service.clone()));
     let counting = tokio::spawn(numbers.clone().keep_current(metrics.clone(), presence));
     tokio::spawn(watch::look_often(service.clone()));
-    let health = Health::new(service.clone(), counting.abort_handle());
+    let health = Health::new(service.clone(), pulse, counting.abort_handle());
     let events = Arc::new(EventLog::new());
     let heavy = Arc::new(Semaphore::new(HEAVY));
     let api = Api {

@@ -68,7 +68,7 @@ fn complete(path: &str, operation: &mut Operation) {
     add(
         "403",
         "`wrong-role`: the token may not do this; `foreign-host`, `foreign-origin`: requests to other names than those of the \
-         scheduler are not answered, and no web page changes anything",
+         scheduler are not answered, and no page of another site changes anything",
     );
     add(
         "429",

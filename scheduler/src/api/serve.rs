@@ -1,6 +1,7 @@
 //! The HTTP API of a process, from its first request to its last.
 
 use super::auth::{Access, Tokens};
+use super::health::Pulse;
 use super::limits::Places;
 use super::options::HttpDoor;
 use super::schedulers::Presence;
@@ -11,7 +12,11 @@ use millwork_net::{ConnectionLimits, HttpServer};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
+
+/// Threads that answer requests: 2. A request computes for a few milliseconds at most; what takes longer has threads of its own.
+const THREADS: usize = 2;
 
 /// The API, as it is served.
 pub struct ApiServer {
@@ -19,6 +24,33 @@ pub struct ApiServer {
     server: HttpServer,
     owner: Option<OwnerToken>,
     access: Access,
+    threads: Threads,
+}
+
+/// The threads of the API, beside those that plan and commit runs: a request never waits for a run's plan to be computed.
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn start() -> std::io::Result<Self> {
+        let mut runtime = Builder::new_multi_thread();
+        runtime.worker_threads(THREADS).thread_name("millwork-http").enable_all();
+        Ok(Self(Some(runtime.build()?)))
+    }
+
+    /// Runs what starts tasks, so that they run on these threads.
+    fn host<T>(&self, start: impl FnOnce() -> T) -> T {
+        let _entered = self.0.as_ref().map(Runtime::enter);
+        start()
+    }
+}
+
+impl Drop for Threads {
+    /// Waits for nothing: a runtime may not wait inside another.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl ApiServer {
@@ -37,12 +69,21 @@ impl ApiServer {
         let access = Access::new(tokens, &options, listener.local_addr()?.port(), owner.is_some())?;
         let limits = ConnectionLimits::within(options.http_max_connections as usize, descriptors);
         let stop = CancellationToken::new();
-        let presence = Presence::new(listener.local_addr()?);
+        let (presence, pulse) = (Presence::new(listener.local_addr()?), Pulse::start());
         let base = PagePaths::new(options.http_base_path, access.clone());
-        let routes =
-            super::router(service, access.clone(), Places::new(limits), stop.clone(), (presence, prices), &base)?;
-        let routes = base.wrap(routes);
-        Ok(Self { stop, server: HttpServer::start(listener, routes, limits, tls), owner, access })
+        let (threads, listener) = (Threads::start()?, listener.into_std()?);
+        let server = threads.host(|| {
+            let routes = super::router(
+                service,
+                access.clone(),
+                Places::new(limits),
+                stop.clone(),
+                (presence, pulse, prices),
+                &base,
+            )?;
+            anyhow::Ok(HttpServer::start(TcpListener::from_std(listener)?, base.wrap(routes), limits, tls))
+        })?;
+        Ok(Self { stop, server, owner, access, threads })
     }
 
     /// The path of a link that signs the user in who started the process, once, within a time. None, if tokens were made.
@@ -56,6 +97,7 @@ impl ApiServer {
         drop(self.owner);
         self.stop.cancel();
         self.server.shut_down().await;
+        drop(self.threads);
     }
 }
 

@@ -4,9 +4,9 @@ use super::words::{Action, Seen};
 use chrono::{DateTime, Utc};
 use millwork_manifest::{Failure, FailureClass};
 
-/// Phase of a run.
+/// Activity for a run whose end the machine waits for.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Phase {
+pub(super) enum Activity {
     Starting,
     Converting,
     /// The conversion was told to stop, for this reason; none if only this process ends.
@@ -47,7 +47,7 @@ pub(super) struct Active {
     pub(super) refusals: u32,
     /// Number of the manifest's output, from 1.
     pub(super) generation: u32,
-    pub(super) phase: Phase,
+    pub(super) activity: Activity,
     /// Moment by which the conversion must have ended.
     pub(super) deadline: Option<DateTime<Utc>>,
     /// Time at which to ask again, and the action to ask.
@@ -58,7 +58,7 @@ pub(super) struct Active {
 }
 
 impl Active {
-    pub(super) fn new(seen: &Seen, phase: Phase) -> Self {
+    pub(super) fn new(seen: &Seen, activity: Activity) -> Self {
         Self {
             attempt: seen.attempts,
             failures: seen.failures,
@@ -66,7 +66,7 @@ impl Active {
             replans: 0,
             refusals: 0,
             generation: seen.generation,
-            phase,
+            activity,
             deadline: None,
             again: None,
             asked: None,
@@ -84,6 +84,6 @@ impl Active {
 
     /// Tells whether the run takes one of the turns. A run whose output only waits for storage does not hold up others.
     pub(super) fn has_turn(&self) -> bool {
-        !matches!(self.phase, Phase::Publishing | Phase::Superseding | Phase::Completing) || self.tries == 0
+        !matches!(self.activity, Activity::Publishing | Activity::Superseding | Activity::Completing) || self.tries == 0
     }
 }

@@ -3,7 +3,7 @@
 mod attempt;
 mod refusal;
 
-use super::active::{Active, Phase};
+use super::active::{Active, Activity};
 use super::pauses;
 use super::words::{Action, Event, Seen};
 use chrono::{DateTime, Duration, Utc};
@@ -92,7 +92,7 @@ impl Machine {
 
     /// Number of attempts that are being converted.
     pub fn converting(&self) -> usize {
-        self.runs.values().filter(|run| run.phase == Phase::Converting).count()
+        self.runs.values().filter(|run| run.activity == Activity::Converting).count()
     }
 
     /// Moment at which [`Event::Tick`] is due at the latest.
@@ -138,7 +138,7 @@ impl Machine {
             Event::Cancel(id) => self.cancel(&id, &mut actions),
             Event::Started(id, attempt) => self.started(id, attempt, now, &mut actions),
             Event::Planned(id, attempt) => {
-                if self.is_at(&id, attempt, |phase| *phase == Phase::Converting) {
+                if self.is_at(&id, attempt, |activity| *activity == Activity::Converting) {
                     actions.push(Action::SetRunning(id, attempt));
                 }
             }
@@ -146,20 +146,20 @@ impl Machine {
             Event::NeedsReplan(id, attempt) => self.needs_replan(id, attempt, &mut actions),
             Event::AttemptFailed(id, attempt, failure) => self.attempt_failed(id, attempt, failure, &mut actions),
             Event::Committed(id, attempt) => {
-                if self.is_at(&id, attempt, |phase| *phase == Phase::Committing) {
-                    self.ask(&id, Phase::Publishing, Action::Publish(id.clone()), &mut actions);
+                if self.is_at(&id, attempt, |activity| *activity == Activity::Committing) {
+                    self.ask(&id, Activity::Publishing, Action::Publish(id.clone()), &mut actions);
                 }
             }
             Event::Published(id) => {
-                if self.phase(&id) == Some(&Phase::Publishing) {
-                    self.ask(&id, Phase::Completing, Action::Complete(id.clone()), &mut actions);
+                if self.activity(&id) == Some(&Activity::Publishing) {
+                    self.ask(&id, Activity::Completing, Action::Complete(id.clone()), &mut actions);
                 }
             }
             Event::PublishFailed(id, _) => self.again(&id, now, pauses::before_publishing_again),
             Event::Lost(id, failure) => self.lost(&id, failure, now, &mut actions),
             Event::Discarded(id, attempt) => self.discarded(id, attempt, now, &mut actions),
             Event::Settled(id) => {
-                if matches!(self.phase(&id), Some(Phase::Ending | Phase::Superseding | Phase::Completing)) {
+                if matches!(self.activity(&id), Some(Activity::Ending | Activity::Superseding | Activity::Completing)) {
                     self.forget(id, &mut actions);
                 }
             }
@@ -219,15 +219,15 @@ impl Machine {
 
     fn begin(&mut self, seen: &Seen, actions: &mut Vec<Action>) {
         let id = &seen.id;
-        self.runs.insert(id.clone(), Active::new(seen, Phase::Starting));
+        self.runs.insert(id.clone(), Active::new(seen, Activity::Starting));
         let silent = seen.silent_attempts;
         if silent >= self.limits.max_silent_attempts && seen.state != RunState::Queued {
             let message =
                 format!("its last {silent} attempts ended without a word: the scheduler died, or was stopped, in each");
             let failure = Failure::new(FailureClass::Bug, message);
-            self.ask(id, Phase::Ending, Action::Fail(id.clone(), seen.attempts, failure), actions);
+            self.ask(id, Activity::Ending, Action::Fail(id.clone(), seen.attempts, failure), actions);
         } else {
-            self.ask(id, Phase::Starting, Action::Start(id.clone()), actions);
+            self.ask(id, Activity::Starting, Action::Start(id.clone()), actions);
         }
     }
 
@@ -242,11 +242,11 @@ impl Machine {
         }
         match seen.state {
             RunState::Committing => {
-                self.runs.insert(id.clone(), Active::new(seen, Phase::Publishing));
-                self.ask(id, Phase::Publishing, Action::Publish(id.clone()), actions);
+                self.runs.insert(id.clone(), Active::new(seen, Activity::Publishing));
+                self.ask(id, Activity::Publishing, Action::Publish(id.clone()), actions);
             }
             RunState::Planning | RunState::Running if seen.cancel_requested => {
-                self.runs.insert(id.clone(), Active::new(seen, Phase::Discarding(None)));
+                self.runs.insert(id.clone(), Active::new(seen, Activity::Discarding(None)));
                 self.discard(id, Some(cancelled()), actions);
             }
             RunState::Planning | RunState::Running => self.begin(seen, actions),
@@ -260,8 +260,8 @@ impl Machine {
         self.stops = true;
         self.ready.clear();
         for (id, run) in &mut self.runs {
-            if run.phase == Phase::Converting {
-                run.phase = Phase::Aborting(None);
+            if run.activity == Activity::Converting {
+                run.activity = Activity::Aborting(None);
                 run.deadline = None;
                 actions.push(Action::Abort(id.clone(), run.attempt));
             }
@@ -281,17 +281,17 @@ impl Machine {
     fn discard(&mut self, id: &ManifestId, reason: Option<Failure>, actions: &mut Vec<Action>) {
         let Some(run) = self.runs.get(id) else { return };
         let attempt = run.attempt;
-        self.ask(id, Phase::Discarding(reason), Action::Discard(id.clone(), attempt), actions);
+        self.ask(id, Activity::Discarding(reason), Action::Discard(id.clone(), attempt), actions);
     }
 
     // Asking.
 
-    fn ask(&mut self, id: &ManifestId, phase: Phase, action: Action, actions: &mut Vec<Action>) {
+    fn ask(&mut self, id: &ManifestId, activity: Activity, action: Action, actions: &mut Vec<Action>) {
         let Some(run) = self.runs.get_mut(id) else { return };
-        if phase != Phase::Converting {
+        if activity != Activity::Converting {
             run.deadline = None;
         }
-        run.phase = phase;
+        run.activity = activity;
         run.tries = 0;
         run.again = None;
         run.asked = Some(action.clone());
@@ -320,16 +320,16 @@ impl Machine {
         }
     }
 
-    fn phase(&self, id: &ManifestId) -> Option<&Phase> {
-        self.runs.get(id).map(|run| &run.phase)
+    fn activity(&self, id: &ManifestId) -> Option<&Activity> {
+        self.runs.get(id).map(|run| &run.activity)
     }
 
-    /// The phase of a run, if this is its attempt.
-    fn at(&self, id: &ManifestId, attempt: u32) -> Option<&Phase> {
-        self.runs.get(id).filter(|run| run.attempt == attempt).map(|run| &run.phase)
+    /// The activity of a run, if this is its attempt.
+    fn at(&self, id: &ManifestId, attempt: u32) -> Option<&Activity> {
+        self.runs.get(id).filter(|run| run.attempt == attempt).map(|run| &run.activity)
     }
 
-    fn is_at(&self, id: &ManifestId, attempt: u32, is: impl Fn(&Phase) -> bool) -> bool {
+    fn is_at(&self, id: &ManifestId, attempt: u32, is: impl Fn(&Activity) -> bool) -> bool {
         self.at(id, attempt).is_some_and(is)
     }
 }

@@ -20,6 +20,7 @@
 //! matters it is one write, or one transaction: taking a lock, claiming files under it, committing. The rest follows
 //! from that decision, and each module says what is left when the process dies in between, and who goes on.
 
+mod attempts;
 mod audits;
 mod backlog;
 mod change;
@@ -46,7 +47,6 @@ mod series;
 mod submit;
 mod tables;
 mod totals;
-mod turns;
 
 pub use names::TableNames;
 pub use tables::{IndexDefinition, TableDefinition, create_table, create_tables, table_definitions};

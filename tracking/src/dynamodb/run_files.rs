@@ -1,4 +1,4 @@
-//! The files of runs, which follow them; see `turns`.
+//! The files of runs, which follow them; see `attempts`.
 
 use super::change::{Change, is_in, manifested};
 use super::deltas::{Deltas, RunChange};

@@ -3,10 +3,10 @@
 //! Each operation is one transaction, with the change of the run. A record that was given up has no result any more.
 
 use super::SqliteStore;
+use super::attempts::{check_owns_files, move_files};
 use super::job::Done;
 use super::rows::{collect, time};
 use super::runs::{find, known, save};
-use super::turns::{check_owns_files, move_files};
 use crate::{Commit, CommitStore, Replaced, RunState, TrackingResult, life};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};

@@ -2,7 +2,7 @@
 
 use super::job::Done;
 use super::rows::{find_file, instant, readable, tell_unreadable, time};
-use super::{SqliteStore, locks, parse_document, runs, wanted};
+use super::{SqliteStore, locks, manifest_files, parse_document, runs};
 use crate::{Draft, DraftStore, Lock, QueuedManifest, RunState, TrackedFile, TrackingError, TrackingResult};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -169,8 +169,8 @@ pub(super) fn submit(
     if is_submitted(c, manifest)? {
         return Ok(false);
     }
-    wanted::fill(c, manifest)?;
-    if let Some(taken) = wanted::first_taken(c, &manifest.id)? {
+    manifest_files::fill(c, manifest)?;
+    if let Some(taken) = manifest_files::first_taken(c, &manifest.id)? {
         return Err(TrackingError::Taken {
             uri: taken.uri,
             state: taken.state.parse().map_err(|_| corrupt_state(&taken.state))?,
@@ -179,7 +179,7 @@ pub(super) fn submit(
         }
         .into());
     }
-    wanted::claim(c, manifest, now)?;
+    manifest_files::claim(c, manifest, now)?;
     match runs::find(c, &manifest.id)? {
         Some(_) => finish_draft(c, queued, document, priority, now)?,
         None => insert_run(c, manifest, document, &queued.uri, (RunState::Queued, priority), now)?,

@@ -4,6 +4,7 @@
 //! that they share the cost of making it durable too. An operation is answered after that: it happens whole or not at all,
 //! whenever the process dies. Others read, each by a connection of its own: no read waits for a write.
 
+mod attempts;
 mod audits;
 mod commits;
 mod files;
@@ -14,6 +15,7 @@ mod listing;
 #[cfg(test)]
 mod listing_tests;
 mod locks;
+mod manifest_files;
 mod manifests;
 mod numbers;
 mod open;
@@ -25,8 +27,6 @@ mod scale;
 mod schema;
 mod series;
 mod totals;
-mod turns;
-mod wanted;
 mod worker;
 
 use crate::{Inspection, TrackingError, TrackingResult, TrackingStore};

@@ -136,26 +136,26 @@ impl RunStore for SqliteStore {
 
     async fn cancel(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<RunState> {
         let id = id.clone();
-        self.worker.write(move |c| super::turns::cancel(c, &id, now)).await
+        self.worker.write(move |c| super::attempts::cancel(c, &id, now)).await
     }
 
     async fn requeue(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
         let id = id.clone();
-        self.worker.write(move |c| super::turns::requeue(c, &id, now)).await
+        self.worker.write(move |c| super::attempts::requeue(c, &id, now)).await
     }
 
     async fn refresh(&self, manifest: &Manifest, changed: &[ManifestFile], now: DateTime<Utc>) -> TrackingResult<()> {
         let (manifest, changed, document) = (manifest.clone(), changed.to_vec(), manifest.to_json());
-        self.worker.write(move |c| super::turns::refresh(c, &manifest, &document, &changed, now)).await
+        self.worker.write(move |c| super::attempts::refresh(c, &manifest, &document, &changed, now)).await
     }
 
     async fn force(&self, id: &ManifestId, now: DateTime<Utc>) -> TrackingResult<()> {
         let id = id.clone();
-        self.worker.write(move |c| super::turns::force(c, &id, now)).await
+        self.worker.write(move |c| super::attempts::force(c, &id, now)).await
     }
 
     async fn prioritise(&self, id: &ManifestId, priority: i32, now: DateTime<Utc>) -> TrackingResult<()> {
         let id = id.clone();
-        self.worker.write(move |c| super::turns::prioritise(c, &id, priority, now)).await
+        self.worker.write(move |c| super::attempts::prioritise(c, &id, priority, now)).await
     }
 }

@@ -1,7 +1,7 @@
 //! Life of an attempt: started, converted, failed, given up.
 
 use super::{Machine, cancelled};
-use crate::run::active::Phase;
+use crate::run::active::Activity;
 use crate::run::pauses;
 use crate::run::words::Action;
 use chrono::{DateTime, Utc};
@@ -13,7 +13,7 @@ const MAX_REPLANS: u32 = 2;
 
 impl Machine {
     pub(super) fn started(&mut self, id: ManifestId, attempt: u32, now: DateTime<Utc>, actions: &mut Vec<Action>) {
-        let Some(run) = self.runs.get_mut(&id).filter(|run| run.phase == Phase::Starting) else { return };
+        let Some(run) = self.runs.get_mut(&id).filter(|run| run.activity == Activity::Starting) else { return };
         run.attempt = attempt;
         run.refusals = 0;
         if self.stops {
@@ -21,15 +21,17 @@ impl Machine {
             self.forget(id, actions);
         } else {
             run.deadline = Some(now + self.limits.run_timeout);
-            self.ask(&id, Phase::Converting, Action::Convert(id.clone(), attempt), actions);
+            self.ask(&id, Activity::Converting, Action::Convert(id.clone(), attempt), actions);
         }
     }
 
     pub(super) fn converted(&mut self, id: ManifestId, attempt: u32, actions: &mut Vec<Action>) {
         match self.at(&id, attempt) {
-            Some(Phase::Converting) => self.ask(&id, Phase::Committing, Action::Commit(id.clone(), attempt), actions),
+            Some(Activity::Converting) => {
+                self.ask(&id, Activity::Committing, Action::Commit(id.clone(), attempt), actions)
+            }
             // The conversion was told to stop just when it was complete.
-            Some(Phase::Aborting(reason)) => {
+            Some(Activity::Aborting(reason)) => {
                 let reason = reason.clone();
                 self.discard(&id, reason, actions);
             }
@@ -39,8 +41,8 @@ impl Machine {
 
     pub(super) fn needs_replan(&mut self, id: ManifestId, attempt: u32, actions: &mut Vec<Action>) {
         let reason = match self.at(&id, attempt) {
-            Some(Phase::Converting) => None,
-            Some(Phase::Aborting(reason)) => Some(reason.clone()),
+            Some(Activity::Converting) => None,
+            Some(Activity::Aborting(reason)) => Some(reason.clone()),
             _ => return,
         };
         let Some(run) = self.runs.get_mut(&id) else { return };
@@ -53,20 +55,20 @@ impl Machine {
             return self.discard(&id, Some(Failure::new(FailureClass::Input, message)), actions);
         }
         // Files that the attempt left are removed at the start of the next.
-        self.ask(&id, Phase::Starting, Action::Start(id.clone()), actions);
+        self.ask(&id, Activity::Starting, Action::Start(id.clone()), actions);
     }
 
     pub(super) fn attempt_failed(&mut self, id: ManifestId, attempt: u32, failure: Failure, actions: &mut Vec<Action>) {
         let reason = match self.at(&id, attempt) {
-            Some(Phase::Converting | Phase::Committing) => Some(failure),
-            Some(Phase::Aborting(reason)) => reason.clone(),
+            Some(Activity::Converting | Activity::Committing) => Some(failure),
+            Some(Activity::Aborting(reason)) => reason.clone(),
             _ => return,
         };
         self.discard(&id, reason, actions);
     }
 
     pub(super) fn discarded(&mut self, id: ManifestId, attempt: u32, now: DateTime<Utc>, actions: &mut Vec<Action>) {
-        let Some(Phase::Discarding(reason)) = self.at(&id, attempt) else { return };
+        let Some(Activity::Discarding(reason)) = self.at(&id, attempt) else { return };
         let Some(failure) = reason.clone() else { return self.forget(id, actions) };
         let Some(run) = self.runs.get(&id) else { return };
         let failures = run.failures_like(failure.class);
@@ -76,23 +78,23 @@ impl Machine {
         } else {
             Action::Fail(id.clone(), attempt, failure)
         };
-        self.ask(&id, Phase::Ending, action, actions);
+        self.ask(&id, Activity::Ending, action, actions);
     }
 
     /// Has the run converted anew, as its committed output cannot be shown any more. The more often that happens, the rarer it
     /// is tried: whatever removes private files may do so again.
     pub(super) fn lost(&mut self, id: &ManifestId, failure: Failure, now: DateTime<Utc>, actions: &mut Vec<Action>) {
-        let Some(run) = self.runs.get(id).filter(|run| run.phase == Phase::Publishing) else { return };
+        let Some(run) = self.runs.get(id).filter(|run| run.activity == Activity::Publishing) else { return };
         let not_before = now + pauses::before_converting_anew(run.generation);
         let action = Action::Supersede(id.clone(), run.attempt, failure, not_before);
-        self.ask(id, Phase::Superseding, action, actions);
+        self.ask(id, Activity::Superseding, action, actions);
     }
 
     pub(super) fn cancel(&mut self, id: &ManifestId, actions: &mut Vec<Action>) {
         let Some(run) = self.runs.get_mut(id) else { return };
-        // In the other phases the store refuses what comes next, or it is too late.
-        if run.phase == Phase::Converting {
-            run.phase = Phase::Aborting(Some(cancelled()));
+        // In the other activities the store refuses what comes next, or it is too late.
+        if run.activity == Activity::Converting {
+            run.activity = Activity::Aborting(Some(cancelled()));
             run.deadline = None;
             actions.push(Action::Abort(id.clone(), run.attempt));
         }
@@ -101,9 +103,9 @@ impl Machine {
     pub(super) fn time_out(&mut self, now: DateTime<Utc>, actions: &mut Vec<Action>) {
         let minutes = self.limits.run_timeout.num_minutes();
         for (id, run) in &mut self.runs {
-            if run.phase == Phase::Converting && run.deadline.is_some_and(|at| at <= now) {
+            if run.activity == Activity::Converting && run.deadline.is_some_and(|at| at <= now) {
                 let message = format!("the attempt took longer than {minutes} minutes (the limit)");
-                run.phase = Phase::Aborting(Some(Failure::new(FailureClass::Timeout, message)));
+                run.activity = Activity::Aborting(Some(Failure::new(FailureClass::Timeout, message)));
                 run.deadline = None;
                 actions.push(Action::Abort(id.clone(), run.attempt));
             }

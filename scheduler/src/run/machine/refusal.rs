@@ -1,7 +1,7 @@
 //! Refusals of the store: the run is looked at, and goes on from how it is.
 
 use super::{Machine, cancelled};
-use crate::run::active::{Phase, Refusal};
+use crate::run::active::{Activity, Refusal};
 use crate::run::pauses;
 use crate::run::words::{Action, Seen};
 use chrono::{DateTime, Utc};
@@ -11,18 +11,18 @@ use millwork_tracking::RunState;
 impl Machine {
     pub(super) fn refused(&mut self, id: ManifestId, failure: Failure, now: DateTime<Utc>, actions: &mut Vec<Action>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        let refusal = match (&run.phase, &run.asked) {
-            (Phase::Starting, _) => Refusal::Start(failure),
-            (Phase::Committing, _) => Refusal::Commit(failure),
-            (Phase::Ending, Some(Action::Fail(.., reason) | Action::RetryLater(.., reason, _))) => {
+        let refusal = match (&run.activity, &run.asked) {
+            (Activity::Starting, _) => Refusal::Start(failure),
+            (Activity::Committing, _) => Refusal::Commit(failure),
+            (Activity::Ending, Some(Action::Fail(.., reason) | Action::RetryLater(.., reason, _))) => {
                 Refusal::End(reason.clone())
             }
-            (Phase::Superseding | Phase::Completing, _) => Refusal::Complete,
+            (Activity::Superseding | Activity::Completing, _) => Refusal::Complete,
             _ => return,
         };
         run.refusals += 1;
         let is_again = run.refusals > 1;
-        self.ask(&id, Phase::Inspecting(refusal), Action::Inspect(id.clone()), actions);
+        self.ask(&id, Activity::Inspecting(refusal), Action::Inspect(id.clone()), actions);
         if is_again {
             // A run that is refused again, for no reason that can be seen, is looked at after a pause: nothing asks in a circle.
             actions.pop();
@@ -32,21 +32,21 @@ impl Machine {
 
     pub(super) fn found(&mut self, id: ManifestId, seen: Option<Seen>, actions: &mut Vec<Action>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
-        let Phase::Inspecting(refusal) = &run.phase else { return };
+        let Activity::Inspecting(refusal) = &run.activity else { return };
         let refusal = refusal.clone();
         let Some(seen) = seen else { return self.forget(id, actions) };
         let is_mine = run.attempt == seen.attempts && seen.state != RunState::Queued;
         (run.attempt, run.generation) = (seen.attempts, seen.generation);
         (run.failures, run.lost_executors) = (seen.failures, seen.lost_executors);
         match seen.state {
-            RunState::Committing => self.ask(&id, Phase::Publishing, Action::Publish(id.clone()), actions),
+            RunState::Committing => self.ask(&id, Activity::Publishing, Action::Publish(id.clone()), actions),
             RunState::Queued | RunState::Planning | RunState::Running if seen.cancel_requested => {
                 self.discard(&id, Some(cancelled()), actions);
             }
             RunState::Queued | RunState::Planning | RunState::Running => match refusal {
                 // As it can be started and was not, it never can: its files are in another manifest.
                 Refusal::Start(failure) => {
-                    self.ask(&id, Phase::Ending, Action::Fail(id.clone(), seen.attempts, failure), actions);
+                    self.ask(&id, Activity::Ending, Action::Fail(id.clone(), seen.attempts, failure), actions);
                 }
                 Refusal::Commit(failure) | Refusal::End(failure) if is_mine => {
                     self.discard(&id, Some(failure), actions);

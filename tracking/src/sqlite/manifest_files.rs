@@ -12,13 +12,13 @@ use millwork_manifest::{FileState, MAX_OBJECT_BYTES, Manifest, ManifestId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// `place` is the file's place in the manifest.
-const TABLE: &str = "CREATE TEMP TABLE IF NOT EXISTS wanted (
+const TABLE: &str = "CREATE TEMP TABLE IF NOT EXISTS manifest_files (
     uri        TEXT PRIMARY KEY,
     place      INTEGER NOT NULL,
     size_bytes INTEGER NOT NULL,
     etag       TEXT NOT NULL,
     version_id TEXT
-) STRICT, WITHOUT ROWID; DELETE FROM temp.wanted;";
+) STRICT, WITHOUT ROWID; DELETE FROM temp.manifest_files;";
 
 /// A file that is not as it would have to be: the first of the manifest.
 pub(super) struct Other {
@@ -30,7 +30,7 @@ pub(super) struct Other {
 /// Puts the files of a manifest in the table.
 pub(super) fn fill(c: &Connection, manifest: &Manifest) -> Done<()> {
     c.execute_batch(TABLE)?;
-    let mut insert = c.prepare_cached("INSERT INTO temp.wanted VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut insert = c.prepare_cached("INSERT INTO temp.manifest_files VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for (place, file) in manifest.files.iter().enumerate() {
         let etag = file.etag.as_deref().unwrap_or_default();
         insert.execute(params![
@@ -48,7 +48,7 @@ pub(super) fn fill(c: &Connection, manifest: &Manifest) -> Done<()> {
 pub(super) fn fill_from_document(c: &Connection, id: &ManifestId) -> Done<()> {
     c.execute_batch(TABLE)?;
     // As it is written: one location that lists every file.
-    let sql = "INSERT INTO temp.wanted SELECT each.value, each.key, 0, '', NULL
+    let sql = "INSERT INTO temp.manifest_files SELECT each.value, each.key, 0, '', NULL
         FROM documents, json_each(documents.document, '$.fileLocations[0].URIPrefixes') AS each WHERE manifest_id = ?1";
     c.prepare_cached(sql)?.execute([id.as_str()])?;
     Ok(())
@@ -76,13 +76,13 @@ const RETURNS: &str = "CASE WHEN manifest_id IS NULL THEN status IN ('pending', 
 
 /// Number of the files in the table that a run which ended without output can have again.
 pub(super) fn count_returning(c: &Connection, id: &ManifestId) -> Done<u64> {
-    let sql = format!("SELECT count(*) FROM temp.wanted CROSS JOIN files USING (uri) WHERE {RETURNS}");
+    let sql = format!("SELECT count(*) FROM temp.manifest_files CROSS JOIN files USING (uri) WHERE {RETURNS}");
     Ok(c.prepare_cached(&sql)?.query_row([id.as_str()], |row| row.get(0))?)
 }
 
 fn first_but(c: &Connection, is_well: &str, id: &ManifestId) -> Done<Option<Other>> {
     let sql = format!(
-        "SELECT uri, status, manifest_id FROM temp.wanted CROSS JOIN files USING (uri) WHERE NOT ({is_well})
+        "SELECT uri, status, manifest_id FROM temp.manifest_files CROSS JOIN files USING (uri) WHERE NOT ({is_well})
          ORDER BY place LIMIT 1"
     );
     let mut statement = c.prepare_cached(&sql)?;
@@ -95,20 +95,20 @@ fn first_but(c: &Connection, is_well: &str, id: &ManifestId) -> Done<Option<Othe
 pub(super) fn claim(c: &Connection, manifest: &Manifest, now: DateTime<Utc>) -> Done<()> {
     let (id, at) = (manifest.id.as_str(), time(now));
     let sql =
-        "INSERT INTO timeline SELECT wanted.uri, ?2, 'manifested', ?1 FROM temp.wanted LEFT JOIN files USING (uri)
+        "INSERT INTO timeline SELECT manifest_files.uri, ?2, 'manifested', ?1 FROM temp.manifest_files LEFT JOIN files USING (uri)
         WHERE files.uri IS NULL OR status IN ('pending', 'failed') ORDER BY place";
     c.prepare_cached(sql)?.execute(params![id, at])?;
     set_manifested(c, id, "+status IN ('pending', 'failed')", &at)?;
     let sql =
         "INSERT INTO files SELECT uri, ?3, size_bytes, etag, version_id, NULL, 'manifested', 1, ?1, NULL, NULL, NULL,
-        ?2, ?2 FROM temp.wanted WHERE NOT EXISTS (SELECT 1 FROM files WHERE files.uri = wanted.uri)";
+        ?2, ?2 FROM temp.manifest_files WHERE NOT EXISTS (SELECT 1 FROM files WHERE files.uri = manifest_files.uri)";
     c.prepare_cached(sql)?.execute(params![id, at, manifest.date.to_string()])?;
     empty(c)
 }
 
 /// Keeps nothing of it in memory.
 fn empty(c: &Connection) -> Done<()> {
-    c.prepare_cached("DELETE FROM temp.wanted")?.execute([])?;
+    c.prepare_cached("DELETE FROM temp.manifest_files")?.execute([])?;
     Ok(())
 }
 
@@ -116,7 +116,7 @@ fn empty(c: &Connection) -> Done<()> {
 pub(super) fn return_all(c: &Connection, id: &ManifestId, now: DateTime<Utc>) -> Done<()> {
     let at = time(now);
     set_manifested(c, id.as_str(), "true", &at)?;
-    let sql = "INSERT INTO timeline SELECT uri, ?2, 'manifested', ?1 FROM temp.wanted ORDER BY place";
+    let sql = "INSERT INTO timeline SELECT uri, ?2, 'manifested', ?1 FROM temp.manifest_files ORDER BY place";
     c.prepare_cached(sql)?.execute(params![id.as_str(), at])?;
     empty(c)
 }
@@ -124,7 +124,7 @@ pub(super) fn return_all(c: &Connection, id: &ManifestId, now: DateTime<Utc>) ->
 fn set_manifested(c: &Connection, id: &str, which: &str, at: &str) -> Done<()> {
     let sql = format!(
         "UPDATE files SET status = 'manifested', manifest_id = ?1, reason = NULL, version = version + 1, updated_at = ?2
-         WHERE uri IN (SELECT uri FROM temp.wanted) AND {which}"
+         WHERE uri IN (SELECT uri FROM temp.manifest_files) AND {which}"
     );
     c.prepare_cached(&sql)?.execute(params![id, at])?;
     Ok(())

@@ -4,9 +4,9 @@
 //! Those of a forced run, which has an output, stay completed.
 
 use super::job::Done;
+use super::manifest_files::{self, Other};
 use super::rows::{find_file, time};
 use super::runs::{find, known, save};
-use super::wanted::{self, Other};
 use super::{SqliteStore, locks};
 use crate::decide::OVERWRITTEN;
 use crate::life::{self, check_owned, has_output};
@@ -143,13 +143,13 @@ pub(super) fn refresh(
 
 pub(super) fn requeue(c: &Connection, id: &ManifestId, now: DateTime<Utc>) -> Done<()> {
     let Some(after) = life::requeue(&known(c, id)?, now)? else { return Ok(()) };
-    wanted::fill_from_document(c, id)?;
-    let owned = wanted::count_returning(c, id)?;
+    manifest_files::fill_from_document(c, id)?;
+    let owned = manifest_files::count_returning(c, id)?;
     if owned != after.files {
-        let first_lost = file_of(c, wanted::first_lost(c, id)?)?;
+        let first_lost = file_of(c, manifest_files::first_lost(c, id)?)?;
         check_owned(&after, owned, first_lost.as_ref())?;
     }
-    wanted::return_all(c, id, now)?;
+    manifest_files::return_all(c, id, now)?;
     save(c, &after)
 }
 
@@ -176,8 +176,8 @@ pub(super) fn check_owns_files(c: &Connection, run: &Run) -> Done<()> {
     if owned == run.files {
         return Ok(());
     }
-    wanted::fill_from_document(c, &run.manifest_id)?;
-    let first_lost = file_of(c, wanted::first_not_in(c, &run.manifest_id, state)?)?;
+    manifest_files::fill_from_document(c, &run.manifest_id)?;
+    let first_lost = file_of(c, manifest_files::first_not_in(c, &run.manifest_id, state)?)?;
     Ok(check_owned(run, owned, first_lost.as_ref())?)
 }
 

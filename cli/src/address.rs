@@ -1,0 +1,14 @@
+//! Addresses of files as people type them: a URI, or a path.
+
+use millwork_manifest::ObjectUri;
+use millwork_storage::absolute;
+use std::path::Path;
+
+/// Parses a file's URI or its path, for options. The file need not be there.
+pub(crate) fn parse_uri(text: &str) -> Result<ObjectUri, String> {
+    if text.contains("://") {
+        return text.parse().map_err(|e: millwork_manifest::InvalidUri| e.to_string());
+    }
+    let path = absolute(Path::new(text)).map_err(|e| e.to_string())?;
+    ObjectUri::from_path(&path).map_err(|e| e.to_string())
+}
