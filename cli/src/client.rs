@@ -261,11 +261,14 @@ impl Client {
         let (code, mut reason, hint) = match serde_json::from_str::<ErrorBody>(&text) {
             Ok(ErrorBody { error }) => (error.code, error.message, error.hint),
             // Of something between here and the scheduler.
+            Err(_) if text.trim().is_empty() => {
+                let reason = format!("nothing else: what answers at {} may be no scheduler", self.base);
+                (ErrorCode::Unknown, reason, Some(OTHER_ADDRESS.to_owned()))
+            }
             Err(_) => (ErrorCode::Unknown, text, None),
         };
         if status == StatusCode::UNAUTHORIZED && matches!(self.token, Token::OfOwner { .. }) {
-            reason += "; say --token-file FILE or set MILLWORK_TOKEN: a scheduler leaves a token only for the user who started \
-                       it, on the same machine";
+            reason = "this command found no token: a scheduler leaves one only for the user who started it, on the same machine".to_owned();
         }
         Err(Trouble::Refused { status, code, reason, hint }.into())
     }
@@ -287,6 +290,10 @@ fn scheduler_url(text: &str) -> anyhow::Result<Url> {
     }
 }
 
+/// Advice where something else than a scheduler's API answers.
+const OTHER_ADDRESS: &str =
+    "--scheduler is the address that the scheduler's --http says, not --listen, nor an executor's";
+
 /// Tells in a few words why a request found nobody: the causes at the root, without numbers that only a developer reads.
 fn reason_of(error: &reqwest::Error) -> String {
     if error.is_timeout() {
@@ -299,7 +306,14 @@ fn reason_of(error: &reqwest::Error) -> String {
     match root.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
         Some(std::io::ErrorKind::ConnectionRefused) => "nothing listens there".to_owned(),
         _ => {
+            // Texts of rustls and hyper, which have no other way to be known here.
             let text = root.to_string();
+            if text.starts_with("received corrupt message") {
+                return "it speaks no TLS: say http:// instead of https://, or the address where it does".to_owned();
+            }
+            if text.starts_with("received unexpected message") || text.starts_with("invalid HTTP version") {
+                return format!("no HTTP is spoken there: {OTHER_ADDRESS}");
+            }
             text.split_once(" (os error ").map_or(text.as_str(), |(words, _)| words).to_owned()
         }
     }

@@ -63,14 +63,14 @@ pub enum SecretError {
         problem: String,
     },
     /// A file that cannot be read or made.
-    #[error("cannot {operation} {}: {source}", path.display())]
+    #[error("cannot {operation} {}: {cause}", path.display())]
     Io {
         /// Operation that failed.
         operation: &'static str,
         /// The file or directory.
         path: PathBuf,
         /// Cause of the failure.
-        source: io::Error,
+        cause: io::Error,
     },
     /// No place for a secret of this user's own.
     #[error(
@@ -116,7 +116,7 @@ impl Secret {
     pub fn of_this_user() -> Result<Self, SecretError> {
         let path = Self::path_of_this_user()?;
         match Self::read(&path) {
-            Err(SecretError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            Err(SecretError::Io { cause, .. }) if cause.kind() == ErrorKind::NotFound => {
                 make(&path)?;
                 Self::read(&path)
             }
@@ -133,7 +133,7 @@ impl Secret {
 
     /// Reads a secret. A mounted file of Kubernetes belongs to root and is readable for a group, so that only others are kept out.
     fn read(path: &Path) -> Result<Self, SecretError> {
-        let failed = |source| SecretError::Io { operation: "read the secret in", path: path.to_owned(), source };
+        let failed = |cause| SecretError::Io { operation: "read the secret in", path: path.to_owned(), cause };
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         let exposed = |problem: String| Err(SecretError::Exposed { path: path.to_owned(), problem });
@@ -232,7 +232,7 @@ fn user() -> u32 {
 
 /// Makes a secret. If another process is faster, that one's counts.
 fn make(path: &Path) -> Result<(), SecretError> {
-    let failed = |operation| move |source| SecretError::Io { operation, path: path.to_owned(), source };
+    let failed = |operation| move |cause| SecretError::Io { operation, path: path.to_owned(), cause };
     let directory = path.parent().unwrap_or(Path::new("/"));
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed("make the directory of"))?;
     let bytes: [u8; 32] = random().map_err(failed("get random bytes for"))?;

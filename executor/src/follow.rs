@@ -60,10 +60,9 @@ pub async fn follow_schedulers(executor: Executor, schedulers: &[Address]) -> an
             }
             (candidate, Err(error)) => {
                 // Each cause once, not at each try.
-                let cause = error.to_string();
+                let cause = cause_of(candidate.as_ref(), &error);
                 if told.len() < MAX_CAUSES && told.insert(cause.clone()) {
-                    let at = candidate.map(|candidate| candidate.at);
-                    tracing::warn!(at = ?at, error = cause, "cannot work for this scheduler; trying on");
+                    tracing::warn!(error = cause, "no scheduler to work for; trying on");
                 }
                 if error.kind() == ErrorKind::PermissionDenied { LONG_PAUSE } else { PAUSE }
             }
@@ -84,6 +83,22 @@ async fn next(candidates: &mut Candidates, access: &Access) -> (Option<Candidate
             (Some(candidate), connected)
         }
         Err(reason) => (None, Err(std::io::Error::other(reason))),
+    }
+}
+
+/// Reason why no scheduler took the executor, with what to look at.
+fn cause_of(candidate: Option<&Candidate>, error: &std::io::Error) -> String {
+    const OWN_ADDRESS: &str =
+        "--scheduler (MILLWORK_EXECUTOR_SCHEDULER) is the address that a scheduler's --listen says";
+    let Some(Candidate { name, at }) = candidate else {
+        return format!("no address is known of {error}; {OWN_ADDRESS}");
+    };
+    let place = if name.to_string() == at.to_string() { name.to_string() } else { format!("{name} ({at})") };
+    match error.kind() {
+        ErrorKind::ConnectionRefused => format!("nothing listens at {place}: start a scheduler; {OWN_ADDRESS}"),
+        // It says itself what to do.
+        ErrorKind::PermissionDenied => format!("at {place}: {error}"),
+        _ => format!("at {place}: {error}; {OWN_ADDRESS}"),
     }
 }
 

@@ -6,6 +6,7 @@
 mod certificates;
 mod descriptors;
 mod http;
+mod listen;
 mod seldom;
 mod tls;
 mod watched;
@@ -13,6 +14,7 @@ mod watched;
 pub use certificates::{CertificateEnd, certificate_ends};
 pub use descriptors::raise_descriptor_limit;
 pub use http::{ConnectionLimits, Endless, HttpServer, Peer, Slot, Slots, hold, network};
+pub use listen::cannot_listen;
 pub use seldom::Seldom;
 pub use tls::{ClientTls, ClientTrust, Identity, ServerTls, TlsError, certificate_names};
 pub use tokio_rustls::{self, rustls};

@@ -15,30 +15,30 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file that is not there, or holds something else.
-    #[error("cannot read {what} from `{}`: {source}; it must be a PEM file", path.display())]
+    #[error("cannot read {what} from `{}`: {cause}; it must be a PEM file", path.display())]
     File {
         /// The kind of content that was looked for.
         what: &'static str,
         /// The file.
         path: PathBuf,
         /// The cause.
-        source: pem::Error,
+        cause: pem::Error,
     },
     /// A certificate that rustls refuses.
-    #[error("cannot use `{}` for TLS: {source}", path.display())]
+    #[error("cannot use `{}` for TLS: {cause}", path.display())]
     Unusable {
         /// The certificate's file.
         path: PathBuf,
         /// The cause, such as a key of another certificate.
-        source: rustls::Error,
+        cause: rustls::Error,
     },
     /// Authorities that cannot be trusted in.
-    #[error("cannot check certificates of clients by `{}`: {source}", path.display())]
+    #[error("cannot check certificates of clients by `{}`: {cause}", path.display())]
     Authority {
         /// The authorities' file.
         path: PathBuf,
         /// The cause.
-        source: rustls::server::VerifierBuilderError,
+        cause: rustls::server::VerifierBuilderError,
     },
 }
 
@@ -170,11 +170,11 @@ fn provider() -> Arc<CryptoProvider> {
 
 fn server_config(identity: &Identity, trust: &ClientTrust, protocols: &[&str]) -> Result<ServerConfig, TlsError> {
     let (chain, key) = read_identity(identity)?;
-    let unusable = |source| TlsError::Unusable { path: identity.certificate.clone(), source };
+    let unusable = |cause| TlsError::Unusable { path: identity.certificate.clone(), cause };
     let verifier = |path: &PathBuf, is_required: bool| {
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(read_authorities(path)?), provider());
         let builder = if is_required { builder } else { builder.allow_unauthenticated() };
-        builder.build().map_err(|source| TlsError::Authority { path: path.clone(), source })
+        builder.build().map_err(|cause| TlsError::Authority { path: path.clone(), cause })
     };
     let verifier = match trust {
         ClientTrust::Unasked => WebPkiClientVerifier::no_client_auth(),
@@ -195,13 +195,13 @@ fn client_config(
 ) -> Result<ClientConfig, TlsError> {
     let roots = read_authorities(authorities)?;
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|source| TlsError::Unusable { path: authorities.to_owned(), source })?;
+    let builder = builder.map_err(|cause| TlsError::Unusable { path: authorities.to_owned(), cause })?;
     let builder = builder.with_root_certificates(roots);
     let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some(identity) => {
             let (chain, key) = read_identity(identity)?;
-            let unusable = |source| TlsError::Unusable { path: identity.certificate.clone(), source };
+            let unusable = |cause| TlsError::Unusable { path: identity.certificate.clone(), cause };
             builder.with_client_auth_cert(chain, key).map_err(unusable)?
         }
     };
@@ -216,21 +216,21 @@ fn names(protocols: &[&str]) -> Vec<Vec<u8>> {
 fn read_identity(identity: &Identity) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
     let chain = read_certificates("a certificate", &identity.certificate)?;
     let key = PrivateKeyDer::from_pem_file(&identity.key);
-    let key = key.map_err(|source| TlsError::File { what: "a private key", path: identity.key.clone(), source })?;
+    let key = key.map_err(|cause| TlsError::File { what: "a private key", path: identity.key.clone(), cause })?;
     Ok((chain, key))
 }
 
 fn read_authorities(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in read_certificates("certificates of authorities", path)? {
-        roots.add(certificate).map_err(|source| TlsError::Unusable { path: path.to_owned(), source })?;
+        roots.add(certificate).map_err(|cause| TlsError::Unusable { path: path.to_owned(), cause })?;
     }
     Ok(roots)
 }
 
 /// At least one.
 fn read_certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let failed = |source| TlsError::File { what, path: path.to_owned(), source };
+    let failed = |cause| TlsError::File { what, path: path.to_owned(), cause };
     let found = CertificateDer::pem_file_iter(path).map_err(failed)?;
     let found = found.collect::<Result<Vec<_>, _>>().map_err(failed)?;
     if found.is_empty() { Err(failed(pem::Error::NoItemsFound)) } else { Ok(found) }

@@ -1,7 +1,6 @@
 //! Health and metrics over HTTP, for a service that has nothing else to say there.
 
 use crate::Metrics;
-use anyhow::Context;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -100,7 +99,7 @@ impl HealthServer {
                 tracing::warn!(%address, "another process has this address: no health or metrics are served; give this one an address of its own with --http");
                 Ok(None)
             }
-            Err(error) => Err(error).with_context(|| format!("cannot listen on {address}")),
+            Err(error) => anyhow::bail!(millwork_net::cannot_listen(address, &error)),
         }
     }
 

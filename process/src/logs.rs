@@ -13,6 +13,9 @@ use tracing_subscriber::{EnvFilter, Layer};
 /// The variable that tells the form of lines.
 const VARIABLE: &str = "MILLWORK_LOG";
 
+/// Libraries that tell in their own words what errors of ours tell in plain ones, or what any stranger can make them tell.
+const QUIET_LIBRARIES: &str = "aws_config=error,h2=error";
+
 /// The form of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
@@ -23,6 +26,7 @@ enum Form {
 /// Begins to log what passes the filter: that in `RUST_LOG`, else this one. The lines are text, or JSON if `MILLWORK_LOG` is `json`. In a
 /// runtime it also begins to send traces under the name of the service, if somebody wants them.
 pub fn start_logs(service: &'static str, default_filter: &str) -> anyhow::Result<()> {
+    let default_filter = format!("{default_filter},{QUIET_LIBRARIES}");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| default_filter.into());
     let form = form(std::env::var(VARIABLE).ok().as_deref())?;
     let colours = form == Form::Text && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

@@ -6,8 +6,10 @@
 
 use crate::profile::{self, Profile};
 use clap::builder::{FalseyValueParser, Resettable};
+use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use std::env;
+use std::error::Error;
 use std::ffi::OsString;
 
 /// The beginning of variables that are named after their option.
@@ -46,11 +48,56 @@ pub fn read(
 ) -> Result<(Command, ArgMatches), clap::Error> {
     let line: Vec<OsString> = line.into_iter().map(Into::into).collect();
     let plain = command.clone();
-    let matches = command.try_get_matches_from_mut(&line)?;
+    let matches = command.try_get_matches_from_mut(&line).map_err(|error| plainly(error, &command, &line))?;
     let Some(profile) = Profile::chosen(&matches) else { return Ok((plain, matches)) };
     let command = profile.apply(plain);
-    let matches = command.clone().try_get_matches_from_mut(&line)?;
+    let matches = command.clone().try_get_matches_from_mut(&line).map_err(|error| plainly(error, &command, &line))?;
     Ok((command, matches))
+}
+
+/// Texts of the standard library about numbers and addresses, and plain ones for them.
+const PLAIN_TEXTS: [(&str, &str); 5] = [
+    ("invalid digit found in string", "a whole number is wanted, without a unit"),
+    ("invalid float literal", "a number is wanted, without a unit, such as 10 or 0.5"),
+    ("number too large to fit in target type", "the number is too large"),
+    ("cannot parse integer from empty string", "a number is wanted"),
+    ("invalid socket address syntax", "an address is wanted with its port, such as 127.0.0.1:8080"),
+];
+
+/// Tells of a value that is wrong in plain words, and by the name of its variable if it came from that.
+fn plainly(error: clap::Error, command: &Command, line: &[OsString]) -> clap::Error {
+    let (Some(ContextValue::String(option)), Some(ContextValue::String(value))) =
+        (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue))
+    else {
+        return error;
+    };
+    let variable = variable_of(command, option, value, line);
+    let reason = error.source().map(ToString::to_string);
+    let plain = reason.as_ref().and_then(|reason| PLAIN_TEXTS.iter().find(|(text, _)| reason == text));
+    let reason = match (plain, &variable, reason) {
+        (None, None, _) | (_, _, None) => return error,
+        (Some((_, plain)), ..) => (*plain).to_owned(),
+        (None, Some(_), Some(reason)) => reason,
+    };
+    let from = variable.map(|name| format!(", from the variable {name}")).unwrap_or_default();
+    let message =
+        format!("invalid value '{value}' for '{option}'{from}: {reason}\n\nFor more information, try '--help'.\n");
+    clap::Error::raw(error.kind(), message)
+}
+
+/// The variable that an option has this value from; none if the line names the option.
+fn variable_of(command: &Command, option: &str, value: &str, line: &[OsString]) -> Option<String> {
+    let is_it = |arg: &&Arg| {
+        let long = arg.get_long().map(|long| format!("--{long}"));
+        let is_said = |long: &String| {
+            line.iter().any(|word| word.to_str().is_some_and(|word| word.split('=').next() == Some(long)))
+        };
+        arg.to_string() == option && !long.as_ref().is_some_and(is_said)
+    };
+    let own = command.get_arguments().filter(is_it).filter_map(Arg::get_env);
+    let named = own.filter(|name| env::var_os(name).is_some_and(|set| set == value)).map(|name| name.to_string_lossy());
+    let below = || command.get_subcommands().find_map(|below| variable_of(below, option, value, line));
+    named.map(|name| name.into_owned()).next().or_else(below)
 }
 
 /// Gives a command's options a variable each, and sets its texts for any width. A variable that is empty is as good as none.
@@ -102,6 +149,12 @@ fn paragraphs(text: &str) -> String {
 }
 
 fn with_variable(arg: Arg, prefix: &str) -> Arg {
+    // So that a value below 0 is told to be out of range, and is not taken for an option.
+    let arg = if arg.get_long().is_some() && arg.get_action().takes_values() {
+        arg.allow_negative_numbers(true)
+    } else {
+        arg
+    };
     let arg = match arg.get_long().filter(|_| is_configurable(&arg) && arg.get_env().is_none()) {
         // The variable's name is leaked: it lives as long as the process, which names each option once.
         Some(long) => {

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     let done = millwork_process::block_on(async {
         // Ballista's manager of executors tries to dial them now and then, which have no port.
         let filter = "info,ballista=warn,ballista_core=warn,ballista_scheduler=warn,ballista_scheduler::state::executor_manager=off,\
-                      ballista_scheduler::state::execution_stage=error,datafusion=warn,h2=error";
+                      ballista_scheduler::state::execution_stage=error,datafusion=warn";
         millwork_process::start_logs("millwork-scheduler", filter)?;
         serve(parsed.options, settings).await
     });
@@ -143,7 +143,8 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
                 tries += 1;
                 tokio::time::sleep(LISTEN_PAUSE).await;
             }
-            listener => return listener.with_context(|| format!("cannot listen on {address}")),
+            Err(error) => anyhow::bail!(millwork_net::cannot_listen(address, &error)),
+            Ok(listener) => return Ok(listener),
         }
     }
 }

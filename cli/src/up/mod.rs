@@ -274,7 +274,10 @@ fn builder(options: &Options, place: &Where, store: &Arc<dyn TrackingStore>) -> 
 
 async fn show(options: &Options, service: &Service) -> anyhow::Result<Shown> {
     let listener = match options.http {
-        Some(address) => TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?,
+        Some(address) => {
+            let cannot = |error| anyhow::Error::msg(millwork_net::cannot_listen(address, &error));
+            TcpListener::bind(address).await.map_err(cannot)?
+        }
         None => free_port().await?,
     };
     let address = listener.local_addr()?;
@@ -292,9 +295,11 @@ async fn show(options: &Options, service: &Service) -> anyhow::Result<Shown> {
 /// A listener on the first port that is free.
 async fn free_port() -> anyhow::Result<TcpListener> {
     for port in PORTS.0..PORTS.0 + PORTS.1 {
-        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        match TcpListener::bind(address).await {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {}
-            listener => return listener.with_context(|| format!("cannot listen on 127.0.0.1:{port}")),
+            Err(error) => anyhow::bail!(millwork_net::cannot_listen(address, &error)),
+            Ok(listener) => return Ok(listener),
         }
     }
     anyhow::bail!("the ports {} to {} are all taken: name one with --http HOST:PORT", PORTS.0, PORTS.0 + PORTS.1 - 1)

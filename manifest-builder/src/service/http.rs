@@ -2,7 +2,7 @@
 
 use super::tally;
 use anyhow::Context;
-use millwork_net::raise_descriptor_limit;
+use millwork_net::{cannot_listen, raise_descriptor_limit};
 use millwork_process::{HealthServer, Metrics};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl Health {
         };
         let served = HealthServer::start(address, metrics, Arc::new(|| Ok("ok".to_owned())), ready, descriptors).await;
         // The server goes on as long as the process lives.
-        drop(served.with_context(|| format!("cannot listen on {address}"))?);
+        drop(served.map_err(|error| anyhow::Error::msg(cannot_listen(address, &error)))?);
         Ok(health)
     }
 
