@@ -1,12 +1,11 @@
-//! Numbers over time, written by the scheduler that runs the manifests: what came, what was converted, how much is left, and how fast
-//! a busy slot works.
+//! Recorder of time series, run by the leader: arrivals, conversions, backlog, and the speed of a busy slot.
 //!
-//! | the process dies | what is missing |
+//! | crash | what is missing |
 //! |---|---|
-//! | at any time | what happened since it last wrote, ten seconds at the most |
-//! | for a while | the time in between: samples tell how much of their span was watched |
+//! | at any time | what happened since the last write, ten seconds at most |
+//! | until a later restart | the time in between: samples tell how much of their span was observed |
 //!
-//! The next one goes on with the samples of the minute and the hour that it finds, and with the rate that was learnt.
+//! The next leader continues the current samples of the minute and the hour, and the measured rate.
 
 use crate::changes::EndedRun;
 use crate::engine::Engine;
@@ -22,25 +21,25 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio_util::sync::CancellationToken;
 
-/// Time between two looks at the slots, 1 s.
+/// Interval at which slots are observed, 1 s.
 const LOOK: Duration = Duration::from_secs(1);
-/// Time between two writes, 10 s: what a crash can lose, at three writes each.
+/// Interval between writes, 10 s: the loss in a crash, at a cost of three writes each.
 const WRITE: Duration = Duration::from_secs(10);
-/// Time between two clearings of what is too old.
+/// Interval between removals of expired samples.
 const PRUNE: Duration = Duration::from_secs(3600);
-/// Time for which the capacity counts that was written last: an hour, in which another scheduler has long begun to write.
+/// Validity of the stored capacity: an hour, by when another scheduler has written a new one.
 const KEEP_CAPACITY: chrono::Duration = chrono::Duration::hours(1);
-/// Time for which the rate is remembered while nothing runs: as long as samples of hours.
+/// Retention of the rate while nothing runs: that of hourly samples.
 const KEEP_RATE: chrono::Duration = chrono::Duration::days(400);
-/// Time with work in it after which what was learnt before counts half, in seconds: half an hour, so that a change of the input or
-/// the machines shows within the hour, and a run that is slow does not.
+/// Busy time after which older measurements count half, in seconds: half an hour, so that a change of the input or the
+/// machines shows within the hour, and a single slow run does not.
 const HALF_LIFE: f64 = 1800.0;
-/// Time for which it is remembered that the dates were counted: for ever.
+/// Retention of the note that the dates were counted: in effect for ever.
 const KEEP_COUNTED: chrono::Duration = chrono::Duration::days(36_500);
-/// Name of the note that holds the rate.
+/// Name of the note with the rate.
 const RATE: &str = "rate";
 
-/// Bytes that slots converted and the time for which they were busy, of which the older counts less.
+/// Bytes that slots converted and their busy time, both with exponential decay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Rate {
@@ -49,7 +48,7 @@ pub(crate) struct Rate {
 }
 
 impl Rate {
-    /// Adds some seconds in which slots were busy for so long, all together, and runs of so many bytes were completed.
+    /// Adds a period: its duration and the busy time of all slots in seconds, and the bytes of runs completed in it.
     fn add(&mut self, seconds: f64, busy_slot_seconds: f64, bytes: u64) {
         if busy_slot_seconds > 0.0 {
             let rest = 0.5_f64.powf(seconds / HALF_LIFE);
@@ -59,13 +58,13 @@ impl Rate {
         self.slot_seconds += busy_slot_seconds;
     }
 
-    /// Bytes that one busy slot converts a second; none before there was anything.
+    /// Bytes per second of one busy slot; `None` before any measurement.
     fn bytes_per_slot_second(&self) -> Option<f64> {
         (self.bytes > 0.0 && self.slot_seconds > 0.0).then(|| self.bytes / self.slot_seconds)
     }
 }
 
-/// Writer of a store's numbers.
+/// Writer of a store's time series.
 pub(crate) struct Recorder {
     store: Arc<dyn TrackingStore>,
     engine: Engine,

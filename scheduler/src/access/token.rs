@@ -133,7 +133,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Record of a token, all that a scheduler knows of it: a line of the token file, in JSON.
+/// Record of a token, from which the secret cannot be derived: a line of the token file, in JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenRecord {

@@ -127,7 +127,7 @@ async fn left_uploads(place: &Location, now: DateTime<Utc>) -> Option<Check> {
     })
 }
 
-/// Space of the file system of a directory; none if the system does not tell.
+/// Checks the free space of a directory's file system; `None` if the system does not report it.
 fn free_space(name: &str, directory: &Path) -> Option<Check> {
     let path = CString::new(directory.as_os_str().as_bytes()).ok()?;
     let mut answer = std::mem::MaybeUninit::<libc::statvfs>::uninit();

@@ -78,7 +78,7 @@ fn budget_for<'a>(running: usize, budgets: &'a mut [&mut AvailableVcores]) -> Op
     (most.vcores > kept).then_some(&mut **most)
 }
 
-/// Gives an executor the next task of a job, which is a partition.
+/// Binds the next task of a job, a single partition, to an executor.
 fn bind(graph: &mut dyn ExecutionGraph, id: &JobId, budget: &mut AvailableVcores) -> Option<BoundTask> {
     let session_id = graph.session_id().to_owned();
     let stage = graph.fetch_running_stage(&[])?;
