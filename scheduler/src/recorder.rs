@@ -70,9 +70,9 @@ pub(crate) struct Recorder {
     engine: Engine,
     ended: Receiver<EndedRun>,
     stopped: CancellationToken,
-    /// Numbers since the last write.
+    /// Values since the last write.
     now: Sample,
-    /// The samples of this minute and this hour, without that.
+    /// Samples of the current minute and hour, without those values.
     spans: [Sample; 2],
     rate: Rate,
     arrivals: Option<FileTotal>,
@@ -91,7 +91,7 @@ impl Recorder {
         Self { store, engine, ended, stopped, now, spans, rate, arrivals: None, looked: Instant::now(), busy_slots: 0 }
     }
 
-    /// Writes as long as anything is run.
+    /// Writes samples as long as anything runs.
     pub(crate) async fn record(mut self) {
         while let Err(error) = self.go_on().await {
             tracing::warn!(%error, "cannot read the numbers that were written before; trying again");
@@ -115,7 +115,7 @@ impl Recorder {
             if is_over || written.elapsed() >= WRITE {
                 written = Instant::now();
                 if let Err(error) = self.write(Utc::now()).await {
-                    // Numbers that were not written are kept, and written next time.
+                    // Values that could not be written are kept for the next write.
                     tracing::warn!(%error, "cannot write numbers; trying again");
                 }
             }
@@ -131,7 +131,7 @@ impl Recorder {
         }
     }
 
-    /// Goes on where the scheduler before this one was.
+    /// Continues the samples and the rate of the previous leader.
     async fn go_on(&mut self) -> TrackingResult<()> {
         let now = Utc::now();
         for (span, sample) in Span::ALL.into_iter().zip(&mut self.spans) {
@@ -146,7 +146,8 @@ impl Recorder {
         Ok(())
     }
 
-    /// Counts the dates of a store of before totals were kept. One that dies meanwhile leaves it to the next, which counts all anew.
+    /// Counts the dates of a store from before totals were kept. After a crash the next leader counts again from the
+    /// start.
     async fn count_once(&self) -> TrackingResult<()> {
         let now = Utc::now();
         if self.store.notes(TOTALS, now).await?.iter().any(|note| note.name == COUNTED) {
@@ -159,7 +160,7 @@ impl Recorder {
         self.store.put_note(TOTALS, &note, now + KEEP_COUNTED).await
     }
 
-    /// Looks at the slots, and hears which runs have ended.
+    /// Observes the slots, and collects runs that have ended.
     fn look(&mut self) {
         let seconds = self.looked.elapsed().as_secs_f64();
         self.looked = Instant::now();
@@ -190,7 +191,7 @@ impl Recorder {
         self.rate.add(seconds, busy, bytes);
     }
 
-    /// Tells whether something happened since the last write: an idle scheduler writes each minute.
+    /// Tells whether anything happened since the last write. Without news, a sample is written only once a minute.
     fn has_news(&self) -> bool {
         let Sample {
             arrived_files, input_bytes, completed_runs, failed_runs, busy_slot_seconds, backlog_bytes, ..
@@ -205,7 +206,7 @@ impl Recorder {
         let run_bytes = runs.iter().map(|count| count.bytes).fold(0, u64::saturating_add);
         let arrivals = self.store.arrivals().await?;
         let before = self.arrivals.replace(arrivals).unwrap_or(arrivals);
-        // A date that is forgotten takes its arrivals with it.
+        // A deleted date takes its arrivals out of the totals, so that the difference could be negative.
         self.now.arrived_files += arrivals.files.saturating_sub(before.files);
         self.now.arrived_bytes += arrivals.bytes.saturating_sub(before.bytes);
         self.now.backlog_bytes = pending_bytes.saturating_add(run_bytes);
@@ -222,13 +223,13 @@ impl Recorder {
             all.add(&self.now);
             self.store.put_sample(span, &all).await?;
         }
-        // Only when both are written: what is tried again is written in place of what was.
+        // Added only after both samples are written: a retry overwrites the same samples.
         self.spans.iter_mut().for_each(|sample| sample.add(&self.now));
         self.now = Sample { slots: self.now.slots, ..Sample::default() };
         self.tell(now, pending_bytes, run_bytes).await
     }
 
-    /// Tells whoever decides how many executors there should be.
+    /// Writes the present capacity and backlog, for the decision on the number of executors.
     async fn tell(&self, now: DateTime<Utc>, pending_bytes: u64, run_bytes: u64) -> TrackingResult<()> {
         let capacity = Capacity {
             pending_bytes,
@@ -262,7 +263,7 @@ mod tests {
         }
         assert_eq!(rate.bytes_per_slot_second().unwrap().round(), 100.0);
         for _ in 0..3600 {
-            // Idle time teaches nothing.
+            // Idle time does not change the rate.
             rate.add(1.0, 0.0, 0);
         }
         assert_eq!(rate.bytes_per_slot_second().unwrap().round(), 100.0);

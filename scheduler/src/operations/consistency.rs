@@ -42,7 +42,7 @@ pub const INVARIANTS: [&str; 13] = [
     "totals",
 ];
 
-/// A violation of an invariant.
+/// Something that does not fit together.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Finding {
     /// The invariant that is broken, by its name.
