@@ -179,7 +179,7 @@ pub struct StoreFault {
 /// Reads of the store for people. Each is bounded, whatever the store contains.
 #[async_trait]
 pub trait Inspection: Send + Sync {
-    /// Those of these locks that were ever taken, in the order of `names`, of which there may be at most 100.
+    /// Locks of these names that were ever taken, in the order of `names`, of which there may be at most 100.
     async fn locks(&self, names: &[String]) -> TrackingResult<Vec<LockState>>;
 
     /// The runs that start before a queued one, counted up to `limit`; `None` if the run is not queued. May be

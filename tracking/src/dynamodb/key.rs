@@ -89,8 +89,7 @@ fn fitting(uri: &str) -> String {
     format!("{}#{}", cut(uri, KEPT_OF_URI), hash(uri.as_bytes()))
 }
 
-/// First 128 bits of a SHA-256, in hexadecimal: too long for deliberate collisions to be feasible within names of this
-/// kind.
+/// First 128 bits of a SHA-256, in hexadecimal: enough that collisions cannot be constructed in practice.
 pub(super) fn hash(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
