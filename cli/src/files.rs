@@ -1,4 +1,4 @@
-//! `millwork files` and `millwork quarantine`: input files, as the scheduler's store remembers them.
+//! `millwork files` and `millwork quarantine`: input files, as the scheduler's store knows them.
 
 use crate::client::{Client, ClientOptions};
 use crate::list::{ListOptions, Listing, print_json, time};
