@@ -1,4 +1,4 @@
-//! The answer: cause, evidence, what happens next, and the one thing that may be done.
+//! Diagnosis of a subject: cause, evidence, next event, and a safe action.
 
 use crate::{Code, Standing, Subject};
 use chrono::{DateTime, Utc};
