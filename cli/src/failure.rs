@@ -40,7 +40,7 @@ pub(crate) fn clap_text(error: &clap::Error) -> String {
     words.strip_prefix("error: ").map_or_else(|| words.clone(), str::to_owned)
 }
 
-/// Error as it is printed.
+/// Error in its printed form, as text or JSON.
 #[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct Told {
     /// Error code of the scheduler, or name of the exit code.

@@ -42,7 +42,7 @@ const LEAST_UNKNOWN_BYTES: u64 = 4 << 20;
 /// Options by which manifests are converted.
 #[derive(Clone, Debug)]
 pub struct ConversionOptions {
-    /// The query.
+    /// Query over the input rows.
     pub query: Query,
     /// Rule by which keys become column names.
     pub names: ColumnNames,

@@ -87,7 +87,7 @@ pub struct FileFacts {
 /// Release of a file from a manifest whose run ended without output.
 #[derive(Clone, Debug)]
 pub struct SentBack {
-    /// The manifest.
+    /// Id of the manifest.
     pub manifest_id: String,
     /// Time of the release.
     pub at: DateTime<Utc>,
@@ -136,7 +136,7 @@ pub enum ObjectFacts {
 /// A run.
 #[derive(Clone, Debug)]
 pub struct RunFacts {
-    /// The manifest.
+    /// Id of the manifest.
     pub id: String,
     /// The date of its files.
     pub date: String,

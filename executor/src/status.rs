@@ -14,7 +14,7 @@ pub const TASK_BUCKETS: [f64; 12] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 
 pub(crate) enum TaskEnd {
     /// A report to the scheduler, which may contain a failure of the input.
     Completed,
-    /// A defect.
+    /// A failure that is not due to the input, such as a panic.
     Failed,
     /// Cancelled, or abandoned because its scheduler was lost or the executor had to end.
     GivenUp,

@@ -59,7 +59,7 @@ pub enum BuilderError {
         place: String,
         /// `is inside`, or `holds`.
         relation: &'static str,
-        /// The input.
+        /// Address of the input.
         input: String,
     },
     /// An invalid id for a manifest.

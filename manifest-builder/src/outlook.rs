@@ -53,7 +53,7 @@ pub struct CutOutlook {
 /// Pending files of a date.
 #[derive(Clone, Debug, Serialize)]
 pub struct DateToCut {
-    /// The date.
+    /// Date of the files.
     pub date: DatePrefix,
     /// Number of pending files, of which at most 100,000 are read.
     pub files: usize,

@@ -35,7 +35,7 @@ pub struct TakenWishes {
 
 /// Result of one wish.
 enum Done {
-    /// Another builder has made it.
+    /// Another builder has carried out the wish.
     Gone,
     /// The date is locked by another process, or this process is about to stop.
     NotYet,

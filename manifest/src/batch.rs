@@ -59,9 +59,9 @@ pub struct PendingFile {
 pub enum Flush {
     /// Wait for more files, up to [`BatchCaps::max_wait_seconds`] of age at this time.
     WhenAged(DateTime<Utc>),
-    /// Cut them now.
+    /// Cut the remaining files now.
     Now,
-    /// Leave them: there are more files than were read.
+    /// Leave the remaining files pending: more files exist than were read.
     Never,
 }
 

@@ -91,7 +91,7 @@ pub enum ManifestError {
     BadSize {
         /// URI or name of the manifest.
         name: String,
-        /// The file.
+        /// URI of the file.
         uri: String,
         /// Size given by the manifest.
         size: Number,
@@ -101,7 +101,7 @@ pub enum ManifestError {
     LongTag {
         /// URI or name of the manifest.
         name: String,
-        /// The file.
+        /// URI of the file.
         uri: String,
         /// Name of the value that is too long: `the entity tag` or `the version`.
         what: &'static str,
@@ -113,7 +113,7 @@ pub enum ManifestError {
     Duplicate {
         /// URI or name of the manifest.
         name: String,
-        /// The file.
+        /// URI of the file.
         uri: String,
     },
     /// Files have different dates.

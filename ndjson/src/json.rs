@@ -396,7 +396,7 @@ fn skip_container(bytes: &[u8], start: usize, outer_depth: u32) -> Step {
                     }
                     (b',', false) => {
                         at = skip_space(bytes, at + 1);
-                        // Few arrays are long enough for a vectorised search to pay; most of those contain numbers.
+                        // Counted because a vectorised search only pays in long arrays, most of which contain numbers.
                         elements += 1;
                         if elements.is_multiple_of(ELEMENTS_BETWEEN_LOOKS) {
                             at = skip_space(bytes, skip_numbers(bytes, at));

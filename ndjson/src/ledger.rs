@@ -32,7 +32,7 @@ pub struct RangeLedger {
 /// Ledger of a file: number of lines, by result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileLedger {
-    /// The file.
+    /// URI of the file.
     pub uri: String,
     /// Stored size of the file, in bytes.
     pub size_bytes: u64,
@@ -79,7 +79,7 @@ pub enum LedgerError {
     /// Bytes were read twice or not at all.
     #[error("ledger: of `{uri}`, {size_bytes} bytes, the ranges read do not cover each byte once: {ranges:?}")]
     Coverage {
-        /// The file.
+        /// URI of the file.
         uri: String,
         /// Stored size of the file.
         size_bytes: u64,
@@ -89,7 +89,7 @@ pub enum LedgerError {
     /// The file has content, but no line.
     #[error("ledger: `{uri}` has {size_bytes} bytes, but no lines")]
     NoLines {
-        /// The file.
+        /// URI of the file.
         uri: String,
         /// Stored size of the file, in bytes.
         size_bytes: u64,
@@ -97,9 +97,9 @@ pub enum LedgerError {
     /// Lines are missing from the sum of rows, rejected and blank ones.
     #[error("ledger: `{uri}` has {lines} lines, but {rows} rows + {rejected} rejected + {blank} blank")]
     Lines {
-        /// The file.
+        /// URI of the file.
         uri: String,
-        /// Lines seen.
+        /// Number of lines in the file.
         lines: u64,
         /// Lines that became rows.
         rows: u64,

@@ -19,9 +19,9 @@ pub enum TlsError {
     File {
         /// Kind of the expected content.
         what: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The cause.
+        /// Cause of the failure.
         source: pem::Error,
     },
     /// The certificate was refused by rustls.
@@ -37,7 +37,7 @@ pub enum TlsError {
     Authority {
         /// File of the authorities.
         path: PathBuf,
-        /// The cause.
+        /// Cause of the failure.
         source: rustls::server::VerifierBuilderError,
     },
 }

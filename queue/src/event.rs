@@ -23,7 +23,7 @@ pub enum EventKind {
 pub struct ObjectEvent {
     /// Kind of the change.
     pub kind: EventKind,
-    /// The object.
+    /// URI of the object.
     pub uri: ObjectUri,
     /// Size in bytes; `None` for a removal.
     pub size_bytes: Option<u64>,

@@ -24,7 +24,7 @@ pub enum RedriveError {
     /// The file is in a state from which it cannot be taken back.
     #[error("`{uri}` is {state}: only quarantined and failed files are taken back")]
     NotRefused {
-        /// The file.
+        /// URI of the file.
         uri: ObjectUri,
         /// State of the file.
         state: FileState,

@@ -35,7 +35,7 @@ pub struct Adopted {
 
 /// Kind and name of the store's note with the identity of the state.
 const STATE: (&str, &str) = ("state", "identity");
-/// Expiry of that note, in effect never: 100 years.
+/// Lifetime of the note with the identity: 100 years, in effect unlimited.
 const FOR_EVER: Duration = Duration::days(36_500);
 
 /// Location of the manifests that belong to an output.

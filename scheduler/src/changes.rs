@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// A change of a run's state.
 #[derive(Clone, Debug, Serialize)]
 pub struct Change {
-    /// The run.
+    /// Id of the run's manifest.
     pub manifest_id: ManifestId,
     /// New state of the run.
     pub state: RunState,

@@ -15,7 +15,7 @@ pub enum PricesError {
     /// The file cannot be read.
     #[error("cannot read the prices `{path}`: {reason}")]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: String,
         /// Cause of the error.
         reason: String,
@@ -25,7 +25,7 @@ pub enum PricesError {
     Line {
         /// Number of the line.
         line: usize,
-        /// The line.
+        /// Text of the line.
         text: String,
     },
     /// A number is missing.

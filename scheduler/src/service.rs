@@ -35,20 +35,20 @@ pub enum SubmitError {
          manifest is refused (foreign-object), and the file stays as it is"
     )]
     Foreign {
-        /// The manifest.
+        /// Id of the manifest.
         manifest_id: ManifestId,
-        /// First such file.
+        /// URI of the first such file.
         uri: ObjectUri,
     },
     /// The manifest names a file twice: through a link, and by its own name.
     #[error("manifest `{manifest_id}` is refused, since a file of it would be converted twice: {reason}")]
     Twice {
-        /// The manifest.
+        /// Id of the manifest.
         manifest_id: ManifestId,
-        /// First such name.
+        /// First file named twice, with its names.
         reason: SecondName,
     },
-    /// The store refused it, or failed.
+    /// The store refused the manifest, or failed.
     #[error(transparent)]
     Tracking(#[from] TrackingError),
 }

@@ -69,7 +69,7 @@ impl Anchored {
         if name.exists() { name } else { self.path.clone() }
     }
 
-    /// Opens it for reading, without blocking on pipes.
+    /// Opens the anchored file for reading, without blocking on pipes.
     pub(crate) fn open(&self) -> io::Result<File> {
         let file =
             File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(self.lasting_name())?;

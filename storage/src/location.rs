@@ -12,7 +12,7 @@ pub enum Location {
     Local(PathBuf),
     /// A bucket of S3, or of a server that speaks its protocol.
     Bucket {
-        /// The bucket.
+        /// Name of the bucket.
         bucket: String,
         /// The folder, without slashes at its ends; empty for the whole bucket.
         prefix: String,

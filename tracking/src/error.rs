@@ -13,7 +13,7 @@ pub enum TrackingError {
     Unavailable {
         /// The database file or table.
         store: String,
-        /// The cause.
+        /// Cause of the failure, as text.
         message: String,
     },
     /// The store refuses the request permanently.
@@ -21,7 +21,7 @@ pub enum TrackingError {
     Refused {
         /// The database file or table.
         store: String,
-        /// The cause.
+        /// Cause of the failure, as text.
         message: String,
     },
     /// A cursor that is not from any listing.
@@ -32,7 +32,7 @@ pub enum TrackingError {
     Open {
         /// The database file or table.
         store: String,
-        /// The cause.
+        /// Cause of the failure, as text.
         message: String,
     },
     /// A URL that names no kind of store.
@@ -56,7 +56,7 @@ pub enum TrackingError {
     /// A file of another program. It was not changed.
     #[error("state `{store}` is {what}: it stays as it is; name another with --state")]
     Foreign {
-        /// The file.
+        /// Path of the file.
         store: String,
         /// Kind of content in the file.
         what: String,
@@ -64,7 +64,7 @@ pub enum TrackingError {
     /// A lock that another process has taken over.
     #[error("the lock `{name}` with token {token} has passed to another holder")]
     LockLost {
-        /// The lock.
+        /// Name of the lock.
         name: String,
         /// Token of the former holder.
         token: u64,
@@ -72,21 +72,21 @@ pub enum TrackingError {
     /// A file that belongs to another manifest, or is in another state, by now.
     #[error("file `{uri}` is {state}{holder}: it cannot be put in manifest `{manifest_id}`")]
     Taken {
-        /// The file.
+        /// URI of the file.
         uri: String,
-        /// The state it is in.
+        /// Present state of the file or run.
         state: FileState,
-        /// The manifest it is in, as ` in …`.
+        /// Manifest that contains the file, as ` in …`.
         holder: String,
-        /// Manifest that requested it.
+        /// Id of the manifest that was to contain the file.
         manifest_id: String,
     },
     /// A run whose state does not allow the request.
     #[error("run `{manifest_id}` is {found}; {wanted}")]
     Conflict {
-        /// The run.
+        /// Id of the run's manifest.
         manifest_id: String,
-        /// The state it is in.
+        /// Present state of the file or run.
         found: String,
         /// Rule that the request breaks, or advice to the caller.
         wanted: &'static str,

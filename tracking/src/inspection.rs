@@ -116,7 +116,7 @@ pub struct FoundContent {
 /// A change of a file's state by an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateChange {
-    /// The file.
+    /// URI of the file.
     pub uri: ObjectUri,
     /// State and version that were read.
     pub seen: (FileState, u64),

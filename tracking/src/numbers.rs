@@ -258,12 +258,12 @@ pub struct Note {
 pub const SCHEDULERS: &str = "scheduler";
 /// Kind of notes: capacity measured by the leader; see [`Capacity`].
 pub const CAPACITY: &str = "capacity";
-/// Name of the only note of that kind.
+/// Name of the only note of the preceding kind.
 pub const LEARNT: &str = "learnt";
 
 /// Kind of notes: that the totals of all dates were counted once, which stores from earlier versions need.
 pub const TOTALS: &str = "totals";
-/// Name of the only note of that kind.
+/// Name of the only note of the preceding kind.
 pub const COUNTED: &str = "counted";
 
 /// Open work, and the speed of converting it, for the decision on the number of executors.

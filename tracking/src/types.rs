@@ -224,7 +224,7 @@ pub struct QueuedManifest {
 /// The run of a manifest.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Run {
-    /// The manifest.
+    /// Id of the manifest.
     pub manifest_id: ManifestId,
     /// Date of the manifest.
     pub date: DatePrefix,
@@ -337,7 +337,7 @@ pub struct RunCount {
 /// A commit, which makes this attempt's output that of the manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {
-    /// The manifest.
+    /// Id of the manifest.
     pub manifest_id: ManifestId,
     /// Number of the committed attempt.
     pub attempt: u32,

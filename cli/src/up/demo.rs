@@ -12,7 +12,7 @@ const SIZE_MB: f64 = 1.5;
 /// Interval between further files, and their number each time.
 const PAUSE: Duration = Duration::from_secs(6);
 const BUNCH: u32 = 3;
-/// Limit of these times: about an hour, 2 GB.
+/// Limit of the rounds of further files: about an hour, 2 GB.
 const BUNCHES: u32 = 600;
 
 /// Generator of demo files.

@@ -34,7 +34,7 @@ pub(crate) struct Sessions {
 
 /// A session that was just created.
 pub(crate) struct Begun {
-    /// Value of its cookie.
+    /// Value of the session's cookie.
     pub(crate) note: String,
     /// Path prefix for the pages of its token.
     pub(crate) below: Below,

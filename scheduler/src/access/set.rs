@@ -37,7 +37,7 @@ pub enum TokenSetError {
     TooManyOfOne {
         /// Number of the line, from 1.
         line: usize,
-        /// The id.
+        /// Id of the tokens.
         id: TokenId,
     },
     /// More tokens than the limit.

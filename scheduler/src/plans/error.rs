@@ -15,7 +15,7 @@ pub enum PlanError {
     /// The plan belongs to another operator.
     #[error("plan `{id}` was made by `{actor}`: nobody else applies it; make one of your own")]
     OfAnother {
-        /// The plan.
+        /// Id of the plan.
         id: String,
         /// Creator of the plan.
         actor: String,
@@ -23,7 +23,7 @@ pub enum PlanError {
     /// The plan has expired.
     #[error("plan `{id}` could be applied until {}: nothing of it was done; make a new one", .until.format("%Y-%m-%dT%H:%M:%SZ"))]
     Expired {
-        /// The plan.
+        /// Id of the plan.
         id: String,
         /// Expiry time.
         until: DateTime<Utc>,
@@ -31,19 +31,19 @@ pub enum PlanError {
     /// The plan has been applied.
     #[error("plan `{id}` was applied already; what came of it stays to be seen: make a new one for what is left")]
     Used {
-        /// The plan.
+        /// Id of the plan.
         id: String,
     },
     /// The plan is being applied.
     #[error("plan `{id}` is being applied just now: look at it to see how far it is")]
     Busy {
-        /// The plan.
+        /// Id of the plan.
         id: String,
     },
-    /// All subjects of the plan have changed since.
+    /// All subjects of the plan have changed since its creation.
     #[error("all {count} of plan `{id}` had changed since it was made: nothing was done, {first}; make a new one")]
     AllChanged {
-        /// The plan.
+        /// Id of the plan.
         id: String,
         /// Number of subjects.
         count: String,
@@ -58,9 +58,9 @@ pub enum PlanError {
     TooMany {
         /// Creator whose plans are counted, as ` by …`; empty if all are counted.
         whose: String,
-        /// Limit of their number.
+        /// Limit of the number of open plans.
         limit: usize,
-        /// Expiry time of the oldest.
+        /// Expiry time of the oldest open plan.
         until: DateTime<Utc>,
     },
     /// Concurrent changes prevented an update of the register of open plans.

@@ -47,7 +47,7 @@ impl From<&Run> for Seen {
 /// Event for the machine.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// Time has passed.
+    /// Timer tick: time limits and retry times are checked.
     Tick,
     /// This process is about to end: attempts are aborted, commits are finished.
     Stop,
@@ -60,7 +60,7 @@ pub enum Event {
     Due(Vec<Seen>),
     /// Active runs, in answer to [`Action::LookForOpen`].
     Open(Vec<Seen>),
-    /// The store did not answer one of these reads.
+    /// The store did not answer a read of the queue or of active runs.
     LookFailed,
     /// Cancellation of the run was requested, and recorded in the store.
     Cancel(ManifestId),

@@ -65,7 +65,7 @@ pub struct ScalingOptions {
 
 /// Settings of the server for an autoscaler, before it listens.
 pub struct ScalerDoor {
-    /// The address.
+    /// Address to listen on.
     pub address: SocketAddr,
     pub(super) tls: Option<ServerTls>,
 }

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 
 /// Number of recent measurements whose speeds must agree before a remaining time is shown.
 const SPEEDS: usize = 3;
-/// Largest factor between these speeds.
+/// Largest factor between the recent speeds at which they count as agreeing.
 const AGREE: f64 = 2.0;
 /// Limit of the percentage before the commit.
 const MOST_PERCENT: u8 = 99;

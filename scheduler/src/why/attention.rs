@@ -56,7 +56,7 @@ impl Found {
 }
 
 impl Inspector {
-    /// Everything that needs a person, by cause.
+    /// Collects subjects that need a person, grouped by cause.
     pub async fn attention(&self, now: DateTime<Utc>) -> TrackingResult<Attention> {
         let (cluster, builder) = self.cluster(now).await?;
         let settings = self.settings(builder.as_ref());

@@ -25,7 +25,7 @@ pub struct Arranged {
     pub kept: u64,
     /// Byte ranges of the existing file that follow, in this order.
     pub pieces: Vec<Range<u64>>,
-    /// Bytes at its end.
+    /// Bytes appended after the pieces, such as a new footer.
     pub tail: Vec<u8>,
 }
 

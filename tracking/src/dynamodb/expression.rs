@@ -99,7 +99,7 @@ impl Expression {
         self
     }
 
-    /// Requires that an attribute is missing, or compares so.
+    /// Requires that an attribute is missing, or satisfies the comparison.
     pub(super) fn when_absent_or(mut self, attribute: &str, operator: &str, value: AttributeValue) -> Self {
         let text = self.comparison(attribute, operator, value);
         self.conditions.push(format!("(attribute_not_exists(#{attribute}) OR {text})"));

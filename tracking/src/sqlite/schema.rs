@@ -1,4 +1,4 @@
-//! The tables.
+//! Schema of the SQLite database: tables, indexes and triggers.
 
 /// Format version of the database, stored in `user_version`.
 pub(super) const VERSION: i64 = 4;

@@ -18,7 +18,7 @@ const MAX_NOTE_BYTES: i64 = 16 << 10;
 /// Attempts that a clean-up covers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// This attempt only.
+    /// Private objects of this attempt only.
     Own,
     /// This attempt and all earlier ones, none of which is running.
     AllSoFar,

@@ -119,7 +119,7 @@ impl Drop for Beginning {
 enum Begun {
     Not,
     Being(Beginning),
-    /// Begun, with this id.
+    /// Begun; S3 assigned this upload id.
     Is(String),
 }
 
