@@ -32,7 +32,7 @@ pub(crate) const MAX_STRANGER_SENDS: usize = 128 << 10;
 /// Unauthenticated connections, in order of arrival.
 pub(crate) struct Strangers {
     there: Mutex<VecDeque<Weak<Visit>>>,
-    /// Time limit of each.
+    /// Time within which each connection must authenticate.
     time: Duration,
 }
 

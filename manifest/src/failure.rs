@@ -13,7 +13,7 @@ pub const MAX_MESSAGE_BYTES: usize = 4 << 10;
 /// run of the remaining files.
 pub const MAX_OTHER_FAULTS: usize = 64;
 
-/// Limit of the reason of each of those, in bytes: 512.
+/// Limit of the reason stored for each further file at fault, in bytes: 512.
 const MAX_FAULT_BYTES: usize = 512;
 
 /// Mark at the end of a truncated message.

@@ -122,7 +122,7 @@ pub(crate) fn prefix(of: &ManifestId) -> String {
     stem + MARK
 }
 
-/// Place of the file with the lines of such a manifest.
+/// URI of the file with the mended lines of a manifest.
 pub(crate) fn place(places: &ReadPlaces, of: &Manifest, id: &ManifestId) -> Result<ObjectUri, PutBackError> {
     let place = places.mended.as_ref().ok_or(PutBackError::NoPlace)?;
     Ok(place.object(&format!("{date}/{date}-{id}.ndjson", date = of.date))?)

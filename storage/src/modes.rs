@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// Permissions of outputs, rejected lines and manifests: read and written by the owner, read by the group.
 pub const FILE_MODE: u32 = 0o640;
-/// Permissions of directories that are created for such files.
+/// Permissions of directories created for outputs, rejected lines and manifests.
 pub const DIRECTORY_MODE: u32 = 0o750;
 /// Permissions of files that are useless to others, such as locks, which anybody who can open them could hold.
 pub const PRIVATE_FILE_MODE: u32 = 0o600;

@@ -33,7 +33,7 @@ impl Below {
         &self.name
     }
 
-    /// Tells whether a name has the form of such a prefix, of any token.
+    /// Tells whether a name has the form of a path prefix of any token.
     pub(crate) fn is_name(name: &str) -> bool {
         name.len() == 2 * NAME_BYTES && name.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
     }

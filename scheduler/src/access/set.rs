@@ -106,7 +106,7 @@ impl TokenSet {
         Self { plain: Some(hash), places: HashMap::from([place(hash)]), ..Self::default() }
     }
 
-    /// Creates such a set, unless the token is too short to be safe.
+    /// Creates a set of one plain-text token, unless the token is too short to be safe.
     pub(crate) fn plain(token: &str) -> Result<Self, TokenSetError> {
         match token.chars().count() {
             found @ ..MIN_PLAIN_CHARACTERS => Err(TokenSetError::TooShort(found)),

@@ -25,7 +25,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(500);
 /// Header in which a reconnecting listener names the last event it received.
 const LAST_EVENT_ID: &str = "last-event-id";
-/// Limit of the length of such an id, in bytes; real ones have fewer than 40.
+/// Limit of the length of an event id, in bytes; valid ones have fewer than 40.
 const MAX_ID_BYTES: usize = 64;
 
 /// A listener to events, and its position.

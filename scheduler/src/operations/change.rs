@@ -68,7 +68,7 @@ pub struct PlannedChange {
     pub after: Option<StateMark>,
     /// Reason of the change, or of its refusal.
     pub why: String,
-    /// Change that is to be made; none if it is refused.
+    /// Change to be made; `None` if it is refused.
     #[serde(skip)]
     pub(crate) change: Option<StateChange>,
 }
@@ -81,11 +81,11 @@ pub enum Outcome {
     Planned,
     /// Change that is made.
     Done,
-    /// The file or its run has changed since it was looked at: nothing was done.
+    /// Change that was skipped: the file or its run has changed since it was read.
     Skipped,
     /// Change that is not allowed.
     Refused,
-    /// The store did not do it, or did not answer.
+    /// Change that the store refused or did not answer.
     Failed,
 }
 

@@ -34,7 +34,7 @@ const LOCK_SECONDS: i64 = 30;
 pub struct Mending {
     /// Dates whose counters are counted anew.
     pub dates: Vec<DatePrefix>,
-    /// Names of expired locks that are let go of.
+    /// Names of expired locks to be released.
     pub locks: Vec<String>,
     /// Files that are changed.
     pub changes: Vec<PlannedChange>,

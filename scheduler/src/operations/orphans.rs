@@ -23,21 +23,21 @@ const MAX_OBJECTS: usize = 1_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OrphanKind {
-    /// A manifested file whose manifest has no run, or one that is over.
+    /// A manifested file whose manifest has no run, or a run that has ended.
     ManifestedWithoutRun,
-    /// A file that is being converted, by its state, in a run that is not open.
+    /// A file in state `processing` whose run is not active.
     ProcessingWithoutOpenRun,
-    /// A draft that nobody has finished.
+    /// An old draft that was never finished.
     OldDraft,
-    /// Pending files of which the counter of their date does not tell.
+    /// Pending files that are missing from the counter of their date.
     Uncounted,
-    /// An object in a place of input that the store does not know.
+    /// An object in an input place that is unknown to the store.
     UnknownObject,
-    /// A file that is not converted yet, and whose object is gone.
+    /// An unconverted file whose object is gone.
     MissingObject,
     /// An object among the outputs that no commit names.
     UnnamedOutput,
-    /// A refused file whose object is not where it was moved to.
+    /// A refused file whose object is missing from the quarantine.
     MissingQuarantined,
 }
 

@@ -74,7 +74,7 @@ impl FromRequestParts<Api> for Asked {
         let path = uri.path_and_query().map_or("/ui/", |path| path.as_str()).to_owned();
         let query = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned();
         let query = query.filter(|(_, value)| !value.is_empty()).collect();
-        // Other sites can set such a cookie, but cannot sign its text.
+        // Other sites can set a cookie with this name, but cannot sign its text.
         let access = parts.extensions.get::<Access>().cloned();
         let access = access.ok_or_else(|| ApiError::new(ErrorCode::Bug, "a page is not guarded"))?;
         let said = cookies(&parts.headers, SAID).filter(|said| said.len() <= MAX_SAID_BYTES).find_map(|said| {

@@ -82,7 +82,7 @@ pub(crate) fn link_path(code: &str) -> String {
     format!("/ui/enter?code={code}")
 }
 
-/// Redeems the code of such a link, and starts a session.
+/// Redeems the code of a one-time sign-in link, and starts a session.
 pub(super) async fn get_enter(
     Extension(access): Extension<Access>,
     method: Method,

@@ -1,7 +1,7 @@
 //! The keys of items.
 //!
 //! The lock table may be the tracking table, so that locks and batch indexes have keys of the same schema as files. The
-//! partition of a file is a date or `no-date`; theirs begin with a prefix that no date has.
+//! partition of a file is a date or `no-date`; those of locks and batch indexes begin with a prefix that no date has.
 
 use super::item::{Item, cut, text};
 use millwork_manifest::{DatePrefix, ManifestId, ObjectUri};
