@@ -198,7 +198,7 @@ async fn renew(
                 lost.cancel();
                 return;
             }
-            // While renewal keeps failing, another process can take the lock; this one learns of that at its next attempt.
+            // While renewal keeps failing, another process can take the lock; this one notices at its next attempt.
             Err(error) => tracing::warn!(%error, "cannot renew the lock of the runs; trying again"),
         }
     }
